@@ -1,0 +1,395 @@
+//! The messages of the HTTP API, as both sides write and read them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, VersionId};
+use crate::manifest::Manifest;
+use crate::names::{AppName, PlaceName};
+use crate::problem::Problem;
+
+/// What a token may do; each scope holds those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// See.
+    Read,
+    /// Store versions, and make them live where the token applies.
+    Push,
+    /// Take a version from one environment to another.
+    Promote,
+    /// Everything, and making tokens.
+    Admin,
+}
+
+impl std::str::FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "read" => Ok(Self::Read),
+            "push" => Ok(Self::Push),
+            "promote" => Ok(Self::Promote),
+            "admin" => Ok(Self::Admin),
+            _ => Err(format!("`{text}` is not a scope: read, push, promote or admin")),
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Push => "push",
+            Self::Promote => "promote",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// Where a bundle comes from, for the history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Source {
+    /// The commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// What the person said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Whether the tree held changes that no commit has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
+}
+
+/// `POST /v1/apps/{app}/environments/{env}/deploys` as `application/json`: begins a push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeginDeploy {
+    /// What is to be stored.
+    pub manifest: Manifest,
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: Source,
+    /// How it is to end.
+    #[serde(default)]
+    pub options: DeployOptions,
+}
+
+/// How a push is to end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeployOptions {
+    /// Store the version and give its preview, without touching the live pointer.
+    pub no_switch: bool,
+    /// Go live even if a newer push did in the meantime.
+    pub force: bool,
+    /// Go live only if this version is live now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_live: Option<String>,
+    /// Let doubts pass.
+    pub allow_warnings: bool,
+    /// Let a fingerprinted name have other content than it had.
+    pub allow_refingerprint: bool,
+}
+
+/// The answer to [`BeginDeploy`]: 201.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployBegun {
+    /// The deploy's id, for `finish`.
+    pub deploy: String,
+    /// The version's id.
+    pub version: VersionId,
+    /// The blobs that this app has not sent yet, each once.
+    pub missing: Vec<Digest>,
+    /// The version that is live now.
+    pub live: Option<VersionId>,
+}
+
+/// Totals of files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    /// Files of the version.
+    pub total: u64,
+    /// Of these, files whose bytes the app had never sent.
+    pub new: u64,
+}
+
+/// Totals of bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteCounts {
+    /// Bytes of the version's files.
+    pub total: u64,
+    /// Bytes of blobs that were sent.
+    pub sent: u64,
+}
+
+/// Where a version can be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Urls {
+    /// The environment.
+    pub live: String,
+    /// The version alone.
+    pub preview: String,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Under way.
+    Started,
+    /// Done.
+    Done,
+    /// Not needed.
+    Skipped,
+    /// It stopped the deploy.
+    Failed,
+}
+
+/// One step of a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `switch`.
+    pub name: String,
+    /// How it ended.
+    pub state: StepState,
+    /// What there is to say, such as `12 files, 31 variants`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub ms: u64,
+}
+
+/// The one line of `push --json`, and the last event of a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployReport {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The version's id.
+    pub version: VersionId,
+    /// What was live before, where something was.
+    pub previous: Option<VersionId>,
+    /// Where to look.
+    pub urls: Urls,
+    /// Files.
+    pub files: FileCounts,
+    /// Bytes.
+    pub bytes: ByteCounts,
+    /// The deploy's id; where nothing changed, that of the deploy that made the version live.
+    pub deploy: Option<String>,
+    /// Whether the live pointer was moved.
+    pub switched: bool,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "lowercase")]
+pub enum DeployEvent {
+    /// A step began or ended.
+    Step(Step),
+    /// The deploy ended well. The last event.
+    Done(Box<DeployReport>),
+    /// The deploy failed. The last event.
+    Problem(Box<Problem>),
+}
+
+/// `POST /v1/apps/{app}/environments/{env}/switch`: makes a stored version live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRequest {
+    /// The version's id or an unambiguous prefix of it.
+    pub version: String,
+    /// Only if this version is live now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_live: Option<String>,
+    /// Let a fingerprinted name have other content than it had.
+    #[serde(default)]
+    pub allow_refingerprint: bool,
+}
+
+/// `POST /v1/apps/{app}/environments/{env}/rollback`: makes an earlier version live again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Which; the one live before the current one where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// The other environment.
+    pub from: PlaceName,
+}
+
+/// The answer to a switch, a rollback and a promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchReport {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// What is live now.
+    pub version: VersionId,
+    /// What was live before.
+    pub previous: Option<VersionId>,
+    /// Whether the live pointer was moved.
+    pub switched: bool,
+    /// Where to look.
+    pub urls: Urls,
+    /// The deploy's id.
+    pub deploy: Option<String>,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}
+
+/// What made an entry of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployKind {
+    /// A push.
+    Push,
+    /// A switch to a stored version.
+    Switch,
+    /// A rollback.
+    Rollback,
+    /// A promotion.
+    Promote,
+}
+
+/// How a deploy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Its version went live.
+    Live,
+    /// Its version is stored and has a preview.
+    Stored,
+    /// A newer push was live by then.
+    Superseded,
+    /// It failed.
+    Failed,
+}
+
+/// One attempt to make a version live, as a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// Its id.
+    pub id: String,
+    /// What made it.
+    pub kind: DeployKind,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The version.
+    pub version: VersionId,
+    /// What was live before.
+    pub previous: Option<VersionId>,
+    /// The name of the token.
+    pub who: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Where the bundle came from.
+    #[serde(default)]
+    pub source: Source,
+    /// Its steps.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// `GET /v1/apps/{app}/environments/{env}/history`: newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The deploys.
+    pub deploys: Vec<Deploy>,
+    /// What to give as `before` for the next page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// `GET /v1/apps/{app}/environments/{env}`: what is live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// What is live, where something is.
+    pub version: Option<VersionId>,
+    /// Since when, in milliseconds since 1970 UTC.
+    pub since_ms: Option<u64>,
+    /// The deploy that made it live.
+    pub deploy: Option<String>,
+    /// Where to look.
+    pub urls: Option<Urls>,
+    /// Hostnames of its own.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+    /// Every environment and alias of the app, with what it points to.
+    #[serde(default)]
+    pub places: Vec<PlaceStatus>,
+}
+
+/// One environment or alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceStatus {
+    /// Its name.
+    pub name: PlaceName,
+    /// Whether it is an alias.
+    pub alias: bool,
+    /// What it points to.
+    pub version: VersionId,
+    /// Where to look.
+    pub url: String,
+}
+
+/// `PUT /v1/apps/{app}/aliases/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasRequest {
+    /// The version's id or an unambiguous prefix of it.
+    pub version: String,
+}
+
+/// `POST /v1/tokens`: makes a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// What it is called in the history.
+    pub name: String,
+    /// For this app alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// How long it lives, in seconds; for ever where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<u64>,
+}
+
+/// The answer to [`TokenRequest`]: the only time that the token is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// Its public id.
+    pub id: String,
+    /// The token.
+    pub token: String,
+}

@@ -1,0 +1,171 @@
+//! BLAKE3 digests as names: of blobs, and of versions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Hex characters of a version in hostnames and in the `devanture-version` header.
+pub const SHORT_CHARACTERS: usize = 12;
+/// Fewest hex characters that a person may type for an id.
+pub const PREFIX_CHARACTERS_MIN: usize = 6;
+
+/// Says that a text is not 64 lower-case hex characters.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a BLAKE3 digest of 64 hex characters in lower case")]
+pub struct BadDigest(pub String);
+
+/// The BLAKE3 of a blob's bytes: its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Hashes `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The 32 bytes of the digest.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether the hex form begins with `prefix` (which is in lower case).
+    #[must_use]
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        self.to_string().starts_with(prefix)
+    }
+
+    /// The first 12 hex characters.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut hex = self.to_string();
+        hex.truncate(SHORT_CHARACTERS);
+        hex
+    }
+}
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(*hash.as_bytes())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+impl FromStr for Digest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Self, BadDigest> {
+        let bad = || BadDigest(text.chars().take(80).collect());
+        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(bad());
+        }
+        let mut bytes = [0; 32];
+        // The decoder's own reason (odd length, which character) adds nothing to the sentence above.
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| bad())?;
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = BadDigest;
+
+    fn try_from(text: String) -> Result<Self, BadDigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// The id of a version: the BLAKE3 of its canonical manifest.
+pub type VersionId = Digest;
+
+/// A part of a version's id as a person types it: 6 to 64 hex characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdPrefix(String);
+
+/// Says that a text cannot be the beginning of a version's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a version id: 6 to 64 hex characters are wanted")]
+pub struct BadIdPrefix(pub String);
+
+impl IdPrefix {
+    /// The prefix in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `id` begins with this prefix.
+    #[must_use]
+    pub fn matches(&self, id: &VersionId) -> bool {
+        id.starts_with(&self.0)
+    }
+}
+
+impl FromStr for IdPrefix {
+    type Err = BadIdPrefix;
+
+    fn from_str(text: &str) -> Result<Self, BadIdPrefix> {
+        let length_ok = (PREFIX_CHARACTERS_MIN..=64).contains(&text.len());
+        if length_ok && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(BadIdPrefix(text.chars().take(80).collect()))
+        }
+    }
+}
+
+impl fmt::Display for IdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_digest_is_lower_case_hex_of_full_length() {
+        let hex = Digest::of(b"").to_string();
+        assert_eq!(hex, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+        assert_eq!(hex.parse::<Digest>(), Ok(Digest::of(b"")));
+        assert!(hex.to_uppercase().parse::<Digest>().is_err());
+        assert!("af13".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn a_prefix_has_six_characters_or_more() {
+        assert!("af134".parse::<IdPrefix>().is_err());
+        assert!("AF1349".parse::<IdPrefix>().is_ok_and(|p| p.matches(&Digest::of(b""))));
+        assert!("zzzzzz".parse::<IdPrefix>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn reading_undoes_writing(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let digest = Digest::of(&bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        }
+    }
+}

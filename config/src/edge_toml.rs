@@ -1,0 +1,321 @@
+//! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::limits::{Limits, TABLE};
+use crate::mistake::Mistakes;
+use crate::names::Hostname;
+use crate::net::AddressBlock;
+use crate::reader::{Reader, Table};
+
+/// How long a drain may take where nothing is said, in milliseconds.
+pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
+
+/// The sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The HTTPS API; never public.
+    pub admin: SocketAddr,
+    /// Plain HTTP, which only redirects to HTTPS; off where nothing is said.
+    pub http: Option<SocketAddr>,
+    /// HTTPS for visitors.
+    pub https: SocketAddr,
+    /// The port that visitors see, where something before the edge changes it; else that of `https`.
+    pub public_port: Option<u16>,
+    /// Serving threads; 0 is one per core.
+    pub threads: usize,
+}
+
+/// A certificate chain and its key, as PEM files; paths are relative to `edge.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// From files, chosen by SNI; the first where none fits.
+    Files(Vec<CertificateFiles>),
+    /// From a local authority that the edge makes once.
+    SelfSigned,
+}
+
+/// How variants are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compress {
+    /// Whether a background pass remakes variants at the best level.
+    pub background: bool,
+    /// Threads for it and for the quick pass; 0 is one per two cores, at least one.
+    pub threads: usize,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// To a file, appended; relative to `edge.toml`.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+    /// To the standard error, as the edge's own log.
+    Stderr,
+}
+
+/// The whole file, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeFile {
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+    /// How variants are made.
+    pub compress: Compress,
+    /// The folder of everything that the edge keeps; relative to `edge.toml`.
+    pub data_dir: PathBuf,
+    /// The domain below which apps answer.
+    pub domain: Hostname,
+    /// How long a drain may take, in milliseconds.
+    pub drain_timeout_ms: u64,
+    /// The limits.
+    pub limits: Limits,
+    /// The sockets.
+    pub listen: Listen,
+    /// The domain below which previews answer.
+    pub preview_domain: Hostname,
+    /// Where certificates come from.
+    pub tls: Tls,
+    /// Private and loopback addresses that any app's routes may point to.
+    pub upstreams_allow: Vec<AddressBlock>,
+}
+
+impl EdgeFile {
+    /// Reads `text`; `file` is the name that mistakes are reported under.
+    ///
+    /// # Errors
+    /// All mistakes of the file.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
+        let reader = Reader::new(file, text);
+        let document = reader.document();
+        let root = reader.table(document.get_ref(), 0..0, "");
+        let parsed = root_table(&root);
+        root.finish();
+        drop(root);
+        drop(document);
+        reader.finish(parsed)
+    }
+}
+
+fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str) -> Option<T> {
+    if value.is_none() && !table.has(key) {
+        table.mistake(key, format!("`{key}` is missing"), Some(&format!("write {key} = {example}")));
+    }
+    value
+}
+
+fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
+    // Everything is read before the first `?`, so that all mistakes are found.
+    let data_dir = required(root, "data_dir", root.string("data_dir"), "\"data\"");
+    let domain = required(root, "domain", root.parsed("domain"), "\"localhost\"");
+    let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
+    let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=3_600_000);
+    let listen = required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen(&t));
+    let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]").and_then(|t| tls(&t));
+    let compress = root.table("compress").map_or(Compress { background: true, threads: 0 }, |t| compress(&t));
+    let access_log = root.table("log").map_or(AccessLog::Stderr, |t| log(&t));
+    let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
+    let upstreams_allow = root.table("upstreams").map_or_else(Vec::new, |t| {
+        let allow = t.list("allow").unwrap_or_default();
+        t.finish();
+        allow
+    });
+    Some(EdgeFile {
+        access_log,
+        compress,
+        data_dir: data_dir?.into(),
+        domain: domain?,
+        drain_timeout_ms: drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
+        limits,
+        listen: listen?,
+        preview_domain: preview_domain?,
+        tls: tls?,
+        upstreams_allow,
+    })
+}
+
+fn listen(table: &Table<'_, '_>) -> Option<Listen> {
+    let https = required(table, "https", table.parsed("https"), "\"127.0.0.1:8443\"");
+    let admin = required(table, "admin", table.parsed("admin"), "\"127.0.0.1:8444\"");
+    let http = table.parsed("http");
+    let public_port = table.integer("public_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
+    let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    table.finish();
+    let (https, admin): (SocketAddr, SocketAddr) = (https?, admin?);
+    let sockets = [Some(("https", https)), Some(("admin", admin)), http.map(|http| ("http", http))];
+    let sockets: Vec<(&str, SocketAddr)> = sockets.into_iter().flatten().collect();
+    for (index, (name, socket)) in sockets.iter().enumerate() {
+        let clash = sockets.iter().take(index).find(|(_, other)| other == socket && socket.port() != 0);
+        if let Some((other, _)) = clash {
+            table.mistake(name, format!("`listen.{name}` and `listen.{other}` are the same socket"), None);
+        }
+    }
+    Some(Listen { admin, http, https, public_port, threads })
+}
+
+#[derive(Clone, Copy)]
+enum TlsMode {
+    Acme,
+    Files,
+    SelfSigned,
+}
+
+fn tls(table: &Table<'_, '_>) -> Option<Tls> {
+    let words = &[("self-signed", TlsMode::SelfSigned), ("files", TlsMode::Files), ("acme", TlsMode::Acme)];
+    let mode = required(table, "mode", table.word("mode", words), "\"self-signed\"");
+    let mut files = Vec::new();
+    let (certificate, key) = (table.string("certificate"), table.string("key"));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            files.push(CertificateFiles { certificate: certificate.into(), key: key.into() });
+        }
+        (None, None) => {}
+        (Some(_), None) => table.mistake("certificate", "`tls.certificate` needs `tls.key` beside it", None),
+        (None, Some(_)) => table.mistake("key", "`tls.key` needs `tls.certificate` beside it", None),
+    }
+    for more in table.tables("certificates").unwrap_or_default() {
+        let certificate = required(&more, "certificate", more.string("certificate"), "\"cert.pem\"");
+        let key = required(&more, "key", more.string("key"), "\"key.pem\"");
+        more.finish();
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            files.push(CertificateFiles { certificate: certificate.into(), key: key.into() });
+        }
+    }
+    table.finish();
+    match mode? {
+        TlsMode::SelfSigned if files.is_empty() => Some(Tls::SelfSigned),
+        TlsMode::SelfSigned => {
+            table.mistake(
+                "mode",
+                "`tls.mode` is \"self-signed\", but certificates are named",
+                Some("write mode = \"files\""),
+            );
+            None
+        }
+        TlsMode::Files if files.is_empty() => {
+            table.mistake(
+                "mode",
+                "`tls.mode` is \"files\", but no certificate is named",
+                Some("add certificate = \"…\" and key = \"…\""),
+            );
+            None
+        }
+        TlsMode::Files => Some(Tls::Files(files)),
+        TlsMode::Acme => {
+            table.mistake(
+                "mode",
+                "`tls.mode = \"acme\"` is not available in this release",
+                Some("use \"files\" or \"self-signed\""),
+            );
+            None
+        }
+    }
+}
+
+fn compress(table: &Table<'_, '_>) -> Compress {
+    let background = table.boolean("background").unwrap_or(true);
+    let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    table.finish();
+    Compress { background, threads }
+}
+
+fn log(table: &Table<'_, '_>) -> AccessLog {
+    let access = table.string("access");
+    table.finish();
+    match access.as_deref() {
+        None | Some("stderr") => AccessLog::Stderr,
+        Some("off") => AccessLog::Off,
+        Some("") => {
+            table.mistake("access", "`log.access` is empty", Some("\"stderr\", \"off\" or the path of a file"));
+            AccessLog::Stderr
+        }
+        Some(path) => AccessLog::File(path.into()),
+    }
+}
+
+fn limits(table: &Table<'_, '_>) -> Limits {
+    let mut limits = Limits::default();
+    for limit in TABLE {
+        let value = table.integer(limit.name, limit.range.0..=limit.range.1);
+        if let (Some(value), Some(slot)) = (value, limits.by_name(limit.name)) {
+            *slot = value;
+        }
+    }
+    table.finish();
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = r#"
+data_dir = "data"
+domain = "localhost"
+preview_domain = "localhost"
+[listen]
+https = "127.0.0.1:8443"
+admin = "127.0.0.1:8444"
+[tls]
+mode = "self-signed"
+"#;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match EdgeFile::parse("edge.toml", text) {
+            Ok(_) => Vec::new(),
+            Err(mistakes) => mistakes.0.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn the_least_file_of_the_contract_is_read() {
+        let edge = EdgeFile::parse("edge.toml", LEAST).unwrap();
+        assert_eq!(edge.tls, Tls::SelfSigned);
+        assert_eq!(edge.limits, Limits::default());
+        assert_eq!(edge.drain_timeout_ms, 10_000);
+        assert!(edge.compress.background);
+    }
+
+    #[test]
+    fn an_empty_file_misses_everything_that_is_needed_at_once() {
+        let found = mistakes("");
+        for key in ["data_dir", "domain", "preview_domain", "listen", "tls"] {
+            assert!(found.iter().any(|m| m.contains(&format!("`{key}` is missing"))), "{key}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_has_its_line() {
+        let text = LEAST.replace("8444", "8443").replace("self-signed", "selfsigned")
+            + "[limits]\nbundle_byte_max = 3\npath_bytes_max = 1\nfile_bytes_max = \"x\"\n[upstreams]\nallow = [\"10.0.0.0/40\"]\n";
+        let found = mistakes(&text);
+        assert_eq!(found.len(), 6, "{found:#?}");
+        assert!(found[0].starts_with("edge.toml:7: `listen.admin` and `listen.https` are the same socket"));
+        assert!(found[1].starts_with("edge.toml:9:") && found[1].contains("did you mean \"self-signed\"?"));
+        assert!(found[2].contains("did you mean `bundle_bytes_max`?"), "{}", found[2]);
+        assert!(found[3].contains("between 16 and 65536"), "{}", found[3]);
+        assert!(found[4].contains("must be a whole number, not a text"), "{}", found[4]);
+        assert!(found[5].contains("10.0.0.0/40"), "{}", found[5]);
+    }
+
+    #[test]
+    fn files_mode_takes_several_certificates() {
+        let text = LEAST.replace(
+            "mode = \"self-signed\"",
+            "mode = \"files\"\ncertificate = \"a.pem\"\nkey = \"a.key\"\n[[tls.certificates]]\ncertificate = \"b.pem\"\nkey = \"b.key\"",
+        );
+        let Tls::Files(files) = EdgeFile::parse("edge.toml", &text).unwrap().tls else { panic!("not files") };
+        assert_eq!(files.len(), 2);
+        assert_eq!(mistakes(&LEAST.replace("self-signed", "files")).len(), 1);
+    }
+}

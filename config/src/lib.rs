@@ -1,0 +1,22 @@
+//! Every file and message of Devanture: names, digests, the manifest, `edge.toml`, `devanture.toml`, the types of the API.
+//!
+//! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Both programs use it,
+//! so that a push from a laptop, from CI and by curl mean the same.
+
+pub mod api;
+pub mod digest;
+pub mod edge_toml;
+pub mod limits;
+pub mod manifest;
+pub mod mistake;
+pub mod names;
+pub mod net;
+pub mod path;
+pub mod problem;
+mod reader;
+pub mod site_toml;
+
+pub use digest::{Digest, VersionId};
+pub use manifest::Manifest;
+pub use mistake::{Mistake, Mistakes};
+pub use names::{AppName, Hostname, PlaceName};

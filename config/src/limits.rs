@@ -1,0 +1,119 @@
+//! Every limit of the edge: its name in `[limits]` of `edge.toml`, its default, its meaning.
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident = $default:literal in $min:literal ..= $max:literal,)+) => {
+        /// The limits, each a key of `[limits]` in `edge.toml`.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        /// One row of the table of limits.
+        #[derive(Debug, Clone, Copy)]
+        pub struct Limit {
+            /// The key.
+            pub name: &'static str,
+            /// The value where nothing is said.
+            pub default: u64,
+            /// The least and the greatest value that are taken.
+            pub range: (u64, u64),
+            /// What it limits, as a sentence.
+            pub meaning: &'static str,
+        }
+
+        /// The table of limits, in the order of the documentation.
+        pub const TABLE: &[Limit] = &[
+            $(Limit { name: stringify!($name), default: $default, range: ($min, $max), meaning: concat!($($doc),+) },)+
+        ];
+
+        impl Limits {
+            /// The limit named `name`, to be set.
+            pub fn by_name(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    /// Bytes of all files of a bundle together.
+    bundle_bytes_max = 4_294_967_296 in 1 ..= 1_099_511_627_776,
+    /// Files in a bundle.
+    bundle_files_max = 100_000 in 1 ..= 10_000_000,
+    /// Bytes of one file of a bundle.
+    file_bytes_max = 2_147_483_648 in 1 ..= 1_099_511_627_776,
+    /// Bytes of a path in a bundle, and of a request's target.
+    path_bytes_max = 4_096 in 16 ..= 65_536,
+    /// Bytes of one segment of a path in a bundle.
+    segment_bytes_max = 255 in 16 ..= 65_536,
+    /// How many times larger than its archive an unpacked bundle may be.
+    archive_ratio_max = 200 in 1 ..= 100_000,
+    /// Bytes of a manifest.
+    manifest_bytes_max = 67_108_864 in 1_024 ..= 1_073_741_824,
+    /// Bytes of a request's body to the admin listener, where it is neither a blob nor a bundle nor a manifest.
+    admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
+    /// Pushes that the edge takes at once; a further one is told to come again.
+    pushes_max = 64 in 1 ..= 10_000,
+    /// Milliseconds that a push may rest between two of its requests before it is forgotten.
+    push_idle_ms_max = 3_600_000 in 1_000 ..= 604_800_000,
+    /// Versions of one app that are kept loaded for previews.
+    previews_loaded_max = 32 in 1 ..= 10_000,
+    /// Bytes of a file or variant up to which it is held in memory while a version that has it is loaded.
+    memory_file_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
+    /// Bytes of files and variants that are held in memory in all; what has no room is read from the disk as it is sent.
+    memory_bytes_max = 268_435_456 in 0 ..= 1_099_511_627_776,
+    /// Versions of one environment that answer for their fingerprinted assets after a switch, within the grace period.
+    grace_versions_max = 16 in 0 ..= 1_000,
+    /// Milliseconds after a switch within which a fingerprinted asset of the replaced version still answers.
+    grace_ms_max = 86_400_000 in 0 ..= 31_536_000_000,
+    /// Connections that are open at once.
+    connections_max = 65_536 in 1 ..= 10_000_000,
+    /// Connections from one address that are open at once; 0 is no limit.
+    connections_per_address_max = 0 in 0 ..= 10_000_000,
+    /// Bytes of a request's head.
+    header_bytes_max = 65_536 in 8_192 ..= 1_048_576,
+    /// Fields in a request's head.
+    header_fields_max = 100 in 10 ..= 10_000,
+    /// HTTP/2 streams that one connection may have open at once.
+    streams_max = 128 in 1 ..= 10_000,
+    /// Milliseconds for a TLS handshake.
+    handshake_ms_max = 10_000 in 100 ..= 600_000,
+    /// Milliseconds until a request's head is complete.
+    header_ms_max = 15_000 in 100 ..= 600_000,
+    /// Milliseconds that a connection may be idle.
+    idle_ms_max = 120_000 in 100 ..= 86_400_000,
+    /// Milliseconds without a byte taken by a client that is being sent a body.
+    write_ms_max = 60_000 in 100 ..= 86_400_000,
+    /// Bytes of a request's body that is proxied.
+    proxy_body_bytes_max = 1_099_511_627_776 in 0 ..= 1_099_511_627_776,
+    /// Idle connections that are kept open to one upstream, on each serving thread.
+    upstream_idle_max = 32 in 0 ..= 10_000,
+    /// Requests, upgraded connections among them, that are under way to one upstream at once, on each serving thread.
+    upstream_requests_max = 1_024 in 1 ..= 1_000_000,
+    /// Lines of the access log that may wait to be written; more are dropped and counted.
+    log_lines_max = 65_536 in 16 ..= 10_000_000,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_has_a_default_within_its_range_and_a_meaning() {
+        let mut limits = Limits::default();
+        for limit in TABLE {
+            assert!((limit.range.0..=limit.range.1).contains(&limit.default), "{}", limit.name);
+            assert!(limit.meaning.trim().ends_with('.'), "{}", limit.name);
+            assert_eq!(limits.by_name(limit.name).copied(), Some(limit.default));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The manifest: the canonical form of a bundle, whose BLAKE3 is the version's id.
+//!
+//! The canonical form is JSON without spaces, the members of every object in the order of their names' bytes, absent
+//! members left out, integers alone as numbers. It is fixed: a change of what these types write changes every id, so
+//! it needs another [`FORMAT`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, VersionId};
+use crate::names::PlaceName;
+use crate::path::BundlePath;
+use crate::site_toml::{Rules, Serving};
+
+/// The number of the format that this code writes.
+pub const FORMAT: u32 = 1;
+
+/// One file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The BLAKE3 of its bytes.
+    pub hash: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its media type, only where somebody said it; others are derived when the version is loaded.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+}
+
+/// What a bundle holds and how it is to be served, before any environment's settings are merged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    // The members stand in the order of their names: the derived writer keeps it.
+    /// What `devanture.toml` says about serving in every environment.
+    #[serde(default, skip_serializing_if = "Serving::is_empty")]
+    pub base: Serving,
+    /// The `[env.*]` tables, unmerged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<PlaceName, Serving>,
+    /// Path to file, rule files included.
+    pub files: BTreeMap<BundlePath, FileEntry>,
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Whose meaning `_redirects` and `_headers` have, where it was guessed and not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guessed_rules: Option<Rules>,
+}
+
+/// Says why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadManifest {
+    /// Two paths that some file systems, and careless people, take for one.
+    #[error("`{0}` is both a file and a folder")]
+    FileAndFolder(BundlePath),
+    /// A bundle without a file.
+    #[error("the bundle holds no file")]
+    Empty,
+    /// A format that this program does not know.
+    #[error("the manifest has format {0}; this program knows {FORMAT}")]
+    Format(u32),
+    /// Not JSON of the manifest's shape.
+    #[error("the manifest cannot be read: {0}")]
+    Json(String),
+    /// A media type that cannot stand in a header.
+    #[error("`{0}` has a media type that is not one")]
+    MediaType(BundlePath),
+}
+
+impl Manifest {
+    /// Makes a manifest of files alone.
+    #[must_use]
+    pub fn of_files(files: BTreeMap<BundlePath, FileEntry>) -> Self {
+        Self { base: Serving::default(), env: BTreeMap::new(), files, format: FORMAT, guessed_rules: None }
+    }
+
+    /// The canonical bytes.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        // Through a `Value`, whose maps are sorted by name: the order of fields in the types above cannot matter.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        serde_json::to_vec(&value).unwrap_or_default()
+    }
+
+    /// The version's id.
+    #[must_use]
+    pub fn id(&self) -> VersionId {
+        Digest::of(&self.canonical())
+    }
+
+    /// Reads a manifest, in any spelling of its JSON, and checks it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn parse(json: &[u8]) -> Result<Self, BadManifest> {
+        let manifest: Self = serde_json::from_slice(json).map_err(|e| BadManifest::Json(e.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks what the types alone do not hold.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), BadManifest> {
+        if self.format != FORMAT {
+            return Err(BadManifest::Format(self.format));
+        }
+        if self.files.is_empty() {
+            return Err(BadManifest::Empty);
+        }
+        for (path, file) in &self.files {
+            let mut rest = path.as_str();
+            while let Some((folder, _)) = rest.rsplit_once('/') {
+                if let Ok(folder) = folder.parse::<BundlePath>()
+                    && self.files.contains_key(&folder)
+                {
+                    return Err(BadManifest::FileAndFolder(folder));
+                }
+                rest = folder;
+            }
+            if let Some(media_type) = &file.media_type
+                && !(media_type.contains('/') && media_type.bytes().all(|b| (b' '..=b'~').contains(&b)))
+            {
+                return Err(BadManifest::MediaType(path.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of all files together.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.files.values().fold(0, |sum, file| sum.saturating_add(file.size))
+    }
+
+    /// What holds for `place`: the base with that environment's table laid over it.
+    ///
+    /// `table` is the environment's name, or `preview`; a table that does not exist changes nothing.
+    #[must_use]
+    pub fn serving_for(&self, table: &str) -> Serving {
+        match self.env.iter().find(|(name, _)| name.as_str() == table).map(|(_, over)| over) {
+            Some(over) => self.base.clone().overlaid_by(over),
+            None => self.base.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(bytes: &[u8]) -> FileEntry {
+        FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None }
+    }
+
+    fn manifest(paths: &[&str]) -> Manifest {
+        Manifest::of_files(paths.iter().map(|p| (p.parse().unwrap(), file(p.as_bytes()))).collect())
+    }
+
+    #[test]
+    fn the_canonical_form_is_fixed() {
+        let one = manifest(&["index.html"]);
+        let expected =
+            format!(r#"{{"files":{{"index.html":{{"hash":"{}","size":10}}}},"format":1}}"#, Digest::of(b"index.html"));
+        assert_eq!(String::from_utf8(one.canonical()).unwrap(), expected);
+    }
+
+    #[test]
+    fn spelling_does_not_change_the_id() {
+        let one = manifest(&["b.js", "a.css"]);
+        let loose = serde_json::to_string_pretty(&one).unwrap();
+        assert_eq!(Manifest::parse(loose.as_bytes()).unwrap().id(), one.id());
+    }
+
+    #[test]
+    fn a_file_cannot_be_a_folder_too() {
+        assert_eq!(manifest(&["a", "a/b"]).check(), Err(BadManifest::FileAndFolder("a".parse().unwrap())));
+        assert_eq!(manifest(&[]).check(), Err(BadManifest::Empty));
+        assert!(manifest(&["a", "ab/c", "a.b"]).check().is_ok());
+    }
+
+    #[test]
+    fn unknown_members_and_bad_paths_are_refused() {
+        for json in [
+            r#"{"files":{},"format":1,"x":1}"#,
+            r#"{"files":{"../a":{"hash":"","size":0}},"format":1}"#,
+            "[]",
+            "",
+            "\u{0}",
+        ] {
+            assert!(Manifest::parse(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_undoes_writing(names in proptest::collection::btree_set("[a-z]{1,8}", 1..20)) {
+            let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+            let one = manifest(&paths);
+            prop_assert_eq!(&Manifest::parse(&one.canonical()).unwrap(), &one);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Names: apps, environments and aliases, hostnames. A name that exists is well formed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest app name, in characters; with `--` and a place it must still fit one DNS label (63, RFC 1035 §2.3.4).
+pub const APP_CHARACTERS_MAX: usize = 40;
+/// Longest environment or alias, in characters.
+pub const PLACE_CHARACTERS_MAX: usize = 20;
+/// Longest hostname, in characters (RFC 1035 §2.3.4).
+pub const HOSTNAME_CHARACTERS_MAX: usize = 253;
+
+/// Says why a text is not a name of the kind that was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {kind}: {why}")]
+pub struct BadName {
+    /// The text as it was given, shortened for display.
+    pub text: String,
+    kind: &'static str,
+    why: &'static str,
+}
+
+impl BadName {
+    fn new(text: &str, kind: &'static str, why: &'static str) -> Self {
+        Self { text: text.chars().take(64).collect(), kind, why }
+    }
+}
+
+/// Checks the DNS label form that apps, environments and aliases share.
+fn label(text: &str, kind: &'static str, characters_max: usize) -> Result<(), BadName> {
+    let why = if text.is_empty() {
+        "it is empty"
+    } else if text.len() > characters_max {
+        "it is too long"
+    } else if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        "only a-z, 0-9 and - are allowed"
+    } else if text.starts_with('-') || text.ends_with('-') {
+        "it begins or ends with -"
+    } else if text.contains("--") {
+        "it holds --, which separates a preview from its app"
+    } else {
+        return Ok(());
+    };
+    Err(BadName::new(text, kind, why))
+}
+
+macro_rules! text_type {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+
+            fn try_from(text: String) -> Result<Self, BadName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    };
+}
+
+/// The name of an app: a DNS label of 1–40 characters, without `--`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AppName(String);
+text_type!(AppName);
+
+impl FromStr for AppName {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        label(text, "an app name", APP_CHARACTERS_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The name of an environment or an alias: 1–20 characters of a DNS label, never hex digits alone.
+///
+/// Both share one namespace per app, since both stand before `--` in a preview's hostname.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PlaceName(String);
+text_type!(PlaceName);
+
+impl FromStr for PlaceName {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const KIND: &str = "an environment or alias";
+        label(text, KIND, PLACE_CHARACTERS_MAX)?;
+        if text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(BadName::new(text, KIND, "hex digits alone would read as a version"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl PlaceName {
+    /// The default environment, `prod`.
+    #[must_use]
+    pub fn prod() -> Self {
+        Self("prod".to_owned())
+    }
+
+    /// Whether this is `prod`, the environment that answers at the app's own hostname.
+    #[must_use]
+    pub fn is_prod(&self) -> bool {
+        self.0 == "prod"
+    }
+
+    /// Makes an alias of a branch name: as it is where that is a name, else 13 characters, `-`, and 6 of its hash.
+    ///
+    /// ```
+    /// use devanture_config::PlaceName;
+    /// assert_eq!(PlaceName::from_branch("feature-x").as_str(), "feature-x");
+    /// assert!(PlaceName::from_branch("feature/Checkout_with-cards").as_str().starts_with("feature-check-"));
+    /// ```
+    #[must_use]
+    pub fn from_branch(branch: &str) -> Self {
+        if let Ok(name) = branch.parse() {
+            return name;
+        }
+        let mut slug = String::with_capacity(13);
+        for c in branch.chars().map(|c| c.to_ascii_lowercase()) {
+            if slug.len() == 13 {
+                break;
+            }
+            match c {
+                'a'..='z' | '0'..='9' => slug.push(c),
+                _ if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
+                _ => {}
+            }
+        }
+        let slug = slug.trim_end_matches('-');
+        let hash = blake3::hash(branch.as_bytes()).to_hex();
+        let tail = hash.get(..6).unwrap_or_default();
+        // Without a single letter or digit of its own, a branch still gets a name; `-` keeps it from being hex alone.
+        let slug = if slug.is_empty() { "branch" } else { slug };
+        Self(format!("{slug}-{tail}"))
+    }
+}
+
+/// A DNS hostname in lower case, without a port or a final dot; never an IP address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hostname(String);
+text_type!(Hostname);
+
+impl FromStr for Hostname {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const KIND: &str = "a hostname";
+        // The URL standard's host parser lower-cases, turns IDN into its ASCII form and recognises addresses.
+        let host = url::Host::parse(text).map_err(|_| BadName::new(text, KIND, "it cannot be read as one"))?;
+        let url::Host::Domain(domain) = host else {
+            return Err(BadName::new(text, KIND, "it is an IP address"));
+        };
+        let domain = domain.strip_suffix('.').unwrap_or(&domain);
+        if domain.is_empty() || domain.len() > HOSTNAME_CHARACTERS_MAX {
+            return Err(BadName::new(text, KIND, "it is empty or longer than 253 characters"));
+        }
+        let label_ok = |l: &str| {
+            (1..=63).contains(&l.len())
+                && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+        };
+        if !domain.split('.').all(label_ok) {
+            return Err(BadName::new(text, KIND, "one of its labels is not of letters, digits and -"));
+        }
+        Ok(Self(domain.to_owned()))
+    }
+}
+
+impl Hostname {
+    /// Whether this name equals `domain` or lies below it.
+    #[must_use]
+    pub fn is_within(&self, domain: &Self) -> bool {
+        self.0 == domain.0 || self.0.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_app_is_a_dns_label_without_double_hyphen() {
+        for good in ["shop", "a", "shop-2", &"a".repeat(40)] {
+            assert!(good.parse::<AppName>().is_ok(), "{good}");
+        }
+        for bad in ["", "Shop", "-shop", "shop-", "sh--op", "sh.op", "shöp", &"a".repeat(41)] {
+            assert!(bad.parse::<AppName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_never_hex_alone() {
+        assert!("prod".parse::<PlaceName>().is_ok());
+        assert!("feature-x".parse::<PlaceName>().is_ok());
+        assert!("beef".parse::<PlaceName>().is_err());
+        assert!("4f2a91bc03de".parse::<PlaceName>().is_err());
+    }
+
+    #[test]
+    fn a_hostname_is_lower_case_ascii_without_its_final_dot() {
+        assert_eq!("Shop.Example.APP.".parse::<Hostname>().map(String::from), Ok("shop.example.app".to_owned()));
+        assert_eq!("bücher.example".parse::<Hostname>().map(String::from), Ok("xn--bcher-kva.example".to_owned()));
+        for bad in ["", "127.0.0.1", "[::1]", "a..b", "a b", "-a.example", "a/b"] {
+            assert!(bad.parse::<Hostname>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_branch_becomes_a_place(branch in ".{0,80}") {
+            let name = PlaceName::from_branch(&branch);
+            prop_assert!(name.as_str().parse::<PlaceName>().is_ok(), "{name}");
+            prop_assert_eq!(&name, &PlaceName::from_branch(&branch));
+        }
+    }
+}

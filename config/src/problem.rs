@@ -1,0 +1,180 @@
+//! Problems: what goes wrong, as a stable code, an HTTP status and an exit code. One table for both programs and the docs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::mistake::Mistake;
+
+/// How the command line ends when a problem stopped it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Refused, or failed; nothing was changed.
+    Refused = 1,
+    /// Wrong use, or a mistake in a file: nothing was sent.
+    Usage = 2,
+    /// The edge could not be reached, or did not answer; trying again may help.
+    Unreachable = 3,
+    /// The token is missing, wrong, expired, or may not do this.
+    Forbidden = 4,
+}
+
+macro_rules! codes {
+    ($($code:ident $text:literal $status:literal $exit:ident $title:literal,)+) => {
+        /// The stable code of a problem.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $(#[doc = $title] #[serde(rename = $text)] $code,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$code,)+];
+
+            /// The code as it stands in JSON.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$code => $text,)+ }
+            }
+
+            /// The HTTP status that goes with it; 0 for a problem that only the command line can have.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$code => $status,)+ }
+            }
+
+            /// The exit code of a command that it stopped.
+            #[must_use]
+            pub const fn exit(self) -> Exit {
+                match self { $(Self::$code => Exit::$exit,)+ }
+            }
+
+            /// What it means, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$code => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    AliasTaken "alias_taken" 409 Refused "That name is an environment of the app, so it cannot be an alias.",
+    AmbiguousId "ambiguous_id" 409 Refused "More than one version begins with that id.",
+    BadArchive "bad_archive" 422 Refused "The archive cannot be unpacked.",
+    BadBundle "bad_bundle" 422 Usage "The bundle holds something that cannot be stored.",
+    BadConfig "bad_config" 422 Usage "A configuration file has mistakes.",
+    BadManifest "bad_manifest" 422 Refused "The manifest cannot be taken.",
+    BadRequest "bad_request" 400 Refused "The request cannot be read.",
+    BadToken "bad_token" 401 Forbidden "The token is unknown, revoked or expired.",
+    BlobMismatch "blob_mismatch" 422 Refused "The bytes do not have the hash or the length that they were sent under.",
+    BlobMissing "blob_missing" 409 Refused "The manifest names a blob that was not sent.",
+    BundleTooLarge "bundle_too_large" 413 Refused "The bundle is larger than a limit of the edge allows.",
+    Busy "busy" 503 Unreachable "The edge takes no more pushes just now.",
+    Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
+    DiskFull "disk_full" 507 Refused "The edge has no room left on its disk.",
+    EmptyBundle "empty_bundle" 422 Usage "The folder holds no file to publish.",
+    Forbidden "forbidden" 403 Forbidden "The token may not do this.",
+    HostnameTaken "hostname_taken" 409 Refused "Another app or environment has that hostname.",
+    Internal "internal" 500 Refused "The edge failed; its log says more.",
+    LiveMoved "live_moved" 409 Refused "Another version is live than the one that was expected.",
+    MethodNotAllowed "method_not_allowed" 405 Refused "That address does not take this method.",
+    MissingFolder "missing_folder" 0 Usage "The folder to push does not exist.",
+    NoPrevious "no_previous" 409 Refused "No earlier version is there to go back to.",
+    NotFound "not_found" 404 Refused "There is no such thing here.",
+    NotReady "not_ready" 409 Refused "The version could not be made ready.",
+    Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
+    TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
+    Unauthenticated "unauthenticated" 401 Forbidden "A token is needed.",
+    Unreachable "unreachable" 0 Unreachable "The edge cannot be reached.",
+    UnreadableFile "unreadable_file" 0 Usage "A file of the folder cannot be read.",
+    UnsupportedType "unsupported_type" 415 Refused "The body's media type is not one that is taken here.",
+    UntrustedSource "untrusted_source" 0 Usage "The token and the address of the edge come from sources of unequal trust.",
+    UpstreamForbidden "upstream_forbidden" 422 Refused "A route points where upstreams of this app may not point.",
+    Usage "usage" 0 Usage "The command was called in a way that it does not understand.",
+    Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
+}
+
+/// A problem as RFC 9457 writes it, with the members `code`, `hint` and `mistakes` added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    /// `about:blank`: the code says what kind of problem it is (RFC 9457 §4.2.1).
+    #[serde(rename = "type", default = "about_blank")]
+    pub kind: String,
+    /// The code's title.
+    #[serde(default)]
+    pub title: String,
+    /// The HTTP status.
+    #[serde(default)]
+    pub status: u16,
+    /// The stable code.
+    pub code: Code,
+    /// What happened, and where, as a sentence.
+    #[serde(default)]
+    pub detail: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Mistakes of files, where they are the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Mistake>,
+}
+
+fn about_blank() -> String {
+    "about:blank".to_owned()
+}
+
+impl Problem {
+    /// Makes a problem with `code` and the sentence `detail`.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: about_blank(),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            hint: None,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds mistakes of files.
+    #[must_use]
+    pub fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
+        self.mistakes = mistakes;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_read_back() {
+        assert!(Code::ALL.is_sorted_by_key(|c| c.as_str().replace('_', "")));
+        for code in Code::ALL {
+            let json = serde_json::to_string(code).unwrap();
+            assert_eq!(json, format!("\"{}\"", code.as_str()));
+            assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), *code);
+        }
+    }
+
+    #[test]
+    fn a_problem_is_rfc_9457_json() {
+        let json = serde_json::to_value(Problem::new(Code::NotFound, "No app `x`.").hint("List them.")).unwrap();
+        assert_eq!(json["type"], "about:blank");
+        assert_eq!(json["status"], 404);
+        assert_eq!(json["code"], "not_found");
+    }
+}

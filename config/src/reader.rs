@@ -1,0 +1,266 @@
+//! Reads TOML so that every mistake of a file comes out at once, with its line and a hint; knows no file's keys.
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use crate::mistake::{Mistake, Mistakes, Weight};
+
+/// Collects the mistakes of one file while it is read.
+pub(crate) struct Reader<'t> {
+    file: &'t str,
+    text: &'t str,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl<'t> Reader<'t> {
+    pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
+        Self { file, text, mistakes: RefCell::default() }
+    }
+
+    /// Reads the text as TOML, keeping what can be read beside what cannot.
+    pub(crate) fn document(&self) -> Spanned<DeTable<'t>> {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let line = error.span().map_or(0, |span| self.line(span.start));
+            self.report(line, format!("this is not TOML: {}", error.message().trim()), None);
+        }
+        document
+    }
+
+    pub(crate) fn table<'r>(&'r self, table: &'r DeTable<'t>, span: Range<usize>, name: &str) -> Table<'r, 't> {
+        Table { reader: self, table, span, name: name.to_owned(), known: RefCell::default() }
+    }
+
+    /// The line, from 1, of a byte offset.
+    fn line(&self, offset: usize) -> usize {
+        self.text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
+    }
+
+    fn report(&self, line: usize, message: String, hint: Option<String>) {
+        let mistake = Mistake { file: self.file.to_owned(), line, weight: Weight::Mistake, message, hint };
+        self.mistakes.borrow_mut().push(mistake);
+    }
+
+    /// Gives `value` back where nothing was wrong.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Mistakes> {
+        let mut mistakes = self.mistakes.into_inner();
+        mistakes.sort_by_key(|m| m.line);
+        match value {
+            Some(value) if mistakes.is_empty() => Ok(value),
+            _ => Err(Mistakes(mistakes)),
+        }
+    }
+}
+
+/// One table of the file, whose keys are asked for by name; those never asked for are mistakes.
+pub(crate) struct Table<'r, 't> {
+    reader: &'r Reader<'t>,
+    table: &'r DeTable<'t>,
+    span: Range<usize>,
+    name: String,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'r, 't> Table<'r, 't> {
+    fn value(&self, key: &'static str) -> Option<&'r Spanned<DeValue<'t>>> {
+        self.known.borrow_mut().push(key);
+        self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, v)| v)
+    }
+
+    /// The name of a key as a person would say it.
+    fn full(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    /// Reports a mistake at `key`, or at the table where it does not hold the key.
+    pub(crate) fn mistake(&self, key: &str, message: impl Into<String>, hint: Option<&str>) {
+        let at = self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key);
+        let offset = at.map_or(self.span.start, |(k, _)| k.span().start);
+        self.reader.report(self.reader.line(offset), message.into(), hint.map(str::to_owned));
+    }
+
+    fn wrong_type(&self, key: &str, wanted: &str, found: &DeValue<'_>) {
+        self.mistake(key, format!("`{}` must be {wanted}, not {}", self.full(key), described(found)), None);
+    }
+
+    pub(crate) fn string(&self, key: &'static str) -> Option<String> {
+        match self.value(key)?.get_ref() {
+            DeValue::String(text) => Some(text.to_string()),
+            other => {
+                self.wrong_type(key, "a text in quotes", other);
+                None
+            }
+        }
+    }
+
+    /// A text that is then read as a `T`; what `T` says of a bad one becomes the mistake.
+    pub(crate) fn parsed<T>(&self, key: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: std::fmt::Display,
+    {
+        let text = self.string(key)?;
+        self.parse_text(key, &text)
+    }
+
+    fn parse_text<T>(&self, key: &str, text: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: std::fmt::Display,
+    {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.mistake(key, format!("`{}`: {error}", self.full(key)), None);
+                None
+            }
+        }
+    }
+
+    /// A list of texts, each read as a `T`.
+    pub(crate) fn list<T>(&self, key: &'static str) -> Option<Vec<T>>
+    where
+        T: FromStr,
+        T::Err: std::fmt::Display,
+    {
+        let DeValue::Array(items) = self.value(key)?.get_ref() else {
+            self.mistake(key, format!("`{}` must be a list of texts", self.full(key)), Some("[\"…\", \"…\"]"));
+            return None;
+        };
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            match item.get_ref() {
+                DeValue::String(text) => values.extend(self.parse_text(key, text)),
+                other => self.wrong_type(key, "a list of texts", other),
+            }
+        }
+        Some(values)
+    }
+
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
+        match self.value(key)?.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            other => {
+                self.wrong_type(key, "true or false", other);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.value(key)?.get_ref();
+        let DeValue::Integer(integer) = value else {
+            self.wrong_type(key, "a whole number", value);
+            return None;
+        };
+        match u64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()) {
+            Ok(number) if range.contains(&number) => Some(number),
+            _ => {
+                let message = format!("`{}` must lie between {} and {}", self.full(key), range.start(), range.end());
+                self.mistake(key, message, None);
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let message = format!("`{}` cannot be \"{text}\"", self.full(key));
+            let hint = match nearest(&text, words.iter().map(|(word, _)| *word)) {
+                Some(word) => format!("did you mean \"{word}\"? One of {}", all.join(", ")),
+                None => format!("one of {}", all.join(", ")),
+            };
+            self.mistake(key, message, Some(&hint));
+        }
+        found
+    }
+
+    pub(crate) fn table(&self, key: &'static str) -> Option<Self> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(self.reader.table(table, value.span(), &self.full(key))),
+            other => {
+                self.wrong_type(key, "a table", other);
+                None
+            }
+        }
+    }
+
+    /// A list of tables, `[[key]]`.
+    pub(crate) fn tables(&self, key: &'static str) -> Option<Vec<Self>> {
+        let DeValue::Array(items) = self.value(key)?.get_ref() else {
+            self.mistake(key, format!("`{}` must be a list of tables", self.full(key)), Some("write [[…]] above it"));
+            return None;
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for item in items {
+            match item.get_ref() {
+                DeValue::Table(table) => tables.push(self.reader.table(table, item.span(), &self.full(key))),
+                other => self.wrong_type(key, "a list of tables", other),
+            }
+        }
+        Some(tables)
+    }
+
+    /// Every table below `key`, with its name: `[key.NAME]`.
+    pub(crate) fn named_tables(&self, key: &'static str) -> Vec<(String, Self)> {
+        let Some(outer) = self.table(key) else { return Vec::new() };
+        let mut tables = Vec::new();
+        for (name, value) in outer.table {
+            match value.get_ref() {
+                DeValue::Table(table) => {
+                    let full = outer.full(name.get_ref());
+                    tables.push((name.get_ref().to_string(), self.reader.table(table, value.span(), &full)));
+                }
+                other => outer.wrong_type(name.get_ref(), "a table", other),
+            }
+        }
+        tables
+    }
+
+    /// Whether the table holds `key`.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|(k, _)| k.get_ref().as_ref() == key)
+    }
+
+    /// Reports every key that nobody asked for. Call it last.
+    pub(crate) fn finish(&self) {
+        let known = self.known.borrow();
+        for (key, _) in self.table {
+            let name: &DeString<'_> = key.get_ref();
+            if known.iter().any(|k| *k == name.as_ref()) {
+                continue;
+            }
+            let hint = nearest(name, known.iter().copied()).map(|k| format!("did you mean `{k}`?"));
+            self.mistake(name, format!("`{}` is not a key that is known here", self.full(name)), hint.as_deref());
+        }
+    }
+}
+
+fn described(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The word of `words` that `text` is most likely a slip of.
+pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let scored = words.map(|word| (strsim::damerau_levenshtein(text, word), word));
+    scored
+        .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, w)| w)
+}

@@ -1,0 +1,92 @@
+//! Answers of the API: JSON, problems, texts, streams of events.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use devanture_config::api::DeployEvent;
+use devanture_config::problem::{Code, Problem};
+use futures_util::stream;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use serde::Serialize;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Response<Body> {
+    with_body(status, media_type, Full::new(bytes).boxed_unsync())
+}
+
+fn with_body(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    typed(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    // Nothing that is answered holds a map with keys that are not texts, the one thing that could fail.
+    typed(status, "application/json", serde_json::to_vec(value).unwrap_or_default().into())
+}
+
+pub(super) fn no_content() -> Response<Body> {
+    let mut response = typed(StatusCode::NO_CONTENT, "text/plain", Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
+    response
+}
+
+/// RFC 9457, with the fields that HTTP wants beside some statuses.
+pub(super) fn problem(problem: &Problem) -> Response<Body> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let bytes = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = typed(status, "application/problem+json", bytes.into());
+    let headers = response.headers_mut();
+    match problem.code {
+        // RFC 9110 §11.6.1.
+        Code::BadToken | Code::Unauthenticated => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // RFC 9110 §15.5.6.
+        Code::MethodNotAllowed => {
+            let allowed = problem.hint.as_deref().and_then(|hint| hint.strip_prefix("use "));
+            if let Some(allowed) = allowed.and_then(|allowed| HeaderValue::from_str(allowed).ok()) {
+                headers.insert(ALLOW, allowed);
+            }
+        }
+        Code::Busy => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// Server-sent events, as they happen.
+pub(super) fn events(receiver: UnboundedReceiver<DeployEvent>) -> Response<Body> {
+    let frames = stream::unfold(receiver, |mut receiver| async {
+        let event = receiver.recv().await?;
+        Some((Ok(Frame::data(event_text(&event).into())), receiver))
+    });
+    with_body(StatusCode::OK, "text/event-stream", StreamBody::new(frames).boxed_unsync())
+}
+
+fn event_text(event: &DeployEvent) -> String {
+    let (name, data) = match event {
+        DeployEvent::Step(step) => ("step", serde_json::to_string(step)),
+        DeployEvent::Done(report) => ("done", serde_json::to_string(report)),
+        DeployEvent::Problem(problem) => ("problem", serde_json::to_string(problem)),
+    };
+    // JSON has no line break of its own, so that one `data` line holds it.
+    format!("event: {name}\ndata: {}\n\n", data.unwrap_or_default())
+}

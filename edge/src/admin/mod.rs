@@ -1,0 +1,163 @@
+//! The HTTP API: a thin skin over `publish`, with health and metrics beside it. No logic of its own.
+//!
+//! | address | method | scope |
+//! |---|---|---|
+//! | `/health/live`, `/health/ready`, `/v1/openapi.yaml` | GET | none |
+//! | `/metrics` | GET | read, every app |
+//! | `/v1/tokens` | POST | admin, every app |
+//! | `/v1/apps/{app}/environments/{env}` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/history` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/deploys` | POST | push |
+//! | `/v1/apps/{app}/blobs/{digest}?deploy={deploy}` | PUT | push |
+//! | `/v1/apps/{app}/deploys/{deploy}/finish` | POST | push |
+//! | `/v1/apps/{app}/environments/{env}/switch`, `…/rollback` | POST | push |
+//! | `/v1/apps/{app}/environments/{env}/promote` | POST | promote |
+//! | `/v1/apps/{app}/aliases` | GET | read |
+//! | `/v1/apps/{app}/aliases/{name}` | PUT, DELETE | push |
+
+mod answer;
+mod body;
+mod pushing;
+mod reading;
+mod route;
+
+pub use answer::Body;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use devanture_config::problem::{Code, Problem};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::publish::{Actor, Error, Publisher, TokenStore};
+use crate::telemetry::Exposition;
+use route::Route;
+
+/// The description of the API, served as it stands here.
+const OPENAPI: &str = include_str!("openapi.yaml");
+
+/// Whether the edge can serve, and whether it is about to end.
+#[derive(Debug, Default)]
+pub struct Health {
+    ready: AtomicBool,
+}
+
+impl Health {
+    /// Says whether new requests should come here.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+/// The API.
+pub struct Admin {
+    publisher: Arc<Publisher>,
+    tokens: TokenStore,
+    metrics: Exposition,
+    health: Arc<Health>,
+}
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// By the socket in the data folder: who can open it needs no token.
+    Local,
+    /// By the network: nothing without a token.
+    Network,
+}
+
+impl Admin {
+    /// Puts the API together.
+    #[must_use]
+    pub fn new(publisher: Arc<Publisher>, tokens: TokenStore, metrics: Exposition, health: Arc<Health>) -> Self {
+        Self { publisher, tokens, metrics, health }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
+        match self.answer(request, via).await {
+            Ok(response) => response,
+            Err(error) => answer::problem(&error.0),
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, via: Via) -> Result<Response<Body>, Error> {
+        let path = request.uri().path();
+        match path {
+            "/health/live" => return open(request.method(), || answer::text(StatusCode::OK, "live\n")),
+            "/health/ready" => return open(request.method(), || self.readiness()),
+            "/v1/openapi.yaml" => {
+                return open(request.method(), || answer::typed(StatusCode::OK, "application/yaml", OPENAPI.into()));
+            }
+            _ => {}
+        }
+        let actor = self.actor(request.headers().get(AUTHORIZATION), via).await?;
+        // Only now: without a token even the shape of the API stays unsaid.
+        let route = Route::parse(request.method(), path)?;
+        match route {
+            Route::Metrics => {
+                if actor.app.is_some() {
+                    let detail = "The metrics tell of every app; this token is for one.";
+                    return Err(Problem::new(Code::Forbidden, detail).into());
+                }
+                Ok(answer::typed(
+                    StatusCode::OK,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                    self.metrics.render().into(),
+                ))
+            }
+            Route::Tokens => self.create_token(&actor, request).await,
+            Route::Status { app, environment } => self.status(&actor, &app, &environment).await,
+            Route::History { app, environment } => self.history(&actor, &app, &environment, &request).await,
+            Route::Begin { app, environment } => self.begin(&actor, &app, &environment, request).await,
+            Route::Blob { app, digest } => self.blob(&actor, &app, digest, request).await,
+            Route::Finish { app, deploy } => self.finish(&actor, &app, &deploy, &request).await,
+            Route::Switch { app, environment } => self.switch(&actor, &app, &environment, request).await,
+            Route::Rollback { app, environment } => self.rollback(&actor, &app, &environment, request).await,
+            Route::Promote { app, environment } => self.promote(&actor, &app, &environment, request).await,
+            Route::Aliases { app } => self.aliases(&actor, &app).await,
+            Route::SetAlias { app, name } => self.set_alias(&actor, &app, &name, request).await,
+            Route::DeleteAlias { app, name } => self.delete_alias(&actor, &app, &name).await,
+        }
+    }
+
+    fn readiness(&self) -> Response<Body> {
+        if self.health.is_ready() {
+            answer::text(StatusCode::OK, "ready\n")
+        } else {
+            answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        }
+    }
+
+    async fn actor(&self, authorization: Option<&HeaderValue>, via: Via) -> Result<Actor, Error> {
+        if via == Via::Local {
+            return Ok(Actor::local());
+        }
+        let token = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            // RFC 9110 §11.1: the scheme's name has no case.
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        match token {
+            Some(token) => self.tokens.recognise(token).await,
+            None => Err(Problem::new(Code::Unauthenticated, "This needs a token.")
+                .hint("send `Authorization: Bearer TOKEN`; `devanture-edge token create` makes one")
+                .into()),
+        }
+    }
+}
+
+/// An address that needs no token and takes reading alone.
+fn open(method: &Method, answer: impl FnOnce() -> Response<Body>) -> Result<Response<Body>, Error> {
+    if method == Method::GET || method == Method::HEAD {
+        Ok(answer())
+    } else {
+        Err(route::method_not_allowed("GET, HEAD"))
+    }
+}

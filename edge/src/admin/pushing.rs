@@ -1,0 +1,157 @@
+//! Operations that write: pushes, switches, aliases, tokens.
+
+use devanture_config::api::{
+    AliasRequest, BeginDeploy, PlaceStatus, PromoteRequest, RollbackRequest, Scope, SwitchRequest, TokenRequest,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, PlaceName};
+use http::header::ACCEPT;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use std::sync::Arc;
+
+use super::{Admin, Body, answer, body};
+use crate::publish::{Actor, Error};
+
+impl Admin {
+    pub(super) async fn create_token(
+        &self,
+        actor: &Actor,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.must_be_admin()?;
+        let wanted: TokenRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::CREATED, &self.tokens.create(wanted).await?))
+    }
+
+    pub(super) async fn begin(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        let (parts, incoming) = request.into_parts();
+        let begin: BeginDeploy =
+            body::json(&parts.headers, incoming, self.publisher.limits().manifest_bytes_max).await?;
+        let begun = self.publisher.begin(actor, app, environment, begin).await?;
+        Ok(answer::json(StatusCode::CREATED, &begun))
+    }
+
+    pub(super) async fn blob(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        digest: Digest,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, None)?;
+        let Some(deploy) = body::parameter(request.uri(), "deploy") else {
+            return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: a blob is sent for a push.").into());
+        };
+        let mut receiving = self.publisher.receive(app, &deploy, digest).await?;
+        let mut incoming = request.into_body();
+        while let Some(bytes) = body::next(&mut incoming).await? {
+            receiving.write(bytes).await?;
+        }
+        self.publisher.received(receiving).await?;
+        Ok(answer::no_content())
+    }
+
+    /// Streams the steps where the client wants events, and answers with the result else.
+    pub(super) async fn finish(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        deploy: &str,
+        request: &Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, None)?;
+        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        if !accept.contains("text/event-stream") {
+            return Ok(answer::json(StatusCode::OK, &self.publisher.finish(app, deploy, None).await?));
+        }
+        let (sink, events) = tokio::sync::mpsc::unbounded_channel();
+        let (publisher, app, deploy) = (Arc::clone(&self.publisher), app.clone(), deploy.to_owned());
+        tokio::spawn(async move {
+            let result = publisher.finish(&app, &deploy, Some(sink.clone())).await;
+            // A push that is not there fails before it has events: its problem is told all the same.
+            if let Err(error) = result {
+                sink.send(devanture_config::api::DeployEvent::Problem(error.0)).ok();
+            }
+        });
+        Ok(answer::events(events))
+    }
+
+    pub(super) async fn switch(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        let wanted: SwitchRequest = self.json(request).await?;
+        let report = self.publisher.switch(actor, app, environment, &wanted.version, wanted.if_live.as_deref()).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn rollback(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        let (parts, incoming) = request.into_parts();
+        let limit = self.publisher.limits().admin_body_bytes_max;
+        let wanted: RollbackRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        let report = self.publisher.rollback(actor, app, environment, wanted.version.as_deref()).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn promote(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Promote, app, Some(environment))?;
+        let wanted: PromoteRequest = self.json(request).await?;
+        let report = self.publisher.promote(actor, app, environment, &wanted.from).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn set_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(name))?;
+        let wanted: AliasRequest = self.json(request).await?;
+        let version = self.publisher.set_alias(app, name, &wanted.version).await?;
+        let url = self.publisher.urls(app, name, &version).live;
+        Ok(answer::json(StatusCode::OK, &PlaceStatus { name: name.clone(), alias: true, version, url }))
+    }
+
+    pub(super) async fn delete_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(name))?;
+        self.publisher.delete_alias(app, name).await?;
+        Ok(answer::no_content())
+    }
+
+    async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<Incoming>) -> Result<T, Error> {
+        let (parts, incoming) = request.into_parts();
+        body::json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
+    }
+}

@@ -1,0 +1,122 @@
+//! The addresses of the API: method and path in, a typed route out.
+
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, PlaceName};
+use http::Method;
+
+use crate::publish::Error;
+
+/// One operation of the API.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Aliases { app: AppName },
+    Begin { app: AppName, environment: PlaceName },
+    Blob { app: AppName, digest: Digest },
+    DeleteAlias { app: AppName, name: PlaceName },
+    Finish { app: AppName, deploy: String },
+    History { app: AppName, environment: PlaceName },
+    Metrics,
+    Promote { app: AppName, environment: PlaceName },
+    Rollback { app: AppName, environment: PlaceName },
+    SetAlias { app: AppName, name: PlaceName },
+    Status { app: AppName, environment: PlaceName },
+    Switch { app: AppName, environment: PlaceName },
+    Tokens,
+}
+
+impl Route {
+    /// Finds the operation.
+    pub(super) fn parse(method: &Method, path: &str) -> Result<Self, Error> {
+        let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        match (segments.as_slice(), method.as_str()) {
+            (["metrics"], "GET" | "HEAD") => Ok(Self::Metrics),
+            (["metrics"], _) => Err(method_not_allowed("GET, HEAD")),
+            (["v1", "tokens"], "POST") => Ok(Self::Tokens),
+            (["v1", "tokens"], _) => Err(method_not_allowed("POST")),
+            (["v1", "apps", app, rest @ ..], method) => Self::of_app(name(app)?, rest, method),
+            _ => Err(nothing()),
+        }
+    }
+
+    fn of_app(app: AppName, rest: &[&str], method: &str) -> Result<Self, Error> {
+        match (rest, method) {
+            (["aliases"], "GET") => Ok(Self::Aliases { app }),
+            (["aliases"], _) => Err(method_not_allowed("GET")),
+            (["aliases", alias], "PUT") => Ok(Self::SetAlias { app, name: name(alias)? }),
+            (["aliases", alias], "DELETE") => Ok(Self::DeleteAlias { app, name: name(alias)? }),
+            (["aliases", _], _) => Err(method_not_allowed("PUT, DELETE")),
+            (["blobs", digest], "PUT") => Ok(Self::Blob { app, digest: name(digest)? }),
+            (["blobs", _], _) => Err(method_not_allowed("PUT")),
+            (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
+            (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
+            (["environments", environment], method) => match method {
+                "GET" => Ok(Self::Status { app, environment: name(environment)? }),
+                _ => Err(method_not_allowed("GET")),
+            },
+            (["environments", environment, operation], method) => {
+                Self::of_environment(app, name(environment)?, operation, method)
+            }
+            _ => Err(nothing()),
+        }
+    }
+
+    fn of_environment(app: AppName, environment: PlaceName, operation: &str, method: &str) -> Result<Self, Error> {
+        let (route, allowed) = match operation {
+            "deploys" => (Self::Begin { app, environment }, "POST"),
+            "history" => (Self::History { app, environment }, "GET"),
+            "promote" => (Self::Promote { app, environment }, "POST"),
+            "rollback" => (Self::Rollback { app, environment }, "POST"),
+            "switch" => (Self::Switch { app, environment }, "POST"),
+            _ => return Err(nothing()),
+        };
+        if method == allowed { Ok(route) } else { Err(method_not_allowed(allowed)) }
+    }
+}
+
+fn name<T: std::str::FromStr>(text: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| Problem::new(Code::BadRequest, format!("{error}.")).into())
+}
+
+fn nothing() -> Error {
+    Problem::new(Code::NotFound, "The API has no such address.").hint("/v1/openapi.yaml describes it").into()
+}
+
+/// The problem of a method that an address does not take; its hint names those that it does.
+pub(super) fn method_not_allowed(allowed: &'static str) -> Error {
+    Problem::new(Code::MethodNotAllowed, "This address does not take that method.")
+        .hint(format!("use {allowed}"))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_the_description() {
+        let parse = |method: &str, path: &str| Route::parse(&method.parse().unwrap(), path);
+        let code = |method: &str, path: &str| parse(method, path).unwrap_err().0.code;
+        let (app, environment) = ("shop".parse().unwrap(), PlaceName::prod());
+        assert_eq!(
+            parse("POST", "/v1/apps/shop/environments/prod/switch").unwrap(),
+            Route::Switch { app, environment }
+        );
+        assert!(parse("GET", "/metrics").is_ok());
+        assert_eq!(code("GET", "/v1/apps/shop/environments/prod/switch"), Code::MethodNotAllowed);
+        assert_eq!(code("POST", "/v1/apps/Shop/environments/prod/switch"), Code::BadRequest);
+        assert_eq!(code("PUT", "/v1/apps/shop/blobs/xyz"), Code::BadRequest);
+        for path in [
+            "/",
+            "/v1",
+            "/v2/apps",
+            "/v1/apps/shop",
+            "/v1/apps/shop/environments/prod/x",
+            "/v1/apps/shop/environments/prod/switch/",
+        ] {
+            assert_eq!(code("POST", path), Code::NotFound, "{path}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The one way in which a file comes to be: temporary file, write, fsync, rename, fsync of the folder (law 6).
+//!
+//! Whoever reads the final name finds the whole old file or the whole new one, whenever the power went; whoever gets
+//! `Ok` has it on stable storage. Nothing outside this file creates, replaces or moves a file of the data folder: the
+//! lints of the workspace hold that. A temporary file is locked by its writer for as long as it lives, so that those of
+//! the dead are told from those of the living by any process.
+
+#![expect(clippy::disallowed_methods, reason = "this is the helper that the lint sends everybody to")]
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+#[cfg(test)]
+pub(crate) mod fault;
+#[cfg(test)]
+mod tests;
+
+/// The mode of a file that says nothing else: its owner reads and writes it.
+pub const FILE_MODE: u32 = 0o600;
+/// The mode of every folder that is made here.
+pub const FOLDER_MODE: u32 = 0o700;
+
+/// How often another name is tried when a random one is taken.
+const NAME_TRIES_MAX: usize = 16;
+/// How many bytes of a lock file are read: a process id is shorter.
+const PID_BYTES_MAX: u64 = 16;
+
+/// One thing that is done to the disk, as the failing writer of the tests counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Create,
+    Folder,
+    Remove,
+    Rename,
+    SyncFile,
+    SyncFolder,
+    Write,
+}
+
+/// Lets the tests fail, or die, at any step.
+fn before(step: Step, path: &Path) -> std::io::Result<()> {
+    #[cfg(test)]
+    fault::check(step, path)?;
+    #[cfg(not(test))]
+    let (_, _) = (step, path);
+    Ok(())
+}
+
+/// Whether `error` says that there is no room, on the disk or in a quota.
+#[must_use]
+pub fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Makes an error of this room out of the system's, for `map_err`.
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.display().to_string();
+    move |source| if is_full(&source) { Error::Full { path } } else { Error::Io { doing, path, source } }
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file that is being written under a temporary name. Dropped before it was renamed, it is removed.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Draft {
+    /// Begins a file in `folder`, which is on the file system of its later name, under a name of its own.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    pub fn create(folder: &Path) -> Result<Self, Error> {
+        Self::named(folder, "", "")
+    }
+
+    fn named(folder: &Path, prefix: &str, suffix: &str) -> Result<Self, Error> {
+        for _ in 0..NAME_TRIES_MAX {
+            let path = folder.join(format!("{prefix}{:016x}{suffix}", rand::random::<u64>()));
+            let created = before(Step::Create, &path)
+                .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path));
+            match created {
+                Ok(file) => {
+                    let draft = Self { file, path, renamed: false };
+                    if draft.is_ours() {
+                        return Ok(draft);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed("creating", &path)(error)),
+            }
+        }
+        Err(failed("creating a file in", folder)(ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Locks the new file. Whoever cleans up may have seen it in the moment before and removed it, or be about to.
+    fn is_ours(&self) -> bool {
+        match self.file.try_lock() {
+            Ok(()) => self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
+            Err(TryLockError::WouldBlock) => false,
+            // A file system without locks: then nobody can take this one either, and it is left alone.
+            Err(TryLockError::Error(_)) => true,
+        }
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`]; the draft is of no use then.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        before(Step::Write, &self.path).and_then(|()| self.file.write_all(bytes)).map_err(failed("writing", &self.path))
+    }
+
+    /// Brings the bytes to stable storage.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`]. The draft is of no use then: a system that failed to write may say `Ok` the
+    /// next time without having done so.
+    pub fn sync(&self) -> Result<(), Error> {
+        before(Step::SyncFile, &self.path).and_then(|()| self.file.sync_all()).map_err(failed("syncing", &self.path))
+    }
+
+    /// Gives the file its name, in place of what had it. It was synced, and counts after [`sync_folder`].
+    pub(super) fn rename(&mut self, target: &Path) -> std::io::Result<()> {
+        before(Step::Rename, target)?;
+        std::fs::rename(&self.path, target)?;
+        self.renamed = true;
+        Ok(())
+    }
+
+    /// Makes the file durable under its name, in place of what had it.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`]; whoever opens `target` then finds the old file or the new one, whole.
+    pub fn persist(mut self, target: &Path) -> Result<(), Error> {
+        self.sync()?;
+        self.rename(target).map_err(failed("renaming to", target))?;
+        sync_folder(folder_of(target))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by `remove_abandoned` at the next start.
+        if !self.renamed && before(Step::Remove, &self.path).is_ok() {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Writes a small whole file durably, in place of what had its name. The folder is there.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`]; whoever opens `path` then finds the old file or the new one, whole.
+pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let folder = folder_of(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (prefix, suffix) = (format!(".{name}."), ".tmp");
+    remove_abandoned(folder, |name| name.starts_with(&prefix) && name.ends_with(suffix))?;
+    let mut draft = Draft::named(folder, &prefix, suffix)?;
+    draft.write(bytes)?;
+    // The mode of the creation is cut by the umask of the process; this one is what was asked for.
+    draft.file.set_permissions(Permissions::from_mode(mode)).map_err(failed("setting the mode of", &draft.path))?;
+    draft.persist(path)
+}
+
+/// Brings the names in `folder` to stable storage.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn sync_folder(folder: &Path) -> Result<(), Error> {
+    before(Step::SyncFolder, folder)
+        .and_then(|()| File::open(folder))
+        .and_then(|opened| opened.sync_all())
+        .map_err(failed("syncing", folder))
+}
+
+/// Makes the folder `path` durably, with its parents; one that is there is left as it is.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`], also where a file has the name.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(path);
+    if parent != path {
+        make_folder(parent)?;
+    }
+    make_folders(parent, std::iter::once(path.to_path_buf()))
+}
+
+/// Makes `folders`, all of them in `parent`, with one fsync.
+pub(super) fn make_folders(parent: &Path, folders: impl IntoIterator<Item = PathBuf>) -> Result<(), Error> {
+    let mut made = Vec::new();
+    for folder in folders {
+        let result = before(Step::Folder, &folder).and_then(|()| DirBuilder::new().mode(FOLDER_MODE).create(&folder));
+        match result {
+            Ok(()) => made.push(folder),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(failed("making the folder", &folder)(error)),
+        }
+    }
+    if made.is_empty() {
+        return Ok(());
+    }
+    let synced = sync_folder(parent);
+    if synced.is_err() {
+        // The next one who needs them makes them again, and syncs again.
+        for folder in made {
+            drop(before(Step::Remove, &folder).and_then(|()| std::fs::remove_dir(&folder)));
+        }
+    }
+    synced
+}
+
+/// Opens a file that only grows, such as a log, making it where it is missing. What is appended is as durable as the
+/// caller makes it.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn open_append(path: &Path, mode: u32) -> Result<File, Error> {
+    open_or_create(path, OpenOptions::new().append(true).mode(mode))
+}
+
+/// Opens a file for reading and writing in place, making it durably where it is missing.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn open_in_place(path: &Path, mode: u32) -> Result<File, Error> {
+    open_or_create(path, OpenOptions::new().read(true).write(true).mode(mode))
+}
+
+fn open_or_create(path: &Path, options: &mut OpenOptions) -> Result<File, Error> {
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        opened => return opened.map_err(failed("opening", path)),
+    }
+    let file =
+        before(Step::Create, path).and_then(|()| options.create(true).open(path)).map_err(failed("creating", path))?;
+    sync_folder(folder_of(path))?;
+    Ok(file)
+}
+
+/// Moves a file within its file system, durably, in place of what had the name. Returns whether there was a file.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn move_file(from: &Path, to: &Path) -> Result<bool, Error> {
+    match before(Step::Rename, to).and_then(|()| std::fs::rename(from, to)) {
+        Ok(()) => {
+            sync_folder(folder_of(to))?;
+            sync_folder(folder_of(from))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && !from.exists() => Ok(false),
+        Err(error) => Err(failed("moving a file to", to)(error)),
+    }
+}
+
+/// Removes a file. Returns whether there was one. Durable only after [`sync_folder`].
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_file(path: &Path) -> Result<bool, Error> {
+    match before(Step::Remove, path).and_then(|()| std::fs::remove_file(path)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("removing", path)(error)),
+    }
+}
+
+/// Removes the temporary files in `folder` that a writer left when it died, of those whose names are `meant`.
+///
+/// # Errors
+/// [`Error::Io`] where the folder cannot be read. A file that cannot be removed is left for the next time.
+pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder).map_err(failed("reading", folder))? {
+        let entry = entry.map_err(failed("reading", folder))?;
+        let path = entry.path();
+        if !meant(&entry.file_name().to_string_lossy()) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        // The system frees a lock when its holder dies, so one that can be had belongs to nobody.
+        let Ok(file) = File::open(&path) else { continue };
+        if file.try_lock().is_ok()
+            && let Err(error) = remove_file(&path)
+        {
+            tracing::warn!(path = %path.display(), %error, "an abandoned file could not be removed");
+        }
+    }
+    Ok(())
+}
+
+/// A file that says which process has something to itself, for as long as this value or the process lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock file `path`, making it where it is missing; `Err` inside is the process that has it, where it can be
+/// told.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
+    // The lock is the inode's, so this one file is written in place: a rename would leave two locks.
+    let file = open_in_place(path, FILE_MODE)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let read = file.take(PID_BYTES_MAX).read_to_string(&mut text);
+            return Ok(Err(read.ok().and_then(|_| text.trim().parse().ok())));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed("locking", path)(error)),
+    }
+    // A full disk takes nothing from the lock; it is only not told who has it.
+    let named = file.set_len(0).and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
+    if let Err(error) = named {
+        tracing::warn!(path = %path.display(), %error, "the lock file could not be written");
+    }
+    Ok(Ok(Lock { _file: file }))
+}
+
+/// What tells one state of a file from any other: its inode, length and time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    /// The length in bytes.
+    pub(crate) size: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            seconds: metadata.mtime(),
+            nanoseconds: metadata.mtime_nsec(),
+        }
+    }
+}

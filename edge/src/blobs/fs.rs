@@ -1,0 +1,216 @@
+//! The built-in store: a folder of files, whose format is in `docs/storage.md`.
+//!
+//! What happens on the disk is in [`folder`], as blocking calls; this file takes them off the threads that serve.
+
+mod folder;
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devanture_config::Digest;
+use folder::{Folder, digest_of};
+
+use super::durable::{Draft, failed};
+use super::{Blobs, Error, Form, Key, Quality, ReadAt, Upload, VariantInfo};
+
+/// How many bytes of an upload wait in memory before they are written: what one upload holds at most, and also the
+/// size up to which a whole blob costs one trip to a blocking thread.
+const PENDING_BYTES_MAX: usize = 256 * 1024;
+
+/// A store in a folder.
+pub(super) struct FileBlobs {
+    folder: Arc<Folder>,
+}
+
+impl FileBlobs {
+    /// Opens the store in `data_dir`. Blocks on the disk.
+    pub(super) fn open(data_dir: PathBuf) -> Result<Self, Error> {
+        Ok(Self { folder: Arc::new(Folder::open(data_dir)?) })
+    }
+
+    /// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        blocking(&self.folder, work).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    folder: &Arc<Folder>,
+    work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let shared = Arc::clone(folder);
+    match tokio::task::spawn_blocking(move || work(&shared)).await {
+        Ok(result) => result,
+        Err(error) => Err(failed("working in", folder.root())(std::io::Error::other(error))),
+    }
+}
+
+#[async_trait]
+impl Blobs for FileBlobs {
+    async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {
+        self.must_not_be_a_variant(key)?;
+        let part = Part { hasher: blake3::Hasher::new(), draft: None, size: 0 };
+        Ok(Box::new(FileUpload { folder: Arc::clone(&self.folder), key, part: Some(part), pending: Vec::new() }))
+    }
+
+    async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
+        self.must_not_be_a_variant(key)?;
+        self.with(move |folder| folder.put(key, &bytes)).await
+    }
+
+    async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error> {
+        self.with(move |folder| folder.put_variants(blob, &variants)).await
+    }
+
+    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+        self.with(move |folder| folder.variants(blob)).await
+    }
+
+    async fn size(&self, key: Key) -> Result<Option<u64>, Error> {
+        self.with(move |folder| folder.size(key)).await
+    }
+
+    async fn get(&self, key: Key) -> Result<Bytes, Error> {
+        self.with(move |folder| folder.get(key)).await
+    }
+
+    async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
+        let (file, size) = self.with(move |folder| folder.open_file(key)).await?;
+        Ok(Arc::new(OpenedFile { file, size }))
+    }
+
+    async fn delete(&self, key: Key) -> Result<(), Error> {
+        self.with(move |folder| folder.delete(key)).await
+    }
+
+    async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
+        self.with(Folder::list).await
+    }
+}
+
+impl FileBlobs {
+    /// A variant put alone would have no line in an index.
+    fn must_not_be_a_variant(&self, key: Key) -> Result<(), Error> {
+        match key {
+            Key::Blob(_) | Key::Manifest(_) => Ok(()),
+            Key::Variant(..) => {
+                let sentence = "a variant is put with `put_variants`";
+                let source = std::io::Error::new(ErrorKind::InvalidInput, sentence);
+                Err(failed("putting into", self.folder.root())(source))
+            }
+        }
+    }
+}
+
+/// What of an upload goes to a blocking thread and comes back.
+struct Part {
+    hasher: blake3::Hasher,
+    draft: Option<Draft>,
+    size: u64,
+}
+
+impl Part {
+    fn write(&mut self, folder: &Folder, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.is_empty() && self.draft.is_some() {
+            return Ok(());
+        }
+        let draft = match &mut self.draft {
+            Some(draft) => draft,
+            none => none.insert(folder.draft()?),
+        };
+        draft.write(bytes)?;
+        self.hasher.update(bytes);
+        self.size = self.size.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+struct FileUpload {
+    folder: Arc<Folder>,
+    key: Key,
+    /// Away while a blocking thread has it, and for good after an error.
+    part: Option<Part>,
+    pending: Vec<u8>,
+}
+
+impl FileUpload {
+    fn take_part(&mut self) -> Result<Part, Error> {
+        let gone = || failed("uploading to", self.folder.root())(std::io::Error::other("the upload failed before"));
+        self.part.take().ok_or_else(gone)
+    }
+
+    async fn flush(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let mut part = self.take_part()?;
+        let pending = std::mem::take(&mut self.pending);
+        let work = move |folder: &Folder| {
+            if !pending.is_empty() {
+                part.write(folder, &pending)?;
+            }
+            part.write(folder, &bytes)?;
+            Ok(part)
+        };
+        self.part = Some(blocking(&self.folder, work).await?);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Upload for FileUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        if self.part.is_some() && self.pending.len().saturating_add(bytes.len()) <= PENDING_BYTES_MAX {
+            self.pending.extend_from_slice(&bytes);
+            return Ok(());
+        }
+        self.flush(bytes).await
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<u64, Error> {
+        let (key, pending) = (self.key, std::mem::take(&mut self.pending));
+        let mut part = self.take_part()?;
+        let work = move |folder: &Folder| {
+            part.write(folder, &pending)?;
+            let (expected, found) = (digest_of(key), Digest::from(part.hasher.finalize()));
+            if found != expected {
+                return Err(Error::Mismatch { expected, found });
+            }
+            let draft = match part.draft {
+                Some(draft) => draft,
+                None => folder.draft()?,
+            };
+            draft.sync()?;
+            folder.keep(key, draft)?;
+            Ok(part.size)
+        };
+        blocking(&self.folder, work).await
+    }
+}
+
+/// An opened file, which the system keeps for as long as it is open, whatever becomes of its name.
+struct OpenedFile {
+    file: File,
+    size: u64,
+}
+
+impl ReadAt for OpenedFile {
+    fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+        let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(rest)];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes.into())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}

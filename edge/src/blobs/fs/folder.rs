@@ -1,0 +1,440 @@
+//! The folder itself, as blocking calls: where each file lies, and what is done to it under the lock of its first byte.
+//!
+//! Everything that a reader must find consistent (a variant and its line in the index, a blob and its variants) is
+//! changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside it:
+//! an opened file stays what it is, whatever becomes of its name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+
+use super::index;
+use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
+use crate::blobs::{Error, Form, Key, Quality, VariantInfo};
+
+/// What the file `format` says. Another number is another layout, which this program does not know.
+const FORMAT: &str = "devanture 1\n";
+/// More of the file `format` is not read.
+const FORMAT_BYTES_MAX: u64 = 64;
+/// How many files are remembered as checked. When there are more, all are forgotten and checked anew.
+const VERIFIED_MAX: usize = 200_000;
+/// How often a file is looked for again when it was replaced while it was read.
+const TRIES_MAX: usize = 4;
+
+/// The folders that have one below them for each first byte.
+const SHARDED: [&str; 3] = ["blobs", "variants", "manifests"];
+const QUARANTINE: &str = "quarantine";
+const TMP: &str = "tmp";
+
+/// The folder of a store.
+pub(super) struct Folder {
+    root: PathBuf,
+    locks: [Mutex<()>; 256],
+    verified: Mutex<HashMap<Key, Stamp>>,
+}
+
+pub(super) const fn digest_of(key: Key) -> Digest {
+    match key {
+        Key::Blob(digest) | Key::Manifest(digest) | Key::Variant(digest, _) => digest,
+    }
+}
+
+impl Folder {
+    /// Opens the store in `root`, making what is missing and removing what an interrupted write left.
+    pub(super) fn open(root: PathBuf) -> Result<Self, Error> {
+        durable::make_folder(&root)?;
+        check_format(&root)?;
+        durable::make_folders(&root, SHARDED.into_iter().chain([QUARANTINE, TMP]).map(|name| root.join(name)))?;
+        // A process that was killed may have made a folder and not synced its parent.
+        for name in SHARDED {
+            durable::sync_folder(&root.join(name))?;
+        }
+        durable::remove_abandoned(&root.join(TMP), |_| true)?;
+        Ok(Self { root, locks: [const { Mutex::new(()) }; 256], verified: Mutex::default() })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn lock(&self, digest: Digest) -> MutexGuard<'_, ()> {
+        let [first, ..] = *digest.as_bytes();
+        #[expect(clippy::indexing_slicing, reason = "there is a lock for every byte")]
+        let lock = &self.locks[usize::from(first)];
+        // It guards files and no memory: a panic of its last holder left what a crash leaves.
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, kind: &str, digest: Digest) -> PathBuf {
+        let [first, ..] = *digest.as_bytes();
+        self.root.join(kind).join(hex::encode([first]))
+    }
+
+    fn path(&self, key: Key) -> PathBuf {
+        match key {
+            Key::Blob(digest) => self.shard("blobs", digest).join(digest.to_string()),
+            Key::Manifest(digest) => self.shard("manifests", digest).join(format!("{digest}.json")),
+            Key::Variant(digest, form) => self.shard("variants", digest).join(format!("{digest}.{}", form.suffix())),
+        }
+    }
+
+    fn index_path(&self, blob: Digest) -> PathBuf {
+        self.shard("variants", blob).join(format!("{blob}.index"))
+    }
+
+    pub(super) fn draft(&self) -> Result<Draft, Error> {
+        Draft::create(&self.root.join(TMP))
+    }
+
+    fn draft_of(&self, bytes: &[u8]) -> Result<Draft, Error> {
+        let mut draft = self.draft()?;
+        draft.write(bytes)?;
+        draft.sync()?;
+        Ok(draft)
+    }
+
+    /// Puts whole bytes.
+    pub(super) fn put(&self, key: Key, bytes: &[u8]) -> Result<(), Error> {
+        let (expected, found) = (digest_of(key), Digest::of(bytes));
+        if found != expected {
+            return Err(Error::Mismatch { expected, found });
+        }
+        self.keep(key, self.draft_of(bytes)?)
+    }
+
+    /// Gives a draft, whose hash was checked and which was synced, the name of its key.
+    ///
+    /// A file that has the name already is replaced, whatever it holds: so one that lost its bytes is mended, its time
+    /// begins anew for the collection, and the time that this takes tells nobody what was there.
+    pub(super) fn keep(&self, key: Key, mut draft: Draft) -> Result<(), Error> {
+        let path = self.path(key);
+        let _turn = self.lock(digest_of(key));
+        let had_one = path.exists();
+        rename_into(&mut draft, &path)?;
+        let synced = durable::sync_folder(folder_of(&path));
+        if synced.is_err() && !had_one {
+            // After the error nobody may count on the file. One that was there before is as good as it was.
+            drop(durable::remove_file(&path));
+        }
+        synced
+    }
+
+    /// Puts variants and their index, with one fsync for each file and one for the folder.
+    pub(super) fn put_variants(&self, blob: Digest, variants: &[(Form, Quality, Bytes)]) -> Result<(), Error> {
+        let _turn = self.lock(blob);
+        // The collection may have been faster than the compression: a variant without its blob would stay for ever.
+        if !self.path(Key::Blob(blob)).exists() {
+            return Err(Error::Missing(Key::Blob(blob)));
+        }
+        let listed = self.read_index(blob)?;
+        let mut lines = self.present(blob, listed.clone())?;
+        let mut drafts = Vec::new();
+        for (form, quality, bytes) in variants {
+            if lines.get(form).is_some_and(|known| known.quality >= *quality) {
+                continue;
+            }
+            let size = bytes.len() as u64;
+            drafts.push((*form, self.draft_of(bytes)?));
+            lines.insert(*form, VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality });
+        }
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let index_draft = self.draft_of(index::to_text(&lines).as_bytes())?;
+        // All that needs room is done. Between here and the new index a crash must not leave a line of the old one
+        // beside other bytes, which would pass for corruption.
+        let index_path = self.index_path(blob);
+        if drafts.iter().any(|(form, _)| listed.contains_key(form)) {
+            durable::remove_file(&index_path)?;
+        }
+        let result = self.place(blob, drafts, index_draft);
+        if result.is_err() {
+            drop(durable::remove_file(&index_path));
+        }
+        result
+    }
+
+    fn place(&self, blob: Digest, drafts: Vec<(Form, Draft)>, mut index_draft: Draft) -> Result<(), Error> {
+        for (form, mut draft) in drafts {
+            rename_into(&mut draft, &self.path(Key::Variant(blob, form)))?;
+        }
+        let index_path = self.index_path(blob);
+        rename_into(&mut index_draft, &index_path)?;
+        durable::sync_folder(folder_of(&index_path))
+    }
+
+    /// What is known of a blob's variants.
+    pub(super) fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+        let _turn = self.lock(blob);
+        let listed = self.read_index(blob)?;
+        Ok(self.present(blob, listed)?.into_values().collect())
+    }
+
+    /// The lines of a blob's index, none where there is no index or it cannot be understood.
+    fn read_index(&self, blob: Digest) -> Result<BTreeMap<Form, VariantInfo>, Error> {
+        let path = self.index_path(blob);
+        let mut text = Vec::new();
+        match File::open(&path).and_then(|file| file.take(index::INDEX_BYTES_MAX).read_to_end(&mut text)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(failed("reading", &path)(error)),
+        }
+        let lines = std::str::from_utf8(&text).ok().and_then(index::parse);
+        Ok(lines.unwrap_or_else(|| {
+            tracing::error!(path = %path.display(), "an index of variants cannot be read; they will be made again");
+            BTreeMap::new()
+        }))
+    }
+
+    /// Those of `lines` whose files are there with their lengths: variants may be deleted by hand.
+    fn present(
+        &self,
+        blob: Digest,
+        mut lines: BTreeMap<Form, VariantInfo>,
+    ) -> Result<BTreeMap<Form, VariantInfo>, Error> {
+        let mut error = None;
+        lines.retain(|form, info| match self.length(Key::Variant(blob, *form)) {
+            Ok(length) => length == Some(info.size),
+            Err(found) => {
+                error = Some(found);
+                false
+            }
+        });
+        error.map_or(Ok(lines), Err)
+    }
+
+    fn length(&self, key: Key) -> Result<Option<u64>, Error> {
+        let path = self.path(key);
+        match std::fs::metadata(&path) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("looking for", &path)(error)),
+        }
+    }
+
+    /// The length of what is stored under `key`.
+    pub(super) fn size(&self, key: Key) -> Result<Option<u64>, Error> {
+        match key {
+            Key::Blob(_) | Key::Manifest(_) => self.length(key),
+            Key::Variant(blob, form) => {
+                Ok(self.variants(blob)?.into_iter().find(|info| info.form == form).map(|info| info.size))
+            }
+        }
+    }
+
+    /// All bytes of `key`, checked.
+    pub(super) fn get(&self, key: Key) -> Result<Bytes, Error> {
+        let (_, bytes) = self.checked(key, |mut file, stamp, expected| {
+            let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or_default());
+            file.read_to_end(&mut bytes)?;
+            Ok((Digest::of(&bytes) == expected).then(|| Bytes::from(bytes)))
+        })?;
+        Ok(bytes)
+    }
+
+    /// The file of `key` and its length, checked unless this process did so before.
+    pub(super) fn open_file(&self, key: Key) -> Result<(File, u64), Error> {
+        self.checked(key, |file, stamp, expected| {
+            if self.verified().get(&key) != Some(&stamp) {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(file)?;
+                if Digest::from(hasher.finalize()) != expected {
+                    return Ok(None);
+                }
+                let mut verified = self.verified();
+                if verified.len() >= VERIFIED_MAX {
+                    verified.clear();
+                }
+                verified.insert(key, stamp);
+            }
+            Ok(Some(stamp.size))
+        })
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashMap<Key, Stamp>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens `key` and hands its file to `check`, which says `None` where the bytes are not those of the given hash.
+    fn checked<T>(
+        &self,
+        key: Key,
+        check: impl Fn(&File, Stamp, Digest) -> std::io::Result<Option<T>>,
+    ) -> Result<(File, T), Error> {
+        let path = self.path(key);
+        for _ in 0..TRIES_MAX {
+            let (file, expected) = self.locate(key)?.ok_or(Error::Missing(key))?;
+            let stamp = file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(failed("reading", &path))?;
+            if let Some(checked) = check(&file, stamp, expected).map_err(failed("reading", &path))? {
+                return Ok((file, checked));
+            }
+            if let Some(quarantined) = self.set_aside(key, stamp)? {
+                tracing::error!(?key, path = %path.display(), quarantined, "stored bytes do not match their hash");
+                return Err(Error::Corrupt { key, quarantined });
+            }
+            // Somebody replaced the bad file while it was read; the new one gets its own chance.
+        }
+        Err(failed("reading", &path)(std::io::Error::other("the file changes each time it is read")))
+    }
+
+    /// The file of `key` and the hash that its bytes must have, both of one moment.
+    fn locate(&self, key: Key) -> Result<Option<(File, Digest)>, Error> {
+        let path = self.path(key);
+        let _turn = self.lock(digest_of(key));
+        let expected = match key {
+            Key::Blob(digest) | Key::Manifest(digest) => digest,
+            Key::Variant(blob, form) => {
+                let listed = self.read_index(blob)?;
+                match self.present(blob, listed)?.get(&form) {
+                    Some(info) => info.hash,
+                    None => return Ok(None),
+                }
+            }
+        };
+        match File::open(&path) {
+            Ok(file) => Ok(Some((file, expected))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("opening", &path)(error)),
+        }
+    }
+
+    /// Moves the file of `key` to the quarantine, if it still is the one with that stamp, and says where it is now. A
+    /// variant is forgotten thereby, since an index says nothing about a file that is not there.
+    fn set_aside(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
+        let path = self.path(key);
+        let _turn = self.lock(digest_of(key));
+        if !std::fs::metadata(&path).is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
+            return Ok(None);
+        }
+        let kind = match key {
+            Key::Blob(_) => "blob",
+            Key::Manifest(_) => "manifest",
+            Key::Variant(..) => "variant",
+        };
+        // One place for each key, so that what is bad again and again does not fill the disk.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let quarantined = self.root.join(QUARANTINE).join(format!("{kind}-{name}"));
+        let moved = durable::move_file(&path, &quarantined)?;
+        Ok(moved.then(|| quarantined.display().to_string()))
+    }
+
+    /// Deletes a variant, or a blob with all that was made of it, or a manifest. After a crash it may be there again.
+    pub(super) fn delete(&self, key: Key) -> Result<(), Error> {
+        let _turn = self.lock(digest_of(key));
+        if let Key::Blob(blob) = key {
+            // The blob comes last: where it is, the collection comes by again.
+            durable::remove_file(&self.index_path(blob))?;
+            for form in Form::ALL {
+                self.forget(Key::Variant(blob, form))?;
+            }
+        }
+        self.forget(key)
+    }
+
+    fn forget(&self, key: Key) -> Result<(), Error> {
+        self.verified().remove(&key);
+        durable::remove_file(&self.path(key))?;
+        Ok(())
+    }
+
+    /// Every blob and manifest, with length and time. On the way, variants are removed whose blob is gone.
+    pub(super) fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
+        let mut found = Vec::new();
+        for byte in 0..=u8::MAX {
+            let shard = hex::encode([byte]);
+            each_file(&self.root.join("blobs").join(&shard), |name, path| {
+                let digest = name.parse().ok();
+                found.extend(digest.and_then(|digest| entry(Key::Blob(digest), path)));
+            })?;
+            each_file(&self.root.join("manifests").join(&shard), |name, path| {
+                let digest = name.strip_suffix(".json").and_then(|name| name.parse().ok());
+                found.extend(digest.and_then(|digest| entry(Key::Manifest(digest), path)));
+            })?;
+            self.remove_orphans(&shard)?;
+        }
+        Ok(found)
+    }
+
+    /// Removes the variants in one folder whose blob is gone, as a crash in the middle of a deletion leaves them.
+    fn remove_orphans(&self, shard: &str) -> Result<(), Error> {
+        let mut orphans = Vec::new();
+        each_file(&self.root.join("variants").join(shard), |name, _| {
+            let blob: Option<Digest> = name.split_once('.').and_then(|(digest, _)| digest.parse().ok());
+            orphans.extend(blob.filter(|blob| !self.path(Key::Blob(*blob)).exists()));
+        })?;
+        orphans.dedup();
+        for blob in orphans {
+            let _turn = self.lock(blob);
+            if !self.path(Key::Blob(blob)).exists() {
+                durable::remove_file(&self.index_path(blob))?;
+                for form in Form::ALL {
+                    self.forget(Key::Variant(blob, form))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the number of the layout, or writes it into a folder that has none.
+fn check_format(root: &Path) -> Result<(), Error> {
+    let path = root.join("format");
+    let mut text = String::new();
+    match File::open(&path).and_then(|file| file.take(FORMAT_BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) if text == FORMAT => Ok(()),
+        Ok(_) => {
+            let sentence = format!(
+                "the data folder says `{}` and this program knows `{}`: it was written by another release",
+                text.trim().escape_debug(),
+                FORMAT.trim()
+            );
+            Err(failed("opening", &path)(std::io::Error::new(ErrorKind::InvalidData, sentence)))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => durable::write_file(&path, FORMAT.as_bytes(), FILE_MODE),
+        Err(error) => Err(failed("reading", &path)(error)),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand. Called
+/// under the lock, so that nobody else finds the folder before it is durable.
+fn rename_into(draft: &mut Draft, path: &Path) -> Result<(), Error> {
+    let mut result = draft.rename(path);
+    if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        durable::make_folder(folder_of(path))?;
+        result = draft.rename(path);
+    }
+    result.map_err(failed("renaming to", path))
+}
+
+/// Calls `visit` with the name and the path of everything in `folder`; a folder that is not there holds nothing.
+fn each_file(folder: &Path, mut visit: impl FnMut(&str, &Path)) -> Result<(), Error> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("reading", folder)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed("reading", folder))?;
+        if let Some(name) = entry.file_name().to_str() {
+            visit(name, &entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// What `list` says of a file; nothing where it was deleted since its name was read.
+fn entry(key: Key, path: &Path) -> Option<(Key, u64, u64)> {
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let stored = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some((key, metadata.len(), stored.as_secs()))
+}

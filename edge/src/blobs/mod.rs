@@ -1,0 +1,221 @@
+//! Immutable bytes by name: the trait `Blobs`, and the one store behind it that is built in, a folder of files.
+//!
+//! Whoever puts a blob has it checked against its name; whoever gets one has it checked again, so that no caller ever
+//! holds bytes that are not what they say (law 4). Nothing here knows an app.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use devanture_config::Digest;
+
+#[cfg(test)]
+mod conformance;
+pub mod durable;
+mod fs;
+
+/// An encoding of a variant. `identity` is the blob itself and never a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Brotli (RFC 7932).
+    Br,
+    /// Gzip (RFC 1952).
+    Gz,
+    /// Zstandard (RFC 8878).
+    Zst,
+}
+
+impl Form {
+    /// Every form.
+    pub const ALL: [Self; 3] = [Self::Br, Self::Gz, Self::Zst];
+
+    /// The ending of its file's name.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Br => "br",
+            Self::Gz => "gz",
+            Self::Zst => "zst",
+        }
+    }
+}
+
+/// The name of stored bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// A file of a bundle, by the BLAKE3 of its bytes.
+    Blob(Digest),
+    /// A canonical manifest, by its BLAKE3: the version's id.
+    Manifest(Digest),
+    /// An encoding of a blob; the digest is the blob's.
+    Variant(Digest, Form),
+}
+
+/// How good a variant is; a remade one replaces one of lower quality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Quality {
+    /// Made at a quick level before the switch.
+    Quick,
+    /// Made at the best level in the background.
+    Best,
+    /// Came with the bundle, and is never remade.
+    Given,
+}
+
+/// What the store knows of a variant without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VariantInfo {
+    /// Its encoding.
+    pub form: Form,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The BLAKE3 of its own bytes.
+    pub hash: Digest,
+    /// How it was made.
+    pub quality: Quality,
+}
+
+/// What went wrong in a store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The stored bytes are not those of their name. They were set aside and are never given out.
+    #[error("the stored bytes of {key:?} do not match their hash; they were moved to {quarantined}")]
+    Corrupt {
+        /// The name.
+        key: Key,
+        /// Where the bytes are now.
+        quarantined: String,
+    },
+    /// No room is left; trying again without making room is useless.
+    #[error("no room is left on the disk of {path}")]
+    Full {
+        /// The file that was being written.
+        path: String,
+    },
+    /// The operating system said no.
+    #[error("{doing} {path}: {source}")]
+    Io {
+        /// What was being done, as `writing`.
+        doing: &'static str,
+        /// To which file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The caller's bytes do not have the hash or the length that they were put under.
+    #[error("the bytes put under {expected} have the hash {found}")]
+    Mismatch {
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Nothing is stored under that name.
+    #[error("nothing is stored under {0:?}")]
+    Missing(Key),
+}
+
+/// A blob that is being put: bytes are written as they come, and count only once [`Upload::finish`] was awaited.
+///
+/// Dropped before that, it leaves nothing behind.
+#[async_trait]
+pub trait Upload: Send {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Checks the hash of all that was written and makes it durable under its name. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], [`Error::Full`] and [`Error::Io`]; nothing is left behind then.
+    async fn finish(self: Box<Self>) -> Result<u64, Error>;
+}
+
+/// An opened blob or variant, to be read from any thread and at any place; it stays readable when it is deleted.
+pub trait ReadAt: Send + Sync {
+    /// Reads at most `len` bytes from `offset`; fewer only at the end. Blocks on the disk: never call it on a thread
+    /// that serves, but by `spawn_blocking`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes>;
+
+    /// Its length in bytes.
+    fn size(&self) -> u64;
+}
+
+/// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
+#[async_trait]
+pub trait Blobs: Send + Sync {
+    /// Begins to put the blob or manifest `key`, whose bytes come in pieces.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error>;
+
+    /// Puts the whole blob or manifest `key`.
+    ///
+    /// # Errors
+    /// As [`Upload::finish`].
+    async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
+        let mut upload = self.upload(key).await?;
+        upload.write(bytes).await?;
+        upload.finish().await?;
+        Ok(())
+    }
+
+    /// Puts variants of one blob together, replacing those of the same form and lower quality. All, or none, are
+    /// known to [`Blobs::variants`] afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error>;
+
+    /// The variants of a blob; empty where there are none, or where what was known of them cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
+
+    /// Whether something is stored under `key`, and of what length; the bytes are not checked.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn size(&self, key: Key) -> Result<Option<u64>, Error>;
+
+    /// All bytes of `key`, checked against its hash.
+    ///
+    /// # Errors
+    /// [`Error::Missing`]; [`Error::Corrupt`] after having set the bytes aside; [`Error::Io`].
+    async fn get(&self, key: Key) -> Result<Bytes, Error>;
+
+    /// Opens `key` for reading in pieces. All its bytes are checked first, once in the life of the process.
+    ///
+    /// # Errors
+    /// As [`Blobs::get`].
+    async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
+
+    /// Deletes `key`; a variant, or a blob with all its variants. Deleting what is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn delete(&self, key: Key) -> Result<(), Error>;
+
+    /// Every blob and manifest with its length and the seconds since 1970 at which it was stored, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error>;
+}
+
+/// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Full`].
+pub fn open(data_dir: PathBuf) -> Result<Arc<dyn Blobs>, Error> {
+    Ok(Arc::new(fs::FileBlobs::open(data_dir)?))
+}

@@ -1,0 +1,303 @@
+//! What every catalog must do: one list of cases, mounted on each implementation by `conformance!`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::{Catalog, Change, Check, Commit, Error, Record, Revision};
+
+/// A catalog under test, which can be closed and opened again.
+#[async_trait]
+pub(super) trait Harness: Sized + Send {
+    async fn start() -> Self;
+    fn catalog(&self) -> Arc<dyn Catalog>;
+    async fn restart(self) -> Self;
+}
+
+macro_rules! conformance {
+    ($harness:ty) => {
+        conformance! { @ $harness:
+            a_record_is_what_was_put,
+            a_failed_check_changes_nothing_and_names_its_key,
+            absent_holds_only_where_nothing_is,
+            a_deleted_record_can_be_put_again_and_its_old_revision_never_matches,
+            changes_of_a_commit_happen_together_and_in_their_order,
+            a_listing_is_in_the_order_of_bytes_and_stays_in_its_prefix,
+            pages_go_both_ways_and_miss_nothing,
+            odd_pages_are_empty_or_whole,
+            watchers_are_told_each_commit_in_order_and_no_refused_one,
+            revisions_rise_also_after_a_restart,
+            law_5_concurrent_increments_lose_nothing,
+            of_two_who_create_one_wins,
+            a_commit_of_nothing_still_has_a_revision,
+            large_and_empty_values_come_back,
+        }
+    };
+    (@ $harness:ty: $($case:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::catalog::conformance::$case(<$harness as $crate::catalog::conformance::Harness>::start().await)
+                    .await;
+            }
+        )+
+    };
+}
+pub(super) use conformance;
+
+fn put(key: &str, value: &str) -> Change {
+    Change::Put(key.to_owned(), value.as_bytes().into())
+}
+
+fn delete(key: &str) -> Change {
+    Change::Delete(key.to_owned())
+}
+
+fn at(key: &str, revision: Revision) -> Check {
+    Check::At(key.to_owned(), revision)
+}
+
+fn absent(key: &str) -> Check {
+    Check::Absent(key.to_owned())
+}
+
+async fn commit(catalog: &dyn Catalog, checks: &[Check], changes: &[Change]) -> Result<Revision, Error> {
+    catalog.commit(Commit { checks: checks.to_vec(), changes: changes.to_vec() }).await
+}
+
+async fn value(catalog: &dyn Catalog, key: &str) -> Option<String> {
+    let record = catalog.get(key).await.unwrap()?;
+    Some(String::from_utf8(record.value.to_vec()).unwrap())
+}
+
+async fn keys(
+    catalog: &dyn Catalog,
+    prefix: &str,
+    after: Option<&str>,
+    newest_first: bool,
+    limit: usize,
+) -> Vec<String> {
+    let listed = catalog.list(prefix, after, newest_first, limit).await.unwrap();
+    listed.into_iter().map(|(key, _)| key).collect()
+}
+
+fn conflict_at(result: Result<Revision, Error>) -> String {
+    match result {
+        Err(Error::Conflict { key }) => key,
+        other => panic!("a conflict was expected and not {other:?}"),
+    }
+}
+
+pub(super) async fn a_record_is_what_was_put(harness: impl Harness) {
+    let catalog = harness.catalog();
+    assert_eq!(catalog.get("a").await.unwrap(), None);
+    let first = commit(&*catalog, &[], &[put("a", "1")]).await.unwrap();
+    let second = commit(&*catalog, &[], &[put("b", "2")]).await.unwrap();
+    assert!(first < second);
+    let record = |value: &str, revision| Some(Record { value: value.as_bytes().into(), revision });
+    assert_eq!(catalog.get("a").await.unwrap(), record("1", first));
+    assert_eq!(catalog.get("b").await.unwrap(), record("2", second));
+    let restarted = harness;
+    drop(catalog);
+    let catalog = restarted.restart().await.catalog();
+    assert_eq!(catalog.get("a").await.unwrap(), record("1", first));
+}
+
+pub(super) async fn a_failed_check_changes_nothing_and_names_its_key(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let first = commit(&*catalog, &[], &[put("a", "1")]).await.unwrap();
+    let second = commit(&*catalog, &[at("a", first)], &[put("a", "2")]).await.unwrap();
+    let checks = [at("a", second), at("a", first), absent("a")];
+    let result = commit(&*catalog, &checks, &[put("a", "3"), put("b", "3")]).await;
+    assert_eq!(conflict_at(result), "a");
+    assert_eq!(conflict_at(commit(&*catalog, &[at("b", first)], &[put("b", "3")]).await), "b");
+    assert_eq!(value(&*catalog, "a").await.as_deref(), Some("2"));
+    assert_eq!(value(&*catalog, "b").await, None);
+    commit(&*catalog, &[at("a", second)], &[put("a", "4")]).await.unwrap();
+}
+
+pub(super) async fn absent_holds_only_where_nothing_is(harness: impl Harness) {
+    let catalog = harness.catalog();
+    commit(&*catalog, &[absent("a")], &[put("a", "1")]).await.unwrap();
+    assert_eq!(conflict_at(commit(&*catalog, &[absent("a")], &[put("a", "2")]).await), "a");
+    assert_eq!(conflict_at(commit(&*catalog, &[absent("b"), absent("a")], &[put("b", "2")]).await), "a");
+    assert_eq!(value(&*catalog, "b").await, None);
+}
+
+pub(super) async fn a_deleted_record_can_be_put_again_and_its_old_revision_never_matches(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let first = commit(&*catalog, &[], &[put("a", "1")]).await.unwrap();
+    commit(&*catalog, &[at("a", first)], &[delete("a"), delete("never there")]).await.unwrap();
+    assert_eq!(catalog.get("a").await.unwrap(), None);
+    assert_eq!(conflict_at(commit(&*catalog, &[at("a", first)], &[put("a", "2")]).await), "a");
+    commit(&*catalog, &[absent("a")], &[put("a", "1")]).await.unwrap();
+    assert_eq!(conflict_at(commit(&*catalog, &[at("a", first)], &[put("a", "2")]).await), "a");
+}
+
+pub(super) async fn changes_of_a_commit_happen_together_and_in_their_order(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let changes = [put("a", "1"), put("b", "1"), delete("a"), put("c", "1"), put("c", "2")];
+    let revision = commit(&*catalog, &[], &changes).await.unwrap();
+    let listed = catalog.list("", None, false, 10).await.unwrap();
+    let told: Vec<_> = listed.iter().map(|(key, record)| (key.as_str(), &*record.value, record.revision)).collect();
+    assert_eq!(told, [("b", b"1".as_slice(), revision), ("c", b"2", revision)]);
+}
+
+pub(super) async fn a_listing_is_in_the_order_of_bytes_and_stays_in_its_prefix(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let all = ["a", "a/", "a/1", "a/1/x", "a/2", "a/\u{e9}", "a/\u{10ffff}", "a0", "aa", "b/1"];
+    let changes: Vec<Change> = all.iter().rev().map(|key| put(key, "")).collect();
+    commit(&*catalog, &[], &changes).await.unwrap();
+    let inside = ["a/", "a/1", "a/1/x", "a/2", "a/\u{e9}", "a/\u{10ffff}"];
+    assert_eq!(keys(&*catalog, "a/", None, false, 100).await, inside);
+    let mut backwards = inside;
+    backwards.reverse();
+    assert_eq!(keys(&*catalog, "a/", None, true, 100).await, backwards);
+    assert_eq!(keys(&*catalog, "", None, false, 100).await, all);
+    assert_eq!(keys(&*catalog, "c", None, false, 100).await, [""; 0]);
+    assert_eq!(keys(&*catalog, "a/\u{10ffff}", None, true, 100).await, ["a/\u{10ffff}"]);
+}
+
+pub(super) async fn pages_go_both_ways_and_miss_nothing(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let all: Vec<String> = (0..23).map(|n| format!("h/{n:016}")).collect();
+    let mut changes: Vec<Change> = all.iter().map(|key| put(key, "")).collect();
+    changes.extend([put("g/9", ""), put("h0", "")]);
+    commit(&*catalog, &[], &changes).await.unwrap();
+    for newest_first in [false, true] {
+        let mut expected = all.clone();
+        if newest_first {
+            expected.reverse();
+        }
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = keys(&*catalog, "h/", after.as_deref(), newest_first, 5).await;
+            assert!(page.len() <= 5);
+            let Some(last) = page.last() else { break };
+            after = Some(last.clone());
+            found.extend(page);
+        }
+        assert_eq!(found, expected);
+    }
+}
+
+pub(super) async fn odd_pages_are_empty_or_whole(harness: impl Harness) {
+    let catalog = harness.catalog();
+    commit(&*catalog, &[], &[put("b/1", ""), put("b/3", ""), put("c", "")]).await.unwrap();
+    let list = |after, newest_first, limit| keys(&*catalog, "b/", after, newest_first, limit);
+    assert_eq!(list(None, false, 0).await, [""; 0]);
+    assert_eq!(list(None, true, 0).await, [""; 0]);
+    // A key that is not there, before, between, after and outside the others.
+    assert_eq!(list(Some("b/2"), false, 9).await, ["b/3"]);
+    assert_eq!(list(Some("b/2"), true, 9).await, ["b/1"]);
+    assert_eq!(list(Some("a"), false, 9).await, ["b/1", "b/3"]);
+    assert_eq!(list(Some("a"), true, 9).await, [""; 0]);
+    assert_eq!(list(Some("z"), false, 9).await, [""; 0]);
+    assert_eq!(list(Some("z"), true, 9).await, ["b/3", "b/1"]);
+    assert_eq!(list(Some("b/1"), true, 9).await, [""; 0]);
+    assert_eq!(list(Some("b/"), true, 9).await, [""; 0]);
+    assert_eq!(list(Some("b/3"), false, 9).await, [""; 0]);
+}
+
+pub(super) async fn watchers_are_told_each_commit_in_order_and_no_refused_one(harness: impl Harness) {
+    let catalog = harness.catalog();
+    commit(&*catalog, &[], &[put("before", "")]).await.unwrap();
+    let (mut one, mut two) = (catalog.watch(), catalog.watch());
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let catalog = Arc::clone(&catalog);
+            tokio::spawn(async move {
+                for n in 0..5 {
+                    commit(&*catalog, &[], &[put(&format!("{task}/{n}"), "x")]).await.unwrap();
+                    conflict_at(commit(&*catalog, &[absent(&format!("{task}/{n}"))], &[put("no", "")]).await);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut last = 0;
+    let mut told = BTreeSet::new();
+    for _ in 0..20 {
+        let committed = one.try_recv().unwrap();
+        assert_eq!(two.try_recv().unwrap(), committed);
+        assert!(committed.revision > last);
+        last = committed.revision;
+        let [Change::Put(key, _)] = &*committed.changes else { panic!("{committed:?}") };
+        // What a watcher was told can be read.
+        assert_eq!(catalog.get(key).await.unwrap().unwrap().revision, committed.revision);
+        told.insert(key.clone());
+    }
+    assert_eq!(told.len(), 20);
+    assert_eq!(one.try_recv(), Err(TryRecvError::Empty));
+}
+
+pub(super) async fn revisions_rise_also_after_a_restart(mut harness: impl Harness) {
+    let mut last = 0;
+    for _ in 0..3 {
+        let catalog = harness.catalog();
+        for _ in 0..3 {
+            let revision = commit(&*catalog, &[], &[put("a", "")]).await.unwrap();
+            assert!(revision > last);
+            last = revision;
+        }
+        // Without the record that has the revision, it is not forgotten either.
+        last = commit(&*catalog, &[], &[delete("a")]).await.unwrap();
+        drop(catalog);
+        harness = harness.restart().await;
+    }
+}
+
+pub(super) async fn law_5_concurrent_increments_lose_nothing(harness: impl Harness) {
+    let catalog = harness.catalog();
+    commit(&*catalog, &[absent("n")], &[put("n", "0")]).await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let catalog = Arc::clone(&catalog);
+            tokio::spawn(async move {
+                let mut done = 0;
+                while done < 5 {
+                    let record = catalog.get("n").await.unwrap().unwrap();
+                    let n: u64 = std::str::from_utf8(&record.value).unwrap().parse().unwrap();
+                    let changes = [put("n", &(n + 1).to_string()), put(&format!("by/{n:04}"), &task.to_string())];
+                    match commit(&*catalog, &[at("n", record.revision)], &changes).await {
+                        Ok(_) => done += 1,
+                        Err(Error::Conflict { key }) => assert_eq!(key, "n"),
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(value(&*catalog, "n").await.as_deref(), Some("40"));
+    assert_eq!(keys(&*catalog, "by/", None, false, 100).await.len(), 40);
+}
+
+pub(super) async fn of_two_who_create_one_wins(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let changes = [put("a", "")];
+    let checks = [absent("a")];
+    let (one, two) = tokio::join!(commit(&*catalog, &checks, &changes), commit(&*catalog, &checks, &changes));
+    assert!(one.is_ok() != two.is_ok());
+}
+
+pub(super) async fn a_commit_of_nothing_still_has_a_revision(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let first = commit(&*catalog, &[], &[]).await.unwrap();
+    assert!(commit(&*catalog, &[absent("a")], &[]).await.unwrap() > first);
+}
+
+pub(super) async fn large_and_empty_values_come_back(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let large: Arc<[u8]> = (0..2_000_000u32).flat_map(u32::to_le_bytes).take(2_000_000).collect();
+    let changes = vec![Change::Put("large".to_owned(), Arc::clone(&large)), put("empty", "")];
+    catalog.commit(Commit { checks: vec![], changes }).await.unwrap();
+    assert_eq!(catalog.get("large").await.unwrap().unwrap().value, large);
+    assert_eq!(value(&*catalog, "empty").await.as_deref(), Some(""));
+}

@@ -1,0 +1,85 @@
+//! The built-in catalog: one `redb` file beside the blobs.
+//!
+//! Every call goes to a blocking thread. Commits are made one after another; each is on stable storage, and told to
+//! the watchers, before the next begins. `redb` gives up for good after any error of the disk, so the file is then
+//! closed and opened again: reads go on from the last commit, and a later commit may find room.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, broadcast};
+
+use super::{Catalog, Commit, Committed, Error, Record, Revision};
+use file::CatalogFile;
+
+/// How many commits a watcher may lag behind before it has to read anew.
+const WATCH_COMMITS_MAX: usize = 1_024;
+
+/// A catalog in a file.
+pub(super) struct RedbCatalog {
+    file: Arc<CatalogFile>,
+    /// Whose turn it is to commit. Taken before a blocking thread is, so that those who wait hold none.
+    turn: Arc<Mutex<()>>,
+    committed: broadcast::Sender<Committed>,
+}
+
+impl RedbCatalog {
+    /// Opens the catalog in `path`, making it where it is missing. Blocks on the disk.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self::of(CatalogFile::open(path)?))
+    }
+
+    fn of(file: CatalogFile) -> Self {
+        Self { file: Arc::new(file), turn: Arc::default(), committed: broadcast::Sender::new(WATCH_COMMITS_MAX) }
+    }
+}
+
+/// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Store(error.to_string())),
+    }
+}
+
+#[async_trait]
+impl Catalog for RedbCatalog {
+    async fn get(&self, key: &str) -> Result<Option<Record>, Error> {
+        let (file, key) = (Arc::clone(&self.file), key.to_owned());
+        blocking(move || file.get(&key)).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, Error> {
+        let (file, prefix, after) = (Arc::clone(&self.file), prefix.to_owned(), after.map(str::to_owned));
+        blocking(move || file.list(&prefix, after.as_deref(), newest_first, limit)).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
+        let (file, committed) = (Arc::clone(&self.file), self.committed.clone());
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        blocking(move || {
+            let revision = file.commit(&commit)?;
+            // Without a watcher there is nobody to tell, which is no error.
+            drop(committed.send(Committed { revision, changes: commit.changes.into() }));
+            // Here and not with the caller, who may be gone: the next commit is told after this one.
+            drop(turn);
+            Ok(revision)
+        })
+        .await
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Committed> {
+        self.committed.subscribe()
+    }
+}

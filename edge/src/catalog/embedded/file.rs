@@ -1,0 +1,371 @@
+//! The file of the catalog, as blocking calls: opening, reading, committing, and opening again after an error.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use redb::{
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    WriteTransaction,
+};
+
+use crate::blobs::durable::{self, FILE_MODE};
+use crate::catalog::{Change, Check, Commit, Error, Record, Revision};
+
+/// Key to eight bytes of revision, the highest first, and the value.
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+/// Numbers of the catalog itself.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The key in [`META`] of the layout's number, [`FORMAT`].
+const META_FORMAT: &str = "format";
+/// The key in [`META`] of the last commit's revision.
+const META_REVISION: &str = "revision";
+/// The number of the layout that this program knows.
+const FORMAT: u64 = 1;
+/// What the database may keep in memory. Records are small and the system caches the file too.
+const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The length of a revision before a value.
+const REVISION_BYTES: usize = 8;
+
+/// An opened catalog.
+pub(super) struct CatalogFile {
+    path: PathBuf,
+    /// Held to write while the file is closed and opened again; to read by everybody else, commits included.
+    /// `None` when that failed: whoever comes next tries again.
+    database: RwLock<Option<Database>>,
+    /// Ours for as long as the value lives, also in the moment between closing and opening again.
+    _lock: durable::Lock,
+    #[cfg(test)]
+    faults: Option<std::sync::Arc<super::tests::Faults>>,
+}
+
+/// Why a commit was not made.
+enum Refusal {
+    /// The check at this key did not hold.
+    Conflict(String),
+    /// The database failed, perhaps after the commit of this revision was written.
+    Failed(redb::Error, Option<Revision>),
+}
+
+impl<E: Into<redb::Error>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into(), None)
+    }
+}
+
+fn store_error(error: redb::Error) -> Error {
+    match error {
+        redb::Error::Io(source) if durable::is_full(&source) => Error::Full,
+        other => Error::Store(other.to_string()),
+    }
+}
+
+fn durable_error(error: &crate::blobs::Error) -> Error {
+    match error {
+        crate::blobs::Error::Full { .. } => Error::Full,
+        other => Error::Store(other.to_string()),
+    }
+}
+
+impl CatalogFile {
+    /// Opens the catalog in `path`, making it where it is missing.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let held = |holder| Error::Locked { path: path.display().to_string(), holder };
+        let lock_path = path.with_extension("lock");
+        let lock = durable::lock(&lock_path).map_err(|error| durable_error(&error))?.map_err(held)?;
+        if !path.exists() {
+            create(path)?;
+        }
+        let database = match Builder::new().set_cache_size(CACHE_BYTES_MAX).open(path) {
+            // Without our lock file: a tool, or an older copy of the folder.
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
+            opened => opened.map_err(|error| store_error(error.into()))?,
+        };
+        check_format(&database)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            database: RwLock::new(Some(database)),
+            _lock: lock,
+            #[cfg(test)]
+            faults: None,
+        })
+    }
+
+    fn reopened(&self) -> Result<Database, redb::DatabaseError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES_MAX);
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            return builder.create_with_backend(super::tests::FailingFile::open(&self.path, faults)?);
+        }
+        builder.open(&self.path)
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_failing(path: &Path, faults: &std::sync::Arc<super::tests::Faults>) -> Result<Self, Error> {
+        let file = Self { faults: Some(std::sync::Arc::clone(faults)), ..Self::open(path)? };
+        file.open_again().map_err(store_error)?;
+        Ok(file)
+    }
+
+    /// Closes the file and opens it again, by which the database mends what an interrupted commit left.
+    fn open_again(&self) -> Result<(), redb::Error> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed first, since the file can be open only once.
+        drop(database.take());
+        match self.reopened() {
+            Ok(opened) => {
+                *database = Some(opened);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the catalog could not be opened again");
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Lets `work` have the database; `None` while there is none.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        database.as_ref().map(work)
+    }
+
+    /// Reads, and reads once more from the reopened file where the database fails.
+    fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
+        let attempt = || self.with(|database| work(&database.begin_read()?));
+        match attempt() {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(error)) => {
+                tracing::warn!(path = %self.path.display(), %error, "the catalog could not be read and is opened again");
+            }
+            None => {}
+        }
+        self.open_again().map_err(store_error)?;
+        attempt().unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
+    }
+
+    /// The record at `key`.
+    pub(super) fn get(&self, key: &str) -> Result<Option<Record>, Error> {
+        self.read(|transaction| {
+            let table = transaction.open_table(RECORDS)?;
+            let found = table.get(key)?;
+            found.map(|value| decoded(key, value.value())).transpose()
+        })
+    }
+
+    /// Records by prefix; see the trait.
+    pub(super) fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, Error> {
+        let end = end_of_prefix(prefix);
+        let (mut lower, mut upper) =
+            (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+        match after {
+            Some(after) if newest_first => {
+                if end.as_deref().is_none_or(|end| after < end) {
+                    upper = Bound::Excluded(after);
+                }
+            }
+            Some(after) if after >= prefix => lower = Bound::Excluded(after),
+            Some(_) | None => {}
+        }
+        if is_empty(lower, upper) {
+            return Ok(Vec::new());
+        }
+        self.read(|transaction| {
+            let table = transaction.open_table(RECORDS)?;
+            let mut range = table.range::<&str>((lower, upper))?;
+            let mut found = Vec::new();
+            while found.len() < limit {
+                let next = if newest_first { range.next_back() } else { range.next() };
+                let Some(entry) = next else { break };
+                let (key, value) = entry?;
+                found.push((key.value().to_owned(), decoded(key.value(), value.value())?));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Makes the changes if all checks hold. Never called by two at once.
+    pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
+        let mut attempt = self.with(|database| write(database, commit));
+        if attempt.is_none() {
+            self.open_again().map_err(store_error)?;
+            attempt = self.with(|database| write(database, commit));
+        }
+        match attempt {
+            Some(Ok(revision)) => Ok(revision),
+            Some(Err(Refusal::Conflict(key))) => Err(Error::Conflict { key }),
+            Some(Err(Refusal::Failed(error, attempted))) => self.settle(error, attempted),
+            None => Err(store_error(redb::Error::DatabaseClosed)),
+        }
+    }
+
+    /// Opens the file again after a commit failed, and finds out whether it was made nevertheless: the last write may
+    /// have reached the disk before the error.
+    fn settle(&self, error: redb::Error, attempted: Option<Revision>) -> Result<Revision, Error> {
+        tracing::error!(path = %self.path.display(), %error, "a commit failed; the catalog is opened again");
+        let reopened = self.open_again();
+        if let (Ok(()), Some(attempted)) = (reopened, attempted)
+            && self.revision()? == attempted
+        {
+            return Ok(attempted);
+        }
+        Err(store_error(error))
+    }
+
+    /// The revision of the last commit.
+    fn revision(&self) -> Result<Revision, Error> {
+        self.read(|transaction| {
+            let table = transaction.open_table(META)?;
+            let found = table.get(META_REVISION)?;
+            Ok(found.map_or(0, |value| value.value()))
+        })
+    }
+}
+
+/// Makes a catalog without records. It gets its name when it is whole: a half-made one could not be opened any more.
+fn create(path: &Path) -> Result<(), Error> {
+    let draft = path.with_extension("new");
+    let durable = |error: crate::blobs::Error| durable_error(&error);
+    durable::remove_file(&draft).map_err(durable)?;
+    let file = durable::open_in_place(&draft, FILE_MODE).map_err(durable)?;
+    let made = initialise(file).map_err(store_error);
+    let result = made.and_then(|()| durable::move_file(&draft, path).map_err(durable));
+    if result.is_err() {
+        drop(durable::remove_file(&draft));
+    }
+    result.map(|_| ())
+}
+
+fn initialise(file: std::fs::File) -> Result<(), redb::Error> {
+    let kept = file.try_clone().map_err(StorageError::from)?;
+    let database = Builder::new().set_cache_size(CACHE_BYTES_MAX).create_file(file)?;
+    let transaction = database.begin_write()?;
+    {
+        transaction.open_table(RECORDS)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_FORMAT, FORMAT)?;
+        meta.insert(META_REVISION, 0)?;
+    }
+    transaction.commit()?;
+    drop(database);
+    Ok(kept.sync_all().map_err(StorageError::from)?)
+}
+
+fn check_format(database: &Database) -> Result<(), Error> {
+    let read = || -> Result<Option<u64>, redb::Error> {
+        let table = database.begin_read()?.open_table(META)?;
+        let found = table.get(META_FORMAT)?;
+        Ok(found.map(|value| value.value()))
+    };
+    match read().map_err(store_error)? {
+        Some(FORMAT) => Ok(()),
+        other => Err(Error::Store(format!(
+            "the catalog has the format {}; this program knows {FORMAT}",
+            other.map_or_else(|| "of no number".to_owned(), |number| number.to_string())
+        ))),
+    }
+}
+
+fn write(database: &Database, commit: &Commit) -> Result<Revision, Refusal> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let revision = apply(&transaction, commit)?;
+    transaction.commit().map_err(|error| Refusal::Failed(error.into(), Some(revision)))?;
+    Ok(revision)
+}
+
+fn apply(transaction: &WriteTransaction, commit: &Commit) -> Result<Revision, Refusal> {
+    let mut records = transaction.open_table(RECORDS)?;
+    for check in &commit.checks {
+        let (key, expected) = match check {
+            Check::Absent(key) => (key, None),
+            Check::At(key, revision) => (key, Some(*revision)),
+        };
+        let found = match records.get(key.as_str())? {
+            Some(value) => Some(decoded(key, value.value()).map_err(|e| Refusal::Failed(e, None))?.revision),
+            None => None,
+        };
+        if found != expected {
+            return Err(Refusal::Conflict(key.clone()));
+        }
+    }
+    let mut meta = transaction.open_table(META)?;
+    let last = meta.get(META_REVISION)?.map_or(0, |value| value.value());
+    let revision = last.checked_add(1).ok_or_else(|| StorageError::Corrupted("no revision is left".to_owned()))?;
+    for change in &commit.changes {
+        match change {
+            Change::Delete(key) => drop(records.remove(key.as_str())?),
+            Change::Put(key, value) => drop(records.insert(key.as_str(), encoded(revision, value).as_slice())?),
+        }
+    }
+    meta.insert(META_REVISION, revision)?;
+    Ok(revision)
+}
+
+fn encoded(revision: Revision, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(REVISION_BYTES.saturating_add(value.len()));
+    bytes.extend_from_slice(&revision.to_be_bytes());
+    bytes.extend_from_slice(value);
+    bytes
+}
+
+fn decoded(key: &str, bytes: &[u8]) -> Result<Record, redb::Error> {
+    match bytes.split_first_chunk::<REVISION_BYTES>() {
+        Some((revision, value)) => Ok(Record { value: value.into(), revision: Revision::from_be_bytes(*revision) }),
+        None => Err(redb::Error::Corrupted(format!("the record {key} is shorter than its revision"))),
+    }
+}
+
+/// The first text after all that begin with `prefix`; `None` where there is none.
+fn end_of_prefix(prefix: &str) -> Option<String> {
+    // The order of UTF-8's bytes is that of code points, and a range of `char` steps over the surrogates.
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
+}
+
+fn is_empty(lower: Bound<&str>, upper: Bound<&str>) -> bool {
+    match (lower, upper) {
+        (Bound::Included(lower), Bound::Excluded(upper)) | (Bound::Excluded(lower), Bound::Excluded(upper)) => {
+            lower >= upper
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_end_of_a_prefix_parts_those_that_begin_with_it(prefix in "\\PC{0,4}", other in "\\PC{0,6}") {
+            let end = end_of_prefix(&prefix);
+            let within = other >= prefix && end.as_ref().is_none_or(|end| other < *end);
+            prop_assert_eq!(within, other.starts_with(&prefix));
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_last_prefix_is_none() {
+        assert_eq!(end_of_prefix(""), None);
+        assert_eq!(end_of_prefix("\u{10FFFF}"), None);
+        assert_eq!(end_of_prefix("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(end_of_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(end_of_prefix("apps/").as_deref(), Some("apps0"));
+    }
+}

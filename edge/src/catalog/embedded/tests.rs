@@ -1,0 +1,357 @@
+//! Tests of the built-in catalog: the conformance list, a second process, a failing disk, a killed process.
+
+use std::io::{BufRead, BufReader, Error as IoError};
+use std::ops::Bound;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use redb::backends::FileBackend;
+use redb::{BackendError, DatabaseError, StorageBackend};
+use tempfile::TempDir;
+
+use super::RedbCatalog;
+use super::file::CatalogFile;
+use crate::catalog::conformance::{Harness, conformance};
+use crate::catalog::{Catalog, Change, Check, Commit, Error};
+
+struct InAFolder {
+    folder: TempDir,
+    catalog: Arc<RedbCatalog>,
+}
+
+fn path_in(folder: &TempDir) -> PathBuf {
+    folder.path().join("catalog.redb")
+}
+
+#[async_trait]
+impl Harness for InAFolder {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Arc::new(RedbCatalog::open(&path_in(&folder)).unwrap());
+        Self { folder, catalog }
+    }
+
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        Arc::clone(&self.catalog) as Arc<dyn Catalog>
+    }
+
+    async fn restart(self) -> Self {
+        let Self { folder, catalog } = self;
+        drop(Arc::into_inner(catalog).unwrap());
+        let catalog = Arc::new(RedbCatalog::open(&path_in(&folder)).unwrap());
+        Self { folder, catalog }
+    }
+}
+
+conformance!(InAFolder);
+
+fn number(n: usize) -> Commit {
+    // Several pages each, so that commits grow the file.
+    let value: Arc<[u8]> = format!("{n:08}").repeat(1_000).into_bytes().into();
+    Commit {
+        checks: vec![],
+        changes: vec![Change::Put("last".to_owned(), value.clone()), Change::Put(format!("n/{n:08}"), value)],
+    }
+}
+
+#[test]
+fn a_catalog_is_for_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let _file = CatalogFile::open(&path_in(&folder)).unwrap();
+    for name in ["catalog.redb", "catalog.lock"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_second_opening_names_the_first_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = CatalogFile::open(&path_in(&folder)).unwrap();
+    let error = CatalogFile::open(&path_in(&folder)).err().unwrap();
+    let pid = std::process::id();
+    assert!(matches!(&error, Error::Locked { holder: Some(holder), .. } if *holder == pid), "{error:?}");
+    assert!(error.to_string().ends_with(&format!("open (process {pid})")), "{error}");
+    drop(first);
+    CatalogFile::open(&path_in(&folder)).unwrap();
+}
+
+#[test]
+fn a_file_that_is_locked_by_a_tool_is_told_too() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(CatalogFile::open(&path_in(&folder)).unwrap());
+    let tool = redb::Database::open(path_in(&folder)).unwrap();
+    assert!(matches!(CatalogFile::open(&path_in(&folder)), Err(Error::Locked { holder: None, .. })));
+    drop(tool);
+}
+
+#[test]
+fn what_a_creation_left_half_done_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let half = folder.path().join("catalog.new");
+    crate::blobs::durable::write_file(&half, &[0; 10_000], 0o600).unwrap();
+    CatalogFile::open(&path_in(&folder)).unwrap().commit(&number(1)).unwrap();
+    assert!(!half.exists());
+}
+
+#[test]
+fn a_file_that_is_no_catalog_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for bytes in [b"".as_slice(), b"no catalog", &[0; 10_000]] {
+        crate::blobs::durable::write_file(&path_in(&folder), bytes, 0o600).unwrap();
+        assert!(matches!(CatalogFile::open(&path_in(&folder)), Err(Error::Store(_))));
+    }
+}
+
+/// How many more writes of the disk succeed, and whether those after one failure do.
+#[derive(Debug)]
+pub(super) struct Faults {
+    left: AtomicUsize,
+    fired: AtomicBool,
+    for_good: AtomicBool,
+}
+
+impl Faults {
+    fn none() -> Arc<Self> {
+        let (fired, for_good) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { left: AtomicUsize::new(usize::MAX), fired, for_good })
+    }
+
+    fn after(&self, successes: usize, for_good: bool) {
+        self.fired.store(false, Ordering::SeqCst);
+        self.for_good.store(for_good, Ordering::SeqCst);
+        self.left.store(successes, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), IoError> {
+        let left = self.left.load(Ordering::SeqCst);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::SeqCst);
+            return Ok(());
+        }
+        self.fired.store(true, Ordering::SeqCst);
+        if !self.for_good.load(Ordering::SeqCst) {
+            self.left.store(usize::MAX, Ordering::SeqCst);
+        }
+        // ENOSPC.
+        Err(IoError::from_raw_os_error(28))
+    }
+}
+
+/// A file whose writes, growth and syncs fail as planned.
+#[derive(Debug)]
+pub(super) struct FailingFile {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+impl FailingFile {
+    pub(super) fn open(path: &Path, faults: &Arc<Faults>) -> Result<Self, DatabaseError> {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        Ok(Self { file: FileBackend::new(file)?, faults: Arc::clone(faults) })
+    }
+}
+
+impl StorageBackend for FailingFile {
+    fn len(&self) -> Result<u64, IoError> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), IoError> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), IoError> {
+        self.faults.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), IoError> {
+        self.faults.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), IoError> {
+        self.faults.check()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), IoError> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+#[test]
+fn law_3_a_full_disk_at_any_write_of_a_commit_leaves_all_of_it_or_nothing_and_the_catalog_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let file = CatalogFile::open_failing(&path_in(&folder), &faults).unwrap();
+    let mut last = file.commit(&number(0)).unwrap();
+    let (mut refused, mut done) = (0, 1);
+    for nth in 0.. {
+        faults.after(nth, false);
+        let result = file.commit(&number(nth + 1));
+        let fired = faults.fired.load(Ordering::SeqCst);
+        faults.after(usize::MAX, false);
+        match &result {
+            Ok(revision) => {
+                assert!(*revision > last);
+                last = *revision;
+                done += 1;
+            }
+            Err(Error::Full) => refused += 1,
+            Err(other) => panic!("write {nth}: {other:?}"),
+        }
+        // Both records of the commit, or neither.
+        let record = file.get("last").unwrap().unwrap();
+        assert_eq!(record.revision, last, "write {nth}");
+        assert_eq!(file.get(&format!("n/{:08}", nth + 1)).unwrap().is_some(), result.is_ok(), "write {nth}");
+        assert_eq!(file.list("n/", None, false, 1_000).unwrap().len(), done, "write {nth}");
+        if !fired {
+            break;
+        }
+    }
+    assert!(refused > 0);
+    drop(file);
+    assert_eq!(CatalogFile::open(&path_in(&folder)).unwrap().get("last").unwrap().unwrap().revision, last);
+}
+
+#[test]
+fn a_disk_that_stays_broken_loses_nothing_and_is_used_again_when_it_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let file = CatalogFile::open_failing(&path_in(&folder), &faults).unwrap();
+    let first = file.commit(&number(1)).unwrap();
+    faults.after(0, true);
+    for _ in 0..3 {
+        assert!(matches!(file.commit(&number(2)), Err(Error::Full)));
+        assert!(matches!(file.get("last"), Err(Error::Full)));
+    }
+    faults.after(usize::MAX, false);
+    assert_eq!(file.get("last").unwrap().unwrap().revision, first);
+    assert!(file.commit(&number(2)).unwrap() > first);
+}
+
+/// A file system of its own, of a fixed size; only root may make one.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path()).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(self.0.path()).status().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn law_3_a_really_full_disk_refuses_commits_and_still_reads() {
+    let Some(disk) = SmallDisk::mount("4m") else {
+        eprintln!("skipped: only root may mount a small file system");
+        return;
+    };
+    let catalog = RedbCatalog::open(&path_in(&disk.0)).unwrap();
+    let mut watch = catalog.watch();
+    let mut done = 0;
+    let full = loop {
+        match catalog.commit(number(done)).await {
+            Ok(_) => done += 1,
+            Err(error) => break error,
+        }
+        assert!(done < 10_000);
+    };
+    assert!(matches!(full, Error::Full), "{full:?}");
+    assert!(matches!(catalog.commit(number(done)).await, Err(Error::Full)));
+    assert_eq!(catalog.list("n/", None, false, usize::MAX).await.unwrap().len(), done);
+    assert_eq!(std::iter::from_fn(|| watch.try_recv().ok()).count(), done);
+    // With room again, here by a larger disk, commits go on.
+    let status = Command::new("mount").args(["-o", "remount,size=16m"]).arg(disk.0.path()).status().unwrap();
+    assert!(status.success());
+    catalog.commit(number(done)).await.unwrap();
+    let nothing_lost = catalog.list("n/", None, true, 1).await.unwrap();
+    assert_eq!(nothing_lost[0].0, format!("n/{done:08}"));
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_half_commit_and_no_lost_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Arc::new(RedbCatalog::open(&path_in(&folder)).unwrap());
+    let mut watch = catalog.watch();
+    for n in 0..10 {
+        let catalog = Arc::clone(&catalog);
+        let task = tokio::spawn(async move { catalog.commit(number(n)).await });
+        tokio::task::yield_now().await;
+        task.abort();
+    }
+    let last = catalog.commit(number(100)).await.unwrap();
+    let told: Vec<_> = std::iter::from_fn(|| watch.try_recv().ok()).collect();
+    assert_eq!(told.last().unwrap().revision, last);
+    assert_eq!(catalog.list("n/", None, false, 100).await.unwrap().len(), told.len());
+}
+
+const CHILD: &str = "DEVANTURE_TEST_COMMITS_IN";
+
+/// Not a test of its own: the process that the next one kills.
+#[test]
+fn child_that_commits_until_it_is_killed() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let file = CatalogFile::open(Path::new(&path)).unwrap();
+    for n in 0.. {
+        let changes = vec![Change::Put(format!("n/{n:08}"), n.to_string().into_bytes().into())];
+        file.commit(&Commit { checks: vec![Check::Absent(format!("n/{n:08}"))], changes }).unwrap();
+        println!("\ncommitted {n}");
+    }
+}
+
+#[test]
+fn law_2_what_was_committed_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let mut printed = 0;
+    for round in 1..=3 {
+        let path = folder.path().join(format!("{round}.redb"));
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("{module}::child_that_commits_until_it_is_killed"), "--nocapture"])
+            .env(CHILD, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut last = None;
+        let number = |line: &str| line.strip_prefix("committed ")?.parse::<usize>().ok();
+        while last < Some(round * 40) {
+            last = number(&lines.next().unwrap().unwrap()).or(last);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it printed between the last line that was read and the kill counts too.
+        let last = lines.map_while(Result::ok).filter_map(|line| number(&line)).last().or(last).unwrap();
+        let file = CatalogFile::open(&path).unwrap();
+        let records = file.list("n/", None, false, usize::MAX).unwrap();
+        // Everything printed, and at most the one that was being committed.
+        assert!((last + 1..=last + 2).contains(&records.len()), "{last} {}", records.len());
+        let revision = file.commit(&Commit::default()).unwrap();
+        assert!(revision > records.last().unwrap().1.revision);
+        printed += last;
+    }
+    assert!(printed > 0);
+}

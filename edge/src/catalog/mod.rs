@@ -1,0 +1,129 @@
+//! Records with compare-and-swap and a watch: the trait `Catalog`, and the store behind it that is built in, `redb`.
+//!
+//! A record is a short text key and a JSON value. Only `publish` writes here, only by [`Catalog::commit`]; everybody
+//! else reads and watches. No byte of a file is ever in it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+#[cfg(test)]
+mod conformance;
+mod embedded;
+pub mod records;
+
+/// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
+pub type Revision = u64;
+
+/// A stored value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// JSON.
+    pub value: Arc<[u8]>,
+    /// The commit that wrote it.
+    pub revision: Revision,
+}
+
+/// What must hold for a commit to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// No record is at the key.
+    Absent(String),
+    /// The record at the key has this revision.
+    At(String, Revision),
+}
+
+/// One change of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Removes the record, if it is there.
+    Delete(String),
+    /// Writes the record.
+    Put(String, Arc<[u8]>),
+}
+
+/// Checks and changes that happen together or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// What must hold.
+    pub checks: Vec<Check>,
+    /// What is done.
+    pub changes: Vec<Change>,
+}
+
+/// What a watcher is told, after the commit is durable and in the order of revisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The commit.
+    pub revision: Revision,
+    /// Its changes.
+    pub changes: Arc<[Change]>,
+}
+
+/// What went wrong in a catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A check did not hold: somebody else was first. Nothing was changed.
+    #[error("the record {key} was changed by somebody else")]
+    Conflict {
+        /// The first key whose check failed.
+        key: String,
+    },
+    /// No room is left on the disk.
+    #[error("no room is left on the disk of the catalog")]
+    Full,
+    /// Another process has the catalog open.
+    #[error("another process has {path} open{}", .holder.map_or_else(String::new, |pid| format!(" (process {pid})")))]
+    Locked {
+        /// The file.
+        path: String,
+        /// The process, where it could be told.
+        holder: Option<u32>,
+    },
+    /// The store failed.
+    #[error("the catalog failed: {0}")]
+    Store(String),
+}
+
+/// Records with compare-and-swap.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// The record at `key`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    async fn get(&self, key: &str) -> Result<Option<Record>, Error>;
+
+    /// Records whose keys begin with `prefix`, in the order of their keys' bytes, from the one after `after` (a whole
+    /// key) on, `limit` at most; backwards with `newest_first`, and then from the one before `after` on.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Record)>, Error>;
+
+    /// Makes the changes if all checks hold; durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`]; nothing was changed then.
+    async fn commit(&self, commit: Commit) -> Result<Revision, Error>;
+
+    /// Every commit from now on. A watcher that lags by more than the channel holds is told so by the channel and
+    /// reads anew.
+    fn watch(&self) -> broadcast::Receiver<Committed>;
+}
+
+/// Opens the catalog in the file `path`, making it where it is missing.
+///
+/// # Errors
+/// [`Error::Locked`] where another process has it open, [`Error::Store`].
+pub fn open(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
+    Ok(Arc::new(embedded::RedbCatalog::open(path)?))
+}

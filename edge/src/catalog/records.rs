@@ -1,0 +1,190 @@
+//! The records of the catalog: their keys and their values. `docs/storage.md` is the reference.
+
+use std::collections::BTreeMap;
+
+use devanture_config::api::{Deploy, Scope, Source};
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest, Hostname, PlaceName, VersionId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Record};
+use crate::blobs::Form;
+
+/// `apps/{app}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// The name of the token that made it.
+    pub who: String,
+}
+
+/// `versions/{app}/{id}`: a stored version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// When it was stored, in milliseconds since 1970 UTC.
+    pub stored_ms: u64,
+    /// The name of the token that stored it.
+    pub who: String,
+    /// Whether that token had the scope `admin`: its routes may point to private addresses.
+    pub trusted: bool,
+    /// Where the bundle came from.
+    pub source: Source,
+    /// Files.
+    pub files: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Files that came with encodings of themselves beside them, and which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub given: BTreeMap<BundlePath, Vec<Form>>,
+}
+
+/// `live/{app}/{env}`: what is live in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivePointer {
+    /// The version.
+    pub version: VersionId,
+    /// The revision of the environment's settings that it is served with.
+    pub settings: u64,
+    /// When it went live, in milliseconds since 1970 UTC; never less than that of the pointer it replaced.
+    pub switched_ms: u64,
+    /// The deploy that made it live.
+    pub deploy: String,
+    /// When the push of this version began, as [`super::super::publish`] numbers pushes: an older push does not take
+    /// over from it.
+    pub begun: u64,
+    /// The entry of the history that going back starts from.
+    pub position: String,
+}
+
+/// `alias/{app}/{name}`: a named pointer that is no environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRecord {
+    /// The version.
+    pub version: VersionId,
+    /// When it was set, in milliseconds since 1970 UTC.
+    pub switched_ms: u64,
+}
+
+/// `history/{app}/{env}/{number}`: a deploy that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The deploy.
+    pub deploy: Deploy,
+    /// Where a rollback that comes after this entry starts from: the entry itself, or the one that it went back to.
+    pub position: String,
+}
+
+/// `hostnames/{host}`: a hostname of an environment's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostnameRecord {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+}
+
+/// `tokens/{id}`: a token, as its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// The BLAKE3 of its secret part; the secret is 256 random bits, so that no slow hash is needed.
+    pub hash: Digest,
+    /// What it is called in the history.
+    pub name: String,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// When it ends.
+    pub expires_ms: Option<u64>,
+}
+
+/// The key of an app's record.
+#[must_use]
+pub fn app_key(app: &AppName) -> String {
+    format!("apps/{app}")
+}
+
+/// The prefix of an app's versions.
+#[must_use]
+pub fn versions_prefix(app: &AppName) -> String {
+    format!("versions/{app}/")
+}
+
+/// The key of a version's record.
+#[must_use]
+pub fn version_key(app: &AppName, id: &VersionId) -> String {
+    format!("versions/{app}/{id}")
+}
+
+/// The key of a live pointer.
+#[must_use]
+pub fn live_key(app: &AppName, environment: &PlaceName) -> String {
+    format!("live/{app}/{environment}")
+}
+
+/// The prefix of an app's live pointers.
+#[must_use]
+pub fn live_prefix(app: &AppName) -> String {
+    format!("live/{app}/")
+}
+
+/// The key of an alias.
+#[must_use]
+pub fn alias_key(app: &AppName, name: &PlaceName) -> String {
+    format!("alias/{app}/{name}")
+}
+
+/// The prefix of an app's aliases.
+#[must_use]
+pub fn alias_prefix(app: &AppName) -> String {
+    format!("alias/{app}/")
+}
+
+/// The prefix of an environment's history.
+#[must_use]
+pub fn history_prefix(app: &AppName, environment: &PlaceName) -> String {
+    format!("history/{app}/{environment}/")
+}
+
+/// The key of an entry of the history; `number` grows from entry to entry.
+#[must_use]
+pub fn history_key(app: &AppName, environment: &PlaceName, number: u64) -> String {
+    format!("history/{app}/{environment}/{number:016}")
+}
+
+/// The key of a hostname.
+#[must_use]
+pub fn hostname_key(host: &Hostname) -> String {
+    format!("hostnames/{host}")
+}
+
+/// The key of a token.
+#[must_use]
+pub fn token_key(id: &str) -> String {
+    format!("tokens/{id}")
+}
+
+/// A record's value, read.
+///
+/// # Errors
+/// [`Error::Store`] where the value is not what its key promises.
+pub fn read<T: DeserializeOwned>(key: &str, record: &Record) -> Result<T, Error> {
+    serde_json::from_slice(&record.value)
+        .map_err(|error| Error::Store(format!("the record {key} cannot be read: {error}")))
+}
+
+/// A value, written.
+///
+/// # Errors
+/// [`Error::Store`]; none of the types above can fail.
+pub fn write<T: Serialize>(value: &T) -> Result<std::sync::Arc<[u8]>, Error> {
+    let bytes =
+        serde_json::to_vec(value).map_err(|error| Error::Store(format!("a record cannot be written: {error}")))?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,265 @@
+//! Bodies of responses: bytes from memory, spans of stored files read as they are sent, answers of backends.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::task::JoinHandle;
+
+use crate::blobs::ReadAt;
+use crate::proxy::{self, ProxyBody};
+use crate::site::range::{Multipart, Span};
+use crate::version::Source;
+
+/// Bytes read at once from a stored file: a slow client holds no more of it than this.
+const PIECE_BYTES: u64 = 128 * 1024;
+
+/// Why a body broke off. The connection, or the stream, is reset: what was sent so far cannot be taken for the whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The backend's answer broke off.
+    #[error(transparent)]
+    Backend(#[from] proxy::Error),
+    /// A stored file could not be read to its end.
+    #[error("a stored file could not be read: {0}")]
+    Store(std::io::Error),
+}
+
+/// The body of a response.
+pub struct Body(Kind);
+
+enum Kind {
+    Full(Option<Bytes>),
+    Segments(Segments),
+    Proxied(Pin<Box<ProxyBody>>),
+}
+
+/// One stretch of a body.
+enum Segment {
+    Bytes(Bytes),
+    Stored { next: u64, end: u64 },
+}
+
+struct Segments {
+    file: Option<Arc<dyn ReadAt>>,
+    queue: VecDeque<Segment>,
+    left: u64,
+    reading: Option<JoinHandle<std::io::Result<Bytes>>>,
+}
+
+impl Body {
+    /// No bytes.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Kind::Full(None))
+    }
+
+    /// These bytes.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    /// What a backend answers.
+    #[must_use]
+    pub fn proxied(body: ProxyBody) -> Self {
+        Self(Kind::Proxied(Box::pin(body)))
+    }
+
+    /// All of a representation.
+    pub(super) fn whole(source: &Source, size: u64) -> Self {
+        match source {
+            Source::Memory(bytes) => Self::full(bytes.clone()),
+            Source::Stored(_) if size == 0 => Self::empty(),
+            Source::Stored(_) => Self::span(source, (0, size - 1)),
+        }
+    }
+
+    /// One span of a representation, both ends included.
+    pub(super) fn span(source: &Source, span: Span) -> Self {
+        match source {
+            Source::Memory(bytes) => Self::full(slice(bytes, span)),
+            Source::Stored(file) => Self::segments(Some(Arc::clone(file)), VecDeque::from([stored(span)])),
+        }
+    }
+
+    /// Several spans with their heads between them.
+    pub(super) fn parts(source: &Source, parts: &Multipart<'_>, spans: &[Span]) -> Self {
+        let mut queue = VecDeque::with_capacity(spans.len() * 2 + 1);
+        for (number, span) in spans.iter().enumerate() {
+            queue.push_back(Segment::Bytes(parts.part_head(number == 0, *span).into()));
+            queue.push_back(match source {
+                Source::Memory(bytes) => Segment::Bytes(slice(bytes, *span)),
+                Source::Stored(_) => stored(*span),
+            });
+        }
+        queue.push_back(Segment::Bytes(parts.end().into()));
+        let file = match source {
+            Source::Memory(_) => None,
+            Source::Stored(file) => Some(Arc::clone(file)),
+        };
+        Self::segments(file, queue)
+    }
+
+    fn segments(file: Option<Arc<dyn ReadAt>>, queue: VecDeque<Segment>) -> Self {
+        let left = queue.iter().map(Segment::length).sum();
+        Self(Kind::Segments(Segments { file, queue, left, reading: None }))
+    }
+}
+
+fn slice(bytes: &Bytes, (first, last): Span) -> Bytes {
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let (first, end) = (at(first), at(last.saturating_add(1)));
+    bytes.slice(first.min(end)..end)
+}
+
+const fn stored((first, last): Span) -> Segment {
+    Segment::Stored { next: first, end: last.saturating_add(1) }
+}
+
+impl Segment {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            Self::Stored { next, end } => end.saturating_sub(*next),
+        }
+    }
+}
+
+impl Segments {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
+        if let Some(reading) = &mut self.reading {
+            let read = ready!(Pin::new(reading).poll(context));
+            self.reading = None;
+            return Poll::Ready(Some(self.took(read.map_err(std::io::Error::other).flatten())));
+        }
+        match self.queue.pop_front() {
+            None => Poll::Ready(None),
+            Some(Segment::Bytes(bytes)) => Poll::Ready(Some(self.took(Ok(bytes)))),
+            Some(Segment::Stored { next, end }) => {
+                let Some(file) = self.file.clone() else { return Poll::Ready(None) };
+                let length = PIECE_BYTES.min(end.saturating_sub(next));
+                let after = next.saturating_add(length);
+                if after < end {
+                    self.queue.push_front(Segment::Stored { next: after, end });
+                }
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                // The disk may make a reader wait; the thread that serves others must not.
+                let read = move || match file.read_at(next, length) {
+                    Ok(bytes) if bytes.len() == length => Ok(bytes),
+                    Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    Err(error) => Err(error),
+                };
+                self.reading = Some(tokio::task::spawn_blocking(read));
+                self.poll_piece(context)
+            }
+        }
+    }
+
+    fn took(&mut self, piece: std::io::Result<Bytes>) -> std::io::Result<Bytes> {
+        if let Ok(bytes) = &piece {
+            self.left = self.left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        }
+        piece
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.0 {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Segments(segments) => {
+                let piece = ready!(segments.poll_piece(context));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Error::Store)))
+            }
+            Kind::Proxied(body) => body.as_mut().poll_frame(context).map_err(Error::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Segments(segments) => segments.left == 0,
+            Kind::Proxied(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))
+            }
+            Kind::Segments(segments) => SizeHint::with_exact(segments.left),
+            Kind::Proxied(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    struct Stored(Vec<u8>);
+
+    impl ReadAt for Stored {
+        fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+            let from = usize::try_from(offset).unwrap().min(self.0.len());
+            Ok(Bytes::copy_from_slice(&self.0[from..(from + len).min(self.0.len())]))
+        }
+
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+    }
+
+    fn both(length: usize) -> (Vec<u8>, [Source; 2]) {
+        let bytes: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let sources = [Source::Memory(bytes.clone().into()), Source::Stored(Arc::new(Stored(bytes.clone())))];
+        (bytes, sources)
+    }
+
+    async fn collected(body: Body) -> Vec<u8> {
+        let hint = http_body::Body::size_hint(&body).exact().unwrap();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        assert_eq!(hint, bytes.len() as u64);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn memory_and_store_give_the_same_bytes() {
+        for length in [0, 1, 1_000, 128 * 1024, 128 * 1024 + 1, 400_000] {
+            let (bytes, sources) = both(length);
+            for source in &sources {
+                assert_eq!(collected(Body::whole(source, length as u64)).await, bytes);
+                if length > 2 {
+                    assert_eq!(collected(Body::span(source, (1, length as u64 - 2))).await, bytes[1..length - 1]);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_have_the_length_that_was_announced() {
+        let (bytes, sources) = both(300_000);
+        let parts = Multipart { boundary: "b", content_type: "text/plain", length: 300_000 };
+        let spans = [(0, 9), (200_000, 299_999)];
+        for source in &sources {
+            let sent = collected(Body::parts(source, &parts, &spans)).await;
+            assert_eq!(sent.len() as u64, parts.body_bytes(&spans));
+            assert!(sent.windows(10).any(|w| w == &bytes[0..10]));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_early_breaks_the_body_off() {
+        let source = Source::Stored(Arc::new(Stored(vec![1; 10])));
+        assert!(Body::whole(&source, 11).collect().await.is_err());
+    }
+}

@@ -1,0 +1,328 @@
+//! The local authority of `self-signed` mode: made once, kept in the data folder, and asked for a certificate whenever
+//! a visitor names a host that the edge serves.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::{Duration, OffsetDateTime};
+use tracing::{info, warn};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::Error;
+use crate::blobs::durable;
+
+/// The name that a person finds the authority under in a browser's list.
+const AUTHORITY_NAME: &str = "Devanture local authority";
+/// How long the authority is valid.
+const AUTHORITY_VALID: Duration = Duration::days(3_650);
+/// An authority that has less left than this is replaced at a start.
+const AUTHORITY_LEFT_MIN: Duration = Duration::days(LEAF_DAYS);
+const LEAF_DAYS: i64 = 90;
+/// How long a certificate is valid; browsers take no more than 398 days.
+const LEAF_VALID: Duration = Duration::days(LEAF_DAYS);
+/// A certificate that has less left than this is made again.
+const LEAF_LEFT_MIN: Duration = Duration::days(30);
+/// How far before its making a certificate is valid, for clients whose clock is behind.
+const BACKDATED: Duration = Duration::days(1);
+/// Certificates that are kept; beyond, the oldest goes.
+const LEAVES_MAX: usize = 1_024;
+/// The longest name that fits the subject of a certificate (RFC 5280, `ub-common-name`).
+const COMMON_NAME_MAX: usize = 64;
+/// Who the edge is to a client that names no host, and on the admin listener.
+const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+const CERTIFICATE_FILE: &str = "ca.pem";
+const KEY_FILE: &str = "ca.key";
+/// Everybody may read the certificate.
+const CERTIFICATE_MODE: u32 = 0o644;
+/// Nobody but the edge may read the key.
+const KEY_MODE: u32 = 0o600;
+
+/// The authority, with the certificates that it made.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    not_after: OffsetDateTime,
+    provider: Arc<CryptoProvider>,
+    /// Held for a look-up or an insertion only, never while a certificate is made.
+    leaves: Mutex<HashMap<String, Leaf>>,
+}
+
+#[derive(Clone)]
+struct Leaf {
+    key: Arc<CertifiedKey>,
+    made: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Authority").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// Opens the authority in `folder`, or makes it.
+    pub(crate) fn open(folder: &Path, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        let certificate = read(&folder.join(CERTIFICATE_FILE))?;
+        let key = read(&folder.join(KEY_FILE))?;
+        let (pem, key) = match (certificate, key) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            // The key is written first: without the certificate, nobody has trusted it yet.
+            (None, _) => make(folder)?,
+            (Some(_), None) => {
+                return Err(Error::Authority {
+                    path: folder.join(KEY_FILE),
+                    reason: "it is missing, while its certificate is there".to_owned(),
+                });
+            }
+        };
+        let authority = Self::parse(folder, &pem, &key, Arc::clone(&provider))?;
+        if authority.not_after - OffsetDateTime::now_utc() > AUTHORITY_LEFT_MIN {
+            return Ok(authority);
+        }
+        warn!("the local authority expires, and is made anew: trust the new {CERTIFICATE_FILE}");
+        let (pem, key) = make(folder)?;
+        Self::parse(folder, &pem, &key, provider)
+    }
+
+    fn parse(folder: &Path, pem: &str, key: &str, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        let bad = |file: &str, reason: String| Error::Authority { path: folder.join(file), reason };
+        let key = KeyPair::from_pem(key).map_err(|error| bad(KEY_FILE, error.to_string()))?;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| bad(CERTIFICATE_FILE, format!("it is not PEM ({error})")))?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| bad(CERTIFICATE_FILE, error.to_string()))?;
+        if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
+            return Err(bad(KEY_FILE, "it does not belong to the certificate".to_owned()));
+        }
+        let not_after = parsed.validity().not_after.to_datetime();
+        let issuer = Issuer::from_ca_cert_der(&der, key)?;
+        Ok(Self { issuer, not_after, provider, leaves: Mutex::default() })
+    }
+
+    /// A certificate for `name`, kept or made now.
+    pub(crate) fn leaf(&self, name: &str) -> Result<Arc<CertifiedKey>, Error> {
+        self.named(name, || vec![name.to_owned()])
+    }
+
+    /// The certificate of the edge itself.
+    pub(crate) fn own_leaf(&self) -> Result<Arc<CertifiedKey>, Error> {
+        // No host has an empty name, so no visitor can ask for this entry.
+        self.named("", || OWN_NAMES.map(str::to_owned).to_vec())
+    }
+
+    fn named(&self, entry: &str, names: impl FnOnce() -> Vec<String>) -> Result<Arc<CertifiedKey>, Error> {
+        let now = OffsetDateTime::now_utc();
+        {
+            let leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(leaf) = leaves.get(entry)
+                && leaf.not_after - now > LEAF_LEFT_MIN
+            {
+                return Ok(Arc::clone(&leaf.key));
+            }
+        }
+        // Two threads may make one for the same name at once: the work is small and either is good.
+        let leaf = self.make(names(), now)?;
+        let key = Arc::clone(&leaf.key);
+        let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
+        if leaves.len() >= LEAVES_MAX && !leaves.contains_key(entry) {
+            let oldest = leaves.iter().min_by_key(|(_, leaf)| leaf.made).map(|(name, _)| name.clone());
+            oldest.and_then(|name| leaves.remove(&name));
+        }
+        leaves.insert(entry.to_owned(), leaf);
+        Ok(key)
+    }
+
+    fn make(&self, names: Vec<String>, now: OffsetDateTime) -> Result<Leaf, Error> {
+        let subject = names.first().filter(|name| name.len() <= COMMON_NAME_MAX).cloned();
+        let not_after = (now + LEAF_VALID).min(self.not_after);
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(subject) = subject {
+            params.distinguished_name.push(DnType::CommonName, subject);
+        }
+        params.not_before = now - BACKDATED;
+        params.not_after = not_after;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        // Whoever trusts the authority has its certificate: the leaf alone is sent.
+        let certified = CertifiedKey::from_der(vec![certificate.into()], key, &self.provider)?;
+        Ok(Leaf { key: Arc::new(certified), made: now, not_after })
+    }
+}
+
+/// Makes an authority and keeps it in `folder`; gives its certificate and key in PEM.
+fn make(folder: &Path) -> Result<(String, String), Error> {
+    let now = OffsetDateTime::now_utc();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "Devanture");
+    params.distinguished_name.push(DnType::CommonName, AUTHORITY_NAME);
+    params.not_before = now - BACKDATED;
+    params.not_after = now - BACKDATED + AUTHORITY_VALID;
+    // It signs certificates of servers, and no further authority.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let (pem, key) = (certificate.pem(), key.serialize_pem());
+    durable::make_folder(folder)?;
+    durable::write_file(&folder.join(KEY_FILE), key.as_bytes(), KEY_MODE)?;
+    durable::write_file(&folder.join(CERTIFICATE_FILE), pem.as_bytes(), CERTIFICATE_MODE)?;
+    info!(certificate = %folder.join(CERTIFICATE_FILE).display(), "a local authority was made");
+    Ok((pem, key))
+}
+
+fn read(path: &Path) -> Result<Option<String>, Error> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_path_buf(), source }),
+    }
+}
+
+/// Answers visitors: a leaf for a name that the edge serves.
+pub(crate) struct ForVisitors {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for ForVisitors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ForVisitors").field("authority", &self.authority).finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for ForVisitors {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let made = match hello.server_name() {
+            None => self.authority.own_leaf(),
+            Some(name) if (self.serves)(name) => self.authority.leaf(name),
+            Some(_) => return None,
+        };
+        made.inspect_err(|error| warn!(%error, "no certificate for a visitor")).ok()
+    }
+}
+
+/// Answers on the admin listener: one leaf, whatever it is called by.
+#[derive(Debug)]
+pub(crate) struct ForAdmin(pub(crate) Arc<Authority>);
+
+impl ResolvesServerCert for ForAdmin {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.own_leaf().inspect_err(|error| warn!(%error, "no certificate for the admin listener")).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use x509_parser::extensions::GeneralName;
+
+    use super::*;
+    use crate::listen::tls::provider;
+
+    fn names(leaf: &CertifiedKey) -> Vec<String> {
+        let (_, parsed) = X509Certificate::from_der(&leaf.cert[0]).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        let text = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => (*name).to_owned(),
+            GeneralName::IPAddress(bytes) => format!("{bytes:?}"),
+            other => panic!("{other:?}"),
+        };
+        names.value.general_names.iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_authority_is_made_once_and_its_key_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("data/tls");
+        let first = Authority::open(&folder, provider()).unwrap();
+        let made = std::fs::read(folder.join(CERTIFICATE_FILE)).unwrap();
+        let mode = |file: &str| std::fs::metadata(folder.join(file)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(KEY_FILE), mode(CERTIFICATE_FILE)), (0o600, 0o644));
+        let again = Authority::open(&folder, provider()).unwrap();
+        assert_eq!(std::fs::read(folder.join(CERTIFICATE_FILE)).unwrap(), made);
+        assert_eq!(first.not_after, again.not_after);
+
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&made).unwrap();
+        let parsed = pem.parse_x509().unwrap();
+        let constraints = parsed.basic_constraints().unwrap().unwrap().value;
+        assert_eq!((constraints.ca, constraints.path_len_constraint), (true, Some(0)));
+        assert!(parsed.key_usage().unwrap().unwrap().value.key_cert_sign());
+        assert!(parsed.subject().to_string().contains(AUTHORITY_NAME));
+        for leaf in [first.leaf("a.localhost").unwrap(), again.own_leaf().unwrap()] {
+            let (_, leaf) = X509Certificate::from_der(&leaf.cert[0]).unwrap();
+            leaf.verify_signature(Some(parsed.public_key())).unwrap();
+            assert!(leaf.validity().is_valid());
+            let days = (leaf.validity().not_after - leaf.validity().not_before).unwrap().whole_days();
+            assert!((89..=398).contains(&days), "{days}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_is_half_gone_says_so_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Authority::open(folder.path(), provider()).unwrap());
+        let (certificate, key) = (folder.path().join(CERTIFICATE_FILE), folder.path().join(KEY_FILE));
+        let other = tempfile::tempdir().unwrap();
+        drop(Authority::open(other.path(), provider()).unwrap());
+        std::fs::copy(other.path().join(KEY_FILE), &key).unwrap();
+        let error = Authority::open(folder.path(), provider()).unwrap_err().to_string();
+        assert!(error.contains("does not belong to the certificate"), "{error}");
+        std::fs::remove_file(&key).unwrap();
+        let error = Authority::open(folder.path(), provider()).unwrap_err().to_string();
+        assert!(error.contains("it is missing"), "{error}");
+        // Nobody can have trusted a certificate that is not there: as after a crash between the two files.
+        std::fs::copy(other.path().join(KEY_FILE), &key).unwrap();
+        std::fs::remove_file(&certificate).unwrap();
+        drop(Authority::open(folder.path(), provider()).unwrap());
+    }
+
+    #[test]
+    fn a_leaf_names_its_host_and_is_kept_while_it_is_fresh() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), provider()).unwrap();
+        let leaf = authority.leaf("shop.localhost").unwrap();
+        assert_eq!(names(&leaf), ["shop.localhost"]);
+        assert!(Arc::ptr_eq(&leaf, &authority.leaf("shop.localhost").unwrap()));
+        let own = names(&authority.own_leaf().unwrap());
+        assert_eq!(own, ["localhost", "[127, 0, 0, 1]", "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]"]);
+        let long = format!("{}.{}.localhost", "a".repeat(60), "b".repeat(60));
+        assert_eq!(names(&authority.leaf(&long).unwrap()), [long]);
+
+        let soon = OffsetDateTime::now_utc() + LEAF_LEFT_MIN - Duration::SECOND;
+        authority.leaves.lock().unwrap().get_mut("shop.localhost").unwrap().not_after = soon;
+        let renewed = authority.leaf("shop.localhost").unwrap();
+        assert!(!Arc::ptr_eq(&leaf, &renewed));
+        assert!(Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));
+    }
+
+    #[test]
+    fn the_oldest_leaf_goes_when_there_are_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), provider()).unwrap();
+        for index in 0..=LEAVES_MAX {
+            authority.leaf(&format!("app-{index}.localhost")).unwrap();
+        }
+        let leaves = authority.leaves.lock().unwrap();
+        assert_eq!(leaves.len(), LEAVES_MAX);
+        assert!(!leaves.contains_key("app-0.localhost") && leaves.contains_key("app-1.localhost"));
+    }
+}

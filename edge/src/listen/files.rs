@@ -1,0 +1,230 @@
+//! Certificates from PEM files: chosen by the name that a visitor asks for, read again when they change.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::InconsistentKeys;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tracing::{info, warn};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::Error;
+
+/// How old the last change of a file must be for its time to tell one change from the next.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// A pair of files, with paths that can be opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// The certificates of a list of files.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pairs: Vec<Pair>,
+    provider: Arc<CryptoProvider>,
+    loaded: ArcSwap<Loaded>,
+    seen: Mutex<Seen>,
+}
+
+/// What of the files was last looked at.
+#[derive(Debug, Default)]
+struct Seen {
+    marks: Vec<Mark>,
+    /// How they look since they changed: they are read when that holds for two looks, as a file that is being written
+    /// may be good PEM already, of half a chain.
+    changing: Option<Vec<Mark>>,
+    /// The last attempt failed, with this message.
+    failure: Option<String>,
+}
+
+/// How a file looks from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mark {
+    changed: Option<SystemTime>,
+    length: u64,
+    file: (u64, u64),
+}
+
+impl Mark {
+    fn is_settled(&self) -> bool {
+        self.changed.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > SETTLED))
+    }
+}
+
+#[derive(Debug)]
+struct Loaded {
+    /// The hash of all the files' bytes.
+    bytes: blake3::Hash,
+    first: Arc<CertifiedKey>,
+    /// The certificates of each name, in the order of the files; a wildcard is under its parent, in `wildcards`.
+    names: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    wildcards: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl Files {
+    pub(crate) fn open(pairs: Vec<Pair>, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
+        let marks = marks(&pairs);
+        let loaded = Loaded::read(&pairs, &provider)?;
+        Ok(Self {
+            pairs,
+            provider,
+            loaded: ArcSwap::from_pointee(loaded),
+            seen: Mutex::new(Seen { marks, changing: None, failure: None }),
+        })
+    }
+
+    /// Reads all the files again; what is served changes only if all of them are good, and then at once.
+    pub(crate) fn reload(&self) -> Result<(), Error> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken before the files are read: what changes meanwhile is then seen as a change the next time.
+        seen.marks = marks(&self.pairs);
+        seen.changing = None;
+        let loaded = Loaded::read(&self.pairs, &self.provider);
+        seen.failure = loaded.as_ref().err().map(ToString::to_string);
+        let loaded = loaded?;
+        if loaded.bytes != self.loaded.load().bytes {
+            self.loaded.store(Arc::new(loaded));
+            info!("certificates were read again");
+        }
+        Ok(())
+    }
+
+    /// Reads the files again if they may have changed, or were not good the last time. To be called every so often.
+    pub(crate) fn look(&self) {
+        let before = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = marks(&self.pairs);
+            if now != seen.marks {
+                if seen.changing.as_ref() != Some(&now) {
+                    seen.changing = Some(now);
+                    return;
+                }
+            } else if seen.failure.is_none() && now.iter().all(Mark::is_settled) {
+                return;
+            }
+            seen.failure.clone()
+        };
+        if let Err(error) = self.reload()
+            && before != Some(error.to_string())
+        {
+            warn!(%error, "changed certificates cannot be used; the earlier ones stay until they can");
+        }
+    }
+
+    fn choose(&self, name: Option<&str>, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
+        let loaded = self.loaded.load();
+        let fitting = name.and_then(|name| {
+            let parent = || name.split_once('.').and_then(|(_, parent)| loaded.wildcards.get(parent));
+            loaded.names.get(name).or_else(parent)
+        });
+        // Of an ECDSA and an RSA certificate for one name, an old client may only understand the second.
+        let understood = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let chosen = fitting.and_then(|keys| keys.iter().find(understood).or_else(|| keys.first()));
+        Arc::clone(chosen.unwrap_or(&loaded.first))
+    }
+}
+
+impl ResolvesServerCert for Files {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.choose(hello.server_name(), &hello))
+    }
+}
+
+impl Loaded {
+    fn read(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, Error> {
+        let mut hasher = blake3::Hasher::new();
+        let (mut names, mut wildcards): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = Default::default();
+        let mut first = None;
+        for pair in pairs {
+            let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
+            for bytes in [&certificate, &key] {
+                hasher.update(blake3::hash(bytes).as_bytes());
+            }
+            let (certified, found) = certified(pair, &certificate, &key, provider)?;
+            for name in found {
+                match name.strip_prefix("*.") {
+                    Some(parent) => wildcards.entry(parent.to_owned()).or_default().push(Arc::clone(&certified)),
+                    None => names.entry(name).or_default().push(Arc::clone(&certified)),
+                }
+            }
+            first.get_or_insert(certified);
+        }
+        let first = first.ok_or_else(|| rustls::Error::General("no certificate is named".to_owned()))?;
+        Ok(Self { bytes: hasher.finalize(), first, names, wildcards })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
+}
+
+/// The certificate and key of `pair`, checked against each other, and the names of the certificate.
+fn certified(
+    pair: &Pair,
+    certificate: &[u8],
+    key: &[u8],
+    provider: &CryptoProvider,
+) -> Result<(Arc<CertifiedKey>, Vec<String>), Error> {
+    let bad_certificate = |reason: String| Error::Certificate { path: pair.certificate.clone(), reason };
+    let bad_key = |reason: String| Error::Key { path: pair.key.clone(), reason };
+    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| bad_certificate(format!("it is not PEM ({error})")))?;
+    let Some(leaf) = chain.first() else {
+        return Err(bad_certificate("it has no `BEGIN CERTIFICATE` section".to_owned()));
+    };
+    let names = names(leaf).map_err(bad_certificate)?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| bad_key(format!("it holds no key in PEM ({error})")))?;
+    let key = provider.key_provider.load_private_key(key).map_err(|error| bad_key(error.to_string()))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((Arc::new(certified), names)),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(Error::Mismatch { certificate: pair.certificate.clone(), key: pair.key.clone() })
+        }
+        Err(error) => Err(bad_certificate(error.to_string())),
+    }
+}
+
+/// The DNS names of a certificate, in lower case; logs one that is not valid now.
+fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| format!("it cannot be parsed ({error})"))?;
+    if !parsed.validity().is_valid() {
+        warn!(subject = %parsed.subject(), "a certificate has expired, or is not valid yet");
+    }
+    let names = parsed.subject_alternative_name().map_err(|error| format!("its names cannot be parsed ({error})"))?;
+    let names = names.iter().flat_map(|names| names.value.general_names.iter());
+    Ok(names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        })
+        .collect())
+}
+
+fn marks(pairs: &[Pair]) -> Vec<Mark> {
+    pairs.iter().flat_map(|pair| [mark(&pair.certificate), mark(&pair.key)]).collect()
+}
+
+fn mark(path: &Path) -> Mark {
+    use std::os::unix::fs::MetadataExt;
+    let metadata: io::Result<Metadata> = std::fs::metadata(path);
+    metadata.map_or(Mark { changed: None, length: 0, file: (0, 0) }, |metadata| Mark {
+        changed: metadata.modified().ok(),
+        length: metadata.len(),
+        file: (metadata.dev(), metadata.ino()),
+    })
+}

@@ -1,0 +1,216 @@
+//! How many connections may be open, in all and from one address, and the clocks and sizes that each of them obeys.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use devanture_config::limits::Limits;
+use metrics::Gauge;
+use tokio::sync::Notify;
+
+/// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    pub(crate) times: Times,
+    pub(crate) sizes: Sizes,
+    counts: Arc<Counts>,
+}
+
+/// How long each phase of a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) handshake: Duration,
+    pub(crate) header: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) write: Duration,
+}
+
+/// How large the parts of a request may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) header_bytes: usize,
+    pub(crate) header_fields: usize,
+    pub(crate) streams: u32,
+}
+
+#[derive(Debug)]
+struct Counts {
+    connections_max: usize,
+    per_address_max: usize,
+    open: AtomicUsize,
+    /// Only addresses that have a connection open, and only where they are limited.
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Why a connection was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Address,
+    Total,
+}
+
+impl Refused {
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// The right to be open; dropped with the socket.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    counts: Arc<Counts>,
+    address: Option<IpAddr>,
+    open: Gauge,
+    tally: Arc<Tally>,
+}
+
+/// The open connections of one [`super::serve`], whoever holds them: a proxied upgrade outlives its request.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    open: AtomicUsize,
+    emptied: Notify,
+}
+
+impl Tally {
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Waits until none is open.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.open() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl ConnectionLimits {
+    /// Takes the limits of connections out of those of `edge.toml`.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        Self {
+            times: Times {
+                handshake: Duration::from_millis(limits.handshake_ms_max),
+                header: Duration::from_millis(limits.header_ms_max),
+                idle: Duration::from_millis(limits.idle_ms_max),
+                write: Duration::from_millis(limits.write_ms_max),
+            },
+            sizes: Sizes {
+                header_bytes: size(limits.header_bytes_max),
+                header_fields: size(limits.header_fields_max),
+                streams: u32::try_from(limits.streams_max).unwrap_or(u32::MAX),
+            },
+            counts: Arc::new(Counts {
+                connections_max: size(limits.connections_max),
+                per_address_max: size(limits.connections_per_address_max),
+                open: AtomicUsize::new(0),
+                by_address: Mutex::default(),
+            }),
+        }
+    }
+
+    /// How many connections are open under these limits.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.counts.open.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection from `address`, or says why it may not be.
+    pub(crate) fn admit(&self, address: IpAddr, open: &Gauge, tally: &Arc<Tally>) -> Result<Permit, Refused> {
+        let counts = &self.counts;
+        if counts.open.fetch_add(1, Ordering::Relaxed) >= counts.connections_max {
+            counts.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Total);
+        }
+        let address = (counts.per_address_max > 0).then(|| counted_as(address));
+        if let Some(address) = address {
+            let mut by_address = counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let held = by_address.entry(address).or_insert(0);
+            if *held >= counts.per_address_max {
+                counts.open.fetch_sub(1, Ordering::Relaxed);
+                return Err(Refused::Address);
+            }
+            *held += 1;
+        }
+        open.increment(1.0);
+        tally.open.fetch_add(1, Ordering::AcqRel);
+        Ok(Permit { counts: Arc::clone(counts), address, open: open.clone(), tally: Arc::clone(tally) })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            let mut by_address = self.counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(held) = by_address.get_mut(&address) {
+                *held -= 1;
+                if *held == 0 {
+                    by_address.remove(&address);
+                }
+            }
+        }
+        self.counts.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.decrement(1.0);
+        if self.tally.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tally.emptied.notify_waiters();
+        }
+    }
+}
+
+/// The address that `address` is counted under: one subscriber has a whole /64 of IPv6 (RFC 6177).
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(connections: u64, per_address: u64) -> ConnectionLimits {
+        ConnectionLimits::new(&Limits {
+            connections_max: connections,
+            connections_per_address_max: per_address,
+            ..Limits::default()
+        })
+    }
+
+    #[test]
+    fn a_connection_counts_until_its_permit_is_dropped() {
+        let (limits, gauge, tally) = (limits(2, 0), Gauge::noop(), Arc::default());
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let first = limits.admit(address, &gauge, &tally).unwrap();
+        let second = limits.clone().admit(address, &gauge, &tally).unwrap();
+        assert_eq!(limits.admit(address, &gauge, &tally).unwrap_err(), Refused::Total);
+        assert_eq!((limits.open(), tally.open()), (2, 2));
+        drop(first);
+        drop(limits.admit(address, &gauge, &tally).unwrap());
+        drop(second);
+        assert_eq!((limits.open(), tally.open()), (0, 0));
+    }
+
+    #[test]
+    fn one_address_does_not_take_the_share_of_another() {
+        let (limits, gauge, tally) = (limits(100, 1), Gauge::noop(), Arc::default());
+        let held = limits.admit("2001:db8::1".parse().unwrap(), &gauge, &tally).unwrap();
+        let same_subscriber = limits.admit("2001:db8::2".parse().unwrap(), &gauge, &tally);
+        assert_eq!(same_subscriber.unwrap_err(), Refused::Address);
+        let mapped = limits.admit("::ffff:192.0.2.1".parse().unwrap(), &gauge, &tally).unwrap();
+        assert_eq!(limits.admit("192.0.2.1".parse().unwrap(), &gauge, &tally).unwrap_err(), Refused::Address);
+        assert_eq!(limits.open(), 2);
+        drop((held, mapped));
+        assert!(limits.counts.by_address.lock().unwrap().is_empty());
+    }
+}

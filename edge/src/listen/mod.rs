@@ -1,0 +1,86 @@
+//! Sockets, TLS and HTTP on them, with every limit of a connection; nothing here knows an app, a path or a file.
+//!
+//! [`bind_all`] opens one socket per serving thread, [`Certificates`] says who the edge is, and [`serve`] takes
+//! connections from one socket on one thread until it is told to drain. A connection goes through `serve` (accepted,
+//! counted), `tls` (handshake), `connection` (HTTP/1.1 or HTTP/2 by hyper, with the clocks of `watch`), and never
+//! leaves its thread. What is written for HTTP/2 is collected per turn by `coalesce`.
+
+mod answer;
+mod authority;
+mod certificates;
+mod coalesce;
+mod connection;
+mod files;
+mod limits;
+mod serve;
+mod socket;
+mod tls;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use certificates::{Certificates, WATCH_INTERVAL};
+pub use limits::ConnectionLimits;
+pub use serve::{Drain, Drained, Peer, Protocol, Settings, serve};
+pub use socket::{bind, bind_all};
+pub use tls::ServerTls;
+
+use std::path::PathBuf;
+
+/// What can go wrong before a connection is there; all of it is the operator's or the disk's, never a visitor's.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The local authority of an earlier start cannot be used.
+    #[error(
+        "the local authority {path} cannot be used: {reason}; put the file back, or remove it and its neighbour to have a \
+         new authority made, which everybody must then trust again"
+    )]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of a certificate is there but cannot be used.
+    #[error("the certificate {path} cannot be used: {reason}")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate of the local authority could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Issue(#[from] rcgen::Error),
+    /// A file of a key is there but cannot be used.
+    #[error("the key {path} cannot be used: {reason}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key is not that of the certificate.
+    #[error("the key {key} does not belong to the certificate {certificate}")]
+    Mismatch {
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The local authority could not be kept.
+    #[error("the local authority could not be written: {0}")]
+    Store(#[from] crate::blobs::Error),
+    /// The TLS library refused the settings.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}

@@ -1,0 +1,235 @@
+//! Takes connections from one listening socket on one thread, until told to drain.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use metrics::{Gauge, counter, gauge};
+use rustls::ProtocolVersion;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, warn};
+
+use super::answer::Activity;
+use super::connection::{Accepted, Shared, run};
+use super::limits::{ConnectionLimits, Refused, Tally};
+use super::socket::SocketIo;
+use super::tls::ServerTls;
+
+/// How long accepting rests after the system refused, as it does when no file descriptors are left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The order to drain, for any number of listeners: `None` while all is well, then the time at which what is still
+/// open is cut. A dropped sender cuts at once.
+pub type Drain = watch::Receiver<Option<Instant>>;
+
+/// How one socket is served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The listener's name in metrics, such as `https`.
+    pub name: &'static str,
+    /// For HTTPS; without it, the socket speaks plain HTTP/1.1.
+    pub tls: Option<ServerTls>,
+    /// The limits; listeners that are to be limited together get clones.
+    pub limits: ConnectionLimits,
+    /// The order to drain.
+    pub drain: Drain,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, or 1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it comes from; an IPv4 address is never written as IPv6.
+    pub address: SocketAddr,
+    /// The address of this end.
+    pub local: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The host that it named in the handshake, in lower case.
+    pub sni: Option<Box<str>>,
+    /// The version of TLS, on a listener that has it.
+    pub tls_version: Option<ProtocolVersion>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still open at the deadline, those that a request upgraded included.
+    pub cut: usize,
+}
+
+/// The connections of this socket, to be told of the drain, and cut at its end.
+#[derive(Default)]
+struct Table(RefCell<HashMap<u64, (Rc<Activity>, AbortHandle)>>);
+
+/// Takes a connection out of the table, however its task ends.
+struct Listed {
+    table: Rc<Table>,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        drop(self.table.0.borrow_mut().remove(&self.number));
+    }
+}
+
+/// Serves `listener` until `settings.drain` says to drain, and then until every connection has ended, or the deadline.
+///
+/// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and the futures of `service` stay on this
+/// thread. Nothing that happens on a connection ends it, nor does a lack of file descriptors or memory for sockets.
+///
+/// When it drains, connections that wait to be accepted are still taken, and each is told that no further request is
+/// welcome (`GOAWAY`, `Connection: close`); requests that are under way, or about to come on a connection that was just
+/// made, are answered.
+///
+/// `service` is called once per request. A request whose peer goes away has its future dropped.
+///
+/// # Errors
+/// When `listener` cannot be used on this runtime at all.
+pub async fn serve<S, F, B>(listener: std::net::TcpListener, settings: Settings, service: S) -> io::Result<Drained>
+where
+    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+{
+    let Settings { name, tls, limits, drain } = settings;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let http1 = counter!("devanture_connections_total", "listener" => name, "protocol" => "http/1.1");
+    let http2 = counter!("devanture_connections_total", "listener" => name, "protocol" => "h2");
+    let mut server = Server {
+        name,
+        shared: Rc::new(Shared { tls, limits, service, http1, http2 }),
+        table: Rc::default(),
+        tally: Arc::default(),
+        open: gauge!("devanture_connections_open", "listener" => name),
+        number: 0,
+    };
+    let mut asked = pin!(asked(drain));
+    let mut refusals = 0_u64;
+    let deadline = loop {
+        let accepted = tokio::select! {
+            biased;
+            deadline = &mut asked => break deadline,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                refusals = 0;
+                server.take(stream, address);
+            }
+            Err(error) if is_of_peer(&error) => {}
+            Err(error) => {
+                // Once per trouble, not twenty times a second.
+                if refusals == 0 {
+                    warn!(%error, listener = name, "connections cannot be accepted at the moment");
+                }
+                refusals += 1;
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    };
+    server.take_waiting(listener);
+    Ok(server.drain(deadline).await)
+}
+
+struct Server<S> {
+    name: &'static str,
+    shared: Rc<Shared<S>>,
+    table: Rc<Table>,
+    tally: Arc<Tally>,
+    open: Gauge,
+    number: u64,
+}
+
+impl<S, F, B> Server<S>
+where
+    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+{
+    fn take(&mut self, stream: TcpStream, address: SocketAddr) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let permit = match self.shared.limits.admit(address.ip(), &self.open, &self.tally) {
+            Ok(permit) => permit,
+            Err(refused) => return self.refuse(refused, address),
+        };
+        // It fails where the peer has gone already.
+        let Ok(local) = stream.local_addr() else { return };
+        let activity = Rc::<Activity>::default();
+        let accepted = Accepted { io: SocketIo::new(stream, permit), address, local };
+        self.number += 1;
+        let listed = Listed { table: Rc::clone(&self.table), number: self.number };
+        let connection = run(Rc::clone(&self.shared), accepted, Rc::clone(&activity));
+        let task = tokio::task::spawn_local(async move {
+            let _listed = listed;
+            connection.await;
+        });
+        self.table.0.borrow_mut().insert(self.number, (activity, task.abort_handle()));
+    }
+
+    fn refuse(&self, refused: Refused, address: SocketAddr) {
+        debug!(%address, listener = self.name, reason = refused.reason(), "a connection was refused");
+        let labels = [("listener", self.name), ("reason", refused.reason())];
+        counter!("devanture_connections_refused_total", &labels).increment(1);
+    }
+
+    /// Takes what the system has accepted already, and would reset, and closes the socket.
+    fn take_waiting(&mut self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, address)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.take(stream, address);
+            }
+        }
+    }
+
+    async fn drain(self, deadline: Instant) -> Drained {
+        for (activity, _) in self.table.0.borrow().values() {
+            activity.drain();
+        }
+        drop(timeout_at(deadline, self.tally.empty()).await);
+        let cut = self.tally.open();
+        for (_, task) in self.table.0.borrow().values() {
+            task.abort();
+        }
+        // The tasks that were aborted are dropped before this returns, and with them their sockets.
+        while !self.table.0.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        Drained { cut }
+    }
+}
+
+async fn asked(mut drain: Drain) -> Instant {
+    let deadline = drain.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
+    deadline.unwrap_or_else(Instant::now)
+}
+
+/// Whether an error of `accept` is of the one connection that was to be accepted.
+fn is_of_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

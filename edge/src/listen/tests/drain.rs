@@ -1,0 +1,116 @@
+//! Draining loses no request, and ends in time.
+
+use futures_util::future::join_all;
+
+use super::*;
+
+#[test]
+fn requests_under_way_are_answered_and_new_connections_refused() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let h2 = Arc::new(trusting(folder.path(), &["h2"]));
+        let h1 = Arc::new(trusting(folder.path(), &["http/1.1"]));
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            let sender = http2_over(connect(running.address, &h2, "shop.localhost").await.unwrap()).await;
+            for _ in 0..20 {
+                let mut sender = sender.clone();
+                waiting.push(spawn_local(async move { sender.send_request(get2("/wait")).await }));
+            }
+            let mut sender = http1_over(connect(running.address, &h1, "shop.localhost").await.unwrap()).await;
+            waiting.push(spawn_local(async move {
+                let response = sender.send_request(get("/wait")).await?;
+                assert_eq!(response.headers()["connection"], "close");
+                Ok(response)
+            }));
+        }
+        // An idle connection of each kind, which the drain ends at once.
+        let mut idle2 = http2_over(connect(running.address, &h2, "shop.localhost").await.unwrap()).await;
+        idle2.send_request(get2("/")).await.unwrap();
+        let mut idle1 = http1_over(connect(running.address, &h1, "shop.localhost").await.unwrap()).await;
+        text(idle1.send_request(get("/")).await.unwrap()).await;
+        eventually(|| running.peers.borrow().len() == 65).await;
+
+        running.drain(PATIENCE);
+        eventually(|| running.limits.open() == 6).await;
+        assert!(TcpStream::connect(running.address).await.is_err());
+        running.gate.add_permits(63);
+        for answer in join_all(waiting).await {
+            assert_eq!(text(answer.unwrap().unwrap()).await, "waited");
+        }
+        assert_eq!(running.drained().await, Drained { cut: 0 });
+    });
+}
+
+#[test]
+fn a_connection_that_waits_to_be_accepted_is_served() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let waiting: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(running.address).unwrap()).collect();
+        running.drain(PATIENCE);
+        for (index, stream) in waiting.into_iter().enumerate() {
+            stream.set_nonblocking(true).unwrap();
+            let stream = TcpStream::from_std(stream).unwrap();
+            let protocol = if index % 2 == 0 { "h2" } else { "http/1.1" };
+            let config = Arc::new(trusting(folder.path(), &[protocol]));
+            let stream =
+                TlsConnector::from(config).connect("shop.localhost".try_into().unwrap(), stream).await.unwrap();
+            let response = if index % 2 == 0 {
+                http2_over(stream).await.send_request(get2("/")).await
+            } else {
+                http1_over(stream).await.send_request(get("/")).await
+            };
+            assert_eq!(text(response.unwrap()).await, "hello");
+        }
+        assert_eq!(running.drained().await, Drained { cut: 0 });
+    });
+}
+
+#[test]
+fn a_large_answer_that_is_being_read_slowly_is_not_cut_by_the_drain() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let config = Arc::new(trusting(folder.path(), &["h2"]));
+        let mut sender = http2_over(connect(running.address, &config, "shop.localhost").await.unwrap()).await;
+        let mut body = sender.send_request(get2("/bytes/9000000")).await.unwrap().into_body();
+        running.drain(PATIENCE);
+        let mut total = 0;
+        while let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap() {
+            total += frame.unwrap().into_data().unwrap().len();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(total, 9_000_000);
+        drop(sender);
+        assert_eq!(running.drained().await, Drained { cut: 0 });
+    });
+}
+
+#[test]
+fn what_is_still_open_at_the_deadline_is_cut_and_counted() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
+        let running = Running::start(Some(tls), &Limits::default());
+        let config = Arc::new(trusting(folder.path(), &["h2"]));
+        let mut senders = Vec::new();
+        for _ in 0..2 {
+            let sender = http2_over(connect(running.address, &config, "shop.localhost").await.unwrap()).await;
+            let mut waiting = sender.clone();
+            senders.push((spawn_local(async move { waiting.send_request(get2("/wait")).await }), sender));
+        }
+        eventually(|| running.peers.borrow().len() == 2).await;
+        let limits = running.limits.clone();
+        running.drain(Duration::from_millis(100));
+        assert_eq!(running.drained().await, Drained { cut: 2 });
+        assert_eq!(limits.open(), 0);
+        for (answer, _sender) in senders {
+            assert!(answer.await.unwrap().is_err());
+        }
+    });
+}

@@ -1,0 +1,124 @@
+//! TLS as this edge speaks it, and the handshake of one connection.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use metrics::counter;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{Acceptor, ResolvesServerCert};
+use rustls::{ServerConfig, version};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::Error;
+
+/// The name that HTTP/2 has in ALPN.
+pub(crate) const H2: &[u8] = b"h2";
+/// The name that HTTP/1.1 has in ALPN.
+const HTTP_1_1: &[u8] = b"http/1.1";
+/// A fatal alert `unrecognized_name` (RFC 6066 section 3) as a plaintext record; rustls itself would say
+/// `access_denied`, which tells a person nothing.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// What a listener needs for its handshakes. Cheap to clone, and shared by all threads, tickets included.
+#[derive(Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ServerTls").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl ServerTls {
+    /// Certificates come from `resolver`; names that `serves` denies are refused by an alert that says so.
+    pub(crate) fn new(
+        resolver: Arc<dyn ResolvesServerCert>,
+        serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    ) -> Result<Self, Error> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+        config.ignore_client_order = true;
+        // One ticket, not two: browsers use one, and each costs an encryption and bytes of every handshake.
+        config.send_tls13_tickets = 1;
+        // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        Ok(Self { config: Arc::new(config), serves })
+    }
+
+    /// The settings for the TLS library, for those who drive a handshake themselves.
+    #[must_use]
+    pub fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// Shakes hands on `io`; the caller limits the time.
+    pub(crate) async fn accept<T>(&self, io: T) -> Result<TlsStream<T>, Failed>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(Failed::Io)?;
+        let hello = start.client_hello();
+        if let Some(name) = hello.server_name()
+            && !(self.serves)(name)
+        {
+            let name = name.to_owned();
+            // The peer may be gone already; the connection ends in any case.
+            drop(start.io.write_all(&UNRECOGNIZED_NAME).await);
+            drop(start.io.shutdown().await);
+            return Err(Failed::Name(name));
+        }
+        start.into_stream(Arc::clone(&self.config)).await.map_err(Failed::Io)
+    }
+}
+
+/// The library's provider with AES-128-GCM first: half the cost of the others here, and as strong as is needed.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    use aws_lc_rs::{cipher_suite as suite, kx_group};
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Io(io::Error),
+    Name(String),
+    Timeout,
+}
+
+impl Failed {
+    /// Counts and logs it.
+    pub(crate) fn record(&self) {
+        let (reason, what) = match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::InvalidData => ("tls", error.to_string()),
+            Self::Io(error) => ("closed", error.to_string()),
+            Self::Name(name) => ("unrecognized_name", name.clone()),
+            Self::Timeout => ("timeout", String::new()),
+        };
+        tracing::debug!(reason, what, "a handshake failed");
+        counter!("devanture_handshakes_failed_total", "reason" => reason).increment(1);
+    }
+}

@@ -1,0 +1,202 @@
+//! The clocks of one connection: how long a head may take, how long nothing may happen, how long a peer may take
+//! nothing.
+//!
+//! hyper's own timer for heads also runs while a connection is idle, so idle connections could not be allowed more than
+//! a head; and it is set anew for every request. Here the connection's driver says after each turn what happened, and
+//! one timer per connection, set for the earliest of the limits, is only moved when it fires or must fire earlier.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::limits::Times;
+
+/// How long a connection that was told to finish may take about it while no request is open.
+const FINISH_GRACE: Duration = Duration::from_secs(5);
+/// How long a drain waits for the first request of a connection that has just been made: its peer is sending it.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
+/// What happened in a turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Turn {
+    /// Bytes came.
+    pub(crate) read: bool,
+    /// The peer took bytes.
+    pub(crate) wrote: bool,
+    /// Bytes wait for the peer, and nothing else is awaited.
+    pub(crate) blocked: bool,
+    /// Requests that have begun on the connection so far.
+    pub(crate) requests: u64,
+    /// Requests whose answer was not yet written to the last byte.
+    pub(crate) in_flight: usize,
+}
+
+/// What is to be done with the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Stay,
+    /// Tell the peer that no further request is taken.
+    Finish,
+    /// Close it, because this limit is over.
+    Cut(&'static str),
+}
+
+/// The clocks.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    times: Times,
+    /// With HTTP/1.1, bytes that come between requests are a head; with HTTP/2 they can be anything.
+    heads_are_seen: bool,
+    requests: u64,
+    head_since: Option<Instant>,
+    idle_since: Option<Instant>,
+    blocked_since: Option<Instant>,
+    finish_since: Option<Instant>,
+    draining_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    /// Begins when the handshake is done: the first head is awaited.
+    pub(crate) fn new(times: Times, heads_are_seen: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            times,
+            heads_are_seen,
+            requests: 0,
+            head_since: Some(now),
+            idle_since: Some(now),
+            blocked_since: None,
+            finish_since: None,
+            draining_since: None,
+            timer: None,
+        }
+    }
+
+    /// Takes note of a turn and of whether the edge is draining, and wakes the task when a limit may be over.
+    pub(crate) fn turn(&mut self, cx: &mut Context<'_>, turn: Turn, draining: bool) -> Verdict {
+        self.note(turn, draining);
+        if draining && self.finish_since.is_none() && (turn.requests > 0 || turn.in_flight > 0) {
+            return self.finish();
+        }
+        loop {
+            let Some(deadline) = self.deadline() else { return Verdict::Stay };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if timer.deadline() > deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Verdict::Stay;
+            }
+            let verdict = self.judge(Instant::now());
+            if verdict != Verdict::Stay {
+                return verdict;
+            }
+            // The limit that the timer was set for has moved on since.
+            if let (Some(deadline), Some(timer)) = (self.deadline(), self.timer.as_mut()) {
+                timer.as_mut().reset(deadline);
+            }
+        }
+    }
+
+    fn note(&mut self, turn: Turn, draining: bool) {
+        let begun = turn.requests != self.requests;
+        self.requests = turn.requests;
+        if begun {
+            self.head_since = None;
+        } else if self.heads_are_seen && turn.read && turn.in_flight == 0 && self.head_since.is_none() {
+            self.head_since = Some(Instant::now());
+        }
+        if turn.in_flight > 0 {
+            self.idle_since = None;
+        } else if begun || self.idle_since.is_none() {
+            self.idle_since = Some(Instant::now());
+        }
+        if !turn.blocked {
+            self.blocked_since = None;
+        } else if turn.wrote || self.blocked_since.is_none() {
+            self.blocked_since = Some(Instant::now());
+        }
+        if draining && self.draining_since.is_none() {
+            self.draining_since = Some(Instant::now());
+        }
+    }
+
+    fn finish(&mut self) -> Verdict {
+        self.finish_since = Some(Instant::now());
+        Verdict::Finish
+    }
+
+    /// Each clock with its limit and its name.
+    fn clocks(&self) -> [(Option<Instant>, &'static str); 5] {
+        let after = |since: Option<Instant>, limit: Duration| since.map(|since| since + limit);
+        // Once it was told to finish, a connection without a request only has its last words to say.
+        let finish = match (self.finish_since, self.idle_since, self.blocked_since) {
+            (Some(told), Some(idle), None) => Some(told.max(idle)),
+            _ => None,
+        };
+        let unfinished = |since: Option<Instant>| if self.finish_since.is_none() { since } else { None };
+        [
+            (after(self.blocked_since, self.times.write), "write"),
+            (after(self.head_since, self.times.header), "header"),
+            (after(finish, FINISH_GRACE), "finish"),
+            (after(unfinished(self.idle_since), self.times.idle), "idle"),
+            (after(unfinished(self.draining_since), FIRST_REQUEST_GRACE), "drain"),
+        ]
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.clocks().into_iter().filter_map(|(deadline, _)| deadline).min()
+    }
+
+    fn judge(&mut self, now: Instant) -> Verdict {
+        let over = self.clocks().into_iter().find(|(deadline, _)| deadline.is_some_and(|deadline| deadline <= now));
+        match over {
+            None => Verdict::Stay,
+            // Nothing is under way: the peer is told, so that it does not send a request into a closed connection.
+            Some((_, "idle" | "drain")) => self.finish(),
+            Some((_, "header")) if !self.heads_are_seen => {
+                self.head_since = None;
+                self.finish()
+            }
+            Some((_, name)) => Verdict::Cut(name),
+        }
+    }
+}
+
+/// One thing that mostly goes on before its limit; its timer moves only when it fires.
+#[derive(Debug, Default)]
+pub(crate) struct Stall {
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    /// Nothing stalls.
+    pub(crate) fn clear(&mut self) {
+        self.since = None;
+    }
+
+    /// Something stalls since now.
+    pub(crate) fn begin(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// Ready when it has stalled for `limit`.
+    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
+        loop {
+            let Some(since) = self.since else { return Poll::Pending };
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + limit)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if timer.deadline() >= since + limit {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(since + limit);
+        }
+    }
+}

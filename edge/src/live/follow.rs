@@ -1,0 +1,315 @@
+//! Follows the catalog: what `publish` committed becomes what requests see. The only writer of [`Live`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::{StreamExt, stream};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Current, HostEntry, Hosts, Live, LoadError, Loader, Place, PreviewKey};
+use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::{self, Change, Committed, Record, Revision};
+use crate::telemetry;
+use crate::version::Setting;
+
+/// Records read at once from the catalog.
+const PAGE: usize = 1_000;
+/// Versions loaded at once when the edge starts.
+const LOADS_AT_ONCE: usize = 4;
+
+/// Moves the pointers of [`Live`] as the catalog says.
+pub struct Follower {
+    live: Live,
+    loader: Loader,
+    watch: Receiver<Committed>,
+    remade: Receiver<VersionId>,
+}
+
+impl Follower {
+    /// Brings `live` to what the catalog says now. `remade` tells which versions got better variants.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read. A version that cannot be loaded is reported, and its place answers 503.
+    pub async fn start(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
+        // The watch begins before the first reading: nothing that is committed in between is missed.
+        let watch = loader.catalog().watch();
+        let follower = Self { live, loader, watch, remade };
+        follower.read_all().await?;
+        Ok(follower)
+    }
+
+    /// Follows until the catalog is closed.
+    pub async fn run(mut self) {
+        loop {
+            tokio::select! {
+                committed = self.watch.recv() => match committed {
+                    Ok(committed) => {
+                        for change in committed.changes.iter() {
+                            self.apply(change, committed.revision).await;
+                        }
+                        self.live.0.applied.send_replace(committed.revision);
+                    }
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "the watch of the catalog lagged: everything is read anew");
+                        if let Err(error) = self.read_all().await {
+                            tracing::error!(%error, "the catalog cannot be read: what is live stays");
+                        }
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                remade = self.remade.recv() => match remade {
+                    Ok(id) => self.reload(&id).await,
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+
+    async fn all(&self, prefix: &str) -> Result<Vec<(String, Record)>, catalog::Error> {
+        let mut all: Vec<(String, Record)> = Vec::new();
+        loop {
+            let after = all.last().map(|(key, _)| key.clone());
+            let page = self.loader.catalog().list(prefix, after.as_deref(), false, PAGE).await?;
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn read_all(&self) -> Result<(), catalog::Error> {
+        let mut revision = 0;
+        for (key, record) in self.all("versions/").await? {
+            self.note_version(&key, true);
+            revision = revision.max(record.revision);
+        }
+        let mut pointers = self.all("live/").await?;
+        pointers.extend(self.all("alias/").await?);
+        let loads: Vec<_> = pointers.iter().map(|(key, record)| self.point(key, Some(&record.value))).collect();
+        stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
+        revision = pointers.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
+        for (key, record) in self.all("hostnames/").await? {
+            self.hostname(&key, Some(&record.value));
+            revision = revision.max(record.revision);
+        }
+        for (key, _) in pointers.iter().filter(|(key, _)| key.starts_with("live/")) {
+            self.remember_replaced(key).await?;
+        }
+        self.live.0.applied.send_if_modified(|seen| {
+            let later = revision > *seen;
+            *seen = revision.max(*seen);
+            later
+        });
+        Ok(())
+    }
+
+    async fn apply(&self, change: &Change, revision: Revision) {
+        let (key, value) = match change {
+            Change::Delete(key) => (key, None),
+            Change::Put(key, value) => (key, Some(value)),
+        };
+        match key.split('/').next().unwrap_or_default() {
+            "live" | "alias" => self.point(key, value).await,
+            "hostnames" => self.hostname(key, value),
+            "versions" => self.note_version(key, value.is_some()),
+            _ => {}
+        }
+        tracing::debug!(key, revision, "applied");
+    }
+
+    /// Moves one pointer.
+    async fn point(&self, key: &str, value: Option<&Arc<[u8]>>) {
+        let Some((app, name, setting)) = place_of(key) else { return };
+        let Some(value) = value else { return self.remove_place(&app, &name) };
+        let record = Record { value: Arc::clone(value), revision: 0 };
+        let pointed = match setting {
+            Setting::Environment => records::read::<LivePointer>(key, &record).map(|p| (p.version, p.switched_ms)),
+            Setting::Preview => records::read::<AliasRecord>(key, &record).map(|a| (a.version, a.switched_ms)),
+        };
+        let (id, since_ms) = match pointed {
+            Ok(pointed) => pointed,
+            Err(error) => {
+                tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
+                return;
+            }
+        };
+        let place = self.place(&app, &name, setting);
+        match self.version(&place, &id).await {
+            Ok(version) => {
+                place.switch(Arc::new(Current::new(Arc::clone(&version), since_ms)), &self.live.0.grace);
+                tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
+            }
+            Err(error) => {
+                tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded")
+            }
+        }
+    }
+
+    async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<crate::version::Version>, LoadError> {
+        match self.live.prepared(place, id).or_else(|| place.loaded(id)) {
+            Some(version) => Ok(version),
+            None => Ok(Arc::new(self.loader.load(&place.app, id, place.name.as_str(), place.setting).await?)),
+        }
+    }
+
+    /// Loads a version again wherever it is live or at hand, after its variants were remade.
+    async fn reload(&self, id: &VersionId) {
+        let hosts = self.live.0.hosts.load_full();
+        for place in hosts.places.values() {
+            let Some(current) = place.current() else { continue };
+            if current.version.id != *id {
+                continue;
+            }
+            match self.loader.load(&place.app, id, place.name.as_str(), place.setting).await {
+                Ok(version) => {
+                    let since_ms = current.last_modified_s.saturating_mul(1000);
+                    place.current.store(Some(Arc::new(Current::new(Arc::new(version), since_ms))));
+                }
+                Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
+            }
+        }
+        // A preview is loaded again when it is next asked for.
+        self.live.0.previews.rcu(|previews| {
+            let others = previews.iter().filter(|(key, _)| key.id != *id);
+            others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
+        });
+    }
+
+    /// The place, made where it is new.
+    fn place(&self, app: &AppName, name: &PlaceName, setting: Setting) -> Arc<Place> {
+        if let Some(place) = self.live.place(app, name) {
+            return place;
+        }
+        let place = Arc::new(Place::new(app.clone(), name.clone(), setting));
+        self.change_hosts(|hosts| {
+            hosts.places.insert((app.clone(), name.clone()), Arc::clone(&place));
+        });
+        place
+    }
+
+    fn remove_place(&self, app: &AppName, name: &PlaceName) {
+        self.change_hosts(|hosts| {
+            hosts.places.remove(&(app.clone(), name.clone()));
+        });
+    }
+
+    fn hostname(&self, key: &str, value: Option<&Arc<[u8]>>) {
+        let Some(host) = key.strip_prefix("hostnames/") else { return };
+        let record = value.map(|value| Record { value: Arc::clone(value), revision: 0 });
+        let owner = match record.map(|record| records::read::<HostnameRecord>(key, &record)).transpose() {
+            Ok(owner) => owner,
+            Err(error) => {
+                tracing::error!(key, %error, "a hostname's record cannot be read");
+                return;
+            }
+        };
+        self.change_hosts(|hosts| match &owner {
+            Some(owner) => {
+                hosts.custom.insert(host.to_owned(), (owner.app.clone(), owner.environment.clone()));
+            }
+            None => {
+                hosts.custom.remove(host);
+            }
+        });
+    }
+
+    /// Changes the table of hostnames, and derives what requests look up anew from the whole of it.
+    fn change_hosts(&self, change: impl Fn(&mut Hosts)) {
+        self.live.0.hosts.rcu(|hosts| {
+            let mut hosts = Hosts::clone(hosts);
+            change(&mut hosts);
+            hosts.by_name = HashMap::with_capacity(hosts.places.len() + hosts.custom.len());
+            for ((app, name), place) in &hosts.places {
+                let host = self.live.0.domains.place_host(app, name);
+                let entry = HostEntry { place: Arc::clone(place), custom: false };
+                hosts.by_name.insert(host.into(), entry);
+            }
+            for (host, owner) in &hosts.custom {
+                if let Some(place) = hosts.places.get(owner) {
+                    let entry = HostEntry { place: Arc::clone(place), custom: true };
+                    hosts.by_name.insert(host.as_str().into(), entry);
+                }
+            }
+            hosts
+        });
+    }
+
+    /// Keeps the ids that versions' own hostnames may name.
+    fn note_version(&self, key: &str, stored: bool) {
+        let mut parts = key.split('/').skip(1);
+        let (Some(Ok(app)), Some(Ok(id))) =
+            (parts.next().map(str::parse::<AppName>), parts.next().map(str::parse::<VersionId>))
+        else {
+            return;
+        };
+        let mut ids = self.live.0.ids.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ids = ids.entry(app).or_default();
+        if stored {
+            ids.insert(id.short(), id);
+        } else {
+            ids.remove(&id.short());
+        }
+    }
+
+    /// After a start: loads the versions that were live within the grace period, for their assets (law 10).
+    async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
+        let Some((app, name, setting)) = place_of(live_key) else { return Ok(()) };
+        let Some(place) = self.live.place(&app, &name) else { return Ok(()) };
+        let grace = self.live.0.grace;
+        let now_ms = telemetry::now_ms();
+        let prefix = records::history_prefix(&app, &name);
+        for (key, record) in
+            self.loader.catalog().list(&prefix, None, true, grace.versions_max.saturating_mul(4)).await?
+        {
+            let entry: HistoryEntry = records::read(&key, &record)?;
+            let until_ms = entry.deploy.at_ms.saturating_add(grace.ms);
+            let Some(previous) = entry.deploy.previous else { continue };
+            if until_ms <= now_ms {
+                break;
+            }
+            let known = place.current().is_some_and(|current| current.version.id == previous)
+                || place.loaded(&previous).is_some();
+            if known || place.replaced.load().len() >= grace.versions_max {
+                continue;
+            }
+            match self.loader.load(&app, &previous, name.as_str(), setting).await {
+                Ok(version) => place.keep(Arc::new(version), until_ms, &grace),
+                Err(error) => {
+                    tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets")
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The place that the key of a live pointer or an alias names.
+fn place_of(key: &str) -> Option<(AppName, PlaceName, Setting)> {
+    let mut parts = key.split('/');
+    let setting = match parts.next()? {
+        "live" => Setting::Environment,
+        "alias" => Setting::Preview,
+        _ => return None,
+    };
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, setting))
+}
+
+impl Live {
+    /// Keeps a loaded preview; beyond `max` of them the ones that were stored first go.
+    pub(super) fn keep_preview(&self, key: &PreviewKey, current: &Arc<Current>, max: usize) {
+        self.0.previews.rcu(|previews| {
+            let mut next = HashMap::clone(previews);
+            while next.len() >= max {
+                let oldest = next.iter().min_by_key(|(_, c)| c.last_modified_s).map(|(key, _)| key.clone());
+                let Some(oldest) = oldest else { break };
+                next.remove(&oldest);
+            }
+            next.insert(key.clone(), Arc::clone(current));
+            next
+        });
+    }
+}

@@ -1,0 +1,99 @@
+//! Hostnames below the edge's domains: which app, environment, alias or version they name.
+
+use devanture_config::digest::SHORT_CHARACTERS;
+use devanture_config::{AppName, Hostname, PlaceName, VersionId};
+
+/// The two domains, and the port that visitors see.
+#[derive(Debug, Clone)]
+pub struct Domains {
+    domain: Hostname,
+    preview_domain: Hostname,
+    port: u16,
+}
+
+impl Domains {
+    /// Takes the domains of `edge.toml`, and the port that visitors see.
+    #[must_use]
+    pub fn new(domain: Hostname, preview_domain: Hostname, port: u16) -> Self {
+        Self { domain, preview_domain, port }
+    }
+
+    /// The hostname of an environment or alias.
+    #[must_use]
+    pub fn place_host(&self, app: &AppName, name: &PlaceName) -> String {
+        if name.is_prod() { format!("{app}.{}", self.domain) } else { format!("{name}--{app}.{}", self.preview_domain) }
+    }
+
+    /// The hostname of a version.
+    #[must_use]
+    pub fn preview_host(&self, app: &AppName, id: &VersionId) -> String {
+        format!("{}--{app}.{}", id.short(), self.preview_domain)
+    }
+
+    /// The URL of a host of ours.
+    #[must_use]
+    pub fn url(&self, host: &str) -> String {
+        match self.port {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        }
+    }
+
+    /// Whether `host` lies below one of the domains, so that only an admin may give it away.
+    #[must_use]
+    pub fn holds(&self, host: &Hostname) -> bool {
+        host.is_within(&self.domain) || host.is_within(&self.preview_domain)
+    }
+
+    /// The app and the short id that a version's hostname names.
+    pub(crate) fn version_host<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
+        let label = host.strip_suffix(self.preview_domain.as_str())?.strip_suffix('.')?;
+        let (short, app) = label.split_once("--")?;
+        let hex = short.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if short.len() != SHORT_CHARACTERS || !hex {
+            return None;
+        }
+        Some((app.parse().ok()?, short))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domains(domain: &str, preview: &str) -> Domains {
+        Domains::new(domain.parse().unwrap(), preview.parse().unwrap(), 8443)
+    }
+
+    #[test]
+    fn hostnames_are_those_of_the_design() {
+        let domains = domains("example.app", "preview.example.app");
+        let app = "shop".parse().unwrap();
+        assert_eq!(domains.place_host(&app, &PlaceName::prod()), "shop.example.app");
+        assert_eq!(domains.place_host(&app, &"staging".parse().unwrap()), "staging--shop.preview.example.app");
+        let id = VersionId::of(b"");
+        assert_eq!(domains.preview_host(&app, &id), "af1349b9f5f9--shop.preview.example.app");
+        assert_eq!(domains.url("shop.example.app"), "https://shop.example.app:8443");
+    }
+
+    #[test]
+    fn a_version_is_named_by_twelve_hex_characters_before_its_app() {
+        let domains = domains("localhost", "localhost");
+        assert_eq!(
+            domains.version_host("af1349b9f5f9--shop.localhost").map(|(a, s)| (a.to_string(), s)),
+            Some(("shop".to_owned(), "af1349b9f5f9"))
+        );
+        for host in [
+            "af1349b9f5f9.localhost",
+            "af1349b9f5f--shop.localhost",
+            "zf1349b9f5f9--shop.localhost",
+            "af1349b9f5f9--shop.example",
+            "af1349b9f5f9--sh.op.localhost",
+            "--shop.localhost",
+            "localhost",
+            "",
+        ] {
+            assert!(domains.version_host(host).is_none(), "{host}");
+        }
+    }
+}

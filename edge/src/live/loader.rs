@@ -1,0 +1,111 @@
+//! Loads versions by their records, for the live pointers and for previews.
+
+use std::sync::Arc;
+
+use devanture_config::limits::Limits;
+use devanture_config::{AppName, VersionId};
+
+use super::{Current, Live, PreviewKey};
+use crate::blobs::Blobs;
+use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::{self, Catalog};
+use crate::version::{self, LoadRequest, Memory, Setting, Version};
+
+/// Why a version cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The app has no such version.
+    #[error("the app {app} has no version {id}")]
+    Unknown {
+        /// The app.
+        app: AppName,
+        /// The version.
+        id: VersionId,
+    },
+    /// The store failed, or the bytes are not what they say.
+    #[error(transparent)]
+    Version(#[from] version::Error),
+}
+
+/// Loads versions. Cheap to clone.
+#[derive(Clone)]
+pub struct Loader {
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    memory: Arc<Memory>,
+    memory_file_bytes_max: u64,
+    previews_max: usize,
+    /// One preview is loaded at a time: a burst of requests for a new one loads it once.
+    loading: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Loader {
+    /// Loads from these stores, within these limits.
+    #[must_use]
+    pub fn new(blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
+        Self {
+            blobs,
+            catalog,
+            memory: Arc::new(Memory::new(limits.memory_bytes_max)),
+            memory_file_bytes_max: limits.memory_file_bytes_max,
+            previews_max: usize::try_from(limits.previews_loaded_max).unwrap_or(usize::MAX),
+            loading: Arc::default(),
+        }
+    }
+
+    pub(super) fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    /// Loads a version for a place.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn load(
+        &self,
+        app: &AppName,
+        id: &VersionId,
+        place: &str,
+        setting: Setting,
+    ) -> Result<Version, LoadError> {
+        let key = records::version_key(app, id);
+        let Some(record) = self.catalog.get(&key).await? else {
+            return Err(LoadError::Unknown { app: app.clone(), id: *id });
+        };
+        let record: VersionRecord = records::read(&key, &record)?;
+        let request = LoadRequest {
+            app: app.clone(),
+            id: *id,
+            place: place.to_owned(),
+            setting,
+            given: record.given,
+            trusted: record.trusted,
+            stored_ms: record.stored_ms,
+            source: record.source,
+            memory_file_bytes_max: self.memory_file_bytes_max,
+        };
+        Ok(version::load(&*self.blobs, &self.memory, request).await?)
+    }
+
+    /// The preview of a version, loaded where it is not.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn preview(&self, live: &Live, key: &PreviewKey) -> Result<Arc<Current>, LoadError> {
+        if let Some(current) = live.preview(key) {
+            return Ok(current);
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(current) = live.preview(key) {
+            return Ok(current);
+        }
+        let version = self.load(&key.app, &key.id, "preview", Setting::Preview).await?;
+        let stored_ms = version.stored_ms;
+        let current = Arc::new(Current::new(Arc::new(version), stored_ms));
+        live.keep_preview(key, &current, self.previews_max);
+        Ok(current)
+    }
+}

@@ -1,0 +1,289 @@
+//! Who a hostname belongs to, and which version is live there: what a request asks first.
+//!
+//! The table of hostnames is swapped whole, and only when hostnames change; each live pointer in it is swapped by
+//! itself. A request takes no lock and makes no copy. Nothing here writes the catalog: [`Follower`] reads what
+//! `publish` wrote and moves the pointers.
+
+mod follow;
+mod host;
+mod loader;
+
+pub use follow::Follower;
+pub use host::Domains;
+pub use loader::{LoadError, Loader};
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use devanture_config::{AppName, PlaceName, VersionId};
+use http::HeaderValue;
+use tokio::sync::watch;
+
+use crate::catalog::Revision;
+use crate::telemetry;
+use crate::version::{Setting, Version};
+
+/// A version as it is served in one place since one switch.
+pub struct Current {
+    /// The version.
+    pub version: Arc<Version>,
+    /// The time of the switch (for a preview: of storing), in whole seconds since 1970 UTC.
+    pub last_modified_s: u64,
+    /// The same, as a header says it.
+    pub last_modified: HeaderValue,
+}
+
+impl Current {
+    /// Puts a version in its place since `since_ms`.
+    #[must_use]
+    pub fn new(version: Arc<Version>, since_ms: u64) -> Self {
+        let last_modified_s = since_ms / 1000;
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
+        let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self { version, last_modified_s, last_modified }
+    }
+}
+
+/// A version that was live until a switch, and answers for its fingerprinted assets for a while (law 10).
+#[derive(Clone)]
+struct Replaced {
+    version: Arc<Version>,
+    until_ms: u64,
+}
+
+/// An environment or alias of an app.
+pub struct Place {
+    /// The app.
+    pub app: AppName,
+    /// Its name.
+    pub name: PlaceName,
+    /// Whether it is an environment, or a preview.
+    pub setting: Setting,
+    current: ArcSwapOption<Current>,
+    replaced: ArcSwap<Vec<Replaced>>,
+    /// Versions that may become live here in a moment.
+    preparing: ArcSwap<Vec<Arc<Version>>>,
+}
+
+impl Place {
+    fn new(app: AppName, name: PlaceName, setting: Setting) -> Self {
+        Self {
+            app,
+            name,
+            setting,
+            current: ArcSwapOption::empty(),
+            replaced: ArcSwap::default(),
+            preparing: ArcSwap::default(),
+        }
+    }
+
+    /// What is live; a request asks once and keeps the answer to its last byte (law 1).
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Current>> {
+        self.current.load_full()
+    }
+
+    /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
+    /// the grace period, or is being prepared (law 10).
+    pub fn keeper_of<'p>(&self, has: impl Fn(&Version) -> bool + 'p) -> Option<Arc<Version>> {
+        let preparing = self.preparing.load();
+        if let Some(version) = preparing.iter().find(|version| has(version)) {
+            return Some(Arc::clone(version));
+        }
+        let replaced = self.replaced.load();
+        if replaced.is_empty() {
+            return None;
+        }
+        let now_ms = telemetry::now_ms();
+        replaced.iter().find(|r| r.until_ms > now_ms && has(&r.version)).map(|r| Arc::clone(&r.version))
+    }
+
+    /// A loaded version of this place with that id, live or not.
+    pub(crate) fn loaded(&self, id: &VersionId) -> Option<Arc<Version>> {
+        let current = self.current.load_full().map(|current| Arc::clone(&current.version));
+        let preparing = self.preparing.load_full();
+        let replaced = self.replaced.load_full();
+        let mut all =
+            current.into_iter().chain(preparing.iter().cloned()).chain(replaced.iter().map(|r| Arc::clone(&r.version)));
+        all.find(|version| version.id == *id)
+    }
+
+    /// Makes `next` live, and keeps what was live for its assets.
+    fn switch(&self, next: Arc<Current>, grace: &Grace) {
+        let id = next.version.id;
+        let before = self.current.swap(Some(next));
+        let Some(before) = before else { return };
+        if before.version.id != id {
+            self.keep(Arc::clone(&before.version), telemetry::now_ms().saturating_add(grace.ms), grace);
+        }
+    }
+
+    fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {
+        let now_ms = telemetry::now_ms();
+        self.replaced.rcu(|list| {
+            let others = list.iter().filter(|r| r.version.id != version.id && r.until_ms > now_ms).cloned();
+            let mut list = vec![Replaced { version: Arc::clone(&version), until_ms }];
+            list.extend(others);
+            list.sort_by_key(|r| std::cmp::Reverse(r.until_ms));
+            list.truncate(grace.versions_max);
+            list
+        });
+    }
+}
+
+/// How long, and for how many versions, law 10 is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Grace {
+    /// Milliseconds after a switch.
+    pub ms: u64,
+    /// Versions of one environment.
+    pub versions_max: usize,
+}
+
+/// A hostname's entry.
+#[derive(Clone)]
+pub struct HostEntry {
+    /// Where it leads.
+    pub place: Arc<Place>,
+    /// Whether it is a hostname of the environment's own, not one below the edge's domains.
+    pub custom: bool,
+}
+
+/// Every hostname, and every place.
+#[derive(Clone, Default)]
+struct Hosts {
+    by_name: HashMap<Box<str>, HostEntry>,
+    places: HashMap<(AppName, PlaceName), Arc<Place>>,
+    custom: BTreeMap<String, (AppName, PlaceName)>,
+}
+
+/// A version's own hostname: the app, and the whole id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PreviewKey {
+    /// The app.
+    pub app: AppName,
+    /// The version.
+    pub id: VersionId,
+}
+
+/// Who a hostname belongs to.
+pub enum Found {
+    /// Nobody here.
+    Nobody,
+    /// An environment or alias.
+    Place(HostEntry),
+    /// A version alone.
+    Preview(PreviewKey),
+}
+
+struct Shared {
+    domains: Domains,
+    grace: Grace,
+    hosts: ArcSwap<Hosts>,
+    /// Ids of stored versions by app, for their own hostnames; asked only where a hostname is no place.
+    ids: RwLock<HashMap<AppName, BTreeMap<String, VersionId>>>,
+    previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
+    /// Versions that were loaded to become live, for the follower to find.
+    preparing: Mutex<Vec<Arc<Version>>>,
+    applied: watch::Sender<Revision>,
+}
+
+/// Reads what is live. Cheap to clone, one for each thread.
+#[derive(Clone)]
+pub struct Live(Arc<Shared>);
+
+impl Live {
+    /// Nothing is live yet.
+    #[must_use]
+    pub fn new(domains: Domains, grace: Grace) -> Self {
+        Self(Arc::new(Shared {
+            domains,
+            grace,
+            hosts: ArcSwap::default(),
+            ids: RwLock::default(),
+            previews: ArcSwap::default(),
+            preparing: Mutex::default(),
+            applied: watch::Sender::new(0),
+        }))
+    }
+
+    /// The domains that apps and previews answer below.
+    #[must_use]
+    pub fn domains(&self) -> &Domains {
+        &self.0.domains
+    }
+
+    /// Who `host` belongs to: in lower case, without a port.
+    #[must_use]
+    pub fn find(&self, host: &str) -> Found {
+        if let Some(entry) = self.0.hosts.load().by_name.get(host) {
+            return Found::Place(entry.clone());
+        }
+        let Some((app, short)) = self.0.domains.version_host(host) else { return Found::Nobody };
+        let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
+        match ids.get(&app).and_then(|ids| ids.get(short)) {
+            Some(id) => Found::Preview(PreviewKey { id: *id, app }),
+            None => Found::Nobody,
+        }
+    }
+
+    /// Whether a certificate may be made for `host`.
+    #[must_use]
+    pub fn serves(&self, host: &str) -> bool {
+        !matches!(self.find(host), Found::Nobody)
+    }
+
+    /// A version that is loaded as a preview already.
+    #[must_use]
+    pub fn preview(&self, key: &PreviewKey) -> Option<Arc<Current>> {
+        self.0.previews.load().get(key).cloned()
+    }
+
+    /// An environment or alias of an app.
+    #[must_use]
+    pub fn place(&self, app: &AppName, name: &PlaceName) -> Option<Arc<Place>> {
+        self.0.hosts.load().places.get(&(app.clone(), name.clone())).cloned()
+    }
+
+    /// Keeps a version at hand that is to become live: the switch finds it loaded, and its fingerprinted assets answer
+    /// already (law 10).
+    pub fn begin_preparing(&self, version: &Arc<Version>) {
+        self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(version));
+        self.show_preparing(version);
+    }
+
+    /// Ends what [`Live::begin_preparing`] began, once the version is live or was given up.
+    pub fn end_preparing(&self, version: &Arc<Version>) {
+        {
+            let mut preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(index) = preparing.iter().position(|other| Arc::ptr_eq(other, version)) {
+                preparing.swap_remove(index);
+            }
+        }
+        self.show_preparing(version);
+    }
+
+    /// Shows the place of `version` which versions are being prepared for it.
+    fn show_preparing(&self, version: &Version) {
+        let Ok(name) = version.place.parse() else { return };
+        let Some(place) = self.place(&version.app, &name) else { return };
+        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = preparing.iter().filter(|other| other.app == version.app && other.place == version.place);
+        place.preparing.store(Arc::new(here.cloned().collect()));
+    }
+
+    fn prepared(&self, place: &Place, id: &VersionId) -> Option<Arc<Version>> {
+        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = |v: &&Arc<Version>| v.id == *id && v.app == place.app && v.place == place.name.as_str();
+        preparing.iter().find(here).cloned()
+    }
+
+    /// Waits until a commit of the catalog can be seen by requests to this node.
+    pub async fn wait_for(&self, revision: Revision) {
+        let mut applied = self.0.applied.subscribe();
+        // The sender lives as long as `self`.
+        applied.wait_for(|seen| *seen >= revision).await.ok();
+    }
+}

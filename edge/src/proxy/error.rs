@@ -1,0 +1,115 @@
+//! What can go wrong between a request and a backend's answer, and whose fault it is.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use super::address::Refusal;
+
+/// Why a backend's answer did not come, or broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The backend's: it closed the connection before or within its answer, or what it sent is no HTTP answer. 502.
+    #[error("the backend's answer is unusable: {0}")]
+    BadAnswer(BadAnswer),
+    /// The client's: the request cannot be forwarded as it is. 400.
+    #[error("the request cannot be forwarded: {0}")]
+    BadRequest(&'static str),
+    /// The client's: it went away, or broke off its body. 499 in logs; nobody is left to answer.
+    #[error("the client went away")]
+    Cancelled,
+    /// The backend's or the network's: its name does not resolve, or no connection can be made. 502.
+    #[error("the backend cannot be reached: {0}")]
+    Connect(#[source] io::Error),
+    /// The route's author's: the upstream points where it may not. 502.
+    #[error("{0}")]
+    Forbidden(#[source] Refusal),
+    /// The route's author's: the request comes back to an edge again and again. 508.
+    #[error("the request runs in a circle: it has passed {0} edges")]
+    Loop(usize),
+    /// The client's: a method, or a way to transfer a body, that is not forwarded. 501.
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    /// The client's: its body is longer than `proxy_body_bytes_max`. 413.
+    #[error("the request's body is longer than {bytes_max} bytes")]
+    RequestTooLarge {
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The backend's, except for [`Phase::RequestBody`], which is the client's. 504, or 408 for the client's.
+    #[error("{0}")]
+    Timeout(Phase),
+    /// The backend's: its certificate is not trusted, or no TLS connection comes about. 502.
+    #[error("no TLS connection to the backend: {0}")]
+    Tls(#[source] io::Error),
+    /// The edge's: a limit is reached, of connections to this backend or of the system. 503.
+    #[error("no connection to the backend is free: {0}")]
+    Unavailable(&'static str),
+}
+
+/// During what a time limit ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The backend rested too long within its answer's body.
+    Body,
+    /// No connection came about.
+    Connect,
+    /// The answer did not begin.
+    Head,
+    /// The client rested too long within its request's body.
+    RequestBody,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Body => "the backend rested too long within its answer",
+            Self::Connect => "the backend did not accept a connection in time",
+            Self::Head => "the backend did not begin its answer in time",
+            Self::RequestBody => "the client rested too long within its request's body",
+        })
+    }
+}
+
+/// What is wrong with an answer.
+#[derive(Debug)]
+pub enum BadAnswer {
+    /// What the connection says.
+    Http(hyper::Error),
+    /// It holds something that cannot be passed on.
+    Unfit(&'static str),
+}
+
+impl fmt::Display for BadAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(error) => match error.source() {
+                Some(source) => write!(f, "{error} ({source})"),
+                None => error.fmt(f),
+            },
+            Self::Unfit(what) => f.write_str(what),
+        }
+    }
+}
+
+/// The system's numbers for "too many open files", of the process and of the machine.
+const OPEN_FILES: [i32; 2] = [24, 23];
+
+impl Error {
+    pub(crate) fn unfit(what: &'static str) -> Self {
+        Self::BadAnswer(BadAnswer::Unfit(what))
+    }
+
+    /// A connection that could not be made, unless it is this machine that has run out of something.
+    pub(crate) fn connect(error: io::Error) -> Self {
+        if error.raw_os_error().is_some_and(|number| OPEN_FILES.contains(&number)) {
+            return Self::Unavailable("too many files are open");
+        }
+        match error.kind() {
+            io::ErrorKind::AddrNotAvailable => Self::Unavailable("no local port is left"),
+            io::ErrorKind::OutOfMemory => Self::Unavailable("the system is out of memory"),
+            io::ErrorKind::TimedOut => Self::Timeout(Phase::Connect),
+            _ => Self::Connect(error),
+        }
+    }
+}

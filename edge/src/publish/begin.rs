@@ -1,0 +1,210 @@
+//! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
+
+use std::collections::HashMap;
+
+use devanture_config::api::{BeginDeploy, DeployBegun};
+use devanture_config::manifest::BadManifest;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::Serving;
+use devanture_config::{AppName, Digest, Manifest, PlaceName};
+use metrics::counter;
+use rand::RngCore as _;
+
+use super::pushes::{Push, Received};
+use super::{Actor, Error, Publisher};
+use crate::blobs::{Key, Upload};
+use crate::catalog::records::{self, LivePointer};
+use crate::proxy::address::{self, Policy};
+use devanture_config::api::Scope;
+
+/// A blob that is coming in for a push.
+pub struct Receiving {
+    upload: Box<dyn Upload>,
+    app: AppName,
+    deploy: String,
+    digest: Digest,
+    size: u64,
+    left: u64,
+}
+
+impl Publisher {
+    /// Begins a push of `begin.manifest` to an environment, and says which blobs are missing.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the manifest; nothing is stored then.
+    pub async fn begin(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        begin: BeginDeploy,
+    ) -> Result<DeployBegun, Error> {
+        let BeginDeploy { manifest, source, options } = begin;
+        self.check_manifest(&manifest)?;
+        self.check_serving(actor, &manifest).await?;
+        if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
+            let detail = format!("{environment} is an alias of the app {app}, so it cannot be an environment.");
+            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name, or delete the alias").into());
+        }
+        let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let missing = self.owned.missing(app, &wanted).await?;
+        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version);
+        let begun = self.tick();
+        let mut random = [0; 4];
+        rand::rng().fill_bytes(&mut random);
+        let version = manifest.id();
+        let push = self.pushes.add(Push {
+            id: format!("{begun:x}{}", hex::encode(random)),
+            app: app.clone(),
+            environment: environment.clone(),
+            version,
+            manifest,
+            source,
+            options,
+            actor: actor.clone(),
+            begun,
+            missing,
+            received: std::sync::Mutex::new(Received::default()),
+        })?;
+        let mut missing: Vec<Digest> = push.missing.iter().copied().collect();
+        missing.sort_unstable();
+        Ok(DeployBegun { deploy: push.id.clone(), version, missing, live })
+    }
+
+    /// Takes in one blob of a push.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such push, `bad_request` where its manifest does not name the blob.
+    pub async fn receive(&self, app: &AppName, deploy: &str, digest: Digest) -> Result<Receiving, Error> {
+        let push = self.pushes.find(app, deploy)?;
+        let Some(size) = push.manifest.files.values().find(|file| file.hash == digest).map(|file| file.size) else {
+            let detail = format!("The manifest of this push does not name the blob {digest}.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        };
+        let upload = self.blobs.upload(Key::Blob(digest)).await?;
+        Ok(Receiving { upload, app: app.clone(), deploy: deploy.to_owned(), digest, size, left: size })
+    }
+
+    /// Ends what [`Publisher::receive`] began, once all bytes were given to [`Receiving::write`].
+    ///
+    /// # Errors
+    /// `blob_mismatch` where the bytes are not those of the digest; nothing is stored then.
+    pub async fn received(&self, receiving: Receiving) -> Result<(), Error> {
+        if receiving.left > 0 {
+            let came = receiving.size - receiving.left;
+            return Err(Problem::new(
+                Code::BlobMismatch,
+                format!("The blob {} was promised with {} bytes, but {came} came.", receiving.digest, receiving.size),
+            )
+            .hint("send it again")
+            .into());
+        }
+        receiving.upload.finish().await?;
+        self.owned.add(&receiving.app, receiving.digest).await?;
+        let push = self.pushes.find(&receiving.app, &receiving.deploy)?;
+        let mut received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if received.blobs.insert(receiving.digest) {
+            received.bytes = received.bytes.saturating_add(receiving.size);
+            counter!("devanture_push_bytes_total", "app" => receiving.app.to_string()).increment(receiving.size);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn live_pointer(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Option<(u64, LivePointer)>, Error> {
+        let key = records::live_key(app, environment);
+        let record = self.catalog.get(&key).await?;
+        Ok(record.map(|record| records::read(&key, &record).map(|pointer| (record.revision, pointer))).transpose()?)
+    }
+
+    fn check_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+        manifest.check().map_err(|error| {
+            let code = if error == BadManifest::Empty { Code::EmptyBundle } else { Code::BadManifest };
+            Problem::new(code, format!("{error}."))
+        })?;
+        let limits = &self.limits;
+        let too_large = |what: String, limit: &str| -> Result<(), Error> {
+            let problem = Problem::new(Code::BundleTooLarge, what);
+            Err(problem.hint(format!("`{limit}` in edge.toml is the limit")).into())
+        };
+        let count = u64::try_from(manifest.files.len()).unwrap_or(u64::MAX);
+        if count > limits.bundle_files_max {
+            return too_large(
+                format!("The bundle has {count} files; {} are allowed.", limits.bundle_files_max),
+                "bundle_files_max",
+            );
+        }
+        let bytes = manifest.total_bytes();
+        if bytes > limits.bundle_bytes_max {
+            return too_large(
+                format!("The bundle has {bytes} bytes; {} are allowed.", limits.bundle_bytes_max),
+                "bundle_bytes_max",
+            );
+        }
+        for (path, file) in &manifest.files {
+            let path = path.as_str();
+            let longest = path.split('/').map(str::len).max().unwrap_or(0);
+            if exceeds(path.len(), limits.path_bytes_max) {
+                return too_large(
+                    format!("A path of the bundle has {} bytes; {} are allowed.", path.len(), limits.path_bytes_max),
+                    "path_bytes_max",
+                );
+            }
+            if exceeds(longest, limits.segment_bytes_max) {
+                return too_large(
+                    format!("A segment of `{path}` has {longest} bytes; {} are allowed.", limits.segment_bytes_max),
+                    "segment_bytes_max",
+                );
+            }
+            if file.size > limits.file_bytes_max {
+                return too_large(
+                    format!("`{path}` has {} bytes; {} are allowed.", file.size, limits.file_bytes_max),
+                    "file_bytes_max",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what the manifest says about serving that this actor may not say: upstreams and hostnames.
+    async fn check_serving(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
+        let policy = Policy { trusted: actor.scope == Scope::Admin, ..self.upstreams.clone() };
+        let tables: Vec<&Serving> = std::iter::once(&manifest.base).chain(manifest.env.values()).collect();
+        for route in tables.iter().filter_map(|table| table.routes.as_ref()).flatten() {
+            address::check_at_publish(&policy, &route.to).await?;
+        }
+        let mut hosts = tables.iter().filter_map(|table| table.hostnames.as_ref()).flatten();
+        if let (Some(host), false) = (hosts.next(), actor.scope == Scope::Admin) {
+            let detail = format!("Only an admin token may give {host} to an app.");
+            return Err(Problem::new(Code::Forbidden, detail)
+                .hint("deploy with an admin token, or leave `hostnames` out")
+                .into());
+        }
+        Ok(())
+    }
+}
+
+impl Receiving {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// `blob_mismatch` where more come than the manifest says; `disk_full`.
+    pub async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), Error> {
+        let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(more).ok_or_else(|| {
+            Problem::new(
+                Code::BlobMismatch,
+                format!("More bytes came for the blob {} than the manifest says.", self.digest),
+            )
+        })?;
+        self.upload.write(bytes).await?;
+        Ok(())
+    }
+}
+
+fn exceeds(length: usize, max: u64) -> bool {
+    u64::try_from(length).is_ok_and(|length| length > max)
+}

@@ -1,0 +1,78 @@
+//! The one table from what fails below to the problem that is answered.
+
+use devanture_config::problem::{Code, Problem};
+
+use crate::live::LoadError;
+use crate::proxy::address::Refusal;
+use crate::{blobs, catalog, version};
+
+/// A problem that stopped a request to publish.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub Box<Problem>);
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl From<blobs::Error> for Error {
+    fn from(error: blobs::Error) -> Self {
+        let problem = match &error {
+            blobs::Error::Corrupt { .. } => Problem::new(Code::NotReady, format!("A stored file is damaged: {error}."))
+                .hint("push the bundle again: what was set aside is sent anew"),
+            blobs::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
+                .hint("make room on the disk of data_dir, then push again: what was stored is not sent twice"),
+            blobs::Error::Io { .. } => internal(&error),
+            blobs::Error::Mismatch { expected, found } => {
+                Problem::new(Code::BlobMismatch, format!("The bytes sent as {expected} have the hash {found}."))
+                    .hint("the file changed while it was sent, or was damaged on the way: push again")
+            }
+            blobs::Error::Missing(_) => Problem::new(Code::NotReady, format!("A stored file is gone: {error}."))
+                .hint("push the bundle again: what is missing is sent anew"),
+        };
+        problem.into()
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        let problem = match &error {
+            catalog::Error::Conflict { .. } => {
+                Problem::new(Code::Conflict, "Somebody else changed the same record at the same time.")
+                    .hint("try again")
+            }
+            catalog::Error::Full => Problem::new(Code::DiskFull, "The edge has no room left to write its records.")
+                .hint("make room on the disk of data_dir, then try again"),
+            catalog::Error::Locked { .. } | catalog::Error::Store(_) => internal(&error),
+        };
+        problem.into()
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Catalog(error) => error.into(),
+            LoadError::Unknown { .. } => Problem::new(Code::NotFound, format!("{error}.")).into(),
+            LoadError::Version(version::Error::Blobs(error)) => error.into(),
+            LoadError::Version(version::Error::Manifest(error)) => internal(&error).into(),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Problem::new(Code::UpstreamForbidden, format!("{refusal}."))
+            .hint("add the address to [upstreams] allow in edge.toml, or deploy with an admin token")
+            .into()
+    }
+}
+
+/// The client learns that the edge failed; what failed stands in the edge's log alone.
+fn internal(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "a request to publish failed");
+    Problem::new(Code::Internal, "The edge failed; its log says more.")
+        .hint("try again, and tell whoever runs the edge")
+}

@@ -1,0 +1,331 @@
+//! The second half of a push, step by step: verify, compress, prepare, switch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use devanture_config::api::{
+    ByteCounts, Deploy, DeployEvent, DeployKind, DeployReport, FileCounts, Outcome, Step, StepState, Urls,
+};
+use devanture_config::path::BundlePath;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use metrics::counter;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::pushes::Push;
+use super::switch::{Intent, Moved};
+use super::{Actor, Error, Publisher, compress};
+use crate::blobs::{Form, Key};
+use crate::catalog::records::{self, AppRecord, VersionRecord};
+use crate::catalog::{self, Change, Check, Commit};
+use crate::telemetry;
+use devanture_config::api::Scope;
+
+/// Where the events of a deploy go as it runs.
+pub type EventSink = UnboundedSender<DeployEvent>;
+
+/// Blobs that are looked at at once.
+const CHECKS_AT_ONCE: usize = 16;
+
+/// The steps of a deploy, told as they happen and kept for its record.
+pub(crate) struct Steps {
+    list: Vec<Step>,
+    sink: Option<EventSink>,
+}
+
+impl Steps {
+    pub(crate) fn new(sink: Option<EventSink>) -> Self {
+        Self { list: Vec::new(), sink }
+    }
+
+    fn tell(&self, step: &Step) {
+        if let Some(sink) = &self.sink {
+            // Nobody may be listening any more; the deploy goes on.
+            sink.send(DeployEvent::Step(step.clone())).ok();
+        }
+    }
+
+    /// Runs one step; `work` gives its result and what there is to say about it.
+    pub(crate) async fn run<T>(
+        &mut self,
+        name: &str,
+        work: impl Future<Output = Result<(T, String), Error>>,
+    ) -> Result<T, Error> {
+        let begun = Instant::now();
+        let mut step = Step { name: name.to_owned(), state: StepState::Started, detail: String::new(), ms: 0 };
+        self.tell(&step);
+        let result = work.await;
+        step.ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let result = match result {
+            Ok((value, detail)) => {
+                step.state = StepState::Done;
+                step.detail = detail;
+                Ok(value)
+            }
+            Err(error) => {
+                step.state = StepState::Failed;
+                step.detail = error.to_string();
+                Err(error)
+            }
+        };
+        self.tell(&step);
+        self.list.push(step);
+        result
+    }
+
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        let step = Step { name: name.to_owned(), state: StepState::Skipped, detail: why.to_owned(), ms: 0 };
+        self.tell(&step);
+        self.list.push(step);
+    }
+
+    pub(crate) fn list(&self) -> &[Step] {
+        &self.list
+    }
+}
+
+impl Publisher {
+    /// Finishes a push: its version is stored and, unless the push said otherwise, made live.
+    ///
+    /// Once begun it runs to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// The first step that fails; the version that was live stays live.
+    pub async fn finish(
+        self: &Arc<Self>,
+        app: &AppName,
+        deploy: &str,
+        sink: Option<EventSink>,
+    ) -> Result<DeployReport, Error> {
+        let push = self.pushes.take(app, deploy)?;
+        let this = Arc::clone(self);
+        let task = tokio::spawn(async move { this.finish_push(push, sink).await });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "a deploy ended without a result");
+                Err(Problem::new(Code::Internal, "The deploy ended without a result.").into())
+            }
+        }
+    }
+
+    async fn finish_push(&self, push: Arc<Push>, sink: Option<EventSink>) -> Result<DeployReport, Error> {
+        let mut steps = Steps::new(sink.clone());
+        let result = self.run_steps(&push, &mut steps).await;
+        let outcome = match &result {
+            Ok(report) if report.switched => "live",
+            Ok(_) => "stored",
+            Err(_) => "failed",
+        };
+        counter!("devanture_pushes_total", "app" => push.app.to_string(), "environment" => push.environment.to_string(),
+            "outcome" => outcome)
+        .increment(1);
+        if let Err(error) = &result {
+            tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
+            if error.0.code == Code::BlobMissing {
+                self.pushes.put_back(Arc::clone(&push));
+            } else {
+                self.record_failure(&push, &steps, error).await;
+            }
+        }
+        if let Some(sink) = sink {
+            let last = match &result {
+                Ok(report) => DeployEvent::Done(Box::new(report.clone())),
+                Err(error) => DeployEvent::Problem(error.0.clone()),
+            };
+            sink.send(last).ok();
+        }
+        result
+    }
+
+    async fn run_steps(&self, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
+        steps.run("verify", self.verify(push)).await?;
+        let given = steps.run("compress", self.compress(push)).await?;
+        self.store_version(push, given).await?;
+        if push.options.no_switch {
+            steps.skip("prepare", "not wanted");
+            steps.skip("switch", "not wanted");
+            self.record_stored(push, steps, Outcome::Stored).await?;
+            let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
+            return Ok(self.report(push, steps, Moved { previous, deploy: Some(push.id.clone()), switched: false }));
+        }
+        let intent = Intent {
+            app: &push.app,
+            environment: &push.environment,
+            version: push.version,
+            kind: DeployKind::Push,
+            deploy: &push.id,
+            begun: push.begun,
+            actor: &push.actor,
+            source: &push.source,
+            if_live: push.options.if_live.as_deref(),
+            force: push.options.force,
+            position: None,
+        };
+        let moved = self.make_live(&intent, steps).await?;
+        if moved.switched {
+            self.background.enqueue(push.version);
+        }
+        Ok(self.report(push, steps, moved))
+    }
+
+    fn report(&self, push: &Push, steps: &Steps, moved: Moved) -> DeployReport {
+        let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let new = push.manifest.files.values().filter(|file| push.missing.contains(&file.hash)).count();
+        DeployReport {
+            app: push.app.clone(),
+            environment: push.environment.clone(),
+            version: push.version,
+            previous: moved.previous,
+            urls: self.urls(&push.app, &push.environment, &push.version),
+            files: FileCounts { total: count(push.manifest.files.len()), new: count(new) },
+            bytes: ByteCounts { total: push.manifest.total_bytes(), sent: received.bytes },
+            deploy: moved.deploy,
+            switched: moved.switched,
+            steps: steps.list().to_vec(),
+        }
+    }
+
+    /// Where an environment and a version of it can be seen.
+    #[must_use]
+    pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
+        let domains = self.live.domains();
+        Urls {
+            live: domains.url(&domains.place_host(app, environment)),
+            preview: domains.url(&domains.preview_host(app, version)),
+        }
+    }
+
+    /// Step 1: every blob of the manifest is there, of the right length; what came in is read back (law 2).
+    async fn verify(&self, push: &Push) -> Result<((), String), Error> {
+        let received = {
+            let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            received.blobs.clone()
+        };
+        if let Some(absent) = push.missing.iter().find(|digest| !received.contains(digest)) {
+            let absent_count = push.missing.difference(&received).count();
+            let detail = format!("{absent_count} blobs of the manifest were not sent, such as {absent}.");
+            return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
+        }
+        let wanted: BTreeMap<Digest, u64> = push.manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let check = |(digest, size)| self.verify_blob(digest, size, received.contains(&digest));
+        let checks: Vec<_> = wanted.into_iter().map(check).collect();
+        stream::iter(checks).buffer_unordered(CHECKS_AT_ONCE).try_collect::<Vec<()>>().await?;
+        Ok(((), "ok".to_owned()))
+    }
+
+    async fn verify_blob(&self, digest: Digest, size: u64, fresh: bool) -> Result<(), Error> {
+        let key = Key::Blob(digest);
+        let stored = self.blobs.size(key).await?;
+        if stored != Some(size) {
+            let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");
+            return Err(Problem::new(Code::BadManifest, detail).into());
+        }
+        if fresh {
+            self.blobs.open(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Step 2: quick variants of what has none, and the encodings that came with the bundle.
+    async fn compress(&self, push: &Push) -> Result<(BTreeMap<BundlePath, Vec<Form>>, String), Error> {
+        let work = compress::Work { blobs: &*self.blobs, manifest: &push.manifest, permits: &self.quick };
+        let (given, made) = compress::quick(&work).await?;
+        let detail = match (made.files, given.len()) {
+            (0, 0) => "nothing to do".to_owned(),
+            (files, 0) => format!("{files} files, {} variants", made.variants),
+            (files, given) => format!("{files} files, {} variants; {given} came compressed", made.variants),
+        };
+        Ok((given, detail))
+    }
+
+    /// Stores the manifest, then the records that make the version and, where it is new, the app known.
+    async fn store_version(&self, push: &Push, given: BTreeMap<BundlePath, Vec<Form>>) -> Result<(), Error> {
+        self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
+        let now_ms = telemetry::now_ms();
+        let trusted = push.actor.scope == Scope::Admin;
+        loop {
+            let key = records::version_key(&push.app, &push.version);
+            let mut commit = Commit::default();
+            match self.catalog.get(&key).await? {
+                Some(record) => {
+                    let mut stored: VersionRecord = records::read(&key, &record)?;
+                    if stored.trusted || !trusted {
+                        return Ok(());
+                    }
+                    stored.trusted = true;
+                    commit.checks.push(Check::At(key.clone(), record.revision));
+                    commit.changes.push(Change::Put(key, records::write(&stored)?));
+                }
+                None => {
+                    let record = VersionRecord {
+                        stored_ms: now_ms,
+                        who: push.actor.name.clone(),
+                        trusted,
+                        source: push.source.clone(),
+                        files: count(push.manifest.files.len()),
+                        bytes: push.manifest.total_bytes(),
+                        given: given.clone(),
+                    };
+                    commit.checks.push(Check::Absent(key.clone()));
+                    commit.changes.push(Change::Put(key, records::write(&record)?));
+                    let app_key = records::app_key(&push.app);
+                    if self.catalog.get(&app_key).await?.is_none() {
+                        let app = AppRecord { created_ms: now_ms, who: push.actor.name.clone() };
+                        commit.checks.push(Check::Absent(app_key.clone()));
+                        commit.changes.push(Change::Put(app_key, records::write(&app)?));
+                    }
+                }
+            }
+            match self.catalog.commit(commit).await {
+                Ok(revision) => {
+                    self.live.wait_for(revision).await;
+                    return Ok(());
+                }
+                // Another push of the same content, or the app's first, was quicker: look again.
+                Err(catalog::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Keeps a deploy that did not move the live pointer in the history.
+    pub(crate) async fn record_stored(&self, push: &Push, steps: &Steps, outcome: Outcome) -> Result<(), Error> {
+        let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
+        let deploy = Deploy {
+            id: push.id.clone(),
+            kind: DeployKind::Push,
+            environment: push.environment.clone(),
+            version: push.version,
+            previous,
+            who: push.actor.name.clone(),
+            at_ms: telemetry::now_ms(),
+            source: push.source.clone(),
+            steps: steps.list().to_vec(),
+            outcome,
+        };
+        self.append_history(&push.app, deploy).await
+    }
+
+    async fn record_failure(&self, push: &Push, steps: &Steps, error: &Error) {
+        let outcome = if error.0.code == Code::Superseded { Outcome::Superseded } else { Outcome::Failed };
+        // On a full disk even this record has no room; the push has failed with its reason either way.
+        if let Err(error) = self.record_stored(push, steps, outcome).await {
+            tracing::warn!(%error, "a failed push could not be recorded");
+        }
+    }
+}
+
+fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+impl Actor {
+    /// A name for the history and the log.
+    #[must_use]
+    pub fn who(&self) -> &str {
+        &self.name
+    }
+}

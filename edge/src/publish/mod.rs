@@ -1,0 +1,147 @@
+//! Takes bundles in and makes versions live: receive, verify, compress, prepare, switch. The only writer of the catalog.
+//!
+//! A push is begun with its manifest ([`Publisher::begin`]), sends what is missing ([`Publisher::receive`]) and is
+//! finished ([`Publisher::finish`], whose steps stand in order in `finish.rs`). Whatever fails, or however the process
+//! ends, before the one compare-and-swap of `switch.rs`, the version that was live stays live (laws 2 and 3).
+
+mod begin;
+mod compress;
+mod error;
+mod finish;
+mod history;
+mod owned;
+mod pushes;
+mod switch;
+mod tokens;
+
+pub use compress::{Background, quick as compress_quick};
+pub use error::Error;
+pub use finish::EventSink;
+pub use tokens::{Actor, TokenStore};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use devanture_config::digest::IdPrefix;
+use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, VersionId};
+use tokio::sync::{Semaphore, broadcast};
+
+use crate::blobs::Blobs;
+use crate::catalog::{Catalog, records};
+use crate::live::{Live, Loader};
+use crate::proxy::address::Policy;
+use crate::telemetry;
+
+/// Everything that publishing needs.
+pub struct Publisher {
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    live: Live,
+    loader: Loader,
+    limits: Limits,
+    upstreams: Policy,
+    pushes: pushes::Pushes,
+    owned: owned::Owned,
+    background: Background,
+    quick: Semaphore,
+    clock: AtomicU64,
+}
+
+/// What a [`Publisher`] is made of.
+pub struct Parts {
+    /// Bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Records.
+    pub catalog: Arc<dyn Catalog>,
+    /// What is live.
+    pub live: Live,
+    /// How versions are loaded.
+    pub loader: Loader,
+    /// The limits.
+    pub limits: Limits,
+    /// Where upstreams may point.
+    pub upstreams: Policy,
+    /// The pass that remakes variants.
+    pub background: Background,
+    /// Files that are compressed at once before a switch.
+    pub compress_threads: usize,
+}
+
+impl Publisher {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
+            pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
+            blobs: parts.blobs,
+            catalog: parts.catalog,
+            live: parts.live,
+            loader: parts.loader,
+            limits: parts.limits,
+            upstreams: parts.upstreams,
+            background: parts.background,
+            quick: Semaphore::new(parts.compress_threads.max(1)),
+            clock: AtomicU64::new(0),
+        }
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The next number of this process' clock: microseconds since 1970, but never the same twice and never back.
+    /// Deploys and entries of the history are ordered by it.
+    fn tick(&self) -> u64 {
+        let now = u64::try_from(telemetry::since_epoch().as_micros()).unwrap_or(u64::MAX);
+        let next = |last: u64| Some(now.max(last.saturating_add(1)));
+        match self.clock.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
+            Ok(last) | Err(last) => now.max(last.saturating_add(1)),
+        }
+    }
+
+    /// The version of `app` that `typed` names.
+    ///
+    /// # Errors
+    /// `not_found`, `ambiguous_id` and `bad_request`.
+    pub async fn resolve_version(&self, app: &AppName, typed: &str) -> Result<VersionId, Error> {
+        let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
+            Problem::new(Code::BadRequest, error.to_string()).hint("`devanture history` lists the versions")
+        })?;
+        let below = format!("{}{prefix}", records::versions_prefix(app));
+        let found = self.catalog.list(&below, None, false, 3).await?;
+        let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();
+        match ids.as_slice() {
+            [] => Err(Problem::new(Code::NotFound, format!("The app {app} has no version {prefix}."))
+                .hint("`devanture history` lists the versions")
+                .into()),
+            [id] => Ok(*id),
+            [one, other, ..] => {
+                let detail = format!(
+                    "{prefix} is the beginning of several versions, such as {} and {}.",
+                    one.short(),
+                    other.short()
+                );
+                Err(Problem::new(Code::AmbiguousId, detail).hint("give more characters of the id").into())
+            }
+        }
+    }
+
+    /// Whether an app is known.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub async fn app_exists(&self, app: &AppName) -> Result<bool, Error> {
+        Ok(self.catalog.get(&records::app_key(app)).await?.is_some())
+    }
+}
+
+/// The channel on which [`Background`] tells which versions got better variants.
+#[must_use]
+pub fn remade_channel() -> broadcast::Sender<VersionId> {
+    broadcast::Sender::new(1_024)
+}

@@ -1,0 +1,347 @@
+//! Moves live pointers: the one compare-and-swap by which the served version changes, with its entry of the history.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source, SwitchReport};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use metrics::counter;
+
+use super::finish::Steps;
+use super::{Actor, Error, Publisher};
+use crate::blobs::Key;
+use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::{self, Change, Check, Commit};
+use crate::telemetry;
+use crate::version::{Setting, Version};
+
+/// How often a switch is tried again when another one came in between.
+const TRIES: usize = 16;
+
+/// What is to become live, and why.
+pub(crate) struct Intent<'i> {
+    pub(crate) app: &'i AppName,
+    pub(crate) environment: &'i PlaceName,
+    pub(crate) version: VersionId,
+    pub(crate) kind: DeployKind,
+    pub(crate) deploy: &'i str,
+    pub(crate) begun: u64,
+    pub(crate) actor: &'i Actor,
+    pub(crate) source: &'i Source,
+    pub(crate) if_live: Option<&'i str>,
+    pub(crate) force: bool,
+    /// For a rollback: where the next one starts from.
+    pub(crate) position: Option<String>,
+}
+
+/// What a switch did.
+pub(crate) struct Moved {
+    pub(crate) previous: Option<VersionId>,
+    pub(crate) deploy: Option<String>,
+    pub(crate) switched: bool,
+}
+
+impl Publisher {
+    /// Makes a stored version live. Nothing changes where it is live already.
+    ///
+    /// # Errors
+    /// `not_found`, `ambiguous_id`, `live_moved`, `not_ready`.
+    pub async fn switch(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        typed: &str,
+        if_live: Option<&str>,
+    ) -> Result<SwitchReport, Error> {
+        let version = self.resolve_version(app, typed).await?;
+        self.move_to(actor, app, environment, version, DeployKind::Switch, if_live, None).await
+    }
+
+    /// Makes the version live again that was live before the current one, or `typed`.
+    ///
+    /// # Errors
+    /// `no_previous` where there is nothing to go back to, and as [`Publisher::switch`].
+    pub async fn rollback(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        typed: Option<&str>,
+    ) -> Result<SwitchReport, Error> {
+        let wanted = match typed {
+            Some(typed) => Some(self.resolve_version(app, typed).await?),
+            None => None,
+        };
+        let (version, position) = self.earlier(app, environment, wanted).await?;
+        self.move_to(actor, app, environment, version, DeployKind::Rollback, None, position).await
+    }
+
+    /// Makes live what is live in another environment.
+    ///
+    /// # Errors
+    /// `not_found` where nothing is live there, and as [`Publisher::switch`].
+    pub async fn promote(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        from: &PlaceName,
+    ) -> Result<SwitchReport, Error> {
+        let Some((_, pointer)) = self.live_pointer(app, from).await? else {
+            let detail = format!("Nothing is live in {from} of the app {app}.");
+            return Err(Problem::new(Code::NotFound, detail).hint(format!("push to {from} first")).into());
+        };
+        self.move_to(actor, app, environment, pointer.version, DeployKind::Promote, None, None).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one word of the sentence that a switch is")]
+    async fn move_to(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+        kind: DeployKind,
+        if_live: Option<&str>,
+        position: Option<String>,
+    ) -> Result<SwitchReport, Error> {
+        let began = Instant::now();
+        let begun = self.tick();
+        let deploy = format!("{begun:x}");
+        let source = Source::default();
+        let intent = Intent {
+            app,
+            environment,
+            version,
+            kind,
+            deploy: &deploy,
+            begun,
+            actor,
+            source: &source,
+            if_live,
+            force: true,
+            position,
+        };
+        let mut steps = Steps::new(None);
+        let moved = self.make_live(&intent, &mut steps).await?;
+        Ok(SwitchReport {
+            app: app.clone(),
+            environment: environment.clone(),
+            version,
+            previous: moved.previous,
+            switched: moved.switched,
+            urls: self.urls(app, environment, &version),
+            deploy: moved.deploy,
+            ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
+    pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+        let prepared = steps.run("prepare", self.prepare(intent)).await?;
+        let result = steps.run("switch", self.swap(intent, &prepared)).await;
+        self.live.end_preparing(&prepared);
+        let (moved, number) = result?;
+        if let Some(number) = number {
+            self.add_steps(intent, number, steps).await;
+        }
+        Ok(moved)
+    }
+
+    /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
+    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Arc<Version>, String), Error> {
+        let place = self.live.place(intent.app, intent.environment);
+        if let Some(current) = place.as_ref().and_then(|place| place.current())
+            && current.version.id == intent.version
+        {
+            return Ok((Arc::clone(&current.version), "already live".to_owned()));
+        }
+        let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
+        let version = match at_hand {
+            Some(version) => version,
+            None => {
+                let name = intent.environment.as_str();
+                Arc::new(self.loader.load(intent.app, &intent.version, name, Setting::Environment).await?)
+            }
+        };
+        self.live.begin_preparing(&version);
+        Ok((version, "ready".to_owned()))
+    }
+
+    async fn swap(
+        &self,
+        intent: &Intent<'_>,
+        prepared: &Arc<Version>,
+    ) -> Result<((Moved, Option<u64>), String), Error> {
+        let key = records::live_key(intent.app, intent.environment);
+        for _ in 0..TRIES {
+            let live = self.live_pointer(intent.app, intent.environment).await?;
+            self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
+            if let Some((_, pointer)) = &live
+                && pointer.version == intent.version
+            {
+                let moved =
+                    Moved { previous: Some(pointer.version), deploy: Some(pointer.deploy.clone()), switched: false };
+                return Ok(((moved, None), format!("{} is live already", intent.version.short())));
+            }
+            let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+            let number = self.tick();
+            let commit = self.compose(intent, &key, live, number).await?;
+            match self.catalog.commit(commit).await {
+                Ok(revision) => {
+                    self.live.wait_for(revision).await;
+                    counter!("devanture_switches_total", "app" => intent.app.to_string(),
+                        "environment" => intent.environment.to_string())
+                    .increment(1);
+                    let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
+                    let detail = format!("{}: {from} → {}", intent.environment, prepared.id.short());
+                    let moved = Moved { previous, deploy: Some(intent.deploy.to_owned()), switched: true };
+                    return Ok(((moved, Some(number)), detail));
+                }
+                Err(catalog::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Whether the intent may take over from what is live now.
+    fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
+        if let Some(expected) = intent.if_live {
+            let is = live.map_or_else(|| "nothing".to_owned(), |pointer| pointer.version.to_string());
+            if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {
+                let detail = format!("{expected} was expected to be live in {}, but {is} is.", intent.environment);
+                return Err(Problem::new(Code::LiveMoved, detail)
+                    .hint("look at `devanture status`, then decide")
+                    .into());
+            }
+        }
+        if let Some(live) = live
+            && intent.kind == DeployKind::Push
+            && !intent.force
+            && intent.begun < live.begun
+        {
+            let detail = format!("{} went live from a push that began after this one.", live.version.short());
+            return Err(Problem::new(Code::Superseded, detail)
+                .hint("the version is stored and has its preview; --force makes it live all the same")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment.
+    async fn compose(
+        &self,
+        intent: &Intent<'_>,
+        key: &str,
+        live: Option<(u64, LivePointer)>,
+        number: u64,
+    ) -> Result<Commit, Error> {
+        let entry_key = records::history_key(intent.app, intent.environment, number);
+        let position = intent.position.clone().unwrap_or_else(|| entry_key.clone());
+        // The clock of the machine may have been set back; what a browser was told must not (design, section 6).
+        let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
+        let now_ms = telemetry::now_ms().max(before_ms);
+        let begun = match intent.kind {
+            DeployKind::Push => intent.begun,
+            // Going back does not let a push through that was older than the one gone back from: that one's number stays.
+            DeployKind::Switch | DeployKind::Rollback | DeployKind::Promote => {
+                live.as_ref().map_or(0, |(_, p)| p.begun)
+            }
+        };
+        let pointer = LivePointer {
+            version: intent.version,
+            settings: live.as_ref().map_or(0, |(_, pointer)| pointer.settings),
+            switched_ms: now_ms,
+            deploy: intent.deploy.to_owned(),
+            begun,
+            position: position.clone(),
+        };
+        let deploy = Deploy {
+            id: intent.deploy.to_owned(),
+            kind: intent.kind,
+            environment: intent.environment.clone(),
+            version: intent.version,
+            previous: live.as_ref().map(|(_, pointer)| pointer.version),
+            who: intent.actor.name.clone(),
+            at_ms: now_ms,
+            source: intent.source.clone(),
+            steps: Vec::new(),
+            outcome: Outcome::Live,
+        };
+        let check = match &live {
+            Some((revision, _)) => Check::At(key.to_owned(), *revision),
+            None => Check::Absent(key.to_owned()),
+        };
+        let mut commit = Commit { checks: vec![check, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        self.claim_hostnames(intent, &mut commit).await?;
+        commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
+        commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
+        Ok(commit)
+    }
+
+    /// Adds what makes the hostnames of the version's manifest those of this environment.
+    async fn claim_hostnames(&self, intent: &Intent<'_>, commit: &mut Commit) -> Result<(), Error> {
+        let canonical = self.blobs.get(Key::Manifest(intent.version)).await?;
+        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(()) };
+        for host in manifest.serving_for(intent.environment.as_str()).hostnames.unwrap_or_default() {
+            let key = records::hostname_key(&host);
+            let owner = HostnameRecord { app: intent.app.clone(), environment: intent.environment.clone() };
+            match self.catalog.get(&key).await? {
+                None => {
+                    commit.checks.push(Check::Absent(key.clone()));
+                    commit.changes.push(Change::Put(key, records::write(&owner)?));
+                }
+                Some(record) if records::read::<HostnameRecord>(&key, &record)? == owner => {
+                    commit.checks.push(Check::At(key, record.revision));
+                }
+                Some(_) => {
+                    let detail = format!("{host} belongs to another app or environment.");
+                    return Err(Problem::new(Code::HostnameTaken, detail).hint("take it out of `hostnames`").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Points an alias at a version, making it where it is new.
+    ///
+    /// # Errors
+    /// `alias_taken` where the name is an environment, and as [`Publisher::switch`].
+    pub async fn set_alias(&self, app: &AppName, name: &PlaceName, typed: &str) -> Result<VersionId, Error> {
+        let version = self.resolve_version(app, typed).await?;
+        if name.is_prod() || self.live_pointer(app, name).await?.is_some() {
+            let detail = format!("{name} is an environment of the app {app}.");
+            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
+        }
+        let key = records::alias_key(app, name);
+        let check = match self.catalog.get(&key).await? {
+            Some(record) => Check::At(key.clone(), record.revision),
+            None => Check::Absent(key.clone()),
+        };
+        let checks = vec![check, Check::Absent(records::live_key(app, name))];
+        let record = AliasRecord { version, switched_ms: telemetry::now_ms() };
+        let changes = vec![Change::Put(key, records::write(&record)?)];
+        let revision = self.catalog.commit(Commit { checks, changes }).await?;
+        self.live.wait_for(revision).await;
+        Ok(version)
+    }
+
+    /// Deletes an alias; its preview's hostname then leads nowhere.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn delete_alias(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
+        let key = records::alias_key(app, name);
+        let Some(record) = self.catalog.get(&key).await? else {
+            return Err(Problem::new(Code::NotFound, format!("The app {app} has no alias {name}.")).into());
+        };
+        let commit =
+            Commit { checks: vec![Check::At(key.clone(), record.revision)], changes: vec![Change::Delete(key)] };
+        let revision = self.catalog.commit(commit).await?;
+        self.live.wait_for(revision).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! Why an edge cannot start, as sentences for whoever starts it, and the code that it exits with.
+
+use std::net::SocketAddr;
+
+use devanture_config::Mistakes;
+
+use crate::{blobs, catalog, listen};
+
+/// Why an edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket cannot be opened.
+    #[error("{address} cannot be listened on: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The store of blobs cannot be opened.
+    #[error("the data folder cannot be used: {0}")]
+    Blobs(#[from] blobs::Error),
+    /// The catalog cannot be opened.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] listen::Error),
+    /// `edge.toml` has mistakes.
+    #[error("{0}")]
+    Config(#[from] Mistakes),
+    /// `edge.toml` cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    ConfigFile {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A thread or its runtime cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Runtime(std::io::Error),
+    /// TLS to backends cannot be set up.
+    #[error("TLS to backends cannot be set up: {0}")]
+    UpstreamTls(rustls::Error),
+}
+
+impl StartError {
+    /// 2 for what whoever starts the edge can mend in its configuration or by ending another edge, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bind { .. }
+            | Self::Catalog(catalog::Error::Locked { .. })
+            | Self::Certificates(_)
+            | Self::Config(_)
+            | Self::ConfigFile { .. } => 2,
+            Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,
+        }
+    }
+}

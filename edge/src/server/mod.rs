@@ -1,0 +1,324 @@
+//! Puts the edge together: stores, sockets, threads; and takes it apart again without losing a request.
+//!
+//! Every serving thread has a runtime of its own and its own listening sockets; connections never move. The admin
+//! listener, and with it all publishing, runs on one more thread, and what follows the catalog on a small runtime
+//! beside it, so that no push takes a serving thread.
+
+mod error;
+mod local;
+mod threads;
+
+pub use error::StartError;
+pub use local::{SOCKET_NAME, TokenError, create_token};
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::edge_toml::{AccessLog as LogTo, EdgeFile, Tls};
+use devanture_config::limits::Limits;
+use http::HeaderValue;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, Health};
+use crate::blobs::{self, Blobs, durable};
+use crate::catalog::{self, Catalog, records};
+use crate::handler::Handler;
+use crate::listen::{self, Certificates, ConnectionLimits};
+use crate::live::{Domains, Follower, Grace, Live, Loader};
+use crate::proxy::address::Policy;
+use crate::proxy::{self, Client, ClientSettings};
+use crate::publish::{self, Background, Parts, Publisher, TokenStore};
+use crate::telemetry::{AccessLog, Exposition};
+use threads::{Serving, Threads};
+
+/// The catalog's file in the data folder.
+pub const CATALOG_NAME: &str = "catalog.redb";
+/// How often what was recorded is moved into the histograms.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
+
+/// Where an edge listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// The API.
+    pub admin: SocketAddr,
+    /// The redirect to HTTPS.
+    pub http: Option<SocketAddr>,
+    /// Visitors.
+    pub https: SocketAddr,
+}
+
+/// A running edge. Dropped without [`Server::drain`], it cuts what is open.
+pub struct Server {
+    addresses: Addresses,
+    certificates: Certificates,
+    drain: watch::Sender<Option<Instant>>,
+    drain_timeout: Duration,
+    health: Arc<Health>,
+    socket: PathBuf,
+    stop: CancellationToken,
+    threads: Threads,
+    control: Runtime,
+}
+
+/// The data folder of an edge whose `edge.toml` lies in `base`.
+#[must_use]
+pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
+    base.join(&file.data_dir)
+}
+
+/// Checks what a file says as far as that can be done without starting: its certificates can be read and fit.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
+    if matches!(file.tls, Tls::Files(_)) {
+        Certificates::open(&file.tls, base, &data_dir(file, base), Arc::new(|_| true))?;
+    }
+    Ok(())
+}
+
+impl Server {
+    /// Starts an edge. When this returns, it serves.
+    ///
+    /// # Errors
+    /// Everything that keeps it from serving; nothing listens then.
+    pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
+        let data_dir = data_dir(file, base);
+        let stores = Stores::open(&data_dir)?;
+        let metrics = Exposition::install();
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let sockets = Sockets::bind(file)?;
+        let addresses = sockets.addresses;
+        let port = file.listen.public_port.unwrap_or(addresses.https.port());
+        let domains = Domains::new(file.domain.clone(), file.preview_domain.clone(), port);
+        let live = Live::new(domains, grace(&file.limits));
+        let knows = live.clone();
+        let knows: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |host: &str| knows.serves(host));
+        let certificates = Certificates::open(&file.tls, base, &data_dir, knows)?;
+
+        let remade = publish::remade_channel();
+        let loader = Loader::new(Arc::clone(&stores.blobs), Arc::clone(&stores.catalog), &file.limits);
+        let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
+        control.spawn(follower.run());
+        control.spawn(certificates.clone().watch_files());
+        let upkeep = metrics.clone();
+        control.spawn(async move {
+            let mut tick = tokio::time::interval(METRICS_UPKEEP);
+            loop {
+                tick.tick().await;
+                upkeep.upkeep();
+            }
+        });
+        let background = background(file, &control, &stores, remade)?;
+        let own: Arc<[SocketAddr]> = addresses.all().collect();
+        let upstreams = Policy { allow: file.upstreams_allow.clone().into(), own, trusted: false };
+        let publisher = Arc::new(Publisher::new(Parts {
+            blobs: stores.blobs,
+            catalog: Arc::clone(&stores.catalog),
+            live: live.clone(),
+            loader: loader.clone(),
+            limits: file.limits.clone(),
+            upstreams: upstreams.clone(),
+            background,
+            compress_threads: cores(),
+        }));
+        let health = Arc::new(Health::default());
+        let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
+
+        let drain = watch::Sender::new(None);
+        let stop = CancellationToken::new();
+        let serving = Serving {
+            handler: HandlerParts {
+                live,
+                loader,
+                access_log: access_log(file, base)?,
+                hsts: (file.tls != Tls::SelfSigned).then_some(HSTS),
+                limits: file.limits.clone(),
+                upstreams,
+                roots: proxy::tls::platform().map_err(StartError::UpstreamTls)?,
+                stop: stop.clone(),
+            },
+            visitors: certificates.server_config(),
+            admin_tls: certificates.admin_server_config(),
+            limits: ConnectionLimits::new(&file.limits),
+            admin_limits: ConnectionLimits::new(&file.limits),
+            drain: drain.subscribe(),
+            https_port: port,
+        };
+        let socket = data_dir.join(SOCKET_NAME);
+        let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
+        health.set_ready(true);
+        let drain_timeout = Duration::from_millis(file.drain_timeout_ms);
+        Ok(Self { addresses, certificates, drain, drain_timeout, health, socket, stop, threads, control })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Reads the certificates again; the earlier ones stay where the new ones are not good.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn reload_certificates(&self) -> Result<(), listen::Error> {
+        self.certificates.reload()
+    }
+
+    /// Takes no more connections, answers what is under way, and ends. Returns how many connections were cut because
+    /// the time had run out.
+    pub fn drain(self) -> usize {
+        self.health.set_ready(false);
+        let deadline = Instant::now() + self.drain_timeout;
+        self.drain.send_replace(Some(deadline));
+        self.stop.cancel();
+        let cut = self.threads.join();
+        durable::remove_file(&self.socket).ok();
+        // What still reads a disk for nobody is not waited for.
+        self.control.shutdown_timeout(Duration::from_secs(1));
+        cut
+    }
+}
+
+impl Addresses {
+    fn all(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        [Some(self.https), Some(self.admin), self.http].into_iter().flatten()
+    }
+}
+
+/// The stores of the embedded default: files for blobs, `redb` for records.
+struct Stores {
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+}
+
+impl Stores {
+    fn open(data_dir: &Path) -> Result<Self, StartError> {
+        durable::make_folder(data_dir)?;
+        // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
+        let catalog = catalog::open(&data_dir.join(CATALOG_NAME))?;
+        Ok(Self { catalog, blobs: blobs::open(data_dir.to_owned())? })
+    }
+}
+
+/// Every listening socket, bound before anything is served.
+pub(crate) struct Sockets {
+    addresses: Addresses,
+    admin: std::net::TcpListener,
+    http: Option<std::net::TcpListener>,
+    https: Vec<std::net::TcpListener>,
+}
+
+impl Sockets {
+    fn bind(file: &EdgeFile) -> Result<Self, StartError> {
+        let listen = &file.listen;
+        let cannot = |address: SocketAddr| move |source| StartError::Bind { address, source };
+        let count = if listen.threads == 0 { cores() } else { listen.threads };
+        let https = listen::bind_all(listen.https, count).map_err(cannot(listen.https))?;
+        let admin = listen::bind(listen.admin, false).map_err(cannot(listen.admin))?;
+        let http = match listen.http {
+            Some(address) => Some(listen::bind(address, false).map_err(cannot(address))?),
+            None => None,
+        };
+        let local = |socket: &std::net::TcpListener| socket.local_addr().map_err(StartError::Runtime);
+        let addresses = Addresses {
+            admin: local(&admin)?,
+            http: http.as_ref().map(local).transpose()?,
+            https: https.first().map(local).transpose()?.unwrap_or(listen.https),
+        };
+        Ok(Self { addresses, admin, http, https })
+    }
+}
+
+/// What the handler of one serving thread is made of.
+#[derive(Clone)]
+pub(crate) struct HandlerParts {
+    live: Live,
+    loader: Loader,
+    access_log: AccessLog,
+    hsts: Option<HeaderValue>,
+    limits: Limits,
+    upstreams: Policy,
+    roots: Arc<rustls::ClientConfig>,
+    stop: CancellationToken,
+}
+
+impl HandlerParts {
+    /// The connections to backends belong to the thread that calls this.
+    fn handler(self) -> Handler {
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let settings = ClientSettings {
+            allow: self.upstreams.allow,
+            body_bytes_max: self.limits.proxy_body_bytes_max,
+            idle_per_upstream_max: size(self.limits.upstream_idle_max),
+            in_use_per_upstream_max: size(self.limits.upstream_requests_max),
+            own: self.upstreams.own,
+            stop: self.stop,
+            tls: self.roots,
+        };
+        Handler {
+            live: self.live,
+            loader: self.loader,
+            backends: Client::new(settings),
+            access_log: self.access_log,
+            hsts: self.hsts,
+            target_bytes_max: size(self.limits.path_bytes_max),
+        }
+    }
+}
+
+fn grace(limits: &Limits) -> Grace {
+    Grace { ms: limits.grace_ms_max, versions_max: usize::try_from(limits.grace_versions_max).unwrap_or(usize::MAX) }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn access_log(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError> {
+    let lines_max = usize::try_from(file.limits.log_lines_max).unwrap_or(usize::MAX);
+    Ok(match &file.access_log {
+        LogTo::Off => AccessLog::off(),
+        LogTo::Stderr => AccessLog::to(Box::new(std::io::stderr()), lines_max),
+        LogTo::File(path) => {
+            let log = durable::open_append(&base.join(path), 0o640)?;
+            AccessLog::to(Box::new(log), lines_max)
+        }
+    })
+}
+
+/// Starts the background pass, with what an earlier process left undone: the live versions' quick variants.
+fn background(
+    file: &EdgeFile,
+    control: &Runtime,
+    stores: &Stores,
+    remade: tokio::sync::broadcast::Sender<devanture_config::VersionId>,
+) -> Result<Background, StartError> {
+    if !file.compress.background {
+        // The channel must outlive the follower that listens to it.
+        control.spawn(async move { remade.closed().await });
+        return Ok(Background::off());
+    }
+    let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
+    let _inside = control.enter();
+    let background = Background::start(Arc::clone(&stores.blobs), threads, remade);
+    let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
+    for (key, record) in live {
+        let pointer: records::LivePointer = records::read(&key, &record)?;
+        background.enqueue(pointer.version);
+    }
+    Ok(background)
+}

@@ -1,0 +1,129 @@
+//! The threads: one for each core that serves visitors, one for the API.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+use super::{HandlerParts, Sockets, StartError, local};
+use crate::admin::{Admin, Via};
+use crate::handler;
+use crate::listen::{self, ConnectionLimits, Drain, Drained, ServerTls, Settings};
+
+/// What the threads serve.
+pub(super) struct Serving {
+    pub(super) handler: HandlerParts,
+    pub(super) visitors: ServerTls,
+    pub(super) admin_tls: ServerTls,
+    pub(super) limits: ConnectionLimits,
+    pub(super) admin_limits: ConnectionLimits,
+    pub(super) drain: Drain,
+    pub(super) https_port: u16,
+}
+
+/// Every thread, until it has drained.
+pub(super) struct Threads(Vec<JoinHandle<usize>>);
+
+impl Threads {
+    pub(super) fn start(
+        sockets: Sockets,
+        serving: Serving,
+        admin: Arc<Admin>,
+        local: Option<UnixListener>,
+    ) -> Result<Self, StartError> {
+        let Sockets { https, http, admin: admin_socket, .. } = sockets;
+        let mut threads = Vec::with_capacity(https.len() + 1);
+        let settings = |name, tls, limits: &ConnectionLimits| Settings {
+            name,
+            tls,
+            limits: limits.clone(),
+            drain: serving.drain.clone(),
+        };
+        let mut http = http.map(|socket| (socket, settings("http", None, &serving.limits)));
+        for (number, socket) in https.into_iter().enumerate() {
+            let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
+            let (parts, plain, port) = (serving.handler.clone(), http.take(), serving.https_port);
+            threads.push(spawn(&format!("serve-{number}"), move || serve(socket, visitors, plain, parts, port))?);
+        }
+        let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
+        threads.push(spawn("admin", move || serve_admin(admin_socket, settings, admin, local))?);
+        Ok(Self(threads))
+    }
+
+    /// Waits until every thread has drained. Returns how many connections were cut.
+    pub(super) fn join(self) -> usize {
+        let cut = self.0.into_iter().map(|thread| thread.join().unwrap_or_default());
+        cut.sum()
+    }
+}
+
+/// Starts a thread with a runtime of its own.
+fn spawn<F>(name: &str, work: F) -> Result<JoinHandle<usize>, StartError>
+where
+    F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
+{
+    let runtime: Runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let run = move || {
+        let cut = LocalSet::new().block_on(&runtime, async { work().await });
+        // Reads of a disk that nobody waits for any more do not hold the end up.
+        runtime.shutdown_background();
+        cut
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Runtime)
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = usize>>>;
+
+fn serve(
+    socket: TcpListener,
+    visitors: Settings,
+    plain: Option<(TcpListener, Settings)>,
+    parts: HandlerParts,
+    https_port: u16,
+) -> Work {
+    Box::pin(async move {
+        let handler = Rc::new(parts.handler());
+        let plain = plain.map(|(socket, settings)| {
+            tokio::task::spawn_local(listen::serve(socket, settings, move |request, _peer| {
+                let response = handler::to_https(&request, https_port);
+                async move { response }
+            }))
+        });
+        let served = listen::serve(socket, visitors, move |request, peer| {
+            let handler = Rc::clone(&handler);
+            async move { handler.handle(request, peer.address).await }
+        });
+        let mut cut = cut(served.await);
+        if let Some(plain) = plain {
+            cut += plain.await.map_or(0, self::cut);
+        }
+        cut
+    })
+}
+
+fn serve_admin(socket: TcpListener, settings: Settings, admin: Arc<Admin>, local: Option<UnixListener>) -> Work {
+    Box::pin(async move {
+        if let Some(local) = local {
+            tokio::task::spawn_local(local::serve(local, Arc::clone(&admin)));
+        }
+        let served = listen::serve(socket, settings, move |request, _peer| {
+            let admin = Arc::clone(&admin);
+            async move { admin.handle(request, Via::Network).await }
+        });
+        cut(served.await)
+    })
+}
+
+fn cut(drained: std::io::Result<Drained>) -> usize {
+    match drained {
+        Ok(drained) => drained.cut,
+        Err(error) => {
+            tracing::error!(%error, "a listener ended");
+            0
+        }
+    }
+}

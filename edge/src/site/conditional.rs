@@ -1,0 +1,329 @@
+//! Preconditions: whether the client has the answer already, or wants none (RFC 9110 §13).
+//!
+//! They are looked at only where the answer without them would be a 200 (§13.2.1): never for a redirect, a 404 page or
+//! an error. The validators are those of the variant that was negotiated, so that a tag seen with one encoding says
+//! nothing about another.
+
+use super::date;
+use super::fields::trimmed;
+
+/// What the chosen variant is validated by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validators<'a> {
+    /// Its strong entity tag, with its quotes.
+    pub etag: &'a str,
+    /// What `Last-Modified` says, in seconds since the epoch.
+    pub last_modified: u64,
+    /// Whether that date alone stands for exactly these bytes (§8.8.2.2): it does for the unencoded file, whose bytes
+    /// change only by a switch that moves the date, and not for a variant, which may be remade in between.
+    pub date_is_strong: bool,
+}
+
+/// The preconditions of a request; a field in several lines is joined first, see `fields`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Preconditions<'a> {
+    /// `If-Match`
+    pub if_match: Option<&'a [u8]>,
+    /// `If-None-Match`
+    pub if_none_match: Option<&'a [u8]>,
+    /// `If-Modified-Since`
+    pub if_modified_since: Option<&'a [u8]>,
+    /// `If-Unmodified-Since`
+    pub if_unmodified_since: Option<&'a [u8]>,
+    /// The time, in seconds since the epoch, that dates with two digits of a year are read by.
+    pub now_seconds: u64,
+}
+
+/// What the preconditions came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// 304: the client has it.
+    NotModified,
+    /// 412: what the client insists on does not hold.
+    PreconditionFailed,
+    /// Answer as if there were none.
+    Proceed,
+}
+
+/// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `is_read` says that the method is GET or HEAD.
+#[must_use]
+pub fn evaluate(is_read: bool, preconditions: &Preconditions<'_>, validators: &Validators<'_>) -> Outcome {
+    let now = preconditions.now_seconds;
+    // Steps 1 and 2: If-Match, and only without it If-Unmodified-Since.
+    if let Some(tags) = preconditions.if_match {
+        if !matches_any(tags, validators.etag, Comparison::Strong) {
+            return Outcome::PreconditionFailed;
+        }
+    } else if let Some(date) = preconditions.if_unmodified_since.and_then(|value| date::parse(value, now))
+        && is_after(validators.last_modified, date)
+    {
+        return Outcome::PreconditionFailed;
+    }
+    // Steps 3 and 4: If-None-Match, and only without it If-Modified-Since, which only reads have.
+    if let Some(tags) = preconditions.if_none_match {
+        if matches_any(tags, validators.etag, Comparison::Weak) {
+            return if is_read { Outcome::NotModified } else { Outcome::PreconditionFailed };
+        }
+    } else if is_read
+        && let Some(date) = preconditions.if_modified_since.and_then(|value| date::parse(value, now))
+        && !is_after(validators.last_modified, date)
+    {
+        return Outcome::NotModified;
+    }
+    Outcome::Proceed
+}
+
+/// Whether `Range` is to be looked at: step 5 of RFC 9110 §13.2.2, and §13.1.5.
+#[must_use]
+pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>, now_seconds: u64) -> bool {
+    let Some(value) = if_range.map(trimmed) else { return true };
+    if value.starts_with(b"\"") || value.starts_with(b"W/") {
+        // One tag, compared strongly: a weak one never applies.
+        return value == validators.etag.as_bytes();
+    }
+    // The very date, not an earlier or later one.
+    let date = date::parse(value, now_seconds);
+    validators.date_is_strong && date.is_some_and(|date| u64::try_from(date) == Ok(validators.last_modified))
+}
+
+/// How two tags are compared (RFC 9110 §8.8.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Both strong, and equal.
+    Strong,
+    /// Equal but for the mark of weakness.
+    Weak,
+}
+
+/// Whether a field's value names `etag`, which is strong and has its quotes, or is `*`.
+#[must_use]
+pub fn matches_any(value: &[u8], etag: &str, comparison: Comparison) -> bool {
+    trimmed(value) == b"*"
+        || entity_tags(value)
+            .any(|tag| tag.opaque == etag.as_bytes() && (comparison == Comparison::Weak || !tag.is_weak))
+}
+
+/// One entity tag of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntityTag<'a> {
+    /// Whether `W/` stands before it.
+    pub is_weak: bool,
+    /// The rest, with its quotes.
+    pub opaque: &'a [u8],
+}
+
+/// The well-formed tags of a list (RFC 9110 §8.8.3); what is malformed is passed over up to the next comma.
+pub fn entity_tags(value: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
+    let mut rest = value;
+    std::iter::from_fn(move || {
+        loop {
+            while let [b' ' | b'\t' | b',', after @ ..] = rest {
+                rest = after;
+            }
+            if rest.is_empty() {
+                return None;
+            }
+            let (tag, after) = first_tag(rest);
+            // A comma may be part of a tag, so that the next member begins only after what was read as one.
+            let end = after.iter().position(|&byte| byte == b',').unwrap_or(after.len());
+            let (junk, next) = after.split_at_checked(end).unwrap_or_default();
+            rest = next;
+            if let Some(tag) = tag
+                && trimmed(junk).is_empty()
+            {
+                return Some(tag);
+            }
+        }
+    })
+}
+
+/// The tag that `text` begins with, and what follows; without one nothing is taken, and of a malformed one all of it.
+fn first_tag(text: &[u8]) -> (Option<EntityTag<'_>>, &[u8]) {
+    let (is_weak, quoted) = match text {
+        [b'W', b'/', quoted @ ..] => (true, quoted),
+        _ => (false, text),
+    };
+    let [b'"', inner @ ..] = quoted else { return (None, text) };
+    let Some(length) = inner.iter().position(|&byte| byte == b'"') else { return (None, &[]) };
+    let (opaque, after) = quoted.split_at_checked(length + 2).unwrap_or_default();
+    let is_fine = inner.iter().take(length).all(|&byte| byte == 0x21 || byte >= 0x23 && byte != 0x7f);
+    (is_fine.then_some(EntityTag { is_weak, opaque }), after)
+}
+
+fn is_after(seconds: u64, date: i64) -> bool {
+    i128::from(seconds) > i128::from(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::hint::black_box;
+
+    const NOW: u64 = 1_768_435_200;
+    const OURS: Validators<'_> = Validators { etag: "\"ours\"", last_modified: 784_111_777, date_is_strong: true };
+    const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const EXACT: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const EXACT_850: &str = "Sunday, 06-Nov-94 08:49:37 GMT";
+    const EXACT_C: &str = "Sun Nov  6 08:49:37 1994";
+    const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    /// `name: value` lines.
+    fn preconditions<'a>(lines: &[&'a str]) -> Preconditions<'a> {
+        let mut all = Preconditions { now_seconds: NOW, ..Preconditions::default() };
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            let place = match name {
+                "IM" => &mut all.if_match,
+                "INM" => &mut all.if_none_match,
+                "IMS" => &mut all.if_modified_since,
+                "IUS" => &mut all.if_unmodified_since,
+                _ => unreachable!("{name}"),
+            };
+            *place = Some(value.as_bytes());
+        }
+        all
+    }
+
+    #[test]
+    fn preconditions_are_evaluated_in_order() {
+        use Outcome::{NotModified, PreconditionFailed, Proceed};
+        let ims = |date: &str| format!("IMS: {date}");
+        let ius = |date: &str| format!("IUS: {date}");
+        let (ims_before, ims_exact, ims_after) = (ims(BEFORE), ims(EXACT), ims(AFTER));
+        let (ius_before, ius_exact, ius_after) = (ius(BEFORE), ius(EXACT), ius(AFTER));
+        let (ims_850, ims_c, ius_850, ius_c) = (ims(EXACT_850), ims(EXACT_C), ius(EXACT_850), ius(EXACT_C));
+        let ims_two = format!("IMS: {EXACT}, {EXACT}");
+        #[rustfmt::skip]
+        let cases: &[(&[&str], Outcome)] = &[
+            (&[],                                         Proceed),
+            // RFC 9110 §13.1.1: If-Match, strong comparison.
+            (&["IM: \"ours\""],                           Proceed),
+            (&["IM: *"],                                  Proceed),
+            (&["IM: \"x\", \"ours\""],                    Proceed),
+            (&["IM: \"x\""],                              PreconditionFailed),
+            (&["IM: W/\"ours\""],                         PreconditionFailed),
+            (&["IM: ours"],                               PreconditionFailed),
+            (&["IM: "],                                   PreconditionFailed),
+            // §13.1.4: If-Unmodified-Since, ignored beside If-Match or if it is no date.
+            (&[&ius_before],                              PreconditionFailed),
+            (&[&ius_exact],                               Proceed),
+            (&[&ius_850],                                 Proceed),
+            (&[&ius_c],                                   Proceed),
+            (&[&ius_after],                               Proceed),
+            (&["IUS: Thu, 01 Jan 1903 00:00:00 GMT"],     PreconditionFailed),
+            (&["IUS: yesterday"],                         Proceed),
+            (&["IM: \"ours\"", &ius_before],              Proceed),
+            (&["IM: \"x\"", &ius_after],                  PreconditionFailed),
+            // §13.1.2: If-None-Match, weak comparison.
+            (&["INM: \"ours\""],                          NotModified),
+            (&["INM: W/\"ours\""],                        NotModified),
+            (&["INM: *"],                                 NotModified),
+            (&["INM:  * "],                               NotModified),
+            (&["INM: \"x\",W/\"y\" , \"ours\""],          NotModified),
+            (&["INM: ,, \"ours\",,"],                     NotModified),
+            (&["INM: \"a,b\", \"ours\""],                 NotModified),
+            (&["INM: nonsense, \"ours\""],                NotModified),
+            (&["INM: \"x\" y, \"ours\""],                 NotModified),
+            (&["INM: \"\u{e9}\", \"ours\""],              NotModified), // §8.8.3: obs-text
+            (&["INM: \"x\""],                             Proceed),
+            (&["INM: \"OURS\""],                          Proceed),
+            (&["INM: w/\"ours\""],                        Proceed),
+            (&["INM: ours"],                              Proceed),
+            (&["INM: \"ours"],                            Proceed),
+            (&["INM: \"x, \"ours\""],                     Proceed),
+            (&["INM: \"ours\"x"],                         Proceed),
+            (&["INM: \"ours-gzip\""],                     Proceed),
+            (&["INM: \"x\", *"],                          Proceed),     // `*` stands alone
+            (&["INM: "],                                  Proceed),
+            // §13.1.3: If-Modified-Since, ignored beside If-None-Match or if it is no date.
+            (&[&ims_before],                              Proceed),
+            (&[&ims_exact],                               NotModified),
+            (&[&ims_850],                                 NotModified),
+            (&[&ims_c],                                   NotModified),
+            (&[&ims_after],                               NotModified),
+            (&[&ims_two],                                 Proceed),     // more than one member
+            (&["IMS: 784111777"],                         Proceed),
+            (&["INM: \"x\"", &ims_after],                 Proceed),
+            (&["INM: \"ours\"", &ims_before],             NotModified),
+            // §13.2.2: both kinds.
+            (&["IM: \"ours\"", "INM: \"ours\""],          NotModified),
+            (&["IM: \"x\"", "INM: \"ours\""],             PreconditionFailed),
+            (&[&ius_after, &ims_after],                   NotModified),
+            (&[&ius_before, "INM: \"ours\""],             PreconditionFailed),
+            (&["IM: *", "INM: \"x\"", &ims_after],        Proceed),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(evaluate(true, &preconditions(lines), &OURS), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_no_read_fails_where_a_read_is_not_modified() {
+        assert_eq!(evaluate(false, &preconditions(&["INM: *"]), &OURS), Outcome::PreconditionFailed);
+        let since = format!("IMS: {AFTER}");
+        assert_eq!(evaluate(false, &preconditions(&[&since]), &OURS), Outcome::Proceed);
+    }
+
+    #[test]
+    fn a_range_applies_to_the_very_bytes_that_it_was_meant_for() {
+        #[rustfmt::skip]
+        let cases = [
+            // RFC 9110 §13.1.5
+            (None,              true),
+            (Some("\"ours\""),  true),
+            (Some(" \"ours\""), true),
+            (Some("\"x\""),     false),
+            (Some("W/\"ours\""), false),
+            (Some("\"x\", \"ours\""), false), // one validator, not a list
+            (Some("*"),         false),
+            (Some(EXACT),       true),
+            (Some(EXACT_850),   true),
+            (Some(EXACT_C),     true),
+            (Some(BEFORE),      false),
+            (Some(AFTER),       false),
+            (Some("ours"),      false),
+            (Some(""),          false),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(range_applies(value.map(str::as_bytes), &OURS, NOW), expected, "{value:?}");
+        }
+        let variant = Validators { date_is_strong: false, ..OURS };
+        assert!(!range_applies(Some(EXACT.as_bytes()), &variant, NOW));
+        assert!(range_applies(Some(b"\"ours\""), &variant, NOW));
+    }
+
+    proptest! {
+        #[test]
+        fn a_tag_is_found_anywhere_in_a_list(
+            before in proptest::collection::vec("(W/)?\"[!#-~]{0,6}\"", 0..4),
+            after in proptest::collection::vec("(W/)?\"[!#-~]{0,6}\"", 0..4),
+            weak in any::<bool>(),
+        ) {
+            let ours = if weak { "W/\"ours\"" } else { "\"ours\"" };
+            let list: Vec<&str> =
+                before.iter().map(String::as_str).chain([ours]).chain(after.iter().map(String::as_str)).collect();
+            let value = list.join(" , ");
+            prop_assert!(matches_any(value.as_bytes(), "\"ours\"", Comparison::Weak));
+            prop_assert_eq!(entity_tags(value.as_bytes()).count(), list.len());
+            let strong = list.contains(&"\"ours\"");
+            prop_assert_eq!(matches_any(value.as_bytes(), "\"ours\"", Comparison::Strong), strong);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(value in any::<Vec<u8>>()) {
+            for tag in entity_tags(&value) {
+                prop_assert!(tag.opaque.len() >= 2);
+            }
+            let all = Preconditions {
+                if_match: Some(&value),
+                if_none_match: Some(&value),
+                if_modified_since: Some(&value),
+                if_unmodified_since: Some(&value),
+                now_seconds: NOW,
+            };
+            black_box(evaluate(true, &all, &OURS));
+            black_box(range_applies(Some(&value), &OURS, NOW));
+        }
+    }
+}

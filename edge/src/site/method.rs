@@ -1,0 +1,106 @@
+//! Which methods files answer (RFC 9110 §9).
+
+/// The value of `Allow` for a file (RFC 9110 §10.2.1).
+pub const ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// What a method means to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`.
+    Get,
+    /// `HEAD`: exactly `GET`'s head, without its body (RFC 9110 §9.3.2).
+    Head,
+    /// A method that somebody defined and that files do not have: 405 with [`ALLOW`] (RFC 9110 §15.5.6).
+    NotAllowed,
+    /// A method that nobody defined: 501 (RFC 9110 §15.6.2).
+    NotImplemented,
+    /// `OPTIONS`.
+    Options,
+}
+
+/// The IANA registry of methods but for the three that files answer, in its order; `PRI` is no method of a request.
+const REGISTERED: &[&str] = &[
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
+impl Method {
+    /// Takes the name as it stands in the request; names tell upper case from lower (RFC 9110 §9.1).
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            other if REGISTERED.contains(&other) => Self::NotAllowed,
+            _ => Self::NotImplemented,
+        }
+    }
+
+    /// Whether the preconditions of a read apply (RFC 9110 §13.2.2).
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Get | Self::Head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_answered_refused_or_unknown() {
+        #[rustfmt::skip]
+        let cases = [
+            ("GET",     Method::Get),            // RFC 9110 §9.3.1
+            ("HEAD",    Method::Head),           // RFC 9110 §9.3.2
+            ("POST",    Method::NotAllowed),     // RFC 9110 §9.3.3
+            ("PUT",     Method::NotAllowed),     // RFC 9110 §9.3.4
+            ("DELETE",  Method::NotAllowed),     // RFC 9110 §9.3.5
+            ("CONNECT", Method::NotAllowed),     // RFC 9110 §9.3.6
+            ("OPTIONS", Method::Options),        // RFC 9110 §9.3.7
+            ("TRACE",   Method::NotAllowed),     // RFC 9110 §9.3.8
+            ("PATCH",   Method::NotAllowed),     // RFC 5789
+            ("get",     Method::NotImplemented), // RFC 9110 §9.1: case-sensitive
+            ("BREW",    Method::NotImplemented), // RFC 9110 §15.6.2
+            ("",        Method::NotImplemented),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(Method::of(name), expected, "{name}");
+        }
+    }
+}

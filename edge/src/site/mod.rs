@@ -1,0 +1,25 @@
+//! What a request means, as pure functions: no I/O, no clock, no async, and on the usual way no allocation.
+//!
+//! A request's path goes through [`target`] to its one normal form, and through [`resolve`] to a file of the version or
+//! to a redirect. [`negotiate`] then picks the variant, [`conditional`] decides whether the client has it already, and
+//! [`range`] which part of it is wanted. What a file's name says is in [`media`] and [`fingerprint`], what its bytes
+//! say about their encoding in [`charset`]; these three run when a version is loaded. Time comes in as seconds since
+//! the epoch.
+//!
+//! Values of header fields come in as bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a
+//! malformed part must not hide a well-formed one beside it. A field that came in several lines is put together by
+//! [`fields::joined`] first.
+
+pub mod cache;
+pub mod charset;
+pub mod conditional;
+pub mod date;
+pub mod fields;
+pub mod fingerprint;
+pub mod media;
+pub mod method;
+pub mod navigation;
+pub mod negotiate;
+pub mod range;
+pub mod resolve;
+pub mod target;

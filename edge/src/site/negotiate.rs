@@ -1,0 +1,270 @@
+//! Which variant of a file a client gets: `Accept-Encoding` against what there is (RFC 9110 §12.5.3).
+
+use super::fields::{members, trimmed};
+
+/// How the bytes of a variant are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Coding {
+    /// Not at all.
+    Identity,
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Zstandard (RFC 8878), with a window of at most 8 MiB (RFC 9659).
+    Zstd,
+    /// Brotli (RFC 7932).
+    Br,
+}
+
+impl Coding {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Br];
+
+    /// Its name in `Content-Encoding`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Br => "br",
+        }
+    }
+
+    /// The ending of a file that holds it; identity has none.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Identity => "",
+            Self::Gzip => "gz",
+            Self::Zstd => "zst",
+            Self::Br => "br",
+        }
+    }
+
+    /// The coding of this name, in any case; `x-gzip` is an old name of gzip (RFC 9110 §8.4.1.3).
+    fn named(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"x-gzip") {
+            return Some(Self::Gzip);
+        }
+        Self::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str().as_bytes()))
+    }
+}
+
+/// A weight in steps of half a thousandth; 0 is "not acceptable".
+type Weight = u16;
+
+/// The weight of identity where nothing is said of it: acceptable, but less so than anything that was named.
+const UNSAID: Weight = 1;
+const WEIGHT_MAX: Weight = 2_000;
+
+/// How much a client likes each coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acceptable {
+    identity: Weight,
+    gzip: Weight,
+    zstd: Weight,
+    br: Weight,
+}
+
+impl Acceptable {
+    /// Reads `Accept-Encoding`; parts that are malformed or name another coding are passed over.
+    ///
+    /// Without the field anything may be sent, but what the client decodes is unknown, so that only identity is. Of a
+    /// coding that is named more than once the least weight counts: whoever refused it anywhere is not sent it.
+    #[must_use]
+    pub fn parse(accept_encoding: Option<&[u8]>) -> Self {
+        let mut said = [None; Coding::ALL.len()];
+        let mut others = None;
+        for member in members(accept_encoding.unwrap_or_default()) {
+            let Some((name, weight)) = parse_member(member) else { continue };
+            let place = if name == b"*" {
+                Some(&mut others)
+            } else {
+                Coding::named(name).and_then(|coding| said.get_mut(coding as usize))
+            };
+            if let Some(place) = place {
+                *place = Some(place.map_or(weight, |before: Weight| before.min(weight)));
+            }
+        }
+        let [identity, gzip, zstd, br] = said.map(|weight| weight.or(others));
+        Self {
+            // §12.5.3, rule 2: without a word about it, identity is acceptable.
+            identity: identity.unwrap_or(UNSAID),
+            gzip: gzip.unwrap_or(0),
+            zstd: zstd.unwrap_or(0),
+            br: br.unwrap_or(0),
+        }
+    }
+
+    /// Whether the client takes this coding.
+    #[must_use]
+    pub fn takes(&self, coding: Coding) -> bool {
+        self.weight(coding) > 0
+    }
+
+    /// The place in `available` of what to send: the greatest weight, among equals the fewest bytes, among those the
+    /// first. Where nothing is acceptable it is identity all the same: a page that can perhaps be read is worth more
+    /// than a 406, which RFC 9110 §12.5.3 leaves open.
+    #[must_use]
+    pub fn choose(&self, available: &[(Coding, u64)]) -> usize {
+        let mut best: Option<(usize, Weight, u64)> = None;
+        for (place, &(coding, bytes)) in available.iter().enumerate() {
+            let weight = self.weight(coding);
+            let is_better = best.is_none_or(|(_, most, fewest)| weight > most || (weight == most && bytes < fewest));
+            if weight > 0 && is_better {
+                best = Some((place, weight, bytes));
+            }
+        }
+        let identity = || available.iter().position(|&(coding, _)| coding == Coding::Identity);
+        best.map(|(place, ..)| place).or_else(identity).unwrap_or(0)
+    }
+
+    fn weight(&self, coding: Coding) -> Weight {
+        match coding {
+            Coding::Identity => self.identity,
+            Coding::Gzip => self.gzip,
+            Coding::Zstd => self.zstd,
+            Coding::Br => self.br,
+        }
+    }
+}
+
+/// The place in `available` of the variant to send; see [`Acceptable::choose`]. It is 0 where nothing is available.
+#[must_use]
+pub fn choose(accept_encoding: Option<&[u8]>, available: &[(Coding, u64)]) -> usize {
+    match available {
+        // Most media has no other variant.
+        [] | [_] => 0,
+        _ => Acceptable::parse(accept_encoding).choose(available),
+    }
+}
+
+/// `codings [ weight ]` of RFC 9110 §12.5.3; `None` is malformed.
+fn parse_member(member: &[u8]) -> Option<(&[u8], Weight)> {
+    let Some(semicolon) = member.iter().position(|&byte| byte == b';') else { return Some((member, WEIGHT_MAX)) };
+    let (name, parameter) = member.split_at_checked(semicolon)?;
+    let [b'q' | b'Q', b'=', value @ ..] = trimmed(parameter.get(1..)?) else { return None };
+    Some((trimmed(name), parse_weight(value)?))
+}
+
+/// `qvalue` of RFC 9110 §12.4.2.
+fn parse_weight(value: &[u8]) -> Option<Weight> {
+    let (whole, digits) = match value {
+        [whole @ (b'0' | b'1')] => (*whole, [].as_slice()),
+        [whole @ (b'0' | b'1'), b'.', digits @ ..] if digits.len() <= 3 => (*whole, digits),
+        _ => return None,
+    };
+    let mut thousandths = 0;
+    let mut step = 100;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        thousandths += Weight::from(digit - b'0') * step;
+        step /= 10;
+    }
+    match (whole, thousandths) {
+        (b'1', 0) => Some(WEIGHT_MAX),
+        (b'1', _) => None,
+        _ => Some(thousandths * 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: &[(Coding, u64)] =
+        &[(Coding::Identity, 1000), (Coding::Gzip, 300), (Coding::Zstd, 280), (Coding::Br, 250)];
+
+    fn chosen(accept: Option<&str>, available: &[(Coding, u64)]) -> &'static str {
+        available[choose(accept.map(str::as_bytes), available)].0.as_str()
+    }
+
+    #[test]
+    fn the_greatest_weight_wins_and_then_the_fewest_bytes() {
+        #[rustfmt::skip]
+        let cases = [
+            (None,                                       "identity"), // RFC 9110 §12.5.3, rule 1
+            (Some(""),                                   "identity"), // §12.5.3: an empty value
+            (Some("gzip"),                               "gzip"),
+            (Some("x-gzip"),                             "gzip"),     // §8.4.1.3
+            (Some("GZip"),                               "gzip"),     // §8.4.1: case-insensitive
+            (Some("deflate"),                            "identity"),
+            (Some("compress, x-compress, dcb, dcz"),     "identity"),
+            (Some("gzip, deflate, br"),                  "br"),
+            (Some("gzip, deflate, br, zstd"),            "br"),
+            (Some("gzip, zstd"),                         "zstd"),
+            (Some("gzip;q=1.0, br;q=0.9"),               "gzip"),
+            (Some("gzip;q=0.5, br;q=0.501"),             "br"),
+            (Some("br;q=0.001"),                         "br"),       // named, so before identity, which is not
+            (Some("br;q=0"),                             "identity"),
+            (Some("br;q=0.000, gzip"),                   "gzip"),
+            (Some("identity"),                           "identity"),
+            (Some("identity, br"),                       "br"),
+            (Some("identity;q=1, br;q=0.5"),             "identity"),
+            (Some("identity;q=0.5, br;q=0.2"),           "identity"),
+            (Some("identity;q=0, gzip;q=0.1"),           "gzip"),
+            (Some("*"),                                  "br"),       // §12.5.3: `*` is what is not named
+            (Some("*;q=0"),                              "identity"), // nothing is left, and no 406
+            (Some("*;q=0, gzip"),                        "gzip"),
+            (Some("*, br;q=0"),                          "zstd"),
+            (Some("gzip, *;q=0.5"),                      "gzip"),
+            (Some("gzip;q=0.5, *"),                      "br"),
+            (Some("identity;q=0, *;q=0"),                "identity"),
+            (Some("identity;q=0"),                       "identity"),
+            (Some("br ; q=0.3 ,\tgzip;Q=0.4"),           "gzip"),     // §5.6.3: white space; §12.4.2: any case
+            (Some(",, br,"),                             "br"),       // §5.6.1.2: empty members
+            (Some("br;q=2, gzip"),                       "gzip"),     // malformed parts do not count
+            (Some("br;q=1.001, gzip"),                   "gzip"),
+            (Some("br;q=0.1234, gzip;q=0.1"),            "gzip"),
+            (Some("br;q=.5, gzip;q=0.1"),                "gzip"),
+            (Some("br;q=-1, gzip;q=0.1"),                "gzip"),
+            (Some("br;q=, gzip;q=0.1"),                  "gzip"),
+            (Some("br;x=1, gzip;q=0.1"),                 "gzip"),
+            (Some("br;q=0.5;x=1, gzip;q=0.1"),           "gzip"),
+            (Some("br;q=1., gzip;q=0.9"),                "br"),       // §12.4.2: digits are optional
+            (Some("br gzip"),                            "identity"),
+            (Some("br, br;q=0"),                         "identity"), // refused once is refused
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(chosen(accept, ALL), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_limits_the_choice() {
+        assert_eq!(choose(Some(b"gzip"), &[]), 0);
+        assert_eq!(choose(Some(b"identity;q=0"), &[(Coding::Identity, 1)]), 0);
+        assert_eq!(choose(Some(b"identity;q=0"), &[(Coding::Br, 1), (Coding::Identity, 1)]), 1);
+        assert_eq!(choose(Some(b"br"), &[(Coding::Identity, 1), (Coding::Gzip, 1)]), 0);
+        // Equal bytes: the first.
+        assert_eq!(choose(Some(b"br, gzip"), &[(Coding::Identity, 9), (Coding::Gzip, 1), (Coding::Br, 1)]), 1);
+        // A coding that made it larger, all being equally welcome.
+        assert_eq!(choose(Some(b"identity, gzip"), &[(Coding::Identity, 1), (Coding::Gzip, 9)]), 0);
+    }
+
+    #[test]
+    fn bytes_that_are_not_ascii_hide_nothing() {
+        assert_eq!(choose(Some(b"\xff\xfe;q=1, br"), ALL), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_refused_is_sent_while_something_is_acceptable(
+            accept in "((gzip|br|zstd|identity|\\*)(;q=(0|1|0\\.[0-9]{1,3}))?(, )?){0,6}",
+        ) {
+            let acceptable = Acceptable::parse(Some(accept.as_bytes()));
+            let (coding, _) = ALL[acceptable.choose(ALL)];
+            let any = ALL.iter().any(|&(coding, _)| acceptable.takes(coding));
+            prop_assert!(acceptable.takes(coding) || (!any && coding == Coding::Identity), "{}", accept);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(accept in any::<Vec<u8>>(), sizes in any::<[u64; 4]>()) {
+            let available: Vec<_> = Coding::ALL.into_iter().zip(sizes).collect();
+            prop_assert!(choose(Some(&accept), &available) < available.len());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What can be seen of a running edge: its own log, the access log, the metrics. Decides nothing.
+
+mod access;
+mod metrics;
+
+pub use access::{AccessLog, AccessRecord};
+pub use metrics::{Exposition, RequestMetrics, describe};
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The time since 1970 UTC. The one clock that rooms ask for what is kept in records.
+#[must_use]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Milliseconds since 1970 UTC.
+#[must_use]
+pub fn now_ms() -> u64 {
+    u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` chooses what is told, `info` by default.
+pub fn init_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call, as in tests that run two edges, keeps the first log.
+    subscriber.try_init().ok();
+}

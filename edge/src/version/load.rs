@@ -1,0 +1,289 @@
+//! Loads a version: reads and checks every byte that it will serve, and prepares every head.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devanture_config::api::Source as Origin;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::{HtmlHandling, NotFound, Rules, Serving};
+use devanture_config::{AppName, Digest, Manifest, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue};
+
+use super::{Memory, Representation, ServedFile, ServedRoute, Setting, Source, Version};
+use crate::blobs::{self, Blobs, Form, Key};
+use crate::site::negotiate::Coding;
+use crate::site::resolve::PathIndex;
+use crate::site::{cache, charset, fingerprint, media};
+use crate::telemetry::RequestMetrics;
+
+/// Files that are read at once while a version is loaded.
+const READS_AT_ONCE: usize = 16;
+/// Hex characters of a hash in an entity tag: 128 bits.
+const ETAG_CHARACTERS: usize = 32;
+/// Bytes read at once from a file that is not held in memory.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// The header that names the version of an answer.
+pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
+
+/// Why a version cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Blobs(#[from] blobs::Error),
+    /// The stored manifest cannot be read.
+    #[error("the stored manifest cannot be read: {0}")]
+    Manifest(#[from] devanture_config::manifest::BadManifest),
+}
+
+/// What to load, and for where.
+pub struct LoadRequest {
+    /// The app.
+    pub app: AppName,
+    /// The version.
+    pub id: VersionId,
+    /// The environment or alias, or `preview`.
+    pub place: String,
+    /// Whether it will be a preview.
+    pub setting: Setting,
+    /// Siblings that are encodings of a file, by the file's path.
+    pub given: BTreeMap<BundlePath, Vec<Form>>,
+    /// Whether an `admin` token stored it.
+    pub trusted: bool,
+    /// When it was stored.
+    pub stored_ms: u64,
+    /// Where its bundle came from.
+    pub source: Origin,
+    /// Up to what length a file is held in memory.
+    pub memory_file_bytes_max: u64,
+}
+
+/// Loads a version.
+///
+/// # Errors
+/// [`Error`]; a blob whose bytes are not what they say is one.
+pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> Result<Version, Error> {
+    let canonical = blobs.get(Key::Manifest(request.id)).await?;
+    let manifest = Manifest::parse(&canonical)?;
+    let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
+    let serving = manifest.serving_for(table);
+    let header = text_value(&request.id.short());
+    let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header };
+
+    // Private files are never read: nobody can ask for them.
+    let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
+    let index = PathIndex::new(public.clone().map(|(path, _)| path));
+    // Made before they are run: a closure in the stream would keep the future from being `Send`.
+    let loads: Vec<_> = public.map(|(path, entry)| loader.file(path, entry)).collect();
+    let files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
+
+    Ok(Version {
+        id: request.id,
+        app: request.app.clone(),
+        place: request.place.clone(),
+        setting: request.setting,
+        index,
+        files,
+        html_handling: html_handling(&serving, &manifest),
+        not_found: serving.not_found.unwrap_or(NotFound::Page404),
+        routes: routes(serving),
+        trusted: request.trusted,
+        stored_ms: request.stored_ms,
+        release: release(&request),
+        metrics: RequestMetrics::new(request.app.as_str(), &request.place, &request.id.short()),
+        header,
+    })
+}
+
+/// What is said, else the default of the rules' provider: people bring their links along with their rules.
+fn html_handling(serving: &Serving, manifest: &Manifest) -> HtmlHandling {
+    let rules = serving.rules.or(manifest.guessed_rules);
+    serving.html_handling.unwrap_or(match rules {
+        Some(Rules::Netlify) => HtmlHandling::AsIs,
+        Some(Rules::Cloudflare) | None => HtmlHandling::AutoTrailingSlash,
+    })
+}
+
+/// The longest first, so that the first match is the most exact one; an exact path before an open one of its length.
+fn routes(serving: Serving) -> Vec<ServedRoute> {
+    let mut routes: Vec<ServedRoute> = serving.routes.unwrap_or_default().into_iter().map(ServedRoute::new).collect();
+    routes.sort_by_key(|route| (std::cmp::Reverse(route.segments.len()), route.open));
+    routes
+}
+
+fn release(request: &LoadRequest) -> Bytes {
+    let stored = i64::try_from(request.stored_ms / 1000).unwrap_or_default();
+    let stored = time::OffsetDateTime::from_unix_timestamp(stored).ok();
+    let stored = stored.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    let release = serde_json::json!({
+        "app": request.app,
+        "environment": request.place,
+        "version": request.id,
+        "commit": request.source.commit,
+        "branch": request.source.branch,
+        "message": request.source.message,
+        "stored": stored,
+    });
+    Bytes::from(release.to_string())
+}
+
+struct Loader<'l> {
+    blobs: &'l dyn Blobs,
+    memory: &'l Memory,
+    request: &'l LoadRequest,
+    manifest: &'l Manifest,
+    header: &'l HeaderValue,
+}
+
+/// An encoding that is at hand: which, of what length, of what hash, under which name in the store.
+struct AtHand {
+    coding: Coding,
+    size: u64,
+    hash: Digest,
+    key: Key,
+}
+
+impl Loader<'_> {
+    async fn file(&self, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
+        let identity =
+            AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key: Key::Blob(entry.hash) };
+        let body = self.body(&identity).await?;
+        let media_type = match &entry.media_type {
+            Some(said) => said.clone().into(),
+            None => media::content_type(path.as_str(), is_utf8(path, &body).await),
+        };
+        let media_type = text_value(&media_type);
+        let fingerprinted = fingerprint::is_fingerprinted(path.file_name());
+        let mut loaded = vec![(identity, body)];
+        for at_hand in self.encodings(path, entry).await? {
+            match self.body(&at_hand).await {
+                Ok(body) => loaded.push((at_hand, body)),
+                // A variant can be made again: the file is served without it rather than not at all.
+                Err(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) => {
+                    tracing::warn!(%path, coding = at_hand.coding.as_str(), "a variant was lost and is left out");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let choice = loaded.len() > 1;
+        let heads = HeadFields { media_type: &media_type, fingerprinted, choice, version: self };
+        let representations: Vec<Representation> =
+            loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
+        let available = representations.iter().map(|r| (r.coding, r.size)).collect();
+        Ok(ServedFile { path: path.as_str().to_owned(), media_type, fingerprinted, available, representations })
+    }
+
+    /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
+    async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
+        let mut found: Vec<AtHand> = Vec::new();
+        for form in self.request.given.get(path).into_iter().flatten() {
+            let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
+            if let Some(sibling) = sibling.and_then(|sibling| self.manifest.files.get(&sibling)) {
+                let key = Key::Blob(sibling.hash);
+                found.push(AtHand { coding: coding(*form), size: sibling.size, hash: sibling.hash, key });
+            }
+        }
+        for variant in self.blobs.variants(entry.hash).await? {
+            let coding = coding(variant.form);
+            if found.iter().all(|given| given.coding != coding) {
+                let key = Key::Variant(entry.hash, variant.form);
+                found.push(AtHand { coding, size: variant.size, hash: variant.hash, key });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
+        if let Some(bytes) = self.memory.share(at_hand.hash) {
+            return Ok(Source::Memory(bytes));
+        }
+        if at_hand.size <= self.request.memory_file_bytes_max && self.memory.has_room(at_hand.size) {
+            let bytes = self.blobs.get(at_hand.key).await?;
+            return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes)));
+        }
+        Ok(Source::Stored(self.blobs.open(at_hand.key).await?))
+    }
+}
+
+/// The encoding that a form is.
+const fn coding(form: Form) -> Coding {
+    match form {
+        Form::Br => Coding::Br,
+        Form::Gz => Coding::Gzip,
+        Form::Zst => Coding::Zstd,
+    }
+}
+
+struct HeadFields<'h> {
+    media_type: &'h HeaderValue,
+    fingerprinted: bool,
+    choice: bool,
+    version: &'h Loader<'h>,
+}
+
+impl HeadFields<'_> {
+    fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
+        let hex = at_hand.hash.to_string();
+        let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or(&hex));
+
+        // RFC 9110 §15.4.5: what a 200 would have said of caching, and no more.
+        let mut not_modified = HeaderMap::with_capacity(8);
+        not_modified.insert(CACHE_CONTROL, HeaderValue::from_static(cache::default_cache_control(self.fingerprinted)));
+        not_modified.insert(ETAG, text_value(&etag));
+        if self.choice {
+            not_modified.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        not_modified.insert(VERSION_HEADER, self.version.header.clone());
+        if self.version.request.setting == Setting::Preview {
+            not_modified.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+        }
+
+        let mut head = not_modified.clone();
+        head.insert(CONTENT_TYPE, self.media_type.clone());
+        head.insert(CONTENT_LENGTH, HeaderValue::from(at_hand.size));
+        if at_hand.coding != Coding::Identity {
+            head.insert(CONTENT_ENCODING, HeaderValue::from_static(at_hand.coding.as_str()));
+        }
+        head.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Representation { coding: at_hand.coding, size: at_hand.size, etag, head, not_modified, bytes }
+    }
+}
+
+/// A header value of text that was checked before; what could not stand in a header becomes empty.
+fn text_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Whether a text may be called UTF-8: its bytes are, and nothing in them declares otherwise.
+async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
+    match body {
+        Source::Memory(bytes) => charset::is_plain_utf8(path.as_str(), bytes),
+        Source::Stored(file) => {
+            let (file, path) = (Arc::clone(file), path.clone());
+            tokio::task::spawn_blocking(move || stored_is_utf8(&path, &*file)).await.unwrap_or(false)
+        }
+    }
+}
+
+fn stored_is_utf8(path: &BundlePath, file: &dyn blobs::ReadAt) -> bool {
+    let mut probe = charset::Utf8Probe::new(path.as_str());
+    let mut offset = 0;
+    while offset < file.size() {
+        let Ok(piece) = file.read_at(offset, PIECE_BYTES) else { return false };
+        if piece.is_empty() {
+            return false;
+        }
+        offset += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        probe.update(&piece);
+    }
+    probe.finish()
+}

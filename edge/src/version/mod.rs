@@ -1,0 +1,176 @@
+//! A manifest made ready to serve: the path index, the merged settings, and for every encoding of every file the head
+//! that goes before it. Made once when a version is loaded; nothing in it changes afterwards.
+
+mod load;
+mod memory;
+
+pub use load::{Error, LoadRequest, VERSION_HEADER, load};
+pub use memory::Memory;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devanture_config::site_toml::{HtmlHandling, NotFound, Route};
+use devanture_config::{AppName, VersionId};
+use http::{HeaderMap, HeaderValue};
+
+use crate::blobs::ReadAt;
+use crate::site::negotiate::Coding;
+use crate::site::resolve::PathIndex;
+use crate::telemetry::RequestMetrics;
+
+/// The bytes of a representation.
+#[derive(Clone)]
+pub enum Source {
+    /// Held in memory.
+    Memory(Bytes),
+    /// Read from the store as it is sent.
+    Stored(Arc<dyn ReadAt>),
+}
+
+/// One encoding of one file, ready to be sent.
+pub struct Representation {
+    /// Its encoding.
+    pub coding: Coding,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its strong entity tag, quotes included.
+    pub etag: String,
+    /// The fields of a 200, but for `date` and `last-modified`.
+    pub head: HeaderMap,
+    /// The fields of a 304 (RFC 9110 §15.4.5), but for `date` and `last-modified`.
+    pub not_modified: HeaderMap,
+    /// Its bytes.
+    pub bytes: Source,
+}
+
+/// One file of a version.
+pub struct ServedFile {
+    /// Its path in the bundle.
+    pub path: String,
+    /// Its media type, as the head says it.
+    pub media_type: HeaderValue,
+    /// Whether its name is a fingerprint of its content.
+    pub fingerprinted: bool,
+    /// What can be chosen from: encoding and length, in the order of `representations`.
+    pub available: Vec<(Coding, u64)>,
+    /// The encodings, the identity first.
+    pub representations: Vec<Representation>,
+}
+
+/// A route of a version, with the part of the path that it is compared by.
+pub struct ServedRoute {
+    /// Segments that a path must begin with.
+    pub segments: Vec<String>,
+    /// Whether more may follow.
+    pub open: bool,
+    /// What `devanture.toml` says.
+    pub route: Route,
+}
+
+/// Where a version is served, as far as its heads depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// An environment.
+    Environment,
+    /// An alias, or a version's own hostname: search engines are told to leave it out.
+    Preview,
+}
+
+/// A version ready to serve.
+pub struct Version {
+    /// Its id.
+    pub id: VersionId,
+    /// Its app.
+    pub app: AppName,
+    /// The environment or alias that it was loaded for; `preview` for a version's own hostname.
+    pub place: String,
+    /// Whether it is served as a preview.
+    pub setting: Setting,
+    /// Path to file.
+    pub index: PathIndex,
+    /// The files, by the numbers of the index.
+    pub files: Vec<ServedFile>,
+    /// How pages are found.
+    pub html_handling: HtmlHandling,
+    /// What answers a path that is no file.
+    pub not_found: NotFound,
+    /// Paths that go to backends, the longest first.
+    pub routes: Vec<ServedRoute>,
+    /// Whether an `admin` token stored it, so that its routes may point to private addresses.
+    pub trusted: bool,
+    /// When it was stored, in milliseconds since 1970 UTC.
+    pub stored_ms: u64,
+    /// `/.well-known/devanture/release.json`.
+    pub release: Bytes,
+    /// The value of the header `devanture-version`.
+    pub header: HeaderValue,
+    /// Its counters.
+    pub metrics: RequestMetrics,
+}
+
+impl Version {
+    /// The file with that number of the index.
+    #[must_use]
+    pub fn file(&self, number: u32) -> Option<&ServedFile> {
+        self.files.get(usize::try_from(number).ok()?)
+    }
+
+    /// The number of the route that `path` belongs to: as `site::target::normalise_for_route` gives it, decoded but for encoded
+    /// slashes, so that neither an encoded letter avoids a route nor `%2f` makes a segment of its own (law 9).
+    #[must_use]
+    pub fn route(&self, path: &str) -> Option<usize> {
+        self.routes.iter().position(|route| route.matches(path))
+    }
+}
+
+impl ServedRoute {
+    fn new(route: Route) -> Self {
+        let (prefix, open) = route.path.prefix();
+        let segments = prefix.split('/').skip(1).map(str::to_owned).collect();
+        Self { segments, open, route }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let mut sent = path.split('/').skip(1);
+        for wanted in &self.segments {
+            if sent.next() != Some(wanted.as_str()) {
+                return false;
+            }
+        }
+        self.open || sent.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(path: &str) -> ServedRoute {
+        let to = "http://127.0.0.1:1".parse().unwrap();
+        ServedRoute::new(Route { path: path.parse().unwrap(), timeout_ms: None, to })
+    }
+
+    #[test]
+    fn a_route_takes_whole_segments() {
+        for (pattern, path, matches) in [
+            ("/api/*", "/api", true),
+            ("/api/*", "/api/", true),
+            ("/api/*", "/api/x/y", true),
+            ("/api/*", "/apix", false),
+            ("/api/*", "/api%2Fx", false),
+            ("/api/*", "/api/a%2Fb", true),
+            ("/api/*", "/API/x", false),
+            ("/hook", "/hook", true),
+            ("/hook", "/hook/", false),
+            ("/hook/", "/hook/", true),
+            ("/hook/", "/hook", false),
+            ("/*", "/", true),
+            ("/*", "/x", true),
+            ("/", "/", true),
+            ("/", "/x", false),
+        ] {
+            assert_eq!(route(pattern).matches(path), matches, "{pattern} {path}");
+        }
+    }
+}

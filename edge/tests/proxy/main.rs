@@ -1,0 +1,17 @@
+//! The proxy between real clients and real backends on loopback: some are hyper's, some are bare sockets.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by panicking, in its helpers too"
+)]
+
+mod faults;
+mod safety;
+mod streaming;
+mod support;
+mod transparency;
+mod websocket;

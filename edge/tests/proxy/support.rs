@@ -1,0 +1,427 @@
+//! A front that forwards, backends that answer, clients that ask: each on a port of its own, all on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_edge::proxy::{Arrival, Client, ClientSettings, Error, Phase, ProxyBody, Upstream, tls};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::client::conn as client_conn;
+use hyper::server::conn as server_conn;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Runs a test on one thread, as the edge serves; a test that hangs fails.
+pub fn run<F: Future<Output = ()>>(work: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(60), work).await.expect("it hangs") });
+}
+
+/// Waits until `fact` holds.
+pub async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if fact() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("this never came true: {what}");
+}
+
+#[derive(Clone)]
+pub struct LocalExec;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
+    fn execute(&self, future: F) {
+        drop(tokio::task::spawn_local(future));
+    }
+}
+
+/// How a front is set up.
+pub struct Setup {
+    pub body_bytes_max: u64,
+    pub http2: bool,
+    pub idle_max: usize,
+    pub in_use_max: usize,
+    pub allow: Vec<&'static str>,
+    pub own: Vec<SocketAddr>,
+    pub send_buffer: Option<usize>,
+    pub timeout_ms: u64,
+    pub tls: Arc<rustls::ClientConfig>,
+    pub trusted: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: u64::MAX,
+            http2: false,
+            idle_max: 8,
+            in_use_max: 1_000,
+            allow: Vec::new(),
+            own: Vec::new(),
+            send_buffer: None,
+            timeout_ms: 20_000,
+            tls: tls::trusting([]).unwrap(),
+            trusted: true,
+        }
+    }
+}
+
+/// A listener that forwards everything to one upstream.
+pub struct Front {
+    pub address: SocketAddr,
+    pub client: Client,
+    pub stop: CancellationToken,
+    /// What became of each request: a status, an error, or that the client went away.
+    pub outcomes: Rc<RefCell<Vec<String>>>,
+}
+
+/// Notes what became of a request, also if nobody waits for its answer any more.
+struct Note {
+    outcomes: Rc<RefCell<Vec<String>>>,
+    text: String,
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        self.outcomes.borrow_mut().push(std::mem::take(&mut self.text));
+    }
+}
+
+pub fn upstream(to: &str, timeout_ms: u64) -> Upstream {
+    let route = serde_json::json!({"path": "/*", "to": to, "timeout_ms": timeout_ms});
+    Upstream::new(&serde_json::from_value(route).unwrap())
+}
+
+impl Front {
+    pub async fn to(backend: SocketAddr) -> Self {
+        Self::start(&format!("http://{backend}"), Setup::default()).await
+    }
+
+    pub async fn start(to: &str, setup: Setup) -> Self {
+        let upstream = upstream(to, setup.timeout_ms);
+        let stop = CancellationToken::new();
+        let client = Client::new(ClientSettings {
+            allow: setup.allow.iter().map(|block| block.parse().unwrap()).collect(),
+            body_bytes_max: setup.body_bytes_max,
+            idle_per_upstream_max: setup.idle_max,
+            in_use_per_upstream_max: setup.in_use_max,
+            own: setup.own.clone().into(),
+            stop: stop.clone(),
+            tls: Arc::clone(&setup.tls),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let outcomes: Rc<RefCell<Vec<String>>> = Rc::default();
+        let (shared, notes) = (client.clone(), Rc::clone(&outcomes));
+        tokio::task::spawn_local(async move {
+            loop {
+                let (stream, peer) = listener.accept().await.unwrap();
+                if let Some(bytes) = setup.send_buffer {
+                    socket2::SockRef::from(&stream).set_send_buffer_size(bytes).unwrap();
+                }
+                let (client, upstream, notes) = (shared.clone(), upstream.clone(), Rc::clone(&notes));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (client, upstream) = (client.clone(), upstream.clone());
+                    let note = Note { outcomes: Rc::clone(&notes), text: "went away".to_owned() };
+                    async move { Ok::<_, Infallible>(serve(&client, &upstream, setup.trusted, request, peer, note).await) }
+                });
+                tokio::task::spawn_local(async move {
+                    let io = TokioIo::new(stream);
+                    if setup.http2 {
+                        drop(server_conn::http2::Builder::new(LocalExec).serve_connection(io, service).await);
+                    } else {
+                        drop(server_conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await);
+                    }
+                });
+            }
+        });
+        Self { address, client, stop, outcomes }
+    }
+
+    /// Sends raw bytes and reads until the front closes.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Asks on a connection of its own over HTTP/1.1.
+    pub async fn ask<B>(&self, request: Request<B>) -> Response<Incoming>
+    where
+        B: Body<Data = Bytes> + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let mut sender = self.connect().await;
+        let response = sender.send_request(request).await.unwrap();
+        // The connection goes on for as long as the answer is read.
+        tokio::task::spawn_local(async move { sender.ready().await });
+        response
+    }
+
+    pub async fn connect<B>(&self) -> client_conn::http1::SendRequest<B>
+    where
+        B: Body<Data = Bytes> + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = client_conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::task::spawn_local(connection);
+        sender
+    }
+
+    pub async fn connect_h2<B>(&self) -> client_conn::http2::SendRequest<B>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = client_conn::http2::handshake(LocalExec, TokioIo::new(stream)).await.unwrap();
+        tokio::task::spawn_local(connection);
+        sender
+    }
+
+    /// A plain GET: status and body.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        self.method("GET", path).await
+    }
+
+    /// A request without a body: status and body.
+    pub async fn method(&self, method: &str, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).header("host", "shop.example");
+        let response = self.ask(request.body(Full::<Bytes>::default()).unwrap()).await;
+        let status = response.status().as_u16();
+        (status, text(response).await)
+    }
+}
+
+pub async fn text(response: Response<Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn serve(
+    client: &Client,
+    upstream: &Upstream,
+    trusted: bool,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    mut note: Note,
+) -> Response<Either<ProxyBody, Full<Bytes>>> {
+    let named = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request.uri().authority().map_or(named, |authority| authority.as_str()).to_owned();
+    let arrival = Arrival { host: &host, peer, scheme: "https" };
+    match client.forward(upstream, trusted, request, &arrival).await {
+        Ok(response) => {
+            note.text = response.status().as_u16().to_string();
+            response.map(Either::Left)
+        }
+        Err(error) => {
+            note.text = format!("{error:?}");
+            let mut response = Response::new(Either::Right(Full::from(error.to_string())));
+            *response.status_mut() = status(&error);
+            response
+        }
+    }
+}
+
+/// What the docs of [`Error`] say.
+fn status(error: &Error) -> StatusCode {
+    let code = match error {
+        Error::BadAnswer(_) | Error::Connect(_) | Error::Forbidden(_) | Error::Tls(_) => 502,
+        Error::BadRequest(_) => 400,
+        Error::Cancelled => 499,
+        Error::Loop(_) => 508,
+        Error::NotImplemented(_) => 501,
+        Error::RequestTooLarge { .. } => 413,
+        Error::Timeout(Phase::RequestBody) => 408,
+        Error::Timeout(_) => 504,
+        Error::Unavailable(_) => 503,
+    };
+    StatusCode::from_u16(code).unwrap()
+}
+
+/// A backend of hyper's, answering each request by `handler`.
+pub async fn backend<H, F, B>(handler: H) -> SocketAddr
+where
+    H: Fn(Request<Incoming>) -> F + Clone + 'static,
+    F: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    bare_backend(move |stream, _| {
+        let handler = handler.clone();
+        async move {
+            let service = service_fn(move |request| {
+                let answer = handler(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let http = server_conn::http1::Builder::new();
+            drop(http.serve_connection(TokioIo::new(stream), service).with_upgrades().await);
+        }
+    })
+    .await
+}
+
+/// A backend of bare sockets: `handler` gets each connection and its number.
+pub async fn bare_backend<H, F>(handler: H) -> SocketAddr
+where
+    H: Fn(TcpStream, usize) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::task::spawn_local(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            tokio::task::spawn_local(handler(stream, number));
+        }
+    });
+    address
+}
+
+/// A request as it stood on the wire.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    pub fn line(&self) -> &str {
+        self.head.lines().next().unwrap()
+    }
+
+    /// The values of a field, in order.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+}
+
+/// Reads one request off the wire; its body stays as it is coded.
+pub async fn receive(stream: &mut TcpStream) -> Option<Received> {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let mut received = Received { head: String::from_utf8(bytes[..head_end].to_vec()).unwrap(), body: Vec::new() };
+    let length: Option<usize> = received.values("content-length").first().map(|length| length.parse().unwrap());
+    let is_chunked = received.values("transfer-encoding") == ["chunked"];
+    // Anything beyond the request would be a second one that nobody sent.
+    loop {
+        let body = &bytes[head_end..];
+        let whole = if is_chunked {
+            body.windows(5).position(|window| window == b"0\r\n\r\n").is_some()
+                || body.windows(3).position(|window| window == b"0\r\n").is_some() && body.ends_with(b"\r\n\r\n")
+        } else {
+            body.len() >= length.unwrap_or(0)
+        };
+        if whole {
+            received.body = body.to_vec();
+            return Some(received);
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// A backend that records what it gets and always gives the same answer.
+pub async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<RefCell<Vec<Received>>>) {
+    let records: Rc<RefCell<Vec<Received>>> = Rc::default();
+    let (notes, answer) = (Rc::clone(&records), Rc::new(answer.into()));
+    let address = bare_backend(move |mut stream, _| {
+        let (notes, answer) = (Rc::clone(&notes), Rc::clone(&answer));
+        async move {
+            while let Some(received) = receive(&mut stream).await {
+                notes.borrow_mut().push(received);
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (address, records)
+}
+
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+/// A body of `left` bytes that are made as they are asked for, and counted.
+pub struct Faucet {
+    pub chunk: Bytes,
+    pub left: u64,
+    pub made: Rc<Cell<u64>>,
+    pub says_length: bool,
+}
+
+impl Body for Faucet {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let chunk = self.chunk.slice(..self.chunk.len().min(usize::try_from(self.left).unwrap()));
+        self.left -= chunk.len() as u64;
+        self.made.set(self.made.get() + chunk.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.says_length { SizeHint::with_exact(self.left) } else { SizeHint::default() }
+    }
+}
+
+/// A body whose frames a test hands over one by one.
+pub struct Piped(pub tokio::sync::mpsc::Receiver<Bytes>);
+
+impl Piped {
+    pub fn new() -> (tokio::sync::mpsc::Sender<Bytes>, Self) {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        (sender, Self(receiver))
+    }
+}
+
+impl Body for Piped {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|item| item.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

@@ -1,0 +1,317 @@
+//! The command line: commands, flags, help. It records what was typed, and touches nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use devanture_config::PlaceName;
+use devanture_config::digest::IdPrefix;
+
+use crate::settings::Name;
+
+/// Blobs that are sent at once where nobody says a number.
+const JOBS: u16 = 8;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+Examples:
+  devanture init                          write a devanture.toml for this folder
+  devanture push                          put the site in production
+  devanture push dist --env staging       … a given folder, in another environment
+  devanture push --no-switch              store it and look at its preview first
+  devanture switch 4f2a91                 make a stored version live
+  devanture rollback                      back to the version that was live before
+  devanture promote --from staging --to prod
+  devanture status                        what is live, and where
+
+Settings, the strongest first: flags, the environment, .env, devanture.toml.
+  DEVANTURE_URL     address of the edge's admin listener   --url
+  DEVANTURE_TOKEN   token of `devanture-edge token create` --token
+  DEVANTURE_APP     which app                              --app
+  DEVANTURE_ENV     which environment, else prod           --env
+  DEVANTURE_CA      a PEM file to trust                    --ca
+
+Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
+3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted.";
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  devanture push                          the folder that devanture.toml names
+  devanture push dist                     this folder
+  devanture push site.zip                 an archive: zip, tar, tar.gz or tar.zst
+  devanture push --no-switch              preview first; `devanture switch ID` makes it live
+  devanture push --env staging -m 'New checkout'
+  devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
+  devanture push --dry-run                print the version's id; needs no edge
+  devanture push --json | jq -r .urls.preview
+
+Left out, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
+After a push that failed, the version that was live still is.";
+
+/// Puts a front-end in production with one push, and takes it back with one rollback.
+#[derive(Debug, Parser)]
+#[command(
+    name = "devanture",
+    version,
+    styles = STYLES,
+    after_help = EXAMPLES,
+    propagate_version = true,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Common {
+    /// The address of the edge's admin listener [DEVANTURE_URL]
+    #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::Url)]
+    url: Option<String>,
+    /// The token; better in DEVANTURE_TOKEN, since other users may see a command's flags
+    #[arg(long, global = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), hide_default_value = true)]
+    token: Option<String>,
+    /// Which app [DEVANTURE_APP]
+    #[arg(long, short = 'a', global = true, value_name = "APP", value_parser = NonEmptyStringValueParser::new())]
+    app: Option<String>,
+    /// Which environment, else prod [DEVANTURE_ENV]
+    #[arg(long, short = 'e', global = true, value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
+    env: Option<String>,
+    /// A PEM file to trust beside the system's CAs [DEVANTURE_CA]
+    #[arg(long, global = true, value_name = "FILE", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
+    ca: Option<String>,
+    /// Another file than devanture.toml
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// How it is told.
+    #[command(flatten)]
+    pub(crate) telling: Telling,
+}
+
+/// How a command tells what it does.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Telling {
+    /// Put one line of JSON on stdout, also on failure
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress and no notes; mistakes are still told
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say on stderr where each setting comes from
+    #[arg(long, global = true)]
+    pub(crate) explain: bool,
+}
+
+impl Common {
+    /// The settings that were given as flags.
+    pub(crate) fn flags(&self) -> BTreeMap<Name, String> {
+        let flags = [
+            (Name::Url, &self.url),
+            (Name::Token, &self.token),
+            (Name::App, &self.app),
+            (Name::Env, &self.env),
+            (Name::Ca, &self.ca),
+        ];
+        flags.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))).collect()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a devanture.toml for this folder
+    Init(InitArgs),
+    /// Look for mistakes in devanture.toml and the folder, without an edge
+    Check(CheckArgs),
+    /// Send the folder, and make it live
+    Push(PushArgs),
+    /// Make a stored version live
+    Switch(SwitchArgs),
+    /// Go back to the version that was live before, or to ID
+    Rollback(RollbackArgs),
+    /// Make live in one environment what is live in another
+    Promote(PromoteArgs),
+    /// Say what is live, and where
+    Status,
+    /// List what was live, newest first
+    History(HistoryArgs),
+    /// Give a version a name and hostname of its own, such as a branch's
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  devanture completions bash > ~/.local/share/bash-completion/completions/devanture"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of `init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder that your build writes; one that is there is found where nothing is said
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) www: Option<String>,
+    /// Print the file instead of writing it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The folder; `www` of devanture.toml where nothing is said
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Refuse what would be left out
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+/// Flags of `push`.
+#[derive(Debug, Args)]
+#[command(after_help = PUSH_EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct PushArgs {
+    /// The folder or archive to push; `www` of devanture.toml where nothing is said
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Store the version and give its preview, without making it live
+    #[arg(long)]
+    pub(crate) no_switch: bool,
+    /// Go live even if a newer push did meanwhile
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Go live only if this version is live
+    #[arg(long, value_name = "ID")]
+    pub(crate) if_live: Option<IdPrefix>,
+    /// What the history says about this push; the commit's subject where nothing is said
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Let doubts pass, such as a rule that another provider would drop
+    #[arg(long)]
+    pub(crate) allow_warnings: bool,
+    /// Let a fingerprinted name have other content than it had; browsers may keep the old one
+    #[arg(long)]
+    pub(crate) allow_refingerprint: bool,
+    /// Refuse what would be left out
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How many files are sent at once
+    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+    /// Print the version's id and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `switch`.
+#[derive(Debug, Args)]
+pub(crate) struct SwitchArgs {
+    /// The version's id, or 6 or more of its first characters
+    pub(crate) id: IdPrefix,
+    /// Only if this version is live
+    #[arg(long, value_name = "ID")]
+    pub(crate) if_live: Option<IdPrefix>,
+    /// Let a fingerprinted name have other content than it had; browsers may keep the old one
+    #[arg(long)]
+    pub(crate) allow_refingerprint: bool,
+}
+
+/// Flags of `rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Which version; the one that was live before where nothing is said
+    pub(crate) id: Option<IdPrefix>,
+}
+
+/// Flags of `promote`.
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The environment whose live version is taken
+    #[arg(long, value_name = "ENV")]
+    pub(crate) from: PlaceName,
+    /// The environment in which it is made live
+    #[arg(long, value_name = "ENV")]
+    pub(crate) to: PlaceName,
+}
+
+/// Flags of `history`.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// How many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: u16,
+    /// Only those before this deploy
+    #[arg(long, value_name = "DEPLOY")]
+    pub(crate) before: Option<String>,
+}
+
+/// What to do with aliases.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AliasCommand {
+    /// Point a name to a version; a branch name that is too long is shortened
+    Set {
+        /// The name
+        name: String,
+        /// The version's id, or 6 or more of its first characters
+        id: IdPrefix,
+    },
+    /// List all names
+    List,
+    /// Take a name away; the version stays
+    Delete {
+        /// The name
+        name: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_settings_stand_before_or_after_the_command() {
+        for line in ["devanture --app shop push", "devanture push --app shop", "devanture push -a shop"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.common.flags(), [(Name::App, "shop".to_owned())].into());
+        }
+        assert!(Cli::try_parse_from(["devanture", "push", "--env", ""]).is_err());
+        assert!(Cli::try_parse_from(["devanture", "switch", "xyz"]).is_err());
+    }
+
+    #[test]
+    fn every_command_has_its_help_and_no_line_of_it_is_overlong() {
+        fn look(command: &mut clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            let help = command.clone().term_width(100).render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+            command.get_subcommands_mut().for_each(look);
+        }
+        look(&mut Cli::command());
+    }
+}

@@ -1,0 +1,152 @@
+//! The manifest of what a scan found and `devanture.toml` says.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use devanture_config::manifest::FileEntry;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{Rules, SiteFile};
+use devanture_config::{Digest, Manifest};
+
+use crate::exit::Failure;
+use crate::project::Project;
+use crate::walk::Scan;
+
+/// Files whose meaning depends on whose they are.
+const RULE_FILES: [&str; 2] = ["_redirects", "_headers"];
+/// Files that stand beside a site made for Cloudflare.
+const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
+
+/// A bundle that is ready to be pushed.
+#[derive(Debug, Clone)]
+pub(crate) struct Bundle {
+    /// What is to be stored.
+    pub(crate) manifest: Manifest,
+    /// One file per blob.
+    pub(crate) blobs: BTreeMap<Digest, Blob>,
+}
+
+/// Where the bytes of a blob can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Blob {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// How many files of the bundle have these bytes.
+    pub(crate) files: u64,
+}
+
+impl Bundle {
+    /// Makes the manifest.
+    ///
+    /// # Errors
+    /// `bad_bundle` where the files do not go together.
+    pub(crate) fn of(scan: &Scan, site: &SiteFile, guessed_rules: Option<Rules>) -> Result<Self, Failure> {
+        let mut files = BTreeMap::new();
+        let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
+        for (path, file) in &scan.files {
+            let (hash, size) = (file.hashed.digest, file.hashed.bytes);
+            files.insert(path.clone(), FileEntry { hash, size, media_type: None });
+            let blob = blobs.entry(hash).or_insert_with(|| Blob { path: file.path.clone(), bytes: size, files: 0 });
+            blob.files += 1;
+        }
+        let mut manifest = Manifest::of_files(files);
+        manifest.base = site.base.clone();
+        manifest.env.clone_from(&site.env);
+        manifest.guessed_rules = guessed_rules;
+        manifest.check().map_err(|error| Failure::new(Code::BadBundle, format!("{error}.")))?;
+        Ok(Self { manifest, blobs })
+    }
+}
+
+/// Whose meaning the rule files of the bundle have, where there are some and `devanture.toml` does not say it.
+///
+/// Netlify's, unless a file of Cloudflare's tool stands in the pushed folder, beside `devanture.toml`, or beside the
+/// pushed folder within the project.
+pub(crate) fn guess_rules(scan: &Scan, project: &Project, www: &Path) -> Option<Rules> {
+    let has_rules = scan.files.keys().any(|path| RULE_FILES.contains(&path.as_str()));
+    if !has_rules || project.site.base.rules.is_some() {
+        return None;
+    }
+    // The folder of a part of a larger project, such as `packages/site` for `packages/site/dist`.
+    let is_inside = |folder: &&Path| match project.folder == Path::new(".") {
+        true => folder.is_relative() && !folder.starts_with(".."),
+        false => folder.starts_with(&project.folder),
+    };
+    let beside = www.parent().filter(is_inside);
+    let mut folders = [Some(www), Some(project.folder.as_path()), beside].into_iter().flatten();
+    let is_cloudflare = folders.any(|folder| WRANGLER_FILES.iter().any(|name| folder.join(name).is_file()));
+    Some(if is_cloudflare { Rules::Cloudflare } else { Rules::Netlify })
+}
+
+/// What to tell the person about a guess.
+pub(crate) fn guess_note(rules: Rules) -> String {
+    let (name, word) = match rules {
+        Rules::Cloudflare => ("Cloudflare's", "cloudflare"),
+        Rules::Netlify => ("Netlify's", "netlify"),
+    };
+    format!(
+        "_redirects and _headers are taken to have {name} meaning; rules = \"{word}\" in devanture.toml says so for good"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::io::Write::write_all(
+                &mut fs::OpenOptions::new().create_new(true).write(true).open(path).unwrap(),
+                text.as_bytes(),
+            )
+            .unwrap();
+        }
+        folder
+    }
+
+    fn guess(files: &[(&str, &str)], site: &str) -> Option<Rules> {
+        let folder = folder(files);
+        let site = SiteFile::parse("devanture.toml", site).unwrap();
+        let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
+        let www = folder.path().join("dist");
+        guess_rules(&crate::walk::scan(&www, false, &|_| {}).unwrap(), &project, &www)
+    }
+
+    #[test]
+    fn rules_are_guessed_only_where_they_matter_and_nobody_says() {
+        let index = ("dist/index.html", "");
+        let rules = ("dist/_redirects", "");
+        assert_eq!(guess(&[index], ""), None);
+        assert_eq!(guess(&[index, rules], ""), Some(Rules::Netlify));
+        assert_eq!(guess(&[("dist/_headers", "")], ""), Some(Rules::Netlify));
+        assert_eq!(guess(&[rules, ("wrangler.jsonc", "")], ""), Some(Rules::Cloudflare));
+        assert_eq!(guess(&[rules, ("dist/wrangler.toml", "")], ""), Some(Rules::Cloudflare));
+        assert_eq!(guess(&[rules, ("wrangler.json", "")], "rules = \"netlify\""), None);
+        assert_eq!(guess(&[("dist/a/_redirects", "")], ""), None);
+    }
+
+    #[test]
+    fn equal_bytes_are_one_blob_and_settings_belong_to_the_version() {
+        let folder = folder(&[("a", "same"), ("b", "same"), ("c", "other")]);
+        let scan = crate::walk::scan(folder.path(), false, &|_| {}).unwrap();
+        let plain = Bundle::of(&scan, &SiteFile::default(), None).unwrap();
+        assert_eq!(plain.blobs.len(), 2);
+        assert_eq!(plain.blobs[&Digest::of(b"same")].files, 2);
+        let site = SiteFile::parse(
+            "devanture.toml",
+            "app = \"x\"\nnot_found = \"none\"\n[env.staging]\nnot_found = \"404-page\"\n",
+        );
+        let with_settings = Bundle::of(&scan, &site.unwrap(), None).unwrap();
+        assert_ne!(plain.manifest.id(), with_settings.manifest.id());
+        assert_eq!(with_settings.manifest.env.len(), 1);
+        // Which app it is and where its folder lies are not a part of the version.
+        let renamed = SiteFile::parse("devanture.toml", "app = \"y\"\nwww = \"z\"\n").unwrap();
+        assert_eq!(Bundle::of(&scan, &renamed, None).unwrap().manifest.id(), plain.manifest.id());
+    }
+}

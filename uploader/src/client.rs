@@ -1,0 +1,411 @@
+//! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+
+use devanture_config::api::{
+    AliasRequest, BeginDeploy, DeployBegun, DeployReport, History, PlaceStatus, PromoteRequest, RollbackRequest,
+    Status, SwitchReport, SwitchRequest,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::exit::Failure;
+use crate::settings::{self, EdgeAccess};
+
+/// Longest time until a connection stands.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest time for a small question and its answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Longest time to send a manifest and be told what is missing.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
+/// How often a request that may be repeated is sent.
+const TRIES_MAX: u32 = 5;
+/// The first pause before a repetition; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause, also where the edge asks for a longer one.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Most bytes of an answer that is held in memory.
+const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// What an answer with a problem is made of (RFC 9457 §3).
+const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// An edge, as one app's token sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Edge {
+    http: reqwest::Client,
+    url: Url,
+    app: AppName,
+}
+
+/// Whether a request that failed may be sent again.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Nothing came of it; the edge may have said how long to wait.
+    Again(Failure, Option<Duration>),
+    /// Sending it again would end the same.
+    Final(Failure),
+}
+
+impl Refusal {
+    /// The failure, whichever it is.
+    pub(crate) fn into_failure(self) -> Failure {
+        match self {
+            Self::Again(failure, _) | Self::Final(failure) => failure,
+        }
+    }
+}
+
+impl Edge {
+    /// Makes ready to speak with the edge; nothing is sent yet.
+    ///
+    /// # Errors
+    /// `usage` where the CA's file or the token cannot be taken.
+    pub(crate) fn new(access: &EdgeAccess, app: AppName) -> Result<Self, Failure> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access.token.secret()))
+            .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
+        bearer.set_sensitive(true);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .connect_timeout(CONNECT_TIME_MAX)
+            .tcp_nodelay(true)
+            // The token goes to the address that was said, and nowhere else.
+            .redirect(reqwest::redirect::Policy::none());
+        if settings::is_loopback(&access.url) {
+            // A proxy has another loopback than this machine.
+            builder = builder.no_proxy();
+        }
+        if access.url.scheme() == "http" {
+            // No certificate will be checked, so those of the system need not be read, nor be there.
+            builder = builder.tls_certs_only([]);
+        } else if let Some(ca) = &access.ca {
+            builder = builder.tls_certs_merge(read_ca(ca)?);
+        }
+        let http = builder.build().map_err(|error| {
+            Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
+                .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
+        })?;
+        Ok(Self { http, url: access.url.clone(), app })
+    }
+
+    /// The address as a person writes it.
+    fn address(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// The app that is meant.
+    pub(crate) fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// A request to `/v1/apps/{app}/…`.
+    pub(crate) fn request(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["v1", "apps", self.app.as_str()]).extend(segments);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.http.request(method, url)
+    }
+
+    /// Begins a push: what does the edge not have yet?
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn begin(&self, environment: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
+        // Once encoded, however often it is sent.
+        let body = bytes::Bytes::from(encoded(begin)?);
+        let segments = ["environments", environment.as_str(), "deploys"];
+        self.repeated(|| {
+            self.request(Method::POST, &segments, &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(BEGIN_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Makes a stored version live.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn switch(&self, env: &PlaceName, request: &SwitchRequest) -> Result<SwitchReport, Failure> {
+        self.post(&["environments", env.as_str(), "switch"], request).await
+    }
+
+    /// Makes an earlier version live again.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn rollback(&self, env: &PlaceName, request: &RollbackRequest) -> Result<SwitchReport, Failure> {
+        self.post(&["environments", env.as_str(), "rollback"], request).await
+    }
+
+    /// Makes live here what is live in another environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn promote(&self, to: &PlaceName, request: &PromoteRequest) -> Result<SwitchReport, Failure> {
+        self.post(&["environments", to.as_str(), "promote"], request).await
+    }
+
+    /// What is live.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn status(&self, env: &PlaceName) -> Result<Status, Failure> {
+        self.get(&["environments", env.as_str()], &[]).await
+    }
+
+    /// What is live, asked once, for a failure that is to be told in `time_max`.
+    pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
+        let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// What was live, newest first.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn history(&self, env: &PlaceName, query: &[(&str, &str)]) -> Result<History, Failure> {
+        self.get(&["environments", env.as_str(), "history"], query).await
+    }
+
+    /// Every alias.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn aliases(&self) -> Result<Vec<PlaceStatus>, Failure> {
+        self.get(&["aliases"], &[]).await
+    }
+
+    /// Points an alias to a version.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn set_alias(&self, name: &PlaceName, request: &AliasRequest) -> Result<PlaceStatus, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        self.repeated(|| {
+            self.request(Method::PUT, &["aliases", name.as_str()], &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Deletes an alias.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn delete_alias(&self, name: &PlaceName) -> Result<(), Failure> {
+        let request = self.request(Method::DELETE, &["aliases", name.as_str()], &[]).timeout(ANSWER_TIME_MAX);
+        self.send(request).await.map(drop).map_err(Refusal::into_failure)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {
+        self.repeated(|| self.request(Method::GET, segments, query).timeout(ANSWER_TIME_MAX)).await
+    }
+
+    /// Sends a write that must not be repeated: whether the first one was done cannot be known.
+    async fn post<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+        let body = encoded(body)?;
+        let request = self.request(Method::POST, segments, &[]).header(CONTENT_TYPE, "application/json");
+        self.once(request.timeout(ANSWER_TIME_MAX).body(body)).await.map_err(Refusal::into_failure)
+    }
+
+    async fn repeated<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<T, Failure> {
+        repeat(|| self.once(request())).await
+    }
+
+    async fn once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Refusal> {
+        let response = self.send(request.header(ACCEPT, "application/json, application/problem+json")).await?;
+        self.read_json(response).await
+    }
+
+    /// Reads an answer that is JSON.
+    ///
+    /// # Errors
+    /// Where the connection breaks, or what answered is not an edge.
+    pub(crate) async fn read_json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Refusal> {
+        let body = self.body(response).await?;
+        serde_json::from_slice(&body).map_err(|error| Refusal::Final(self.not_an_edge(&format!("{error}"))))
+    }
+
+    /// Sends `request`, and gives the answer back if it is a good one.
+    ///
+    /// # Errors
+    /// The problem that the edge answered, or why it did not.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
+        let response = request.send().await.map_err(|error| match tls_error(&error) {
+            // The next try would meet the same certificate.
+            Some(rustls::Error::InvalidCertificate(_)) => Refusal::Final(self.unreachable(&error)),
+            _ => Refusal::Again(self.unreachable(&error), None),
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(response).await)
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Refusal> {
+        let mut body = Vec::new();
+        let lost = |error: reqwest::Error| Refusal::Again(self.unreachable(&error), None);
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(Refusal::Final(self.not_an_edge("the answer does not end")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    async fn refusal(&self, response: Response) -> Refusal {
+        let status = response.status();
+        let wait =
+            response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        let has_problem = media_type(&response) == PROBLEM_TYPE;
+        let body = match self.body(response).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let failure = match has_problem {
+            true => read_problem(status, &body).unwrap_or_else(|| self.not_an_edge(&format!("status {status}"))),
+            false => self.not_a_problem(status),
+        };
+        let may_help = matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504);
+        if may_help { Refusal::Again(failure, wait) } else { Refusal::Final(failure) }
+    }
+
+    /// The failure of an answer that is not of an edge's own making.
+    fn not_a_problem(&self, status: StatusCode) -> Failure {
+        let said = format!("{} answered {status}, and it is not an edge that did", self.address());
+        match status {
+            StatusCode::UNAUTHORIZED => Failure::new(Code::Unauthenticated, format!("{said}.")),
+            StatusCode::FORBIDDEN => Failure::new(Code::Forbidden, format!("{said}.")),
+            _ => Failure::new(Code::Unreachable, format!("{said}.")),
+        }
+        .hint("DEVANTURE_URL must be the address of the edge's admin listener, `admin` in its edge.toml")
+    }
+
+    fn not_an_edge(&self, why: &str) -> Failure {
+        let message = format!("What answers at {} does not speak as an edge does: {why}.", self.address());
+        Failure::new(Code::Unreachable, message)
+            .hint("DEVANTURE_URL must be the address of the edge's admin listener, `admin` in its edge.toml")
+    }
+
+    /// The failure of a request that got no answer.
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let message = format!("The edge at {} cannot be reached: {}.", self.address(), root_cause(error));
+        let hint = match tls_error(error) {
+            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+                "its certificate comes from a CA that is not trusted here: set DEVANTURE_CA to that CA's PEM file \
+                 (of a self-signed edge: tls/ca.pem in its data folder)"
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => "its certificate is not valid for this address at this time",
+            Some(_) => "is DEVANTURE_URL the address of the edge's admin listener?",
+            None => "is devanture-edge running there, and is DEVANTURE_URL the address of its admin listener?",
+        };
+        Failure::new(Code::Unreachable, message).hint(hint)
+    }
+}
+
+/// Repeats `attempt` while that may help, with pauses between.
+///
+/// # Errors
+/// The last failure.
+pub(crate) async fn repeat<T, F>(attempt: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Refusal>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..TRIES_MAX {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(Refusal::Final(failure)) => return Err(failure),
+            Err(Refusal::Again(_, wait)) => tokio::time::sleep(wait.unwrap_or(pause).min(PAUSE_MAX)).await,
+        }
+        pause *= 2;
+    }
+    attempt().await.map_err(Refusal::into_failure)
+}
+
+/// The report of a deploy, wherever it comes from.
+pub(crate) fn media_type(response: &Response) -> &str {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// Reads a problem; one whose code this program does not know keeps its text.
+pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        return Some(problem.into());
+    }
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let known = match status.as_u16() {
+        401 => Code::Unauthenticated,
+        403 => Code::Forbidden,
+        _ => Code::Internal,
+    };
+    let message = text("detail").or_else(|| text("title"))?;
+    let failure = Failure::new(known, message);
+    Some(Failure { code: text("code").unwrap_or(failure.code), hint: text("hint"), ..failure })
+}
+
+fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(value)
+        .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
+}
+
+fn read_ca(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let bad = |why: String| {
+        Failure::new(Code::Usage, format!("The CA file {} cannot be taken: {why}.", path.display()))
+            .hint("DEVANTURE_CA names a PEM file; a self-signed edge has it at tls/ca.pem in its data folder")
+    };
+    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad(root_cause(&error)))?;
+    if certificates.is_empty() { Err(bad("it holds no certificate".to_owned())) } else { Ok(certificates) }
+}
+
+/// The innermost reason of an error: what went wrong, without the layers that passed it on.
+pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it did not answer in time".to_owned();
+    }
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string().trim_end_matches('.').to_owned()
+}
+
+/// The TLS error in an error, where there is one. An `io::Error` shows what it wraps only when it is asked for it.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Checks that the report of a deploy is one of `app`.
+pub(crate) fn check_report(edge: &Edge, report: DeployReport) -> Result<DeployReport, Failure> {
+    if report.app == *edge.app() { Ok(report) } else { Err(edge.not_an_edge("it reports on another app")) }
+}

@@ -1,0 +1,267 @@
+//! The commands that are one question to the edge, and those that need none.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use devanture_config::api::{AliasRequest, PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{self, SiteFile};
+use devanture_config::{AppName, PlaceName};
+
+use crate::args::{AliasCommand, CheckArgs, HistoryArgs, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
+use crate::bundle::{self, Bundle};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::project::WWW;
+use crate::push;
+use crate::report::{self, Again, byte_text, counted};
+use crate::settings::Source;
+use crate::walk;
+
+/// Folders that builds write, in the order in which they are looked for.
+const BUILD_FOLDERS: [&str; 7] = [WWW, "dist", "build", "out", "_site", "public", "site"];
+
+/// `switch`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
+    let request = SwitchRequest {
+        version: args.id.to_string(),
+        if_live: args.if_live.as_ref().map(ToString::to_string),
+        allow_refingerprint: args.allow_refingerprint,
+    };
+    let report = context.edge()?.switch(&context.place()?, &request).await?;
+    tell_switch(context, &report, &context.again());
+    Ok(())
+}
+
+/// `rollback`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
+    let request = RollbackRequest { version: args.id.as_ref().map(ToString::to_string) };
+    let report = context.edge()?.rollback(&context.place()?, &request).await?;
+    tell_switch(context, &report, &context.again());
+    Ok(())
+}
+
+/// `promote`.
+///
+/// # Errors
+/// As the edge says, or `usage` where both environments are one.
+pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(), Failure> {
+    let environment = context.settings.environment()?;
+    if environment.source == Source::Flag && environment.value != args.to {
+        return Err(Failure::new(Code::Usage, "`promote` takes --from and --to, and no other --env."));
+    }
+    if args.from == args.to {
+        return Err(Failure::new(Code::Usage, format!("--from and --to are both {}.", args.to)));
+    }
+    let report = context.edge()?.promote(&args.to, &PromoteRequest { from: args.from.clone() }).await?;
+    let again = Again(match args.to.is_prod() {
+        true => String::new(),
+        false => format!(" --env {}", args.to),
+    });
+    tell_switch(context, &report, &again);
+    Ok(())
+}
+
+fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
+    context.output.write(report, || report::switch_lines(context.output.style, report, again));
+}
+
+/// `status`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
+    let status = context.edge()?.status(&context.place()?).await?;
+    context.output.write(&status, || report::status_lines(context.output.style, &status));
+    Ok(())
+}
+
+/// `history`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<(), Failure> {
+    let limit = args.limit.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    query.extend(args.before.as_deref().map(|before| ("before", before)));
+    let history = context.edge()?.history(&context.place()?, &query).await?;
+    context.output.write(&history, || report::history_lines(context.output.style, &history));
+    Ok(())
+}
+
+/// `alias set`, `alias list`, `alias delete`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(), Failure> {
+    let edge = context.edge()?;
+    match command {
+        AliasCommand::Set { name, id } => {
+            let place = alias_name(context, name);
+            let set = edge.set_alias(&place, &AliasRequest { version: id.to_string() }).await?;
+            context.output.write(&set, || report::place_lines(std::slice::from_ref(&set)));
+        }
+        AliasCommand::List => {
+            let aliases = edge.aliases().await?;
+            context.output.write(&aliases, || match aliases.is_empty() {
+                true => vec![format!("{} has no alias.", edge.app())],
+                false => report::place_lines(&aliases),
+            });
+        }
+        AliasCommand::Delete { name } => {
+            let place = alias_name(context, name);
+            edge.delete_alias(&place).await?;
+            let value = serde_json::json!({ "app": edge.app(), "deleted": place });
+            context
+                .output
+                .write(&value, || vec![format!("The alias {place} is gone; the version that it named stays.")]);
+        }
+    }
+    Ok(())
+}
+
+/// The alias of a branch's name.
+fn alias_name(context: &Context, name: &str) -> PlaceName {
+    let place = PlaceName::from_branch(name);
+    if place.as_str() != name {
+        context.progress.note(&format!("`{name}` cannot stand in a hostname; its alias is {place}"));
+    }
+    place
+}
+
+/// `check`.
+///
+/// # Errors
+/// `missing_folder`, `empty_bundle`, `bad_bundle` or `unreadable_file`; that of `devanture.toml` was told before.
+pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> {
+    let project = &context.project;
+    let www = project.www(args.dir.as_deref());
+    context.settings.app_if_said()?;
+    context.settings.environment()?;
+    let scan = walk::scan(&www, args.strict, &|_| {})?;
+    let rules = bundle::guess_rules(&scan, project, &www);
+    let bundle = Bundle::of(&scan, &project.site, rules)?;
+    push::tell_notes(context, &scan, rules);
+    if !project.exists {
+        context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
+    }
+    let id = bundle.manifest.id();
+    let value = serde_json::json!({
+        "ok": true,
+        "www": www,
+        "version": id,
+        "files": { "total": scan.files.len() },
+        "bytes": { "total": scan.total_bytes() },
+        "left_out": scan.left_out,
+        "guessed_rules": rules,
+    });
+    context.output.write(&value, || {
+        let files = counted(scan.files.len() as u64, "file");
+        let folder = www.display();
+        vec![format!("No mistakes. {folder} holds {files}, {}: version {}.", byte_text(scan.total_bytes()), id.short())]
+    });
+    Ok(())
+}
+
+/// `init`.
+///
+/// # Errors
+/// `usage` where there is a file already, or where it cannot be written.
+pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
+    let path = Path::new(&context.project.file_name);
+    let app =
+        context.settings.app_if_said()?.map(|setting| setting.value).or_else(|| app_of_folder(&context.project.folder));
+    let app = app.map_or_else(|| "site".to_owned(), |app| app.to_string());
+    let is_build = |name: &&str| context.project.folder.join(name).is_dir();
+    let found = BUILD_FOLDERS.iter().find(|name| is_build(name)).copied().unwrap_or(WWW);
+    let text = site_file_text(&app, args.www.as_deref().unwrap_or(found));
+    if args.dry_run {
+        context.output.write(&serde_json::json!({ "file": path, "text": text }), || vec![text.trim_end().to_owned()]);
+        return Ok(());
+    }
+    // `create_new` neither overwrites a file nor follows a link that stands there.
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::new(Code::Usage, format!("{} is there already, and stays as it is.", path.display()))
+        }
+        _ => Failure::new(Code::Usage, format!("{} cannot be written: {error}.", path.display())),
+    })?;
+    let value = serde_json::json!({ "file": path, "app": app });
+    context.output.write(&value, || {
+        let wrote = format!("Wrote {} for the app {app}.", path.display());
+        vec![wrote, "Next: set DEVANTURE_URL and DEVANTURE_TOKEN, then `devanture push`.".to_owned()]
+    });
+    Ok(())
+}
+
+/// An app's name made of that of a folder.
+fn app_of_folder(folder: &Path) -> Option<AppName> {
+    let folder = std::fs::canonicalize(folder).ok()?;
+    let name = folder.file_name()?.to_str()?.to_lowercase();
+    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let slug: String = words.join("-").chars().take(devanture_config::names::APP_CHARACTERS_MAX).collect();
+    slug.trim_end_matches('-').parse().ok()
+}
+
+/// What `init` writes.
+fn site_file_text(app: &str, www: &str) -> String {
+    // A folder's name may hold what ends a text of TOML; Rust's escapes of those are TOML's too.
+    let www = www.replace('\\', "\\\\").replace('"', "\\\"");
+    let text = format!(
+        r#"app = "{app}"
+www = "{www}"                             # what your build writes, relative to this file
+
+# html_handling = "auto-trailing-slash"   # or "force-trailing-slash", "drop-trailing-slash", "none", "as-is"
+# not_found = "404-page"                  # or "single-page-application", "none"
+# rules = "netlify"                       # whose meaning _redirects and _headers have; or "cloudflare"
+
+# [[routes]]                              # a path that goes to a backend of yours, on the same origin
+# path = "/api/*"
+# to = "http://127.0.0.1:3000"
+
+# [env.staging]                           # any of the above again, for one environment
+# not_found = "none"
+"#
+    );
+    debug_assert!(SiteFile::parse(site_toml::FILE_NAME, &text).is_ok(), "{text}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_init_writes_is_read_back() {
+        let text = site_file_text("shop", "a \"b\" \\ c");
+        let site = SiteFile::parse("devanture.toml", &text).unwrap();
+        assert_eq!(site.app.unwrap().as_str(), "shop");
+        assert_eq!(site.www.as_deref(), Some("a \"b\" \\ c"));
+        assert!(site.base.is_empty() && site.env.is_empty());
+        let lines = text.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        let uncommented: Vec<&str> = lines.collect();
+        SiteFile::parse("devanture.toml", &uncommented.join("\n")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_gives_its_name_to_the_app() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            app_of_folder(&path).map(String::from)
+        };
+        assert_eq!(name("My Shop_2").as_deref(), Some("my-shop-2"));
+        assert_eq!(name("--").as_deref(), None);
+        assert_eq!(name(&"a-".repeat(30)).map(|n| n.len()), Some(39));
+    }
+}

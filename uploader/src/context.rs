@@ -1,0 +1,77 @@
+//! What every command works with: settings, the project, and where to tell what happens.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+
+use devanture_config::PlaceName;
+
+use crate::args::Common;
+use crate::client::Edge;
+use crate::exit::Failure;
+use crate::progress::{Progress, Style};
+use crate::project::Project;
+use crate::report::{Again, Output};
+use crate::settings::{Setting, Settings, Source, Sources};
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The environment of the process, as it was at the start.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Where stdout is written.
+    pub(crate) output: Output,
+    /// Where stderr is written.
+    pub(crate) progress: Progress,
+    /// What the working folder says.
+    pub(crate) project: Project,
+    /// The settings, each from its strongest source.
+    pub(crate) settings: Settings,
+}
+
+impl Context {
+    /// Gathers everything; a `devanture.toml` with mistakes comes back beside it, as if it said nothing.
+    pub(crate) fn new(common: &Common, environment: BTreeMap<String, String>) -> (Self, Result<(), Failure>) {
+        let (project, read) = Project::read(common.config.as_deref());
+        let flags = common.flags();
+        let settings = Settings::gather(&Sources {
+            flags: &flags,
+            environment: &environment,
+            dotenv: &project.dotenv,
+            site: &project.site,
+            site_file_name: &project.file_name,
+        });
+        let style = Style::of(&environment, io::stdout().is_terminal());
+        let output = Output { is_json: common.telling.json, style };
+        let progress = Progress::new(&environment, common.telling.quiet);
+        if common.telling.explain {
+            settings.explained().iter().for_each(|line| progress.line(line));
+        }
+        (Self { environment, output, progress, project, settings }, read)
+    }
+
+    /// The edge that the settings name.
+    ///
+    /// # Errors
+    /// Where a setting is missing, cannot be read, or may not go together with another.
+    pub(crate) fn edge(&self) -> Result<Edge, Failure> {
+        let access = self.settings.edge_access()?;
+        Edge::new(&access, self.settings.app()?.value)
+    }
+
+    /// The environment that the settings name.
+    ///
+    /// # Errors
+    /// Where it is no name.
+    pub(crate) fn place(&self) -> Result<PlaceName, Failure> {
+        Ok(self.settings.environment()?.value)
+    }
+
+    /// The flags that a person has to give again to mean the same app and environment.
+    pub(crate) fn again(&self) -> Again {
+        let app = self.settings.app_if_said().ok().flatten();
+        let app = app.filter(|s| s.source == Source::Flag).map(|s| format!(" --app {}", s.value));
+        let env = self.settings.environment().ok();
+        let env = env.filter(|s: &Setting<_>| s.source == Source::Flag).map(|s| format!(" --env {}", s.value));
+        Again([app, env].into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,269 @@
+//! The requests of a push that carry more than JSON: blobs, archives, and the stream of steps.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use devanture_config::Digest;
+use devanture_config::PlaceName;
+use devanture_config::api::{DeployReport, Step};
+use devanture_config::problem::Code;
+use futures_util::Stream;
+use futures_util::stream;
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+
+use crate::bundle::Blob;
+use crate::client::{self, Edge, Refusal};
+use crate::exit::Failure;
+use crate::sse;
+
+/// Bytes of a file that are read and sent at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// How long an upload may rest without a byte taken, and how long its answer may then be waited for.
+const STALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long the edge may work on an archive after its last byte.
+const ARCHIVE_TIME_MAX: Duration = Duration::from_secs(1_800);
+/// How long the stream of steps may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
+/// The media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Why a blob was not sent.
+#[derive(Debug)]
+pub(crate) enum BlobError {
+    /// The file does not hold what it held when it was hashed.
+    Changed,
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl Edge {
+    /// Sends a blob; `sent` is called with the bytes that went out, and, negative, with those of a try that failed.
+    ///
+    /// The last piece of the file goes out only when all of it has the hash that it is sent under, so that a file that
+    /// changed meanwhile never arrives.
+    ///
+    /// # Errors
+    /// As [`BlobError`] says.
+    pub(crate) async fn put_blob(
+        &self,
+        deploy: &str,
+        digest: Digest,
+        blob: &Blob,
+        sent: &Arc<dyn Fn(i64) + Send + Sync>,
+    ) -> Result<(), BlobError> {
+        let changed = Arc::new(AtomicBool::new(false));
+        let name = digest.to_string();
+        let attempt = async || {
+            let file = File::open(&blob.path).await.map_err(|error| Refusal::Final(unreadable(&blob.path, &error)))?;
+            let out = Arc::new(AtomicU64::new(0));
+            let body = BlobBody {
+                file,
+                hasher: blake3::Hasher::new(),
+                digest,
+                left: blob.bytes,
+                out: Arc::clone(&out),
+                changed: Arc::clone(&changed),
+                sent: Arc::clone(sent),
+            };
+            let request = self
+                .request(Method::PUT, &["blobs", &name], &[("deploy", deploy)])
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .header(CONTENT_LENGTH, blob.bytes)
+                .body(reqwest::Body::wrap_stream(body.into_stream()));
+            let answer = self.send_watched(request, &out, STALL_TIME_MAX).await;
+            if answer.is_err() {
+                sent(-i64::try_from(out.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+            }
+            match answer {
+                // Sending it again would read the same file, which is not the one that was meant.
+                Err(Refusal::Again(failure, _)) if changed.load(Ordering::Relaxed) => Err(Refusal::Final(failure)),
+                other => other.map(drop),
+            }
+        };
+        let answer = client::repeat(attempt).await;
+        match answer {
+            Ok(()) => Ok(()),
+            Err(_) if changed.load(Ordering::Relaxed) => Err(BlobError::Changed),
+            Err(failure) => Err(BlobError::Failed(failure)),
+        }
+    }
+
+    /// Ends a push: the edge verifies, compresses, prepares and switches; `on_step` hears of each step.
+    ///
+    /// # Errors
+    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end: then
+    /// the deploy may have ended either way.
+    pub(crate) async fn finish(&self, deploy: &str, on_step: &mut dyn FnMut(&Step)) -> Result<DeployReport, Refusal> {
+        let request = self
+            .request(Method::POST, &["deploys", deploy, "finish"], &[])
+            .header(ACCEPT, "text/event-stream, application/json, application/problem+json");
+        let response = within(SILENCE_MAX, self.send(request)).await.unwrap_or_else(|| Err(silent()))?;
+        self.follow(response, on_step).await
+    }
+
+    async fn follow(&self, mut response: Response, on_step: &mut dyn FnMut(&Step)) -> Result<DeployReport, Refusal> {
+        if client::media_type(&response) != EVENT_STREAM {
+            return self.read_json(response).await;
+        }
+        let mut parser = sse::Parser::default();
+        loop {
+            let chunk = within(SILENCE_MAX, response.chunk()).await.ok_or_else(silent)?;
+            let chunk = chunk.map_err(|error| Refusal::Again(self.unreachable(&error), None))?;
+            let Some(chunk) = chunk else {
+                let message = "The connection ended before the edge said how the deploy did.";
+                return Err(Refusal::Again(Failure::new(Code::Unreachable, message), None));
+            };
+            let events = parser.take(&chunk).map_err(|error| Refusal::Final(garbled(&error)))?;
+            for event in events {
+                match event.name.as_str() {
+                    "step" => on_step(&serde_json::from_str(&event.data).map_err(|e| Refusal::Final(garbled(&e)))?),
+                    "done" => return serde_json::from_str(&event.data).map_err(|e| Refusal::Final(garbled(&e))),
+                    "problem" => {
+                        let problem = client::read_problem(StatusCode::OK, event.data.as_bytes());
+                        return Err(Refusal::Final(problem.unwrap_or_else(|| garbled(&event.data))));
+                    }
+                    // An edge that is newer than this program may have more to say.
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Sends an archive as it is, and waits until the edge has unpacked it and made it live.
+    ///
+    /// # Errors
+    /// As the edge says, `unreadable_file` or `unreachable`.
+    pub(crate) async fn push_archive(
+        &self,
+        environment: &PlaceName,
+        archive: (&Path, &'static str),
+        query: &[(&str, &str)],
+        sent: &Arc<dyn Fn(i64) + Send + Sync>,
+    ) -> Result<DeployReport, Failure> {
+        let (path, media_type) = archive;
+        let file = File::open(path).await.map_err(|error| unreadable(path, &error))?;
+        let bytes = file.metadata().await.map_err(|error| unreadable(path, &error))?.len();
+        let out = Arc::new(AtomicU64::new(0));
+        let body = read_all(file, Arc::clone(&out), Arc::clone(sent));
+        let request = self
+            .request(Method::POST, &["environments", environment.as_str(), "deploys"], query)
+            .header(CONTENT_TYPE, media_type)
+            .header(CONTENT_LENGTH, bytes)
+            .header(ACCEPT, "application/json, application/problem+json")
+            .body(reqwest::Body::wrap_stream(body));
+        let response = self.send_watched(request, &out, ARCHIVE_TIME_MAX).await.map_err(Refusal::into_failure)?;
+        let report = self.read_json(response).await.map_err(Refusal::into_failure)?;
+        client::check_report(self, report)
+    }
+
+    /// Sends a request, and gives up when `out` has not grown for `rest_max`.
+    async fn send_watched(
+        &self,
+        request: RequestBuilder,
+        out: &AtomicU64,
+        rest_max: Duration,
+    ) -> Result<Response, Refusal> {
+        let stalled = async {
+            let mut before = None;
+            loop {
+                let now = out.load(Ordering::Relaxed);
+                if before == Some(now) {
+                    break;
+                }
+                before = Some(now);
+                tokio::time::sleep(rest_max).await;
+            }
+        };
+        tokio::select! {
+            answer = self.send(request) => answer,
+            () = stalled => Err(silent()),
+        }
+    }
+}
+
+/// A file on its way out as a blob.
+struct BlobBody {
+    file: File,
+    hasher: blake3::Hasher,
+    digest: Digest,
+    left: u64,
+    out: Arc<AtomicU64>,
+    changed: Arc<AtomicBool>,
+    sent: Arc<dyn Fn(i64) + Send + Sync>,
+}
+
+impl BlobBody {
+    fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        stream::try_unfold((self, false), |(mut body, is_over)| async move {
+            if is_over {
+                return Ok(None);
+            }
+            let piece = body.next_piece().await?;
+            let is_over = body.left == 0;
+            Ok(Some((piece, (body, is_over))))
+        })
+    }
+
+    async fn next_piece(&mut self) -> io::Result<Bytes> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let mut piece = BytesMut::with_capacity(wanted);
+        while piece.len() < wanted {
+            let rest = (wanted - piece.len()) as u64;
+            if (&mut self.file).take(rest).read_buf(&mut piece).await? == 0 {
+                return Err(self.change());
+            }
+        }
+        self.hasher.update(&piece);
+        self.left -= piece.len() as u64;
+        if self.left == 0 && Digest::from(self.hasher.finalize()) != self.digest {
+            return Err(self.change());
+        }
+        self.out.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        (self.sent)(i64::try_from(piece.len()).unwrap_or(i64::MAX));
+        Ok(piece.freeze())
+    }
+
+    fn change(&self) -> io::Error {
+        self.changed.store(true, Ordering::Relaxed);
+        io::Error::other("the file has changed")
+    }
+}
+
+fn read_all(
+    file: File,
+    out: Arc<AtomicU64>,
+    sent: Arc<dyn Fn(i64) + Send + Sync>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::try_unfold((file, out, sent), |(mut file, out, sent)| async move {
+        let mut piece = BytesMut::with_capacity(CHUNK_BYTES);
+        let count = file.read_buf(&mut piece).await?;
+        out.fetch_add(count as u64, Ordering::Relaxed);
+        sent(i64::try_from(count).unwrap_or(i64::MAX));
+        Ok((count > 0).then(|| (piece.freeze(), (file, out, sent))))
+    })
+}
+
+async fn within<T>(time_max: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(time_max, future).await.ok()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", path.display()))
+}
+
+fn silent() -> Refusal {
+    Refusal::Again(Failure::new(Code::Unreachable, "The edge has been silent for too long."), None)
+}
+
+fn garbled(what: &dyn std::fmt::Display) -> Failure {
+    let what: String = what.to_string().chars().take(200).collect();
+    Failure::new(Code::Internal, format!("The edge sent an event that cannot be read: {what}."))
+        .hint("is this `devanture` of the same version as the edge?")
+}

@@ -1,0 +1,172 @@
+//! Reads `.env` files: names and values out of text, and nothing else.
+//!
+//! This is a parser of our own because the usual crates put `$NAME` of a value in from the process environment. Whoever
+//! can write a `.env` into a pull request could then send any secret of the environment to an address of their choice.
+//! Here a `$` is a `$`, and the process environment is neither read nor written.
+
+use std::collections::BTreeMap;
+
+/// The name of the file.
+pub(crate) const FILE_NAME: &str = ".env";
+
+/// Reads `text`; of a name that stands twice the last value counts, and lines that are not assignments are passed over.
+///
+/// A line is `NAME=value` or `export NAME=value`. A value is bare, up to ` #` or the line's end; or in single quotes,
+/// taken as it is; or in double quotes, with `\n`, `\r`, `\t`, `\"`, `\\` and `\$`. Quoted values may span lines.
+pub(crate) fn parse(text: &str) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    while !rest.is_empty() {
+        let line_end = rest.find('\n').map_or(rest.len(), |at| at + 1);
+        let (line, after_line) = rest.split_at(line_end);
+        rest = after_line;
+        let Some((name, before_value)) = name_of(line) else { continue };
+        let value_at = text.len() - after_line.len() - line.len() + before_value;
+        let value = text.get(value_at..).unwrap_or_default();
+        let (value, consumed) = value_of(value);
+        values.insert(name.to_owned(), value);
+        // A quoted value may have gone on beyond its first line.
+        let after_value = text.get(value_at + consumed..).unwrap_or_default();
+        if after_value.len() < rest.len() {
+            rest = after_value.find('\n').and_then(|at| after_value.get(at + 1..)).unwrap_or_default();
+        }
+    }
+    values
+}
+
+/// The name that `line` sets, and where in the line its value begins.
+fn name_of(line: &str) -> Option<(&str, usize)> {
+    let (before, _) = line.split_once('=')?;
+    let name = before.trim();
+    let name = match name.strip_prefix("export") {
+        Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
+        _ => name,
+    };
+    let begins_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let goes_on_well = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+    (begins_well && goes_on_well).then_some((name, before.len() + 1))
+}
+
+/// Reads the value that `text` begins with, and says how many bytes it took.
+fn value_of(text: &str) -> (String, usize) {
+    let blank = text.len() - text.trim_start_matches([' ', '\t']).len();
+    let body = text.get(blank..).unwrap_or_default();
+    let quoted = match body.chars().next() {
+        Some('\'') => single_quoted(body),
+        Some('"') => double_quoted(body),
+        _ => None,
+    };
+    match quoted {
+        Some((value, consumed)) => (value, blank + consumed),
+        // A quote that is never closed is a part of the value.
+        None => bare(text),
+    }
+}
+
+fn single_quoted(body: &str) -> Option<(String, usize)> {
+    let inner = body.strip_prefix('\'')?;
+    let end = inner.find('\'')?;
+    Some((inner.get(..end)?.to_owned(), end + 2))
+}
+
+fn double_quoted(body: &str) -> Option<(String, usize)> {
+    let inner = body.strip_prefix('"')?;
+    let mut value = String::new();
+    let mut characters = inner.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, at + 2)),
+            '\\' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                'r' => value.push('\r'),
+                't' => value.push('\t'),
+                escaped @ ('"' | '\\' | '$') => value.push(escaped),
+                other => value.extend(['\\', other]),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+fn bare(text: &str) -> (String, usize) {
+    let line = text.lines().next().unwrap_or_default();
+    let comment = line.char_indices().find(|(at, c)| {
+        let before = line.get(..*at).and_then(|b| b.chars().next_back());
+        *c == '#' && before.is_none_or(|b| b == ' ' || b == '\t')
+    });
+    let value = line.get(..comment.map_or(line.len(), |(at, _)| at)).unwrap_or_default();
+    (value.trim().to_owned(), line.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(text: &str) -> Option<String> {
+        parse(text).remove("A")
+    }
+
+    #[test]
+    fn every_form_of_a_value_is_read() {
+        for (text, value) in [
+            ("A=b", "b"),
+            ("A = b \r\n", "b"),
+            ("export A=b", "b"),
+            ("\u{feff}A=b", "b"),
+            ("A=", ""),
+            ("A=b # said", "b"),
+            ("A=b#c", "b#c"),
+            ("A=# said", ""),
+            ("A='b # c'", "b # c"),
+            ("A=\"b\\nc\" # said", "b\nc"),
+            ("A=\"b\nc\"\nB=d", "b\nc"),
+            ("A=b=c", "b=c"),
+            ("A='open", "'open"),
+            ("A=1\nA=2", "2"),
+            ("# A=1\nA=2", "2"),
+            ("nonsense\nA=2", "2"),
+        ] {
+            assert_eq!(one(text).as_deref(), Some(value), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_in_for_a_dollar_sign() {
+        assert_eq!(one("A=https://example.org/$HOME/${PATH}").as_deref(), Some("https://example.org/$HOME/${PATH}"));
+        assert_eq!(one("A=\"$HOME\"").as_deref(), Some("$HOME"));
+    }
+
+    #[test]
+    fn what_stands_inside_of_quotes_sets_nothing() {
+        let values = parse("KEY=\"-----BEGIN\nA=stolen\n-----END\"\nB=2\n");
+        assert_eq!(values.keys().collect::<Vec<_>>(), ["B", "KEY"]);
+    }
+
+    fn quoted(value: &str) -> String {
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\r', "\\r").replace('$', "\\$");
+        format!("\"{escaped}\"")
+    }
+
+    proptest! {
+        #[test]
+        fn reading_undoes_writing(values in proptest::collection::btree_map("[A-Z_][A-Z0-9_]{0,6}", ".{0,20}|[\"\\\\\\n$# ']{0,8}", 0..6)) {
+            let text: String = values.iter().map(|(name, value)| format!("{name}={} # said\n", quoted(value))).collect();
+            prop_assert_eq!(parse(&text), values);
+        }
+
+        #[test]
+        fn any_text_is_read_and_names_nothing_that_it_does_not_hold(text in "[A=\"'\\\\# \n$é]{0,60}") {
+            for name in parse(&text).keys() {
+                prop_assert!(text.contains(name.as_str()));
+            }
+        }
+
+        #[test]
+        fn a_plain_line_before_any_text_is_read(text in "[A=\"'\\\\# \n$é]{0,60}") {
+            let values = parse(&format!("FIRST=1\n{text}"));
+            prop_assert_eq!(values.get("FIRST").map(String::as_str), Some("1"));
+        }
+    }
+}

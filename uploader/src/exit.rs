@@ -1,0 +1,133 @@
+//! Failures: what a command says when it stops, and the exit code it ends with.
+
+use std::fmt;
+
+use devanture_config::mistake::{Mistake, Mistakes};
+use devanture_config::problem::{Code, Exit, Problem};
+
+/// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Why a command stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The stable code; a text, since an edge that is newer than this program may have codes of its own.
+    pub(crate) code: String,
+    /// What happened, as a sentence.
+    pub(crate) message: String,
+    /// What to do.
+    pub(crate) hint: Option<String>,
+    /// Mistakes of files, where they are the reason.
+    pub(crate) mistakes: Vec<Mistake>,
+    /// The exit code.
+    pub(crate) exit: u8,
+}
+
+impl Failure {
+    /// Makes a failure with `code` and the sentence `message`.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code: code.as_str().to_owned(),
+            message: message.into(),
+            hint: None,
+            mistakes: Vec::new(),
+            exit: number(code.exit()),
+        }
+    }
+
+    /// Makes the failure of a command that Ctrl-C ended.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            code: "interrupted".to_owned(),
+            message: "The command was interrupted.".to_owned(),
+            hint: None,
+            mistakes: Vec::new(),
+            exit: INTERRUPTED,
+        }
+    }
+
+    /// Adds what to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds mistakes of files.
+    pub(crate) fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
+        self.mistakes = mistakes;
+        self
+    }
+
+    /// Makes the failure of a configuration file with mistakes.
+    pub(crate) fn of_config(file: &str, mistakes: Mistakes) -> Self {
+        let message = match mistakes.0.len() {
+            1 => format!("{file} has a mistake."),
+            count => format!("{file} has {count} mistakes."),
+        };
+        Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
+    }
+
+    /// Whether this is the failure that `code` names.
+    pub(crate) fn is(&self, code: Code) -> bool {
+        self.code == code.as_str()
+    }
+
+    /// The line of `--json`.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({ "code": self.code, "message": self.to_string(), "hint": self.hint });
+        if !self.mistakes.is_empty() {
+            error["mistakes"] = serde_json::json!(self.mistakes);
+        }
+        serde_json::json!({ "error": error })
+    }
+}
+
+/// The sentence and the mistakes, each on a line of its own.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for mistake in &self.mistakes {
+            write!(f, "\n{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let message = if problem.detail.is_empty() { problem.title } else { problem.detail };
+        Self { hint: problem.hint, mistakes: problem.mistakes, ..Self::new(problem.code, message) }
+    }
+}
+
+/// The number that an exit is for the shell.
+const fn number(exit: Exit) -> u8 {
+    match exit {
+        Exit::Done => 0,
+        Exit::Refused => 1,
+        Exit::Usage => 2,
+        Exit::Unreachable => 3,
+        Exit::Forbidden => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_line_has_code_message_and_hint_even_where_there_is_none() {
+        let line = Failure::new(Code::NotFound, "No app `x`.").json().to_string();
+        assert_eq!(line, r#"{"error":{"code":"not_found","hint":null,"message":"No app `x`."}}"#);
+    }
+
+    #[test]
+    fn a_problem_keeps_its_code_and_gets_the_exit_of_the_table() {
+        for code in Code::ALL {
+            let failure = Failure::from(Problem::new(*code, "").hint("h"));
+            assert!(failure.is(*code));
+            assert_eq!(failure.message, code.title());
+            assert_eq!(failure.exit, code.exit() as u8);
+        }
+    }
+}

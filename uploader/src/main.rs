@@ -1,0 +1,174 @@
+//! `devanture`: puts a front-end in production with one push.
+//!
+//! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
+//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy` and `sse` speak with the edge; `push` and
+//! `commands` are the commands; `progress` and `report` tell about them, and `exit` is how they fail.
+
+mod archive;
+mod args;
+mod bundle;
+mod client;
+mod commands;
+mod context;
+mod deploy;
+mod dotenv;
+mod exit;
+mod git;
+mod hash;
+mod progress;
+mod project;
+mod push;
+mod report;
+mod settings;
+mod sse;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use devanture_config::problem::Code;
+
+use crate::args::{Cli, Command};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::push::Push;
+use crate::report::{Output, STILL_RUNNING};
+
+/// Most threads that speak with the network; encryption is all that they work on.
+const THREADS_MAX: usize = 4;
+
+fn main() -> ExitCode {
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment: BTreeMap<String, String> = environment.collect();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => run(cli, environment),
+        Err(error) => misused(&error, &arguments, &environment),
+    }
+}
+
+fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
+    if let Command::Completions { shell } = &cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "devanture", &mut script);
+        let output = Output { is_json: false, style: progress::Style::of(&environment, false) };
+        output.raw(String::from_utf8_lossy(&script).trim_end());
+        return ExitCode::SUCCESS;
+    }
+    // Fails only where a provider is there already, which is as good.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let (context, read) = Context::new(&cli.common, environment);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let ended = match &runtime {
+        Ok(runtime) => runtime.block_on(carry_out(&context, &cli.command, read)),
+        Err(error) => Err((Failure::new(Code::Internal, format!("No threads can be started: {error}.")), None)),
+    };
+    if let Ok(runtime) = runtime {
+        // A scan that was interrupted is not waited for.
+        runtime.shutdown_background();
+    }
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((failure, last)) => {
+            tell(&context.output, &context.progress, &failure, last.as_deref());
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+/// Carries out a command until it ends or is interrupted; beside a failure stands what to say last.
+async fn carry_out(
+    context: &Context,
+    command: &Command,
+    read: Result<(), Failure>,
+) -> Result<(), (Failure, Option<String>)> {
+    if let Command::Push(args) = command {
+        let mut push = Push::new(context, args);
+        let ended = match read {
+            Ok(()) => interruptible(push.run()).await,
+            Err(failure) => Err(failure),
+        };
+        return match ended {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let last = push.last_sentence(&failure).await;
+                Err((failure, Some(last)))
+            }
+        };
+    }
+    // A file with mistakes is no reason not to write another, which will say that there is one.
+    let read = if matches!(command, Command::Init(_)) { Ok(()) } else { read };
+    let ended = match read {
+        Ok(()) => interruptible(answer(context, command)).await,
+        Err(failure) => Err(failure),
+    };
+    ended.map_err(|failure| (failure, None))
+}
+
+async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Alias(command) => commands::alias(context, command).await,
+        Command::Check(args) => commands::check(context, args),
+        Command::History(args) => commands::history(context, args).await,
+        Command::Init(args) => commands::init(context, args),
+        Command::Promote(args) => commands::promote(context, args).await,
+        Command::Rollback(args) => commands::rollback(context, args).await,
+        Command::Status => commands::status(context).await,
+        Command::Switch(args) => commands::switch(context, args).await,
+        // Carried out by the callers.
+        Command::Completions { .. } | Command::Push(_) => Ok(()),
+    }
+}
+
+/// Carries out `work` until Ctrl-C.
+async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        ended = work => ended,
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+    }
+}
+
+/// Tells a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
+fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
+    if output.is_json {
+        output.raw(&failure.json().to_string());
+    }
+    let style = progress.style;
+    progress.line(&format!("{} {failure}  {}", style.bad("error:"), style.dim(&format!("[{}]", failure.code))));
+    if let Some(hint) = &failure.hint {
+        progress.line(&format!("{} {hint}", style.good("hint:")));
+    }
+    if let Some(last) = last {
+        progress.line(last);
+    }
+}
+
+/// Ends a call that clap did not take: help and the version go to stdout, mistakes are told as every other failure.
+fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<String, String>) -> ExitCode {
+    // Where nobody listens, nothing is told.
+    error.print().ok();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let failure = Failure::new(Code::Usage, first_line(error)).hint("devanture --help");
+    let output =
+        Output { is_json: arguments.iter().any(|a| a == "--json"), style: progress::Style::of(environment, false) };
+    if output.is_json {
+        output.raw(&failure.json().to_string());
+    }
+    if arguments.iter().skip(1).any(|a| a == "push") {
+        Progress::new(environment, false).line(STILL_RUNNING);
+    }
+    ExitCode::from(failure.exit)
+}
+
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}

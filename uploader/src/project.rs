@@ -1,0 +1,118 @@
+//! Where the command was called: `devanture.toml` and `.env`, read from the disk.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use devanture_config::mistake::{Mistake, Mistakes, Weight};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{self, SiteFile};
+
+use crate::dotenv;
+use crate::exit::Failure;
+
+/// Most bytes that a file of settings may have.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The folder that is pushed where nobody says another.
+pub(crate) const WWW: &str = "www";
+
+/// What the working folder says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Project {
+    /// The folder that holds `devanture.toml`, or would.
+    pub(crate) folder: PathBuf,
+    /// The name of `devanture.toml` as the person knows it.
+    pub(crate) file_name: String,
+    /// What it says; nothing where there is none.
+    pub(crate) site: SiteFile,
+    /// Whether there is one.
+    pub(crate) exists: bool,
+    /// What `.env` says.
+    pub(crate) dotenv: BTreeMap<String, String>,
+}
+
+impl Project {
+    /// Reads `devanture.toml`, or the file that `--config` names, and `.env` of the working folder.
+    ///
+    /// What went wrong comes back beside what could be read: `bad_config` with all mistakes, or `usage` where the file
+    /// that `--config` names does not exist.
+    pub(crate) fn read(config: Option<&Path>) -> (Self, Result<(), Failure>) {
+        let path = config.unwrap_or_else(|| Path::new(site_toml::FILE_NAME));
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let mut project = Self { folder, file_name: path.display().to_string(), ..Self::default() };
+        let site = project.read_site(path, config.is_some());
+        let dotenv = project.read_dotenv();
+        (project, site.and(dotenv))
+    }
+
+    fn read_site(&mut self, path: &Path, must_exist: bool) -> Result<(), Failure> {
+        let Some(bytes) = read_bytes(path)? else {
+            return match must_exist {
+                true => Err(Failure::new(
+                    Code::Usage,
+                    format!("There is no file {}, which --config names.", self.file_name),
+                )),
+                false => Ok(()),
+            };
+        };
+        let text = text_of(bytes, &self.file_name)?;
+        self.site = SiteFile::parse(&self.file_name, &text).map_err(|m| Failure::of_config(&self.file_name, m))?;
+        self.exists = true;
+        Ok(())
+    }
+
+    fn read_dotenv(&mut self) -> Result<(), Failure> {
+        let path = Path::new(dotenv::FILE_NAME);
+        // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
+        if path.is_file()
+            && let Some(bytes) = read_bytes(path)?
+        {
+            self.dotenv = dotenv::parse(&String::from_utf8_lossy(&bytes));
+        }
+        Ok(())
+    }
+
+    /// The folder to push: `dir` of the command line, else `www` of the file, else [`WWW`].
+    pub(crate) fn www(&self, dir: Option<&Path>) -> PathBuf {
+        match dir {
+            Some(dir) => dir.to_owned(),
+            None => {
+                let www = self.folder.join(self.site.www.as_deref().unwrap_or(WWW));
+                // `./dist` reads worse than `dist` in every message.
+                match www.strip_prefix(".") {
+                    Ok(short) if !short.as_os_str().is_empty() => short.to_owned(),
+                    _ => www,
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of the file at `path`, or nothing where there is no file.
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let bad = |why: String| Failure::new(Code::BadConfig, format!("{} cannot be read: {why}.", path.display()));
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(bad(error.to_string())),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(bad(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+fn text_of(bytes: Vec<u8>, file_name: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
+        let fine = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = fine.filter(|b| **b == b'\n').count() + 1;
+        let message = "this is not UTF-8".to_owned();
+        let mistake = Mistake { file: file_name.to_owned(), line, weight: Weight::Mistake, message, hint: None };
+        Failure::of_config(file_name, Mistakes(vec![mistake]))
+    })
+}

@@ -1,0 +1,417 @@
+//! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use devanture_config::api::{
+    BeginDeploy, ByteCounts, DeployBegun, DeployOptions, DeployReport, FileCounts, Source, Step, StepState,
+};
+use devanture_config::problem::Code;
+use devanture_config::{Digest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::archive;
+use crate::args::PushArgs;
+use crate::bundle::{self, Blob, Bundle};
+use crate::client::{self, Edge, Refusal};
+use crate::context::Context;
+use crate::deploy::BlobError;
+use crate::exit::Failure;
+use crate::git;
+use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
+use crate::walk::{self, Scan};
+
+/// How often a folder that changes while it is sent is scanned anew.
+const SCANS_MAX: u32 = 3;
+/// How long a push that failed may ask what is live, to end with the right sentence.
+const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often that is asked when the edge was lost at the end of a push.
+const LAST_QUESTIONS_MAX: u32 = 3;
+
+/// What is known of the live version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Live {
+    /// Nobody was asked yet.
+    Unknown,
+    /// The edge said it; it can have changed only while `finish` ran.
+    Known(Option<VersionId>),
+}
+
+/// One push.
+#[derive(Debug)]
+pub(crate) struct Push<'c> {
+    context: &'c Context,
+    args: &'c PushArgs,
+    live: Live,
+    /// The version that the edge is about to make live.
+    finishing: Option<VersionId>,
+    steps: Vec<Step>,
+}
+
+/// How an upload ended.
+enum Uploaded {
+    All,
+    /// A file was no longer what it was when it was scanned.
+    Changed(PathBuf),
+}
+
+impl<'c> Push<'c> {
+    /// Makes ready; nothing happens yet.
+    pub(crate) fn new(context: &'c Context, args: &'c PushArgs) -> Self {
+        Self { context, args, live: Live::Unknown, finishing: None, steps: Vec::new() }
+    }
+
+    /// Pushes.
+    ///
+    /// # Errors
+    /// Why the version did not go live; [`Push::last_sentence`] then says what is.
+    pub(crate) async fn run(&mut self) -> Result<(), Failure> {
+        let www = self.context.project.www(self.args.dir.as_deref());
+        let archive_type = archive::media_type(&www).filter(|_| www.is_file());
+        if self.args.dry_run {
+            return self.dry_run(&www, archive_type.is_some()).await;
+        }
+        let place = self.context.place()?;
+        let edge = self.context.edge()?;
+        let report = match archive_type {
+            Some(media_type) => self.send_archive(&edge, &place, (&www, media_type)).await?,
+            None => self.send_folder(&edge, &place, &www).await?,
+        };
+        let was_live = self.live == Live::Known(Some(report.version));
+        let again = self.context.again();
+        let no_switch = self.args.no_switch;
+        let style = self.context.output.style;
+        self.context.output.write(&report, || report::deploy_lines(style, &report, was_live, no_switch, &again));
+        Ok(())
+    }
+
+    async fn dry_run(&mut self, www: &Path, is_archive: bool) -> Result<(), Failure> {
+        if is_archive {
+            return Err(Failure::new(
+                Code::Usage,
+                "Only the edge unpacks archives, so --dry-run cannot tell this one's id.",
+            )
+            .hint("unpack it, and give the folder"));
+        }
+        let (scan, bundle) = self.scan(www).await?;
+        let id = bundle.manifest.id();
+        let app = self.context.settings.app_if_said()?.map(|app| app.value);
+        let value = serde_json::json!({
+            "dry_run": true,
+            "app": app,
+            "environment": self.context.place()?,
+            "version": id,
+            "files": { "total": scan.files.len() },
+            "bytes": { "total": scan.total_bytes() },
+            "left_out": scan.left_out,
+        });
+        self.context.output.write(&value, || vec![id.to_string()]);
+        Ok(())
+    }
+
+    async fn send_folder(&mut self, edge: &Edge, place: &PlaceName, www: &Path) -> Result<DeployReport, Failure> {
+        let source = self.source();
+        for _ in 0..SCANS_MAX {
+            self.steps.clear();
+            let (_, bundle) = self.scan(www).await?;
+            let begin =
+                BeginDeploy { manifest: bundle.manifest.clone(), source: source.clone(), options: self.options() };
+            let begun = self.begin(edge, place, &begin).await?;
+            let missing = missing_blobs(&bundle, &begun)?;
+            self.tell_diff(&bundle, &missing);
+            match self.upload(edge, &begun, &missing).await? {
+                Uploaded::All => return self.finish(edge, place, &bundle, &begun, &missing).await,
+                Uploaded::Changed(path) => {
+                    self.context.progress.note(&format!("{} has changed; the folder is read again", path.display()));
+                }
+            }
+        }
+        let message = format!("The folder `{}` keeps changing while it is sent.", www.display());
+        Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
+    }
+
+    fn options(&self) -> DeployOptions {
+        DeployOptions {
+            no_switch: self.args.no_switch,
+            force: self.args.force,
+            if_live: self.args.if_live.as_ref().map(ToString::to_string),
+            allow_warnings: self.args.allow_warnings,
+            allow_refingerprint: self.args.allow_refingerprint,
+        }
+    }
+
+    fn source(&self) -> Source {
+        git::source(&self.context.project.folder, &self.context.environment, self.args.message.clone())
+    }
+
+    /// Reads and hashes the folder, off the threads that speak with the network.
+    async fn scan(&mut self, www: &Path) -> Result<(Scan, Bundle), Failure> {
+        let begun = Instant::now();
+        let working = self.context.progress.working("scan", &www.display().to_string());
+        let (folder, strict) = (www.to_owned(), self.args.strict);
+        let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, strict, &|_| {})).await;
+        let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
+        drop(working);
+        let rules = bundle::guess_rules(&scan, &self.context.project, www);
+        let bundle = Bundle::of(&scan, &self.context.project.site, rules)?;
+        let files = counted(scan.files.len() as u64, "file");
+        self.done("scan", format!("{files}, {}", byte_text(scan.total_bytes())), begun);
+        tell_notes(self.context, &scan, rules);
+        Ok((scan, bundle))
+    }
+
+    async fn begin(&mut self, edge: &Edge, place: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
+        let _working = self.context.progress.working("diff", "");
+        let begun = edge.begin(place, begin).await?;
+        self.live = Live::Known(begun.live);
+        if begun.version == begin.manifest.id() {
+            return Ok(begun);
+        }
+        let message = "The edge computes another id for the same content than this program.";
+        Err(Failure::new(Code::Internal, message).hint("use a `devanture` of the same version as the edge"))
+    }
+
+    fn tell_diff(&mut self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
+        let new: u64 = missing.iter().map(|(_, blob)| blob.files).sum();
+        let there = bundle.manifest.files.len() as u64 - new;
+        self.done("diff", format!("{new} new, {there} already there"), Instant::now());
+    }
+
+    async fn upload(
+        &mut self,
+        edge: &Edge,
+        begun: &DeployBegun,
+        missing: &[(Digest, &Blob)],
+    ) -> Result<Uploaded, Failure> {
+        let start = Instant::now();
+        if missing.is_empty() {
+            self.ended("upload", StepState::Skipped, "nothing to send".to_owned(), start);
+            return Ok(Uploaded::All);
+        }
+        let files = missing.len() as u64;
+        let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
+        let sending = self.context.progress.sending("upload", files, bytes);
+        let out = Arc::new(AtomicI64::new(0));
+        let counter = Arc::clone(&out);
+        let sent: Arc<dyn Fn(i64) + Send + Sync> = Arc::new(move |bytes| {
+            counter.fetch_add(bytes, Ordering::Relaxed);
+        });
+        let puts = missing.iter().map(|(digest, blob)| {
+            let sent = Arc::clone(&sent);
+            let (sending, out) = (&sending, &out);
+            async move {
+                let put = edge.put_blob(&begun.deploy, *digest, blob, &sent).await;
+                sending.set_bytes(u64::try_from(out.load(Ordering::Relaxed)).unwrap_or(0));
+                match put {
+                    Ok(()) => {
+                        sending.add_file();
+                        Ok(())
+                    }
+                    Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.clone()))),
+                    Err(BlobError::Failed(failure)) => Err(Err(failure)),
+                }
+            }
+        });
+        // The first that fails ends the others: what has arrived by then need not be sent again.
+        let jobs = usize::from(self.args.jobs);
+        let ended: Result<(), _> = stream::iter(puts).buffer_unordered(jobs).try_collect().await;
+        drop(sending);
+        if let Err(early) = ended {
+            return early;
+        }
+        self.done("upload", format!("{files}/{files}  {}", byte_text(bytes)), start);
+        Ok(Uploaded::All)
+    }
+
+    async fn finish(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        bundle: &Bundle,
+        begun: &DeployBegun,
+        missing: &[(Digest, &Blob)],
+    ) -> Result<DeployReport, Failure> {
+        self.finishing = Some(begun.version);
+        let progress = &self.context.progress;
+        let mut working = Some(progress.working("finish", ""));
+        let mut on_step = |step: &Step| {
+            // The one before has to leave the line first.
+            drop(working.take());
+            if step.state == StepState::Started {
+                working = Some(progress.working(&step.name, &step.detail));
+            } else {
+                progress.step(&step.name, &report::step_text(progress.style, step));
+            }
+        };
+        let ended = edge.finish(&begun.deploy, &mut on_step).await;
+        drop(working);
+        let mut report = match ended {
+            Ok(report) => client::check_report(edge, report)?,
+            Err(Refusal::Final(failure)) => {
+                self.finishing = None;
+                return Err(failure);
+            }
+            Err(Refusal::Again(failure, _)) => self.lost(edge, place, bundle, begun, missing, failure).await?,
+        };
+        self.finishing = None;
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.append(&mut report.steps);
+        report.steps = steps;
+        Ok(report)
+    }
+
+    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows.
+    async fn lost(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        bundle: &Bundle,
+        begun: &DeployBegun,
+        missing: &[(Digest, &Blob)],
+        failure: Failure,
+    ) -> Result<DeployReport, Failure> {
+        for _ in 0..LAST_QUESTIONS_MAX {
+            let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            self.live = Live::Known(status.version);
+            let went_live = status.version == Some(begun.version) && begun.live != Some(begun.version);
+            if let (true, Some(urls)) = (went_live, status.urls) {
+                self.context.progress.note("the edge was lost before it had told everything; the version is live");
+                return Ok(DeployReport {
+                    app: status.app,
+                    environment: status.environment,
+                    version: begun.version,
+                    previous: begun.live,
+                    urls,
+                    files: FileCounts {
+                        total: bundle.manifest.files.len() as u64,
+                        new: missing.iter().map(|(_, blob)| blob.files).sum(),
+                    },
+                    bytes: ByteCounts {
+                        total: bundle.manifest.total_bytes(),
+                        sent: missing.iter().map(|(_, blob)| blob.bytes).sum(),
+                    },
+                    deploy: status.deploy,
+                    switched: true,
+                    steps: Vec::new(),
+                });
+            }
+            break;
+        }
+        let hint = "the edge may still be at work on it: `devanture status` says what is live";
+        Err(Failure { hint: Some(failure.hint.clone().unwrap_or_else(|| hint.to_owned())), ..failure })
+    }
+
+    async fn send_archive(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        archive: (&Path, &'static str),
+    ) -> Result<DeployReport, Failure> {
+        let begun = Instant::now();
+        let site = &self.context.project.site;
+        if !site.base.is_empty() || !site.env.is_empty() {
+            self.context.progress.note("an archive is sent as it is, without what devanture.toml says about serving");
+        }
+        if let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
+            self.live = Live::Known(status.version);
+        }
+        let source = self.source();
+        let options = self.options();
+        let flags = [
+            ("no_switch", options.no_switch),
+            ("force", options.force),
+            ("allow_warnings", options.allow_warnings),
+            ("allow_refingerprint", options.allow_refingerprint),
+        ];
+        let mut query: Vec<(&str, &str)> =
+            flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
+        let texts = [("if_live", &options.if_live), ("message", &source.message)];
+        let texts = texts.into_iter().chain([("commit", &source.commit), ("branch", &source.branch)]);
+        query.extend(texts.filter_map(|(name, text)| Some((name, text.as_deref()?))));
+        let bytes = std::fs::metadata(archive.0).map_or(0, |metadata| metadata.len());
+        let sending = self.context.progress.sending("upload", 1, bytes);
+        let sent: Arc<dyn Fn(i64) + Send + Sync> = Arc::new(|_| {});
+        let mut report = edge.push_archive(place, archive, &query, &sent).await?;
+        drop(sending);
+        self.done("upload", byte_text(bytes), begun);
+        for step in &report.steps {
+            let style = self.context.progress.style;
+            self.context.progress.step(&step.name, &report::step_text(style, step));
+        }
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.append(&mut report.steps);
+        report.steps = steps;
+        Ok(report)
+    }
+
+    fn done(&mut self, name: &str, detail: String, begun: Instant) {
+        self.ended(name, StepState::Done, detail, begun);
+    }
+
+    fn ended(&mut self, name: &str, state: StepState, detail: String, begun: Instant) {
+        self.context.progress.step(name, &detail);
+        self.steps.push(Step { name: name.to_owned(), state, detail, ms: milliseconds(begun.elapsed()) });
+    }
+
+    /// What to say last after `failure`: which version is live now.
+    pub(crate) async fn last_sentence(&self, failure: &Failure) -> String {
+        let is_certain = self.finishing.is_none();
+        let live = match self.live {
+            Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
+            // An edge that did not answer, or not to this token, is not asked again.
+            Live::Unknown if matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource) => STILL_RUNNING,
+            Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
+                Some(Some(version)) if self.finishing == Some(version) => {
+                    return format!("The edge has finished it all the same: {} is live.", version.short());
+                }
+                Some(None) => NOTHING_LIVE,
+                Some(Some(_)) | None => STILL_RUNNING,
+            },
+        };
+        live.to_owned()
+    }
+
+    /// What is live, where the edge can be asked and answers soon.
+    async fn ask_what_is_live(&self) -> Option<Option<VersionId>> {
+        let place = self.context.place().ok()?;
+        let edge = self.context.edge().ok()?;
+        match edge.status_within(&place, LAST_QUESTION_TIME_MAX).await {
+            Ok(status) => Some(status.version),
+            // Neither the app nor the environment is there before the first push.
+            Err(failure) if failure.is(Code::NotFound) => Some(None),
+            Err(_) => None,
+        }
+    }
+}
+
+/// The blobs that the edge asks for, and where they are.
+fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Result<Vec<(Digest, &'b Blob)>, Failure> {
+    let find = |digest: &Digest| {
+        let blob = bundle.blobs.get(digest).map(|blob| (*digest, blob));
+        blob.ok_or_else(|| {
+            Failure::new(Code::Internal, format!("The edge asks for {digest}, which the bundle does not hold."))
+        })
+    };
+    begun.missing.iter().map(find).collect()
+}
+
+/// Says what was left out and what was guessed.
+pub(crate) fn tell_notes(context: &Context, scan: &Scan, rules: Option<devanture_config::site_toml::Rules>) {
+    const SHOWN_MAX: usize = 5;
+    if !scan.left_out.is_empty() {
+        let shown: Vec<&str> = scan.left_out.iter().take(SHOWN_MAX).map(String::as_str).collect();
+        let more = match scan.left_out.len().saturating_sub(SHOWN_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        context.progress.note(&format!("left out: {}{more}", shown.join(", ")));
+    }
+    if let Some(rules) = rules {
+        context.progress.note(&bundle::guess_note(rules));
+    }
+}

@@ -1,0 +1,306 @@
+//! What a command says at its end, for a person and as one line of JSON.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use devanture_config::api::{
+    Deploy, DeployKind, DeployReport, History, Outcome, PlaceStatus, Status, Step, StepState, SwitchReport,
+};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::progress::Style;
+
+/// The last line after a push that failed.
+pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
+/// The last line after a push that failed where nothing was live.
+pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
+
+/// Writes to stdout.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Whether JSON is wanted.
+    pub(crate) is_json: bool,
+    /// How text is marked on stdout.
+    pub(crate) style: Style,
+}
+
+impl Output {
+    /// Writes `value` as one line where JSON is wanted, else `lines`.
+    pub(crate) fn write(self, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
+        let text = match self.is_json {
+            true => serde_json::to_string(value).unwrap_or_default(),
+            false => lines().join("\n"),
+        };
+        self.raw(&text);
+    }
+
+    /// Writes `text` and ends the line.
+    pub(crate) fn raw(self, text: &str) {
+        // A reader that has gone, such as `head`, wants nothing more: that is no failure of the command.
+        writeln!(io::stdout().lock(), "{text}").ok();
+    }
+}
+
+/// The flags that a person has to give again to mean the same place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Again(pub(crate) String);
+
+/// The lines after a push that went well.
+pub(crate) fn deploy_lines(
+    style: Style,
+    report: &DeployReport,
+    was_live: bool,
+    no_switch: bool,
+    again: &Again,
+) -> Vec<String> {
+    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let id = report.version.short();
+    let mut lines = Vec::new();
+    if was_live && !report.switched {
+        lines.push(line(
+            "same",
+            format!("{id} is live in {} already; nothing was sent, nothing has changed", report.environment),
+        ));
+    }
+    if no_switch && !was_live {
+        lines.push(line("stored", format!("preview {}", style.good(&report.urls.preview))));
+        lines.push(line("next", format!("devanture switch {id}{}", again.0)));
+        return lines;
+    }
+    lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
+    if report.switched && report.previous.is_some() {
+        lines.push(line("undo", format!("devanture rollback{}", again.0)));
+    }
+    lines
+}
+
+/// The lines after a switch, a rollback or a promotion.
+pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -> Vec<String> {
+    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let id = report.version.short();
+    let mut lines = Vec::new();
+    if report.switched {
+        let from = report.previous.map_or_else(|| "nothing".to_owned(), |version| version.short());
+        lines.push(line("switch", format!("{}: {from} → {id}   ({} ms)", report.environment, report.ms)));
+    } else {
+        lines.push(line("same", format!("{id} is live in {} already; nothing has changed", report.environment)));
+    }
+    lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
+    if let (true, Some(previous)) = (report.switched, report.previous) {
+        lines.push(line("undo", format!("devanture switch {}{}", previous.short(), again.0)));
+    }
+    lines
+}
+
+/// The lines of `status`.
+pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
+    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let mut lines = vec![format!("{} in {}", style.good(status.app.as_str()), status.environment)];
+    match &status.version {
+        Some(version) => {
+            let since = status.since_ms.map_or_else(String::new, |ms| format!("  since {}", time_text(ms)));
+            lines.push(line("version", format!("{}{since}", version.short())));
+        }
+        None => lines.push(line("version", "nothing is live yet".to_owned())),
+    }
+    if let Some(urls) = &status.urls {
+        lines.push(line("live", urls.live.clone()));
+        lines.push(line("preview", urls.preview.clone()));
+    }
+    if !status.hostnames.is_empty() {
+        let names: Vec<&str> = status.hostnames.iter().map(String::as_str).collect();
+        lines.push(line("names", names.join(", ")));
+    }
+    lines.extend(place_lines(&status.places));
+    lines
+}
+
+/// A line per environment or alias.
+pub(crate) fn place_lines(places: &[PlaceStatus]) -> Vec<String> {
+    let kind = |place: &PlaceStatus| if place.alias { "alias" } else { "env" };
+    places
+        .iter()
+        .map(|p| format!("  {:<8}  {:<20}  {}  {}", kind(p), p.name.as_str(), p.version.short(), p.url))
+        .collect()
+}
+
+/// A line per deploy.
+pub(crate) fn history_lines(style: Style, history: &History) -> Vec<String> {
+    if history.deploys.is_empty() {
+        return vec![format!("Nothing was ever live in {} of {}.", history.environment, history.app)];
+    }
+    let mut lines: Vec<String> = history.deploys.iter().map(|deploy| deploy_line(style, deploy)).collect();
+    if let Some(next) = &history.next {
+        lines.push(style.dim(&format!("more: devanture history --before {next}")));
+    }
+    lines
+}
+
+fn deploy_line(style: Style, deploy: &Deploy) -> String {
+    let kind = match deploy.kind {
+        DeployKind::Push => "push",
+        DeployKind::Switch => "switch",
+        DeployKind::Rollback => "rollback",
+        DeployKind::Promote => "promote",
+    };
+    let outcome = match deploy.outcome {
+        Outcome::Live => style.good("live      "),
+        Outcome::Stored => "stored    ".to_owned(),
+        Outcome::Superseded => "superseded".to_owned(),
+        Outcome::Failed => style.bad("failed    "),
+    };
+    let commit = deploy.source.commit.as_deref().map(|c| c.chars().take(8).collect::<String>()).unwrap_or_default();
+    let message = deploy.source.message.as_deref().unwrap_or_default();
+    let line = format!(
+        "{}  {}  {kind:<8}  {outcome}  {}  {commit:<8}  {message}",
+        time_text(deploy.at_ms),
+        deploy.version.short(),
+        deploy.who,
+    );
+    line.trim_end().to_owned()
+}
+
+/// What a step says at its end.
+pub(crate) fn step_text(style: Style, step: &Step) -> String {
+    let detail = match (step.state, step.detail.as_str()) {
+        (StepState::Failed, "") => "failed",
+        (StepState::Skipped, "") => "not needed",
+        (_, "") => "ok",
+        (_, detail) => detail,
+    };
+    let detail = if step.state == StepState::Failed { style.bad(detail) } else { detail.to_owned() };
+    // Only of the switch does the time matter: it is how long both versions could be met.
+    if step.name == "switch" && step.state == StepState::Done { format!("{detail}   ({} ms)", step.ms) } else { detail }
+}
+
+/// A number of bytes as a person reads it: in thousands, as disks and networks count.
+pub(crate) fn byte_text(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
+    if bytes < 1_000 {
+        return format!("{bytes} B");
+    }
+    // Tenths of the unit, rounded down, in whole numbers: no float can misround them.
+    let mut tenths = bytes / 100;
+    let mut unit = 0;
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1_000;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    // A kilobyte's tenth is nobody's business.
+    if unit == 0 && tenths >= 100 {
+        format!("{} {name}", tenths / 10)
+    } else {
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// Whole milliseconds.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time as a person reads it, in UTC.
+fn time_text(ms: u64) -> String {
+    let time = i64::try_from(ms / 1_000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let Some(time) = time else { return format!("{ms} ms") };
+    let (date, clock) = (time.date(), time.time());
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        clock.hour(),
+        clock.minute(),
+        clock.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use devanture_config::api::{ByteCounts, FileCounts, Urls};
+
+    fn plain() -> Style {
+        Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
+    }
+
+    fn report() -> DeployReport {
+        DeployReport {
+            app: "shop".parse().unwrap(),
+            environment: "prod".parse().unwrap(),
+            version: Digest::of(b"new"),
+            previous: Some(Digest::of(b"old")),
+            urls: Urls { live: "https://shop.localhost".to_owned(), preview: "https://p.localhost".to_owned() },
+            files: FileCounts { total: 3, new: 1 },
+            bytes: ByteCounts { total: 30, sent: 10 },
+            deploy: Some("d1".to_owned()),
+            switched: true,
+            steps: vec![Step { name: "scan".to_owned(), state: StepState::Done, detail: "3 files".to_owned(), ms: 1 }],
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_push_has_the_members_of_the_contract() {
+        let value = serde_json::to_value(report()).unwrap();
+        for member in ["app", "environment", "version", "previous", "urls", "files", "bytes", "deploy", "steps"] {
+            assert!(value.get(member).is_some(), "{member}");
+        }
+        assert_eq!(value["version"].as_str().unwrap().len(), 64);
+        assert_eq!(value["files"], serde_json::json!({ "total": 3, "new": 1 }));
+        assert_eq!(value["bytes"], serde_json::json!({ "total": 30, "sent": 10 }));
+        assert_eq!(value["urls"]["preview"], "https://p.localhost");
+        assert_eq!(value["steps"][0]["name"], "scan");
+        assert!(!serde_json::to_string(&report()).unwrap().contains('\n'));
+    }
+
+    #[test]
+    fn a_push_ends_with_where_to_look_and_how_to_undo() {
+        let lines = deploy_lines(plain(), &report(), false, false, &Again(" --env staging".to_owned()));
+        assert_eq!(
+            lines,
+            [
+                "  ready     https://shop.localhost  ·  preview https://p.localhost",
+                "  undo      devanture rollback --env staging",
+            ]
+        );
+        let first = DeployReport { previous: None, ..report() };
+        assert_eq!(deploy_lines(plain(), &first, false, false, &Again::default()).len(), 1);
+        let stored = DeployReport { switched: false, ..report() };
+        let lines = deploy_lines(plain(), &stored, false, true, &Again::default());
+        assert_eq!(lines[1], format!("  next      devanture switch {}", report().version.short()));
+        let same = deploy_lines(plain(), &stored, true, false, &Again::default());
+        assert!(same[0].contains("is live in prod already; nothing was sent, nothing has changed"), "{same:?}");
+    }
+
+    #[test]
+    fn bytes_are_told_as_disks_count_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 KB"),
+            (9_999, "9.9 KB"),
+            (412_345, "412 KB"),
+            (999_999, "999 KB"),
+            (1_000_000, "1.0 MB"),
+            (39_100_000, "39.1 MB"),
+            (1_200_000_000, "1.2 GB"),
+            (u64::MAX, "18446744.0 TB"),
+        ] {
+            assert_eq!(byte_text(bytes), text);
+        }
+    }
+
+    #[test]
+    fn times_are_told_in_utc() {
+        assert_eq!(time_text(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(time_text(u64::MAX), format!("{} ms", u64::MAX));
+    }
+}

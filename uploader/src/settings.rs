@@ -1,0 +1,455 @@
+//! Settings: flags, then the environment, then `.env`, then `devanture.toml`; and which of them may go together.
+//!
+//! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{self, SiteFile};
+use devanture_config::{AppName, PlaceName};
+use url::{Host, Url};
+
+use crate::dotenv;
+use crate::exit::Failure;
+
+/// Where a setting comes from, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// A flag of the command line.
+    Flag,
+    /// A variable of the environment.
+    Environment,
+    /// `.env` in the working folder.
+    DotEnv,
+    /// `devanture.toml`.
+    SiteFile,
+    /// Nobody said anything.
+    Default,
+}
+
+impl Source {
+    /// Whether only the person, or the machine's owner, can have written it. A pull request brings its own `.env` and
+    /// `devanture.toml`.
+    pub(crate) fn is_trusted(self) -> bool {
+        matches!(self, Self::Flag | Self::Environment)
+    }
+}
+
+/// One of the settings that have several sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// The address of the edge's admin listener.
+    Url,
+    /// The token.
+    Token,
+    /// The app.
+    App,
+    /// The environment.
+    Env,
+    /// A PEM file to trust.
+    Ca,
+}
+
+impl Name {
+    /// All of them, in the order of `--explain`.
+    pub(crate) const ALL: [Self; 5] = [Self::Url, Self::Token, Self::App, Self::Env, Self::Ca];
+
+    /// The variable's name, in the environment and in `.env`.
+    pub(crate) const fn variable(self) -> &'static str {
+        match self {
+            Self::Url => "DEVANTURE_URL",
+            Self::Token => "DEVANTURE_TOKEN",
+            Self::App => "DEVANTURE_APP",
+            Self::Env => "DEVANTURE_ENV",
+            Self::Ca => "DEVANTURE_CA",
+        }
+    }
+
+    /// The flag.
+    pub(crate) const fn flag(self) -> &'static str {
+        match self {
+            Self::Url => "--url",
+            Self::Token => "--token",
+            Self::App => "--app",
+            Self::Env => "--env",
+            Self::Ca => "--ca",
+        }
+    }
+
+    /// An unset variable of a CI system is often set to nothing. For an address, a token and a file that means unset;
+    /// an app or environment of no name is a mistake, since passing it over could push to the wrong place.
+    const fn may_be_empty(self) -> bool {
+        matches!(self, Self::Url | Self::Token | Self::Ca)
+    }
+}
+
+/// A setting and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting<T> {
+    /// What it is.
+    pub(crate) value: T,
+    /// Who said so.
+    pub(crate) source: Source,
+}
+
+/// A token, which is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// The token itself, for the one header that carries it.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// What is needed to speak with an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EdgeAccess {
+    /// The address, without a final slash.
+    pub(crate) url: Url,
+    /// The token.
+    pub(crate) token: Token,
+    /// A PEM file to trust beside the system's.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// The texts of all settings, each from its strongest source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    texts: BTreeMap<Name, Setting<String>>,
+    site_file_name: String,
+}
+
+/// The sources that settings are gathered from.
+pub(crate) struct Sources<'s> {
+    /// The flags that were given.
+    pub(crate) flags: &'s BTreeMap<Name, String>,
+    /// The environment.
+    pub(crate) environment: &'s BTreeMap<String, String>,
+    /// `.env`.
+    pub(crate) dotenv: &'s BTreeMap<String, String>,
+    /// `devanture.toml`.
+    pub(crate) site: &'s SiteFile,
+    /// The name of `devanture.toml` as the person knows it.
+    pub(crate) site_file_name: &'s str,
+}
+
+impl Settings {
+    /// Takes each setting from its strongest source.
+    pub(crate) fn gather(sources: &Sources<'_>) -> Self {
+        let mut texts = BTreeMap::new();
+        for name in Name::ALL {
+            let of_site = match name {
+                Name::Url => sources.site.url.clone(),
+                Name::App => sources.site.app.as_ref().map(ToString::to_string),
+                Name::Env | Name::Token | Name::Ca => None,
+            };
+            let default = (name == Name::Env).then(|| PlaceName::prod().to_string());
+            let variable = |map: &BTreeMap<String, String>| {
+                map.get(name.variable()).filter(|text| !(name.may_be_empty() && text.trim().is_empty())).cloned()
+            };
+            let candidates = [
+                (Source::Flag, sources.flags.get(&name).cloned()),
+                (Source::Environment, variable(sources.environment)),
+                (Source::DotEnv, variable(sources.dotenv)),
+                (Source::SiteFile, of_site),
+                (Source::Default, default),
+            ];
+            let strongest = candidates.into_iter().find_map(|(source, text)| Some(Setting { value: text?, source }));
+            texts.extend(strongest.map(|setting| (name, setting)));
+        }
+        Self { texts, site_file_name: sources.site_file_name.to_owned() }
+    }
+
+    /// The source of a setting, as a person knows it.
+    fn source_name(&self, name: Name, source: Source) -> &str {
+        match source {
+            Source::Flag => name.flag(),
+            Source::Environment => name.variable(),
+            Source::DotEnv => dotenv::FILE_NAME,
+            Source::SiteFile => &self.site_file_name,
+            Source::Default => "the default",
+        }
+    }
+
+    /// Which app is meant.
+    ///
+    /// # Errors
+    /// `usage` where nobody said it, or where it is no name.
+    pub(crate) fn app(&self) -> Result<Setting<AppName>, Failure> {
+        self.parsed(Name::App)?.ok_or_else(|| {
+            Failure::new(Code::Usage, "Which app is meant is not said.")
+                .hint(format!("write app = \"NAME\" in {}, or give --app NAME", site_toml::FILE_NAME))
+        })
+    }
+
+    /// The app, where somebody said one that is a name.
+    pub(crate) fn app_if_said(&self) -> Result<Option<Setting<AppName>>, Failure> {
+        self.parsed(Name::App)
+    }
+
+    /// Which environment is meant.
+    ///
+    /// # Errors
+    /// `usage` where it is no name.
+    pub(crate) fn environment(&self) -> Result<Setting<PlaceName>, Failure> {
+        let said = self.parsed(Name::Env)?;
+        Ok(said.unwrap_or_else(|| Setting { value: PlaceName::prod(), source: Source::Default }))
+    }
+
+    fn parsed<T>(&self, name: Name) -> Result<Option<Setting<T>>, Failure>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let Some(setting) = self.texts.get(&name) else { return Ok(None) };
+        match setting.value.parse() {
+            Ok(value) => Ok(Some(Setting { value, source: setting.source })),
+            Err(error) => {
+                let source = self.source_name(name, setting.source);
+                Err(Failure::new(Code::Usage, format!("{source}: {error}.")))
+            }
+        }
+    }
+
+    /// What is needed to speak with the edge.
+    ///
+    /// # Errors
+    /// `untrusted_source` where a token of the person or the machine would go to an address, or be trusted to a CA, that
+    /// a file of the project names; `usage` where something is missing or cannot be read.
+    pub(crate) fn edge_access(&self) -> Result<EdgeAccess, Failure> {
+        let url = self.texts.get(&Name::Url).ok_or_else(|| {
+            Failure::new(Code::Usage, "Where the edge is, is not said.")
+                .hint("set DEVANTURE_URL to the address of its admin listener, such as https://127.0.0.1:8444")
+        })?;
+        let token = self.texts.get(&Name::Token).ok_or_else(|| {
+            Failure::new(Code::Unauthenticated, "A token is needed, and there is none.")
+                .hint("set DEVANTURE_TOKEN; `devanture-edge token create` makes one")
+        })?;
+        let ca = self.texts.get(&Name::Ca);
+        self.check_trust(token.source, &[(Name::Url, Some(url)), (Name::Ca, ca)])?;
+        Ok(EdgeAccess {
+            url: edge_url(&url.value, self.source_name(Name::Url, url.source))?,
+            token: read_token(&token.value, self.source_name(Name::Token, token.source))?,
+            ca: ca.map(|setting| PathBuf::from(&setting.value)),
+        })
+    }
+
+    fn check_trust(&self, token: Source, others: &[(Name, Option<&Setting<String>>)]) -> Result<(), Failure> {
+        if !token.is_trusted() {
+            return Ok(());
+        }
+        for (name, setting) in others {
+            let Some(setting) = setting.filter(|s| !s.source.is_trusted()) else { continue };
+            let what = if *name == Name::Ca { "the CA to trust" } else { "the address of the edge" };
+            let message = format!(
+                "The token comes from {}, but {what} from {}, which a pull request could have written; \
+                 the token was not sent.",
+                self.source_name(Name::Token, token),
+                self.source_name(*name, setting.source),
+            );
+            let hint = format!(
+                "set {} in the environment or give {}, if {} is right",
+                name.variable(),
+                name.flag(),
+                setting.value
+            );
+            return Err(Failure::new(Code::UntrustedSource, message).hint(hint));
+        }
+        Ok(())
+    }
+
+    /// One line per setting: its name, its value, and where it comes from.
+    pub(crate) fn explained(&self) -> Vec<String> {
+        let lines = Name::ALL.into_iter().map(|name| match self.texts.get(&name) {
+            Some(setting) => {
+                let value = if name == Name::Token { "(not shown)" } else { &setting.value };
+                format!("{:<16} {value}  from {}", name.variable(), self.source_name(name, setting.source))
+            }
+            None => format!("{:<16} not set", name.variable()),
+        });
+        lines.collect()
+    }
+}
+
+/// Reads the address of an edge.
+fn edge_url(text: &str, source: &str) -> Result<Url, Failure> {
+    let bad = |why: &str| {
+        Failure::new(Code::Usage, format!("{source}: `{}` is not the address of an edge: {why}.", shortened(text)))
+            .hint("it looks like https://edge.example.org:8444")
+    };
+    let mut url: Url = text.trim().parse().map_err(|error: url::ParseError| bad(&error.to_string()))?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if !plain || url.password().is_some() {
+        return Err(bad("it holds a user, a query or a fragment"));
+    }
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(bad("without https the token could be read on its way, so only loopback may have http")),
+        _ => return Err(bad("https:// is wanted")),
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// Whether `url` leads to this machine, whatever the network says.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn read_token(text: &str, source: &str) -> Result<Token, Failure> {
+    let text = text.trim();
+    // What a header can carry (RFC 6750 §2.1 allows less still); the text itself is never repeated.
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(Token(text.to_owned()))
+    } else {
+        Err(Failure::new(Code::Usage, format!("{source}: the token holds characters that no token has.")))
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn settings(flags: &[(Name, &str)], environment: &[(&str, &str)], dotenv: &[(&str, &str)], site: &str) -> Settings {
+        let flags = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        Settings::gather(&Sources {
+            flags: &flags,
+            environment: &map(environment),
+            dotenv: &map(dotenv),
+            site: &SiteFile::parse("devanture.toml", site).unwrap(),
+            site_file_name: "devanture.toml",
+        })
+    }
+
+    #[test]
+    fn flags_beat_the_environment_beats_dotenv_beats_devanture_toml() {
+        let flag: &[(Name, &str)] = &[(Name::App, "by-flag")];
+        let environment: &[(&str, &str)] = &[("DEVANTURE_APP", "by-environment")];
+        let dotenv: &[(&str, &str)] = &[("DEVANTURE_APP", "by-dotenv")];
+        let site = "app = \"by-file\"";
+        for (settings, value, source) in [
+            (settings(flag, environment, dotenv, site), "by-flag", Source::Flag),
+            (settings(&[], environment, dotenv, site), "by-environment", Source::Environment),
+            (settings(&[], &[], dotenv, site), "by-dotenv", Source::DotEnv),
+            (settings(&[], &[], &[], site), "by-file", Source::SiteFile),
+        ] {
+            let app = settings.app().unwrap();
+            assert_eq!((app.value.as_str(), app.source), (value, source));
+        }
+        let nothing = settings(&[], &[], &[], "");
+        assert_eq!(nothing.app().unwrap_err().code, "usage");
+        assert_eq!(nothing.environment().unwrap(), Setting { value: PlaceName::prod(), source: Source::Default });
+    }
+
+    const URL: (&str, &str) = ("DEVANTURE_URL", "https://edge.example.org");
+    const TOKEN: (&str, &str) = ("DEVANTURE_TOKEN", "secret");
+    const CA: (&str, &str) = ("DEVANTURE_CA", "ca.pem");
+    const SITE: &str = "url = \"https://edge.example.org\"";
+
+    #[test]
+    fn a_token_goes_only_where_somebody_of_its_own_trust_says() {
+        let flag_token: &[(Name, &str)] = &[(Name::Token, "secret")];
+        let flag_url: &[(Name, &str)] = &[(Name::Url, URL.1)];
+        for (allowed, settings) in [
+            (true, settings(&[], &[URL, TOKEN], &[], "")),
+            (true, settings(&[], &[URL, TOKEN, CA], &[], "")),
+            (true, settings(flag_token, &[URL], &[], SITE)),
+            (true, settings(flag_url, &[TOKEN], &[URL], SITE)),
+            (true, settings(&[], &[], &[URL, TOKEN, CA], "")),
+            (true, settings(&[], &[], &[TOKEN], SITE)),
+            (true, settings(&[], &[URL, CA], &[TOKEN], "")),
+            (false, settings(&[], &[TOKEN], &[URL], "")),
+            (false, settings(&[], &[TOKEN], &[], SITE)),
+            (false, settings(flag_token, &[], &[URL], "")),
+            (false, settings(flag_token, &[], &[], SITE)),
+            (false, settings(&[], &[URL, TOKEN], &[CA], "")),
+            (false, settings(flag_token, &[URL], &[CA], "")),
+            // An empty variable is no variable: it cannot lend its trust to the `.env` beside it.
+            (false, settings(&[], &[("DEVANTURE_URL", ""), TOKEN], &[URL], "")),
+        ] {
+            match settings.edge_access() {
+                Ok(_) => assert!(allowed, "{settings:?}"),
+                Err(failure) => {
+                    assert!(!allowed, "{failure}");
+                    assert_eq!((failure.code.as_str(), failure.exit), ("untrusted_source", 2));
+                    assert!(!failure.to_string().contains("secret"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let failure = |settings: Settings| settings.edge_access().unwrap_err();
+        assert_eq!(failure(settings(&[], &[TOKEN], &[], "")).code, "usage");
+        let without_token = failure(settings(&[], &[URL, ("DEVANTURE_TOKEN", "")], &[], ""));
+        assert_eq!((without_token.code.as_str(), without_token.exit), ("unauthenticated", 4));
+    }
+
+    #[test]
+    fn an_environment_of_no_name_is_never_taken_for_prod() {
+        let failure = settings(&[], &[("DEVANTURE_ENV", "")], &[], "").environment().unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.exit), ("usage", 2));
+        assert!(failure.message.starts_with("DEVANTURE_ENV: "), "{failure}");
+    }
+
+    #[test]
+    fn an_edge_is_reached_by_https_or_on_loopback() {
+        for (good, url) in [
+            ("https://edge.example.org:8444/", "https://edge.example.org:8444/"),
+            ("https://example.org/devanture/", "https://example.org/devanture"),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1/"),
+            ("http://[::1]:1", "http://[::1]:1/"),
+            ("http://localhost:1", "http://localhost:1/"),
+        ] {
+            assert_eq!(edge_url(good, "x").unwrap().as_str(), url);
+        }
+        for bad in [
+            "",
+            "edge.example.org",
+            "127.0.0.1:8444",
+            "http://edge.example.org",
+            "ftp://x",
+            "https://u:p@x",
+            "https://x?y",
+        ] {
+            assert_eq!(edge_url(bad, "x").unwrap_err().exit, 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_names_sources_and_hides_the_token() {
+        let lines = settings(&[(Name::App, "shop")], &[TOKEN], &[URL], "").explained().join("\n");
+        assert!(lines.contains("DEVANTURE_APP    shop  from --app"), "{lines}");
+        assert!(lines.contains("DEVANTURE_URL    https://edge.example.org  from .env"), "{lines}");
+        assert!(lines.contains("DEVANTURE_ENV    prod  from the default"), "{lines}");
+        assert!(lines.contains("DEVANTURE_CA     not set"), "{lines}");
+        assert!(!lines.contains("secret"), "{lines}");
+    }
+}

@@ -1,0 +1,236 @@
+//! `devanture` where no edge is needed, or none is there: mistakes of files, sources of settings, ids, help.
+
+mod cli_support;
+
+use std::net::TcpListener;
+
+use cli_support::{Project, write};
+
+const STILL_RUNNING: &str = "The previous version is still running.";
+
+/// A port of loopback that nobody listens on.
+fn dead_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port())
+}
+
+#[test]
+fn a_missing_folder_is_said() {
+    let project = Project::site(&dead_url());
+    let ran = project.run(&["push", "not-there", "--json"]);
+    let error = ran.failed("missing_folder", 2);
+    assert_eq!(error["message"], "The folder `not-there` does not exist.");
+    assert!(error["hint"].as_str().unwrap().contains("build the site first"));
+    assert_eq!(ran.last_line(), STILL_RUNNING);
+}
+
+#[test]
+fn an_empty_folder_is_said() {
+    let project = Project::site(&dead_url());
+    std::fs::create_dir(project.path("empty")).unwrap();
+    project.run(&["push", "empty", "--json"]).failed("empty_bundle", 2);
+    project.file("empty/_redirects", "/a /b\n");
+    project.run(&["push", "empty", "--json"]).failed("unreachable", 3);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unreadable_file_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = Project::site(&dead_url());
+    let path = project.path("dist/index.html");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::File::open(&path).is_ok() {
+        eprintln!("left out: this user may read every file");
+        return;
+    }
+    let error = project.run(&["push", "--json"]).failed("unreadable_file", 2);
+    assert!(error["message"].as_str().unwrap().contains("dist/index.html: it cannot be read"), "{error}");
+}
+
+#[test]
+fn every_mistake_of_devanture_toml_is_said_at_once_with_its_line() {
+    let project = Project::site(&dead_url());
+    project.file("devanture.toml", "app = \"Shop\"\nwwww = \"dist\"\nhtml_handling = \"auto\"\n");
+    for command in ["push", "check", "status"] {
+        let ran = project.run(&[command, "--json"]);
+        let error = ran.failed("bad_config", 2);
+        assert_eq!(error["mistakes"].as_array().unwrap().len(), 3, "{error}");
+        for line in 1..=3 {
+            let place = format!("devanture.toml:{line}: ");
+            assert!(ran.stderr.contains(&place) && error["message"].as_str().unwrap().contains(&place), "{ran:#?}");
+        }
+        assert_eq!(ran.last_line() == STILL_RUNNING, command == "push", "{ran:#?}");
+    }
+}
+
+#[test]
+fn an_unreachable_edge_is_said() {
+    let project = Project::site(&dead_url());
+    let ran = project.run(&["push", "--json"]);
+    let error = ran.failed("unreachable", 3);
+    assert!(error["message"].as_str().unwrap().contains("cannot be reached"), "{error}");
+    assert_eq!(ran.last_line(), STILL_RUNNING);
+    for arguments in
+        [&["status", "--json"][..], &["switch", "abcdef", "--json"], &["rollback", "--json"], &["history", "--json"]]
+    {
+        project.run(arguments).failed("unreachable", 3);
+    }
+}
+
+#[test]
+fn a_token_of_the_environment_is_not_sent_where_a_file_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let site = ("dist/index.html", "hi");
+    let in_toml = format!("app = \"shop\"\nwww = \"dist\"\nurl = \"{url}\"\n");
+    let in_dotenv = format!("DEVANTURE_URL={url}\nDEVANTURE_APP=shop\n");
+    for files in [[site, ("devanture.toml", &in_toml)], [site, (".env", &in_dotenv)]] {
+        let project = Project::new(&files).variable("DEVANTURE_TOKEN", "t0ken");
+        let ran = project.run(&["push", "dist", "--json"]);
+        let error = ran.failed("untrusted_source", 2);
+        assert!(error["message"].as_str().unwrap().contains("a pull request could have written"), "{error}");
+        assert_eq!(ran.last_line(), STILL_RUNNING);
+        assert!(!format!("{ran:?}").contains("t0ken"));
+        // A flag is of the person's own trust too.
+        project.run(&["push", "dist", "--token", "t0ken", "--json"]).failed("untrusted_source", 2);
+    }
+    let ca = Project::new(&[site, (".env", "DEVANTURE_CA=ca.pem\n")]);
+    let ca = ca.variable("DEVANTURE_TOKEN", "t0ken").variable("DEVANTURE_URL", &url);
+    ca.run(&["status", "--app", "shop", "--json"]).failed("untrusted_source", 2);
+    assert!(listener.accept().is_err(), "something was sent");
+}
+
+#[test]
+fn a_dollar_sign_in_dotenv_brings_in_nothing() {
+    let project =
+        Project::new(&[(".env", "DEVANTURE_APP=$SECRET\nDEVANTURE_ENV=${SECRET}\n"), ("www/index.html", "hi")]);
+    let ran = project.variable("SECRET", "stolen").run(&["check", "--explain"]);
+    assert!(ran.stderr.contains("$SECRET") && !format!("{ran:?}").contains("stolen"), "{ran:#?}");
+}
+
+#[test]
+fn an_explanation_names_the_source_of_each_setting() {
+    let project = Project::site("https://edge.example.org:8444");
+    project.file(".env", "DEVANTURE_ENV=staging\n");
+    let ran = project.run(&["push", "--dry-run", "--explain", "--app", "other"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    for line in [
+        "DEVANTURE_URL    https://edge.example.org:8444  from DEVANTURE_URL",
+        "DEVANTURE_TOKEN  (not shown)  from DEVANTURE_TOKEN",
+        "DEVANTURE_APP    other  from --app",
+        "DEVANTURE_ENV    staging  from .env",
+        "DEVANTURE_CA     not set",
+    ] {
+        assert!(ran.stderr.lines().any(|l| l == line), "{line}\n{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_id_of_equal_folders_is_equal_and_needs_no_edge() {
+    let files = [("www/index.html", "hi"), ("www/a/b.js", "go()"), ("www/a/c.js", "go()")];
+    let one = Project::new(&files);
+    let mut turned = files;
+    turned.reverse();
+    let two = Project::new(&turned);
+    let id = one.run(&["push", "--dry-run"]);
+    assert_eq!(id.code, Some(0), "{id:#?}");
+    assert_eq!(id.stdout.trim_end().len(), 64);
+    assert_eq!(two.run(&["push", "--dry-run"]).stdout, id.stdout);
+    let json = two.run(&["push", "www", "--dry-run", "--json"]).json();
+    assert_eq!(json["version"].as_str(), Some(id.stdout.trim_end()));
+    assert_eq!(json["files"]["total"], 3);
+    two.file("www/index.html", "ho");
+    assert_ne!(two.run(&["push", "--dry-run"]).stdout, id.stdout);
+}
+
+#[test]
+fn what_is_left_out_is_said_and_does_not_change_the_id() {
+    let plain = Project::new(&[("www/index.html", "hi")]);
+    let littered = Project::new(&[("www/index.html", "hi"), ("www/.env", "SECRET=1"), ("www/.git/config", "")]);
+    let ran = littered.run(&["push", "--dry-run"]);
+    assert_eq!(ran.stdout, plain.run(&["push", "--dry-run"]).stdout);
+    assert!(ran.stderr.contains("left out: .env, .git"), "{ran:#?}");
+    let error = littered.run(&["push", "--dry-run", "--strict", "--json"]).failed("bad_bundle", 2);
+    assert_eq!(error["mistakes"].as_array().unwrap().len(), 2);
+    assert_eq!(littered.run(&["push", "--dry-run", "--quiet"]).stderr, "");
+}
+
+#[test]
+fn guessed_rules_are_a_part_of_the_version_and_said() {
+    let project = Project::new(&[("www/_redirects", "/a /b\n")]);
+    let netlify = project.run(&["push", "--dry-run"]);
+    assert!(netlify.stderr.contains("Netlify's"), "{netlify:#?}");
+    project.file("wrangler.toml", "");
+    let cloudflare = project.run(&["push", "--dry-run"]);
+    assert!(cloudflare.stderr.contains("Cloudflare's"), "{cloudflare:#?}");
+    assert_ne!(netlify.stdout, cloudflare.stdout);
+}
+
+#[test]
+fn a_check_finds_what_a_push_would() {
+    let project = Project::site(&dead_url());
+    let ran = project.run(&["check"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.starts_with("No mistakes. dist holds 2 files"), "{ran:#?}");
+    let json = project.run(&["check", "--json"]).json();
+    let id = project.run(&["push", "--dry-run"]).stdout;
+    assert_eq!(json["version"].as_str(), Some(id.trim_end()));
+    write(&project.path("dist/a\\b"), b"");
+    project.run(&["check", "--json"]).failed("bad_bundle", 2);
+}
+
+#[test]
+fn another_file_than_devanture_toml_has_its_own_folder() {
+    let project =
+        Project::new(&[("site/staging.toml", "app = \"shop\"\nwww = \"out\"\n"), ("site/out/index.html", "hi")]);
+    let ran = project.run(&["check", "--config", "site/staging.toml", "--json"]);
+    assert_eq!(ran.json()["www"], "site/out", "{ran:#?}");
+    project.run(&["check", "--config", "missing.toml", "--json"]).failed("usage", 2);
+}
+
+#[test]
+fn init_writes_a_file_that_check_takes_and_never_overwrites_one() {
+    let project = Project::new(&[("dist/index.html", "hi")]);
+    let ran = project.run(&["init", "--app", "shop"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let text = std::fs::read_to_string(project.path("devanture.toml")).unwrap();
+    assert!(text.starts_with("app = \"shop\"\nwww = \"dist\""), "{text}");
+    assert_eq!(project.run(&["check"]).code, Some(0));
+    project.run(&["init", "--app", "other", "--json"]).failed("usage", 2);
+    assert_eq!(std::fs::read_to_string(project.path("devanture.toml")).unwrap(), text);
+}
+
+#[test]
+fn wrong_use_is_a_failure_like_every_other() {
+    let project = Project::new(&[]);
+    let ran = project.run(&["push", "--jsn", "--json"]);
+    let error = ran.failed("usage", 2);
+    assert!(error["message"].as_str().unwrap().contains("--jsn"), "{error}");
+    assert_eq!(ran.last_line(), STILL_RUNNING);
+    assert_eq!(project.run(&[]).code, Some(2));
+    project.run(&["switch", "zzz", "--json"]).failed("usage", 2);
+    // Without an app, an address or a token, what is missing is said.
+    let ran = project.run(&["status", "--json"]);
+    assert!(ran.failed("usage", 2)["hint"].as_str().unwrap().contains("DEVANTURE_URL"));
+}
+
+#[test]
+fn help_has_examples_and_completions_are_printed() {
+    let project = Project::new(&[]);
+    let help = project.run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for text in ["Examples:", "devanture rollback", "DEVANTURE_TOKEN", "Exit codes:", "--explain"] {
+        assert!(help.stdout.contains(text), "{text}\n{}", help.stdout);
+    }
+    for command in
+        ["init", "check", "push", "switch", "rollback", "promote", "status", "history", "alias", "completions"]
+    {
+        assert!(help.stdout.contains(command), "{command}");
+        assert_eq!(project.run(&[command, "--help"]).code, Some(0), "{command}");
+    }
+    let bash = project.run(&["completions", "bash"]);
+    assert!(bash.stdout.contains("_devanture") && bash.stdout.contains("--no-switch"), "{}", bash.stdout);
+    assert!(project.run(&["--version"]).stdout.starts_with("devanture "));
+}

@@ -1,0 +1,61 @@
+//! The real sites that the tests push, as `tools/test-inputs` has fetched them into the target folder.
+//!
+//! Each function gives the folder, or none after having said why the test is left out; on a CI machine it fails.
+
+use std::path::{Path, PathBuf};
+
+use super::browser::Stub;
+
+/// The npm package `swagger-ui-dist` of a release: 5.29.0 or 5.29.1, 32 files, 12 MB.
+#[track_caller]
+pub(crate) fn swagger(release: &str) -> Option<PathBuf> {
+    fetched(&format!("swagger-ui-dist-{release}"))
+}
+
+/// What the page of `swagger-ui-dist` loads from its authors' hosts: the API that it shows, and the badge of a validator.
+///
+/// With the first one answered the page shows the title `Jungle API` and the path `/plants`.
+pub(crate) fn swagger_stubs() -> Vec<Stub> {
+    let api = r#"{"openapi": "3.0.3", "info": {"title": "Jungle API", "version": "1"}, "paths": {"/plants":
+        {"get": {"summary": "All plants", "responses": {"200": {"description": "A list"}}}}}}"#;
+    let badge = r#"<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>"#;
+    let stub = |url, content_type, body: &str| Stub { url, content_type, body: body.to_owned() };
+    vec![
+        stub("https://petstore.swagger.io/*", "application/json", api),
+        stub("https://validator.swagger.io/*", "image/svg+xml", badge),
+    ]
+}
+
+/// Every static file of the `jupyterlab` wheel of a release: 4.4.8 or 4.4.9, 581 files, 34 MB, half of them twice.
+///
+/// `jupyterlab/static/index.html` is a template that the Jupyter server fills in, which [`super::jupyter`] stands for.
+#[track_caller]
+pub(crate) fn jupyterlab(release: &str) -> Option<PathBuf> {
+    fetched(&format!("jupyterlab-{release}"))
+}
+
+/// What that wheel holds for its server, for [`super::jupyter`]: `jupyterlab/schemas` and `jupyterlab/themes`.
+#[track_caller]
+pub(super) fn jupyterlab_server(release: &str) -> Option<PathBuf> {
+    fetched(&format!("jupyterlab-{release}-server"))
+}
+
+/// The small site of `tools/vite-site` as Vite builds it, in variant `a` or `b`: 11 files, ten of them fingerprinted.
+///
+/// Its page sets `data-ready` of the root element to its variant once it is shown, and has `visit("list")`, a promise
+/// of the variant whose code made that page: the code of `home`, `list` and `about` is loaded when they are visited.
+#[track_caller]
+pub(crate) fn vite(variant: &str) -> Option<PathBuf> {
+    fetched(&format!("vite-{variant}"))
+}
+
+#[track_caller]
+fn fetched(name: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent");
+    let folder = target.join("test-inputs").join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    super::leave_out(&format!("{name} is not in {}: run tools/test-inputs", target.join("test-inputs").display()));
+    None
+}

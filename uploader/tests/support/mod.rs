@@ -1,0 +1,25 @@
+//! What the end-to-end tests share: sites that nobody here made, and a real browser to look at them with.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "each test binary uses a part of this, and a test that cannot go on should stop where it is"
+)]
+
+pub(crate) mod browser;
+mod cdp;
+pub(crate) mod inputs;
+pub(crate) mod jupyter;
+
+/// Says why a part of the tests is left out, and returns so that the test can end.
+///
+/// Where nothing may be missing (`CI=true`, or `DEVANTURE_REQUIRE=1`) it fails the test.
+#[track_caller]
+pub(crate) fn leave_out(what_is_missing: &str) {
+    let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
+    assert!(!is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "{what_is_missing}");
+    eprintln!("left out: {what_is_missing}");
+}
