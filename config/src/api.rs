@@ -79,6 +79,7 @@ pub struct BeginDeploy {
 }
 
 /// How a push is to end.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeployOptions {
@@ -199,6 +200,60 @@ pub enum DeployEvent {
     Done(Box<DeployReport>),
     /// The deploy failed. The last event.
     Problem(Box<Problem>),
+}
+
+/// Where a deploy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployState {
+    /// Its blobs are coming in.
+    Begun,
+    /// Its steps are under way.
+    Running,
+    /// Its version is live, or was when the deploy ended.
+    Live,
+    /// Its version is stored and has a preview.
+    Stored,
+    /// A newer push was live by then; its version is stored and has a preview.
+    Superseded,
+    /// It failed.
+    Failed,
+}
+
+impl From<Outcome> for DeployState {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Live => Self::Live,
+            Outcome::Stored => Self::Stored,
+            Outcome::Superseded => Self::Superseded,
+            Outcome::Failed => Self::Failed,
+        }
+    }
+}
+
+/// `GET /v1/apps/{app}/deploys/{deploy}`: where a deploy is.
+///
+/// The edge remembers the latest deploys with their report or problem; of older ones it tells what the history has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployStatus {
+    /// The deploy's id.
+    pub deploy: String,
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// Where it is.
+    pub state: DeployState,
+    /// The version's id, once it is known.
+    pub version: Option<VersionId>,
+    /// Its steps so far.
+    pub steps: Vec<Step>,
+    /// The report, where it ended well and is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<DeployReport>>,
+    /// The problem, where it failed and is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Box<Problem>>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/switch`: makes a stored version live.

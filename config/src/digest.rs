@@ -76,7 +76,7 @@ impl FromStr for Digest {
         }
         let mut bytes = [0; 32];
         // The decoder's own reason (odd length, which character) adds nothing to the sentence above.
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| bad())?;
+        hex::decode_to_slice(text, &mut bytes).map_err(|_reason| bad())?;
         Ok(Self(bytes))
     }
 }

@@ -109,7 +109,8 @@ impl EdgeFile {
 
 fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str) -> Option<T> {
     if value.is_none() && !table.has(key) {
-        table.mistake(key, format!("`{key}` is missing"), Some(&format!("write {key} = {example}")));
+        let full = table.full(key);
+        table.mistake(key, format!("`{full}` is missing"), Some(&format!("write {key} = {example}")));
     }
     value
 }

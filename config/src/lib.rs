@@ -6,6 +6,7 @@
 pub mod api;
 pub mod digest;
 pub mod edge_toml;
+pub mod leave_out;
 pub mod limits;
 pub mod manifest;
 pub mod mistake;

@@ -61,6 +61,8 @@ limits! {
     manifest_bytes_max = 67_108_864 in 1_024 ..= 1_073_741_824,
     /// Bytes of a request's body to the admin listener, where it is neither a blob nor a bundle nor a manifest.
     admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
+    /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.
+    admin_body_idle_ms_max = 60_000 in 100 ..= 86_400_000,
     /// Pushes that the edge takes at once; a further one is told to come again.
     pushes_max = 64 in 1 ..= 10_000,
     /// Milliseconds that a push may rest between two of its requests before it is forgotten.

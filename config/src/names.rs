@@ -171,7 +171,7 @@ impl FromStr for Hostname {
     fn from_str(text: &str) -> Result<Self, BadName> {
         const KIND: &str = "a hostname";
         // The URL standard's host parser lower-cases, turns IDN into its ASCII form and recognises addresses.
-        let host = url::Host::parse(text).map_err(|_| BadName::new(text, KIND, "it cannot be read as one"))?;
+        let host = url::Host::parse(text).map_err(|_reason| BadName::new(text, KIND, "it cannot be read as one"))?;
         let url::Host::Domain(domain) = host else {
             return Err(BadName::new(text, KIND, "it is an IP address"));
         };

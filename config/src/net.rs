@@ -45,7 +45,7 @@ impl FromStr for AddressBlock {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let address: IpAddr = address.parse().map_err(|_reason| bad())?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => width,

@@ -72,7 +72,7 @@ impl<'r, 't> Table<'r, 't> {
     }
 
     /// The name of a key as a person would say it.
-    fn full(&self, key: &str) -> String {
+    pub(crate) fn full(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 

@@ -166,7 +166,7 @@ impl FromStr for UpstreamUrl {
 
     fn from_str(text: &str) -> Result<Self, BadUpstreamUrl> {
         let bad = || BadUpstreamUrl(text.chars().take(200).collect());
-        let url: Url = text.parse().map_err(|_| bad())?;
+        let url: Url = text.parse().map_err(|_reason| bad())?;
         let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
         let plain = plain && url.password().is_none() && url.path() == "/" && url.host().is_some();
         if plain && matches!(url.scheme(), "http" | "https") { Ok(Self(url)) } else { Err(bad()) }

@@ -11,6 +11,7 @@ use devanture_config::edge_toml::EdgeFile;
 use devanture_config::{AppName, PlaceName};
 use devanture_edge::server::{self, Server, StartError};
 use devanture_edge::telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -137,7 +138,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Serves until SIGTERM or SIGINT, then drains.
 fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     telemetry::init_log();
-    let signals = runtime()?;
+    let runtime = runtime()?;
+    // Before anybody is told that the edge is ready: an early signal drains it, too.
+    let signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
     let server = Server::start(file, base)?;
     let addresses = server.addresses();
     let ready = serde_json::json!({
@@ -147,23 +150,36 @@ fn serve(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         "admin": addresses.admin.to_string(),
     });
     print_line(&ready.to_string());
-    signals.block_on(until_told_to_end(&server, path)).map_err(|error| Failure::from(StartError::Runtime(error)))?;
+    runtime.block_on(signals.until_told_to_end(&server, path));
     tracing::info!("draining");
     let cut = server.drain();
     tracing::info!(cut, "ended");
     Ok(())
 }
 
-async fn until_told_to_end(server: &Server, path: &Path) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => reload(server, path),
+/// The signals that the edge listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn until_told_to_end(mut self, server: &Server, path: &Path) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => reload(server, path),
+            }
         }
     }
 }

@@ -232,6 +232,9 @@ pub(crate) struct SwitchArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Flags of `rollback`.
@@ -239,6 +242,9 @@ pub(crate) struct SwitchArgs {
 pub(crate) struct RollbackArgs {
     /// Which version; the one that was live before where nothing is said
     pub(crate) id: Option<IdPrefix>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Flags of `promote`.
@@ -250,6 +256,9 @@ pub(crate) struct PromoteArgs {
     /// The environment in which it is made live
     #[arg(long, value_name = "ENV")]
     pub(crate) to: PlaceName,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Flags of `history`.
@@ -272,6 +281,9 @@ pub(crate) enum AliasCommand {
         name: String,
         /// The version's id, or 6 or more of its first characters
         id: IdPrefix,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// List all names
     List,
@@ -279,6 +291,9 @@ pub(crate) enum AliasCommand {
     Delete {
         /// The name
         name: String,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -1,7 +1,6 @@
 //! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
 
 use std::error::Error as _;
-use std::path::Path;
 use std::time::Duration;
 
 use devanture_config::api::{
@@ -18,6 +17,7 @@ use url::Url;
 
 use crate::exit::Failure;
 use crate::settings::{self, EdgeAccess};
+use crate::trust;
 
 /// Longest time until a connection stands.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -86,7 +86,7 @@ impl Edge {
             // No certificate will be checked, so those of the system need not be read, nor be there.
             builder = builder.tls_certs_only([]);
         } else if let Some(ca) = &access.ca {
-            builder = builder.tls_certs_merge(read_ca(ca)?);
+            builder = builder.tls_backend_preconfigured(trust::with_file(ca)?);
         }
         let http = builder.build().map_err(|error| {
             Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
@@ -365,16 +365,6 @@ pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
 fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(value)
         .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
-}
-
-fn read_ca(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
-    let bad = |why: String| {
-        Failure::new(Code::Usage, format!("The CA file {} cannot be taken: {why}.", path.display()))
-            .hint("DEVANTURE_CA names a PEM file; a self-signed edge has it at tls/ca.pem in its data folder")
-    };
-    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad(root_cause(&error)))?;
-    if certificates.is_empty() { Err(bad("it holds no certificate".to_owned())) } else { Ok(certificates) }
 }
 
 /// The innermost reason of an error: what went wrong, without the layers that passed it on.

@@ -13,6 +13,7 @@ use crate::args::{AliasCommand, CheckArgs, HistoryArgs, InitArgs, PromoteArgs, R
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::foresee::{self, Foreseen};
 use crate::project::WWW;
 use crate::push;
 use crate::report::{self, Again, byte_text, counted};
@@ -27,6 +28,11 @@ const BUILD_FOLDERS: [&str; 7] = [WWW, "dist", "build", "out", "_site", "public"
 /// # Errors
 /// As the edge says.
 pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
+    if args.dry_run {
+        let edge = context.edge()?;
+        tell_foreseen(context, &foresee::switch(&edge, &context.place()?, &args.id, args.if_live.as_ref()).await?);
+        return Ok(());
+    }
     let request = SwitchRequest {
         version: args.id.to_string(),
         if_live: args.if_live.as_ref().map(ToString::to_string),
@@ -42,6 +48,11 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
 /// # Errors
 /// As the edge says.
 pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
+    if args.dry_run {
+        let edge = context.edge()?;
+        tell_foreseen(context, &foresee::rollback(&edge, &context.place()?, args.id.as_ref()).await?);
+        return Ok(());
+    }
     let request = RollbackRequest { version: args.id.as_ref().map(ToString::to_string) };
     let report = context.edge()?.rollback(&context.place()?, &request).await?;
     tell_switch(context, &report, &context.again());
@@ -60,6 +71,10 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     if args.from == args.to {
         return Err(Failure::new(Code::Usage, format!("--from and --to are both {}.", args.to)));
     }
+    if args.dry_run {
+        tell_foreseen(context, &foresee::promote(&context.edge()?, &args.from, &args.to).await?);
+        return Ok(());
+    }
     let report = context.edge()?.promote(&args.to, &PromoteRequest { from: args.from.clone() }).await?;
     let again = Again(match args.to.is_prod() {
         true => String::new(),
@@ -67,6 +82,10 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     });
     tell_switch(context, &report, &again);
     Ok(())
+}
+
+fn tell_foreseen(context: &Context, foreseen: &Foreseen) {
+    context.output.write(foreseen, || foreseen.lines(context.output.style));
 }
 
 fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
@@ -103,7 +122,15 @@ pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<(),
 pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(), Failure> {
     let edge = context.edge()?;
     match command {
-        AliasCommand::Set { name, id } => {
+        AliasCommand::Set { name, id, dry_run: true } => {
+            let place = alias_name(context, name);
+            tell_foreseen(context, &foresee::alias(&edge, &place, Some(id)).await?);
+        }
+        AliasCommand::Delete { name, dry_run: true } => {
+            let place = alias_name(context, name);
+            tell_foreseen(context, &foresee::alias(&edge, &place, None).await?);
+        }
+        AliasCommand::Set { name, id, dry_run: false } => {
             let place = alias_name(context, name);
             let set = edge.set_alias(&place, &AliasRequest { version: id.to_string() }).await?;
             context.output.write(&set, || report::place_lines(std::slice::from_ref(&set)));
@@ -115,7 +142,7 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
                 false => report::place_lines(&aliases),
             });
         }
-        AliasCommand::Delete { name } => {
+        AliasCommand::Delete { name, dry_run: false } => {
             let place = alias_name(context, name);
             edge.delete_alias(&place).await?;
             let value = serde_json::json!({ "app": edge.app(), "deleted": place });
@@ -145,7 +172,7 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> 
     let www = project.www(args.dir.as_deref());
     context.settings.app_if_said()?;
     context.settings.environment()?;
-    let scan = walk::scan(&www, args.strict, &|_| {})?;
+    let scan = walk::scan(&www, args.strict)?;
     let rules = bundle::guess_rules(&scan, project, &www);
     let bundle = Bundle::of(&scan, &project.site, rules)?;
     push::tell_notes(context, &scan, rules);

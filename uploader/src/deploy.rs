@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 use crate::bundle::Blob;
 use crate::client::{self, Edge, Refusal};
 use crate::exit::Failure;
+use crate::progress::Sent;
 use crate::sse;
 
 /// Bytes of a file that are read and sent at once.
@@ -44,7 +45,7 @@ pub(crate) enum BlobError {
 }
 
 impl Edge {
-    /// Sends a blob; `sent` is called with the bytes that went out, and, negative, with those of a try that failed.
+    /// Sends a blob; `sent` hears of the bytes that went out, and of those of a try that failed.
     ///
     /// The last piece of the file goes out only when all of it has the hash that it is sent under, so that a file that
     /// changed meanwhile never arrives.
@@ -56,7 +57,7 @@ impl Edge {
         deploy: &str,
         digest: Digest,
         blob: &Blob,
-        sent: &Arc<dyn Fn(i64) + Send + Sync>,
+        sent: &Arc<Sent>,
     ) -> Result<(), BlobError> {
         let changed = Arc::new(AtomicBool::new(false));
         let name = digest.to_string();
@@ -79,7 +80,7 @@ impl Edge {
                 .body(reqwest::Body::wrap_stream(body.into_stream()));
             let answer = self.send_watched(request, &out, STALL_TIME_MAX).await;
             if answer.is_err() {
-                sent(-i64::try_from(out.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+                sent.add_bytes(-i64::try_from(out.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
             }
             match answer {
                 // Sending it again would read the same file, which is not the one that was meant.
@@ -101,9 +102,7 @@ impl Edge {
     /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end: then
     /// the deploy may have ended either way.
     pub(crate) async fn finish(&self, deploy: &str, on_step: &mut dyn FnMut(&Step)) -> Result<DeployReport, Refusal> {
-        let request = self
-            .request(Method::POST, &["deploys", deploy, "finish"], &[])
-            .header(ACCEPT, "text/event-stream, application/json, application/problem+json");
+        let request = self.request(Method::POST, &["deploys", deploy, "finish"], &[]).header(ACCEPT, EVENT_STREAM);
         let response = within(SILENCE_MAX, self.send(request)).await.unwrap_or_else(|| Err(silent()))?;
         self.follow(response, on_step).await
     }
@@ -145,7 +144,7 @@ impl Edge {
         environment: &PlaceName,
         archive: (&Path, &'static str),
         query: &[(&str, &str)],
-        sent: &Arc<dyn Fn(i64) + Send + Sync>,
+        sent: &Arc<Sent>,
     ) -> Result<DeployReport, Failure> {
         let (path, media_type) = archive;
         let file = File::open(path).await.map_err(|error| unreadable(path, &error))?;
@@ -196,7 +195,7 @@ struct BlobBody {
     left: u64,
     out: Arc<AtomicU64>,
     changed: Arc<AtomicBool>,
-    sent: Arc<dyn Fn(i64) + Send + Sync>,
+    sent: Arc<Sent>,
 }
 
 impl BlobBody {
@@ -226,7 +225,7 @@ impl BlobBody {
             return Err(self.change());
         }
         self.out.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        (self.sent)(i64::try_from(piece.len()).unwrap_or(i64::MAX));
+        self.sent.add_bytes(i64::try_from(piece.len()).unwrap_or(i64::MAX));
         Ok(piece.freeze())
     }
 
@@ -239,13 +238,13 @@ impl BlobBody {
 fn read_all(
     file: File,
     out: Arc<AtomicU64>,
-    sent: Arc<dyn Fn(i64) + Send + Sync>,
+    sent: Arc<Sent>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::try_unfold((file, out, sent), |(mut file, out, sent)| async move {
         let mut piece = BytesMut::with_capacity(CHUNK_BYTES);
         let count = file.read_buf(&mut piece).await?;
         out.fetch_add(count as u64, Ordering::Relaxed);
-        sent(i64::try_from(count).unwrap_or(i64::MAX));
+        sent.add_bytes(i64::try_from(count).unwrap_or(i64::MAX));
         Ok((count > 0).then(|| (piece.freeze(), (file, out, sent))))
     })
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
+use serde::Serialize;
 
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -74,10 +75,16 @@ impl Failure {
 
     /// The line of `--json`.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let mut error = serde_json::json!({ "code": self.code, "message": self.to_string(), "hint": self.hint });
-        if !self.mistakes.is_empty() {
-            error["mistakes"] = serde_json::json!(self.mistakes);
+        #[derive(Serialize)]
+        struct Error<'f> {
+            code: &'f str,
+            message: String,
+            hint: Option<&'f str>,
+            #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
+            mistakes: &'f [Mistake],
         }
+        let error =
+            Error { code: &self.code, message: self.to_string(), hint: self.hint.as_deref(), mistakes: &self.mistakes };
         serde_json::json!({ "error": error })
     }
 }

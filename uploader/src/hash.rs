@@ -105,8 +105,8 @@ fn hash_to_end(file: &mut File) -> io::Result<Hashed> {
     }
 }
 
-/// Hashes all of `paths` on several threads; the answers stand in their order. `done` is called after each file.
-pub(crate) fn hash_all(paths: &[PathBuf], done: &(dyn Fn(u64) + Sync)) -> Vec<Result<Hashed, HashError>> {
+/// Hashes all of `paths` on several threads; the answers stand in their order.
+pub(crate) fn hash_all(paths: &[PathBuf]) -> Vec<Result<Hashed, HashError>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(paths.len());
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::with_capacity(paths.len()));
@@ -117,9 +117,7 @@ pub(crate) fn hash_all(paths: &[PathBuf], done: &(dyn Fn(u64) + Sync)) -> Vec<Re
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = paths.get(index) else { break };
-                    let answer = hash_file(path);
-                    done(answer.as_ref().map_or(0, |hashed| hashed.bytes));
-                    own.push((index, answer));
+                    own.push((index, hash_file(path)));
                 }
                 answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(own);
             });
@@ -193,7 +191,7 @@ mod tests {
             append(path, &n.to_string());
         }
         paths.push(folder.path().join("missing"));
-        let answers = hash_all(&paths, &|_| {});
+        let answers = hash_all(&paths);
         for (n, answer) in answers.iter().take(50).enumerate() {
             assert_eq!(answer.as_ref().unwrap().digest, Digest::of(n.to_string().as_bytes()));
         }

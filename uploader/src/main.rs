@@ -1,8 +1,9 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy` and `sse` speak with the edge; `push` and
-//! `commands` are the commands; `progress` and `report` tell about them, and `exit` is how they fail.
+//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
+//! `push` and `commands` are the commands, and `foresee` is their `--dry-run`; `progress` and `report` tell about them,
+//! and `exit` is how they fail.
 
 mod archive;
 mod args;
@@ -13,6 +14,7 @@ mod context;
 mod deploy;
 mod dotenv;
 mod exit;
+mod foresee;
 mod git;
 mod hash;
 mod progress;
@@ -21,6 +23,7 @@ mod push;
 mod report;
 mod settings;
 mod sse;
+mod trust;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -155,7 +158,7 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    let failure = Failure::new(Code::Usage, first_line(error)).hint("devanture --help");
+    let failure = Failure::new(Code::Usage, first_paragraph(error)).hint("devanture --help");
     let output =
         Output { is_json: arguments.iter().any(|a| a == "--json"), style: progress::Style::of(environment, false) };
     if output.is_json {
@@ -167,8 +170,10 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     ExitCode::from(failure.exit)
 }
 
-fn first_line(error: &clap::Error) -> String {
+/// What clap says of a mistake as one line: its first paragraph, which may list what is missing below its first line.
+fn first_paragraph(error: &clap::Error) -> String {
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let line = lines.join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }

@@ -1,8 +1,8 @@
 //! What a person sees on stderr while a command works: bars on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -101,25 +101,19 @@ impl Progress {
     /// Shows how far the sending of `files` with `bytes` is, until the answer is dropped.
     pub(crate) fn sending(&self, name: &'static str, files: u64, bytes: u64) -> Sending<'_> {
         let bar = ProgressBar::new(bytes);
-        bar.set_style(styled("  {prefix:<8}  {bar:30} {msg}  {binary_bytes_per_sec}  {eta}"));
+        bar.set_style(styled("  {prefix:<8}  {bar:30} {msg}  {eta}"));
         self.show(name, bar.clone());
-        let sending = Sending {
-            progress: self,
-            name,
-            bar,
-            files_total: files,
-            files_done: AtomicU64::new(0),
-            bytes_done: AtomicU64::new(0),
-            told: Mutex::new(Instant::now()),
-        };
-        sending.tell();
-        sending
+        let plain = (!self.has_bars && !self.is_quiet).then(|| Mutex::new(Instant::now()));
+        let sent =
+            Sent { bar, plain, name, files_total: files, files_done: AtomicU64::new(0), bytes_done: AtomicI64::new(0) };
+        sent.tell();
+        Sending { progress: self, sent: Arc::new(sent) }
     }
 
     fn show(&self, name: &str, bar: ProgressBar) {
         let target = if self.has_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        bar.set_draw_target(target);
         bar.set_prefix(name.to_owned());
+        bar.set_draw_target(target);
         if self.has_bars {
             bar.enable_steady_tick(TICK);
         }
@@ -158,49 +152,55 @@ impl Drop for Working<'_> {
 #[derive(Debug)]
 pub(crate) struct Sending<'p> {
     progress: &'p Progress,
-    name: &'static str,
-    bar: ProgressBar,
-    files_total: u64,
-    files_done: AtomicU64,
-    bytes_done: AtomicU64,
-    told: Mutex<Instant>,
-}
-
-impl Sending<'_> {
-    /// A file has arrived.
-    pub(crate) fn add_file(&self) {
-        self.files_done.fetch_add(1, Ordering::Relaxed);
-        self.tell();
-    }
-
-    /// So many bytes are out by now.
-    pub(crate) fn set_bytes(&self, bytes: u64) {
-        self.bytes_done.store(bytes, Ordering::Relaxed);
-        self.tell();
-    }
-
-    fn text(&self) -> String {
-        let (files, bytes) = (self.files_done.load(Ordering::Relaxed), self.bytes_done.load(Ordering::Relaxed));
-        format!("{files}/{}  {}", self.files_total, byte_text(bytes))
-    }
-
-    fn tell(&self) {
-        self.bar.set_position(self.bytes_done.load(Ordering::Relaxed));
-        self.bar.set_message(self.text());
-        if self.progress.has_bars {
-            return;
-        }
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() >= PLAIN_EVERY {
-            *told = Instant::now();
-            self.progress.step(self.name, &self.text());
-        }
-    }
+    /// How far it is, for those that send.
+    pub(crate) sent: Arc<Sent>,
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.progress.clear();
+    }
+}
+
+/// How far an upload is.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    bar: ProgressBar,
+    /// Where there is no bar: when a line was written last.
+    plain: Option<Mutex<Instant>>,
+    name: &'static str,
+    files_total: u64,
+    files_done: AtomicU64,
+    bytes_done: AtomicI64,
+}
+
+impl Sent {
+    /// So many files have arrived.
+    pub(crate) fn add_files(&self, files: u64) {
+        self.files_done.fetch_add(files, Ordering::Relaxed);
+        self.tell();
+    }
+
+    /// So many bytes went out; fewer than none where a try failed and they will go out again.
+    pub(crate) fn add_bytes(&self, bytes: i64) {
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let files = self.files_done.load(Ordering::Relaxed);
+        let bytes = u64::try_from(self.bytes_done.load(Ordering::Relaxed)).unwrap_or(0);
+        let text = format!("{files}/{}  {}", self.files_total, byte_text(bytes));
+        self.bar.set_position(bytes);
+        if let Some(told) = &self.plain {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.elapsed() >= PLAIN_EVERY {
+                *told = Instant::now();
+                // Nobody is told where nobody listens.
+                writeln!(io::stderr().lock(), "  {:<8}  {text}", self.name).ok();
+            }
+        }
+        self.bar.set_message(text);
     }
 }
 

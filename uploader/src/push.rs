@@ -1,8 +1,6 @@
 //! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{
@@ -112,21 +110,23 @@ impl<'c> Push<'c> {
     }
 
     async fn send_folder(&mut self, edge: &Edge, place: &PlaceName, www: &Path) -> Result<DeployReport, Failure> {
-        let source = self.source();
-        for _ in 0..SCANS_MAX {
-            self.steps.clear();
-            let (_, bundle) = self.scan(www).await?;
-            let begin =
-                BeginDeploy { manifest: bundle.manifest.clone(), source: source.clone(), options: self.options() };
+        let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(www));
+        for scans in 1..=SCANS_MAX {
+            let (_, bundle) = scanned?;
+            let manifest = bundle.manifest.clone();
+            let begin = BeginDeploy { manifest, source: source.clone(), options: self.options() };
             let begun = self.begin(edge, place, &begin).await?;
             let missing = missing_blobs(&bundle, &begun)?;
             self.tell_diff(&bundle, &missing);
             match self.upload(edge, &begun, &missing).await? {
                 Uploaded::All => return self.finish(edge, place, &bundle, &begun, &missing).await,
+                Uploaded::Changed(_) if scans == SCANS_MAX => break,
                 Uploaded::Changed(path) => {
                     self.context.progress.note(&format!("{} has changed; the folder is read again", path.display()));
                 }
             }
+            self.steps.clear();
+            scanned = self.scan(www).await;
         }
         let message = format!("The folder `{}` keeps changing while it is sent.", www.display());
         Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
@@ -142,16 +142,12 @@ impl<'c> Push<'c> {
         }
     }
 
-    fn source(&self) -> Source {
-        git::source(&self.context.project.folder, &self.context.environment, self.args.message.clone())
-    }
-
     /// Reads and hashes the folder, off the threads that speak with the network.
     async fn scan(&mut self, www: &Path) -> Result<(Scan, Bundle), Failure> {
         let begun = Instant::now();
         let working = self.context.progress.working("scan", &www.display().to_string());
         let (folder, strict) = (www.to_owned(), self.args.strict);
-        let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, strict, &|_| {})).await;
+        let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, strict)).await;
         let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
         drop(working);
         let rules = bundle::guess_rules(&scan, &self.context.project, www);
@@ -163,7 +159,7 @@ impl<'c> Push<'c> {
     }
 
     async fn begin(&mut self, edge: &Edge, place: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
-        let _working = self.context.progress.working("diff", "");
+        let _working = self.context.progress.working("diff", "asking what is missing");
         let begun = edge.begin(place, begin).await?;
         self.live = Live::Known(begun.live);
         if begun.version == begin.manifest.id() {
@@ -190,28 +186,18 @@ impl<'c> Push<'c> {
             self.ended("upload", StepState::Skipped, "nothing to send".to_owned(), start);
             return Ok(Uploaded::All);
         }
-        let files = missing.len() as u64;
+        let files = missing.iter().map(|(_, blob)| blob.files).sum();
         let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
         let sending = self.context.progress.sending("upload", files, bytes);
-        let out = Arc::new(AtomicI64::new(0));
-        let counter = Arc::clone(&out);
-        let sent: Arc<dyn Fn(i64) + Send + Sync> = Arc::new(move |bytes| {
-            counter.fetch_add(bytes, Ordering::Relaxed);
-        });
-        let puts = missing.iter().map(|(digest, blob)| {
-            let sent = Arc::clone(&sent);
-            let (sending, out) = (&sending, &out);
-            async move {
-                let put = edge.put_blob(&begun.deploy, *digest, blob, &sent).await;
-                sending.set_bytes(u64::try_from(out.load(Ordering::Relaxed)).unwrap_or(0));
-                match put {
-                    Ok(()) => {
-                        sending.add_file();
-                        Ok(())
-                    }
-                    Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.clone()))),
-                    Err(BlobError::Failed(failure)) => Err(Err(failure)),
+        let sent = &sending.sent;
+        let puts = missing.iter().map(|(digest, blob)| async move {
+            match edge.put_blob(&begun.deploy, *digest, blob, sent).await {
+                Ok(()) => {
+                    sent.add_files(blob.files);
+                    Ok(())
                 }
+                Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.clone()))),
+                Err(BlobError::Failed(failure)) => Err(Err(failure)),
             }
         });
         // The first that fails ends the others: what has arrived by then need not be sent again.
@@ -235,7 +221,7 @@ impl<'c> Push<'c> {
     ) -> Result<DeployReport, Failure> {
         self.finishing = Some(begun.version);
         let progress = &self.context.progress;
-        let mut working = Some(progress.working("finish", ""));
+        let mut working = Some(progress.working("finish", "waiting for the edge"));
         let mut on_step = |step: &Step| {
             // The one before has to leave the line first.
             drop(working.take());
@@ -302,8 +288,11 @@ impl<'c> Push<'c> {
             }
             break;
         }
-        let hint = "the edge may still be at work on it: `devanture status` says what is live";
-        Err(Failure { hint: Some(failure.hint.clone().unwrap_or_else(|| hint.to_owned())), ..failure })
+        // What the edge itself said of it is told as it is.
+        if !failure.is(Code::Unreachable) {
+            return Err(failure);
+        }
+        Err(failure.hint("the edge may still be at work on it: `devanture status` says what is live"))
     }
 
     async fn send_archive(
@@ -320,7 +309,7 @@ impl<'c> Push<'c> {
         if let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
             self.live = Live::Known(status.version);
         }
-        let source = self.source();
+        let source = source(self.context, self.args).await;
         let options = self.options();
         let flags = [
             ("no_switch", options.no_switch),
@@ -331,14 +320,15 @@ impl<'c> Push<'c> {
         let mut query: Vec<(&str, &str)> =
             flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
         let texts = [("if_live", &options.if_live), ("message", &source.message)];
-        let texts = texts.into_iter().chain([("commit", &source.commit), ("branch", &source.branch)]);
-        query.extend(texts.filter_map(|(name, text)| Some((name, text.as_deref()?))));
+        query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
         let bytes = std::fs::metadata(archive.0).map_or(0, |metadata| metadata.len());
         let sending = self.context.progress.sending("upload", 1, bytes);
-        let sent: Arc<dyn Fn(i64) + Send + Sync> = Arc::new(|_| {});
-        let mut report = edge.push_archive(place, archive, &query, &sent).await?;
+        let mut report = edge.push_archive(place, archive, &query, &sending.sent).await?;
         drop(sending);
-        self.done("upload", byte_text(bytes), begun);
+        // The edge tells of the upload what it took, which says more.
+        if !report.steps.iter().any(|step| step.name == "upload") {
+            self.done("upload", byte_text(bytes), begun);
+        }
         for step in &report.steps {
             let style = self.context.progress.style;
             self.context.progress.step(&step.name, &report::step_text(style, step));
@@ -387,6 +377,13 @@ impl<'c> Push<'c> {
             Err(_) => None,
         }
     }
+}
+
+/// Where the bundle comes from, asked while the folder is read.
+async fn source(context: &Context, args: &PushArgs) -> Source {
+    let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
+    let message = args.message.clone();
+    tokio::task::spawn_blocking(move || git::source(&folder, &environment, message)).await.unwrap_or_default()
 }
 
 /// The blobs that the edge asks for, and where they are.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use devanture_config::leave_out::is_left_out;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
@@ -44,24 +45,13 @@ impl Scan {
     }
 }
 
-/// Whether something of this name is left out wherever it stands.
-///
-/// Upper case is taken for lower, since file systems that do not tell the two apart are where such names come from.
-fn is_left_out(name: &str) -> bool {
-    let name = name.to_lowercase();
-    matches!(name.as_str(), ".git" | ".ds_store" | "node_modules")
-        || name.starts_with(".env")
-        || name.ends_with(".pem")
-        || name.ends_with(".key")
-}
-
-/// Walks `root` and hashes what it finds; `done` is called after each file with its bytes.
+/// Walks `root` and hashes what it finds.
 ///
 /// With `strict`, what would be left out is refused.
 ///
 /// # Errors
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
-pub(crate) fn scan(root: &Path, strict: bool, done: &(dyn Fn(u64) + Sync)) -> Result<Scan, Failure> {
+pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
     let shown = root.display().to_string();
     let missing = |why: &str| {
         Failure::new(Code::MissingFolder, format!("The folder `{shown}` {why}."))
@@ -80,7 +70,7 @@ pub(crate) fn scan(root: &Path, strict: bool, done: &(dyn Fn(u64) + Sync)) -> Re
         walk.refuse_left_out();
     }
     let mut scan = Scan { files: BTreeMap::new(), left_out: std::mem::take(&mut walk.left_out) };
-    walk.hash_into(&mut scan, done);
+    walk.hash_into(&mut scan);
     walk.finish()?;
     if scan.files.is_empty() {
         let failure = Failure::new(Code::EmptyBundle, format!("The folder `{}` holds no file to publish.", walk.shown));
@@ -216,14 +206,14 @@ impl Walk {
         }
     }
 
-    fn hash_into(&mut self, scan: &mut Scan, done: &(dyn Fn(u64) + Sync)) {
+    fn hash_into(&mut self, scan: &mut Scan) {
         // What is refused already need not be read.
         if self.has_refused {
             return;
         }
         let found = std::mem::take(&mut self.found);
         let paths: Vec<PathBuf> = found.values().map(|(_, real)| real.clone()).collect();
-        let answers = hash::hash_all(&paths, done);
+        let answers = hash::hash_all(&paths);
         for ((key, (shown, path)), answer) in found.into_iter().zip(answers) {
             match answer {
                 Ok(hashed) => {
@@ -305,7 +295,7 @@ mod tests {
         }
 
         fn scan(&self) -> Result<Scan, Failure> {
-            scan(&self.path(), false, &|_| {})
+            scan(&self.path(), false)
         }
 
         fn names(&self) -> Vec<String> {
@@ -341,7 +331,7 @@ mod tests {
             [".DS_Store", ".env", ".env.local", ".git", "a/key.PEM", "node_modules", "server.key"]
         );
         assert_eq!(folder.names(), ["index.html", "monkey"]);
-        let failure = super::scan(&folder.path(), true, &|_| {}).unwrap_err();
+        let failure = super::scan(&folder.path(), true).unwrap_err();
         assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 7));
     }
 
@@ -354,7 +344,7 @@ mod tests {
         assert_eq!(folder.names(), ["a/b.txt", "absolute", "again/b.txt", "home.html", "index.html"]);
         let whole = folder.0.path().join("link-to-www");
         symlink(folder.path(), &whole).unwrap();
-        assert_eq!(scan(&whole, false, &|_| {}).unwrap(), folder.scan().unwrap());
+        assert_eq!(scan(&whole, false).unwrap(), folder.scan().unwrap());
     }
 
     #[test]
@@ -435,6 +425,6 @@ mod tests {
         assert_eq!(folder.refused().0, "empty_bundle");
         folder.file("_redirects");
         assert_eq!(folder.names(), ["_redirects"]);
-        assert_eq!(scan(&folder.path().join("_redirects"), false, &|_| {}).unwrap_err().code, "missing_folder");
+        assert_eq!(scan(&folder.path().join("_redirects"), false).unwrap_err().code, "missing_folder");
     }
 }

@@ -1,4 +1,5 @@
 //! `devanture` where no edge is needed, or none is there: mistakes of files, sources of settings, ids, help.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod cli_support;
 

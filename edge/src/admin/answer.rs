@@ -1,6 +1,7 @@
 //! Answers of the API: JSON, problems, texts, streams of events.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::DeployEvent;
@@ -13,6 +14,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
+
+/// How long a stream of events is silent at most.
+const EVENT_REST_MAX: Duration = Duration::from_secs(15);
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -72,11 +76,15 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     response
 }
 
-/// Server-sent events, as they happen.
+/// Server-sent events, as they happen; a comment where nothing happens for a while, so that nobody on the way takes the
+/// connection for dead (WHATWG HTML §9.2.7).
 pub(super) fn events(receiver: UnboundedReceiver<DeployEvent>) -> Response<Body> {
     let frames = stream::unfold(receiver, |mut receiver| async {
-        let event = receiver.recv().await?;
-        Some((Ok(Frame::data(event_text(&event).into())), receiver))
+        let text = match tokio::time::timeout(EVENT_REST_MAX, receiver.recv()).await {
+            Ok(event) => event_text(&event?),
+            Err(_elapsed) => ": still at it\n\n".to_owned(),
+        };
+        Some((Ok(Frame::data(text.into())), receiver))
     });
     with_body(StatusCode::OK, "text/event-stream", StreamBody::new(frames).boxed_unsync())
 }

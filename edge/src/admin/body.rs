@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use devanture_config::problem::{Code, Problem};
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -15,6 +15,12 @@ use crate::publish::Error;
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Whether the client takes server-sent events.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("text/event-stream")
 }
 
 /// Reads a body of JSON of at most `bytes_max` bytes.
@@ -58,7 +64,7 @@ async fn whole(body: Incoming, bytes_max: u64) -> Result<Bytes, Error> {
 pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
     while let Some(frame) = body.frame().await {
         // Trailers say nothing here.
-        if let Ok(bytes) = frame.map_err(|_| broken_off())?.into_data() {
+        if let Ok(bytes) = frame.map_err(|_reason| broken_off())?.into_data() {
             return Ok(Some(bytes));
         }
     }
@@ -74,4 +80,15 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
     Some(percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
+}
+
+/// A pair of the query, `name=value` or `name`, decoded.
+pub(super) fn decoded_pair(pair: &str) -> Result<(String, String), Error> {
+    let decoded = |text: &str| {
+        let text = text.replace('+', " ");
+        let text = percent_decode_str(&text).decode_utf8().map(std::borrow::Cow::into_owned);
+        text.map_err(|_error| Error::from(Problem::new(Code::BadRequest, "The query is not UTF-8.")))
+    };
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    Ok((decoded(name)?, decoded(value)?))
 }

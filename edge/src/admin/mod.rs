@@ -7,8 +7,9 @@
 //! | `/v1/tokens` | POST | admin, every app |
 //! | `/v1/apps/{app}/environments/{env}` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/history` | GET | read |
-//! | `/v1/apps/{app}/environments/{env}/deploys` | POST | push |
+//! | `/v1/apps/{app}/environments/{env}/deploys` (a manifest, or a bundle in one request) | POST | push |
 //! | `/v1/apps/{app}/blobs/{digest}?deploy={deploy}` | PUT | push |
+//! | `/v1/apps/{app}/deploys/{deploy}` | GET | read |
 //! | `/v1/apps/{app}/deploys/{deploy}/finish` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/switch`, `…/rollback` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/promote` | POST | promote |
@@ -17,6 +18,7 @@
 
 mod answer;
 mod body;
+mod bundle;
 mod pushing;
 mod reading;
 mod route;
@@ -117,6 +119,7 @@ impl Admin {
             Route::History { app, environment } => self.history(&actor, &app, &environment, &request).await,
             Route::Begin { app, environment } => self.begin(&actor, &app, &environment, request).await,
             Route::Blob { app, digest } => self.blob(&actor, &app, digest, request).await,
+            Route::Deploy { app, deploy } => self.deploy(&actor, &app, &deploy).await,
             Route::Finish { app, deploy } => self.finish(&actor, &app, &deploy, &request).await,
             Route::Switch { app, environment } => self.switch(&actor, &app, &environment, request).await,
             Route::Rollback { app, environment } => self.rollback(&actor, &app, &environment, request).await,

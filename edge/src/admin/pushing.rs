@@ -5,12 +5,11 @@ use devanture_config::api::{
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
-use http::header::ACCEPT;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::sync::Arc;
 
-use super::{Admin, Body, answer, body};
+use super::{Admin, Body, answer, body, bundle};
 use crate::publish::{Actor, Error};
 
 impl Admin {
@@ -32,6 +31,22 @@ impl Admin {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
+        match body::media_type(request.headers()).as_deref() {
+            Some(bundle::FORM) => return self.bundle(actor, app, environment, request).await,
+            Some(found) if bundle::ARCHIVES.contains(&found) => {
+                return self.bundle(actor, app, environment, request).await;
+            }
+            Some("application/json") => {}
+            found => {
+                let detail = format!("The body's media type is {}.", found.unwrap_or("none"));
+                let hint = format!(
+                    "send a manifest as application/json, or an archive as {} or, in the field `bundle`, as {}",
+                    bundle::ARCHIVES.join(", "),
+                    bundle::FORM
+                );
+                return Err(Problem::new(Code::UnsupportedType, detail).hint(hint).into());
+            }
+        }
         let (parts, incoming) = request.into_parts();
         let begin: BeginDeploy =
             body::json(&parts.headers, incoming, self.publisher.limits().manifest_bytes_max).await?;
@@ -50,7 +65,7 @@ impl Admin {
         let Some(deploy) = body::parameter(request.uri(), "deploy") else {
             return Err(Problem::new(Code::BadRequest, "`?deploy=` is missing: a blob is sent for a push.").into());
         };
-        let mut receiving = self.publisher.receive(app, &deploy, digest).await?;
+        let mut receiving = self.publisher.receive(actor, app, &deploy, digest).await?;
         let mut incoming = request.into_body();
         while let Some(bytes) = body::next(&mut incoming).await? {
             receiving.write(bytes).await?;
@@ -68,14 +83,14 @@ impl Admin {
         request: &Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, None)?;
-        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-        if !accept.contains("text/event-stream") {
-            return Ok(answer::json(StatusCode::OK, &self.publisher.finish(app, deploy, None).await?));
+        if !body::accepts_events(request.headers()) {
+            return Ok(answer::json(StatusCode::OK, &self.publisher.finish(actor, app, deploy, None).await?));
         }
         let (sink, events) = tokio::sync::mpsc::unbounded_channel();
-        let (publisher, app, deploy) = (Arc::clone(&self.publisher), app.clone(), deploy.to_owned());
+        let (publisher, actor, app, deploy) =
+            (Arc::clone(&self.publisher), actor.clone(), app.clone(), deploy.to_owned());
         tokio::spawn(async move {
-            let result = publisher.finish(&app, &deploy, Some(sink.clone())).await;
+            let result = publisher.finish(&actor, &app, &deploy, Some(sink.clone())).await;
             // A push that is not there fails before it has events: its problem is told all the same.
             if let Err(error) = result {
                 sink.send(devanture_config::api::DeployEvent::Problem(error.0)).ok();

@@ -34,7 +34,7 @@ impl Admin {
         let limit = match body::parameter(request.uri(), "limit") {
             Some(limit) => limit
                 .parse()
-                .map_err(|_| Problem::new(Code::BadRequest, format!("`limit` must be a number, not `{limit}`.")))?,
+                .map_err(|_reason| Problem::new(Code::BadRequest, format!("`limit` must be a number, not `{limit}`.")))?,
             None => PAGE,
         };
         let before = body::parameter(request.uri(), "before");

@@ -13,6 +13,7 @@ pub(super) enum Route {
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
     DeleteAlias { app: AppName, name: PlaceName },
+    Deploy { app: AppName, deploy: String },
     Finish { app: AppName, deploy: String },
     History { app: AppName, environment: PlaceName },
     Metrics,
@@ -47,6 +48,8 @@ impl Route {
             (["aliases", _], _) => Err(method_not_allowed("PUT, DELETE")),
             (["blobs", digest], "PUT") => Ok(Self::Blob { app, digest: name(digest)? }),
             (["blobs", _], _) => Err(method_not_allowed("PUT")),
+            (["deploys", deploy], "GET") => Ok(Self::Deploy { app, deploy: (*deploy).to_owned() }),
+            (["deploys", _], _) => Err(method_not_allowed("GET")),
             (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
             (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
             (["environments", environment], method) => match method {

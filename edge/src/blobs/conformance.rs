@@ -28,6 +28,7 @@ macro_rules! conformance {
             law_4_bytes_with_another_hash_are_refused_and_leave_nothing,
             an_upload_in_pieces_is_the_same_as_a_whole_put,
             an_upload_dropped_midway_leaves_nothing,
+            an_unnamed_upload_finds_its_name,
             what_was_never_put_is_missing,
             equal_bytes_put_at_once_by_many_are_one_blob,
             law_4_damaged_bytes_are_never_given_out_and_can_be_put_again,
@@ -140,6 +141,25 @@ pub(super) async fn an_upload_in_pieces_is_the_same_as_a_whole_put(harness: impl
         assert_eq!(upload.finish().await.unwrap(), len as u64);
         assert_eq!(store.get(blob(&bytes)).await.unwrap(), bytes);
     }
+    assert!(harness.is_tidy().await);
+}
+
+pub(super) async fn an_unnamed_upload_finds_its_name(harness: impl Harness) {
+    let store = harness.store();
+    for len in SIZES {
+        let bytes = sample(4, len);
+        let mut upload = store.upload_unnamed().await.unwrap();
+        for start in (0..len).step_by(100_000) {
+            upload.write(bytes.slice(start..(start + 100_000).min(len))).await.unwrap();
+        }
+        assert_eq!(upload.finish().await.unwrap(), (Digest::of(&bytes), len as u64));
+        assert_eq!(store.get(blob(&bytes)).await.unwrap(), bytes);
+    }
+    let bytes = sample(5, 1_000_000);
+    let mut upload = store.upload_unnamed().await.unwrap();
+    upload.write(bytes.clone()).await.unwrap();
+    drop(upload);
+    assert!(is_missing(&store.get(blob(&bytes)).await, blob(&bytes)));
     assert!(harness.is_tidy().await);
 }
 

@@ -124,6 +124,14 @@ impl Draft {
         before(Step::Write, &self.path).and_then(|()| self.file.write_all(bytes)).map_err(failed("writing", &self.path))
     }
 
+    /// Opens what was written for reading, as a spool: it stays readable for as long as the draft lives.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn reader(&self) -> Result<File, Error> {
+        File::open(&self.path).map_err(failed("opening", &self.path))
+    }
+
     /// Brings the bytes to stable storage.
     ///
     /// # Errors

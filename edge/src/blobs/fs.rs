@@ -19,7 +19,7 @@ use devanture_config::Digest;
 use folder::{Folder, digest_of};
 
 use super::durable::{Draft, failed};
-use super::{Blobs, Error, Form, Key, Quality, ReadAt, Upload, VariantInfo};
+use super::{Blobs, Error, Form, Key, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo};
 
 /// How many bytes of an upload wait in memory before they are written: what one upload holds at most, and also the
 /// size up to which a whole blob costs one trip to a blocking thread.
@@ -60,8 +60,11 @@ async fn blocking<T: Send + 'static>(
 impl Blobs for FileBlobs {
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {
         self.must_not_be_a_variant(key)?;
-        let part = Part { hasher: blake3::Hasher::new(), draft: None, size: 0 };
-        Ok(Box::new(FileUpload { folder: Arc::clone(&self.folder), key, part: Some(part), pending: Vec::new() }))
+        Ok(Box::new(FileUpload::new(&self.folder, Some(key))))
+    }
+
+    async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error> {
+        Ok(Box::new(FileUpload::new(&self.folder, None)))
     }
 
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
@@ -138,13 +141,19 @@ impl Part {
 
 struct FileUpload {
     folder: Arc<Folder>,
-    key: Key,
+    /// `None` where the bytes are a blob of whatever hash they turn out to have.
+    key: Option<Key>,
     /// Away while a blocking thread has it, and for good after an error.
     part: Option<Part>,
     pending: Vec<u8>,
 }
 
 impl FileUpload {
+    fn new(folder: &Arc<Folder>, key: Option<Key>) -> Self {
+        let part = Part { hasher: blake3::Hasher::new(), draft: None, size: 0 };
+        Self { folder: Arc::clone(folder), key, part: Some(part), pending: Vec::new() }
+    }
+
     fn take_part(&mut self) -> Result<Part, Error> {
         let gone = || failed("uploading to", self.folder.root())(std::io::Error::other("the upload failed before"));
         self.part.take().ok_or_else(gone)
@@ -165,9 +174,8 @@ impl FileUpload {
     }
 }
 
-#[async_trait]
-impl Upload for FileUpload {
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+impl FileUpload {
+    async fn add(&mut self, bytes: Bytes) -> Result<(), Error> {
         if self.part.is_some() && self.pending.len().saturating_add(bytes.len()) <= PENDING_BYTES_MAX {
             self.pending.extend_from_slice(&bytes);
             return Ok(());
@@ -175,12 +183,15 @@ impl Upload for FileUpload {
         self.flush(bytes).await
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<u64, Error> {
+    /// Makes the file durable under its key, or under that of the hash that was found.
+    async fn keep(mut self) -> Result<(Digest, u64), Error> {
         let (key, pending) = (self.key, std::mem::take(&mut self.pending));
         let mut part = self.take_part()?;
         let work = move |folder: &Folder| {
             part.write(folder, &pending)?;
-            let (expected, found) = (digest_of(key), Digest::from(part.hasher.finalize()));
+            let found = Digest::from(part.hasher.finalize());
+            let key = key.unwrap_or(Key::Blob(found));
+            let expected = digest_of(key);
             if found != expected {
                 return Err(Error::Mismatch { expected, found });
             }
@@ -190,9 +201,31 @@ impl Upload for FileUpload {
             };
             draft.sync()?;
             folder.keep(key, draft)?;
-            Ok(part.size)
+            Ok((found, part.size))
         };
         blocking(&self.folder, work).await
+    }
+}
+
+#[async_trait]
+impl Upload for FileUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.add(bytes).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<u64, Error> {
+        Ok(self.keep().await?.1)
+    }
+}
+
+#[async_trait]
+impl UnnamedUpload for FileUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.add(bytes).await
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(Digest, u64), Error> {
+        self.keep().await
     }
 }
 

@@ -135,6 +135,24 @@ pub trait Upload: Send {
     async fn finish(self: Box<Self>) -> Result<u64, Error>;
 }
 
+/// A blob that is being put before anybody knows its hash: its name is found while it is written.
+///
+/// Dropped before [`UnnamedUpload::finish`] was awaited, it leaves nothing behind.
+#[async_trait]
+pub trait UnnamedUpload: Send {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
+
+    /// Makes all that was written durable as a blob. Returns its hash and its length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`]; nothing is left behind then.
+    async fn finish(self: Box<Self>) -> Result<(Digest, u64), Error>;
+}
+
 /// An opened blob or variant, to be read from any thread and at any place; it stays readable when it is deleted.
 pub trait ReadAt: Send + Sync {
     /// Reads at most `len` bytes from `offset`; fewer only at the end. Blocks on the disk: never call it on a thread
@@ -151,11 +169,19 @@ pub trait ReadAt: Send + Sync {
 /// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
 #[async_trait]
 pub trait Blobs: Send + Sync {
-    /// Begins to put the blob or manifest `key`, whose bytes come in pieces.
+    /// Begins to put the blob or manifest `key`, whose bytes come in pieces. What is stored under `key` already is
+    /// replaced by the same bytes, so that damage is mended, the age in [`Blobs::list`] begins anew, and the time that
+    /// a put takes tells nobody what was there.
     ///
     /// # Errors
     /// [`Error::Full`] and [`Error::Io`].
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error>;
+
+    /// Begins to put a blob whose hash is not known yet, as those that come in an archive; else as [`Blobs::upload`].
+    ///
+    /// # Errors
+    /// [`Error::Full`] and [`Error::Io`].
+    async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error>;
 
     /// Puts the whole blob or manifest `key`.
     ///
@@ -172,7 +198,7 @@ pub trait Blobs: Send + Sync {
     /// known to [`Blobs::variants`] afterwards.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`].
+    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
     async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error>;
 
     /// The variants of a blob; empty where there are none, or where what was known of them cannot be read.
@@ -199,13 +225,15 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
 
-    /// Deletes `key`; a variant, or a blob with all its variants. Deleting what is not there is no error.
+    /// Deletes `key`; a variant, or a blob with all its variants. Deleting what is not there is no error. After a crash
+    /// it may be there again, whole.
     ///
     /// # Errors
     /// [`Error::Io`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
-    /// Every blob and manifest with its length and the seconds since 1970 at which it was stored, in no order.
+    /// Every blob and manifest with its length and the seconds since 1970 at which it was last put, in no order. On the
+    /// way, variants are removed whose blob is gone.
     ///
     /// # Errors
     /// [`Error::Io`].

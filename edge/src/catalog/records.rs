@@ -146,6 +146,12 @@ pub fn alias_prefix(app: &AppName) -> String {
     format!("alias/{app}/")
 }
 
+/// The prefix of the histories of an app's environments.
+#[must_use]
+pub fn histories_prefix(app: &AppName) -> String {
+    format!("history/{app}/")
+}
+
 /// The prefix of an environment's history.
 #[must_use]
 pub fn history_prefix(app: &AppName, environment: &PlaceName) -> String {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::header::EXPECT;
+use http::{Request, Version as HttpVersion};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
 use crate::blobs::ReadAt;
@@ -26,6 +29,37 @@ pub enum Error {
     /// A stored file could not be read to its end.
     #[error("a stored file could not be read: {0}")]
     Store(std::io::Error),
+}
+
+/// Most bytes that are read of a body that nobody wants.
+const UNWANTED_BYTES_MAX: usize = 64 * 1024;
+/// How often such a body is looked at: its first bytes mostly came along with the head, and are handed out in turns.
+const UNWANTED_TURNS_MAX: usize = 4;
+
+/// Whether a body that nobody wants breaks the rules of its framing (RFC 9112 §7.1), as far as it has come by now.
+///
+/// A client that waits for its answer before it sends the rest is not waited for, and one that waits for a word
+/// (`Expect`) gets its answer instead. HTTP/2 frames bodies below the requests, and resets what is broken itself.
+pub(super) async fn is_malformed(request: &mut Request<Incoming>) -> bool {
+    let is_http1 = request.version() <= HttpVersion::HTTP_11;
+    if !is_http1 || request.body().is_end_stream() || request.headers().contains_key(EXPECT) {
+        return false;
+    }
+    let mut bytes = 0;
+    let mut turns = 0;
+    while bytes < UNWANTED_BYTES_MAX && turns < UNWANTED_TURNS_MAX {
+        let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(request.body_mut()).poll_frame(cx))).await;
+        match polled {
+            Poll::Ready(None) => return false,
+            Poll::Ready(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            Poll::Ready(Some(Err(_))) => return true,
+            Poll::Pending => {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    false
 }
 
 /// The body of a response.

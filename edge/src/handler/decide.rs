@@ -60,7 +60,7 @@ pub enum Decision {
         custom_host: bool,
     },
     /// An error of the edge's own.
-    Refuse(Refused),
+    Refuse(Refusal),
     /// A head with a short body.
     Small(SmallAnswer),
 }
@@ -96,6 +96,23 @@ pub enum Part {
     Whole,
 }
 
+/// An error of the edge's own, and whose it is.
+pub struct Refusal {
+    /// Why.
+    pub refused: Refused,
+    /// What is live, where the request came as far as a version.
+    pub current: Option<Arc<Current>>,
+    /// Whether the host is the app's own.
+    pub custom_host: bool,
+}
+
+impl From<Refused> for Refusal {
+    /// Nobody's: the request came as far as no version.
+    fn from(refused: Refused) -> Self {
+        Self { refused, current: None, custom_host: false }
+    }
+}
+
 /// A head with a short body, made for this request.
 pub struct SmallAnswer {
     /// The status.
@@ -106,6 +123,8 @@ pub struct SmallAnswer {
     pub body: bytes::Bytes,
     /// What is live, where the answer is about a version.
     pub current: Option<Arc<Current>>,
+    /// Whether the host is the app's own.
+    pub custom_host: bool,
 }
 
 impl SmallAnswer {
@@ -119,7 +138,7 @@ impl SmallAnswer {
             Err(_) => headers.insert(LOCATION, HeaderValue::from_static("/")),
         };
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
-        Self { status, headers, body: bytes::Bytes::new(), current: None }
+        Self { status, headers, body: bytes::Bytes::new(), current: None, custom_host: false }
     }
 }
 
@@ -127,43 +146,53 @@ impl SmallAnswer {
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
     match live.find(head.host) {
-        Found::Nobody => Decision::Refuse(Refused::UnknownHost),
+        Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
         Found::Preview(key) => match live.preview(&key) {
             Some(current) => decide_in(head, current, None, false),
             None => Decision::Load(key),
         },
         Found::Place(entry) => match entry.place.current() {
             Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
-            None => Decision::Refuse(Refused::Unavailable),
+            None => {
+                let refused = Refused::Unavailable;
+                Decision::Refuse(Refusal { refused, current: None, custom_host: entry.custom })
+            }
         },
     }
 }
 
 /// Decides for a version that is known: the edge's own path, then routes, then files.
 pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
+    match *head.method {
+        // RFC 9110 §9.3.6: the edge is no proxy that a client chooses; a tunnel has no path that a route could match.
+        HttpMethod::CONNECT => return refuse(current, custom_host, Refused::MethodNotAllowed),
+        // RFC 9110 §9.3.7: about the server as a whole.
+        HttpMethod::OPTIONS if head.path == "*" => return options(current, custom_host),
+        _ => {}
+    }
     if head.path == RELEASE_PATH {
-        return release(head, current);
+        return release(head, current, custom_host);
     }
     if let Some(decision) = route(head, &current, custom_host) {
         return decision;
     }
     let path = match target::normalise(head.path, head.target_bytes_max) {
         Target::Normal(path) => path,
-        Target::Redirect(to) => return redirect(head, current, StatusCode::PERMANENT_REDIRECT, to),
-        Target::Refuse(error) => return Decision::Refuse(error.into()),
+        Target::Redirect(to) => return moved(head, current, custom_host, to),
+        Target::Refuse(error) => return refuse(current, custom_host, error.into()),
     };
     match Method::of(head.method.as_str()) {
         Method::Get | Method::Head => {}
-        Method::Options => return options(current),
-        Method::NotAllowed => return Decision::Refuse(Refused::MethodNotAllowed),
-        Method::NotImplemented => return Decision::Refuse(Refused::MethodUnknown),
+        Method::Options => return options(current, custom_host),
+        Method::NotAllowed => return refuse(current, custom_host, Refused::MethodNotAllowed),
+        Method::NotImplemented => return refuse(current, custom_host, Refused::MethodUnknown),
     }
     let asked = Asked { head, current, custom_host };
     let version = &asked.current.version;
     match resolve::resolve(&version.index, version.html_handling, &path) {
         Resolution::File(number) => asked.file(Arc::clone(version), number),
         Resolution::Redirect(to) => {
-            redirect(head, Arc::clone(&asked.current), StatusCode::TEMPORARY_REDIRECT, target::encode_path(&to))
+            redirect(head, asked.current, custom_host, StatusCode::TEMPORARY_REDIRECT, target::encode_path(&to))
         }
         Resolution::Missing => asked.missing(&path, place),
     }
@@ -178,46 +207,81 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
     match target::normalise_for_route(head.path, head.target_bytes_max) {
         Target::Normal(text) => {
             let route = version.route(&text)?;
+            // RFC 9110 §9.3.8: what a backend would send back holds fields that a script may not read.
+            if *head.method == HttpMethod::TRACE {
+                return Some(refuse(Arc::clone(current), custom_host, Refused::MethodUnknown));
+            }
             Some(Decision::Proxy { current: Arc::clone(current), route, custom_host })
         }
         // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes on.
         Target::Redirect(to) => match target::normalise_for_route(&to, head.target_bytes_max) {
             Target::Normal(text) if version.route(&text).is_some() => {
-                Some(redirect(head, Arc::clone(current), StatusCode::PERMANENT_REDIRECT, to))
+                Some(redirect(head, Arc::clone(current), custom_host, StatusCode::PERMANENT_REDIRECT, to))
             }
             _ => None,
         },
-        Target::Refuse(error) => Some(Decision::Refuse(error.into())),
+        Target::Refuse(error) => Some(refuse(Arc::clone(current), custom_host, error.into())),
     }
 }
 
-fn redirect(head: &Head<'_>, current: Arc<Current>, status: StatusCode, mut location: String) -> Decision {
+/// Redirects to the normal form `to`; where that would be redirected to a page's place in its turn, to that place at
+/// once, and only for now, since the next version may have the page elsewhere.
+fn moved(head: &Head<'_>, current: Arc<Current>, custom_host: bool, to: String) -> Decision {
+    let version = &current.version;
+    let place = match target::normalise(&to, to.len()) {
+        Target::Normal(path) if version.route(&path).is_none() => {
+            match resolve::resolve(&version.index, version.html_handling, &path) {
+                Resolution::Redirect(place) => Some(target::encode_path(&place)),
+                Resolution::File(_) | Resolution::Missing => None,
+            }
+        }
+        // A normal form is normal; a route's answer is its backend's.
+        _ => None,
+    };
+    let (status, to) = match place {
+        Some(place) => (StatusCode::TEMPORARY_REDIRECT, place),
+        None => (StatusCode::PERMANENT_REDIRECT, to),
+    };
+    redirect(head, current, custom_host, status, to)
+}
+
+fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
+    Decision::Refuse(Refusal { refused, current: Some(current), custom_host })
+}
+
+fn redirect(
+    head: &Head<'_>,
+    current: Arc<Current>,
+    custom_host: bool,
+    status: StatusCode,
+    mut location: String,
+) -> Decision {
     if let Some(query) = head.query {
         location.push('?');
         location.push_str(query);
     }
-    Decision::Small(SmallAnswer { current: Some(current), ..SmallAnswer::redirect(status, &location) })
+    Decision::Small(SmallAnswer { current: Some(current), custom_host, ..SmallAnswer::redirect(status, &location) })
 }
 
-fn release(head: &Head<'_>, current: Arc<Current>) -> Decision {
+fn release(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
     match Method::of(head.method.as_str()) {
         Method::Get | Method::Head => {}
-        _ => return Decision::Refuse(Refused::MethodNotAllowed),
+        _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
     }
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let body = current.version.release.clone();
-    Decision::Small(SmallAnswer { status: StatusCode::OK, headers, body, current: Some(current) })
+    Decision::Small(SmallAnswer { status: StatusCode::OK, headers, body, current: Some(current), custom_host })
 }
 
-fn options(current: Arc<Current>) -> Decision {
+fn options(current: Arc<Current>, custom_host: bool) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let status = StatusCode::NO_CONTENT;
-    Decision::Small(SmallAnswer { status, headers, body: bytes::Bytes::new(), current: Some(current) })
+    Decision::Small(SmallAnswer { status, headers, body: bytes::Bytes::new(), current: Some(current), custom_host })
 }
 
 /// A request for something of a version.
@@ -233,6 +297,10 @@ impl Asked<'_, '_> {
         fields::joined(self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes))
     }
 
+    fn refuse(&self, refused: Refused) -> Decision {
+        refuse(Arc::clone(&self.current), self.custom_host, refused)
+    }
+
     fn chosen<'f>(&self, file: &'f ServedFile) -> Option<(usize, &'f Representation)> {
         let accept = self.field(&ACCEPT_ENCODING);
         let number = negotiate::choose(accept.as_deref(), &file.available);
@@ -242,20 +310,20 @@ impl Asked<'_, '_> {
     /// A file that is there: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
     fn file(&self, version: Arc<Version>, number: u32) -> Decision {
         let chosen = version.file(number).and_then(|file| self.chosen(file));
-        let Some((representation, chosen)) = chosen else { return Decision::Refuse(Refused::Unavailable) };
+        let Some((representation, chosen)) = chosen else { return self.refuse(Refused::Unavailable) };
         let validators = Validators {
             etag: &chosen.etag,
             last_modified: self.current.last_modified_s,
             date_is_strong: chosen.coding == Coding::Identity,
         };
         let (status, part) = match self.preconditions(&validators) {
-            Outcome::PreconditionFailed => return Decision::Refuse(Refused::PreconditionFailed),
+            Outcome::PreconditionFailed => return self.refuse(Refused::PreconditionFailed),
             Outcome::NotModified => (StatusCode::NOT_MODIFIED, Part::None),
             Outcome::Proceed => match self.range(&validators, chosen.size) {
                 RangeOutcome::Whole => (StatusCode::OK, Part::Whole),
                 RangeOutcome::One(first, last) => (StatusCode::PARTIAL_CONTENT, Part::One((first, last))),
                 RangeOutcome::Several(spans) => (StatusCode::PARTIAL_CONTENT, Part::Several(spans)),
-                RangeOutcome::Unsatisfiable => return Decision::Refuse(Refused::RangeNotSatisfiable(chosen.size)),
+                RangeOutcome::Unsatisfiable => return self.refuse(Refused::RangeNotSatisfiable(chosen.size)),
             },
         };
         self.answer(version, number, representation, status, part)
@@ -322,13 +390,13 @@ impl Asked<'_, '_> {
         match version.not_found {
             NotFound::SinglePageApplication if self.wants_page() => match version.index.shell() {
                 Some(number) => self.file(Arc::clone(version), number),
-                None => Decision::Refuse(Refused::NotFound),
+                None => self.refuse(Refused::NotFound),
             },
             NotFound::Page404 => match resolve::not_found_page(&version.index, path) {
                 Some(number) => self.not_found_page(number),
-                None => Decision::Refuse(Refused::NotFound),
+                None => self.refuse(Refused::NotFound),
             },
-            NotFound::SinglePageApplication | NotFound::None => Decision::Refuse(Refused::NotFound),
+            NotFound::SinglePageApplication | NotFound::None => self.refuse(Refused::NotFound),
         }
     }
 
@@ -338,7 +406,7 @@ impl Asked<'_, '_> {
             Some((representation, _)) => {
                 self.answer(Arc::clone(version), number, representation, StatusCode::NOT_FOUND, Part::Whole)
             }
-            None => Decision::Refuse(Refused::NotFound),
+            None => self.refuse(Refused::NotFound),
         }
     }
 

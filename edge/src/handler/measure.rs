@@ -57,14 +57,19 @@ impl Measurement {
                 self.custom_host = answer.custom_host;
             }
             Decision::Small(answer) => {
-                self.version = answer.current.as_ref().map(|current| Arc::clone(&current.version))
+                self.version = answer.current.as_ref().map(|current| Arc::clone(&current.version));
+                self.custom_host = answer.custom_host;
+            }
+            Decision::Refuse(refusal) => {
+                self.version = refusal.current.as_ref().map(|current| Arc::clone(&current.version));
+                self.custom_host = refusal.custom_host;
             }
             Decision::Proxy { current, custom_host, .. } => {
                 self.custom_host = *custom_host;
                 self.version = Some(Arc::clone(&current.version));
                 self.proxied = true;
             }
-            Decision::Load(_) | Decision::Refuse(_) => {}
+            Decision::Load(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ mod measure;
 mod respond;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, SmallAnswer, decide};
+pub use decide::{Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, decide};
 pub use measure::Measured;
 pub use respond::{Refused, plain};
 
@@ -45,11 +45,22 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Answers one request that came in over TLS from `peer`.
-    pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Measured> {
+    /// Answers one request that came in over TLS from `peer`; `covers` says whether the connection's certificate is
+    /// good for a host.
+    pub async fn handle(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        covers: impl Fn(&str) -> bool,
+    ) -> Response<Measured> {
         let mut measurement = Measurement::begin(&request, peer, &self.access_log);
-        let authority = authority(&request);
-        let host = authority.as_deref().map(hostname).unwrap_or_default();
+        let Ok(authority) = authority(&request) else {
+            let response = respond::refused(Refused::BadHost);
+            return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
+        };
+        let host = hostname(&authority);
+        // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
+        let misdirected = !covers(&host) && self.live.serves(&host);
         let head = Head {
             method: request.method(),
             path: request.uri().path(),
@@ -59,27 +70,34 @@ impl Handler {
             now_s: telemetry::since_epoch().as_secs(),
             target_bytes_max: self.target_bytes_max,
         };
-        let mut decision = decide(&head, &self.live);
+        let mut decision = match misdirected {
+            true => Decision::Refuse(Refused::Misdirected.into()),
+            false => decide(&head, &self.live),
+        };
         if let Decision::Load(key) = &decision {
             decision = match self.loader.preview(&self.live, key).await {
                 Ok(current) => decide::decide_in(&head, current, None, false),
                 Err(error) => {
                     tracing::error!(app = %key.app, version = %key.id, %error, "a preview cannot be loaded");
-                    Decision::Refuse(Refused::Unavailable)
+                    Decision::Refuse(Refused::Unavailable.into())
                 }
             };
+        }
+        if !matches!(decision, Decision::Proxy { .. }) && body::is_malformed(&mut request).await {
+            decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
         let custom_host = measurement.is_custom_host();
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
-            Decision::Refuse(refused) => respond::refused(refused),
+            Decision::Refuse(refusal) => respond::refusal(&refusal),
             // Decided again above, with the preview at hand.
             Decision::Load(_) => respond::refused(Refused::Unavailable),
             Decision::Proxy { current, route, .. } => {
-                let host = authority.unwrap_or_default();
-                self.forward(request, peer, &host, &current, route).await
+                let mut response = self.forward(request, peer, &authority, &current, route).await;
+                respond::trace(response.headers_mut(), &current.version);
+                response
             }
         };
         if custom_host {
@@ -126,13 +144,15 @@ impl Handler {
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308).
 #[must_use]
 pub fn to_https(request: &Request<Incoming>, https_port: u16) -> Response<Body> {
-    let Some(authority) = authority(request) else { return respond::refused(Refused::BadHost) };
+    let Ok(authority) = authority(request) else { return respond::refused(Refused::BadHost) };
     let host = hostname(&authority);
-    let known_form = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    let known_form = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
     if !known_form {
         return respond::refused(Refused::BadHost);
     }
-    let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
+    // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
+    let path = path.filter(|path| path.starts_with('/')).unwrap_or("/");
     let location = match https_port {
         443 => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),
@@ -140,24 +160,53 @@ pub fn to_https(request: &Request<Incoming>, https_port: u16) -> Response<Body> 
     respond::small(SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location))
 }
 
-/// The host that a request is for: of an absolute target, as HTTP/2 always has one, before `Host` (RFC 9112 §3.2.2).
-fn authority<B>(request: &Request<B>) -> Option<String> {
-    if let Some(authority) = request.uri().authority() {
-        return Some(authority.as_str().to_owned());
+/// The authority that a request is for: of an absolute target, as HTTP/2 mostly has one, before `Host`.
+///
+/// RFC 9112 §3.2: HTTP/1.1 must have one line `Host` with a sound value, even where the target's own authority counts
+/// (§3.2.2). RFC 9113 §8.3.1: in HTTP/2, it may be left out and may not say otherwise.
+fn authority<B>(request: &Request<B>) -> Result<String, Refused> {
+    let mut lines = request.headers().get_all(HOST).iter();
+    let host = match (lines.next(), lines.next()) {
+        (Some(host), None) => Some(host.to_str().ok().filter(|host| is_authority(host)).ok_or(Refused::BadHost)?),
+        (None, _) if request.version() == HttpVersion::HTTP_11 => return Err(Refused::BadHost),
+        (None, _) => None,
+        (Some(_), Some(_)) => return Err(Refused::BadHost),
+    };
+    let target = request.uri().authority().map(http::uri::Authority::as_str);
+    if let (Some(target), Some(host)) = (target, host)
+        && request.version() == HttpVersion::HTTP_2
+        && !without_default_port(target).eq_ignore_ascii_case(without_default_port(host))
+    {
+        return Err(Refused::BadHost);
     }
-    let mut hosts = request.headers().get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().ok().map(str::to_owned),
-        _ => None,
-    }
+    // RFC 9110 §4.2.1: a host that is empty is no host; §4.2.4: a user in it is an error.
+    let authority = target.or(host).filter(|authority| is_authority(authority) && !hostname(authority).is_empty());
+    authority.map(str::to_owned).ok_or(Refused::BadHost)
 }
 
-/// The name in an authority: in lower case, without a user, a port or a final dot.
+fn without_default_port(authority: &str) -> &str {
+    authority.strip_suffix(":443").unwrap_or(authority)
+}
+
+/// `uri-host [ ":" port ]` of RFC 9110 §7.2.
+fn is_authority(text: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, ""),
+    };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.bytes().all(|byte| is_name(byte) || byte == b':'),
+        None => host.bytes().all(is_name),
+    };
+    is_host && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The name in an authority: in lower case, without a port or a final dot.
 fn hostname(authority: &str) -> String {
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = match host.rsplit_once(':') {
+    let host = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
+        _ => authority,
     };
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
@@ -185,10 +234,55 @@ mod tests {
             ("shop.localhost.", "shop.localhost"),
             ("shop.localhost.:443", "shop.localhost"),
             ("[::1]:8443", "[::1]"),
-            ("u@shop.localhost", "shop.localhost"),
             ("", ""),
         ] {
             assert_eq!(hostname(authority), host, "{authority}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_a_host_and_perhaps_a_port() {
+        for good in ["", "a", "a:", "a:1", "A-b.c_d:80", "[::1]", "[::1]:8", "192.0.2.1", "a.%C3%BC", "a!$&'()*+,;=~"] {
+            assert!(is_authority(good), "{good}");
+        }
+        for bad in ["u@a", "u:p@a", "a/b", "a b", "a?b", "a#b", "a:1:2", "a:b", "[::1", "::1]", "a\\b", "a\"", "<a>"] {
+            assert!(!is_authority(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_targets_authority_counts_and_host_must_be_sound() {
+        use HttpVersion as V;
+        #[rustfmt::skip]
+        let cases: &[(V, &str, &[&str], Option<&str>)] = &[
+            // version, target, lines of Host, authority
+            (V::HTTP_11, "/",            &["a:1"],   Some("a:1")), // RFC 9112 §3.3
+            (V::HTTP_11, "/",            &[],        None),        // RFC 9112 §3.2
+            (V::HTTP_11, "/",            &["a", "a"], None),
+            (V::HTTP_11, "/",            &["a/c"],   None),
+            (V::HTTP_11, "/",            &[""],      None),        // RFC 9110 §4.2.1
+            (V::HTTP_11, "/",            &[":443"],  None),
+            (V::HTTP_11, "/",            &["u@a"],   None),        // RFC 9110 §7.2
+            (V::HTTP_11, "https://b/",   &["a"],     Some("b")),   // RFC 9112 §3.2.2
+            (V::HTTP_11, "https://b/",   &[""],      Some("b")),
+            (V::HTTP_11, "https://b/",   &[],        None),
+            (V::HTTP_11, "https://u@b/", &["b"],     None),        // RFC 9110 §4.2.4
+            (V::HTTP_10, "/",            &["a"],     Some("a")),
+            (V::HTTP_10, "/",            &[],        None),
+            (V::HTTP_10, "https://b/",   &[],        Some("b")),
+            (V::HTTP_2,  "https://b/",   &[],        Some("b")),   // RFC 9113 §8.3.1
+            (V::HTTP_2,  "https://b/",   &["B:443"], Some("b")),
+            (V::HTTP_2,  "https://b/",   &["a"],     None),
+            (V::HTTP_2,  "https://b/",   &["b", "b"], None),
+            (V::HTTP_2,  "/",            &["a"],     Some("a")),
+        ];
+        for (version, target, lines, expected) in cases {
+            let mut request = Request::builder().version(*version).uri(*target);
+            for line in *lines {
+                request = request.header(HOST, *line);
+            }
+            let found = authority(&request.body(()).unwrap());
+            assert_eq!(found.as_deref().ok(), *expected, "{version:?} {target} {lines:?}");
         }
     }
 }

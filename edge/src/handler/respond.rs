@@ -8,12 +8,12 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
-use super::decide::{FileAnswer, Part, SmallAnswer};
+use super::decide::{FileAnswer, Part, Refusal, SmallAnswer};
 use crate::proxy::{self, Phase};
 use crate::site::range::{self, Multipart};
 use crate::site::target::TargetError;
 use crate::site::{cache, method};
-use crate::version::{Representation, ServedFile, Setting, VERSION_HEADER};
+use crate::version::{Representation, ServedFile, Setting, VERSION_HEADER, Version};
 
 /// The status of a client that went away before its answer; for logs and metrics alone, nobody is left to read it.
 const CLIENT_GONE: u16 = 499;
@@ -45,6 +45,8 @@ pub enum Refused {
     MethodNotAllowed,
     /// Nobody has this method.
     MethodUnknown,
+    /// The connection was made for another host, and its certificate is not good for this one.
+    Misdirected,
     /// No file.
     NotFound,
     /// What the client insists on does not hold.
@@ -60,13 +62,37 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every one of them, in the order of their names; the length is an example.
+    pub const ALL: [Self; 19] = [
+        Self::BackendBusy,
+        Self::BackendFailed,
+        Self::BackendSlow,
+        Self::BadHost,
+        Self::BadRequest,
+        Self::BadTarget,
+        Self::BodyTooLarge,
+        Self::ClientGone,
+        Self::ClientSlow,
+        Self::Loop,
+        Self::MethodNotAllowed,
+        Self::MethodUnknown,
+        Self::Misdirected,
+        Self::NotFound,
+        Self::PreconditionFailed,
+        Self::RangeNotSatisfiable(0),
+        Self::TargetTooLong,
+        Self::Unavailable,
+        Self::UnknownHost,
+    ];
+
     /// The status, and the sentence of the body.
-    const fn row(self) -> (u16, &'static str) {
+    #[must_use]
+    pub const fn row(self) -> (u16, &'static str) {
         match self {
             Self::BackendBusy => (503, "The service has no capacity left just now."),
             Self::BackendFailed => (502, "The service behind this address did not answer."),
             Self::BackendSlow => (504, "The service behind this address took too long to answer."),
-            Self::BadHost => (400, "The request names no host, or more than one."),
+            Self::BadHost => (400, "The request names no host, or more than one, or none that can be read."),
             Self::BadRequest => (400, "The request cannot be read."),
             Self::BadTarget => (400, "The address cannot be read."),
             Self::BodyTooLarge => (413, "The request's body is too large."),
@@ -75,6 +101,7 @@ impl Refused {
             Self::Loop => (508, "The request runs in a circle."),
             Self::MethodNotAllowed => (405, "This address does not take that method."),
             Self::MethodUnknown => (501, "That method is not known here."),
+            Self::Misdirected => (421, "This connection was made for another site."),
             Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
             Self::PreconditionFailed => (412, "The file is not the one that was expected."),
             Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
@@ -153,6 +180,23 @@ pub(super) fn refused(refused: Refused) -> Response<Body> {
     response
 }
 
+/// The answer to what is refused, traced to the version that it is about.
+pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
+    let mut response = refused(refusal.refused);
+    if let Some(current) = &refusal.current {
+        trace(response.headers_mut(), &current.version);
+    }
+    response
+}
+
+/// Says which version an answer is of; where that is a preview, search engines are told to leave it out.
+pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
+    headers.insert(VERSION_HEADER, version.header.clone());
+    if version.setting == Setting::Preview {
+        headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+    }
+}
+
 /// A plain answer of one sentence.
 #[must_use]
 pub fn plain(status: StatusCode, sentence: &'static str) -> Response<Body> {
@@ -176,11 +220,7 @@ pub(super) fn small(answer: SmallAnswer) -> Response<Body> {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
     if let Some(current) = answer.current {
-        let headers = response.headers_mut();
-        headers.insert(VERSION_HEADER, current.version.header.clone());
-        if current.version.setting == Setting::Preview {
-            headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
-        }
+        trace(response.headers_mut(), &current.version);
     }
     response
 }
@@ -207,7 +247,8 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
         headers.remove(ETAG);
         headers.remove(ACCEPT_RANGES);
-    } else {
+    } else if answer.part != Part::None {
+        // A 304 has the tag, beside which the date would tell a cache nothing (RFC 9110 §15.4.5).
         headers.insert(LAST_MODIFIED, answer.current.last_modified.clone());
     }
     let mut response = Response::new(body);

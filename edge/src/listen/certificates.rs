@@ -50,7 +50,11 @@ impl Certificates {
                     .map(|pair| Pair { certificate: base_dir.join(&pair.certificate), key: base_dir.join(&pair.key) });
                 let files = Arc::new(Files::open(pairs.collect(), provider())?);
                 // Each listener has tickets of its own: a session begun on one is never resumed on the other.
-                let listener = || ServerTls::new(Arc::<Files>::clone(&files), Arc::new(|_| true));
+                let listener = || {
+                    let asked = Arc::clone(&files);
+                    let covers = move |sni: &str, host: &str| asked.covers(sni, host);
+                    ServerTls::new(Arc::<Files>::clone(&files), Arc::new(|_| true), Arc::new(covers))
+                };
                 Ok(Self { visitors: listener()?, admin: listener()?, files: Some(files) })
             }
             Tls::SelfSigned => {
@@ -58,8 +62,9 @@ impl Certificates {
                 let serves: Arc<dyn Fn(&str) -> bool + Send + Sync> =
                     Arc::new(move |name| name == LOCALHOST || knows(name));
                 let for_visitors = ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves) };
-                let visitors = ServerTls::new(Arc::new(for_visitors), serves)?;
-                let admin = ServerTls::new(Arc::new(ForAdmin(authority)), Arc::new(|_| true))?;
+                // Each name has a leaf of its own; the admin's one is for every name.
+                let visitors = ServerTls::new(Arc::new(for_visitors), serves, Arc::new(|_, _| false))?;
+                let admin = ServerTls::new(Arc::new(ForAdmin(authority)), Arc::new(|_| true), Arc::new(|_, _| true))?;
                 Ok(Self { visitors, admin, files: None })
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -28,10 +28,11 @@ use super::limits::{ConnectionLimits, Sizes};
 use super::serve::{Peer, Protocol};
 use super::socket::{Pulse, SocketIo};
 use super::tls::{Failed, H2, ServerTls};
+use super::unsound;
 use super::watch::{Turn, Verdict, Watch};
 
-/// What hyper takes from a visitor, or holds for it, on an HTTP/1.1 connection beyond a request's head.
-const HTTP1_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a target up to which hyper reads it, so that one that is too long is told from fields that are too large.
+const HTTP1_TARGET_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a head up to which hyper needs no memory of its own for them.
 const HTTP1_FIELDS_FREE: usize = 100;
 /// Bytes of one upload that may be on their way before the edge has passed them on: 5 MB/s at a distance of 100 ms.
@@ -105,7 +106,8 @@ where
     // The clocks are those of `watch`. A pipelined answer is not held back for the next (`pipeline_flush`): hyper would
     // hold it also while the rest of the next request is awaited, which may await this very answer.
     builder.header_read_timeout(None).half_close(false).keep_alive(true);
-    builder.max_header_size(header_bytes).max_buf_size(HTTP1_BUFFER_BYTES_MAX.max(header_bytes));
+    let head_bytes = header_bytes.saturating_add(HTTP1_TARGET_BYTES_MAX);
+    builder.max_header_size(head_bytes).max_buf_size(head_bytes);
     if header_fields != HTTP1_FIELDS_FREE {
         builder.max_headers(header_fields);
     }
@@ -164,7 +166,7 @@ struct Requests<S> {
     activity: Rc<Activity>,
 }
 
-/// Counts a request and has it answered, unless it has too many fields.
+/// Counts a request and has it answered, unless it is refused as it stands.
 fn answer<S, F, B>(
     of: &Requests<S>,
     request: Request<Incoming>,
@@ -174,15 +176,15 @@ where
     F: Future<Output = Response<B>>,
 {
     let answering = of.activity.begin();
-    let few_enough = request.headers().len() <= of.shared.limits.sizes.header_fields;
-    let response = few_enough.then(|| (of.shared.service)(request, Arc::clone(&of.peer)));
+    let response = match unsound::refusal(&request, &of.shared.limits.sizes) {
+        None => Ok((of.shared.service)(request, Arc::clone(&of.peer))),
+        Some(refusal) => Err(refusal),
+    };
     async move {
-        let Some(response) = response else {
-            let mut response = Response::new(Answer::new(None, answering));
-            *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Ok(response);
-        };
-        Ok(response.await.map(|body| Answer::new(Some(body), answering)))
+        match response {
+            Ok(response) => Ok(response.await.map(|body| Answer::new(Some(body), answering))),
+            Err(refusal) => Ok(refusal.map(|()| Answer::new(None, answering))),
+        }
     }
 }
 

@@ -124,12 +124,21 @@ impl Files {
         }
     }
 
+    /// Whether the certificates for `sni` are good for `host` too; which of them an old client got does not matter, as
+    /// they are of one name.
+    pub(crate) fn covers(&self, sni: &str, host: &str) -> bool {
+        let loaded = self.loaded.load();
+        let exact = loaded.names.get(host).into_iter();
+        let parent = host.split_once('.').and_then(|(_, parent)| loaded.wildcards.get(parent));
+        let mut good = exact.chain(parent).flatten();
+        let first = [Arc::clone(&loaded.first)];
+        let shown = loaded.fitting(sni).map_or(first.as_slice(), Vec::as_slice);
+        good.any(|good| shown.iter().any(|shown| Arc::ptr_eq(shown, good)))
+    }
+
     fn choose(&self, name: Option<&str>, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
         let loaded = self.loaded.load();
-        let fitting = name.and_then(|name| {
-            let parent = || name.split_once('.').and_then(|(_, parent)| loaded.wildcards.get(parent));
-            loaded.names.get(name).or_else(parent)
-        });
+        let fitting = name.and_then(|name| loaded.fitting(name));
         // Of an ECDSA and an RSA certificate for one name, an old client may only understand the second.
         let understood = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let chosen = fitting.and_then(|keys| keys.iter().find(understood).or_else(|| keys.first()));
@@ -144,6 +153,12 @@ impl ResolvesServerCert for Files {
 }
 
 impl Loaded {
+    /// The certificates for a host; those of the very name come before those of a wildcard.
+    fn fitting(&self, name: &str) -> Option<&Vec<Arc<CertifiedKey>>> {
+        let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
+        self.names.get(name).or_else(parent)
+    }
+
     fn read(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, Error> {
         let mut hasher = blake3::Hasher::new();
         let (mut names, mut wildcards): (HashMap<_, Vec<_>>, HashMap<_, Vec<_>>) = Default::default();

@@ -15,6 +15,7 @@ mod limits;
 mod serve;
 mod socket;
 mod tls;
+mod unsound;
 mod watch;
 
 #[cfg(test)]

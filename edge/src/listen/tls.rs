@@ -27,7 +27,11 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    covers: Arc<Covers>,
 }
+
+/// Whether the certificate that the first host gets is good for the second; both are in lower case.
+pub(crate) type Covers = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +44,7 @@ impl ServerTls {
     pub(crate) fn new(
         resolver: Arc<dyn ResolvesServerCert>,
         serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+        covers: Arc<Covers>,
     ) -> Result<Self, Error> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
@@ -52,7 +57,15 @@ impl ServerTls {
         // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), serves })
+        Ok(Self { config: Arc::new(config), serves, covers })
+    }
+
+    /// Whether a connection for the host `sni` may carry requests for `host` (RFC 9110 §7.4): it is the same, or the
+    /// certificate is good for it too. A client that named no host has chosen this connection by its address alone, and
+    /// takes it for no other site's.
+    #[must_use]
+    pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
+        sni.is_none_or(|sni| sni == host || (self.covers)(sni, host))
     }
 
     /// The settings for the TLS library, for those who drive a handshake themselves.

@@ -15,8 +15,8 @@ use super::limits::Times;
 
 /// How long a connection that was told to finish may take about it while no request is open.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
-/// How long a drain waits for the first request of a connection that has just been made: its peer is sending it.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// How long a drain waits for a request that is being sent: a head that has begun, or the first of a connection.
+const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// What happened in a turn.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +79,8 @@ impl Watch {
     /// Takes note of a turn and of whether the edge is draining, and wakes the task when a limit may be over.
     pub(crate) fn turn(&mut self, cx: &mut Context<'_>, turn: Turn, draining: bool) -> Verdict {
         self.note(turn, draining);
-        if draining && self.finish_since.is_none() && (turn.requests > 0 || turn.in_flight > 0) {
+        // A peer that is about to send its first request, or in the middle of a head, is given a moment for it.
+        if draining && self.finish_since.is_none() && self.head_since.is_none() {
             return self.finish();
         }
         loop {
@@ -144,7 +145,7 @@ impl Watch {
             (after(self.head_since, self.times.header), "header"),
             (after(finish, FINISH_GRACE), "finish"),
             (after(unfinished(self.idle_since), self.times.idle), "idle"),
-            (after(unfinished(self.draining_since), FIRST_REQUEST_GRACE), "drain"),
+            (after(unfinished(self.draining_since), REQUEST_GRACE), "drain"),
         ]
     }
 
@@ -158,7 +159,8 @@ impl Watch {
             None => Verdict::Stay,
             // Nothing is under way: the peer is told, so that it does not send a request into a closed connection.
             Some((_, "idle" | "drain")) => self.finish(),
-            Some((_, "header")) if !self.heads_are_seen => {
+            // A browser that connects ahead of time speaks HTTP/2 but has nothing to ask: it did nothing wrong.
+            Some((_, "header")) if !self.heads_are_seen && self.finish_since.is_none() => {
                 self.head_since = None;
                 self.finish()
             }

@@ -1,7 +1,8 @@
 //! Follows the catalog: what `publish` committed becomes what requests see. The only writer of [`Live`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::{StreamExt, stream};
@@ -89,10 +90,13 @@ impl Follower {
         }
         let mut pointers = self.all("live/").await?;
         pointers.extend(self.all("alias/").await?);
-        let loads: Vec<_> = pointers.iter().map(|(key, record)| self.point(key, Some(&record.value))).collect();
+        let hostnames = self.all("hostnames/").await?;
+        self.forget_all_but(&pointers, &hostnames);
+        let loads: Vec<_> =
+            pointers.iter().map(|(key, record)| self.point(key, Some(&record.value), record.revision)).collect();
         stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
         revision = pointers.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
-        for (key, record) in self.all("hostnames/").await? {
+        for (key, record) in hostnames {
             self.hostname(&key, Some(&record.value));
             revision = revision.max(record.revision);
         }
@@ -113,7 +117,7 @@ impl Follower {
             Change::Put(key, value) => (key, Some(value)),
         };
         match key.split('/').next().unwrap_or_default() {
-            "live" | "alias" => self.point(key, value).await,
+            "live" | "alias" => self.point(key, value, revision).await,
             "hostnames" => self.hostname(key, value),
             "versions" => self.note_version(key, value.is_some()),
             _ => {}
@@ -121,11 +125,12 @@ impl Follower {
         tracing::debug!(key, revision, "applied");
     }
 
-    /// Moves one pointer.
-    async fn point(&self, key: &str, value: Option<&Arc<[u8]>>) {
+    /// Moves one pointer, unless it was moved by that commit or a later one before: after everything was read anew, the
+    /// watch still holds commits that were in what was read.
+    async fn point(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
         let Some((app, name, setting)) = place_of(key) else { return };
         let Some(value) = value else { return self.remove_place(&app, &name) };
-        let record = Record { value: Arc::clone(value), revision: 0 };
+        let record = Record { value: Arc::clone(value), revision };
         let pointed = match setting {
             Setting::Environment => records::read::<LivePointer>(key, &record).map(|p| (p.version, p.switched_ms)),
             Setting::Preview => records::read::<AliasRecord>(key, &record).map(|a| (a.version, a.switched_ms)),
@@ -138,13 +143,16 @@ impl Follower {
             }
         };
         let place = self.place(&app, &name, setting);
+        if place.pointed.fetch_max(revision, Ordering::AcqRel) > revision {
+            return;
+        }
         match self.version(&place, &id).await {
             Ok(version) => {
                 place.switch(Arc::new(Current::new(Arc::clone(&version), since_ms)), &self.live.0.grace);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
             Err(error) => {
-                tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded")
+                tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded");
             }
         }
     }
@@ -189,6 +197,17 @@ impl Follower {
             hosts.places.insert((app.clone(), name.clone()), Arc::clone(&place));
         });
         place
+    }
+
+    /// Drops what was deleted while nobody looked.
+    fn forget_all_but(&self, pointers: &[(String, Record)], hostnames: &[(String, Record)]) {
+        let places: HashSet<(AppName, PlaceName)> =
+            pointers.iter().filter_map(|(key, _)| place_of(key)).map(|(app, name, _)| (app, name)).collect();
+        let hosts: HashSet<&str> = hostnames.iter().filter_map(|(key, _)| key.strip_prefix("hostnames/")).collect();
+        self.change_hosts(|table| {
+            table.places.retain(|place, _| places.contains(place));
+            table.custom.retain(|host, _| hosts.contains(host.as_str()));
+        });
     }
 
     fn remove_place(&self, app: &AppName, name: &PlaceName) {
@@ -279,7 +298,7 @@ impl Follower {
             match self.loader.load(&app, &previous, name.as_str(), setting).await {
                 Ok(version) => place.keep(Arc::new(version), until_ms, &grace),
                 Err(error) => {
-                    tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets")
+                    tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets");
                 }
             }
         }
@@ -299,12 +318,14 @@ fn place_of(key: &str) -> Option<(AppName, PlaceName, Setting)> {
 }
 
 impl Live {
-    /// Keeps a loaded preview; beyond `max` of them the ones that were stored first go.
+    /// Keeps a loaded preview; beyond `max` of its app the ones that were stored first go.
     pub(super) fn keep_preview(&self, key: &PreviewKey, current: &Arc<Current>, max: usize) {
+        let of_app = |other: &PreviewKey| other.app == key.app;
         self.0.previews.rcu(|previews| {
             let mut next = HashMap::clone(previews);
-            while next.len() >= max {
-                let oldest = next.iter().min_by_key(|(_, c)| c.last_modified_s).map(|(key, _)| key.clone());
+            while next.keys().filter(|key| of_app(key)).count() >= max {
+                let own = next.iter().filter(|(key, _)| of_app(key));
+                let oldest = own.min_by_key(|(_, c)| c.last_modified_s).map(|(key, _)| key.clone());
                 let Some(oldest) = oldest else { break };
                 next.remove(&oldest);
             }

@@ -1,6 +1,7 @@
 //! Loads versions by their records, for the live pointers and for previews.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, VersionId};
@@ -38,8 +39,8 @@ pub struct Loader {
     memory: Arc<Memory>,
     memory_file_bytes_max: u64,
     previews_max: usize,
-    /// One preview is loaded at a time: a burst of requests for a new one loads it once.
-    loading: Arc<tokio::sync::Mutex<()>>,
+    /// One preview of an app is loaded at a time: a burst of requests for a new one loads it once.
+    loading: Arc<Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Loader {
@@ -98,7 +99,11 @@ impl Loader {
         if let Some(current) = live.preview(key) {
             return Ok(current);
         }
-        let _one_at_a_time = self.loading.lock().await;
+        let loading = {
+            let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(loading.entry(key.app.clone()).or_default())
+        };
+        let _one_at_a_time = loading.lock().await;
         if let Some(current) = live.preview(key) {
             return Ok(current);
         }

@@ -14,6 +14,7 @@ pub use loader::{LoadError, Loader};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -61,6 +62,8 @@ pub struct Place {
     pub name: PlaceName,
     /// Whether it is an environment, or a preview.
     pub setting: Setting,
+    /// The commit that its pointer was last moved by.
+    pointed: AtomicU64,
     current: ArcSwapOption<Current>,
     replaced: ArcSwap<Vec<Replaced>>,
     /// Versions that may become live here in a moment.
@@ -73,6 +76,7 @@ impl Place {
             app,
             name,
             setting,
+            pointed: AtomicU64::new(0),
             current: ArcSwapOption::empty(),
             replaced: ArcSwap::default(),
             preparing: ArcSwap::default(),
@@ -112,12 +116,13 @@ impl Place {
 
     /// Makes `next` live, and keeps what was live for its assets.
     fn switch(&self, next: Arc<Current>, grace: &Grace) {
-        let id = next.version.id;
-        let before = self.current.swap(Some(next));
-        let Some(before) = before else { return };
-        if before.version.id != id {
+        // Kept before the swap: there is no moment at which its assets are neither live nor kept.
+        if let Some(before) = self.current.load_full()
+            && before.version.id != next.version.id
+        {
             self.keep(Arc::clone(&before.version), telemetry::now_ms().saturating_add(grace.ms), grace);
         }
+        self.current.store(Some(next));
     }
 
     fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {
@@ -276,7 +281,9 @@ impl Live {
 
     fn prepared(&self, place: &Place, id: &VersionId) -> Option<Arc<Version>> {
         let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = |v: &&Arc<Version>| v.id == *id && v.app == place.app && v.place == place.name.as_str();
+        let here = |v: &&Arc<Version>| {
+            v.id == *id && v.app == place.app && v.place == place.name.as_str() && v.setting == place.setting
+        };
         preparing.iter().find(here).cloned()
     }
 

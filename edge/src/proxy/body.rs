@@ -133,10 +133,10 @@ impl Exchange {
     /// Ends it in order; the connection is kept if all of the request has gone out on it.
     fn finish(self) {
         let Self { connection, permit, pool, progress, target } = self;
-        drop(permit);
         if progress.upload() == Upload::Done {
             pool.give_back(&target, connection);
         }
+        drop(permit);
     }
 }
 

@@ -88,8 +88,12 @@ pub(crate) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(place) = self.pool.places.borrow_mut().get_mut(&self.target) {
-            place.in_use = place.in_use.saturating_sub(1);
+        let mut places = self.pool.places.borrow_mut();
+        let Some(place) = places.get_mut(&self.target) else { return };
+        place.in_use = place.in_use.saturating_sub(1);
+        // Targets come and go with the versions that name them, so that none is kept for its own sake.
+        if place.in_use == 0 && place.idle.is_empty() {
+            places.remove(&self.target);
         }
     }
 }

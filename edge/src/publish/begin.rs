@@ -42,19 +42,14 @@ impl Publisher {
         let BeginDeploy { manifest, source, options } = begin;
         self.check_manifest(&manifest)?;
         self.check_serving(actor, &manifest).await?;
-        if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
-            let detail = format!("{environment} is an alias of the app {app}, so it cannot be an environment.");
-            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name, or delete the alias").into());
-        }
+        self.check_place(app, environment).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
         let missing = self.owned.missing(app, &wanted).await?;
-        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version);
-        let begun = self.tick();
-        let mut random = [0; 4];
-        rand::rng().fill_bytes(&mut random);
+        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let (begun, id) = self.new_deploy();
         let version = manifest.id();
         let push = self.pushes.add(Push {
-            id: format!("{begun:x}{}", hex::encode(random)),
+            id,
             app: app.clone(),
             environment: environment.clone(),
             version,
@@ -68,15 +63,23 @@ impl Publisher {
         })?;
         let mut missing: Vec<Digest> = push.missing.iter().copied().collect();
         missing.sort_unstable();
-        Ok(DeployBegun { deploy: push.id.clone(), version, missing, live })
+        Ok(DeployBegun { deploy: push.id.clone(), version, missing, live: live.map(|pointer| pointer.version) })
     }
 
     /// Takes in one blob of a push.
     ///
     /// # Errors
-    /// `not_found` where there is no such push, `bad_request` where its manifest does not name the blob.
-    pub async fn receive(&self, app: &AppName, deploy: &str, digest: Digest) -> Result<Receiving, Error> {
+    /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's,
+    /// `bad_request` where its manifest does not name the blob.
+    pub async fn receive(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        deploy: &str,
+        digest: Digest,
+    ) -> Result<Receiving, Error> {
         let push = self.pushes.find(app, deploy)?;
+        actor.may(Scope::Push, app, Some(&push.environment))?;
         let Some(size) = push.manifest.files.values().find(|file| file.hash == digest).map(|file| file.size) else {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
@@ -120,7 +123,24 @@ impl Publisher {
         Ok(record.map(|record| records::read(&key, &record).map(|pointer| (record.revision, pointer))).transpose()?)
     }
 
-    fn check_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+    /// The number and the id of a push that begins now.
+    pub(crate) fn new_deploy(&self) -> (u64, String) {
+        let begun = self.tick();
+        let mut random = [0; 4];
+        rand::rng().fill_bytes(&mut random);
+        (begun, format!("{begun:x}{}", hex::encode(random)))
+    }
+
+    /// Checks that an environment may have this name: aliases and environments share one namespace.
+    pub(crate) async fn check_place(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
+            let detail = format!("{environment} is an alias of the app {app}, so it cannot be an environment.");
+            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name, or delete the alias").into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         manifest.check().map_err(|error| {
             let code = if error == BadManifest::Empty { Code::EmptyBundle } else { Code::BadManifest };
             Problem::new(code, format!("{error}."))
@@ -170,18 +190,24 @@ impl Publisher {
     }
 
     /// Checks what the manifest says about serving that this actor may not say: upstreams and hostnames.
-    async fn check_serving(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
+    pub(crate) async fn check_serving(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
         let policy = Policy { trusted: actor.scope == Scope::Admin, ..self.upstreams.clone() };
         let tables: Vec<&Serving> = std::iter::once(&manifest.base).chain(manifest.env.values()).collect();
-        for route in tables.iter().filter_map(|table| table.routes.as_ref()).flatten() {
+        let routes: Vec<_> = tables.iter().filter_map(|table| table.routes.as_ref()).flatten().collect();
+        for route in routes {
             address::check_at_publish(&policy, &route.to).await?;
         }
-        let mut hosts = tables.iter().filter_map(|table| table.hostnames.as_ref()).flatten();
-        if let (Some(host), false) = (hosts.next(), actor.scope == Scope::Admin) {
-            let detail = format!("Only an admin token may give {host} to an app.");
-            return Err(Problem::new(Code::Forbidden, detail)
-                .hint("deploy with an admin token, or leave `hostnames` out")
-                .into());
+        for host in tables.iter().filter_map(|table| table.hostnames.as_ref()).flatten() {
+            // Below the edge's domains every name is, or may become, some app's own (law 11).
+            let (needed, may) = match self.live.domains().holds(host) {
+                true => ("admin token for every app", actor.is_admin_of_all()),
+                false => ("admin token", policy.trusted),
+            };
+            if !may {
+                return Err(Problem::new(Code::Forbidden, format!("Only an {needed} may give {host} to an app."))
+                    .hint(format!("deploy with an {needed}, or leave `hostnames` out"))
+                    .into());
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Makes variants: quickly before a switch, at the best level behind it. Ids do not depend on any of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct Work<'w> {
     pub blobs: &'w dyn Blobs,
     /// The bundle.
     pub manifest: &'w Manifest,
+    /// What no stored version of the app holds yet; everything else was tried before, and is never tried twice.
+    pub fresh: &'w HashSet<Digest>,
     /// One for each file that may be compressed at once.
     pub permits: &'w Semaphore,
 }
@@ -70,7 +72,8 @@ pub async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<Form>>, 
     for (path, file) in work.manifest.files.iter().filter(|(path, _)| !path.is_private()) {
         let came = given.get(path).map_or(&[][..], Vec::as_slice);
         let forms: Vec<Form> = Form::ALL.into_iter().filter(|form| !came.contains(form)).collect();
-        if !forms.is_empty() && worth_trying(path, file.media_type.as_deref(), file.size) {
+        let wants = work.fresh.contains(&file.hash) && !forms.is_empty();
+        if wants && worth_trying(path, file.media_type.as_deref(), file.size) {
             wanted.insert(file.hash, forms);
         }
     }
@@ -87,17 +90,15 @@ fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
 }
 
 async fn quick_file(work: &Work<'_>, digest: Digest, forms: Vec<Form>) -> Result<usize, Error> {
-    let known = work.blobs.variants(digest).await?;
-    let forms: Vec<Form> = forms.into_iter().filter(|form| known.iter().all(|v| v.form != *form)).collect();
-    if forms.is_empty() {
-        return Ok(0);
-    }
     // The semaphore is never closed.
     let _permit = work.permits.acquire().await.ok();
     let bytes = work.blobs.get(Key::Blob(digest)).await?;
-    let made = spawn(move || encode_all(&bytes, &forms, Quality::Quick)).await;
+    // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
+    let mut made = spawn(move || encode_all(&bytes, &forms, Quality::Quick)).await;
     let count = made.len();
-    if count > 0 {
+    let known = work.blobs.variants(digest).await?;
+    made.retain(|(form, ..)| known.iter().all(|variant| variant.form != *form));
+    if !made.is_empty() {
         work.blobs.put_variants(digest, made).await?;
     }
     Ok(count)
@@ -241,7 +242,7 @@ impl Background {
                         remade.send(version).ok();
                     }
                     Err(error) => {
-                        tracing::warn!(version = %version, %error, "variants were not remade; the first ones stay")
+                        tracing::warn!(version = %version, %error, "variants were not remade; the first ones stay");
                     }
                 }
             }

@@ -70,6 +70,11 @@ impl From<Refusal> for Error {
     }
 }
 
+/// A task that ended without a result.
+pub(super) fn lost(error: &tokio::task::JoinError) -> Error {
+    internal(error).into()
+}
+
 /// The client learns that the edge failed; what failed stands in the edge's log alone.
 fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request to publish failed");

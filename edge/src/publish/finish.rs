@@ -14,6 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::deploys::Watched;
 use super::pushes::Push;
 use super::switch::{Intent, Moved};
 use super::{Actor, Error, Publisher, compress};
@@ -33,14 +34,23 @@ const CHECKS_AT_ONCE: usize = 16;
 pub(crate) struct Steps {
     list: Vec<Step>,
     sink: Option<EventSink>,
+    watched: Option<Watched>,
 }
 
 impl Steps {
     pub(crate) fn new(sink: Option<EventSink>) -> Self {
-        Self { list: Vec::new(), sink }
+        Self { list: Vec::new(), sink, watched: None }
+    }
+
+    /// Tells them also to whoever asks how the deploy is.
+    pub(crate) fn watched(sink: Option<EventSink>, watched: Watched) -> Self {
+        Self { watched: Some(watched), ..Self::new(sink) }
     }
 
     fn tell(&self, step: &Step) {
+        if let Some(watched) = &self.watched {
+            watched.step(step);
+        }
         if let Some(sink) = &self.sink {
             // Nobody may be listening any more; the deploy goes on.
             sink.send(DeployEvent::Step(step.clone())).ok();
@@ -53,7 +63,16 @@ impl Steps {
         name: &str,
         work: impl Future<Output = Result<(T, String), Error>>,
     ) -> Result<T, Error> {
-        let begun = Instant::now();
+        self.run_since(name, Instant::now(), work).await
+    }
+
+    /// Runs one step that began earlier.
+    pub(crate) async fn run_since<T>(
+        &mut self,
+        name: &str,
+        begun: Instant,
+        work: impl Future<Output = Result<(T, String), Error>>,
+    ) -> Result<T, Error> {
         let mut step = Step { name: name.to_owned(), state: StepState::Started, detail: String::new(), ms: 0 };
         self.tell(&step);
         let result = work.await;
@@ -84,6 +103,26 @@ impl Steps {
     pub(crate) fn list(&self) -> &[Step] {
         &self.list
     }
+
+    pub(crate) fn version_is(&self, version: VersionId) {
+        if let Some(watched) = &self.watched {
+            watched.version_is(version);
+        }
+    }
+
+    /// Tells how the deploy ended.
+    pub(crate) fn ended(&self, result: &Result<DeployReport, Error>) {
+        if let Some(watched) = &self.watched {
+            watched.ended(result);
+        }
+        if let Some(sink) = &self.sink {
+            let last = match result {
+                Ok(report) => DeployEvent::Done(Box::new(report.clone())),
+                Err(error) => DeployEvent::Problem(error.0.clone()),
+            };
+            sink.send(last).ok();
+        }
+    }
 }
 
 impl Publisher {
@@ -92,16 +131,21 @@ impl Publisher {
     /// Once begun it runs to its end, also when nobody waits for it any more.
     ///
     /// # Errors
-    /// The first step that fails; the version that was live stays live.
+    /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's, or
+    /// the first step that fails; the version that was live stays live.
     pub async fn finish(
         self: &Arc<Self>,
+        actor: &Actor,
         app: &AppName,
         deploy: &str,
         sink: Option<EventSink>,
     ) -> Result<DeployReport, Error> {
+        actor.may(Scope::Push, app, Some(&self.pushes.find(app, deploy)?.environment))?;
         let push = self.pushes.take(app, deploy)?;
+        let watched = self.deploys.open(&push.id, &push.app, &push.environment, Some(push.version));
+        let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.finish_push(push, sink).await });
+        let task = tokio::spawn(async move { this.finish_push(push, steps).await });
         match task.await {
             Ok(result) => result,
             Err(error) => {
@@ -111,8 +155,7 @@ impl Publisher {
         }
     }
 
-    async fn finish_push(&self, push: Arc<Push>, sink: Option<EventSink>) -> Result<DeployReport, Error> {
-        let mut steps = Steps::new(sink.clone());
+    pub(crate) async fn finish_push(&self, push: Arc<Push>, mut steps: Steps) -> Result<DeployReport, Error> {
         let result = self.run_steps(&push, &mut steps).await;
         let outcome = match &result {
             Ok(report) if report.switched => "live",
@@ -130,24 +173,22 @@ impl Publisher {
                 self.record_failure(&push, &steps, error).await;
             }
         }
-        if let Some(sink) = sink {
-            let last = match &result {
-                Ok(report) => DeployEvent::Done(Box::new(report.clone())),
-                Err(error) => DeployEvent::Problem(error.0.clone()),
-            };
-            sink.send(last).ok();
-        }
+        steps.ended(&result);
         result
     }
 
     async fn run_steps(&self, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
         steps.run("verify", self.verify(push)).await?;
         let given = steps.run("compress", self.compress(push)).await?;
-        self.store_version(push, given).await?;
+        let is_new = self.store_version(push, given).await?;
+        self.owned.stored(&push.app, &push.manifest).await?;
         if push.options.no_switch {
             steps.skip("prepare", "not wanted");
             steps.skip("switch", "not wanted");
-            self.record_stored(push, steps, Outcome::Stored).await?;
+            // A push that changes nothing adds nothing to the history.
+            if is_new {
+                self.record_stored(push, steps, Outcome::Stored).await?;
+            }
             let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
             return Ok(self.report(push, steps, Moved { previous, deploy: Some(push.id.clone()), switched: false }));
         }
@@ -219,6 +260,11 @@ impl Publisher {
     async fn verify_blob(&self, digest: Digest, size: u64, fresh: bool) -> Result<(), Error> {
         let key = Key::Blob(digest);
         let stored = self.blobs.size(key).await?;
+        if stored.is_none() {
+            // It was there when the push began, and was set aside since, as damaged.
+            let detail = format!("The blob {digest} is no longer stored.");
+            return Err(Problem::new(Code::BlobMissing, detail).hint("push again: it is sent anew").into());
+        }
         if stored != Some(size) {
             let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");
             return Err(Problem::new(Code::BadManifest, detail).into());
@@ -231,7 +277,9 @@ impl Publisher {
 
     /// Step 2: quick variants of what has none, and the encodings that came with the bundle.
     async fn compress(&self, push: &Push) -> Result<(BTreeMap<BundlePath, Vec<Form>>, String), Error> {
-        let work = compress::Work { blobs: &*self.blobs, manifest: &push.manifest, permits: &self.quick };
+        let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
+        let work =
+            compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, permits: &self.quick };
         let (given, made) = compress::quick(&work).await?;
         let detail = match (made.files, given.len()) {
             (0, 0) => "nothing to do".to_owned(),
@@ -241,19 +289,22 @@ impl Publisher {
         Ok((given, detail))
     }
 
-    /// Stores the manifest, then the records that make the version and, where it is new, the app known.
-    async fn store_version(&self, push: &Push, given: BTreeMap<BundlePath, Vec<Form>>) -> Result<(), Error> {
+    /// Stores the manifest, then the records that make the version and, where it is new, the app known. Returns whether
+    /// the version was not there before.
+    async fn store_version(&self, push: &Push, given: BTreeMap<BundlePath, Vec<Form>>) -> Result<bool, Error> {
         self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
         let now_ms = telemetry::now_ms();
         let trusted = push.actor.scope == Scope::Admin;
         loop {
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
-            match self.catalog.get(&key).await? {
+            let found = self.catalog.get(&key).await?;
+            let is_new = found.is_none();
+            match found {
                 Some(record) => {
                     let mut stored: VersionRecord = records::read(&key, &record)?;
                     if stored.trusted || !trusted {
-                        return Ok(());
+                        return Ok(false);
                     }
                     stored.trusted = true;
                     commit.checks.push(Check::At(key.clone(), record.revision));
@@ -282,7 +333,7 @@ impl Publisher {
             match self.catalog.commit(commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
-                    return Ok(());
+                    return Ok(is_new);
                 }
                 // Another push of the same content, or the app's first, was quicker: look again.
                 Err(catalog::Error::Conflict { .. }) => {}

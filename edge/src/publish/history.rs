@@ -4,11 +4,9 @@ use devanture_config::api::{Deploy, History, Outcome, PlaceStatus, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::finish::Steps;
-use super::switch::Intent;
 use super::{Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
-use crate::catalog::{self, Change, Check, Commit};
+use crate::catalog::{Change, Check, Commit};
 
 /// Most deploys on one page.
 const PAGE_MAX: usize = 1_000;
@@ -102,7 +100,7 @@ impl Publisher {
         Err(Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into())
     }
 
-    /// The version that a rollback goes to, and the entry that the next rollback starts from.
+    /// The version that a rollback goes to, the entry that the next rollback starts from, and what is live before it.
     ///
     /// Going back twice goes further back: a rollback stands, for the next one, where the entry stands that it went
     /// back to.
@@ -111,7 +109,7 @@ impl Publisher {
         app: &AppName,
         environment: &PlaceName,
         wanted: Option<VersionId>,
-    ) -> Result<(VersionId, Option<String>), Error> {
+    ) -> Result<(VersionId, Option<String>, VersionId), Error> {
         self.known(app).await?;
         let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(pointer) = pointer else {
@@ -135,7 +133,7 @@ impl Publisher {
                     None => entry.deploy.version != pointer.version,
                 };
                 if entry.deploy.outcome == Outcome::Live && fits {
-                    return Ok((entry.deploy.version, Some(entry.position)));
+                    return Ok((entry.deploy.version, Some(entry.position), pointer.version));
                 }
             }
             match page.last() {
@@ -144,7 +142,7 @@ impl Publisher {
             }
         }
         match wanted {
-            Some(id) => Ok((id, None)),
+            Some(id) => Ok((id, None, pointer.version)),
             None => {
                 let detail = format!("No version was live in {environment} before {}.", pointer.version.short());
                 Err(Problem::new(Code::NoPrevious, detail)
@@ -156,7 +154,7 @@ impl Publisher {
 
     /// Appends a deploy that did not move the live pointer.
     pub(crate) async fn append_history(&self, app: &AppName, deploy: Deploy) -> Result<(), Error> {
-        let key = records::history_key(app, &deploy.environment, self.tick());
+        let key = self.next_entry(app, &deploy.environment).await?;
         let entry = HistoryEntry { deploy, position: key.clone() };
         let commit = Commit {
             checks: vec![Check::Absent(key.clone())],
@@ -166,22 +164,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// Adds the steps to the entry that a switch made, now that the last of them has ended.
-    pub(crate) async fn add_steps(&self, intent: &Intent<'_>, number: u64, steps: &Steps) {
-        let key = records::history_key(intent.app, intent.environment, number);
-        let added = async {
-            let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
-            let mut entry: HistoryEntry = records::read(&key, &record)?;
-            entry.deploy.steps = steps.list().to_vec();
-            let commit = Commit {
-                checks: vec![Check::At(key.clone(), record.revision)],
-                changes: vec![Change::Put(key.clone(), records::write(&entry)?)],
-            };
-            self.catalog.commit(commit).await.map(|_| ())
-        };
-        let added: Result<(), catalog::Error> = added.await;
-        if let Err(error) = added {
-            tracing::warn!(key, %error, "the steps of a deploy could not be kept");
-        }
+    /// The key of the next entry of a history: after every entry that is there, whatever the clock says.
+    pub(crate) async fn next_entry(&self, app: &AppName, environment: &PlaceName) -> Result<String, Error> {
+        let prefix = records::history_prefix(app, environment);
+        let last = self.catalog.list(&prefix, None, true, 1).await?;
+        let last = last.first().and_then(|(key, _)| key.rsplit('/').next()?.parse().ok());
+        self.not_before(last.unwrap_or(0));
+        Ok(records::history_key(app, environment, self.tick()))
     }
 }

@@ -4,8 +4,10 @@
 //! finished ([`Publisher::finish`], whose steps stand in order in `finish.rs`). Whatever fails, or however the process
 //! ends, before the one compare-and-swap of `switch.rs`, the version that was live stays live (laws 2 and 3).
 
+mod archive;
 mod begin;
 mod compress;
+mod deploys;
 mod error;
 mod finish;
 mod history;
@@ -14,11 +16,13 @@ mod pushes;
 mod switch;
 mod tokens;
 
+pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use compress::{Background, quick as compress_quick};
 pub use error::Error;
 pub use finish::EventSink;
 pub use tokens::{Actor, TokenStore};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +47,10 @@ pub struct Publisher {
     limits: Limits,
     upstreams: Policy,
     pushes: pushes::Pushes,
+    deploys: Arc<deploys::Deploys>,
+    /// One for each archive that may come in at once.
+    archives: Arc<Semaphore>,
+    scratch: PathBuf,
     owned: owned::Owned,
     background: Background,
     quick: Semaphore,
@@ -65,6 +73,8 @@ pub struct Parts {
     pub upstreams: Policy,
     /// The pass that remakes variants.
     pub background: Background,
+    /// The folder of the edge's data, for temporary files.
+    pub data_dir: PathBuf,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
 }
@@ -75,6 +85,11 @@ impl Publisher {
     pub fn new(parts: Parts) -> Self {
         Self {
             owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
+            deploys: Arc::default(),
+            archives: Arc::new(Semaphore::new(
+                usize::try_from(parts.limits.pushes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
+            )),
+            scratch: archive::scratch(&parts.data_dir),
             pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
             blobs: parts.blobs,
             catalog: parts.catalog,
@@ -102,6 +117,26 @@ impl Publisher {
         match self.clock.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
             Ok(last) | Err(last) => now.max(last.saturating_add(1)),
         }
+    }
+
+    /// Lets the clock go on from where an earlier process stopped, also when the machine's was set back since: a push
+    /// that begins now is newer than what is live.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn continue_clock(&self) -> Result<(), crate::catalog::Error> {
+        for (key, record) in self.catalog.list("live/", None, false, usize::MAX).await? {
+            // What cannot be read was told by whoever loads it.
+            if let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) {
+                self.not_before(pointer.begun);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets no later [`Publisher::tick`] give `number` or less: an earlier process may have had a faster clock.
+    fn not_before(&self, number: u64) {
+        self.clock.fetch_max(number, Ordering::AcqRel);
     }
 
     /// The version of `app` that `typed` names.

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use devanture_config::{AppName, Digest, Manifest};
+use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key};
 use crate::catalog::{Catalog, records};
@@ -14,27 +15,40 @@ use crate::catalog::{Catalog, records};
 /// Versions read at once.
 const PAGE: usize = 1_000;
 
-type Set = Arc<Mutex<HashSet<Digest>>>;
+/// The blobs of one app.
+#[derive(Default)]
+struct AppBlobs {
+    /// What it has sent.
+    sent: HashSet<Digest>,
+    /// What a stored version of it holds, so that variants of it were made, or were tried and not worth keeping.
+    stored: HashSet<Digest>,
+}
+
+type Set = Arc<Mutex<AppBlobs>>;
 
 /// The blobs of every app that has pushed since the start.
 pub(crate) struct Owned {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
-    by_app: tokio::sync::Mutex<HashMap<AppName, Set>>,
+    /// Each is filled once, while those of other apps are at hand: a long history keeps nobody else waiting.
+    by_app: Mutex<HashMap<AppName, Arc<OnceCell<Set>>>>,
 }
 
 impl Owned {
     pub(crate) fn new(blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>) -> Self {
-        Self { blobs, catalog, by_app: tokio::sync::Mutex::default() }
+        Self { blobs, catalog, by_app: Mutex::default() }
     }
 
     async fn of(&self, app: &AppName) -> Result<Set, super::Error> {
-        // Held while the manifests are read, so that they are read once; only pushes wait here.
-        let mut by_app = self.by_app.lock().await;
-        if let Some(set) = by_app.get(app) {
-            return Ok(Arc::clone(set));
-        }
-        let mut owned = HashSet::new();
+        let cell = {
+            let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(by_app.entry(app.clone()).or_default())
+        };
+        cell.get_or_try_init(|| self.read(app)).await.cloned()
+    }
+
+    async fn read(&self, app: &AppName) -> Result<Set, super::Error> {
+        let mut owned = AppBlobs::default();
         let prefix = records::versions_prefix(app);
         let mut after: Option<String> = None;
         loop {
@@ -44,16 +58,15 @@ impl Owned {
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
                 let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
                 let Ok(manifest) = Manifest::parse(&canonical) else { continue };
-                owned.extend(manifest.files.values().map(|file| file.hash));
+                owned.sent.extend(manifest.files.values().map(|file| file.hash));
+                owned.stored.extend(manifest.files.values().map(|file| file.hash));
             }
             if page.len() < PAGE {
                 break;
             }
             after = page.last().map(|(key, _)| key.clone());
         }
-        let set: Set = Arc::new(Mutex::new(owned));
-        by_app.insert(app.clone(), Arc::clone(&set));
-        Ok(set)
+        Ok(Arc::new(Mutex::new(owned)))
     }
 
     /// Those of `wanted` that the app has not sent, or that are no longer stored as they should be.
@@ -65,7 +78,7 @@ impl Owned {
         let set = self.of(app).await?;
         let owned: HashSet<Digest> = {
             let set = set.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.keys().filter(|digest| set.contains(digest)).copied().collect()
+            wanted.keys().filter(|digest| set.sent.contains(digest)).copied().collect()
         };
         let mut missing: HashSet<Digest> = wanted.keys().filter(|digest| !owned.contains(digest)).copied().collect();
         for digest in owned {
@@ -79,7 +92,22 @@ impl Owned {
     /// Notes that the app has sent a blob.
     pub(crate) async fn add(&self, app: &AppName, digest: Digest) -> Result<(), super::Error> {
         let set = self.of(app).await?;
-        set.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        set.lock().unwrap_or_else(PoisonError::into_inner).sent.insert(digest);
         Ok(())
+    }
+
+    /// Notes that a version of the app is stored.
+    pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), super::Error> {
+        let set = self.of(app).await?;
+        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        set.stored.extend(manifest.files.values().map(|file| file.hash));
+        Ok(())
+    }
+
+    /// The blobs of `manifest` that no stored version of the app holds yet.
+    pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, super::Error> {
+        let set = self.of(app).await?;
+        let set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.stored.contains(digest)).collect())
     }
 }

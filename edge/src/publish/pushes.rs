@@ -61,7 +61,7 @@ impl Pushes {
     pub(crate) fn add(&self, push: Push) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
-        if entries.len() >= self.count_max {
+        if entries.len() >= self.count_max && !make_room(&mut entries, &push.app) {
             return Err(Problem::new(Code::Busy, format!("The edge is taking {} pushes already.", entries.len()))
                 .hint("try again in a moment; `pushes_max` in edge.toml is the limit")
                 .into());
@@ -75,25 +75,95 @@ impl Pushes {
     pub(crate) fn find(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get_mut(id).filter(|entry| entry.push.app == *app);
-        let Some(entry) = entry else {
-            return Err(Problem::new(Code::NotFound, "There is no such push under way.")
-                .hint("begin it again: what was sent already is not sent twice")
-                .into());
-        };
+        let entry = entry.ok_or_else(unknown)?;
         entry.touched = Instant::now();
         Ok(Arc::clone(&entry.push))
     }
 
     /// Takes a push out; only one caller gets it.
     pub(crate) fn take(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
-        let push = self.find(app, id)?;
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        Ok(push)
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        match entries.get(id) {
+            Some(entry) if entry.push.app == *app => {}
+            _ => return Err(unknown()),
+        }
+        entries.remove(id).map(|entry| entry.push).ok_or_else(unknown)
     }
 
     /// Puts a push back that could not be finished for want of a blob.
     pub(crate) fn put_back(&self, push: Arc<Push>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.insert(push.id.clone(), Entry { push, touched: Instant::now() });
+    }
+}
+
+fn unknown() -> Error {
+    Problem::new(Code::NotFound, "There is no such push under way.")
+        .hint("begin it again: what was sent already is not sent twice")
+        .into()
+}
+
+/// Forgets, of the app that has the most pushes under way, the one that rested longest, if that app is two or more ahead
+/// of `app`: no app keeps another from pushing (law 11).
+fn make_room(entries: &mut HashMap<String, Entry>, app: &AppName) -> bool {
+    let mut counts: HashMap<&AppName, usize> = HashMap::new();
+    for entry in entries.values() {
+        *counts.entry(&entry.push.app).or_default() += 1;
+    }
+    let own = counts.get(app).copied().unwrap_or_default();
+    let Some((greediest, most)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return false };
+    if most < own.saturating_add(2) {
+        return false;
+    }
+    let of_it = entries.values().filter(|entry| entry.push.app == *greediest);
+    let rested = of_it.min_by_key(|entry| entry.touched).map(|entry| entry.push.id.clone());
+    rested.is_some_and(|id| entries.remove(&id).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(app: &str, id: &str) -> Push {
+        let file = devanture_config::manifest::FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
+        let manifest = Manifest::of_files([("a".parse().unwrap(), file)].into());
+        Push {
+            id: id.to_owned(),
+            app: app.parse().unwrap(),
+            environment: PlaceName::prod(),
+            version: manifest.id(),
+            manifest,
+            source: Source::default(),
+            options: DeployOptions::default(),
+            actor: Actor::local(),
+            begun: 0,
+            missing: HashSet::new(),
+            received: Mutex::default(),
+        }
+    }
+
+    /// Law 11.
+    #[test]
+    fn an_app_that_takes_every_place_makes_room_for_another() {
+        let pushes = Pushes::new(3, 60_000);
+        for id in ["1", "2", "3"] {
+            pushes.add(push("greedy", id)).unwrap();
+        }
+        let code = |added: Result<Arc<Push>, Error>| added.map(|_| ()).map_err(|error| error.0.code);
+        assert_eq!(code(pushes.add(push("greedy", "4"))), Err(Code::Busy));
+        pushes.add(push("shop", "5")).unwrap();
+        let greedy = "greedy".parse().unwrap();
+        assert!(pushes.find(&greedy, "1").is_err() && pushes.find(&greedy, "2").is_ok(), "the one that rested longest");
+        assert_eq!(code(pushes.add(push("shop", "6"))), Err(Code::Busy), "its share is no larger");
+    }
+
+    #[test]
+    fn a_push_is_taken_once_and_only_by_its_app() {
+        let pushes = Pushes::new(3, 60_000);
+        let (shop, other) = ("shop".parse().unwrap(), "other".parse().unwrap());
+        pushes.add(push("shop", "1")).unwrap();
+        assert!(pushes.take(&other, "1").is_err());
+        assert!(pushes.take(&shop, "1").is_ok());
+        assert!(pushes.take(&shop, "1").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source, SwitchReport};
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState, SwitchReport};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use metrics::counter;
@@ -62,7 +62,8 @@ impl Publisher {
     /// Makes the version live again that was live before the current one, or `typed`.
     ///
     /// # Errors
-    /// `no_previous` where there is nothing to go back to, and as [`Publisher::switch`].
+    /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
+    /// looked for, and as [`Publisher::switch`].
     pub async fn rollback(
         &self,
         actor: &Actor,
@@ -74,8 +75,10 @@ impl Publisher {
             Some(typed) => Some(self.resolve_version(app, typed).await?),
             None => None,
         };
-        let (version, position) = self.earlier(app, environment, wanted).await?;
-        self.move_to(actor, app, environment, version, DeployKind::Rollback, None, position).await
+        let (version, position, from) = self.earlier(app, environment, wanted).await?;
+        // What lies before the live version does not lie before another.
+        let if_live = wanted.is_none().then(|| from.to_string());
+        self.move_to(actor, app, environment, version, DeployKind::Rollback, if_live.as_deref(), position).await
     }
 
     /// Makes live what is live in another environment.
@@ -141,13 +144,10 @@ impl Publisher {
     /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
         let prepared = steps.run("prepare", self.prepare(intent)).await?;
-        let result = steps.run("switch", self.swap(intent, &prepared)).await;
+        let before = steps.list().to_vec();
+        let moved = steps.run("switch", self.swap(intent, before)).await;
         self.live.end_preparing(&prepared);
-        let (moved, number) = result?;
-        if let Some(number) = number {
-            self.add_steps(intent, number, steps).await;
-        }
-        Ok(moved)
+        moved
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
@@ -173,38 +173,76 @@ impl Publisher {
     async fn swap(
         &self,
         intent: &Intent<'_>,
-        prepared: &Arc<Version>,
-    ) -> Result<((Moved, Option<u64>), String), Error> {
+        before: Vec<Step>,
+    ) -> Result<(Moved, String), Error> {
+        let began = Instant::now();
         let key = records::live_key(intent.app, intent.environment);
         for _ in 0..TRIES {
+            self.check_place(intent.app, intent.environment).await?;
             let live = self.live_pointer(intent.app, intent.environment).await?;
             self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
-            if let Some((_, pointer)) = &live
+            if let Some((revision, pointer)) = &live
                 && pointer.version == intent.version
             {
+                if !self.stay_live(intent, &key, *revision, pointer).await? {
+                    continue;
+                }
                 let moved =
                     Moved { previous: Some(pointer.version), deploy: Some(pointer.deploy.clone()), switched: false };
-                return Ok(((moved, None), format!("{} is live already", intent.version.short())));
+                return Ok((moved, format!("{} is live already", intent.version.short())));
             }
             let previous = live.as_ref().map(|(_, pointer)| pointer.version);
-            let number = self.tick();
-            let commit = self.compose(intent, &key, live, number).await?;
+            let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
+            let detail = format!("{}: {from} → {}", intent.environment, intent.version.short());
+            let mut steps = before.clone();
+            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
+            let commit = self.compose(intent, &key, live, steps).await?;
             match self.catalog.commit(commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     counter!("devanture_switches_total", "app" => intent.app.to_string(),
                         "environment" => intent.environment.to_string())
                     .increment(1);
-                    let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
-                    let detail = format!("{}: {from} → {}", intent.environment, prepared.id.short());
                     let moved = Moved { previous, deploy: Some(intent.deploy.to_owned()), switched: true };
-                    return Ok(((moved, Some(number)), detail));
+                    return Ok((moved, detail));
                 }
                 Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
+    /// to change is still the newest one, which an older one does not take over from; and a version that could not be
+    /// loaded, as after a stored file was damaged, is served from now on. Returns whether nobody else was quicker.
+    async fn stay_live(
+        &self,
+        intent: &Intent<'_>,
+        key: &str,
+        revision: u64,
+        pointer: &LivePointer,
+    ) -> Result<bool, Error> {
+        let served = self.live.place(intent.app, intent.environment).and_then(|place| place.current());
+        let is_served = served.is_some_and(|current| current.version.id == pointer.version);
+        let is_newer = intent.kind == DeployKind::Push && intent.begun > pointer.begun;
+        if is_served && !is_newer {
+            return Ok(true);
+        }
+        let begun = if is_newer { intent.begun } else { pointer.begun };
+        let commit = Commit {
+            checks: vec![Check::At(key.to_owned(), revision)],
+            changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
+        };
+        match self.catalog.commit(commit).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether the intent may take over from what is live now.
@@ -219,6 +257,7 @@ impl Publisher {
             }
         }
         if let Some(live) = live
+            && live.version != intent.version
             && intent.kind == DeployKind::Push
             && !intent.force
             && intent.begun < live.begun
@@ -237,9 +276,9 @@ impl Publisher {
         intent: &Intent<'_>,
         key: &str,
         live: Option<(u64, LivePointer)>,
-        number: u64,
+        steps: Vec<Step>,
     ) -> Result<Commit, Error> {
-        let entry_key = records::history_key(intent.app, intent.environment, number);
+        let entry_key = self.next_entry(intent.app, intent.environment).await?;
         let position = intent.position.clone().unwrap_or_else(|| entry_key.clone());
         // The clock of the machine may have been set back; what a browser was told must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
@@ -268,14 +307,16 @@ impl Publisher {
             who: intent.actor.name.clone(),
             at_ms: now_ms,
             source: intent.source.clone(),
-            steps: Vec::new(),
+            steps,
             outcome: Outcome::Live,
         };
         let check = match &live {
             Some((revision, _)) => Check::At(key.to_owned(), *revision),
             None => Check::Absent(key.to_owned()),
         };
-        let mut commit = Commit { checks: vec![check, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        // An alias of that name may have been made since the push began.
+        let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
+        let mut commit = Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
         self.claim_hostnames(intent, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
@@ -317,12 +358,16 @@ impl Publisher {
             return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
         }
         let key = records::alias_key(app, name);
-        let check = match self.catalog.get(&key).await? {
+        let found = self.catalog.get(&key).await?;
+        let before = found.as_ref().map(|record| records::read::<AliasRecord>(&key, record)).transpose()?;
+        let check = match found {
             Some(record) => Check::At(key.clone(), record.revision),
             None => Check::Absent(key.clone()),
         };
         let checks = vec![check, Check::Absent(records::live_key(app, name))];
-        let record = AliasRecord { version, switched_ms: telemetry::now_ms() };
+        // Never back, as for an environment.
+        let before_ms = before.map_or(0, |before| before.switched_ms);
+        let record = AliasRecord { version, switched_ms: telemetry::now_ms().max(before_ms) };
         let changes = vec![Change::Put(key, records::write(&record)?)];
         let revision = self.catalog.commit(Commit { checks, changes }).await?;
         self.live.wait_for(revision).await;

@@ -62,12 +62,18 @@ impl Actor {
         Ok(())
     }
 
-    /// Whether this actor runs the edge.
+    /// Whether this actor may do anything in every app.
+    #[must_use]
+    pub fn is_admin_of_all(&self) -> bool {
+        self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none()
+    }
+
+    /// Checks that this actor runs the edge.
     ///
     /// # Errors
     /// `forbidden`.
     pub fn must_be_admin(&self) -> Result<(), Error> {
-        if self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none() {
+        if self.is_admin_of_all() {
             return Ok(());
         }
         let detail = format!("The token `{}` may not do this: the scope admin for every app is needed.", self.name);

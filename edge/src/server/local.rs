@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::{TokenMade, TokenRequest};
@@ -25,6 +26,8 @@ use crate::publish::{Error, TokenStore};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
+/// How long the socket rests after a connection could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
 
@@ -56,7 +59,16 @@ pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
             return;
         }
     };
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // As when no descriptor is left: that passes.
+                tracing::warn!(%error, "a local connection could not be taken");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
         let admin = Arc::clone(&admin);
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| {

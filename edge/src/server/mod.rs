@@ -132,8 +132,10 @@ impl Server {
             limits: file.limits.clone(),
             upstreams: upstreams.clone(),
             background,
+            data_dir: data_dir.clone(),
             compress_threads: cores(),
         }));
+        control.block_on(publisher.continue_clock())?;
         let health = Arc::new(Health::default());
         let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
 
@@ -275,13 +277,19 @@ impl HandlerParts {
             backends: Client::new(settings),
             access_log: self.access_log,
             hsts: self.hsts,
-            target_bytes_max: size(self.limits.path_bytes_max),
+            target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
         }
     }
 }
 
 fn grace(limits: &Limits) -> Grace {
     Grace { ms: limits.grace_ms_max, versions_max: usize::try_from(limits.grace_versions_max).unwrap_or(usize::MAX) }
+}
+
+/// The path of any file of a bundle can be asked for, each of its bytes encoded; RFC 9110 §4.1 wants 8,000 at least.
+const fn target_bytes_max(path_bytes_max: usize) -> usize {
+    let encoded = path_bytes_max.saturating_mul(3);
+    if encoded > 8_000 { encoded } else { 8_000 }
 }
 
 fn cores() -> usize {

@@ -93,9 +93,13 @@ fn serve(
                 async move { response }
             }))
         });
+        let tls = visitors.tls.clone();
         let served = listen::serve(socket, visitors, move |request, peer| {
-            let handler = Rc::clone(&handler);
-            async move { handler.handle(request, peer.address).await }
+            let (handler, tls) = (Rc::clone(&handler), tls.clone());
+            async move {
+                let covers = |host: &str| tls.as_ref().is_none_or(|tls| tls.covers(peer.sni.as_deref(), host));
+                handler.handle(request, peer.address, covers).await
+            }
         });
         let mut cut = cut(served.await);
         if let Some(plain) = plain {

@@ -118,10 +118,13 @@ fn is_base36(token: &str) -> bool {
 fn is_upper_hash(token: &str) -> bool {
     let is_base32 = token.len() == TOKEN_CHARS_USUAL && token.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'));
     let is_hex = token.bytes().all(|b| matches!(b, b'A'..=b'F' | b'0'..=b'9'));
+    // base64url that happens to hold no small letter: digits stand among the letters, not behind them.
+    let runs = token.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
+    let is_base64 = token.len() == TOKEN_CHARS_USUAL && token.bytes().all(|b| b.is_ascii_alphanumeric()) && runs > 2;
     // A camera's or a document's number: letters, and then digits alone.
     let letters = token.trim_end_matches(|c: char| c.is_ascii_digit());
     let is_number = token.len() - letters.len() > 2 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
-    (is_base32 || is_hex) && !is_number
+    (is_base32 || is_hex || is_base64) && !is_number
 }
 
 /// Whether a run of digits is a day, `20240115`, or a second of one, `20240115093000`.
@@ -189,6 +192,7 @@ mod tests {
             // path, before the token, after it
             // Vite, Rollup
             ("assets/index-B3xY9_aZ.js",             "assets/index-",        ".js"),
+            ("assets/home-DFSS0TQZ.js",              "assets/home-",         ".js"),
             ("assets/index-DiwrgTda.css",            "assets/index-",        ".css"),
             ("assets/shared-ChJ_j-JJ.css",           "assets/shared-",       ".css"),
             ("assets/foo-BRBmoGS9.js",               "assets/foo-",          ".js"),

@@ -51,6 +51,7 @@ pub fn describe() {
     describe_counter!("devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment.");
     describe_histogram!("devanture_request_seconds", "Seconds from a request's head to its answer's last byte.");
     describe_counter!("devanture_connections_total", "Connections taken, by listener and protocol.");
+    describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
     describe_gauge!("devanture_connections_open", "Connections open now, by listener.");
     describe_counter!("devanture_handshakes_failed_total", "TLS handshakes that failed, by reason.");
     describe_counter!("devanture_pushes_total", "Pushes that ended, by app, environment and outcome.");

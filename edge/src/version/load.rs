@@ -161,7 +161,7 @@ impl Loader<'_> {
             None => media::content_type(path.as_str(), is_utf8(path, &body).await),
         };
         let media_type = text_value(&media_type);
-        let fingerprinted = fingerprint::is_fingerprinted(path.file_name());
+        let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let mut loaded = vec![(identity, body)];
         for at_hand in self.encodings(path, entry).await? {
             match self.body(&at_hand).await {

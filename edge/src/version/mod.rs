@@ -38,7 +38,7 @@ pub struct Representation {
     pub etag: String,
     /// The fields of a 200, but for `date` and `last-modified`.
     pub head: HeaderMap,
-    /// The fields of a 304 (RFC 9110 §15.4.5), but for `date` and `last-modified`.
+    /// The fields of a 304 (RFC 9110 §15.4.5), but for `date`.
     pub not_modified: HeaderMap,
     /// Its bytes.
     pub bytes: Source,

@@ -182,7 +182,7 @@ fn a_slow_answer_may_take_longer_than_the_timeout_in_all() {
             }
         })
         .await;
-        let front = Front::start(&format!("http://{backend}"), Setup { timeout_ms: 200, ..Setup::default() }).await;
+        let front = Front::start(&format!("http://{backend}"), Setup { timeout_ms: 400, ..Setup::default() }).await;
         assert_eq!(front.get("/").await, (200, "slowness".to_owned()));
     });
 }

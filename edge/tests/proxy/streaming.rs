@@ -176,7 +176,8 @@ fn events_arrive_one_by_one() {
                 assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), event);
             }
             drop(sender);
-            assert!(body.frame().await.is_none());
+            let rest = body.collect().await.unwrap();
+            assert!(rest.to_bytes().is_empty());
         }
     });
 }

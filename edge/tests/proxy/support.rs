@@ -25,14 +25,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Runs a test on one thread, as the edge serves; a test that hangs fails.
-pub fn run<F: Future<Output = ()>>(work: F) {
+pub(crate) fn run<F: Future<Output = ()>>(work: F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(60), work).await.expect("it hangs") });
 }
 
 /// Waits until `fact` holds.
-pub async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if fact() {
             return;
@@ -43,7 +43,7 @@ pub async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
 }
 
 #[derive(Clone)]
-pub struct LocalExec;
+pub(crate) struct LocalExec;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
     fn execute(&self, future: F) {
@@ -52,17 +52,17 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
 }
 
 /// How a front is set up.
-pub struct Setup {
-    pub body_bytes_max: u64,
-    pub http2: bool,
-    pub idle_max: usize,
-    pub in_use_max: usize,
-    pub allow: Vec<&'static str>,
-    pub own: Vec<SocketAddr>,
-    pub send_buffer: Option<usize>,
-    pub timeout_ms: u64,
-    pub tls: Arc<rustls::ClientConfig>,
-    pub trusted: bool,
+pub(crate) struct Setup {
+    pub(crate) body_bytes_max: u64,
+    pub(crate) http2: bool,
+    pub(crate) idle_max: usize,
+    pub(crate) in_use_max: usize,
+    pub(crate) allow: Vec<&'static str>,
+    pub(crate) own: Vec<SocketAddr>,
+    pub(crate) send_buffer: Option<usize>,
+    pub(crate) timeout_ms: u64,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) trusted: bool,
 }
 
 impl Default for Setup {
@@ -83,12 +83,12 @@ impl Default for Setup {
 }
 
 /// A listener that forwards everything to one upstream.
-pub struct Front {
-    pub address: SocketAddr,
-    pub client: Client,
-    pub stop: CancellationToken,
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    pub(crate) stop: CancellationToken,
     /// What became of each request: a status, an error, or that the client went away.
-    pub outcomes: Rc<RefCell<Vec<String>>>,
+    pub(crate) outcomes: Rc<RefCell<Vec<String>>>,
 }
 
 /// Notes what became of a request, also if nobody waits for its answer any more.
@@ -103,17 +103,17 @@ impl Drop for Note {
     }
 }
 
-pub fn upstream(to: &str, timeout_ms: u64) -> Upstream {
+pub(crate) fn upstream(to: &str, timeout_ms: u64) -> Upstream {
     let route = serde_json::json!({"path": "/*", "to": to, "timeout_ms": timeout_ms});
     Upstream::new(&serde_json::from_value(route).unwrap())
 }
 
 impl Front {
-    pub async fn to(backend: SocketAddr) -> Self {
+    pub(crate) async fn to(backend: SocketAddr) -> Self {
         Self::start(&format!("http://{backend}"), Setup::default()).await
     }
 
-    pub async fn start(to: &str, setup: Setup) -> Self {
+    pub(crate) async fn start(to: &str, setup: Setup) -> Self {
         let upstream = upstream(to, setup.timeout_ms);
         let stop = CancellationToken::new();
         let client = Client::new(ClientSettings {
@@ -155,7 +155,7 @@ impl Front {
     }
 
     /// Sends raw bytes and reads until the front closes.
-    pub async fn raw(&self, bytes: &[u8]) -> String {
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
@@ -164,7 +164,7 @@ impl Front {
     }
 
     /// Asks on a connection of its own over HTTP/1.1.
-    pub async fn ask<B>(&self, request: Request<B>) -> Response<Incoming>
+    pub(crate) async fn ask<B>(&self, request: Request<B>) -> Response<Incoming>
     where
         B: Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -176,7 +176,7 @@ impl Front {
         response
     }
 
-    pub async fn connect<B>(&self) -> client_conn::http1::SendRequest<B>
+    pub(crate) async fn connect<B>(&self) -> client_conn::http1::SendRequest<B>
     where
         B: Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -187,7 +187,7 @@ impl Front {
         sender
     }
 
-    pub async fn connect_h2<B>(&self) -> client_conn::http2::SendRequest<B>
+    pub(crate) async fn connect_h2<B>(&self) -> client_conn::http2::SendRequest<B>
     where
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -199,12 +199,12 @@ impl Front {
     }
 
     /// A plain GET: status and body.
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         self.method("GET", path).await
     }
 
     /// A request without a body: status and body.
-    pub async fn method(&self, method: &str, path: &str) -> (u16, String) {
+    pub(crate) async fn method(&self, method: &str, path: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(path).header("host", "shop.example");
         let response = self.ask(request.body(Full::<Bytes>::default()).unwrap()).await;
         let status = response.status().as_u16();
@@ -212,7 +212,7 @@ impl Front {
     }
 }
 
-pub async fn text(response: Response<Incoming>) -> String {
+pub(crate) async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
@@ -258,7 +258,7 @@ fn status(error: &Error) -> StatusCode {
 }
 
 /// A backend of hyper's, answering each request by `handler`.
-pub async fn backend<H, F, B>(handler: H) -> SocketAddr
+pub(crate) async fn backend<H, F, B>(handler: H) -> SocketAddr
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -280,7 +280,7 @@ where
 }
 
 /// A backend of bare sockets: `handler` gets each connection and its number.
-pub async fn bare_backend<H, F>(handler: H) -> SocketAddr
+pub(crate) async fn bare_backend<H, F>(handler: H) -> SocketAddr
 where
     H: Fn(TcpStream, usize) -> F + 'static,
     F: Future<Output = ()> + 'static,
@@ -299,25 +299,25 @@ where
 
 /// A request as it stood on the wire.
 #[derive(Debug, Clone, Default)]
-pub struct Received {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Received {
-    pub fn line(&self) -> &str {
+    pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap()
     }
 
     /// The values of a field, in order.
-    pub fn values(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 }
 
 /// Reads one request off the wire; its body stays as it is coded.
-pub async fn receive(stream: &mut TcpStream) -> Option<Received> {
+pub(crate) async fn receive(stream: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -350,7 +350,7 @@ pub async fn receive(stream: &mut TcpStream) -> Option<Received> {
 }
 
 /// A backend that records what it gets and always gives the same answer.
-pub async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<RefCell<Vec<Received>>>) {
+pub(crate) async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<RefCell<Vec<Received>>>) {
     let records: Rc<RefCell<Vec<Received>>> = Rc::default();
     let (notes, answer) = (Rc::clone(&records), Rc::new(answer.into()));
     let address = bare_backend(move |mut stream, _| {
@@ -368,14 +368,14 @@ pub async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<RefCell<Ve
     (address, records)
 }
 
-pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// A body of `left` bytes that are made as they are asked for, and counted.
-pub struct Faucet {
-    pub chunk: Bytes,
-    pub left: u64,
-    pub made: Rc<Cell<u64>>,
-    pub says_length: bool,
+pub(crate) struct Faucet {
+    pub(crate) chunk: Bytes,
+    pub(crate) left: u64,
+    pub(crate) made: Rc<Cell<u64>>,
+    pub(crate) says_length: bool,
 }
 
 impl Body for Faucet {
@@ -405,10 +405,10 @@ impl Body for Faucet {
 }
 
 /// A body whose frames a test hands over one by one.
-pub struct Piped(pub tokio::sync::mpsc::Receiver<Bytes>);
+pub(crate) struct Piped(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
 
 impl Piped {
-    pub fn new() -> (tokio::sync::mpsc::Sender<Bytes>, Self) {
+    pub(crate) fn new() -> (tokio::sync::mpsc::Sender<Bytes>, Self) {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         (sender, Self(receiver))
     }

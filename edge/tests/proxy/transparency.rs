@@ -39,8 +39,10 @@ fn the_target_arrives_byte_for_byte() {
     run(async {
         let (backend, records) = recording(OK).await;
         let front = Front::to(backend).await;
-        for target in ["/", "/a%2Fb//c/../d/./e", "/api/?q=%20+&q=;a=b&x[]=1", "/api?a?b", "/~u/%e2%98%83|^`{}", "/?"] {
-            front.raw(format!("GET {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").as_bytes()).await;
+        for target in ["/", "/a%2Fb//c/../d/./e", "/api/?q=%20+&q=;a=b&x[]=1", "/api?a?b", "/~u/%e2%98%83|^{}", "/?"] {
+            let ask = format!("GET {target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+            let answer = front.raw(ask.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
             assert_eq!(records.borrow_mut().pop().unwrap().line(), format!("GET {target} HTTP/1.1"));
         }
         front.raw(b"GET http://named.example/a?b HTTP/1.1\r\nhost: other\r\nconnection: close\r\n\r\n").await;
@@ -285,7 +287,8 @@ fn a_backend_of_http_1_0_is_understood() {
         let backend = bare_backend(move |mut stream, _| {
             let notes = Rc::clone(&notes);
             async move {
-                notes.borrow_mut().push(receive(&mut stream).await.unwrap().head);
+                let head = receive(&mut stream).await.unwrap().head;
+                notes.borrow_mut().push(head);
                 stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nuntil the end").await.unwrap();
             }
         })

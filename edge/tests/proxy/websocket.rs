@@ -51,6 +51,7 @@ fn a_websocket_echoes_text_bytes_and_big_messages_and_closes_in_order() {
         socket.close(Some(farewell.clone())).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::Close(Some(farewell)));
         assert!(socket.next().await.is_none());
+        drop(socket);
         eventually("nothing is in use", || front.client.counts().in_use == 0).await;
         let counts = front.client.counts();
         assert_eq!((counts.upgraded, counts.idle), (1, 0));

@@ -98,7 +98,7 @@ impl FakeEdge {
                 thread::spawn(move || match tls {
                     None => {
                         let reader = BufReader::new(stream.try_clone().unwrap());
-                        converse(reader, stream, misbehave.as_ref(), &state)
+                        converse(reader, stream, misbehave.as_ref(), &state);
                     }
                     Some(config) => converse_tls(stream, config, misbehave.as_ref(), &state),
                 });

@@ -6,11 +6,13 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "each test binary uses a part of this, and a test that cannot go on should stop where it is"
 )]
 
 pub(crate) mod browser;
 mod cdp;
+pub(crate) mod edge;
 pub(crate) mod inputs;
 pub(crate) mod jupyter;
 

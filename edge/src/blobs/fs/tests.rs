@@ -143,6 +143,19 @@ async fn the_layout_is_the_one_that_is_written_down() {
 }
 
 #[test]
+fn the_examples_of_the_docs_are_what_the_code_writes() {
+    let docs = include_str!("../../../../docs/storage.md");
+    let (_, rest) = docs.split_once("```json\n").unwrap();
+    let (example, _) = rest.split_once('\n').unwrap();
+    let manifest = devanture_config::Manifest::parse(example.as_bytes()).unwrap();
+    assert_eq!(manifest.canonical(), example.as_bytes());
+    assert_eq!(manifest.files.values().next().unwrap().hash, Digest::of(b"hello\n"));
+    for said in [manifest.id().to_string(), Digest::of(b"").to_string(), "devanture 1".to_owned()] {
+        assert!(docs.contains(&format!("`{said}`")), "{said}");
+    }
+}
+
+#[test]
 fn a_folder_of_another_format_is_refused_and_left_alone() {
     let data = tempfile::tempdir().unwrap();
     durable::write_file(&data.path().join("format"), b"devanture 2\n", 0o600).unwrap();

@@ -1,0 +1,284 @@
+//! A bundle in one request: the archive as the body, or as the field `bundle` of a form; and where a deploy is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use devanture_config::AppName;
+use devanture_config::PlaceName;
+use devanture_config::api::{DeployEvent, DeployOptions, DeployState, Scope, Source};
+use devanture_config::problem::{Code, Problem};
+use futures_util::stream;
+use http::header::{CONTENT_LENGTH, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+use super::{Admin, Body, answer, body};
+use crate::publish::{Actor, ArchiveIntake, Error, ReceivedArchive};
+
+/// What a form is.
+pub(super) const FORM: &str = "multipart/form-data";
+/// Media types of archives. Which of them an archive is, its first bytes say.
+pub(super) const ARCHIVES: [&str; 10] = [
+    "application/gzip",
+    "application/octet-stream",
+    "application/tar",
+    "application/tar+gzip",
+    "application/x-gtar",
+    "application/x-gzip",
+    "application/x-tar",
+    "application/x-zip-compressed",
+    "application/zip",
+    "application/zstd",
+];
+/// Longest text of a form's field, and of a parameter.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// So many bytes of a form may come before the next part of it is understood.
+const FORM_AHEAD_BYTES_MAX: usize = 1024 * 1024;
+/// Fields of a form.
+const FIELDS_MAX: usize = 16;
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What a request says beside its archive.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    options: DeployOptions,
+    source: Source,
+}
+
+impl Admin {
+    /// Takes an archive in and makes it live.
+    pub(super) async fn bundle(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Error> {
+        let (parts, incoming) = request.into_parts();
+        let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
+        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let intake = self.publisher.begin_archive(actor, app, environment, announced).await?;
+        let archive = receive(intake, &parts, incoming, &mut wanted).await?;
+        let id = archive.deploy().to_owned();
+        let Wanted { options, source } = wanted;
+        if prefers_async(&parts.headers) {
+            // The task goes on by itself; its record tells how it ends.
+            drop(self.publisher.finish_archive(archive, source, options, None));
+            let mut response = answer::json(StatusCode::ACCEPTED, &self.publisher.deploy_status(app, &id).await?);
+            let headers = response.headers_mut();
+            let location = HeaderValue::try_from(format!("/v1/apps/{app}/deploys/{id}"));
+            headers.extend(location.ok().map(|location| (LOCATION, location)));
+            headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
+            return Ok(response);
+        }
+        if body::accepts_events(&parts.headers) {
+            let (sink, events) = mpsc::unbounded_channel::<DeployEvent>();
+            drop(self.publisher.finish_archive(archive, source, options, Some(sink)));
+            return Ok(answer::events(events));
+        }
+        match self.publisher.finish_archive(archive, source, options, None).await {
+            Ok(result) => Ok(answer::json(StatusCode::OK, &result?)),
+            Err(error) => {
+                tracing::error!(%error, "a deploy ended without a result");
+                Err(Problem::new(Code::Internal, "The deploy ended without a result.").into())
+            }
+        }
+    }
+
+    /// Tells where a deploy is.
+    pub(super) async fn deploy(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, None)?;
+        let status = self.publisher.deploy_status(app, deploy).await?;
+        actor.may(Scope::Read, app, Some(&status.environment))?;
+        let mut response = answer::json(StatusCode::OK, &status);
+        if matches!(status.state, DeployState::Begun | DeployState::Running) {
+            // Not worth asking more often.
+            response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Ok(response)
+    }
+}
+
+async fn receive(
+    mut intake: ArchiveIntake,
+    parts: &Parts,
+    mut incoming: Incoming,
+    wanted: &mut Wanted,
+) -> Result<ReceivedArchive, Error> {
+    if body::media_type(&parts.headers).as_deref() == Some(FORM) {
+        receive_form(&mut intake, &parts.headers, incoming, wanted).await?;
+    } else {
+        while let Some(bytes) = body::next(&mut incoming).await? {
+            intake.write(bytes).await?;
+        }
+    }
+    intake.end().await
+}
+
+/// Reads a form whose field `bundle` is the archive and whose other fields are texts.
+async fn receive_form(
+    intake: &mut ArchiveIntake,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    wanted: &mut Wanted,
+) -> Result<(), Error> {
+    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let boundary = multer::parse_boundary(content_type.unwrap_or_default()).map_err(|error| bad_form(&error))?;
+    let ahead = Arc::new(AtomicUsize::new(0));
+    let mut form = multer::Multipart::new(form_bytes(incoming, Arc::clone(&ahead)), boundary);
+    let (mut has_bundle, mut fields) = (false, 0);
+    while let Some(mut field) = form.next_field().await.map_err(|error| bad_form(&error))? {
+        ahead.store(0, Ordering::Relaxed);
+        fields += 1;
+        let name = field.name().unwrap_or_default().to_owned();
+        if fields > FIELDS_MAX {
+            return Err(Problem::new(Code::BadRequest, format!("The form has more than {FIELDS_MAX} fields.")).into());
+        }
+        if name == "bundle" {
+            if has_bundle {
+                return Err(Problem::new(Code::BadRequest, "The form has two fields `bundle`.").into());
+            }
+            has_bundle = true;
+            while let Some(bytes) = field.chunk().await.map_err(|error| bad_form(&error))? {
+                ahead.store(0, Ordering::Relaxed);
+                intake.write(bytes).await?;
+            }
+            continue;
+        }
+        let mut text = Vec::new();
+        while let Some(bytes) = field.chunk().await.map_err(|error| bad_form(&error))? {
+            ahead.store(0, Ordering::Relaxed);
+            text.extend_from_slice(&bytes);
+            if text.len() > TEXT_BYTES_MAX {
+                let detail = format!("A field of the form has more than {TEXT_BYTES_MAX} bytes.");
+                return Err(Problem::new(Code::TooLarge, detail).into());
+            }
+        }
+        let text =
+            String::from_utf8(text).map_err(|_error| Problem::new(Code::BadRequest, "A field of the form is not UTF-8."))?;
+        wanted.set_text(&name, text)?;
+    }
+    if has_bundle {
+        return Ok(());
+    }
+    Err(Problem::new(Code::BadRequest, "The form has no field `bundle`.")
+        .hint("send the archive as that field: `curl -F bundle=@www.zip …`")
+        .into())
+}
+
+type FormError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The form as it comes, so that what is not understood yet never piles up in memory: the reader of forms takes all that
+/// is ready before it looks at any of it, and looks for the end of a part's head however long that is. `ahead` counts
+/// the bytes that it took since it last made something of them.
+fn form_bytes(incoming: Incoming, ahead: Arc<AtomicUsize>) -> impl stream::Stream<Item = Result<Bytes, FormError>> {
+    stream::unfold((incoming, ahead, false), |(mut incoming, ahead, pause)| async move {
+        if pause {
+            tokio::task::yield_now().await;
+        }
+        let next = match body::next(&mut incoming).await {
+            Ok(None) => return None,
+            Ok(Some(bytes)) => {
+                let length = bytes.len();
+                let before = ahead.fetch_add(length, Ordering::Relaxed);
+                let too_much = before.saturating_add(length) > FORM_AHEAD_BYTES_MAX && before > 0;
+                if too_much { Err(FormError::from("the head of a part has no end")) } else { Ok(bytes) }
+            }
+            Err(error) => Err(error.into()),
+        };
+        Some((next, (incoming, ahead, true)))
+    })
+}
+
+fn bad_form(error: &multer::Error) -> Error {
+    Problem::new(Code::BadRequest, format!("The form cannot be read: {error}.")).into()
+}
+
+/// RFC 7240 §4.1.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    preferences.any(|one| one.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("respond-async"))
+}
+
+impl Wanted {
+    /// Reads the query. A parameter that is unknown is refused: mistyped, it could let a push go live that was not to.
+    fn of_query(query: &str) -> Result<Self, Error> {
+        let mut wanted = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = body::decoded_pair(pair)?;
+            let options = &mut wanted.options;
+            match name.as_str() {
+                "allow_refingerprint" => options.allow_refingerprint = flag(&name, &value)?,
+                "allow_warnings" => options.allow_warnings = flag(&name, &value)?,
+                "force" => options.force = flag(&name, &value)?,
+                "if_live" => options.if_live = Some(value),
+                "no_switch" => options.no_switch = flag(&name, &value)?,
+                _ => wanted.set_text(&name, value)?,
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// What a form may say as well; what it says counts more than the query.
+    fn set_text(&mut self, name: &str, text: String) -> Result<(), Error> {
+        let place = match name {
+            "branch" => &mut self.source.branch,
+            "commit" => &mut self.source.commit,
+            "message" => &mut self.source.message,
+            _ => {
+                let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
+                return Err(Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."))
+                    .hint("the query takes no_switch, force, if_live, allow_warnings, allow_refingerprint; it and a form take message, commit, branch")
+                    .into());
+            }
+        };
+        *place = Some(text).filter(|text| !text.is_empty());
+        Ok(())
+    }
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "" | "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(Problem::new(Code::BadRequest, format!("`{name}` is true or false.")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_says_how_a_push_ends() {
+        let wanted = Wanted::of_query("no_switch&force=1&if_live=4f2a91&allow_warnings=false&message=a+b%21").unwrap();
+        assert!(wanted.options.no_switch && wanted.options.force && !wanted.options.allow_warnings);
+        assert_eq!(wanted.options.if_live.as_deref(), Some("4f2a91"));
+        assert_eq!(wanted.source.message.as_deref(), Some("a b!"));
+        assert_eq!(Wanted::of_query("").unwrap(), Wanted::default());
+    }
+
+    #[test]
+    fn what_the_query_cannot_mean_is_refused() {
+        for query in ["noswitch=1", "no_switch=yes", "=", "message=%ff", "x"] {
+            assert_eq!(Wanted::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
+        }
+    }
+
+    #[test]
+    fn an_asynchronous_answer_is_a_preference() {
+        let prefers = |values: &[&'static str]| {
+            let headers = values.iter().map(|value| (PREFER, HeaderValue::from_static(value))).collect();
+            prefers_async(&headers)
+        };
+        assert!(prefers(&["respond-async"]));
+        assert!(prefers(&["wait=10", "handling=lenient, Respond-Async; x=y"]));
+        assert!(!prefers(&["wait=10"]) && !prefers(&["respond-asynchronously"]) && !prefers(&[]));
+    }
+}

@@ -1,0 +1,116 @@
+//! Makes the manifest of what an archive held: which folder of it is the bundle, and what its `devanture.toml` says.
+
+use std::collections::BTreeMap;
+
+use devanture_config::Manifest;
+use devanture_config::manifest::FileEntry;
+use devanture_config::mistake::{Mistake, Weight};
+use devanture_config::path::BundlePath;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::{FILE_NAME, Rules, SiteFile};
+
+use super::super::Error;
+use super::store::Files;
+use crate::blobs::{Blobs, Key};
+
+/// Longest `devanture.toml`, as the command line takes it.
+const SETTINGS_BYTES_MAX: u64 = 1024 * 1024;
+/// The folder that is pushed where `devanture.toml` does not say which.
+const WWW: &str = "www";
+/// Files whose meaning depends on whose they are.
+const RULE_FILES: [&str; 2] = ["_redirects", "_headers"];
+/// Files that stand beside a site made for Cloudflare.
+const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
+
+/// The files of an archive by their paths as text.
+type Tree = BTreeMap<String, FileEntry>;
+
+/// Makes the manifest.
+///
+/// 1. Where everything lies in one folder that holds an `index.html` or a `devanture.toml`, that folder is the root.
+/// 2. A `devanture.toml` in the root says how the bundle is served. Where it names a folder of the archive as `www`, or
+///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
+///    the command line; else the root is.
+/// 3. `_redirects` and `_headers` have the meaning that the command line guesses where nothing is said.
+pub(super) async fn manifest(store: &dyn Blobs, files: Files) -> Result<Manifest, Error> {
+    let mut tree: Tree = files.into_iter().map(|(path, file)| (path.into(), file)).collect();
+    let wrapper = wrapper(&tree);
+    if let Some(wrapper) = &wrapper {
+        tree = below(&tree, wrapper);
+    }
+    let settings = tree.get(FILE_NAME).map(|file| (file.hash, file.size));
+    let (site, exists) = match settings {
+        Some((hash, size)) => {
+            let name = wrapper.as_ref().map_or_else(|| FILE_NAME.to_owned(), |folder| format!("{folder}/{FILE_NAME}"));
+            if size > SETTINGS_BYTES_MAX {
+                return Err(of_config(&name, 0, format!("it has more than {SETTINGS_BYTES_MAX} bytes")).into());
+            }
+            (read(&name, &store.get(Key::Blob(hash)).await?)?, true)
+        }
+        None => (SiteFile::default(), false),
+    };
+    let wrangled = has_any(&tree, &WRANGLER_FILES);
+    if let Some(www) = exists.then(|| www(&site, &tree)).flatten() {
+        tree = below(&tree, &www);
+    }
+    let guessed = match has_any(&tree, &RULE_FILES) && site.base.rules.is_none() {
+        true if wrangled || has_any(&tree, &WRANGLER_FILES) => Some(Rules::Cloudflare),
+        true => Some(Rules::Netlify),
+        false => None,
+    };
+    if tree.is_empty() {
+        return Err(Problem::new(Code::EmptyBundle, "The archive holds no file to publish.").into());
+    }
+    let mut files = BTreeMap::new();
+    for (path, file) in tree {
+        let path: BundlePath = path.parse().map_err(|error| super::bad(format!("{error}.")))?;
+        files.insert(path, file);
+    }
+    let mut manifest = Manifest::of_files(files);
+    manifest.base = site.base;
+    manifest.env = site.env;
+    manifest.guessed_rules = guessed;
+    Ok(manifest)
+}
+
+/// The one folder that holds everything, where it is plainly meant as the root.
+fn wrapper(tree: &Tree) -> Option<String> {
+    let (folder, _) = tree.first_key_value()?.0.split_once('/')?;
+    let inside = |path: &String| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    let holds = |name: &str| tree.contains_key(&format!("{folder}/{name}"));
+    (tree.keys().all(inside) && (holds("index.html") || holds(FILE_NAME))).then(|| folder.to_owned())
+}
+
+/// The folder that `devanture.toml` means, where the archive has it.
+fn www(site: &SiteFile, tree: &Tree) -> Option<String> {
+    let said = site.www.as_deref();
+    let folder = said.unwrap_or(WWW).trim_start_matches("./").trim_end_matches('/');
+    let is_there = tree.keys().any(|path| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+    (is_there && (said.is_some() || !tree.contains_key("index.html"))).then(|| folder.to_owned())
+}
+
+fn below(tree: &Tree, folder: &str) -> Tree {
+    let inside = |path: &String| Some(path.strip_prefix(folder)?.strip_prefix('/')?.to_owned());
+    tree.iter().filter_map(|(path, file)| Some((inside(path)?, file.clone()))).collect()
+}
+
+fn has_any(tree: &Tree, names: &[&str]) -> bool {
+    names.iter().any(|name| tree.contains_key(*name))
+}
+
+fn read(name: &str, bytes: &[u8]) -> Result<SiteFile, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let fine = bytes.iter().take(error.valid_up_to());
+        of_config(name, fine.filter(|byte| **byte == b'\n').count() + 1, "this is not UTF-8".to_owned())
+    })?;
+    SiteFile::parse(name, text).map_err(|mistakes| {
+        let count = mistakes.0.len();
+        let detail = format!("{name} in the archive has {count} mistake{}.", if count == 1 { "" } else { "s" });
+        Problem::new(Code::BadConfig, detail).with_mistakes(mistakes.0).into()
+    })
+}
+
+fn of_config(name: &str, line: usize, message: String) -> Problem {
+    let mistake = Mistake { file: name.to_owned(), line, weight: Weight::Mistake, message, hint: None };
+    Problem::new(Code::BadConfig, format!("{name} in the archive cannot be read.")).with_mistakes(vec![mistake])
+}

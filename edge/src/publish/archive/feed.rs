@@ -1,0 +1,153 @@
+//! The way of an archive's bytes from an asynchronous request to a blocking reader, and the meter that stops a bomb.
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf as _, Bytes};
+use devanture_config::limits::Limits;
+use tokio::sync::mpsc;
+
+use super::{Refusal, archive_bytes_max, too_large};
+
+/// Chunks that may wait for the reader; a request that is faster waits instead.
+const CHUNKS: usize = 4;
+/// So much may be unpacked beyond the ratio before the whole archive is there: a bundle may begin with what packs well.
+const AHEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The end that takes bytes; `None` is the end of the archive. Dropped without it, the archive has broken off.
+pub(super) type Feed = mpsc::Sender<Option<Bytes>>;
+
+/// The end that reads them, on a thread that may block.
+pub(super) struct FeedReader {
+    receiver: mpsc::Receiver<Option<Bytes>>,
+    chunk: Bytes,
+    ended: bool,
+    packed: Arc<AtomicU64>,
+    slot: Slot,
+}
+
+/// Where a reader leaves the reason why it refused to read on: crates in between know nothing but I/O errors.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<Mutex<Option<Refusal>>>);
+
+impl Slot {
+    fn refuse(&self, refusal: Refusal) -> io::Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        io::Error::other("unpacking was stopped")
+    }
+
+    /// The reason, where there is one, or what `otherwise` makes of the error.
+    pub(super) fn reason(&self, otherwise: impl FnOnce() -> Refusal) -> Refusal {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(otherwise)
+    }
+}
+
+/// Makes both ends.
+pub(super) fn feed() -> (Feed, FeedReader) {
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let reader =
+        FeedReader { receiver, chunk: Bytes::new(), ended: false, packed: Arc::default(), slot: Slot::default() };
+    (sender, reader)
+}
+
+impl FeedReader {
+    pub(super) fn slot(&self) -> Slot {
+        self.slot.clone()
+    }
+
+    /// The next chunk; nothing at the end.
+    pub(super) fn next_chunk(&mut self) -> io::Result<Bytes> {
+        while self.chunk.is_empty() && !self.ended {
+            match self.receiver.blocking_recv() {
+                Some(Some(chunk)) => {
+                    self.packed.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    self.chunk = chunk;
+                }
+                Some(None) => self.ended = true,
+                None => return Err(self.slot.refuse(Refusal::BrokenOff)),
+            }
+        }
+        Ok(std::mem::take(&mut self.chunk))
+    }
+}
+
+impl Read for FeedReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut chunk = self.next_chunk()?;
+        let length = chunk.len().min(into.len());
+        chunk.copy_to_slice(into.get_mut(..length).unwrap_or_default());
+        self.chunk = chunk;
+        Ok(length)
+    }
+}
+
+/// Counts what is unpacked, and stops where it is more than the limits allow for what has come in.
+pub(super) struct Meter<R> {
+    inner: R,
+    packed: Arc<AtomicU64>,
+    slot: Slot,
+    unpacked: u64,
+    unpacked_max: u64,
+    ratio_max: u64,
+    bundle_bytes_max: u64,
+    at_end: bool,
+}
+
+impl<R: Read> Meter<R> {
+    /// Meters what `unpack` makes of a feed.
+    pub(super) fn new(
+        feed: FeedReader,
+        limits: &Limits,
+        unpack: impl FnOnce(FeedReader) -> io::Result<R>,
+    ) -> io::Result<Self> {
+        let (packed, slot) = (Arc::clone(&feed.packed), feed.slot());
+        Ok(Self {
+            inner: unpack(feed)?,
+            packed,
+            slot,
+            unpacked: 0,
+            unpacked_max: archive_bytes_max(limits),
+            ratio_max: limits.archive_ratio_max,
+            bundle_bytes_max: limits.bundle_bytes_max,
+            at_end: false,
+        })
+    }
+
+    /// Whether the inner reader had nothing more to give when it was last asked.
+    pub(super) fn at_end(&self) -> bool {
+        self.at_end
+    }
+
+    /// Bytes that came in so far, packed.
+    pub(super) fn packed(&self) -> u64 {
+        self.packed.load(Ordering::Relaxed)
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        if self.unpacked > self.unpacked_max {
+            let detail = format!("The archive unpacks to more than {} bytes.", self.bundle_bytes_max);
+            return Err(too_large(detail, "bundle_bytes_max").into());
+        }
+        let allowed = self.packed().saturating_mul(self.ratio_max).saturating_add(AHEAD_BYTES_MAX);
+        if self.unpacked > allowed {
+            let detail = format!(
+                "The first {} bytes of the archive unpack to more than {} times as many.",
+                self.packed(),
+                self.ratio_max
+            );
+            return Err(too_large(detail, "archive_ratio_max").into());
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Meter<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.at_end = read == 0 && !into.is_empty();
+        self.unpacked = self.unpacked.saturating_add(read as u64);
+        self.check().map_err(|refusal| self.slot.refuse(refusal))?;
+        Ok(read)
+    }
+}

@@ -1,0 +1,208 @@
+//! What of an archive may be in a bundle: names, kinds and sizes, checked before a byte is stored.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use devanture_config::leave_out::is_left_out;
+use devanture_config::limits::Limits;
+use devanture_config::path::{BadPath, BundlePath};
+use devanture_config::problem::Problem;
+
+use super::super::Error;
+use super::{bad, entries_max, shown, too_large};
+
+/// Most folders below one another, as the command line takes them.
+const DEPTH_MAX: usize = 256;
+/// About what the manifest needs for a file beside its path: its hash, its size, and the JSON around them.
+const MANIFEST_ENTRY_BYTES: u64 = 110;
+
+/// What an entry says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryKind {
+    Device,
+    Fifo,
+    File,
+    Folder,
+    HardLink,
+    Other,
+    Sparse,
+    SymbolicLink,
+}
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is a file of the bundle.
+    Take(BundlePath),
+    /// It is a folder, or one of the names that no bundle holds.
+    Skip,
+}
+
+/// Lets in what may come in.
+pub(super) struct Gate<'l> {
+    limits: &'l Limits,
+    entries: u64,
+    files: HashSet<BundlePath>,
+    folders: HashSet<BundlePath>,
+    /// Bytes of all files.
+    bytes: u64,
+    /// Bytes that the manifest will have.
+    manifest_bytes: u64,
+    largest: Option<(BundlePath, u64)>,
+}
+
+impl<'l> Gate<'l> {
+    pub(super) fn new(limits: &'l Limits) -> Self {
+        Self {
+            limits,
+            entries: 0,
+            files: HashSet::new(),
+            folders: HashSet::new(),
+            bytes: 0,
+            manifest_bytes: 0,
+            largest: None,
+        }
+    }
+
+    /// Decides about the entry `name`, as the archive spells it, of `size` bytes.
+    pub(super) fn entry(&mut self, name: &[u8], kind: EntryKind, size: u64) -> Result<Verdict, Error> {
+        self.entries += 1;
+        if self.entries > entries_max(self.limits) {
+            let detail = format!("The archive has more than {} entries.", entries_max(self.limits));
+            return Err(too_large(detail, "bundle_files_max").into());
+        }
+        let Some(path) = self.path(name)? else { return Ok(Verdict::Skip) };
+        if path.as_str().split('/').any(is_left_out) {
+            return Ok(Verdict::Skip);
+        }
+        match kind {
+            EntryKind::File => self.file(path, size),
+            EntryKind::Folder => {
+                self.folders.insert(path);
+                Ok(Verdict::Skip)
+            }
+            kind => Err(refused(&path, kind).into()),
+        }
+    }
+
+    /// The path in the bundle; none for the root itself.
+    fn path(&self, name: &[u8]) -> Result<Option<BundlePath>, Error> {
+        let exceeds = |length: usize, max: u64| u64::try_from(length).is_ok_and(|length| length > max);
+        if exceeds(name.len(), self.limits.path_bytes_max) {
+            let detail = format!("The name `{}` has {} bytes.", shown(name), name.len());
+            return Err(too_large(detail, "path_bytes_max").into());
+        }
+        let Ok(text) = std::str::from_utf8(name) else {
+            let detail = format!("The name `{}` in the archive is not UTF-8.", shown(name));
+            return Err(bad(detail).hint("make the archive with a tool that writes names in UTF-8").into());
+        };
+        if text.starts_with('/') {
+            let detail = format!("`{}` in the archive is an absolute path.", shown(name));
+            return Err(bad(detail).hint("make the archive from inside the folder: `tar -C www -cz .`").into());
+        }
+        // `tar -C www -c .` begins every name with `./`.
+        let mut rest = text;
+        while let Some(shorter) = rest.strip_prefix("./") {
+            rest = shorter.trim_start_matches('/');
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if (rest.is_empty() && !text.is_empty()) || rest == "." {
+            return Ok(None);
+        }
+        let path = BundlePath::normalised(rest).map_err(|error| wrong(name, &error))?;
+        let longest = path.as_str().split('/').map(str::len).max().unwrap_or(0);
+        if exceeds(longest, self.limits.segment_bytes_max) {
+            let detail = format!("A segment of `{}` has {longest} bytes.", shown(name));
+            return Err(too_large(detail, "segment_bytes_max").into());
+        }
+        if path.as_str().split('/').count() > DEPTH_MAX {
+            let detail = format!("`{}` lies below more than {DEPTH_MAX} folders.", shown(name));
+            return Err(bad(detail).into());
+        }
+        Ok(Some(path))
+    }
+
+    fn file(&mut self, path: BundlePath, size: u64) -> Result<Verdict, Error> {
+        let limits = self.limits;
+        if size > limits.file_bytes_max {
+            return Err(too_large(format!("`{path}` has {size} bytes."), "file_bytes_max").into());
+        }
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > limits.bundle_bytes_max {
+            let detail = format!("With `{path}` the bundle has more than {} bytes.", limits.bundle_bytes_max);
+            return Err(too_large(detail, "bundle_bytes_max").into());
+        }
+        self.manifest_bytes =
+            self.manifest_bytes.saturating_add(path.as_str().len() as u64).saturating_add(MANIFEST_ENTRY_BYTES);
+        if self.manifest_bytes > limits.manifest_bytes_max {
+            let detail = format!("With `{path}` the manifest has more than {} bytes.", limits.manifest_bytes_max);
+            return Err(too_large(detail, "manifest_bytes_max").into());
+        }
+        if !self.files.insert(path.clone()) {
+            let detail = format!("`{path}` stands twice in the archive, perhaps spelled otherwise in Unicode.");
+            return Err(bad(detail).hint("keep one of the two").into());
+        }
+        if self.files.len() as u64 > limits.bundle_files_max {
+            let detail = format!("With `{path}` the bundle has more than {} files.", limits.bundle_files_max);
+            return Err(too_large(detail, "bundle_files_max").into());
+        }
+        if self.largest.as_ref().is_none_or(|(_, largest)| size > *largest) {
+            self.largest = Some((path.clone(), size));
+        }
+        Ok(Verdict::Take(path))
+    }
+
+    /// Checks what can be told only of the whole archive, whose packed length is `packed`.
+    pub(super) fn finish(&self, packed: u64) -> Result<(), Error> {
+        if self.bytes > packed.saturating_mul(self.limits.archive_ratio_max) {
+            let largest = self.largest.as_ref().map_or("", |(path, _)| path.as_str());
+            let detail = format!(
+                "The archive has {packed} bytes and unpacks to {}, more than {} times as many; `{largest}` is the largest file.",
+                self.bytes, self.limits.archive_ratio_max
+            );
+            return Err(too_large(detail, "archive_ratio_max").into());
+        }
+        let mut paths: Vec<&str> = self.files.iter().map(BundlePath::as_str).collect();
+        paths.sort_unstable_by(|a, b| by_segments(a, b));
+        // In this order what lies below a path comes right after it.
+        let below = |path: &str, other: &str| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let implied = paths.windows(2).find_map(|pair| match pair {
+            [path, other] if below(path, other) => Some(*path),
+            _ => None,
+        });
+        let explicit = || self.folders.iter().find(|folder| self.files.contains(*folder)).map(BundlePath::as_str);
+        match implied.or_else(explicit) {
+            Some(path) => Err(bad(format!("`{path}` is both a file and a folder in the archive.")).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The order of paths by their segments, in which `/` comes before every other character.
+fn by_segments(a: &str, b: &str) -> Ordering {
+    a.split('/').cmp(b.split('/'))
+}
+
+fn wrong(name: &[u8], error: &BadPath) -> Problem {
+    let why = match error {
+        BadPath::Backslash(_) => "holds a backslash, which some systems read as /",
+        BadPath::Control(_) => "holds a control character",
+        BadPath::Dots(_) => "holds the segment . or .., which would leave its place",
+        BadPath::Empty => "is empty",
+        BadPath::EmptySegment(_) => "holds an empty segment",
+        BadPath::NotNfc(_) => "is not in Unicode's form NFC",
+    };
+    bad(format!("The name `{}` in the archive {why}.", shown(name)))
+}
+
+fn refused(path: &BundlePath, kind: EntryKind) -> Problem {
+    let (what, hint) = match kind {
+        EntryKind::Device => ("a device", "leave it out"),
+        EntryKind::Fifo => ("a pipe", "leave it out"),
+        EntryKind::HardLink => ("a hard link", "put copies in: `tar --hard-dereference`"),
+        EntryKind::Sparse => ("a sparse file", "make the archive without --sparse"),
+        EntryKind::SymbolicLink => ("a symbolic link", "put copies in: `tar -h`, or `zip` without -y"),
+        EntryKind::File | EntryKind::Folder | EntryKind::Other => ("of a kind that is not known here", "leave it out"),
+    };
+    bad(format!("`{path}` in the archive is {what}; a bundle holds files alone.")).hint(hint)
+}

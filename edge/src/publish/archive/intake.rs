@@ -1,0 +1,312 @@
+//! The way of a bundle in one request: bytes in, files stored, a manifest made, and from there on any other push.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use devanture_config::api::{DeployOptions, DeployReport, Source};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, PlaceName};
+use futures_util::FutureExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+
+use super::super::deploys::Watched;
+use super::super::finish::{EventSink, Steps};
+use super::super::pushes::{Push, Received};
+use super::super::{Actor, Error, Publisher, error};
+use super::feed::{Feed, feed};
+use super::store::{Files, unpack_into};
+use super::untar::untar;
+use super::unzip::{SpoolError, spool, unzip};
+use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, bundle, too_large};
+use crate::blobs::durable::Draft;
+
+/// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
+pub struct ArchiveIntake {
+    publisher: Arc<Publisher>,
+    target: Target,
+    stage: Stage,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// An archive that came in whole; [`Publisher::finish_archive`] makes it live.
+pub struct ReceivedArchive {
+    target: Target,
+    content: Content,
+}
+
+/// Where an archive is to go, and since when.
+struct Target {
+    id: String,
+    actor: Actor,
+    app: AppName,
+    environment: PlaceName,
+    begun: u64,
+    since: Instant,
+    /// One of the archives that may be under way at once.
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Stage {
+    /// Too little came to tell what it is.
+    Head(BytesMut),
+    /// A blocking thread has it.
+    Fed(Feed, Work),
+}
+
+enum Work {
+    Spooling(JoinHandle<Result<Draft, Error>>),
+    Unpacking(JoinHandle<Result<Files, Error>>),
+}
+
+enum Content {
+    Spooled(Draft),
+    Unpacked(Files),
+}
+
+impl ArchiveIntake {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// `bundle_too_large`, `bad_archive`, `disk_full`: as soon as it is plain that the archive cannot be taken.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        check_length(self.bytes, self.bytes_max, &self.publisher)?;
+        let fed = match &mut self.stage {
+            Stage::Head(head) => {
+                head.extend_from_slice(&bytes);
+                if head.len() < HEAD_BYTES {
+                    return Ok(());
+                }
+                let head = std::mem::take(head).freeze();
+                self.start(head).await
+            }
+            Stage::Fed(feed, _) => feed.send(Some(bytes)).await.is_ok(),
+        };
+        if fed { Ok(()) } else { Err(self.failure().await) }
+    }
+
+    /// Ends the archive.
+    ///
+    /// # Errors
+    /// As [`ArchiveIntake::write`].
+    pub async fn end(mut self) -> Result<ReceivedArchive, Error> {
+        if let Stage::Head(head) = &mut self.stage {
+            let head = std::mem::take(head).freeze();
+            self.start(head).await;
+        }
+        let Stage::Fed(feed, work) = self.stage else { return Err(unknown_kind().into()) };
+        // Where nobody takes the end, the work has failed and says why.
+        feed.send(None).await.ok();
+        let content = match work {
+            Work::Spooling(work) => Content::Spooled(work.await.map_err(|error| error::lost(&error))??),
+            Work::Unpacking(work) => Content::Unpacked(work.await.map_err(|error| error::lost(&error))??),
+        };
+        Ok(ReceivedArchive { target: self.target, content })
+    }
+
+    /// Begins to work on what begins with `head`. Returns whether somebody does.
+    async fn start(&mut self, head: Bytes) -> bool {
+        let Some(kind) = Kind::of(head.get(..HEAD_BYTES).unwrap_or(&head)) else { return false };
+        let (feed, reader) = feed();
+        let work = match kind {
+            Kind::Zip => {
+                let folder = self.publisher.scratch.clone();
+                Work::Spooling(tokio::spawn(async move {
+                    let spooled = tokio::task::spawn_blocking(move || spool(reader, &folder)).await;
+                    match spooled.map_err(|error| error::lost(&error))? {
+                        Ok(draft) => Ok(draft),
+                        Err(SpoolError::Blobs(error)) => Err(error.into()),
+                        Err(SpoolError::Refusal(Refusal::Problem(problem))) => Err(Error(problem)),
+                        Err(SpoolError::Refusal(Refusal::BrokenOff)) => Err(broken_off()),
+                    }
+                }))
+            }
+            Kind::Tar | Kind::TarGz | Kind::TarZst => {
+                let (store, limits) = (Arc::clone(&self.publisher.blobs), self.publisher.limits.clone());
+                let unpack = move |sink: &mut dyn super::store::Sink| untar(kind, reader, &limits, sink);
+                Work::Unpacking(tokio::spawn(unpack_into(store, unpack)))
+            }
+        };
+        let fed = feed.send(Some(head)).await.is_ok();
+        self.stage = Stage::Fed(feed, work);
+        fed
+    }
+
+    /// Why nobody takes bytes any more.
+    async fn failure(&mut self) -> Error {
+        let ended = match &mut self.stage {
+            Stage::Head(_) => return unknown_kind().into(),
+            Stage::Fed(_, Work::Spooling(work)) => work.await.map(|ended| ended.err()),
+            Stage::Fed(_, Work::Unpacking(work)) => work.await.map(|ended| ended.err()),
+        };
+        match ended {
+            Ok(Some(error)) => error,
+            Ok(None) => bad("Something follows the end of the archive.").into(),
+            Err(error) => error::lost(&error),
+        }
+    }
+}
+
+impl ReceivedArchive {
+    /// The deploy's id.
+    #[must_use]
+    pub fn deploy(&self) -> &str {
+        &self.target.id
+    }
+}
+
+impl Publisher {
+    /// Begins to take in an archive for an environment; `announced` is its length, where it is known.
+    ///
+    /// # Errors
+    /// `busy` where too many come in at once; `alias_taken`; `bundle_too_large` where it announces too much.
+    pub async fn begin_archive(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        announced: Option<u64>,
+    ) -> Result<ArchiveIntake, Error> {
+        let Ok(permit) = Arc::clone(&self.archives).try_acquire_owned() else {
+            return Err(Problem::new(Code::Busy, "The edge is taking as many archives as it may already.")
+                .hint("try again in a moment; `pushes_max` in edge.toml is the limit")
+                .into());
+        };
+        let bytes_max = archive_bytes_max(&self.limits);
+        check_length(announced.unwrap_or(0), bytes_max, self)?;
+        self.check_place(app, environment).await?;
+        let (begun, id) = self.new_deploy();
+        let target = Target {
+            id,
+            actor: actor.clone(),
+            app: app.clone(),
+            environment: environment.clone(),
+            begun,
+            since: Instant::now(),
+            _permit: permit,
+        };
+        Ok(ArchiveIntake {
+            publisher: Arc::clone(self),
+            target,
+            stage: Stage::Head(BytesMut::new()),
+            bytes: 0,
+            bytes_max,
+        })
+    }
+
+    /// Makes a received archive live, in a task of its own that runs to its end also when nobody waits for it.
+    ///
+    /// # Errors
+    /// The task's result: the first step that fails; the version that was live stays live.
+    pub fn finish_archive(
+        self: &Arc<Self>,
+        archive: ReceivedArchive,
+        source: Source,
+        options: DeployOptions,
+        sink: Option<EventSink>,
+    ) -> JoinHandle<Result<DeployReport, Error>> {
+        let this = Arc::clone(self);
+        let target = &archive.target;
+        let watched = self.deploys.open(&target.id, &target.app, &target.environment, None);
+        tokio::spawn(async move { this.run_archive(archive, source, options, sink, watched).await })
+    }
+
+    async fn run_archive(
+        &self,
+        archive: ReceivedArchive,
+        source: Source,
+        options: DeployOptions,
+        sink: Option<EventSink>,
+        watched: Watched,
+    ) -> Result<DeployReport, Error> {
+        let mut steps = Steps::watched(sink, watched);
+        let since = archive.target.since;
+        let push = steps.run_since("upload", since, self.archive_push(archive, source, options).boxed()).await;
+        match push {
+            Ok(push) => {
+                steps.version_is(push.version);
+                self.finish_push(push, steps).boxed().await
+            }
+            Err(error) => {
+                // Without a manifest there is no version that the history could tell of.
+                tracing::warn!(code = error.0.code.as_str(), %error, "an archive could not be taken");
+                steps.ended(&Err(Error(error.0.clone())));
+                Err(error)
+            }
+        }
+    }
+
+    /// The push that the archive is, with all its blobs received.
+    async fn archive_push(
+        &self,
+        archive: ReceivedArchive,
+        source: Source,
+        options: DeployOptions,
+    ) -> Result<(Arc<Push>, String), Error> {
+        let ReceivedArchive { target, content } = archive;
+        let files = match content {
+            Content::Unpacked(files) => files,
+            Content::Spooled(draft) => {
+                let limits = self.limits.clone();
+                let unpack = move |sink: &mut dyn super::store::Sink| {
+                    let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
+                    // The draft lives until here, and its file with it.
+                    unzip(file, &limits, sink)
+                };
+                unpack_into(Arc::clone(&self.blobs), unpack).await?
+            }
+        };
+        let manifest = bundle::manifest(&*self.blobs, files).await?;
+        self.check_manifest(&manifest)?;
+        self.check_serving(&target.actor, &manifest).await?;
+        let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let missing = self.owned.missing(&target.app, &wanted).await?;
+        for digest in &missing {
+            self.owned.add(&target.app, *digest).await?;
+        }
+        let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
+        let detail = format!("{} files, {} bytes", manifest.files.len(), manifest.total_bytes());
+        let blobs: HashSet<Digest> = wanted.into_keys().collect();
+        let push = Push {
+            id: target.id,
+            app: target.app,
+            environment: target.environment,
+            version: manifest.id(),
+            manifest,
+            source,
+            options,
+            actor: target.actor,
+            begun: target.begun,
+            missing,
+            received: Mutex::new(Received { blobs, bytes }),
+        };
+        Ok((Arc::new(push), detail))
+    }
+}
+
+/// The folder for temporary files of the edge whose data is in `data_dir`; whatever lies there at a start is removed.
+pub(crate) fn scratch(data_dir: &std::path::Path) -> PathBuf {
+    data_dir.join("tmp")
+}
+
+fn check_length(bytes: u64, bytes_max: u64, publisher: &Publisher) -> Result<(), Error> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let detail = format!("The archive has more bytes than a bundle of {} needs.", publisher.limits.bundle_bytes_max);
+    Err(too_large(detail, "bundle_bytes_max").into())
+}
+
+fn unknown_kind() -> Problem {
+    bad("The bundle is neither a zip nor a tar, tar.gz or tar.zst.").hint("send one of these, whole")
+}
+
+/// The archive ended without its end.
+pub(super) fn broken_off() -> Error {
+    Problem::new(Code::BadRequest, "The request's body broke off.").into()
+}

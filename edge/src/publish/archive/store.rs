@@ -1,0 +1,131 @@
+//! Hands what is unpacked on a blocking thread to the store: a file at a time comes in, several are made durable at once.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::super::Error;
+use super::Refusal;
+use crate::blobs::{self, Blobs, UnnamedUpload};
+
+/// Pieces that may wait to be stored; unpacking that is faster waits instead.
+const PIECES: usize = 8;
+/// Longest piece.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// Files that are made durable at once, while the next ones are unpacked.
+const FINISHED_AT_ONCE: usize = 16;
+
+/// The files of an archive, in its order.
+pub(super) type Files = Vec<(BundlePath, FileEntry)>;
+
+/// A piece of what is unpacked.
+pub(super) enum Piece {
+    Begin(BundlePath),
+    Bytes(Bytes),
+    End,
+}
+
+/// Where unpacked files go.
+pub(super) trait Sink {
+    fn put(&mut self, piece: Piece) -> Result<(), Refusal>;
+}
+
+/// The blocking end of the way to the store.
+pub(super) struct ToStore(mpsc::Sender<Piece>);
+
+impl Sink for ToStore {
+    fn put(&mut self, piece: Piece) -> Result<(), Refusal> {
+        self.0.blocking_send(piece).map_err(|_closed| Refusal::BrokenOff)
+    }
+}
+
+/// Copies at most `size` bytes of `reader` into the sink as the file `path`. Returns how many came.
+pub(super) fn copy(
+    reader: &mut dyn Read,
+    path: BundlePath,
+    size: u64,
+    sink: &mut dyn Sink,
+    failed: impl FnOnce(std::io::Error) -> Refusal,
+) -> Result<u64, Refusal> {
+    sink.put(Piece::Begin(path))?;
+    let mut left = size;
+    loop {
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES_MAX);
+        let mut piece = vec![0; length];
+        let read = match reader.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        piece.truncate(read);
+        left -= read as u64;
+        sink.put(Piece::Bytes(piece.into()))?;
+    }
+    sink.put(Piece::End)?;
+    Ok(size - left)
+}
+
+/// Runs `unpack` on a blocking thread and stores what it puts into its sink.
+pub(super) async fn unpack_into(
+    store: Arc<dyn Blobs>,
+    unpack: impl FnOnce(&mut dyn Sink) -> Result<(), Refusal> + Send + 'static,
+) -> Result<Files, Error> {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let storing = tokio::spawn(take(store, pieces));
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&mut ToStore(sender))).await;
+    let stored = storing.await.map_err(|error| super::super::error::lost(&error))?;
+    match unpacked.map_err(|error| super::super::error::lost(&error))? {
+        Ok(()) => stored,
+        Err(Refusal::Problem(problem)) => Err(Error(problem)),
+        // Storing knows why nobody took the files; where it does not, the bytes stopped coming.
+        Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::intake::broken_off())),
+    }
+}
+
+/// Stores files until there are no more pieces.
+async fn take(store: Arc<dyn Blobs>, mut pieces: mpsc::Receiver<Piece>) -> Result<Files, Error> {
+    let mut files = Files::new();
+    let mut under_way: JoinSet<Result<(BundlePath, FileEntry), blobs::Error>> = JoinSet::new();
+    let mut current: Option<(BundlePath, Box<dyn UnnamedUpload>)> = None;
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Piece::Begin(path) => current = Some((path, store.upload_unnamed().await?)),
+            Piece::Bytes(bytes) => {
+                if let Some((_, upload)) = &mut current {
+                    upload.write(bytes).await?;
+                }
+            }
+            Piece::End => {
+                if under_way.len() >= FINISHED_AT_ONCE {
+                    files.extend(next_finished(&mut under_way).await?);
+                }
+                if let Some((path, upload)) = current.take() {
+                    under_way.spawn(async move {
+                        let (hash, size) = upload.finish().await?;
+                        Ok((path, FileEntry { hash, size, media_type: None }))
+                    });
+                }
+            }
+        }
+    }
+    while let Some(file) = next_finished(&mut under_way).await? {
+        files.push(file);
+    }
+    Ok(files)
+}
+
+async fn next_finished(
+    under_way: &mut JoinSet<Result<(BundlePath, FileEntry), blobs::Error>>,
+) -> Result<Option<(BundlePath, FileEntry)>, Error> {
+    match under_way.join_next().await {
+        Some(Ok(finished)) => Ok(Some(finished?)),
+        Some(Err(error)) => Err(super::super::error::lost(&error)),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,174 @@
+//! Unpacks a tar as it comes: plain, gzip or zstd; ustar, GNU and PAX headers.
+//!
+//! The `tar` crate gives raw headers here. Those that announce a long name or PAX records are read by this file, within
+//! limits, since the crate reads them whole, however long they say they are.
+
+use std::io::{self, Read};
+
+use ::tar::{Archive, Entry, EntryType, PaxExtensions};
+use devanture_config::limits::Limits;
+
+use super::feed::{FeedReader, Meter, Slot};
+use super::gate::{EntryKind, Gate, Verdict};
+use super::store::{Sink, copy};
+use super::{Kind, Refusal, bad, shown, too_large};
+
+/// Longest set of PAX records of one entry: some tools put extended attributes there.
+const PAX_BYTES_MAX: u64 = 1024 * 1024;
+/// The window that a zstd frame may ask for, as a power of two: 32 MiB, more than `zstd -19` takes.
+const ZSTD_WINDOW_LOG_MAX: u32 = 25;
+
+/// What is said of an entry before it.
+#[derive(Default)]
+struct Announced {
+    name: Option<Vec<u8>>,
+    size: Option<u64>,
+    sparse: bool,
+}
+
+/// Unpacks what comes by `feed` into `sink`.
+pub(super) fn untar(kind: Kind, feed: FeedReader, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+    let slot = feed.slot();
+    let damaged = |error: io::Error| damaged(&slot, &error, None);
+    match kind {
+        Kind::TarGz => {
+            let unpack = |feed| Ok(flate2::read::MultiGzDecoder::new(feed));
+            walk(Meter::new(feed, limits, unpack).map_err(damaged)?, &slot, limits, sink)
+        }
+        Kind::TarZst => {
+            let unpack = |feed| {
+                let mut decoder = zstd::stream::read::Decoder::new(feed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Ok(decoder)
+            };
+            walk(Meter::new(feed, limits, unpack).map_err(damaged)?, &slot, limits, sink)
+        }
+        Kind::Tar | Kind::Zip => walk(Meter::new(feed, limits, Ok).map_err(damaged)?, &slot, limits, sink),
+    }
+}
+
+fn walk<R: Read>(meter: Meter<R>, slot: &Slot, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+    let mut gate = Gate::new(limits);
+    let mut archive = Archive::new(meter);
+    let mut announced = Announced::default();
+    let mut announces = false;
+    let failed = |error: io::Error| damaged(slot, &error, None);
+    for entry in archive.entries().map_err(failed)?.raw(true) {
+        let mut entry = entry.map_err(failed)?;
+        let kind = entry.header().entry_type();
+        announces = !kind.is_pax_global_extensions();
+        match kind {
+            // What holds for the whole archive, such as the commit that `git archive` writes, says nothing of a file.
+            EntryType::XGlobalHeader | EntryType::GNULongLink => {}
+            EntryType::GNULongName => {
+                let mut name = read_whole(&mut entry, limits.path_bytes_max.saturating_add(1), slot)?;
+                name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+                announced.name = Some(name);
+            }
+            EntryType::XHeader => read_pax(&read_whole(&mut entry, PAX_BYTES_MAX, slot)?, &mut announced)?,
+            _ => {
+                unpack_entry(&mut entry, std::mem::take(&mut announced), &mut gate, slot, sink)?;
+                announces = false;
+            }
+        }
+    }
+    let mut meter = archive.into_inner();
+    if meter.at_end() || announces {
+        return Err(cut_off().into());
+    }
+    only_zeros(&mut meter).map_err(failed)?;
+    Ok(gate.finish(meter.packed())?)
+}
+
+/// The blocks after the end, which fill the last record of a tape. Read to the end, so that checksums are checked.
+fn only_zeros<R: Read>(meter: &mut Meter<R>) -> io::Result<()> {
+    let mut block = [0; 8 * 1024];
+    loop {
+        let read = meter.read(&mut block)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if block.iter().take(read).any(|byte| *byte != 0) {
+            return Err(io::Error::other("something follows its end, such as a second archive"));
+        }
+    }
+}
+
+fn unpack_entry<R: Read>(
+    entry: &mut Entry<'_, R>,
+    announced: Announced,
+    gate: &mut Gate<'_>,
+    slot: &Slot,
+    sink: &mut dyn Sink,
+) -> Result<(), Refusal> {
+    let name = announced.name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
+    let size = entry.header().entry_size().map_err(|error| damaged(slot, &error, Some(&name)))?;
+    if announced.size.is_some_and(|said| said != size) {
+        // Readers that believe the one or the other see different archives.
+        return Err(bad(format!("`{}` has two lengths in the archive.", shown(&name))).into());
+    }
+    let kind = match entry.header().entry_type() {
+        _ if announced.sparse => EntryKind::Sparse,
+        // Before ustar, a name that ends with / was the only sign of a folder.
+        EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => EntryKind::Folder,
+        EntryType::Regular | EntryType::Continuous => EntryKind::File,
+        EntryType::Directory => EntryKind::Folder,
+        EntryType::Link => EntryKind::HardLink,
+        EntryType::Symlink => EntryKind::SymbolicLink,
+        EntryType::Char | EntryType::Block => EntryKind::Device,
+        EntryType::Fifo => EntryKind::Fifo,
+        EntryType::GNUSparse => EntryKind::Sparse,
+        _ => EntryKind::Other,
+    };
+    if let Verdict::Take(path) = gate.entry(&name, kind, size)? {
+        let came = copy(entry, path, size, sink, |error| damaged(slot, &error, Some(&name)))?;
+        if came != size {
+            return Err(cut_off().into());
+        }
+    }
+    Ok(())
+}
+
+fn read_whole<R: Read>(entry: &mut Entry<'_, R>, bytes_max: u64, slot: &Slot) -> Result<Vec<u8>, Refusal> {
+    let size = entry.size();
+    if size > bytes_max {
+        let mut begin = Vec::new();
+        // What cannot be read here is as long as it was.
+        drop(entry.take(256).read_to_end(&mut begin));
+        let detail = format!("A name or record of {size} bytes stands in the archive: `{}`.", shown(&begin));
+        return Err(too_large(detail, "path_bytes_max").into());
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(|error| damaged(slot, &error, None))?;
+    Ok(bytes)
+}
+
+fn read_pax(records: &[u8], announced: &mut Announced) -> Result<(), Refusal> {
+    for record in PaxExtensions::new(records) {
+        let unreadable = || bad("A PAX record of the archive cannot be read.");
+        let record = record.map_err(|_error| unreadable())?;
+        let key = record.key().map_err(|_error| unreadable())?;
+        match key {
+            "path" => announced.name = Some(record.value_bytes().to_vec()),
+            "size" => {
+                let size = record.value().ok().and_then(|size| size.parse().ok());
+                announced.size = Some(size.ok_or_else(unreadable)?);
+            }
+            _ if key.starts_with("GNU.sparse.") => announced.sparse = true,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn cut_off() -> devanture_config::problem::Problem {
+    bad("The archive is cut off: it ends before its end is marked.").hint("send it again, whole")
+}
+
+/// Why reading failed: what one of our own readers said, or what the archive's format did not allow.
+fn damaged(slot: &Slot, error: &io::Error, name: Option<&[u8]>) -> Refusal {
+    slot.reason(|| {
+        let place = name.map_or_else(String::new, |name| format!(" at `{}`", shown(name)));
+        bad(format!("The archive is damaged or cut off{place}: {error}.")).into()
+    })
+}

@@ -1,0 +1,220 @@
+//! Unpacks a zip: spooled to one temporary file first, since its directory stands at its end.
+//!
+//! The directory alone says what the archive holds; it is checked whole, against every limit, before anything is
+//! inflated. The `zip` crate keeps it in memory, so its length is bounded before the crate reads it.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::rc::Rc;
+
+use ::zip::CompressionMethod;
+use ::zip::ZipArchive;
+use ::zip::read::{ArchiveOffset, Config};
+use ::zip::result::ZipError;
+use devanture_config::limits::Limits;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::Problem;
+
+use super::feed::FeedReader;
+use super::gate::{EntryKind, Gate, Verdict};
+use super::store::{Sink, copy};
+use super::{Refusal, bad, entries_max, shown, too_large};
+use crate::blobs::{self, durable::Draft};
+
+/// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
+const DIRECTORY_ENTRY_BYTES: u64 = 96;
+/// The end of the directory with the longest comment (APPNOTE 4.3.16).
+const END_BYTES: usize = 22;
+const TAIL_BYTES_MAX: u64 = 65_535 + 22;
+/// The end of a zip64 directory and what points to it (APPNOTE 4.3.14, 4.3.15).
+const LOCATOR_BYTES: u64 = 20;
+
+/// Why a spool could not be written.
+pub(super) enum SpoolError {
+    Blobs(blobs::Error),
+    Refusal(Refusal),
+}
+
+/// Writes what comes by `feed` into a temporary file in `folder`, which is gone when the value is dropped.
+pub(super) fn spool(mut feed: FeedReader, folder: &Path) -> Result<Draft, SpoolError> {
+    let slot = feed.slot();
+    let mut draft = Draft::create(folder).map_err(SpoolError::Blobs)?;
+    loop {
+        let chunk = feed.next_chunk().map_err(|_stopped| SpoolError::Refusal(slot.reason(|| Refusal::BrokenOff)))?;
+        if chunk.is_empty() {
+            return Ok(draft);
+        }
+        draft.write(&chunk).map_err(SpoolError::Blobs)?;
+    }
+}
+
+/// Unpacks the archive in `file` into `sink`.
+pub(super) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<(), Refusal> {
+    let packed = file.metadata().map_err(|error| unreadable(&error))?.len();
+    check_counts(&file, packed, limits)?;
+    let budget = Rc::new(Cell::new(
+        entries_max(limits).saturating_mul(DIRECTORY_ENTRY_BYTES).saturating_add(limits.manifest_bytes_max),
+    ));
+    let directory = file.try_clone().map_err(|error| unreadable(&error))?;
+    let reader = Budgeted { inner: BufReader::new(file), left: Rc::clone(&budget) };
+    // Bytes before the first entry would be a program that unpacks itself; no bundle comes as one.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, reader).map_err(|error| wrong(&error, None))?;
+    budget.set(u64::MAX);
+    let taken = check_directory(&archive, packed, limits)?;
+    check_nothing_hidden(&archive, &directory)?;
+    for (index, path, size) in taken {
+        let name = path.clone();
+        let mut entry = archive.by_index(index).map_err(|error| wrong(&error, Some(&name)))?;
+        let failed = |error: io::Error| bad(format!("`{name}` in the archive is damaged: {error}.")).into();
+        // One byte more than is promised: reading to the end checks the CRC, and shows whether there is more.
+        let came = copy(&mut entry, path, size.saturating_add(1), sink, failed)?;
+        if came != size {
+            return Err(bad(format!("`{name}` in the archive does not have the {size} bytes that it promises.")).into());
+        }
+    }
+    Ok(())
+}
+
+/// Decides about every entry of the directory. Returns those that are files of the bundle.
+fn check_directory<R: Read + Seek>(
+    archive: &ZipArchive<R>,
+    packed: u64,
+    limits: &Limits,
+) -> Result<Vec<(usize, BundlePath, u64)>, Refusal> {
+    if archive.has_duplicate_names() {
+        return Err(bad("Two entries of the archive have the same name.").hint("keep one of the two").into());
+    }
+    let mut gate = Gate::new(limits);
+    let mut taken = Vec::new();
+    for index in 0..archive.len() {
+        let entry = archive.by_index_data(index).map_err(|error| wrong(&error, None))?;
+        let name = entry.name_raw();
+        let kind = kind(name, entry.unix_mode());
+        let Verdict::Take(path) = gate.entry(name, kind, entry.size())? else { continue };
+        if entry.encrypted() {
+            return Err(bad(format!("`{path}` in the archive is encrypted."))
+                .hint("make it without a password")
+                .into());
+        }
+        let method = entry.compression();
+        if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+            let detail = format!("`{path}` in the archive is compressed by the method {method}.");
+            return Err(bad(detail).hint("make the archive with deflate, as `zip` does").into());
+        }
+        taken.push((index, path, entry.size()));
+    }
+    gate.finish(packed)?;
+    Ok(taken)
+}
+
+fn kind(name: &[u8], mode: Option<u32>) -> EntryKind {
+    // The type bits of a mode, as stat(2) has them; 0 where the archive was made without.
+    match mode.unwrap_or(0) & 0o170_000 {
+        0o040_000 => EntryKind::Folder,
+        _ if name.ends_with(b"/") => EntryKind::Folder,
+        0 | 0o100_000 => EntryKind::File,
+        0o010_000 => EntryKind::Fifo,
+        0o020_000 | 0o060_000 => EntryKind::Device,
+        0o120_000 => EntryKind::SymbolicLink,
+        _ => EntryKind::Other,
+    }
+}
+
+/// Refuses an archive whose directory says that it has more entries than may be, before anything is made of them.
+fn check_counts(file: &File, length: u64, limits: &Limits) -> Result<(), Refusal> {
+    let start = length.saturating_sub(TAIL_BYTES_MAX);
+    let tail = read_at(file, start, length - start)?;
+    let most = entries_max(limits);
+    for (place, end) in tail.windows(END_BYTES).enumerate().filter(|(_, end)| end.starts_with(b"PK\x05\x06")) {
+        let mut count = u64::from(u16::from_le_bytes(array(end, 10)));
+        let place = start + place as u64;
+        if let Some(locator) = place.checked_sub(LOCATOR_BYTES)
+            && let locator = read_at(file, locator, LOCATOR_BYTES)?
+            && locator.starts_with(b"PK\x06\x07")
+        {
+            let at = u64::from_le_bytes(array(&locator, 8));
+            let available = length.saturating_sub(at).min(56);
+            let end = read_at(file, at, available)?;
+            if end.starts_with(b"PK\x06\x06") {
+                count = count.max(u64::from_le_bytes(array(&end, 32)));
+            }
+        }
+        if count > most {
+            let detail = format!("The archive says that it has {count} entries; {most} are allowed.");
+            return Err(too_large(detail, "bundle_files_max").into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an archive with more entries than it counts: tools that cannot count beyond 65,535 write such ones, and what
+/// is served must not be a part of what was sent.
+fn check_nothing_hidden<R: Read + Seek>(archive: &ZipArchive<R>, file: &File) -> Result<(), Refusal> {
+    let mut last = 0;
+    for index in 0..archive.len() {
+        last = last.max(archive.by_index_data(index).map_err(|error| wrong(&error, None))?.central_header_start());
+    }
+    if last == 0 {
+        return Ok(());
+    }
+    let header = read_at(file, last, 46)?;
+    let field = |offset| u64::from(u16::from_le_bytes(array(&header, offset)));
+    let next = last + 46 + field(28) + field(30) + field(32);
+    let length = file.metadata().map_err(|error| unreadable(&error))?.len();
+    if read_at(file, next, length.saturating_sub(next).min(4))? == b"PK\x01\x02" {
+        return Err(bad("The archive holds more entries than it counts.")
+            .hint("make it with a tool that knows zip64, or as a tar")
+            .into());
+    }
+    Ok(())
+}
+
+fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+fn read_at(file: &File, offset: u64, length: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, offset).map_err(|error| unreadable(&error))?;
+    Ok(bytes)
+}
+
+fn unreadable(error: &io::Error) -> Refusal {
+    bad(format!("The archive cannot be read: {error}.")).into()
+}
+
+fn wrong(error: &ZipError, path: Option<&BundlePath>) -> Refusal {
+    let place = path.map_or_else(String::new, |path| format!(" at `{path}`"));
+    let why = match error {
+        ZipError::Io(error) => error.to_string(),
+        ZipError::InvalidArchive(why) => shown(why.as_bytes()),
+        other => other.to_string(),
+    };
+    let problem: Problem = bad(format!("The zip is damaged, cut off or of an unknown kind{place}: {why}."));
+    problem.into()
+}
+
+/// Reads no more than it is allowed, so that a directory without end ends.
+struct Budgeted {
+    inner: BufReader<File>,
+    left: Rc<Cell<u64>>,
+}
+
+impl Read for Budgeted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        let left = self.left.get().checked_sub(read as u64);
+        self.left.set(left.ok_or_else(|| io::Error::other("its directory is too long"))?);
+        Ok(read)
+    }
+}
+
+impl Seek for Budgeted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
+}

@@ -1,0 +1,98 @@
+//! The README's first command, with the programs of this build, in a copy of what it needs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test"
+)]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The folder of both programs; none where only this package was built.
+fn programs() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_BIN_EXE_devanture-edge")).parent().unwrap();
+    if folder.join("devanture").is_file() {
+        return Some(folder.to_owned());
+    }
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "`devanture` is not built: cargo build -p devanture");
+    eprintln!("left out: `devanture` is not built: cargo build -p devanture");
+    None
+}
+
+fn write(path: &Path, text: &str) {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// Runs the demo once in `folder`, and gives what it told.
+fn demo(folder: &Path, programs: &Path) -> String {
+    let mut command = Command::new(folder.join("demo"));
+    command.env("DEMO_ONCE", "1").env("DEMO_BIN", programs).stdin(Stdio::null());
+    // Settings of another edge do not count, nor are they told.
+    command.env("DEVANTURE_URL", "https://192.0.2.1").env("DEVANTURE_TOKEN", "of-another-edge");
+    let output = command.output().unwrap();
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{told}\n{errors}", output.status);
+    told.into_owned()
+}
+
+fn urls(told: &str) -> Vec<&str> {
+    let names = ["live", "spring", "summer"];
+    let line =
+        |name: &str| told.lines().find_map(|line| line.trim_start().strip_prefix(name)?.split_whitespace().next());
+    names.iter().map(|name| line(name).unwrap_or_else(|| panic!("no {name}: {told}"))).collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_demo_serves_two_versions_and_finds_them_again() {
+    let Some(programs) = programs() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // A path with a space is nothing unusual.
+    let folder = folder.path().join("a clone");
+    fs::create_dir_all(folder.join("examples")).unwrap();
+    for path in ["demo", "examples/shop"] {
+        let to = folder.join(path);
+        assert!(Command::new("cp").arg("-R").arg(root().join(path)).arg(to).status().unwrap().success());
+    }
+    // Ports that the system chooses, as another edge may have the usual ones.
+    fs::create_dir(folder.join(".demo")).unwrap();
+    let config = fs::read_to_string(root().join("config/samples/valid/edge-least.toml")).unwrap();
+    write(&folder.join(".demo/edge.toml"), &config.replace("8443", "0").replace("8444", "0"));
+
+    let first = demo(&folder, &programs);
+    let previews = urls(&first);
+    assert!(previews.iter().all(|url| url.starts_with("https://") && !url.ends_with(":0")), "{first}");
+    assert_ne!(previews[1], previews[2], "{first}");
+    assert_eq!(mode(&folder.join(".demo/token")), 0o600);
+    assert_eq!(mode(&folder.join("examples/shop/.env")), 0o600);
+    assert!(!first.contains("dvt_"), "the token was told");
+
+    // What somebody has changed meanwhile is theirs to push.
+    write(&folder.join("examples/shop/www/new.html"), "<!doctype html><title>New</title>");
+    let second = demo(&folder, &programs);
+    assert_eq!(urls(&second), previews);
+    assert!(!second.contains("$ devanture push"), "{second}");
+
+    // Nothing runs any more: the lock of the data is free.
+    let check = Command::new(programs.join("devanture-edge"))
+        .args(["token", "create", "--name", "after", "--scope", "read", "--config"])
+        .arg(folder.join(".demo/edge.toml"))
+        .output()
+        .unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    assert!(!folder.join(".demo/data/control.sock").exists());
+}

@@ -1,0 +1,377 @@
+//! Holds the documents to the code: tables, samples, commands, keys, links, names of tests.
+//!
+//! A table between `<!-- name -->` and `<!-- /name -->` is written by the code. `UPDATE_DOCS=1 cargo test --test docs`
+//! writes those that differ, to be looked at and committed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use devanture_config::limits::TABLE;
+use devanture_config::problem::{Code, Exit};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Files of the project with that ending, by their paths from its root; what was built or fetched is left out.
+fn files(ending: &str) -> Vec<String> {
+    fn below(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                if !name.starts_with('.') && !matches!(name.as_str(), "target" | "node_modules") {
+                    below(&path, ending, found);
+                }
+            } else if name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below(&root(), ending, &mut found);
+    let mut paths: Vec<String> =
+        found.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect();
+    paths.sort();
+    paths
+}
+
+/// The documents, each with its path.
+fn documents() -> Vec<(String, String)> {
+    let documents: Vec<_> = files(".md").into_iter().map(|path| (path.clone(), read(&path))).collect();
+    assert!(documents.len() > 8, "the documents are not where they are looked for");
+    documents
+}
+
+/// What stands between the two marks of a document.
+fn marked<'t>(document: &'t str, name: &str) -> &'t str {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (_, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("there is no {begin}"));
+    rest.split_once(&end).unwrap_or_else(|| panic!("there is no {end}")).0
+}
+
+/// Compares what stands between the marks with what the code says, or writes it where that is wanted.
+fn hold(path: &str, name: &str, expected: &str) {
+    let document = read(path);
+    let found = marked(&document, name);
+    if found == expected {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let updated = document.replacen(found, expected, 1);
+        let mut file = fs::OpenOptions::new().write(true).truncate(true).open(root().join(path)).unwrap();
+        file.write_all(updated.as_bytes()).unwrap();
+        return;
+    }
+    let differing = expected.lines().find(|line| !found.contains(line)).unwrap_or("a line too much");
+    panic!("{path}: the table of {name} is not what the code says: {differing}\nUPDATE_DOCS=1 writes it:\n{expected}");
+}
+
+/// The text of code in a document: fenced blocks line by line, and what stands between backticks.
+fn code_lines(document: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut is_fenced = false;
+    for line in document.lines() {
+        if line.trim_start().starts_with("```") {
+            is_fenced = !is_fenced;
+        } else if is_fenced || line.starts_with("    ") {
+            lines.push(line.trim().to_owned());
+        } else {
+            lines.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    lines
+}
+
+#[test]
+fn every_source_says_what_lives_there() {
+    for path in files(".rs") {
+        let first = read(&path).lines().next().unwrap_or_default().to_owned();
+        assert!(first.starts_with("//! "), "{path} begins with: {first}");
+    }
+}
+
+#[test]
+fn law_7_every_limit_is_in_the_table_of_the_documents() {
+    let grouped = |number: u64| {
+        let digits = number.to_string();
+        let mut text = String::new();
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                text.push('_');
+            }
+            text.push(digit);
+        }
+        text
+    };
+    let mut table = "| key | default | range | meaning |\n|---|---|---|---|\n".to_owned();
+    for limit in TABLE {
+        let (least, most) = (grouped(limit.range.0), grouped(limit.range.1));
+        let meaning = limit.meaning.trim();
+        writeln!(table, "| `{}` | {} | {least} … {most} | {meaning} |", limit.name, grouped(limit.default)).unwrap();
+    }
+    hold("docs/configuration.md", "limits", &table);
+}
+
+#[test]
+fn law_8_every_code_is_in_the_table_of_the_documents() {
+    let mut table = "| code | status | exit | meaning |\n|---|---|---|---|\n".to_owned();
+    for code in Code::ALL {
+        let status = if code.status() == 0 { "—".to_owned() } else { code.status().to_string() };
+        writeln!(table, "| `{}` | {status} | {} | {} |", code.as_str(), code.exit() as u8, code.title()).unwrap();
+    }
+    hold("docs/errors.md", "codes", &table);
+}
+
+#[test]
+fn every_exit_code_is_in_the_readme() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("## Exit codes").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let found: Vec<u8> =
+        section.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    let ours = [Exit::Done, Exit::Refused, Exit::Usage, Exit::Unreachable, Exit::Forbidden].map(|exit| exit as u8);
+    assert_eq!(found, [&ours[..], &[130]].concat());
+    for code in Code::ALL {
+        assert!(found.contains(&(code.exit() as u8)), "{}", code.as_str());
+    }
+}
+
+#[test]
+fn every_metric_is_in_the_table_of_the_documents() {
+    let source = read("edge/src/telemetry/metrics.rs");
+    let mut table = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
+    for description in source.split("describe_").skip(1) {
+        let Some((kind, rest)) = description.split_once("!(") else { continue };
+        let texts: Vec<&str> = rest.split('"').skip(1).step_by(2).take(2).collect();
+        if let ("counter" | "gauge" | "histogram", [name, meaning]) = (kind, texts.as_slice()) {
+            writeln!(table, "| `{name}` | {kind} | {meaning} |").unwrap();
+        }
+    }
+    hold("docs/operating.md", "metrics", &table);
+}
+
+#[test]
+fn every_address_of_the_api_is_in_the_documents() {
+    let source = read("edge/src/admin/mod.rs");
+    let rows = source.lines().filter_map(|line| line.strip_prefix("//! ").filter(|line| line.starts_with('|')));
+    let table: String = rows.map(|row| format!("{row}\n")).collect();
+    hold("docs/api.md", "addresses", &table);
+}
+
+#[test]
+fn every_status_of_the_edges_own_is_in_the_documents() {
+    let source = read("edge/src/handler/respond.rs");
+    let (_, rows) = source.split_once("fn row(self)").unwrap();
+    let rows = rows.split("\n    }").next().unwrap();
+    let statuses = rows.split("=> (").skip(1).map(|row| row.split(',').next().unwrap());
+    let statuses: BTreeSet<&str> = statuses.filter(|status| *status != "CLIENT_GONE").collect();
+    assert!(statuses.len() > 8, "the statuses are not where they are looked for");
+    let document = read("docs/http.md");
+    let (_, table) = document.split_once("## Statuses of the edge's own").unwrap();
+    for status in statuses {
+        assert!(table.contains(&format!("\n| {status} | ")), "docs/http.md does not tell of {status}");
+    }
+}
+
+/// The first text of each call of the reader, which is the name of a key.
+fn keys_of(source: &str) -> BTreeSet<String> {
+    const CALLS: [&str; 9] =
+        ["string", "parsed", "list", "boolean", "integer", "word", "table", "tables", "named_tables"];
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let calls = CALLS.iter().flat_map(|call| {
+        let call = format!(".{call}(\"");
+        code.match_indices(&call)
+            .map(|(at, call)| code[at + call.len()..].split('"').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    });
+    calls.collect()
+}
+
+#[test]
+fn every_key_of_both_files_is_in_the_documents_and_no_other() {
+    let document = read("docs/configuration.md");
+    for (file, source) in [("edge.toml", "config/src/edge_toml.rs"), ("devanture.toml", "config/src/site_toml.rs")] {
+        let table = marked(&document, &format!("keys of {file}"));
+        let named = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        // Tables themselves are named by their keys.
+        let named: BTreeSet<String> = named.flat_map(|key| key.split('.')).map(str::to_owned).collect();
+        assert_eq!(named, keys_of(&read(source)), "{file}");
+    }
+}
+
+#[test]
+fn every_sample_in_a_document_is_a_file_that_is_tested() {
+    let mut count = 0;
+    for (path, document) in documents() {
+        for part in document.split("<!-- sample: ").skip(1) {
+            let (sample, rest) = part.split_once(" -->\n").unwrap();
+            assert!(sample.starts_with("config/samples/valid/"), "{path}: {sample} is not tested");
+            let indent: String = rest.chars().take_while(|c| *c == ' ').collect();
+            let (_, rest) = rest.split_once("```toml\n").unwrap();
+            let (shown, _) = rest.split_once(&format!("{indent}```\n")).unwrap();
+            let shown: String =
+                shown.lines().map(|line| format!("{}\n", line.strip_prefix(&indent).unwrap_or(line))).collect();
+            assert_eq!(shown, read(sample), "{path}: {sample}");
+            count += 1;
+        }
+    }
+    assert!(count > 4, "the samples are not where they are looked for");
+}
+
+/// `PushArgs` and `no_switch` as a person types them: `push-args`, `no-switch`.
+fn kebab(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.extend(c.to_lowercase());
+    }
+    text.replace('_', "-")
+}
+
+/// The variants of an enum that stands in a source, as commands.
+fn commands(source: &str, name: &str) -> BTreeSet<String> {
+    let (_, rest) = source.split_once(&format!("enum {name} {{")).unwrap_or_else(|| panic!("there is no enum {name}"));
+    let body = rest.split("\n}").next().unwrap();
+    let names = body.lines().filter_map(|line| {
+        let line = line.strip_prefix("    ")?;
+        line.starts_with(|c: char| c.is_ascii_uppercase()).then(|| line.split(['(', ',', ' ']).next().unwrap())
+    });
+    names.map(kebab).collect()
+}
+
+/// Every field of a source that may be a flag.
+fn flags(source: &str) -> BTreeSet<String> {
+    let fields = source.lines().filter_map(|line| {
+        let line = line.trim();
+        let field = line.strip_prefix("pub(crate) ").unwrap_or(line);
+        let (name, _) = field.split_once(": ")?;
+        name.chars().all(|c| c.is_ascii_lowercase() || c == '_').then(|| kebab(name))
+    });
+    fields.chain(["help".to_owned(), "version".to_owned()]).collect()
+}
+
+/// The words after each call of `program` in a text of code, up to what ends a command.
+fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
+    let mut calls = Vec::new();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    for (index, word) in words.iter().enumerate() {
+        let name = word.rsplit('/').next().unwrap();
+        if name == program {
+            let ends = |word: &&&str| !matches!(**word, "--" | "|" | "&&" | "#" | ">" | "and" | "by" | "in");
+            let call = words[index + 1..].iter().take_while(ends);
+            calls.push(call.map(|word| word.trim_end_matches([',', ';', '.', ')', '"', '\''])).collect());
+        }
+    }
+    calls
+}
+
+#[test]
+fn every_command_in_a_document_exists() {
+    let args = read("uploader/src/args.rs");
+    let main = read("edge/src/main.rs");
+    let client = (commands(&args, "Command"), flags(&args));
+    let edge = (commands(&main, "Command"), flags(&main));
+    let nested: BTreeSet<String> =
+        commands(&args, "AliasCommand").into_iter().chain(commands(&main, "TokenCommand")).collect();
+    let demo = ("demo".to_owned(), format!("```\n{}```\n", read("demo")));
+    let mut count = 0;
+    for (path, document) in documents().into_iter().chain([demo]) {
+        for line in code_lines(&document) {
+            for (program, (commands, flags)) in [("devanture", &client), ("devanture-edge", &edge)] {
+                for call in calls(&line, program) {
+                    let plain = |word: &&&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+                    match call.first() {
+                        Some(command) if plain(&command) => {
+                            assert!(commands.contains(*command), "{path}: there is no `{program} {command}`: {line}");
+                            count += 1;
+                            if let (Some(second), "alias" | "token") = (call.get(1), *command) {
+                                assert!(nested.contains(*second), "{path}: {line}");
+                            }
+                        }
+                        _ => {}
+                    }
+                    for flag in call.iter().filter_map(|word| word.strip_prefix("--")) {
+                        assert!(flags.contains(flag), "{path}: {program} has no --{flag}: {line}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 40, "the commands are not where they are looked for: {count}");
+}
+
+#[test]
+fn every_variable_in_a_document_is_read() {
+    let settings = read("uploader/src/settings.rs");
+    for (path, document) in documents() {
+        for (at, _) in document.match_indices("DEVANTURE_") {
+            let name: String = document[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+            assert!(settings.contains(&format!("\"{name}\"")), "{path}: {name} is read by nobody");
+        }
+    }
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn every_link_within_the_documents_leads_somewhere() {
+    for (path, document) in documents() {
+        let folder = root().join(&path).parent().unwrap().to_owned();
+        for part in document.split("](").skip(1) {
+            let link = part.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { root().join(&path) } else { folder.join(file) };
+            assert!(target.exists(), "{path}: {link} leads nowhere");
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let headings =
+                    text.lines().filter_map(|line| line.strip_prefix('#').map(|l| l.trim_start_matches('#')));
+                assert!(headings.into_iter().any(|h| anchor(h) == heading), "{path}: {link} leads to no heading");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let sources: String = files(".rs").into_iter().map(|path| read(&path)).collect();
+    let architecture = read("ARCHITECTURE.md");
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let mut laws = 0;
+    for line in architecture.lines() {
+        let names: Vec<&str> = line.split('`').skip(1).step_by(2).filter(is_test).collect();
+        for name in &names {
+            let is_there = sources.contains(&format!("fn {name}(")) || sources.contains(&format!(" {name},"));
+            assert!(is_there, "there is no test {name}");
+        }
+        let is_law = line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if is_law {
+            assert!(!names.is_empty(), "a law without a test: {line}");
+            laws += 1;
+        }
+    }
+    assert_eq!(laws, 11);
+}

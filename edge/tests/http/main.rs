@@ -1,0 +1,28 @@
+//! What a visitor gets, over sockets: every case is sent over HTTP/1.1 and over HTTP/2 to the same running edge.
+//!
+//! The pure functions have their own tables in `src/site`; here it is seen that what they decide arrives. A line of a
+//! table ends with the section of RFC 9110 that it is for, or with another document's name.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by panicking, in its helpers too"
+)]
+
+mod bodies;
+mod client;
+mod conditional;
+mod docs;
+mod lint;
+mod methods;
+mod negotiation;
+mod own_headers;
+mod ranges;
+mod site;
+#[path = "../support/mod.rs"]
+mod support;
+mod target;
+#[path = "../support/wire.rs"]
+mod wire;

@@ -1,0 +1,101 @@
+//! Every MUST that RFC 9113 and RFC 7541 say of a server, as raw frames over TLS against a running edge.
+//!
+//! A case is a section, a fact, bytes, and the set of outcomes that the section allows (`table`). `world` is the edge
+//! with its apps and their backend, `wire` and `fields` are frames and field blocks as bytes; the other modules are the
+//! table, by section. Nothing here knows what serves behind the socket: whatever does must pass.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by panicking, in its helpers too"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod fields;
+mod table;
+mod wire;
+mod world;
+
+mod clients;
+mod connections;
+mod drain;
+mod flow;
+mod formats;
+mod frames;
+mod hpack;
+mod limits;
+mod messages;
+mod preface;
+mod pseudo;
+mod settings;
+mod streams;
+
+use std::collections::BTreeSet;
+
+use table::{Case, play};
+use world::World;
+
+/// The least number of cases; there may be more, never fewer.
+const CASES_MIN: usize = 140;
+
+fn tables() -> Vec<Case> {
+    let tables = [
+        connections::cases(),
+        flow::cases(),
+        formats::cases(),
+        frames::cases(),
+        hpack::cases(),
+        limits::cases(),
+        messages::cases(),
+        preface::cases(),
+        pseudo::cases(),
+        settings::cases(),
+        streams::cases(),
+    ];
+    tables.into_iter().flatten().collect()
+}
+
+#[test]
+fn the_table_is_as_long_as_it_was_and_no_case_is_in_it_twice() {
+    let cases = tables();
+    let names: BTreeSet<String> = cases.iter().map(Case::name).collect();
+    assert_eq!(names.len(), cases.len());
+    let deviations = cases.iter().filter(|case| case.is_deviation()).count();
+    println!("{} cases, {deviations} known deviations", cases.len());
+    assert!(cases.len() >= CASES_MIN, "{} cases", cases.len());
+}
+
+/// One test for each module of the table, with an edge of its own.
+macro_rules! tests {
+    ($($fact:ident => $module:ident;)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                play($module::cases(), World::start().await).await;
+            }
+        )+
+    };
+}
+
+tests! {
+    connections_are_reused_only_for_hosts_of_their_certificate => connections;
+    field_blocks_are_decoded_as_rfc_7541_says => hpack;
+    frames_are_read_as_their_format_says => frames;
+    frames_of_each_type_are_checked_as_section_6_says => formats;
+    messages_that_are_malformed_are_refused => messages;
+    pseudo_fields_are_checked => pseudo;
+    settings_are_followed_and_acknowledged => settings;
+    streams_go_through_their_states => streams;
+    the_preface_comes_first => preface;
+    windows_are_kept_in_both_directions => flow;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_end_and_limits_are_answered() {
+    play(limits::cases(), World::with(limits::setup()).await).await;
+}

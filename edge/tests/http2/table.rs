@@ -1,0 +1,284 @@
+//! The table: a case is a section, a fact, what is sent, and the set of what the section allows to happen then.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
+
+use crate::wire::{Conn, PATIENCE, Script, flag, kind};
+use crate::world::World;
+
+/// Cases of one table that run at once.
+const CASES_AT_ONCE: usize = 16;
+
+/// Codes of errors (RFC 9113 section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Code(pub(crate) u32);
+
+pub(crate) const NO_ERROR: Code = Code(0);
+pub(crate) const PROTOCOL_ERROR: Code = Code(1);
+pub(crate) const INTERNAL_ERROR: Code = Code(2);
+pub(crate) const FLOW_CONTROL_ERROR: Code = Code(3);
+pub(crate) const STREAM_CLOSED: Code = Code(5);
+pub(crate) const FRAME_SIZE_ERROR: Code = Code(6);
+pub(crate) const REFUSED_STREAM: Code = Code(7);
+pub(crate) const CANCEL: Code = Code(8);
+pub(crate) const COMPRESSION_ERROR: Code = Code(9);
+pub(crate) const ENHANCE_YOUR_CALM: Code = Code(11);
+
+/// What became of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The whole answer came, with this status.
+    Answer(u16),
+    /// The edge closed without a word of why.
+    Closed,
+    /// The connection ended with an error, and was closed.
+    GoAway(Code),
+    /// All that the case asserts by itself is so.
+    Holds,
+    /// What was sent changed nothing that can be seen.
+    Ignored,
+    /// The stream was reset, and the connection goes on.
+    Reset(Code),
+}
+use Outcome::{Answer, Closed, GoAway, Holds, Ignored, Reset};
+
+/// What a section allows.
+pub(crate) type Allowed = Vec<Outcome>;
+
+/// A connection error. Codes that are always right in place of a more specific one are allowed too (section 5.4).
+pub(crate) fn connection_error(code: Code) -> Allowed {
+    vec![GoAway(code), GoAway(PROTOCOL_ERROR), GoAway(INTERNAL_ERROR)]
+}
+
+/// A stream error, which an endpoint may treat as one of the connection (section 5.4.1).
+pub(crate) fn stream_error(code: Code) -> Allowed {
+    [vec![Reset(code), Reset(PROTOCOL_ERROR), Reset(INTERNAL_ERROR)], connection_error(code)].concat()
+}
+
+/// A request that is malformed: a stream error, before which a server may answer (section 8.1.1).
+pub(crate) fn malformed() -> Allowed {
+    [stream_error(PROTOCOL_ERROR), vec![Answer(400)]].concat()
+}
+
+/// An answer.
+pub(crate) fn status(status: u16) -> Allowed {
+    vec![Answer(status)]
+}
+
+/// Nothing but what is asserted on the way.
+pub(crate) fn holds() -> Allowed {
+    vec![Holds]
+}
+
+/// More ways to go.
+pub(crate) fn or(mut allowed: Allowed, more: impl IntoIterator<Item = Outcome>) -> Allowed {
+    allowed.extend(more);
+    allowed
+}
+
+pub(crate) type Talk = for<'c> fn(&'c mut Conn, &'c World) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'c>>;
+
+/// How a case is played.
+enum Play {
+    /// The preface and an empty SETTINGS, then these bytes at once.
+    Bytes(fn(Script) -> Script),
+    /// These bytes at once, the preface included.
+    Bare(fn(Script) -> Script),
+    /// A conversation after the preface and an empty SETTINGS.
+    Talk(Talk),
+}
+
+/// What the engine of today does against the RFC.
+struct Deviation {
+    does: Allowed,
+    why: &'static str,
+}
+
+pub(crate) struct Case {
+    section: &'static str,
+    fact: &'static str,
+    play: Play,
+    allowed: Allowed,
+    deviation: Option<Deviation>,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.section, self.fact)
+    }
+}
+
+/// Bytes after the preface, and what they may lead to. A section without a number of its RFC is of RFC 9113.
+pub(crate) fn case(
+    section: &'static str,
+    fact: &'static str,
+    bytes: fn(Script) -> Script,
+    allowed: Allowed,
+) -> Case {
+    Case { section, fact, play: Play::Bytes(bytes), allowed, deviation: None }
+}
+
+/// Bytes from the first one on.
+pub(crate) fn bare(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
+    Case { section, fact, play: Play::Bare(bytes), allowed, deviation: None }
+}
+
+/// A conversation.
+pub(crate) fn talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
+    Case { section, fact, play: Play::Talk(talk), allowed, deviation: None }
+}
+
+/// Writes a conversation as a function of its connection and of the world.
+macro_rules! talking {
+    (|$conn:ident, $world:ident| $body:block) => {
+        |$conn, $world| {
+            Box::pin(async move {
+                let _: &World = $world;
+                $body
+            })
+        }
+    };
+}
+pub(crate) use talking;
+
+impl Case {
+    /// hyper and h2 cannot do what the section says. The case then asserts what they do, and fails when they learn.
+    pub(crate) fn known_deviation(mut self, does: Allowed, why: &'static str) -> Self {
+        self.deviation = Some(Deviation { does, why });
+        self
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.to_string()
+    }
+
+    pub(crate) fn is_deviation(&self) -> bool {
+        self.deviation.is_some()
+    }
+
+    /// Plays it. What is wrong, if something is.
+    async fn run(self, world: Arc<World>) -> Result<(), String> {
+        let name = self.name();
+        let (allowed, deviation) = (self.allowed.clone(), self.deviation);
+        let mut conn = world.connect().await;
+        let seen = Arc::clone(&conn.seen);
+        let needs_fence = allowed.iter().all(|outcome| matches!(outcome, GoAway(_) | Closed | Ignored));
+        let play = self.play;
+        let played = tokio::spawn(async move {
+            match play {
+                Play::Bytes(bytes) => {
+                    let script = bytes(Script::preface());
+                    conn.send(&script).await;
+                    conn.verdict(script.watched(), needs_fence).await
+                }
+                Play::Bare(bytes) => {
+                    let script = bytes(Script::default());
+                    conn.send(&script).await;
+                    conn.verdict(script.watched(), needs_fence).await
+                }
+                Play::Talk(talk) => {
+                    conn.send(&Script::preface()).await;
+                    talk(&mut conn, &world).await
+                }
+            }
+        });
+        let came = match timeout(PATIENCE * 3, played).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => {
+                let panic = panic.into_panic();
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+                return Err(format!("{name}\n    {text}"));
+            }
+            Err(_) => return Err(format!("{name}\n    it hangs; came: {:#?}", seen.lock().unwrap())),
+        };
+        let told = || format!("came: {came:?}\n    frames: {:#?}", seen.lock().unwrap());
+        match deviation {
+            None if allowed.contains(&came) => Ok(()),
+            None => Err(format!("{name}\n    allowed: {allowed:?}\n    {}", told())),
+            Some(_) if allowed.contains(&came) => {
+                Err(format!("{name}\n    this is as it should be now: the mark of a deviation can go\n    {}", told()))
+            }
+            Some(Deviation { does, .. }) if does.contains(&came) => Ok(()),
+            Some(Deviation { does, why }) => {
+                Err(format!("{name}\n    a new deviation; the known one is {does:?}, {why}\n    {}", told()))
+            }
+        }
+    }
+}
+
+/// Plays a table, and fails with all that is wrong.
+pub(crate) async fn play(cases: Vec<Case>, world: Arc<World>) {
+    let count = cases.len();
+    let played = futures_util::stream::iter(cases).map(|case| case.run(Arc::clone(&world)));
+    let results: Vec<Result<(), String>> = played.buffer_unordered(CASES_AT_ONCE).collect().await;
+    let wrong: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "{} of {count} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+impl Script {
+    /// What every client says first.
+    pub(crate) fn preface() -> Self {
+        Self::default().raw(crate::wire::MAGIC).settings(&[])
+    }
+}
+
+impl Conn {
+    /// Reads until it is decided what became of `stream`, or of the connection.
+    pub(crate) async fn verdict(&mut self, stream: u32, needs_fence: bool) -> Outcome {
+        let fence = *b"verdict?";
+        if needs_fence {
+            self.send(&Script::default().ping(fence)).await;
+        }
+        loop {
+            let Some(frame) = self.next().await else { return Closed };
+            match frame.kind {
+                kind::GOAWAY if Code(frame.number(4)) != NO_ERROR => {
+                    let code = Code(frame.number(4));
+                    // RFC 9113 section 5.4.1: after the GOAWAY, the endpoint MUST close the connection.
+                    while let Some(frame) = self.next().await {
+                        assert!(!matches!(frame.kind, kind::HEADERS | kind::DATA), "an answer after the last word");
+                    }
+                    return GoAway(code);
+                }
+                kind::PING if frame.payload == fence => return Ignored,
+                kind::RST_STREAM if frame.stream == stream && stream != 0 => {
+                    let code = Code(frame.number(0));
+                    self.fence().await;
+                    return Reset(code);
+                }
+                _ if self.collect(&frame) && frame.stream == stream && !needs_fence => {
+                    return Answer(self.so_far(stream).status);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads until the edge has closed; it must do so with this error.
+    pub(crate) async fn ends_with(&mut self, code: Code) -> Outcome {
+        let outcome = self.verdict(0, false).await;
+        assert_eq!(outcome, GoAway(code));
+        Holds
+    }
+
+    /// A GET of the front page on `stream` is answered 200.
+    pub(crate) async fn still_serves(&mut self, stream: u32) -> Outcome {
+        self.send(&Script::default().get(stream)).await;
+        assert_eq!(self.answer(stream).await.status, 200);
+        Holds
+    }
+
+    /// The payload of the edge's first SETTINGS, as pairs.
+    pub(crate) async fn settings_of_edge(&mut self) -> Vec<(u16, u32)> {
+        let first = self.next().await.expect("SETTINGS");
+        assert_eq!((first.kind, first.flags & flag::ACK, first.stream), (kind::SETTINGS, 0, 0), "RFC 9113 section 3.4");
+        let pairs = first.payload.chunks(6);
+        pairs.map(|p| (u16::from_be_bytes([p[0], p[1]]), u32::from_be_bytes([p[2], p[3], p[4], p[5]]))).collect()
+    }
+}

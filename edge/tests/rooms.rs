@@ -1,0 +1,388 @@
+//! Holds the rooms of `edge/src` apart: who may use whom, who reads clocks, who writes the catalog, who writes files.
+//!
+//! The sources are read as text, without their comments, texts and tests: a use in any form of path counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms, lowest first; one may use those before it.
+const ROOMS: [&str; 12] = [
+    "telemetry",
+    "blobs",
+    "catalog",
+    "site",
+    "version",
+    "live",
+    "proxy",
+    "publish",
+    "handler",
+    "admin",
+    "listen",
+    "server",
+];
+
+/// What changes the file system, as it stands behind a `::` or a `.`.
+const WRITES: [&str; 15] = [
+    "DirBuilder",
+    "OpenOptions",
+    "File::create",
+    "File::create_new",
+    "File::options",
+    "fs::copy",
+    "fs::create_dir",
+    "fs::create_dir_all",
+    "fs::hard_link",
+    "fs::remove_dir",
+    "fs::remove_dir_all",
+    "fs::remove_file",
+    "fs::rename",
+    "fs::write",
+    "tokio::fs",
+];
+
+/// One file of the sources.
+struct Source {
+    /// Its path below `src`, such as `blobs/fs.rs`.
+    path: String,
+    /// Its code: without comments, texts and what is only there in tests.
+    code: String,
+}
+
+impl Source {
+    fn room(&self) -> &str {
+        let first = self.path.split('/').next().unwrap();
+        first.strip_suffix(".rs").unwrap_or(first)
+    }
+
+    /// How many modules lie around the file's items, the crate aside.
+    fn depth(&self) -> usize {
+        let segments = self.path.trim_end_matches(".rs").split('/');
+        segments.filter(|segment| *segment != "mod").count()
+    }
+
+    /// The rooms that the file names in a path from the crate's root.
+    fn uses(&self) -> BTreeSet<String> {
+        let supers = "super::".repeat(self.depth());
+        let mut found = BTreeSet::new();
+        for root in ["crate::", &supers] {
+            for (at, _) in self.code.match_indices(root) {
+                let before = self.code[..at].chars().next_back();
+                if before.is_none_or(|c| !is_word(c) && (c != ':' || root == "crate::")) {
+                    found.extend(heads(&self.code[at + root.len()..]));
+                }
+            }
+        }
+        found
+    }
+
+    /// The lines that hold one of `words` as whole words.
+    fn lines_with<'s>(&'s self, words: &'s [&str]) -> Vec<String> {
+        let lines = self.code.lines().enumerate();
+        let hits = lines.filter(|(_, line)| words.iter().any(|word| holds_word(line, word)));
+        hits.map(|(index, line)| format!("{}:{}: {}", self.path, index + 1, line.trim())).collect()
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn holds_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        before.is_none_or(|c| !is_word(c)) && after.is_none_or(|c| !is_word(c))
+    })
+}
+
+/// The first words of what follows `crate::`: one, or each member of a group in braces.
+fn heads(rest: &str) -> Vec<String> {
+    let word = |text: &str| text.trim_start().chars().take_while(|c| is_word(*c)).collect::<String>();
+    let Some(group) = rest.strip_prefix('{') else { return vec![word(rest)] };
+    let mut heads = vec![word(group)];
+    let mut depth = 0;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => heads.push(word(&group[at + 1..])),
+            _ => {}
+        }
+    }
+    heads.retain(|head| !head.is_empty());
+    heads
+}
+
+/// The text with comments, texts and characters made blank; lines stay where they are.
+fn code_of(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let at = |index: usize| characters.get(index).copied().unwrap_or('\0');
+    let mut code = String::with_capacity(text.len());
+    let mut index = 0;
+    while index < characters.len() {
+        let end = match at(index) {
+            '/' if at(index + 1) == '/' => line_end(&characters, index),
+            '/' if at(index + 1) == '*' => comment_end(&characters, index),
+            '"' => text_end(&characters, index + 1),
+            'r' if !is_word(at(index.wrapping_sub(1))) && matches!(at(index + 1), '"' | '#') => {
+                raw_text_end(&characters, index)
+            }
+            // `'a'` and `'\n'` are characters, `'a` is a lifetime.
+            '\'' if at(index + 1) == '\\' => text_end_at(&characters, index + 3, '\''),
+            '\'' if at(index + 2) == '\'' => index + 3,
+            _ => index,
+        };
+        if end == index {
+            code.push(at(index));
+            index += 1;
+        } else {
+            let blank = characters.iter().take(end).skip(index).map(|c| if *c == '\n' { '\n' } else { ' ' });
+            code.extend(blank);
+            index = end;
+        }
+    }
+    code
+}
+
+fn line_end(characters: &[char], from: usize) -> usize {
+    let line = characters.iter().skip(from).take_while(|c| **c != '\n');
+    from + line.count()
+}
+
+fn comment_end(characters: &[char], from: usize) -> usize {
+    let mut depth = 0;
+    for (index, pair) in characters.windows(2).enumerate().skip(from) {
+        match pair {
+            ['/', '*'] => depth += 1,
+            ['*', '/'] if depth == 1 => return index + 2,
+            ['*', '/'] => depth -= 1,
+            _ => {}
+        }
+    }
+    characters.len()
+}
+
+fn text_end(characters: &[char], from: usize) -> usize {
+    let mut index = from;
+    while let Some(c) = characters.get(index) {
+        match c {
+            '"' => return index + 1,
+            '\\' => index += 2,
+            _ => index += 1,
+        }
+    }
+    characters.len()
+}
+
+fn text_end_at(characters: &[char], from: usize, end: char) -> usize {
+    from + characters.iter().skip(from).take_while(|c| **c != end).count() + 1
+}
+
+/// The end of `r"…"` or `r#"…"#`; `r#name` is a name and ends where it begins.
+fn raw_text_end(characters: &[char], from: usize) -> usize {
+    let hashes = characters.iter().skip(from + 1).take_while(|c| **c == '#').count();
+    if characters.get(from + 1 + hashes) != Some(&'"') {
+        return from;
+    }
+    let mut closing = vec!['"'];
+    closing.resize(hashes + 1, '#');
+    let begin = from + 2 + hashes;
+    let found = characters.windows(closing.len()).skip(begin).position(|window| window == closing);
+    found.map_or(characters.len(), |found| begin + found + closing.len())
+}
+
+/// Takes out every item below `#[cfg(test)]`, and says which files such items name.
+fn without_tests(code: &str) -> (String, Vec<String>) {
+    const MARK: &str = "#[cfg(test)]";
+    let mut kept = String::with_capacity(code.len());
+    let mut files = Vec::new();
+    let mut rest = code;
+    while let Some(at) = rest.find(MARK) {
+        let (before, item) = rest.split_at(at);
+        kept.push_str(before);
+        let end = item_end(item);
+        let (item, after) = item.split_at(end);
+        if let Some(name) = item.strip_suffix(';').and_then(|item| item.rsplit_once("mod ")).map(|(_, name)| name) {
+            files.push(name.trim().to_owned());
+        }
+        kept.extend(item.chars().filter(|c| *c == '\n'));
+        rest = after;
+    }
+    kept.push_str(rest);
+    (kept, files)
+}
+
+/// Where an item ends: at its `;`, or at the brace that closes its first one.
+fn item_end(item: &str) -> usize {
+    let mut depth = 0;
+    for (at, c) in item.char_indices() {
+        match c {
+            ';' if depth == 0 => return at + 1,
+            '{' => depth += 1,
+            '}' if depth == 1 => return at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    item.len()
+}
+
+fn source_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// All sources of the rooms; files and folders that are only there in tests are left out.
+fn sources() -> Vec<Source> {
+    let root = source_folder();
+    let mut files = Vec::new();
+    files_below(&root, &mut files);
+    let mut sources = Vec::new();
+    let mut tests: Vec<PathBuf> = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let (code, named) = without_tests(&code_of(&text));
+        let is_folder_itself = file.file_name().is_some_and(|name| name == "mod.rs" || name == "lib.rs");
+        let folder = if is_folder_itself { file.parent().unwrap().to_owned() } else { file.with_extension("") };
+        for name in named {
+            tests.push(folder.join(&name));
+            // As `#[path = "resolve_tests.rs"]` in `resolve.rs` has it.
+            tests.push(PathBuf::from(format!("{}_{name}", folder.display())));
+        }
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        sources.push(Source { path, code });
+    }
+    let is_test = |source: &Source| {
+        let path = root.join(&source.path);
+        tests.iter().any(|test| path.with_extension("") == *test || path.starts_with(test))
+    };
+    sources.retain(|source| !is_test(source) && source.path != "lib.rs" && source.path != "main.rs");
+    assert!(sources.len() > ROOMS.len(), "the sources are not where they are looked for");
+    sources
+}
+
+#[test]
+fn the_library_has_exactly_these_rooms_in_this_order() {
+    let code = code_of(&fs::read_to_string(source_folder().join("lib.rs")).unwrap());
+    let declared: Vec<&str> = code
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(';')?.split_once("mod "))
+        .map(|(_, name)| name)
+        .collect();
+    assert_eq!(declared, ROOMS);
+    for source in sources() {
+        assert!(ROOMS.contains(&source.room()), "{} is in no room", source.path);
+    }
+}
+
+#[test]
+fn a_room_uses_only_rooms_before_it() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let own = ROOMS.iter().position(|room| *room == source.room()).unwrap();
+        for used in source.uses() {
+            match ROOMS.iter().position(|room| *room == used) {
+                Some(other) if other <= own => {}
+                Some(_) => wrong.push(format!("{} uses `{used}`, which comes after its room", source.path)),
+                None => wrong.push(format!("{} uses `{used}` of the crate, which is no room", source.path)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_site_has_no_io_no_clock_and_no_async() {
+    const WORDS: [&str; 12] = [
+        "async",
+        "await",
+        "tokio",
+        "std::env",
+        "std::fs",
+        "std::io",
+        "std::net",
+        "std::process",
+        "std::thread",
+        "SystemTime",
+        "Instant",
+        "Future",
+    ];
+    let sources = sources();
+    let wrong: Vec<String> = sources.iter().filter(|s| s.room() == "site").flat_map(|s| s.lines_with(&WORDS)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn law_5_only_publish_commits_to_the_catalog() {
+    let sources = sources();
+    let others = sources.iter().filter(|source| !matches!(source.room(), "catalog" | "publish"));
+    for source in others {
+        assert!(!source.code.contains(".commit("), "{} commits", source.path);
+        let wrong = source.lines_with(&["Commit"]);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+    let publish = sources.iter().filter(|source| source.room() == "publish");
+    assert!(
+        publish.into_iter().any(|source| source.code.contains(".commit(")),
+        "the call is looked for by a wrong name"
+    );
+}
+
+#[test]
+fn law_6_only_the_durable_helper_changes_files() {
+    let sources = sources();
+    let (durable, others): (Vec<&Source>, Vec<&Source>) =
+        sources.iter().partition(|source| source.path == "blobs/durable.rs");
+    let wrong: Vec<String> = others.into_iter().flat_map(|source| source.lines_with(&WRITES)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(durable.into_iter().any(|source| !source.lines_with(&WRITES).is_empty()), "the helper has another name");
+}
+
+#[test]
+fn the_clock_of_the_day_is_read_where_it_is_needed() {
+    let sources = sources();
+    // Times of certificates, of their files, and of everything else.
+    let allowed = ["listen/authority.rs", "listen/files.rs", "telemetry/mod.rs"];
+    let others = sources.iter().filter(|source| !allowed.contains(&source.path.as_str()));
+    let wrong: Vec<String> = others
+        .flat_map(|source| source.lines_with(&["SystemTime::now", "OffsetDateTime::now_utc", "Utc::now"]))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn code_is_told_from_comments_texts_and_tests() {
+    let text = r##"
+use crate::site; // crate::listen
+/* crate::admin /* crate::server */ */
+fn one<'a>(c: char) -> &'a str { if c == '"' || c == '\'' { "crate::server \" crate::admin" } else { r#"crate::admin"# } }
+use crate::{blobs::{self, Blobs}, catalog};
+#[cfg(test)]
+#[path = "x_tests.rs"]
+mod tests;
+#[cfg(test)]
+mod more { use crate::server; }
+use super::super::live;
+"##;
+    let (code, files) = without_tests(&code_of(text));
+    assert_eq!(files, ["tests"]);
+    assert_eq!(code.lines().count(), text.lines().count());
+    let source = Source { path: "blobs/fs.rs".to_owned(), code };
+    assert_eq!(source.depth(), 2);
+    assert_eq!(source.uses().into_iter().collect::<Vec<_>>(), ["blobs", "catalog", "live", "site"]);
+    let path = Source { path: "blobs/mod.rs".to_owned(), code: String::new() };
+    assert_eq!((path.depth(), path.room()), (1, "blobs"));
+}

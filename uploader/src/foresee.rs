@@ -1,0 +1,247 @@
+//! What a switch, a rollback, a promotion or an alias would change: asked of the edge in questions that change nothing.
+
+use devanture_config::api::{Deploy, DeployKind, History, Outcome, Status};
+use devanture_config::digest::IdPrefix;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName, VersionId};
+use serde::Serialize;
+
+use crate::client::Edge;
+use crate::exit::Failure;
+use crate::progress::Style;
+
+/// The most deploys that the edge gives at once; what a place was before them is not looked at.
+const DEPLOYS_MAX: &str = "1000";
+
+/// What a command would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Foreseen {
+    /// Always true; it tells this line from that of the change itself.
+    dry_run: bool,
+    app: AppName,
+    environment: PlaceName,
+    version: Option<VersionId>,
+    previous: Option<VersionId>,
+    would_switch: bool,
+}
+
+impl Foreseen {
+    fn of(status: &Status, version: VersionId) -> Self {
+        Self {
+            dry_run: true,
+            app: status.app.clone(),
+            environment: status.environment.clone(),
+            version: Some(version),
+            previous: status.version,
+            would_switch: status.version != Some(version),
+        }
+    }
+
+    /// What is told to a person.
+    pub(crate) fn lines(&self, style: Style) -> Vec<String> {
+        let short =
+            |version: Option<VersionId>| version.map_or_else(|| "nothing".to_owned(), |version| version.short());
+        let (from, to) = (short(self.previous), short(self.version));
+        let text = match self.would_switch {
+            true => format!("{}: {from} → {to}", self.environment),
+            false => format!("nothing: {} is {to} already", self.environment),
+        };
+        vec![format!("  {}  {text}", style.dim("would   ")), nothing_changed(style)]
+    }
+}
+
+/// The last line of every `--dry-run` that asks the edge.
+pub(crate) fn nothing_changed(style: Style) -> String {
+    format!("  {}  --dry-run: nothing has changed", style.dim("note    "))
+}
+
+/// What `switch` would change.
+///
+/// # Errors
+/// As the edge says, `live_moved` where another version than `if_live` is live, and as [`find`].
+pub(crate) async fn switch(
+    edge: &Edge,
+    place: &PlaceName,
+    id: &IdPrefix,
+    if_live: Option<&IdPrefix>,
+) -> Result<Foreseen, Failure> {
+    let status = edge.status(place).await?;
+    if let Some(wanted) = if_live
+        && !status.version.is_some_and(|live| wanted.matches(&live))
+    {
+        let live = status.version.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
+        let message = format!("{wanted} was expected to be live in {place}, but {live} is.");
+        return Err(Failure::new(Code::LiveMoved, message).hint("look at `devanture status`, then decide"));
+    }
+    let version = find(edge, &status, id).await?;
+    Ok(Foreseen::of(&status, version))
+}
+
+/// What `rollback` would change.
+///
+/// # Errors
+/// As the edge says, `no_previous` where there is nothing to go back to, and as [`find`].
+pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefix>) -> Result<Foreseen, Failure> {
+    let status = edge.status(place).await?;
+    let no_previous = |message: String| {
+        Failure::new(Code::NoPrevious, message).hint("`devanture switch ID` makes any stored version live")
+    };
+    let Some(live) = status.version else {
+        return Err(no_previous(format!("Nothing is live in {place}, so there is nothing to go back from.")));
+    };
+    let version = match id {
+        Some(id) => find(edge, &status, id).await?,
+        None => earlier(&deploys(edge, place).await?, live)
+            .ok_or_else(|| no_previous(format!("No version was live in {place} before {}.", live.short())))?,
+    };
+    Ok(Foreseen::of(&status, version))
+}
+
+/// What `promote` would change.
+///
+/// # Errors
+/// As the edge says, or `not_found` where nothing is live in `from`.
+pub(crate) async fn promote(edge: &Edge, from: &PlaceName, to: &PlaceName) -> Result<Foreseen, Failure> {
+    let status = edge.status(to).await?;
+    let source = status.places.iter().find(|place| !place.alias && place.name == *from);
+    let Some(source) = source else {
+        let message = format!("Nothing is live in {from} of the app {}.", status.app);
+        return Err(Failure::new(Code::NotFound, message).hint(format!("push to {from} first")));
+    };
+    Ok(Foreseen::of(&status, source.version))
+}
+
+/// What `alias set` would change, or with no `id` `alias delete`.
+///
+/// # Errors
+/// As the edge says, `alias_taken` where `name` is an environment, `not_found` where an alias to delete is none, and as
+/// [`find`].
+pub(crate) async fn alias(edge: &Edge, name: &PlaceName, id: Option<&IdPrefix>) -> Result<Foreseen, Failure> {
+    // Of an app, every environment tells all places.
+    let status = edge.status(&PlaceName::prod()).await?;
+    let there = status.places.iter().find(|place| place.name == *name);
+    if name.is_prod() || there.is_some_and(|place| !place.alias) {
+        let message = format!("{name} is an environment of the app {}.", status.app);
+        return Err(Failure::new(Code::AliasTaken, message).hint("choose another name for the alias"));
+    }
+    let previous = there.map(|place| place.version);
+    let version = match id {
+        Some(id) => Some(find(edge, &status, id).await?),
+        None if previous.is_none() => {
+            let message = format!("The app {} has no alias {name}.", status.app);
+            return Err(Failure::new(Code::NotFound, message));
+        }
+        None => None,
+    };
+    let (app, environment) = (status.app, name.clone());
+    Ok(Foreseen { dry_run: true, app, environment, version, previous, would_switch: version != previous })
+}
+
+/// The version that `id` means, among those that the edge tells of: what is live or named, and what histories hold.
+///
+/// # Errors
+/// As the edge says, `ambiguous_id`, or `not_found` where no history holds such a version: one that was only ever stored
+/// elsewhere may still be there, which only the command itself finds out.
+async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<VersionId, Failure> {
+    let mut known: Vec<VersionId> = status.places.iter().map(|place| place.version).collect();
+    let others = status.places.iter().filter(|place| !place.alias && place.name != status.environment);
+    for place in std::iter::once(&status.environment).chain(others.map(|place| &place.name)) {
+        match deploys(edge, place).await {
+            Ok(deploys) => known.extend(deploys.iter().filter(|d| d.outcome != Outcome::Failed).map(|d| d.version)),
+            // A token of one environment may not see the others.
+            Err(failure) if failure.is(Code::Forbidden) && *place != status.environment => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    known.retain(|version| id.matches(version));
+    known.sort();
+    known.dedup();
+    match known.as_slice() {
+        [version] => Ok(*version),
+        [] => {
+            Err(Failure::new(Code::NotFound, format!("The histories of the app {} hold no version {id}.", status.app))
+                .hint("`devanture history` lists the versions"))
+        }
+        several => {
+            let names: Vec<String> = several.iter().map(VersionId::short).collect();
+            let message = format!("{id} may be any of {}.", names.join(", "));
+            Err(Failure::new(Code::AmbiguousId, message).hint("type more of it"))
+        }
+    }
+}
+
+async fn deploys(edge: &Edge, place: &PlaceName) -> Result<Vec<Deploy>, Failure> {
+    let history: History = edge.history(place, &[("limit", DEPLOYS_MAX)]).await?;
+    Ok(history.deploys)
+}
+
+/// The version that a rollback from `live` goes to, by `deploys`, newest first.
+///
+/// Going back twice goes further back: a rollback stands, for the next one, where the deploy stands that it went back
+/// to. That place is not told, so the deploys are gone through again, the oldest first.
+fn earlier(deploys: &[Deploy], live: VersionId) -> Option<VersionId> {
+    let mut order: Vec<(VersionId, usize)> = Vec::new();
+    for deploy in deploys.iter().rev().filter(|deploy| deploy.outcome == Outcome::Live) {
+        let own_place = order.len();
+        let place = match deploy.kind {
+            DeployKind::Rollback => {
+                let back = order.last().and_then(|(version, place)| before(&order, *version, *place));
+                let back = back.filter(|(version, _)| *version == deploy.version);
+                // `rollback ID` goes to where that version was live last.
+                let named = || order.iter().rev().find(|(version, _)| *version == deploy.version).copied();
+                back.or_else(named).map_or(own_place, |(_, place)| place)
+            }
+            DeployKind::Push | DeployKind::Switch | DeployKind::Promote => own_place,
+        };
+        order.push((deploy.version, place));
+    }
+    let (_, place) = order.last()?;
+    before(&order, live, *place).map(|(version, _)| version)
+}
+
+/// The newest deploy before `place` that had another version live than `live`, and where it stands.
+fn before(order: &[(VersionId, usize)], live: VersionId, place: usize) -> Option<(VersionId, usize)> {
+    order.iter().take(place).rev().find(|(version, _)| *version != live).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+
+    /// Deploys from words such as `pA`, a push of A, and `rA`, a rollback to A; the oldest stands first.
+    fn deploys(words: &str) -> Vec<Deploy> {
+        let deploy = |word: &str| Deploy {
+            id: String::new(),
+            kind: if word.starts_with('r') { DeployKind::Rollback } else { DeployKind::Push },
+            environment: PlaceName::prod(),
+            version: Digest::of(&word.as_bytes()[1..]),
+            previous: None,
+            who: String::new(),
+            at_ms: 0,
+            source: Default::default(),
+            steps: Vec::new(),
+            outcome: if word.starts_with('s') { Outcome::Stored } else { Outcome::Live },
+        };
+        words.split(' ').rev().map(deploy).collect()
+    }
+
+    #[test]
+    fn a_rollback_goes_further_back_each_time() {
+        for (words, live, target) in [
+            ("pA", "A", None),
+            ("pA pB", "B", Some("A")),
+            ("pA pB pC", "C", Some("B")),
+            ("pA pB pC rB", "B", Some("A")),
+            ("pA pB pC rB rA", "A", None),
+            ("pA pB pC rB pD", "D", Some("B")),
+            ("pA pB pC rB pD rB", "B", Some("A")),
+            ("pA pB sC", "B", Some("A")),
+            ("pA pB pC rA", "A", None),
+            ("pA pB pA", "A", Some("B")),
+        ] {
+            let wanted = target.map(|name| Digest::of(name.as_bytes()));
+            assert_eq!(earlier(&deploys(words), Digest::of(live.as_bytes())), wanted, "{words}");
+        }
+    }
+}

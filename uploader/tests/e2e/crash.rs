@@ -1,0 +1,150 @@
+//! The process ends at any moment, the disk is full, a stored byte turns: what was live stays live (law 3).
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::edge::{Edge, edge, files};
+use crate::support::inputs;
+use crate::support::leave_out;
+
+async fn get(edge: &Edge, path: &str) -> (u16, Vec<u8>) {
+    let answer = edge.client(true).get(edge.url("shop.localhost", path)).send().await.unwrap();
+    (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+}
+
+fn stored_blobs(edge: &Edge) -> usize {
+    files(&edge.data_dir.join("blobs")).len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_killed_in_a_push_keeps_what_was_live_and_takes_the_push_again() {
+    let (Some(small), Some(large)) = (inputs::vite("a"), inputs::jupyterlab("4.4.8")) else { return };
+    let mut edge = edge().start();
+    let before = edge.push("shop", &small);
+    let page = files(&small).remove("index.html").unwrap();
+    // Killed at several points of the way: after the first blobs, in the middle, among the last steps.
+    for share in [20, 120, 250] {
+        let blobs_before = stored_blobs(&edge);
+        let push = edge.command(small.parent().unwrap(), "shop", &["push", large.to_str().unwrap(), "--json"]);
+        let mut push =
+            { push }.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        for _ in 0..2_000 {
+            if stored_blobs(&edge) >= blobs_before.max(share) || push.try_wait().unwrap().is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        edge.kill();
+        push.kill().ok();
+        push.wait().unwrap();
+        edge.restart();
+        assert_eq!(get(&edge, "/").await, (200, page.clone()));
+        assert_eq!(edge.json("shop", &["status"])["version"], before["version"]);
+        assert!(files(&edge.data_dir.join("tmp")).is_empty(), "what an interrupted write left is removed at the start");
+    }
+    let after = edge.push("shop", &large);
+    assert_eq!(after["switched"], true);
+    assert_eq!(get(&edge, "/jupyterlab/static/index.html").await.0, 307);
+    // And once more, right after the switch: it was durable before the push said so.
+    edge.kill();
+    edge.restart();
+    assert_eq!(edge.json("shop", &["status"])["version"], after["version"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_answers_what_is_under_way_and_exits_with_0() {
+    let Some(site) = inputs::swagger("5.29.0") else { return };
+    let mut edge = edge().start();
+    edge.push("shop", &site);
+    let client = edge.client(true);
+    let mut answer = client.get(edge.url("shop.localhost", "/swagger-ui-bundle.js.map")).send().await.unwrap();
+    let first = answer.chunk().await.unwrap().unwrap();
+    let rest = tokio::spawn(async move { answer.bytes().await.unwrap().len() });
+    let status = tokio::task::block_in_place(|| edge.terminate());
+    assert!(status.success(), "{status}");
+    let whole = files(&site)["swagger-ui-bundle.js.map"].len();
+    assert_eq!(first.len() + rest.await.unwrap(), whole);
+}
+
+/// A small file system of its own, for as long as it lives; only root can make one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(bytes: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let options = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Self(folder));
+        }
+        // Not even a CI machine must be able to mount: the same code is held by the store's own failing writer.
+        eprintln!("left out: a small file system can be mounted by root alone");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(self.0.path()).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_a_problem_of_its_own_and_what_was_live_stays() {
+    let (Some(small), Some(large)) = (inputs::vite("a"), inputs::swagger("5.29.0")) else { return };
+    let Some(disk) = SmallDisk::new(8 * 1024 * 1024) else { return };
+    let mut edge = edge().with_data_in(&disk.path().join("data")).start();
+    edge.push("shop", &small);
+    let page = files(&small).remove("index.html").unwrap();
+    let ran = edge.run("shop", &["push", large.to_str().unwrap(), "--json"]);
+    assert_eq!((ran.problem().as_str(), ran.code), ("disk_full", Some(1)), "{ran:#?}");
+    assert_eq!(ran.last_line(), "The previous version is still running.");
+    assert_eq!(get(&edge, "/").await, (200, page.clone()));
+    edge.kill();
+    edge.restart();
+    assert_eq!(get(&edge, "/").await, (200, page));
+}
+
+/// Law 4: bytes are what they say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_does_not_match_its_hash_is_never_served() {
+    let Some(site) = inputs::vite("a") else { return };
+    let mut edge = edge().start();
+    edge.push("shop", &site);
+    let stylesheet = files(&site).into_iter().find(|(path, _)| path.ends_with(".css")).unwrap();
+    edge.kill();
+    let stored = files(&edge.data_dir.join("blobs")).into_iter().find(|(_, bytes)| *bytes == stylesheet.1).unwrap().0;
+    let mut turned = stylesheet.1.clone();
+    turned[0] ^= 1;
+    std::fs::write(edge.data_dir.join("blobs").join(&stored), turned).unwrap();
+    edge.restart();
+    let (status, body) = get(&edge, &format!("/{}", stylesheet.0)).await;
+    assert!(status == 503 && body != stylesheet.1, "{status}");
+    assert!(edge.log().contains("do not match their hash"), "{}", edge.log());
+    assert_eq!(files(&edge.data_dir.join("quarantine")).len(), 1);
+    // The same push heals it: what was set aside is missing again.
+    let report = edge.push("shop", &site);
+    assert_eq!(report["bytes"]["sent"], stylesheet.1.len());
+    assert_eq!(get(&edge, &format!("/{}", stylesheet.0)).await, (200, stylesheet.1));
+}
+
+#[test]
+fn a_second_edge_over_the_same_data_names_the_first_and_exits_with_2() {
+    let edge = edge().start();
+    let second = Command::new(crate::support::edge::program("devanture-edge"))
+        .args(["--config", "edge.toml"])
+        .current_dir(edge.folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("another process has") && said.contains("process "), "{said}");
+    if !Path::new("/proc").is_dir() {
+        leave_out("the process' number cannot be told without /proc");
+    }
+}

@@ -1,0 +1,93 @@
+//! `--dry-run` of what moves a pointer: it tells what the command then does, and changes nothing.
+
+use serde_json::Value;
+
+use crate::support::edge::{Edge, edge};
+
+/// Versions of one app, each pushed and live in turn.
+fn pushed(edge: &Edge, texts: &[&str]) -> Vec<String> {
+    let www = tempfile::tempdir().unwrap();
+    let push = |text: &&str| {
+        std::fs::write(www.path().join("index.html"), text).unwrap();
+        edge.push("shop", www.path())["version"].as_str().unwrap().to_owned()
+    };
+    texts.iter().map(push).collect()
+}
+
+fn live(edge: &Edge) -> Value {
+    edge.json("shop", &["status"])["version"].clone()
+}
+
+fn with_dry_run<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    arguments.iter().copied().chain(["--dry-run"]).collect()
+}
+
+#[test]
+fn a_dry_run_tells_what_the_command_then_does() {
+    let edge = edge().start();
+    let ids = pushed(&edge, &["one", "two", "three", "four"]);
+    let staging = ["push", "--env", "staging"];
+    let www = tempfile::tempdir().unwrap();
+    std::fs::write(www.path().join("index.html"), "five").unwrap();
+    edge.json("shop", &[&staging[..], &[www.path().to_str().unwrap()]].concat());
+    for arguments in [
+        &["rollback"][..],
+        &["rollback"],
+        &["switch", &ids[3][..8]],
+        &["rollback"],
+        &["rollback", &ids[2]],
+        &["rollback"],
+        &["promote", "--from", "staging", "--to", "prod"],
+        &["rollback"],
+        &["switch", &ids[0], "--if-live", &ids[1][..6]],
+        &["switch", &ids[0]],
+    ] {
+        let before = live(&edge);
+        let entries = edge.json("shop", &["history"])["deploys"].as_array().unwrap().len();
+        let foreseen = edge.json("shop", &with_dry_run(arguments));
+        assert_eq!(foreseen["dry_run"], true);
+        assert_eq!(live(&edge), before, "{arguments:?}");
+        assert_eq!(edge.json("shop", &["history"])["deploys"].as_array().unwrap().len(), entries, "{arguments:?}");
+        let done = edge.json("shop", arguments);
+        for member in ["app", "environment", "version", "previous"] {
+            assert_eq!(foreseen[member], done[member], "{arguments:?}: {member}");
+        }
+        assert_eq!(foreseen["would_switch"], done["switched"], "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_fails_as_the_command_would() {
+    let edge = edge().start();
+    let ids = pushed(&edge, &["one"]);
+    edge.json("shop", &["alias", "set", "feature-x", &ids[0]]);
+    for arguments in [
+        &["rollback"][..],
+        &["switch", "abcdef"],
+        &["switch", &ids[0], "--if-live", "abcdef"],
+        &["promote", "--from", "staging", "--to", "prod"],
+        &["alias", "set", "prod", &ids[0]],
+        &["alias", "set", "feature-y", "abcdef"],
+        &["alias", "delete", "feature-y"],
+        &["switch", &ids[0], "--app", "other"],
+    ] {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let (foreseen, done) = (edge.run("shop", &with_dry_run(&arguments)), edge.run("shop", &arguments));
+        assert_eq!((foreseen.problem(), foreseen.code), (done.problem(), done.code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_dry_run_of_an_alias_changes_no_alias() {
+    let edge = edge().start();
+    let ids = pushed(&edge, &["one", "two"]);
+    let set = edge.json("shop", &["alias", "set", "feature-x", &ids[0][..7], "--dry-run"]);
+    assert_eq!((&set["version"], &set["previous"]), (&Value::from(ids[0].as_str()), &Value::Null));
+    assert_eq!(edge.json("shop", &["alias", "list"]), Value::Array(Vec::new()));
+    edge.json("shop", &["alias", "set", "feature-x", &ids[0]]);
+    let moved = edge.json("shop", &["alias", "set", "feature-x", &ids[1], "--dry-run"]);
+    assert_eq!((moved["previous"].as_str(), &moved["would_switch"]), (Some(ids[0].as_str()), &Value::Bool(true)));
+    let deleted = edge.json("shop", &["alias", "delete", "feature-x", "--dry-run"]);
+    assert_eq!((&deleted["version"], deleted["previous"].as_str()), (&Value::Null, Some(ids[0].as_str())));
+    assert_eq!(edge.json("shop", &["alias", "list"])[0]["version"].as_str(), Some(ids[0].as_str()));
+}

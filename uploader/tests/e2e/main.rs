@@ -1,0 +1,21 @@
+//! The whole of Devanture from the outside: the real programs, real sockets, sites that nobody here made.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod backends;
+mod bytes;
+mod crash;
+mod foresight;
+mod pages;
+mod refusals;
+mod story;
+mod switching;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,70 @@
+//! What a visitor sees: real pages in a real browser, before and after a switch.
+
+use crate::support::browser::Browser;
+use crate::support::edge::{Ran, edge};
+use crate::support::{inputs, jupyter};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swagger_is_rendered_in_both_releases() {
+    let (Some(first), Some(second)) = (inputs::swagger("5.29.0"), inputs::swagger("5.29.1")) else { return };
+    let Some(browser) = Browser::start().await else { return };
+    let edge = edge().start();
+    for folder in [first, second] {
+        let report = edge.push("docs", &folder);
+        for url in [&report["urls"]["live"], &report["urls"]["preview"]] {
+            let page = browser.open_with(url.as_str().unwrap(), &inputs::swagger_stubs()).await;
+            page.wait_for("document.querySelector('.info .title')?.textContent.includes('Jungle API')").await;
+            let seen = page.report().await;
+            assert_eq!(seen.console_errors, [""; 0], "{url}");
+            assert_eq!(seen.failed_requests, [""; 0], "{url}");
+            assert!(seen.text.contains("/plants"), "{}", seen.text);
+            assert!(seen.protocols.iter().any(|protocol| protocol == "h2"), "{:?}", seen.protocols);
+            page.close().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jupyterlab_is_rendered_with_its_backend_on_the_same_origin() {
+    let Some(browser) = Browser::start().await else { return };
+    for release in ["4.4.8", "4.4.9"] {
+        let (Some(folder), Some(backend)) = (inputs::jupyterlab(release), jupyter::start(release)) else { return };
+        let edge = edge().start();
+        let project = tempfile::tempdir().unwrap();
+        let toml =
+            format!("app = \"lab\"\nwww = {folder:?}\n[[routes]]\npath = \"/jupyter/*\"\nto = \"http://{backend}\"\n");
+        std::fs::write(project.path().join("devanture.toml"), toml).unwrap();
+        let ran = Ran::of(edge.command(project.path(), "lab", &["push", "--json"]).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        let page = browser.open(&edge.url("lab.localhost", "/jupyter/lab")).await;
+        page.wait_for("document.querySelector('#jp-MainLogo, .jp-LabShell') !== null").await;
+        page.settle().await;
+        let seen = page.report().await;
+        assert_eq!(seen.console_errors, [""; 0], "{release}");
+        assert_eq!(seen.failed_requests, [""; 0], "{release}");
+        page.close().await;
+    }
+}
+
+/// Law 10, as a browser lives it: the page that was opened before a switch loads the rest of its code after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_open_in_a_switch_goes_on() {
+    let (Some(first), Some(second)) = (inputs::vite("a"), inputs::vite("b")) else { return };
+    let Some(browser) = Browser::start().await else { return };
+    let edge = edge().start();
+    edge.push("shop", &first);
+    let page = browser.open(&edge.url("shop.localhost", "/")).await;
+    page.wait_for("document.documentElement.dataset.ready === 'a'").await;
+    edge.push("shop", &second);
+    assert_eq!(page.evaluate("visit('list')").await, "a");
+    assert_eq!(page.evaluate("visit('about')").await, "a");
+    page.reload().await;
+    page.wait_for("document.documentElement.dataset.ready === 'b'").await;
+    let seen = page.report().await;
+    assert_eq!(seen.failed_requests, [""; 0]);
+    assert_eq!(seen.console_errors, [""; 0]);
+    edge.json("shop", &["rollback"]);
+    assert_eq!(page.evaluate("visit('list')").await, "b");
+    page.reload().await;
+    page.wait_for("document.documentElement.dataset.ready === 'a'").await;
+}

@@ -1,0 +1,147 @@
+//! A switch under load: no response fails, none is mixed, no page breaks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use crate::support::edge::{Edge, edge, files};
+use crate::support::inputs;
+
+const SWITCHES: usize = 1_000;
+
+type Site = BTreeMap<String, Vec<u8>>;
+
+/// Switches back and forth until `SWITCHES` are done.
+async fn switch_back_and_forth(edge: &Edge, app: &str, versions: &[String; 2]) {
+    let client = edge.client(true);
+    let url = format!("https://{}/v1/apps/{app}/environments/prod/switch", edge.admin());
+    for number in 0..SWITCHES {
+        let body = json!({"version": versions[number % 2]});
+        let answer = client.post(&url).bearer_auth(&edge.token).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    }
+}
+
+fn version_of(report: &serde_json::Value) -> String {
+    report["version"].as_str().unwrap().to_owned()
+}
+
+fn sites(first: &Path, second: &Path, versions: &[String; 2]) -> BTreeMap<String, Site> {
+    let short = |id: &String| id[..12].to_owned();
+    BTreeMap::from([(short(&versions[0]), files(first)), (short(&versions[1]), files(second))])
+}
+
+/// Law 1: one request, one version.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_response_during_a_thousand_switches_is_a_file_of_the_version_that_it_names() {
+    let (Some(first), Some(second)) = (inputs::swagger("5.29.0"), inputs::swagger("5.29.1")) else { return };
+    let edge = edge().start();
+    let versions = [version_of(&edge.push("docs", &first)), version_of(&edge.push("docs", &second))];
+    let sites = Arc::new(sites(&first, &second, &versions));
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let mut clients = Vec::new();
+    for number in 0..6 {
+        let client = edge.client(number % 2 == 0);
+        let (sites, stop, seen, ids) = (Arc::clone(&sites), Arc::clone(&stop), Arc::clone(&seen), versions.clone());
+        let paths = ["package.json", "swagger-ui-bundle.js", "swagger-ui.css", "swagger-ui-es-bundle-core.js"];
+        let base = edge.url("docs.localhost", "");
+        clients.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                for path in paths {
+                    let answer = client.get(format!("{base}/{path}")).send().await.unwrap();
+                    assert_eq!(answer.status(), 200);
+                    let version = answer.headers()["devanture-version"].to_str().unwrap().to_owned();
+                    let body = answer.bytes().await.unwrap();
+                    assert!(sites[&version][path] == body, "{path} is not that of {version}");
+                    seen[usize::from(ids[1].starts_with(&version))].fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }));
+    }
+    switch_back_and_forth(&edge, "docs", &versions).await;
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let seen = [seen[0].load(Ordering::Relaxed), seen[1].load(Ordering::Relaxed)];
+    assert!(seen[0] > 20 && seen[1] > 20, "{seen:?}");
+    assert!(edge.log().contains("\"status\":200"), "the access log tells of them");
+}
+
+/// Every `/assets/…` that a text names.
+fn assets(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = text
+        .match_indices("assets/")
+        .map(|(at, _)| {
+            let name = text[at..].split(['"', '\'', ')', '`', ' ', '\\', '>', '?']).next().unwrap();
+            name.to_owned()
+        })
+        .filter(|name| name.contains('.'))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Law 10: a page never breaks in a switch.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_page_load_fails_that_straddles_a_switch() {
+    let (Some(first), Some(second)) = (inputs::vite("a"), inputs::vite("b")) else { return };
+    let edge = edge().start();
+    let versions = [version_of(&edge.push("shop", &first)), version_of(&edge.push("shop", &second))];
+    let sites = Arc::new(sites(&first, &second, &versions));
+    let stop = Arc::new(AtomicBool::new(false));
+    let straddled = Arc::new(AtomicUsize::new(0));
+    let mut clients = Vec::new();
+    for number in 0..6 {
+        let client = edge.client(number % 2 == 0);
+        let (sites, stop, straddled) = (Arc::clone(&sites), Arc::clone(&stop), Arc::clone(&straddled));
+        let base = edge.url("shop.localhost", "/");
+        clients.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let page = client.get(&base).send().await.unwrap();
+                assert_eq!(page.status(), 200);
+                let version = page.headers()["devanture-version"].to_str().unwrap().to_owned();
+                let page = page.text().await.unwrap();
+                assert!(sites[&version]["index.html"] == page.as_bytes());
+                let mut wanted = assets(&page);
+                assert!(wanted.len() >= 2, "{page}");
+                let mut loaded = 0;
+                let mut after = version.clone();
+                while let Some(asset) = wanted.get(loaded).cloned() {
+                    loaded += 1;
+                    let answer = client.get(format!("{base}{asset}")).send().await.unwrap();
+                    assert_eq!(answer.status(), 200, "{asset} of {version}");
+                    answer.headers()["devanture-version"].to_str().unwrap().clone_into(&mut after);
+                    let body = answer.bytes().await.unwrap();
+                    assert!(sites[&version][&asset] == body, "{asset} of {version}");
+                    if Path::new(&asset).extension().is_some_and(|kind| kind == "js") {
+                        let more = assets(&String::from_utf8(body.to_vec()).unwrap());
+                        let more = more
+                            .into_iter()
+                            .filter(|name| sites[&version].contains_key(name) && !wanted.contains(name));
+                        let more: Vec<String> = more.collect();
+                        wanted.extend(more);
+                    }
+                }
+                let now = client.head(&base).send().await.unwrap();
+                if now.headers()["devanture-version"] != version.as_str() {
+                    straddled.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }));
+    }
+    switch_back_and_forth(&edge, "shop", &versions).await;
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert!(straddled.load(Ordering::Relaxed) > 5, "no page load met a switch");
+    // What answered for another version was an asset with a fingerprint; the page itself never is.
+    let (_, metrics) = edge.api("GET", "/metrics", None).await;
+    assert!(metrics.as_str().unwrap().contains("devanture_grace_hits_total"), "{metrics}");
+}

@@ -1,0 +1,320 @@
+//! A real edge, as its own process with its own data folder, and the real command line beside it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How an edge is to run.
+#[derive(Default)]
+pub(crate) struct EdgeBuilder {
+    limits: Vec<String>,
+    tables: Vec<String>,
+    data_dir: Option<PathBuf>,
+    background: bool,
+}
+
+/// Begins to describe an edge: self-signed, on free ports, without the background pass.
+pub(crate) fn edge() -> EdgeBuilder {
+    EdgeBuilder::default()
+}
+
+impl EdgeBuilder {
+    /// Sets a limit of `[limits]`.
+    pub(crate) fn with_limit(mut self, name: &str, value: u64) -> Self {
+        self.limits.push(format!("{name} = {value}\n"));
+        self
+    }
+
+    /// Adds a table to `edge.toml`.
+    pub(crate) fn with_table(mut self, table: &str) -> Self {
+        self.tables.push(table.to_owned());
+        self
+    }
+
+    /// Keeps the data in a folder of the test's choice.
+    pub(crate) fn with_data_in(mut self, folder: &Path) -> Self {
+        self.data_dir = Some(folder.to_owned());
+        self
+    }
+
+    /// Remakes variants in the background.
+    pub(crate) fn with_background(mut self) -> Self {
+        self.background = true;
+        self
+    }
+
+    /// Starts it, and waits until it says that it is ready.
+    pub(crate) fn start(self) -> Edge {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
+        let config = format!(
+            "data_dir = {data_dir:?}\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
+             [listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+             [tls]\nmode = \"self-signed\"\n[compress]\nbackground = {}\n[limits]\n{}{}",
+            self.background,
+            self.limits.concat(),
+            self.tables.concat(),
+        );
+        std::fs::write(folder.path().join("edge.toml"), config).unwrap();
+        let process = Running::start(folder.path());
+        let mut edge = Edge { data_dir, folder, process, token: String::new() };
+        edge.token = edge.new_token(&["--name", "test", "--scope", "admin"]);
+        edge
+    }
+}
+
+/// A running edge. It is killed when it is dropped.
+pub(crate) struct Edge {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) folder: TempDir,
+    pub(crate) token: String,
+    process: Running,
+}
+
+struct Running {
+    child: Child,
+    https: SocketAddr,
+    http: SocketAddr,
+    admin: SocketAddr,
+    /// Kept open: an edge whose output nobody takes must not be told so by the system.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(folder: &Path) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("edge.log")).unwrap();
+        let mut child = Command::new(program("devanture-edge"))
+            .args(["--config", "edge.toml"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!("the edge did not get ready: {line}\n{}", std::fs::read_to_string(folder.join("edge.log")).unwrap())
+        });
+        assert_eq!(ready["ready"], true);
+        let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
+        Self { child, https: address("https"), http: address("http"), admin: address("admin"), _stdout: stdout }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A program of this workspace, as it was built beside the command line.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_devanture")).with_file_name(name);
+    assert!(path.is_file(), "{} is missing: build the whole workspace", path.display());
+    path
+}
+
+/// Resolves every name to this machine, as browsers do for `*.localhost`.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, _name: Name) -> Resolving {
+        let addresses: Addrs = Box::new(std::iter::once(SocketAddr::from(([127, 0, 0, 1], 0))));
+        Box::pin(async { Ok(addresses) })
+    }
+}
+
+impl Edge {
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.process.https
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.process.http
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.process.admin
+    }
+
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.data_dir.join("tls/ca.pem")
+    }
+
+    /// What the edge has said so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("edge.log")).unwrap()
+    }
+
+    /// Makes a token with the edge's own command.
+    pub(crate) fn new_token(&self, arguments: &[&str]) -> String {
+        let made = Command::new(program("devanture-edge"))
+            .args(["token", "create", "--config", "edge.toml"])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let token = String::from_utf8(made.stdout).unwrap();
+        assert_eq!(token.lines().count(), 1, "{token}");
+        token.trim_end().to_owned()
+    }
+
+    /// A URL of a host of ours.
+    pub(crate) fn url(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.https().port())
+    }
+
+    /// A client that trusts the local authority and no other, follows no redirect and decodes nothing.
+    pub(crate) fn client(&self, http2: bool) -> reqwest::Client {
+        // A second installation in one process is refused, and is as good as the first.
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
+        let builder = reqwest::Client::builder()
+            .tls_certs_only([ca])
+            .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(Arc::new(Loopback))
+            .no_proxy();
+        if http2 { builder } else { builder.http1_only() }.build().unwrap()
+    }
+
+    /// Calls the API with the admin token.
+    pub(crate) async fn api(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("https://{}{path}", self.admin());
+        let request = self.client(true).request(method.parse().unwrap(), url).bearer_auth(&self.token);
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The command line, set to this edge by the environment, about to be run in `folder`.
+    pub(crate) fn command(&self, folder: &Path, app: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devanture"));
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("DEVANTURE_URL", format!("https://{}", self.admin()))
+            .env("DEVANTURE_TOKEN", &self.token)
+            .env("DEVANTURE_CA", self.ca())
+            .env("DEVANTURE_APP", app)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command line and gives what it said.
+    pub(crate) fn run(&self, app: &str, arguments: &[&str]) -> Ran {
+        // A folder without a `devanture.toml` or a `.env`.
+        let folder = tempfile::tempdir().unwrap();
+        Ran::of(self.command(folder.path(), app, arguments).output().unwrap())
+    }
+
+    /// Runs the command line with `--json`, which must succeed, and gives its one line.
+    #[track_caller]
+    pub(crate) fn json(&self, app: &str, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        let ran = self.run(app, &arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:#?}");
+        ran.json()
+    }
+
+    /// Pushes a folder. Gives the report.
+    #[track_caller]
+    pub(crate) fn push(&self, app: &str, folder: &Path) -> Value {
+        self.json(app, &["push", folder.to_str().unwrap()])
+    }
+
+    /// Ends the process at once, as a power loss would end it.
+    pub(crate) fn kill(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
+    }
+
+    /// Tells the process to drain, and waits for its end.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let sent = send_terminate(self.process.child.id());
+        assert!(sent.success());
+        self.process.child.wait().unwrap()
+    }
+
+    /// Starts a process over the same data; it has other ports.
+    pub(crate) fn restart(&mut self) {
+        self.process = Running::start(self.folder.path());
+    }
+}
+
+/// Sends SIGTERM by the system's own program.
+fn send_terminate(pid: u32) -> ExitStatus {
+    Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap()
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The one line of JSON on the standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "{self:#?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// The code of the problem that it ended with.
+    #[track_caller]
+    pub(crate) fn problem(&self) -> String {
+        let json = self.json();
+        json["error"]["code"].as_str().unwrap_or_else(|| panic!("no problem: {self:#?}")).to_owned()
+    }
+
+    pub(crate) fn last_line(&self) -> &str {
+        self.stderr.lines().last().unwrap_or_default()
+    }
+}
+
+/// Every file of a folder with its bytes, by its path with `/` between the segments.
+pub(crate) fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    fn walk(root: &Path, folder: &Path, found: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = std::collections::BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}
