@@ -266,7 +266,7 @@ pub struct SwitchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_live: Option<String>,
     /// Let a fingerprinted name have other content than it had.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
 }
 
@@ -285,6 +285,9 @@ pub struct RollbackRequest {
 pub struct PromoteRequest {
     /// The other environment.
     pub from: PlaceName,
+    /// Let a fingerprinted name have other content than it had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_refingerprint: bool,
 }
 
 /// The answer to a switch, a rollback and a promotion.

@@ -108,7 +108,7 @@ impl EdgeFile {
 }
 
 fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str) -> Option<T> {
-    if value.is_none() && !table.has(key) {
+    if value.is_none() && !table.has(key) && !table.is_broken() {
         let full = table.full(key);
         table.mistake(key, format!("`{full}` is missing"), Some(&format!("write {key} = {example}")));
     }
@@ -293,6 +293,12 @@ mode = "self-signed"
         for key in ["data_dir", "domain", "preview_domain", "listen", "tls"] {
             assert!(found.iter().any(|m| m.contains(&format!("`{key}` is missing"))), "{key}: {found:#?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_toml_is_not_said_to_be_missing_too() {
+        let found = mistakes(&LEAST.replace("domain = \"localhost\"\n", "domain = localhost\n"));
+        assert!(found.iter().all(|m| m.contains("this is not TOML")), "{found:#?}");
     }
 
     #[test]

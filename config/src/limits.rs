@@ -51,7 +51,7 @@ limits! {
     bundle_files_max = 100_000 in 1 ..= 10_000_000,
     /// Bytes of one file of a bundle.
     file_bytes_max = 2_147_483_648 in 1 ..= 1_099_511_627_776,
-    /// Bytes of a path in a bundle, and of a request's target.
+    /// Bytes of a path in a bundle; a request's path may have three times as many, as each may be encoded, or 8,000.
     path_bytes_max = 4_096 in 16 ..= 65_536,
     /// Bytes of one segment of a path in a bundle.
     segment_bytes_max = 255 in 16 ..= 65_536,

@@ -5,6 +5,7 @@
 //! it needs another [`FORMAT`].
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -112,18 +113,13 @@ impl Manifest {
             return Err(BadManifest::Empty);
         }
         for (path, file) in &self.files {
-            let mut rest = path.as_str();
-            while let Some((folder, _)) = rest.rsplit_once('/') {
-                if let Ok(folder) = folder.parse::<BundlePath>()
-                    && self.files.contains_key(&folder)
-                {
-                    return Err(BadManifest::FileAndFolder(folder));
-                }
-                rest = folder;
+            // What lies below a folder of this name comes next in the order of the paths, if there is anything.
+            let below = format!("{path}/");
+            let next = self.files.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded)).next();
+            if next.is_some_and(|(other, _)| other.as_str().starts_with(&below)) {
+                return Err(BadManifest::FileAndFolder(path.clone()));
             }
-            if let Some(media_type) = &file.media_type
-                && !(media_type.contains('/') && media_type.bytes().all(|b| (b' '..=b'~').contains(&b)))
-            {
+            if file.media_type.as_deref().is_some_and(|media_type| !is_media_type(media_type)) {
                 return Err(BadManifest::MediaType(path.clone()));
             }
         }
@@ -146,6 +142,21 @@ impl Manifest {
             None => self.base.clone(),
         }
     }
+}
+
+/// Whether a text can be a media type in a header: a type and a subtype, which are tokens (RFC 9110 §8.3.1), and then
+/// perhaps parameters.
+#[must_use]
+pub fn is_media_type(text: &str) -> bool {
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let (essence, parameters) = match text.split_once(';') {
+        Some((essence, parameters)) => (essence.trim_end(), parameters),
+        None => (text, ""),
+    };
+    let is_essence = essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype));
+    is_essence && parameters.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 #[cfg(test)]
@@ -178,9 +189,11 @@ mod tests {
 
     #[test]
     fn a_file_cannot_be_a_folder_too() {
+        let deep = manifest(&["a/b", "a/b-", "a/b.c", "a/b/c/d"]);
+        assert_eq!(deep.check(), Err(BadManifest::FileAndFolder("a/b".parse().unwrap())));
         assert_eq!(manifest(&["a", "a/b"]).check(), Err(BadManifest::FileAndFolder("a".parse().unwrap())));
         assert_eq!(manifest(&[]).check(), Err(BadManifest::Empty));
-        assert!(manifest(&["a", "ab/c", "a.b"]).check().is_ok());
+        assert!(manifest(&["a", "ab/c", "a.b", "a-/b", "b/a"]).check().is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Paths inside a bundle: UTF-8 in NFC, relative, of plain segments.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -66,6 +67,13 @@ impl BundlePath {
         let dot = |s: &str| s.starts_with('.') && !s.starts_with("..");
         let first = segments.next().unwrap_or_default();
         (dot(first) && first != ".well-known") || segments.any(dot)
+    }
+}
+
+/// A path compares, and so is found in an ordered map, as its text does.
+impl Borrow<str> for BundlePath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -75,6 +75,7 @@ codes! {
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
     DiskFull "disk_full" 507 Refused "The edge has no room left on its disk.",
     EmptyBundle "empty_bundle" 422 Usage "The folder holds no file to publish.",
+    FingerprintReused "fingerprint_reused" 409 Refused "A fingerprinted name would stand for other content than it did.",
     Forbidden "forbidden" 403 Forbidden "The token may not do this.",
     HostnameTaken "hostname_taken" 409 Refused "Another app or environment has that hostname.",
     Internal "internal" 500 Refused "The edge failed; its log says more.",

@@ -1,6 +1,6 @@
 //! Reads TOML so that every mistake of a file comes out at once, with its line and a hint; knows no file's keys.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
@@ -14,16 +14,18 @@ pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
     mistakes: RefCell<Vec<Mistake>>,
+    broken: Cell<bool>,
 }
 
 impl<'t> Reader<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, mistakes: RefCell::default() }
+        Self { file, text, mistakes: RefCell::default(), broken: Cell::new(false) }
     }
 
     /// Reads the text as TOML, keeping what can be read beside what cannot.
     pub(crate) fn document(&self) -> Spanned<DeTable<'t>> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
+        self.broken.set(!errors.is_empty());
         for error in errors {
             let line = error.span().map_or(0, |span| self.line(span.start));
             self.report(line, format!("this is not TOML: {}", error.message().trim()), None);
@@ -210,6 +212,19 @@ impl<'r, 't> Table<'r, 't> {
         Some(tables)
     }
 
+    /// Every text below `key`, with its name: `[key]` and then `NAME = "…"`, or `"NAME" = "…"`.
+    pub(crate) fn named_strings(&self, key: &'static str) -> Vec<(String, String)> {
+        let Some(outer) = self.table(key) else { return Vec::new() };
+        let mut texts = Vec::new();
+        for (name, value) in outer.table {
+            match value.get_ref() {
+                DeValue::String(text) => texts.push((name.get_ref().to_string(), text.to_string())),
+                other => outer.wrong_type(name.get_ref(), "a text in quotes", other),
+            }
+        }
+        texts
+    }
+
     /// Every table below `key`, with its name: `[key.NAME]`.
     pub(crate) fn named_tables(&self, key: &'static str) -> Vec<(String, Self)> {
         let Some(outer) = self.table(key) else { return Vec::new() };
@@ -224,6 +239,11 @@ impl<'r, 't> Table<'r, 't> {
             }
         }
         tables
+    }
+
+    /// Whether the file is not TOML throughout, so that what seems to be missing may be there.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.reader.broken.get()
     }
 
     /// Whether the table holds `key`.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::manifest::is_media_type;
 use crate::mistake::Mistakes;
 use crate::names::{AppName, Hostname, PlaceName};
 use crate::reader::{Reader, Table};
@@ -260,6 +261,52 @@ pub struct SiteFile {
     pub base: Serving,
     /// What holds in one.
     pub env: BTreeMap<PlaceName, Serving>,
+    /// Media types of files whose names do not say them; part of the version, so for every environment alike.
+    pub types: MediaTypes,
+}
+
+/// `[types]`: media types by the path of a file, or by the ending of its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MediaTypes {
+    by_ending: BTreeMap<String, String>,
+    by_path: BTreeMap<String, String>,
+}
+
+impl MediaTypes {
+    /// The type that was said for the file at `path` of a bundle: for itself, else for the longest ending of its name,
+    /// whose letters have no case.
+    #[must_use]
+    pub fn of(&self, path: &str) -> Option<&str> {
+        if let Some(media_type) = self.by_path.get(path) {
+            return Some(media_type);
+        }
+        let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+        let dots = name.match_indices('.');
+        let mut endings = dots.filter_map(|(at, _)| name.get(at..));
+        endings.find_map(|ending| self.by_ending.get(ending)).map(String::as_str)
+    }
+
+    fn read(table: &Table<'_, '_>) -> Self {
+        let mut types = Self::default();
+        for (name, media_type) in table.named_strings("types") {
+            if !is_media_type(&media_type) {
+                table.mistake(
+                    "types",
+                    format!("`{media_type}`, of `{name}`, is not a media type"),
+                    Some("\"text/plain\""),
+                );
+            }
+            if let Some(path) = name.strip_prefix('/') {
+                types.by_path.insert(path.to_owned(), media_type);
+            } else if name.starts_with('.') && name.len() > 1 && !name.contains('/') {
+                types.by_ending.insert(name.to_ascii_lowercase(), media_type);
+            } else {
+                let message = format!("`{name}` is neither an ending nor a path");
+                table.mistake("types", message, Some("\".md\" is an ending, \"/docs/data\" a path"));
+            }
+        }
+        types
+    }
 }
 
 impl SiteFile {
@@ -287,10 +334,11 @@ impl SiteFile {
                 Err(error) => root.mistake("env", error.to_string(), None),
             }
         }
+        let types = MediaTypes::read(&root);
         root.finish();
         drop(root);
         drop(document);
-        reader.finish(Some(Self { app, www, url, base, env }))
+        reader.finish(Some(Self { app, www, url, base, env, types }))
     }
 }
 
@@ -379,6 +427,36 @@ hostnames = ["Staging.example.org"]
         assert_eq!(lines, [1, 2, 3, 4, 5, 6, 7], "{found:#?}");
         assert!(found[1].contains("did you mean \"auto-trailing-slash\"?"), "{}", found[1]);
         assert!(found[2].contains("did you mean `not_found`?"), "{}", found[2]);
+    }
+
+    #[test]
+    fn a_type_is_said_for_a_path_or_an_ending() {
+        let text = "[types]\n\".XYZ\" = \"chemical/x-xyz\"\n\".d.ts\" = \"text/x-types\"\n\
+            \".ts\" = \"application/typescript\"\n\"/LICENSE\" = \"text/plain; charset=utf-8\"\n";
+        let types = SiteFile::parse("devanture.toml", text).unwrap().types;
+        for (path, expected) in [
+            ("a/water.xyz", Some("chemical/x-xyz")),
+            ("a/WATER.Xyz", Some("chemical/x-xyz")),
+            ("a.ts", Some("application/typescript")),
+            ("a.d.ts", Some("text/x-types")),
+            ("a.b.ts", Some("application/typescript")),
+            ("LICENSE", Some("text/plain; charset=utf-8")),
+            ("a/LICENSE", None),
+            ("a.ts/b", None),
+            ("ts", None),
+        ] {
+            assert_eq!(types.of(path), expected, "{path}");
+        }
+        for bad in [
+            "xyz = \"a/b\"",
+            "\".x\" = \"text\"",
+            "\".x\" = \"a/b\\n\"",
+            "\".x\" = 1",
+            "\"a/b\" = \"a/b\"",
+            "\".\" = \"a/b\"",
+        ] {
+            assert!(SiteFile::parse("devanture.toml", &format!("[types]\n{bad}\n")).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -110,12 +110,16 @@ fn read(path: &Path) -> Result<(EdgeFile, PathBuf), StartError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| StartError::ConfigFile { path: path.display().to_string(), source })?;
     let file = EdgeFile::parse(&path.display().to_string(), &text)?;
-    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     Ok((file, base.to_owned()))
 }
 
 fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
-    server::check(file, base)?;
+    let faults = server::check(file, base);
+    if let Some(first) = faults.first() {
+        let message = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        return Err(Failure { message, code: first.exit_code() });
+    }
     print_line(&format!("{} is fine", path.display()));
     Ok(())
 }

@@ -169,7 +169,7 @@ fn every_address_of_the_api_is_in_the_documents() {
 
 #[test]
 fn every_status_of_the_edges_own_is_in_the_documents() {
-    let source = read("edge/src/handler/respond.rs");
+    let source = read("edge/src/handler/refused.rs");
     let (_, rows) = source.split_once("fn row(self)").unwrap();
     let rows = rows.split("\n    }").next().unwrap();
     let statuses = rows.split("=> (").skip(1).map(|row| row.split(',').next().unwrap());
@@ -184,8 +184,8 @@ fn every_status_of_the_edges_own_is_in_the_documents() {
 
 /// The first text of each call of the reader, which is the name of a key.
 fn keys_of(source: &str) -> BTreeSet<String> {
-    const CALLS: [&str; 9] =
-        ["string", "parsed", "list", "boolean", "integer", "word", "table", "tables", "named_tables"];
+    const CALLS: [&str; 10] =
+        ["string", "parsed", "list", "boolean", "integer", "word", "table", "tables", "named_tables", "named_strings"];
     let code = source.split("#[cfg(test)]").next().unwrap();
     let calls = CALLS.iter().flat_map(|call| {
         let call = format!(".{call}(\"");

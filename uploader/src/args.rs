@@ -256,6 +256,9 @@ pub(crate) struct PromoteArgs {
     /// The environment in which it is made live
     #[arg(long, value_name = "ENV")]
     pub(crate) to: PlaceName,
+    /// Let a fingerprinted name have other content than it had; browsers may keep the old one
+    #[arg(long)]
+    pub(crate) allow_refingerprint: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -278,6 +281,7 @@ pub(crate) enum AliasCommand {
     /// Point a name to a version; a branch name that is too long is shortened
     Set {
         /// The name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         /// The version's id, or 6 or more of its first characters
         id: IdPrefix,

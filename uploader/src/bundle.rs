@@ -47,7 +47,8 @@ impl Bundle {
         let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
         for (path, file) in &scan.files {
             let (hash, size) = (file.hashed.digest, file.hashed.bytes);
-            files.insert(path.clone(), FileEntry { hash, size, media_type: None });
+            let media_type = site.types.of(path.as_str()).map(str::to_owned);
+            files.insert(path.clone(), FileEntry { hash, size, media_type });
             let blob = blobs.entry(hash).or_insert_with(|| Blob { path: file.path.clone(), bytes: size, files: 0 });
             blob.files += 1;
         }
@@ -145,6 +146,11 @@ mod tests {
         let with_settings = Bundle::of(&scan, &site.unwrap(), None).unwrap();
         assert_ne!(plain.manifest.id(), with_settings.manifest.id());
         assert_eq!(with_settings.manifest.env.len(), 1);
+        // A type that is said goes with the file.
+        let typed = SiteFile::parse("devanture.toml", "[types]\n\"/a\" = \"text/x-own\"\n").unwrap();
+        let typed = Bundle::of(&scan, &typed, None).unwrap().manifest;
+        let said: Vec<_> = typed.files.values().map(|file| file.media_type.as_deref()).collect();
+        assert_eq!(said, [Some("text/x-own"), None, None]);
         // Which app it is and where its folder lies are not a part of the version.
         let renamed = SiteFile::parse("devanture.toml", "app = \"y\"\nwww = \"z\"\n").unwrap();
         assert_eq!(Bundle::of(&scan, &renamed, None).unwrap().manifest.id(), plain.manifest.id());

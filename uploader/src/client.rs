@@ -311,8 +311,14 @@ impl Edge {
                 "its certificate comes from a CA that is not trusted here: set DEVANTURE_CA to that CA's PEM file \
                  (of a self-signed edge: tls/ca.pem in its data folder)"
             }
+            Some(rustls::Error::InvalidCertificate(why)) if trust::is_ca_as_server(why) => {
+                "its certificate signed itself: set DEVANTURE_CA to that certificate's PEM file to trust it"
+            }
             Some(rustls::Error::InvalidCertificate(_)) => "its certificate is not valid for this address at this time",
             Some(_) => "is DEVANTURE_URL the address of the edge's admin listener?",
+            None if self.url.scheme() == "http" && !error.is_connect() => {
+                "an edge's admin listener speaks https: does DEVANTURE_URL begin with https://?"
+            }
             None => "is devanture-edge running there, and is DEVANTURE_URL the address of its admin listener?",
         };
         Failure::new(Code::Unreachable, message).hint(hint)

@@ -75,7 +75,8 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         tell_foreseen(context, &foresee::promote(&context.edge()?, &args.from, &args.to).await?);
         return Ok(());
     }
-    let report = context.edge()?.promote(&args.to, &PromoteRequest { from: args.from.clone() }).await?;
+    let wanted = PromoteRequest { from: args.from.clone(), allow_refingerprint: args.allow_refingerprint };
+    let report = context.edge()?.promote(&args.to, &wanted).await?;
     let again = Again(match args.to.is_prod() {
         true => String::new(),
         false => format!(" --env {}", args.to),

@@ -17,6 +17,11 @@ use crate::exit::Failure;
 /// another name the certificate would be refused, which is safe.
 const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
 
+/// Whether a certificate was refused because it is a CA's and a server's in one; it is taken where it is named.
+pub(crate) fn is_ca_as_server(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(why) if why.to_string() == CA_AS_SERVER)
+}
+
 /// How to speak TLS where `path` names a PEM file to trust.
 ///
 /// # Errors
@@ -67,9 +72,7 @@ impl ServerCertVerifier for Verifier {
         let verified = self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             // webpki looks at the dates before it looks at whose certificate it is, so only the name is left to check.
-            Err(Error::InvalidCertificate(CertificateError::Other(why)))
-                if why.to_string() == CA_AS_SERVER && self.named.contains(end_entity) =>
-            {
+            Err(Error::InvalidCertificate(why)) if is_ca_as_server(&why) && self.named.contains(end_entity) => {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }

@@ -239,7 +239,7 @@ fn an_archive_is_sent_as_it_is() {
             let report = serde_json::json!({
                 "app": "shop", "environment": "prod", "version": Digest::of(b""), "previous": null, "urls": urls(),
                 "files": { "total": 1, "new": 1 }, "bytes": { "total": 1, "sent": 1 }, "deploy": "d1", "switched": false,
-                "steps": [],
+                "steps": [{ "name": "upload", "state": "done", "detail": "1 file", "ms": 1 }],
             });
             Reply::json(200, &report)
         })
@@ -248,6 +248,7 @@ fn an_archive_is_sent_as_it_is() {
     write(&project.path("site.zip"), b"PK not really");
     let ran = project.run(&["push", "site.zip", "--no-switch", "-m", "A & B", "--json"]);
     assert_eq!(ran.json()["deploy"], "d1", "{ran:#?}");
+    assert_eq!(ran.json()["steps"].as_array().unwrap().len(), 1, "an upload is told once: {ran:#?}");
     let state = edge.state.lock().unwrap();
     let sent = state.requests.last().unwrap();
     assert_eq!(sent.target, "/v1/apps/shop/environments/prod/deploys?no_switch=true&message=A+%26+B");
@@ -352,21 +353,55 @@ fn every_other_command_is_one_question_to_the_edge() {
     project.run(&["promote", "--from", "prod", "--to", "prod", "--json"]).failed("usage", 2);
 }
 
+fn server_config(
+    certificate: rustls::pki_types::CertificateDer<'static>,
+    key: &rcgen::KeyPair,
+) -> rustls::ServerConfig {
+    let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    config.with_no_client_auth().with_single_cert(vec![certificate], der).unwrap()
+}
+
 #[test]
 fn a_ca_of_ones_own_is_trusted_where_it_is_named() {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let der = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![key.cert.der().clone()], der).unwrap();
-    let edge = FakeEdge::start_tls(config);
+    let edge = FakeEdge::start_tls(server_config(key.cert.der().clone(), &key.signing_key));
     let project = Project::site(&edge.url());
     project.file("ca.pem", &key.cert.pem());
     let ran = project.run(&["push", "--ca", "ca.pem", "--jobs", "1", "--json"]);
     assert_eq!(ran.json()["switched"], true, "{ran:#?}");
     let error = project.run(&["status", "--json"]).failed("unreachable", 3);
     assert!(error["hint"].as_str().unwrap().contains("set DEVANTURE_CA"), "{error}");
+    // `openssl req -x509` makes a CA's certificate, which is then the server's own.
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let own = FakeEdge::start_tls(server_config(certificate.der().clone(), &key));
+    project.file("own.pem", &certificate.pem());
+    let ran = project.run(&["push", "--ca", "own.pem", "--url", &own.url(), "--jobs", "1", "--json"]);
+    assert_eq!(ran.json()["switched"], true, "{ran:#?}");
+    let ran = project.run(&["status", "--ca", "ca.pem", "--url", &own.url(), "--json"]);
+    assert!(ran.failed("unreachable", 3)["hint"].as_str().unwrap().contains("signed itself"), "{ran:#?}");
     project.file("ca.pem", "nothing");
     project.run(&["status", "--ca", "ca.pem", "--json"]).failed("usage", 2);
     project.run(&["status", "--ca", "missing.pem", "--json"]).failed("usage", 2);
+}
+
+#[test]
+fn an_address_without_https_is_said() {
+    // What an edge's TLS answers to plain HTTP is no HTTP.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0]).ok();
+            stream.write_all(b"\x15\x03\x01\0\x02\x02\x0a").ok();
+        }
+    });
+    let error = Project::site(&url).run(&["status", "--json"]).failed("unreachable", 3);
+    assert!(error["hint"].as_str().unwrap().contains("speaks https"), "{error}");
 }

@@ -212,6 +212,10 @@ fn wrong_use_is_a_failure_like_every_other() {
     assert_eq!(ran.last_line(), STILL_RUNNING);
     assert_eq!(project.run(&[]).code, Some(2));
     project.run(&["switch", "zzz", "--json"]).failed("usage", 2);
+    // What is missing stands below clap's first line.
+    let error = project.run(&["switch", "--json"]).failed("usage", 2);
+    assert_eq!(error["message"], "the following required arguments were not provided: <ID>");
+    project.run(&["alias", "set", "", "abcdef", "--json"]).failed("usage", 2);
     // Without an app, an address or a token, what is missing is said.
     let ran = project.run(&["status", "--json"]);
     assert!(ran.failed("usage", 2)["hint"].as_str().unwrap().contains("DEVANTURE_URL"));

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use devanture_config::api::DeployEvent;
 use devanture_config::problem::{Code, Problem};
 use futures_util::stream;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -48,6 +50,16 @@ pub(super) fn no_content() -> Response<Body> {
     let mut response = typed(StatusCode::NO_CONTENT, "text/plain", Bytes::new());
     response.headers_mut().remove(CONTENT_TYPE);
     response
+}
+
+/// The answer to HEAD: the same head, with the length that the content would have (RFC 9110 §9.3.2). In HTTP/2, hyper
+/// would send the content.
+pub(super) fn without_content(mut response: Response<Body>) -> Response<Body> {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    if let Some(length) = length.filter(|_| response.status() != StatusCode::NO_CONTENT) {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response.map(|_content| Full::default().boxed_unsync())
 }
 
 /// RFC 9457, with the fields that HTTP wants beside some statuses.

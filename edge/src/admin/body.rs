@@ -1,15 +1,22 @@
 //! Bodies of requests to the API: JSON within a limit, query parameters, streams of bytes.
 
-use bytes::Bytes;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
 use devanture_config::problem::{Code, Problem};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::publish::Error;
+
+/// How long a body that nobody reads any more is still taken in …
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// … and how much of it.
+const UNREAD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The media type of a request's body, in lower case, without parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
@@ -24,7 +31,11 @@ pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
 }
 
 /// Reads a body of JSON of at most `bytes_max` bytes.
-pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incoming, bytes_max: u64) -> Result<T, Error> {
+pub(super) async fn json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: RequestBody,
+    bytes_max: u64,
+) -> Result<T, Error> {
     let media_type = media_type(headers);
     if media_type.as_deref() != Some("application/json") {
         let found = media_type.unwrap_or_else(|| "none".to_owned());
@@ -38,10 +49,10 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Incomin
 /// Reads a body of JSON, which may be left out.
 pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
     headers: &HeaderMap,
-    body: Incoming,
+    body: RequestBody,
     bytes_max: u64,
 ) -> Result<T, Error> {
-    if hyper::body::Body::is_end_stream(&body) { Ok(T::default()) } else { json(headers, body, bytes_max).await }
+    if body.is_empty() { Ok(T::default()) } else { json(headers, body, bytes_max).await }
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
@@ -49,26 +60,76 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         .map_err(|error| Problem::new(Code::BadRequest, format!("The body cannot be read: {error}.")).into())
 }
 
-async fn whole(body: Incoming, bytes_max: u64) -> Result<Bytes, Error> {
+async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes.")).into())
+    let mut whole = BytesMut::new();
+    while let Some(bytes) = body.next().await? {
+        if whole.len().saturating_add(bytes.len()) > limit {
+            return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes.")).into());
         }
-        Err(_) => Err(broken_off()),
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole.freeze())
+}
+
+/// The body of a request.
+///
+/// Dropped before its end, it is still taken in for a while: a client that is busy sending may else see the end of its
+/// stream, or of its connection, before it sees the answer that says why (as curl before its release 8 does in HTTP/2).
+pub(super) struct RequestBody {
+    incoming: Option<Incoming>,
+    rest_max: Duration,
+}
+
+impl RequestBody {
+    /// Takes a body that may rest for so long between two of its parts.
+    pub(super) fn new(incoming: Incoming, rest_max: Duration) -> Self {
+        Self { incoming: Some(incoming), rest_max }
+    }
+
+    /// Whether nothing comes.
+    fn is_empty(&self) -> bool {
+        self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(incoming) = &mut self.incoming else { return Ok(None) };
+        loop {
+            let frame = tokio::time::timeout(self.rest_max, incoming.frame()).await.map_err(|_elapsed| rested())?;
+            let Some(frame) = frame else { return Ok(None) };
+            // Trailers say nothing here.
+            if let Ok(bytes) = frame.map_err(|_reason| broken_off())?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
     }
 }
 
-/// The next bytes of a body; `None` at its end.
-pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Error> {
-    while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
-        if let Ok(bytes) = frame.map_err(|_reason| broken_off())?.into_data() {
-            return Ok(Some(bytes));
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(mut incoming) = self.incoming.take().filter(|incoming| !hyper::body::Body::is_end_stream(incoming))
+        else {
+            return;
+        };
+        let unread = async move {
+            let mut left = UNREAD_BYTES_MAX;
+            while let Some(Ok(frame)) = incoming.frame().await {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let Some(rest) = left.checked_sub(length) else { break };
+                left = rest;
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(UNREAD_TIME_MAX, unread));
         }
     }
-    Ok(None)
+}
+
+fn rested() -> Error {
+    Problem::new(Code::BadRequest, "The request's body did not go on.")
+        .hint("`admin_body_idle_ms_max` in edge.toml is how long it may rest")
+        .into()
 }
 
 fn broken_off() -> Error {

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use devanture_config::AppName;
 use devanture_config::PlaceName;
-use devanture_config::api::{DeployEvent, DeployOptions, DeployState, Scope, Source};
+use devanture_config::api::{BeginDeploy, DeployEvent, DeployOptions, DeployState, Scope, Source};
 use devanture_config::problem::{Code, Problem};
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
+use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, ArchiveIntake, Error, ReceivedArchive};
+use crate::publish::{Actor, ArchiveIntake, Error, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live};
 
 /// What a form is.
 pub(super) const FORM: &str = "multipart/form-data";
@@ -43,9 +43,9 @@ const FIELDS_MAX: usize = 16;
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What a request says beside its archive.
+/// What a request to push says beside its archive or manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
+pub(super) struct Wanted {
     options: DeployOptions,
     source: Source,
 }
@@ -57,7 +57,7 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         let (parts, incoming) = request.into_parts();
         let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
@@ -107,13 +107,13 @@ impl Admin {
 async fn receive(
     mut intake: ArchiveIntake,
     parts: &Parts,
-    mut incoming: Incoming,
+    mut incoming: RequestBody,
     wanted: &mut Wanted,
 ) -> Result<ReceivedArchive, Error> {
     if body::media_type(&parts.headers).as_deref() == Some(FORM) {
         receive_form(&mut intake, &parts.headers, incoming, wanted).await?;
     } else {
-        while let Some(bytes) = body::next(&mut incoming).await? {
+        while let Some(bytes) = incoming.next().await? {
             intake.write(bytes).await?;
         }
     }
@@ -124,7 +124,7 @@ async fn receive(
 async fn receive_form(
     intake: &mut ArchiveIntake,
     headers: &HeaderMap,
-    incoming: Incoming,
+    incoming: RequestBody,
     wanted: &mut Wanted,
 ) -> Result<(), Error> {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -159,8 +159,8 @@ async fn receive_form(
                 return Err(Problem::new(Code::TooLarge, detail).into());
             }
         }
-        let text =
-            String::from_utf8(text).map_err(|_error| Problem::new(Code::BadRequest, "A field of the form is not UTF-8."))?;
+        let text = String::from_utf8(text)
+            .map_err(|_error| Problem::new(Code::BadRequest, "A field of the form is not UTF-8."))?;
         wanted.set_text(&name, text)?;
     }
     if has_bundle {
@@ -176,12 +176,12 @@ type FormError = Box<dyn std::error::Error + Send + Sync>;
 /// The form as it comes, so that what is not understood yet never piles up in memory: the reader of forms takes all that
 /// is ready before it looks at any of it, and looks for the end of a part's head however long that is. `ahead` counts
 /// the bytes that it took since it last made something of them.
-fn form_bytes(incoming: Incoming, ahead: Arc<AtomicUsize>) -> impl stream::Stream<Item = Result<Bytes, FormError>> {
+fn form_bytes(incoming: RequestBody, ahead: Arc<AtomicUsize>) -> impl stream::Stream<Item = Result<Bytes, FormError>> {
     stream::unfold((incoming, ahead, false), |(mut incoming, ahead, pause)| async move {
         if pause {
             tokio::task::yield_now().await;
         }
-        let next = match body::next(&mut incoming).await {
+        let next = match incoming.next().await {
             Ok(None) => return None,
             Ok(Some(bytes)) => {
                 let length = bytes.len();
@@ -208,7 +208,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 
 impl Wanted {
     /// Reads the query. A parameter that is unknown is refused: mistyped, it could let a push go live that was not to.
-    fn of_query(query: &str) -> Result<Self, Error> {
+    pub(super) fn of_query(query: &str) -> Result<Self, Error> {
         let mut wanted = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = body::decoded_pair(pair)?;
@@ -217,12 +217,28 @@ impl Wanted {
                 "allow_refingerprint" => options.allow_refingerprint = flag(&name, &value)?,
                 "allow_warnings" => options.allow_warnings = flag(&name, &value)?,
                 "force" => options.force = flag(&name, &value)?,
-                "if_live" => options.if_live = Some(value),
+                "if_live" => {
+                    check_if_live(&value)?;
+                    options.if_live = Some(value);
+                }
                 "no_switch" => options.no_switch = flag(&name, &value)?,
                 _ => wanted.set_text(&name, value)?,
             }
         }
         Ok(wanted)
+    }
+
+    /// Adds what the query says to what the body of a push says, which counts more.
+    pub(super) fn add_to(self, begin: &mut BeginDeploy) {
+        let (options, source) = (&mut begin.options, &mut begin.source);
+        options.allow_refingerprint |= self.options.allow_refingerprint;
+        options.allow_warnings |= self.options.allow_warnings;
+        options.force |= self.options.force;
+        options.no_switch |= self.options.no_switch;
+        options.if_live = options.if_live.take().or(self.options.if_live);
+        source.branch = source.branch.take().or(self.source.branch);
+        source.commit = source.commit.take().or(self.source.commit);
+        source.message = source.message.take().or(self.source.message);
     }
 
     /// What a form may say as well; what it says counts more than the query.
@@ -238,6 +254,10 @@ impl Wanted {
                     .into());
             }
         };
+        if text.chars().count() > SOURCE_CHARACTERS_MAX {
+            let detail = format!("`{name}` has more than {SOURCE_CHARACTERS_MAX} characters.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
+        }
         *place = Some(text).filter(|text| !text.is_empty());
         Ok(())
     }
@@ -266,7 +286,10 @@ mod tests {
 
     #[test]
     fn what_the_query_cannot_mean_is_refused() {
-        for query in ["noswitch=1", "no_switch=yes", "=", "message=%ff", "x"] {
+        let long = format!("message={}", "x".repeat(SOURCE_CHARACTERS_MAX + 1));
+        for query in
+            [long.as_str(), "noswitch=1", "if_live=", "if_live=xyz123", "no_switch=yes", "=", "message=%ff", "x"]
+        {
             assert_eq!(Wanted::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
         }
     }

@@ -27,6 +27,7 @@ pub use answer::Body;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use devanture_config::problem::{Code, Problem};
 use http::header::AUTHORIZATION;
@@ -35,6 +36,7 @@ use hyper::body::Incoming;
 
 use crate::publish::{Actor, Error, Publisher, TokenStore};
 use crate::telemetry::Exposition;
+use body::RequestBody;
 use route::Route;
 
 /// The description of the API, served as it stands here.
@@ -83,13 +85,17 @@ impl Admin {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
-        match self.answer(request, via).await {
+        let is_head = request.method() == Method::HEAD;
+        let rest_max = Duration::from_millis(self.publisher.limits().admin_body_idle_ms_max);
+        let request = request.map(|incoming| RequestBody::new(incoming, rest_max));
+        let response = match self.answer(request, via).await {
             Ok(response) => response,
             Err(error) => answer::problem(&error.0),
-        }
+        };
+        if is_head { answer::without_content(response) } else { response }
     }
 
-    async fn answer(&self, request: Request<Incoming>, via: Via) -> Result<Response<Body>, Error> {
+    async fn answer(&self, request: Request<RequestBody>, via: Via) -> Result<Response<Body>, Error> {
         let path = request.uri().path();
         match path {
             "/health/live" => return open(request.method(), || answer::text(StatusCode::OK, "live\n")),

@@ -6,17 +6,18 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use std::sync::Arc;
 
-use super::{Admin, Body, answer, body, bundle};
+use super::body::RequestBody;
+use super::bundle::{self, Wanted};
+use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
 
 impl Admin {
     pub(super) async fn create_token(
         &self,
         actor: &Actor,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.must_be_admin()?;
         let wanted: TokenRequest = self.json(request).await?;
@@ -28,7 +29,7 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         match body::media_type(request.headers()).as_deref() {
@@ -48,8 +49,10 @@ impl Admin {
             }
         }
         let (parts, incoming) = request.into_parts();
-        let begin: BeginDeploy =
+        let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
+        let mut begin: BeginDeploy =
             body::json(&parts.headers, incoming, self.publisher.limits().manifest_bytes_max).await?;
+        wanted.add_to(&mut begin);
         let begun = self.publisher.begin(actor, app, environment, begin).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))
     }
@@ -59,7 +62,7 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         digest: Digest,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, None)?;
         let Some(deploy) = body::parameter(request.uri(), "deploy") else {
@@ -67,7 +70,7 @@ impl Admin {
         };
         let mut receiving = self.publisher.receive(actor, app, &deploy, digest).await?;
         let mut incoming = request.into_body();
-        while let Some(bytes) = body::next(&mut incoming).await? {
+        while let Some(bytes) = incoming.next().await? {
             receiving.write(bytes).await?;
         }
         self.publisher.received(receiving).await?;
@@ -80,22 +83,17 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         deploy: &str,
-        request: &Request<Incoming>,
+        request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, None)?;
+        let push = self.publisher.take(actor, app, deploy)?;
         if !body::accepts_events(request.headers()) {
-            return Ok(answer::json(StatusCode::OK, &self.publisher.finish(actor, app, deploy, None).await?));
+            return Ok(answer::json(StatusCode::OK, &self.publisher.finish(push, None).await?));
         }
         let (sink, events) = tokio::sync::mpsc::unbounded_channel();
-        let (publisher, actor, app, deploy) =
-            (Arc::clone(&self.publisher), actor.clone(), app.clone(), deploy.to_owned());
-        tokio::spawn(async move {
-            let result = publisher.finish(&actor, &app, &deploy, Some(sink.clone())).await;
-            // A push that is not there fails before it has events: its problem is told all the same.
-            if let Err(error) = result {
-                sink.send(devanture_config::api::DeployEvent::Problem(error.0)).ok();
-            }
-        });
+        let publisher = Arc::clone(&self.publisher);
+        // How it ends stands in the last event.
+        tokio::spawn(async move { publisher.finish(push, Some(sink)).await.is_ok() });
         Ok(answer::events(events))
     }
 
@@ -104,11 +102,11 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let wanted: SwitchRequest = self.json(request).await?;
-        let report = self.publisher.switch(actor, app, environment, &wanted.version, wanted.if_live.as_deref()).await?;
+        let report = self.publisher.switch(actor, app, environment, &wanted).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -117,7 +115,7 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let (parts, incoming) = request.into_parts();
@@ -132,11 +130,11 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Promote, app, Some(environment))?;
         let wanted: PromoteRequest = self.json(request).await?;
-        let report = self.publisher.promote(actor, app, environment, &wanted.from).await?;
+        let report = self.publisher.promote(actor, app, environment, &wanted).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -145,7 +143,7 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         name: &PlaceName,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(name))?;
         let wanted: AliasRequest = self.json(request).await?;
@@ -165,7 +163,7 @@ impl Admin {
         Ok(answer::no_content())
     }
 
-    async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<Incoming>) -> Result<T, Error> {
+    async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
         let (parts, incoming) = request.into_parts();
         body::json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
     }

@@ -4,8 +4,8 @@ use devanture_config::api::Scope;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
+use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
 
@@ -28,13 +28,13 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        request: &Request<Incoming>,
+        request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
         let limit = match body::parameter(request.uri(), "limit") {
-            Some(limit) => limit
-                .parse()
-                .map_err(|_reason| Problem::new(Code::BadRequest, format!("`limit` must be a number, not `{limit}`.")))?,
+            Some(limit) => limit.parse().map_err(|_reason| {
+                Problem::new(Code::BadRequest, format!("`limit` must be a number, not `{limit}`."))
+            })?,
             None => PAGE,
         };
         let before = body::parameter(request.uri(), "before");

@@ -6,6 +6,9 @@ use http::Method;
 
 use crate::publish::Error;
 
+/// The methods of an address that is only read.
+const READ: &str = "GET, HEAD";
+
 /// One operation of the API.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -29,9 +32,11 @@ impl Route {
     /// Finds the operation.
     pub(super) fn parse(method: &Method, path: &str) -> Result<Self, Error> {
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        match (segments.as_slice(), method.as_str()) {
-            (["metrics"], "GET" | "HEAD") => Ok(Self::Metrics),
-            (["metrics"], _) => Err(method_not_allowed("GET, HEAD")),
+        // What can be got can be asked about (RFC 9110 §9.1); the connection leaves the content out.
+        let method = if method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
+        match (segments.as_slice(), method) {
+            (["metrics"], "GET") => Ok(Self::Metrics),
+            (["metrics"], _) => Err(method_not_allowed(READ)),
             (["v1", "tokens"], "POST") => Ok(Self::Tokens),
             (["v1", "tokens"], _) => Err(method_not_allowed("POST")),
             (["v1", "apps", app, rest @ ..], method) => Self::of_app(name(app)?, rest, method),
@@ -42,19 +47,19 @@ impl Route {
     fn of_app(app: AppName, rest: &[&str], method: &str) -> Result<Self, Error> {
         match (rest, method) {
             (["aliases"], "GET") => Ok(Self::Aliases { app }),
-            (["aliases"], _) => Err(method_not_allowed("GET")),
+            (["aliases"], _) => Err(method_not_allowed(READ)),
             (["aliases", alias], "PUT") => Ok(Self::SetAlias { app, name: name(alias)? }),
             (["aliases", alias], "DELETE") => Ok(Self::DeleteAlias { app, name: name(alias)? }),
             (["aliases", _], _) => Err(method_not_allowed("PUT, DELETE")),
             (["blobs", digest], "PUT") => Ok(Self::Blob { app, digest: name(digest)? }),
             (["blobs", _], _) => Err(method_not_allowed("PUT")),
             (["deploys", deploy], "GET") => Ok(Self::Deploy { app, deploy: (*deploy).to_owned() }),
-            (["deploys", _], _) => Err(method_not_allowed("GET")),
+            (["deploys", _], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
             (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
             (["environments", environment], method) => match method {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
-                _ => Err(method_not_allowed("GET")),
+                _ => Err(method_not_allowed(READ)),
             },
             (["environments", environment, operation], method) => {
                 Self::of_environment(app, name(environment)?, operation, method)
@@ -72,7 +77,11 @@ impl Route {
             "switch" => (Self::Switch { app, environment }, "POST"),
             _ => return Err(nothing()),
         };
-        if method == allowed { Ok(route) } else { Err(method_not_allowed(allowed)) }
+        match method {
+            method if method == allowed => Ok(route),
+            _ if allowed == "GET" => Err(method_not_allowed(READ)),
+            _ => Err(method_not_allowed(allowed)),
+        }
     }
 }
 

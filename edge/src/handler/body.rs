@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
@@ -11,6 +12,7 @@ use http::{Request, Version as HttpVersion};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::blobs::ReadAt;
 use crate::proxy::{self, ProxyBody};
@@ -32,34 +34,52 @@ pub enum Error {
 }
 
 /// Most bytes that are read of a body that nobody wants.
-const UNWANTED_BYTES_MAX: usize = 64 * 1024;
-/// How often such a body is looked at: its first bytes mostly came along with the head, and are handed out in turns.
-const UNWANTED_TURNS_MAX: usize = 4;
+const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
+/// How long such a body is read. A client that is answered while it sends may miss the answer: curl 7.88 takes the reset
+/// of its stream for a fault.
+const UNWANTED_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long such a body may rest before the client is answered without it.
+const UNWANTED_REST_MAX: Duration = Duration::from_millis(100);
 
-/// Whether a body that nobody wants breaks the rules of its framing (RFC 9112 §7.1), as far as it has come by now.
+/// What became of a body that nobody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unwanted {
+    /// It breaks the rules of its framing (RFC 9112 §7.1).
+    Malformed,
+    /// It is over, or no business of the connection.
+    Over,
+    /// It is still to come: the connection cannot go on to a next request.
+    Unread,
+}
+
+/// Reads a body that nobody wants, as far as it comes at once.
 ///
-/// A client that waits for its answer before it sends the rest is not waited for, and one that waits for a word
-/// (`Expect`) gets its answer instead. HTTP/2 frames bodies below the requests, and resets what is broken itself.
-pub(super) async fn is_malformed(request: &mut Request<Incoming>) -> bool {
-    let is_http1 = request.version() <= HttpVersion::HTTP_11;
-    if !is_http1 || request.body().is_end_stream() || request.headers().contains_key(EXPECT) {
-        return false;
+/// A client that waits for its answer before it sends the rest gets it soon, and one that waits for a word (`Expect`)
+/// at once. HTTP/2 frames bodies below the requests, and resets what is broken itself.
+pub(super) async fn pass_over(request: &mut Request<Incoming>) -> Unwanted {
+    if request.body().is_end_stream() {
+        return Unwanted::Over;
     }
-    let mut bytes = 0;
-    let mut turns = 0;
-    while bytes < UNWANTED_BYTES_MAX && turns < UNWANTED_TURNS_MAX {
-        let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(request.body_mut()).poll_frame(cx))).await;
-        match polled {
-            Poll::Ready(None) => return false,
-            Poll::Ready(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
-            Poll::Ready(Some(Err(_))) => return true,
-            Poll::Pending => {
-                turns += 1;
-                tokio::task::yield_now().await;
+    let is_http1 = request.version() <= HttpVersion::HTTP_11;
+    let awaits_word = request.headers().contains_key(EXPECT);
+    let read = async {
+        let mut bytes = 0;
+        while bytes < UNWANTED_BYTES_MAX {
+            let frame = std::future::poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx));
+            match timeout(UNWANTED_REST_MAX, frame).await {
+                Ok(None) => return Unwanted::Over,
+                Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+                Ok(Some(Err(_))) => return Unwanted::Malformed,
+                Err(_) => return Unwanted::Unread,
             }
         }
-    }
-    false
+        Unwanted::Unread
+    };
+    let unwanted = match awaits_word {
+        true => Unwanted::Unread,
+        false => timeout(UNWANTED_TIME_MAX, read).await.unwrap_or(Unwanted::Unread),
+    };
+    if is_http1 { unwanted } else { Unwanted::Over }
 }
 
 /// The body of a response.

@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
-use super::respond::Refused;
+use super::refused::Refused;
 use crate::live::{Current, Found, Live, Place, PreviewKey};
 use crate::site::conditional::{self, Outcome, Preconditions, Validators};
 use crate::site::method::{self, Method};

@@ -5,20 +5,23 @@
 //! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone.
 
 mod body;
+mod cookies;
 mod decide;
 mod measure;
+mod refused;
 mod respond;
 
 pub use body::Body;
 pub use decide::{Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, decide};
 pub use measure::Measured;
-pub use respond::{Refused, plain};
+pub use refused::Refused;
+pub use respond::plain;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
@@ -26,6 +29,7 @@ use crate::live::{Current, Live, Loader};
 use crate::proxy::{self, Arrival, Upstream};
 use crate::telemetry::{self, AccessLog};
 use crate::version::ServedRoute;
+use body::Unwanted;
 use measure::Measurement;
 
 /// What every request of one serving thread is answered from.
@@ -54,9 +58,12 @@ impl Handler {
         covers: impl Fn(&str) -> bool,
     ) -> Response<Measured> {
         let mut measurement = Measurement::begin(&request, peer, &self.access_log);
-        let Ok(authority) = authority(&request) else {
-            let response = respond::refused(Refused::BadHost);
-            return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
+        let authority = match authority(&request) {
+            Ok(authority) => authority,
+            Err(refused) => {
+                let response = respond::refused(refused);
+                return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
+            }
         };
         let host = hostname(&authority);
         // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
@@ -83,7 +90,11 @@ impl Handler {
                 }
             };
         }
-        if !matches!(decision, Decision::Proxy { .. }) && body::is_malformed(&mut request).await {
+        let unwanted = match decision {
+            Decision::Proxy { .. } => Unwanted::Over,
+            _ => body::pass_over(&mut request).await,
+        };
+        if unwanted == Unwanted::Malformed {
             decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
@@ -102,6 +113,10 @@ impl Handler {
         };
         if custom_host {
             self.add_hsts(&mut response);
+        }
+        if unwanted != Unwanted::Over {
+            // RFC 9112 §9.6: hyper will close, and the client is told.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = response.status();
         response.map(|body| measurement.measure(status, body))
@@ -122,7 +137,10 @@ impl Handler {
         let arrival = Arrival { host, peer, scheme: "https" };
         let upstream = Upstream::new(route);
         match self.backends.forward(&upstream, version.trusted, request, &arrival).await {
-            Ok(response) => response.map(Body::proxied),
+            Ok(mut response) => {
+                cookies::confine(response.headers_mut(), &hostname(host));
+                response.map(Body::proxied)
+            }
             Err(error) => {
                 let refused = Refused::from(&error);
                 tracing::info!(app = %version.app, route = %route.path, upstream = %upstream, %error, "a backend did not answer");
@@ -141,14 +159,17 @@ impl Handler {
     }
 }
 
-/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308).
+/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308). A host
+/// that nobody here has is sent nowhere.
 #[must_use]
-pub fn to_https(request: &Request<Incoming>, https_port: u16) -> Response<Body> {
-    let Ok(authority) = authority(request) else { return respond::refused(Refused::BadHost) };
+pub fn to_https(request: &Request<Incoming>, live: &Live, https_port: u16) -> Response<Body> {
+    let authority = match authority(request) {
+        Ok(authority) => authority,
+        Err(refused) => return respond::refused(refused),
+    };
     let host = hostname(&authority);
-    let known_form = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
-    if !known_form {
-        return respond::refused(Refused::BadHost);
+    if !live.serves(&host) {
+        return respond::refused(Refused::UnknownHost);
     }
     let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
@@ -173,6 +194,10 @@ fn authority<B>(request: &Request<B>) -> Result<String, Refused> {
         (Some(_), Some(_)) => return Err(Refused::BadHost),
     };
     let target = request.uri().authority().map(http::uri::Authority::as_str);
+    // RFC 9112 §3.2.3: a target that is an authority alone is one of CONNECT.
+    if target.is_some() && request.uri().scheme().is_none() && request.method() != http::Method::CONNECT {
+        return Err(Refused::BadTarget);
+    }
     if let (Some(target), Some(host)) = (target, host)
         && request.version() == HttpVersion::HTTP_2
         && !without_default_port(target).eq_ignore_ascii_case(without_default_port(host))
@@ -267,6 +292,7 @@ mod tests {
             (V::HTTP_11, "https://b/",   &[""],      Some("b")),
             (V::HTTP_11, "https://b/",   &[],        None),
             (V::HTTP_11, "https://u@b/", &["b"],     None),        // RFC 9110 §4.2.4
+            (V::HTTP_11, "b",            &["b"],     None),        // RFC 9112 §3.2.3
             (V::HTTP_10, "/",            &["a"],     Some("a")),
             (V::HTTP_10, "/",            &[],        None),
             (V::HTTP_10, "https://b/",   &[],        Some("b")),

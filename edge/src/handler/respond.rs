@@ -1,4 +1,4 @@
-//! Decisions as responses: the prepared heads of files, and the one table from what is refused to what is answered.
+//! Decisions as responses: the prepared heads of files, small answers, errors of the edge's own.
 
 use bytes::Bytes;
 use http::header::{
@@ -9,153 +9,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decide::{FileAnswer, Part, Refusal, SmallAnswer};
-use crate::proxy::{self, Phase};
+use super::refused::Refused;
 use crate::site::range::{self, Multipart};
-use crate::site::target::TargetError;
 use crate::site::{cache, method};
 use crate::version::{Representation, ServedFile, Setting, VERSION_HEADER, Version};
-
-/// The status of a client that went away before its answer; for logs and metrics alone, nobody is left to read it.
-const CLIENT_GONE: u16 = 499;
-
-/// Why the edge itself answers with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// No host, or more than one.
-    BadHost,
-    /// A backend could not be reached, or sent no HTTP answer.
-    BackendFailed,
-    /// A backend took too long.
-    BackendSlow,
-    /// No connection to a backend is free.
-    BackendBusy,
-    /// The request cannot be forwarded as it is.
-    BadRequest,
-    /// The request's target cannot be read.
-    BadTarget,
-    /// The request's body is too long.
-    BodyTooLarge,
-    /// The client went away.
-    ClientGone,
-    /// The client rested too long within its body.
-    ClientSlow,
-    /// The request came back to an edge again and again.
-    Loop,
-    /// Files do not have this method.
-    MethodNotAllowed,
-    /// Nobody has this method.
-    MethodUnknown,
-    /// The connection was made for another host, and its certificate is not good for this one.
-    Misdirected,
-    /// No file.
-    NotFound,
-    /// What the client insists on does not hold.
-    PreconditionFailed,
-    /// None of the ranges lies within the representation, of this length.
-    RangeNotSatisfiable(u64),
-    /// The target is too long.
-    TargetTooLong,
-    /// What should be live cannot be served.
-    Unavailable,
-    /// Nobody here has this host.
-    UnknownHost,
-}
-
-impl Refused {
-    /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 19] = [
-        Self::BackendBusy,
-        Self::BackendFailed,
-        Self::BackendSlow,
-        Self::BadHost,
-        Self::BadRequest,
-        Self::BadTarget,
-        Self::BodyTooLarge,
-        Self::ClientGone,
-        Self::ClientSlow,
-        Self::Loop,
-        Self::MethodNotAllowed,
-        Self::MethodUnknown,
-        Self::Misdirected,
-        Self::NotFound,
-        Self::PreconditionFailed,
-        Self::RangeNotSatisfiable(0),
-        Self::TargetTooLong,
-        Self::Unavailable,
-        Self::UnknownHost,
-    ];
-
-    /// The status, and the sentence of the body.
-    #[must_use]
-    pub const fn row(self) -> (u16, &'static str) {
-        match self {
-            Self::BackendBusy => (503, "The service has no capacity left just now."),
-            Self::BackendFailed => (502, "The service behind this address did not answer."),
-            Self::BackendSlow => (504, "The service behind this address took too long to answer."),
-            Self::BadHost => (400, "The request names no host, or more than one, or none that can be read."),
-            Self::BadRequest => (400, "The request cannot be read."),
-            Self::BadTarget => (400, "The address cannot be read."),
-            Self::BodyTooLarge => (413, "The request's body is too large."),
-            Self::ClientGone => (CLIENT_GONE, ""),
-            Self::ClientSlow => (408, "The request's body did not come in time."),
-            Self::Loop => (508, "The request runs in a circle."),
-            Self::MethodNotAllowed => (405, "This address does not take that method."),
-            Self::MethodUnknown => (501, "That method is not known here."),
-            Self::Misdirected => (421, "This connection was made for another site."),
-            Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
-            Self::PreconditionFailed => (412, "The file is not the one that was expected."),
-            Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
-            Self::TargetTooLong => (414, "The address is too long."),
-            Self::Unavailable => (503, "This site cannot be served just now."),
-        }
-    }
-
-    /// A word for metrics.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::BackendBusy => "busy",
-            Self::BackendFailed => "failed",
-            Self::BackendSlow => "timeout",
-            Self::ClientGone | Self::ClientSlow => "client",
-            Self::Loop => "loop",
-            _ => "refused",
-        }
-    }
-}
-
-impl From<TargetError> for Refused {
-    fn from(error: TargetError) -> Self {
-        match error {
-            TargetError::TooLong => Self::TargetTooLong,
-            TargetError::Backslash
-            | TargetError::Control
-            | TargetError::DotSegment
-            | TargetError::Encoding
-            | TargetError::NotAPath
-            | TargetError::Utf8 => Self::BadTarget,
-        }
-    }
-}
-
-impl From<&proxy::Error> for Refused {
-    fn from(error: &proxy::Error) -> Self {
-        match error {
-            proxy::Error::BadAnswer(_)
-            | proxy::Error::Connect(_)
-            | proxy::Error::Forbidden(_)
-            | proxy::Error::Tls(_) => Self::BackendFailed,
-            proxy::Error::BadRequest(_) => Self::BadRequest,
-            proxy::Error::Cancelled => Self::ClientGone,
-            proxy::Error::Loop(_) => Self::Loop,
-            proxy::Error::NotImplemented(_) => Self::MethodUnknown,
-            proxy::Error::RequestTooLarge { .. } => Self::BodyTooLarge,
-            proxy::Error::Timeout(Phase::RequestBody) => Self::ClientSlow,
-            proxy::Error::Timeout(Phase::Body | Phase::Connect | Phase::Head) => Self::BackendSlow,
-            proxy::Error::Unavailable(_) => Self::BackendBusy,
-        }
-    }
-}
 
 /// The answer to what is refused; never cached (RFC 9111 §3: an error must not outlive its cause).
 pub(super) fn refused(refused: Refused) -> Response<Body> {
@@ -231,10 +88,10 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     let chosen = file.and_then(|file| file.representations.get(answer.representation).map(|chosen| (file, chosen)));
     let Some((file, chosen)) = chosen else { return refused(Refused::Unavailable) };
     let (mut headers, body) = match &answer.part {
-        Part::None => (chosen.not_modified.clone(), Body::empty()),
-        Part::Whole => (chosen.head.clone(), Body::whole(&chosen.bytes, chosen.size)),
+        Part::None => (chosen.head.not_modified(), Body::empty()),
+        Part::Whole => (chosen.head.ok(), Body::whole(&chosen.bytes, chosen.size)),
         Part::One(span) => {
-            let mut headers = chosen.head.clone();
+            let mut headers = chosen.head.ok();
             insert_text(&mut headers, CONTENT_RANGE, &range::content_range(*span, chosen.size));
             let length = span.1.saturating_sub(span.0).saturating_add(1);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -262,7 +119,7 @@ fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span]) ->
     let boundary = range::boundary(&chosen.etag);
     let content_type = file.media_type.to_str().unwrap_or_default();
     let parts = Multipart { boundary: &boundary, content_type, length: chosen.size };
-    let mut headers = chosen.head.clone();
+    let mut headers = chosen.head.ok();
     insert_text(&mut headers, CONTENT_TYPE, &parts.media_type());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(parts.body_bytes(spans)));
     (headers, Body::parts(&chosen.bytes, &parts, spans))

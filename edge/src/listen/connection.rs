@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -25,6 +25,7 @@ use tracing::debug;
 use super::answer::{Activity, Answer, Streams};
 use super::coalesce::coalesce;
 use super::limits::{ConnectionLimits, Sizes};
+use super::preface::Prefaced;
 use super::serve::{Peer, Protocol};
 use super::socket::{Pulse, SocketIo};
 use super::tls::{Failed, H2, ServerTls};
@@ -144,7 +145,7 @@ where
         .max_local_error_reset_streams(ERROR_RESETS_MAX);
     let watch = Watch::new(times, false);
     let ended = {
-        let (io, flusher) = coalesce(io);
+        let (io, flusher) = coalesce(Prefaced::new(io));
         let connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let flush = |cx: &mut Context<'_>| flusher.poll_flush(cx);
         let ended = driver.drive(watch, connection, |connection| connection.graceful_shutdown(), flush).await;
@@ -174,15 +175,21 @@ fn answer<S, F, B>(
 where
     S: Fn(Request<Incoming>, Arc<Peer>) -> F,
     F: Future<Output = Response<B>>,
+    B: Body,
 {
     let answering = of.activity.begin();
+    let is_head = request.method() == Method::HEAD;
     let response = match unsound::refusal(&request, &of.shared.limits.sizes) {
         None => Ok((of.shared.service)(request, Arc::clone(&of.peer))),
         Some(refusal) => Err(refusal),
     };
     async move {
         match response {
-            Ok(response) => Ok(response.await.map(|body| Answer::new(Some(body), answering))),
+            // RFC 9110 §9.3.2: on HTTP/2, hyper would send the body.
+            Ok(response) => Ok(response.await.map(|body| {
+                let is_sent = !is_head || body.is_end_stream();
+                Answer::new(is_sent.then_some(body), answering)
+            })),
             Err(refusal) => Ok(refusal.map(|()| Answer::new(None, answering))),
         }
     }

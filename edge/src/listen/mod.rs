@@ -12,6 +12,7 @@ mod coalesce;
 mod connection;
 mod files;
 mod limits;
+mod preface;
 mod serve;
 mod socket;
 mod tls;

@@ -18,6 +18,8 @@ use super::Error;
 pub(crate) const H2: &[u8] = b"h2";
 /// The name that HTTP/1.1 has in ALPN.
 const HTTP_1_1: &[u8] = b"http/1.1";
+/// The name that HTTP/1.0 has there: who says it would be refused otherwise (RFC 7301 §3.2).
+const HTTP_1_0: &[u8] = b"http/1.0";
 /// A fatal alert `unrecognized_name` (RFC 6066 section 3) as a plaintext record; rustls itself would say
 /// `access_denied`, which tells a person nothing.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -50,7 +52,7 @@ impl ServerTls {
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
         config.ignore_client_order = true;
         // One ticket, not two: browsers use one, and each costs an encryption and bytes of every handshake.
         config.send_tls13_tickets = 1;

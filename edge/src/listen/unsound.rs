@@ -17,7 +17,8 @@ pub(super) fn refusal<B>(request: &Request<B>, sizes: &Sizes) -> Option<Response
         return Some(answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     if !is_http1 {
-        return None;
+        // RFC 9113 §8.1.1: malformed; a server may answer before it ends the stream.
+        return is_malformed(request).then(|| answer(StatusCode::BAD_REQUEST));
     }
     // The rest of what was sent cannot be told from a next request: the connection ends here.
     coding_fault(headers).map(|status| {
@@ -25,6 +26,15 @@ pub(super) fn refusal<B>(request: &Request<B>, sizes: &Sizes) -> Option<Response
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         response
     })
+}
+
+/// What RFC 9113 calls malformed, and h2 does not look at.
+fn is_malformed<B>(request: &Request<B>) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    // §8.2.1: the surroundings of a value in HTTP/1.1 are no part of it.
+    let is_surrounded = |value: &HeaderValue| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last());
+    // §8.3.1: `:scheme` is that of the target.
+    request.uri().scheme_str() == Some("") || request.headers().values().any(is_surrounded)
 }
 
 /// Of the transfer codings, hyper knows that the last one is `chunked`; what it covers, nobody here takes off.

@@ -43,6 +43,7 @@ impl Follower {
 
     /// Follows until the catalog is closed.
     pub async fn run(mut self) {
+        let mut remaking = true;
         loop {
             tokio::select! {
                 committed = self.watch.recv() => match committed {
@@ -60,10 +61,11 @@ impl Follower {
                     }
                     Err(RecvError::Closed) => return,
                 },
-                remade = self.remade.recv() => match remade {
+                remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => self.reload(&id).await,
                     Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
+                    // There is no background pass, or it has ended; switches go on.
+                    Err(RecvError::Closed) => remaking = false,
                 },
             }
         }
@@ -332,5 +334,35 @@ impl Live {
             next.insert(key.clone(), Arc::clone(current));
             next
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Commit;
+    use crate::live::{Domains, Grace};
+
+    /// A follower that was overtaken by the watch reads everything anew, and misses the deletions in between.
+    #[tokio::test]
+    async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
+        let key = records::alias_key(&"shop".parse().unwrap(), &"feature".parse().unwrap());
+        let alias = records::write(&AliasRecord { version: VersionId::of(b""), switched_ms: 0 }).unwrap();
+        let commit = async |change| {
+            catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+        };
+        commit(Change::Put(key.clone(), alias)).await;
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
+        assert!(live.serves("feature--shop.localhost"));
+        commit(Change::Delete(key)).await;
+        follower.read_all().await.unwrap();
+        assert!(!live.serves("feature--shop.localhost"));
     }
 }

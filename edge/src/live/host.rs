@@ -1,21 +1,28 @@
 //! Hostnames below the edge's domains: which app, environment, alias or version they name.
 
+use std::sync::OnceLock;
+
 use devanture_config::digest::SHORT_CHARACTERS;
 use devanture_config::{AppName, Hostname, PlaceName, VersionId};
 
-/// The two domains, and the port that visitors see.
+/// The two domains, and the port that visitors see once there is one.
 #[derive(Debug, Clone)]
 pub struct Domains {
     domain: Hostname,
     preview_domain: Hostname,
-    port: u16,
+    port: OnceLock<u16>,
 }
 
 impl Domains {
-    /// Takes the domains of `edge.toml`, and the port that visitors see.
+    /// Takes the domains of `edge.toml`.
     #[must_use]
-    pub fn new(domain: Hostname, preview_domain: Hostname, port: u16) -> Self {
-        Self { domain, preview_domain, port }
+    pub fn new(domain: Hostname, preview_domain: Hostname) -> Self {
+        Self { domain, preview_domain, port: OnceLock::new() }
+    }
+
+    /// Says which port visitors see; the first word counts. Sockets are bound after everything else is at hand.
+    pub fn set_port(&self, port: u16) {
+        self.port.set(port).ok();
     }
 
     /// The hostname of an environment or alias.
@@ -33,9 +40,9 @@ impl Domains {
     /// The URL of a host of ours.
     #[must_use]
     pub fn url(&self, host: &str) -> String {
-        match self.port {
-            443 => format!("https://{host}"),
-            port => format!("https://{host}:{port}"),
+        match self.port.get() {
+            None | Some(443) => format!("https://{host}"),
+            Some(port) => format!("https://{host}:{port}"),
         }
     }
 
@@ -62,7 +69,9 @@ mod tests {
     use super::*;
 
     fn domains(domain: &str, preview: &str) -> Domains {
-        Domains::new(domain.parse().unwrap(), preview.parse().unwrap(), 8443)
+        let domains = Domains::new(domain.parse().unwrap(), preview.parse().unwrap());
+        domains.set_port(8443);
+        domains
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use devanture_config::api::{BeginDeploy, DeployBegun};
+use devanture_config::api::{BeginDeploy, DeployBegun, Source};
+use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::Serving;
@@ -16,6 +17,9 @@ use crate::blobs::{Key, Upload};
 use crate::catalog::records::{self, LivePointer};
 use crate::proxy::address::{self, Policy};
 use devanture_config::api::Scope;
+
+/// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
+pub const SOURCE_CHARACTERS_MAX: usize = 4_096;
 
 /// A blob that is coming in for a push.
 pub struct Receiving {
@@ -40,6 +44,8 @@ impl Publisher {
         begin: BeginDeploy,
     ) -> Result<DeployBegun, Error> {
         let BeginDeploy { manifest, source, options } = begin;
+        check_source(&source)?;
+        options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         self.check_manifest(&manifest)?;
         self.check_serving(actor, &manifest).await?;
         self.check_place(app, environment).await?;
@@ -229,6 +235,25 @@ impl Receiving {
         self.upload.write(bytes).await?;
         Ok(())
     }
+}
+
+/// Checks that a text can be a version's id at all, before anything is sent for it.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check_if_live(typed: &str) -> Result<(), Error> {
+    let wrong = |error: BadIdPrefix| Problem::new(Code::BadRequest, format!("`if_live`: {error}."));
+    Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
+}
+
+fn check_source(source: &Source) -> Result<(), Error> {
+    for (name, text) in [("message", &source.message), ("commit", &source.commit), ("branch", &source.branch)] {
+        if text.as_ref().is_some_and(|text| text.chars().count() > SOURCE_CHARACTERS_MAX) {
+            let detail = format!("The {name} of the push has more than {SOURCE_CHARACTERS_MAX} characters.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
+        }
+    }
+    Ok(())
 }
 
 fn exceeds(length: usize, max: u64) -> bool {

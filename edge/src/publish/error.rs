@@ -3,7 +3,7 @@
 use devanture_config::problem::{Code, Problem};
 
 use crate::live::LoadError;
-use crate::proxy::address::Refusal;
+use crate::proxy::address::{Reason, Refusal};
 use crate::{blobs, catalog, version};
 
 /// A problem that stopped a request to publish.
@@ -64,9 +64,11 @@ impl From<LoadError> for Error {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Problem::new(Code::UpstreamForbidden, format!("{refusal}."))
-            .hint("add the address to [upstreams] allow in edge.toml, or deploy with an admin token")
-            .into()
+        let hint = match refusal.reason {
+            Reason::NotAllowed(_) => "add the address to [upstreams] allow in edge.toml, or deploy with an admin token",
+            Reason::Never(_) | Reason::Own => "point the route somewhere else: no setting allows this",
+        };
+        Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint).into()
     }
 }
 

@@ -2,146 +2,48 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
-use devanture_config::api::{
-    ByteCounts, Deploy, DeployEvent, DeployKind, DeployReport, FileCounts, Outcome, Step, StepState, Urls,
-};
+use devanture_config::api::{ByteCounts, Deploy, DeployKind, DeployReport, FileCounts, Outcome, Scope, Urls};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::deploys::Watched;
 use super::pushes::Push;
+use super::steps::{EventSink, Steps};
 use super::switch::{Intent, Moved};
 use super::{Actor, Error, Publisher, compress};
 use crate::blobs::{Form, Key};
 use crate::catalog::records::{self, AppRecord, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
-use devanture_config::api::Scope;
 
-/// Where the events of a deploy go as it runs.
-pub type EventSink = UnboundedSender<DeployEvent>;
+/// A push whose blobs are all there, about to be finished.
+pub struct Taken(Arc<Push>);
 
 /// Blobs that are looked at at once.
 const CHECKS_AT_ONCE: usize = 16;
 
-/// The steps of a deploy, told as they happen and kept for its record.
-pub(crate) struct Steps {
-    list: Vec<Step>,
-    sink: Option<EventSink>,
-    watched: Option<Watched>,
-}
-
-impl Steps {
-    pub(crate) fn new(sink: Option<EventSink>) -> Self {
-        Self { list: Vec::new(), sink, watched: None }
-    }
-
-    /// Tells them also to whoever asks how the deploy is.
-    pub(crate) fn watched(sink: Option<EventSink>, watched: Watched) -> Self {
-        Self { watched: Some(watched), ..Self::new(sink) }
-    }
-
-    fn tell(&self, step: &Step) {
-        if let Some(watched) = &self.watched {
-            watched.step(step);
-        }
-        if let Some(sink) = &self.sink {
-            // Nobody may be listening any more; the deploy goes on.
-            sink.send(DeployEvent::Step(step.clone())).ok();
-        }
-    }
-
-    /// Runs one step; `work` gives its result and what there is to say about it.
-    pub(crate) async fn run<T>(
-        &mut self,
-        name: &str,
-        work: impl Future<Output = Result<(T, String), Error>>,
-    ) -> Result<T, Error> {
-        self.run_since(name, Instant::now(), work).await
-    }
-
-    /// Runs one step that began earlier.
-    pub(crate) async fn run_since<T>(
-        &mut self,
-        name: &str,
-        begun: Instant,
-        work: impl Future<Output = Result<(T, String), Error>>,
-    ) -> Result<T, Error> {
-        let mut step = Step { name: name.to_owned(), state: StepState::Started, detail: String::new(), ms: 0 };
-        self.tell(&step);
-        let result = work.await;
-        step.ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let result = match result {
-            Ok((value, detail)) => {
-                step.state = StepState::Done;
-                step.detail = detail;
-                Ok(value)
-            }
-            Err(error) => {
-                step.state = StepState::Failed;
-                step.detail = error.to_string();
-                Err(error)
-            }
-        };
-        self.tell(&step);
-        self.list.push(step);
-        result
-    }
-
-    pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        let step = Step { name: name.to_owned(), state: StepState::Skipped, detail: why.to_owned(), ms: 0 };
-        self.tell(&step);
-        self.list.push(step);
-    }
-
-    pub(crate) fn list(&self) -> &[Step] {
-        &self.list
-    }
-
-    pub(crate) fn version_is(&self, version: VersionId) {
-        if let Some(watched) = &self.watched {
-            watched.version_is(version);
-        }
-    }
-
-    /// Tells how the deploy ended.
-    pub(crate) fn ended(&self, result: &Result<DeployReport, Error>) {
-        if let Some(watched) = &self.watched {
-            watched.ended(result);
-        }
-        if let Some(sink) = &self.sink {
-            let last = match result {
-                Ok(report) => DeployEvent::Done(Box::new(report.clone())),
-                Err(error) => DeployEvent::Problem(error.0.clone()),
-            };
-            sink.send(last).ok();
-        }
-    }
-}
-
 impl Publisher {
-    /// Finishes a push: its version is stored and, unless the push said otherwise, made live.
+    /// Takes a push out of those under way, to be finished; only one caller gets it.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such push; `forbidden` where it is for another environment than the token.
+    pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Taken, Error> {
+        actor.may(Scope::Push, app, Some(&self.pushes.find(app, deploy)?.environment))?;
+        Ok(Taken(self.pushes.take(app, deploy)?))
+    }
+
+    /// Finishes a push: its version is stored and, unless the push said otherwise, made live. The last event on `sink`
+    /// is the report or the problem.
     ///
     /// Once begun it runs to its end, also when nobody waits for it any more.
     ///
     /// # Errors
-    /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's, or
-    /// the first step that fails; the version that was live stays live.
-    pub async fn finish(
-        self: &Arc<Self>,
-        actor: &Actor,
-        app: &AppName,
-        deploy: &str,
-        sink: Option<EventSink>,
-    ) -> Result<DeployReport, Error> {
-        actor.may(Scope::Push, app, Some(&self.pushes.find(app, deploy)?.environment))?;
-        let push = self.pushes.take(app, deploy)?;
+    /// The first step that fails; the version that was live stays live.
+    pub async fn finish(self: &Arc<Self>, taken: Taken, sink: Option<EventSink>) -> Result<DeployReport, Error> {
+        let Taken(push) = taken;
         let watched = self.deploys.open(&push.id, &push.app, &push.environment, Some(push.version));
         let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
@@ -204,6 +106,7 @@ impl Publisher {
             if_live: push.options.if_live.as_deref(),
             force: push.options.force,
             position: None,
+            allow_refingerprint: push.options.allow_refingerprint,
         };
         let moved = self.make_live(&intent, steps).await?;
         if moved.switched {
@@ -278,8 +181,7 @@ impl Publisher {
     /// Step 2: quick variants of what has none, and the encodings that came with the bundle.
     async fn compress(&self, push: &Push) -> Result<(BTreeMap<BundlePath, Vec<Form>>, String), Error> {
         let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
-        let work =
-            compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, permits: &self.quick };
+        let work = compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, pool: &self.quick };
         let (given, made) = compress::quick(&work).await?;
         let detail = match (made.files, given.len()) {
             (0, 0) => "nothing to do".to_owned(),

@@ -9,17 +9,23 @@ mod begin;
 mod compress;
 mod deploys;
 mod error;
+mod fingerprints;
 mod finish;
 mod history;
 mod owned;
 mod pushes;
+mod steps;
 mod switch;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
-pub use compress::{Background, quick as compress_quick};
+pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
+pub use compress::Background;
 pub use error::Error;
-pub use finish::EventSink;
+pub use finish::Taken;
+pub use steps::EventSink;
 pub use tokens::{Actor, TokenStore};
 
 use std::path::PathBuf;
@@ -52,8 +58,9 @@ pub struct Publisher {
     archives: Arc<Semaphore>,
     scratch: PathBuf,
     owned: owned::Owned,
+    fingerprints: fingerprints::Fingerprints,
     background: Background,
-    quick: Semaphore,
+    quick: compress::Pool,
     clock: AtomicU64,
 }
 
@@ -97,8 +104,9 @@ impl Publisher {
             loader: parts.loader,
             limits: parts.limits,
             upstreams: parts.upstreams,
+            fingerprints: fingerprints::Fingerprints::default(),
             background: parts.background,
-            quick: Semaphore::new(parts.compress_threads.max(1)),
+            quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Usual),
             clock: AtomicU64::new(0),
         }
     }

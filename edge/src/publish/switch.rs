@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState, SwitchReport};
+use devanture_config::api::{
+    Deploy, DeployKind, Outcome, PromoteRequest, Source, Step, StepState, SwitchReport, SwitchRequest,
+};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use metrics::counter;
 
-use super::finish::Steps;
+use super::steps::Steps;
 use super::{Actor, Error, Publisher};
 use crate::blobs::Key;
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
@@ -33,6 +35,15 @@ pub(crate) struct Intent<'i> {
     pub(crate) force: bool,
     /// For a rollback: where the next one starts from.
     pub(crate) position: Option<String>,
+    pub(crate) allow_refingerprint: bool,
+}
+
+/// What a switch that is no push says beside its version.
+struct Moving {
+    kind: DeployKind,
+    if_live: Option<String>,
+    position: Option<String>,
+    allow_refingerprint: bool,
 }
 
 /// What a switch did.
@@ -46,17 +57,22 @@ impl Publisher {
     /// Makes a stored version live. Nothing changes where it is live already.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `live_moved`, `not_ready`.
+    /// `not_found`, `ambiguous_id`, `live_moved`, `fingerprint_reused`, `not_ready`.
     pub async fn switch(
         &self,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        typed: &str,
-        if_live: Option<&str>,
+        wanted: &SwitchRequest,
     ) -> Result<SwitchReport, Error> {
-        let version = self.resolve_version(app, typed).await?;
-        self.move_to(actor, app, environment, version, DeployKind::Switch, if_live, None).await
+        let version = self.resolve_version(app, &wanted.version).await?;
+        let moving = Moving {
+            kind: DeployKind::Switch,
+            if_live: wanted.if_live.clone(),
+            position: None,
+            allow_refingerprint: wanted.allow_refingerprint,
+        };
+        self.move_to(actor, app, environment, version, moving).await
     }
 
     /// Makes the version live again that was live before the current one, or `typed`.
@@ -78,7 +94,9 @@ impl Publisher {
         let (version, position, from) = self.earlier(app, environment, wanted).await?;
         // What lies before the live version does not lie before another.
         let if_live = wanted.is_none().then(|| from.to_string());
-        self.move_to(actor, app, environment, version, DeployKind::Rollback, if_live.as_deref(), position).await
+        // It was live before: whatever its names stood for, they stand for again.
+        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: true };
+        self.move_to(actor, app, environment, version, moving).await
     }
 
     /// Makes live what is live in another environment.
@@ -90,25 +108,29 @@ impl Publisher {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        from: &PlaceName,
+        wanted: &PromoteRequest,
     ) -> Result<SwitchReport, Error> {
+        let from = &wanted.from;
         let Some((_, pointer)) = self.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
             return Err(Problem::new(Code::NotFound, detail).hint(format!("push to {from} first")).into());
         };
-        self.move_to(actor, app, environment, pointer.version, DeployKind::Promote, None, None).await
+        let moving = Moving {
+            kind: DeployKind::Promote,
+            if_live: None,
+            position: None,
+            allow_refingerprint: wanted.allow_refingerprint,
+        };
+        self.move_to(actor, app, environment, pointer.version, moving).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one word of the sentence that a switch is")]
     async fn move_to(
         &self,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         version: VersionId,
-        kind: DeployKind,
-        if_live: Option<&str>,
-        position: Option<String>,
+        moving: Moving,
     ) -> Result<SwitchReport, Error> {
         let began = Instant::now();
         let begun = self.tick();
@@ -118,14 +140,15 @@ impl Publisher {
             app,
             environment,
             version,
-            kind,
+            kind: moving.kind,
             deploy: &deploy,
             begun,
             actor,
             source: &source,
-            if_live,
+            if_live: moving.if_live.as_deref(),
             force: true,
-            position,
+            position: moving.position,
+            allow_refingerprint: moving.allow_refingerprint,
         };
         let mut steps = Steps::new(None);
         let moved = self.make_live(&intent, &mut steps).await?;
@@ -143,6 +166,9 @@ impl Publisher {
 
     /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+        if !intent.allow_refingerprint {
+            self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
+        }
         let prepared = steps.run("prepare", self.prepare(intent)).await?;
         let before = steps.list().to_vec();
         let moved = steps.run("switch", self.swap(intent, before)).await;
@@ -170,11 +196,7 @@ impl Publisher {
         Ok((version, "ready".to_owned()))
     }
 
-    async fn swap(
-        &self,
-        intent: &Intent<'_>,
-        before: Vec<Step>,
-    ) -> Result<(Moved, String), Error> {
+    async fn swap(&self, intent: &Intent<'_>, before: Vec<Step>) -> Result<(Moved, String), Error> {
         let began = Instant::now();
         let key = records::live_key(intent.app, intent.environment);
         for _ in 0..TRIES {
@@ -316,7 +338,8 @@ impl Publisher {
         };
         // An alias of that name may have been made since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
-        let mut commit = Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        let mut commit =
+            Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
         self.claim_hostnames(intent, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));

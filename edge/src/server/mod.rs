@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::edge_toml::{AccessLog as LogTo, EdgeFile, Tls};
+use devanture_config::edge_toml::{AccessLog as LogTo, CertificateFiles, EdgeFile, Tls};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -73,15 +74,16 @@ pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
     base.join(&file.data_dir)
 }
 
-/// Checks what a file says as far as that can be done without starting: its certificates can be read and fit.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
-    if matches!(file.tls, Tls::Files(_)) {
-        Certificates::open(&file.tls, base, &data_dir(file, base), Arc::new(|_| true))?;
-    }
-    Ok(())
+/// Checks what a file says as far as that can be done without starting: its certificates can be read and fit. Gives
+/// everything that is wrong.
+#[must_use]
+pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
+    let Tls::Files(pairs) = &file.tls else { return Vec::new() };
+    let open = |pair: &CertificateFiles| {
+        let alone = Tls::Files(vec![pair.clone()]);
+        Certificates::open(&alone, base, &data_dir(file, base), Arc::new(|_| true)).err()
+    };
+    pairs.iter().filter_map(open).map(StartError::from).collect()
 }
 
 impl Server {
@@ -90,6 +92,7 @@ impl Server {
     /// # Errors
     /// Everything that keeps it from serving; nothing listens then.
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
+        raise_open_files();
         let data_dir = data_dir(file, base);
         let stores = Stores::open(&data_dir)?;
         let metrics = Exposition::install();
@@ -99,10 +102,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let sockets = Sockets::bind(file)?;
-        let addresses = sockets.addresses;
-        let port = file.listen.public_port.unwrap_or(addresses.https.port());
-        let domains = Domains::new(file.domain.clone(), file.preview_domain.clone(), port);
+        let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
         let live = Live::new(domains, grace(&file.limits));
         let knows = live.clone();
         let knows: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |host: &str| knows.serves(host));
@@ -111,6 +111,11 @@ impl Server {
         let remade = publish::remade_channel();
         let loader = Loader::new(Arc::clone(&stores.blobs), Arc::clone(&stores.catalog), &file.limits);
         let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
+        // Nothing listens before what was live is live again.
+        let sockets = Sockets::bind(file)?;
+        let addresses = sockets.addresses;
+        let port = file.listen.public_port.unwrap_or_else(|| addresses.https.port());
+        live.domains().set_port(port);
         control.spawn(follower.run());
         control.spawn(certificates.clone().watch_files());
         let upkeep = metrics.clone();
@@ -282,6 +287,16 @@ impl HandlerParts {
     }
 }
 
+/// Takes as many descriptors as the system allows: connections need them, and files that have no room in memory. What
+/// systems give at first, often 1,024, is meant for programs that wait with `select`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the number of open files stays as it was");
+    }
+}
+
 fn grace(limits: &Limits) -> Grace {
     Grace { ms: limits.grace_ms_max, versions_max: usize::try_from(limits.grace_versions_max).unwrap_or(usize::MAX) }
 }
@@ -316,8 +331,6 @@ fn background(
     remade: tokio::sync::broadcast::Sender<devanture_config::VersionId>,
 ) -> Result<Background, StartError> {
     if !file.compress.background {
-        // The channel must outlive the follower that listens to it.
-        control.spawn(async move { remade.closed().await });
         return Ok(Background::off());
     }
     let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
@@ -329,4 +342,16 @@ fn background(
         background.enqueue(pointer.version);
     }
     Ok(background)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_descriptor_that_the_system_allows_is_taken() {
+        raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
 }

@@ -87,9 +87,10 @@ fn serve(
 ) -> Work {
     Box::pin(async move {
         let handler = Rc::new(parts.handler());
+        let live = handler.live.clone();
         let plain = plain.map(|(socket, settings)| {
             tokio::task::spawn_local(listen::serve(socket, settings, move |request, _peer| {
-                let response = handler::to_https(&request, https_port);
+                let response = handler::to_https(&request, &live, https_port);
                 async move { response }
             }))
         });

@@ -10,13 +10,13 @@ use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Rules, Serving};
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use http::HeaderValue;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue};
 
-use super::{Memory, Representation, ServedFile, ServedRoute, Setting, Source, Version};
+use super::{Memory, PreparedHead, Representation, ServedFile, ServedRoute, Setting, Source, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
@@ -156,9 +156,10 @@ impl Loader<'_> {
         let identity =
             AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key: Key::Blob(entry.hash) };
         let body = self.body(&identity).await?;
+        let is_utf8 = is_utf8(path, &body).await;
         let media_type = match &entry.media_type {
-            Some(said) => said.clone().into(),
-            None => media::content_type(path.as_str(), is_utf8(path, &body).await),
+            Some(said) => media::with_charset(said, is_utf8),
+            None => media::content_type(path.as_str(), is_utf8),
         };
         let media_type = text_value(&media_type);
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
@@ -234,27 +235,27 @@ impl HeadFields<'_> {
         let hex = at_hand.hash.to_string();
         let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or(&hex));
 
-        // RFC 9110 §15.4.5: what a 200 would have said of caching, and no more.
-        let mut not_modified = HeaderMap::with_capacity(8);
-        not_modified.insert(CACHE_CONTROL, HeaderValue::from_static(cache::default_cache_control(self.fingerprinted)));
-        not_modified.insert(ETAG, text_value(&etag));
+        let mut not_modified = Vec::with_capacity(5);
+        let cache_control = cache::default_cache_control(self.fingerprinted);
+        not_modified.push((CACHE_CONTROL, HeaderValue::from_static(cache_control)));
+        not_modified.push((ETAG, text_value(&etag)));
         if self.choice {
-            not_modified.insert(VARY, HeaderValue::from_static("accept-encoding"));
+            not_modified.push((VARY, HeaderValue::from_static("accept-encoding")));
         }
-        not_modified.insert(VERSION_HEADER, self.version.header.clone());
+        not_modified.push((VERSION_HEADER, self.version.header.clone()));
         if self.version.request.setting == Setting::Preview {
-            not_modified.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+            not_modified.push((HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")));
         }
-
-        let mut head = not_modified.clone();
-        head.insert(CONTENT_TYPE, self.media_type.clone());
-        head.insert(CONTENT_LENGTH, HeaderValue::from(at_hand.size));
+        let mut more = Vec::with_capacity(5);
+        more.push((CONTENT_TYPE, self.media_type.clone()));
+        more.push((CONTENT_LENGTH, HeaderValue::from(at_hand.size)));
         if at_hand.coding != Coding::Identity {
-            head.insert(CONTENT_ENCODING, HeaderValue::from_static(at_hand.coding.as_str()));
+            more.push((CONTENT_ENCODING, HeaderValue::from_static(at_hand.coding.as_str())));
         }
-        head.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        head.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        Representation { coding: at_hand.coding, size: at_hand.size, etag, head, not_modified, bytes }
+        more.push((ACCEPT_RANGES, HeaderValue::from_static("bytes")));
+        more.push((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+        let head = PreparedHead::new(not_modified, more);
+        Representation { coding: at_hand.coding, size: at_hand.size, etag, head, bytes }
     }
 }
 

@@ -7,12 +7,12 @@ mod memory;
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route};
 use devanture_config::{AppName, VersionId};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::blobs::ReadAt;
 use crate::site::negotiate::Coding;
@@ -28,6 +28,45 @@ pub enum Source {
     Stored(Arc<dyn ReadAt>),
 }
 
+/// The fields of a representation's answers, but for `date` and `last-modified`.
+///
+/// Kept as a list that costs what it holds, for the many files that nobody asks for in a while; the map that a response
+/// is begun with is made at the first request.
+pub struct PreparedHead {
+    /// Those of a 304 first.
+    fields: Box<[(HeaderName, HeaderValue)]>,
+    not_modified_count: usize,
+    map: OnceLock<HeaderMap>,
+}
+
+impl PreparedHead {
+    /// Takes the fields that a 304 has too, then those that only a 200 has (RFC 9110 §15.4.5).
+    fn new(not_modified: Vec<(HeaderName, HeaderValue)>, more: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let not_modified_count = not_modified.len();
+        let fields = not_modified.into_iter().chain(more).collect();
+        Self { fields, not_modified_count, map: OnceLock::new() }
+    }
+
+    /// The fields of a 200.
+    pub fn ok(&self) -> HeaderMap {
+        self.map.get_or_init(|| collected(&self.fields)).clone()
+    }
+
+    /// The fields of a 304.
+    pub fn not_modified(&self) -> HeaderMap {
+        collected(self.fields.get(..self.not_modified_count).unwrap_or_default())
+    }
+}
+
+fn collected(fields: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+    // Two more than it holds now: the date of the last change, and what a range or a custom hostname adds.
+    let mut map = HeaderMap::with_capacity(fields.len() + 2);
+    for (name, value) in fields {
+        map.append(name.clone(), value.clone());
+    }
+    map
+}
+
 /// One encoding of one file, ready to be sent.
 pub struct Representation {
     /// Its encoding.
@@ -36,10 +75,8 @@ pub struct Representation {
     pub size: u64,
     /// Its strong entity tag, quotes included.
     pub etag: String,
-    /// The fields of a 200, but for `date` and `last-modified`.
-    pub head: HeaderMap,
-    /// The fields of a 304 (RFC 9110 §15.4.5), but for `date`.
-    pub not_modified: HeaderMap,
+    /// The fields of its answers.
+    pub head: PreparedHead,
     /// Its bytes.
     pub bytes: Source,
 }

@@ -4,9 +4,11 @@
 //! table ends with the section of RFC 9110 that it is for, or with another document's name.
 
 #![allow(
+    clippy::print_stderr,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]

@@ -1,7 +1,6 @@
 //! The table: a case is a section, a fact, what is sent, and the set of what the section allows to happen then.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -89,6 +88,8 @@ enum Play {
     Bytes(fn(Script) -> Script),
     /// These bytes at once, the preface included.
     Bare(fn(Script) -> Script),
+    /// A conversation from the first byte on.
+    BareTalk(Talk),
     /// A conversation after the preface and an empty SETTINGS.
     Talk(Talk),
 }
@@ -114,12 +115,7 @@ impl fmt::Display for Case {
 }
 
 /// Bytes after the preface, and what they may lead to. A section without a number of its RFC is of RFC 9113.
-pub(crate) fn case(
-    section: &'static str,
-    fact: &'static str,
-    bytes: fn(Script) -> Script,
-    allowed: Allowed,
-) -> Case {
+pub(crate) fn case(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
     Case { section, fact, play: Play::Bytes(bytes), allowed, deviation: None }
 }
 
@@ -131,6 +127,11 @@ pub(crate) fn bare(section: &'static str, fact: &'static str, bytes: fn(Script) 
 /// A conversation.
 pub(crate) fn talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
     Case { section, fact, play: Play::Talk(talk), allowed, deviation: None }
+}
+
+/// A conversation from the first byte on.
+pub(crate) fn bare_talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
+    Case { section, fact, play: Play::BareTalk(talk), allowed, deviation: None }
 }
 
 /// Writes a conversation as a function of its connection and of the world.
@@ -167,7 +168,7 @@ impl Case {
         let (allowed, deviation) = (self.allowed.clone(), self.deviation);
         let mut conn = world.connect().await;
         let seen = Arc::clone(&conn.seen);
-        let needs_fence = allowed.iter().all(|outcome| matches!(outcome, GoAway(_) | Closed | Ignored));
+        let needs_fence = !allowed.iter().any(|outcome| matches!(outcome, Answer(_)));
         let play = self.play;
         let played = tokio::spawn(async move {
             match play {
@@ -181,6 +182,7 @@ impl Case {
                     conn.send(&script).await;
                     conn.verdict(script.watched(), needs_fence).await
                 }
+                Play::BareTalk(talk) => talk(&mut conn, &world).await,
                 Play::Talk(talk) => {
                     conn.send(&Script::preface()).await;
                     talk(&mut conn, &world).await
@@ -231,9 +233,9 @@ impl Script {
 impl Conn {
     /// Reads until it is decided what became of `stream`, or of the connection.
     pub(crate) async fn verdict(&mut self, stream: u32, needs_fence: bool) -> Outcome {
-        let fence = *b"verdict?";
+        let fences = [*b"verdict?", *b"verdict!"];
         if needs_fence {
-            self.send(&Script::default().ping(fence)).await;
+            self.send(&Script::default().ping(fences[0])).await;
         }
         loop {
             let Some(frame) = self.next().await else { return Closed };
@@ -246,25 +248,21 @@ impl Conn {
                     }
                     return GoAway(code);
                 }
-                kind::PING if frame.payload == fence => return Ignored,
+                // The answer to a PING may overtake what is said of a stream, but not twice.
+                kind::PING if frame.payload == fences[0] => self.send(&Script::default().ping(fences[1])).await,
+                kind::PING if frame.payload == fences[1] => return Ignored,
                 kind::RST_STREAM if frame.stream == stream && stream != 0 => {
                     let code = Code(frame.number(0));
                     self.fence().await;
                     return Reset(code);
                 }
                 _ if self.collect(&frame) && frame.stream == stream && !needs_fence => {
+                    self.fence().await;
                     return Answer(self.so_far(stream).status);
                 }
                 _ => {}
             }
         }
-    }
-
-    /// Reads until the edge has closed; it must do so with this error.
-    pub(crate) async fn ends_with(&mut self, code: Code) -> Outcome {
-        let outcome = self.verdict(0, false).await;
-        assert_eq!(outcome, GoAway(code));
-        Holds
     }
 
     /// A GET of the front page on `stream` is answered 200.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use crate::fields::{Decoder, Field, block};
+use crate::table::{Code, NO_ERROR, Outcome, STREAM_CLOSED};
 
 /// The preface of a client (RFC 9113 section 3.4).
 pub(crate) const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -213,6 +214,7 @@ pub(crate) struct Answer {
     pub(crate) head: Vec<Field>,
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    is_whole: bool,
 }
 
 impl Answer {
@@ -257,6 +259,31 @@ impl Conn {
     pub(crate) async fn try_send(&mut self, script: &Script) -> io::Result<()> {
         self.io.write_all(&script.bytes).await?;
         self.io.flush().await
+    }
+
+    /// Sends these bytes again and again, and reads nothing; the edge must end that before it has taken much.
+    pub(crate) async fn floods_until_closed(&mut self, script: &Script) -> Outcome {
+        // More than the system holds for both ends, and far more than the edge may.
+        const BYTES_MAX: usize = 64 * 1024 * 1024;
+        let flood = async {
+            for _ in 0..BYTES_MAX / script.bytes.len() {
+                if self.try_send(script).await.is_err() {
+                    return;
+                }
+            }
+            panic!("it took everything");
+        };
+        timeout(PATIENCE * 2, flood).await.expect("the edge closes a connection that takes no answers");
+        Outcome::Holds
+    }
+
+    /// Sends the text of a request of HTTP/1.1, and reads until the edge closes.
+    pub(crate) async fn text_for(&mut self, request: &str) -> String {
+        self.send(&Script::default().raw(request)).await;
+        let mut text = Vec::new();
+        // The length of the answer says whether it is whole, not how the connection ends.
+        timeout(PATIENCE, self.io.read_to_end(&mut text)).await.expect("the edge closes").ok();
+        String::from_utf8(text).unwrap()
     }
 
     /// The end of what the client sends.
@@ -360,7 +387,13 @@ impl Conn {
             }
             _ => {}
         }
+        answer.is_whole |= frame.ends_stream();
         frame.ends_stream()
+    }
+
+    /// How many of `streams` have no whole answer yet.
+    pub(crate) fn unanswered(&self, streams: impl Iterator<Item = u32>) -> usize {
+        streams.filter(|stream| !self.answers.get(stream).is_some_and(|answer| answer.is_whole)).count()
     }
 
     /// What came for a stream so far.
@@ -372,7 +405,10 @@ impl Conn {
     pub(crate) async fn answer(&mut self, stream: u32) -> Answer {
         loop {
             let frame = self.next().await.unwrap_or_else(|| panic!("closed; until then: {:#?}", self.seen));
-            assert!(!matches!(frame.kind, kind::GOAWAY | kind::RST_STREAM), "{:#?}", self.seen);
+            // An earlier stream may be told that its request need not go on, or that it is closed.
+            let is_over = frame.kind == kind::RST_STREAM
+                && (frame.stream == stream || ![NO_ERROR, STREAM_CLOSED].contains(&Code(frame.number(0))));
+            assert!(frame.kind != kind::GOAWAY && !is_over, "{:#?}", self.seen);
             if self.collect(&frame) && frame.stream == stream {
                 return self.so_far(stream);
             }
@@ -387,11 +423,14 @@ fn check_fields(fields: &[Field]) {
     assert!(pseudo.is_empty() || pseudo == [":status"], "{fields:?}");
     assert!(fields.iter().take_while(is_pseudo).count() == pseudo.len(), "pseudo fields come first: {fields:?}");
     for (name, value) in fields {
-        assert!(!name.is_empty() && name.bytes().all(|b| (0x21..0x7f).contains(&b) && !b.is_ascii_uppercase()), "{name}");
+        assert!(
+            !name.is_empty() && name.bytes().all(|b| (0x21..0x7f).contains(&b) && !b.is_ascii_uppercase()),
+            "{name}"
+        );
         assert!(!value.starts_with([' ', '\t']) && !value.ends_with([' ', '\t']), "{name}: {value:?}");
         assert!(!value.bytes().any(|b| matches!(b, 0 | b'\r' | b'\n')), "{name}: {value:?}");
-        let of_connection =
-            ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"].contains(&name.as_str());
+        let of_connection = ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]
+            .contains(&name.as_str());
         assert!(!of_connection, "{name} has no place in HTTP/2 (RFC 9113 section 8.2.2)");
     }
 }

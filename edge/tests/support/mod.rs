@@ -25,6 +25,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that cannot go on should stop where it is"
 )]
@@ -58,7 +59,7 @@ pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
 /// Begins to describe an edge; [`Setup::start`] starts it.
 pub(crate) fn edge() -> Setup {
-    Setup { limits: BTreeMap::new(), toml: String::new(), apps: Vec::new() }
+    Setup { limits: BTreeMap::new(), toml: String::new(), apps: Vec::new(), plain_http: false }
 }
 
 /// An app that is pushed at the start: its name and its files.
@@ -69,6 +70,7 @@ pub(crate) struct Setup {
     limits: BTreeMap<String, u64>,
     toml: String,
     apps: Vec<App>,
+    plain_http: bool,
 }
 
 impl Setup {
@@ -86,6 +88,12 @@ impl Setup {
         self
     }
 
+    /// Listens for plain HTTP too, see [`RunningEdge::http`].
+    pub(crate) fn with_plain_http(mut self) -> Self {
+        self.plain_http = true;
+        self
+    }
+
     /// Pushes an app to `prod` as soon as the edge runs.
     pub(crate) fn with_app(mut self, app: &str, files: Files<'_>) -> Self {
         let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
@@ -96,10 +104,12 @@ impl Setup {
     /// Starts the edge; when this returns, it serves.
     pub(crate) async fn start(self) -> RunningEdge {
         let folder = tempfile::tempdir().unwrap();
-        let mut text = "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
-            [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n\
+        let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
+        let mut text = format!(
+            "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
+            [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}\
             [tls]\nmode = \"self-signed\"\n[log]\naccess = \"off\"\n[limits]\n"
-            .to_owned();
+        );
         for (name, value) in &self.limits {
             writeln!(text, "{name} = {value}").unwrap();
         }
@@ -154,6 +164,11 @@ impl RunningEdge {
     /// Where visitors come.
     pub(crate) fn https(&self) -> SocketAddr {
         self.addresses.https
+    }
+
+    /// Where plain HTTP is, if it was asked for.
+    pub(crate) fn http(&self) -> Option<SocketAddr> {
+        self.addresses.http
     }
 
     /// The edge's data.
@@ -228,7 +243,7 @@ impl RunningEdge {
         environment: &str,
         begin: BeginDeploy,
         files: Files<'_>,
-    ) -> Result<DeployReport, Problem> {
+    ) -> Result<DeployReport, Box<Problem>> {
         let path = format!("/v1/apps/{app}/environments/{environment}/deploys");
         let begun: DeployBegun = got(self.api(Method::POST, &path).json(&begin)).await.into_result()?;
         for digest in &begun.missing {
@@ -237,7 +252,7 @@ impl RunningEdge {
             let path = format!("/v1/apps/{app}/blobs/{digest}?deploy={}", begun.deploy);
             let got = got(self.api(Method::PUT, &path).body(bytes)).await;
             if got.status != StatusCode::NO_CONTENT {
-                return Err(got.problem());
+                return Err(Box::new(got.problem()));
             }
         }
         let path = format!("/v1/apps/{app}/deploys/{}/finish", begun.deploy);
@@ -334,8 +349,8 @@ impl Got {
     }
 
     /// What a success holds, or the problem.
-    pub(crate) fn into_result<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        if self.status.is_success() { Ok(self.json()) } else { Err(self.problem()) }
+    pub(crate) fn into_result<T: DeserializeOwned>(self) -> Result<T, Box<Problem>> {
+        if self.status.is_success() { Ok(self.json()) } else { Err(Box::new(self.problem())) }
     }
 }
 

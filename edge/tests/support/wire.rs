@@ -99,7 +99,8 @@ impl<'a> Ask<'a> {
         let mut read = Vec::new();
         // Some servers end a TLS connection without a word; what matters is that the answer is whole.
         drop(stream.read_to_end(&mut read).await);
-        let (mut answer, rest) = Answer::parse(&read, self.method == "HEAD").unwrap_or_else(|| panic!("{self:?}: {read:?}"));
+        let (mut answer, rest) =
+            Answer::parse(&read, self.method == "HEAD").unwrap_or_else(|| panic!("{self:?}: {read:?}"));
         assert!(rest.is_empty(), "{self:?}: {} bytes after the answer", rest.len());
         assert_eq!(answer.header("connection"), "close", "{self:?}");
         answer.headers.remove("connection");

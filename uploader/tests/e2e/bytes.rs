@@ -38,7 +38,7 @@ async fn fetch(client: &reqwest::Client, url: &str, coding: &str) -> reqwest::Re
         return answer;
     }
     let location = answer.headers()["location"].to_str().unwrap().to_owned();
-    get(&reqwest::Url::parse(url).unwrap().join(&location).unwrap().to_string()).await
+    get(reqwest::Url::parse(url).unwrap().join(&location).unwrap().as_ref()).await
 }
 
 /// Fetches every file of `folder` from `host` and compares it. Gives how many answers had each encoding.

@@ -120,7 +120,7 @@ async fn no_page_load_fails_that_straddles_a_switch() {
                     let body = answer.bytes().await.unwrap();
                     assert!(sites[&version][&asset] == body, "{asset} of {version}");
                     if Path::new(&asset).extension().is_some_and(|kind| kind == "js") {
-                        let more = assets(&String::from_utf8(body.to_vec()).unwrap());
+                        let more = assets(std::str::from_utf8(&body).unwrap());
                         let more = more
                             .into_iter()
                             .filter(|name| sites[&version].contains_key(name) && !wanted.contains(name));
@@ -144,4 +144,31 @@ async fn no_page_load_fails_that_straddles_a_switch() {
     // What answered for another version was an asset with a fingerprint; the page itself never is.
     let (_, metrics) = edge.api("GET", "/metrics", None).await;
     assert!(metrics.as_str().unwrap().contains("devanture_grace_hits_total"), "{metrics}");
+}
+
+/// A name that says that its content never changes keeps its word.
+#[test]
+fn other_content_under_a_fingerprinted_name_is_held_back() {
+    let edge = edge().start();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("index.html", "one");
+    write("app-4f2a91bc.js", "let one");
+    let one = version_of(&edge.push("shop", folder.path()));
+    write("index.html", "two");
+    let two = version_of(&edge.push("shop", folder.path()));
+    write("app-4f2a91bc.js", "let two");
+    let path = folder.path().to_str().unwrap();
+    let ran = edge.run("shop", &["push", path, "--json"]);
+    assert_eq!((ran.problem().as_str(), ran.code), ("fingerprint_reused", Some(1)));
+    assert_eq!(ran.last_line(), "The previous version is still running.");
+    assert_eq!(edge.json("shop", &["status"])["version"], two.as_str());
+    // The version is stored, and a switch to it is held back in the same way.
+    let other = edge.json("shop", &["push", path, "--no-switch"])["version"].as_str().unwrap().to_owned();
+    assert_eq!(edge.run("shop", &["switch", &other, "--json"]).problem(), "fingerprint_reused");
+    edge.json("shop", &["switch", &other, "--allow-refingerprint"]);
+    // Going back is always allowed, and so is what was live with that content.
+    edge.json("shop", &["rollback"]);
+    edge.json("shop", &["switch", &one]);
+    edge.json("shop", &["switch", &other]);
 }

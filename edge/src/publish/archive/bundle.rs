@@ -62,8 +62,9 @@ pub(super) async fn manifest(store: &dyn Blobs, files: Files) -> Result<Manifest
         return Err(Problem::new(Code::EmptyBundle, "The archive holds no file to publish.").into());
     }
     let mut files = BTreeMap::new();
-    for (path, file) in tree {
+    for (path, mut file) in tree {
         let path: BundlePath = path.parse().map_err(|error| super::bad(format!("{error}.")))?;
+        file.media_type = site.types.of(path.as_str()).map(str::to_owned);
         files.insert(path, file);
     }
     let mut manifest = Manifest::of_files(files);

@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::super::deploys::Watched;
-use super::super::finish::{EventSink, Steps};
 use super::super::pushes::{Push, Received};
+use super::super::steps::{EventSink, Steps};
 use super::super::{Actor, Error, Publisher, error};
 use super::feed::{Feed, feed};
 use super::store::{Files, unpack_into};

@@ -29,11 +29,11 @@ impl Sink for Collected {
     }
 }
 
-fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, Box<Problem>> {
     let head = archive.get(..super::HEAD_BYTES).unwrap_or(archive);
     let mut files = Collected::default();
     let result = match Kind::of(head) {
-        None => return Err(super::bad("of no kind")),
+        None => return Err(Box::new(super::bad("of no kind"))),
         Some(Kind::Zip) => {
             let mut file: File = tempfile::tempfile().unwrap();
             file.write_all(archive).unwrap();
@@ -55,7 +55,7 @@ fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, P
     };
     match result {
         Ok(()) => Ok(files.0),
-        Err(Refusal::Problem(problem)) => Err(*problem),
+        Err(Refusal::Problem(problem)) => Err(problem),
         Err(Refusal::BrokenOff) => panic!("nothing broke off"),
     }
 }

@@ -1,0 +1,180 @@
+//! Why the edge itself answers with an error: the one table from reason to status and sentence.
+
+use crate::proxy::{self, Phase};
+use crate::site::target::TargetError;
+
+/// The status of a client that went away before its answer; for logs and metrics alone, nobody is left to read it.
+const CLIENT_GONE: u16 = 499;
+
+/// Why the edge itself answers with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// No host, or more than one.
+    BadHost,
+    /// A backend could not be reached, or sent no HTTP answer.
+    BackendFailed,
+    /// A backend took too long.
+    BackendSlow,
+    /// No connection to a backend is free.
+    BackendBusy,
+    /// The request cannot be forwarded as it is.
+    BadRequest,
+    /// The request's target cannot be read.
+    BadTarget,
+    /// The request's body is too long.
+    BodyTooLarge,
+    /// The client went away.
+    ClientGone,
+    /// The client rested too long within its body.
+    ClientSlow,
+    /// The request came back to an edge again and again.
+    Loop,
+    /// Files do not have this method.
+    MethodNotAllowed,
+    /// Nobody has this method.
+    MethodUnknown,
+    /// The connection was made for another host, and its certificate is not good for this one.
+    Misdirected,
+    /// No file.
+    NotFound,
+    /// What the client insists on does not hold.
+    PreconditionFailed,
+    /// None of the ranges lies within the representation, of this length.
+    RangeNotSatisfiable(u64),
+    /// The target is too long.
+    TargetTooLong,
+    /// What should be live cannot be served.
+    Unavailable,
+    /// Nobody here has this host.
+    UnknownHost,
+}
+
+impl Refused {
+    /// Every one of them, in the order of their names; the length is an example.
+    pub const ALL: [Self; 19] = [
+        Self::BackendBusy,
+        Self::BackendFailed,
+        Self::BackendSlow,
+        Self::BadHost,
+        Self::BadRequest,
+        Self::BadTarget,
+        Self::BodyTooLarge,
+        Self::ClientGone,
+        Self::ClientSlow,
+        Self::Loop,
+        Self::MethodNotAllowed,
+        Self::MethodUnknown,
+        Self::Misdirected,
+        Self::NotFound,
+        Self::PreconditionFailed,
+        Self::RangeNotSatisfiable(0),
+        Self::TargetTooLong,
+        Self::Unavailable,
+        Self::UnknownHost,
+    ];
+
+    /// The status, and the sentence of the body.
+    #[must_use]
+    pub const fn row(self) -> (u16, &'static str) {
+        match self {
+            Self::BackendBusy => (503, "The service has no capacity left just now."),
+            Self::BackendFailed => (502, "The service behind this address did not answer."),
+            Self::BackendSlow => (504, "The service behind this address took too long to answer."),
+            Self::BadHost => (400, "The request names no host, or more than one, or none that can be read."),
+            Self::BadRequest => (400, "The request cannot be read."),
+            Self::BadTarget => (400, "The address cannot be read."),
+            Self::BodyTooLarge => (413, "The request's body is too large."),
+            Self::ClientGone => (CLIENT_GONE, ""),
+            Self::ClientSlow => (408, "The request's body did not come in time."),
+            Self::Loop => (508, "The request runs in a circle."),
+            Self::MethodNotAllowed => (405, "This address does not take that method."),
+            Self::MethodUnknown => (501, "That method is not known here."),
+            Self::Misdirected => (421, "This connection was made for another site."),
+            Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
+            Self::PreconditionFailed => (412, "The file is not the one that was expected."),
+            Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
+            Self::TargetTooLong => (414, "The address is too long."),
+            Self::Unavailable => (503, "This site cannot be served just now."),
+        }
+    }
+
+    /// A word for metrics.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::BackendBusy => "busy",
+            Self::BackendFailed => "failed",
+            Self::BackendSlow => "timeout",
+            Self::ClientGone | Self::ClientSlow => "client",
+            Self::Loop => "loop",
+            _ => "refused",
+        }
+    }
+}
+
+impl From<TargetError> for Refused {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::TooLong => Self::TargetTooLong,
+            TargetError::Backslash
+            | TargetError::Control
+            | TargetError::DotSegment
+            | TargetError::Encoding
+            | TargetError::NotAPath
+            | TargetError::Utf8 => Self::BadTarget,
+        }
+    }
+}
+
+impl From<&proxy::Error> for Refused {
+    fn from(error: &proxy::Error) -> Self {
+        match error {
+            proxy::Error::BadAnswer(_)
+            | proxy::Error::Connect(_)
+            | proxy::Error::Forbidden(_)
+            | proxy::Error::Tls(_) => Self::BackendFailed,
+            proxy::Error::BadRequest(_) => Self::BadRequest,
+            proxy::Error::Cancelled => Self::ClientGone,
+            proxy::Error::Loop(_) => Self::Loop,
+            proxy::Error::NotImplemented(_) => Self::MethodUnknown,
+            proxy::Error::RequestTooLarge { .. } => Self::BodyTooLarge,
+            proxy::Error::Timeout(Phase::RequestBody) => Self::ClientSlow,
+            proxy::Error::Timeout(Phase::Body | Phase::Connect | Phase::Head) => Self::BackendSlow,
+            proxy::Error::Unavailable(_) => Self::BackendBusy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_in_the_list() {
+        use Refused as R;
+        // A new one does not compile until it has its place here, and then fails until it is in the list.
+        let place = |refused: R| match refused {
+            R::BackendBusy => 0,
+            R::BackendFailed => 1,
+            R::BackendSlow => 2,
+            R::BadHost => 3,
+            R::BadRequest => 4,
+            R::BadTarget => 5,
+            R::BodyTooLarge => 6,
+            R::ClientGone => 7,
+            R::ClientSlow => 8,
+            R::Loop => 9,
+            R::MethodNotAllowed => 10,
+            R::MethodUnknown => 11,
+            R::Misdirected => 12,
+            R::NotFound => 13,
+            R::PreconditionFailed => 14,
+            R::RangeNotSatisfiable(_) => 15,
+            R::TargetTooLong => 16,
+            R::Unavailable => 17,
+            R::UnknownHost => 18,
+        };
+        let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
+        assert_eq!(places, (0..19).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,106 @@
+//! Makes variants: quickly before a switch, at the best level behind it. Ids do not depend on any of it.
+
+mod background;
+mod encode;
+mod pool;
+
+pub use background::Background;
+pub(crate) use pool::{Pool, Priority};
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use devanture_config::path::BundlePath;
+use devanture_config::{Digest, Manifest};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::Error;
+use crate::blobs::{Blobs, Form, Key, Quality};
+use crate::site::media;
+use encode::{decoded_digest, encode_all};
+
+/// Files below this length are not compressed: they fit one packet as they are.
+const FILE_BYTES_MIN: u64 = 100;
+/// Files beyond this length are not compressed: what a browser loads is not of that kind, and memory is bounded.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Files that are looked at at once: more than are compressed, so that the disk is busy meanwhile.
+const FILES_AT_ONCE: usize = 8;
+
+/// What the quick pass works on.
+pub(crate) struct Work<'w> {
+    /// The store.
+    pub(crate) blobs: &'w dyn Blobs,
+    /// The bundle.
+    pub(crate) manifest: &'w Manifest,
+    /// What no stored version of the app holds yet; everything else was tried before, and is never tried twice.
+    pub(crate) fresh: &'w HashSet<Digest>,
+    /// Where it is done.
+    pub(crate) pool: &'w Pool,
+}
+
+/// What the quick pass made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Files that got variants.
+    pub(crate) files: usize,
+    /// Their variants.
+    pub(crate) variants: usize,
+}
+
+/// Makes quick variants of what has none, and finds the siblings that are encodings of their file already.
+///
+/// # Errors
+/// Where the store fails. What cannot be compressed stays as it is.
+pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<Form>>, Made), Error> {
+    let mut given: BTreeMap<BundlePath, Vec<Form>> = BTreeMap::new();
+    for (path, file) in &work.manifest.files {
+        for form in Form::ALL {
+            let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
+            let Some(encoded) = sibling.and_then(|sibling| work.manifest.files.get(&sibling)) else { continue };
+            if encoded.size <= FILE_BYTES_MAX.saturating_mul(4)
+                && decodes_to(work, encoded.hash, form, file.hash, file.size).await?
+            {
+                given.entry(path.clone()).or_default().push(form);
+            }
+        }
+    }
+    let mut wanted: BTreeMap<Digest, Vec<Form>> = BTreeMap::new();
+    for (path, file) in work.manifest.files.iter().filter(|(path, _)| !path.is_private()) {
+        let came = given.get(path).map_or(&[][..], Vec::as_slice);
+        let forms: Vec<Form> = Form::ALL.into_iter().filter(|form| !came.contains(form)).collect();
+        let wants = work.fresh.contains(&file.hash) && !forms.is_empty();
+        if wants && worth_trying(path, file.media_type.as_deref(), file.size) {
+            wanted.insert(file.hash, forms);
+        }
+    }
+    let files: Vec<_> = wanted.into_iter().map(|(digest, forms)| quick_file(work, digest, forms)).collect();
+    let made: Vec<usize> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+    let files = made.iter().filter(|variants| **variants > 0).count();
+    Ok((given, Made { files, variants: made.iter().sum() }))
+}
+
+/// Whether a file's kind compresses at all; media that does not is never tried.
+fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
+    let derived = said.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
+    let is_encoded = Form::ALL.into_iter().any(|form| path.as_str().ends_with(&format!(".{}", form.suffix())));
+    (FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&size) && !is_encoded && media::is_compressible(&derived)
+}
+
+async fn quick_file(work: &Work<'_>, digest: Digest, forms: Vec<Form>) -> Result<usize, Error> {
+    let bytes = work.blobs.get(Key::Blob(digest)).await?;
+    // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
+    let mut made = work.pool.run(move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
+    let count = made.len();
+    let known = work.blobs.variants(digest).await?;
+    made.retain(|(form, ..)| known.iter().all(|variant| variant.form != *form));
+    if !made.is_empty() {
+        work.blobs.put_variants(digest, made).await?;
+    }
+    Ok(count)
+}
+
+/// Whether the blob `encoded` is `form` of the blob `plain`.
+async fn decodes_to(work: &Work<'_>, encoded: Digest, form: Form, plain: Digest, size: u64) -> Result<bool, Error> {
+    let bytes = work.blobs.get(Key::Blob(encoded)).await?;
+    Ok(work.pool.run(move || decoded_digest(&bytes, form, size) == Some(plain)).await.unwrap_or_default())
+}

@@ -1,0 +1,103 @@
+//! Holds back a switch that would give a fingerprinted name other content than it had: browsers keep the old one a year.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use devanture_config::api::Outcome;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+
+use super::{Error, Publisher};
+use crate::blobs::Key;
+use crate::catalog::records::{self, HistoryEntry};
+use crate::site::fingerprint;
+use crate::telemetry;
+
+/// How long browsers may keep what has a fingerprinted name: what `Cache-Control` tells them.
+const KEPT_MS: u64 = 365 * 86_400_000;
+/// Entries of the history that are looked at; a name that came up before them all is not known any more.
+const ENTRIES_MAX: usize = 400;
+/// Versions whose fingerprinted names are kept at hand.
+const VERSIONS_MAX: usize = 256;
+
+/// The fingerprinted names of a version, with the content that each stands for.
+type Names = Arc<Vec<(String, Digest)>>;
+
+/// The names of versions that were looked at lately.
+#[derive(Default)]
+pub(crate) struct Fingerprints(Mutex<HashMap<VersionId, Names>>);
+
+impl Publisher {
+    /// Whether `version` may become live as far as fingerprinted names go.
+    ///
+    /// # Errors
+    /// `fingerprint_reused` where a name would stand for other content than within the last year.
+    pub(crate) async fn check_fingerprints(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<(), Error> {
+        let wanted = self.fingerprinted_names(version).await?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut known: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+        for id in self.live_within_a_year(app, environment).await? {
+            // A version whose manifest is gone cannot be asked; it cannot be served again either.
+            let Ok(names) = self.fingerprinted_names(id).await else { continue };
+            for (path, hash) in names.iter() {
+                known.entry(path.clone()).or_default().insert(*hash);
+            }
+        }
+        let reused = |(path, hash): &&(String, Digest)| known.get(path).is_some_and(|hashes| !hashes.contains(hash));
+        let Some((path, _)) = wanted.iter().find(reused) else { return Ok(()) };
+        let detail = format!("`{path}` has other content than it had in {environment} within the last year.");
+        Err(Problem::new(Code::FingerprintReused, detail)
+            .hint(
+                "its name says that its content never changes, so browsers keep the old one: let the build give it \
+                 another name, or pass --allow-refingerprint",
+            )
+            .into())
+    }
+
+    async fn live_within_a_year(&self, app: &AppName, environment: &PlaceName) -> Result<BTreeSet<VersionId>, Error> {
+        let since_ms = telemetry::now_ms().saturating_sub(KEPT_MS);
+        let prefix = records::history_prefix(app, environment);
+        let mut versions = BTreeSet::new();
+        for (key, record) in self.catalog.list(&prefix, None, true, ENTRIES_MAX).await? {
+            let entry: HistoryEntry = records::read(&key, &record)?;
+            if entry.deploy.outcome == Outcome::Live {
+                versions.insert(entry.deploy.version);
+            }
+            // The version of this entry was live until the next one; those before it ended before it began.
+            if entry.deploy.at_ms < since_ms {
+                break;
+            }
+        }
+        Ok(versions)
+    }
+
+    async fn fingerprinted_names(&self, version: VersionId) -> Result<Names, Error> {
+        let at_hand = {
+            let names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);
+            names.get(&version).cloned()
+        };
+        if let Some(names) = at_hand {
+            return Ok(names);
+        }
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        let manifest = Manifest::parse(&canonical).map_err(|error| {
+            tracing::error!(%version, %error, "a stored manifest cannot be read");
+            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
+        })?;
+        let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
+        let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
+        let mut names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= VERSIONS_MAX {
+            names.clear();
+        }
+        names.insert(version, Arc::clone(&found));
+        Ok(found)
+    }
+}

@@ -1,0 +1,122 @@
+//! The description of the API is that of the API: every address, every method, every code, and the answers themselves.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use support::{Got, edge, got};
+
+const DESCRIPTION: &str = include_str!("../src/admin/openapi.yaml");
+/// The table in the room's own documentation.
+const TABLE: &str = include_str!("../src/admin/mod.rs");
+const ROUTES: &str = include_str!("../src/admin/route.rs");
+/// Addresses that need no token, which `route.rs` does not know.
+const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
+
+/// Address to methods, in capital letters, out of the description: its layout is that of this repository.
+fn described() -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut path = String::new();
+    let (_, paths) = DESCRIPTION.split_once("\npaths:\n").unwrap();
+    for line in paths.lines().take_while(|line| line.is_empty() || line.starts_with(' ')) {
+        if let Some(name) = line.strip_prefix("  ").filter(|rest| rest.starts_with('/')) {
+            path = name.trim_end_matches(':').to_owned();
+        } else if let Some(name) = line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')) {
+            let method = name.trim_end_matches(':').to_uppercase();
+            if ["GET", "PUT", "POST", "DELETE", "PATCH"].contains(&method.as_str()) {
+                found.entry(path.clone()).or_default().insert(method);
+            }
+        }
+    }
+    found
+}
+
+/// The same, out of the table.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in TABLE.lines().filter_map(|line| line.strip_prefix("//! | `")) {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let methods = || cells[1].split(", ").map(str::to_owned);
+        for address in cells[0].split('`').filter(|address| address.starts_with('/') || address.starts_with('…')) {
+            let address = address.split('?').next().unwrap();
+            let address = address.replace('…', "/v1/apps/{app}/environments/{env}");
+            found.entry(address).or_default().extend(methods());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_description_and_the_table_name_the_same_addresses_and_methods() {
+    assert_eq!(described(), documented());
+    let (_, variants) = ROUTES.split_once("enum Route {\n").unwrap();
+    let variants = variants.lines().take_while(|line| *line != "}").filter(|line| line.starts_with("    ")).count();
+    let operations: usize =
+        described().iter().filter(|(path, _)| !OPEN.contains(&path.as_str())).map(|(_, methods)| methods.len()).sum();
+    assert_eq!(operations, variants, "every route is an operation");
+}
+
+#[tokio::test]
+async fn every_address_takes_the_methods_that_are_described_and_no_others() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    for (path, methods) in described() {
+        let concrete = path
+            .replace("{app}", "shop")
+            .replace("{env}", "prod")
+            .replace("{name}", "feature")
+            .replace("{digest}", &"0".repeat(64))
+            .replace("{deploy}", "0123");
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
+            let answer = got(edge.api(method.clone(), &concrete)).await;
+            let name = if method == Method::HEAD { "GET" } else { method.as_str() };
+            if methods.contains(name) {
+                let is_missing = answer.text().contains("no such address");
+                assert!(answer.status != StatusCode::METHOD_NOT_ALLOWED && !is_missing, "{method} {path}: {answer:?}");
+                continue;
+            }
+            assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+            let allowed: BTreeSet<&str> = answer.header("allow").split(", ").filter(|name| *name != "HEAD").collect();
+            assert_eq!(allowed, methods.iter().map(String::as_str).collect(), "{method} {path}");
+        }
+        let is_open = OPEN.contains(&path.as_str());
+        let method: Method = methods.first().unwrap().parse().unwrap();
+        let stranger = got(edge.client().request(method, format!("https://{}{concrete}", edge.admin()))).await;
+        assert_eq!(stranger.status == StatusCode::UNAUTHORIZED, !is_open, "{path}: {stranger:?}");
+    }
+    edge.stop().await;
+}
+
+#[test]
+fn every_code_is_described() {
+    let (_, rest) = DESCRIPTION.split_once("\n    Code:\n").unwrap();
+    let (description, rest) = rest.split_once("\n      enum:\n").unwrap();
+    for code in Code::ALL {
+        let status = if code.status() == 0 { "—".to_owned() } else { code.status().to_string() };
+        let row = format!("| `{}` | {status} | {} |", code.as_str(), code.title());
+        assert!(description.contains(&row), "{row}");
+    }
+    let listed: Vec<&str> = rest.lines().map_while(|line| line.strip_prefix("        - ")).collect();
+    let answered: Vec<&str> = Code::ALL.iter().filter(|code| code.status() != 0).map(|code| code.as_str()).collect();
+    assert_eq!(listed, answered);
+}
+
+#[tokio::test]
+async fn the_description_is_served_to_everybody() {
+    let edge = edge().start().await;
+    let ask = async |path: &str| -> Got { got(edge.client().get(format!("https://{}{path}", edge.admin()))).await };
+    let answer = ask("/v1/openapi.yaml").await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/yaml"));
+    assert_eq!(answer.text(), DESCRIPTION);
+    for path in ["/", "/v1", "/v1/openapi.json", "/metrics", "/v1/apps/shop/aliases"] {
+        assert_eq!(ask(path).await.code(), Code::Unauthenticated, "{path}");
+    }
+    edge.stop().await;
+}

@@ -1,0 +1,165 @@
+//! Negotiation of encodings (RFC 9110 §12).
+
+use std::io::{Read as _, Write as _};
+
+use crate::site::{shop, text};
+use crate::support::edge;
+use crate::wire::{Answer, PROTOCOLS, ask};
+
+/// Takes the encoding off.
+fn decoded(answer: &Answer) -> Vec<u8> {
+    let mut out = Vec::new();
+    match answer.header("content-encoding").as_str() {
+        "" => out.extend_from_slice(&answer.body),
+        "br" => drop(brotli::Decompressor::new(&answer.body[..], 4096).read_to_end(&mut out).unwrap()),
+        "gzip" => drop(flate2::read::GzDecoder::new(&answer.body[..]).read_to_end(&mut out).unwrap()),
+        "zstd" => out = zstd::stream::decode_all(&answer.body[..]).unwrap(),
+        other => panic!("{other}"),
+    }
+    out
+}
+
+#[tokio::test]
+async fn weights_decide_and_then_the_fewest_bytes() {
+    let edge = shop().await;
+    #[rustfmt::skip]
+    let cases: &[(&[&str], &str)] = &[
+        // lines of Accept-Encoding, what is sent; BEST is the smallest of all
+        (&[],                                "identity"), // §12.5.3: what the client decodes is unknown
+        (&[""],                              "identity"),
+        (&["br"],                            "br"),
+        (&["gzip"],                          "gzip"),
+        (&["zstd"],                          "zstd"),
+        (&["GZIP"],                          "gzip"),     // §8.4.1: names have no case
+        (&["x-gzip"],                        "gzip"),     // §8.4.1.3
+        (&["deflate"],                       "identity"),
+        (&["deflate, gzip"],                 "gzip"),
+        (&["gzip, deflate, br, zstd"],       "BEST"),
+        (&["*"],                             "BEST"),
+        (&["gzip;q=0.9, br;q=0.8, zstd;q=0.7"], "gzip"),  // §12.4.2
+        (&["gzip;q=0.1, br;q=0.8, zstd;q=0.7"], "br"),
+        (&["gzip;q=0.1, br;q=0.2, zstd;q=0.201"], "zstd"),
+        (&["br;q=0, gzip"],                  "gzip"),
+        (&["gzip ; q=1.0 , br;q=0.999"],     "gzip"),
+        (&["identity;q=0.5, gzip;q=0.4"],    "identity"),
+        (&["identity;q=0, gzip;q=0.001"],    "gzip"),
+        (&["identity, gzip;q=0"],            "identity"),
+        (&["identity;q=0"],                  "identity"), // no 406: §12.5.3 leaves it open
+        (&["*;q=0"],                         "identity"),
+        (&["identity;q=0, *;q=0"],           "identity"),
+        (&["*;q=0, zstd"],                   "zstd"),
+        (&["gzip;q=2, br;q=0.1"],            "br"),       // what is malformed does not count
+        (&["br;q=x"],                        "identity"),
+        (&["gzip;q=0", "br"],                "br"),       // §5.3: lines are one list
+    ];
+    for protocol in PROTOCOLS {
+        let sizes =
+            ["br", "gzip", "zstd"].map(|encoding| (encoding, ask("/lines.txt").with("Accept-Encoding", encoding)));
+        let mut best = ("identity", usize::MAX);
+        for (encoding, request) in sizes {
+            let size = request.send(&edge, protocol).await.body.len();
+            best = if size < best.1 { (encoding, size) } else { best };
+        }
+        for (lines, expected) in cases {
+            let mut request = ask("/lines.txt");
+            for line in *lines {
+                request = request.with("Accept-Encoding", *line);
+            }
+            let answer = request.send(&edge, protocol).await;
+            assert_eq!(answer.status, 200);
+            let expected = if *expected == "BEST" { best.0 } else { expected };
+            let sent = answer.header("content-encoding");
+            // §8.4: identity is not said.
+            assert_eq!(if sent.is_empty() { "identity" } else { &sent }, expected, "{protocol:?} {lines:?}");
+            assert_eq!(decoded(&answer), text(250), "{protocol:?} {lines:?}");
+            assert_eq!(answer.header("content-length"), answer.body.len().to_string());
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn vary_is_on_every_answer_where_there_is_a_choice() {
+    let edge = shop().await;
+    for protocol in PROTOCOLS {
+        for encoding in ["identity", "br", "gzip", "zstd", "deflate", "identity;q=0"] {
+            let tag = ask("/lines.txt").with("Accept-Encoding", encoding).send(&edge, protocol).await.header("etag");
+            let none_match = format!("If-None-Match: {tag}");
+            for (target, line, status) in [
+                ("/lines.txt", "X: y", 200),
+                ("/lines.txt", "Range: bytes=0-1", 206),
+                ("/lines.txt", "Range: bytes=0-1,5-6", 206),
+                ("/lines.txt", &none_match, 304),
+                ("/missing", "X: y", 404),
+            ] {
+                let answer =
+                    ask(target).with("Accept-Encoding", encoding).with_lines(&[line]).send(&edge, protocol).await;
+                assert_eq!(answer.status, status, "{protocol:?} {target} {line}");
+                assert_eq!(answer.header("vary"), "accept-encoding", "{protocol:?} {encoding} {status}");
+            }
+        }
+        for target in ["/photo.png", "/ten.txt", "/empty.txt"] {
+            let answer = ask(target).with("Accept-Encoding", "br, gzip, zstd").send(&edge, protocol).await;
+            assert_eq!((answer.header("vary"), answer.header("content-encoding")), Default::default(), "{target}");
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_ever_not_acceptable() {
+    let edge = shop().await;
+    for protocol in PROTOCOLS {
+        for line in ["Accept: image/png", "Accept: text/html;q=0", "Accept-Charset: utf-16", "Accept-Language: tlh"] {
+            let answer = ask("/").with_lines(&[line]).send(&edge, protocol).await;
+            assert_eq!(answer.status, 200, "{protocol:?} {line}");
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
+    let plain = text(200);
+    let mut br = Vec::new();
+    brotli::BrotliCompress(
+        &mut &plain[..],
+        &mut br,
+        &brotli::enc::BrotliEncoderParams { quality: 3, ..Default::default() },
+    )
+    .unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1));
+    gzip.write_all(&plain).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zst = zstd::stream::encode_all(&plain[..], 1).unwrap();
+    let files: &[(&str, &[u8])] = &[
+        ("app.js", &plain),
+        ("app.js.br", &br),
+        ("app.js.gz", &gzip),
+        ("app.js.zst", &zst),
+        ("other.js", &plain[..4_000]),
+        ("other.js.gz", &gzip),
+    ];
+    let edge = edge().with_app("shop", files).start().await;
+    for protocol in PROTOCOLS {
+        for (encoding, name, bytes, media_type) in [
+            ("br", "/app.js.br", &br, "application/octet-stream"),
+            ("gzip", "/app.js.gz", &gzip, "application/gzip"),
+            ("zstd", "/app.js.zst", &zst, "application/zstd"),
+        ] {
+            let answer = ask("/app.js").with("Accept-Encoding", encoding).send(&edge, protocol).await;
+            assert_eq!(answer.header("content-encoding"), encoding);
+            assert_eq!(answer.header("content-type"), "text/javascript; charset=utf-8");
+            assert!(answer.body == *bytes, "{protocol:?} {encoding}");
+            // Under its own name it is the file that it is, and has no encoding to be taken off.
+            let own = ask(name).with("Accept-Encoding", "identity").send(&edge, protocol).await;
+            assert_eq!((own.status, own.header("content-encoding").as_str()), (200, ""));
+            assert_eq!(own.header("content-type"), media_type);
+            assert!(own.body == *bytes);
+        }
+        // This one decodes to something else: it is no variant of the file beside it.
+        let answer = ask("/other.js").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
+        assert!(decoded(&answer) == plain[..4_000], "{protocol:?}");
+    }
+    edge.stop().await;
+}

@@ -1,0 +1,59 @@
+//! Where HTTP/1.1 is otherwise than the standard has it, as it is today: hyper decides these before anybody is asked,
+//! and has no setting for them. None lets one message mean two things. An engine of the edge's own is to mend them.
+
+use crate::wire::{HOST, connect, read_until_rest, write};
+use crate::{Case, REST, hold, over_tls, shop};
+
+#[tokio::test]
+async fn versions_that_are_not_known_are_400() {
+    let edge = shop().await;
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        // RFC 9110 §2.5: a higher minor version SHOULD be processed as the highest that is known.
+        ("GET / HTTP/1.2\r\nHost: shop.localhost\r\n\r\n", &[400], true),
+        // RFC 9110 §15.6.6: 505 would say more.
+        ("GET / HTTP/2.0\r\nHost: shop.localhost\r\n\r\n", &[400], true),
+        ("GET / HTTP/3.0\r\nHost: shop.localhost\r\n\r\n", &[400], true),
+    ];
+    hold(&edge, cases).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_preface_of_http2_where_http11_was_agreed_on_is_not_answered() {
+    let edge = shop().await;
+    // A 400 would be no use to a client that speaks HTTP/2.
+    let found = over_tls(&edge, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert_eq!((found.statuses, found.closed), (vec![], true));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn http10_is_answered_as_http10() {
+    let edge = shop().await;
+    // RFC 9110 §6.2: the version of an answer SHOULD be the highest that the server conforms to.
+    let mut stream = connect(&edge, HOST, "http/1.1").await;
+    write(&mut stream, b"GET / HTTP/1.0\r\nHost: shop.localhost\r\n\r\n").await;
+    let (read, _) = read_until_rest(&mut stream, REST).await;
+    assert!(read.starts_with(b"HTTP/1.0 200 OK\r\n"));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_fragment_is_cut_off_and_not_refused() {
+    let edge = shop().await;
+    // RFC 9112 §3.2: no target has one, and 400 SHOULD be the answer. A backend does not get to see it.
+    let found = over_tls(&edge, b"GET /ten.txt#part HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").await;
+    assert_eq!(found.statuses, [200]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
+    let edge = shop().await;
+    // RFC 9112 §3: it MUST be 414; beyond 128 KiB hyper gives up before it knows where the target ends.
+    let target = "a".repeat(200_000);
+    let found = over_tls(&edge, format!("GET /{target} HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").as_bytes()).await;
+    assert_eq!((found.statuses, found.closed), (vec![431], true));
+    edge.stop().await;
+}
