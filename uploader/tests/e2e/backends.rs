@@ -64,7 +64,7 @@ fn push(edge: &Edge, folder: &Path) -> crate::support::edge::Ran {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxied_path_is_the_backends_alone() {
+async fn law_9_a_proxied_path_is_the_backends_alone() {
     let edge = edge().start();
     let folder = tempfile::tempdir().unwrap();
     site(folder.path(), &format!("http://{}", echo()));

@@ -36,7 +36,7 @@ fn sites(first: &Path, second: &Path, versions: &[String; 2]) -> BTreeMap<String
 
 /// Law 1: one request, one version.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_response_during_a_thousand_switches_is_a_file_of_the_version_that_it_names() {
+async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_version_that_it_names() {
     let (Some(first), Some(second)) = (inputs::swagger("5.29.0"), inputs::swagger("5.29.1")) else { return };
     let edge = edge().start();
     let versions = [version_of(&edge.push("docs", &first)), version_of(&edge.push("docs", &second))];
@@ -89,7 +89,7 @@ fn assets(text: &str) -> Vec<String> {
 
 /// Law 10: a page never breaks in a switch.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_page_load_fails_that_straddles_a_switch() {
+async fn law_10_no_page_load_fails_that_straddles_a_switch() {
     let (Some(first), Some(second)) = (inputs::vite("a"), inputs::vite("b")) else { return };
     let edge = edge().start();
     let versions = [version_of(&edge.push("shop", &first)), version_of(&edge.push("shop", &second))];
