@@ -106,7 +106,7 @@ impl Publisher {
             upstreams: parts.upstreams,
             fingerprints: fingerprints::Fingerprints::default(),
             background: parts.background,
-            quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Usual),
+            quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),
         }
     }

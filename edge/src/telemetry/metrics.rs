@@ -61,7 +61,6 @@ pub fn describe() {
     describe_counter!("devanture_grace_hits_total", "Assets of an earlier version that answered after a switch.");
     describe_counter!("devanture_variants_made_total", "Variants made, by form and quality.");
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
-    describe_gauge!("devanture_versions_loaded", "Versions held ready to serve.");
 }
 
 /// The counters of one version in one place, ready for the hot path: no look-up by name is left.
