@@ -15,6 +15,7 @@ pub mod net;
 pub mod path;
 pub mod problem;
 mod reader;
+pub mod rules;
 pub mod site_toml;
 
 pub use digest::{Digest, VersionId};

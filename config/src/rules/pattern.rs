@@ -1,0 +1,557 @@
+//! Patterns of paths: what a rule is for. Text in, a matcher without backtracking out, with what it captured.
+//!
+//! A pattern is compared with a path in its normal form, decoded (`site::target` makes it). Most are whole segments and
+//! are matched segment by segment; what takes a part of a segment goes through the crate `regex`, whose time grows with
+//! the length of the path alone, so that no rule of one app can keep a thread from the others (law 11).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use regex::{Regex, RegexBuilder};
+use unicode_normalization::UnicodeNormalization;
+
+/// Longest pattern, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 2_000;
+/// Most memory that one pattern with parts of segments may take when it is compiled, in bytes.
+const REGEX_BYTES_MAX: usize = 256 * 1024;
+/// The name that `*` captures under.
+pub const SPLAT: &str = "splat";
+
+/// Whose way of writing patterns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `*` anywhere takes anything, `:name` anywhere takes characters but `/`; a final slash matters.
+    Cloudflare,
+    /// `*` as the last segment takes what is below and the folder itself, `:name` takes a segment; a final slash is
+    /// ignored.
+    Netlify,
+    /// As Netlify's headers: also `*` in other places, without regard to case.
+    NetlifyHeaders,
+}
+
+/// A pattern.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    host: Option<HostPattern>,
+    shape: Shape,
+    /// Whether a final slash of the path is ignored.
+    is_tolerant: bool,
+}
+
+#[derive(Debug, Clone)]
+enum HostPattern {
+    Exact(String),
+    Captures(Box<Regex>),
+}
+
+#[derive(Debug, Clone)]
+enum Shape {
+    Segments { segments: Vec<Segment>, ending: Ending },
+    Regex { literal: Vec<Segment>, regex: Box<Regex> },
+}
+
+/// One segment of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// Any segment that is not empty, captured under a name.
+    Name(String),
+    /// Exactly this one.
+    Text(String),
+}
+
+/// What may come after the segments of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A slash and then anything, which is captured.
+    Below,
+    /// Nothing, or a slash and then anything, which is captured.
+    BelowOrSelf,
+    /// Nothing.
+    Exact,
+    /// Whatever the pattern's expression says: [`Pattern::matches`] decides.
+    Expression,
+}
+
+/// Says why a text is not a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// Its host cannot be read.
+    #[error("`{0}` names no host that can be read")]
+    Host(String),
+    /// Percent signs that are not followed by two hex digits, or bytes that are not UTF-8.
+    #[error("`{0}` holds a percent-encoding that cannot be read")]
+    Encoding(String),
+    /// It begins with no slash.
+    #[error("`{0}` is not a path: it must begin with /")]
+    NotAPath(String),
+    /// Longer than [`PATTERN_BYTES_MAX`], or too large when compiled.
+    #[error("the path is too long: {PATTERN_BYTES_MAX} bytes are the most")]
+    TooLong,
+}
+
+/// What a pattern captured, by name; the values are decoded.
+pub type Captures<'a> = Vec<(&'a str, &'a str)>;
+
+impl Pattern {
+    /// Reads a pattern; one that begins with `https://` or `http://` is for that host alone.
+    ///
+    /// # Errors
+    /// [`BadPattern`].
+    pub fn parse(text: &str, dialect: Dialect) -> Result<Self, BadPattern> {
+        if text.len() > PATTERN_BYTES_MAX {
+            return Err(BadPattern::TooLong);
+        }
+        let (host, path) = match text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
+            Some(rest) => {
+                let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+                (Some(host_pattern(host, dialect)?), path)
+            }
+            None => (None, text),
+        };
+        if !path.starts_with('/') {
+            return Err(BadPattern::NotAPath(text.to_owned()));
+        }
+        let is_tolerant = dialect != Dialect::Cloudflare;
+        let path = match path.strip_suffix('/') {
+            Some(short) if is_tolerant && !short.is_empty() => short,
+            _ => path,
+        };
+        Ok(Self { text: text.to_owned(), host, shape: shape(path, dialect)?, is_tolerant })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is for one host alone.
+    #[must_use]
+    pub const fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// Whether a final slash of a path is ignored.
+    #[must_use]
+    pub const fn is_tolerant(&self) -> bool {
+        self.is_tolerant
+    }
+
+    /// Whether it stands for one path alone.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        match &self.shape {
+            Shape::Segments { segments, ending: Ending::Exact } => {
+                segments.iter().all(|segment| matches!(segment, Segment::Text(_)))
+            }
+            _ => false,
+        }
+    }
+
+    /// The segments that a path begins with, and what comes after them: what an index is made of. A final slash that
+    /// matters is an empty last segment.
+    #[must_use]
+    pub fn steps(&self) -> (&[Segment], Ending) {
+        match &self.shape {
+            Shape::Segments { segments, ending } => (segments, *ending),
+            Shape::Regex { literal, .. } => (literal, Ending::Expression),
+        }
+    }
+
+    /// The names that it captures, [`SPLAT`] among them.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = match &self.host {
+            Some(HostPattern::Captures(regex)) => regex.capture_names().flatten().collect(),
+            _ => Vec::new(),
+        };
+        match &self.shape {
+            Shape::Segments { segments, ending } => {
+                names.extend(segments.iter().filter_map(|segment| match segment {
+                    Segment::Name(name) => Some(name.as_str()),
+                    Segment::Text(_) => None,
+                }));
+                if matches!(ending, Ending::Below | Ending::BelowOrSelf) {
+                    names.push(SPLAT);
+                }
+            }
+            Shape::Regex { regex, .. } => names.extend(regex.capture_names().flatten()),
+        }
+        names
+    }
+
+    /// What it captures of `path`, which is normal and decoded, on `host`, which is in lower case; nothing where it does
+    /// not match.
+    #[must_use]
+    pub fn matches<'a>(&'a self, host: &'a str, path: &'a str) -> Option<Captures<'a>> {
+        let mut captures = Vec::new();
+        match &self.host {
+            None => {}
+            Some(HostPattern::Exact(wanted)) if wanted == host => {}
+            Some(HostPattern::Exact(_)) => return None,
+            Some(HostPattern::Captures(regex)) => capture(regex, host, &mut captures)?,
+        }
+        let path = if self.is_tolerant { without_final_slash(path) } else { path };
+        match &self.shape {
+            Shape::Segments { segments, ending } => segmentwise(segments, *ending, path, &mut captures)?,
+            Shape::Regex { regex, .. } => capture(regex, path, &mut captures)?,
+        }
+        Some(captures)
+    }
+
+    /// Whether every path that `other` matches is matched by this one too. `false` where it is not known.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        if self.text == other.text && self.is_tolerant == other.is_tolerant {
+            return true;
+        }
+        let hosts = match (&self.host, &other.host) {
+            (None, _) => true,
+            (Some(HostPattern::Exact(own)), Some(HostPattern::Exact(others))) => own == others,
+            _ => false,
+        };
+        let (Shape::Segments { segments: own, ending }, Shape::Segments { segments: others, ending: other_ending }) =
+            (&self.shape, &other.shape)
+        else {
+            return false;
+        };
+        let covers = |(own, others): (&Segment, &Segment)| match (own, others) {
+            (Segment::Name(_), Segment::Name(_)) => true,
+            (Segment::Name(_), Segment::Text(text)) => !text.is_empty(),
+            (Segment::Text(own), Segment::Text(text)) => own == text,
+            (Segment::Text(_), Segment::Name(_)) => false,
+        };
+        if !hosts || others.len() < own.len() || !own.iter().zip(others).all(covers) {
+            return false;
+        }
+        let is_longer = others.len() > own.len();
+        match ending {
+            Ending::BelowOrSelf => true,
+            Ending::Below => is_longer || *other_ending == Ending::Below,
+            Ending::Exact => !is_longer && *other_ending == Ending::Exact && (self.is_tolerant || !other.is_tolerant),
+            Ending::Expression => false,
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.is_tolerant == other.is_tolerant
+    }
+}
+
+impl Eq for Pattern {}
+
+fn without_final_slash(path: &str) -> &str {
+    match path.strip_suffix('/') {
+        Some(short) if !short.is_empty() => short,
+        _ => path,
+    }
+}
+
+fn segmentwise<'a>(segments: &'a [Segment], ending: Ending, path: &'a str, captures: &mut Captures<'a>) -> Option<()> {
+    let mut rest = Some(path.strip_prefix('/')?);
+    for segment in segments {
+        let (found, after) = match rest?.split_once('/') {
+            Some((found, after)) => (found, Some(after)),
+            None => (rest?, None),
+        };
+        match segment {
+            Segment::Text(text) if text == found => {}
+            Segment::Name(name) if !found.is_empty() => captures.push((name, found)),
+            Segment::Text(_) | Segment::Name(_) => return None,
+        }
+        rest = after;
+    }
+    match (ending, rest) {
+        (Ending::Exact, None) => {}
+        (Ending::Below | Ending::BelowOrSelf, Some(rest)) => captures.push((SPLAT, rest)),
+        (Ending::BelowOrSelf, None) => captures.push((SPLAT, "")),
+        (Ending::Exact, Some(_)) | (Ending::Below, None) | (Ending::Expression, _) => return None,
+    }
+    Some(())
+}
+
+fn capture<'a>(regex: &'a Regex, text: &'a str, captures: &mut Captures<'a>) -> Option<()> {
+    let found = regex.captures(text)?;
+    for name in regex.capture_names().flatten() {
+        captures.push((name, found.name(name).map_or("", |found| found.as_str())));
+    }
+    Some(())
+}
+
+/// Decoded and in NFC, as paths are when they are compared.
+fn decoded(text: &str) -> Result<String, BadPattern> {
+    let bad = || BadPattern::Encoding(text.to_owned());
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    if bytes.iter().enumerate().any(|(at, byte)| *byte == b'%' && !(hex(at + 1) && hex(at + 2))) {
+        return Err(bad());
+    }
+    let decoded: Cow<'_, str> = percent_decode_str(text).decode_utf8().map_err(|_not_utf8| bad())?;
+    Ok(decoded.nfc().collect())
+}
+
+fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    let mut segments = Vec::new();
+    let texts: Vec<&str> = rest.split('/').collect();
+    for (at, text) in texts.iter().enumerate() {
+        let is_last = at + 1 == texts.len();
+        if *text == "*" && is_last {
+            let ending = if dialect == Dialect::Cloudflare { Ending::Below } else { Ending::BelowOrSelf };
+            return match dialect {
+                Dialect::NetlifyHeaders => expression(path, dialect, segments),
+                _ => Ok(Shape::Segments { segments, ending }),
+            };
+        }
+        let whole = text.strip_prefix(':').filter(|name| is_name(name));
+        let partial = match dialect {
+            Dialect::Netlify => false,
+            Dialect::NetlifyHeaders => true,
+            Dialect::Cloudflare => text.contains('*') || next_name(text).is_some_and(|_| whole.is_none()),
+        };
+        match whole {
+            Some(name) if !partial => segments.push(Segment::Name(name.to_owned())),
+            _ if partial => return expression(path, dialect, segments),
+            _ => segments.push(Segment::Text(decoded(text)?)),
+        }
+    }
+    Ok(Shape::Segments { segments, ending: Ending::Exact })
+}
+
+/// The whole path as an expression; `literal` are the segments before the first that is more than text.
+fn expression(path: &str, dialect: Dialect, literal: Vec<Segment>) -> Result<Shape, BadPattern> {
+    let mut source = String::from("^");
+    let mut names: Vec<String> = Vec::new();
+    if dialect == Dialect::NetlifyHeaders {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        for segment in segments {
+            match segment.strip_prefix(':').filter(|name| is_name(name)) {
+                Some(name) => source.push_str(&format!("/{}", group(name, "[^/]+", &mut names))),
+                // A segment of its own may also be absent.
+                None if segment == "*" => source.push_str(&format!("(?:/{})?", group(SPLAT, ".*", &mut names))),
+                None => {
+                    source.push('/');
+                    let texts: Vec<String> = segment
+                        .split('*')
+                        .map(|text| decoded(text).map(|text| regex::escape(&text)))
+                        .collect::<Result<_, _>>()?;
+                    source.push_str(&texts.join(".*"));
+                }
+            }
+        }
+        source.push_str("/?");
+    } else {
+        cloudflare(path, &mut source, &mut names)?;
+    }
+    source.push('$');
+    let folds = dialect == Dialect::NetlifyHeaders;
+    Ok(Shape::Regex { literal: if folds { Vec::new() } else { literal }, regex: Box::new(compiled(&source, folds)?) })
+}
+
+/// Cloudflare's form, for a path or a host: `*` takes anything, `:name` everything up to the next divider.
+fn cloudflare(text: &str, source: &mut String, names: &mut Vec<String>) -> Result<(), BadPattern> {
+    let mut rest = text;
+    loop {
+        let name = next_name(rest);
+        let star = rest.find('*');
+        let (at, length, part) = match (name, star) {
+            (Some((at, name)), star) if star.is_none_or(|star| at < star) => {
+                (at, name.len() + 1, group(name, "[^/]+", names))
+            }
+            (_, Some(star)) => (star, 1, group(SPLAT, ".*", names)),
+            (_, None) => break,
+        };
+        source.push_str(&regex::escape(&decoded(rest.get(..at).unwrap_or_default())?));
+        source.push_str(&part);
+        rest = rest.get(at + length..).unwrap_or_default();
+    }
+    source.push_str(&regex::escape(&decoded(rest)?));
+    Ok(())
+}
+
+/// A capturing group; a name that was there before captures nothing again.
+fn group(name: &str, takes: &str, names: &mut Vec<String>) -> String {
+    if names.iter().any(|known| known == name) {
+        return format!("(?:{takes})");
+    }
+    names.push(name.to_owned());
+    format!("(?P<{name}>{takes})")
+}
+
+fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern> {
+    let bad = || BadPattern::Host(host.to_owned());
+    // The edge answers one port; whichever was meant, it is this one.
+    let name = host.rsplit_once(':').filter(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let host = name.map_or(host, |(name, _)| name);
+    if host.is_empty() {
+        return Err(bad());
+    }
+    if dialect == Dialect::Cloudflare && (host.contains('*') || next_name(host).is_some()) {
+        let (mut source, mut names) = (String::from("^"), Vec::new());
+        cloudflare(host, &mut source, &mut names)?;
+        source.push('$');
+        return Ok(HostPattern::Captures(Box::new(compiled(&source.replace("[^/]+", "[^/.]+"), true)?)));
+    }
+    match url::Host::parse(host) {
+        Ok(parsed) => Ok(HostPattern::Exact(parsed.to_string().to_ascii_lowercase())),
+        Err(_not_a_host) => Err(bad()),
+    }
+}
+
+fn compiled(source: &str, folds: bool) -> Result<Regex, BadPattern> {
+    let mut builder = RegexBuilder::new(source);
+    builder.case_insensitive(folds).dot_matches_new_line(true).size_limit(REGEX_BYTES_MAX);
+    builder.build().map_err(|_too_large| BadPattern::TooLong)
+}
+
+/// Whether a text is the name of a placeholder, without its colon.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The first placeholder of a text: where its colon is, and its name.
+#[must_use]
+pub fn next_name(text: &str) -> Option<(usize, &str)> {
+    text.match_indices(':').find_map(|(at, _)| {
+        let rest = text.get(at + 1..)?;
+        let end = rest.bytes().position(|b| !(b.is_ascii_alphanumeric() || b == b'_')).unwrap_or(rest.len());
+        let name = rest.get(..end)?;
+        is_name(name).then_some((at, name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(dialect: Dialect, pattern: &str, path: &str) -> Option<String> {
+        let pattern = Pattern::parse(pattern, dialect).unwrap();
+        let captures = pattern.matches("example.org", path)?;
+        Some(captures.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn netlifys_patterns_take_segments_and_ignore_a_final_slash() {
+        for (pattern, path, expected) in [
+            ("/news", "/news", Some("")),
+            ("/news", "/news/", Some("")),
+            ("/news/", "/news", Some("")),
+            ("/news", "/News", None),
+            ("/news", "/news/x", None),
+            ("/news/*", "/news", Some("splat=")),
+            ("/news/*", "/news/", Some("splat=")),
+            ("/news/*", "/news/a/b", Some("splat=a/b")),
+            ("/news/*", "/newsx", None),
+            ("/*", "/", Some("splat=")),
+            ("/*", "/a/b", Some("splat=a/b")),
+            ("/:a/:b", "/x/y", Some("a=x b=y")),
+            ("/:a/:b", "/x", None),
+            ("/:a/*", "/x/y/z", Some("a=x splat=y/z")),
+            ("/a%20b", "/a b", Some("")),
+            ("/a b", "/a b", Some("")),
+            ("/a/*/b", "/a/x/b", None),
+            ("https://example.org/x", "/x", Some("")),
+            ("http://Example.Org:8080/x", "/x", Some("")),
+            ("https://other.org/x", "/x", None),
+        ] {
+            assert_eq!(found(Dialect::Netlify, pattern, path).as_deref(), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn cloudflares_patterns_are_exact_about_slashes_and_take_parts_of_segments() {
+        for (pattern, path, expected) in [
+            ("/foo/*", "/foo/", Some("splat=")),
+            ("/foo/*", "/foo", None),
+            ("/foo/*", "/foo/a/b", Some("splat=a/b")),
+            ("/foo", "/foo/", None),
+            ("/foo/", "/foo/", Some("")),
+            ("/foo*", "/foobar/x", Some("splat=bar/x")),
+            ("/a/*/b", "/a/x/y/b", Some("splat=x/y")),
+            ("/movies/:title", "/movies/heat", Some("title=heat")),
+            ("/movies/:title", "/movies/heat/", None),
+            ("/:a-:b", "/x-y", Some("a=x b=y")),
+            ("/a.:ext", "/a.js", Some("ext=js")),
+            ("/a.:ext", "/abjs", None),
+            ("/*", "/", Some("splat=")),
+            ("https://:sub.org/x", "/x", Some("sub=example")),
+            ("https://*.org/x", "/x", Some("splat=example")),
+        ] {
+            assert_eq!(found(Dialect::Cloudflare, pattern, path).as_deref(), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn netlifys_headers_take_stars_anywhere_without_regard_to_case() {
+        for (pattern, path, matches) in [
+            ("/*", "/", true),
+            ("/*", "/a/b", true),
+            ("/templates/*", "/Templates/x", true),
+            ("/a/*/b", "/a/x/y/b", true),
+            ("/a/*/b", "/a/b", true),
+            ("/*.js", "/x/y.js", true),
+            ("/*.js", "/x/y.css", false),
+            ("/:page", "/about/", true),
+            ("/:page", "/about/us", false),
+        ] {
+            assert_eq!(found(Dialect::NetlifyHeaders, pattern, path).is_some(), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_told_apart() {
+        let bad = |text: &str| Pattern::parse(text, Dialect::Netlify).unwrap_err();
+        assert!(matches!(bad("a"), BadPattern::NotAPath(_)));
+        assert!(matches!(bad("/%zz"), BadPattern::Encoding(_)));
+        assert!(matches!(bad("https://"), BadPattern::Host(_)));
+        assert_eq!(bad(&format!("/{}", "a".repeat(PATTERN_BYTES_MAX))), BadPattern::TooLong);
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_surely_matches() {
+        let covers = |one: &str, other: &str| {
+            let pattern = |text| Pattern::parse(text, Dialect::Netlify).unwrap();
+            pattern(one).covers(&pattern(other))
+        };
+        for (one, other) in [("/*", "/a"), ("/a/*", "/a"), ("/a/*", "/a/b/*"), ("/:x", "/a"), ("/:x/*", "/a/b/c")] {
+            assert!(covers(one, other), "{one} {other}");
+            assert!(!covers(other, one), "{other} {one}");
+        }
+        assert!(covers("/a", "/a/"));
+        assert!(!covers("https://a.example/*", "/b"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_pattern_panic(text in "[/a:*%.é-]{0,20}", path in "/[/a:*é]{0,20}") {
+            for dialect in [Dialect::Cloudflare, Dialect::Netlify, Dialect::NetlifyHeaders] {
+                if let Ok(pattern) = Pattern::parse(&format!("/{text}"), dialect) {
+                    let captured = pattern.matches("example.org", &path);
+                    prop_assert!(captured.is_none_or(|captures| captures.len() <= pattern.names().len()));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_covered_is_matched(one in "(/(a|b|:x)){0,3}(/\\*)?", other in "(/(a|b|:x)){0,3}(/\\*)?", path in "(/(a|b|c)){1,4}/?") {
+            let pattern = |text: &str| Pattern::parse(&format!("/{}", text.trim_start_matches('/')), Dialect::Netlify).unwrap();
+            let (one, other) = (pattern(&one), pattern(&other));
+            if one.covers(&other) && other.matches("h", &path).is_some() {
+                prop_assert!(one.matches("h", &path).is_some(), "{one} {other} {path}");
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! One rule that sends a path elsewhere: a redirect, a rewrite, or a page with a status of its own.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::At;
+use super::pattern::{Captures, Pattern};
+use super::template::{Context, Template};
+
+/// The statuses that a rule may have; those from 300 to 399 redirect, the others answer with the target itself.
+pub const STATUSES: [u16; 9] = [200, 301, 302, 303, 307, 308, 404, 410, 451];
+/// What cannot stand in a URL as it is; a percent sign stays, since whoever wrote it has encoded something.
+const UNSAFE: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// Where it is written.
+    pub at: At,
+    /// Which paths.
+    pub from: Pattern,
+    /// What the query must be; nothing where any will do. Where something is said, the query must hold exactly these.
+    pub query: Vec<QueryRule>,
+    /// Where to.
+    pub to: Target,
+    /// One of [`STATUSES`].
+    pub status: u16,
+    /// Whether it goes before a file of that path.
+    pub force: bool,
+    /// Only for visitors who prefer one of these languages, as tags in lower case; for all where it is empty.
+    pub languages: Vec<String>,
+    /// Only for visitors who send one of these cookies; for all where it is empty.
+    pub cookies: Vec<String>,
+    /// Has a condition that is never known here, such as the visitor's country: it never applies.
+    pub is_unknowable: bool,
+    /// Whether a rewrite's target is found as if it had been asked for, redirects of pages included (Cloudflare's
+    /// meaning); else the target's own file goes first.
+    pub follows_html_handling: bool,
+}
+
+impl Redirect {
+    /// Whether it sends the visitor to another address.
+    #[must_use]
+    pub const fn is_redirect(&self) -> bool {
+        matches!(self.status, 300..=399)
+    }
+
+    /// Whether it is the same for every visitor and every query.
+    #[must_use]
+    pub fn is_unconditional(&self) -> bool {
+        self.query.is_empty() && self.languages.is_empty() && self.cookies.is_empty() && !self.is_unknowable
+    }
+
+    /// The names that its target may use: those of the path and those of the query.
+    #[must_use]
+    pub fn names<'n>(from: &'n Pattern, query: &'n [QueryRule]) -> Vec<&'n str> {
+        let mut names = from.names();
+        names.extend(query.iter().filter_map(|rule| match &rule.value {
+            QueryValue::Capture(name) => Some(name.as_str()),
+            QueryValue::Text(_) => None,
+        }));
+        names
+    }
+}
+
+/// A parameter that the query must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryRule {
+    /// Its name, decoded.
+    pub name: String,
+    /// What it must be.
+    pub value: QueryValue,
+}
+
+/// What a parameter must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueryValue {
+    /// Anything, captured under this name.
+    Capture(String),
+    /// Exactly this, decoded.
+    Text(String),
+}
+
+/// Where a rule leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    text: String,
+    /// `https://host[:port]`, without a final slash; none for a path of the same site.
+    origin: Option<Template>,
+    path: Template,
+    query: Option<Template>,
+    fragment: Option<Template>,
+}
+
+/// Says why a text is no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTarget {
+    /// A URL of a scheme that a redirect must not lead to.
+    #[error("`{0}` leads to another scheme than http or https")]
+    ForeignScheme(String),
+    /// Its host cannot be read.
+    #[error("`{0}` names no host that can be read")]
+    Host(String),
+    /// Neither a path nor a URL.
+    #[error("`{0}` is neither a path, which begins with /, nor a URL, which begins with https://")]
+    NotAPath(String),
+}
+
+/// A target with everything in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filled {
+    /// `https://host[:port]`.
+    pub origin: Option<String>,
+    /// The path, encoded; it begins with one slash alone.
+    pub path: String,
+    /// The query, without its question mark.
+    pub query: Option<String>,
+    /// The fragment, without its hash.
+    pub fragment: Option<String>,
+}
+
+impl Target {
+    /// Reads a target in which `:name` stands for what was captured under one of `names`.
+    ///
+    /// # Errors
+    /// [`BadTarget`].
+    pub fn parse(text: &str, names: &[&str]) -> Result<Self, BadTarget> {
+        let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+        let origin_bytes = ["https://", "http://"].into_iter().find(|s| lower.starts_with(s)).map(str::len);
+        let (origin, rest) = match origin_bytes {
+            Some(scheme) => {
+                let end =
+                    text.get(scheme..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(text.len(), |at| at + scheme);
+                let origin = text.get(..end).unwrap_or_default();
+                check_host(origin.get(scheme..).unwrap_or_default(), names, text)?;
+                (Some(Template::parse(origin, names)), text.get(end..).unwrap_or_default())
+            }
+            None if text.starts_with('/') => (None, text),
+            None if has_scheme(text) => return Err(BadTarget::ForeignScheme(text.to_owned())),
+            None => return Err(BadTarget::NotAPath(text.to_owned())),
+        };
+        let (rest, fragment) = split(rest, '#');
+        let (path, query) = split(rest, '?');
+        let template = |text: &str| Template::parse(&utf8_percent_encode(text, UNSAFE).to_string(), names);
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self {
+            text: text.to_owned(),
+            origin,
+            path: template(path),
+            query: query.map(template),
+            fragment: fragment.map(template),
+        })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// `https://host[:port]` as it was written, where it leads to another site.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_ref().map(Template::as_str)
+    }
+
+    /// Its path, where that is the same for every request.
+    #[must_use]
+    pub fn constant_path(&self) -> Option<&str> {
+        self.path.is_constant().then(|| self.path.as_str())
+    }
+
+    /// Puts what was captured in its place. Nothing where a capture would make another host of the target's than one
+    /// more label.
+    ///
+    /// Slashes that meet are one slash: a path that begins with two would be another host's (`//evil.example`).
+    #[must_use]
+    pub fn fill(&self, captures: &Captures<'_>) -> Option<Filled> {
+        let origin = match &self.origin {
+            Some(origin) if origin.is_constant() => Some(origin.as_str().to_owned()),
+            Some(origin) => {
+                let is_label =
+                    |value: &str| !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                let used = captures.iter().filter(|(name, _)| origin.as_str().contains(&format!(":{name}")));
+                if !used.clone().all(|(_, value)| is_label(value)) {
+                    return None;
+                }
+                Some(origin.fill(captures, Context::Path))
+            }
+            None => None,
+        };
+        let query = self.query.as_ref().map(|query| query.fill(captures, Context::Query));
+        let fragment = self.fragment.as_ref().map(|fragment| fragment.fill(captures, Context::Query));
+        Some(Filled { origin, path: with_single_slashes(&self.path.fill(captures, Context::Path)), query, fragment })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Filled {
+    /// The address to send a visitor to; the query of the request goes along where the target has none of its own.
+    #[must_use]
+    pub fn location(&self, request_query: Option<&str>) -> String {
+        let mut location = self.origin.clone().unwrap_or_default();
+        location.push_str(&self.path);
+        if let Some(query) = self.query.as_deref().or(request_query) {
+            location.push('?');
+            location.push_str(query);
+        }
+        if let Some(fragment) = &self.fragment {
+            location.push('#');
+            location.push_str(fragment);
+        }
+        location
+    }
+}
+
+fn split(text: &str, at: char) -> (&str, Option<&str>) {
+    text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+fn with_single_slashes(path: &str) -> String {
+    let mut single = String::with_capacity(path.len());
+    for character in path.chars() {
+        if !(character == '/' && single.ends_with('/')) {
+            single.push(character);
+        }
+    }
+    single
+}
+
+fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    })
+}
+
+fn check_host(authority: &str, names: &[&str], text: &str) -> Result<(), BadTarget> {
+    // A placeholder takes the place of a label.
+    let host = Template::parse(authority, names).fill(&names.iter().map(|name| (*name, "x")).collect(), Context::Path);
+    let fine = url::Url::parse(&format!("https://{host}/"))
+        .is_ok_and(|url| url.username().is_empty() && url.password().is_none());
+    if fine && !host.is_empty() { Ok(()) } else { Err(BadTarget::Host(text.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(to: &str, captures: &Captures<'_>, query: Option<&str>) -> Option<String> {
+        let names: Vec<&str> = captures.iter().map(|(name, _)| *name).collect();
+        Some(Target::parse(to, &names).unwrap().fill(captures)?.location(query))
+    }
+
+    #[test]
+    fn a_target_is_filled_and_takes_the_requests_query_where_it_has_none() {
+        let captures = vec![("splat", "a b/c"), ("id", "7")];
+        for (to, query, expected) in [
+            ("/new/:splat", None, "/new/a%20b/c"),
+            ("/new/:splat", Some("x=1"), "/new/a%20b/c?x=1"),
+            ("/new?id=:id", Some("x=1"), "/new?id=7"),
+            ("/new#part", Some("x=1"), "/new?x=1#part"),
+            ("/n w/ü", None, "/n%20w/%C3%BC"),
+            ("https://example.org", None, "https://example.org/"),
+            ("https://example.org:8443/:id?q#f", Some("x"), "https://example.org:8443/7?q#f"),
+            ("https://v:id.example.org/", None, "https://v7.example.org/"),
+        ] {
+            assert_eq!(location(to, &captures, query).as_deref(), Some(expected), "{to}");
+        }
+    }
+
+    #[test]
+    fn no_capture_makes_another_host() {
+        for (to, splat) in [("/:splat", "/evil.example"), ("/:splat", "evil"), (":splat", "x")] {
+            let Ok(target) = Target::parse(to, &["splat"]) else { continue };
+            let filled = target.fill(&vec![("splat", splat)]).unwrap().location(None);
+            assert!(!filled.starts_with("//") && !filled.contains('\\'), "{filled}");
+        }
+        assert_eq!(location("https://:h/x", &vec![("h", "evil.example")], None), None);
+        assert_eq!(location("/x/:splat", &vec![("splat", "\\evil")], None).unwrap(), "/x/%5Cevil");
+    }
+
+    #[test]
+    fn what_is_no_target_is_told_apart() {
+        let bad = |text: &str| Target::parse(text, &[]).unwrap_err();
+        assert!(matches!(bad("javascript:alert(1)"), BadTarget::ForeignScheme(_)));
+        assert!(matches!(bad("ftp://x/"), BadTarget::ForeignScheme(_)));
+        assert!(matches!(bad("new"), BadTarget::NotAPath(_)));
+        assert!(matches!(bad("https://"), BadTarget::Host(_)));
+        assert!(matches!(bad("https://user@evil.example/"), BadTarget::Host(_)));
+    }
+}

@@ -1,0 +1,135 @@
+//! What a rule makes of what its pattern captured: targets of redirects and values of fields.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::pattern::{Captures, next_name};
+
+/// Everything that is not a `pchar` (RFC 3986 §3.3), or a slash.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
+/// What a value in a query keeps: no `&`, `=`, `+` or `#` may come out of a capture.
+const QUERY: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
+
+/// A text with places for captures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Capture(String),
+    Text(String),
+}
+
+/// Where a filled template goes, and so how captures are written in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// The value of a field: encoded as in a path.
+    Field,
+    /// A path of a URL.
+    Path,
+    /// The query or the fragment of a URL.
+    Query,
+}
+
+impl Template {
+    /// Reads a text in which `:name` stands for a capture, for those of `names` alone; any other stays as it is.
+    #[must_use]
+    pub fn parse(text: &str, names: &[&str]) -> Self {
+        let mut parts = Vec::new();
+        let mut pending = String::new();
+        let mut rest = text;
+        while let Some((at, name)) = next_name(rest) {
+            let end = at + 1 + name.len();
+            match names.contains(&name) {
+                true => {
+                    pending.push_str(rest.get(..at).unwrap_or_default());
+                    if !pending.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut pending)));
+                    }
+                    parts.push(Part::Capture(name.to_owned()));
+                }
+                false => pending.push_str(rest.get(..end).unwrap_or_default()),
+            }
+            rest = rest.get(end..).unwrap_or_default();
+        }
+        pending.push_str(rest);
+        if !pending.is_empty() {
+            parts.push(Part::Text(pending));
+        }
+        Self { text: text.to_owned(), parts }
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it has no place for a capture, so that it is the same for every request.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Part::Text(_)))
+    }
+
+    /// Puts the captures in their places, encoded for `context`.
+    #[must_use]
+    pub fn fill(&self, captures: &Captures<'_>, context: Context) -> String {
+        let mut filled = String::with_capacity(self.text.len() + 16);
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Capture(name) => {
+                    let value = captures.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
+                    let set = if context == Context::Query { QUERY } else { PATH };
+                    filled.extend(utf8_percent_encode(value, set));
+                }
+            }
+        }
+        filled
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_are_encoded_for_their_place() {
+        let template = Template::parse("/new/:splat?q=:id#:other", &["splat", "id"]);
+        let captures = vec![("splat", "a b/ü"), ("id", "1&x=2")];
+        assert_eq!(template.fill(&captures, Context::Path), "/new/a%20b/%C3%BC?q=1&x=2#:other");
+        assert_eq!(Template::parse(":id", &["id"]).fill(&captures, Context::Query), "1%26x%3D2");
+        assert!(!template.is_constant());
+        assert!(Template::parse("https://example.org:80/:x", &[]).is_constant());
+        assert_eq!(Template::parse("", &[]).fill(&captures, Context::Path), "");
+    }
+}
