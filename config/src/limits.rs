@@ -55,6 +55,8 @@ limits! {
     path_bytes_max = 4_096 in 16 ..= 65_536,
     /// Bytes of one segment of a path in a bundle.
     segment_bytes_max = 255 in 16 ..= 65_536,
+    /// Rules of a version in one environment: redirects, rewrites, fields and `[cache]` together.
+    rules_max = 10_000 in 0 ..= 100_000,
     /// How many times larger than its archive an unpacked bundle may be.
     archive_ratio_max = 200 in 1 ..= 100_000,
     /// Bytes of a manifest.

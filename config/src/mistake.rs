@@ -36,7 +36,8 @@ impl fmt::Display for Mistake {
         if self.line > 0 {
             write!(f, ":{}", self.line)?;
         }
-        write!(f, ": {}", self.message)?;
+        f.write_str(if self.weight == Weight::Doubt { ": doubt: " } else { ": " })?;
+        f.write_str(&self.message)?;
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
         }

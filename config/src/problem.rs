@@ -67,6 +67,7 @@ codes! {
     BadConfig "bad_config" 422 Usage "A configuration file has mistakes.",
     BadManifest "bad_manifest" 422 Refused "The manifest cannot be taken.",
     BadRequest "bad_request" 400 Refused "The request cannot be read.",
+    BadRules "bad_rules" 422 Refused "A rule cannot be carried out.",
     BadToken "bad_token" 401 Forbidden "The token is unknown, revoked or expired.",
     BlobMismatch "blob_mismatch" 422 Refused "The bytes do not have the hash or the length that they were sent under.",
     BlobMissing "blob_missing" 409 Refused "The manifest names a blob that was not sent.",

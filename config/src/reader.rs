@@ -1,6 +1,7 @@
 //! Reads TOML so that every mistake of a file comes out at once, with its line and a hint; knows no file's keys.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
@@ -75,7 +76,9 @@ impl<'r, 't> Table<'r, 't> {
 
     /// The name of a key as a person would say it.
     pub(crate) fn full(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let key = if is_bare { key.to_owned() } else { format!("\"{key}\"") };
+        if self.name.is_empty() { key } else { format!("{}.{key}", self.name) }
     }
 
     /// Reports a mistake at `key`, or at the table where it does not hold the key.
@@ -223,6 +226,55 @@ impl<'r, 't> Table<'r, 't> {
             }
         }
         texts
+    }
+
+    /// The line that the table begins in.
+    pub(crate) fn line(&self) -> usize {
+        self.reader.line(self.span.start)
+    }
+
+    /// Every value of the table, each a text or a list of texts.
+    pub(crate) fn all_texts(&self) -> BTreeMap<String, Vec<String>> {
+        let mut all = BTreeMap::new();
+        for (name, value) in self.table {
+            let texts = match value.get_ref() {
+                DeValue::String(text) => vec![text.to_string()],
+                DeValue::Array(items) => {
+                    let mut texts = Vec::with_capacity(items.len());
+                    for item in items {
+                        match item.get_ref() {
+                            DeValue::String(text) => texts.push(text.to_string()),
+                            other => self.wrong_type(name.get_ref(), "a text or a list of texts", other),
+                        }
+                    }
+                    texts
+                }
+                other => {
+                    self.wrong_type(name.get_ref(), "a text or a list of texts", other);
+                    continue;
+                }
+            };
+            all.insert(name.get_ref().to_string(), texts);
+        }
+        all
+    }
+
+    /// Every value of the table with its name and its line, each a text or a table.
+    pub(crate) fn texts_or_tables(&self) -> Vec<(String, usize, Result<String, Self>)> {
+        let mut all = Vec::new();
+        for (name, value) in self.table {
+            let line = self.reader.line(name.span().start);
+            let value = match value.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                DeValue::Table(table) => Err(self.reader.table(table, value.span(), &self.full(name.get_ref()))),
+                other => {
+                    self.wrong_type(name.get_ref(), "a text or a table", other);
+                    continue;
+                }
+            };
+            all.push((name.get_ref().to_string(), line, value));
+        }
+        all
     }
 
     /// Every table below `key`, with its name: `[key.NAME]`.

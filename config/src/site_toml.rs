@@ -1,65 +1,27 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
+mod routes;
+pub mod rules;
+mod serving;
 
-use serde::{Deserialize, Serialize};
-use url::Url;
+use std::collections::BTreeMap;
 
 use crate::manifest::is_media_type;
 use crate::mistake::Mistakes;
-use crate::names::{AppName, Hostname, PlaceName};
+use crate::names::{AppName, PlaceName};
 use crate::reader::{Reader, Table};
+use crate::rules::tables::{self, TableMistake};
+use crate::rules::{At, RuleTable};
+
+pub use routes::{
+    BadRoutePath, BadUpstreamUrl, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX, ROUTES_MAX, Route, RoutePath, UpstreamUrl,
+};
+pub use serving::{HtmlHandling, NotFound, Rules, Serving};
+
+use rules::{CacheTable, HeadersTable, PlaceLines, RedirectTable, RuleLines};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
-/// Most routes that one table may hold.
-pub const ROUTES_MAX: usize = 1_000;
-/// Longest time that a route may wait, in milliseconds: a day.
-pub const ROUTE_TIMEOUT_MS_MAX: u64 = 86_400_000;
-/// How long a route waits where it does not say, in milliseconds.
-pub const ROUTE_TIMEOUT_MS: u64 = 60_000;
-
-/// How a path without its `.html` finds its page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HtmlHandling {
-    /// Exactly, then with `.html`, then `/index.html`; never a redirect.
-    AsIs,
-    /// `page.html` at `/page`, `page/index.html` at `/page/`; anything else is redirected there.
-    AutoTrailingSlash,
-    /// Every page without a final slash.
-    DropTrailingSlash,
-    /// Every page with a final slash.
-    ForceTrailingSlash,
-    /// Files under their own names alone.
-    None,
-}
-
-/// What answers a path that is no file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NotFound {
-    /// The nearest `404.html` upwards, with status 404.
-    #[serde(rename = "404-page")]
-    Page404,
-    /// `/index.html` for navigations, 404 for everything else.
-    SinglePageApplication,
-    /// A plain 404.
-    None,
-}
-
-/// Whose meaning `_redirects` and `_headers` have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rules {
-    /// Cloudflare's.
-    Cloudflare,
-    /// Netlify's.
-    Netlify,
-}
-
 const HTML_HANDLING: &[(&str, HtmlHandling)] = &[
     ("as-is", HtmlHandling::AsIs),
     ("auto-trailing-slash", HtmlHandling::AutoTrailingSlash),
@@ -73,180 +35,6 @@ const NOT_FOUND: &[(&str, NotFound)] = &[
     ("none", NotFound::None),
 ];
 const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
-
-/// The path of a route: `/api/*` for everything below and `/api` itself, or one path alone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RoutePath(String);
-
-/// Says why a text is not the path of a route.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not the path of a route: it begins with /, holds no empty, . or .. segment, and * only as its last segment"
-)]
-pub struct BadRoutePath(pub String);
-
-impl RoutePath {
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The part before `/*`, and whether there is such an ending.
-    #[must_use]
-    pub fn prefix(&self) -> (&str, bool) {
-        match self.0.strip_suffix("/*") {
-            Some(prefix) => (prefix, true),
-            None => (&self.0, false),
-        }
-    }
-}
-
-impl FromStr for RoutePath {
-    type Err = BadRoutePath;
-
-    fn from_str(text: &str) -> Result<Self, BadRoutePath> {
-        let bad = || BadRoutePath(text.chars().take(200).collect());
-        let rest = text.strip_prefix('/').ok_or_else(bad)?;
-        let segments: Vec<&str> = rest.split('/').collect();
-        let count = segments.len();
-        let fine = segments.iter().enumerate().all(|(index, segment)| match *segment {
-            "*" => index + 1 == count,
-            // `/` alone is a path too, and so is `/api/` with its final slash.
-            "" => index + 1 == count,
-            "." | ".." => false,
-            s => !s.contains(['*', '?', '#', '\\', '%']) && !s.chars().any(|c| c.is_control() || c.is_whitespace()),
-        });
-        if fine { Ok(Self(text.to_owned())) } else { Err(bad()) }
-    }
-}
-
-impl fmt::Display for RoutePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for RoutePath {
-    type Error = BadRoutePath;
-
-    fn try_from(text: String) -> Result<Self, BadRoutePath> {
-        text.parse()
-    }
-}
-
-impl From<RoutePath> for String {
-    fn from(path: RoutePath) -> Self {
-        path.0
-    }
-}
-
-/// The address of a backend: an `http` or `https` URL without a query, a fragment or a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct UpstreamUrl(Url);
-
-/// Says why a text is not the address of a backend.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not the address of a backend: http://HOST[:PORT] or https://HOST[:PORT] is wanted, with nothing after it"
-)]
-pub struct BadUpstreamUrl(pub String);
-
-impl UpstreamUrl {
-    /// The URL.
-    #[must_use]
-    pub fn url(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl FromStr for UpstreamUrl {
-    type Err = BadUpstreamUrl;
-
-    fn from_str(text: &str) -> Result<Self, BadUpstreamUrl> {
-        let bad = || BadUpstreamUrl(text.chars().take(200).collect());
-        let url: Url = text.parse().map_err(|_reason| bad())?;
-        let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-        let plain = plain && url.password().is_none() && url.path() == "/" && url.host().is_some();
-        if plain && matches!(url.scheme(), "http" | "https") { Ok(Self(url)) } else { Err(bad()) }
-    }
-}
-
-impl fmt::Display for UpstreamUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
-    }
-}
-
-impl TryFrom<String> for UpstreamUrl {
-    type Error = BadUpstreamUrl;
-
-    fn try_from(text: String) -> Result<Self, BadUpstreamUrl> {
-        text.parse()
-    }
-}
-
-impl From<UpstreamUrl> for String {
-    fn from(url: UpstreamUrl) -> Self {
-        url.to_string()
-    }
-}
-
-/// Sends a path to a backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// Which paths.
-    pub path: RoutePath,
-    /// How long the backend may take to begin its answer, and then rest within it, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_ms: Option<u64>,
-    /// Where to.
-    pub to: UpstreamUrl,
-}
-
-/// What a table says about serving; what it does not say is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Serving {
-    /// Hostnames of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostnames: Option<Vec<Hostname>>,
-    /// How pages are found.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub html_handling: Option<HtmlHandling>,
-    /// What answers a path that is no file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_found: Option<NotFound>,
-    /// Paths that go to backends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routes: Option<Vec<Route>>,
-    /// Whose meaning the rule files have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rules: Option<Rules>,
-}
-
-impl Serving {
-    /// Whether nothing is said.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Lays `over` upon it: what `over` says counts, a list as a whole.
-    #[must_use]
-    pub fn overlaid_by(self, over: &Self) -> Self {
-        Self {
-            hostnames: over.hostnames.clone().or(self.hostnames),
-            html_handling: over.html_handling.or(self.html_handling),
-            not_found: over.not_found.or(self.not_found),
-            routes: over.routes.clone().or(self.routes),
-            rules: over.rules.or(self.rules),
-        }
-    }
-}
 
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -263,6 +51,8 @@ pub struct SiteFile {
     pub env: BTreeMap<PlaceName, Serving>,
     /// Media types of files whose names do not say them; part of the version, so for every environment alike.
     pub types: MediaTypes,
+    /// Where its rules stand.
+    pub rule_lines: RuleLines,
 }
 
 /// `[types]`: media types by the path of a file, or by the ending of its name.
@@ -321,24 +111,33 @@ impl SiteFile {
         let app = root.parsed("app");
         let www = root.string("www");
         let url = root.string("url");
-        let base = serving(&root);
+        let mut rule_lines = RuleLines::default();
+        let base = serving(&root, None, &mut rule_lines);
         root.finish_serving_hostnames();
         let mut env = BTreeMap::new();
         for (name, table) in root.named_tables("env") {
-            let over = serving(&table);
-            table.finish();
-            match name.parse::<PlaceName>() {
-                Ok(name) => {
-                    env.insert(name, over);
+            let place = match name.parse::<PlaceName>() {
+                Ok(place) => Some(place),
+                Err(error) => {
+                    root.mistake("env", error.to_string(), None);
+                    None
                 }
-                Err(error) => root.mistake("env", error.to_string(), None),
-            }
+            };
+            let over = serving(&table, place.as_ref(), &mut rule_lines);
+            table.finish();
+            env.extend(place.map(|place| (place, over)));
         }
         let types = MediaTypes::read(&root);
         root.finish();
         drop(root);
         drop(document);
-        reader.finish(Some(Self { app, www, url, base, env, types }))
+        reader.finish(Some(Self { app, www, url, base, env, types, rule_lines }))
+    }
+
+    /// The lines of the rules that hold in `env`, or in every environment where none is said.
+    #[must_use]
+    pub fn lines_in(&self, env: Option<&PlaceName>) -> PlaceLines {
+        self.rule_lines.in_place(env)
     }
 }
 
@@ -351,13 +150,148 @@ impl Table<'_, '_> {
     }
 }
 
-fn serving(table: &Table<'_, '_>) -> Serving {
+fn serving(table: &Table<'_, '_>, place: Option<&PlaceName>, lines: &mut RuleLines) -> Serving {
+    let mut list = |kind, tables: &[Table<'_, '_>]| {
+        lines.lists.insert((place.cloned(), kind), tables.iter().map(Table::line).collect());
+    };
+    let redirects = table.tables("redirects").map(|tables| {
+        list(RuleTable::Redirects, &tables);
+        redirect_tables(&tables, RuleTable::Redirects)
+    });
+    let rewrites = table.tables("rewrites").map(|tables| {
+        list(RuleTable::Rewrites, &tables);
+        redirect_tables(&tables, RuleTable::Rewrites)
+    });
+    let headers = table.tables("headers").map(|tables| {
+        list(RuleTable::Headers, &tables);
+        headers_tables(&tables)
+    });
+    let (cache, cache_lines) = cache_table(table).unzip();
+    lines.cache.insert(place.cloned(), cache_lines.unwrap_or_default());
     Serving {
+        cache,
+        headers,
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
         not_found: table.word("not_found", NOT_FOUND),
+        redirects,
+        rewrites,
         routes: table.tables("routes").map(|tables| routes(table, &tables)),
         rules: table.word("rules", RULES),
+        upstreams: upstreams(table),
+    }
+}
+
+/// `[[redirects]]` or `[[rewrites]]`.
+fn redirect_tables(tables: &[Table<'_, '_>], kind: RuleTable) -> Vec<RedirectTable> {
+    let mut rules = Vec::with_capacity(tables.len());
+    for table in tables {
+        need(table, &["from", "to"], "from = \"/old/*\"  to = \"/new/:splat\"");
+        let (from, to) = (table.string("from"), table.string("to"));
+        let status = table.integer("status", 100..=999);
+        let query = table.named_strings("query");
+        let rest = (table.list("languages"), table.list("cookies"), table.boolean("force"));
+        table.finish();
+        let (Some(from), Some(to)) = (from, to) else { continue };
+        let rule = RedirectTable {
+            cookies: rest.1.unwrap_or_default(),
+            force: rest.2.unwrap_or_default(),
+            from,
+            languages: rest.0.unwrap_or_default(),
+            query: query.into_iter().collect(),
+            status: status.and_then(|status| u16::try_from(status).ok()),
+            to,
+        };
+        match tables::redirect(&rule, kind, At::default()) {
+            Ok(_) => rules.push(rule),
+            Err(mistakes) => tell(table, mistakes),
+        }
+    }
+    rules
+}
+
+/// `[[headers]]`.
+fn headers_tables(tables: &[Table<'_, '_>]) -> Vec<HeadersTable> {
+    let mut rules = Vec::with_capacity(tables.len());
+    for table in tables {
+        need(table, &["for"], "for = \"/assets/*\"  set = { \"X-Frame-Options\" = \"DENY\" }");
+        let path = table.string("for");
+        let set = table.table("set").map(|set| set.all_texts()).unwrap_or_default();
+        let (remove, basic_auth, force) = (table.list("remove"), table.list("basic_auth"), table.boolean("force"));
+        table.finish();
+        let Some(path) = path else { continue };
+        let (basic_auth, remove) = (basic_auth.unwrap_or_default(), remove.unwrap_or_default());
+        let rule = HeadersTable { basic_auth, force: force.unwrap_or_default(), path, remove, set };
+        match tables::headers(&rule, At::default()) {
+            Ok(_) => rules.push(rule),
+            Err(mistakes) => tell(table, mistakes),
+        }
+    }
+    rules
+}
+
+type CacheAndLines = (BTreeMap<String, CacheTable>, BTreeMap<String, usize>);
+
+/// `[cache]`.
+fn cache_table(outer: &Table<'_, '_>) -> Option<CacheAndLines> {
+    let table = outer.table("cache")?;
+    let (mut rules, mut lines) = (BTreeMap::new(), BTreeMap::new());
+    for (path, line, value) in table.texts_or_tables() {
+        let rule = match value {
+            Ok(control) => CacheTable { control, force: false },
+            Err(inner) => {
+                need(&inner, &["control"], "{ control = \"1h\", force = true }");
+                let (control, force) = (inner.string("control"), inner.boolean("force"));
+                inner.finish();
+                let Some(control) = control else { continue };
+                CacheTable { control, force: force.unwrap_or_default() }
+            }
+        };
+        if let Err(mistakes) = tables::cache(&path, &rule, At::default()) {
+            for mistake in mistakes {
+                table.mistake(&path, format!("`{}`: {}", table.full(&path), mistake.message), mistake.hint.as_deref());
+            }
+        }
+        rules.insert(path.clone(), rule);
+        lines.insert(path, line);
+    }
+    Some((rules, lines))
+}
+
+/// `[upstreams]`.
+fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, UpstreamUrl>> {
+    let table = outer.table("upstreams")?;
+    let mut upstreams = BTreeMap::new();
+    for (name, _, value) in table.texts_or_tables() {
+        let Ok(text) = value else {
+            table.mistake(&name, format!("`{}` must be a text in quotes, not a table", table.full(&name)), None);
+            continue;
+        };
+        match text.parse::<UpstreamUrl>() {
+            Ok(url) => {
+                upstreams.insert(name, url);
+            }
+            Err(error) => {
+                let message = format!("`{}`: {error}", table.full(&name));
+                table.mistake(&name, message, Some("api = \"http://127.0.0.1:3000\""));
+            }
+        }
+    }
+    Some(upstreams)
+}
+
+/// Reports those of `keys` that `table` does not hold.
+fn need(table: &Table<'_, '_>, keys: &[&str], hint: &str) {
+    for key in keys {
+        if !table.has(key) {
+            table.mistake(key, format!("`{}` is missing", table.full(key)), Some(hint));
+        }
+    }
+}
+
+fn tell(table: &Table<'_, '_>, mistakes: Vec<TableMistake>) {
+    for TableMistake { key, message, hint } in mistakes {
+        table.mistake(key, format!("`{}`: {message}", table.full(key)), hint.as_deref());
     }
 }
 

@@ -179,6 +179,9 @@ pub(crate) struct CheckArgs {
     /// The folder; `www` of devanture.toml where nothing is said
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
+    /// Let doubts pass, such as a rule that never applies
+    #[arg(long)]
+    pub(crate) allow_warnings: bool,
     /// Refuse what would be left out
     #[arg(long)]
     pub(crate) strict: bool,

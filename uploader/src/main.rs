@@ -21,6 +21,7 @@ mod progress;
 mod project;
 mod push;
 mod report;
+mod rules;
 mod settings;
 mod sse;
 mod trust;

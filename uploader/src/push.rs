@@ -19,6 +19,7 @@ use crate::deploy::BlobError;
 use crate::exit::Failure;
 use crate::git;
 use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
+use crate::rules::{self, RuleFiles};
 use crate::walk::{self, Scan};
 
 /// How often a folder that changes while it is sent is scanned anew.
@@ -150,11 +151,15 @@ impl<'c> Push<'c> {
         let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, strict)).await;
         let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
         drop(working);
-        let rules = bundle::guess_rules(&scan, &self.context.project, www);
-        let bundle = Bundle::of(&scan, &self.context.project.site, rules)?;
+        let guessed = bundle::guess_rules(&scan, &self.context.project, www);
+        let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
         let files = counted(scan.files.len() as u64, "file");
         self.done("scan", format!("{files}, {}", byte_text(scan.total_bytes())), begun);
-        tell_notes(self.context, &scan, rules);
+        tell_notes(self.context, &scan, guessed);
+        let findings =
+            RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.context.place()?);
+        let doubts = rules::judge(findings, Code::BadRules, self.args.allow_warnings)?;
+        doubts.iter().for_each(|doubt| self.context.progress.note(&doubt.to_string()));
         Ok((scan, bundle))
     }
 

@@ -182,6 +182,78 @@ fn a_check_finds_what_a_push_would() {
     project.run(&["check", "--json"]).failed("bad_bundle", 2);
 }
 
+/// A folder that holds nothing but `_redirects` and the page that it may lead to.
+fn with_redirects(redirects: &str) -> Project {
+    let project = Project::site(&dead_url());
+    project.file("dist/_redirects", redirects);
+    project
+}
+
+#[test]
+fn mistakes_in_rules_are_said_with_their_lines_before_anything_is_sent() {
+    let project =
+        with_redirects("# moved\n/old  javascript:alert(1)\n/a /b\n/a /c\n/x/* https://other.example/:splat 200\n");
+    let checked = project.run(&["check", "--json"]).failed("bad_config", 2);
+    // The edge of this test is not there: a push that came so far would be `unreachable`.
+    let ran = project.run(&["push", "--json", "--allow-warnings"]);
+    let error = ran.failed("bad_rules", 1);
+    assert_eq!(error["mistakes"], checked["mistakes"]);
+    let found: Vec<(u64, &str)> = error["mistakes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mistake| {
+            assert_eq!(mistake["file"], "_redirects");
+            (mistake["line"].as_u64().unwrap(), mistake["weight"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(found, [(2, "mistake"), (5, "mistake"), (4, "doubt")], "{error}");
+    assert!(ran.stderr.contains("_redirects:4: doubt: `/a → /c` never applies"), "{ran:#?}");
+    assert!(ran.stderr.contains("[upstreams]"), "{ran:#?}");
+    assert_eq!(ran.last_line(), STILL_RUNNING);
+}
+
+#[test]
+fn doubts_pass_where_they_are_allowed() {
+    let project = with_redirects("/a /b\n/a /c\n");
+    for command in ["check", "push"] {
+        let error = project.run(&[command, "--json"]).failed("warnings", 1);
+        assert!(error["hint"].as_str().unwrap().contains("--allow-warnings"), "{error}");
+    }
+    let ran = project.run(&["check", "--allow-warnings", "--json"]);
+    assert_eq!((ran.code, ran.json()["doubts"][0]["line"].as_u64()), (Some(0), Some(2)), "{ran:#?}");
+    assert!(ran.stderr.contains("doubt: `/a → /c` never applies"), "{ran:#?}");
+    let ran = project.run(&["push", "--allow-warnings", "--json"]);
+    ran.failed("unreachable", 3);
+    assert!(ran.stderr.contains("doubt: `/a → /c` never applies"), "{ran:#?}");
+}
+
+#[test]
+fn rules_are_checked_for_each_environment_with_the_lines_of_its_tables() {
+    let project = Project::site(&dead_url());
+    let toml = "app = \"shop\"\nwww = \"dist\"\n[env.staging]\nnot_found = \"none\"\n[[env.staging.redirects]]\n\
+        from = \"/a\"\nto = \"/b\"\n[[env.staging.redirects]]\nfrom = \"/b\"\nto = \"/a\"\n";
+    project.file("devanture.toml", toml);
+    project.file("dist/_redirects", "/index /index.html 200\n");
+    let error = project.run(&["check", "--json"]).failed("bad_config", 2);
+    assert_eq!(error["mistakes"].as_array().unwrap().len(), 1, "{error}");
+    let mistake = &error["mistakes"][0];
+    assert_eq!((mistake["file"].as_str(), mistake["line"].as_u64()), (Some("devanture.toml"), Some(5)), "{mistake}");
+    let message = "in staging: `/a → /b` leads around in a circle: /a → /b → /a";
+    assert_eq!(mistake["message"], message);
+    assert_eq!(project.run(&["check", "--env", "prod"]).code, Some(0));
+    project.run(&["push", "--json"]).failed("unreachable", 3);
+    project.run(&["push", "--env", "staging", "--json"]).failed("bad_rules", 1);
+}
+
+#[test]
+fn a_folder_of_rules_alone_is_checked() {
+    let project = Project::new(&[("www/_redirects", "/a https://example.org/\n"), ("www/_headers", "/*\n  X-A: b\n")]);
+    let ran = project.run(&["check"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stderr.contains("Netlify's meaning"), "{ran:#?}");
+}
+
 #[test]
 fn another_file_than_devanture_toml_has_its_own_folder() {
     let project =

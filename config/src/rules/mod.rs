@@ -8,13 +8,16 @@
 pub mod check;
 mod cloudflare;
 pub mod headers;
+mod lines;
+mod manifest;
 mod netlify;
 pub mod pattern;
 pub mod redirect;
-mod tables;
+pub(crate) mod tables;
 pub mod template;
 
 pub use headers::HeaderRule;
+pub use manifest::of_manifest;
 pub use pattern::Pattern;
 pub use redirect::Redirect;
 
@@ -116,13 +119,13 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
     if let Some(text) = text_of(sources.redirects, REDIRECTS_FILE, &mut findings) {
         rules.redirects = match sources.meaning {
             Rules::Cloudflare => cloudflare::redirects(text, sources.serving.html_handling, &mut findings),
-            Rules::Netlify => netlify::redirects(text, &mut findings),
+            Rules::Netlify => netlify::redirects(text, sources.rules_max, &mut findings),
         };
     }
     if let Some(text) = text_of(sources.headers, HEADERS_FILE, &mut findings) {
         rules.headers = match sources.meaning {
             Rules::Cloudflare => cloudflare::headers(text, &mut findings),
-            Rules::Netlify => netlify::headers(text, &mut findings),
+            Rules::Netlify => netlify::headers(text, sources.rules_max, &mut findings),
         };
     }
     // Rules of files go before those of tables, as at Netlify.
@@ -130,7 +133,7 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
     let count = rules.redirects.len() + rules.headers.len();
     if count > sources.rules_max {
         let at = At { file: sources.site_file.into(), line: 0 };
-        let message = format!("there are {count} rules; {} are the most", sources.rules_max);
+        let message = format!("there are more than {} rules", sources.rules_max);
         findings.mistake(&at, message, Some("put several into one with * or :name, or ask for a higher `rules_max`"));
         rules.redirects.truncate(sources.rules_max);
         rules.headers.truncate(sources.rules_max.saturating_sub(rules.redirects.len()));

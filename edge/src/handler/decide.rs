@@ -1,30 +1,24 @@
 //! What a request is to be answered with: synchronous, without I/O, and apart from any protocol.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use devanture_config::site_toml::NotFound;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
+use super::asked::Asked;
 use super::refused::Refused;
+use super::ruled::Ruled;
 use crate::live::{Current, Found, Live, Place, PreviewKey};
-use crate::site::conditional::{self, Outcome, Preconditions, Validators};
+use crate::site::cache::{self, Kept};
 use crate::site::method::{self, Method};
-use crate::site::negotiate::Coding;
-use crate::site::range::{self, RangeOutcome, Span};
+use crate::site::range::Span;
 use crate::site::resolve::{self, Resolution};
+use crate::site::rules::Varies;
 use crate::site::target::{self, Target};
-use crate::site::{cache, fields, navigation, negotiate};
-use crate::version::{Representation, ServedFile, Setting, Version};
+use crate::version::Version;
 
 /// Where every version tells what it is; a path of the edge's own, before routes and files.
 const RELEASE_PATH: &str = "/.well-known/devanture/release.json";
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// The part of a request that is decided by.
 pub struct Head<'r> {
@@ -50,12 +44,12 @@ pub enum Decision {
     File(FileAnswer),
     /// A preview that must be loaded first.
     Load(PreviewKey),
-    /// The backend of a route, by its number in the version.
+    /// A backend.
     Proxy {
         /// What is live.
         current: Arc<Current>,
-        /// The number of the route.
-        route: usize,
+        /// Which backend.
+        to: ProxyTo,
         /// Whether the host is the app's own.
         custom_host: bool,
     },
@@ -63,6 +57,19 @@ pub enum Decision {
     Refuse(Refusal),
     /// A head with a short body.
     Small(SmallAnswer),
+}
+
+/// Which backend a request goes to.
+pub enum ProxyTo {
+    /// That of a route, by its number in the version.
+    Route(usize),
+    /// One that a rewrite names, by its number in the version.
+    Upstream {
+        /// The number.
+        number: usize,
+        /// What it is asked for.
+        path_and_query: String,
+    },
 }
 
 /// A file, by reference.
@@ -79,6 +86,10 @@ pub struct FileAnswer {
     pub status: StatusCode,
     /// Which bytes.
     pub part: Part,
+    /// What it is, as far as that decides how long it may be kept.
+    pub kept: Kept,
+    /// What the site's rules say about its head.
+    pub ruled: Ruled,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -102,6 +113,8 @@ pub struct Refusal {
     pub refused: Refused,
     /// What is live, where the request came as far as a version.
     pub current: Option<Arc<Current>>,
+    /// What the site's rules say about its head.
+    pub ruled: Ruled,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -109,7 +122,7 @@ pub struct Refusal {
 impl From<Refused> for Refusal {
     /// Nobody's: the request came as far as no version.
     fn from(refused: Refused) -> Self {
-        Self { refused, current: None, custom_host: false }
+        Self { refused, current: None, ruled: Ruled::default(), custom_host: false }
     }
 }
 
@@ -123,6 +136,8 @@ pub struct SmallAnswer {
     pub body: bytes::Bytes,
     /// What is live, where the answer is about a version.
     pub current: Option<Arc<Current>>,
+    /// What the site's rules say about its head.
+    pub ruled: Ruled,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -138,7 +153,7 @@ impl SmallAnswer {
             Err(_) => headers.insert(LOCATION, HeaderValue::from_static("/")),
         };
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
-        Self { status, headers, body: bytes::Bytes::new(), current: None, custom_host: false }
+        Self { status, headers, body: bytes::Bytes::new(), current: None, ruled: Ruled::default(), custom_host: false }
     }
 }
 
@@ -155,7 +170,7 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
             Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
             None => {
                 let refused = Refused::Unavailable;
-                Decision::Refuse(Refusal { refused, current: None, custom_host: entry.custom })
+                Decision::Refuse(Refusal { custom_host: entry.custom, ..refused.into() })
             }
         },
     }
@@ -181,21 +196,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
         Target::Redirect(to) => return moved(head, current, custom_host, to),
         Target::Refuse(error) => return refuse(current, custom_host, error.into()),
     };
-    match Method::of(head.method.as_str()) {
-        Method::Get | Method::Head => {}
-        Method::Options => return options(current, custom_host),
-        Method::NotAllowed => return refuse(current, custom_host, Refused::MethodNotAllowed),
-        Method::NotImplemented => return refuse(current, custom_host, Refused::MethodUnknown),
-    }
-    let asked = Asked { head, current, custom_host };
-    let version = &asked.current.version;
-    match resolve::resolve(&version.index, version.html_handling, &path) {
-        Resolution::File(number) => asked.file(Arc::clone(version), number),
-        Resolution::Redirect(to) => {
-            redirect(head, asked.current, custom_host, StatusCode::TEMPORARY_REDIRECT, target::encode_path(&to))
-        }
-        Resolution::Missing => asked.missing(&path, place),
-    }
+    Asked { head, current, custom_host, place, path: &path, varies: Varies::default() }.decide()
 }
 
 /// A path that belongs to a route is never answered by a file or a fallback, whatever its spelling (law 9).
@@ -211,7 +212,7 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
             if *head.method == HttpMethod::TRACE {
                 return Some(refuse(Arc::clone(current), custom_host, Refused::MethodUnknown));
             }
-            Some(Decision::Proxy { current: Arc::clone(current), route, custom_host })
+            Some(Decision::Proxy { current: Arc::clone(current), to: ProxyTo::Route(route), custom_host })
         }
         // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes on.
         Target::Redirect(to) => match target::normalise_for_route(&to, head.target_bytes_max) {
@@ -224,12 +225,17 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
     }
 }
 
-/// Redirects to the normal form `to`; where that would be redirected to a page's place in its turn, to that place at
-/// once, and only for now, since the next version may have the page elsewhere.
+/// Redirects to the normal form `to`; where that would be redirected in its turn, by a rule or to a page's place, to
+/// there at once, and only for now, since the next version may have it elsewhere.
 fn moved(head: &Head<'_>, current: Arc<Current>, custom_host: bool, to: String) -> Decision {
-    let version = &current.version;
+    let version = Arc::clone(&current.version);
     let place = match target::normalise(&to, to.len()) {
         Target::Normal(path) if version.route(&path).is_none() => {
+            let current = Arc::clone(&current);
+            let asked = Asked { head, current, custom_host, place: None, path: &path, varies: Varies::default() };
+            if let Some(decision) = asked.redirected_by_rule() {
+                return decision;
+            }
             match resolve::resolve(&version.index, version.html_handling, &path) {
                 Resolution::Redirect(place) => Some(target::encode_path(&place)),
                 Resolution::File(_) | Resolution::Missing => None,
@@ -245,11 +251,11 @@ fn moved(head: &Head<'_>, current: Arc<Current>, custom_host: bool, to: String) 
     redirect(head, current, custom_host, status, to)
 }
 
-fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
-    Decision::Refuse(Refusal { refused, current: Some(current), custom_host })
+pub(super) fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
+    Decision::Refuse(Refusal { current: Some(current), custom_host, ..refused.into() })
 }
 
-fn redirect(
+pub(super) fn redirect(
     head: &Head<'_>,
     current: Arc<Current>,
     custom_host: bool,
@@ -273,160 +279,14 @@ fn release(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decisio
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let body = current.version.release.clone();
-    Decision::Small(SmallAnswer { status: StatusCode::OK, headers, body, current: Some(current), custom_host })
+    let ruled = Ruled::default();
+    Decision::Small(SmallAnswer { status: StatusCode::OK, headers, body, current: Some(current), ruled, custom_host })
 }
 
-fn options(current: Arc<Current>, custom_host: bool) -> Decision {
+pub(super) fn options(current: Arc<Current>, custom_host: bool) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    let status = StatusCode::NO_CONTENT;
-    Decision::Small(SmallAnswer { status, headers, body: bytes::Bytes::new(), current: Some(current), custom_host })
-}
-
-/// A request for something of a version.
-struct Asked<'a, 'r> {
-    head: &'a Head<'r>,
-    current: Arc<Current>,
-    custom_host: bool,
-}
-
-impl Asked<'_, '_> {
-    /// A field as one value, however many lines it came in.
-    fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        fields::joined(self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes))
-    }
-
-    fn refuse(&self, refused: Refused) -> Decision {
-        refuse(Arc::clone(&self.current), self.custom_host, refused)
-    }
-
-    fn chosen<'f>(&self, file: &'f ServedFile) -> Option<(usize, &'f Representation)> {
-        let accept = self.field(&ACCEPT_ENCODING);
-        let number = negotiate::choose(accept.as_deref(), &file.available);
-        file.representations.get(number).map(|representation| (number, representation))
-    }
-
-    /// A file that is there: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
-    fn file(&self, version: Arc<Version>, number: u32) -> Decision {
-        let chosen = version.file(number).and_then(|file| self.chosen(file));
-        let Some((representation, chosen)) = chosen else { return self.refuse(Refused::Unavailable) };
-        let validators = Validators {
-            etag: &chosen.etag,
-            last_modified: self.current.last_modified_s,
-            date_is_strong: chosen.coding == Coding::Identity,
-        };
-        let (status, part) = match self.preconditions(&validators) {
-            Outcome::PreconditionFailed => return self.refuse(Refused::PreconditionFailed),
-            Outcome::NotModified => (StatusCode::NOT_MODIFIED, Part::None),
-            Outcome::Proceed => match self.range(&validators, chosen.size) {
-                RangeOutcome::Whole => (StatusCode::OK, Part::Whole),
-                RangeOutcome::One(first, last) => (StatusCode::PARTIAL_CONTENT, Part::One((first, last))),
-                RangeOutcome::Several(spans) => (StatusCode::PARTIAL_CONTENT, Part::Several(spans)),
-                RangeOutcome::Unsatisfiable => return self.refuse(Refused::RangeNotSatisfiable(chosen.size)),
-            },
-        };
-        self.answer(version, number, representation, status, part)
-    }
-
-    fn answer(
-        &self,
-        version: Arc<Version>,
-        file: u32,
-        representation: usize,
-        status: StatusCode,
-        part: Part,
-    ) -> Decision {
-        let current = Arc::clone(&self.current);
-        Decision::File(FileAnswer {
-            version,
-            current,
-            file,
-            representation,
-            status,
-            part,
-            custom_host: self.custom_host,
-        })
-    }
-
-    fn preconditions(&self, validators: &Validators<'_>) -> Outcome {
-        let if_match = self.field(&IF_MATCH);
-        let if_none_match = self.field(&IF_NONE_MATCH);
-        let if_modified_since = self.field(&IF_MODIFIED_SINCE);
-        let if_unmodified_since = self.field(&IF_UNMODIFIED_SINCE);
-        let preconditions = Preconditions {
-            if_match: if_match.as_deref(),
-            if_none_match: if_none_match.as_deref(),
-            if_modified_since: if_modified_since.as_deref(),
-            if_unmodified_since: if_unmodified_since.as_deref(),
-            now_seconds: self.head.now_s,
-        };
-        conditional::evaluate(true, &preconditions, validators)
-    }
-
-    /// Ranges are for GET alone (RFC 9110 §14.2).
-    fn range(&self, validators: &Validators<'_>, size: u64) -> RangeOutcome {
-        if self.head.method != HttpMethod::GET {
-            return RangeOutcome::Whole;
-        }
-        let range = self.field(&RANGE);
-        if range.is_none() {
-            return RangeOutcome::Whole;
-        }
-        let if_range = self.field(&IF_RANGE);
-        if !conditional::range_applies(if_range.as_deref(), validators, self.head.now_s) {
-            return RangeOutcome::Whole;
-        }
-        range::parse(range.as_deref(), size)
-    }
-
-    /// A path that is no file: an asset of a version that was just replaced, else what the site says of misses.
-    fn missing(&self, path: &str, place: Option<&Place>) -> Decision {
-        let version = &self.current.version;
-        if let Some((keeper, number)) = place.and_then(|place| kept_asset(place, path)) {
-            metrics::counter!("devanture_grace_hits_total", "app" => version.app.to_string()).increment(1);
-            return self.file(keeper, number);
-        }
-        match version.not_found {
-            NotFound::SinglePageApplication if self.wants_page() => match version.index.shell() {
-                Some(number) => self.file(Arc::clone(version), number),
-                None => self.refuse(Refused::NotFound),
-            },
-            NotFound::Page404 => match resolve::not_found_page(&version.index, path) {
-                Some(number) => self.not_found_page(number),
-                None => self.refuse(Refused::NotFound),
-            },
-            NotFound::SinglePageApplication | NotFound::None => self.refuse(Refused::NotFound),
-        }
-    }
-
-    fn not_found_page(&self, number: u32) -> Decision {
-        let version = &self.current.version;
-        match version.file(number).and_then(|file| self.chosen(file)) {
-            Some((representation, _)) => {
-                self.answer(Arc::clone(version), number, representation, StatusCode::NOT_FOUND, Part::Whole)
-            }
-            None => self.refuse(Refused::NotFound),
-        }
-    }
-
-    fn wants_page(&self) -> bool {
-        let (mode, dest) = (self.field(&SEC_FETCH_MODE), self.field(&SEC_FETCH_DEST));
-        let accept = self.field(&ACCEPT);
-        navigation::wants_page(mode.as_deref(), dest.as_deref(), accept.as_deref())
-    }
-}
-
-/// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
-fn kept_asset(place: &Place, path: &str) -> Option<(Arc<Version>, u32)> {
-    if place.setting == Setting::Preview {
-        return None;
-    }
-    let asset = |version: &Version| {
-        let number = version.index.exact(path)?;
-        version.file(number)?.fingerprinted.then_some(number)
-    };
-    let keeper = place.keeper_of(|version| asset(version).is_some())?;
-    let number = asset(&keeper)?;
-    Some((keeper, number))
+    let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
+    Decision::Small(SmallAnswer { status, headers, body, current: Some(current), ruled, custom_host })
 }

@@ -4,31 +4,33 @@
 //! it with hyper: (1) who is asked, (2) decide, (3) load a preview that is not loaded yet and decide again, (4) answer
 //! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone.
 
+mod asked;
 mod body;
 mod cookies;
 mod decide;
 mod measure;
 mod refused;
 mod respond;
+mod ruled;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, decide};
+pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, decide};
 pub use measure::Measured;
 pub use refused::Refused;
 pub use respond::plain;
+pub use ruled::Ruled;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
 use crate::live::{Current, Live, Loader};
 use crate::proxy::{self, Arrival, Upstream};
 use crate::telemetry::{self, AccessLog};
-use crate::version::ServedRoute;
 use body::Unwanted;
 use measure::Measurement;
 
@@ -99,18 +101,24 @@ impl Handler {
         }
         measurement.decided(&decision);
         let custom_host = measurement.is_custom_host();
+        let is_proxied = matches!(decision, Decision::Proxy { .. });
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
             Decision::Refuse(refusal) => respond::refusal(&refusal),
             // Decided again above, with the preview at hand.
             Decision::Load(_) => respond::refused(Refused::Unavailable),
-            Decision::Proxy { current, route, .. } => {
-                let mut response = self.forward(request, peer, &authority, &current, route).await;
+            Decision::Proxy { current, to, .. } => {
+                let mut response = self.forward(request, peer, &authority, &current, to).await;
                 respond::trace(response.headers_mut(), &current.version);
                 response
             }
         };
+        if !is_proxied {
+            // What an app's rules set stays with the app, as what its backends set does.
+            cookies::confine(response.headers_mut(), &host);
+            ruled::confine_hsts(response.headers_mut(), custom_host);
+        }
         if custom_host {
             self.add_hsts(&mut response);
         }
@@ -124,18 +132,23 @@ impl Handler {
 
     async fn forward(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: SocketAddr,
         host: &str,
         current: &Arc<Current>,
-        route: usize,
+        to: ProxyTo,
     ) -> Response<Body> {
         let version = &current.version;
-        let Some(ServedRoute { route, .. }) = version.routes.get(route) else {
-            return respond::refused(Refused::Unavailable);
+        let upstream = match to {
+            ProxyTo::Route(number) => version.routes.get(number).map(|served| Upstream::new(&served.route)),
+            ProxyTo::Upstream { number, path_and_query } => {
+                let Ok(target) = path_and_query.parse() else { return respond::refused(Refused::BadTarget) };
+                *request.uri_mut() = with_path(request.uri(), target);
+                version.upstreams.get(number).map(|served| Upstream::at(&served.to, served.timeout_ms))
+            }
         };
+        let Some(upstream) = upstream else { return respond::refused(Refused::Unavailable) };
         let arrival = Arrival { host, peer, scheme: "https" };
-        let upstream = Upstream::new(route);
         match self.backends.forward(&upstream, version.trusted, request, &arrival).await {
             Ok(mut response) => {
                 cookies::confine(response.headers_mut(), &hostname(host));
@@ -143,7 +156,7 @@ impl Handler {
             }
             Err(error) => {
                 let refused = Refused::from(&error);
-                tracing::info!(app = %version.app, route = %route.path, upstream = %upstream, %error, "a backend did not answer");
+                tracing::info!(app = %version.app, upstream = %upstream, %error, "a backend did not answer");
                 metrics::counter!("devanture_upstream_errors_total", "app" => version.app.to_string(),
                     "reason" => refused.reason())
                 .increment(1);
@@ -154,9 +167,17 @@ impl Handler {
 
     fn add_hsts(&self, response: &mut Response<Body>) {
         if let Some(hsts) = &self.hsts {
-            response.headers_mut().insert(http::header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+            // The owner of the hostname may have said more.
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
     }
+}
+
+/// The same address with another path and query.
+fn with_path(uri: &http::Uri, path_and_query: http::uri::PathAndQuery) -> http::Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path_and_query);
+    http::Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308). A host

@@ -43,6 +43,8 @@ pub enum Refused {
     RangeNotSatisfiable(u64),
     /// The target is too long.
     TargetTooLong,
+    /// The site lets only some see this.
+    Unauthorised,
     /// What should be live cannot be served.
     Unavailable,
     /// Nobody here has this host.
@@ -51,7 +53,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BackendBusy,
         Self::BackendFailed,
         Self::BackendSlow,
@@ -69,6 +71,7 @@ impl Refused {
         Self::PreconditionFailed,
         Self::RangeNotSatisfiable(0),
         Self::TargetTooLong,
+        Self::Unauthorised,
         Self::Unavailable,
         Self::UnknownHost,
     ];
@@ -94,6 +97,7 @@ impl Refused {
             Self::PreconditionFailed => (412, "The file is not the one that was expected."),
             Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
             Self::TargetTooLong => (414, "The address is too long."),
+            Self::Unauthorised => (401, "This page is for those who have a name and a password for it."),
             Self::Unavailable => (503, "This site cannot be served just now."),
         }
     }
@@ -171,10 +175,11 @@ mod tests {
             R::PreconditionFailed => 14,
             R::RangeNotSatisfiable(_) => 15,
             R::TargetTooLong => 16,
-            R::Unavailable => 17,
-            R::UnknownHost => 18,
+            R::Unauthorised => 17,
+            R::Unavailable => 18,
+            R::UnknownHost => 19,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..19).collect::<Vec<_>>());
+        assert_eq!(places, (0..20).collect::<Vec<_>>());
     }
 }

@@ -3,16 +3,20 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decide::{FileAnswer, Part, Refusal, SmallAnswer};
 use super::refused::Refused;
+use crate::site::cache::{self, Kept};
+use crate::site::method;
 use crate::site::range::{self, Multipart};
-use crate::site::{cache, method};
 use crate::version::{Representation, ServedFile, Setting, VERSION_HEADER, Version};
+
+/// Tells search engines what to leave out.
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// The answer to what is refused; never cached (RFC 9111 §3: an error must not outlive its cause).
 pub(super) fn refused(refused: Refused) -> Response<Body> {
@@ -29,6 +33,11 @@ pub(super) fn refused(refused: Refused) -> Response<Body> {
                 response.headers_mut().insert(CONTENT_RANGE, value);
             }
         }
+        Refused::Unauthorised => {
+            // RFC 7617 §2.1: names and passwords are UTF-8.
+            let challenge = HeaderValue::from_static("Basic realm=\"site\", charset=\"UTF-8\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
         Refused::BackendBusy | Refused::Unavailable => {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -40,6 +49,10 @@ pub(super) fn refused(refused: Refused) -> Response<Body> {
 /// The answer to what is refused, traced to the version that it is about.
 pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
     let mut response = refused(refusal.refused);
+    let status = response.status();
+    refusal.ruled.apply(response.headers_mut(), Kept::StandIn, status);
+    // Whatever a rule says: an error must not outlive its cause.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     if let Some(current) = &refusal.current {
         trace(response.headers_mut(), &current.version);
     }
@@ -50,7 +63,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
 pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
     headers.insert(VERSION_HEADER, version.header.clone());
     if version.setting == Setting::Preview {
-        headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+        headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
     }
 }
 
@@ -72,6 +85,7 @@ pub(super) fn small(answer: SmallAnswer) -> Response<Body> {
     let mut response = Response::new(Body::full(answer.body.clone()));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    answer.ruled.apply(response.headers_mut(), Kept::Page, answer.status);
     // RFC 9110 §8.6: a 204 has no `Content-Length`.
     if answer.status != StatusCode::NO_CONTENT {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
@@ -87,26 +101,32 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     let file = answer.version.file(answer.file);
     let chosen = file.and_then(|file| file.representations.get(answer.representation).map(|chosen| (file, chosen)));
     let Some((file, chosen)) = chosen else { return refused(Refused::Unavailable) };
-    let (mut headers, body) = match &answer.part {
-        Part::None => (chosen.head.not_modified(), Body::empty()),
-        Part::Whole => (chosen.head.ok(), Body::whole(&chosen.bytes, chosen.size)),
+    let mut headers = match answer.part {
+        Part::None => chosen.head.not_modified(),
+        Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(),
+    };
+    answer.ruled.apply(&mut headers, answer.kept, answer.status);
+    let body = match &answer.part {
+        Part::None => Body::empty(),
+        Part::Whole => Body::whole(&chosen.bytes, chosen.size),
         Part::One(span) => {
-            let mut headers = chosen.head.ok();
             insert_text(&mut headers, CONTENT_RANGE, &range::content_range(*span, chosen.size));
             let length = span.1.saturating_sub(span.0).saturating_add(1);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            (headers, Body::span(&chosen.bytes, *span))
+            Body::span(&chosen.bytes, *span)
         }
-        Part::Several(spans) => several(file, chosen, spans),
+        Part::Several(spans) => several(file, chosen, spans, &mut headers),
     };
-    if answer.status == StatusCode::NOT_FOUND {
-        // The page stands in for something else: it may be kept no longer than that something stays away.
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
+    if answer.status.is_client_error() {
+        // The page stands in for something else, which has no tag and no ranges.
         headers.remove(ETAG);
         headers.remove(ACCEPT_RANGES);
     } else if answer.part != Part::None {
         // A 304 has the tag, beside which the date would tell a cache nothing (RFC 9110 §15.4.5).
         headers.insert(LAST_MODIFIED, answer.current.last_modified.clone());
+    }
+    if answer.version.setting == Setting::Preview {
+        headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
     }
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
@@ -115,14 +135,13 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
 }
 
 /// RFC 9110 §14.6: the parts carry the ranges, the whole only says that there are parts.
-fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span]) -> (HeaderMap, Body) {
+fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span], headers: &mut HeaderMap) -> Body {
     let boundary = range::boundary(&chosen.etag);
-    let content_type = file.media_type.to_str().unwrap_or_default();
-    let parts = Multipart { boundary: &boundary, content_type, length: chosen.size };
-    let mut headers = chosen.head.ok();
-    insert_text(&mut headers, CONTENT_TYPE, &parts.media_type());
+    let said = headers.get(CONTENT_TYPE).unwrap_or(&file.media_type).clone();
+    let parts = Multipart { boundary: &boundary, content_type: said.to_str().unwrap_or_default(), length: chosen.size };
+    insert_text(headers, CONTENT_TYPE, &parts.media_type());
     headers.insert(CONTENT_LENGTH, HeaderValue::from(parts.body_bytes(spans)));
-    (headers, Body::parts(&chosen.bytes, &parts, spans))
+    Body::parts(&chosen.bytes, &parts, spans)
 }
 
 fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {

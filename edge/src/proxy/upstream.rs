@@ -20,8 +20,14 @@ impl Upstream {
     /// Makes a route ready.
     #[must_use]
     pub fn new(route: &Route) -> Self {
-        let timeout = Duration::from_millis(route.timeout_ms.unwrap_or(ROUTE_TIMEOUT_MS));
-        Self { target: Arc::new(Target::new(&route.to)), timeout }
+        Self::at(&route.to, route.timeout_ms)
+    }
+
+    /// Makes a backend ready that may take `timeout_ms` milliseconds, or [`ROUTE_TIMEOUT_MS`].
+    #[must_use]
+    pub fn at(to: &UpstreamUrl, timeout_ms: Option<u64>) -> Self {
+        let timeout = Duration::from_millis(timeout_ms.unwrap_or(ROUTE_TIMEOUT_MS));
+        Self { target: Arc::new(Target::new(to)), timeout }
     }
 }
 

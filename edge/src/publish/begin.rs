@@ -1,6 +1,7 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use devanture_config::api::{BeginDeploy, DeployBegun, Source};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
@@ -59,7 +60,7 @@ impl Publisher {
             app: app.clone(),
             environment: environment.clone(),
             version,
-            manifest,
+            manifest: Arc::new(manifest),
             source,
             options,
             actor: actor.clone(),
@@ -200,8 +201,10 @@ impl Publisher {
         let policy = Policy { trusted: actor.scope == Scope::Admin, ..self.upstreams.clone() };
         let tables: Vec<&Serving> = std::iter::once(&manifest.base).chain(manifest.env.values()).collect();
         let routes: Vec<_> = tables.iter().filter_map(|table| table.routes.as_ref()).flatten().collect();
-        for route in routes {
-            address::check_at_publish(&policy, &route.to).await?;
+        let declared =
+            tables.iter().filter_map(|table| table.upstreams.as_ref()).flat_map(|upstreams| upstreams.values());
+        for to in routes.into_iter().map(|route| &route.to).chain(declared) {
+            address::check_at_publish(&policy, to).await?;
         }
         for host in tables.iter().filter_map(|table| table.hostnames.as_ref()).flatten() {
             // Below the edge's domains every name is, or may become, some app's own (law 11).

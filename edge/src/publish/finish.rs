@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
 
 use super::pushes::Push;
+use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::switch::{Intent, Moved};
 use super::{Actor, Error, Publisher, compress};
@@ -81,6 +82,8 @@ impl Publisher {
 
     async fn run_steps(&self, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
         steps.run("verify", self.verify(push)).await?;
+        let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
+        self.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await?;
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
         self.owned.stored(&push.app, &push.manifest).await?;

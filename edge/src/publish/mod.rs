@@ -14,6 +14,7 @@ mod finish;
 mod history;
 mod owned;
 mod pushes;
+mod rules;
 mod steps;
 mod switch;
 #[cfg(test)]

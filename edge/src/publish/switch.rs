@@ -169,6 +169,9 @@ impl Publisher {
         if !intent.allow_refingerprint {
             self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
         }
+        if matches!(intent.kind, DeployKind::Promote | DeployKind::Switch) {
+            self.check_stored_rules(intent.version, intent.environment).await?;
+        }
         let prepared = steps.run("prepare", self.prepare(intent)).await?;
         let before = steps.list().to_vec();
         let moved = steps.run("switch", self.swap(intent, before)).await;

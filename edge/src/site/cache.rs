@@ -1,5 +1,7 @@
 //! What `Cache-Control` says where no rule of the site says anything.
 
+use super::fields::members;
+
 /// For a fingerprinted file: another content would have another name, so no client need ever ask again.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// For every other file and for the page of a single-page application: kept, but asked about before each use.
@@ -14,6 +16,82 @@ pub fn default_cache_control(fingerprinted: bool) -> &'static str {
     if fingerprinted { IMMUTABLE } else { REVALIDATE }
 }
 
+/// Longest time, in seconds, that a rule of a site may have a page kept without asking: after it, a switch is seen.
+pub const PAGE_SECONDS_MAX: u64 = 3_600;
+/// The same for what stands in for something else: that may be there after the next switch.
+pub const STAND_IN_SECONDS_MAX: u64 = 60;
+
+/// Names that service workers have; a browser that keeps an old one keeps the whole old site.
+const SERVICE_WORKERS: [&str; 11] = [
+    "firebase-messaging-sw.js",
+    "ngsw-worker.js",
+    "ngsw.json",
+    "onesignalsdkworker.js",
+    "onesignalsdkupdaterworker.js",
+    "pwabuilder-sw.js",
+    "safety-worker.js",
+    "service-worker.js",
+    "service_worker.js",
+    "serviceworker.js",
+    "sw.js",
+];
+
+/// What an answer is, as far as it decides how long it may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// A file under its own name: as long as its rule says.
+    File,
+    /// A page, or a service worker.
+    Page,
+    /// A page that answers for something else: of a single-page application, of an error, of a rewrite.
+    StandIn,
+}
+
+/// Whether the file at `path` is one that must not be kept for long, whatever a rule says without `force`.
+#[must_use]
+pub fn is_page(path: &str, media_type: &[u8]) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_html = [b"text/html".as_slice(), b"application/xhtml+xml"]
+        .iter()
+        .any(|html| media_type.get(..html.len()).is_some_and(|start| start.eq_ignore_ascii_case(html)));
+    is_html || SERVICE_WORKERS.iter().any(|worker| name.eq_ignore_ascii_case(worker))
+}
+
+/// Whether a value of `Cache-Control` lets nobody keep an answer for more than `seconds_max` without asking.
+#[must_use]
+pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
+    let mut longest = None;
+    for directive in members(value) {
+        let (name, argument) = match directive.iter().position(|&byte| byte == b'=') {
+            Some(at) => (directive.get(..at).unwrap_or_default(), directive.get(at + 1..)),
+            None => (directive, None),
+        };
+        match name.to_ascii_lowercase().as_slice() {
+            b"no-store" | b"no-cache" => return true,
+            b"immutable" => return false,
+            b"max-age" | b"s-maxage" | b"stale-while-revalidate" => {
+                let text = std::str::from_utf8(argument.unwrap_or_default()).unwrap_or_default();
+                let seconds = text.trim_matches('"').parse().unwrap_or(u64::MAX);
+                longest = longest.max(Some(seconds));
+            }
+            _ => {}
+        }
+    }
+    // Without a word, a cache guesses (RFC 9111 §4.2.2).
+    longest.is_some_and(|longest| longest <= seconds_max)
+}
+
+/// What is said instead of a rule's `value`, where that would have the answer kept for too long.
+#[must_use]
+pub fn instead_of(value: &[u8], kept: Kept) -> Option<&'static str> {
+    let seconds_max = match kept {
+        Kept::File => return None,
+        Kept::Page => PAGE_SECONDS_MAX,
+        Kept::StandIn => STAND_IN_SECONDS_MAX,
+    };
+    (!is_short(value, seconds_max)).then_some(REVALIDATE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +102,31 @@ mod tests {
         for short in [default_cache_control(false), NEVER] {
             assert!(!short.contains("immutable") && !short.contains("31536000"), "{short}");
         }
+    }
+
+    #[test]
+    fn a_page_is_never_kept_for_long() {
+        for (value, kept, instead) in [
+            ("public, max-age=31536000, immutable", Kept::Page, true),
+            ("max-age=3600", Kept::Page, false),
+            ("max-age=3601", Kept::Page, true),
+            ("max-age=60, s-maxage=86400", Kept::Page, true),
+            ("max-age=0, stale-while-revalidate=86400", Kept::Page, true),
+            ("public", Kept::Page, true),
+            ("no-cache, max-age=31536000", Kept::Page, false),
+            ("no-store", Kept::StandIn, false),
+            ("max-age=60", Kept::StandIn, false),
+            ("max-age=3600", Kept::StandIn, true),
+            ("MAX-AGE=\"x\"", Kept::StandIn, true),
+            ("public, max-age=31536000, immutable", Kept::File, false),
+        ] {
+            assert_eq!(instead_of(value.as_bytes(), kept).is_some(), instead, "{value} {kept:?}");
+        }
+    }
+
+    #[test]
+    fn pages_and_service_workers_are_known_by_type_and_name() {
+        assert!(is_page("a/b", b"text/html; charset=utf-8") && is_page("a/SW.js", b"text/javascript"));
+        assert!(!is_page("a/app.js", b"text/javascript") && !is_page("index.json", b"application/json"));
     }
 }

@@ -4,7 +4,7 @@
 //! to a redirect. [`negotiate`] then picks the variant, [`conditional`] decides whether the client has it already, and
 //! [`range`] which part of it is wanted. What a file's name says is in [`media`] and [`fingerprint`], what its bytes
 //! say about their encoding in [`charset`]; these three run when a version is loaded. Time comes in as seconds since
-//! the epoch.
+//! the epoch. What the site itself says about its paths, beyond its files, is in [`rules`].
 //!
 //! Values of header fields come in as bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a
 //! malformed part must not hide a well-formed one beside it. A field that came in several lines is put together by
@@ -22,4 +22,5 @@ pub mod navigation;
 pub mod negotiate;
 pub mod range;
 pub mod resolve;
+pub mod rules;
 pub mod target;

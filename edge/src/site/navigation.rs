@@ -16,6 +16,60 @@ pub fn wants_page(sec_fetch_mode: Option<&[u8]>, sec_fetch_dest: Option<&[u8]>, 
     }
 }
 
+/// Whether an `Accept` takes whatever comes (RFC 9110 §12.5.1).
+#[must_use]
+pub fn takes_anything(accept: &[u8]) -> bool {
+    members(accept).any(|member| {
+        let mut parts = member.split(|&byte| byte == b';').map(trimmed);
+        parts.next() == Some(b"*/*") && !parts.any(is_weight_zero)
+    })
+}
+
+/// Endings of what pages are made with; a page is never meant by such a name.
+const ASSETS: [&str; 34] = [
+    "avif",
+    "cjs",
+    "css",
+    "csv",
+    "eot",
+    "gif",
+    "gz",
+    "ico",
+    "jpeg",
+    "jpg",
+    "js",
+    "json",
+    "map",
+    "md",
+    "mjs",
+    "mp3",
+    "mp4",
+    "ogg",
+    "otf",
+    "pdf",
+    "png",
+    "svg",
+    "tar",
+    "ttf",
+    "txt",
+    "wasm",
+    "wav",
+    "webm",
+    "webmanifest",
+    "webp",
+    "woff",
+    "woff2",
+    "xml",
+    "zip",
+];
+
+/// Whether a path names something that a page is made with, by the ending of its last segment.
+#[must_use]
+pub fn names_an_asset(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').is_some_and(|(_, ending)| ASSETS.iter().any(|asset| asset.eq_ignore_ascii_case(ending)))
+}
+
 fn is_page(dest: &[u8]) -> bool {
     matches!(dest, b"document" | b"iframe" | b"frame" | b"fencedframe")
 }

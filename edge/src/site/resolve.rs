@@ -61,6 +61,12 @@ impl PathIndex {
         self.names.get(path.strip_prefix('/').unwrap_or(path))?.exact
     }
 
+    /// The file that a rewrite to `path` answers with: exactly, else its page, never by a redirect.
+    #[must_use]
+    pub fn page_at(&self, path: &str) -> Option<u32> {
+        served(self.entry(path), HtmlHandling::AsIs, path)
+    }
+
     /// The page that a single-page application answers navigations with: `/index.html`.
     #[must_use]
     pub fn shell(&self) -> Option<u32> {

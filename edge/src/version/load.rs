@@ -16,10 +16,13 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::{Memory, PreparedHead, Representation, ServedFile, ServedRoute, Setting, Source, Version};
+use super::{
+    Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
+};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
+use crate::site::rules::CompiledRules;
 use crate::site::{cache, charset, fingerprint, media};
 use crate::telemetry::RequestMetrics;
 
@@ -75,6 +78,8 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let manifest = Manifest::parse(&canonical)?;
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
+    let meaning = serving.rules.or(manifest.guessed_rules).unwrap_or(Rules::Netlify);
+    let rules = RuleFiles::read(blobs, &manifest).await?.rules(&serving, meaning);
     let header = text_value(&request.id.short());
     let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header };
 
@@ -94,6 +99,8 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         files,
         html_handling: html_handling(&serving, &manifest),
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
+        upstreams: upstreams(&serving),
+        rules: CompiledRules::new(rules),
         routes: routes(serving),
         trusted: request.trusted,
         stored_ms: request.stored_ms,
@@ -117,6 +124,13 @@ fn routes(serving: Serving) -> Vec<ServedRoute> {
     let mut routes: Vec<ServedRoute> = serving.routes.unwrap_or_default().into_iter().map(ServedRoute::new).collect();
     routes.sort_by_key(|route| (std::cmp::Reverse(route.segments.len()), route.open));
     routes
+}
+
+/// What rewrites may lead to: declared upstreams, and the backends of routes.
+fn upstreams(serving: &Serving) -> Vec<ServedUpstream> {
+    let declared = serving.upstreams.iter().flatten().map(|(_, to)| (to, None));
+    let routed = serving.routes.iter().flatten().map(|route| (&route.to, route.timeout_ms));
+    declared.chain(routed).map(|(to, timeout_ms)| ServedUpstream { to: to.clone(), timeout_ms }).collect()
 }
 
 fn release(request: &LoadRequest) -> Bytes {
@@ -163,6 +177,7 @@ impl Loader<'_> {
         };
         let media_type = text_value(&media_type);
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
+        let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
         let mut loaded = vec![(identity, body)];
         for at_hand in self.encodings(path, entry).await? {
             match self.body(&at_hand).await {
@@ -179,7 +194,8 @@ impl Loader<'_> {
         let representations: Vec<Representation> =
             loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
         let available = representations.iter().map(|r| (r.coding, r.size)).collect();
-        Ok(ServedFile { path: path.as_str().to_owned(), media_type, fingerprinted, available, representations })
+        let path = path.as_str().to_owned();
+        Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations })
     }
 
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.

@@ -3,20 +3,23 @@
 
 mod load;
 mod memory;
+mod rule_files;
 
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;
+pub use rule_files::RuleFiles;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use devanture_config::site_toml::{HtmlHandling, NotFound, Route};
+use devanture_config::site_toml::{HtmlHandling, NotFound, Route, UpstreamUrl};
 use devanture_config::{AppName, VersionId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::blobs::ReadAt;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
+use crate::site::rules::CompiledRules;
 use crate::telemetry::RequestMetrics;
 
 /// The bytes of a representation.
@@ -89,6 +92,8 @@ pub struct ServedFile {
     pub media_type: HeaderValue,
     /// Whether its name is a fingerprint of its content.
     pub fingerprinted: bool,
+    /// Whether it is a page or a service worker, which must not be kept for long.
+    pub is_page: bool,
     /// What can be chosen from: encoding and length, in the order of `representations`.
     pub available: Vec<(Coding, u64)>,
     /// The encodings, the identity first.
@@ -103,6 +108,14 @@ pub struct ServedRoute {
     pub open: bool,
     /// What `devanture.toml` says.
     pub route: Route,
+}
+
+/// A backend that rewrites may lead to.
+pub struct ServedUpstream {
+    /// Where it is.
+    pub to: UpstreamUrl,
+    /// How long it may take, in milliseconds; the default where nothing is said.
+    pub timeout_ms: Option<u64>,
 }
 
 /// Where a version is served, as far as its heads depend on it.
@@ -134,6 +147,10 @@ pub struct Version {
     pub not_found: NotFound,
     /// Paths that go to backends, the longest first.
     pub routes: Vec<ServedRoute>,
+    /// Redirects, rewrites, fields, access.
+    pub rules: CompiledRules,
+    /// Backends that rewrites may lead to, those of the routes among them.
+    pub upstreams: Vec<ServedUpstream>,
     /// Whether an `admin` token stored it, so that its routes may point to private addresses.
     pub trusted: bool,
     /// When it was stored, in milliseconds since 1970 UTC.
@@ -151,6 +168,13 @@ impl Version {
     #[must_use]
     pub fn file(&self, number: u32) -> Option<&ServedFile> {
         self.files.get(usize::try_from(number).ok()?)
+    }
+
+    /// The number of the backend at `origin`, if the environment has one there.
+    #[must_use]
+    pub fn upstream(&self, origin: &str) -> Option<usize> {
+        let origin: UpstreamUrl = origin.parse().ok()?;
+        self.upstreams.iter().position(|upstream| upstream.to == origin)
     }
 
     /// The number of the route that `path` belongs to: as `site::target::normalise_for_route` gives it, decoded but for encoded

@@ -277,7 +277,7 @@ impl Publisher {
             app: target.app,
             environment: target.environment,
             version: manifest.id(),
-            manifest,
+            manifest: Arc::new(manifest),
             source,
             options,
             actor: target.actor,

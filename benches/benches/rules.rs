@@ -1,0 +1,74 @@
+//! What rules cost a request: thousands of them beside ten, and a bundle of 100,000 files beside a small one.
+
+#![allow(clippy::unwrap_used, reason = "a bench that cannot begin has nothing to say")]
+#![allow(missing_docs, reason = "criterion's macro makes a function without")]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use devanture_config::path::BundlePath;
+use devanture_config::rules::{self, Sources};
+use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
+use devanture_edge::site::resolve::{self, PathIndex};
+use devanture_edge::site::rules::{CompiledRules, Visitor};
+
+/// So many rules that name one path, then so many that take what is below one.
+fn compiled(fixed: usize, open: usize) -> CompiledRules {
+    let (mut redirects, mut headers) = (String::new(), String::new());
+    for number in 0..fixed {
+        writeln!(redirects, "/old/section-{}/page-{number} /new/page-{number} 301", number % 40).unwrap();
+    }
+    for number in 0..open {
+        writeln!(redirects, "/moved-{number}/:year/* /archive/{number}/:year/:splat 302").unwrap();
+        writeln!(headers, "/assets/part-{number}/*\n  X-Part: {number}").unwrap();
+    }
+    let sources = Sources {
+        serving: &Serving::default(),
+        meaning: Rules::Netlify,
+        redirects: Some(redirects.as_bytes()),
+        headers: Some(headers.as_bytes()),
+        rules_max: usize::MAX,
+        site_file: "devanture.toml",
+        line_of: &|_, _| 0,
+    };
+    let (rules, findings) = rules::read(&sources);
+    assert!(findings.is_empty(), "{findings:?}");
+    CompiledRules::new(rules)
+}
+
+fn ruling(c: &mut Criterion) {
+    let visitor = Visitor { host: "shop.example.org", ..Visitor::default() };
+    for (name, fixed, open) in [("rules-10", 5, 5), ("rules-2100", 2_000, 100)] {
+        let rules = compiled(fixed, open);
+        let mut group = c.benchmark_group(name);
+        for (what, path) in [
+            ("fixed", "/old/section-4/page-4"),
+            ("open", "/moved-4/2026/a/b"),
+            ("none", "/assets/app-B3xY9_aZ.js"),
+            ("almost", "/old/section-4/page-4/x"),
+        ] {
+            group.bench_function(what, |b| b.iter(|| rules.redirect(&visitor, black_box(path)).rule.is_some()));
+        }
+        group.bench_function("fields", |b| b.iter(|| rules.fields(visitor.host, black_box("/assets/part-4/a.js"))));
+        group.bench_function("no-fields", |b| b.iter(|| rules.fields(visitor.host, black_box("/docs/a.html"))));
+        group.finish();
+    }
+}
+
+fn resolving(c: &mut Criterion) {
+    for (name, files) in [("files-500", 500), ("files-100000", 100_000)] {
+        let paths: Vec<BundlePath> =
+            (0..files).map(|n| format!("docs/part-{}/page-{n}.html", n % 300).parse().unwrap()).collect();
+        let index = PathIndex::new(&paths);
+        let mut group = c.benchmark_group(name);
+        for (what, path) in [("page", "/docs/part-7/page-307"), ("miss", "/docs/part-7/nothing")] {
+            let resolved = |path| resolve::resolve(&index, HtmlHandling::AutoTrailingSlash, path);
+            group.bench_function(what, |b| b.iter(|| resolved(black_box(path))));
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, ruling, resolving);
+criterion_main!(benches);

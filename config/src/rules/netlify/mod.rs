@@ -1,0 +1,22 @@
+//! `_redirects` and `_headers` in Netlify's meaning.
+
+mod conditions;
+mod headers;
+mod redirects;
+#[cfg(test)]
+mod tests;
+
+use super::{Findings, HeaderRule, Redirect};
+
+/// Longest line, in bytes.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Reads `_redirects`, until there are more than `rules_max` rules.
+pub(super) fn redirects(text: &str, rules_max: usize, findings: &mut Findings) -> Vec<Redirect> {
+    redirects::read(text, rules_max, findings)
+}
+
+/// Reads `_headers`, until there are more than `rules_max` rules.
+pub(super) fn headers(text: &str, rules_max: usize, findings: &mut Findings) -> Vec<HeaderRule> {
+    headers::read(text, rules_max, findings)
+}

@@ -1,0 +1,193 @@
+//! The tables of `devanture.toml` that hold rules, as they are written; `rules::tables` makes rules of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::PlaceName;
+use crate::rules::RuleTable;
+
+/// One of `[[redirects]]` or `[[rewrites]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectTable {
+    /// Only for visitors who send one of these cookies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cookies: Vec<String>,
+    /// Whether it goes before a file of that path.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+    /// Which paths.
+    pub from: String,
+    /// Only for visitors who prefer one of these languages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
+    /// Exactly these parameters; a value `:name` captures.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
+    /// The status; 301 where nothing is said. A rewrite has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Where to.
+    pub to: String,
+}
+
+/// One of `[[headers]]`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadersTable {
+    /// Who may see these paths, each `user:password`; everybody where it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub basic_auth: Vec<String>,
+    /// Whether its `Cache-Control` holds for pages and service workers too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+    /// Which paths.
+    #[serde(rename = "for")]
+    pub path: String,
+    /// Fields to take away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+    /// Fields to set; several values are joined with commas.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Vec<String>>,
+}
+
+impl fmt::Debug for HeadersTable {
+    // A password must not come into a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("HeadersTable");
+        shown.field("force", &self.force).field("path", &self.path).field("remove", &self.remove);
+        shown.field("set", &self.set).finish_non_exhaustive()
+    }
+}
+
+/// A value of `[cache]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheTable {
+    /// How long: a time such as `1h`, a word, or a whole `Cache-Control`.
+    pub control: String,
+    /// Whether it holds for pages and service workers too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// The lines in which the rules of one `devanture.toml` stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleLines {
+    pub(super) lists: BTreeMap<(Option<PlaceName>, RuleTable), Vec<usize>>,
+    pub(super) cache: BTreeMap<Option<PlaceName>, BTreeMap<String, usize>>,
+}
+
+/// The lines of the rules that hold in one environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlaceLines(BTreeMap<RuleTable, Vec<usize>>);
+
+impl PlaceLines {
+    /// The line of the rule number `index`, from 0, of `table`; 0 where it is not known.
+    #[must_use]
+    pub fn line_of(&self, table: RuleTable, index: usize) -> usize {
+        self.0.get(&table).and_then(|lines| lines.get(index)).copied().unwrap_or(0)
+    }
+}
+
+impl RuleLines {
+    /// The lines of the rules that hold in `env`, or in every environment where none is said: merged as
+    /// [`Serving::overlaid_by`](super::Serving::overlaid_by) merges.
+    #[must_use]
+    pub fn in_place(&self, env: Option<&PlaceName>) -> PlaceLines {
+        let places = [None, env.cloned()];
+        let places = if env.is_none() { &places[..1] } else { &places[..] };
+        let mut lines = BTreeMap::new();
+        let mut cache = BTreeMap::new();
+        for place in places {
+            for table in [RuleTable::Headers, RuleTable::Redirects, RuleTable::Rewrites] {
+                if let Some(list) = self.lists.get(&(place.clone(), table)) {
+                    lines.insert(table, list.clone());
+                }
+            }
+            cache.extend(self.cache.get(place).into_iter().flatten());
+        }
+        lines.insert(RuleTable::Cache, cache.into_values().copied().collect());
+        PlaceLines(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site_toml::{Serving, SiteFile};
+
+    const TEXT: &str = r#"
+[[redirects]]
+from = "/a"
+to = "/b"
+query = { id = ":id" }
+[[redirects]]
+from = "/c"
+to = "/d"
+status = 308
+force = true
+[[headers]]
+for = "/*"
+set = { "X-A" = ["1", "2"] }
+basic_auth = ["user:password"]
+[cache]
+"/b" = "1h"
+"/a" = { control = "immutable", force = true }
+[upstreams]
+one = "https://one.example"
+two = "https://two.example"
+[env.staging]
+[env.staging.cache]
+"/aa" = "1d"
+"/b" = "no-store"
+[env.staging.upstreams]
+two = "http://127.0.0.1:1"
+[[env.staging.redirects]]
+from = "/x"
+to = "/y"
+"#;
+
+    #[test]
+    fn tables_travel_in_a_manifest_as_they_are() {
+        let site = SiteFile::parse("devanture.toml", TEXT).unwrap();
+        for serving in [&site.base, &site.env[&"staging".parse().unwrap()]] {
+            let json = serde_json::to_string(serving).unwrap();
+            assert_eq!(&serde_json::from_str::<Serving>(&json).unwrap(), serving, "{json}");
+        }
+        assert_eq!(serde_json::to_string(&Serving::default()).unwrap(), "{}");
+        let least: RedirectTable = serde_json::from_str(r#"{"from":"/a","to":"/b"}"#).unwrap();
+        assert_eq!(serde_json::to_string(&least).unwrap(), r#"{"from":"/a","to":"/b"}"#);
+    }
+
+    #[test]
+    fn an_environment_replaces_lists_and_merges_keys_and_lines_follow() {
+        let site = SiteFile::parse("devanture.toml", TEXT).unwrap();
+        let staging = "staging".parse().unwrap();
+        let merged = site.base.clone().overlaid_by(&site.env[&staging]);
+        assert_eq!(merged.redirects.as_ref().unwrap().len(), 1);
+        assert_eq!(merged.headers, site.base.headers);
+        let cache: Vec<(&str, &str)> =
+            merged.cache.iter().flatten().map(|(path, rule)| (path.as_str(), rule.control.as_str())).collect();
+        assert_eq!(cache, [("/a", "immutable"), ("/aa", "1d"), ("/b", "no-store")]);
+        assert_eq!(merged.upstreams.unwrap()["two"].to_string(), "http://127.0.0.1:1");
+        let lines = |place: Option<&PlaceName>, table| {
+            let lines = site.lines_in(place);
+            (0..4).map(|index| lines.line_of(table, index)).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(None, RuleTable::Redirects), [2, 6, 0, 0]);
+        assert_eq!(lines(None, RuleTable::Headers), [11, 0, 0, 0]);
+        assert_eq!(lines(None, RuleTable::Cache), [17, 16, 0, 0]);
+        assert_eq!(lines(Some(&staging), RuleTable::Redirects), [27, 0, 0, 0]);
+        assert_eq!(lines(Some(&staging), RuleTable::Cache), [17, 23, 24, 0]);
+        assert_eq!(lines(Some(&PlaceName::prod()), RuleTable::Redirects), [2, 6, 0, 0]);
+    }
+}

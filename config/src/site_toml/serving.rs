@@ -1,0 +1,119 @@
+//! What `devanture.toml` says about serving, for every environment or for one; it travels in the manifest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::routes::{Route, UpstreamUrl};
+use super::rules::{CacheTable, HeadersTable, RedirectTable};
+use crate::names::Hostname;
+
+/// How a path without its `.html` finds its page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HtmlHandling {
+    /// Exactly, then with `.html`, then `/index.html`; never a redirect.
+    AsIs,
+    /// `page.html` at `/page`, `page/index.html` at `/page/`; anything else is redirected there.
+    AutoTrailingSlash,
+    /// Every page without a final slash.
+    DropTrailingSlash,
+    /// Every page with a final slash.
+    ForceTrailingSlash,
+    /// Files under their own names alone.
+    None,
+}
+
+/// What answers a path that is no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotFound {
+    /// The nearest `404.html` upwards, with status 404.
+    #[serde(rename = "404-page")]
+    Page404,
+    /// `/index.html` for navigations, 404 for everything else.
+    SinglePageApplication,
+    /// A plain 404.
+    None,
+}
+
+/// Whose meaning `_redirects` and `_headers` have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rules {
+    /// Cloudflare's.
+    Cloudflare,
+    /// Netlify's.
+    Netlify,
+}
+
+/// What a table says about serving; what it does not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serving {
+    /// How long paths may be kept by browsers and caches, by path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<BTreeMap<String, CacheTable>>,
+    /// Fields of answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Vec<HeadersTable>>,
+    /// Hostnames of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostnames: Option<Vec<Hostname>>,
+    /// How pages are found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html_handling: Option<HtmlHandling>,
+    /// What answers a path that is no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_found: Option<NotFound>,
+    /// Paths that lead elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirects: Option<Vec<RedirectTable>>,
+    /// Paths that are answered by others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrites: Option<Vec<RedirectTable>>,
+    /// Paths that go to backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<Route>>,
+    /// Whose meaning the rule files have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Rules>,
+    /// Origins that rewrites may lead to, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstreams: Option<BTreeMap<String, UpstreamUrl>>,
+}
+
+impl Serving {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Lays `over` upon it: what `over` says counts, a list as a whole, `cache` and `upstreams` by key.
+    #[must_use]
+    pub fn overlaid_by(self, over: &Self) -> Self {
+        Self {
+            cache: merged(self.cache, over.cache.as_ref()),
+            headers: over.headers.clone().or(self.headers),
+            hostnames: over.hostnames.clone().or(self.hostnames),
+            html_handling: over.html_handling.or(self.html_handling),
+            not_found: over.not_found.or(self.not_found),
+            redirects: over.redirects.clone().or(self.redirects),
+            rewrites: over.rewrites.clone().or(self.rewrites),
+            routes: over.routes.clone().or(self.routes),
+            rules: over.rules.or(self.rules),
+            upstreams: merged(self.upstreams, over.upstreams.as_ref()),
+        }
+    }
+}
+
+fn merged<T: Clone>(
+    base: Option<BTreeMap<String, T>>,
+    over: Option<&BTreeMap<String, T>>,
+) -> Option<BTreeMap<String, T>> {
+    let Some(over) = over else { return base };
+    let mut merged = base.unwrap_or_default();
+    merged.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+    Some(merged)
+}

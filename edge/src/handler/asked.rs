@@ -1,0 +1,277 @@
+//! A request for something of a version that is no route's: access, then rules, then files, then what the site says of
+//! misses.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use devanture_config::site_toml::NotFound;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
+};
+use http::{HeaderValue, Method as HttpMethod, StatusCode};
+
+use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal};
+use super::refused::Refused;
+use super::ruled::Ruled;
+use crate::live::{Current, Place};
+use crate::site::cache::Kept;
+use crate::site::conditional::{self, Outcome, Preconditions, Validators};
+use crate::site::method::Method;
+use crate::site::negotiate::Coding;
+use crate::site::range::{self, RangeOutcome};
+use crate::site::resolve::{self, Resolution};
+use crate::site::rules::{Access, Varies};
+use crate::site::{fields, navigation, negotiate, target};
+use crate::version::{Representation, ServedFile, Setting, Version};
+
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// A request for something of a version.
+pub(super) struct Asked<'a, 'r> {
+    pub(super) head: &'a Head<'r>,
+    pub(super) current: Arc<Current>,
+    pub(super) custom_host: bool,
+    pub(super) place: Option<&'a Place>,
+    /// The path in its normal form, decoded.
+    pub(super) path: &'a str,
+    /// What a rule depended on, whether or not it applied.
+    pub(super) varies: Varies,
+}
+
+impl Asked<'_, '_> {
+    /// Decides: who may see it, what the rules say, which file it is.
+    pub(super) fn decide(mut self) -> Decision {
+        if self.access(self.path) == Access::Refused {
+            return self.refuse(Refused::Unauthorised);
+        }
+        if let Some(decision) = self.by_rule() {
+            return decision;
+        }
+        if let Some(decision) = self.by_method() {
+            return decision;
+        }
+        let version = &self.current.version;
+        match resolve::resolve(&version.index, version.html_handling, self.path) {
+            Resolution::File(number) => self.file(Arc::clone(version), number, Kept::File),
+            Resolution::Redirect(to) => self.redirect(StatusCode::TEMPORARY_REDIRECT, target::encode_path(&to)),
+            Resolution::Missing => self.missing(self.path),
+        }
+    }
+
+    /// The answer to a method that files do not have.
+    pub(super) fn by_method(&self) -> Option<Decision> {
+        match Method::of(self.head.method.as_str()) {
+            Method::Get | Method::Head => None,
+            Method::Options => Some(decide::options(Arc::clone(&self.current), self.custom_host)),
+            Method::NotAllowed => Some(self.refuse(Refused::MethodNotAllowed)),
+            Method::NotImplemented => Some(self.refuse(Refused::MethodUnknown)),
+        }
+    }
+
+    /// A field as one value, however many lines it came in.
+    pub(super) fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        fields::joined(self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes))
+    }
+
+    pub(super) fn refuse(&self, refused: Refused) -> Decision {
+        let ruled = match refused {
+            Refused::NotFound => self.ruled(Access::Everybody),
+            _ => Ruled::default(),
+        };
+        let current = Some(Arc::clone(&self.current));
+        Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
+    }
+
+    pub(super) fn redirect(&self, status: StatusCode, location: String) -> Decision {
+        let mut decision = decide::redirect(self.head, Arc::clone(&self.current), self.custom_host, status, location);
+        if let Decision::Small(answer) = &mut decision {
+            answer.ruled = self.ruled_redirect();
+        }
+        decision
+    }
+
+    /// Whether the visitor may see what has this path.
+    pub(super) fn access(&self, path: &str) -> Access {
+        let rules = &self.current.version.rules;
+        if !rules.has_guards() {
+            return Access::Everybody;
+        }
+        rules.access(self.head.host, path, self.field(&AUTHORIZATION).as_deref())
+    }
+
+    fn chosen<'f>(&self, file: &'f ServedFile) -> Option<(usize, &'f Representation)> {
+        let accept = self.field(&ACCEPT_ENCODING);
+        let number = negotiate::choose(accept.as_deref(), &file.available);
+        file.representations.get(number).map(|representation| (number, representation))
+    }
+
+    /// A file that is there: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
+    pub(super) fn file(&self, version: Arc<Version>, number: u32, kept: Kept) -> Decision {
+        let found = version.file(number).and_then(|file| Some((file, self.chosen(file)?)));
+        let Some((file, (representation, chosen))) = found else { return self.refuse(Refused::Unavailable) };
+        // Several paths lead to one file, and some rule may keep only one of them from strangers.
+        let access = self.access_to(file);
+        if access == Access::Refused {
+            return self.refuse(Refused::Unauthorised);
+        }
+        let validators = Validators {
+            etag: &chosen.etag,
+            last_modified: self.current.last_modified_s,
+            date_is_strong: chosen.coding == Coding::Identity,
+        };
+        let (status, part) = match self.preconditions(&validators) {
+            Outcome::PreconditionFailed => return self.refuse(Refused::PreconditionFailed),
+            Outcome::NotModified => (StatusCode::NOT_MODIFIED, Part::None),
+            Outcome::Proceed => match self.range(&validators, chosen.size) {
+                RangeOutcome::Whole => (StatusCode::OK, Part::Whole),
+                RangeOutcome::One(first, last) => (StatusCode::PARTIAL_CONTENT, Part::One((first, last))),
+                RangeOutcome::Several(spans) => (StatusCode::PARTIAL_CONTENT, Part::Several(spans)),
+                RangeOutcome::Unsatisfiable => return self.refuse(Refused::RangeNotSatisfiable(chosen.size)),
+            },
+        };
+        let kept = if kept == Kept::File && file.is_page { Kept::Page } else { kept };
+        Decision::File(FileAnswer {
+            version: Arc::clone(&version),
+            current: Arc::clone(&self.current),
+            file: number,
+            representation,
+            status,
+            part,
+            kept,
+            ruled: self.ruled(access),
+            custom_host: self.custom_host,
+        })
+    }
+
+    /// Whether the visitor may see a file: by the path that was asked for, by its own, and by that of the file which it
+    /// is an encoding of.
+    fn access_to(&self, file: &ServedFile) -> Access {
+        if !self.current.version.rules.has_guards() {
+            return Access::Everybody;
+        }
+        let own = format!("/{}", file.path);
+        let plain = [".br", ".gz", ".zst"].iter().find_map(|suffix| own.strip_suffix(suffix)).unwrap_or(&own);
+        self.access(self.path).max(self.access(&own)).max(self.access(plain))
+    }
+
+    /// A page with a status of its own; it stands in for what was asked for.
+    pub(super) fn page(&self, number: u32, status: StatusCode) -> Decision {
+        let version = &self.current.version;
+        let found = version.file(number).and_then(|file| Some((self.access_to(file), self.chosen(file)?)));
+        match found {
+            Some((Access::Refused, _)) => self.refuse(Refused::Unauthorised),
+            Some((access, (representation, _))) => Decision::File(FileAnswer {
+                version: Arc::clone(version),
+                current: Arc::clone(&self.current),
+                file: number,
+                representation,
+                status,
+                part: Part::Whole,
+                kept: Kept::StandIn,
+                ruled: self.ruled(access),
+                custom_host: self.custom_host,
+            }),
+            None => self.refuse(Refused::NotFound),
+        }
+    }
+
+    fn preconditions(&self, validators: &Validators<'_>) -> Outcome {
+        let if_match = self.field(&IF_MATCH);
+        let if_none_match = self.field(&IF_NONE_MATCH);
+        let if_modified_since = self.field(&IF_MODIFIED_SINCE);
+        let if_unmodified_since = self.field(&IF_UNMODIFIED_SINCE);
+        let preconditions = Preconditions {
+            if_match: if_match.as_deref(),
+            if_none_match: if_none_match.as_deref(),
+            if_modified_since: if_modified_since.as_deref(),
+            if_unmodified_since: if_unmodified_since.as_deref(),
+            now_seconds: self.head.now_s,
+        };
+        conditional::evaluate(true, &preconditions, validators)
+    }
+
+    /// Ranges are for GET alone (RFC 9110 §14.2).
+    fn range(&self, validators: &Validators<'_>, size: u64) -> RangeOutcome {
+        if self.head.method != HttpMethod::GET {
+            return RangeOutcome::Whole;
+        }
+        let range = self.field(&RANGE);
+        if range.is_none() {
+            return RangeOutcome::Whole;
+        }
+        let if_range = self.field(&IF_RANGE);
+        if !conditional::range_applies(if_range.as_deref(), validators, self.head.now_s) {
+            return RangeOutcome::Whole;
+        }
+        range::parse(range.as_deref(), size)
+    }
+
+    /// A path that is no file: an asset of a version that was just replaced, else what the site says of misses.
+    pub(super) fn missing(&self, path: &str) -> Decision {
+        let version = &self.current.version;
+        if let Some(decision) = self.kept_asset(path) {
+            return decision;
+        }
+        match version.not_found {
+            NotFound::SinglePageApplication if self.wants_page() => match version.index.shell() {
+                Some(number) => self.file(Arc::clone(version), number, Kept::StandIn),
+                None => self.refuse(Refused::NotFound),
+            },
+            _ => self.not_found(path),
+        }
+    }
+
+    /// The nearest page that says so, where the site has it say so.
+    pub(super) fn not_found(&self, path: &str) -> Decision {
+        let version = &self.current.version;
+        let page = match version.not_found {
+            NotFound::Page404 => resolve::not_found_page(&version.index, path),
+            NotFound::SinglePageApplication | NotFound::None => None,
+        };
+        match page {
+            Some(number) => self.page(number, StatusCode::NOT_FOUND),
+            None => self.refuse(Refused::NotFound),
+        }
+    }
+
+    /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
+    pub(super) fn kept_asset(&self, path: &str) -> Option<Decision> {
+        let (keeper, number) = kept_asset(self.place?, path)?;
+        metrics::counter!("devanture_grace_hits_total", "app" => keeper.app.to_string()).increment(1);
+        Some(self.file(keeper, number, Kept::File))
+    }
+
+    pub(super) fn wants_page(&self) -> bool {
+        let (mode, dest) = (self.field(&SEC_FETCH_MODE), self.field(&SEC_FETCH_DEST));
+        let accept = self.field(&ACCEPT);
+        navigation::wants_page(mode.as_deref(), dest.as_deref(), accept.as_deref())
+    }
+
+    /// Whether the page of an application may answer, where a rule of the site says so for every path: as
+    /// [`Asked::wants_page`], and who says nothing of what is wanted gets it, but not for the name of an asset.
+    pub(super) fn may_have_shell(&self) -> bool {
+        let is_said = self.field(&SEC_FETCH_MODE).is_some() || self.field(&SEC_FETCH_DEST).is_some();
+        if is_said || self.wants_page() {
+            return self.wants_page();
+        }
+        let accept = self.field(&ACCEPT);
+        let takes_all = accept.is_none_or(|accept| navigation::takes_anything(&accept));
+        takes_all && !navigation::names_an_asset(self.path)
+    }
+}
+
+/// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
+fn kept_asset(place: &Place, path: &str) -> Option<(Arc<Version>, u32)> {
+    if place.setting == Setting::Preview {
+        return None;
+    }
+    let asset = |version: &Version| {
+        let number = version.index.exact(path)?;
+        version.file(number)?.fingerprinted.then_some(number)
+    };
+    let keeper = place.keeper_of(|version| asset(version).is_some())?;
+    let number = asset(&keeper)?;
+    Some((keeper, number))
+}

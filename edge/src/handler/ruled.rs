@@ -1,0 +1,257 @@
+//! What the rules of a site make of a request, and of the head of its answer.
+
+use std::sync::Arc;
+
+use devanture_config::rules::Redirect;
+use devanture_config::rules::pattern::Ending;
+use devanture_config::rules::redirect::Filled;
+use http::header::{
+    ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, STRICT_TRANSPORT_SECURITY, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::asked::Asked;
+use super::decide::{Decision, ProxyTo, SmallAnswer};
+use super::refused::Refused;
+use crate::site::cache::{self, Kept};
+use crate::site::resolve::{self, Resolution};
+use crate::site::rules::{Access, FieldChanges, Varies, Visitor, append_member};
+use crate::site::target::{self, Target};
+
+/// What the site's rules say about the head of one answer. Nothing is kept where they say nothing.
+#[derive(Debug, Default)]
+pub struct Ruled(Option<Box<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    changes: FieldChanges,
+    varies: Varies,
+    /// Whether only some may see it.
+    is_private: bool,
+}
+
+impl Ruled {
+    fn new(changes: FieldChanges, varies: Varies, is_private: bool) -> Self {
+        match changes.is_empty() && varies == Varies::default() && !is_private {
+            true => Self(None),
+            false => Self(Some(Box::new(Said { changes, varies, is_private }))),
+        }
+    }
+
+    /// Carries out what is said, over the fields that the answer has without it.
+    pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
+        let Some(said) = &self.0 else {
+            if kept == Kept::StandIn {
+                shorten(headers, kept);
+            }
+            return;
+        };
+        let content_type = headers.get(CONTENT_TYPE).cloned();
+        said.changes.apply(headers);
+        if status == StatusCode::NOT_MODIFIED && content_type.is_none() {
+            // RFC 9110 §15.4.5: what describes the content stays with the content.
+            headers.remove(CONTENT_TYPE);
+        }
+        if !said.changes.cache_is_forced() || kept == Kept::StandIn {
+            shorten(headers, kept);
+        }
+        if said.varies.by_language {
+            // The language may also be said by a cookie.
+            append_member(headers, &VARY, &HeaderValue::from_static("accept-language, cookie"));
+        } else if said.varies.by_cookie {
+            append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
+        }
+        if said.is_private {
+            make_private(headers);
+        }
+    }
+}
+
+/// Keeps what must not be kept for long from being kept, whatever a rule said.
+fn shorten(headers: &mut HeaderMap, kept: Kept) {
+    let value = headers.get(CACHE_CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
+    if let Some(instead) = cache::instead_of(value, kept) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(instead));
+    }
+}
+
+/// RFC 9111 §3.5: `public` would let a shared cache give to anybody what only some may see.
+fn make_private(headers: &mut HeaderMap) {
+    let value = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kept = value.split(',').map(str::trim).filter(|directive| {
+        let name = directive.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        !directive.is_empty() && !matches!(name.as_str(), "public" | "private" | "s-maxage")
+    });
+    let private = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    if let Ok(private) = HeaderValue::from_str(&private) {
+        headers.insert(CACHE_CONTROL, private);
+    }
+}
+
+/// `Strict-Transport-Security` is for hostnames of the site's own: what an app says must not bind its neighbours.
+pub(super) fn confine_hsts(headers: &mut HeaderMap, custom_host: bool) {
+    if !custom_host {
+        headers.remove(STRICT_TRANSPORT_SECURITY);
+    }
+}
+
+impl Asked<'_, '_> {
+    /// What the first rule says that applies, if it comes before the files or there is no file.
+    pub(super) fn by_rule(&mut self) -> Option<Decision> {
+        let version = Arc::clone(&self.current.version);
+        let (accept_language, cookie) = (self.field(&ACCEPT_LANGUAGE), self.field(&COOKIE));
+        let visitor = Visitor {
+            host: self.head.host,
+            query: self.head.query,
+            accept_language: accept_language.as_deref(),
+            cookie: cookie.as_deref(),
+        };
+        let matched = version.rules.redirect(&visitor, self.path);
+        drop((accept_language, cookie));
+        self.varies = matched.varies;
+        let (rule, filled) = matched.rule?;
+        if !rule.force {
+            if resolve::resolve(&version.index, version.html_handling, self.path) != Resolution::Missing {
+                return None;
+            }
+            // An asset of the version that a page was made with goes before a rule for every path (law 10).
+            if let Some(decision) = self.kept_asset(self.path) {
+                return Some(self.by_method().unwrap_or(decision));
+            }
+        }
+        self.carry_out(rule, &filled)
+    }
+
+    /// As [`Asked::by_rule`], where that is a redirect.
+    pub(super) fn redirected_by_rule(mut self) -> Option<Decision> {
+        if self.access(self.path) == Access::Refused {
+            return None;
+        }
+        match self.by_rule()? {
+            Decision::Small(answer) if answer.status.is_redirection() => Some(Decision::Small(answer)),
+            _ => None,
+        }
+    }
+
+    fn carry_out(&self, rule: &Redirect, filled: &Filled) -> Option<Decision> {
+        if rule.is_redirect() {
+            return self.redirect_by(rule, filled);
+        }
+        if let Some(origin) = &filled.origin {
+            return self.proxy_to(origin, filled);
+        }
+        if let Some(decision) = self.by_method() {
+            return Some(decision);
+        }
+        let path = normal(&filled.path, self.head.target_bytes_max)?;
+        if self.access(&path) == Access::Refused {
+            return Some(self.refuse(Refused::Unauthorised));
+        }
+        Some(match rule.status {
+            200 => self.rewrite(rule, filled, &path),
+            status => self.page_by(status, &path),
+        })
+    }
+
+    fn redirect_by(&self, rule: &Redirect, filled: &Filled) -> Option<Decision> {
+        // What a rule asked the query for has been used.
+        let query = self.head.query.filter(|_| rule.query.is_empty());
+        let location = filled.location(query);
+        let own = target::encode_path(self.path);
+        let host = filled.origin.as_deref().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        let is_here = host.is_none_or(|host| host.eq_ignore_ascii_case(self.head.host)) && filled.path == own;
+        if is_here && filled.query.as_deref().or(query) == self.head.query {
+            // It would lead here again.
+            return None;
+        }
+        let status = StatusCode::from_u16(rule.status).ok()?;
+        let answer = SmallAnswer::redirect(status, &location);
+        let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
+        Some(Decision::Small(SmallAnswer { current, ruled, custom_host: self.custom_host, ..answer }))
+    }
+
+    /// A rewrite to a backend, if the environment has one there: the edge is nobody's open proxy.
+    fn proxy_to(&self, origin: &str, filled: &Filled) -> Option<Decision> {
+        let number = self.current.version.upstream(origin)?;
+        if *self.head.method == Method::TRACE {
+            return Some(self.refuse(Refused::MethodUnknown));
+        }
+        let mut path_and_query = filled.path.clone();
+        if let Some(query) = filled.query.as_deref().or(self.head.query) {
+            path_and_query.push('?');
+            path_and_query.push_str(query);
+        }
+        let to = ProxyTo::Upstream { number, path_and_query };
+        Some(Decision::Proxy { current: Arc::clone(&self.current), to, custom_host: self.custom_host })
+    }
+
+    /// Answers with the file at `path` as if it were here.
+    fn rewrite(&self, rule: &Redirect, filled: &Filled, path: &str) -> Decision {
+        let version = &self.current.version;
+        if rule.follows_html_handling {
+            return match resolve::resolve(&version.index, version.html_handling, path) {
+                Resolution::File(number) => self.file(Arc::clone(version), number, Kept::StandIn),
+                Resolution::Redirect(to) => {
+                    let place = Filled { path: target::encode_path(&to), ..filled.clone() };
+                    let answer =
+                        SmallAnswer::redirect(StatusCode::TEMPORARY_REDIRECT, &place.location(self.head.query));
+                    let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
+                    Decision::Small(SmallAnswer { current, ruled, custom_host: self.custom_host, ..answer })
+                }
+                Resolution::Missing => self.missing(path),
+            };
+        }
+        match version.index.page_at(path) {
+            Some(number) if is_shell(rule, path) && !rule.force && !self.may_have_shell() => {
+                tracing::trace!(number, "a page is not what was asked for");
+                self.not_found(self.path)
+            }
+            Some(number) => self.file(Arc::clone(version), number, Kept::StandIn),
+            None => self.missing(path),
+        }
+    }
+
+    /// The page at `path` with a status of the rule's own.
+    fn page_by(&self, status: u16, path: &str) -> Decision {
+        let number = self.current.version.index.page_at(path);
+        match (number, StatusCode::from_u16(status)) {
+            (Some(number), Ok(status)) => self.page(number, status),
+            _ => self.not_found(path),
+        }
+    }
+
+    /// What the rules say about the head of an answer to this request.
+    pub(super) fn ruled(&self, access: Access) -> Ruled {
+        let changes = self.current.version.rules.fields(self.head.host, self.path);
+        Ruled::new(changes, self.varies, access == Access::Known)
+    }
+
+    pub(super) fn ruled_redirect(&self) -> Ruled {
+        let rules = &self.current.version.rules;
+        let changes = match rules.redirects_have_fields {
+            true => rules.fields(self.head.host, self.path),
+            false => FieldChanges::default(),
+        };
+        let is_private = rules.has_guards() && self.head.headers.contains_key(AUTHORIZATION);
+        Ruled::new(changes, self.varies, is_private)
+    }
+}
+
+/// Whether a rule gives every path the page of an application: one page for whatever lies below.
+fn is_shell(rule: &Redirect, path: &str) -> bool {
+    let (_, ending) = rule.from.steps();
+    let is_index = path.ends_with("/index.html") || path.ends_with('/') || path.ends_with("/index");
+    ending != Ending::Exact && rule.to.constant_path().is_some() && is_index
+}
+
+/// The normal form of a rule's target, decoded.
+fn normal(path: &str, bytes_max: usize) -> Option<String> {
+    match target::normalise(path, bytes_max) {
+        Target::Normal(path) => Some(path.into_owned()),
+        Target::Redirect(to) => match target::normalise(&to, bytes_max) {
+            Target::Normal(path) => Some(path.into_owned()),
+            Target::Redirect(_) | Target::Refuse(_) => None,
+        },
+        Target::Refuse(_) => None,
+    }
+}

@@ -1,0 +1,80 @@
+//! Holds back versions whose rules cannot be carried out, or may not mean what they say.
+
+use std::sync::Arc;
+
+use devanture_config::mistake::Weight;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
+
+use super::{Error, Publisher};
+use crate::blobs::Key;
+use crate::version::RuleFiles;
+
+/// Most findings that an answer tells; the first ones lead to the others.
+const FINDINGS_MAX: usize = 200;
+
+/// What is let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tolerance {
+    /// Nothing.
+    Nothing,
+    /// What is only in doubt.
+    Doubts,
+}
+
+impl Publisher {
+    /// Whether the rules of a bundle may go live in `environment`.
+    ///
+    /// # Errors
+    /// `bad_rules` with every mistake, or `warnings` with every doubt.
+    pub(crate) async fn check_rules(
+        &self,
+        manifest: Arc<Manifest>,
+        environment: &PlaceName,
+        tolerance: Tolerance,
+    ) -> Result<(), Error> {
+        let files = RuleFiles::read(&*self.blobs, &manifest).await?;
+        let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
+        let table = environment.to_string();
+        // Thousands of rules are compared with each other: not on a thread that others wait for.
+        let findings = tokio::task::spawn_blocking(move || files.findings(&manifest, &table, rules_max)).await;
+        let findings = findings.map_err(|error| {
+            tracing::error!(%error, "rules could not be checked");
+            Problem::new(Code::Internal, "The rules could not be checked.")
+        })?;
+        judge(findings, tolerance)
+    }
+
+    /// As [`Publisher::check_rules`], for a version that is stored; its doubts were settled when it was pushed.
+    ///
+    /// # Errors
+    /// `bad_rules`.
+    pub(crate) async fn check_stored_rules(&self, version: VersionId, environment: &PlaceName) -> Result<(), Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        let manifest = Manifest::parse(&canonical).map_err(|error| {
+            tracing::error!(%version, %error, "a stored manifest cannot be read");
+            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
+        })?;
+        self.check_rules(Arc::new(manifest), environment, Tolerance::Doubts).await
+    }
+}
+
+fn judge(mut findings: Vec<Mistake>, tolerance: Tolerance) -> Result<(), Error> {
+    let has_mistakes = findings.iter().any(|finding| finding.weight == Weight::Mistake);
+    if findings.is_empty() || (!has_mistakes && tolerance == Tolerance::Doubts) {
+        return Ok(());
+    }
+    // What must be mended comes first.
+    findings.sort_by_key(|finding| finding.weight == Weight::Doubt);
+    let count = findings.len();
+    let first = findings.first().map(ToString::to_string).unwrap_or_default();
+    findings.truncate(FINDINGS_MAX);
+    let more = if count > 1 { format!(" ({} more)", count - 1) } else { String::new() };
+    let problem = match has_mistakes {
+        true => Problem::new(Code::BadRules, format!("The rules hold mistakes: {first}{more}."))
+            .hint("`devanture check` lists them all with their lines"),
+        false => Problem::new(Code::Warnings, format!("The rules may not mean what they say: {first}{more}."))
+            .hint("`devanture check` lists them all; --allow-warnings lets them pass"),
+    };
+    Err(problem.with_mistakes(findings).into())
+}

@@ -1,0 +1,140 @@
+//! What rules change in the head of an answer.
+
+use devanture_config::rules::headers::{Change, HeaderRule};
+use devanture_config::rules::pattern::Captures;
+use devanture_config::rules::template::{Context, Template};
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// One rule, made ready.
+#[derive(Debug)]
+pub(super) struct Rule {
+    changes: Vec<Prepared>,
+    force: bool,
+}
+
+#[derive(Debug)]
+enum Prepared {
+    Remove(HeaderName),
+    Set(HeaderName, HeaderValue),
+    /// A value that depends on what the path holds.
+    Fill(HeaderName, Template),
+}
+
+/// What is to be done with one field of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldChange {
+    /// One more line of it, or one more member of its list.
+    Append(HeaderName, HeaderValue),
+    /// Nothing of it is sent.
+    Remove(HeaderName),
+    /// This alone is sent.
+    Set(HeaderName, HeaderValue),
+}
+
+/// Everything that rules change in the head of one answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldChanges {
+    changes: Vec<FieldChange>,
+    /// Whether the last `Cache-Control` among them holds whatever it is for.
+    cache_is_forced: bool,
+}
+
+impl Rule {
+    pub(super) fn new(rule: &HeaderRule) -> Self {
+        let name = |name: &str| HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok();
+        let changes = rule.changes.iter().filter_map(|change| match change {
+            // What an answer varies by is so whatever anybody says.
+            Change::Remove(removed) => name(removed).filter(|name| *name != VARY).map(Prepared::Remove),
+            Change::Set { name: set, value } if value.is_constant() => {
+                Some(Prepared::Set(name(set)?, HeaderValue::from_bytes(value.as_str().as_bytes()).ok()?))
+            }
+            Change::Set { name: set, value } => Some(Prepared::Fill(name(set)?, value.clone())),
+        });
+        Self { changes: changes.collect(), force: rule.force }
+    }
+}
+
+impl FieldChanges {
+    /// Whether nothing is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Whether a rule says what it says about `Cache-Control` for pages too.
+    #[must_use]
+    pub const fn cache_is_forced(&self) -> bool {
+        self.cache_is_forced
+    }
+
+    /// Adds what a rule does, after what earlier ones do; `joins` says whether a field that was set before gets a value
+    /// more.
+    pub(super) fn add(&mut self, rule: &Rule, captures: &Captures<'_>, joins: bool) {
+        for change in &rule.changes {
+            let (name, value) = match change {
+                Prepared::Remove(name) => {
+                    self.changes.retain(|change| change.name() != name);
+                    self.changes.push(FieldChange::Remove(name.clone()));
+                    continue;
+                }
+                Prepared::Set(name, value) => (name, value.clone()),
+                Prepared::Fill(name, template) => {
+                    let Ok(value) = HeaderValue::from_str(&template.fill(captures, Context::Field)) else { continue };
+                    (name, value)
+                }
+            };
+            self.set(name, value, joins);
+            if *name == CACHE_CONTROL {
+                self.cache_is_forced = rule.force;
+            }
+        }
+    }
+
+    fn set(&mut self, name: &HeaderName, value: HeaderValue, joins: bool) {
+        let was_set = self.changes.iter().any(|change| match change {
+            FieldChange::Append(known, _) | FieldChange::Set(known, _) => known == name,
+            FieldChange::Remove(_) => false,
+        });
+        // A cookie more is another line; what an answer varies by only grows.
+        if *name == VARY || *name == SET_COOKIE || (joins && was_set) {
+            self.changes.push(FieldChange::Append(name.clone(), value));
+        } else {
+            self.changes.retain(|change| change.name() != name);
+            self.changes.push(FieldChange::Set(name.clone(), value));
+        }
+    }
+
+    /// Carries the changes out.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for change in &self.changes {
+            match change {
+                FieldChange::Remove(name) => {
+                    headers.remove(name);
+                }
+                FieldChange::Set(name, value) => {
+                    headers.insert(name, value.clone());
+                }
+                FieldChange::Append(name, value) if *name == SET_COOKIE => {
+                    headers.append(name, value.clone());
+                }
+                FieldChange::Append(name, value) => append_member(headers, name, value),
+            }
+        }
+    }
+}
+
+impl FieldChange {
+    const fn name(&self) -> &HeaderName {
+        match self {
+            Self::Append(name, _) | Self::Remove(name) | Self::Set(name, _) => name,
+        }
+    }
+}
+
+/// Adds members to the one line of a list (RFC 9110 §5.3).
+pub fn append_member(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
+    let joined = headers.get(name).map(|known| [known.as_bytes(), b", ", value.as_bytes()].concat());
+    let value = joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).unwrap_or_else(|| value.clone());
+    headers.insert(name, value);
+}

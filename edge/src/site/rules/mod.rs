@@ -1,0 +1,166 @@
+//! The rules of a version, made ready: which redirect a path has, which fields its answer gets, who may see it.
+
+mod access;
+mod fields;
+mod index;
+mod visitor;
+
+pub use fields::{FieldChange, FieldChanges, append_member};
+pub use index::PatternIndex;
+pub use visitor::Visitor;
+
+use devanture_config::rules::redirect::Filled;
+use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
+use visitor::parameters;
+
+/// What an answer depends on besides its path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Varies {
+    /// `Accept-Language`, and the cookie that says a language.
+    pub by_language: bool,
+    /// `Cookie`.
+    pub by_cookie: bool,
+}
+
+/// The redirect or rewrite that a request has, if it has one.
+#[derive(Debug, Default)]
+pub struct Matched<'r> {
+    /// The rule, with what it captured in its place.
+    pub rule: Option<(&'r Redirect, Filled)>,
+    /// What that depended on.
+    pub varies: Varies,
+}
+
+/// The rules of one version in one environment.
+#[derive(Debug, Default)]
+pub struct CompiledRules {
+    redirects: Vec<Redirect>,
+    redirect_index: PatternIndex,
+    paths: Vec<Pattern>,
+    fields: Vec<fields::Rule>,
+    users: Vec<access::Users>,
+    field_index: PatternIndex,
+    joins_fields: bool,
+    guards: bool,
+    /// Whether redirects get fields by rules too.
+    pub redirects_have_fields: bool,
+}
+
+impl CompiledRules {
+    /// Makes rules ready.
+    #[must_use]
+    pub fn new(rules: RuleSet) -> Self {
+        let RuleSet { redirects, headers, joins_fields, redirects_have_fields } = rules;
+        let users: Vec<access::Users> = headers.iter().map(|rule| access::Users::new(&rule.users)).collect();
+        Self {
+            redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
+            redirects,
+            field_index: PatternIndex::new(headers.iter().map(|rule| &rule.path)),
+            fields: headers.iter().map(fields::Rule::new).collect(),
+            guards: users.iter().any(|users| !users.is_empty()),
+            users,
+            paths: headers.into_iter().map(|HeaderRule { path, .. }| path).collect(),
+            joins_fields,
+            redirects_have_fields,
+        }
+    }
+
+    /// The first redirect or rewrite that applies to `path`, which is normal and decoded.
+    #[must_use]
+    pub fn redirect(&self, visitor: &Visitor<'_>, path: &str) -> Matched<'_> {
+        if self.redirects.is_empty() {
+            return Matched::default();
+        }
+        let mut matched = Matched::default();
+        let mut first = u32::MAX;
+        let mut sent = None;
+        self.redirect_index.visit(path, &mut |number| {
+            if number >= first {
+                return;
+            }
+            let Some(rule) = at(&self.redirects, number) else { return };
+            let Some(mut captures) = rule.from.matches(visitor.host, path) else { return };
+            if rule.is_unknowable {
+                return;
+            }
+            let parameters = match rule.query.is_empty() {
+                true => &[],
+                false => sent.get_or_insert_with(|| parameters(visitor.query)).as_slice(),
+            };
+            if !visitor::query_matches(&rule.query, parameters, &mut captures) {
+                return;
+            }
+            matched.varies.by_language |= !rule.languages.is_empty();
+            matched.varies.by_cookie |= !rule.cookies.is_empty();
+            let asked = (rule.languages.is_empty() || visitor.prefers(&rule.languages))
+                && (rule.cookies.is_empty() || visitor.has_cookie(&rule.cookies));
+            if let (true, Some(filled)) = (asked, rule.to.fill(&captures)) {
+                first = number;
+                matched.rule = Some((rule, filled));
+            }
+        });
+        matched
+    }
+
+    /// What the rules change in the head of the answer to `path`.
+    #[must_use]
+    pub fn fields(&self, host: &str, path: &str) -> FieldChanges {
+        let mut changes = FieldChanges::default();
+        if self.fields.is_empty() {
+            return changes;
+        }
+        let mut numbers: Vec<u32> = Vec::with_capacity(8);
+        self.field_index.visit(path, &mut |number| numbers.push(number));
+        numbers.sort_unstable();
+        for number in numbers {
+            if let (Some(pattern), Some(rule)) = (at(&self.paths, number), at(&self.fields, number))
+                && let Some(captures) = pattern.matches(host, path)
+            {
+                changes.add(rule, &captures, self.joins_fields);
+            }
+        }
+        changes
+    }
+
+    /// Whether any path is kept from strangers.
+    #[must_use]
+    pub const fn has_guards(&self) -> bool {
+        self.guards
+    }
+
+    /// Who may see `path`; [`Access::Everybody`] where no rule keeps it from anybody.
+    #[must_use]
+    pub fn access(&self, host: &str, path: &str, authorization: Option<&[u8]>) -> Access {
+        if !self.guards {
+            return Access::Everybody;
+        }
+        let (mut guarded, mut held) = (false, true);
+        self.field_index.visit(path, &mut |number| {
+            let Some(users) = at(&self.users, number).filter(|users| !users.is_empty()) else { return };
+            if at(&self.paths, number).is_some_and(|pattern| pattern.matches(host, path).is_some()) {
+                guarded = true;
+                held &= users.hold(authorization);
+            }
+        });
+        match (guarded, held) {
+            (false, _) => Access::Everybody,
+            (true, true) => Access::Known,
+            (true, false) => Access::Refused,
+        }
+    }
+}
+
+/// Whether somebody may see a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Anybody may.
+    Everybody,
+    /// This visitor may.
+    Known,
+    /// This visitor may not.
+    Refused,
+}
+
+fn at<T>(list: &[T], number: u32) -> Option<&T> {
+    list.get(usize::try_from(number).ok()?)
+}

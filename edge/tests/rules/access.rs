@@ -1,0 +1,43 @@
+//! Basic authentication by rules.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::site::{holds, site};
+
+/// Netlify's documentation, "Password protection with basic auth headers".
+#[tokio::test]
+async fn a_guarded_path_is_for_those_who_have_the_password() {
+    let edge = site(&["index.html", "secret/index.html", "secret/plan.html", "notes.html"])
+        .with_headers(&["/secret/*", "  Basic-Auth: ann:one bob:two", "/notes.html", "  Basic-Auth: ann:one"])
+        .with_redirects(&["/way /secret/plan.html 200", "/away /secret/plan 301"])
+        .start()
+        .await;
+    let basic = |user: &str| format!("authorization: Basic {}", STANDARD.encode(user));
+    let (ann, bob, wrong) = (basic("ann:one"), basic("bob:two"), basic("ann:two"));
+    let refused = "401 | www-authenticate: Basic realm=\"site\", charset=\"UTF-8\" | cache-control: no-store";
+    let let_in = "200 | secret/plan.html | cache-control: private, max-age=0, must-revalidate";
+    holds(
+        &edge,
+        &[
+            ("/", "200 | cache-control: public, max-age=0, must-revalidate"),
+            ("/secret", refused),
+            ("/secret/", refused),
+            ("/secret/plan", refused),
+            ("/secret/plan.html", refused),
+            ("/secret/missing", refused),
+            ("/SECRET/plan", refused),
+            (&format!("/secret/plan | {wrong}"), refused),
+            (&format!("/secret/plan | {ann}"), let_in),
+            (&format!("/secret/plan | {bob}"), let_in),
+            // Another path to the same file keeps nobody out less.
+            ("/way", refused),
+            ("/notes", refused),
+            (&format!("/notes | {bob}"), refused),
+            (&format!("/notes | {ann}"), "200 | notes.html"),
+            ("/away", "301 | /secret/plan"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}

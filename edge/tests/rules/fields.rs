@@ -1,0 +1,124 @@
+//! `_headers` of both providers.
+
+use crate::site::{holds, site};
+
+/// Netlify's documentation, "Custom headers".
+#[tokio::test]
+async fn netlifys_headers_add_up_and_a_later_block_replaces() {
+    let edge = site(&["index.html", "templates/a.html", "templates/deep/b.html", "app.css", "404.html"])
+        .with_toml("rules = \"netlify\"")
+        .with_headers(&[
+            "# for everything",
+            "/*",
+            "  X-Frame-Options: DENY",
+            "  X-All: 1",
+            "/templates/*",
+            "  X-Frame-Options: SAMEORIGIN",
+            "  X-Joined: a",
+            "  X-Joined: b",
+            "/*.css",
+            "  ! X-All",
+            "  Content-Length: 3",
+            "  Connection: close",
+            "/old",
+            "  X-Redirected: yes",
+        ])
+        .with_redirects(&["/old /new"])
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/", "200 | x-frame-options: DENY | x-all: 1 | x-joined:"),
+            ("/templates/a", "200 | x-frame-options: SAMEORIGIN | x-joined: a, b | x-all: 1"),
+            ("/templates/deep/b.html", "200 | x-frame-options: SAMEORIGIN"),
+            ("/TEMPLATES/a", "404 | x-frame-options: SAMEORIGIN"),
+            ("/app.css", "200 | x-all: | content-length: 7 | connection:"),
+            ("/missing", "404 | 404.html | x-frame-options: DENY"),
+            ("/old", "301 | /new | x-redirected:"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Cloudflare's documentation, "Headers".
+#[tokio::test]
+async fn cloudflares_headers_join_detach_and_fill_in() {
+    let edge = site(&["index.html", "secure/page.html", "movies/heat.html"])
+        .with_toml("rules = \"cloudflare\"")
+        .with_headers(&[
+            "/secure/*",
+            "  X-Frame-Options: DENY",
+            "  ! Cache-Control",
+            "/*",
+            "  X-Frame-Options: SAMEORIGIN",
+            "/movies/:title",
+            "  x-movie-name: You are watching \":title\"",
+            "/old",
+            "  X-Redirected: yes",
+            "https://other.example/*",
+            "  X-Other: 1",
+            "https://shop.localhost/*",
+            "  X-Here: 1",
+        ])
+        .with_redirects(&["/old /new"])
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/secure/page", "200 | x-frame-options: DENY, SAMEORIGIN | x-other: | x-here: 1"),
+            ("/movies/heat", "200 | x-movie-name: You are watching \"heat\" | x-frame-options: SAMEORIGIN"),
+            ("/old", "302 | /new | x-redirected: yes"),
+            ("/missing", "404 | x-frame-options: SAMEORIGIN"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Hosting, section 0: what is not the named file itself is never kept for long, whatever a rule says.
+#[tokio::test]
+async fn a_rule_keeps_no_page_and_no_miss_for_long() {
+    let long = "public, max-age=31536000, immutable";
+    let edge = site(&["index.html", "sw.js", "app.js", "404.html", "about.html", "forced.html"])
+        .with_headers(&["/*", &format!("  Cache-Control: {long}")])
+        .with_toml("[[headers]]\nfor = \"/forced*\"\nset = { \"Cache-Control\" = \"max-age=86400\" }\nforce = true")
+        .start()
+        .await;
+    let short = "cache-control: public, max-age=0, must-revalidate";
+    holds(
+        &edge,
+        &[
+            ("/", &format!("200 | {short}")),
+            ("/about", &format!("200 | {short}")),
+            ("/sw.js", &format!("200 | {short}")),
+            ("/app.js", &format!("200 | cache-control: {long}")),
+            ("/missing.js", &format!("404 | {short}")),
+            ("/forced", "200 | cache-control: max-age=86400"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// RFC 9110 §15.4.5, §14.6: fields of rules go with a 304 and a 206 too, and break neither.
+#[tokio::test]
+async fn rules_hold_for_304_and_206_too() {
+    let edge = site(&["index.html", "data.txt"])
+        .with_headers(&["/*", "  X-Rule: 1", "  Content-Type: text/x-own", "  Vary: origin"])
+        .start()
+        .await;
+    let tag = crate::site::ask(&edge, "/data.txt").await.header("etag").to_owned();
+    holds(
+        &edge,
+        &[
+            ("/data.txt", "200 | data.txt | x-rule: 1 | content-type: text/x-own | vary: origin"),
+            (&format!("/data.txt | if-none-match: {tag}"), "304 | x-rule: 1 | content-type: | vary: origin"),
+            ("/data.txt | range: bytes=0-3", "206 | data | x-rule: 1 | content-range: bytes 0-3/8"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}

@@ -1,0 +1,169 @@
+//! `_redirects` in Netlify's meaning.
+
+use crate::site::{holds, site};
+
+/// Netlify's documentation, "Redirects and rewrites": redirect options, splats, placeholders.
+#[tokio::test]
+async fn netlifys_redirects_lead_where_they_say() {
+    let edge = site(&["index.html", "blog/index.html", "about.html"])
+        .with_toml("rules = \"netlify\"")
+        .with_redirects(&[
+            "# old addresses",
+            "/home              /",
+            "/blog/my-post.php  /blog/my-post",
+            "/temporary         /blog 302",
+            "/other             /blog 303",
+            "/keep              /blog 307",
+            "/keep-it           /blog 308",
+            "/news/*            /blog/:splat",
+            "/shows/:id/:part   /blog/:part/of/:id",
+            "/out/*             https://example.org/:splat",
+            "/with-query        /blog?fixed=1",
+            "/part              /blog#top",
+            "/a%20b             /spaced",
+            "/caf\u{e9}         /coffee",
+        ])
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/home", "301 | /"),
+            ("/home/", "301 | /"),
+            ("/home?x=1", "301 | /?x=1"),
+            ("/Home", "404"),
+            ("/blog/my-post.php", "301 | /blog/my-post"),
+            ("/temporary", "302 | /blog"),
+            ("/other", "303 | /blog"),
+            ("/keep", "307 | /blog"),
+            ("/keep-it", "308 | /blog"),
+            ("/news", "301 | /blog/"),
+            ("/news/", "301 | /blog/"),
+            ("/news/2004/01/10/my-story", "301 | /blog/2004/01/10/my-story"),
+            ("/newspaper", "404"),
+            ("/shows/7/two", "301 | /blog/two/of/7"),
+            ("/shows/7", "404"),
+            ("/out/a/b?c=d", "301 | https://example.org/a/b?c=d"),
+            ("/with-query?x=1", "301 | /blog?fixed=1"),
+            ("/part?x=1", "301 | /blog?x=1#top"),
+            ("/a%20b", "301 | /spaced"),
+            ("/caf%C3%A9", "301 | /coffee"),
+            ("/news/a%20b/%C3%BC", "301 | /blog/a%20b/%C3%BC"),
+            ("POST /home", "301 | /"),
+            ("HEAD /home", "301 | /"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Netlify's documentation, "Rewrites and proxies": shadowing, HTTP status codes.
+#[tokio::test]
+async fn a_file_goes_before_a_rule_that_is_not_forced() {
+    let edge = site(&["index.html", "about.html", "team/index.html", "data.json", "gone.html"])
+        .with_toml("rules = \"netlify\"")
+        .with_redirects(&[
+            "/about       /elsewhere",
+            "/about       /never-reached",
+            "/team        /elsewhere",
+            "/data.json   /elsewhere 301!",
+            "/old         /gone.html 404",
+            "/ended       /gone.html 410",
+            "/page        /about.html 200",
+            "/pages/:name /:name.html 200",
+            "/nowhere     /missing.html 200",
+        ])
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/about", "200 | about.html"),
+            ("/about.html", "200 | about.html"),
+            ("/team", "200 | team/index.html"),
+            ("/team/", "200 | team/index.html"),
+            ("/data.json", "301 | /elsewhere"),
+            ("/old", "404 | gone.html | etag:"),
+            ("/ended", "410 | gone.html"),
+            ("/page", "200 | about.html | cache-control: public, max-age=0, must-revalidate"),
+            ("/pages/about", "200 | about.html"),
+            ("/pages/missing", "404"),
+            ("/nowhere", "404"),
+            ("POST /page", "405"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Netlify's documentation, "Redirect options": query parameters, language, cookies, country and role.
+#[tokio::test]
+async fn conditions_choose_among_rules() {
+    let edge = site(&["index.html", "en.html", "de.html"])
+        .with_toml("rules = \"netlify\"")
+        .with_redirects(&[
+            "/articles id=:id tag=:tag /posts/:tag/:id 301",
+            "/articles id=:id /posts/:id 301",
+            "/articles kind=news /news 301",
+            "/articles /posts 301",
+            "/hello /en.html 302 Language=en",
+            "/hello /de.html 302 Language=de,at",
+            "/trial /beta 302 Cookie=is_beta,other",
+            "/trial /stable 302",
+            "/land /here 302 Country=fr",
+            "/land /there 302",
+        ])
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/articles?id=1&tag=a", "301 | /posts/a/1"),
+            ("/articles?tag=a&id=1", "301 | /posts/a/1"),
+            ("/articles?id=1", "301 | /posts/1"),
+            ("/articles?kind=news", "301 | /news"),
+            ("/articles?kind=other", "301 | /posts?kind=other"),
+            ("/articles", "301 | /posts"),
+            ("/hello | accept-language: de-DE, en;q=0.5", "302 | /de.html | vary: accept-language, cookie"),
+            ("/hello | accept-language: en-GB", "302 | /en.html | vary: accept-language, cookie"),
+            ("/hello | accept-language: fr | cookie: nf_lang=de", "302 | /de.html"),
+            ("/hello | accept-language: fr", "404 | vary: accept-language, cookie"),
+            ("/trial | cookie: a=b; is_beta=1", "302 | /beta | vary: cookie"),
+            ("/trial", "302 | /stable | vary: cookie"),
+            ("/land", "302 | /there | vary:"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Netlify's documentation, "History pushState and single-page apps"; hosting, what goes wrong at all of them.
+#[tokio::test]
+async fn the_page_of_an_application_answers_for_pages_alone() {
+    let edge = site(&["index.html", "assets/app-B3xY9_aZ.js"])
+        .with_toml("rules = \"netlify\"")
+        .with_redirects(&["/* /index.html 200"])
+        .with_headers(&["/*", "  Cache-Control: public, max-age=31536000, immutable"])
+        .start()
+        .await;
+    let short = "cache-control: public, max-age=0, must-revalidate";
+    let page = format!("200 | index.html | {short}");
+    let missing = "404 | cache-control: no-store";
+    holds(
+        &edge,
+        &[
+            ("/deep/link", &page),
+            ("/deep/link | accept: text/html", &page),
+            ("/deep/link.js | sec-fetch-mode: navigate | sec-fetch-dest: document", &page),
+            ("/", &page),
+            ("/assets/app-B3xY9_aZ.js", "200 | cache-control: public, max-age=31536000, immutable"),
+            ("/assets/missing.js", missing),
+            ("/assets/app-C4xY9_aZ.js | sec-fetch-mode: no-cors | sec-fetch-dest: script", missing),
+            ("/api/x | sec-fetch-mode: cors | sec-fetch-dest: empty", missing),
+            ("/api/x | accept: application/json", missing),
+            ("/photo.png | accept: image/avif,*/*;q=0.8", missing),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}

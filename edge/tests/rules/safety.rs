@@ -1,0 +1,90 @@
+//! What no rule can do: lead to a stranger, reach a neighbour, shadow an API.
+
+use crate::site::{ask, holds, site};
+
+/// Hosting, section 0: a splat that begins with a slash made an open redirect at a provider.
+#[tokio::test]
+async fn no_path_makes_a_redirect_lead_to_another_host() {
+    let edge = site(&["index.html"])
+        .with_redirects(&["/out/* /:splat", "/as/:name/* /:name/:splat 302", "/raw/* /:splat 308!"])
+        .start()
+        .await;
+    for path in [
+        "/out//evil.example",
+        "/out/%2fevil.example",
+        "/out/%2f%2fevil.example",
+        "/out/%5cevil.example",
+        "/out/\\evil.example",
+        "/raw///evil.example",
+        "/as/%2f/evil.example",
+        "/out/%09/evil.example",
+        "/out/@evil.example",
+    ] {
+        let got = ask(&edge, path).await;
+        let location = got.header("location");
+        assert!(
+            !location.starts_with("//") && !location.starts_with("/\\") && !location.starts_with("http"),
+            "{path}: {} {location}",
+            got.status
+        );
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn law_9_no_rule_shadows_a_route() {
+    let edge = site(&["index.html"])
+        .with_toml("[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"")
+        .with_redirects(&["/api/* /index.html 200!", "/* /index.html 200"])
+        .start()
+        .await;
+    // Nobody listens there: the route answers, not the rule.
+    holds(&edge, &[("/api/x", "502"), ("/other", "200 | index.html")]).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn law_11_what_a_rule_sets_stays_with_its_app() {
+    let edge = site(&["index.html"])
+        .with_headers(&[
+            "/*",
+            "  Set-Cookie: a=1; Domain=localhost; Path=/",
+            "  Strict-Transport-Security: max-age=31536000; includeSubDomains",
+            "  Alt-Svc: h3=\":443\"",
+            "  Server: mine",
+        ])
+        .start()
+        .await;
+    holds(&edge, &[("/", "200 | set-cookie: a=1; Path=/ | strict-transport-security: | alt-svc: | server:")]).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_rewrite_reaches_declared_upstreams_alone() {
+    let edge = site(&["index.html"])
+        .with_toml("[upstreams]\napi = \"http://127.0.0.1:1\"")
+        .with_redirects(&["/proxied/* http://127.0.0.1:1/v2/:splat 200"])
+        .start()
+        .await;
+    holds(&edge, &[("/proxied/x", "502")]).await;
+    let refused = site(&["index.html"]).with_redirects(&["/other/* http://127.0.0.1:2/:splat 200"]);
+    let problem = refused.try_push(&edge).await.unwrap_err();
+    assert_eq!(problem.code.as_str(), "bad_rules", "{problem:?}");
+    assert!(problem.mistakes[0].message.contains("http://127.0.0.1:2"), "{problem:?}");
+    edge.stop().await;
+}
+
+/// RFC 9110 §10.2.2: a redirect that leads where it came from would never end.
+#[tokio::test]
+async fn a_rule_never_leads_to_the_very_same_address() {
+    let edge = site(&["index.html"])
+        .with_redirects(&[
+            "/loop /loop",
+            "/self/* /self/:splat",
+            "https://shop.localhost/host/* https://shop.localhost/host/:splat 301!",
+        ])
+        .start()
+        .await;
+    holds(&edge, &[("/loop", "404"), ("/self/x", "404"), ("/host/x", "404")]).await;
+    edge.stop().await;
+}

@@ -1,0 +1,121 @@
+//! Looks at the rules of a bundle before anything is sent, as the edge will.
+
+use std::io::Read;
+
+use devanture_config::limits::TABLE;
+use devanture_config::mistake::Weight;
+use devanture_config::problem::Code;
+use devanture_config::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE};
+use devanture_config::{Manifest, Mistake, PlaceName};
+
+use crate::exit::Failure;
+use crate::project::Project;
+use crate::report::counted;
+use crate::walk::Scan;
+
+/// The rule files of a folder.
+#[derive(Debug, Default)]
+pub(crate) struct RuleFiles {
+    redirects: Option<Vec<u8>>,
+    headers: Option<Vec<u8>>,
+}
+
+impl RuleFiles {
+    /// Reads them, where the folder has them.
+    ///
+    /// # Errors
+    /// `unreadable_file`.
+    pub(crate) fn read(scan: &Scan) -> Result<Self, Failure> {
+        Ok(Self { redirects: bytes_of(scan, REDIRECTS_FILE)?, headers: bytes_of(scan, HEADERS_FILE)? })
+    }
+
+    /// Everything that is wrong with the rules that hold in `place`.
+    pub(crate) fn findings(&self, manifest: &Manifest, project: &Project, place: &PlaceName) -> Vec<Mistake> {
+        let lines = project.site.lines_in(Some(place));
+        let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
+        let line_of = |table, index| lines.line_of(table, index);
+        let name = place.as_str();
+        rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &line_of).1
+    }
+
+    /// Everything that is wrong in any of `places`; what is not wrong in the first of them names its place.
+    pub(crate) fn findings_in(&self, manifest: &Manifest, project: &Project, places: &[PlaceName]) -> Vec<Mistake> {
+        let mut all: Vec<Mistake> = Vec::new();
+        let mut common = None;
+        for place in places {
+            let found = self.findings(manifest, project, place);
+            let common: &Vec<Mistake> = common.get_or_insert_with(|| found.clone());
+            let is_first = places.first() == Some(place);
+            for mut finding in found {
+                if is_first {
+                    all.push(finding);
+                } else if !common.contains(&finding) {
+                    finding.message = format!("in {place}: {}", finding.message);
+                    all.push(finding);
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The bytes of a file of the bundle, and no more than one more than are read of it.
+fn bytes_of(scan: &Scan, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(file) = scan.files.get(name) else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let read = std::fs::File::open(&file.path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::new(Code::UnreadableFile, format!("{name} cannot be read: {error}.")))?;
+    Ok(Some(bytes))
+}
+
+/// The edge's own limit may be lower, and is not known here.
+fn rules_max() -> usize {
+    let limit = TABLE.iter().find(|limit| limit.name == "rules_max");
+    limit.and_then(|limit| usize::try_from(limit.range.1).ok()).unwrap_or(usize::MAX)
+}
+
+/// Refuses what cannot go live: mistakes with `code`, and doubts unless they are allowed; gives allowed doubts back.
+///
+/// # Errors
+/// `code` or `warnings`, with everything that was found.
+pub(crate) fn judge(mut findings: Vec<Mistake>, code: Code, allows_doubts: bool) -> Result<Vec<Mistake>, Failure> {
+    // What must be mended comes first.
+    findings.sort_by_key(|finding| finding.weight == Weight::Doubt);
+    let mistakes = findings.iter().filter(|finding| finding.weight == Weight::Mistake).count();
+    let doubts = findings.len() - mistakes;
+    let count = |number: usize, thing: &str| counted(number as u64, thing);
+    if mistakes > 0 {
+        let and = if doubts > 0 { format!(", and {}", count(doubts, "doubt")) } else { String::new() };
+        let message = format!("The rules have {}{and}.", count(mistakes, "mistake"));
+        return Err(Failure::new(code, message).with_mistakes(findings));
+    }
+    if doubts > 0 && !allows_doubts {
+        let message = format!("The rules may not mean what they say: {}.", count(doubts, "doubt"));
+        let failure = Failure::new(Code::Warnings, message).with_mistakes(findings);
+        return Err(failure.hint("change them, or let them pass with --allow-warnings"));
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(weight: Weight) -> Mistake {
+        Mistake { file: REDIRECTS_FILE.to_owned(), line: 1, weight, message: "it is so".to_owned(), hint: None }
+    }
+
+    #[test]
+    fn mistakes_are_refused_and_doubts_may_pass() {
+        let (mistake, doubt) = (finding(Weight::Mistake), finding(Weight::Doubt));
+        assert_eq!(judge(Vec::new(), Code::BadRules, false), Ok(Vec::new()));
+        assert_eq!(judge(vec![doubt.clone()], Code::BadRules, true), Ok(vec![doubt.clone()]));
+        let failure = judge(vec![doubt.clone()], Code::BadRules, false).unwrap_err();
+        assert!(failure.is(Code::Warnings) && failure.exit == 1);
+        let failure = judge(vec![doubt.clone(), mistake.clone()], Code::BadRules, true).unwrap_err();
+        assert!(failure.is(Code::BadRules));
+        assert_eq!(failure.message, "The rules have 1 mistake, and 1 doubt.");
+        assert_eq!(failure.mistakes, [mistake, doubt]);
+    }
+}
