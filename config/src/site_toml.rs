@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::manifest::is_media_type;
 use crate::mistake::Mistakes;
-use crate::names::{AppName, Hostname, PlaceName};
+use crate::names::{AppName, Canonical, HostPattern, PlaceName};
 use crate::reader::{Reader, Table};
 
 /// The name of the file.
@@ -211,9 +211,12 @@ pub struct Route {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Serving {
+    /// Which of the hostnames the others lead to; the first that is no wildcard where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical: Option<Canonical>,
     /// Hostnames of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostnames: Option<Vec<Hostname>>,
+    pub hostnames: Option<Vec<HostPattern>>,
     /// How pages are found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html_handling: Option<HtmlHandling>,
@@ -239,6 +242,7 @@ impl Serving {
     #[must_use]
     pub fn overlaid_by(self, over: &Self) -> Self {
         Self {
+            canonical: over.canonical.clone().or(self.canonical),
             hostnames: over.hostnames.clone().or(self.hostnames),
             html_handling: over.html_handling.or(self.html_handling),
             not_found: over.not_found.or(self.not_found),
@@ -326,6 +330,7 @@ impl SiteFile {
         let mut env = BTreeMap::new();
         for (name, table) in root.named_tables("env") {
             let over = serving(&table);
+            table.finish_canonical(&over);
             table.finish();
             match name.parse::<PlaceName>() {
                 Ok(name) => {
@@ -345,14 +350,28 @@ impl SiteFile {
 impl Table<'_, '_> {
     /// Hostnames belong to one environment: at the top they would be those of every one.
     fn finish_serving_hostnames(&self) {
-        if self.has("hostnames") {
-            self.mistake("hostnames", "`hostnames` belongs to one environment", Some("write it below [env.prod]"));
+        for key in ["canonical", "hostnames"] {
+            if self.has(key) {
+                let message = format!("`{key}` belongs to one environment");
+                self.mistake(key, message, Some("write it below [env.prod]"));
+            }
+        }
+    }
+
+    /// Names that the API gave to the environment are not known here, so only a list beside it can tell.
+    fn finish_canonical(&self, serving: &Serving) {
+        if let (Some(Canonical::Name(name)), Some(hostnames)) = (&serving.canonical, &serving.hostnames)
+            && !hostnames.contains(&name.clone().into())
+        {
+            let message = format!("`{}`: {name} is not one of `hostnames`", self.full("canonical"));
+            self.mistake("canonical", message, Some("add it there, or write canonical = \"none\""));
         }
     }
 }
 
 fn serving(table: &Table<'_, '_>) -> Serving {
     Serving {
+        canonical: table.parsed("canonical"),
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
         not_found: table.word("not_found", NOT_FOUND),
@@ -416,6 +435,22 @@ hostnames = ["Staging.example.org"]
         assert_eq!(staging.not_found, Some(NotFound::None));
         assert_eq!(staging.html_handling, Some(HtmlHandling::AutoTrailingSlash));
         assert_eq!(staging.hostnames.unwrap()[0].as_str(), "staging.example.org");
+    }
+
+    #[test]
+    fn a_canonical_is_one_of_the_hostnames() {
+        let read = |lines: &str| SiteFile::parse("devanture.toml", &format!("[env.prod]\n{lines}"));
+        let hosts = "hostnames = [\"example.org\", \"WWW.example.org\", \"*.example.org\", \"bücher.example\"]\n";
+        for fine in ["www.Example.org", "none", "bücher.example", "xn--bcher-kva.example"] {
+            let file = read(&format!("{hosts}canonical = \"{fine}\"\n")).unwrap();
+            assert_eq!(file.env.values().next().unwrap().canonical, fine.parse().ok(), "{fine}");
+        }
+        for bad in ["a.example.org", "*.example.org", ""] {
+            assert_eq!(read(&format!("{hosts}canonical = \"{bad}\"\n")).unwrap_err().0[0].line, 3, "{bad}");
+        }
+        // Names that were added by hand are not in the file.
+        assert!(read("canonical = \"a.example.org\"\n").is_ok());
+        assert!(SiteFile::parse("devanture.toml", "canonical = \"none\"\n").is_err());
     }
 
     #[test]

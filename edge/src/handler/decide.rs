@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
+use super::canonical;
 use super::refused::Refused;
 use crate::live::{Current, Found, Live, Place, PreviewKey};
 use crate::site::conditional::{self, Outcome, Preconditions, Validators};
@@ -151,13 +152,13 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
             Some(current) => decide_in(head, current, None, false),
             None => Decision::Load(key),
         },
-        Found::Place(entry) => match entry.place.current() {
+        Found::Place(entry) => canonical::redirect(head, &entry, live).unwrap_or_else(|| match entry.place.current() {
             Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
             None => {
                 let refused = Refused::Unavailable;
                 Decision::Refuse(Refusal { refused, current: None, custom_host: entry.custom })
             }
-        },
+        }),
     }
 }
 
