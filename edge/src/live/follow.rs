@@ -382,4 +382,37 @@ mod tests {
         follower.read_all().await.unwrap();
         assert!(!live.serves("feature--shop.localhost"));
     }
+
+    #[tokio::test]
+    async fn the_exact_names_are_listed_and_whoever_waits_for_them_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
+        let host = |text: &str| records::hostname_key(&text.parse().unwrap());
+        let record = records::HostnameRecord {
+            app: "shop".parse().unwrap(),
+            environment: PlaceName::prod(),
+            added_ms: 0,
+            by_api: true,
+            canonical: false,
+            who: String::new(),
+        };
+        let put = |text: &str| Change::Put(host(text), records::write(&record).unwrap());
+        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        commit(vec![put("www.example.org"), put("*.example.org"), put("bücher.example")]).await;
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
+        let following = tokio::spawn(follower.run());
+        assert_eq!(live.custom_names(), ["www.example.org", "xn--bcher-kva.example"]);
+        let mut changed = live.custom_names_changed();
+        assert!(!changed.has_changed().unwrap());
+        let revision = commit(vec![put("example.org"), Change::Delete(host("www.example.org"))]).await;
+        changed.changed().await.unwrap();
+        live.wait_for(revision).await;
+        assert_eq!(live.custom_names(), ["example.org", "xn--bcher-kva.example"]);
+        following.abort();
+    }
 }

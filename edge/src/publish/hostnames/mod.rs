@@ -88,16 +88,17 @@ impl Publisher {
             return Err(Problem::new(Code::BadRequest, detail).hint("name one of them").into());
         }
         let key = records::hostname_key(host);
-        let mut is_allowed = false;
+        let mut allowed_from = None;
         for _ in 0..TRIES {
             self.check_place(app, environment).await?;
             let found = self.catalog.get(&key).await?;
             let before: Option<HostnameRecord> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
             let is_own = before.as_ref().is_some_and(|before| before.is_of(app, environment));
-            // DNS is asked once, however often the commit is tried.
-            if !is_own && !is_allowed {
+            // DNS is asked once, however often the commit is tried, as long as it is the same one whose name it is.
+            let owner = before.as_ref().map(|before| (before.app.clone(), before.environment.clone()));
+            if !is_own && allowed_from.as_ref() != Some(&owner) {
                 self.may_have(actor, app, host, before.as_ref()).await?;
-                is_allowed = true;
+                allowed_from = Some(owner);
             }
             let mut own = self.own_hostnames(app, environment).await?;
             if !is_own && own.names.len() >= self.hostnames_max() {

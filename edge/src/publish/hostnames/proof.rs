@@ -181,7 +181,7 @@ impl Proof {
             Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
                 Err("there is no such record".to_owned())
             }
-            Err(error) => Err(format!("DNS cannot be asked: {error}")),
+            Err(error) => Err(format!("DNS gives no answer: {error}")),
         }
     }
 }
