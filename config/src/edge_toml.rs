@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::limits::{Limits, TABLE};
 use crate::mistake::Mistakes;
 use crate::names::Hostname;
-use crate::net::AddressBlock;
+use crate::net::{AddressBlock, DnsServer};
 use crate::reader::{Reader, Table};
 
 /// How long a drain may take where nothing is said, in milliseconds.
@@ -74,6 +74,8 @@ pub struct EdgeFile {
     pub compress: Compress,
     /// The folder of everything that the edge keeps; relative to `edge.toml`.
     pub data_dir: PathBuf,
+    /// Where DNS is asked; of the system's resolvers where there is none.
+    pub dns_servers: Vec<DnsServer>,
     /// The domain below which apps answer.
     pub domain: Hostname,
     /// How long a drain may take, in milliseconds.
@@ -126,6 +128,11 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let compress = root.table("compress").map_or(Compress { background: true, threads: 0 }, |t| compress(&t));
     let access_log = root.table("log").map_or(AccessLog::Stderr, |t| log(&t));
     let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
+    let dns_servers = root.table("dns").map_or_else(Vec::new, |t| {
+        let servers = t.list("servers").unwrap_or_default();
+        t.finish();
+        servers
+    });
     let upstreams_allow = root.table("upstreams").map_or_else(Vec::new, |t| {
         let allow = t.list("allow").unwrap_or_default();
         t.finish();
@@ -135,6 +142,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         access_log,
         compress,
         data_dir: data_dir?.into(),
+        dns_servers,
         domain: domain?,
         drain_timeout_ms: drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
         limits,
@@ -313,6 +321,17 @@ mode = "self-signed"
         assert!(found[3].contains("between 16 and 65536"), "{}", found[3]);
         assert!(found[4].contains("must be a whole number, not a text"), "{}", found[4]);
         assert!(found[5].contains("10.0.0.0/40"), "{}", found[5]);
+    }
+
+    #[test]
+    fn a_server_of_dns_is_an_address_with_or_without_a_port() {
+        let text = format!("{LEAST}[dns]\nservers = [\"192.0.2.53\", \"127.0.0.1:5353\", \"::1\", \"[::1]:54\"]\n");
+        let found: Vec<String> =
+            EdgeFile::parse("edge.toml", &text).unwrap().dns_servers.iter().map(|s| s.0.to_string()).collect();
+        assert_eq!(found, ["192.0.2.53:53", "127.0.0.1:5353", "[::1]:53", "[::1]:54"]);
+        let found = mistakes(&format!("{LEAST}[dns]\nservers = [\"dns.example\", \"1.1.1.1:0\"]\n"));
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(found[0].contains("`dns.example` is not the address of a DNS server"), "{}", found[0]);
     }
 
     #[test]

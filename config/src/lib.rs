@@ -6,6 +6,7 @@
 pub mod api;
 pub mod digest;
 pub mod edge_toml;
+pub mod hostnames;
 pub mod leave_out;
 pub mod limits;
 pub mod manifest;
@@ -21,4 +22,4 @@ pub mod site_toml;
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;
 pub use mistake::{Mistake, Mistakes};
-pub use names::{AppName, Hostname, PlaceName};
+pub use names::{AppName, HostPattern, Hostname, PlaceName};

@@ -103,6 +103,12 @@ limits! {
     upstream_idle_max = 32 in 0 ..= 10_000,
     /// Requests, upgraded connections among them, that are under way to one upstream at once, on each serving thread.
     upstream_requests_max = 1_024 in 1 ..= 1_000_000,
+    /// Hostnames of one environment.
+    hostnames_max = 1_000 in 0 ..= 100_000,
+    /// Questions to DNS about hostnames that are under way at once; a further one waits.
+    dns_lookups_max = 16 in 1 ..= 1_000,
+    /// Milliseconds for all that one push, or one request to the API, asks of DNS about hostnames.
+    dns_time_ms_max = 5_000 in 10 ..= 60_000,
     /// Lines of the access log that may wait to be written; more are dropped and counted.
     log_lines_max = 65_536 in 16 ..= 10_000_000,
 }

@@ -193,10 +193,136 @@ impl FromStr for Hostname {
 }
 
 impl Hostname {
+    /// The name as a person writes it: `bücher.example` for `xn--bcher-kva.example`. What stands for no text stays as it
+    /// is.
+    #[must_use]
+    pub fn unicode(&self) -> String {
+        unicode(&self.0)
+    }
+
     /// Whether this name equals `domain` or lies below it.
     #[must_use]
     pub fn is_within(&self, domain: &Self) -> bool {
         self.0 == domain.0 || self.0.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    }
+}
+
+/// The Unicode form of a name in ASCII (UTS #46); the name itself where it has none that would be read back as it.
+fn unicode(ascii: &str) -> String {
+    let (text, read) = idna::domain_to_unicode(ascii);
+    let is_same = read.is_ok() && text.parse::<Hostname>().is_ok_and(|name| name.0 == ascii);
+    if is_same { text } else { ascii.to_owned() }
+}
+
+/// A hostname, or `*.` before one: any one label below it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPattern(String);
+text_type!(HostPattern);
+
+/// How a wildcard begins.
+const WILDCARD: &str = "*.";
+
+impl FromStr for HostPattern {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let Some(base) = text.strip_prefix(WILDCARD) else { return Ok(Self(text.parse::<Hostname>()?.0)) };
+        let base: Hostname = base.parse()?;
+        if base.0.len() + WILDCARD.len() > HOSTNAME_CHARACTERS_MAX {
+            return Err(BadName::new(text, "a hostname", "it is longer than 253 characters"));
+        }
+        Ok(Self(format!("{WILDCARD}{base}")))
+    }
+}
+
+impl From<Hostname> for HostPattern {
+    fn from(name: Hostname) -> Self {
+        Self(name.0)
+    }
+}
+
+impl HostPattern {
+    /// The hostname, where it is one and no wildcard.
+    #[must_use]
+    pub fn exact(&self) -> Option<Hostname> {
+        (!self.is_wildcard()).then(|| Hostname(self.0.clone()))
+    }
+
+    /// Whether it stands for any one label below a name.
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(WILDCARD)
+    }
+
+    /// The hostname, or the one below which a wildcard's names lie.
+    #[must_use]
+    pub fn base(&self) -> Hostname {
+        Hostname(self.0.strip_prefix(WILDCARD).unwrap_or(&self.0).to_owned())
+    }
+
+    /// The wildcard that stands for a hostname beside others: `*.example.org` for `www.example.org`; none for a name of
+    /// one label.
+    #[must_use]
+    pub fn wildcard_of(host: &Hostname) -> Option<Self> {
+        let (_, base) = host.0.split_once('.')?;
+        Some(Self(format!("{WILDCARD}{base}")))
+    }
+
+    /// Whether it stands for `host`.
+    #[must_use]
+    pub fn matches(&self, host: &Hostname) -> bool {
+        self.0 == host.0 || Self::wildcard_of(host).as_ref() == Some(self)
+    }
+
+    /// It as a person writes it: `*.bücher.example` for `*.xn--bcher-kva.example`.
+    #[must_use]
+    pub fn unicode(&self) -> String {
+        match self.0.strip_prefix(WILDCARD) {
+            Some(base) => format!("{WILDCARD}{}", unicode(base)),
+            None => unicode(&self.0),
+        }
+    }
+}
+
+/// Which of its hostnames an environment's visitors are sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Canonical {
+    /// This one, from all others that are no wildcards.
+    Name(Hostname),
+    /// None: each of them serves.
+    None,
+}
+
+impl FromStr for Canonical {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        if text == "none" { Ok(Self::None) } else { Ok(Self::Name(text.parse()?)) }
+    }
+}
+
+impl TryFrom<String> for Canonical {
+    type Error = BadName;
+
+    fn try_from(text: String) -> Result<Self, BadName> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name(name) => name.as_str(),
+            Self::None => "none",
+        })
+    }
+}
+
+impl From<Canonical> for String {
+    fn from(canonical: Canonical) -> Self {
+        canonical.to_string()
     }
 }
 
@@ -232,7 +358,96 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_name_has_one_form_however_it_is_written() {
+        for (text, ascii, shown) in [
+            ("bücher.example", "xn--bcher-kva.example", "bücher.example"),
+            ("BÜCHER.Example.", "xn--bcher-kva.example", "bücher.example"),
+            ("bu\u{308}cher.example", "xn--bcher-kva.example", "bücher.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example", "bücher.example"),
+            ("b%C3%BCcher.example", "xn--bcher-kva.example", "bücher.example"),
+            ("straße.example", "xn--strae-oqa.example", "straße.example"),
+            ("例え。テスト", "xn--r8jz45g.xn--zckzah", "例え.テスト"),
+            ("*.bücher.example", "*.xn--bcher-kva.example", "*.bücher.example"),
+            ("*.Example.ORG.", "*.example.org", "*.example.org"),
+            ("www.example.org", "www.example.org", "www.example.org"),
+        ] {
+            let name: HostPattern = text.parse().unwrap();
+            assert_eq!((name.as_str(), name.unicode().as_str()), (ascii, shown), "{text}");
+            assert_eq!(name.unicode().parse::<HostPattern>().as_ref(), Ok(&name), "{text}");
+            assert_eq!(name.exact().map(|name| name.unicode()), (!name.is_wildcard()).then(|| shown.to_owned()));
+        }
+        for bad in ["*", "*.", "*.*.example", "a.*.example", "*a.example", "**.example", "*.127.0.0.1", "＊.example"] {
+            assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
+        }
+        let longest = format!("*.{}.example", ["a"; 122].join("."));
+        assert!(longest.parse::<HostPattern>().is_ok(), "{}", longest.len());
+        assert!(longest.replace("example", "example0").parse::<HostPattern>().is_err());
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let pattern: HostPattern = "*.example.org".parse().unwrap();
+        for (host, expected) in [
+            ("www.example.org", true),
+            ("xn--bcher-kva.example.org", true),
+            ("example.org", false),
+            ("a.b.example.org", false),
+            ("www.example.com", false),
+            ("org", false),
+        ] {
+            let host: Hostname = host.parse().unwrap();
+            assert_eq!(pattern.matches(&host), expected, "{host}");
+            assert!(HostPattern::from(host.clone()).matches(&host));
+        }
+        assert_eq!(pattern.base().as_str(), "example.org");
+    }
+
+    #[test]
+    fn a_canonical_is_a_name_or_none() {
+        assert_eq!("none".parse(), Ok(Canonical::None));
+        assert_eq!("Bücher.example".parse::<Canonical>().map(String::from), Ok("xn--bcher-kva.example".to_owned()));
+        assert!("*.example.org".parse::<Canonical>().is_err());
+    }
+
+    /// Labels as people have them, in several scripts.
+    fn label() -> impl Strategy<Value = String> {
+        proptest::string::string_regex("[a-z0-9äöüßéñçøåабвгдежαβγδ日本語中文한국]{1,8}").unwrap()
+    }
+
     proptest! {
+        #[test]
+        fn what_is_shown_of_a_name_is_read_back_as_it(labels in proptest::collection::vec(label(), 1..5)) {
+            let text = labels.join(".");
+            if let Ok(name) = text.parse::<Hostname>() {
+                prop_assert!(name.as_str().is_ascii());
+                prop_assert_eq!(name.unicode().parse::<Hostname>(), Ok(name.clone()));
+                prop_assert_eq!(name.as_str().parse::<Hostname>(), Ok(name));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_name_in_one_form_or_none(text in ".{0,40}") {
+            if let Ok(name) = text.parse::<HostPattern>() {
+                prop_assert_eq!(name.as_str().parse::<HostPattern>(), Ok(name.clone()));
+                prop_assert_eq!(name.unicode().parse::<HostPattern>(), Ok(name));
+            }
+        }
+
+        #[test]
+        fn a_wildcard_matches_what_lies_one_label_below(one in label(), base in label(), more in label()) {
+            let host = |text: String| text.parse::<Hostname>();
+            if let (Ok(below), Ok(deeper), Ok(base)) =
+                (host(format!("{one}.{base}.example")), host(format!("{more}.{one}.{base}.example")), host(format!("{base}.example")))
+            {
+                let pattern: HostPattern = format!("*.{base}").parse().unwrap();
+                prop_assert!(pattern.matches(&below));
+                prop_assert!(!pattern.matches(&base));
+                prop_assert!(!pattern.matches(&deeper));
+                prop_assert_eq!(HostPattern::wildcard_of(&below), Some(pattern));
+            }
+        }
+
         #[test]
         fn every_branch_becomes_a_place(branch in ".{0,80}") {
             let name = PlaceName::from_branch(&branch);

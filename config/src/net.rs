@@ -1,7 +1,7 @@
-//! Blocks of IP addresses, as `[upstreams] allow` names them.
+//! Addresses: blocks of them, as `[upstreams] allow` names them, and those of DNS servers.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,30 @@ impl TryFrom<String> for AddressBlock {
 impl From<AddressBlock> for String {
     fn from(block: AddressBlock) -> Self {
         block.to_string()
+    }
+}
+
+/// The port of DNS where nothing is said (RFC 1035 §4.2).
+const DNS_PORT: u16 = 53;
+
+/// The address of a DNS server, as `[dns] servers` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DnsServer(pub SocketAddr);
+
+/// Says that a text is not the address of a DNS server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the address of a DNS server such as 192.0.2.53 or 127.0.0.1:5353")]
+pub struct BadDnsServer(pub String);
+
+impl FromStr for DnsServer {
+    type Err = BadDnsServer;
+
+    fn from_str(text: &str) -> Result<Self, BadDnsServer> {
+        let alone = || text.parse().map(|address: IpAddr| SocketAddr::from((address, DNS_PORT)));
+        match text.parse::<SocketAddr>().or_else(|_reason| alone()) {
+            Ok(address) if address.port() != 0 => Ok(Self(address)),
+            _ => Err(BadDnsServer(text.chars().take(80).collect())),
+        }
     }
 }
 

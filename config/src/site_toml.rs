@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::manifest::is_media_type;
 use crate::mistake::Mistakes;
-use crate::names::{AppName, PlaceName};
+use crate::names::{AppName, Canonical, PlaceName};
 use crate::reader::{Reader, Table};
 use crate::rules::tables::{self, TableMistake};
 use crate::rules::{At, RuleTable};
@@ -124,6 +124,7 @@ impl SiteFile {
                 }
             };
             let over = serving(&table, place.as_ref(), &mut rule_lines);
+            table.finish_canonical(&over);
             table.finish();
             env.extend(place.map(|place| (place, over)));
         }
@@ -144,8 +145,21 @@ impl SiteFile {
 impl Table<'_, '_> {
     /// Hostnames belong to one environment: at the top they would be those of every one.
     fn finish_serving_hostnames(&self) {
-        if self.has("hostnames") {
-            self.mistake("hostnames", "`hostnames` belongs to one environment", Some("write it below [env.prod]"));
+        for key in ["canonical", "hostnames"] {
+            if self.has(key) {
+                let message = format!("`{key}` belongs to one environment");
+                self.mistake(key, message, Some("write it below [env.prod]"));
+            }
+        }
+    }
+
+    /// Names that the API gave to the environment are not known here, so only a list beside it can tell.
+    fn finish_canonical(&self, serving: &Serving) {
+        if let (Some(Canonical::Name(name)), Some(hostnames)) = (&serving.canonical, &serving.hostnames)
+            && !hostnames.contains(&name.clone().into())
+        {
+            let message = format!("`{}`: {name} is not one of `hostnames`", self.full("canonical"));
+            self.mistake("canonical", message, Some("add it there, or write canonical = \"none\""));
         }
     }
 }
@@ -170,6 +184,7 @@ fn serving(table: &Table<'_, '_>, place: Option<&PlaceName>, lines: &mut RuleLin
     lines.cache.insert(place.cloned(), cache_lines.unwrap_or_default());
     Serving {
         cache,
+        canonical: table.parsed("canonical"),
         headers,
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
@@ -350,6 +365,22 @@ hostnames = ["Staging.example.org"]
         assert_eq!(staging.not_found, Some(NotFound::None));
         assert_eq!(staging.html_handling, Some(HtmlHandling::AutoTrailingSlash));
         assert_eq!(staging.hostnames.unwrap()[0].as_str(), "staging.example.org");
+    }
+
+    #[test]
+    fn a_canonical_is_one_of_the_hostnames() {
+        let read = |lines: &str| SiteFile::parse("devanture.toml", &format!("[env.prod]\n{lines}"));
+        let hosts = "hostnames = [\"example.org\", \"WWW.example.org\", \"*.example.org\", \"bücher.example\"]\n";
+        for fine in ["www.Example.org", "none", "bücher.example", "xn--bcher-kva.example"] {
+            let file = read(&format!("{hosts}canonical = \"{fine}\"\n")).unwrap();
+            assert_eq!(file.env.values().next().unwrap().canonical, fine.parse().ok(), "{fine}");
+        }
+        for bad in ["a.example.org", "*.example.org", ""] {
+            assert_eq!(read(&format!("{hosts}canonical = \"{bad}\"\n")).unwrap_err().0[0].line, 3, "{bad}");
+        }
+        // Names that were added by hand are not in the file.
+        assert!(read("canonical = \"a.example.org\"\n").is_ok());
+        assert!(SiteFile::parse("devanture.toml", "canonical = \"none\"\n").is_err());
     }
 
     #[test]

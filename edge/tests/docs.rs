@@ -282,8 +282,9 @@ fn every_command_in_a_document_exists() {
     let main = read("edge/src/main.rs");
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));
-    let nested: BTreeSet<String> =
-        commands(&args, "AliasCommand").into_iter().chain(commands(&main, "TokenCommand")).collect();
+    let nested =
+        [commands(&args, "AliasCommand"), commands(&args, "HostnamesCommand"), commands(&main, "TokenCommand")];
+    let nested: BTreeSet<String> = nested.into_iter().flatten().collect();
     let demo = ("demo".to_owned(), format!("```\n{}```\n", read("demo")));
     let mut count = 0;
     for (path, document) in documents().into_iter().chain([demo]) {
@@ -295,13 +296,13 @@ fn every_command_in_a_document_exists() {
                         Some(command) if plain(&command) => {
                             assert!(commands.contains(*command), "{path}: there is no `{program} {command}`: {line}");
                             count += 1;
-                            if let (Some(second), "alias" | "token") = (call.get(1), *command) {
+                            if let (Some(second), "alias" | "hostnames" | "token") = (call.get(1), *command) {
                                 assert!(nested.contains(*second), "{path}: {line}");
                             }
                         }
                         _ => {}
                     }
-                    for flag in call.iter().filter_map(|word| word.strip_prefix("--")) {
+                    for flag in call.iter().filter_map(|word| word.strip_prefix("--")?.split('=').next()) {
                         assert!(flags.contains(flag), "{path}: {program} has no --{flag}: {line}");
                     }
                 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use devanture_config::PlaceName;
 use devanture_config::digest::IdPrefix;
+use devanture_config::{HostPattern, PlaceName};
 
 use crate::settings::Name;
 
@@ -53,6 +53,14 @@ Examples:
 
 Left out, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
 After a push that failed, the version that was live still is.";
+
+const HOSTNAME_EXAMPLES: &str = "\
+Examples:
+  devanture hostnames add www.example.org              where DNS must prove it, the record is told
+  devanture hostnames add www.example.org --canonical  the others lead to it
+  devanture hostnames add '*.example.org'              any one label
+  devanture hostnames add bücher.example --env staging
+  devanture hostnames remove www.example.org --dry-run";
 
 /// Puts a front-end in production with one push, and takes it back with one rollback.
 #[derive(Debug, Parser)]
@@ -152,6 +160,9 @@ pub(crate) enum Command {
     /// Give a version a name and hostname of its own, such as a branch's
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// List, add and remove hostnames of an environment's own
+    #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
+    Hostnames(HostnamesCommand),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  devanture completions bash > ~/.local/share/bash-completion/completions/devanture"
@@ -304,6 +315,32 @@ pub(crate) enum AliasCommand {
     },
 }
 
+/// What to do with hostnames.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostnamesCommand {
+    /// List all names, and which one the others lead to
+    List,
+    /// Give a name to the environment, or move it there; `*.` and a name stands for any one label
+    Add {
+        /// The name, in ASCII or in Unicode
+        name: HostPattern,
+        /// Let the other names lead to this one, whatever devanture.toml says; `=false` takes that back
+        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+        canonical: Option<bool>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take a name from the environment
+    Remove {
+        /// The name, in ASCII or in Unicode
+        name: HostPattern,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +359,26 @@ mod tests {
         }
         assert!(Cli::try_parse_from(["devanture", "push", "--env", ""]).is_err());
         assert!(Cli::try_parse_from(["devanture", "switch", "xyz"]).is_err());
+    }
+
+    #[test]
+    fn a_hostname_is_read_in_either_form() {
+        let read = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::Hostnames(HostnamesCommand::Add { name, canonical, .. })) => {
+                Some((name.to_string(), canonical))
+            }
+            _ => None,
+        };
+        for (line, expected) in [
+            ("Bücher.example", Some(("xn--bcher-kva.example", None))),
+            ("*.example.org --canonical=false", Some(("*.example.org", Some(false)))),
+            ("--canonical www.example.org", Some(("www.example.org", Some(true)))),
+            ("127.0.0.1", None),
+            ("a..b", None),
+        ] {
+            let expected = expected.map(|(name, canonical)| (name.to_owned(), canonical));
+            assert_eq!(read(&format!("devanture hostnames add {line}")), expected, "{line}");
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use devanture_config::api::{
     AliasRequest, BeginDeploy, DeployBegun, DeployReport, History, PlaceStatus, PromoteRequest, RollbackRequest,
     Status, SwitchReport, SwitchRequest,
 };
+use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, HostPattern, PlaceName};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
@@ -210,6 +211,50 @@ impl Edge {
     pub(crate) async fn delete_alias(&self, name: &PlaceName) -> Result<(), Failure> {
         let request = self.request(Method::DELETE, &["aliases", name.as_str()], &[]).timeout(ANSWER_TIME_MAX);
         self.send(request).await.map(drop).map_err(Refusal::into_failure)
+    }
+
+    /// The hostnames of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
+        self.get(&["environments", env.as_str(), "hostnames"], &[]).await
+    }
+
+    /// Gives a hostname to an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn add_hostname(
+        &self,
+        env: &PlaceName,
+        name: &HostPattern,
+        request: &HostnameRequest,
+        query: &[(&str, &str)],
+    ) -> Result<HostnameSet, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        self.repeated(|| {
+            self.request(Method::PUT, &["environments", env.as_str(), "hostnames", name.as_str()], query)
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Takes a hostname from an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn remove_hostname(
+        &self,
+        env: &PlaceName,
+        name: &HostPattern,
+        query: &[(&str, &str)],
+    ) -> Result<HostnameRemoved, Failure> {
+        let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
+        let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
+        self.once(request).await.map_err(Refusal::into_failure)
     }
 
     async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push` and `commands` are the commands, and `foresee` is their `--dry-run`; `progress` and `report` tell about them,
+//! `push`, `commands` and `hostnames` are the commands, and `foresee` is their `--dry-run`; `progress` and `report` tell about them,
 //! and `exit` is how they fail.
 
 mod archive;
@@ -17,6 +17,7 @@ mod exit;
 mod foresee;
 mod git;
 mod hash;
+mod hostnames;
 mod progress;
 mod project;
 mod push;
@@ -119,6 +120,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Alias(command) => commands::alias(context, command).await,
         Command::Check(args) => commands::check(context, args),
         Command::History(args) => commands::history(context, args).await,
+        Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,

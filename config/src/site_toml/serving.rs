@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::routes::{Route, UpstreamUrl};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
-use crate::names::Hostname;
+use crate::names::{Canonical, HostPattern};
 
 /// How a path without its `.html` finds its page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +57,12 @@ pub struct Serving {
     /// Fields of answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Vec<HeadersTable>>,
+    /// Which of the hostnames the others lead to; the first that is no wildcard where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical: Option<Canonical>,
     /// Hostnames of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostnames: Option<Vec<Hostname>>,
+    pub hostnames: Option<Vec<HostPattern>>,
     /// How pages are found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html_handling: Option<HtmlHandling>,
@@ -96,6 +99,7 @@ impl Serving {
         Self {
             cache: merged(self.cache, over.cache.as_ref()),
             headers: over.headers.clone().or(self.headers),
+            canonical: over.canonical.clone().or(self.canonical),
             hostnames: over.hostnames.clone().or(self.hostnames),
             html_handling: over.html_handling.or(self.html_handling),
             not_found: over.not_found.or(self.not_found),

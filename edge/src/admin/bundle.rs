@@ -263,7 +263,8 @@ impl Wanted {
     }
 }
 
-fn flag(name: &str, value: &str) -> Result<bool, Error> {
+/// What a parameter that is true or false says.
+pub(super) fn flag(name: &str, value: &str) -> Result<bool, Error> {
     match value {
         "" | "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),

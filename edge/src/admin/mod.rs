@@ -13,12 +13,15 @@
 //! | `/v1/apps/{app}/deploys/{deploy}/finish` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/switch`, `…/rollback` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/promote` | POST | promote |
+//! | `/v1/apps/{app}/environments/{env}/hostnames` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/hostnames/{host}` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/aliases` | GET | read |
 //! | `/v1/apps/{app}/aliases/{name}` | PUT, DELETE | push |
 
 mod answer;
 mod body;
 mod bundle;
+mod hostnames;
 mod pushing;
 mod reading;
 mod route;
@@ -130,6 +133,13 @@ impl Admin {
             Route::Switch { app, environment } => self.switch(&actor, &app, &environment, request).await,
             Route::Rollback { app, environment } => self.rollback(&actor, &app, &environment, request).await,
             Route::Promote { app, environment } => self.promote(&actor, &app, &environment, request).await,
+            Route::AddHostname { app, environment, host } => {
+                self.add_hostname(&actor, &app, &environment, &host, request).await
+            }
+            Route::Hostnames { app, environment } => self.hostnames(&actor, &app, &environment).await,
+            Route::RemoveHostname { app, environment, host } => {
+                self.remove_hostname(&actor, &app, &environment, &host, &request).await
+            }
             Route::Aliases { app } => self.aliases(&actor, &app).await,
             Route::SetAlias { app, name } => self.set_alias(&actor, &app, &name, request).await,
             Route::DeleteAlias { app, name } => self.delete_alias(&actor, &app, &name).await,

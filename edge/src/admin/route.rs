@@ -1,8 +1,9 @@
 //! The addresses of the API: method and path in, a typed route out.
 
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Digest, PlaceName};
+use devanture_config::{AppName, Digest, HostPattern, PlaceName};
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 use crate::publish::Error;
 
@@ -15,12 +16,15 @@ pub(super) enum Route {
     Aliases { app: AppName },
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
+    AddHostname { app: AppName, environment: PlaceName, host: HostPattern },
     DeleteAlias { app: AppName, name: PlaceName },
     Deploy { app: AppName, deploy: String },
     Finish { app: AppName, deploy: String },
     History { app: AppName, environment: PlaceName },
+    Hostnames { app: AppName, environment: PlaceName },
     Metrics,
     Promote { app: AppName, environment: PlaceName },
+    RemoveHostname { app: AppName, environment: PlaceName, host: HostPattern },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
     Status { app: AppName, environment: PlaceName },
@@ -64,6 +68,14 @@ impl Route {
             (["environments", environment, operation], method) => {
                 Self::of_environment(app, name(environment)?, operation, method)
             }
+            (["environments", environment, "hostnames", host], method) => {
+                let (environment, host) = (name(environment)?, decoded(host)?);
+                match method {
+                    "PUT" => Ok(Self::AddHostname { app, environment, host }),
+                    "DELETE" => Ok(Self::RemoveHostname { app, environment, host }),
+                    _ => Err(method_not_allowed("PUT, DELETE")),
+                }
+            }
             _ => Err(nothing()),
         }
     }
@@ -72,6 +84,7 @@ impl Route {
         let (route, allowed) = match operation {
             "deploys" => (Self::Begin { app, environment }, "POST"),
             "history" => (Self::History { app, environment }, "GET"),
+            "hostnames" => (Self::Hostnames { app, environment }, "GET"),
             "promote" => (Self::Promote { app, environment }, "POST"),
             "rollback" => (Self::Rollback { app, environment }, "POST"),
             "switch" => (Self::Switch { app, environment }, "POST"),
@@ -90,6 +103,14 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| Problem::new(Code::BadRequest, format!("{error}.")).into())
+}
+
+/// A name that may come in its encoded form, as one in Unicode or a wildcard does.
+fn decoded<T: std::str::FromStr>(text: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    name(&percent_decode_str(text).decode_utf8_lossy())
 }
 
 fn nothing() -> Error {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use devanture_config::api::{Deploy, Scope, Source};
+use devanture_config::names::Canonical;
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Digest, Hostname, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, HostPattern, PlaceName, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -76,14 +77,54 @@ pub struct HistoryEntry {
     pub position: String,
 }
 
-/// `hostnames/{host}`: a hostname of an environment's own.
+/// `hostnames/{host}`: a hostname of an environment's own, or a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameRecord {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
+    /// When the environment got it, in milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub added_ms: u64,
+    /// Whether the API added it, and not the manifest of a version that went live.
+    #[serde(default)]
+    pub by_api: bool,
+    /// Whether the API said that the others lead to it.
+    #[serde(default)]
+    pub canonical: bool,
+    /// The name of the token that added it.
+    #[serde(default)]
+    pub who: String,
 }
+
+impl HostnameRecord {
+    /// Whether it is that environment's.
+    #[must_use]
+    pub fn is_of(&self, app: &AppName, environment: &PlaceName) -> bool {
+        self.app == *app && self.environment == *environment
+    }
+}
+
+/// `listed/{app}/{env}`: what the manifest of the version that went live last says of the environment's hostnames.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedHostnames {
+    /// The names, in its order.
+    pub hostnames: Vec<HostPattern>,
+    /// Which of them the others lead to, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canonical: Option<Canonical>,
+}
+
+/// `secrets/hostname-proof`: what proofs of hostnames are made with.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ProofSecret {
+    /// 32 random bytes in hex.
+    pub key: String,
+}
+
+/// The key of [`ProofSecret`].
+pub const PROOF_SECRET_KEY: &str = "secrets/hostname-proof";
 
 /// `tokens/{id}`: a token, as its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,8 +207,17 @@ pub fn history_key(app: &AppName, environment: &PlaceName, number: u64) -> Strin
 
 /// The key of a hostname.
 #[must_use]
-pub fn hostname_key(host: &Hostname) -> String {
-    format!("hostnames/{host}")
+pub fn hostname_key(host: &HostPattern) -> String {
+    format!("{HOSTNAMES_PREFIX}{host}")
+}
+
+/// The prefix of all hostnames.
+pub const HOSTNAMES_PREFIX: &str = "hostnames/";
+
+/// The key of what the live manifest lists.
+#[must_use]
+pub fn listed_key(app: &AppName, environment: &PlaceName) -> String {
+    format!("listed/{app}/{environment}")
 }
 
 /// The key of a token.

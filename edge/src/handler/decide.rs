@@ -6,6 +6,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
 use super::asked::Asked;
+use super::canonical;
 use super::refused::Refused;
 use super::ruled::Ruled;
 use crate::live::{Current, Found, Live, Place, PreviewKey};
@@ -166,13 +167,13 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
             Some(current) => decide_in(head, current, None, false),
             None => Decision::Load(key),
         },
-        Found::Place(entry) => match entry.place.current() {
+        Found::Place(entry) => canonical::redirect(head, &entry, live).unwrap_or_else(|| match entry.place.current() {
             Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
             None => {
                 let refused = Refused::Unavailable;
                 Decision::Refuse(Refusal { custom_host: entry.custom, ..refused.into() })
             }
-        },
+        }),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod asked;
 mod body;
+mod canonical;
 mod cookies;
 mod decide;
 mod measure;
@@ -24,11 +25,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use devanture_config::Hostname;
 use http::header::{CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
-use crate::live::{Current, Live, Loader};
+use crate::live::{Current, Found, HostEntry, Live, Loader};
 use crate::proxy::{self, Arrival, Upstream};
 use crate::telemetry::{self, AccessLog};
 use body::Unwanted;
@@ -180,8 +182,8 @@ fn with_path(uri: &http::Uri, path_and_query: http::uri::PathAndQuery) -> http::
     http::Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308). A host
-/// that nobody here has is sent nowhere.
+/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
+/// canonical hostname where there is one. A host that nobody here has is sent nowhere.
 #[must_use]
 pub fn to_https(request: &Request<Incoming>, live: &Live, https_port: u16) -> Response<Body> {
     let authority = match authority(request) {
@@ -189,9 +191,12 @@ pub fn to_https(request: &Request<Incoming>, live: &Live, https_port: u16) -> Re
         Err(refused) => return respond::refused(refused),
     };
     let host = hostname(&authority);
-    if !live.serves(&host) {
-        return respond::refused(Refused::UnknownHost);
-    }
+    let host = match live.find(&host) {
+        Found::Nobody => return respond::refused(Refused::UnknownHost),
+        // To the canonical hostname at once: one redirect does for both.
+        Found::Place(HostEntry { canonical: Some(canonical), .. }) => canonical.to_string(),
+        Found::Place(_) | Found::Preview(_) => host,
+    };
     let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
     let path = path.filter(|path| path.starts_with('/')).unwrap_or("/");
@@ -248,13 +253,20 @@ fn is_authority(text: &str) -> bool {
     is_host && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The name in an authority: in lower case, without a port or a final dot.
+/// The name in an authority: in lower case and in ASCII, without a port or a final dot.
 fn hostname(authority: &str) -> String {
     let host = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => authority,
     };
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    let host = host.strip_suffix('.').unwrap_or(host);
+    // RFC 3986 §3.2.2: a name may come in its encoded form, which is another spelling of the same one.
+    if host.contains('%')
+        && let Ok(name) = host.parse::<Hostname>()
+    {
+        return name.into();
+    }
+    host.to_ascii_lowercase()
 }
 
 /// The protocol of a request, as the access log says it.
@@ -280,6 +292,9 @@ mod tests {
             ("shop.localhost.", "shop.localhost"),
             ("shop.localhost.:443", "shop.localhost"),
             ("[::1]:8443", "[::1]"),
+            ("b%C3%BCcher.Example:8443", "xn--bcher-kva.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("a%2Fb.example", "a%2fb.example"),
             ("", ""),
         ] {
             assert_eq!(hostname(authority), host, "{authority}");

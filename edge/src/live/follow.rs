@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Current, HostEntry, Hosts, Live, LoadError, Loader, Place, PreviewKey};
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
+use super::{Current, Hosts, Live, LoadError, Loader, Place, PreviewKey};
+use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision};
 use crate::telemetry;
 use crate::version::Setting;
@@ -92,16 +92,16 @@ impl Follower {
         }
         let mut pointers = self.all("live/").await?;
         pointers.extend(self.all("alias/").await?);
-        let hostnames = self.all("hostnames/").await?;
+        let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
+        let listed = self.all("listed/").await?;
         self.forget_all_but(&pointers, &hostnames);
         let loads: Vec<_> =
             pointers.iter().map(|(key, record)| self.point(key, Some(&record.value), record.revision)).collect();
         stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
         revision = pointers.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
-        for (key, record) in hostnames {
-            self.hostname(&key, Some(&record.value));
-            revision = revision.max(record.revision);
-        }
+        let names: Vec<_> = hostnames.iter().chain(&listed).collect();
+        self.change_names(names.iter().map(|(key, record)| (key.as_str(), Some(&record.value))));
+        revision = names.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
         for (key, _) in pointers.iter().filter(|(key, _)| key.starts_with("live/")) {
             self.remember_replaced(key).await?;
         }
@@ -120,7 +120,7 @@ impl Follower {
         };
         match key.split('/').next().unwrap_or_default() {
             "live" | "alias" => self.point(key, value, revision).await,
-            "hostnames" => self.hostname(key, value),
+            "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
             "versions" => self.note_version(key, value.is_some()),
             _ => {}
         }
@@ -205,11 +205,13 @@ impl Follower {
     fn forget_all_but(&self, pointers: &[(String, Record)], hostnames: &[(String, Record)]) {
         let places: HashSet<(AppName, PlaceName)> =
             pointers.iter().filter_map(|(key, _)| place_of(key)).map(|(app, name, _)| (app, name)).collect();
-        let hosts: HashSet<&str> = hostnames.iter().filter_map(|(key, _)| key.strip_prefix("hostnames/")).collect();
+        let hosts: HashSet<&str> =
+            hostnames.iter().filter_map(|(key, _)| key.strip_prefix(records::HOSTNAMES_PREFIX)).collect();
         self.change_hosts(|table| {
             table.places.retain(|place, _| places.contains(place));
             table.custom.retain(|host, _| hosts.contains(host.as_str()));
         });
+        self.live.0.names_changed.send_replace(());
     }
 
     fn remove_place(&self, app: &AppName, name: &PlaceName) {
@@ -218,24 +220,14 @@ impl Follower {
         });
     }
 
-    fn hostname(&self, key: &str, value: Option<&Arc<[u8]>>) {
-        let Some(host) = key.strip_prefix("hostnames/") else { return };
-        let record = value.map(|value| Record { value: Arc::clone(value), revision: 0 });
-        let owner = match record.map(|record| records::read::<HostnameRecord>(key, &record)).transpose() {
-            Ok(owner) => owner,
-            Err(error) => {
-                tracing::error!(key, %error, "a hostname's record cannot be read");
-                return;
-            }
-        };
-        self.change_hosts(|hosts| match &owner {
-            Some(owner) => {
-                hosts.custom.insert(host.to_owned(), (owner.app.clone(), owner.environment.clone()));
-            }
-            None => {
-                hosts.custom.remove(host);
-            }
-        });
+    /// Takes over records of hostnames, all at once.
+    fn change_names<'c>(&self, records: impl Iterator<Item = (&'c str, Option<&'c Arc<[u8]>>)>) {
+        let changes: Vec<NameChange> = records.filter_map(|(key, value)| NameChange::read(key, value)).collect();
+        if changes.is_empty() {
+            return;
+        }
+        self.change_hosts(|hosts| changes.iter().for_each(|change| change.apply(hosts)));
+        self.live.0.names_changed.send_replace(());
     }
 
     /// Changes the table of hostnames, and derives what requests look up anew from the whole of it.
@@ -243,18 +235,7 @@ impl Follower {
         self.live.0.hosts.rcu(|hosts| {
             let mut hosts = Hosts::clone(hosts);
             change(&mut hosts);
-            hosts.by_name = HashMap::with_capacity(hosts.places.len() + hosts.custom.len());
-            for ((app, name), place) in &hosts.places {
-                let host = self.live.0.domains.place_host(app, name);
-                let entry = HostEntry { place: Arc::clone(place), custom: false };
-                hosts.by_name.insert(host.into(), entry);
-            }
-            for (host, owner) in &hosts.custom {
-                if let Some(place) = hosts.places.get(owner) {
-                    let entry = HostEntry { place: Arc::clone(place), custom: true };
-                    hosts.by_name.insert(host.as_str().into(), entry);
-                }
-            }
+            hosts.index(|app, name| self.live.0.domains.place_host(app, name));
             hosts
         });
     }
@@ -319,6 +300,42 @@ fn place_of(key: &str) -> Option<(AppName, PlaceName, Setting)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, setting))
 }
 
+/// What a record of hostnames changes; a record that is gone leaves nothing.
+enum NameChange {
+    Host(HostPattern, Option<records::HostnameRecord>),
+    Listed((AppName, PlaceName), Option<records::ListedHostnames>),
+}
+
+impl NameChange {
+    /// Nothing for a record that cannot be read: what was known before stays.
+    fn read(key: &str, value: Option<&Arc<[u8]>>) -> Option<Self> {
+        fn typed<T: serde::de::DeserializeOwned>(key: &str, value: Option<&Arc<[u8]>>) -> Option<Option<T>> {
+            let record = value.map(|value| Record { value: Arc::clone(value), revision: 0 });
+            match record.map(|record| records::read(key, &record)).transpose() {
+                Ok(read) => Some(read),
+                Err(error) => {
+                    tracing::error!(key, %error, "a record of hostnames cannot be read");
+                    None
+                }
+            }
+        }
+        if let Some(host) = key.strip_prefix(records::HOSTNAMES_PREFIX) {
+            return Some(Self::Host(host.parse().ok()?, typed(key, value)?));
+        }
+        let (app, name) = key.strip_prefix("listed/")?.split_once('/')?;
+        Some(Self::Listed((app.parse().ok()?, name.parse().ok()?), typed(key, value)?))
+    }
+
+    fn apply(&self, hosts: &mut Hosts) {
+        match self {
+            Self::Host(host, Some(record)) => drop(hosts.custom.insert(host.clone(), record.clone())),
+            Self::Host(host, None) => drop(hosts.custom.remove(host)),
+            Self::Listed(place, Some(listed)) => drop(hosts.listed.insert(place.clone(), listed.clone())),
+            Self::Listed(place, None) => drop(hosts.listed.remove(place)),
+        }
+    }
+}
+
 impl Live {
     /// Keeps a loaded preview; beyond `max` of its app the ones that were stored first go.
     pub(super) fn keep_preview(&self, key: &PreviewKey, current: &Arc<Current>, max: usize) {
@@ -364,5 +381,38 @@ mod tests {
         commit(Change::Delete(key)).await;
         follower.read_all().await.unwrap();
         assert!(!live.serves("feature--shop.localhost"));
+    }
+
+    #[tokio::test]
+    async fn the_exact_names_are_listed_and_whoever_waits_for_them_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
+        let host = |text: &str| records::hostname_key(&text.parse().unwrap());
+        let record = records::HostnameRecord {
+            app: "shop".parse().unwrap(),
+            environment: PlaceName::prod(),
+            added_ms: 0,
+            by_api: true,
+            canonical: false,
+            who: String::new(),
+        };
+        let put = |text: &str| Change::Put(host(text), records::write(&record).unwrap());
+        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        commit(vec![put("www.example.org"), put("*.example.org"), put("bücher.example")]).await;
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
+        let following = tokio::spawn(follower.run());
+        assert_eq!(live.custom_names(), ["www.example.org", "xn--bcher-kva.example"]);
+        let mut changed = live.custom_names_changed();
+        assert!(!changed.has_changed().unwrap());
+        let revision = commit(vec![put("example.org"), Change::Delete(host("www.example.org"))]).await;
+        changed.changed().await.unwrap();
+        live.wait_for(revision).await;
+        assert_eq!(live.custom_names(), ["example.org", "xn--bcher-kva.example"]);
+        following.abort();
     }
 }

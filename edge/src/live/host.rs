@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use devanture_config::digest::SHORT_CHARACTERS;
-use devanture_config::{AppName, Hostname, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, Hostname, PlaceName, VersionId};
 
 /// The two domains, and the port that visitors see once there is one.
 #[derive(Debug, Clone)]
@@ -46,10 +46,12 @@ impl Domains {
         }
     }
 
-    /// Whether `host` lies below one of the domains, so that only an admin may give it away.
+    /// Whether `host` is one of the domains, lies below one, or stands for one, so that only who runs the edge may give
+    /// it away.
     #[must_use]
-    pub fn holds(&self, host: &Hostname) -> bool {
-        host.is_within(&self.domain) || host.is_within(&self.preview_domain)
+    pub fn holds(&self, host: &HostPattern) -> bool {
+        let base = host.base();
+        [&self.domain, &self.preview_domain].iter().any(|domain| base.is_within(domain) || host.matches(domain))
     }
 
     /// The app and the short id that a version's hostname names.
@@ -83,6 +85,27 @@ mod tests {
         let id = VersionId::of(b"");
         assert_eq!(domains.preview_host(&app, &id), "af1349b9f5f9--shop.preview.example.app");
         assert_eq!(domains.url("shop.example.app"), "https://shop.example.app:8443");
+    }
+
+    #[test]
+    fn what_stands_for_a_domain_is_the_edges_own() {
+        let domains = domains("example.app", "preview.example.com");
+        for (host, expected) in [
+            ("example.app", true),
+            ("shop.example.app", true),
+            ("a.b.example.app", true),
+            ("*.example.app", true),
+            ("*.shop.example.app", true),
+            ("*.preview.example.com", true),
+            ("*.example.com", true),
+            ("*.app", true),
+            ("example.com", false),
+            ("notexample.app", false),
+            ("*.com", false),
+            ("*.example.org", false),
+        ] {
+            assert_eq!(domains.holds(&host.parse().unwrap()), expected, "{host}");
+        }
     }
 
     #[test]

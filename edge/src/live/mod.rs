@@ -7,10 +7,12 @@
 mod follow;
 mod host;
 mod loader;
+mod names;
 
 pub use follow::Follower;
 pub use host::Domains;
 pub use loader::{LoadError, Loader};
+pub(crate) use names::canonical;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -18,11 +20,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
 use tokio::sync::watch;
 
 use crate::catalog::Revision;
+use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
 use crate::version::{Setting, Version};
 
@@ -154,14 +157,19 @@ pub struct HostEntry {
     pub place: Arc<Place>,
     /// Whether it is a hostname of the environment's own, not one below the edge's domains.
     pub custom: bool,
+    /// The hostname that visitors are sent to, where they are not served here.
+    pub canonical: Option<Arc<str>>,
 }
 
 /// Every hostname, and every place.
 #[derive(Clone, Default)]
 struct Hosts {
     by_name: HashMap<Box<str>, HostEntry>,
+    /// Wildcards, by the name below which theirs lie.
+    below: HashMap<Box<str>, HostEntry>,
     places: HashMap<(AppName, PlaceName), Arc<Place>>,
-    custom: BTreeMap<String, (AppName, PlaceName)>,
+    custom: BTreeMap<HostPattern, HostnameRecord>,
+    listed: HashMap<(AppName, PlaceName), ListedHostnames>,
 }
 
 /// A version's own hostname: the app, and the whole id.
@@ -193,6 +201,7 @@ struct Shared {
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
+    names_changed: watch::Sender<()>,
 }
 
 /// Reads what is live. Cheap to clone, one for each thread.
@@ -211,6 +220,7 @@ impl Live {
             previews: ArcSwap::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
+            names_changed: watch::Sender::new(()),
         }))
     }
 
@@ -223,15 +233,23 @@ impl Live {
     /// Who `host` belongs to: in lower case, without a port.
     #[must_use]
     pub fn find(&self, host: &str) -> Found {
-        if let Some(entry) = self.0.hosts.load().by_name.get(host) {
+        let hosts = self.0.hosts.load();
+        if let Some(entry) = hosts.by_name.get(host) {
             return Found::Place(entry.clone());
         }
-        let Some((app, short)) = self.0.domains.version_host(host) else { return Found::Nobody };
-        let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
-        match ids.get(&app).and_then(|ids| ids.get(short)) {
-            Some(id) => Found::Preview(PreviewKey { id: *id, app }),
-            None => Found::Nobody,
+        // Whoever has a wildcard of the edge's own domains gets what nobody else has.
+        if let Some(key) = self.stored(host) {
+            return Found::Preview(key);
         }
+        hosts.wildcard(host).map_or(Found::Nobody, |entry| Found::Place(entry.clone()))
+    }
+
+    /// The stored version whose own hostname `host` is.
+    fn stored(&self, host: &str) -> Option<PreviewKey> {
+        let (app, short) = self.0.domains.version_host(host)?;
+        let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
+        let id = *ids.get(&app)?.get(short)?;
+        Some(PreviewKey { app, id })
     }
 
     /// Whether a certificate may be made for `host`.

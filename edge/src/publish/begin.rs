@@ -50,6 +50,7 @@ impl Publisher {
         self.check_manifest(&manifest)?;
         self.check_serving(actor, &manifest).await?;
         self.check_place(app, environment).await?;
+        self.check_hostnames(actor, app, environment, &manifest, !options.no_switch).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
         let missing = self.owned.missing(app, &wanted).await?;
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
@@ -196,7 +197,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Checks what the manifest says about serving that this actor may not say: upstreams and hostnames.
+    /// Checks what the manifest says about serving that this actor may not say: upstreams.
     pub(crate) async fn check_serving(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
         let policy = Policy { trusted: actor.scope == Scope::Admin, ..self.upstreams.clone() };
         let tables: Vec<&Serving> = std::iter::once(&manifest.base).chain(manifest.env.values()).collect();
@@ -205,18 +206,6 @@ impl Publisher {
             tables.iter().filter_map(|table| table.upstreams.as_ref()).flat_map(|upstreams| upstreams.values());
         for to in routes.into_iter().map(|route| &route.to).chain(declared) {
             address::check_at_publish(&policy, to).await?;
-        }
-        for host in tables.iter().filter_map(|table| table.hostnames.as_ref()).flatten() {
-            // Below the edge's domains every name is, or may become, some app's own (law 11).
-            let (needed, may) = match self.live.domains().holds(host) {
-                true => ("admin token for every app", actor.is_admin_of_all()),
-                false => ("admin token", policy.trusted),
-            };
-            if !may {
-                return Err(Problem::new(Code::Forbidden, format!("Only an {needed} may give {host} to an app."))
-                    .hint(format!("deploy with an {needed}, or leave `hostnames` out"))
-                    .into());
-            }
         }
         Ok(())
     }

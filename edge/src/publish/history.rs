@@ -51,9 +51,9 @@ impl Publisher {
         self.known(app).await?;
         let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let mut hostnames = Vec::new();
-        for (key, record) in self.catalog.list("hostnames/", None, false, usize::MAX).await? {
+        for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let owner: HostnameRecord = records::read(&key, &record)?;
-            if owner.app == *app && owner.environment == *environment {
+            if owner.is_of(app, environment) {
                 hostnames.extend(key.rsplit('/').next().map(str::to_owned));
             }
         }
@@ -93,7 +93,7 @@ impl Publisher {
         Some(PlaceStatus { name, alias, version, url })
     }
 
-    async fn known(&self, app: &AppName) -> Result<(), Error> {
+    pub(crate) async fn known(&self, app: &AppName) -> Result<(), Error> {
         if self.app_exists(app).await? {
             return Ok(());
         }

@@ -12,6 +12,7 @@ mod error;
 mod fingerprints;
 mod finish;
 mod history;
+mod hostnames;
 mod owned;
 mod pushes;
 mod rules;
@@ -29,6 +30,7 @@ pub use finish::Taken;
 pub use steps::EventSink;
 pub use tokens::{Actor, TokenStore};
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +61,7 @@ pub struct Publisher {
     archives: Arc<Semaphore>,
     scratch: PathBuf,
     owned: owned::Owned,
+    prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
     background: Background,
     quick: compress::Pool,
@@ -79,6 +82,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Where upstreams may point.
     pub upstreams: Policy,
+    /// Where DNS is asked; of the system's resolvers where there is none.
+    pub dns_servers: Vec<SocketAddr>,
     /// The pass that remakes variants.
     pub background: Background,
     /// The folder of the edge's data, for temporary files.
@@ -92,6 +97,12 @@ impl Publisher {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
+            prover: hostnames::Prover::new(
+                Arc::clone(&parts.catalog),
+                parts.dns_servers,
+                parts.limits.dns_time_ms_max,
+                parts.limits.dns_lookups_max,
+            ),
             owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
             deploys: Arc::default(),
             archives: Arc::new(Semaphore::new(

@@ -7,13 +7,13 @@ use devanture_config::api::{
     Deploy, DeployKind, Outcome, PromoteRequest, Source, Step, StepState, SwitchReport, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use devanture_config::{AppName, PlaceName, VersionId};
 use metrics::counter;
 
+use super::hostnames::Claims;
 use super::steps::Steps;
 use super::{Actor, Error, Publisher};
-use crate::blobs::Key;
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
 use crate::version::{Setting, Version};
@@ -172,9 +172,14 @@ impl Publisher {
         if matches!(intent.kind, DeployKind::Promote | DeployKind::Switch) {
             self.check_stored_rules(intent.version, intent.environment).await?;
         }
-        let prepared = steps.run("prepare", self.prepare(intent)).await?;
+        let prepare = async {
+            // DNS may have to be asked, so before anything is held ready for the switch.
+            let claims = self.claims(intent).await?;
+            self.prepare(intent).await.map(|(version, detail)| ((version, claims), detail))
+        };
+        let (prepared, claims) = steps.run("prepare", prepare).await?;
         let before = steps.list().to_vec();
-        let moved = steps.run("switch", self.swap(intent, before)).await;
+        let moved = steps.run("switch", self.swap(intent, &claims, before)).await;
         self.live.end_preparing(&prepared);
         moved
     }
@@ -199,7 +204,7 @@ impl Publisher {
         Ok((version, "ready".to_owned()))
     }
 
-    async fn swap(&self, intent: &Intent<'_>, before: Vec<Step>) -> Result<(Moved, String), Error> {
+    async fn swap(&self, intent: &Intent<'_>, claims: &Claims, before: Vec<Step>) -> Result<(Moved, String), Error> {
         let began = Instant::now();
         let key = records::live_key(intent.app, intent.environment);
         for _ in 0..TRIES {
@@ -222,7 +227,7 @@ impl Publisher {
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
-            let commit = self.compose(intent, &key, live, steps).await?;
+            let commit = self.compose(intent, claims, &key, live, steps).await?;
             match self.catalog.commit(commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
@@ -299,6 +304,7 @@ impl Publisher {
     async fn compose(
         &self,
         intent: &Intent<'_>,
+        claims: &Claims,
         key: &str,
         live: Option<(u64, LivePointer)>,
         steps: Vec<Step>,
@@ -343,34 +349,10 @@ impl Publisher {
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
         let mut commit =
             Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
-        self.claim_hostnames(intent, &mut commit).await?;
+        self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok(commit)
-    }
-
-    /// Adds what makes the hostnames of the version's manifest those of this environment.
-    async fn claim_hostnames(&self, intent: &Intent<'_>, commit: &mut Commit) -> Result<(), Error> {
-        let canonical = self.blobs.get(Key::Manifest(intent.version)).await?;
-        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(()) };
-        for host in manifest.serving_for(intent.environment.as_str()).hostnames.unwrap_or_default() {
-            let key = records::hostname_key(&host);
-            let owner = HostnameRecord { app: intent.app.clone(), environment: intent.environment.clone() };
-            match self.catalog.get(&key).await? {
-                None => {
-                    commit.checks.push(Check::Absent(key.clone()));
-                    commit.changes.push(Change::Put(key, records::write(&owner)?));
-                }
-                Some(record) if records::read::<HostnameRecord>(&key, &record)? == owner => {
-                    commit.checks.push(Check::At(key, record.revision));
-                }
-                Some(_) => {
-                    let detail = format!("{host} belongs to another app or environment.");
-                    return Err(Problem::new(Code::HostnameTaken, detail).hint("take it out of `hostnames`").into());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Points an alias at a version, making it where it is new.

@@ -26,6 +26,7 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         loader: Loader::new(blobs, Arc::clone(&catalog), &limits),
         limits,
         upstreams: Policy { allow: Arc::default(), own: Arc::default(), trusted: false },
+        dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),
         compress_threads: 1,

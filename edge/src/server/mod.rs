@@ -136,6 +136,7 @@ impl Server {
             loader: loader.clone(),
             limits: file.limits.clone(),
             upstreams: upstreams.clone(),
+            dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             data_dir: data_dir.clone(),
             compress_threads: cores(),

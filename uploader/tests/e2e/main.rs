@@ -12,6 +12,7 @@ mod backends;
 mod bytes;
 mod crash;
 mod foresight;
+mod hostnames;
 mod isolation;
 mod pages;
 mod refusals;

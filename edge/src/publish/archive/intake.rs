@@ -264,6 +264,8 @@ impl Publisher {
         let manifest = bundle::manifest(&*self.blobs, files).await?;
         self.check_manifest(&manifest)?;
         self.check_serving(&target.actor, &manifest).await?;
+        let is_switching = !options.no_switch;
+        self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
         let missing = self.owned.missing(&target.app, &wanted).await?;
         for digest in &missing {

@@ -1,0 +1,215 @@
+//! What a manifest lists as hostnames: checked when a push begins, granted before a switch, taken in its commit.
+
+use std::collections::{BTreeSet, HashSet};
+
+use devanture_config::api::{DeployKind, Scope};
+use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName};
+
+use super::{Needed, forbidden, full, proof, taken};
+use crate::blobs::Key;
+use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
+use crate::catalog::{self, Change, Check, Commit, Record};
+use crate::publish::switch::Intent;
+use crate::publish::{Actor, Error, Publisher};
+use crate::telemetry;
+
+/// The hostnames that a version lists for an environment, and which of them it may take where nobody has them.
+pub(crate) struct Claims {
+    listed: ListedHostnames,
+    granted: HashSet<HostPattern>,
+}
+
+/// Names by what it would take to have them.
+#[derive(Default)]
+struct Sorted {
+    granted: HashSet<HostPattern>,
+    forbidden: Vec<(HostPattern, &'static str)>,
+    to_prove: Vec<Hostname>,
+}
+
+impl Publisher {
+    /// Checks, when a push begins, that whoever pushes may list what the manifest lists: for names that an admin gives,
+    /// in every table, since another's switch makes them live; for names that DNS proves, where the push goes.
+    ///
+    /// # Errors
+    /// `forbidden`, `hostname_unproven`, `hostname_taken`.
+    pub(crate) async fn check_hostnames(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        manifest: &Manifest,
+        is_switching: bool,
+    ) -> Result<(), Error> {
+        let is_admin = actor.scope == Scope::Admin;
+        let base = manifest.base.hostnames.iter().map(|hosts| (environment, hosts));
+        let tables = manifest.env.iter().filter_map(|(name, table)| Some((name, table.hostnames.as_ref()?)));
+        for (place, hosts) in base.chain(tables) {
+            let sorted = self.sort_hostnames(actor, app, place, hosts, is_admin).await?;
+            if let Some((host, needed)) = sorted.forbidden.first() {
+                return Err(forbidden(host, needed).into());
+            }
+        }
+        if !is_switching {
+            return Ok(());
+        }
+        let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
+        for host in &listed {
+            if let Some(owner) = self.hostname_owner(host).await?.filter(|owner| !owner.is_of(app, environment)) {
+                return Err(of_another(host, &owner, app).into());
+            }
+        }
+        let sorted = self.sort_hostnames(actor, app, environment, &listed, is_admin).await?;
+        self.prove(app, &sorted.to_prove).await
+    }
+
+    /// What the version of an intent lists, and what of it it may take.
+    ///
+    /// # Errors
+    /// `forbidden` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody and goes on.
+    pub(crate) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
+        let canonical = self.blobs.get(Key::Manifest(intent.version)).await?;
+        let serving = Manifest::parse(&canonical)
+            .map(|manifest| manifest.serving_for(intent.environment.as_str()))
+            .unwrap_or_default();
+        let listed = ListedHostnames { hostnames: serving.hostnames.unwrap_or_default(), canonical: serving.canonical };
+        // Whoever switches does not vouch for what somebody else's bundle lists: an admin must have pushed it.
+        let key = records::version_key(intent.app, &intent.version);
+        let version: Option<VersionRecord> =
+            self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
+        let is_trusted = version.is_some_and(|version| version.trusted);
+        let sorted =
+            self.sort_hostnames(intent.actor, intent.app, intent.environment, &listed.hostnames, is_trusted).await?;
+        let mut granted = sorted.granted;
+        if intent.kind != DeployKind::Rollback {
+            if let Some((host, needed)) = sorted.forbidden.first() {
+                return Err(forbidden(host, needed).into());
+            }
+            self.prove(intent.app, &sorted.to_prove).await?;
+            granted.extend(sorted.to_prove.into_iter().map(HostPattern::from));
+        }
+        Ok(Claims { listed, granted })
+    }
+
+    /// Adds what makes the listed hostnames those of this environment. Names that an earlier version listed stay.
+    pub(crate) async fn claim_hostnames(
+        &self,
+        intent: &Intent<'_>,
+        claims: &Claims,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        // Going back is never held up by a name that somebody else has by now.
+        let is_rollback = intent.kind == DeployKind::Rollback;
+        let mut added = 0_usize;
+        for host in claims.listed.hostnames.iter().collect::<BTreeSet<_>>() {
+            let key = records::hostname_key(host);
+            match self.catalog.get(&key).await? {
+                None if claims.granted.contains(host) => {
+                    let record = HostnameRecord {
+                        app: intent.app.clone(),
+                        environment: intent.environment.clone(),
+                        added_ms: telemetry::now_ms(),
+                        by_api: false,
+                        canonical: false,
+                        who: intent.actor.name.clone(),
+                    };
+                    commit.checks.push(Check::Absent(key.clone()));
+                    commit.changes.push(Change::Put(key, records::write(&record)?));
+                    added += 1;
+                }
+                None if is_rollback => {}
+                // It was taken from the environment since it was looked at: that is to be looked at again.
+                None => return Err(catalog::Error::Conflict { key }.into()),
+                Some(found) => {
+                    let owner = records::read::<HostnameRecord>(&key, &found)?;
+                    if owner.is_of(intent.app, intent.environment) {
+                        commit.checks.push(Check::At(key, found.revision));
+                    } else if !is_rollback {
+                        return Err(of_another(host, &owner, intent.app).into());
+                    }
+                }
+            }
+        }
+        if added > 0 {
+            let own = self.own_hostnames(intent.app, intent.environment).await?;
+            if own.names.len().saturating_add(added) > self.hostnames_max() {
+                return Err(full(intent.environment, self.hostnames_max()).into());
+            }
+        }
+        self.note_listed(intent, &claims.listed, commit).await
+    }
+
+    /// Adds what tells which of the names the others lead to, where that changes.
+    async fn note_listed(
+        &self,
+        intent: &Intent<'_>,
+        listed: &ListedHostnames,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        let key = records::listed_key(intent.app, intent.environment);
+        let found: Option<Record> = self.catalog.get(&key).await?;
+        let before: Option<ListedHostnames> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
+        if before.as_ref().map_or_else(|| *listed == ListedHostnames::default(), |before| before == listed) {
+            return Ok(());
+        }
+        commit.checks.push(match found {
+            Some(found) => Check::At(key.clone(), found.revision),
+            None => Check::Absent(key.clone()),
+        });
+        commit.changes.push(Change::Put(key, records::write(listed)?));
+        Ok(())
+    }
+
+    /// Sorts those of `hosts` that the environment does not have yet; `is_vouched` says that an admin of the app said
+    /// the names.
+    async fn sort_hostnames(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        hosts: &[HostPattern],
+        is_vouched: bool,
+    ) -> Result<Sorted, Error> {
+        let mut sorted = Sorted::default();
+        for host in hosts {
+            if self.hostname_owner(host).await?.is_some_and(|owner| owner.is_of(app, environment)) {
+                continue;
+            }
+            match self.needed(app, host).await? {
+                Needed::AdminOfAll if !actor.is_admin_of_all() => {
+                    sorted.forbidden.push((host.clone(), "an admin token for every app"));
+                }
+                Needed::Admin if !is_vouched && actor.scope != Scope::Admin => {
+                    sorted.forbidden.push((host.clone(), "an admin token"));
+                }
+                Needed::Proof if !is_vouched => sorted.to_prove.extend(host.exact()),
+                Needed::ProofBelowAnother if !actor.is_admin_of_all() => sorted.to_prove.extend(host.exact()),
+                Needed::Admin | Needed::AdminOfAll | Needed::Proof | Needed::ProofBelowAnother => {
+                    sorted.granted.insert(host.clone());
+                }
+            }
+        }
+        Ok(sorted)
+    }
+
+    async fn hostname_owner(&self, host: &HostPattern) -> Result<Option<HostnameRecord>, Error> {
+        let key = records::hostname_key(host);
+        Ok(self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?)
+    }
+
+    async fn prove(&self, app: &AppName, hosts: &[Hostname]) -> Result<(), Error> {
+        let unproven = self.prover.unproven(app, hosts).await?;
+        if unproven.is_empty() { Ok(()) } else { Err(proof::problem(app, &unproven).into()) }
+    }
+}
+
+fn of_another(host: &HostPattern, owner: &HostnameRecord, app: &AppName) -> devanture_config::problem::Problem {
+    if owner.app == *app {
+        let place = &owner.environment;
+        return taken(
+            host,
+            &format!("`devanture hostnames add {host}` moves it here from {place}, or take it out of `hostnames`"),
+        );
+    }
+    taken(host, "take it out of `hostnames`; an admin token for every app can move it here")
+}

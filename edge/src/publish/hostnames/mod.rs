@@ -1,0 +1,310 @@
+//! Hostnames of environments' own: who may have which, and what the API changes about them.
+//!
+//! A name below the edge's domains is given by who runs the edge, a wildcard by an `admin` token, any other by an
+//! `admin` token or to whoever proves it by DNS (`proof.rs`). `claim.rs` does the same for what a manifest lists.
+
+mod claim;
+mod proof;
+
+use devanture_config::api::Scope;
+use devanture_config::hostnames::{
+    HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
+
+pub(crate) use claim::Claims;
+pub(crate) use proof::Prover;
+
+use super::{Actor, Error, Publisher};
+use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
+use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::live;
+use crate::telemetry;
+
+/// How often a change is tried again when another one came in between.
+const TRIES: usize = 16;
+
+/// What it takes to give a name that nobody has to an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    /// The scope `admin`.
+    Admin,
+    /// The scope `admin` for every app.
+    AdminOfAll,
+    /// A proof, or the scope `admin`.
+    Proof,
+    /// A proof, or the scope `admin` for every app: another app has a wildcard that stands for the name.
+    ProofBelowAnother,
+}
+
+/// The hostnames of one environment as the catalog has them.
+struct Own {
+    names: Vec<(HostPattern, HostnameRecord, Revision)>,
+    listed: ListedHostnames,
+}
+
+impl Own {
+    fn canonical(&self) -> Option<Hostname> {
+        live::canonical(Some(&self.listed), self.names.iter().map(|(name, record, _)| (name, record)))
+    }
+
+    fn find(&self, host: &HostPattern) -> Option<&(HostPattern, HostnameRecord, Revision)> {
+        self.names.iter().find(|(name, ..)| name == host)
+    }
+}
+
+impl Publisher {
+    /// The hostnames of an environment's own.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such app.
+    pub async fn hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<HostnameList, Error> {
+        self.known(app).await?;
+        let own = self.own_hostnames(app, environment).await?;
+        let canonical = own.canonical();
+        let hostnames = own.names.iter().map(|(name, record, _)| self.hostname_status(&own, name, record)).collect();
+        Ok(HostnameList { app: app.clone(), environment: environment.clone(), canonical, hostnames })
+    }
+
+    /// Gives a hostname to an environment, or changes whether the others lead to it; with `dry_run` it only says what
+    /// would come of it.
+    ///
+    /// # Errors
+    /// `forbidden` and `hostname_unproven` where the actor may not have the name, `hostname_taken` where another app or
+    /// environment has it, `hostnames_full`; `not_found` where there is no such app.
+    pub async fn set_hostname(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        host: &HostPattern,
+        request: &HostnameRequest,
+        dry_run: bool,
+    ) -> Result<HostnameSet, Error> {
+        self.known(app).await?;
+        if request.canonical == Some(true) && host.is_wildcard() {
+            let detail = format!("{host} stands for many names, so no other can lead to it.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("name one of them").into());
+        }
+        let key = records::hostname_key(host);
+        let mut allowed_from = None;
+        for _ in 0..TRIES {
+            self.check_place(app, environment).await?;
+            let found = self.catalog.get(&key).await?;
+            let before: Option<HostnameRecord> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
+            let is_own = before.as_ref().is_some_and(|before| before.is_of(app, environment));
+            // DNS is asked once, however often the commit is tried, as long as it is the same one whose name it is.
+            let owner = before.as_ref().map(|before| (before.app.clone(), before.environment.clone()));
+            if !is_own && allowed_from.as_ref() != Some(&owner) {
+                self.may_have(actor, app, host, before.as_ref()).await?;
+                allowed_from = Some(owner);
+            }
+            let mut own = self.own_hostnames(app, environment).await?;
+            if !is_own && own.names.len() >= self.hostnames_max() {
+                return Err(full(environment, self.hostnames_max()).into());
+            }
+            let record = HostnameRecord {
+                app: app.clone(),
+                environment: environment.clone(),
+                added_ms: before.as_ref().filter(|_| is_own).map_or_else(telemetry::now_ms, |before| before.added_ms),
+                by_api: true,
+                canonical: request
+                    .canonical
+                    .unwrap_or_else(|| before.as_ref().is_some_and(|before| is_own && before.canonical)),
+                who: before.as_ref().filter(|_| is_own).map_or_else(|| actor.name.clone(), |before| before.who.clone()),
+            };
+            let changed = before.as_ref() != Some(&record);
+            let mut commit = put(&key, found.map(|found| found.revision), &record)?;
+            if record.canonical {
+                unmark_others(&mut own, host, &mut commit)?;
+            }
+            own.names.retain(|(name, ..)| name != host);
+            own.names.push((host.clone(), record.clone(), 0));
+            if changed && !dry_run && !self.committed(commit).await? {
+                continue;
+            }
+            let moved_from = before.filter(|_| !is_own);
+            return Ok(HostnameSet {
+                dry_run,
+                app: app.clone(),
+                environment: environment.clone(),
+                changed,
+                moved_from: moved_from.map(|from| HostnameOwner { app: from.app, environment: from.environment }),
+                hostname: self.hostname_status(&own, host, &record),
+            });
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Takes a hostname from an environment; with `dry_run` it only says what would come of it.
+    ///
+    /// # Errors
+    /// `not_found` where the environment does not have it.
+    pub async fn remove_hostname(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        host: &HostPattern,
+        dry_run: bool,
+    ) -> Result<HostnameRemoved, Error> {
+        self.known(app).await?;
+        let key = records::hostname_key(host);
+        for _ in 0..TRIES {
+            let mut own = self.own_hostnames(app, environment).await?;
+            let Some((_, _, revision)) = own.find(host) else {
+                let detail = format!("The environment {environment} of the app {app} does not have {host}.");
+                return Err(Problem::new(Code::NotFound, detail).hint("`devanture hostnames list` lists them").into());
+            };
+            let checks = vec![Check::At(key.clone(), *revision)];
+            let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
+            if !dry_run && !self.committed(commit).await? {
+                continue;
+            }
+            own.names.retain(|(name, ..)| name != host);
+            let hint = own.listed.hostnames.contains(host).then(|| {
+                "the live version's `hostnames` list it: take it out of devanture.toml, or the next push takes it again"
+                    .to_owned()
+            });
+            return Ok(HostnameRemoved {
+                dry_run,
+                app: app.clone(),
+                environment: environment.clone(),
+                removed: host.clone(),
+                canonical: own.canonical(),
+                hint,
+            });
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Whether the actor may give `host` to `app`; `before` is who has it.
+    async fn may_have(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        host: &HostPattern,
+        before: Option<&HostnameRecord>,
+    ) -> Result<(), Error> {
+        if actor.is_admin_of_all() {
+            return Ok(());
+        }
+        let needed = self.needed(app, host).await?;
+        let is_admin = actor.scope == Scope::Admin;
+        if let Some(before) = before {
+            // Within one app a name is proven already; it moves where the token is for both environments.
+            let is_movable = before.app == *app && actor.may(Scope::Push, app, Some(&before.environment)).is_ok();
+            if !is_movable || (needed == Needed::AdminOfAll) || (needed == Needed::Admin && !is_admin) {
+                return Err(taken(host, "only an admin token for every app can move it here").into());
+            }
+            return Ok(());
+        }
+        match needed {
+            Needed::AdminOfAll => Err(forbidden(host, "an admin token for every app").into()),
+            Needed::Admin if !is_admin => Err(forbidden(host, "an admin token").into()),
+            Needed::Proof if is_admin => Ok(()),
+            Needed::Admin => Ok(()),
+            Needed::Proof | Needed::ProofBelowAnother => {
+                let hosts: Vec<Hostname> = host.exact().into_iter().collect();
+                let unproven = self.prover.unproven(app, &hosts).await?;
+                if unproven.is_empty() { Ok(()) } else { Err(proof::problem(app, &unproven).into()) }
+            }
+        }
+    }
+
+    async fn needed(&self, app: &AppName, host: &HostPattern) -> Result<Needed, Error> {
+        // Below the edge's domains every name is, or may become, some app's own (law 11).
+        if self.live.domains().holds(host) {
+            return Ok(Needed::AdminOfAll);
+        }
+        let Some(exact) = host.exact() else { return Ok(Needed::Admin) };
+        let Some(wildcard) = HostPattern::wildcard_of(&exact) else { return Ok(Needed::Proof) };
+        let key = records::hostname_key(&wildcard);
+        let above: Option<HostnameRecord> =
+            self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
+        // What another app answers at now is not taken from it by a token that it knows nothing of.
+        let is_anothers = above.is_some_and(|above| above.app != *app);
+        Ok(if is_anothers { Needed::ProofBelowAnother } else { Needed::Proof })
+    }
+
+    async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {
+        let key = records::listed_key(app, environment);
+        let listed = self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
+        let mut names = Vec::new();
+        for (key, found) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+            let record: HostnameRecord = records::read(&key, &found)?;
+            let name = key.strip_prefix(records::HOSTNAMES_PREFIX).and_then(|name| name.parse().ok());
+            if let Some(name) = name.filter(|_| record.is_of(app, environment)) {
+                names.push((name, record, found.revision));
+            }
+        }
+        Ok(Own { names, listed: listed.unwrap_or_default() })
+    }
+
+    fn hostname_status(&self, own: &Own, name: &HostPattern, record: &HostnameRecord) -> HostnameStatus {
+        let canonical = own.canonical();
+        let exact = name.exact();
+        let is_canonical = exact.is_some() && exact == canonical;
+        HostnameStatus {
+            name: name.clone(),
+            unicode: name.unicode(),
+            canonical: is_canonical,
+            redirects_to: canonical.filter(|_| exact.is_some() && !is_canonical),
+            source: if record.by_api { HostnameSource::Api } else { HostnameSource::Manifest },
+            listed: own.listed.hostnames.contains(name),
+            url: exact.map(|exact| self.live.domains().url(exact.as_str())),
+        }
+    }
+
+    fn hostnames_max(&self) -> usize {
+        usize::try_from(self.limits.hostnames_max).unwrap_or(usize::MAX)
+    }
+
+    /// Makes a commit and waits until requests see it; false where somebody else was first.
+    async fn committed(&self, commit: Commit) -> Result<bool, Error> {
+        match self.catalog.commit(commit).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn put(key: &str, before: Option<Revision>, record: &HostnameRecord) -> Result<Commit, Error> {
+    let check = match before {
+        Some(revision) => Check::At(key.to_owned(), revision),
+        None => Check::Absent(key.to_owned()),
+    };
+    Ok(Commit { checks: vec![check], changes: vec![Change::Put(key.to_owned(), records::write(record)?)] })
+}
+
+/// The others lead to one name at most.
+fn unmark_others(own: &mut Own, host: &HostPattern, commit: &mut Commit) -> Result<(), Error> {
+    for (name, record, revision) in &mut own.names {
+        if name != host && record.canonical {
+            record.canonical = false;
+            let key = records::hostname_key(name);
+            commit.checks.push(Check::At(key.clone(), *revision));
+            commit.changes.push(Change::Put(key, records::write(record)?));
+        }
+    }
+    Ok(())
+}
+
+fn forbidden(host: &HostPattern, needed: &str) -> Problem {
+    Problem::new(Code::Forbidden, format!("Only {needed} may give {host} to an app."))
+        .hint(format!("use {needed}, or leave the hostname out"))
+}
+
+fn taken(host: &HostPattern, hint: &str) -> Problem {
+    let detail = format!("{host} belongs to another app or environment.");
+    Problem::new(Code::HostnameTaken, detail).hint(hint)
+}
+
+fn full(environment: &PlaceName, max: usize) -> Problem {
+    let detail = format!("The environment {environment} would have more than {max} hostnames.");
+    Problem::new(Code::HostnamesFull, detail).hint("`hostnames_max` in edge.toml is the limit")
+}

@@ -1,0 +1,226 @@
+//! Proofs by DNS: who can write a TXT record below a name may have it.
+//!
+//! The record's value is bound to this edge by a secret, to the app and to the name: that of another edge, app or name
+//! proves nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Hostname};
+use futures_util::{StreamExt as _, stream};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{Name, RData};
+use rand::RngCore as _;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::catalog::records::{self, ProofSecret};
+use crate::catalog::{self, Catalog, Change, Check, Commit};
+use crate::publish::Error;
+
+/// The label before a name, under which its proof is.
+const LABEL: &str = "_devanture";
+/// What the value begins with, so that a person sees in a zone what the record is for.
+const VALUE: &str = "devanture-app=";
+/// Names whose records a hint spells out; of more, their number is told.
+const HINTS_MAX: usize = 10;
+/// A question is sent so often within the time that there is.
+const TRIES: u32 = 3;
+
+/// Asks DNS for proofs.
+pub(crate) struct Prover {
+    catalog: Arc<dyn Catalog>,
+    /// Those of the system where there is none.
+    servers: Vec<SocketAddr>,
+    time_max: Duration,
+    lookups_max: usize,
+    lookups: Semaphore,
+    secret: OnceCell<[u8; 32]>,
+}
+
+/// A TXT record that proves a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proof {
+    name: String,
+    value: String,
+}
+
+/// A name that DNS does not prove.
+pub(crate) struct Unproven {
+    host: Hostname,
+    proof: Proof,
+    why: String,
+}
+
+impl Prover {
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, servers: Vec<SocketAddr>, time_ms_max: u64, lookups_max: u64) -> Self {
+        let lookups_max = usize::try_from(lookups_max).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            catalog,
+            servers,
+            time_max: Duration::from_millis(time_ms_max),
+            lookups_max,
+            lookups: Semaphore::new(lookups_max),
+            secret: OnceCell::new(),
+        }
+    }
+
+    /// Those of `hosts` that DNS does not prove to be `app`'s.
+    ///
+    /// # Errors
+    /// Where the catalog fails; a DNS that fails proves nothing.
+    pub(crate) async fn unproven(&self, app: &AppName, hosts: &[Hostname]) -> Result<Vec<Unproven>, Error> {
+        if hosts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let secret = self.secret().await?;
+        // Read anew each time, so that what the system's resolvers are may change.
+        let resolver = self.resolver();
+        // One time for all of them: a list of names takes no longer than one.
+        let until = tokio::time::Instant::now() + self.time_max;
+        let ask = |host: &Hostname| {
+            let (host, proof) = (host.clone(), Proof::new(&secret, app, host));
+            let resolver = &resolver;
+            async move {
+                let asked = async {
+                    let _permit = self.lookups.acquire().await.map_err(|error| error.to_string())?;
+                    let resolver = resolver.as_ref().map_err(|error| format!("DNS cannot be asked: {error}"))?;
+                    proof.look_up(resolver).await
+                };
+                let answer = tokio::time::timeout_at(until, asked).await;
+                let late = |_| Err(format!("DNS did not answer within {} ms", self.time_max.as_millis()));
+                let why = answer.unwrap_or_else(late).err()?;
+                Some(Unproven { host, proof, why })
+            }
+        };
+        let asks: Vec<_> = hosts.iter().map(ask).collect();
+        let answers: Vec<Option<Unproven>> = stream::iter(asks).buffered(self.lookups_max).collect().await;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    fn resolver(&self) -> Result<TokioResolver, NetError> {
+        let mut builder = if self.servers.is_empty() {
+            TokioResolver::builder_tokio()?
+        } else {
+            let servers = self.servers.iter().map(|server| {
+                let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+                connections.iter_mut().for_each(|connection| connection.port = server.port());
+                NameServerConfig::new(server.ip(), true, connections)
+            });
+            let config = ResolverConfig::from_name_servers(servers.collect());
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let options = builder.options_mut();
+        // A record that was just made must not be missed for what was answered before it.
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.timeout = self.time_max / TRIES;
+        options.attempts = usize::try_from(TRIES).unwrap_or(1);
+        builder.build()
+    }
+
+    /// The secret, made where there is none; all nodes of a cluster have the same.
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        self.secret.get_or_try_init(|| self.read_or_make_secret()).await.copied()
+    }
+
+    async fn read_or_make_secret(&self) -> Result<[u8; 32], Error> {
+        let key = records::PROOF_SECRET_KEY;
+        loop {
+            if let Some(record) = self.catalog.get(key).await? {
+                let kept: ProofSecret = records::read(key, &record)?;
+                let mut secret = [0; 32];
+                hex::decode_to_slice(&kept.key, &mut secret)
+                    .map_err(|error| catalog::Error::Store(format!("the record {key} cannot be read: {error}")))?;
+                return Ok(secret);
+            }
+            let mut secret = [0; 32];
+            rand::rng().fill_bytes(&mut secret);
+            let made = records::write(&ProofSecret { key: hex::encode(secret) })?;
+            let commit = Commit {
+                checks: vec![Check::Absent(key.to_owned())],
+                changes: vec![Change::Put(key.to_owned(), made)],
+            };
+            match self.catalog.commit(commit).await {
+                // Read back above, also where another one was quicker.
+                Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Proof {
+    fn new(secret: &[u8; 32], app: &AppName, host: &Hostname) -> Self {
+        // Neither name can hold the zero between them, so that no two pairs read alike.
+        let bound = blake3::keyed_hash(secret, format!("hostname-proof\0{app}\0{host}").as_bytes());
+        Self { name: format!("{LABEL}.{host}."), value: format!("{VALUE}{}", bound.to_hex()) }
+    }
+
+    /// Asks for the record.
+    ///
+    /// # Errors
+    /// Why it is not there, as the second half of a sentence.
+    async fn look_up(&self, resolver: &TokioResolver) -> Result<(), String> {
+        let name = Name::from_ascii(&self.name).map_err(|_reason| "its record's name would be too long".to_owned())?;
+        match resolver.txt_lookup(name).await {
+            Ok(lookup) => {
+                let texts = lookup.answers().iter().filter_map(|record| match &record.data {
+                    RData::TXT(text) => Some(text.txt_data.concat()),
+                    _ => None,
+                });
+                if texts.into_iter().any(|text| text.trim_ascii() == self.value.as_bytes()) {
+                    return Ok(());
+                }
+                Err("its record has another value".to_owned())
+            }
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
+                Err("there is no such record".to_owned())
+            }
+            Err(error) => Err(format!("DNS gives no answer: {error}")),
+        }
+    }
+}
+
+/// The problem of names that nothing proves: it says which record to make for each.
+pub(crate) fn problem(app: &AppName, unproven: &[Unproven]) -> Problem {
+    let listed = |text: &dyn Fn(&Unproven) -> String, parted: &str| {
+        let mut texts: Vec<String> = unproven.iter().take(HINTS_MAX).map(text).collect();
+        if unproven.len() > HINTS_MAX {
+            texts.push(format!("{} more", unproven.len() - HINTS_MAX));
+        }
+        texts.join(parted)
+    };
+    let detail = listed(&|one| format!("{} ({})", one.host.unicode(), one.why), ", ");
+    let records = listed(&|one| format!("{} TXT \"{}\"", one.proof.name, one.proof.value), "; ");
+    Problem::new(Code::HostnameUnproven, format!("DNS does not prove that the app {app} may have {detail}.")).hint(
+        format!("create the record {records}, wait until DNS shows it, and try again; or let an admin token add it"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_of_one_edge_one_app_and_one_name() {
+        let proof =
+            |edge: u8, app: &str, host: &str| Proof::new(&[edge; 32], &app.parse().unwrap(), &host.parse().unwrap());
+        let one = proof(1, "shop", "www.example.org");
+        assert_eq!(one.name, "_devanture.www.example.org.");
+        assert_eq!(one.value.len(), VALUE.len() + 64);
+        assert_eq!(one, proof(1, "shop", "WWW.Example.org."));
+        for other in [
+            proof(2, "shop", "www.example.org"),
+            proof(1, "shop-2", "www.example.org"),
+            proof(1, "shop", "www.example.com"),
+            proof(1, "shop", "example.org"),
+        ] {
+            assert_ne!(one.value, other.value);
+        }
+    }
+}

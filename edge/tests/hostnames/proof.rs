@@ -1,0 +1,161 @@
+//! A TXT record in DNS proves a name: that of this edge, this app and this name alone, found by a real server.
+
+use std::time::{Duration, Instant};
+
+use devanture_config::api::Scope;
+use devanture_config::problem::{Code, Problem};
+use http::StatusCode;
+use tokio::net::UdpSocket;
+
+use super::{SITE, add, edge, name_with, push, push_with, remove};
+use crate::dns::Dns;
+use crate::support::{RunningEdge, Setup};
+
+async fn started(setup: Setup) -> (RunningEdge, String) {
+    let edge = setup.start().await;
+    push(&edge, "shop", SITE, "").await;
+    push(&edge, "other", SITE, "").await;
+    let token = edge.token_for(Scope::Push, Some("shop"), None).await;
+    (edge, token)
+}
+
+/// The record that a problem's hint says to create.
+fn record(problem: &Problem) -> (String, String) {
+    assert_eq!(problem.code, Code::HostnameUnproven, "{problem:?}");
+    let hint = problem.hint.as_deref().unwrap();
+    let (_, rest) = hint.split_once("create the record ").unwrap();
+    let (name, rest) = rest.split_once(" TXT \"").unwrap();
+    let (value, _) = rest.split_once('"').unwrap();
+    (name.to_owned(), value.to_owned())
+}
+
+/// What `shop`, with that token, is told about a name; nothing where it gets it.
+async fn refused(edge: &RunningEdge, token: &str, host: &str) -> Option<Problem> {
+    let answer = name_with(edge, token, ("PUT", "shop", "prod", host), "").await;
+    (answer.status != StatusCode::OK).then(|| answer.problem())
+}
+
+#[tokio::test]
+async fn a_name_is_had_with_the_record_that_the_hint_says_and_with_no_other() {
+    let dns = Dns::start().await;
+    let (edge, token) = started(edge().with_toml(&dns.toml())).await;
+    let host = "www.example.org";
+    let problem = refused(&edge, &token, host).await.unwrap();
+    let (name, value) = record(&problem);
+    assert_eq!(name, "_devanture.www.example.org.");
+    assert!(value.starts_with("devanture-app=") && value.len() == "devanture-app=".len() + 64, "{value}");
+    assert!(problem.detail.contains("there is no such record"), "{}", problem.detail);
+    // It is the same each time, also after a restart.
+    let edge = edge.restart().await;
+    assert_eq!(record(&refused(&edge, &token, "WWW.example.org.").await.unwrap()), (name.clone(), value.clone()));
+
+    // Records that prove nothing: of another app, another name, another edge; cut off; of another place.
+    let others = edge.token_for(Scope::Push, Some("other"), None).await;
+    let answer = name_with(&edge, &others, ("PUT", "other", "prod", host), "").await;
+    let of_other_app = record(&answer.problem()).1;
+    let of_other_name = record(&refused(&edge, &token, "example.org").await.unwrap()).1;
+    let (elsewhere, elsewhere_token) = started(crate::edge().with_toml(&dns.toml())).await;
+    let of_other_edge = record(&refused(&elsewhere, &elsewhere_token, host).await.unwrap()).1;
+    elsewhere.stop().await;
+    for wrong in
+        [&of_other_app, &of_other_name, &of_other_edge, &value[..value.len() - 1], &value.to_uppercase(), "v=spf1 -all"]
+    {
+        assert_ne!(wrong, value);
+        dns.txt(&name, wrong).await;
+    }
+    for wrong in ["www.example.org.", "_devanture.example.org.", "_devanture._devanture.www.example.org."] {
+        dns.txt(wrong, &value).await;
+    }
+    let problem = refused(&edge, &token, host).await.unwrap();
+    assert!(problem.detail.contains("another value"), "{}", problem.detail);
+
+    // The right one counts beside the wrong ones, and only for whom it is.
+    dns.txt(&name, &value).await;
+    assert!(refused(&edge, &token, host).await.is_none());
+    assert_eq!(edge.get(host, "/").await.text(), "home");
+    assert!(refused(&edge, &token, "example.org").await.is_some());
+    // What another app has is taken, whatever DNS says: `other` has a proof of its own here.
+    let answer = name_with(&edge, &others, ("PUT", "other", "prod", host), "").await;
+    assert_eq!(answer.code(), Code::HostnameTaken);
+
+    // Once had, a name needs no proof; once given up, it does.
+    dns.forget(&name).await;
+    let before = dns.questions();
+    assert!(refused(&edge, &token, host).await.is_none());
+    assert_eq!(dns.questions(), before);
+    remove(&edge, "shop", host).await;
+    assert!(refused(&edge, &token, host).await.is_some());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_proof_may_be_long_in_parts_or_behind_another_name() {
+    let dns = Dns::start().await;
+    let (edge, token) = started(edge().with_toml(&dns.toml())).await;
+    // An answer that has no room in a datagram is asked for once more over TCP (RFC 7766 §5).
+    let (name, value) = record(&refused(&edge, &token, "long.example").await.unwrap());
+    for number in 0..40 {
+        dns.txt(&name, &format!("{number} {}", "x".repeat(240))).await;
+    }
+    dns.txt(&name, &value).await;
+    assert_eq!(refused(&edge, &token, "long.example").await, None);
+    // Whoever manages DNS elsewhere points there once.
+    let (name, value) = record(&refused(&edge, &token, "alias.example").await.unwrap());
+    dns.cname(&name, "proofs.example.net.").await;
+    dns.txt("proofs.example.net.", &format!(" {value} ")).await;
+    assert_eq!(refused(&edge, &token, "alias.example").await, None);
+    // In Unicode as in ASCII.
+    let (name, value) = record(&refused(&edge, &token, "b%C3%BCcher.example").await.unwrap());
+    assert_eq!(name, "_devanture.xn--bcher-kva.example.");
+    dns.txt(&name, &value).await;
+    assert_eq!(refused(&edge, &token, "b%C3%BCcher.example").await, None);
+    // A name may be longer than one that has room for the label before it.
+    let long = format!("{}.example", vec!["a".repeat(60); 4].join("."));
+    let problem = refused(&edge, &token, &long).await.unwrap();
+    assert!(problem.detail.contains("too long"), "{}", problem.detail);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn another_apps_wildcard_gives_way_to_a_proof() {
+    let dns = Dns::start().await;
+    let (edge, token) = started(edge().with_toml(&dns.toml())).await;
+    add(&edge, "other", "*.example.org").await;
+    let (name, value) = record(&refused(&edge, &token, "www.example.org").await.unwrap());
+    dns.txt(&name, &value).await;
+    assert_eq!(refused(&edge, &token, "www.example.org").await, None);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn law_7_dns_that_does_not_answer_is_not_waited_for() {
+    // Bound, so that nothing refuses a question, and never read.
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let toml = format!("[dns]\nservers = [\"{}\"]", silent.local_addr().unwrap());
+    let limits = edge().with_limit("dns_time_ms_max", 400).with_limit("dns_lookups_max", 2);
+    let (edge, token) = started(limits.with_toml(&toml)).await;
+    let began = Instant::now();
+    let problem = refused(&edge, &token, "www.example.org").await.unwrap();
+    assert!(problem.detail.contains("DNS did not answer within 400 ms"), "{}", problem.detail);
+    // Many names of one push take no longer than one, and all of them are told.
+    let hosts: Vec<String> = (0..50).map(|number| format!("\"n{number}.example\"")).collect();
+    let toml = format!("[env.prod]\nhostnames = [{}]\n", hosts.join(", "));
+    let problem = push_with(&edge, &token, ("shop", "prod"), &[("index.html", b"x")], &toml).await.unwrap_err();
+    assert!(problem.detail.contains("n0.example") && problem.detail.contains("40 more"), "{}", problem.detail);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // Who needs no proof does not wait at all.
+    assert_eq!(add(&edge, "shop", "www.example.org").await.hostname.name.as_str(), "www.example.org");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn dns_that_is_not_there_proves_nothing() {
+    // A port that was free a moment ago.
+    let address = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let toml = format!("[dns]\nservers = [\"{address}\"]");
+    let (edge, token) = started(edge().with_limit("dns_time_ms_max", 1_000).with_toml(&toml)).await;
+    let problem = refused(&edge, &token, "www.example.org").await.unwrap();
+    assert_eq!(problem.code, Code::HostnameUnproven);
+    record(&problem);
+    edge.stop().await;
+}

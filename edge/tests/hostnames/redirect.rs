@@ -1,0 +1,158 @@
+//! One name is canonical: visitors of the others are sent there, by both protocols and from plain HTTP in one step.
+
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{SITE, add, add_canonical, edge, got, names, push, remove};
+use crate::support::RunningEdge;
+use crate::wire::{Answer, PROTOCOLS, Protocol, ask};
+
+const TOML: &str = "[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:9\"\n[env.prod]\n\
+    hostnames = [\"example.org\", \"www.example.org\", \"*.example.org\", \"bücher.example\"]\ncanonical = \"www.example.org\"\n";
+
+async fn shop() -> RunningEdge {
+    let edge = edge().with_plain_http().start().await;
+    push(&edge, "shop", SITE, TOML).await;
+    edge
+}
+
+#[tokio::test]
+async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
+    let edge = shop().await;
+    let port = edge.https().port();
+    for protocol in PROTOCOLS {
+        for (method, path) in [
+            ("GET", "/"),
+            ("GET", "/a/b%20c?x=1&y=%2F"),
+            ("GET", "/missing.js?"),
+            ("GET", "//evil.example/"),
+            ("GET", "/a/../b"),
+            ("GET", "/%5C"),
+            ("GET", "/.well-known/devanture/release.json"),
+            // Before routes, too: the backend sees its own name alone.
+            ("GET", "/api/x?y"),
+            ("HEAD", "/about"),
+            ("POST", "/api/x"),
+            ("DELETE", "/"),
+            ("OPTIONS", "/"),
+            ("BREW", "/"),
+        ] {
+            for host in ["example.org", "xn--bcher-kva.example"] {
+                let answer = ask(path).host(host).method(method).send(&edge, protocol).await;
+                let location = format!("https://www.example.org:{port}{path}");
+                assert_eq!((answer.status, answer.header("location")), (308, location), "{method} {host}{path}");
+                assert_eq!(answer.header("cache-control"), "public, max-age=0, must-revalidate");
+                assert!(answer.body.is_empty() && !answer.headers.contains_key("vary"), "{answer:?}");
+            }
+        }
+        // The canonical one, what the wildcard stands for, and the edge's own names serve.
+        for host in ["www.example.org", "a.example.org", "shop.localhost"] {
+            let answer = ask("/").host(host).send(&edge, protocol).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "home"), "{host}");
+        }
+        // Nobody has these.
+        for host in ["a.b.example.org", "other.example"] {
+            assert!(visit_error(&edge, host, protocol).await, "{host}");
+        }
+    }
+    edge.stop().await;
+}
+
+/// Whether the local authority makes no certificate for a host, so that no request gets as far as an answer.
+async fn visit_error(edge: &RunningEdge, host: &str, protocol: Protocol) -> bool {
+    let version = if protocol == Protocol::Http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+    edge.visit(Method::GET, host, "/").version(version).send().await.is_err()
+}
+
+/// One head sent to the plain listener, and the answer.
+async fn plain(edge: &RunningEdge, head: &str) -> Answer {
+    let mut stream = TcpStream::connect(edge.http().unwrap()).await.unwrap();
+    stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    stream.read_to_end(&mut read).await.unwrap();
+    Answer::parse(&read, head.starts_with("HEAD")).unwrap().0
+}
+
+#[tokio::test]
+async fn plain_http_leads_to_the_canonical_name_in_one_step() {
+    let edge = shop().await;
+    let port = edge.https().port();
+    for (host, to) in [
+        ("example.org", "www.example.org"),
+        ("EXAMPLE.org.:80", "www.example.org"),
+        ("b%C3%BCcher.example", "www.example.org"),
+        ("www.example.org", "www.example.org"),
+        ("any.example.org", "any.example.org"),
+        ("shop.localhost", "shop.localhost"),
+    ] {
+        let answer = plain(&edge, &format!("GET /a?b=c HTTP/1.1\r\nHost: {host}")).await;
+        let location = format!("https://{to}:{port}/a?b=c");
+        assert_eq!((answer.status, answer.header("location")), (308, location), "{host}");
+    }
+    assert_eq!(plain(&edge, "GET / HTTP/1.1\r\nHost: a.b.example.org").await.status, 404);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_is_one_in_each_of_its_spellings() {
+    let edge = shop().await;
+    add_canonical(&edge, "shop", "b%C3%BCcher.example").await;
+    let mut stream = crate::wire::connect(&edge, "xn--bcher-kva.example", "http/1.1").await;
+    for host in ["xn--bcher-kva.example", "XN--BCHER-kva.Example.", "b%C3%BCcher.example", "B%c3%9Ccher.example:443"] {
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
+        let (answers, _) = crate::wire::read_answers(&mut stream, &[false]).await;
+        assert_eq!((answers[0].status, answers[0].text().as_str()), (200, "home"), "{host}");
+    }
+    // A client of that name, as it is typed.
+    let answer = got(edge.visit(Method::GET, "bücher.example", "/about")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "about"));
+    drop(stream);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn which_name_is_canonical_changes_at_once_and_without_a_restart() {
+    let edge = edge().start().await;
+    push(&edge, "shop", SITE, "").await;
+    let leads_to = async |host: &str| {
+        let answer = got(edge.visit(Method::GET, host, "/")).await;
+        match answer.status {
+            StatusCode::OK => String::new(),
+            _ => answer.header("location").to_owned(),
+        }
+    };
+    let at = |host: &str| format!("https://{host}:{}/", edge.https().port());
+    // Names of the API alone: the first counts.
+    add(&edge, "shop", "www.example.org").await;
+    assert_eq!(leads_to("www.example.org").await, "");
+    add(&edge, "shop", "example.org").await;
+    assert_eq!(leads_to("example.org").await, at("www.example.org"));
+    add_canonical(&edge, "shop", "example.org").await;
+    assert_eq!(leads_to("www.example.org").await, at("example.org"));
+    assert_eq!(leads_to("example.org").await, "");
+    // What was said by hand counts more than what a version says, and does not end with it.
+    let two = "[env.prod]\nhostnames = [\"www.example.org\", \"example.org\", \"example.com\"]\n";
+    push(&edge, "shop", &[("index.html", b"two")], two).await;
+    assert_eq!(names(&edge, "shop").await, [">example.com", "=example.org", ">www.example.org"]);
+    let token = edge.admin_token().to_owned();
+    let unsaid = super::name_with(&edge, &token, ("PUT", "shop", "prod", "example.org"), "{\"canonical\":false}").await;
+    assert_eq!(unsaid.status, StatusCode::OK);
+    assert_eq!(leads_to("example.org").await, at("www.example.org"));
+    let none = format!("{two}canonical = \"none\"\n");
+    push(&edge, "shop", &[("index.html", b"three")], &none).await;
+    assert_eq!(names(&edge, "shop").await, ["example.com", "example.org", "www.example.org"]);
+    assert_eq!(leads_to("example.com").await, "");
+    // Going back goes back here too.
+    let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback")).await;
+    assert_eq!(back.status, StatusCode::OK);
+    assert_eq!(names(&edge, "shop").await, [">example.com", ">example.org", "=www.example.org"]);
+    // Without its canonical name the next one steps in.
+    assert_eq!(remove(&edge, "shop", "www.example.org").await.canonical.unwrap().as_str(), "example.org");
+    assert_eq!(leads_to("example.com").await, at("example.org"));
+    let edge = edge.restart().await;
+    assert_eq!(names(&edge, "shop").await, [">example.com", "=example.org"]);
+    let answer = got(edge.visit(Method::GET, "example.com", "/x")).await;
+    assert_eq!(answer.header("location"), format!("https://example.org:{}/x", edge.https().port()));
+    edge.stop().await;
+}
