@@ -16,6 +16,7 @@ pub mod path;
 pub mod problem;
 mod reader;
 pub mod site_toml;
+pub mod upkeep;
 
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use devanture_config::api::Pause;
 use devanture_config::site_toml::NotFound;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
@@ -10,6 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
+use super::pause;
 use super::refused::Refused;
 use crate::live::{Current, Found, Live, Place, PreviewKey};
 use crate::site::conditional::{self, Outcome, Preconditions, Validators};
@@ -22,7 +24,7 @@ use crate::site::{cache, fields, navigation, negotiate};
 use crate::version::{Representation, ServedFile, Setting, Version};
 
 /// Where every version tells what it is; a path of the edge's own, before routes and files.
-const RELEASE_PATH: &str = "/.well-known/devanture/release.json";
+pub(super) const RELEASE_PATH: &str = "/.well-known/devanture/release.json";
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
@@ -102,6 +104,8 @@ pub struct Refusal {
     pub refused: Refused,
     /// What is live, where the request came as far as a version.
     pub current: Option<Arc<Current>>,
+    /// How the environment is paused, where that is why.
+    pub paused: Option<Arc<Pause>>,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -109,7 +113,7 @@ pub struct Refusal {
 impl From<Refused> for Refusal {
     /// Nobody's: the request came as far as no version.
     fn from(refused: Refused) -> Self {
-        Self { refused, current: None, custom_host: false }
+        Self { refused, current: None, paused: None, custom_host: false }
     }
 }
 
@@ -151,12 +155,10 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
             Some(current) => decide_in(head, current, None, false),
             None => Decision::Load(key),
         },
-        Found::Place(entry) => match entry.place.current() {
-            Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
-            None => {
-                let refused = Refused::Unavailable;
-                Decision::Refuse(Refusal { refused, current: None, custom_host: entry.custom })
-            }
+        Found::Place(entry) => match (pause::refusal(head, &entry), entry.place.current()) {
+            (Some(refusal), _) => Decision::Refuse(refusal),
+            (None, Some(current)) => decide_in(head, current, Some(&entry.place), entry.custom),
+            (None, None) => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
         },
     }
 }
@@ -189,6 +191,9 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
     }
     let asked = Asked { head, current, custom_host };
     let version = &asked.current.version;
+    if asked.current.withdrawn.hides(version, &path) {
+        return asked.withdrawn(&path, place);
+    }
     match resolve::resolve(&version.index, version.html_handling, &path) {
         Resolution::File(number) => asked.file(Arc::clone(version), number),
         Resolution::Redirect(to) => {
@@ -246,7 +251,7 @@ fn moved(head: &Head<'_>, current: Arc<Current>, custom_host: bool, to: String) 
 }
 
 fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
-    Decision::Refuse(Refusal { refused, current: Some(current), custom_host })
+    Decision::Refuse(Refusal { refused, current: Some(current), paused: None, custom_host })
 }
 
 fn redirect(
@@ -309,6 +314,9 @@ impl Asked<'_, '_> {
 
     /// A file that is there: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
     fn file(&self, version: Arc<Version>, number: u32) -> Decision {
+        if self.current.withdrawn.hides_file(&version, number) {
+            return self.gone(self.head.path);
+        }
         let chosen = version.file(number).and_then(|file| self.chosen(file));
         let Some((representation, chosen)) = chosen else { return self.refuse(Refused::Unavailable) };
         let validators = Validators {
@@ -382,21 +390,42 @@ impl Asked<'_, '_> {
 
     /// A path that is no file: an asset of a version that was just replaced, else what the site says of misses.
     fn missing(&self, path: &str, place: Option<&Place>) -> Decision {
-        let version = &self.current.version;
-        if let Some((keeper, number)) = place.and_then(|place| kept_asset(place, path)) {
-            metrics::counter!("devanture_grace_hits_total", "app" => version.app.to_string()).increment(1);
-            return self.file(keeper, number);
+        if let Some(kept) = self.kept(path, place) {
+            return kept;
         }
+        let version = &self.current.version;
         match version.not_found {
             NotFound::SinglePageApplication if self.wants_page() => match version.index.shell() {
                 Some(number) => self.file(Arc::clone(version), number),
                 None => self.refuse(Refused::NotFound),
             },
-            NotFound::Page404 => match resolve::not_found_page(&version.index, path) {
-                Some(number) => self.not_found_page(number),
-                None => self.refuse(Refused::NotFound),
-            },
-            NotFound::SinglePageApplication | NotFound::None => self.refuse(Refused::NotFound),
+            NotFound::Page404 | NotFound::SinglePageApplication | NotFound::None => self.gone(path),
+        }
+    }
+
+    /// What is missing here, in a version that was just replaced or is about to be live (law 10).
+    fn kept(&self, path: &str, place: Option<&Place>) -> Option<Decision> {
+        let (keeper, number) = place.and_then(|place| kept_asset(place, &self.current, path))?;
+        let app = self.current.version.app.to_string();
+        metrics::counter!("devanture_kept_assets_total", "app" => app).increment(1);
+        Some(self.file(keeper, number))
+    }
+
+    /// A path that was withdrawn: only what was stored since may answer it, and no page of an application stands in.
+    fn withdrawn(&self, path: &str, place: Option<&Place>) -> Decision {
+        self.kept(path, place).unwrap_or_else(|| self.gone(path))
+    }
+
+    /// A 404, with the site's page for it.
+    fn gone(&self, path: &str) -> Decision {
+        let version = &self.current.version;
+        let page = match version.not_found {
+            NotFound::Page404 => resolve::not_found_page(&version.index, path),
+            NotFound::SinglePageApplication | NotFound::None => None,
+        };
+        match page.filter(|page| !self.current.withdrawn.hides_file(version, *page)) {
+            Some(number) => self.not_found_page(number),
+            None => self.refuse(Refused::NotFound),
         }
     }
 
@@ -418,13 +447,14 @@ impl Asked<'_, '_> {
 }
 
 /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
-fn kept_asset(place: &Place, path: &str) -> Option<(Arc<Version>, u32)> {
+fn kept_asset(place: &Place, current: &Current, path: &str) -> Option<(Arc<Version>, u32)> {
     if place.setting == Setting::Preview {
         return None;
     }
     let asset = |version: &Version| {
         let number = version.index.exact(path)?;
-        version.file(number)?.fingerprinted.then_some(number)
+        let is_kept = version.file(number)?.fingerprinted && !current.withdrawn.hides_file(version, number);
+        is_kept.then_some(number)
     };
     let keeper = place.keeper_of(|version| asset(version).is_some())?;
     let number = asset(&keeper)?;

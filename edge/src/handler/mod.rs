@@ -7,7 +7,9 @@
 mod body;
 mod cookies;
 mod decide;
+mod error_page;
 mod measure;
+mod pause;
 mod refused;
 mod respond;
 
@@ -30,6 +32,7 @@ use crate::proxy::{self, Arrival, Upstream};
 use crate::telemetry::{self, AccessLog};
 use crate::version::ServedRoute;
 use body::Unwanted;
+use error_page::Asker;
 use measure::Measurement;
 
 /// What every request of one serving thread is answered from.
@@ -102,11 +105,12 @@ impl Handler {
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
-            Decision::Refuse(refusal) => respond::refusal(&refusal),
+            Decision::Refuse(refusal) => error_page::refusal(&refusal, &Asker::of(request.headers())),
             // Decided again above, with the preview at hand.
             Decision::Load(_) => respond::refused(Refused::Unavailable),
             Decision::Proxy { current, route, .. } => {
-                let mut response = self.forward(request, peer, &authority, &current, route).await;
+                let asker = Asker::of(request.headers());
+                let mut response = self.forward(request, peer, &authority, &current, route, &asker).await;
                 respond::trace(response.headers_mut(), &current.version);
                 response
             }
@@ -129,6 +133,7 @@ impl Handler {
         host: &str,
         current: &Arc<Current>,
         route: usize,
+        asker: &Asker,
     ) -> Response<Body> {
         let version = &current.version;
         let Some(ServedRoute { route, .. }) = version.routes.get(route) else {
@@ -147,7 +152,7 @@ impl Handler {
                 metrics::counter!("devanture_upstream_errors_total", "app" => version.app.to_string(),
                     "reason" => refused.reason())
                 .increment(1);
-                respond::refused(refused)
+                error_page::of_route(refused, current, asker)
             }
         }
     }

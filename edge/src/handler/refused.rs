@@ -37,6 +37,8 @@ pub enum Refused {
     Misdirected,
     /// No file.
     NotFound,
+    /// The environment is paused.
+    Paused,
     /// What the client insists on does not hold.
     PreconditionFailed,
     /// None of the ranges lies within the representation, of this length.
@@ -51,7 +53,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BackendBusy,
         Self::BackendFailed,
         Self::BackendSlow,
@@ -66,6 +68,7 @@ impl Refused {
         Self::MethodUnknown,
         Self::Misdirected,
         Self::NotFound,
+        Self::Paused,
         Self::PreconditionFailed,
         Self::RangeNotSatisfiable(0),
         Self::TargetTooLong,
@@ -91,6 +94,7 @@ impl Refused {
             Self::MethodUnknown => (501, "That method is not known here."),
             Self::Misdirected => (421, "This connection was made for another site."),
             Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
+            Self::Paused => (503, "This site is paused for maintenance."),
             Self::PreconditionFailed => (412, "The file is not the one that was expected."),
             Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
             Self::TargetTooLong => (414, "The address is too long."),
@@ -168,13 +172,14 @@ mod tests {
             R::MethodUnknown => 11,
             R::Misdirected => 12,
             R::NotFound => 13,
-            R::PreconditionFailed => 14,
-            R::RangeNotSatisfiable(_) => 15,
-            R::TargetTooLong => 16,
-            R::Unavailable => 17,
-            R::UnknownHost => 18,
+            R::Paused => 14,
+            R::PreconditionFailed => 15,
+            R::RangeNotSatisfiable(_) => 16,
+            R::TargetTooLong => 17,
+            R::Unavailable => 18,
+            R::UnknownHost => 19,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..19).collect::<Vec<_>>());
+        assert_eq!(places, (0..20).collect::<Vec<_>>());
     }
 }

@@ -7,18 +7,21 @@
 mod archive;
 mod begin;
 mod compress;
+mod delete;
 mod deploys;
 mod error;
 mod fingerprints;
 mod finish;
 mod history;
 mod owned;
+mod pause;
 mod pushes;
 mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod withdraw;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
