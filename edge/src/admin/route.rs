@@ -16,16 +16,21 @@ pub(super) enum Route {
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
     DeleteAlias { app: AppName, name: PlaceName },
+    DeleteVersion { app: AppName, version: String },
     Deploy { app: AppName, deploy: String },
     Finish { app: AppName, deploy: String },
     History { app: AppName, environment: PlaceName },
     Metrics,
+    Pause { app: AppName, environment: PlaceName },
     Promote { app: AppName, environment: PlaceName },
+    Resume { app: AppName, environment: PlaceName },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
     Status { app: AppName, environment: PlaceName },
     Switch { app: AppName, environment: PlaceName },
     Tokens,
+    Withdraw { app: AppName },
+    Withdrawn { app: AppName },
 }
 
 impl Route {
@@ -57,6 +62,11 @@ impl Route {
             (["deploys", _], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
             (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
+            (["versions", version], "DELETE") => Ok(Self::DeleteVersion { app, version: (*version).to_owned() }),
+            (["versions", _], _) => Err(method_not_allowed("DELETE")),
+            (["withdrawn"], "GET") => Ok(Self::Withdrawn { app }),
+            (["withdrawn"], "POST") => Ok(Self::Withdraw { app }),
+            (["withdrawn"], _) => Err(method_not_allowed("GET, HEAD, POST")),
             (["environments", environment], method) => match method {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
                 _ => Err(method_not_allowed(READ)),
@@ -72,7 +82,9 @@ impl Route {
         let (route, allowed) = match operation {
             "deploys" => (Self::Begin { app, environment }, "POST"),
             "history" => (Self::History { app, environment }, "GET"),
+            "pause" => (Self::Pause { app, environment }, "POST"),
             "promote" => (Self::Promote { app, environment }, "POST"),
+            "resume" => (Self::Resume { app, environment }, "POST"),
             "rollback" => (Self::Rollback { app, environment }, "POST"),
             "switch" => (Self::Switch { app, environment }, "POST"),
             _ => return Err(nothing()),

@@ -98,9 +98,11 @@ impl Publisher {
             Some(revision) => Check::At(key, revision),
             None => Check::Absent(key),
         };
+        // A deploy is looked for from the moment on that its id tells.
+        let id = format!("{:x}", self.tick());
         let entry_key = self.next_entry(app, environment).await?;
         let deploy = Deploy {
-            id: format!("{:x}", self.tick()),
+            id,
             kind,
             environment: environment.clone(),
             version: pointer.version,
@@ -131,10 +133,10 @@ impl Publisher {
     fn check_pause(&self, wanted: &PauseRequest) -> Result<(), Error> {
         let refuse = |detail: String, hint: String| Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
         let message = wanted.message.as_deref().unwrap_or_default();
-        let (bytes, bytes_max) = (message.len(), self.limits.pause_message_bytes_max);
-        if u64::try_from(bytes).unwrap_or(u64::MAX) > bytes_max {
-            let detail = format!("The message has {bytes} bytes; {bytes_max} are allowed.");
-            return refuse(detail, "`pause_message_bytes_max` in edge.toml is the limit".to_owned());
+        let (count, count_max) = (message.chars().count(), self.limits.pause_message_characters_max);
+        if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
+            let detail = format!("The message has {count} characters; {count_max} are allowed.");
+            return refuse(detail, "`pause_message_characters_max` in edge.toml is the limit".to_owned());
         }
         if message.chars().any(|c| c.is_control() && c != '\n') {
             let detail = "The message holds a control character.".to_owned();

@@ -17,6 +17,7 @@ mod pages;
 mod refusals;
 mod story;
 mod switching;
+mod upkeep;
 
 #[path = "../support/mod.rs"]
 mod support;
