@@ -6,6 +6,9 @@ use crate::digest::{Digest, VersionId};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
+pub use crate::upkeep::{
+    DeleteReport, Pause, PauseReport, PauseRequest, WithdrawReport, WithdrawRequest, WithdrawnPath,
+};
 
 /// What a token may do; each scope holds those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -223,7 +226,8 @@ pub enum DeployState {
 impl From<Outcome> for DeployState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Live => Self::Live,
+            // A pause or its end left live what was.
+            Outcome::Live | Outcome::Done => Self::Live,
             Outcome::Stored => Self::Stored,
             Outcome::Superseded => Self::Superseded,
             Outcome::Failed => Self::Failed,
@@ -323,6 +327,10 @@ pub enum DeployKind {
     Rollback,
     /// A promotion.
     Promote,
+    /// The environment was paused; what is live stayed.
+    Pause,
+    /// A pause ended; what is live stayed.
+    Resume,
 }
 
 /// How a deploy ended.
@@ -337,9 +345,11 @@ pub enum Outcome {
     Superseded,
     /// It failed.
     Failed,
+    /// It was a pause, or the end of one.
+    Done,
 }
 
-/// One attempt to make a version live, as a record.
+/// One attempt to make a version live, or a pause or its end, as a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
     /// Its id.
@@ -375,6 +385,9 @@ pub struct History {
     pub environment: PlaceName,
     /// The deploys.
     pub deploys: Vec<Deploy>,
+    /// Versions of these deploys that were deleted since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<VersionId>,
     /// What to give as `before` for the next page, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -401,6 +414,9 @@ pub struct Status {
     /// Every environment and alias of the app, with what it points to.
     #[serde(default)]
     pub places: Vec<PlaceStatus>,
+    /// How it is paused, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
 }
 
 /// One environment or alias.

@@ -18,6 +18,7 @@ pub mod problem;
 mod reader;
 pub mod rules;
 pub mod site_toml;
+pub mod upkeep;
 
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;

@@ -79,6 +79,12 @@ limits! {
     grace_versions_max = 16 in 0 ..= 1_000,
     /// Milliseconds after a switch within which a fingerprinted asset of the replaced version still answers.
     grace_ms_max = 86_400_000 in 0 ..= 31_536_000_000,
+    /// Characters of the message of a pause.
+    pause_message_characters_max = 2_000 in 0 ..= 65_536,
+    /// Paths that a pause may leave open.
+    pause_paths_max = 100 in 0 ..= 10_000,
+    /// Paths of one app that may be withdrawn at once.
+    withdrawn_paths_max = 1_000 in 0 ..= 100_000,
     /// Connections that are open at once.
     connections_max = 65_536 in 1 ..= 10_000_000,
     /// Connections from one address that are open at once; 0 is no limit.

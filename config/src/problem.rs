@@ -90,6 +90,7 @@ codes! {
     NotReady "not_ready" 409 Refused "The version could not be made ready.",
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
+    TooMany "too_many" 409 Refused "A limit of the edge allows no more of them.",
     Unauthenticated "unauthenticated" 401 Forbidden "A token is needed.",
     Unreachable "unreachable" 0 Unreachable "The edge cannot be reached.",
     UnreadableFile "unreadable_file" 0 Usage "A file of the folder cannot be read.",
@@ -97,6 +98,7 @@ codes! {
     UntrustedSource "untrusted_source" 0 Usage "The token and the address of the edge come from sources of unequal trust.",
     UpstreamForbidden "upstream_forbidden" 422 Refused "A route points where upstreams of this app may not point.",
     Usage "usage" 0 Usage "The command was called in a way that it does not understand.",
+    VersionInUse "version_in_use" 409 Refused "The version is live, or an alias points at it.",
     Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
 }
 

@@ -73,6 +73,7 @@ async fn every_address_takes_the_methods_that_are_described_and_no_others() {
             .replace("{env}", "prod")
             .replace("{name}", "feature")
             .replace("{host}", "www.example.org")
+            .replace("{id}", "012345")
             .replace("{digest}", &"0".repeat(64))
             .replace("{deploy}", "0123");
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {

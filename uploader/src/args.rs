@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use devanture_config::digest::IdPrefix;
+use devanture_config::digest::{BadIdPrefix, IdPrefix};
+use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
 use crate::settings::Name;
@@ -61,6 +63,23 @@ Examples:
   devanture hostnames add '*.example.org'              any one label
   devanture hostnames add bücher.example --env staging
   devanture hostnames remove www.example.org --dry-run";
+
+const PAUSE_EXAMPLES: &str = "\
+Examples:
+  devanture pause --message 'Back at ten.'
+  devanture pause --allow /status --allow '/api/*'
+  devanture resume
+
+Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
+A push while paused works, and leaves the pause as it is.";
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  devanture delete 4f2a91 --now           a version: its preview, and what it still answered
+  devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
+
+A version that is live, or that an alias points at, is not deleted.
+A version that is stored later, and has the path, answers it again.";
 
 /// Puts a front-end in production with one push, and takes it back with one rollback.
 #[derive(Debug, Parser)]
@@ -163,6 +182,14 @@ pub(crate) enum Command {
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
     Hostnames(HostnamesCommand),
+    /// Tell visitors to come again later; previews and other environments go on
+    #[command(after_help = PAUSE_EXAMPLES)]
+    Pause(PauseArgs),
+    /// End a pause
+    Resume(ResumeArgs),
+    /// End a version, or a path of all versions that are stored, at once and on every hostname
+    #[command(after_help = DELETE_EXAMPLES)]
+    Delete(DeleteArgs),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  devanture completions bash > ~/.local/share/bash-completion/completions/devanture"
@@ -276,6 +303,62 @@ pub(crate) struct PromoteArgs {
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Flags of `pause`.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// What visitors are told
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// A path that goes on answering, such as /status or '/api/*'; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) allow: Vec<RoutePath>,
+    /// After how many seconds visitors are told to come again; 60 where nothing is said
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry_after: Option<u64>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `resume`.
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// A version's id, or 6 or more of its first characters; or a path, which begins with /
+    #[arg(value_name = "VERSION|PATH")]
+    pub(crate) what: Deletable,
+    /// Mean it: there is no way back but another push
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What `delete` ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Deletable {
+    /// A path of every version that is stored.
+    Path(String),
+    /// A version.
+    Version(IdPrefix),
+}
+
+impl FromStr for Deletable {
+    type Err = BadIdPrefix;
+
+    fn from_str(text: &str) -> Result<Self, BadIdPrefix> {
+        if text.starts_with('/') { Ok(Self::Path(text.to_owned())) } else { text.parse().map(Self::Version) }
+    }
 }
 
 /// Flags of `history`.

@@ -4,9 +4,11 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasRequest, BeginDeploy, DeployBegun, DeployReport, History, PlaceStatus, PromoteRequest, RollbackRequest,
-    Status, SwitchReport, SwitchRequest,
+    AliasRequest, BeginDeploy, DeleteReport, DeployBegun, DeployReport, History, PauseReport, PauseRequest,
+    PlaceStatus, PromoteRequest, RollbackRequest, Status, SwitchReport, SwitchRequest, WithdrawReport, WithdrawRequest,
+    WithdrawnPath,
 };
+use devanture_config::digest::IdPrefix;
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
@@ -255,6 +257,47 @@ impl Edge {
         let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
         let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// Pauses an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn pause(&self, env: &PlaceName, request: &PauseRequest) -> Result<PauseReport, Failure> {
+        self.post(&["environments", env.as_str(), "pause"], request).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
+        self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
+    }
+
+    /// Deletes a version.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn delete_version(&self, id: &IdPrefix) -> Result<DeleteReport, Failure> {
+        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &[]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+    }
+
+    /// Withdraws a path.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn withdraw(&self, request: &WithdrawRequest) -> Result<WithdrawReport, Failure> {
+        self.post(&["withdrawn"], request).await
+    }
+
+    /// The paths that are withdrawn.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
+        self.get(&["withdrawn"], &[]).await
     }
 
     async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {

@@ -91,8 +91,11 @@ pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefi
     };
     let version = match id {
         Some(id) => find(edge, &status, id).await?,
-        None => earlier(&deploys(edge, place).await?, live)
-            .ok_or_else(|| no_previous(format!("No version was live in {place} before {}.", live.short())))?,
+        None => {
+            let history = history(edge, place).await?;
+            earlier(&history.deploys, live, &history.deleted)
+                .ok_or_else(|| no_previous(format!("No version was live in {place} before {}.", live.short())))?
+        }
     };
     Ok(Foreseen::of(&status, version))
 }
@@ -142,12 +145,15 @@ pub(crate) async fn alias(edge: &Edge, name: &PlaceName, id: Option<&IdPrefix>) 
 /// # Errors
 /// As the edge says, `ambiguous_id`, or `not_found` where no history holds such a version: one that was only ever stored
 /// elsewhere may still be there, which only the command itself finds out.
-async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<VersionId, Failure> {
+pub(crate) async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<VersionId, Failure> {
     let mut known: Vec<VersionId> = status.places.iter().map(|place| place.version).collect();
     let others = status.places.iter().filter(|place| !place.alias && place.name != status.environment);
     for place in std::iter::once(&status.environment).chain(others.map(|place| &place.name)) {
-        match deploys(edge, place).await {
-            Ok(deploys) => known.extend(deploys.iter().filter(|d| d.outcome != Outcome::Failed).map(|d| d.version)),
+        match history(edge, place).await {
+            Ok(History { deploys, deleted, .. }) => {
+                let stored = deploys.iter().filter(|deploy| deploy.outcome != Outcome::Failed);
+                known.extend(stored.map(|deploy| deploy.version).filter(|version| !deleted.contains(version)));
+            }
             // A token of one environment may not see the others.
             Err(failure) if failure.is(Code::Forbidden) && *place != status.environment => {}
             Err(failure) => return Err(failure),
@@ -170,38 +176,48 @@ async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<VersionId, 
     }
 }
 
-async fn deploys(edge: &Edge, place: &PlaceName) -> Result<Vec<Deploy>, Failure> {
-    let history: History = edge.history(place, &[("limit", DEPLOYS_MAX)]).await?;
-    Ok(history.deploys)
+async fn history(edge: &Edge, place: &PlaceName) -> Result<History, Failure> {
+    edge.history(place, &[("limit", DEPLOYS_MAX)]).await
 }
 
-/// The version that a rollback from `live` goes to, by `deploys`, newest first.
+/// The version that a rollback from `live` goes to, by `deploys`, newest first; `deleted` ones are passed over.
 ///
 /// Going back twice goes further back: a rollback stands, for the next one, where the deploy stands that it went back
 /// to. That place is not told, so the deploys are gone through again, the oldest first.
-fn earlier(deploys: &[Deploy], live: VersionId) -> Option<VersionId> {
+fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option<VersionId> {
     let mut order: Vec<(VersionId, usize)> = Vec::new();
     for deploy in deploys.iter().rev().filter(|deploy| deploy.outcome == Outcome::Live) {
         let own_place = order.len();
         let place = match deploy.kind {
             DeployKind::Rollback => {
-                let back = order.last().and_then(|(version, place)| before(&order, *version, *place));
-                let back = back.filter(|(version, _)| *version == deploy.version);
+                let back = |deleted: &[VersionId]| {
+                    let back = order.last().and_then(|(version, place)| before(&order, *version, *place, deleted));
+                    back.filter(|(version, _)| *version == deploy.version)
+                };
                 // `rollback ID` goes to where that version was live last.
                 let named = || order.iter().rev().find(|(version, _)| *version == deploy.version).copied();
-                back.or_else(named).map_or(own_place, |(_, place)| place)
+                // What is deleted now may have been there then, or not.
+                back(&[]).or_else(|| back(deleted)).or_else(named).map_or(own_place, |(_, place)| place)
             }
-            DeployKind::Push | DeployKind::Switch | DeployKind::Promote => own_place,
+            DeployKind::Push | DeployKind::Switch | DeployKind::Promote | DeployKind::Pause | DeployKind::Resume => {
+                own_place
+            }
         };
         order.push((deploy.version, place));
     }
     let (_, place) = order.last()?;
-    before(&order, live, *place).map(|(version, _)| version)
+    before(&order, live, *place, deleted).map(|(version, _)| version)
 }
 
 /// The newest deploy before `place` that had another version live than `live`, and where it stands.
-fn before(order: &[(VersionId, usize)], live: VersionId, place: usize) -> Option<(VersionId, usize)> {
-    order.iter().take(place).rev().find(|(version, _)| *version != live).copied()
+fn before(
+    order: &[(VersionId, usize)],
+    live: VersionId,
+    place: usize,
+    deleted: &[VersionId],
+) -> Option<(VersionId, usize)> {
+    let is_other = |version: &VersionId| *version != live && !deleted.contains(version);
+    order.iter().take(place).rev().find(|(version, _)| is_other(version)).copied()
 }
 
 #[cfg(test)]
@@ -241,7 +257,21 @@ mod tests {
             ("pA pB pA", "A", Some("B")),
         ] {
             let wanted = target.map(|name| Digest::of(name.as_bytes()));
-            assert_eq!(earlier(&deploys(words), Digest::of(live.as_bytes())), wanted, "{words}");
+            assert_eq!(earlier(&deploys(words), Digest::of(live.as_bytes()), &[]), wanted, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_passes_over_what_was_deleted() {
+        let id = |name: &str| Digest::of(name.as_bytes());
+        for (words, live, deleted, target) in [
+            ("pA pB pC", "C", "B", Some("A")),
+            ("pA pB", "B", "A", None),
+            ("pA pB pC pD rB", "B", "C", Some("A")),
+            ("pA pB pC pD rC", "C", "B", Some("A")),
+        ] {
+            let found = earlier(&deploys(words), id(live), &[id(deleted)]);
+            assert_eq!(found, target.map(id), "{words} without {deleted}");
         }
     }
 }

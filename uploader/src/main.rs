@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands` and `hostnames` are the commands, and `foresee` is their `--dry-run`; `progress` and `report` tell about them,
+//! `push`, `commands`, `hostnames` and `upkeep` are the commands, and `foresee` is their `--dry-run`; `progress` and `report` tell about them,
 //! and `exit` is how they fail.
 
 mod archive;
@@ -26,6 +26,7 @@ mod rules;
 mod settings;
 mod sse;
 mod trust;
+mod upkeep;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -119,10 +120,13 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => commands::alias(context, command).await,
         Command::Check(args) => commands::check(context, args),
+        Command::Delete(args) => upkeep::delete(context, args).await,
         Command::History(args) => commands::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
+        Command::Pause(args) => upkeep::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
+        Command::Resume(args) => upkeep::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Status => commands::status(context).await,
         Command::Switch(args) => commands::switch(context, args).await,

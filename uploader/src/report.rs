@@ -6,6 +6,7 @@ use std::time::Duration;
 use devanture_config::api::{
     Deploy, DeployKind, DeployReport, History, Outcome, PlaceStatus, Status, Step, StepState, SwitchReport,
 };
+use devanture_config::site_toml::RoutePath;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -108,6 +109,15 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
         lines.push(line("live", urls.live.clone()));
         lines.push(line("preview", urls.preview.clone()));
     }
+    if let Some(pause) = &status.paused {
+        let message =
+            pause.message.as_deref().map_or_else(String::new, |message| format!("  \u{201c}{message}\u{201d}"));
+        lines.push(line("paused", format!("since {} by {}{message}", time_text(pause.since_ms), pause.who)));
+        let open: Vec<&str> = pause.allow.iter().map(RoutePath::as_str).collect();
+        if !open.is_empty() {
+            lines.push(line("open", open.join(", ")));
+        }
+    }
     if !status.hostnames.is_empty() {
         let names: Vec<&str> = status.hostnames.iter().map(String::as_str).collect();
         lines.push(line("names", names.join(", ")));
@@ -130,7 +140,9 @@ pub(crate) fn history_lines(style: Style, history: &History) -> Vec<String> {
     if history.deploys.is_empty() {
         return vec![format!("Nothing was ever live in {} of {}.", history.environment, history.app)];
     }
-    let mut lines: Vec<String> = history.deploys.iter().map(|deploy| deploy_line(style, deploy)).collect();
+    let mark = |deploy: &Deploy| if history.deleted.contains(&deploy.version) { "  (deleted)" } else { "" };
+    let line = |deploy| format!("{}{}", deploy_line(style, deploy), mark(deploy));
+    let mut lines: Vec<String> = history.deploys.iter().map(line).collect();
     if let Some(next) = &history.next {
         lines.push(style.dim(&format!("more: devanture history --before {next}")));
     }
@@ -143,12 +155,15 @@ fn deploy_line(style: Style, deploy: &Deploy) -> String {
         DeployKind::Switch => "switch",
         DeployKind::Rollback => "rollback",
         DeployKind::Promote => "promote",
+        DeployKind::Pause => "pause",
+        DeployKind::Resume => "resume",
     };
     let outcome = match deploy.outcome {
         Outcome::Live => style.good("live      "),
         Outcome::Stored => "stored    ".to_owned(),
         Outcome::Superseded => "superseded".to_owned(),
         Outcome::Failed => style.bad("failed    "),
+        Outcome::Done => "done      ".to_owned(),
     };
     let commit = deploy.source.commit.as_deref().map(|c| c.chars().take(8).collect::<String>()).unwrap_or_default();
     let message = deploy.source.message.as_deref().unwrap_or_default();

@@ -15,6 +15,10 @@
 //! | `/v1/apps/{app}/environments/{env}/promote` | POST | promote |
 //! | `/v1/apps/{app}/environments/{env}/hostnames` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/hostnames/{host}` | PUT, DELETE | push |
+//! | `/v1/apps/{app}/environments/{env}/pause`, `…/resume` | POST | push |
+//! | `/v1/apps/{app}/versions/{id}` | DELETE | push, every environment |
+//! | `/v1/apps/{app}/withdrawn` | GET | read |
+//! | `/v1/apps/{app}/withdrawn` | POST | push, every environment |
 //! | `/v1/apps/{app}/aliases` | GET | read |
 //! | `/v1/apps/{app}/aliases/{name}` | PUT, DELETE | push |
 
@@ -25,6 +29,7 @@ mod hostnames;
 mod pushing;
 mod reading;
 mod route;
+mod upkeep;
 
 pub use answer::Body;
 
@@ -140,6 +145,11 @@ impl Admin {
             Route::RemoveHostname { app, environment, host } => {
                 self.remove_hostname(&actor, &app, &environment, &host, &request).await
             }
+            Route::Pause { app, environment } => self.pause(&actor, &app, &environment, request).await,
+            Route::Resume { app, environment } => self.resume(&actor, &app, &environment).await,
+            Route::DeleteVersion { app, version } => self.delete_version(&actor, &app, &version).await,
+            Route::Withdraw { app } => self.withdraw(&actor, &app, request).await,
+            Route::Withdrawn { app } => self.withdrawn(&actor, &app).await,
             Route::Aliases { app } => self.aliases(&actor, &app).await,
             Route::SetAlias { app, name } => self.set_alias(&actor, &app, &name, request).await,
             Route::DeleteAlias { app, name } => self.delete_alias(&actor, &app, &name).await,

@@ -163,7 +163,7 @@ impl Admin {
         Ok(answer::no_content())
     }
 
-    async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
+    pub(super) async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
         let (parts, incoming) = request.into_parts();
         body::json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
     }

@@ -126,6 +126,22 @@ pub struct ProofSecret {
 /// The key of [`ProofSecret`].
 pub const PROOF_SECRET_KEY: &str = "secrets/hostname-proof";
 
+/// `withdrawn/{app}`: paths that no version stored until then answers any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnRecord {
+    /// By the path, decoded and in its normal form, with its leading slash.
+    pub paths: BTreeMap<String, WithdrawnEntry>,
+}
+
+/// One path of a [`WithdrawnRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnEntry {
+    /// When, in milliseconds since 1970 UTC; never less than a version of that moment was stored at.
+    pub at_ms: u64,
+    /// The name of the token that withdrew it.
+    pub who: String,
+}
+
 /// `tokens/{id}`: a token, as its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
@@ -203,6 +219,18 @@ pub fn history_prefix(app: &AppName, environment: &PlaceName) -> String {
 #[must_use]
 pub fn history_key(app: &AppName, environment: &PlaceName, number: u64) -> String {
     format!("history/{app}/{environment}/{number:016}")
+}
+
+/// The key of an environment's pause; its value is a `Pause` of the API.
+#[must_use]
+pub fn paused_key(app: &AppName, environment: &PlaceName) -> String {
+    format!("paused/{app}/{environment}")
+}
+
+/// The key of what was withdrawn of an app.
+#[must_use]
+pub fn withdrawn_key(app: &AppName) -> String {
+    format!("withdrawn/{app}")
 }
 
 /// The key of a hostname.

@@ -46,6 +46,9 @@ impl Asked<'_, '_> {
         if self.access(self.path) == Access::Refused {
             return self.refuse(Refused::Unauthorised);
         }
+        if self.current.withdrawn.hides(&self.current.version, self.path) {
+            return self.by_method().unwrap_or_else(|| self.withdrawn());
+        }
         if let Some(decision) = self.by_rule() {
             return decision;
         }
@@ -109,6 +112,9 @@ impl Asked<'_, '_> {
 
     /// A file that is there: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
     pub(super) fn file(&self, version: Arc<Version>, number: u32, kept: Kept) -> Decision {
+        if self.current.withdrawn.hides_file(&version, number) {
+            return self.not_found(self.path);
+        }
         let found = version.file(number).and_then(|file| Some((file, self.chosen(file)?)));
         let Some((file, (representation, chosen))) = found else { return self.refuse(Refused::Unavailable) };
         // Several paths lead to one file, and some rule may keep only one of them from strangers.
@@ -159,6 +165,9 @@ impl Asked<'_, '_> {
     /// A page with a status of its own; it stands in for what was asked for.
     pub(super) fn page(&self, number: u32, status: StatusCode) -> Decision {
         let version = &self.current.version;
+        if self.current.withdrawn.hides_file(version, number) {
+            return self.refuse(Refused::NotFound);
+        }
         let found = version.file(number).and_then(|file| Some((self.access_to(file), self.chosen(file)?)));
         match found {
             Some((Access::Refused, _)) => self.refuse(Refused::Unauthorised),
@@ -230,7 +239,7 @@ impl Asked<'_, '_> {
             NotFound::Page404 => resolve::not_found_page(&version.index, path),
             NotFound::SinglePageApplication | NotFound::None => None,
         };
-        match page {
+        match page.filter(|page| !self.current.withdrawn.hides_file(version, *page)) {
             Some(number) => self.page(number, StatusCode::NOT_FOUND),
             None => self.refuse(Refused::NotFound),
         }
@@ -238,9 +247,15 @@ impl Asked<'_, '_> {
 
     /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
     pub(super) fn kept_asset(&self, path: &str) -> Option<Decision> {
-        let (keeper, number) = kept_asset(self.place?, path)?;
-        metrics::counter!("devanture_grace_hits_total", "app" => keeper.app.to_string()).increment(1);
+        let (keeper, number) = kept_asset(self.place?, &self.current, path)?;
+        metrics::counter!("devanture_kept_assets_total", "app" => keeper.app.to_string()).increment(1);
         Some(self.file(keeper, number, Kept::File))
+    }
+
+    /// A path that was withdrawn: only what was stored since may answer it, and neither a rule nor the page of an
+    /// application stands in.
+    fn withdrawn(&self) -> Decision {
+        self.kept_asset(self.path).unwrap_or_else(|| self.not_found(self.path))
     }
 
     pub(super) fn wants_page(&self) -> bool {
@@ -263,13 +278,14 @@ impl Asked<'_, '_> {
 }
 
 /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
-fn kept_asset(place: &Place, path: &str) -> Option<(Arc<Version>, u32)> {
+fn kept_asset(place: &Place, current: &Current, path: &str) -> Option<(Arc<Version>, u32)> {
     if place.setting == Setting::Preview {
         return None;
     }
     let asset = |version: &Version| {
         let number = version.index.exact(path)?;
-        version.file(number)?.fingerprinted.then_some(number)
+        let is_kept = version.file(number)?.fingerprinted && !current.withdrawn.hides_file(version, number);
+        is_kept.then_some(number)
     };
     let keeper = place.keeper_of(|version| asset(version).is_some())?;
     let number = asset(&keeper)?;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use devanture_config::api::Pause;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
 use super::asked::Asked;
-use super::canonical;
+use super::{canonical, pause};
 use super::refused::Refused;
 use super::ruled::Ruled;
-use crate::live::{Current, Found, Live, Place, PreviewKey};
+use crate::live::{Current, Found, HostEntry, Live, Place, PreviewKey};
 use crate::site::cache::{self, Kept};
 use crate::site::method::{self, Method};
 use crate::site::range::Span;
@@ -19,7 +20,7 @@ use crate::site::target::{self, Target};
 use crate::version::Version;
 
 /// Where every version tells what it is; a path of the edge's own, before routes and files.
-const RELEASE_PATH: &str = "/.well-known/devanture/release.json";
+pub(super) const RELEASE_PATH: &str = "/.well-known/devanture/release.json";
 
 /// The part of a request that is decided by.
 pub struct Head<'r> {
@@ -116,6 +117,8 @@ pub struct Refusal {
     pub current: Option<Arc<Current>>,
     /// What the site's rules say about its head.
     pub ruled: Ruled,
+    /// How the environment is paused, where that is why.
+    pub paused: Option<Arc<Pause>>,
     /// Whether the host is the app's own.
     pub custom_host: bool,
 }
@@ -123,7 +126,7 @@ pub struct Refusal {
 impl From<Refused> for Refusal {
     /// Nobody's: the request came as far as no version.
     fn from(refused: Refused) -> Self {
-        Self { refused, current: None, ruled: Ruled::default(), custom_host: false }
+        Self { refused, current: None, ruled: Ruled::default(), paused: None, custom_host: false }
     }
 }
 
@@ -167,13 +170,16 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
             Some(current) => decide_in(head, current, None, false),
             None => Decision::Load(key),
         },
-        Found::Place(entry) => canonical::redirect(head, &entry, live).unwrap_or_else(|| match entry.place.current() {
-            Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
-            None => {
-                let refused = Refused::Unavailable;
-                Decision::Refuse(Refusal { custom_host: entry.custom, ..refused.into() })
-            }
-        }),
+        Found::Place(entry) => canonical::redirect(head, &entry, live).unwrap_or_else(|| decide_for(head, &entry)),
+    }
+}
+
+/// Decides for an environment or alias: what it says while it is paused, else what is live there.
+fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
+    match (pause::refusal(head, entry), entry.place.current()) {
+        (Some(refusal), _) => Decision::Refuse(refusal),
+        (None, Some(current)) => decide_in(head, current, Some(&entry.place), entry.custom),
+        (None, None) => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
     }
 }
 

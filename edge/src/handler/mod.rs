@@ -9,7 +9,9 @@ mod body;
 mod canonical;
 mod cookies;
 mod decide;
+mod error_page;
 mod measure;
+mod pause;
 mod refused;
 mod respond;
 mod ruled;
@@ -34,6 +36,7 @@ use crate::live::{Current, Found, HostEntry, Live, Loader};
 use crate::proxy::{self, Arrival, Upstream};
 use crate::telemetry::{self, AccessLog};
 use body::Unwanted;
+use error_page::Asker;
 use measure::Measurement;
 
 /// What every request of one serving thread is answered from.
@@ -107,11 +110,12 @@ impl Handler {
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
-            Decision::Refuse(refusal) => respond::refusal(&refusal),
+            Decision::Refuse(refusal) => error_page::refusal(&refusal, &Asker::of(request.headers())),
             // Decided again above, with the preview at hand.
             Decision::Load(_) => respond::refused(Refused::Unavailable),
             Decision::Proxy { current, to, .. } => {
-                let mut response = self.forward(request, peer, &authority, &current, to).await;
+                let asker = Asker::of(request.headers());
+                let mut response = self.forward(request, peer, &authority, &current, to, &asker).await;
                 respond::trace(response.headers_mut(), &current.version);
                 response
             }
@@ -139,6 +143,7 @@ impl Handler {
         host: &str,
         current: &Arc<Current>,
         to: ProxyTo,
+        asker: &Asker,
     ) -> Response<Body> {
         let version = &current.version;
         let upstream = match to {
@@ -162,7 +167,7 @@ impl Handler {
                 metrics::counter!("devanture_upstream_errors_total", "app" => version.app.to_string(),
                     "reason" => refused.reason())
                 .increment(1);
-                respond::refused(refused)
+                error_page::of_route(refused, current, asker)
             }
         }
     }

@@ -37,6 +37,8 @@ pub enum Refused {
     Misdirected,
     /// No file.
     NotFound,
+    /// The environment is paused.
+    Paused,
     /// What the client insists on does not hold.
     PreconditionFailed,
     /// None of the ranges lies within the representation, of this length.
@@ -53,7 +55,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BackendBusy,
         Self::BackendFailed,
         Self::BackendSlow,
@@ -68,6 +70,7 @@ impl Refused {
         Self::MethodUnknown,
         Self::Misdirected,
         Self::NotFound,
+        Self::Paused,
         Self::PreconditionFailed,
         Self::RangeNotSatisfiable(0),
         Self::TargetTooLong,
@@ -94,6 +97,7 @@ impl Refused {
             Self::MethodUnknown => (501, "That method is not known here."),
             Self::Misdirected => (421, "This connection was made for another site."),
             Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
+            Self::Paused => (503, "This site is paused for maintenance."),
             Self::PreconditionFailed => (412, "The file is not the one that was expected."),
             Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
             Self::TargetTooLong => (414, "The address is too long."),
@@ -172,14 +176,15 @@ mod tests {
             R::MethodUnknown => 11,
             R::Misdirected => 12,
             R::NotFound => 13,
-            R::PreconditionFailed => 14,
-            R::RangeNotSatisfiable(_) => 15,
-            R::TargetTooLong => 16,
-            R::Unauthorised => 17,
-            R::Unavailable => 18,
-            R::UnknownHost => 19,
+            R::Paused => 14,
+            R::PreconditionFailed => 15,
+            R::RangeNotSatisfiable(_) => 16,
+            R::TargetTooLong => 17,
+            R::Unauthorised => 18,
+            R::Unavailable => 19,
+            R::UnknownHost => 20,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..20).collect::<Vec<_>>());
+        assert_eq!(places, (0..21).collect::<Vec<_>>());
     }
 }

@@ -8,7 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
-use super::decide::{FileAnswer, Part, Refusal, SmallAnswer};
+use super::decide::{FileAnswer, Part, SmallAnswer};
 use super::refused::Refused;
 use crate::site::cache::{self, Kept};
 use crate::site::method;
@@ -23,40 +23,32 @@ pub(super) fn refused(refused: Refused) -> Response<Body> {
     let (status, sentence) = refused.row();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = plain(status, sentence);
+    add_fields(refused, response.headers_mut());
+    response
+}
+
+/// Adds the fields that a status asks for, whatever its body is.
+pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
     match refused {
         Refused::MethodNotAllowed => {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(method::ALLOW));
+            headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
         }
         Refused::RangeNotSatisfiable(size) => {
             // RFC 9110 §15.5.17.
             if let Ok(value) = HeaderValue::from_str(&range::unsatisfied(size)) {
-                response.headers_mut().insert(CONTENT_RANGE, value);
+                headers.insert(CONTENT_RANGE, value);
             }
         }
         Refused::Unauthorised => {
             // RFC 7617 §2.1: names and passwords are UTF-8.
             let challenge = HeaderValue::from_static("Basic realm=\"site\", charset=\"UTF-8\"");
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         Refused::BackendBusy | Refused::Unavailable => {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
     }
-    response
-}
-
-/// The answer to what is refused, traced to the version that it is about.
-pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
-    let mut response = refused(refusal.refused);
-    let status = response.status();
-    refusal.ruled.apply(response.headers_mut(), Kept::StandIn, status);
-    // Whatever a rule says: an error must not outlive its cause.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    if let Some(current) = &refusal.current {
-        trace(response.headers_mut(), &current.version);
-    }
-    response
 }
 
 /// Says which version an answer is of; where that is a preview, search engines are told to leave it out.
@@ -70,11 +62,17 @@ pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
 /// A plain answer of one sentence.
 #[must_use]
 pub fn plain(status: StatusCode, sentence: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(Bytes::from_static(sentence.as_bytes())));
+    typed(status, "text/plain; charset=utf-8", Bytes::from_static(sentence.as_bytes()))
+}
+
+/// A short answer that is not kept.
+pub(super) fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
+    let length = body.len();
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(sentence.len()));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

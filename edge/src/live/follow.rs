@@ -22,7 +22,7 @@ const LOADS_AT_ONCE: usize = 4;
 
 /// Moves the pointers of [`Live`] as the catalog says.
 pub struct Follower {
-    live: Live,
+    pub(super) live: Live,
     loader: Loader,
     watch: Receiver<Committed>,
     remade: Receiver<VersionId>,
@@ -85,11 +85,15 @@ impl Follower {
     }
 
     async fn read_all(&self) -> Result<(), catalog::Error> {
-        let mut revision = 0;
-        for (key, record) in self.all("versions/").await? {
-            self.note_version(&key, true);
+        let versions = self.all("versions/").await?;
+        self.versions_are(&versions);
+        let mut revision = versions.iter().map(|(_, record)| record.revision).fold(0, Revision::max);
+        // Before anything is live: what was withdrawn is not seen for a moment.
+        for (key, record) in self.all("withdrawn/").await? {
+            self.withdraw(&key, Some(&record.value), record.revision);
             revision = revision.max(record.revision);
         }
+        let pauses = self.all("paused/").await?;
         let mut pointers = self.all("live/").await?;
         pointers.extend(self.all("alias/").await?);
         let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
@@ -102,6 +106,11 @@ impl Follower {
         let names: Vec<_> = hostnames.iter().chain(&listed).collect();
         self.change_names(names.iter().map(|(key, record)| (key.as_str(), Some(&record.value))));
         revision = names.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
+        for (key, record) in &pauses {
+            self.pause(key, Some(&record.value), record.revision);
+            revision = revision.max(record.revision);
+        }
+        self.end_pauses_but(&pauses);
         for (key, _) in pointers.iter().filter(|(key, _)| key.starts_with("live/")) {
             self.remember_replaced(key).await?;
         }
@@ -121,7 +130,9 @@ impl Follower {
         match key.split('/').next().unwrap_or_default() {
             "live" | "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
-            "versions" => self.note_version(key, value.is_some()),
+            "paused" => self.pause(key, value, revision),
+            "versions" => self.version_stored(key, value.is_some()),
+            "withdrawn" => self.withdraw(key, value, revision),
             _ => {}
         }
         tracing::debug!(key, revision, "applied");
@@ -150,7 +161,8 @@ impl Follower {
         }
         match self.version(&place, &id).await {
             Ok(version) => {
-                place.switch(Arc::new(Current::new(Arc::clone(&version), since_ms)), &self.live.0.grace);
+                let current = Current::new(version, since_ms, self.live.withdrawn(&app));
+                place.switch(Arc::new(current), &self.live.0.grace);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
             Err(error) => {
@@ -177,7 +189,8 @@ impl Follower {
             match self.loader.load(&place.app, id, place.name.as_str(), place.setting).await {
                 Ok(version) => {
                     let since_ms = current.last_modified_s.saturating_mul(1000);
-                    place.current.store(Some(Arc::new(Current::new(Arc::new(version), since_ms))));
+                    let current = Current::new(Arc::new(version), since_ms, Arc::clone(&current.withdrawn));
+                    place.current.store(Some(Arc::new(current)));
                 }
                 Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
             }
@@ -240,23 +253,6 @@ impl Follower {
         });
     }
 
-    /// Keeps the ids that versions' own hostnames may name.
-    fn note_version(&self, key: &str, stored: bool) {
-        let mut parts = key.split('/').skip(1);
-        let (Some(Ok(app)), Some(Ok(id))) =
-            (parts.next().map(str::parse::<AppName>), parts.next().map(str::parse::<VersionId>))
-        else {
-            return;
-        };
-        let mut ids = self.live.0.ids.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let ids = ids.entry(app).or_default();
-        if stored {
-            ids.insert(id.short(), id);
-        } else {
-            ids.remove(&id.short());
-        }
-    }
-
     /// After a start: loads the versions that were live within the grace period, for their assets (law 10).
     async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
         let Some((app, name, setting)) = place_of(live_key) else { return Ok(()) };
@@ -280,6 +276,8 @@ impl Follower {
             }
             match self.loader.load(&app, &previous, name.as_str(), setting).await {
                 Ok(version) => place.keep(Arc::new(version), until_ms, &grace),
+                // It was deleted, and its assets with it.
+                Err(LoadError::Unknown { .. }) => {}
                 Err(error) => {
                     tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets");
                 }

@@ -109,7 +109,7 @@ impl Loader {
         }
         let version = self.load(&key.app, &key.id, "preview", Setting::Preview).await?;
         let stored_ms = version.stored_ms;
-        let current = Arc::new(Current::new(Arc::new(version), stored_ms));
+        let current = Arc::new(Current::new(Arc::new(version), stored_ms, live.withdrawn(&key.app)));
         live.keep_preview(key, &current, self.previews_max);
         Ok(current)
     }

@@ -5,14 +5,18 @@
 //! `publish` wrote and moves the pointers.
 
 mod follow;
+mod forget;
 mod host;
 mod loader;
 mod names;
+mod paused;
+mod withdrawn;
 
 pub use follow::Follower;
 pub use host::Domains;
 pub use loader::{LoadError, Loader};
 pub(crate) use names::canonical;
+pub use withdrawn::Withdrawn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -20,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
 use tokio::sync::watch;
@@ -37,16 +42,18 @@ pub struct Current {
     pub last_modified_s: u64,
     /// The same, as a header says it.
     pub last_modified: HeaderValue,
+    /// What was withdrawn of its app.
+    pub withdrawn: Arc<Withdrawn>,
 }
 
 impl Current {
     /// Puts a version in its place since `since_ms`.
     #[must_use]
-    pub fn new(version: Arc<Version>, since_ms: u64) -> Self {
+    pub fn new(version: Arc<Version>, since_ms: u64, withdrawn: Arc<Withdrawn>) -> Self {
         let last_modified_s = since_ms / 1000;
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
-        Self { version, last_modified_s, last_modified }
+        Self { version, last_modified_s, last_modified, withdrawn }
     }
 }
 
@@ -71,6 +78,10 @@ pub struct Place {
     replaced: ArcSwap<Vec<Replaced>>,
     /// Versions that may become live here in a moment.
     preparing: ArcSwap<Vec<Arc<Version>>>,
+    /// How it is paused.
+    paused: ArcSwapOption<Pause>,
+    /// The commit that its pause was last written by.
+    pause_written: AtomicU64,
 }
 
 impl Place {
@@ -83,6 +94,8 @@ impl Place {
             current: ArcSwapOption::empty(),
             replaced: ArcSwap::default(),
             preparing: ArcSwap::default(),
+            paused: ArcSwapOption::empty(),
+            pause_written: AtomicU64::new(0),
         }
     }
 
@@ -109,12 +122,16 @@ impl Place {
 
     /// A loaded version of this place with that id, live or not.
     pub(crate) fn loaded(&self, id: &VersionId) -> Option<Arc<Version>> {
-        let current = self.current.load_full().map(|current| Arc::clone(&current.version));
-        let preparing = self.preparing.load_full();
-        let replaced = self.replaced.load_full();
-        let mut all =
-            current.into_iter().chain(preparing.iter().cloned()).chain(replaced.iter().map(|r| Arc::clone(&r.version)));
-        all.find(|version| version.id == *id)
+        self.all_loaded().into_iter().find(|version| version.id == *id)
+    }
+
+    /// Every loaded version of this place, the live one first.
+    fn all_loaded(&self) -> Vec<Arc<Version>> {
+        let mut all: Vec<Arc<Version>> =
+            self.current().map(|current| Arc::clone(&current.version)).into_iter().collect();
+        all.extend(self.preparing.load().iter().cloned());
+        all.extend(self.replaced.load().iter().map(|replaced| Arc::clone(&replaced.version)));
+        all
     }
 
     /// Makes `next` live, and keeps what was live for its assets.
@@ -198,6 +215,8 @@ struct Shared {
     /// Ids of stored versions by app, for their own hostnames; asked only where a hostname is no place.
     ids: RwLock<HashMap<AppName, BTreeMap<String, VersionId>>>,
     previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
+    /// What was withdrawn, by app; asked when a version is put in its place.
+    withdrawn: RwLock<HashMap<AppName, Arc<Withdrawn>>>,
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
@@ -218,6 +237,7 @@ impl Live {
             hosts: ArcSwap::default(),
             ids: RwLock::default(),
             previews: ArcSwap::default(),
+            withdrawn: RwLock::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
             names_changed: watch::Sender::new(()),

@@ -42,17 +42,30 @@ impl Publisher {
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut known: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+        let mut known: BTreeMap<String, Vec<(Digest, VersionId)>> = BTreeMap::new();
         for id in self.live_within_a_year(app, environment).await? {
             // A version whose manifest is gone cannot be asked; it cannot be served again either.
             let Ok(names) = self.fingerprinted_names(id).await else { continue };
             for (path, hash) in names.iter() {
-                known.entry(path.clone()).or_default().insert(*hash);
+                known.entry(path.clone()).or_default().push((*hash, id));
             }
         }
-        let reused = |(path, hash): &&(String, Digest)| known.get(path).is_some_and(|hashes| !hashes.contains(hash));
-        let Some((path, _)) = wanted.iter().find(reused) else { return Ok(()) };
-        let detail = format!("`{path}` has other content than it had in {environment} within the last year.");
+        let mut reused = wanted.iter().filter_map(|(path, hash)| {
+            let seen = known.get(path)?;
+            // Of several versions that had the name with other content, the one that was live last is told.
+            let (_, last) = seen.first().filter(|_| seen.iter().all(|(other, _)| other != hash))?;
+            Some((path, last))
+        });
+        let Some((path, last)) = reused.next() else { return Ok(()) };
+        let others = match reused.count() {
+            0 => String::new(),
+            count => format!(" So have {count} more of its fingerprinted names."),
+        };
+        let detail = format!(
+            "`{path}` has other content in {} than in {}, which was live in {environment} within the last year.{others}",
+            version.short(),
+            last.short(),
+        );
         Err(Problem::new(Code::FingerprintReused, detail)
             .hint(
                 "its name says that its content never changes, so browsers keep the old one: let the build give it \
@@ -61,14 +74,19 @@ impl Publisher {
             .into())
     }
 
-    async fn live_within_a_year(&self, app: &AppName, environment: &PlaceName) -> Result<BTreeSet<VersionId>, Error> {
+    /// The versions that were, the one that was live last first.
+    async fn live_within_a_year(&self, app: &AppName, environment: &PlaceName) -> Result<Vec<VersionId>, Error> {
         let since_ms = telemetry::now_ms().saturating_sub(KEPT_MS);
         let prefix = records::history_prefix(app, environment);
-        let mut versions = BTreeSet::new();
+        let mut versions = Vec::new();
+        let mut seen = BTreeSet::new();
         for (key, record) in self.catalog.list(&prefix, None, true, ENTRIES_MAX).await? {
             let entry: HistoryEntry = records::read(&key, &record)?;
-            if entry.deploy.outcome == Outcome::Live {
-                versions.insert(entry.deploy.version);
+            if entry.deploy.outcome != Outcome::Live {
+                continue;
+            }
+            if seen.insert(entry.deploy.version) {
+                versions.push(entry.deploy.version);
             }
             // The version of this entry was live until the next one; those before it ended before it began.
             if entry.deploy.at_ms < since_ms {

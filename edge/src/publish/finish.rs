@@ -217,7 +217,7 @@ impl Publisher {
                 }
                 None => {
                     let record = VersionRecord {
-                        stored_ms: now_ms,
+                        stored_ms: self.after_withdrawals(&push.app, now_ms).await?,
                         who: push.actor.name.clone(),
                         trusted,
                         source: push.source.clone(),

@@ -40,7 +40,8 @@ impl Publisher {
         for (key, record) in &entries {
             deploys.push(records::read::<HistoryEntry>(key, record)?.deploy);
         }
-        Ok(History { app: app.clone(), environment: environment.clone(), deploys, next })
+        let deleted = self.deleted(app, &deploys).await?;
+        Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, next })
     }
 
     /// What is live in an environment, and where else the app can be seen.
@@ -66,6 +67,7 @@ impl Publisher {
             urls: pointer.as_ref().map(|p| self.urls(app, environment, &p.version)),
             hostnames,
             places: self.places(app).await?,
+            paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
         })
     }
 
@@ -132,7 +134,7 @@ impl Publisher {
                     Some(id) => entry.deploy.version == id,
                     None => entry.deploy.version != pointer.version,
                 };
-                if entry.deploy.outcome == Outcome::Live && fits {
+                if entry.deploy.outcome == Outcome::Live && fits && self.is_stored(app, &entry.deploy.version).await? {
                     return Ok((entry.deploy.version, Some(entry.position), pointer.version));
                 }
             }

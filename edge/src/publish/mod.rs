@@ -7,6 +7,7 @@
 mod archive;
 mod begin;
 mod compress;
+mod delete;
 mod deploys;
 mod error;
 mod fingerprints;
@@ -14,6 +15,7 @@ mod finish;
 mod history;
 mod hostnames;
 mod owned;
+mod pause;
 mod pushes;
 mod rules;
 mod steps;
@@ -21,6 +23,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod withdraw;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};

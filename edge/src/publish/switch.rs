@@ -19,7 +19,7 @@ use crate::telemetry;
 use crate::version::{Setting, Version};
 
 /// How often a switch is tried again when another one came in between.
-const TRIES: usize = 16;
+pub(crate) const TRIES: usize = 16;
 
 /// What is to become live, and why.
 pub(crate) struct Intent<'i> {
@@ -317,9 +317,11 @@ impl Publisher {
         let begun = match intent.kind {
             DeployKind::Push => intent.begun,
             // Going back does not let a push through that was older than the one gone back from: that one's number stays.
-            DeployKind::Switch | DeployKind::Rollback | DeployKind::Promote => {
-                live.as_ref().map_or(0, |(_, p)| p.begun)
-            }
+            DeployKind::Switch
+            | DeployKind::Rollback
+            | DeployKind::Promote
+            | DeployKind::Pause
+            | DeployKind::Resume => live.as_ref().map_or(0, |(_, p)| p.begun),
         };
         let pointer = LivePointer {
             version: intent.version,
@@ -349,6 +351,7 @@ impl Publisher {
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
         let mut commit =
             Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
@@ -372,12 +375,14 @@ impl Publisher {
             Some(record) => Check::At(key.clone(), record.revision),
             None => Check::Absent(key.clone()),
         };
+        let is_new = before.is_none();
         let checks = vec![check, Check::Absent(records::live_key(app, name))];
         // Never back, as for an environment.
         let before_ms = before.map_or(0, |before| before.switched_ms);
         let record = AliasRecord { version, switched_ms: telemetry::now_ms().max(before_ms) };
-        let changes = vec![Change::Put(key, records::write(&record)?)];
-        let revision = self.catalog.commit(Commit { checks, changes }).await?;
+        let mut commit = Commit { checks, changes: vec![Change::Put(key, records::write(&record)?)] };
+        self.hold_version(&mut commit, app, &version, is_new).await?;
+        let revision = self.catalog.commit(commit).await?;
         self.live.wait_for(revision).await;
         Ok(version)
     }

@@ -58,7 +58,10 @@ pub fn describe() {
     describe_counter!("devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app.");
     describe_counter!("devanture_switches_total", "Times a live pointer was moved, by app and environment.");
     describe_counter!("devanture_upstream_errors_total", "Requests to backends that failed, by app and reason.");
-    describe_counter!("devanture_grace_hits_total", "Assets of an earlier version that answered after a switch.");
+    describe_counter!(
+        "devanture_kept_assets_total",
+        "Requests for an asset that the live version lacks, saved by another."
+    );
     describe_counter!("devanture_variants_made_total", "Variants made, by form and quality.");
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
 }

@@ -286,5 +286,6 @@ fn status(state: &State) -> Status {
         urls: version.map(|_| urls()),
         hostnames: Vec::new(),
         places: Vec::new(),
+        paused: None,
     }
 }

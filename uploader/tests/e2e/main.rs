@@ -18,6 +18,7 @@ mod pages;
 mod refusals;
 mod story;
 mod switching;
+mod upkeep;
 
 #[path = "../support/mod.rs"]
 mod support;

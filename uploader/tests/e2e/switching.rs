@@ -143,7 +143,7 @@ async fn law_10_no_page_load_fails_that_straddles_a_switch() {
     assert!(straddled.load(Ordering::Relaxed) > 5, "no page load met a switch");
     // What answered for another version was an asset with a fingerprint; the page itself never is.
     let (_, metrics) = edge.api("GET", "/metrics", None).await;
-    assert!(metrics.as_str().unwrap().contains("devanture_grace_hits_total"), "{metrics}");
+    assert!(metrics.as_str().unwrap().contains("devanture_kept_assets_total"), "{metrics}");
 }
 
 /// A name that says that its content never changes keeps its word.

@@ -1,0 +1,110 @@
+//! The messages of the HTTP API about upkeep: pausing an environment, deleting a version, withdrawing a path.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::VersionId;
+use crate::names::{AppName, PlaceName};
+use crate::site_toml::RoutePath;
+
+/// `POST /v1/apps/{app}/environments/{env}/pause`: visitors are told to come again later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PauseRequest {
+    /// What visitors are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Paths that go on answering, each as the path of a route is written: `/status`, `/api/*`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<RoutePath>,
+    /// After how many seconds visitors are told to come again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+}
+
+/// That an environment is paused, and how; also the record of it in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when, in milliseconds since 1970 UTC.
+    pub since_ms: u64,
+    /// The name of the token that said it last.
+    pub who: String,
+    /// What visitors are told, where something was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Paths that go on answering.
+    #[serde(default)]
+    pub allow: Vec<RoutePath>,
+    /// After how many seconds visitors are told to come again.
+    pub retry_after_s: u64,
+}
+
+/// The answer to a pause and to `POST /v1/apps/{app}/environments/{env}/resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseReport {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// How it is paused now, where it is.
+    pub paused: Option<Pause>,
+    /// Whether anything was changed.
+    pub changed: bool,
+}
+
+/// The answer to `DELETE /v1/apps/{app}/versions/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteReport {
+    /// The app.
+    pub app: AppName,
+    /// The version that is gone.
+    pub version: VersionId,
+}
+
+/// `POST /v1/apps/{app}/withdrawn`: no version stored until now answers a path any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawRequest {
+    /// The path, as in an address: it begins with `/`, and has no query.
+    pub path: String,
+}
+
+/// The answer to [`WithdrawRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawReport {
+    /// The app.
+    pub app: AppName,
+    /// The path, decoded and in its normal form.
+    pub path: String,
+    /// Versions stored until this moment, in milliseconds since 1970 UTC, no longer answer it.
+    pub at_ms: u64,
+    /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answered it until now; where none
+    /// did, the path may be misspelt.
+    pub answered: bool,
+}
+
+/// A path that was withdrawn: one of the answer to `GET /v1/apps/{app}/withdrawn`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnPath {
+    /// The path, decoded and in its normal form.
+    pub path: String,
+    /// Versions stored until this moment, in milliseconds since 1970 UTC, no longer answer it.
+    pub at_ms: u64,
+    /// The name of the token that withdrew it.
+    pub who: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_needs_no_word_and_takes_no_unknown_one() {
+        assert_eq!(serde_json::from_str::<PauseRequest>("{}").unwrap(), PauseRequest::default());
+        let said = r#"{"message":"Back at ten.","allow":["/status","/api/*"],"retry_after_s":5}"#;
+        let request: PauseRequest = serde_json::from_str(said).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), said);
+        for bad in [r#"{"allow":["status"]}"#, r#"{"allow":["/a/../b"]}"#, r#"{"reason":"x"}"#] {
+            serde_json::from_str::<PauseRequest>(bad).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Operations of upkeep: pauses, deletions, withdrawals.
+
+use devanture_config::api::{PauseRequest, Scope, WithdrawRequest};
+use devanture_config::{AppName, PlaceName};
+use http::{Request, Response, StatusCode};
+
+use super::body::RequestBody;
+use super::{Admin, Body, answer, body};
+use crate::publish::{Actor, Error};
+
+impl Admin {
+    pub(super) async fn pause(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        let (parts, incoming) = request.into_parts();
+        let limit = self.publisher.limits().admin_body_bytes_max;
+        let wanted: PauseRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        let report = self.publisher.pause(actor, app, environment, wanted).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn resume(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.resume(actor, app, environment).await?))
+    }
+
+    pub(super) async fn delete_version(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        version: &str,
+    ) -> Result<Response<Body>, Error> {
+        actor.may_everywhere(Scope::Push, app)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.delete_version(actor, app, version).await?))
+    }
+
+    pub(super) async fn withdraw(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may_everywhere(Scope::Push, app)?;
+        let wanted: WithdrawRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.withdraw(actor, app, &wanted).await?))
+    }
+
+    pub(super) async fn withdrawn(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, None)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.withdrawn(app).await?))
+    }
+}

@@ -1,0 +1,123 @@
+//! What is answered when something goes wrong: to a person the site's own page, to a program a problem (RFC 9457).
+//!
+//! A site's page for an error lies at its root and is named after the status, `503.html`, or for every status from 500
+//! on `5xx.html`. It answers navigations alone: a script, style, image or fetch that fails gets no HTML. A 404 has its
+//! own rules, in `decide`.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, ETAG, HeaderName, LAST_MODIFIED};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::body::Body;
+use super::decide::Refusal;
+use super::refused::Refused;
+use super::{pause, respond};
+use crate::live::Current;
+use crate::site::negotiate::Acceptable;
+use crate::site::cache::{self, Kept};
+use crate::site::{fields, navigation};
+use devanture_config::api::Pause;
+
+/// The page for every status from 500 on that has none of its own.
+const SERVER_ERROR_PAGE: &str = "5xx.html";
+
+/// What the answer to an error depends on beside the error, kept where the request itself is given away.
+pub(super) struct Asker {
+    wants_page: bool,
+    acceptable: Acceptable,
+}
+
+impl Asker {
+    /// Reads it from a request's fields.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let field = |name: HeaderName| fields::joined(headers.get_all(name).iter().map(HeaderValue::as_bytes));
+        let mode = field(HeaderName::from_static("sec-fetch-mode"));
+        let dest = field(HeaderName::from_static("sec-fetch-dest"));
+        let wants_page = navigation::wants_page(mode.as_deref(), dest.as_deref(), field(ACCEPT).as_deref());
+        Self { wants_page, acceptable: Acceptable::parse(field(ACCEPT_ENCODING).as_deref()) }
+    }
+}
+
+/// The answer to what is refused, traced to the version that it is about.
+pub(super) fn refusal(refusal: &Refusal, asker: &Asker) -> Response<Body> {
+    let (refused, pause) = (refusal.refused, refusal.paused.as_deref());
+    let mut response = match (pause, refusal.current.as_deref()) {
+        (Some(pause), current) => paused(pause, current, asker),
+        (None, Some(current)) if asker.wants_page => {
+            page(refused, current, asker).unwrap_or_else(|| respond::refused(refused))
+        }
+        (None, _) => respond::refused(refused),
+    };
+    let status = response.status();
+    refusal.ruled.apply(response.headers_mut(), Kept::StandIn, status);
+    // Whatever a rule says: an error must not outlive its cause.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    if let Some(current) = &refusal.current {
+        respond::trace(response.headers_mut(), &current.version);
+    }
+    response
+}
+
+/// The answer for a backend that gave none.
+pub(super) fn of_route(refused: Refused, current: &Current, asker: &Asker) -> Response<Body> {
+    let (status, sentence) = refused.row();
+    let answer = match asker.wants_page {
+        true => page(refused, current, asker),
+        // Whoever calls an API reads JSON, also when it is the edge that speaks.
+        false if status >= 500 => Some(problem(refused, sentence)),
+        false => None,
+    };
+    answer.unwrap_or_else(|| respond::refused(refused))
+}
+
+/// The answer of a paused environment.
+fn paused(pause: &Pause, current: Option<&Current>, asker: &Asker) -> Response<Body> {
+    let mut response = match asker.wants_page {
+        true => current.and_then(|current| page(Refused::Paused, current, asker)).unwrap_or_else(|| pause::page(pause)),
+        false => problem(Refused::Paused, pause::sentence(pause)),
+    };
+    pause::add_fields(pause, response.headers_mut());
+    response
+}
+
+/// The site's own page for an error, where it has one.
+fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<Body>> {
+    let (status, _) = refused.row();
+    if status != 403 && status < 500 {
+        return None;
+    }
+    let version = &current.version;
+    let named = |name: &str| {
+        let number = version.index.exact(name).filter(|number| !current.withdrawn.hides_file(version, *number))?;
+        version.file(number)
+    };
+    let file = named(&format!("{status}.html"));
+    let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;
+    let chosen = file.representations.get(asker.acceptable.choose(&file.available))?;
+    let mut headers = chosen.head.ok();
+    // The page stands in for something else, and must not outlive why.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    headers.remove(ETAG);
+    headers.remove(LAST_MODIFIED);
+    headers.remove(ACCEPT_RANGES);
+    respond::add_fields(refused, &mut headers);
+    let mut response = Response::new(Body::whole(&chosen.bytes, chosen.size));
+    *response.status_mut() = StatusCode::from_u16(status).ok()?;
+    *response.headers_mut() = headers;
+    Some(response)
+}
+
+/// RFC 9457; the title of `about:blank` is the status' own phrase (§4.2.1).
+fn problem(refused: Refused, detail: &str) -> Response<Body> {
+    let (status, _) = refused.row();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let problem = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let mut response = respond::typed(status, "application/problem+json", Bytes::from(problem.to_string()));
+    respond::add_fields(refused, response.headers_mut());
+    response
+}

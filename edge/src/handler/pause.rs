@@ -1,0 +1,159 @@
+//! An environment that is paused: what it still answers, and what visitors are told.
+
+use bytes::Bytes;
+use devanture_config::api::Pause;
+use devanture_config::site_toml::RoutePath;
+use http::header::{CONTENT_SECURITY_POLICY, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::body::Body;
+use super::decide::{Head, RELEASE_PATH, Refusal};
+use super::refused::Refused;
+use super::respond;
+use crate::live::HostEntry;
+use crate::site::target::{self, Target};
+
+/// Nothing of the page asks for anything.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+/// Why a request for a paused environment is refused; nothing where the environment is not paused, or goes on
+/// answering that path.
+pub(super) fn refusal(head: &Head<'_>, entry: &HostEntry) -> Option<Refusal> {
+    let pause = entry.place.paused()?;
+    if head.path == RELEASE_PATH || leaves_open(&pause, head) {
+        return None;
+    }
+    let current = entry.place.current();
+    Some(Refusal { current, paused: Some(pause), custom_host: entry.custom, ..Refused::Paused.into() })
+}
+
+/// Whether the path belongs to those that go on answering: as routes are compared, so that what is asked of a backend
+/// is what was allowed. Another spelling of such a path is let through, to be redirected.
+fn leaves_open(pause: &Pause, head: &Head<'_>) -> bool {
+    if pause.allow.is_empty() {
+        return false;
+    }
+    let is_allowed = |path: &str| pause.allow.iter().any(|allowed| matches(allowed, path));
+    match target::normalise_for_route(head.path, head.target_bytes_max) {
+        Target::Normal(path) => is_allowed(&path),
+        Target::Redirect(to) => match target::normalise_for_route(&to, head.target_bytes_max) {
+            Target::Normal(path) => is_allowed(&path),
+            Target::Redirect(_) | Target::Refuse(_) => false,
+        },
+        Target::Refuse(_) => false,
+    }
+}
+
+/// Whole segments, as a route takes them.
+fn matches(allowed: &RoutePath, path: &str) -> bool {
+    let (prefix, is_open) = allowed.prefix();
+    match path.strip_prefix(prefix) {
+        Some("") => true,
+        Some(rest) => is_open && rest.starts_with('/'),
+        None => false,
+    }
+}
+
+/// What visitors are told.
+pub(super) fn sentence(pause: &Pause) -> &str {
+    pause.message.as_deref().unwrap_or(Refused::Paused.row().1)
+}
+
+/// Says when to come again.
+pub(super) fn add_fields(pause: &Pause, headers: &mut HeaderMap) {
+    headers.insert(RETRY_AFTER, HeaderValue::from(pause.retry_after_s));
+}
+
+/// The page for a site that has none of its own.
+pub(super) fn page(pause: &Pause) -> Response<Body> {
+    let text = escaped(sentence(pause));
+    let page = format!(
+        "<!doctype html>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{text}</title>\n\
+         <style>body{{display:grid;min-height:90vh;place-content:center;font:1.2rem/1.5 system-ui,sans-serif;\
+         color-scheme:light dark}}p{{max-width:36rem;padding:1rem;text-align:center;white-space:pre-line}}</style>\n\
+         <p>{text}</p>\n"
+    );
+    let mut response = respond::typed(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", Bytes::from(page));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// Text as it stands in HTML.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    fn is_open(allowed: &[&str], path: &str) -> bool {
+        let pause = Pause {
+            since_ms: 0,
+            who: String::new(),
+            message: None,
+            allow: allowed.iter().map(|path| path.parse().unwrap()).collect(),
+            retry_after_s: 60,
+        };
+        let headers = HeaderMap::new();
+        let head = Head {
+            method: &Method::GET,
+            path,
+            query: None,
+            host: "h",
+            headers: &headers,
+            now_s: 0,
+            target_bytes_max: 100,
+        };
+        leaves_open(&pause, &head)
+    }
+
+    #[test]
+    fn what_stays_open_is_whole_segments_in_any_spelling() {
+        #[rustfmt::skip]
+        let cases: &[(&[&str], &str, bool)] = &[
+            (&[],                    "/",                 false),
+            (&["/status"],           "/status",           true),
+            (&["/status"],           "/status/",          false),
+            (&["/status"],           "/statusx",          false),
+            (&["/status"],           "/%73tatus",         true),
+            (&["/status"],           "//status",          true),
+            (&["/status"],           "/x/../status",      true),
+            (&["/api/*"],            "/api",              true),
+            (&["/api/*"],            "/api/x/y",          true),
+            (&["/api/*"],            "/apix",             false),
+            (&["/api/*"],            "/api/../secret",    false),
+            (&["/api/*"],            "/api/%2e%2e/x",     false),
+            (&["/api/*"],            "/api/..%2fsecret",  false),
+            (&["/api/*"],            "/api%2Fx",          false),
+            (&["/api/*"],            "/API/x",            false),
+            (&["/api/*"],            "/api\\x",           false),
+            (&["/a", "/b/*"],        "/b/c",              true),
+            (&["/*"],                "/",                 true),
+            (&["/"],                 "/",                 true),
+            (&["/"],                 "/x",                false),
+            (&["/*"],                "*",                 false),
+        ];
+        for (allowed, path, expected) in cases {
+            assert_eq!(is_open(allowed, path), *expected, "{allowed:?} {path}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_text_and_never_markup() {
+        assert_eq!(escaped("<b a='1' c=\"2\">&amp;\n"), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;amp;\n");
+    }
+}

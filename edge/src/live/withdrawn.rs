@@ -1,0 +1,130 @@
+//! Paths that were withdrawn: no version that was stored until then answers them any more, on any hostname of the app.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use arc_swap::ArcSwap;
+use devanture_config::AppName;
+
+use super::{Follower, Live};
+use crate::catalog::records::{self, WithdrawnRecord};
+use crate::catalog::{Record, Revision};
+use crate::site::resolve::{Resolution, resolve};
+use crate::version::Version;
+
+/// Endings of a file's compressed forms, which go with the file.
+const COMPRESSED: [&str; 3] = [".br", ".gz", ".zst"];
+
+/// What was withdrawn of one app; shared by everything that is served of it.
+#[derive(Default)]
+pub struct Withdrawn {
+    /// Path, without its leading slash as a bundle has it, to the moment, in milliseconds since 1970 UTC.
+    paths: ArcSwap<HashMap<Box<str>, u64>>,
+    /// The commit that they were last written by.
+    written: AtomicU64,
+}
+
+impl Withdrawn {
+    /// Whether `version` no longer answers the normal path `path` of a request.
+    #[must_use]
+    pub fn hides(&self, version: &Version, path: &str) -> bool {
+        let paths = self.paths.load();
+        !paths.is_empty() && is_before(&paths, version, path.strip_prefix('/').unwrap_or(path))
+    }
+
+    /// Whether `version` no longer answers with its file of that number: its own path was withdrawn, or another one at
+    /// which it answers in this version, or it is a compressed form of one that was.
+    #[must_use]
+    pub fn hides_file(&self, version: &Version, number: u32) -> bool {
+        let paths = self.paths.load();
+        !paths.is_empty() && is_file_before(&paths, version, number)
+    }
+
+    fn write(&self, paths: HashMap<Box<str>, u64>, revision: Revision) {
+        // After everything was read anew, the watch still holds commits that were in what was read.
+        if self.written.fetch_max(revision, Ordering::AcqRel) <= revision {
+            self.paths.store(Arc::new(paths));
+        }
+    }
+}
+
+/// Whether `path` was withdrawn when `version` was stored already.
+fn is_before(paths: &HashMap<Box<str>, u64>, version: &Version, path: &str) -> bool {
+    paths.get(path).is_some_and(|at_ms| version.stored_ms <= *at_ms)
+}
+
+/// Whether a path was withdrawn at which the file `number` of `version` answers, when it was stored already.
+fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32) -> bool {
+    let Some(file) = version.file(number) else { return false };
+    let name = file.path.as_str();
+    if is_before(paths, version, name) {
+        return true;
+    }
+    if let Some(whole) = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending)) {
+        let number = version.index.exact(whole);
+        return number
+            .map_or_else(|| is_before(paths, version, whole), |number| is_file_before(paths, version, number));
+    }
+    let Some(page) = name.strip_suffix(".html") else { return false };
+    let leads_here = |path: &str| is_before(paths, version, path) && leads_to(version, path, number);
+    match page.strip_suffix("index").filter(|folder| folder.is_empty() || folder.ends_with('/')) {
+        Some(folder) => leads_here(folder) || folder.strip_suffix('/').is_some_and(leads_here),
+        None => leads_here(page) || leads_here(&format!("{page}/")),
+    }
+}
+
+/// Whether a visitor of `path` ends at the file `number`, directly or by the redirect to a page's own place.
+fn leads_to(version: &Version, path: &str, number: u32) -> bool {
+    let found = |path: &str| resolve(&version.index, version.html_handling, path);
+    match found(&format!("/{path}")) {
+        Resolution::File(there) => there == number,
+        Resolution::Redirect(to) => found(&to) == Resolution::File(number),
+        Resolution::Missing => false,
+    }
+}
+
+impl Live {
+    /// What was withdrawn of an app: a handle that stays good for as long as the edge runs.
+    pub(crate) fn withdrawn(&self, app: &AppName) -> Arc<Withdrawn> {
+        let known = self.0.withdrawn.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
+        known.unwrap_or_else(|| {
+            let mut all = self.0.withdrawn.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(app.clone()).or_default())
+        })
+    }
+
+    /// Whether a version of `app` that is at hand (live, aliased, kept, about to be live, or a loaded preview) answers
+    /// the normal path `path` with something of its own.
+    #[must_use]
+    pub fn answers(&self, app: &AppName, path: &str) -> bool {
+        let withdrawn = self.withdrawn(app);
+        let has = |version: &Version| match resolve(&version.index, version.html_handling, path) {
+            Resolution::File(number) => !withdrawn.hides_file(version, number),
+            Resolution::Redirect(_) => !withdrawn.hides(version, path),
+            Resolution::Missing => false,
+        };
+        let hosts = self.0.hosts.load();
+        let mut places = hosts.places.values().filter(|place| place.app == *app);
+        let mut previews = self.0.previews.load_full().as_ref().clone().into_iter();
+        places.any(|place| place.all_loaded().iter().any(|version| has(version)))
+            || previews.any(|(key, current)| key.app == *app && has(&current.version))
+    }
+}
+
+impl Follower {
+    /// Follows `withdrawn/{app}`.
+    pub(super) fn withdraw(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
+        let Some(Ok(app)) = key.strip_prefix("withdrawn/").map(str::parse::<AppName>) else { return };
+        let record = value.map(|value| Record { value: Arc::clone(value), revision });
+        match record.map(|record| records::read::<WithdrawnRecord>(key, &record)).transpose() {
+            Ok(record) => {
+                let paths = record.unwrap_or_default().paths.into_iter();
+                let paths = paths.map(|(path, entry)| (path.strip_prefix('/').unwrap_or(&path).into(), entry.at_ms));
+                self.live.withdrawn(&app).write(paths.collect(), revision);
+            }
+            // What was withdrawn stays so.
+            Err(error) => tracing::error!(key, %error, "what was withdrawn cannot be read"),
+        }
+    }
+}

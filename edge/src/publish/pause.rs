@@ -1,0 +1,166 @@
+//! Pauses an environment and ends a pause: one record, and an entry of the history beside it. What is live stays.
+
+use devanture_config::api::{Deploy, DeployKind, Outcome, Pause, PauseReport, PauseRequest, Source};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+
+use super::switch::TRIES;
+use super::{Actor, Error, Publisher};
+use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::telemetry;
+
+/// Seconds after which visitors are told to come again where nobody said a number.
+const RETRY_AFTER_S: u64 = 60;
+/// The most that may be said.
+const RETRY_AFTER_S_MAX: u64 = 604_800;
+
+impl Publisher {
+    /// Pauses an environment, or changes how it is paused.
+    ///
+    /// # Errors
+    /// `bad_request` for what a pause cannot be, `not_found` where nothing is live.
+    pub async fn pause(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        wanted: PauseRequest,
+    ) -> Result<PauseReport, Error> {
+        self.check_pause(&wanted)?;
+        for _ in 0..TRIES {
+            let before = self.paused(app, environment).await?;
+            let pause = Pause {
+                since_ms: before.as_ref().map_or_else(telemetry::now_ms, |(_, pause)| pause.since_ms),
+                who: actor.name.clone(),
+                message: wanted.message.clone().filter(|message| !message.trim().is_empty()),
+                allow: wanted.allow.clone(),
+                retry_after_s: wanted.retry_after_s.unwrap_or(RETRY_AFTER_S),
+            };
+            if before.as_ref().is_some_and(|(_, before)| Pause { who: pause.who.clone(), ..before.clone() } == pause) {
+                return Ok(report(app, environment, before.map(|(_, pause)| pause), false));
+            }
+            let change = Change::Put(records::paused_key(app, environment), records::write(&pause)?);
+            let revision = before.map(|(revision, _)| revision);
+            if self.change_pause(actor, app, environment, (DeployKind::Pause, change), revision).await? {
+                return Ok(report(app, environment, Some(pause), true));
+            }
+        }
+        Err(catalog::Error::Conflict { key: records::paused_key(app, environment) }.into())
+    }
+
+    /// Ends a pause; where there is none, nothing is changed.
+    ///
+    /// # Errors
+    /// `not_found` for an app that is not there.
+    pub async fn resume(&self, actor: &Actor, app: &AppName, environment: &PlaceName) -> Result<PauseReport, Error> {
+        self.known(app).await?;
+        let key = records::paused_key(app, environment);
+        for _ in 0..TRIES {
+            let Some((revision, _)) = self.paused(app, environment).await? else {
+                return Ok(report(app, environment, None, false));
+            };
+            let change = (DeployKind::Resume, Change::Delete(key.clone()));
+            if self.change_pause(actor, app, environment, change, Some(revision)).await? {
+                return Ok(report(app, environment, None, true));
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// How an environment is paused, where it is.
+    pub(crate) async fn paused(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Option<(Revision, Pause)>, Error> {
+        let key = records::paused_key(app, environment);
+        let record = self.catalog.get(&key).await?;
+        Ok(record.map(|record| records::read(&key, &record).map(|pause| (record.revision, pause))).transpose()?)
+    }
+
+    /// Makes a change of a pause, with its entry of the history. Returns whether nobody else was quicker.
+    async fn change_pause(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        (kind, change): (DeployKind, Change),
+        before: Option<Revision>,
+    ) -> Result<bool, Error> {
+        self.known(app).await?;
+        let Some((_, pointer)) = self.live_pointer(app, environment).await? else {
+            let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to pause.");
+            return Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists the environments").into());
+        };
+        let key = records::paused_key(app, environment);
+        let check = match before {
+            Some(revision) => Check::At(key, revision),
+            None => Check::Absent(key),
+        };
+        // A deploy is looked for from the moment on that its id tells.
+        let id = format!("{:x}", self.tick());
+        let entry_key = self.next_entry(app, environment).await?;
+        let deploy = Deploy {
+            id,
+            kind,
+            environment: environment.clone(),
+            version: pointer.version,
+            previous: None,
+            who: actor.name.clone(),
+            at_ms: telemetry::now_ms(),
+            source: Source::default(),
+            steps: Vec::new(),
+            outcome: Outcome::Done,
+        };
+        let entry = HistoryEntry { deploy, position: entry_key.clone() };
+        let commit = Commit {
+            checks: vec![check, Check::Absent(entry_key.clone())],
+            changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
+        };
+        match self.catalog.commit(commit).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "maintenance");
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a pause may be as it is wanted.
+    fn check_pause(&self, wanted: &PauseRequest) -> Result<(), Error> {
+        let refuse = |detail: String, hint: String| Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
+        let message = wanted.message.as_deref().unwrap_or_default();
+        let (count, count_max) = (message.chars().count(), self.limits.pause_message_characters_max);
+        if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
+            let detail = format!("The message has {count} characters; {count_max} are allowed.");
+            return refuse(detail, "`pause_message_characters_max` in edge.toml is the limit".to_owned());
+        }
+        if message.chars().any(|c| c.is_control() && c != '\n') {
+            let detail = "The message holds a control character.".to_owned();
+            return refuse(detail, "take it out; line breaks may stay".to_owned());
+        }
+        let (count, count_max) = (wanted.allow.len(), self.limits.pause_paths_max);
+        if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
+            let detail = format!("The pause leaves {count} paths open; {count_max} are allowed.");
+            return refuse(detail, "`pause_paths_max` in edge.toml is the limit; `/path/*` takes all below".to_owned());
+        }
+        let bytes_max = usize::try_from(self.limits.path_bytes_max).unwrap_or(usize::MAX);
+        if let Some(path) = wanted.allow.iter().find(|path| path.as_str().len() > bytes_max) {
+            let begin: String = path.as_str().chars().take(40).collect();
+            let detail = format!("The path that begins with {begin} has more than {bytes_max} bytes.");
+            return refuse(detail, "`path_bytes_max` in edge.toml is the limit".to_owned());
+        }
+        if wanted.retry_after_s.is_some_and(|seconds| !(1..=RETRY_AFTER_S_MAX).contains(&seconds)) {
+            let detail = format!("`retry_after_s` is a number of seconds from 1 to {RETRY_AFTER_S_MAX}.");
+            return refuse(detail, format!("leave it out for {RETRY_AFTER_S}"));
+        }
+        Ok(())
+    }
+}
+
+fn report(app: &AppName, environment: &PlaceName, paused: Option<Pause>, changed: bool) -> PauseReport {
+    PauseReport { app: app.clone(), environment: environment.clone(), paused, changed }
+}

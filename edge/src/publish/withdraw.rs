@@ -1,0 +1,121 @@
+//! Withdraws paths: no version that is stored already answers them any more, on any hostname of the app.
+
+use devanture_config::AppName;
+use devanture_config::api::{WithdrawReport, WithdrawRequest, WithdrawnPath};
+use devanture_config::problem::{Code, Problem};
+
+use super::switch::TRIES;
+use super::{Actor, Error, Publisher};
+use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
+use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::site::target::{self, Target, TargetError};
+use crate::telemetry;
+
+impl Publisher {
+    /// Withdraws a path. When this returns, no hostname of this node answers it from what is stored.
+    ///
+    /// # Errors
+    /// `bad_request` for what is no path, `not_found` for an app that is not there, `too_many` beyond
+    /// `withdrawn_paths_max`.
+    pub async fn withdraw(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        wanted: &WithdrawRequest,
+    ) -> Result<WithdrawReport, Error> {
+        self.known(app).await?;
+        let path = self.normal_path(&wanted.path)?;
+        let answered = self.live.answers(app, &path);
+        let key = records::withdrawn_key(app);
+        for _ in 0..TRIES {
+            let (revision, mut record) = self.withdrawn_record(app).await?;
+            let (oldest_ms, newest_ms) = self.stored_between(app).await?;
+            // The clock of the machine may have been set back since the newest version was stored.
+            let at_ms = telemetry::now_ms().max(newest_ms);
+            // What every version that is left was stored after hides nothing any more.
+            record.paths.retain(|_, entry| entry.at_ms >= oldest_ms);
+            record.paths.insert(path.clone(), WithdrawnEntry { at_ms, who: actor.name.clone() });
+            let count_max = self.limits.withdrawn_paths_max;
+            if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
+                let detail = format!("{count_max} paths of the app {app} are withdrawn already.");
+                return Err(Problem::new(Code::TooMany, detail)
+                    .hint("delete the versions that have what is to be gone, or raise `withdrawn_paths_max`")
+                    .into());
+            }
+            let check = match revision {
+                Some(revision) => Check::At(key.clone(), revision),
+                None => Check::Absent(key.clone()),
+            };
+            let changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+            match self.catalog.commit(Commit { checks: vec![check], changes }).await {
+                Ok(revision) => {
+                    self.live.wait_for(revision).await;
+                    tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
+                    return Ok(WithdrawReport { app: app.clone(), path, at_ms, answered });
+                }
+                Err(catalog::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// The paths of an app that are withdrawn, in their order.
+    ///
+    /// # Errors
+    /// `not_found` for an app that is not there.
+    pub async fn withdrawn(&self, app: &AppName) -> Result<Vec<WithdrawnPath>, Error> {
+        self.known(app).await?;
+        let (_, record) = self.withdrawn_record(app).await?;
+        let paths = record.paths.into_iter();
+        Ok(paths.map(|(path, WithdrawnEntry { at_ms, who })| WithdrawnPath { path, at_ms, who }).collect())
+    }
+
+    /// When a version counts as stored that is stored now: after all that was withdrawn, whatever the clock says.
+    pub(crate) async fn after_withdrawals(&self, app: &AppName, now_ms: u64) -> Result<u64, Error> {
+        let (_, record) = self.withdrawn_record(app).await?;
+        let last_ms = record.paths.values().map(|entry| entry.at_ms).max();
+        Ok(last_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms.saturating_add(1))))
+    }
+
+    async fn withdrawn_record(&self, app: &AppName) -> Result<(Option<Revision>, WithdrawnRecord), Error> {
+        let key = records::withdrawn_key(app);
+        match self.catalog.get(&key).await? {
+            Some(record) => Ok((Some(record.revision), records::read(&key, &record)?)),
+            None => Ok((None, WithdrawnRecord::default())),
+        }
+    }
+
+    /// When the oldest and the newest version of an app were stored.
+    async fn stored_between(&self, app: &AppName) -> Result<(u64, u64), Error> {
+        let (mut oldest_ms, mut newest_ms) = (u64::MAX, 0);
+        for (key, record) in self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
+            let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
+            (oldest_ms, newest_ms) = (stored_ms.min(oldest_ms), stored_ms.max(newest_ms));
+        }
+        Ok((oldest_ms, newest_ms))
+    }
+
+    /// The path as requests for it are looked up.
+    fn normal_path(&self, path: &str) -> Result<String, Error> {
+        let bytes_max = usize::try_from(self.limits.path_bytes_max.saturating_mul(3)).unwrap_or(usize::MAX);
+        let refuse = |error: TargetError| -> Error {
+            Problem::new(Code::BadRequest, format!("This is no path of a site: {error}."))
+                .hint("give it as it stands in an address, such as /files/prices.pdf, without host, `?` and `#`")
+                .into()
+        };
+        if !path.starts_with('/') {
+            return Err(refuse(TargetError::NotAPath));
+        }
+        match target::normalise(path, bytes_max) {
+            Target::Normal(path) => Ok(path.into_owned()),
+            Target::Redirect(to) => match target::normalise(&to, usize::MAX) {
+                Target::Normal(path) => Ok(path.into_owned()),
+                // A normal form is normal.
+                Target::Redirect(_) => Err(refuse(TargetError::NotAPath)),
+                Target::Refuse(error) => Err(refuse(error)),
+            },
+            Target::Refuse(error) => Err(refuse(error)),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A version that is deleted is gone on every hostname, at once; one that somebody is served cannot be.
+
+use std::sync::Arc;
+
+use devanture_config::api::{DeleteReport, History, Scope};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{RunningEdge, edge, eventually, got};
+use crate::{api, preview, store, switch};
+
+async fn delete(edge: &RunningEdge, version: &str) -> crate::support::Got {
+    api(edge, Method::DELETE, &format!("versions/{version}"), Value::Null).await
+}
+
+#[tokio::test]
+async fn law_10_a_deleted_version_answers_nothing_any_more() {
+    let edge = edge().start().await;
+    let one = edge.push("shop", &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
+    edge.push("shop", &[("index.html", b"two"), ("app-91c2aa03.js", b"two()")]).await;
+    assert_eq!(edge.get("shop.localhost", "/app-4f2a91bc.js").await.text(), "one()", "it is kept");
+    assert_eq!(edge.get(&preview(&one), "/").await.text(), "one");
+    let report: DeleteReport = delete(&edge, &one.version.short()).await.json();
+    assert_eq!(report.version, one.version);
+    assert_eq!(edge.get("shop.localhost", "/app-4f2a91bc.js").await.status, 404);
+    assert_eq!(edge.get("shop.localhost", "/app-91c2aa03.js").await.text(), "two()");
+    // Its hostname is nobody's: a new connection gets no certificate, and one that is open a 404.
+    let open = edge.visit(Method::GET, &preview(&one), "/");
+    assert!(open.send().await.map_or(true, |answer| answer.status() == StatusCode::NOT_FOUND));
+    for answer in [switch(&edge, "prod", &one.version.to_string()).await, delete(&edge, &one.version.to_string()).await]
+    {
+        assert_eq!(answer.code(), Code::NotFound);
+    }
+    let alias = api(&edge, Method::PUT, "aliases/feature-x", json!({"version": one.version})).await;
+    assert_eq!(alias.code(), Code::NotFound);
+    let edge = edge.restart().await;
+    assert_eq!(edge.get("shop.localhost", "/app-4f2a91bc.js").await.status, 404);
+    assert_eq!(switch(&edge, "prod", &one.version.to_string()).await.code(), Code::NotFound);
+    // The same bundle again is stored anew.
+    let again = store(&edge, &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
+    assert_eq!(again.version, one.version);
+    assert_eq!(edge.get(&preview(&one), "/").await.text(), "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_live_or_aliased_is_not_deleted() {
+    let edge = edge().start().await;
+    let one = edge.push("shop", &[("index.html", b"one")]).await;
+    let id = one.version.to_string();
+    edge.push("shop", &[("index.html", b"two")]).await;
+    assert_eq!(switch(&edge, "staging", &id).await.status, 200);
+    api(&edge, Method::PUT, "aliases/feature-x", json!({"version": id})).await.json::<Value>();
+    let problem = delete(&edge, &id).await.problem();
+    assert_eq!(problem.code, Code::VersionInUse);
+    assert_eq!(
+        problem.detail,
+        format!("{} is live in staging, and what the alias feature-x points at.", one.version.short())
+    );
+    assert_eq!(edge.get("staging--shop.localhost", "/").await.text(), "one");
+    edge.push("shop", &[("index.html", b"three")]).await;
+    let alias = api(&edge, Method::DELETE, "aliases/feature-x", Value::Null).await;
+    assert_eq!(alias.status, StatusCode::NO_CONTENT);
+    assert_eq!(delete(&edge, &id).await.problem().detail, format!("{} is live in staging.", one.version.short()));
+    let two = api(&edge, Method::GET, "environments/prod", Value::Null).await.json::<Value>()["version"].clone();
+    switch(&edge, "staging", two.as_str().unwrap()).await;
+    assert_eq!(delete(&edge, &id).await.status, 200);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollback_passes_over_what_was_deleted() {
+    let edge = edge().start().await;
+    for text in [&b"one"[..], b"two", b"three"] {
+        edge.push("shop", &[("index.html", text)]).await;
+    }
+    let history = || api(&edge, Method::GET, "environments/prod/history", Value::Null);
+    let before: History = history().await.json();
+    assert_eq!(before.deleted, []);
+    let two = before.deploys[1].version;
+    assert_eq!(delete(&edge, &two.to_string()).await.status, 200);
+    let after: History = history().await.json();
+    assert_eq!((after.deploys, after.deleted), (before.deploys, vec![two]));
+    assert_eq!(api(&edge, Method::POST, "environments/prod/rollback", Value::Null).await.status, 200);
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    let named = api(&edge, Method::POST, "environments/prod/rollback", json!({"version": two})).await;
+    assert_eq!(named.code(), Code::NotFound);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn only_who_may_push_to_the_whole_app_deletes() {
+    let edge = edge().with_app("other", &[("index.html", b"other")]).start().await;
+    let one = edge.push("shop", &[("index.html", b"one")]).await.version;
+    edge.push("shop", &[("index.html", b"two")]).await;
+    let path = format!("/v1/apps/shop/versions/{one}");
+    for (token, code) in [
+        (edge.token(Scope::Read).await, Code::Forbidden),
+        (edge.token_for(Scope::Push, Some("shop"), Some("prod")).await, Code::Forbidden),
+        (edge.token_for(Scope::Admin, Some("other"), None).await, Code::NotFound),
+    ] {
+        assert_eq!(got(edge.ask(Method::DELETE, &path, &token)).await.code(), code);
+        let withdraw = edge.ask(Method::POST, "/v1/apps/shop/withdrawn", &token).json(&json!({"path": "/"}));
+        assert_eq!(got(withdraw).await.code(), code);
+    }
+    // Another app's version is not there.
+    let elsewhere = got(edge.api(Method::DELETE, &format!("/v1/apps/other/versions/{one}"))).await;
+    assert_eq!(elsewhere.code(), Code::NotFound);
+    let token = edge.token_for(Scope::Push, Some("shop"), None).await;
+    assert_eq!(got(edge.ask(Method::DELETE, &path, &token)).await.status, 200);
+    edge.stop().await;
+}
+
+/// Whoever comes second fails: nothing ever points at a version that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_and_a_deletion_at_once_never_both_succeed() {
+    let edge = Arc::new(edge().start().await);
+    edge.push("shop", &[("index.html", b"live")]).await;
+    let mut deleted = 0;
+    for round in 0..20 {
+        let text = format!("round {round}");
+        let id = store(&edge, &[("index.html", text.as_bytes())]).await.version.to_string();
+        // A pointer that was there, one that is new, and an alias.
+        let environment = if round % 2 == 0 { "prod".to_owned() } else { format!("new-{round}") };
+        let others = {
+            let (edge, id) = (Arc::clone(&edge), id.clone());
+            tokio::spawn(async move {
+                match round % 3 {
+                    0 => api(&edge, Method::PUT, &format!("aliases/x-{round}"), json!({"version": id})).await,
+                    _ => switch(&edge, &environment, &id).await,
+                }
+            })
+        };
+        let gone = delete(&edge, &id).await;
+        let pointed = others.await.unwrap();
+        match (gone.status.is_success(), pointed.status.is_success()) {
+            (true, false) => assert!(matches!(pointed.code(), Code::NotFound | Code::Conflict), "{pointed:?}"),
+            (false, true) => assert_eq!(gone.code(), Code::VersionInUse),
+            (false, false) => assert_eq!(pointed.code(), Code::Conflict, "{gone:?}"),
+            (true, true) => panic!("both in round {round}"),
+        }
+        deleted += usize::from(gone.status.is_success());
+    }
+    eprintln!("{deleted} of 20 were deleted");
+    eventually("everything that is live answers", async || {
+        let status = api(&edge, Method::GET, "environments/prod", Value::Null).await.json::<Value>();
+        let places = status["places"].as_array().unwrap().clone();
+        for place in places {
+            let name = place["name"].as_str().unwrap();
+            let host = if name == "prod" { "shop.localhost".to_owned() } else { format!("{name}--shop.localhost") };
+            if edge.get(&host, "/").await.status != 200 {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    Arc::into_inner(edge).unwrap().stop().await;
+}

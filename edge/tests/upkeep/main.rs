@@ -1,0 +1,107 @@
+//! What whoever runs a site does beside pushing, and what visitors then get: error pages, pauses, deletions, withdrawals,
+//! names that keep their word, and assets that outlive a switch.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod delete;
+mod error_pages;
+mod fingerprints;
+mod kept;
+mod pause;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/wire.rs"]
+mod wire;
+mod withdraw;
+
+use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport};
+use devanture_config::problem::Problem;
+use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving};
+use http::Method;
+use serde_json::{Value, json};
+use support::{Files, Got, RunningEdge, got, manifest};
+use wire::Ask;
+
+/// What a browser sends when a person follows a link …
+const NAVIGATION: &[&str] = &["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html"];
+/// … and what a script's `fetch` sends.
+const FETCH: &[&str] = &["Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Accept: */*"];
+
+fn navigate(target: &str) -> Ask<'_> {
+    wire::ask(target).with_lines(NAVIGATION)
+}
+
+fn fetch(target: &str) -> Ask<'_> {
+    wire::ask(target).with_lines(FETCH)
+}
+
+/// A push to any environment with any settings.
+async fn push(
+    edge: &RunningEdge,
+    environment: &str,
+    serving: Serving,
+    options: DeployOptions,
+    files: Files<'_>,
+) -> Result<DeployReport, Box<Problem>> {
+    let mut manifest = manifest(files);
+    manifest.base = serving;
+    let begin = BeginDeploy { manifest, source: Default::default(), options };
+    edge.try_push("shop", environment, begin, files).await
+}
+
+/// A push to `prod` with settings.
+async fn push_served(edge: &RunningEdge, serving: Serving, files: Files<'_>) -> DeployReport {
+    push(edge, "prod", serving, DeployOptions::default(), files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
+}
+
+/// A push that stores a version alone.
+async fn store(edge: &RunningEdge, files: Files<'_>) -> DeployReport {
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    push(edge, "prod", Serving::default(), options, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
+}
+
+/// `/api/*` to a port of this machine.
+fn routed(port: u16) -> Serving {
+    let to = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let route = Route { path: "/api/*".parse().unwrap(), timeout_ms: Some(300), to };
+    Serving { routes: Some(vec![route]), ..Serving::default() }
+}
+
+fn handled(html_handling: HtmlHandling) -> Serving {
+    Serving { html_handling: Some(html_handling), ..Serving::default() }
+}
+
+fn single_page() -> Serving {
+    Serving { not_found: Some(NotFound::SinglePageApplication), ..Serving::default() }
+}
+
+/// A port on which nobody listens.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Asks something of the API about the app.
+async fn api(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Got {
+    let request = edge.api(method, &format!("/v1/apps/shop/{path}"));
+    got(if body.is_null() { request } else { request.json(&body) }).await
+}
+
+async fn switch(edge: &RunningEdge, environment: &str, version: &str) -> Got {
+    api(edge, Method::POST, &format!("environments/{environment}/switch"), json!({"version": version})).await
+}
+
+/// The hostname of a version.
+fn preview(report: &DeployReport) -> String {
+    format!("{}--shop.localhost", report.version.short())
+}
+
+/// A text that is compressed.
+fn long(text: &str) -> Vec<u8> {
+    format!("<!doctype html><title>{text}</title>{}", "<p>a text that compresses well</p>\n".repeat(60)).into_bytes()
+}

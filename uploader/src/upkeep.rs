@@ -1,0 +1,172 @@
+//! The commands beside pushing: `pause`, `resume`, `delete`.
+
+use devanture_config::PlaceName;
+use devanture_config::api::{PauseReport, PauseRequest, Status, WithdrawRequest};
+use devanture_config::digest::IdPrefix;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::RoutePath;
+use serde_json::json;
+
+use crate::args::{Deletable, DeleteArgs, PauseArgs, ResumeArgs};
+use crate::client::Edge;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::foresee;
+use crate::report::Again;
+
+/// `pause`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if args.dry_run {
+        let status = edge.status(&place).await?;
+        if status.version.is_none() {
+            let message =
+                format!("Nothing is live in {place} of the app {}, so there is nothing to pause.", status.app);
+            return Err(Failure::new(Code::NotFound, message).hint("`devanture status` lists the environments"));
+        }
+        let text = match status.paused {
+            Some(_) => format!("change how {place} is paused"),
+            None => format!("pause {place}"),
+        };
+        tell_foreseen(context, &foreseen_of(&status, true), &text);
+        return Ok(());
+    }
+    let request =
+        PauseRequest { message: args.message.clone(), allow: args.allow.clone(), retry_after_s: args.retry_after };
+    let report = edge.pause(&place, &request).await?;
+    let again = context.again();
+    context.output.write(&report, || pause_lines(context, &report, &again));
+    Ok(())
+}
+
+/// `resume`.
+///
+/// # Errors
+/// As the edge says.
+pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    if args.dry_run {
+        let status = edge.status(&place).await?;
+        let is_paused = status.paused.is_some();
+        let text = match is_paused {
+            true => format!("end the pause of {place}"),
+            false => format!("nothing: {place} is not paused"),
+        };
+        tell_foreseen(context, &foreseen_of(&status, is_paused), &text);
+        return Ok(());
+    }
+    let report = edge.resume(&place).await?;
+    context.output.write(&report, || pause_lines(context, &report, &Again::default()));
+    Ok(())
+}
+
+/// `delete`.
+///
+/// # Errors
+/// `usage` without `--now`, and as the edge says.
+pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), Failure> {
+    if !args.now && !args.dry_run {
+        let message = match &args.what {
+            Deletable::Path(path) => format!("`delete {path}` ends the path in every version that is stored, at once."),
+            Deletable::Version(id) => format!("`delete {id}` ends the version and its preview at once."),
+        };
+        return Err(Failure::new(Code::Usage, message).hint(
+            "there is no way back but another push: pass --now to mean it, or --dry-run to see what it would do",
+        ));
+    }
+    let edge = context.edge()?;
+    match &args.what {
+        Deletable::Path(path) => withdraw(context, &edge, path, args.dry_run).await,
+        Deletable::Version(id) => delete_version(context, &edge, id, args.dry_run).await,
+    }
+}
+
+async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, dry_run: bool) -> Result<(), Failure> {
+    if dry_run {
+        // Of an app, every environment tells all places.
+        let status = edge.status(&PlaceName::prod()).await?;
+        let version = foresee::find(edge, &status, id).await?;
+        let users = status.places.iter().filter(|place| place.version == version);
+        let users: Vec<String> = users.map(|place| place.name.to_string()).collect();
+        if !users.is_empty() {
+            let message = format!("{} is what {} points at.", version.short(), users.join(", "));
+            return Err(Failure::new(Code::VersionInUse, message).hint(
+                "make another version live there (`devanture rollback`), or delete the alias, then delete this one",
+            ));
+        }
+        let value = json!({ "dry_run": true, "app": status.app, "version": version, "would_delete": true });
+        tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
+        return Ok(());
+    }
+    let report = edge.delete_version(id).await?;
+    context.output.write(&report, || {
+        let gone = format!("{} is gone, and so is its preview.", report.version.short());
+        vec![gone, "Its files stay on the edge's disk in this release; nothing answers from them.".to_owned()]
+    });
+    Ok(())
+}
+
+async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+    if dry_run {
+        let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
+        let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "is_withdrawn": is_withdrawn });
+        let again = if is_withdrawn { " once more: it was withdrawn before" } else { "" };
+        tell_foreseen(context, &value, &format!("withdraw {path} from every version that is stored{again}"));
+        return Ok(());
+    }
+    let report = edge.withdraw(&WithdrawRequest { path: path.to_owned() }).await?;
+    if !report.answered {
+        context.progress.note(&format!(
+            "no version at hand answered {}: is it spelt as in an address? Older versions may have it",
+            report.path
+        ));
+    }
+    context.output.write(&report, || {
+        vec![
+            format!("{} is gone: no version that is stored answers it any more, on any hostname.", report.path),
+            "One that is stored later, and has it, does. What browsers have kept, they have.".to_owned(),
+        ]
+    });
+    Ok(())
+}
+
+fn foreseen_of(status: &Status, would_change: bool) -> serde_json::Value {
+    json!({
+        "dry_run": true,
+        "app": status.app,
+        "environment": status.environment,
+        "paused": status.paused,
+        "would_change": would_change,
+    })
+}
+
+fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
+    let style = context.output.style;
+    let line = || vec![format!("  {}  {text}", style.dim("would   ")), foresee::nothing_changed(style)];
+    context.output.write(value, line);
+}
+
+fn pause_lines(context: &Context, report: &PauseReport, again: &Again) -> Vec<String> {
+    let style = context.output.style;
+    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let environment = &report.environment;
+    let Some(pause) = &report.paused else {
+        return vec![match report.changed {
+            true => line("resumed", format!("{environment} answers again")),
+            false => line("same", format!("{environment} was not paused; nothing has changed")),
+        }];
+    };
+    let mut lines = vec![match report.changed {
+        true => line("paused", format!("{environment} answers 503 until you resume it")),
+        false => line("same", format!("{environment} is paused like that already; nothing has changed")),
+    }];
+    let open: Vec<&str> = pause.allow.iter().map(RoutePath::as_str).collect();
+    if !open.is_empty() {
+        lines.push(line("open", open.join(", ")));
+    }
+    lines.push(line("undo", format!("devanture resume{}", again.0)));
+    lines
+}

@@ -1,0 +1,116 @@
+//! `pause`, `resume` and `delete` from the command line, and what visitors then get.
+
+use serde_json::{Value, json};
+
+use crate::support::edge::{Edge, edge};
+
+/// Pushes a folder of these files, and gives the version.
+fn push(edge: &Edge, files: &[(&str, &str)]) -> String {
+    let www = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        std::fs::write(www.path().join(path), text).unwrap();
+    }
+    edge.push("shop", www.path())["version"].as_str().unwrap().to_owned()
+}
+
+async fn visit(edge: &Edge, host: &str, path: &str) -> (u16, String) {
+    let answer = edge.client(true).get(edge.url(host, path)).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_is_paused_and_resumed() {
+    let edge = edge().start();
+    assert_eq!(edge.run("shop", &["pause", "--json"]).problem(), "not_found");
+    push(&edge, &[("index.html", "home"), ("status.html", "fine")]);
+    let dry = edge.json("shop", &["pause", "--dry-run"]);
+    assert_eq!((&dry["dry_run"], &dry["would_change"], &dry["paused"]), (&json!(true), &json!(true), &Value::Null));
+    assert_eq!(visit(&edge, "shop.localhost", "/").await, (200, "home".to_owned()));
+    let arguments =
+        ["pause", "--message", "Back at ten.", "--allow", "/status", "--allow", "/api/*", "--retry-after", "9"];
+    let paused = edge.json("shop", &arguments);
+    assert_eq!((&paused["changed"], &paused["paused"]["allow"]), (&json!(true), &json!(["/status", "/api/*"])));
+    let client = edge.client(true);
+    let page = client.get(edge.url("shop.localhost", "/")).header("accept", "text/html").send().await.unwrap();
+    assert_eq!((page.status().as_u16(), page.headers()["retry-after"].to_str().unwrap()), (503, "9"));
+    assert!(page.text().await.unwrap().contains("<p>Back at ten.</p>"));
+    assert_eq!(visit(&edge, "shop.localhost", "/status").await, (200, "fine".to_owned()));
+    let told = edge.run("shop", &["status"]);
+    assert!(told.stdout.contains("Back at ten.") && told.stdout.contains("/status, /api/*"), "{told:#?}");
+    assert_eq!(edge.json("shop", &["status"])["paused"]["retry_after_s"], 9);
+    push(&edge, &[("index.html", "new")]);
+    assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 503);
+    assert_eq!(edge.json("shop", &["resume", "--dry-run"])["would_change"], true);
+    assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 503);
+    let resumed = edge.run("shop", &["resume"]);
+    assert_eq!((resumed.code, resumed.stdout.as_str()), (Some(0), "  resumed   prod answers again\n"));
+    assert_eq!(visit(&edge, "shop.localhost", "/").await, (200, "new".to_owned()));
+    assert_eq!(edge.json("shop", &["resume"])["changed"], false);
+    let told = edge.run("shop", &["history"]).stdout;
+    assert!(told.contains("  pause     done") && told.contains("  resume    done"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_and_a_path_are_deleted() {
+    let edge = edge().start();
+    let one = push(&edge, &[("index.html", "one"), ("salaries.pdf", "secret")]);
+    let two = push(&edge, &[("index.html", "two"), ("salaries.pdf", "secret")]);
+    let three = push(&edge, &[("index.html", "three"), ("salaries.pdf", "secret")]);
+    for what in [&one[..12], "/salaries.pdf"] {
+        let ran = edge.run("shop", &["delete", what, "--json"]);
+        assert_eq!((ran.problem().as_str(), ran.code), ("usage", Some(2)));
+        assert!(ran.json()["error"]["hint"].as_str().unwrap().contains("--now"), "{ran:#?}");
+    }
+    assert_eq!(edge.run("shop", &["delete", "salaries.pdf", "--now", "--json"]).problem(), "usage");
+    for more in [&["--now"][..], &["--dry-run"]] {
+        let arguments = [&["delete", &three, "--json"], more].concat();
+        assert_eq!(edge.run("shop", &arguments).problem(), "version_in_use", "{more:?}");
+    }
+    let dry = edge.json("shop", &["delete", &two[..8], "--dry-run"]);
+    assert_eq!((&dry["version"], &dry["would_delete"]), (&json!(two), &json!(true)));
+    assert_eq!(edge.json("shop", &["delete", &two[..8], "--now"])["version"], two.as_str());
+    assert_eq!(edge.run("shop", &["switch", &two, "--json"]).problem(), "not_found");
+    assert_eq!(edge.run("shop", &["switch", &two, "--dry-run", "--json"]).problem(), "not_found");
+    assert!(edge.run("shop", &["history"]).stdout.contains("(deleted)"));
+    // A rollback goes over it, and its dry run knows.
+    let foreseen = edge.json("shop", &["rollback", "--dry-run"]);
+    assert_eq!(foreseen["version"], one.as_str());
+    assert_eq!(edge.json("shop", &["rollback"])["version"], one.as_str());
+    edge.json("shop", &["switch", &three]);
+
+    let preview = format!("{}--shop.localhost", &one[..12]);
+    assert_eq!(edge.json("shop", &["delete", "/salaries.pdf", "--dry-run"])["is_withdrawn"], false);
+    for host in ["shop.localhost", &preview] {
+        assert_eq!(visit(&edge, host, "/salaries.pdf").await, (200, "secret".to_owned()), "{host}");
+    }
+    let gone = edge.json("shop", &["delete", "/salaries.pdf", "--now"]);
+    assert_eq!((&gone["path"], &gone["answered"]), (&json!("/salaries.pdf"), &json!(true)));
+    for host in ["shop.localhost", &preview] {
+        assert_eq!(visit(&edge, host, "/salaries.pdf").await.0, 404, "{host}");
+    }
+    assert_eq!(edge.json("shop", &["delete", "/salaries.pdf", "--dry-run"])["is_withdrawn"], true);
+    let misspelt = edge.run("shop", &["delete", "/salary.pdf", "--now"]);
+    assert!(misspelt.stderr.contains("no version at hand answered /salary.pdf"), "{misspelt:#?}");
+    push(&edge, &[("index.html", "four"), ("salaries.pdf", "public")]);
+    assert_eq!(visit(&edge, "shop.localhost", "/salaries.pdf").await, (200, "public".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_with_other_content_under_a_fingerprinted_name_is_held_back() {
+    let edge = edge().start();
+    let one = push(&edge, &[("app-4f2a91bc.js", "one")]);
+    let www = tempfile::tempdir().unwrap();
+    std::fs::write(www.path().join("app-4f2a91bc.js"), "two").unwrap();
+    let folder = www.path().to_str().unwrap();
+    let two = edge.json("shop", &["push", folder, "--env", "staging"])["version"].as_str().unwrap().to_owned();
+    let promote = ["promote", "--from", "staging", "--to", "prod"];
+    let ran = edge.run("shop", &[&promote[..], &["--json"]].concat());
+    assert_eq!((ran.problem().as_str(), ran.code), ("fingerprint_reused", Some(1)));
+    let message = ran.json()["error"]["message"].as_str().unwrap().to_owned();
+    for word in ["`app-4f2a91bc.js`", &one[..12], &two[..12], "prod"] {
+        assert!(message.contains(word), "{message}");
+    }
+    let done = edge.json("shop", &[&promote[..], &["--allow-refingerprint"]].concat());
+    assert_eq!(done["version"], two.as_str());
+    assert_eq!(visit(&edge, "shop.localhost", "/app-4f2a91bc.js").await, (200, "two".to_owned()));
+}
