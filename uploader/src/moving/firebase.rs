@@ -160,7 +160,7 @@ fn rules(item: &Node, destination: &str) -> Result<Vec<Rule>, Refused> {
         let to = one.fill(destination)?;
         let is_path = to.starts_with('/') || to.contains("://");
         let to = if is_path { to } else { format!("/{to}") };
-        Ok(Rule { line: item.line, from: one.pattern, to, ..Rule::default() })
+        Ok(Rule { line: item.line, from: one.pattern, to, takes_folder: one.takes_folder, ..Rule::default() })
     });
     rules.collect()
 }

@@ -1,7 +1,5 @@
 //! Cases of <https://firebase.google.com/docs/hosting/full-config> and of superstatic's own tests.
 
-use devanture_config::site_toml::HtmlHandling;
-
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
 use crate::moving::moved::Kind;

@@ -69,6 +69,8 @@ pub(crate) struct Rule {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) languages: Vec<String>,
     pub(crate) cookies: Vec<String>,
+    /// Whether it takes a folder itself here, and took only what is below there.
+    pub(crate) takes_folder: bool,
 }
 
 impl Rule {
@@ -151,7 +153,15 @@ impl Moved {
                 let why = format!("`{}` answers {status} with a page of {origin}", rule.from);
                 self.lost(rule.line, setting, why, Some("put that page among the site's files"));
             }
-            Ok(_) => self.redirects.push(rule),
+            Ok(_) => {
+                if rule.takes_folder {
+                    let folder = rule.from.trim_end_matches("/*");
+                    let how = format!("`{}` takes `{folder}` too here", rule.from);
+                    let instead = format!("from = \"{folder}/:name/*\" leaves it alone");
+                    self.differs(rule.line, setting, how, Some(&instead));
+                }
+                insert(&mut self.redirects, rule);
+            }
             Err(why) => self.lost(rule.line, setting, why, None),
         }
     }
@@ -160,7 +170,7 @@ impl Moved {
     pub(crate) fn rewrite(&mut self, setting: &str, rule: Rule) {
         match self.checked(&rule) {
             Ok(Some(origin)) => match self.upstream(&origin) {
-                Some(()) => self.rewrites.push(rule),
+                Some(()) => insert(&mut self.rewrites, rule),
                 None => {
                     let why = format!("`{}` leads to {origin}, whose host differs from request to request", rule.from);
                     self.lost(
@@ -171,7 +181,7 @@ impl Moved {
                     );
                 }
             },
-            Ok(None) => self.rewrites.push(rule),
+            Ok(None) => insert(&mut self.rewrites, rule),
             Err(why) => self.lost(rule.line, setting, why, None),
         }
     }
@@ -235,6 +245,15 @@ impl Moved {
         if !rule.set.is_empty() || !rule.basic_auth.is_empty() {
             self.headers.push(rule);
         }
+    }
+}
+
+/// Adds a rule at the end, or before the one that would take its folder from it.
+fn insert(rules: &mut Vec<Rule>, rule: Rule) {
+    let below = format!("{}/*", rule.from.trim_end_matches('/'));
+    match rules.iter().position(|earlier| earlier.takes_folder && earlier.from == below) {
+        Some(at) => rules.insert(at, rule),
+        None => rules.push(rule),
     }
 }
 

@@ -223,7 +223,7 @@ impl Before {
         let covering = self.rules.iter().find(|(earlier, _, _, always)| *always && earlier.covers(&pattern));
         if let Some((_, earlier, ..)) = covering {
             let why = format!("`{}` never applied: line {earlier} takes its paths first", rule.from);
-            return moved.lost(line, "redirects", why, Some("leave it out"));
+            return moved.stays(line, "redirects", why, Some("leave it out"));
         }
         let crossed =
             self.rules.iter().find(|(earlier, _, rewrites, _)| *rewrites && !is_rewrite && overlap(earlier, &pattern));

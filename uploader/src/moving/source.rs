@@ -1,8 +1,8 @@
 //! A provider's pattern of paths in pieces, and what it is in ours.
 //!
 //! Ours knows a segment, `:name`, and what is below a folder, `*` at the end; patterns of fields have `*` anywhere.
-//! Alternatives become rules of their own. What neither can say is refused with the reason, and never widened: a
-//! redirect that takes more paths than it did would take pages away.
+//! Alternatives become rules of their own. What neither can say is refused with the reason, and not widened: a redirect
+//! that takes more paths than it did takes pages away. The two exceptions are marked, so that they can be said.
 
 use std::fmt;
 use std::ops::Range;
@@ -72,6 +72,8 @@ pub(crate) struct Ours {
     pub(crate) absent: Vec<Capture>,
     /// Whether a star takes slashes here that it did not take there.
     pub(crate) is_wider: bool,
+    /// Whether it takes a folder itself here, and took only what is below there.
+    pub(crate) takes_folder: bool,
 }
 
 /// A pattern without alternatives.
@@ -183,6 +185,7 @@ impl Source {
     fn redirects(&self) -> Result<Vec<Ours>, Refused> {
         let mut pattern = String::new();
         let mut is_several = false;
+        let mut takes_folder = false;
         // After a placeholder its segment is over.
         let mut is_over = false;
         let count = self.pieces.len();
@@ -201,7 +204,10 @@ impl Source {
                     is_over = true;
                 }
                 Piece::Below if is_last => pattern.push_str(if begins_segment { "*" } else { "/*" }),
-                Piece::Rest if is_last && begins_segment => pattern.push('*'),
+                Piece::Rest if is_last && begins_segment => {
+                    takes_folder = pattern != "/";
+                    pattern.push('*');
+                }
                 Piece::Some if is_last && begins_segment => {
                     pattern.push_str(&format!(":{}", self.name(index)));
                     is_several = true;
@@ -225,7 +231,7 @@ impl Source {
                 Piece::Deep | Piece::Within => None,
             })
         };
-        let mut ours = vec![Ours { pattern: pattern.clone(), values: values(""), ..Ours::default() }];
+        let mut ours = vec![Ours { pattern: pattern.clone(), values: values(""), takes_folder, ..Ours::default() }];
         if is_several {
             let pattern = format!("{pattern}/*");
             ours.push(Ours { pattern, values: values(&format!("/:{SPLAT}")), ..Ours::default() });
@@ -277,7 +283,7 @@ impl Source {
             _ if splats.first() == Some(&index) => Some(format!(":{SPLAT}")),
             _ => None,
         });
-        Ours { pattern, values, is_wider, absent: Vec::new() }
+        Ours { pattern, values, is_wider, ..Ours::default() }
     }
 }
 

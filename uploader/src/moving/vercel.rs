@@ -223,6 +223,7 @@ fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why
             to: one.fill(destination).map_err(|refused| why(&refused))?,
             query: conditions.query.clone(),
             cookies: conditions.cookies.clone(),
+            takes_folder: one.takes_folder,
             ..Rule::default()
         });
     }

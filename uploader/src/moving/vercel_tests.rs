@@ -1,7 +1,5 @@
 //! Cases of <https://vercel.com/docs/project-configuration> and of vercel's `routing-utils`.
 
-use devanture_config::site_toml::HtmlHandling;
-
 use super::super::testing::{NOTHING, headers as header_lines, notes, rules as rule_lines, written};
 use super::*;
 use crate::moving::moved::Kind;
@@ -47,7 +45,7 @@ fn sources_of_vercel_become_patterns_of_ours() {
         ),
         ("/(a|b)/:x", "/$1/y/:x", &["/a/:x -> /a/y/:x 308 force", "/b/:x -> /b/y/:x 308 force"]),
         ("/:slug([^/]+)/x", "/:slug", &["/:slug/x -> /:slug 308 force"]),
-        ("/old{/:x}?", "/new", &["/old -> /new 308 force", "/old/:part2 -> /new 308 force"]),
+        ("/old{/:x}?", "/new", &["/old -> /new 308 force", "/old/:x -> /new 308 force"]),
         ("/a\\.b/\\(c\\)", "/d", &["/a.b/(c) -> /d 308 force"]),
         ("/a/:b.html", "/:b", &[]),
         ("/post/:id(\\d{1,})", "/news/:id", &[]),
@@ -62,6 +60,18 @@ fn sources_of_vercel_become_patterns_of_ours() {
         assert_eq!(lost, usize::from(expected.is_empty()), "{source} {:?}", moved.notes);
         written(&moved);
     }
+}
+
+#[test]
+fn a_folder_that_only_its_insides_were_redirected_of_is_said_and_keeps_its_own_rule() {
+    let rules = serde_json::json!([
+        { "source": "/blog/(.*)", "destination": "/news/$1" },
+        { "source": "/blog", "destination": "/all" },
+    ]);
+    let moved = moved(&serde_json::json!({ "redirects": rules }).to_string());
+    assert_eq!(rule_lines(&moved), ["/blog -> /all 308 force", "/blog/* -> /news/:splat 308 force"]);
+    let said = notes(&moved, Kind::Differs);
+    assert!(said.iter().any(|note| note.contains("`/blog/*` takes `/blog` too here")), "{said:?}");
 }
 
 #[test]
