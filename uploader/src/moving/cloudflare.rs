@@ -82,7 +82,9 @@ fn top(moved: &mut Moved, entry: &Entry) {
         "assets" => assets(moved, node),
         "site" => {
             // Workers Sites, which came before assets.
-            moved.www = node.text_of("bucket").map(folder).or(moved.www.take());
+            if let Some(bucket) = node.text_of("bucket") {
+                moved.www = Some(folder(bucket));
+            }
             moved.not_found = Some(said(moved, line, NotFound::Page404));
         }
         "main" => moved.lost(line, key, "a Worker does not run at the edge", Some(ROUTES)),
@@ -106,10 +108,10 @@ fn top(moved: &mut Moved, entry: &Entry) {
             }
         }
         "build" => {
-            moved.lost(line, key, "nothing is built here", Some("build with your own tools, then `devanture push`"))
+            moved.lost(line, key, "nothing is built here", Some("build with your own tools, then `devanture push`"));
         }
         "triggers" => {
-            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"))
+            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"));
         }
         "vars"
         | "kv_namespaces"
@@ -142,6 +144,10 @@ fn said<T>(moved: &Moved, line: usize, word: T) -> Said<T> {
 }
 
 fn assets(moved: &mut Moved, assets: &Node) {
+    if let Some(directory) = assets.text() {
+        // An older form.
+        moved.www = Some(folder(directory));
+    }
     // Without a word a missing path is a plain 404 at Workers.
     let because = "Workers' own: a missing path is a plain 404.".to_owned();
     moved.not_found = Some(Said { word: NotFound::None, because });

@@ -156,13 +156,18 @@ fn source(item: &Node) -> Result<(String, Vec<Item>), Refused> {
 fn rules(item: &Node, destination: &str) -> Result<Vec<Rule>, Refused> {
     let (source, items) = source(item)?;
     let ours = for_redirects(&items).map_err(|refused| Refused(format!("`{source}`: {refused}")))?;
-    let rules = ours.into_iter().map(|one| {
+    let mut rules = Vec::new();
+    for one in ours {
         let to = one.fill(destination)?;
         let is_path = to.starts_with('/') || to.contains("://");
         let to = if is_path { to } else { format!("/{to}") };
-        Ok(Rule { line: item.line, from: one.pattern, to, takes_folder: one.takes_folder, ..Rule::default() })
-    });
-    rules.collect()
+        let folder = one.folder(&to);
+        let rule = Rule { line: item.line, takes_folder: one.takes_folder, ..Rule::default() };
+        for (from, to) in folder.into_iter().chain([(one.pattern, to)]) {
+            rules.push(Rule { from, to, ..rule.clone() });
+        }
+    }
+    Ok(rules)
 }
 
 fn redirect(moved: &mut Moved, item: &Node) {
@@ -219,8 +224,11 @@ fn rewrite_elsewhere(moved: &mut Moved, item: &Node, source: &str) {
     let path = glob(source).and_then(|items| for_redirects(&items)).ok();
     let path = path.as_deref().and_then(<[_]>::first).map_or("/api/*", |one| one.pattern.as_str()).to_owned();
     if let Some(target) = item.first(&["run", "function"]) {
-        let name =
-            target.first(&["serviceId", "functionId"]).and_then(Node::text).or(target.text()).unwrap_or_default();
+        let name = target
+            .first(&["serviceId", "functionId"])
+            .and_then(Node::text)
+            .or_else(|| target.text())
+            .unwrap_or_default();
         let instead = format!("[[routes]] path = \"{path}\" to = \"https://…\", with the address of {name}");
         return moved.lost(
             item.line,

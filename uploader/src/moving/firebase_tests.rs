@@ -47,7 +47,7 @@ fn sources_of_firebase_become_patterns_of_ours() {
             "/new/:value/path/:loc",
             &["/old/:value/path/:loc -> /new/:value/path/:loc 301 force"],
         ),
-        ("source", "/blog/:post*", "/new/:post*", &["/blog/* -> /new/:splat 301 force"]),
+        ("source", "/blog/:post*", "/new/:post*", &["/blog -> /new 301 force", "/blog/* -> /new/:splat 301 force"]),
         ("source", "/@(en|de)/x", "/y", &["/en/x -> /y 301 force", "/de/x -> /y 301 force"]),
         ("source", "/?(en/)x", "/y", &["/x -> /y 301 force", "/en/x -> /y 301 force"]),
         ("source", "/a/*", "/y", &["/a/:part2 -> /y 301 force"]),

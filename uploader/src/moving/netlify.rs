@@ -81,7 +81,7 @@ fn build(moved: &mut Moved, build: &Node) {
                 None => moved.lost(entry.line, &setting, "it is no text", Some("www = \"dist\"")),
             },
             "command" | "environment" | "ignore" => {
-                moved.lost(entry.line, &setting, "nothing is built here", Some(BUILD))
+                moved.lost(entry.line, &setting, "nothing is built here", Some(BUILD));
             }
             "functions" | "edge_functions" => {
                 moved.lost(entry.line, &setting, "functions do not run at the edge", Some(ROUTES));
@@ -103,7 +103,12 @@ fn processing(moved: &mut Moved, processing: &Node) {
             }
             "html" | "skip_processing" => {}
             _ => {
-                moved.lost(entry.line, &setting, "files are served as they are", Some("make them small when you build"))
+                moved.lost(
+                    entry.line,
+                    &setting,
+                    "files are served as they are",
+                    Some("make them small when you build"),
+                );
             }
         }
     }
@@ -169,7 +174,7 @@ fn redirect(moved: &mut Moved, item: &Node) -> Result<Found, Why> {
                 moved.lost(entry.line, "redirects.headers", why, None);
             }
             name => {
-                moved.lost(entry.line, &format!("redirects.{name}"), format!("`{}` goes without it", rule.from), None)
+                moved.lost(entry.line, &format!("redirects.{name}"), format!("`{}` goes without it", rule.from), None);
             }
         }
     }

@@ -35,9 +35,9 @@ pub(crate) enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     /// What the items match is kept for the target.
-    Capture(Capture, Vec<Item>),
+    Capture(Capture, Vec<Self>),
     /// One of several.
-    Choice(Vec<Vec<Item>>),
+    Choice(Vec<Vec<Self>>),
     Piece(Piece),
 }
 
@@ -74,6 +74,8 @@ pub(crate) struct Ours {
     pub(crate) is_wider: bool,
     /// Whether it takes a folder itself here, and took only what is below there.
     pub(crate) takes_folder: bool,
+    /// Whether what is below a folder, with its slash, may be absent.
+    may_end_early: bool,
 }
 
 /// A pattern without alternatives.
@@ -186,6 +188,7 @@ impl Source {
         let mut pattern = String::new();
         let mut is_several = false;
         let mut takes_folder = false;
+        let may_end_early = self.pieces.last() == Some(&Piece::Below);
         // After a placeholder its segment is over.
         let mut is_over = false;
         let count = self.pieces.len();
@@ -231,7 +234,8 @@ impl Source {
                 Piece::Deep | Piece::Within => None,
             })
         };
-        let mut ours = vec![Ours { pattern: pattern.clone(), values: values(""), takes_folder, ..Ours::default() }];
+        let mut ours =
+            vec![Ours { pattern: pattern.clone(), values: values(""), takes_folder, may_end_early, ..Ours::default() }];
         if is_several {
             let pattern = format!("{pattern}/*");
             ours.push(Ours { pattern, values: values(&format!("/:{SPLAT}")), ..Ours::default() });
@@ -350,6 +354,20 @@ impl Ours {
         }
         filled.push_str(rest);
         Ok(if filled.is_empty() { "/".to_owned() } else { filled })
+    }
+
+    /// The pattern and the target for the folder itself, where a target without what is below has no final slash either:
+    /// `/a/:path*` to `/b/:path*` leads from `/a` to `/b`, and our `/b/:splat` would lead to `/b/`.
+    pub(crate) fn folder(&self, to: &str) -> Option<(String, String)> {
+        let folder = self.pattern.strip_suffix("/*").filter(|_| self.may_end_early)?;
+        let (before, after) = to.split_once("/:splat")?;
+        let path =
+            before.split_once("://").map_or(Some(before), |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+        let is_last = after.is_empty() || after.starts_with(['?', '#']);
+        (is_last && path.is_some_and(|path| !path.is_empty())).then(|| {
+            let folder = if folder.is_empty() { "/" } else { folder };
+            (folder.to_owned(), format!("{before}{after}"))
+        })
     }
 
     /// Whether `text` uses a capture.

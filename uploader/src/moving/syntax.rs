@@ -63,7 +63,8 @@ pub(crate) fn regex(text: &str) -> Result<Vec<Item>, Refused> {
 /// Whether a source of `path-to-regexp` is for every path, except perhaps some that a lookahead leaves out; and then
 /// what those are.
 pub(crate) fn takes_everything(source: &str) -> Option<Option<String>> {
-    if let Some(name) = source.strip_prefix("/:").and_then(|rest| rest.strip_suffix('*').or(rest.strip_suffix("(.*)")))
+    if let Some(name) =
+        source.strip_prefix("/:").and_then(|rest| rest.strip_suffix('*').or_else(|| rest.strip_suffix("(.*)")))
     {
         return name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some(None);
     }
@@ -374,8 +375,7 @@ fn glob_branch(reader: &mut Reader, ends: &[char], before: Option<char>) -> Resu
     reader.deeper()?;
     let mut items = Items::default();
     let mut last = before;
-    loop {
-        let Some(character) = reader.peek().filter(|c| !ends.contains(c)) else { break };
+    while let Some(character) = reader.peek().filter(|c| !ends.contains(c)) {
         reader.at += 1;
         let begins_segment = last == Some('/');
         let is_end = |reader: &Reader| reader.peek().is_none_or(|c| ends.contains(&c));
@@ -449,62 +449,5 @@ fn glob_choice(reader: &mut Reader, between: char, end: char, before: Option<cha
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::source::{for_headers, for_redirects};
-    use super::*;
-    use devanture_config::rules::Pattern;
-    use devanture_config::rules::pattern::Dialect;
-    use proptest::prelude::*;
-
-    /// Which of `paths` the patterns for redirects match.
-    fn matched(items: &[Item], paths: &[&'static str]) -> Vec<&'static str> {
-        let patterns: Vec<Pattern> = for_redirects(items)
-            .unwrap()
-            .iter()
-            .map(|ours| Pattern::parse(&ours.pattern, Dialect::Netlify).unwrap())
-            .collect();
-        paths.iter().copied().filter(|path| patterns.iter().any(|p| p.matches("h", path).is_some())).collect()
-    }
-
-    #[test]
-    fn what_is_read_matches_what_it_matched() {
-        let paths = ["/", "/a", "/a/x", "/a/x/y", "/b", "/b/x", "/ab", "/a/b.html"];
-        for (source, expected) in [
-            ("/a/:x*", &["/a", "/a/x", "/a/x/y", "/a/b.html"][..]),
-            ("/a/:x+", &["/a/x", "/a/x/y", "/a/b.html"]),
-            ("/a/:x?", &["/a", "/a/x", "/a/b.html"]),
-            ("/a/:x", &["/a/x", "/a/b.html"]),
-            ("/:p(a|b)", &["/a", "/b"]),
-            ("/:p(a|b)/:x", &["/a/x", "/b/x", "/a/b.html"]),
-            ("/(.*)", &["/", "/a", "/a/x", "/a/x/y", "/b", "/b/x", "/ab", "/a/b.html"]),
-            ("/a{/:x}?", &["/a", "/a/x", "/a/b.html"]),
-            ("/a{b}?", &["/a", "/ab"]),
-        ] {
-            assert_eq!(matched(&path_to_regexp(source).unwrap(), &paths), expected, "{source}");
-        }
-        for (source, expected) in [
-            ("/a{,/**}", &["/a", "/a/x", "/a/x/y", "/a/b.html"][..]),
-            ("/@(a|b)", &["/a", "/b"]),
-            ("/a/*", &["/a/x", "/a/b.html"]),
-            ("/*", &["/a", "/b", "/ab"]),
-        ] {
-            assert_eq!(matched(&glob(source).unwrap(), &paths), expected, "{source}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_is_read_is_a_pattern_of_ours(text in r"([/a:*+?(){}|!@\\\[\].^$,%é]|:x|\(\.\*\)|\*\*|/){0,16}") {
-            for items in [path_to_regexp(&text), glob(&text), regex(&text)].into_iter().flatten() {
-                for ours in for_redirects(&items).into_iter().flatten() {
-                    prop_assert!(Pattern::parse(&ours.pattern, Dialect::Netlify).is_ok(), "{} {}", text, ours.pattern);
-                    let stars = ours.pattern.strip_suffix("/*").unwrap_or(&ours.pattern);
-                    prop_assert!(!stars.contains('*'), "{} {}", text, ours.pattern);
-                }
-                for ours in for_headers(&items).into_iter().flatten() {
-                    prop_assert!(Pattern::parse(&ours.pattern, Dialect::NetlifyHeaders).is_ok(), "{} {}", text, ours.pattern);
-                }
-            }
-        }
-    }
-}
+#[path = "syntax_tests.rs"]
+mod tests;

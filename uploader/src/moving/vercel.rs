@@ -94,7 +94,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
         "routes" => routes(moved, node),
         "functions" => moved.lost(line, key, "functions do not run at the edge", Some(ROUTES)),
         "crons" => {
-            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"))
+            moved.lost(line, key, "nothing runs by the clock here", Some("a timer of your system's or of your CI"));
         }
         "buildCommand" | "installCommand" | "devCommand" | "framework" | "ignoreCommand" | "builds" | "build" => {
             moved.lost(line, key, "nothing is built here", Some(BUILD));
@@ -102,11 +102,11 @@ fn top(moved: &mut Moved, entry: &Entry) {
         "env" => moved.lost(line, key, "files know no variables", Some("set them where you build")),
         "images" => moved.lost(line, key, "images are served as they are", Some("make the sizes when you build")),
         "alias" => {
-            moved.lost(line, key, "hostnames belong to an environment", Some("hostnames = […] below [env.prod]"))
+            moved.lost(line, key, "hostnames belong to an environment", Some("hostnames = […] below [env.prod]"));
         }
         "regions" => moved.lost(line, key, "an edge is where you run it", None),
         "git" | "github" => {
-            moved.lost(line, key, "nothing is deployed from a repository", Some("`devanture push` in your CI"))
+            moved.lost(line, key, "nothing is deployed from a repository", Some("`devanture push` in your CI"));
         }
         _ => moved.lost(line, key, "it is about Vercel's service", None),
     }
@@ -217,15 +217,18 @@ fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why
     for mut one in ours {
         add_query_captures(&mut one, &conditions);
         let host = conditions.host.as_ref().map(|host| format!("https://{host}")).unwrap_or_default();
-        rules.push(Rule {
+        let to = one.fill(destination).map_err(|refused| why(&refused))?;
+        let rule = Rule {
             line: item.line,
-            from: format!("{host}{}", one.pattern),
-            to: one.fill(destination).map_err(|refused| why(&refused))?,
             query: conditions.query.clone(),
             cookies: conditions.cookies.clone(),
             takes_folder: one.takes_folder,
             ..Rule::default()
-        });
+        };
+        let folder = one.folder(&to);
+        for (from, to) in folder.into_iter().chain([(one.pattern, to)]) {
+            rules.push(Rule { from: format!("{host}{from}"), to, ..rule.clone() });
+        }
     }
     Ok(rules)
 }

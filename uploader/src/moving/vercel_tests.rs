@@ -27,7 +27,10 @@ fn sources_of_vercel_become_patterns_of_ours() {
         (
             "/view-source/:path*",
             "https://github.com/v/:path*",
-            &["/view-source/* -> https://github.com/v/:splat 308 force"],
+            &[
+                "/view-source -> https://github.com/v 308 force",
+                "/view-source/* -> https://github.com/v/:splat 308 force",
+            ],
         ),
         ("/:path((?!uk/).*)", "/uk/:path*", &[]),
         // path-to-regexp: modifiers
