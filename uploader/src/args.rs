@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
@@ -24,6 +24,7 @@ const STYLES: Styles = Styles::styled()
 const EXAMPLES: &str = "\
 Examples:
   devanture init                          write a devanture.toml for this folder
+  devanture init --from netlify           … from another provider's configuration
   devanture push                          put the site in production
   devanture push dist --env staging       … a given folder, in another environment
   devanture push --no-switch              store it and look at its preview first
@@ -206,9 +207,37 @@ pub(crate) struct InitArgs {
     /// The folder that your build writes; one that is there is found where nothing is said
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) www: Option<String>,
+    /// Read the provider's configuration, and say line by line what could not be carried over
+    #[arg(long, value_name = "PROVIDER", value_enum)]
+    pub(crate) from: Option<Provider>,
     /// Print the file instead of writing it
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Whose configuration `init --from` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Provider {
+    /// wrangler.toml, wrangler.json or wrangler.jsonc
+    Cloudflare,
+    /// firebase.json
+    Firebase,
+    /// netlify.toml
+    Netlify,
+    /// vercel.json
+    Vercel,
+}
+
+impl Provider {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cloudflare => "cloudflare",
+            Self::Firebase => "firebase",
+            Self::Netlify => "netlify",
+            Self::Vercel => "vercel",
+        }
+    }
 }
 
 /// Flags of `check`.

@@ -14,6 +14,7 @@ use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::foresee::{self, Foreseen};
+use crate::moving;
 use crate::project::WWW;
 use crate::push;
 use crate::report::{self, Again, byte_text, counted};
@@ -222,26 +223,20 @@ fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
 /// # Errors
 /// `usage` where there is a file already, or where it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
+    if let Some(provider) = args.from {
+        return moving::init(context, args, provider);
+    }
     let path = Path::new(&context.project.file_name);
     let app =
         context.settings.app_if_said()?.map(|setting| setting.value).or_else(|| app_of_folder(&context.project.folder));
     let app = app.map_or_else(|| "site".to_owned(), |app| app.to_string());
-    let is_build = |name: &&str| context.project.folder.join(name).is_dir();
-    let found = BUILD_FOLDERS.iter().find(|name| is_build(name)).copied().unwrap_or(WWW);
+    let found = build_folder(&context.project.folder);
     let text = site_file_text(&app, args.www.as_deref().unwrap_or(found));
     if args.dry_run {
         context.output.write(&serde_json::json!({ "file": path, "text": text }), || vec![text.trim_end().to_owned()]);
         return Ok(());
     }
-    // `create_new` neither overwrites a file nor follows a link that stands there.
-    let file = OpenOptions::new().write(true).create_new(true).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Failure::new(Code::Usage, format!("{} is there already, and stays as it is.", path.display()))
-        }
-        _ => Failure::new(Code::Usage, format!("{} cannot be written: {error}.", path.display())),
-    })?;
+    write_new(path, &text)?;
     let value = serde_json::json!({ "file": path, "app": app });
     context.output.write(&value, || {
         let wrote = format!("Wrote {} for the app {app}.", path.display());
@@ -250,8 +245,29 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The folder that a build has written, or would.
+pub(crate) fn build_folder(folder: &Path) -> &'static str {
+    BUILD_FOLDERS.iter().find(|name| folder.join(name).is_dir()).copied().unwrap_or(WWW)
+}
+
+/// Writes a file that is not there yet.
+///
+/// # Errors
+/// `usage` where there is one, or where it cannot be written.
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+    // `create_new` neither overwrites a file nor follows a link that stands there.
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::new(Code::Usage, format!("{} is there already, and stays as it is.", path.display()))
+        }
+        _ => Failure::new(Code::Usage, format!("{} cannot be written: {error}.", path.display())),
+    })
+}
+
 /// An app's name made of that of a folder.
-fn app_of_folder(folder: &Path) -> Option<AppName> {
+pub(crate) fn app_of_folder(folder: &Path) -> Option<AppName> {
     let folder = std::fs::canonicalize(folder).ok()?;
     let name = folder.file_name()?.to_str()?.to_lowercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();

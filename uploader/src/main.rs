@@ -2,8 +2,8 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `hostnames` and `upkeep` are the commands, and `foresee` is their `--dry-run`; `progress` and `report` tell about them,
-//! and `exit` is how they fail.
+//! `push`, `commands`, `hostnames` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
+//! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
 
 mod archive;
 mod args;
@@ -18,6 +18,7 @@ mod foresee;
 mod git;
 mod hash;
 mod hostnames;
+mod moving;
 mod progress;
 mod project;
 mod push;

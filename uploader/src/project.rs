@@ -107,6 +107,14 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     Ok(Some(bytes))
 }
 
+/// The text of the file at `path`, or nothing where there is no file.
+///
+/// # Errors
+/// `bad_config` where it cannot be read, or is no text.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, Failure> {
+    read_bytes(path)?.map(|bytes| text_of(bytes, &path.display().to_string())).transpose()
+}
+
 fn text_of(bytes: Vec<u8>, file_name: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| {
         let fine = error.as_bytes().iter().take(error.utf8_error().valid_up_to());

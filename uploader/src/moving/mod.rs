@@ -1,0 +1,220 @@
+//! `devanture init --from PROVIDER`: what a site of another provider's is in a `devanture.toml`.
+//!
+//! `value` reads the provider's file; `netlify`, `cloudflare`, `vercel` and `firebase` say what it means here, and make
+//! a note of everything that is not the same; `syntax` and `source` are their patterns of paths; `moved` is what comes
+//! out, and `toml_out` writes it. All of these are text in and text out; files are read and written here alone.
+
+mod cloudflare;
+mod firebase;
+mod moved;
+mod netlify;
+mod source;
+mod syntax;
+mod toml_out;
+mod value;
+mod vercel;
+
+use std::path::Path;
+
+use devanture_config::AppName;
+use devanture_config::mistake::Mistakes;
+use devanture_config::problem::Code;
+
+use self::moved::{Kind, Moved, Note};
+use crate::args::{InitArgs, Provider};
+use crate::commands;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::project;
+use crate::report::counted;
+
+/// What lies around the provider's file.
+pub(crate) struct Around<'a> {
+    /// Whether a path, from the folder of the file, is there.
+    pub(crate) has: &'a dyn Fn(&str) -> bool,
+    /// The folder to push where the file does not say one.
+    pub(crate) www: &'a str,
+}
+
+impl Around<'_> {
+    /// Whether the folder to push, `said` or else found, has a file of that name.
+    fn in_www(&self, said: Option<&str>, name: &str) -> bool {
+        (self.has)(&format!("{}/{name}", said.unwrap_or(self.www)))
+    }
+
+    fn is_built(&self, said: Option<&str>) -> bool {
+        (self.has)(said.unwrap_or(self.www))
+    }
+}
+
+/// A folder as `www` has it.
+fn folder(text: &str) -> String {
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+/// Files of rules mean nothing to some providers, and something here.
+fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
+    for file in ["_redirects", "_headers"] {
+        if around.in_www(moved.www.as_deref(), file) {
+            let how = format!("{provider} served it as a file, and here its rules hold");
+            moved.differs(0, file, how, Some("take it out of the site's folder if they shall not"));
+        }
+    }
+}
+
+/// `init --from`.
+///
+/// # Errors
+/// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
+/// a `devanture.toml` already, or where it cannot be written.
+pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
+    let folder = &context.project.folder;
+    let has = |path: &str| folder.join(path).exists();
+    let found = commands::build_folder(folder);
+    let around = Around { has: &has, www: args.www.as_deref().unwrap_or(found) };
+    let said_app = context.settings.app_if_said()?.map(|setting| setting.value);
+    let mut moved = read(folder, provider, said_app.as_ref(), &around)?;
+    let app = app(&mut moved, said_app, folder);
+    let www = args.www.clone().or_else(|| moved.www.clone()).unwrap_or_else(|| found.to_owned());
+    moved.notes.sort_by_key(|note| note.line);
+    let text = toml_out::site_file(&moved, provider.name(), &app, &www);
+    let path = Path::new(&context.project.file_name);
+    if args.dry_run {
+        let value = serde_json::json!({ "written": null, "text": text, "notes": moved.notes });
+        context.output.write(&value, || {
+            let mut lines = vec![text.trim_end().to_owned()];
+            lines.extend(note_lines(&moved.notes));
+            lines
+        });
+        return Ok(());
+    }
+    commands::write_new(path, &text)?;
+    let value = serde_json::json!({ "written": path, "app": app, "notes": moved.notes });
+    context.output.write(&value, || {
+        let rules = [
+            (moved.redirects.len(), "redirect"),
+            (moved.rewrites.len(), "rewrite"),
+            (moved.headers.len(), "rule of headers"),
+        ];
+        let counts: Vec<String> = rules.map(|(count, what)| count_of(count, what)).into();
+        let mut lines = vec![format!("Wrote {} for the app {app}: {}.", path.display(), counts.join(", "))];
+        lines.extend(note_lines(&moved.notes));
+        lines.push("Next: `devanture check`, then `devanture push --no-switch` for a preview.".to_owned());
+        lines
+    });
+    Ok(())
+}
+
+fn count_of(count: usize, what: &str) -> String {
+    match what {
+        "rule of headers" if count != 1 => format!("{count} rules of headers"),
+        _ => counted(count as u64, what),
+    }
+}
+
+/// Reads the provider's file.
+fn read(folder: &Path, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
+    let text = |file: &str| project::read_text(&folder.join(file));
+    let of = |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| Failure::of_config(file, mistakes));
+    match provider {
+        Provider::Cloudflare => {
+            for file in cloudflare::FILES {
+                if let Some(text) = text(file)? {
+                    return of(file, cloudflare::read(Some((file, &text)), around));
+                }
+            }
+            of("", cloudflare::read(None, around))
+        }
+        Provider::Firebase => match text(firebase::FILE)? {
+            Some(text) => of(firebase::FILE, firebase::read(&text, app.map(AppName::as_str), around)),
+            None => Err(Failure::new(
+                Code::Usage,
+                format!("There is no file {} to move from.", folder.join(firebase::FILE).display()),
+            )
+            .hint("run it in the folder of the site's project")),
+        },
+        Provider::Netlify => of(netlify::FILE, netlify::read(text(netlify::FILE)?.as_deref(), around)),
+        Provider::Vercel => of(vercel::FILE, vercel::read(text(vercel::FILE)?.as_deref(), around)),
+    }
+}
+
+/// The app's name: that of a setting, else the provider's, else the folder's.
+fn app(moved: &mut Moved, said: Option<AppName>, folder: &Path) -> String {
+    let theirs = moved.app.clone();
+    let parsed = theirs.as_ref().and_then(|name| name.parse::<AppName>().ok());
+    if let (None, None, Some(name)) = (&said, &parsed, &theirs) {
+        let why = format!("`{name}` is not the name of an app");
+        moved.lost(0, "name", why, Some("1 to 40 of a-z, 0-9 and single hyphens"));
+    }
+    let app = said.or(parsed).or_else(|| commands::app_of_folder(folder));
+    app.map_or_else(|| "site".to_owned(), |app| app.to_string())
+}
+
+/// The notes for a person, those that matter most first.
+fn note_lines(notes: &[Note]) -> Vec<String> {
+    let groups = [
+        (Kind::Lost, "Not carried over:"),
+        (Kind::Differs, "Carried over, and not quite the same:"),
+        (Kind::Stays, "Good to know:"),
+    ];
+    let mut lines = Vec::new();
+    for (kind, title) in groups {
+        let mut of_kind = notes.iter().filter(|note| note.kind == kind).peekable();
+        if of_kind.peek().is_some() {
+            lines.push(title.to_owned());
+            lines.extend(of_kind.map(|note| format!("  {note}")));
+        }
+    }
+    lines
+}
+
+/// What every provider's tests share.
+#[cfg(test)]
+mod testing {
+    use super::moved::{Kind, Moved};
+    use super::{Around, toml_out};
+
+    /// Nothing lies around.
+    pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www" };
+
+    /// Each rule on one line: `from -> to status force`.
+    pub(super) fn rules(moved: &Moved) -> Vec<String> {
+        let rules = moved.redirects.iter().chain(&moved.rewrites);
+        let lines = rules.map(|rule| {
+            let mut line = format!("{} -> {}", rule.from, rule.to);
+            line.extend(rule.status.map(|status| format!(" {status}")));
+            line.push_str(if rule.force { " force" } else { "" });
+            line.extend(rule.query.iter().map(|(name, value)| format!(" ?{name}={value}")));
+            line.extend(rule.languages.iter().map(|language| format!(" {language}")));
+            line.extend(rule.cookies.iter().map(|cookie| format!(" cookie:{cookie}")));
+            line
+        });
+        lines.collect()
+    }
+
+    /// Each rule of headers on one line: `for Name: value`.
+    pub(super) fn headers(moved: &Moved) -> Vec<String> {
+        let line = |rule: &super::moved::Headers| {
+            let fields: Vec<String> =
+                rule.set.iter().map(|(name, values)| format!(" {name}: {}", values.join(" | "))).collect();
+            format!("{}{}", rule.path, fields.join(";"))
+        };
+        moved.headers.iter().map(line).collect()
+    }
+
+    /// The notes of one kind, each with its line and setting.
+    pub(super) fn notes(moved: &Moved, kind: Kind) -> Vec<String> {
+        let of_kind = moved.notes.iter().filter(|note| note.kind == kind);
+        of_kind.map(|note| format!("{} {}: {}", note.line, note.setting, note.message)).collect()
+    }
+
+    /// Writes the file and checks that it is one.
+    #[track_caller]
+    pub(super) fn written(moved: &Moved) -> String {
+        let text = toml_out::site_file(moved, "them", "shop", moved.www.as_deref().unwrap_or("www"));
+        let parsed = devanture_config::site_toml::SiteFile::parse("devanture.toml", &text);
+        assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
+        text
+    }
+}

@@ -1,0 +1,181 @@
+//! Writes what came over as a `devanture.toml` that a person likes to read: each rule says which line it comes from.
+
+use std::fmt::Write;
+
+use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
+
+use super::moved::{Headers, Moved, Rule};
+
+/// The text of the file.
+pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: &str) -> String {
+    let mut text =
+        format!("# Written by `devanture init --from {provider}`; where rules come from is said above them.\n\n");
+    line(&mut text, "app", &quoted(app));
+    line(&mut text, "www", &quoted(www));
+    if let Some(rules) = moved.rules {
+        comment(&mut text, "Whose meaning _redirects and _headers have.");
+        line(&mut text, "rules", &quoted(rules_word(rules)));
+    }
+    if let Some(said) = &moved.html_handling {
+        comment(&mut text, &said.because);
+        line(&mut text, "html_handling", &quoted(html_handling_word(said.word)));
+    }
+    if let Some(said) = &moved.not_found {
+        comment(&mut text, &said.because);
+        line(&mut text, "not_found", &quoted(not_found_word(said.word)));
+    }
+    if !moved.upstreams.is_empty() {
+        comment(&mut text, "Sites that rewrites may lead to; no other answers below this one.");
+        text.push_str("[upstreams]\n");
+        for (name, origin) in &moved.upstreams {
+            line(&mut text, &key(name), &quoted(origin));
+        }
+    }
+    for (name, rules) in [("redirects", &moved.redirects), ("rewrites", &moved.rewrites)] {
+        let mut before = 0;
+        for rule in rules {
+            origin(&mut text, moved, rule.line, &mut before);
+            write_rule(&mut text, name, rule);
+        }
+    }
+    let mut before = 0;
+    for rule in &moved.headers {
+        origin(&mut text, moved, rule.line, &mut before);
+        write_headers(&mut text, rule);
+    }
+    text
+}
+
+fn origin(text: &mut String, moved: &Moved, line: usize, before: &mut usize) {
+    // Several rules of one line have one comment.
+    if *before == line {
+        text.push('\n');
+    } else {
+        comment(text, &format!("{}:{line}", moved.file));
+    }
+    *before = line;
+}
+
+fn comment(text: &mut String, comment: &str) {
+    let comment: String = comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Writing to a text does not fail.
+    writeln!(text, "\n# {comment}").ok();
+}
+
+fn line(text: &mut String, key: &str, value: &str) {
+    writeln!(text, "{key} = {value}").ok();
+}
+
+fn write_rule(text: &mut String, name: &str, rule: &Rule) {
+    writeln!(text, "[[{name}]]").ok();
+    line(text, "from", &quoted(&rule.from));
+    line(text, "to", &quoted(&rule.to));
+    if let Some(status) = rule.status {
+        line(text, "status", &status.to_string());
+    }
+    if rule.force {
+        line(text, "force", "true");
+    }
+    if !rule.query.is_empty() {
+        let pairs: Vec<String> =
+            rule.query.iter().map(|(name, value)| format!("{} = {}", key(name), quoted(value))).collect();
+        line(text, "query", &format!("{{ {} }}", pairs.join(", ")));
+    }
+    if !rule.languages.is_empty() {
+        line(text, "languages", &list(&rule.languages));
+    }
+    if !rule.cookies.is_empty() {
+        line(text, "cookies", &list(&rule.cookies));
+    }
+}
+
+fn write_headers(text: &mut String, rule: &Headers) {
+    text.push_str("[[headers]]\n");
+    line(text, "for", &quoted(&rule.path));
+    let value = |values: &[String]| match values {
+        [one] => quoted(one),
+        several => list(several),
+    };
+    match rule.set.as_slice() {
+        [] => {}
+        [(name, values)] => line(text, "set", &format!("{{ {} = {} }}", key(name), value(values))),
+        // An inline table has one line; with dotted keys each field has its own.
+        several => several.iter().for_each(|(name, values)| line(text, &format!("set.{}", key(name)), &value(values))),
+    }
+    if !rule.basic_auth.is_empty() {
+        line(text, "basic_auth", &list(&rule.basic_auth));
+    }
+}
+
+fn list(texts: &[String]) -> String {
+    let items: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A key of TOML, in quotes where it needs them.
+fn key(text: &str) -> String {
+    let is_bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if is_bare { text.to_owned() } else { quoted(text) }
+}
+
+/// A text of TOML in quotes.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            _ if character.is_control() => {
+                write!(quoted, "\\u{:04X}", u32::from(character)).ok();
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The word of the file.
+pub(crate) const fn html_handling_word(word: HtmlHandling) -> &'static str {
+    match word {
+        HtmlHandling::AsIs => "as-is",
+        HtmlHandling::AutoTrailingSlash => "auto-trailing-slash",
+        HtmlHandling::DropTrailingSlash => "drop-trailing-slash",
+        HtmlHandling::ForceTrailingSlash => "force-trailing-slash",
+        HtmlHandling::None => "none",
+    }
+}
+
+/// The word of the file.
+pub(crate) const fn not_found_word(word: NotFound) -> &'static str {
+    match word {
+        NotFound::None => "none",
+        NotFound::Page404 => "404-page",
+        NotFound::SinglePageApplication => "single-page-application",
+    }
+}
+
+const fn rules_word(word: Rules) -> &'static str {
+    match word {
+        Rules::Cloudflare => "cloudflare",
+        Rules::Netlify => "netlify",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_quoted_is_read_back(text in "\\PC{0,12}|[\\x00-\\x7f]{0,12}") {
+            let written = format!("{} = {}\n", key(&text), quoted(&text));
+            let read: toml::Table = written.parse().unwrap();
+            prop_assert_eq!(read.get(&text).and_then(toml::Value::as_str), Some(text.as_str()));
+        }
+    }
+}
