@@ -21,8 +21,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, HOST};
-use http::{HeaderValue, Request, Response, StatusCode, Version as HttpVersion};
+use http::header::{CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
 use crate::live::{Current, Live, Loader};
@@ -42,8 +42,10 @@ pub struct Handler {
     pub backends: proxy::Client,
     /// Where requests are told.
     pub access_log: AccessLog,
-    /// `Strict-Transport-Security` for hostnames of apps' own; none where the local authority made the certificate.
-    pub hsts: Option<HeaderValue>,
+    /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
+    pub hsts: HeaderValue,
+    /// Whether strangers trust the certificate of a host: it was not made by the local authority.
+    pub trusted: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Longest target of a request, in bytes.
     pub target_bytes_max: usize,
 }
@@ -111,8 +113,8 @@ impl Handler {
                 response
             }
         };
-        if custom_host {
-            self.add_hsts(&mut response);
+        if custom_host && (self.trusted)(&host) {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, self.hsts.clone());
         }
         if unwanted != Unwanted::Over {
             // RFC 9112 §9.6: hyper will close, and the client is told.
@@ -151,23 +153,28 @@ impl Handler {
             }
         }
     }
-
-    fn add_hsts(&self, response: &mut Response<Body>) {
-        if let Some(hsts) = &self.hsts {
-            response.headers_mut().insert(http::header::STRICT_TRANSPORT_SECURITY, hsts.clone());
-        }
-    }
 }
 
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308). A host
-/// that nobody here has is sent nowhere.
+/// that nobody here has is sent nowhere. An authority that looks for the proof of a name (RFC 8555 §8.3) finds what
+/// `proof` says for a host and a path.
 #[must_use]
-pub fn to_https(request: &Request<Incoming>, live: &Live, https_port: u16) -> Response<Body> {
+pub fn to_https(
+    request: &Request<Incoming>,
+    live: &Live,
+    https_port: u16,
+    proof: impl Fn(&str, &str) -> Option<String>,
+) -> Response<Body> {
     let authority = match authority(request) {
         Ok(authority) => authority,
         Err(refused) => return respond::refused(refused),
     };
     let host = hostname(&authority);
+    if matches!(*request.method(), Method::GET | Method::HEAD)
+        && let Some(proof) = proof(&host, request.uri().path())
+    {
+        return respond::text(StatusCode::OK, proof.into());
+    }
     if !live.serves(&host) {
         return respond::refused(Refused::UnknownHost);
     }
@@ -195,7 +202,7 @@ fn authority<B>(request: &Request<B>) -> Result<String, Refused> {
     };
     let target = request.uri().authority().map(http::uri::Authority::as_str);
     // RFC 9112 §3.2.3: a target that is an authority alone is one of CONNECT.
-    if target.is_some() && request.uri().scheme().is_none() && request.method() != http::Method::CONNECT {
+    if target.is_some() && request.uri().scheme().is_none() && request.method() != Method::CONNECT {
         return Err(Refused::BadTarget);
     }
     if let (Some(target), Some(host)) = (target, host)

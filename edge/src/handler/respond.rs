@@ -57,11 +57,17 @@ pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
 /// A plain answer of one sentence.
 #[must_use]
 pub fn plain(status: StatusCode, sentence: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::full(Bytes::from_static(sentence.as_bytes())));
+    text(status, Bytes::from_static(sentence.as_bytes()))
+}
+
+/// A text, never kept.
+pub(super) fn text(status: StatusCode, text: Bytes) -> Response<Body> {
+    let length = text.len();
+    let mut response = Response::new(Body::full(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(sentence.len()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
