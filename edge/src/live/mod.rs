@@ -244,7 +244,8 @@ impl Live {
     #[must_use]
     pub fn custom_names(&self) -> Vec<String> {
         let hosts = self.0.hosts.load();
-        let served = hosts.custom.iter().filter(|(host, place)| !host.contains('*') && hosts.places.contains_key(place));
+        let served =
+            hosts.custom.iter().filter(|(host, place)| !host.contains('*') && hosts.places.contains_key(place));
         served.map(|(host, _)| host.clone()).collect()
     }
 

@@ -49,6 +49,11 @@ impl Accounts {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn directory(&self) -> &str {
+        &self.directory
+    }
+
     /// The account. Asks the authority where this is the first time since the start, or since [`Accounts::close`].
     pub(crate) async fn account(&self) -> Result<Account, Failure> {
         let mut open = self.open.lock().await;
@@ -79,8 +84,9 @@ impl Accounts {
 
     async fn enter(&self, kept: KeptAccount) -> Result<Account, AcmeError> {
         let credentials: AccountCredentials = serde_json::from_value(kept.credentials.clone())?;
-        let account =
-            Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls)))).from_credentials(credentials).await?;
+        let account = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls))))
+            .from_credentials(credentials)
+            .await?;
         if kept.contact != self.contact {
             let contact: Vec<&str> = self.contact.iter().map(String::as_str).collect();
             account.update_contacts(&contact).await?;
@@ -91,8 +97,7 @@ impl Accounts {
 
     async fn make(&self) -> Result<Account, AcmeError> {
         let contact: Vec<&str> = self.contact.iter().map(String::as_str).collect();
-        let wanted =
-            NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let wanted = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let external = self.external.as_ref().map(|(id, key)| ExternalAccountKey::new(id.clone(), key));
         let builder = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls))));
         let (account, credentials) = builder.create(&wanted, self.directory.clone(), external.as_ref()).await?;

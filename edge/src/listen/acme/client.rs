@@ -134,11 +134,14 @@ fn left_alone(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Le
 mod tests {
     use super::*;
 
+    /// Status, `Retry-After`, and between how many milliseconds is to be waited, if at all.
+    type Case<'c> = (u16, Option<&'c str>, Option<std::ops::RangeInclusive<u64>>);
+
     #[test]
     fn a_wish_to_be_left_alone_is_kept() {
         let in_an_hour = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3_600));
         #[rustfmt::skip]
-        let cases: &[(u16, Option<&str>, Option<std::ops::RangeInclusive<u64>>)] = &[
+        let cases: &[Case<'_>] = &[
             // RFC 8555 §6.6; RFC 9110 §10.2.3
             (429, Some("120"),       Some(120_000..=120_000)),
             (429, Some(&in_an_hour), Some(3_590_000..=3_600_000)),

@@ -17,7 +17,7 @@ pub(crate) struct Failure {
     /// The word that it is counted under.
     pub(crate) outcome: &'static str,
     /// What the library said, where it was the library.
-    pub(crate) source: Option<AcmeError>,
+    pub(crate) source: Option<Box<AcmeError>>,
 }
 
 impl Failure {
@@ -53,7 +53,7 @@ impl From<AcmeError> for Failure {
         };
         let outcome = if asked_ms.is_some() { "rate_limited" } else { "failed" };
         let ended = Ended::Failed { asked_ms: asked_ms.unwrap_or_default() };
-        Self { reason: chain(&error), ended, outcome, source: Some(error) }
+        Self { reason: chain(&error), ended, outcome, source: Some(Box::new(error)) }
     }
 }
 

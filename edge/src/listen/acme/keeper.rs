@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::edge_toml::ChallengeKind;
 use devanture_config::limits::Limits;
 use instant_acme::{CertificateIdentifier, Error as AcmeError};
 use metrics::{counter, gauge};
@@ -232,7 +233,10 @@ impl Keeper {
             }
             Some(held) => {
                 let hours = held.life.not_after_ms.saturating_sub(now_ms) / HOUR_MS;
-                warn!(name, reason, hours, "a certificate could not be renewed; it is served, and valid for some hours");
+                warn!(
+                    name,
+                    reason, hours, "a certificate could not be renewed; it is served, and valid for some hours"
+                );
             }
         }
     }
@@ -302,10 +306,11 @@ fn identifier(held: &Held) -> Option<CertificateIdentifier<'static>> {
     Some(CertificateIdentifier::try_from(held.leaf()?).ok()?.into_owned())
 }
 
-async fn order(
+/// One order, with the account, and until what came of it is kept.
+pub(super) async fn order(
     acme: &Acme,
     name: &str,
-    ways: Vec<devanture_config::edge_toml::ChallengeKind>,
+    ways: Vec<ChallengeKind>,
     replaces: Option<CertificateIdentifier<'static>>,
     serves: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Result<Held, Failure> {
