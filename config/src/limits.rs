@@ -115,6 +115,16 @@ limits! {
     dns_lookups_max = 16 in 1 ..= 1_000,
     /// Milliseconds for all that one push, or one request to the API, asks of DNS about hostnames.
     dns_time_ms_max = 5_000 in 10 ..= 60_000,
+    /// Names that get a certificate by ACME; further ones are answered by the local authority.
+    acme_names_max = 10_000 in 1 ..= 1_000_000,
+    /// Orders at the authority that are under way at once.
+    acme_orders_max = 4 in 1 ..= 100,
+    /// Orders that are begun within an hour, those that failed among them.
+    acme_orders_per_hour_max = 60 in 1 ..= 10_000,
+    /// Milliseconds after which a name's first failed order is tried again; each further failure doubles them.
+    acme_retry_ms_min = 60_000 in 100 ..= 86_400_000,
+    /// Milliseconds after which a failed order is tried again, however often it failed.
+    acme_retry_ms_max = 86_400_000 in 100 ..= 604_800_000,
     /// Lines of the access log that may wait to be written; more are dropped and counted.
     log_lines_max = 65_536 in 16 ..= 10_000_000,
 }

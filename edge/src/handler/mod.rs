@@ -29,7 +29,7 @@ use std::time::Instant;
 
 use devanture_config::Hostname;
 use http::header::{CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderValue, Request, Response, StatusCode, Version as HttpVersion};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
 use crate::live::{Current, Found, HostEntry, Live, Loader};
@@ -49,8 +49,10 @@ pub struct Handler {
     pub backends: proxy::Client,
     /// Where requests are told.
     pub access_log: AccessLog,
-    /// `Strict-Transport-Security` for hostnames of apps' own; none where the local authority made the certificate.
-    pub hsts: Option<HeaderValue>,
+    /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
+    pub hsts: HeaderValue,
+    /// Whether strangers trust the certificate of a host: it was not made by the local authority.
+    pub trusted: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Longest target of a request, in bytes.
     pub target_bytes_max: usize,
 }
@@ -120,13 +122,15 @@ impl Handler {
                 response
             }
         };
+        let binds_host = custom_host && (self.trusted)(&host);
         if !is_proxied {
             // What an app's rules set stays with the app, as what its backends set does.
             cookies::confine(response.headers_mut(), &host);
-            ruled::confine_hsts(response.headers_mut(), custom_host);
+            ruled::confine_hsts(response.headers_mut(), binds_host);
         }
-        if custom_host {
-            self.add_hsts(&mut response);
+        if binds_host {
+            // The owner of the hostname may have said more.
+            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| self.hsts.clone());
         }
         if unwanted != Unwanted::Over {
             // RFC 9112 §9.6: hyper will close, and the client is told.
@@ -171,13 +175,6 @@ impl Handler {
             }
         }
     }
-
-    fn add_hsts(&self, response: &mut Response<Body>) {
-        if let Some(hsts) = &self.hsts {
-            // The owner of the hostname may have said more.
-            response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
-        }
-    }
 }
 
 /// The same address with another path and query.
@@ -188,14 +185,25 @@ fn with_path(uri: &http::Uri, path_and_query: http::uri::PathAndQuery) -> http::
 }
 
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
-/// canonical hostname where there is one. A host that nobody here has is sent nowhere.
+/// canonical hostname where there is one. A host that nobody here has is sent nowhere. An authority that looks for the
+/// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path.
 #[must_use]
-pub fn to_https(request: &Request<Incoming>, live: &Live, https_port: u16) -> Response<Body> {
+pub fn to_https(
+    request: &Request<Incoming>,
+    live: &Live,
+    https_port: u16,
+    proof: impl Fn(&str, &str) -> Option<String>,
+) -> Response<Body> {
     let authority = match authority(request) {
         Ok(authority) => authority,
         Err(refused) => return respond::refused(refused),
     };
     let host = hostname(&authority);
+    if matches!(*request.method(), Method::GET | Method::HEAD)
+        && let Some(proof) = proof(&host, request.uri().path())
+    {
+        return respond::typed(StatusCode::OK, respond::TEXT, proof.into());
+    }
     let host = match live.find(&host) {
         Found::Nobody => return respond::refused(Refused::UnknownHost),
         // To the canonical hostname at once: one redirect does for both.
@@ -226,7 +234,7 @@ fn authority<B>(request: &Request<B>) -> Result<String, Refused> {
     };
     let target = request.uri().authority().map(http::uri::Authority::as_str);
     // RFC 9112 §3.2.3: a target that is an authority alone is one of CONNECT.
-    if target.is_some() && request.uri().scheme().is_none() && request.method() != http::Method::CONNECT {
+    if target.is_some() && request.uri().scheme().is_none() && request.method() != Method::CONNECT {
         return Err(Refused::BadTarget);
     }
     if let (Some(target), Some(host)) = (target, host)

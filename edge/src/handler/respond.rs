@@ -15,6 +15,8 @@ use crate::site::method;
 use crate::site::range::{self, Multipart};
 use crate::version::{Representation, ServedFile, Setting, VERSION_HEADER, Version};
 
+/// The media type of a sentence.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// Tells search engines what to leave out.
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
@@ -62,7 +64,7 @@ pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
 /// A plain answer of one sentence.
 #[must_use]
 pub fn plain(status: StatusCode, sentence: &'static str) -> Response<Body> {
-    typed(status, "text/plain; charset=utf-8", Bytes::from_static(sentence.as_bytes()))
+    typed(status, TEXT, Bytes::from_static(sentence.as_bytes()))
 }
 
 /// A short answer that is not kept.

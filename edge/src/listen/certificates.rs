@@ -1,12 +1,17 @@
-//! Who the edge is: certificates from files or from the local authority, as `[tls]` says.
+//! Who the edge is: certificates from files, from an authority by ACME, or from the local authority, as `[tls]` says.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::edge_toml::Tls;
+use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls};
+use devanture_config::limits::Limits;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 
 use super::Error;
+use super::acme::{Acme, Keeper, Served};
 use super::authority::{Authority, ForAdmin, ForVisitors};
 use super::files::{Files, Pair};
 use super::tls::{ServerTls, provider};
@@ -16,58 +21,125 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The folder of the local authority in the data folder.
 const AUTHORITY_FOLDER: &str = "tls";
+/// The folder of what is kept of ACME, in that one.
+const ACME_FOLDER: &str = "acme";
 /// The name that every self-signed edge answers to.
 const LOCALHOST: &str = "localhost";
+
+/// Whether the edge serves a name, which comes in lower case. It is asked in every handshake and must be quick.
+pub type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The certificates of this edge, for all its listeners. Clones are the same certificates.
 #[derive(Debug, Clone)]
 pub struct Certificates {
     visitors: ServerTls,
     admin: ServerTls,
-    /// Without them, there is a local authority.
-    files: Option<Arc<Files>>,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Acme { acme: Arc<Acme>, files: Option<Arc<Files>>, knows: Known },
+    Files(Arc<Files>),
+    SelfSigned,
+}
+
+/// What [`Knows`] is, with a form for logs.
+#[derive(Clone)]
+struct Known(Knows);
+
+impl fmt::Debug for Known {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Known")
+    }
 }
 
 impl Certificates {
-    /// Reads the certificates that `tls` names, with paths relative to `base_dir`; or opens the local authority in
-    /// `data_dir`, and makes it where there is none.
+    /// Reads the certificates that `tls` names, with paths relative to `base_dir`, and those that an authority issued
+    /// before; or opens the local authority in `data_dir`, and makes it where there is none.
     ///
-    /// `knows` says whether the edge serves a name, which comes in lower case; it is asked in every handshake and must
-    /// be quick. It only decides where the authority is local: files answer for every name.
+    /// `knows` only decides where the authority is local, and by ACME: files alone answer for every name.
     ///
     /// # Errors
     /// All of [`Error`].
-    pub fn open(
-        tls: &Tls,
-        base_dir: &Path,
-        data_dir: &Path,
-        knows: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    ) -> Result<Self, Error> {
+    pub fn open(tls: &Tls, base_dir: &Path, data_dir: &Path, knows: Knows) -> Result<Self, Error> {
+        let folder = data_dir.join(AUTHORITY_FOLDER);
         match tls {
+            Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, &folder, knows),
             Tls::Files(named) => {
-                let pairs = named
-                    .iter()
-                    .map(|pair| Pair { certificate: base_dir.join(&pair.certificate), key: base_dir.join(&pair.key) });
-                let files = Arc::new(Files::open(pairs.collect(), provider())?);
+                let files = open_files(named, base_dir)?;
                 // Each listener has tickets of its own: a session begun on one is never resumed on the other.
                 let listener = || {
                     let asked = Arc::clone(&files);
                     let covers = move |sni: &str, host: &str| asked.covers(sni, host);
                     ServerTls::new(Arc::<Files>::clone(&files), Arc::new(|_| true), Arc::new(covers))
                 };
-                Ok(Self { visitors: listener()?, admin: listener()?, files: Some(files) })
+                Ok(Self { visitors: listener()?, admin: listener()?, source: Source::Files(files) })
             }
             Tls::SelfSigned => {
-                let authority = Arc::new(Authority::open(&data_dir.join(AUTHORITY_FOLDER), provider())?);
-                let serves: Arc<dyn Fn(&str) -> bool + Send + Sync> =
-                    Arc::new(move |name| name == LOCALHOST || knows(name));
+                let authority = Arc::new(Authority::open(&folder, provider())?);
+                let serves: Knows = Arc::new(move |name| name == LOCALHOST || knows(name));
                 let for_visitors = ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves) };
                 // Each name has a leaf of its own; the admin's one is for every name.
                 let visitors = ServerTls::new(Arc::new(for_visitors), serves, Arc::new(|_, _| false))?;
                 let admin = ServerTls::new(Arc::new(ForAdmin(authority)), Arc::new(|_| true), Arc::new(|_, _| true))?;
-                Ok(Self { visitors, admin, files: None })
+                Ok(Self { visitors, admin, source: Source::SelfSigned })
             }
         }
+    }
+
+    fn by_acme(
+        settings: &AcmeSettings,
+        named: &[CertificateFiles],
+        base_dir: &Path,
+        folder: &Path,
+        knows: Knows,
+    ) -> Result<Self, Error> {
+        let files = if named.is_empty() { None } else { Some(open_files(named, base_dir)?) };
+        let authority = Arc::new(Authority::open(folder, provider())?);
+        let acme = Arc::new(Acme::open(settings, base_dir, &folder.join(ACME_FOLDER), provider())?);
+        let fits = {
+            let files = files.clone();
+            move |name: &str| files.as_ref().is_some_and(|files| files.fits(name))
+        };
+        let serves: Knows = {
+            let (fits, knows) = (fits.clone(), Arc::clone(&knows));
+            Arc::new(move |name| name == LOCALHOST || knows(name) || fits(name))
+        };
+        // What an authority issues, local or not, is for one name alone.
+        let covers = {
+            let files = files.clone();
+            let of_files = move |files: &Arc<Files>, sni: &str, host: &str| files.fits(sni) && files.covers(sni, host);
+            move |sni: &str, host: &str| files.as_ref().is_some_and(|files| of_files(files, sni, host))
+        };
+        let issued = Fallback {
+            files: files.clone(),
+            rest: Issued {
+                acme: Arc::clone(&acme),
+                rest: ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves) },
+            },
+        };
+        let own = Fallback { files: files.clone(), rest: ForAdmin(authority) };
+        let visitors = ServerTls::new(Arc::new(issued), serves, Arc::new(covers))?;
+        let visitors = visitors.with_challenges(Arc::clone(acme.challenges()));
+        let admin = ServerTls::new(Arc::new(own), Arc::new(|_| true), Arc::new(|_, _| true))?;
+        Ok(Self { visitors, admin, source: Source::Acme { acme, files, knows: Known(knows) } })
+    }
+
+    /// Checks the files that `tls` names, as far as that can be done without a data folder.
+    ///
+    /// # Errors
+    /// What is wrong with the files: everything, not the first thing alone.
+    pub fn check(tls: &Tls, base_dir: &Path) -> Result<(), Vec<Error>> {
+        let (named, settings) = match tls {
+            Tls::Acme { authority, files } => (files.as_slice(), Some(authority)),
+            Tls::Files(files) => (files.as_slice(), None),
+            Tls::SelfSigned => return Ok(()),
+        };
+        let files = named.iter().filter_map(|named| open_files(std::slice::from_ref(named), base_dir).err());
+        let settings = settings.and_then(|settings| Acme::check(settings, base_dir).err());
+        let errors: Vec<Error> = files.chain(settings).collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// What the listener for visitors needs.
@@ -82,10 +154,26 @@ impl Certificates {
         self.admin.clone()
     }
 
-    /// Whether the certificates come from the local authority, which no stranger trusts.
+    /// Whether the certificate for `host` is one that strangers trust: not of the local authority. Takes no lock.
     #[must_use]
-    pub const fn are_local(&self) -> bool {
-        self.files.is_none()
+    pub fn are_trusted_for(&self, host: &str) -> bool {
+        match &self.source {
+            Source::Acme { acme, files, .. } => {
+                files.as_ref().is_some_and(|files| files.fits(host)) || acme.holds(host)
+            }
+            Source::Files(_) => true,
+            Source::SelfSigned => false,
+        }
+    }
+
+    /// What is to be answered to an authority that asks `host` for `path` over plain HTTP; nothing unless it looks for a
+    /// proof that it was promised a moment ago.
+    #[must_use]
+    pub fn http_proof(&self, host: &str, path: &str) -> Option<String> {
+        match &self.source {
+            Source::Acme { acme, .. } => acme.challenges().http_answer(host, path),
+            Source::Files(_) | Source::SelfSigned => None,
+        }
     }
 
     /// Reads the files again. New handshakes get the new certificates only if all of them are good.
@@ -93,20 +181,79 @@ impl Certificates {
     /// # Errors
     /// What is wrong with the files; the earlier certificates stay.
     pub fn reload(&self) -> Result<(), Error> {
-        self.files.as_ref().map_or(Ok(()), |files| files.reload())
+        self.files().map_or(Ok(()), |files| files.reload())
     }
 
     /// Looks at the files every [`WATCH_INTERVAL`] and reads them again when they have changed; never ends. To be
     /// dropped when it is not wanted any more; it must be inside a tokio runtime.
     pub async fn watch_files(self) {
-        let Some(files) = self.files else { return std::future::pending().await };
+        let Some(files) = self.files() else { return std::future::pending().await };
         let mut interval = tokio::time::interval(WATCH_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let files = Arc::clone(&files);
+            let files = Arc::clone(files);
             // The disk may be slow. A panic there would leave the certificates as they are.
             drop(tokio::task::spawn_blocking(move || files.look()).await);
         }
+    }
+
+    /// Orders a certificate for each of `names` that no file covers, those that matter most first, and renews them;
+    /// never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime. `names` is asked
+    /// every second.
+    pub async fn keep_issued(self, names: impl Fn() -> Vec<String> + Send + Sync + 'static, limits: Limits) {
+        let Source::Acme { acme, files, knows } = self.source else { return std::future::pending().await };
+        let names = move || {
+            let mut names = names();
+            names.retain(|name| !files.as_ref().is_some_and(|files| files.fits(name)));
+            names
+        };
+        let served = Served { names: Box::new(names), serves: knows.0 };
+        Keeper::new(acme, served, &limits).keep().await;
+    }
+
+    const fn files(&self) -> Option<&Arc<Files>> {
+        match &self.source {
+            Source::Acme { files, .. } => files.as_ref(),
+            Source::Files(files) => Some(files),
+            Source::SelfSigned => None,
+        }
+    }
+}
+
+fn open_files(named: &[CertificateFiles], base_dir: &Path) -> Result<Arc<Files>, Error> {
+    let pair =
+        |pair: &CertificateFiles| Pair { certificate: base_dir.join(&pair.certificate), key: base_dir.join(&pair.key) };
+    Ok(Arc::new(Files::open(named.iter().map(pair).collect(), provider())?))
+}
+
+/// Answers from files where one is for the name, and otherwise as `rest` does.
+#[derive(Debug)]
+struct Fallback<R> {
+    files: Option<Arc<Files>>,
+    rest: R,
+}
+
+impl<R: ResolvesServerCert> ResolvesServerCert for Fallback<R> {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match &self.files {
+            Some(files) if hello.server_name().is_some_and(|name| files.fits(name)) => files.resolve(hello),
+            _ => self.rest.resolve(hello),
+        }
+    }
+}
+
+/// Answers with what an authority issued for the name; while there is nothing, with the local authority's leaf, so that
+/// no visitor waits for an authority.
+#[derive(Debug)]
+struct Issued {
+    acme: Arc<Acme>,
+    rest: ForVisitors,
+}
+
+impl ResolvesServerCert for Issued {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let issued = hello.server_name().filter(|name| (self.rest.serves)(name));
+        issued.and_then(|name| self.acme.certificate(name)).or_else(|| self.rest.resolve(hello))
     }
 }

@@ -78,7 +78,8 @@ where
     };
     let shaken = timeout(shared.limits.times.handshake, tls.accept(io)).await;
     let stream = match shaken.unwrap_or(Err(Failed::Timeout)) {
-        Ok(stream) => stream,
+        Ok(Some(stream)) => stream,
+        Ok(None) => return,
         Err(failed) => return failed.record(),
     };
     let (_, session) = stream.get_ref();

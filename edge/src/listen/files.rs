@@ -136,6 +136,11 @@ impl Files {
         good.any(|good| shown.iter().any(|shown| Arc::ptr_eq(shown, good)))
     }
 
+    /// Whether one of the certificates has a name or a wildcard for a host.
+    pub(crate) fn fits(&self, name: &str) -> bool {
+        self.loaded.load().fitting(name).is_some()
+    }
+
     fn choose(&self, name: Option<&str>, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
         let loaded = self.loaded.load();
         let fitting = name.and_then(|name| loaded.fitting(name));
@@ -187,7 +192,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// The certificate and key of `pair`, checked against each other, and the names of the certificate.
-fn certified(
+pub(crate) fn certified(
     pair: &Pair,
     certificate: &[u8],
     key: &[u8],

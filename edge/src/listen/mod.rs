@@ -3,8 +3,10 @@
 //! [`bind_all`] opens one socket per serving thread, [`Certificates`] says who the edge is, and [`serve`] takes
 //! connections from one socket on one thread until it is told to drain. A connection goes through `serve` (accepted,
 //! counted), `tls` (handshake), `connection` (HTTP/1.1 or HTTP/2 by hyper, with the clocks of `watch`), and never
-//! leaves its thread. What is written for HTTP/2 is collected per turn by `coalesce`.
+//! leaves its thread. What is written for HTTP/2 is collected per turn by `coalesce`. Certificates that no file brings are
+//! ordered by `acme`.
 
+mod acme;
 mod answer;
 mod authority;
 mod certificates;
@@ -22,7 +24,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use certificates::{Certificates, WATCH_INTERVAL};
+pub use certificates::{Certificates, Knows, WATCH_INTERVAL};
 pub use limits::ConnectionLimits;
 pub use serve::{Drain, Drained, Peer, Protocol, Settings, serve};
 pub use socket::{bind, bind_all};
@@ -33,6 +35,14 @@ use std::path::PathBuf;
 /// What can go wrong before a connection is there; all of it is the operator's or the disk's, never a visitor's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// What is kept of ACME cannot be used.
+    #[error("{path} cannot be used: {reason}; put it back as it was, or remove it to have another account made")]
+    Acme {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The local authority of an earlier start cannot be used.
     #[error(
         "the local authority {path} cannot be used: {reason}; put the file back, or remove it and its neighbour to have a \
@@ -79,8 +89,8 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The local authority could not be kept.
-    #[error("the local authority could not be written: {0}")]
+    /// A certificate, the local authority or an account could not be kept.
+    #[error("what certificates need could not be written: {0}")]
     Store(#[from] crate::blobs::Error),
     /// The TLS library refused the settings.
     #[error("TLS cannot be set up: {0}")]

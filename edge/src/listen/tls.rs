@@ -13,6 +13,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Error;
+use super::acme::Challenges;
 
 /// The name that HTTP/2 has in ALPN.
 pub(crate) const H2: &[u8] = b"h2";
@@ -30,6 +31,7 @@ pub struct ServerTls {
     config: Arc<ServerConfig>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     covers: Arc<Covers>,
+    challenges: Option<Arc<Challenges>>,
 }
 
 /// Whether the certificate that the first host gets is good for the second; both are in lower case.
@@ -59,7 +61,12 @@ impl ServerTls {
         // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), serves, covers })
+        Ok(Self { config: Arc::new(config), serves, covers, challenges: None })
+    }
+
+    /// Shows an authority that asks for it the proof that a name is this edge's.
+    pub(crate) fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
+        Self { challenges: Some(challenges), ..self }
     }
 
     /// Whether a connection for the host `sni` may carry requests for `host` (RFC 9110 §7.4): it is the same, or the
@@ -76,13 +83,20 @@ impl ServerTls {
         &self.config
     }
 
-    /// Shakes hands on `io`; the caller limits the time.
-    pub(crate) async fn accept<T>(&self, io: T) -> Result<TlsStream<T>, Failed>
+    /// Shakes hands on `io`; the caller limits the time. There is no stream where an authority only wanted to see a
+    /// proof.
+    pub(crate) async fn accept<T>(&self, io: T) -> Result<Option<TlsStream<T>>, Failed>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(Failed::Io)?;
         let hello = start.client_hello();
+        if let Some(config) = self.challenges.as_ref().and_then(|challenges| challenges.config_for(&hello)) {
+            let mut stream = start.into_stream(config).await.map_err(Failed::Io)?;
+            // RFC 8737 §3: the handshake was all. The authority may be gone already.
+            drop(stream.shutdown().await);
+            return Ok(None);
+        }
         if let Some(name) = hello.server_name()
             && !(self.serves)(name)
         {
@@ -92,7 +106,7 @@ impl ServerTls {
             drop(start.io.shutdown().await);
             return Err(Failed::Name(name));
         }
-        start.into_stream(Arc::clone(&self.config)).await.map_err(Failed::Io)
+        start.into_stream(Arc::clone(&self.config)).await.map(Some).map_err(Failed::Io)
     }
 }
 

@@ -278,6 +278,31 @@ impl Live {
         !matches!(self.find(host), Found::Nobody)
     }
 
+    /// Hostnames of environments' own, without patterns, in ASCII and in order.
+    #[must_use]
+    pub fn custom_names(&self) -> Vec<String> {
+        let hosts = self.0.hosts.load();
+        let served =
+            hosts.custom.iter().filter(|(host, place)| !host.contains('*') && hosts.places.contains_key(place));
+        served.map(|(host, _)| host.clone()).collect()
+    }
+
+    /// Hostnames of environments and aliases below the edge's domains: those of `prod` first, then of other
+    /// environments, then of aliases.
+    #[must_use]
+    pub fn place_names(&self) -> Vec<String> {
+        let hosts = self.0.hosts.load();
+        let rank = |place: &Place| match place.setting {
+            Setting::Environment if place.name.is_prod() => 0,
+            Setting::Environment => 1,
+            Setting::Preview => 2,
+        };
+        let names = hosts.places.iter().map(|((app, name), place)| (rank(place), self.domains().place_host(app, name)));
+        let mut names: Vec<(u8, String)> = names.collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
     /// A version that is loaded as a preview already.
     #[must_use]
     pub fn preview(&self, key: &PreviewKey) -> Option<Arc<Current>> {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::edge_toml::{AccessLog as LogTo, CertificateFiles, EdgeFile, Tls};
+use devanture_config::edge_toml::{AccessLog as LogTo, EdgeFile};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,7 +29,7 @@ use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, durable};
 use crate::catalog::{self, Catalog, records};
 use crate::handler::Handler;
-use crate::listen::{self, Certificates, ConnectionLimits};
+use crate::listen::{self, Certificates, ConnectionLimits, Knows};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{self, Client, ClientSettings};
@@ -78,12 +78,8 @@ pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
 /// everything that is wrong.
 #[must_use]
 pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
-    let Tls::Files(pairs) = &file.tls else { return Vec::new() };
-    let open = |pair: &CertificateFiles| {
-        let alone = Tls::Files(vec![pair.clone()]);
-        Certificates::open(&alone, base, &data_dir(file, base), Arc::new(|_| true)).err()
-    };
-    pairs.iter().filter_map(open).map(StartError::from).collect()
+    let found = Certificates::check(&file.tls, base).err().unwrap_or_default();
+    found.into_iter().map(StartError::from).collect()
 }
 
 impl Server {
@@ -105,7 +101,7 @@ impl Server {
         let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
         let live = Live::new(domains, grace(&file.limits));
         let knows = live.clone();
-        let knows: Arc<dyn Fn(&str) -> bool + Send + Sync> = Arc::new(move |host: &str| knows.serves(host));
+        let knows: Knows = Arc::new(move |host: &str| knows.serves(host));
         let certificates = Certificates::open(&file.tls, base, &data_dir, knows)?;
 
         let remade = publish::remade_channel();
@@ -118,6 +114,7 @@ impl Server {
         live.domains().set_port(port);
         control.spawn(follower.run());
         control.spawn(certificates.clone().watch_files());
+        control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         let upkeep = metrics.clone();
         control.spawn(async move {
             let mut tick = tokio::time::interval(METRICS_UPKEEP);
@@ -152,7 +149,7 @@ impl Server {
                 live,
                 loader,
                 access_log: access_log(file, base)?,
-                hsts: (file.tls != Tls::SelfSigned).then_some(HSTS),
+                certificates: certificates.clone(),
                 limits: file.limits.clone(),
                 upstreams,
                 roots: proxy::tls::platform().map_err(StartError::UpstreamTls)?,
@@ -164,6 +161,7 @@ impl Server {
             admin_limits: ConnectionLimits::new(&file.limits),
             drain: drain.subscribe(),
             https_port: port,
+            certificates: certificates.clone(),
         };
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
@@ -257,7 +255,7 @@ pub(crate) struct HandlerParts {
     live: Live,
     loader: Loader,
     access_log: AccessLog,
-    hsts: Option<HeaderValue>,
+    certificates: Certificates,
     limits: Limits,
     upstreams: Policy,
     roots: Arc<rustls::ClientConfig>,
@@ -282,7 +280,8 @@ impl HandlerParts {
             loader: self.loader,
             backends: Client::new(settings),
             access_log: self.access_log,
-            hsts: self.hsts,
+            hsts: HSTS,
+            trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
         }
     }
@@ -295,6 +294,17 @@ fn raise_open_files() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the number of open files stays as it was");
+    }
+}
+
+/// The names that want a certificate of their own: those that people chose come before those that follow from an app's
+/// or a branch's name. A version's own hostname gets none: there are too many of them.
+fn certified_names(live: &Live) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
+    let live = live.clone();
+    move || {
+        let mut names = live.custom_names();
+        names.extend(live.place_names());
+        names
     }
 }
 

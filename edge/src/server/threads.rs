@@ -12,7 +12,7 @@ use tokio::task::LocalSet;
 use super::{HandlerParts, Sockets, StartError, local};
 use crate::admin::{Admin, Via};
 use crate::handler;
-use crate::listen::{self, ConnectionLimits, Drain, Drained, ServerTls, Settings};
+use crate::listen::{self, Certificates, ConnectionLimits, Drain, Drained, ServerTls, Settings};
 
 /// What the threads serve.
 pub(super) struct Serving {
@@ -23,6 +23,8 @@ pub(super) struct Serving {
     pub(super) admin_limits: ConnectionLimits,
     pub(super) drain: Drain,
     pub(super) https_port: u16,
+    /// What is answered over plain HTTP to an authority that looks for a proof.
+    pub(super) certificates: Certificates,
 }
 
 /// Every thread, until it has drained.
@@ -46,7 +48,8 @@ impl Threads {
         let mut http = http.map(|socket| (socket, settings("http", None, &serving.limits)));
         for (number, socket) in https.into_iter().enumerate() {
             let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
-            let (parts, plain, port) = (serving.handler.clone(), http.take(), serving.https_port);
+            let (parts, port) = (serving.handler.clone(), serving.https_port);
+            let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
             threads.push(spawn(&format!("serve-{number}"), move || serve(socket, visitors, plain, parts, port))?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
@@ -81,16 +84,17 @@ type Work = std::pin::Pin<Box<dyn Future<Output = usize>>>;
 fn serve(
     socket: TcpListener,
     visitors: Settings,
-    plain: Option<(TcpListener, Settings)>,
+    plain: Option<(TcpListener, Settings, Certificates)>,
     parts: HandlerParts,
     https_port: u16,
 ) -> Work {
     Box::pin(async move {
         let handler = Rc::new(parts.handler());
         let live = handler.live.clone();
-        let plain = plain.map(|(socket, settings)| {
+        let plain = plain.map(|(socket, settings, certificates)| {
             tokio::task::spawn_local(listen::serve(socket, settings, move |request, _peer| {
-                let response = handler::to_https(&request, &live, https_port);
+                let proof = |host: &str, path: &str| certificates.http_proof(host, path);
+                let response = handler::to_https(&request, &live, https_port, proof);
                 async move { response }
             }))
         });

@@ -54,6 +54,12 @@ pub fn describe() {
     describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
     describe_gauge!("devanture_connections_open", "Connections open now, by listener.");
     describe_counter!("devanture_handshakes_failed_total", "TLS handshakes that failed, by reason.");
+    describe_counter!("devanture_acme_orders_total", "Orders of certificates that ended, by outcome.");
+    describe_gauge!(
+        "devanture_acme_names",
+        "Names that want a certificate by ACME, by state: valid, expired, missing."
+    );
+    describe_gauge!("devanture_acme_expires_seconds", "Seconds until the first certificate by ACME expires, or since.");
     describe_counter!("devanture_pushes_total", "Pushes that ended, by app, environment and outcome.");
     describe_counter!("devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app.");
     describe_counter!("devanture_switches_total", "Times a live pointer was moved, by app and environment.");

@@ -59,7 +59,14 @@ pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
 /// Begins to describe an edge; [`Setup::start`] starts it.
 pub(crate) fn edge() -> Setup {
-    Setup { limits: BTreeMap::new(), toml: String::new(), apps: Vec::new(), plain_http: false }
+    Setup {
+        limits: BTreeMap::new(),
+        toml: String::new(),
+        apps: Vec::new(),
+        plain_http: false,
+        domain: "localhost".to_owned(),
+        tls: "mode = \"self-signed\"\n".to_owned(),
+    }
 }
 
 /// An app that is pushed at the start: its name and its files.
@@ -71,6 +78,8 @@ pub(crate) struct Setup {
     toml: String,
     apps: Vec<App>,
     plain_http: bool,
+    domain: String,
+    tls: String,
 }
 
 impl Setup {
@@ -94,6 +103,18 @@ impl Setup {
         self
     }
 
+    /// Has apps and previews answer below `domain`, in place of `localhost`.
+    pub(crate) fn with_domain(mut self, domain: &str) -> Self {
+        domain.clone_into(&mut self.domain);
+        self
+    }
+
+    /// Says all of `[tls]`, in place of `mode = "self-signed"`.
+    pub(crate) fn with_tls(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.tls);
+        self
+    }
+
     /// Pushes an app to `prod` as soon as the edge runs.
     pub(crate) fn with_app(mut self, app: &str, files: Files<'_>) -> Self {
         let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
@@ -105,10 +126,11 @@ impl Setup {
     pub(crate) async fn start(self) -> RunningEdge {
         let folder = tempfile::tempdir().unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
+        let (domain, tls) = (&self.domain, &self.tls);
         let mut text = format!(
-            "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
+            "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
             [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}\
-            [tls]\nmode = \"self-signed\"\n[log]\naccess = \"off\"\n[limits]\n"
+            [tls]\n{tls}[log]\naccess = \"off\"\n[limits]\n"
         );
         for (name, value) in &self.limits {
             writeln!(text, "{name} = {value}").unwrap();

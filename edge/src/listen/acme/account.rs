@@ -1,0 +1,158 @@
+//! The edge's account at an authority: made once, kept, and made anew only where the authority no longer knows it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use devanture_config::edge_toml::{Acme as Settings, ExternalAccount};
+use instant_acme::{Account, AccountCredentials, Error as AcmeError, ExternalAccountKey, NewAccount, Problem};
+use rustls::ClientConfig;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::client::Https;
+use super::failure::Failure;
+use super::store::{KeptAccount, Store};
+use crate::listen::Error;
+use crate::proxy;
+
+/// What an authority says of an account that it does not have (RFC 8555 §6.7).
+const NO_SUCH_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+
+/// Finds the account, or has it made.
+pub(crate) struct Accounts {
+    directory: String,
+    contact: Vec<String>,
+    external: Option<(String, Vec<u8>)>,
+    tls: Arc<ClientConfig>,
+    store: Arc<Store>,
+    /// Held while an account is made: never are there two.
+    open: Mutex<Option<Account>>,
+}
+
+impl Accounts {
+    /// Reads what the settings name, and the account as far as there is one.
+    pub(crate) fn open(settings: &Settings, base: &Path, store: Arc<Store>) -> Result<Self, Error> {
+        let (tls, external) = read(settings, base)?;
+        // It is said at the start, and not with the first order.
+        drop(store.account()?);
+        Ok(Self {
+            directory: settings.directory.clone(),
+            contact: settings.contact.clone(),
+            external,
+            tls,
+            store,
+            open: Mutex::default(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    /// The account. Asks the authority where this is the first time since the start, or since [`Accounts::close`].
+    pub(crate) async fn account(&self) -> Result<Account, Failure> {
+        let mut open = self.open.lock().await;
+        if let Some(account) = &*open {
+            return Ok(account.clone());
+        }
+        let account = match self.store.account()? {
+            Some(kept) => self.enter(kept).await,
+            None => self.make().await,
+        };
+        let account = account.map_err(Failure::of_authority)?;
+        *open = Some(account.clone());
+        Ok(account)
+    }
+
+    /// Has the authority's directory read again before the next order; and if `error` says that it does not know the
+    /// account any more, has another one made.
+    pub(crate) async fn close(&self, error: &AcmeError) {
+        let mut open = self.open.lock().await;
+        *open = None;
+        if matches!(error, AcmeError::Api(problem) if is_unknown(problem)) {
+            warn!(directory = self.directory, "the authority does not know the account: another one will be made");
+            if let Err(error) = self.store.remove_account() {
+                warn!(%error, "the account that the authority does not know could not be removed");
+            }
+        }
+    }
+
+    async fn enter(&self, kept: KeptAccount) -> Result<Account, AcmeError> {
+        let credentials: AccountCredentials = serde_json::from_value(kept.credentials.clone())?;
+        let account = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls))))
+            .from_credentials(credentials)
+            .await?;
+        if kept.contact != self.contact {
+            let contact: Vec<&str> = self.contact.iter().map(String::as_str).collect();
+            account.update_contacts(&contact).await?;
+            self.keep(kept.credentials)?;
+        }
+        Ok(account)
+    }
+
+    async fn make(&self) -> Result<Account, AcmeError> {
+        let contact: Vec<&str> = self.contact.iter().map(String::as_str).collect();
+        let wanted = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let external = self.external.as_ref().map(|(id, key)| ExternalAccountKey::new(id.clone(), key));
+        let builder = Account::builder_with_http(Box::new(Https::new(Arc::clone(&self.tls))));
+        let (account, credentials) = builder.create(&wanted, self.directory.clone(), external.as_ref()).await?;
+        self.keep(serde_json::to_value(&credentials)?)?;
+        info!(directory = self.directory, account = account.id(), "an account was made at the authority");
+        Ok(account)
+    }
+
+    fn keep(&self, credentials: serde_json::Value) -> Result<(), AcmeError> {
+        let kept = KeptAccount { contact: self.contact.clone(), credentials };
+        self.store.keep_account(&kept).map_err(|error| AcmeError::Other(Box::new(error)))
+    }
+}
+
+/// Whether the authority does not know the account.
+pub(crate) fn is_unknown(problem: &Problem) -> bool {
+    problem.r#type.as_deref() == Some(NO_SUCH_ACCOUNT)
+}
+
+/// Checks the files that the settings name.
+pub(crate) fn check(settings: &Settings, base: &Path) -> Result<(), Error> {
+    read(settings, base).map(drop)
+}
+
+/// Whom the authority's directory is trusted by, and the key that it gave to whoever runs the edge.
+type Files = (Arc<ClientConfig>, Option<(String, Vec<u8>)>);
+
+fn read(settings: &Settings, base: &Path) -> Result<Files, Error> {
+    let external = settings.external_account.as_ref().map(|external| external_key(external, base)).transpose()?;
+    Ok((trusted(settings, base)?, external))
+}
+
+/// Trusts the platform's authorities, and those of the file that the settings name.
+fn trusted(settings: &Settings, base: &Path) -> Result<Arc<ClientConfig>, Error> {
+    let mut roots = rustls_native_certs::load_native_certs().certs;
+    if let Some(ca) = &settings.ca {
+        let path = base.join(ca);
+        let bad = |reason: String| Error::Certificate { path: path.clone(), reason };
+        let pem = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let found: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let found = found.map_err(|error| bad(format!("it is not PEM ({error})")))?;
+        if found.is_empty() {
+            return Err(bad("it has no `BEGIN CERTIFICATE` section".to_owned()));
+        }
+        roots.extend(found);
+    }
+    Ok(proxy::tls::trusting(roots)?)
+}
+
+fn external_key(external: &ExternalAccount, base: &Path) -> Result<(String, Vec<u8>), Error> {
+    let path = base.join(&external.key_file);
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    // Authorities show it with and without the padding.
+    let key = BASE64_URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
+    let key = key.ok().filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| Error::Key { path, reason: "it is not base64url".to_owned() })?;
+    Ok((external.key_id.clone(), key))
+}

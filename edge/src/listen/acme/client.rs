@@ -1,0 +1,179 @@
+//! Requests to an authority: HTTPS alone, bounded in time and size, and with its wish to be left alone kept.
+//!
+//! An order is a dozen requests in two months. Each has a connection of its own, so that none is held open in between.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{HOST, RETRY_AFTER};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::schedule::LIMITED_WAIT_MS;
+use crate::telemetry;
+
+/// Longest time for one request, from the name to the last byte of the answer.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an answer's body: chains are a few kilobytes.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The port where none is named.
+const HTTPS_PORT: u16 = 443;
+
+/// Asks an authority.
+#[derive(Clone)]
+pub(crate) struct Https {
+    tls: Arc<ClientConfig>,
+}
+
+/// The authority is asked too often, or is busy (RFC 8555 §6.6).
+#[derive(Debug, thiserror::Error)]
+#[error("the authority wants to be left alone for {} s: {said}", wait_ms / 1_000)]
+pub(crate) struct LeftAlone {
+    pub(crate) wait_ms: u64,
+    said: String,
+}
+
+type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+impl Https {
+    pub(crate) const fn new(tls: Arc<ClientConfig>) -> Self {
+        Self { tls }
+    }
+
+    async fn send(self, request: Request<Bytes>) -> Result<Response<Bytes>, Boxed> {
+        let uri = request.uri().clone();
+        let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!("{uri} is no address of HTTPS").into());
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned())?;
+        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(HTTPS_PORT))).await?;
+        stream.set_nodelay(true)?;
+        let stream = TlsConnector::from(self.tls).connect(name, stream).await?;
+        let (mut sender, connection) =
+            http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(HOST, HeaderValue::from_str(authority.as_str())?);
+        parts.uri = Uri::from(uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        let exchange = async {
+            let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+            Ok::<_, Boxed>(Response::from_parts(parts, body))
+        };
+        // The connection is driven for as long as the exchange lasts, and ends with it.
+        tokio::pin!(exchange, connection);
+        tokio::select! {
+            biased;
+            answered = &mut exchange => answered,
+            ended = &mut connection => {
+                // It may have ended right after the last byte came.
+                ended?;
+                exchange.await
+            }
+        }
+    }
+}
+
+impl HttpClient for Https {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let client = self.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            // It is in memory, and cannot fail.
+            let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
+            let sent = timeout(REQUEST_MAX, client.send(Request::from_parts(parts, body))).await;
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "the authority did not answer in time").into();
+            let response = sent.unwrap_or_else(|_elapsed| Err(late())).map_err(Error::Other)?;
+            match left_alone(response.status(), response.headers(), response.body()) {
+                Some(wish) => Err(Error::Other(Box::new(wish))),
+                None => Ok(response.map(Full::new).into()),
+            }
+        })
+    }
+}
+
+/// Whether the authority wants to be left alone; the library does not hand `Retry-After` of a refusal on.
+fn left_alone(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<LeftAlone> {
+    if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    let asked_ms = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
+        text.trim().parse::<u64>().map(|seconds| seconds.saturating_mul(1_000)).ok().or_else(|| {
+            let until = httpdate::parse_http_date(text.trim()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            Some(u64::try_from(until.as_millis()).ok()?.saturating_sub(telemetry::now_ms()))
+        })
+    });
+    let wait_ms = match status {
+        StatusCode::TOO_MANY_REQUESTS => asked_ms.unwrap_or(LIMITED_WAIT_MS),
+        _ => asked_ms.unwrap_or_default(),
+    };
+    let problem = serde_json::from_slice::<instant_acme::Problem>(body).ok();
+    let said = problem.and_then(|problem| problem.detail).unwrap_or_else(|| status.to_string());
+    Some(LeftAlone { wait_ms, said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Status, `Retry-After`, and between how many milliseconds is to be waited, if at all.
+    type Case<'c> = (u16, Option<&'c str>, Option<std::ops::RangeInclusive<u64>>);
+
+    #[test]
+    fn a_wish_to_be_left_alone_is_kept() {
+        let in_an_hour = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3_600));
+        #[rustfmt::skip]
+        let cases: &[Case<'_>] = &[
+            // RFC 8555 §6.6; RFC 9110 §10.2.3
+            (429, Some("120"),       Some(120_000..=120_000)),
+            (429, Some(&in_an_hour), Some(3_590_000..=3_600_000)),
+            (429, Some("soon"),      Some(LIMITED_WAIT_MS..=LIMITED_WAIT_MS)),
+            (429, None,              Some(LIMITED_WAIT_MS..=LIMITED_WAIT_MS)),
+            (503, Some("7"),         Some(7_000..=7_000)),
+            (503, None,              Some(0..=0)),
+            (429, Some("Thu, 01 Jan 1970 00:00:09 GMT"), Some(0..=0)),
+            (200, Some("120"),       None),
+            (403, Some("120"),       None),
+        ];
+        for (status, value, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (RETRY_AFTER, HeaderValue::from_str(value).unwrap())));
+            let body = br#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many"}"#;
+            let found = left_alone(StatusCode::from_u16(*status).unwrap(), &headers, body);
+            match (found, expected) {
+                (None, None) => {}
+                (Some(found), Some(range)) => {
+                    assert!(range.contains(&found.wait_ms), "{status} {value:?}: {}", found.wait_ms);
+                    assert_eq!(found.said, "too many");
+                }
+                (found, expected) => panic!("{status} {value:?}: {found:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_without_tls() {
+        let tls = crate::proxy::tls::trusting([]).unwrap();
+        let request = Request::get("http://127.0.0.1:9/dir").body(BodyWrapper::default()).unwrap();
+        let error = Https::new(tls).request(request).await.err().unwrap().to_string();
+        assert!(error.contains("is no address of HTTPS"), "{error}");
+    }
+}

@@ -1,0 +1,81 @@
+//! Why an order failed, and what follows for the next one.
+
+use instant_acme::Error as AcmeError;
+
+use super::client::LeftAlone;
+use super::schedule::{Ended, LIMITED_WAIT_MS};
+use crate::listen::Error;
+
+/// What an authority says when it is asked too often (RFC 8555 §6.7).
+const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
+
+/// Why there is no certificate.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    pub(crate) ended: Ended,
+    /// The word that it is counted under.
+    pub(crate) outcome: &'static str,
+    /// What the library said, where it was the library.
+    pub(crate) source: Option<Box<AcmeError>>,
+}
+
+impl Failure {
+    /// What went wrong before the authority was asked about any name.
+    pub(crate) fn of_authority(error: AcmeError) -> Self {
+        let failure = Self::from(error);
+        let asked_ms = match failure.ended {
+            Ended::Failed { asked_ms } | Ended::Unanswered { asked_ms } => asked_ms,
+            Ended::Issued | Ended::Dropped => 0,
+        };
+        let outcome = if asked_ms > 0 { failure.outcome } else { "unanswered" };
+        Self { ended: Ended::Unanswered { asked_ms }, outcome, ..failure }
+    }
+
+    /// What the authority found, in words.
+    pub(crate) const fn refused(reason: String) -> Self {
+        Self { reason, ended: Ended::Failed { asked_ms: 0 }, outcome: "failed", source: None }
+    }
+
+    /// Nobody serves the name any more.
+    pub(crate) fn dropped() -> Self {
+        let reason = "nobody serves the name any more".to_owned();
+        Self { reason, ended: Ended::Dropped, outcome: "dropped", source: None }
+    }
+}
+
+impl From<AcmeError> for Failure {
+    fn from(error: AcmeError) -> Self {
+        let asked_ms = match &error {
+            AcmeError::Other(other) => other.downcast_ref::<LeftAlone>().map(|wish| wish.wait_ms),
+            AcmeError::Api(problem) if problem.r#type.as_deref() == Some(RATE_LIMITED) => Some(LIMITED_WAIT_MS),
+            _ => None,
+        };
+        let outcome = if asked_ms.is_some() { "rate_limited" } else { "failed" };
+        let ended = Ended::Failed { asked_ms: asked_ms.unwrap_or_default() };
+        Self { reason: chain(&error), ended, outcome, source: Some(Box::new(error)) }
+    }
+}
+
+/// What the disk or a certificate has against it is nothing that the authority will do better at once.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::refused(error.to_string())
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,346 @@
+//! Sees to it that every name has a certificate: looks each second at what is served, begins the orders that are due,
+//! and takes in what came of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::edge_toml::ChallengeKind;
+use devanture_config::limits::Limits;
+use instant_acme::{CertificateIdentifier, Error as AcmeError};
+use metrics::{counter, gauge};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{debug, error, info, warn};
+
+use super::Acme;
+use super::failure::Failure;
+use super::order::{Wish, obtain};
+use super::schedule::{Books, Ended, Rules, Window};
+use super::store::{Held, HeldByName};
+use crate::telemetry;
+
+/// How often what is served is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Longest time for one order.
+const ORDER_MAX: Duration = Duration::from_secs(600);
+const HOUR_MS: u64 = 3_600_000;
+/// How often the authority is asked when it would renew a certificate, whatever it says about that (RFC 9773 §4.3).
+const SUGGESTION_MS: std::ops::RangeInclusive<u64> = HOUR_MS..=24 * HOUR_MS;
+/// How soon it is asked again where it did not say.
+const SUGGESTION_AGAIN_MS: u64 = 6 * HOUR_MS;
+/// How long the certificate of a name that nobody serves any more is kept after its end, should the name come back.
+const EXPIRED_KEPT_MS: u64 = 30 * 24 * HOUR_MS;
+
+/// What the edge serves.
+pub(crate) struct Served {
+    /// The names that want a certificate, those that matter most first.
+    pub(crate) names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether a name is served at this moment.
+    pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+/// Keeps the certificates.
+pub(crate) struct Keeper {
+    acme: Arc<Acme>,
+    served: Served,
+    rules: Rules,
+    books: Books,
+    suggestions: HashMap<String, Suggestion>,
+    tasks: JoinSet<Done>,
+    /// What each task is about, should it not say.
+    about: HashMap<Id, Subject>,
+    tidied_ms: u64,
+    too_many: bool,
+}
+
+/// When the authority would renew a certificate, and when it is asked again.
+#[derive(Debug, Clone, Copy)]
+struct Suggestion {
+    window: Option<Window>,
+    next_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Subject {
+    Order(String),
+    Suggestion(String),
+}
+
+/// What a task came to.
+enum Done {
+    Order(Result<Held, Failure>),
+    Suggestion(Suggestion),
+}
+
+impl Keeper {
+    pub(crate) fn new(acme: Arc<Acme>, served: Served, limits: &Limits) -> Self {
+        let books = acme.store.books();
+        Self {
+            acme,
+            served,
+            rules: Rules::new(limits),
+            books,
+            suggestions: HashMap::new(),
+            tasks: JoinSet::new(),
+            about: HashMap::new(),
+            tidied_ms: 0,
+            too_many: false,
+        }
+    }
+
+    /// Keeps the certificates; never ends. Dropped, it gives up what is under way, and loses nothing that was issued.
+    pub(crate) async fn keep(mut self) {
+        let mut tick = interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.look().await,
+                Some(ended) = self.tasks.join_next_with_id() => self.take_in(ended).await,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let now_ms = telemetry::now_ms();
+        let wanted = self.wanted();
+        let held = self.acme.held.load_full();
+        let is_due = |name: &&String| {
+            held.get(name.as_str()).is_none_or(|held| held.life.is_due(held.spread, self.window(name), now_ms))
+        };
+        let due: Vec<String> = wanted.iter().filter(is_due).cloned().collect();
+        let begun = self.books.begin(due, &self.rules, now_ms);
+        if !begun.is_empty() {
+            // Before the authority hears of them: a process that dies again and again counts them too.
+            self.save().await;
+        }
+        for name in begun {
+            self.order(name, &held);
+        }
+        self.ask_for_a_suggestion(&wanted, &held, now_ms);
+        measure(&wanted, &held, now_ms);
+        if now_ms.abs_diff(self.tidied_ms) >= HOUR_MS {
+            self.tidied_ms = now_ms;
+            self.tidy(&wanted, &held, now_ms).await;
+        }
+    }
+
+    /// The names that an authority may be asked about.
+    fn wanted(&mut self) -> Vec<String> {
+        let mut names = (self.served.names)();
+        names.retain(|name| can_be_ordered(name));
+        let is_too_many = names.len() > self.rules.names_max;
+        if is_too_many && !self.too_many {
+            warn!(names = names.len(), "more names than `acme_names_max` want a certificate: the last go without");
+        }
+        self.too_many = is_too_many;
+        names.truncate(self.rules.names_max);
+        names
+    }
+
+    fn window(&self, name: &str) -> Option<Window> {
+        self.suggestions.get(name).and_then(|suggestion| suggestion.window)
+    }
+
+    fn order(&mut self, name: String, held: &HeldByName) {
+        let mut ways = self.acme.ways.clone();
+        let first = self.books.way(&name) % ways.len().max(1);
+        ways.rotate_left(first);
+        // An authority that answers about suggestions knows `replaces`; should it not like it, it is not said again.
+        let said = self.window(&name).is_some() && self.books.failures(&name) == 0;
+        let replaces = held.get(name.as_str()).filter(|_| said).and_then(|held| identifier(held));
+        let (acme, serves) = (Arc::clone(&self.acme), Arc::clone(&self.served.serves));
+        info!(name, way = ?ways.first(), renewal = held.contains_key(name.as_str()), "a certificate is ordered");
+        let subject = Subject::Order(name.clone());
+        let task = async move {
+            let order = Box::pin(order(&acme, &name, ways, replaces, &*serves));
+            let late = || Failure::refused("it took too long".to_owned());
+            Done::Order(timeout(ORDER_MAX, order).await.unwrap_or_else(|_elapsed| Err(late())))
+        };
+        self.about.insert(self.tasks.spawn(task).id(), subject);
+    }
+
+    /// Asks the authority about one certificate at a time.
+    fn ask_for_a_suggestion(&mut self, wanted: &[String], held: &HeldByName, now_ms: u64) {
+        if self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_))) {
+            return;
+        }
+        let is_to_be_asked =
+            |name: &&String| self.suggestions.get(*name).is_none_or(|suggestion| suggestion.next_ms <= now_ms);
+        let next = wanted.iter().filter(is_to_be_asked).find_map(|name| Some((name, held.get(name.as_str())?)));
+        let Some((name, held)) = next else { return };
+        let (acme, held) = (Arc::clone(&self.acme), Arc::clone(held));
+        let subject = Subject::Suggestion(name.clone());
+        let known = self.window(name);
+        let task = async move { Done::Suggestion(Box::pin(suggestion(&acme, &held, known)).await) };
+        self.about.insert(self.tasks.spawn(task).id(), subject);
+    }
+
+    async fn take_in(&mut self, ended: Result<(Id, Done), JoinError>) {
+        let (id, done) = match ended {
+            Ok((id, done)) => (id, Some(done)),
+            Err(error) => {
+                error!(%error, "a task of ACME ended by itself");
+                (error.id(), None)
+            }
+        };
+        match (self.about.remove(&id), done) {
+            (Some(Subject::Order(name)), Some(Done::Order(result))) => self.ended(&name, result).await,
+            (Some(Subject::Suggestion(name)), Some(Done::Suggestion(suggestion))) => {
+                self.suggestions.insert(name, suggestion);
+            }
+            (Some(Subject::Order(name)), _) => {
+                self.ended(&name, Err(Failure::refused("it came to a sudden end".to_owned()))).await;
+            }
+            (Some(Subject::Suggestion(name)), _) => {
+                let next_ms = telemetry::now_ms().saturating_add(SUGGESTION_AGAIN_MS);
+                self.suggestions.insert(name, Suggestion { window: None, next_ms });
+            }
+            (None, _) => {}
+        }
+    }
+
+    async fn ended(&mut self, name: &str, result: Result<Held, Failure>) {
+        let now_ms = telemetry::now_ms();
+        let (ended, outcome) = match result {
+            Ok(held) => {
+                let days = held.life.not_after_ms.saturating_sub(now_ms) / (24 * HOUR_MS);
+                info!(name, days, "a certificate was issued");
+                self.acme.hold(name, &Arc::new(held));
+                self.suggestions.remove(name);
+                (Ended::Issued, "issued")
+            }
+            Err(failure) => {
+                self.report(name, &failure, now_ms);
+                if let Some(source) = failure.source.as_ref().filter(|source| is_to_be_closed(source)) {
+                    self.acme.accounts.close(source).await;
+                }
+                (failure.ended, failure.outcome)
+            }
+        };
+        counter!("devanture_acme_orders_total", "outcome" => outcome).increment(1);
+        self.books.end(name, ended, &self.rules, now_ms);
+        self.save().await;
+    }
+
+    fn report(&self, name: &str, failure: &Failure, now_ms: u64) {
+        let reason = &failure.reason;
+        match self.acme.held.load().get(name) {
+            _ if failure.ended == Ended::Dropped => debug!(name, reason, "an order was given up"),
+            None => warn!(name, reason, "a certificate could not be had; the local authority answers for the name"),
+            Some(held) if held.life.is_over(now_ms) => {
+                error!(name, reason, "a certificate has expired and could not be renewed; it is still served");
+            }
+            Some(held) => {
+                let hours = held.life.not_after_ms.saturating_sub(now_ms) / HOUR_MS;
+                warn!(
+                    name,
+                    reason, hours, "a certificate could not be renewed; it is served, and valid for some hours"
+                );
+            }
+        }
+    }
+
+    async fn save(&self) {
+        let (store, books) = (Arc::clone(&self.acme.store), self.books.clone());
+        match tokio::task::spawn_blocking(move || store.keep_books(&books)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "what is known of orders could not be kept"),
+            Err(error) => warn!(%error, "what is known of orders could not be kept"),
+        }
+    }
+
+    /// Forgets what nobody will ask for again.
+    async fn tidy(&mut self, wanted: &[String], held: &HeldByName, now_ms: u64) {
+        let wanted: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+        self.books.forget(|name| wanted.contains(name), now_ms);
+        self.suggestions.retain(|name, _| wanted.contains(name.as_str()));
+        let is_gone = |held: &Held| now_ms.saturating_sub(held.life.not_after_ms) > EXPIRED_KEPT_MS;
+        let gone = held.iter().filter(|(name, held)| !wanted.contains(&***name) && is_gone(held));
+        let gone: Vec<Box<str>> = gone.map(|(name, _)| name.clone()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.acme.change(|held| held.retain(|name, _| !gone.contains(name)));
+        let store = Arc::clone(&self.acme.store);
+        let removed = move || gone.iter().try_for_each(|name| store.remove_certificate(name));
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(removed).await {
+            warn!(%error, "an expired certificate could not be removed");
+        }
+    }
+}
+
+/// Whether an authority could issue for a name: it lies in the public tree of names, and is no pattern.
+fn can_be_ordered(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    // RFC 6761 §6.3. A last label of digits makes an address.
+    name.contains('.') && !name.contains('*') && last != "localhost" && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn measure(wanted: &[String], held: &HeldByName, now_ms: u64) {
+    let (mut valid, mut expired, mut first_ms) = (0_u32, 0_u32, u64::MAX);
+    for held in wanted.iter().filter_map(|name| held.get(name.as_str())) {
+        first_ms = first_ms.min(held.life.not_after_ms);
+        if held.life.is_over(now_ms) { expired += 1 } else { valid += 1 }
+    }
+    let missing = u32::try_from(wanted.len()).unwrap_or(u32::MAX).saturating_sub(valid + expired);
+    for (state, count) in [("valid", valid), ("expired", expired), ("missing", missing)] {
+        gauge!("devanture_acme_names", "state" => state).set(f64::from(count));
+    }
+    if valid + expired > 0 {
+        let left = Duration::from_millis(first_ms.saturating_sub(now_ms)).as_secs_f64();
+        let over = Duration::from_millis(now_ms.saturating_sub(first_ms)).as_secs_f64();
+        gauge!("devanture_acme_expires_seconds").set(left - over);
+    }
+}
+
+/// Whether the authority is to be asked anew who it is, or who we are, before the next order.
+fn is_to_be_closed(error: &AcmeError) -> bool {
+    match error {
+        AcmeError::Api(problem) => super::account::is_unknown(problem),
+        _ => true,
+    }
+}
+
+fn identifier(held: &Held) -> Option<CertificateIdentifier<'static>> {
+    Some(CertificateIdentifier::try_from(held.leaf()?).ok()?.into_owned())
+}
+
+/// One order, with the account, and until what came of it is kept.
+pub(super) async fn order(
+    acme: &Acme,
+    name: &str,
+    ways: Vec<ChallengeKind>,
+    replaces: Option<CertificateIdentifier<'static>>,
+    serves: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> Result<Held, Failure> {
+    let account = acme.accounts.account().await?;
+    // The authority may have taken its time with the account.
+    if !serves(name) {
+        return Err(Failure::dropped());
+    }
+    let pem = obtain(&account, &acme.challenges, Wish { name, ways, replaces }).await?;
+    let (store, owned) = (Arc::clone(&acme.store), name.to_owned());
+    let kept = tokio::task::spawn_blocking(move || store.keep_certificate(&owned, &pem)).await;
+    Ok(kept.map_err(|error| Failure::refused(error.to_string()))??)
+}
+
+/// Asks when the authority would renew a certificate. What it said before holds until it says something else.
+async fn suggestion(acme: &Acme, held: &Held, known: Option<Window>) -> Suggestion {
+    let asked = async {
+        let identifier = identifier(held)?;
+        let account = acme.accounts.account().await.ok()?;
+        let (info, wait) = account.renewal_info(&identifier).await.inspect_err(|error| debug!(%error)).ok()?;
+        let ms = |time: time::OffsetDateTime| u64::try_from(time.unix_timestamp()).unwrap_or_default() * 1_000;
+        let window = Window { start_ms: ms(info.suggested_window.start), end_ms: ms(info.suggested_window.end) };
+        Some((window, u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    };
+    let now_ms = telemetry::now_ms();
+    match asked.await {
+        Some((window, wait_ms)) => {
+            let wait_ms = wait_ms.clamp(*SUGGESTION_MS.start(), *SUGGESTION_MS.end());
+            Suggestion { window: Some(window), next_ms: now_ms.saturating_add(wait_ms) }
+        }
+        None => Suggestion { window: known, next_ms: now_ms.saturating_add(SUGGESTION_AGAIN_MS) },
+    }
+}

@@ -1,0 +1,100 @@
+//! Certificates by ACME (RFC 8555): one for each name that the edge serves and no file covers, ordered, kept, renewed.
+//!
+//! `schedule` decides when, without a clock; `keeper` looks every second at what is served and lets `order` do it, with
+//! the account of `account` and the requests of `client`; `store` keeps what came of it; `challenges` shows proofs to
+//! the authority. Handshakes only ever look at [`Acme`]'s tables, which are swapped whole: they wait for nothing here.
+//!
+//! A certificate stays until a better one is there. What an authority does, or does not, takes nothing away.
+
+mod account;
+mod challenges;
+mod client;
+mod failure;
+mod keeper;
+mod order;
+mod schedule;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use challenges::Challenges;
+pub(crate) use keeper::{Keeper, Served};
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use devanture_config::edge_toml::{Acme as Settings, ChallengeKind};
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+
+use super::Error;
+use account::Accounts;
+use store::{Held, HeldByName, Store};
+
+/// The certificates of one authority, and how it is asked for them.
+pub(crate) struct Acme {
+    held: ArcSwap<HeldByName>,
+    challenges: Arc<Challenges>,
+    accounts: Accounts,
+    store: Arc<Store>,
+    ways: Vec<ChallengeKind>,
+}
+
+impl fmt::Debug for Acme {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Acme").field("held", &self.held.load().len()).finish_non_exhaustive()
+    }
+}
+
+impl Acme {
+    /// Reads what is kept in `folder`. The authority is not asked for anything yet.
+    pub(crate) fn open(
+        settings: &Settings,
+        base: &Path,
+        folder: &Path,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
+        let (store, held) = Store::open(folder, &settings.directory, provider)?;
+        let store = Arc::new(store);
+        let accounts = Accounts::open(settings, base, Arc::clone(&store))?;
+        let challenges = Arc::new(Challenges::new()?);
+        Ok(Self { held: ArcSwap::from_pointee(held), challenges, accounts, store, ways: settings.challenges.clone() })
+    }
+
+    /// Checks what the settings name, without a folder for it.
+    pub(crate) fn check(settings: &Settings, base: &Path) -> Result<(), Error> {
+        account::check(settings, base)
+    }
+
+    /// The certificate for a name, also one that has expired: it says more to a visitor than another name's.
+    pub(crate) fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        self.held.load().get(name).map(|held| Arc::clone(&held.key))
+    }
+
+    /// Whether there is a certificate for a name.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        self.held.load().contains_key(name)
+    }
+
+    /// The proofs that are shown now.
+    pub(crate) const fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
+    }
+
+    /// Changes what is held; handshakes see all of it or nothing.
+    fn change(&self, change: impl Fn(&mut HeldByName)) {
+        self.held.rcu(|held| {
+            let mut held = HashMap::clone(held);
+            change(&mut held);
+            held
+        });
+    }
+
+    fn hold(&self, name: &str, certificate: &Arc<Held>) {
+        self.change(|held| drop(held.insert(name.into(), Arc::clone(certificate))));
+    }
+}

@@ -1,0 +1,110 @@
+//! One order, from the wish to the chain: the steps of RFC 8555 §7.4 for one name.
+
+use std::time::Duration;
+
+use devanture_config::edge_toml::ChallengeKind;
+use instant_acme::{
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
+    RetryPolicy,
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+
+use super::challenges::{Challenges, Shown};
+use super::failure::Failure;
+use crate::listen::Error;
+
+/// How an authority is asked whether it is done: soon at first, then less and less often.
+const POLLING: RetryPolicy =
+    RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(Duration::from_secs(120));
+
+/// What is ordered.
+pub(crate) struct Wish<'w> {
+    pub(crate) name: &'w str,
+    /// The ways of proof, the one to take first.
+    pub(crate) ways: Vec<ChallengeKind>,
+    /// The certificate that the new one takes the place of, where the authority wants to know (RFC 9773 §5).
+    pub(crate) replaces: Option<CertificateIdentifier<'static>>,
+}
+
+/// Orders a certificate and waits for it. Gives its key and chain, as PEM. What is shown for the proof is shown no
+/// longer than this takes.
+pub(crate) async fn obtain(account: &Account, challenges: &Challenges, wish: Wish<'_>) -> Result<String, Failure> {
+    let identifiers = [Identifier::Dns(wish.name.to_owned())];
+    let mut new = NewOrder::new(&identifiers);
+    if let Some(replaces) = wish.replaces {
+        new = new.replaces(replaces);
+    }
+    let mut order = account.new_order(&new).await?;
+    let shown = prove(&mut order, challenges, wish.name, &wish.ways).await?;
+    let ready = order.poll_ready(&POLLING).await;
+    drop(shown);
+    match ready {
+        Ok(OrderStatus::Ready) => {}
+        Ok(status) => return Err(refused(&mut order, &format!("the order is {status:?}")).await),
+        Err(error @ instant_acme::Error::Api(_)) => {
+            let failure = Failure::from(error);
+            let reason = refused(&mut order, &failure.reason).await.reason;
+            return Err(Failure { reason, ..failure });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // A key of its own for each certificate: one that leaks is of use for its time alone.
+    let key = KeyPair::generate().map_err(Error::from)?;
+    let mut params = CertificateParams::new(vec![wish.name.to_owned()]).map_err(Error::from)?;
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key).map_err(Error::from)?;
+    order.finalize_csr(request.der()).await?;
+    let chain = order.poll_certificate(&POLLING).await?;
+    Ok(key.serialize_pem() + &chain)
+}
+
+/// Shows what each authorization that is open asks for, and says so.
+async fn prove(
+    order: &mut Order,
+    challenges: &Challenges,
+    name: &str,
+    ways: &[ChallengeKind],
+) -> Result<Option<Shown>, Failure> {
+    let mut shown = None;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization?;
+        match authorization.status {
+            AuthorizationStatus::Valid => continue,
+            AuthorizationStatus::Pending => {}
+            status => return Err(Failure::refused(format!("its authorization is {status:?}"))),
+        }
+        let offered = |way: &&ChallengeKind| authorization.challenges.iter().any(|c| c.r#type == kind(**way));
+        let Some(way) = ways.iter().find(offered).copied() else {
+            return Err(Failure::refused("the authority offers none of the ways of `acme.challenges`".to_owned()));
+        };
+        let Some(mut challenge) = authorization.challenge(kind(way)) else { continue };
+        let proof = challenge.key_authorization();
+        shown = Some(match way {
+            ChallengeKind::Http => challenges.show_http(name, &challenge.token, proof.as_str()),
+            ChallengeKind::TlsAlpn => challenges.show_tls_alpn(name, proof.digest().as_ref())?,
+        });
+        challenge.set_ready().await?;
+    }
+    Ok(shown)
+}
+
+const fn kind(way: ChallengeKind) -> ChallengeType {
+    match way {
+        ChallengeKind::Http => ChallengeType::Http01,
+        ChallengeKind::TlsAlpn => ChallengeType::TlsAlpn01,
+    }
+}
+
+/// What the authority has against the proof, which it says of the authorization rather than of the order.
+async fn refused(order: &mut Order, otherwise: &str) -> Failure {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        let Ok(state) = authorization.refresh().await else { continue };
+        let said = state.challenges.iter().find_map(|c| Some((&c.r#type, c.error.as_ref()?)));
+        if let Some((kind, problem)) = said {
+            return Failure::refused(format!("{kind:?}: {problem}"));
+        }
+    }
+    Failure::refused(otherwise.to_owned())
+}

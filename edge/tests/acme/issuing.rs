@@ -1,0 +1,154 @@
+//! A name gets its certificate.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use http::{Method, StatusCode};
+
+use crate::pebble::Manner;
+use crate::support::got;
+use crate::tls::shake;
+use crate::world::{wait_for, world, write};
+
+const HSTS: &str = "strict-transport-security";
+
+/// Mounted once for each way of proof.
+async fn a_hostname_gets_its_certificate(challenges: &'static [&'static str]) {
+    let Some(world) = world().with_challenges(challenges).start().await else { return };
+    // Nobody can reach the authority yet: visitors are answered all the same, and are not told to insist on TLS.
+    world.authority.shut();
+    world.push("shop", &["www.customer.test"]).await;
+    let before = world.shown("www.customer.test").await;
+    assert!(before.is_local(), "{before:?}");
+    let answer = world.edge.get("www.customer.test", "/").await;
+    assert_eq!((answer.text().as_str(), answer.header(HSTS)), ("shop", ""));
+
+    world.authority.open(world.pebble.address);
+    let shown = world.issued("www.customer.test").await;
+    assert_eq!((shown.names.len(), shown.others), (1, 1), "{shown:?}");
+    assert!(shown.names[0].contains("www.customer.test"), "{shown:?}");
+    let answer = world.visit("www.customer.test").await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.header(HSTS)), ("shop", "max-age=86400"));
+    assert_eq!(world.pebble.accounts(), 1);
+
+    let files = world.files();
+    assert!(files.len() > 2, "{files:?}");
+    for file in files {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_hostname_is_proven_by_http_01() {
+    a_hostname_gets_its_certificate(&["http-01"]).await;
+}
+
+#[tokio::test]
+async fn a_hostname_is_proven_by_tls_alpn_01() {
+    a_hostname_gets_its_certificate(&["tls-alpn-01"]).await;
+}
+
+#[tokio::test]
+async fn an_environment_and_an_alias_get_theirs_and_a_versions_own_hostname_does_not() {
+    let Some(world) = world().start().await else { return };
+    world.push("shop", &[]).await;
+    let version = world.edge.live("shop").await.unwrap();
+    let alias = got(world
+        .edge
+        .api(Method::PUT, "/v1/apps/shop/aliases/feature")
+        .json(&serde_json::json!({"version": version})));
+    assert!(alias.await.status.is_success());
+    for name in ["shop.apps.test", "feature--shop.apps.test"] {
+        world.issued(name).await;
+        assert_eq!(world.visit(name).await.unwrap().text(), "shop");
+    }
+    let preview = format!("{}--shop.apps.test", version.short());
+    assert!(world.shown(&preview).await.is_local());
+    assert_eq!(world.edge.get(&preview, "/").await.text(), "shop");
+    // A name that nobody serves is refused, and nothing is ordered for it.
+    assert!(shake(world.edge.https(), "nobody.apps.test", &["h2"]).await.is_err());
+    assert_eq!(world.pebble.orders(), 2, "{}", world.pebble.log());
+    // The API is for those who trust the local authority.
+    assert!(crate::tls::shown(world.edge.admin(), "shop.apps.test").await.is_local());
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_comes_first_for_the_names_that_it_covers() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["*.apps.test".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("wild.pem"), folder.path().join("wild.key"));
+    write(&certificate, &made.cert.pem());
+    write(&key, &made.signing_key.serialize_pem());
+    let tls = format!("certificate = {certificate:?}\nkey = {key:?}\n");
+    let Some(world) = world().with_tls(&tls).start().await else { return };
+    world.push("shop", &["www.customer.test"]).await;
+    world.issued("www.customer.test").await;
+    let version = world.edge.live("shop").await.unwrap();
+    let preview = format!("{}--shop.apps.test", version.short());
+    for name in ["shop.apps.test", &preview, "nobody.apps.test"] {
+        let shown = world.shown(name).await;
+        assert!(shown.names[0].contains("*.apps.test"), "{name}: {shown:?}");
+    }
+    assert!(crate::tls::shown(world.edge.admin(), "edge.apps.test").await.names[0].contains("*.apps.test"));
+    assert!(crate::tls::shown(world.edge.admin(), "localhost").await.is_local());
+    assert_eq!(world.pebble.orders(), 1);
+
+    // The file is read again when it changes, as without ACME.
+    let made = rcgen::generate_simple_self_signed(vec!["*.apps.test".to_owned(), "other.test".to_owned()]).unwrap();
+    write(&certificate, &made.cert.pem());
+    write(&key, &made.signing_key.serialize_pem());
+    wait_for("the new file is shown", async || world.shown("shop.apps.test").await.names.len() == 2).await;
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_certificate_and_account() {
+    let Some(world) = world().start().await else { return };
+    world.push("shop", &["one.customer.test"]).await;
+    let first = world.issued("one.customer.test").await;
+    world.issued("shop.apps.test").await;
+    let world = world.restart().await;
+    assert_eq!(world.shown("one.customer.test").await, first);
+    // Had the first been ordered again, it would have been before this one.
+    world.push("shop", &["one.customer.test", "two.customer.test"]).await;
+    world.issued("two.customer.test").await;
+    assert_eq!(world.shown("one.customer.test").await, first);
+    assert_eq!((world.pebble.orders(), world.pebble.accounts()), (3, 1));
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_is_bound_to_one_at_the_authority() {
+    let manner = Manner { binding: true, ..Manner::default() };
+    let Some(world) = world().with_authority(manner).start().await else { return };
+    world.push("shop", &["www.customer.test"]).await;
+    world.issued("www.customer.test").await;
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn nonces_that_are_refused_do_no_harm() {
+    let manner = Manner { refused_nonces: 30, ..Manner::default() };
+    let Some(world) = world().with_authority(manner).start().await else { return };
+    world.push("shop", &["www.customer.test"]).await;
+    world.issued("www.customer.test").await;
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_proof_is_shown_to_nobody_who_was_not_promised_it() {
+    let Some(world) = world().start().await else { return };
+    world.push("shop", &["www.customer.test"]).await;
+    world.issued("www.customer.test").await;
+    let path = "/.well-known/acme-challenge/a-token";
+    let answer = world.plain("www.customer.test", path).await;
+    assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT);
+    assert!(answer.header("location").ends_with(path));
+    assert_eq!(world.plain("nobody.test", path).await.status, StatusCode::NOT_FOUND);
+    // RFC 8737 §4: where no proof is in flight, the protocol is not spoken at all.
+    assert!(shake(world.edge.https(), "www.customer.test", &["acme-tls/1"]).await.is_err());
+    assert!(shake(world.edge.https(), "www.customer.test", &["acme-tls/1", "h2"]).await.unwrap().is_issued());
+    world.edge.stop().await;
+}

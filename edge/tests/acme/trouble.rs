@@ -1,0 +1,70 @@
+//! What cannot be proven, and an authority that forgets.
+
+use std::time::{Duration, Instant};
+
+use crate::world::{wait_for, world};
+
+#[tokio::test]
+async fn a_name_that_cannot_be_proven_is_tried_less_and_less_often_and_by_both_ways() {
+    let setup = world().with_limit("acme_retry_ms_min", 1_000);
+    let Some(world) = setup.start().await else { return };
+    world.shut();
+    world.push("shop", &["www.customer.test"]).await;
+    // That of the hostname and that of the environment.
+    wait_for("the first orders fail", async || world.pebble.orders() >= 2).await;
+    let first = Instant::now();
+    wait_for("they are tried again", async || world.pebble.orders() >= 4).await;
+    let second = Instant::now();
+    wait_for("and once more", async || world.pebble.orders() >= 6).await;
+    let waits = [second - first, second.elapsed()];
+    assert!(waits[0] >= Duration::from_millis(900) && waits[1] >= Duration::from_millis(1_900), "{waits:?}");
+    assert_eq!(world.pebble.orders(), 6, "one order at a time for a name");
+    assert!(
+        world.http.refused() >= 2 && world.https.refused() >= 4,
+        "{} {}",
+        world.http.refused(),
+        world.https.refused()
+    );
+    assert!(world.metric("devanture_acme_orders_total{outcome=\"failed\"}").await.is_some_and(|count| count >= 4.0));
+    assert_eq!(world.edge.get("www.customer.test", "/").await.text(), "shop", "visitors are answered meanwhile");
+
+    // What was learnt is not forgotten by a restart: the third failure is rested from.
+    let world = world.restart().await;
+    let began = Instant::now();
+    world.issued("www.customer.test").await;
+    world.issued("shop.apps.test").await;
+    assert!(began.elapsed() < Duration::from_secs(20));
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_hour_has_only_so_many_orders() {
+    let Some(world) = world().with_limit("acme_orders_per_hour_max", 2).start().await else { return };
+    world.push("shop", &["a.customer.test", "b.customer.test", "c.customer.test"]).await;
+    world.issued("a.customer.test").await;
+    world.issued("b.customer.test").await;
+    // Those that wait are answered; a restart is no new hour.
+    let world = world.restart().await;
+    wait_for("it has looked at what is missing", async || {
+        world.metric("devanture_acme_names{state=\"missing\"}").await == Some(2.0)
+    })
+    .await;
+    assert!(world.shown("c.customer.test").await.is_local());
+    assert_eq!(world.pebble.orders(), 2);
+    world.edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_authority_that_lost_the_account_is_given_another_one() {
+    let Some(mut world) = world().start().await else { return };
+    world.push("shop", &["one.customer.test"]).await;
+    let first = world.issued("one.customer.test").await;
+    world.issued("shop.apps.test").await;
+    world.replace_authority().await;
+    world.push("shop", &["one.customer.test", "two.customer.test"]).await;
+    let second = world.issued("two.customer.test").await;
+    assert_ne!(second.issuer, first.issuer, "it is another authority's");
+    assert_eq!(world.shown("one.customer.test").await, first, "what is good is not ordered again");
+    assert_eq!(world.pebble.accounts(), 1);
+    world.edge.stop().await;
+}

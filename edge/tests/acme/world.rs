@@ -1,0 +1,209 @@
+//! An edge, its authority, and what lies between them.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use devanture_config::api::BeginDeploy;
+use http::Method;
+
+use crate::dns::Dns;
+use crate::door::Door;
+use crate::pebble::{KEY, KEY_ID, Manner, Pebble, is_installed, write_certificate};
+use crate::support::{Got, RunningEdge, edge, got, manifest};
+use crate::tls::{Shown, shown};
+
+/// Longest wait for what an authority has a part in: it takes its time, and so does a certificate to come of age.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `fact` holds, longer than `eventually` does.
+pub(crate) async fn wait_for(what: &str, mut fact: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !fact().await {
+        assert!(began.elapsed() < PATIENCE * 2, "this never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Begins to describe one.
+pub(crate) fn world() -> Setup {
+    Setup { manner: Manner::default(), challenges: &["tls-alpn-01", "http-01"], limits: Vec::new(), tls: String::new() }
+}
+
+/// A world that is not there yet.
+pub(crate) struct Setup {
+    manner: Manner,
+    challenges: &'static [&'static str],
+    limits: Vec<(&'static str, u64)>,
+    tls: String,
+}
+
+impl Setup {
+    /// Says how the authority behaves.
+    pub(crate) fn with_authority(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
+    }
+
+    /// Says how names are proven.
+    pub(crate) fn with_challenges(mut self, challenges: &'static [&'static str]) -> Self {
+        self.challenges = challenges;
+        self
+    }
+
+    /// Sets a limit of the edge's.
+    pub(crate) fn with_limit(mut self, name: &'static str, value: u64) -> Self {
+        self.limits.push((name, value));
+        self
+    }
+
+    /// Adds lines to `[tls]`.
+    pub(crate) fn with_tls(mut self, lines: &str) -> Self {
+        self.tls.push_str(lines);
+        self
+    }
+
+    /// Starts all of it; there is nothing where the authority is not installed.
+    pub(crate) async fn start(self) -> Option<World> {
+        if !is_installed() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write_certificate(folder.path());
+        let (authority, http, https) = (Door::new().await, Door::new().await, Door::new().await);
+        let dns = Dns::start().await;
+        let ports = (http.address.port(), https.address.port());
+        let pebble = Pebble::start(folder.path(), dns.address, ports.0, ports.1, self.manner).await;
+        authority.open(pebble.address);
+        let mut toml = format!(
+            "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\ncontact = [\"mailto:ops@example.org\"]\n\
+            ca = \"{}\"\nchallenges = {:?}\n",
+            authority.address,
+            folder.path().join("roots.pem").display(),
+            self.challenges,
+        );
+        if self.manner.binding {
+            let file = folder.path().join("eab.key");
+            write(&file, KEY);
+            writeln!(toml, "eab_key_id = {KEY_ID:?}\neab_key_file = {:?}", file.display().to_string()).unwrap();
+        }
+        let mut setup =
+            edge().with_domain("apps.test").with_tls(&format!("mode = \"acme\"\n{}", self.tls)).with_plain_http();
+        // A first failure is tried again at the next look.
+        setup = setup.with_limit("acme_retry_ms_min", 100);
+        for (name, value) in self.limits {
+            setup = setup.with_limit(name, value);
+        }
+        let edge = setup.with_toml(&toml).start().await;
+        let world = World { edge, pebble, authority, http, https, dns, folder, manner: self.manner };
+        world.open();
+        Some(world)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
+pub(crate) fn write(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+}
+
+pub(crate) struct World {
+    pub(crate) edge: RunningEdge,
+    pub(crate) pebble: Pebble,
+    /// Between the edge and the authority.
+    pub(crate) authority: Door,
+    /// Between the authority and the edge's plain HTTP.
+    pub(crate) http: Door,
+    /// Between the authority and the edge's HTTPS.
+    pub(crate) https: Door,
+    dns: Dns,
+    folder: tempfile::TempDir,
+    manner: Manner,
+}
+
+impl World {
+    /// Lets the authority come to the edge.
+    pub(crate) fn open(&self) {
+        self.http.open(self.edge.http().unwrap());
+        self.https.open(self.edge.https());
+    }
+
+    /// Lets nobody come to the edge by these ways.
+    pub(crate) fn shut(&self) {
+        self.http.shut();
+        self.https.shut();
+    }
+
+    /// Restarts the edge over the same data.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.edge = self.edge.restart().await;
+        self.open();
+        self
+    }
+
+    /// Puts another authority in the place of this one, which knows nothing of what was.
+    pub(crate) async fn replace_authority(&mut self) {
+        let ports = (self.http.address.port(), self.https.address.port());
+        self.pebble = Pebble::start(self.folder.path(), self.dns.address, ports.0, ports.1, self.manner).await;
+        self.authority.open(self.pebble.address);
+    }
+
+    /// Pushes an app to `prod`, with hostnames of its own.
+    pub(crate) async fn push(&self, app: &str, hostnames: &[&str]) {
+        let files: &[(&str, &[u8])] = &[("index.html", app.as_bytes())];
+        let mut manifest = manifest(files);
+        manifest.base.hostnames = Some(hostnames.iter().map(|name| name.parse().unwrap()).collect());
+        let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+        self.edge.try_push(app, "prod", begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"));
+    }
+
+    /// What a visitor is shown.
+    pub(crate) async fn shown(&self, name: &str) -> Shown {
+        shown(self.edge.https(), name).await
+    }
+
+    /// Waits until the authority's certificate is shown for a name.
+    pub(crate) async fn issued(&self, name: &str) -> Shown {
+        let mut last = None;
+        let issued = async || {
+            last = Some(self.shown(name).await);
+            last.as_ref().is_some_and(Shown::is_issued)
+        };
+        if tokio::time::timeout(PATIENCE, wait_for("a certificate is issued", issued)).await.is_err() {
+            panic!("{name} has no certificate: {last:?}\n{}", self.pebble.log());
+        }
+        last.unwrap()
+    }
+
+    /// Asks as a visitor does who trusts the authority and no other.
+    pub(crate) async fn visit(&self, name: &str) -> reqwest::Result<Got> {
+        let root = reqwest::Certificate::from_pem(&self.pebble.root(self.folder.path()).await).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([root]).resolve(name, self.edge.https()).no_proxy();
+        let url = format!("https://{name}:{}/", self.edge.https().port());
+        crate::support::try_got(client.build().unwrap().get(url)).await
+    }
+
+    /// Asks the plain listener for a path.
+    pub(crate) async fn plain(&self, name: &str, path: &str) -> Got {
+        let url = format!("http://{name}:{}{path}", self.edge.http().unwrap().port());
+        got(self.edge.client().request(Method::GET, url)).await
+    }
+
+    /// A metric, by the beginning of its line.
+    pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
+        let text = got(self.edge.api(Method::GET, "/metrics")).await.text();
+        text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+    }
+
+    /// Files below the edge's folder of ACME.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.edge.data_dir().join("tls/acme")];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files
+    }
+}
