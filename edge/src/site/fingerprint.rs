@@ -38,6 +38,8 @@ const NEVER_FOLDERS: &[&str] = &["_nuxt/builds/"];
 /// Endings of files whose bytes may change while the name's hash stays: pages, and what is made of another file.
 const NEVER: &[&str] = &["br", "gz", "htm", "html", "map", "shtml", "txt", "xht", "xhtml", "zst"];
 
+/// Endings of code, which only programs number.
+const CODE: &[&str] = &["css", "js", "mjs", "wasm"];
 /// Endings of what people write and number themselves: `LM317T12.pdf`.
 const DOCUMENTS: &[&str] = &[
     "csv", "doc", "docx", "epub", "odp", "ods", "odt", "pdf", "ppt", "pptx", "rtf", "tsv", "xls", "xlsx", "xml", "zip",
@@ -69,7 +71,7 @@ pub fn pattern(path: &str) -> Option<(&str, &str)> {
     }
     let (before, token) =
         turbopack_token(folder, stem).or_else(|| named_token(folder, stem)).or_else(|| bare_token(folder, stem))?;
-    if DOCUMENTS.contains(&ending.as_str()) && is_number_of_document(token) {
+    if may_be_a_number(&ending, token) {
         return None;
     }
     let start = folder_bytes + before.len();
@@ -182,11 +184,15 @@ fn is_base36(token: &str) -> bool {
         && runs.first().is_some_and(|run| !is_number(run) || run.len() < 3)
 }
 
-/// Capitals and digits alone, or small letters and digits that are no hex: a type, an order, a standard.
-fn is_number_of_document(token: &str) -> bool {
+/// Whether people may have numbered the file themselves: a type, an order, a standard; nobody does so with code.
+fn may_be_a_number(ending: &str, token: &str) -> bool {
     let has = |is: fn(&u8) -> bool| token.as_bytes().iter().any(is);
+    let (has_small, has_capital) = (has(u8::is_ascii_lowercase), has(u8::is_ascii_uppercase));
     let is_hex = token.bytes().all(is_lower_hex);
-    !is_hex && has(u8::is_ascii_lowercase) != has(u8::is_ascii_uppercase)
+    if DOCUMENTS.contains(&ending) {
+        return has_small != has_capital && !is_hex;
+    }
+    !CODE.contains(&ending) && !has_small && has(|byte| matches!(byte, b'-' | b'_'))
 }
 
 fn is_upper_hash(token: &str) -> bool {
@@ -194,10 +200,10 @@ fn is_upper_hash(token: &str) -> bool {
     let is_hex = token.bytes().all(|b| matches!(b, b'A'..=b'F' | b'0'..=b'9'));
     // base64url that happens to hold no small letter: digits stand among the letters, not behind them.
     let runs = token.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
-    let is_base64 = token.len() == TOKEN_CHARS_USUAL && token.bytes().all(|b| b.is_ascii_alphanumeric()) && runs > 2;
+    let is_base64 = token.len() == TOKEN_CHARS_USUAL && runs > 2;
     // A camera's or a document's number: letters, and then digits alone.
     let letters = token.trim_end_matches(|c: char| c.is_ascii_digit());
-    let is_number = token.len() - letters.len() > 2 && letters.bytes().all(|byte| byte.is_ascii_uppercase());
+    let is_number = token.len() - letters.len() > 2 && !letters.bytes().any(|byte| byte.is_ascii_digit());
     (is_base32 || is_hex || is_base64) && !is_number
 }
 

@@ -163,7 +163,7 @@ fn names_of_people_are_not_fingerprinted() {
         "android-chrome-192x192.png", "og-image-1200x630.png", "hero-1920x1080.jpg", "video-1080p60fps.mp4",
         "report-2024q4v2.pdf", "photo-DSC02345.jpg", "DSC01234.JPG", "IMG-E1234567.jpg", "scan-ISBN2345.png",
         "2024-01-report.pdf", "apple-touch-icon-180x180.png", "tile.x12y2048.png", "map-z12x2048y1362.png",
-        "datasheet-LM317T12.pdf", "datasheet-ESP32S3X.pdf", "iso-ISO9001A.pdf", "video-4k60fps10bit.mp4",
+        "datasheet-LM317T12.pdf", "datasheet-ESP32S3X.pdf", "iso-ISO9001A.pdf", "poster-A4-SIZE2.png", "video-4k60fps10bit.mp4",
         // A UUID tells things apart and says nothing of their content.
         "550e8400-e29b-41d4-a716-446655440000.png", "f47ac10b-58cc-4372-a567-0e02b2c3d479.png",
         "avatar-f47ac10b-58cc-4372-a567-0e02b2c3d479.png", "_nuxt/builds/meta/f47ac10b-58cc-4372-a567-0e02b2c3d479.json",

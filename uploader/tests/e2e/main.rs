@@ -15,6 +15,7 @@ mod foresight;
 mod isolation;
 mod pages;
 mod refusals;
+mod sites;
 mod story;
 mod switching;
 
