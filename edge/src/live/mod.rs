@@ -278,15 +278,6 @@ impl Live {
         !matches!(self.find(host), Found::Nobody)
     }
 
-    /// Hostnames of environments' own, without patterns, in ASCII and in order.
-    #[must_use]
-    pub fn custom_names(&self) -> Vec<String> {
-        let hosts = self.0.hosts.load();
-        let served =
-            hosts.custom.iter().filter(|(host, place)| !host.contains('*') && hosts.places.contains_key(place));
-        served.map(|(host, _)| host.clone()).collect()
-    }
-
     /// Hostnames of environments and aliases below the edge's domains: those of `prod` first, then of other
     /// environments, then of aliases.
     #[must_use]

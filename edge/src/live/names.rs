@@ -73,11 +73,15 @@ impl Hosts {
 }
 
 impl Live {
-    /// The exact hostnames of environments' own, in their ASCII form, sorted: also of those where nothing is live yet.
+    /// The exact hostnames of environments that have something live, in their ASCII form, sorted.
     #[must_use]
     pub fn custom_names(&self) -> Vec<String> {
         let hosts = self.0.hosts.load();
-        hosts.custom.keys().filter(|host| !host.is_wildcard()).map(ToString::to_string).collect()
+        let is_served = |record: &HostnameRecord| {
+            hosts.places.contains_key(&(record.app.clone(), record.environment.clone()))
+        };
+        let served = hosts.custom.iter().filter(|(host, record)| !host.is_wildcard() && is_served(record));
+        served.map(|(host, _)| host.to_string()).collect()
     }
 
     /// Tells when [`Live::custom_names`] may have changed.

@@ -16,6 +16,7 @@ mod hostnames;
 mod isolation;
 mod pages;
 mod refusals;
+mod sites;
 mod story;
 mod switching;
 mod upkeep;

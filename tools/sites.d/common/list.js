@@ -1,0 +1,3 @@
+import { plants } from "./plants.js";
+
+export const text = plants.map(({ name }) => name).join(", ");

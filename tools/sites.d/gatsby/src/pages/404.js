@@ -1,0 +1,6 @@
+import React from "react";
+import Frame from "../components/frame";
+
+export default function Missing() {
+  return <Frame title="No such plant" />;
+}

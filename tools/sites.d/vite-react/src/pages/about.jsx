@@ -1,0 +1,8 @@
+export default function About() {
+  return (
+    <>
+      <h1>About us</h1>
+      <p>We sell plants (release-a).</p>
+    </>
+  );
+}

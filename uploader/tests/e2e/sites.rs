@@ -1,0 +1,192 @@
+//! Sites that real generators built, pushed as they are: every link leads somewhere, every page is rendered, and
+//! navigation in the page, a deep link and a switch under an open page work.
+
+use std::path::Path;
+
+use crate::support::browser::{Browser, Page};
+use crate::support::crawl::{self, Crawled};
+use crate::support::edge::{Edge, Ran, edge, files};
+use crate::support::inputs;
+
+/// A site of `tools/sites.d`, and what is to be seen of it.
+struct Site {
+    name: &'static str,
+    /// What its `devanture.toml` says beside `app` and `www`.
+    settings: &'static str,
+    /// Whether a click on a link changes the page that is there, instead of loading another one.
+    navigates_in_page: bool,
+    /// The path of the page about ferns.
+    fern: &'static str,
+    /// Pages that no link leads to.
+    unlinked: &'static [&'static str],
+}
+
+const SPA: &str = "not_found = \"single-page-application\"\n";
+const USUAL: Site =
+    Site { name: "", settings: "", navigates_in_page: true, fern: "/plants/fern", unlinked: &["404.html"] };
+
+fn project(site: &Site, www: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = format!("app = \"plants\"\nwww = {www:?}\n{}", site.settings);
+    std::fs::write(folder.path().join("devanture.toml"), toml).unwrap();
+    folder
+}
+
+#[track_caller]
+fn push(edge: &Edge, site: &Site, www: &Path) {
+    let project = project(site, www);
+    let ran = Ran::of(edge.command(project.path(), "plants", &["push", "--json"]).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{}: {ran:#?}", site.name);
+}
+
+/// Nothing went wrong in the page since it was opened or went to another address.
+async fn is_sound(page: &Page, what: &str) {
+    page.settle().await;
+    let seen = page.report().await;
+    assert_eq!(seen.console_errors, [""; 0], "{what}: {seen:?}");
+    assert_eq!(seen.failed_requests, [""; 0], "{what}: {seen:?}");
+    assert!(
+        seen.protocols.iter().all(|protocol| matches!(protocol.as_str(), "h2" | "data" | "blob")),
+        "{what}: {seen:?}"
+    );
+    assert!(!seen.text.trim().is_empty(), "{what}: {seen:?}");
+}
+
+/// Clicks the first link with this text.
+async fn click(page: &Page, text: &str) {
+    let link = format!(
+        "[...document.querySelectorAll('a')].find(link => link.textContent.trim() === {text:?} && link.offsetParent)"
+    );
+    page.wait_for(&format!("{link} !== undefined")).await;
+    page.evaluate(&format!("{link}.click()")).await;
+}
+
+async fn has_heading(page: &Page, words: &str) {
+    page.wait_for(&format!("document.querySelector('h1')?.textContent.includes({words:?})")).await;
+}
+
+/// Pushes both releases of a site, and looks at them as visitors do.
+async fn holds(site: Site) {
+    let (Some(first), Some(second)) = (inputs::site(site.name, "a"), inputs::site(site.name, "b")) else { return };
+    let Some(browser) = Browser::start().await else { return };
+    let edge = edge().start();
+    push(&edge, &site, &first);
+    let crawled = crawl::crawl(&edge, "plants.localhost").await;
+    every_page_is_linked(&site, &first, &crawled);
+
+    let page = browser.open(&edge.url("plants.localhost", "/")).await;
+    for path in &crawled.pages {
+        page.go(&edge.url("plants.localhost", path)).await;
+        page.wait_for("document.querySelector('h1') !== null").await;
+        is_sound(&page, &format!("{} {path}", site.name)).await;
+    }
+    eprintln!("{}: {} pages, {} links", site.name, crawled.pages.len(), crawled.links);
+
+    page.go(&edge.url("plants.localhost", "/")).await;
+    has_heading(&page, "Plants").await;
+    page.settle().await;
+    page.evaluate("window.kept = true").await;
+    click(&page, "About").await;
+    has_heading(&page, "About us").await;
+    assert_eq!(page.evaluate("window.kept === true").await, site.navigates_in_page, "{}", site.name);
+    is_sound(&page, site.name).await;
+
+    page.go(&edge.url("plants.localhost", site.fern)).await;
+    has_heading(&page, "Plant: fern").await;
+    page.reload().await;
+    has_heading(&page, "Plant: fern").await;
+    is_sound(&page, site.fern).await;
+    missing_is_missing(&edge, &site).await;
+
+    // A page that was opened before a switch goes on after it.
+    page.go(&edge.url("plants.localhost", "/")).await;
+    has_heading(&page, "Plants").await;
+    page.settle().await;
+    push(&edge, &site, &second);
+    click(&page, "About").await;
+    has_heading(&page, "About us").await;
+    is_sound(&page, &format!("{} after the switch", site.name)).await;
+    page.close().await;
+}
+
+fn every_page_is_linked(site: &Site, www: &Path, crawled: &Crawled) {
+    assert_eq!(crawled.problems, [""; 0], "{}", site.name);
+    let pages: Vec<String> = files(www).into_keys().filter(|path| path.ends_with(".html")).collect();
+    for page in pages.iter().filter(|page| !site.unlinked.contains(&page.as_str())) {
+        let path = page.strip_suffix("index.html").or_else(|| page.strip_suffix(".html")).unwrap();
+        let is_seen = crawled.pages.iter().any(|seen| seen.trim_matches('/') == path.trim_end_matches('/'));
+        assert!(is_seen, "{}: {page} is not among {:?}", site.name, crawled.pages);
+    }
+}
+
+/// A script that is not there is a 404 that nobody keeps, and never HTML in a site of one page.
+async fn missing_is_missing(edge: &Edge, site: &Site) {
+    let client = edge.client(true);
+    for path in ["/assets/missing.js", "/assets/index-B3xY9_aZ.js", "/assets/missing.css", "/missing.png"] {
+        let url = edge.url("plants.localhost", path);
+        let answer = client.get(&url).header("Sec-Fetch-Mode", "no-cors").header("Accept", "*/*").send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{} {path}", site.name);
+        let cache_control = answer.headers()["cache-control"].to_str().unwrap();
+        assert!(["no-store", "public, max-age=0, must-revalidate"].contains(&cache_control), "{cache_control}");
+        if site.settings == SPA {
+            let media_type = answer.headers()["content-type"].to_str().unwrap();
+            assert!(!media_type.starts_with("text/html"), "{path} is {media_type}");
+        }
+    }
+    let url = edge.url("plants.localhost", "/nowhere/at/all");
+    let navigation = client.get(&url).header("Sec-Fetch-Mode", "navigate").header("Accept", "text/html");
+    let answer = navigation.send().await.unwrap();
+    assert_eq!(answer.status(), if site.settings == SPA { 200 } else { 404 }, "{}", site.name);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(!answer.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_angular_works_as_it_was_built() {
+    holds(Site { name: "angular", settings: SPA, unlinked: &[], ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_astro_works_as_it_was_built() {
+    holds(Site { name: "astro", ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_docusaurus_works_as_it_was_built() {
+    holds(Site { name: "docusaurus", fern: "/fern/", ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_eleventy_works_as_it_was_built() {
+    holds(Site { name: "eleventy", navigates_in_page: false, ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_next_works_as_it_was_built() {
+    holds(Site { name: "next", unlinked: &["404.html", "_not-found.html"], ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_next_by_webpack_works_as_it_was_built() {
+    holds(Site { name: "next-webpack", ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_nuxt_works_as_it_was_built() {
+    holds(Site { name: "nuxt", unlinked: &["200.html", "404.html"], ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_sveltekit_works_as_it_was_built() {
+    holds(Site { name: "sveltekit", ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_vite_and_react_works_as_it_was_built() {
+    holds(Site { name: "vite-react", settings: SPA, unlinked: &[], ..USUAL }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_vitepress_works_as_it_was_built() {
+    holds(Site { name: "vitepress", ..USUAL }).await;
+}
