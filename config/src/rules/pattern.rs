@@ -38,6 +38,8 @@ pub struct Pattern {
     shape: Shape,
     /// Whether a final slash of the path is ignored.
     is_tolerant: bool,
+    /// Whether the case of ASCII letters is ignored.
+    folds: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -118,7 +120,8 @@ impl Pattern {
             Some(short) if is_tolerant && !short.is_empty() => short,
             _ => path,
         };
-        Ok(Self { text: text.to_owned(), host, shape: shape(path, dialect)?, is_tolerant })
+        let folds = dialect == Dialect::NetlifyHeaders;
+        Ok(Self { text: text.to_owned(), host, shape: shape(path, dialect)?, is_tolerant, folds })
     }
 
     /// As it was written.
@@ -137,6 +140,12 @@ impl Pattern {
     #[must_use]
     pub const fn is_tolerant(&self) -> bool {
         self.is_tolerant
+    }
+
+    /// Whether the case of ASCII letters is ignored; its own letters are then in lower case.
+    #[must_use]
+    pub const fn folds(&self) -> bool {
+        self.folds
     }
 
     /// Whether it stands for one path alone.
@@ -195,7 +204,9 @@ impl Pattern {
         }
         let path = if self.is_tolerant { without_final_slash(path) } else { path };
         match &self.shape {
-            Shape::Segments { segments, ending } => segmentwise(segments, *ending, path, &mut captures)?,
+            Shape::Segments { segments, ending } => {
+                segmentwise((segments, *ending), self.folds, path, &mut captures)?;
+            }
             Shape::Regex { regex, .. } => capture(regex, path, &mut captures)?,
         }
         Some(captures)
@@ -204,8 +215,11 @@ impl Pattern {
     /// Whether every path that `other` matches is matched by this one too. `false` where it is not known.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        if self.text == other.text && self.is_tolerant == other.is_tolerant {
+        if *self == *other {
             return true;
+        }
+        if self.folds != other.folds {
+            return false;
         }
         let hosts = match (&self.host, &other.host) {
             (None, _) => true,
@@ -244,7 +258,7 @@ impl fmt::Display for Pattern {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.is_tolerant == other.is_tolerant
+        self.text == other.text && self.is_tolerant == other.is_tolerant && self.folds == other.folds
     }
 }
 
@@ -257,7 +271,12 @@ fn without_final_slash(path: &str) -> &str {
     }
 }
 
-fn segmentwise<'a>(segments: &'a [Segment], ending: Ending, path: &'a str, captures: &mut Captures<'a>) -> Option<()> {
+fn segmentwise<'a>(
+    (segments, ending): (&'a [Segment], Ending),
+    folds: bool,
+    path: &'a str,
+    captures: &mut Captures<'a>,
+) -> Option<()> {
     let mut rest = Some(path.strip_prefix('/')?);
     for segment in segments {
         let (found, after) = match rest?.split_once('/') {
@@ -265,7 +284,7 @@ fn segmentwise<'a>(segments: &'a [Segment], ending: Ending, path: &'a str, captu
             None => (rest?, None),
         };
         match segment {
-            Segment::Text(text) if text == found => {}
+            Segment::Text(text) if text == found || (folds && text.eq_ignore_ascii_case(found)) => {}
             Segment::Name(name) if !found.is_empty() => captures.push((name, found)),
             Segment::Text(_) | Segment::Name(_) => return None,
         }
@@ -308,20 +327,20 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
         let is_last = at + 1 == texts.len();
         if *text == "*" && is_last {
             let ending = if dialect == Dialect::Cloudflare { Ending::Below } else { Ending::BelowOrSelf };
-            return match dialect {
-                Dialect::NetlifyHeaders => expression(path, dialect, segments),
-                _ => Ok(Shape::Segments { segments, ending }),
-            };
+            return Ok(Shape::Segments { segments, ending });
         }
         let whole = text.strip_prefix(':').filter(|name| is_name(name));
         let partial = match dialect {
             Dialect::Netlify => false,
-            Dialect::NetlifyHeaders => true,
+            Dialect::NetlifyHeaders => text.contains('*'),
             Dialect::Cloudflare => text.contains('*') || next_name(text).is_some_and(|_| whole.is_none()),
         };
         match whole {
             Some(name) if !partial => segments.push(Segment::Name(name.to_owned())),
             _ if partial => return expression(path, dialect, segments),
+            // Netlify drops empty segments.
+            _ if dialect == Dialect::NetlifyHeaders && text.is_empty() && !is_last => {}
+            _ if dialect == Dialect::NetlifyHeaders => segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase())),
             _ => segments.push(Segment::Text(decoded(text)?)),
         }
     }
@@ -355,7 +374,7 @@ fn expression(path: &str, dialect: Dialect, literal: Vec<Segment>) -> Result<Sha
     }
     source.push('$');
     let folds = dialect == Dialect::NetlifyHeaders;
-    Ok(Shape::Regex { literal: if folds { Vec::new() } else { literal }, regex: Box::new(compiled(&source, folds)?) })
+    Ok(Shape::Regex { literal, regex: Box::new(compiled(&source, folds)?) })
 }
 
 /// Cloudflare's form, for a path or a host: `*` takes anything, `:name` everything up to the next divider.
@@ -506,6 +525,10 @@ mod tests {
             ("/*.js", "/x/y.css", false),
             ("/:page", "/about/", true),
             ("/:page", "/about/us", false),
+            ("/a//b/", "/A/b", true),
+            ("/a/*.js", "/A/x/y.js", true),
+            ("/", "/", true),
+            ("/", "/a", false),
         ] {
             assert_eq!(found(Dialect::NetlifyHeaders, pattern, path).is_some(), matches, "{pattern} {path}");
         }

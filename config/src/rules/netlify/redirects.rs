@@ -225,7 +225,12 @@ fn rule(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Redirect>
         is_unknowable,
         follows_html_handling: false,
     };
-    (!is_loop(file, parts, &rule)).then_some(rule)
+    // From http to https of the same host, the edge leads every visitor by itself.
+    let is_upgrade = parts.from.strip_prefix("http://").is_some_and(|from| {
+        let from = from.strip_suffix("/*").map_or_else(|| from.to_owned(), |folder| format!("{folder}/:splat"));
+        parts.to.strip_prefix("https://") == Some(from.as_str())
+    });
+    (!is_upgrade && !is_loop(file, parts, &rule)).then_some(rule)
 }
 
 /// The paths of a rule.

@@ -12,6 +12,8 @@ pub struct PatternIndex {
     tolerant: Tree,
     /// Patterns for which it matters: their last segment is then empty.
     exact: Tree,
+    /// Patterns that ignore a final slash and the case of letters.
+    folded: Tree,
 }
 
 /// Nodes by number; the first is the root.
@@ -37,7 +39,11 @@ impl PatternIndex {
         let mut index = Self::default();
         for (number, pattern) in (0..).zip(patterns) {
             let (segments, ending) = pattern.steps();
-            let tree = if pattern.is_tolerant() { &mut index.tolerant } else { &mut index.exact };
+            let tree = match (pattern.folds(), pattern.is_tolerant()) {
+                (true, _) => &mut index.folded,
+                (false, true) => &mut index.tolerant,
+                (false, false) => &mut index.exact,
+            };
             tree.insert(segments, ending, number);
         }
         index
@@ -53,6 +59,13 @@ impl PatternIndex {
             _ => rest,
         };
         self.tolerant.visit(0, Some(rest), found);
+        if self.folded.0.is_empty() {
+            return;
+        }
+        match rest.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => self.folded.visit(0, Some(&rest.to_ascii_lowercase()), found),
+            false => self.folded.visit(0, Some(rest), found),
+        }
     }
 }
 
