@@ -1,5 +1,4 @@
-//! `_redirects` and `_headers` of both meanings: findings name lines that are there, and no rule leads to a host that it
-//! does not name.
+//! `_redirects` and `_headers` in both meanings: findings name lines that are there, and a path leads to no other host.
 
 #![no_main]
 

@@ -354,7 +354,8 @@ proptest! {
     ) {
         let text = fields.iter().fold(path.clone(), |text, (name, value)| format!("{text}\n  {name}: {value}"));
         let (found, findings) = headers(&format!("{text}\n  ! {removed}"));
-        let shown = fields.iter().fold(format!("1 {path}; ! {removed}"), |text, (name, value)| format!("{text}; {name}: {value}"));
+        let first = format!("1 {path}; ! {removed}");
+        let shown = fields.iter().fold(first, |text, (name, value)| format!("{text}; {name}: {value}"));
         prop_assert_eq!(found, [shown]);
         prop_assert!(findings.0.is_empty(), "{:?}", findings);
     }

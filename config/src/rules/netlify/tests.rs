@@ -249,7 +249,7 @@ fn hints_say_what_to_write() {
 
 #[test]
 fn headers_are_read_as_netlifys_documentation_writes_them() {
-    // docs.netlify.com, "Custom headers", and netlify/build, packages/headers-parser, tests/line-parser.test.ts with its
+    // docs.netlify.com, "Custom headers"; netlify/build, packages/headers-parser, tests/line-parser.test.ts and its
     // fixtures.
     for (text, rules) in [
         ("/path\n  test: one", &["1 /path; test: one"][..]),
