@@ -245,6 +245,9 @@ fn a_site_of_vercel_moves() {
     );
     assert_eq!(places(&notes, "lost"), ["3 framework", "4 buildCommand", "12 redirects", "22 crons"]);
     assert_eq!(places(&notes, "differs"), ["16 rewrites"]);
+    let limited = notes.iter().find(|note| note["line"] == 12).unwrap();
+    assert!(limited["message"].as_str().unwrap().starts_with("`/user/:id(\\d+)`: "), "{limited}");
+    assert!(limited["instead"].as_str().unwrap().contains(":name for any segment"), "{limited}");
 }
 
 #[test]

@@ -340,7 +340,9 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             _ if partial => return expression(path, dialect, segments),
             // Netlify drops empty segments.
             _ if dialect == Dialect::NetlifyHeaders && text.is_empty() && !is_last => {}
-            _ if dialect == Dialect::NetlifyHeaders => segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase())),
+            _ if dialect == Dialect::NetlifyHeaders => {
+                segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase()))
+            }
             _ => segments.push(Segment::Text(decoded(text)?)),
         }
     }

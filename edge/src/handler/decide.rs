@@ -7,9 +7,9 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 
 use super::asked::Asked;
-use super::{canonical, pause};
 use super::refused::Refused;
 use super::ruled::Ruled;
+use super::{canonical, pause};
 use crate::live::{Current, Found, HostEntry, Live, Place, PreviewKey};
 use crate::site::cache::{self, Kept};
 use crate::site::method::{self, Method};

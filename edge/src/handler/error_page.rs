@@ -13,8 +13,8 @@ use super::decide::Refusal;
 use super::refused::Refused;
 use super::{pause, respond};
 use crate::live::Current;
-use crate::site::negotiate::Acceptable;
 use crate::site::cache::{self, Kept};
+use crate::site::negotiate::Acceptable;
 use crate::site::{fields, navigation};
 use devanture_config::api::Pause;
 

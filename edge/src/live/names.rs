@@ -77,9 +77,8 @@ impl Live {
     #[must_use]
     pub fn custom_names(&self) -> Vec<String> {
         let hosts = self.0.hosts.load();
-        let is_served = |record: &HostnameRecord| {
-            hosts.places.contains_key(&(record.app.clone(), record.environment.clone()))
-        };
+        let is_served =
+            |record: &HostnameRecord| hosts.places.contains_key(&(record.app.clone(), record.environment.clone()));
         let served = hosts.custom.iter().filter(|(host, record)| !host.is_wildcard() && is_served(record));
         served.map(|(host, _)| host.to_string()).collect()
     }
@@ -126,8 +125,9 @@ mod tests {
 
     #[test]
     fn one_name_is_canonical_by_the_strongest_word_about_it() {
+        type Row = (Option<(&'static str, &'static str)>, &'static str, &'static str);
         #[rustfmt::skip]
-        let cases: &[(Option<(&str, &str)>, &str, &str)] = &[
+        let cases: &[Row] = &[
             // listed and `canonical`,   what the environment has,  the canonical
             (Some(("@ www", "")),        "@ www",                   ""),
             (Some(("www @", "")),        "@ www",                   "www."),

@@ -4,7 +4,7 @@ use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::moved::{Moved, Rule, Said};
-use super::source::{Item, Refused, for_headers, for_redirects, refused};
+use super::source::{INSTEAD, Item, Refused, for_headers, for_redirects, refused};
 use super::syntax::{glob, regex};
 use super::value::{Entry, Node, Value, read_json};
 use super::vercel::add_headers;
@@ -180,7 +180,7 @@ fn redirect(moved: &mut Moved, item: &Node) {
         Ok(rules) => rules.into_iter().for_each(|rule| {
             moved.redirect("redirects", Rule { status: Some(status), force: true, ..rule });
         }),
-        Err(refused) => moved.lost(item.line, "redirects", refused.to_string(), None),
+        Err(refused) => moved.lost(item.line, "redirects", refused.to_string(), Some(INSTEAD)),
     }
 }
 
@@ -214,7 +214,7 @@ fn rewrites(moved: &mut Moved, node: &Node) {
         }
         match rules(item, destination) {
             Ok(rules) => rules.into_iter().for_each(|rule| moved.rewrite("rewrites", rule)),
-            Err(refused) => moved.lost(item.line, "rewrites", refused.to_string(), None),
+            Err(refused) => moved.lost(item.line, "rewrites", refused.to_string(), Some(INSTEAD)),
         }
     }
 }
@@ -252,7 +252,7 @@ fn headers(moved: &mut Moved, item: &Node) {
     let read = source(item).and_then(|(source, items)| Ok((source, for_headers(&items)?)));
     match read {
         Ok((source, ours)) => ours.iter().for_each(|one| add_headers(moved, item, &source, one)),
-        Err(refused) => moved.lost(item.line, "headers", refused.to_string(), None),
+        Err(refused) => moved.lost(item.line, "headers", refused.to_string(), Some(INSTEAD)),
     }
 }
 

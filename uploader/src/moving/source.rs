@@ -49,6 +49,9 @@ pub(crate) struct Capture {
     pub(crate) number: usize,
 }
 
+/// What to write where a pattern is refused.
+pub(crate) const INSTEAD: &str = "a rule for each path, or :name for any segment and * at the end, where that is meant";
+
 /// Says why a pattern cannot be one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) String);

@@ -4,7 +4,7 @@ use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::moved::{Headers, Moved, Rule, Said};
-use super::source::{Capture, Ours, for_headers, for_redirects};
+use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
 use super::value::{Entry, Node, Value, read_json};
 use super::{Around, folder};
@@ -206,7 +206,7 @@ fn literal(value: &str) -> Option<String> {
 fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why> {
     let text = |key: &str| item.text_of(key).ok_or_else(|| (format!("`{key}` is missing"), None));
     let (source, destination) = (text("source")?, text("destination")?);
-    let why = |refused: &dyn std::fmt::Display| (format!("`{source}`: {refused}"), None);
+    let why = |refused: &dyn std::fmt::Display| (format!("`{source}`: {refused}"), Some(INSTEAD));
     let conditions = conditions(item).map_err(|(why, instead)| (format!("`{source}`: {why}"), instead))?;
     let ours = path_to_regexp(source).and_then(|items| for_redirects(&items)).map_err(|refused| why(&refused))?;
     if !conditions.query.is_empty() {
@@ -326,7 +326,7 @@ fn headers(moved: &mut Moved, item: &Node) {
     }
     let ours = match path_to_regexp(source).and_then(|items| for_headers(&items)) {
         Ok(ours) => ours,
-        Err(refused) => return moved.lost(item.line, "headers", format!("`{source}`: {refused}"), None),
+        Err(refused) => return moved.lost(item.line, "headers", format!("`{source}`: {refused}"), Some(INSTEAD)),
     };
     for one in ours {
         add_headers(moved, item, source, &one);
