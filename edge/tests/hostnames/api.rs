@@ -30,8 +30,9 @@ async fn who_may_have_which_name() {
     let read = edge.token_for(Scope::Read, Some("shop"), None).await;
     let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
     use Code::{Forbidden, HostnameTaken, HostnameUnproven, NotFound};
+    type Tries<'t> = &'t [(&'t str, Option<Code>)];
     #[rustfmt::skip]
-    let cases: &[(&str, &[(&str, Option<Code>)])] = &[
+    let cases: &[(&str, Tries<'_>)] = &[
         // Below the edge's domains, or standing for one: who runs the edge alone.
         ("other-name.localhost", &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("localhost",            &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
