@@ -77,8 +77,9 @@ impl Live {
     #[must_use]
     pub fn custom_names(&self) -> Vec<String> {
         let hosts = self.0.hosts.load();
-        let is_served =
-            |record: &HostnameRecord| hosts.places.contains_key(&(record.app.clone(), record.environment.clone()));
+        let is_served = |record: &HostnameRecord| {
+            hosts.places.contains_key(&(record.app.clone(), record.environment.clone()))
+        };
         let served = hosts.custom.iter().filter(|(host, record)| !host.is_wildcard() && is_served(record));
         served.map(|(host, _)| host.to_string()).collect()
     }
@@ -94,64 +95,59 @@ impl Live {
 mod tests {
     use super::*;
 
-    fn record(added_ms: u64, canonical: bool) -> HostnameRecord {
-        let (app, environment) = ("shop".parse().unwrap(), PlaceName::prod());
-        HostnameRecord { app, environment, added_ms, by_api: false, canonical, who: String::new() }
-    }
-
-    /// Names such as `www` of `example.org`, `@` itself and `*`, the later ones added later; `!` marks what the API said.
-    fn chosen(listed: Option<(&str, &str)>, own: &str) -> String {
-        let host = |word: &str| -> HostPattern {
-            let word = word.trim_end_matches('!');
-            let text = if word == "@" { "example.org".to_owned() } else { format!("{word}.example.org") };
-            text.parse().unwrap()
-        };
-        let listed = listed.map(|(names, canonical)| ListedHostnames {
-            hostnames: names.split_whitespace().map(host).collect(),
-            canonical: match canonical {
-                "" => None,
-                "none" => Some(Canonical::None),
-                name => Some(Canonical::Name(host(name).exact().unwrap())),
-            },
-        });
-        let own: Vec<(HostPattern, HostnameRecord)> = own
-            .split_whitespace()
-            .enumerate()
-            .map(|(index, word)| (host(word), record(index as u64, word.ends_with('!'))))
-            .collect();
-        let chosen = canonical(listed.as_ref(), own.iter().map(|(name, record)| (name, record)));
-        chosen.map_or_else(String::new, |name| name.as_str().trim_end_matches("example.org").to_owned())
+    /// `www` is `www.example.org`, `@` is `example.org` itself.
+    fn host(word: &str) -> HostPattern {
+        let text = if word == "@" { "example.org".to_owned() } else { format!("{word}.example.org") };
+        text.parse().unwrap()
     }
 
     #[test]
     fn one_name_is_canonical_by_the_strongest_word_about_it() {
-        type Row = (Option<(&'static str, &'static str)>, &'static str, &'static str);
+        // What the manifest lists, and its `canonical`; what the environment has, the later ones added later, `!` for
+        // what the API said; the canonical, or `-` for none.
         #[rustfmt::skip]
-        let cases: &[Row] = &[
-            // listed and `canonical`,   what the environment has,  the canonical
-            (Some(("@ www", "")),        "@ www",                   ""),
-            (Some(("www @", "")),        "@ www",                   "www."),
-            (Some(("* www @", "")),      "* @ www",                 "www."),
-            (Some(("@ www", "www")),     "@ www",                   "www."),
-            (Some(("@ www", "none")),    "@ www",                   "-"),
-            (Some(("@ www", "none")),    "@ www!",                  "www."),
-            (Some(("@ www", "www")),     "@! www",                  ""),
+        let cases = [
+            ["@ www",   "",     "@ www",    "@"],
+            ["www @",   "",     "@ www",    "www"],
+            ["* www @", "",     "* @ www",  "www"],
+            ["@ www",   "www",  "@ www",    "www"],
+            ["@ www",   "none", "@ www",    "-"],
+            ["@ www",   "none", "@ www!",   "www"],
+            ["@ www",   "www",  "@! www",   "@"],
             // A name that another environment has meanwhile leads nobody.
-            (Some(("@ www", "www")),     "@",                       ""),
-            (Some(("www @", "")),        "@ shop",                  ""),
+            ["@ www",   "www",  "@",        "@"],
+            ["www @",   "",     "@ shop",   "@"],
             // Names of the API alone: the first.
-            (None,                       "www @ shop",              "www."),
-            (Some(("", "")),             "www @ shop",              "www."),
-            (Some(("", "shop")),         "www @ shop",              "shop."),
-            (None,                       "*",                       "-"),
-            (None,                       "",                        "-"),
+            ["",        "",     "www @ a",  "www"],
+            ["",        "a",    "www @ a",  "a"],
+            ["",        "",     "*",        "-"],
+            ["",        "",     "",         "-"],
         ];
-        for (listed, own, expected) in cases {
-            let found = chosen(*listed, own);
-            // The name itself and none at all are both empty above; `-` is the latter.
-            let is_none = own.split_whitespace().all(|word| word == "*") || (*expected == "-");
-            assert_eq!(found, expected.trim_end_matches('-'), "{listed:?} {own}");
-            assert_eq!(is_none, *expected == "-", "{listed:?} {own}");
+        for [listed, said, own, expected] in cases {
+            let record = |index: usize, word: &str| {
+                let record = HostnameRecord {
+                    app: "shop".parse().unwrap(),
+                    environment: PlaceName::prod(),
+                    added_ms: index as u64,
+                    by_api: false,
+                    canonical: word.ends_with('!'),
+                    who: String::new(),
+                };
+                (host(word.trim_end_matches('!')), record)
+            };
+            let records: Vec<_> = own.split_whitespace().enumerate().map(|(index, word)| record(index, word)).collect();
+            let listed = ListedHostnames {
+                hostnames: listed.split_whitespace().map(host).collect(),
+                canonical: match said {
+                    "" => None,
+                    "none" => Some(Canonical::None),
+                    word => host(word).exact().map(Canonical::Name),
+                },
+            };
+            let found = canonical(Some(&listed), records.iter().map(|(name, record)| (name, record)));
+            let expected = (expected != "-").then(|| host(expected));
+            assert_eq!(found.map(HostPattern::from), expected, "{listed:?} {own}");
         }
+        assert_eq!(canonical(None, std::iter::empty()), None);
     }
 }

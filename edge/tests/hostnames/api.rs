@@ -30,9 +30,9 @@ async fn who_may_have_which_name() {
     let read = edge.token_for(Scope::Read, Some("shop"), None).await;
     let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
     use Code::{Forbidden, HostnameTaken, HostnameUnproven, NotFound};
-    type Asked<'a> = (&'a str, Option<Code>);
+    type Tries<'t> = &'t [(&'t str, Option<Code>)];
     #[rustfmt::skip]
-    let cases: &[(&str, &[Asked<'_>])] = &[
+    let cases: &[(&str, Tries<'_>)] = &[
         // Below the edge's domains, or standing for one: who runs the edge alone.
         ("other-name.localhost", &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("localhost",            &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
