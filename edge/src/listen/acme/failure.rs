@@ -25,16 +25,21 @@ impl Failure {
     pub(crate) fn of_authority(error: AcmeError) -> Self {
         let failure = Self::from(error);
         let asked_ms = match failure.ended {
-            Ended::Failed { asked_ms } | Ended::Unanswered { asked_ms } => asked_ms,
+            Ended::Failed { asked_ms, .. } | Ended::Unanswered { asked_ms } => asked_ms,
             Ended::Issued | Ended::Dropped => 0,
         };
         let outcome = if asked_ms > 0 { failure.outcome } else { "unanswered" };
         Self { ended: Ended::Unanswered { asked_ms }, outcome, ..failure }
     }
 
-    /// What the authority found, in words.
+    /// What is wrong, in words.
     pub(crate) const fn refused(reason: String) -> Self {
-        Self { reason, ended: Ended::Failed { asked_ms: 0 }, outcome: "failed", source: None }
+        Self { reason, ended: Ended::Failed { asked_ms: 0, unproven: false }, outcome: "failed", source: None }
+    }
+
+    /// Why the authority did not take the proof.
+    pub(crate) const fn unproven(reason: String) -> Self {
+        Self { reason, ended: Ended::Failed { asked_ms: 0, unproven: true }, outcome: "failed", source: None }
     }
 
     /// Nobody serves the name any more.
@@ -52,7 +57,7 @@ impl From<AcmeError> for Failure {
             _ => None,
         };
         let outcome = if asked_ms.is_some() { "rate_limited" } else { "failed" };
-        let ended = Ended::Failed { asked_ms: asked_ms.unwrap_or_default() };
+        let ended = Ended::Failed { asked_ms: asked_ms.unwrap_or_default(), unproven: false };
         Self { reason: chain(&error), ended, outcome, source: Some(Box::new(error)) }
     }
 }

@@ -162,7 +162,8 @@ impl Keeper {
 
     /// Asks the authority about one certificate at a time.
     fn ask_for_a_suggestion(&mut self, wanted: &[String], held: &HeldByName, now_ms: u64) {
-        if self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_))) {
+        let is_asking = self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_)));
+        if is_asking || self.books.authority_rests(now_ms) {
             return;
         }
         let is_to_be_asked =

@@ -40,12 +40,8 @@ pub(crate) async fn obtain(account: &Account, challenges: &Challenges, wish: Wis
     drop(shown);
     match ready {
         Ok(OrderStatus::Ready) => {}
-        Ok(status) => return Err(refused(&mut order, &format!("the order is {status:?}")).await),
-        Err(error @ instant_acme::Error::Api(_)) => {
-            let failure = Failure::from(error);
-            let reason = refused(&mut order, &failure.reason).await.reason;
-            return Err(Failure { reason, ..failure });
-        }
+        Ok(status) => return Err(unproven(&mut order, &format!("the order is {status:?}")).await),
+        Err(instant_acme::Error::Api(problem)) => return Err(unproven(&mut order, &problem.to_string()).await),
         Err(error) => return Err(error.into()),
     }
     // A key of its own for each certificate: one that leaks is of use for its time alone.
@@ -97,14 +93,14 @@ const fn kind(way: ChallengeKind) -> ChallengeType {
 }
 
 /// What the authority has against the proof, which it says of the authorization rather than of the order.
-async fn refused(order: &mut Order, otherwise: &str) -> Failure {
+async fn unproven(order: &mut Order, otherwise: &str) -> Failure {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let Ok(state) = authorization.refresh().await else { continue };
         let said = state.challenges.iter().find_map(|c| Some((&c.r#type, c.error.as_ref()?)));
         if let Some((kind, problem)) = said {
-            return Failure::refused(format!("{kind:?}: {problem}"));
+            return Failure::unproven(format!("{kind:?}: {problem}"));
         }
     }
-    Failure::refused(otherwise.to_owned())
+    Failure::unproven(otherwise.to_owned())
 }

@@ -118,8 +118,9 @@ impl Rules {
 pub(crate) enum Ended {
     /// A certificate is there.
     Issued,
-    /// Not for this name. `asked_ms` is how long the authority wants to be left alone about it.
-    Failed { asked_ms: u64 },
+    /// Not for this name. `asked_ms` is how long the authority wants to be left alone about it; `unproven`, that it did
+    /// not find the proof, so that another way may do better.
+    Failed { asked_ms: u64, unproven: bool },
     /// The authority could not be asked at all, so that it is nothing about the name.
     Unanswered { asked_ms: u64 },
     /// It was given up before anything was asked.
@@ -142,7 +143,7 @@ pub(crate) struct Books {
 struct Note {
     #[serde(flatten)]
     rest: Rest,
-    /// Which of the ways of proof is next: after a failure another one than before, after a success the same.
+    /// Which of the ways of proof is next: after one that failed another one, after a success the same.
     way: usize,
 }
 
@@ -153,7 +154,7 @@ impl Books {
         self.begun_ms.retain(|begun| *begun <= now_ms && now_ms - begun < HOUR_MS);
         let free = rules.orders_max.saturating_sub(self.under_way.len());
         let room = free.min(rules.orders_per_hour_max.saturating_sub(self.begun_ms.len()));
-        if room == 0 || !self.authority.is_over(now_ms) {
+        if room == 0 || self.authority_rests(now_ms) {
             return Vec::new();
         }
         // After it failed, one order finds out whether the authority is back.
@@ -174,6 +175,11 @@ impl Books {
         self.begun_ms.extend(begun.iter().map(|_| now_ms));
         self.under_way.extend(begun.iter().cloned());
         begun
+    }
+
+    /// Whether the authority is left alone for now.
+    pub(crate) const fn authority_rests(&self, now_ms: u64) -> bool {
+        !self.authority.is_over(now_ms)
     }
 
     /// Which of the ways of proof is used for `name`.
@@ -198,11 +204,11 @@ impl Books {
                     }
                 }
             }
-            Ended::Failed { asked_ms } => {
+            Ended::Failed { asked_ms, unproven } => {
                 self.authority = Rest::default();
                 let note = self.names.entry(name.to_owned()).or_default();
                 note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, asked_ms);
-                note.way = note.way.wrapping_add(1);
+                note.way = note.way.wrapping_add(usize::from(unproven));
             }
             Ended::Unanswered { asked_ms } => {
                 let most_ms = rules.retry_ms_max.min(AUTHORITY_RETRY_MS_MAX.max(rules.retry_ms_min));
@@ -303,7 +309,7 @@ mod tests {
         for (failures, wait_ms) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 4_000)] {
             assert_eq!(books.begin(names(&["a"]), &rules, now_ms), ["a"]);
             assert_eq!(books.way("a"), failures as usize - 1);
-            books.end("a", Ended::Failed { asked_ms: 0 }, &rules, now_ms);
+            books.end("a", Ended::Failed { asked_ms: 0, unproven: true }, &rules, now_ms);
             assert_eq!(books.failures("a"), failures);
             assert_eq!(books.begin(names(&["a"]), &rules, now_ms + wait_ms - 1), [""; 0]);
             now_ms += wait_ms;
@@ -326,11 +332,11 @@ mod tests {
     fn the_authority_is_left_alone_as_long_as_it_asks_for() {
         let (mut books, rules) = (Books::default(), rules());
         assert_eq!(books.begin(names(&["a"]), &rules, 0), ["a"]);
-        books.end("a", Ended::Failed { asked_ms: 60_000 }, &rules, 0);
+        books.end("a", Ended::Failed { asked_ms: 60_000, unproven: false }, &rules, 0);
         assert_eq!(books.begin(names(&["a"]), &rules, 59_999), [""; 0]);
         assert_eq!(books.begin(names(&["a"]), &rules, 60_000), ["a"]);
-        books.end("a", Ended::Failed { asked_ms: u64::MAX }, &rules, 60_000);
-        assert_eq!(books.names["a"].rest.wait_ms, WAIT_MS_MAX);
+        books.end("a", Ended::Failed { asked_ms: u64::MAX, unproven: false }, &rules, 60_000);
+        assert_eq!((books.names["a"].rest.wait_ms, books.way("a")), (WAIT_MS_MAX, 0), "the way is not at fault");
         // A clock that was wrong does not keep a name waiting for years.
         assert_eq!(books.begin(names(&["a"]), &rules, 1), ["a"]);
     }

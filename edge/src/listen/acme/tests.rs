@@ -149,7 +149,7 @@ async fn an_authority_that_wants_no_more_orders_for_a_name_is_left_alone_about_i
     let account = world.acme.accounts.account().await.unwrap();
     let wish = order::Wish { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
     let failure = order::obtain(&account, &world.acme.challenges, wish).await.unwrap_err();
-    assert_eq!((failure.ended, failure.outcome), (Ended::Failed { asked_ms: 60_000 }, "rate_limited"));
+    assert_eq!((failure.ended, failure.outcome), (Ended::Failed { asked_ms: 60_000, unproven: false }, "rate_limited"));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use devanture_config::edge_toml::CertificateFiles;
+use devanture_config::edge_toml::{Acme, CertificateFiles, ChallengeKind};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, DigitallySignedStruct, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme};
@@ -201,6 +201,48 @@ fn a_certificate_is_chosen_by_name_then_by_wildcard_and_else_is_the_first() {
         ] {
             assert!(shown(running.address, &config, name).await == *expected, "{name}");
         }
+    });
+}
+
+/// No authority is asked: there is none at that address.
+#[test]
+fn with_acme_files_come_first_and_the_local_authority_last() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let wild = put(folder.path(), "wild", &["*.example.app"]);
+        let authority = Acme {
+            ca: None,
+            challenges: vec![ChallengeKind::TlsAlpn],
+            contact: Vec::new(),
+            directory: "https://127.0.0.1:9/dir".to_owned(),
+            external_account: None,
+        };
+        let tls = |name: &str| Tls::Acme { authority: authority.clone(), files: vec![pair(name)] };
+        let knows = Arc::new(|name: &str| matches!(name, "shop.example.app" | "www.customer.example"));
+        let certificates = Certificates::open(&tls("wild"), folder.path(), folder.path(), knows).unwrap();
+        let settings = certificates.server_config();
+        let (shop, customer) = (Some("shop.example.app"), Some("www.customer.example"));
+        // RFC 9110 §7.4: whoever was shown the wildcard may ask for what it covers, and nobody else may.
+        assert!(settings.covers(shop, "docs.example.app") && settings.covers(customer, "www.customer.example"));
+        assert!(!settings.covers(customer, "shop.example.app") && !settings.covers(shop, "www.customer.example"));
+        assert!(certificates.are_trusted_for("shop.example.app"));
+        assert!(!certificates.are_trusted_for("www.customer.example"));
+
+        let config = trusting_anyone();
+        let running = Running::start(Some(settings), &Limits::default());
+        for name in ["shop.example.app", "other.example.app"] {
+            assert!(shown(running.address, &config, name).await == wild, "{name}");
+        }
+        let local = shown(running.address, &config, "www.customer.example").await;
+        assert!(local != wild);
+        assert!(shown(running.address, &config, "127.0.0.1").await != wild, "a client that names no host");
+        assert!(connect(running.address, &config, "elsewhere.example").await.is_err());
+
+        let missing = Certificates::check(&tls("missing"), folder.path()).unwrap_err();
+        assert!(missing[0].to_string().contains("missing.pem cannot be read"), "{missing:?}");
+        let ca = Acme { ca: Some("wild.key".into()), ..authority.clone() };
+        let bad = Certificates::check(&Tls::Acme { authority: ca, files: Vec::new() }, folder.path()).unwrap_err();
+        assert!(bad[0].to_string().contains("no `BEGIN CERTIFICATE` section"), "{bad:?}");
     });
 }
 
