@@ -18,7 +18,7 @@ const TOKEN_CHARS_MAX: usize = 128;
 /// A name that is nothing but a token must have as many characters of hex as this, unless its folder says what it is.
 const BARE_HEX_CHARS_MIN: usize = 12;
 
-/// What Turbopack writes: 64 bits in digits, small letters, `-` and `_`, of which the first is one of `0` to `4`.
+/// What Turbopack writes: digits, small letters, `-` and `_`, of which the first is one of `0` to `4`.
 const TURBOPACK_CHARS: usize = 13;
 /// Characters of a UUID, which tells things apart and says nothing of their content.
 const UUID_CHARS: usize = 36;
@@ -114,7 +114,8 @@ fn named_token<'s>(folder: &str, stem: &'s str) -> Option<(&'s str, &'s str)> {
     let last = stem.rfind(['-', '.']).and_then(|place| stem.split_at_checked(place + 1));
     [last, usual].into_iter().flatten().find(|(before, token)| {
         let has_name = before.len() > 1 && before.ends_with(['-', '.']);
-        has_name && (is_token(token) || is_usual_token(token) && is_below(folder, NAMED_FOLDERS))
+        let is_surely_named = || before.ends_with('.') && is_below(folder, NAMED_FOLDERS);
+        has_name && (is_token(token) || is_usual_token(token) && is_surely_named())
     })
 }
 

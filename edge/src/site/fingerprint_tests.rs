@@ -181,7 +181,7 @@ fn names_of_people_are_not_fingerprinted() {
         "icon-closeBtn.svg", "bg-heroBgImg.png", "jquery.bxSlider.js", "font-NotoSansCJKjp.woff2", "lib-es2015min.js",
         "Montserrat-VariableFont_wght.ttf", "lib-sha256sum.js", "model-gpt4o1mini.json", "lib-h264enc1.js", "icon-menuBtn2.svg",
         "lib-win32x64.js", "lib-x86asm64.js", "app-v2beta3rc.js", "chunk-vendors.js", "main.bundle.js", "index.html",
-        "_nuxt/homePage.js",
+        "_nuxt/homePage.js", "_astro/hero-version2.png",
         "README-Overview.md", "foo-camelCase.js", "bar.bundleLoader.js", "a-someThingElse.css",
         // Too short, too little.
         "app-4f2a91b.js", "main-a1b2.js", "sw.js", "index", "a-ABCDEFGH.js", "a-deadbeef.js", "-4f2a91bc", ".4f2a91bc.js",

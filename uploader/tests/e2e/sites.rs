@@ -21,6 +21,8 @@ struct Site {
     unlinked: &'static [&'static str],
 }
 
+/// Each site has a home, a page about each of two plants, and one about its owners.
+const PAGES_MIN: usize = 4;
 const SPA: &str = "not_found = \"single-page-application\"\n";
 const USUAL: Site =
     Site { name: "", settings: "", navigates_in_page: true, fern: "/plants/fern", unlinked: &["404.html"] };
@@ -75,12 +77,8 @@ async fn holds(site: Site) {
     every_page_is_linked(&site, &first, &crawled);
 
     let page = browser.open(&edge.url("plants.localhost", "/")).await;
-    for path in &crawled.pages {
-        page.go(&edge.url("plants.localhost", path)).await;
-        page.wait_for("document.querySelector('h1') !== null").await;
-        is_sound(&page, &format!("{} {path}", site.name)).await;
-    }
-    eprintln!("{}: {} pages, {} links", site.name, crawled.pages.len(), crawled.links);
+    let opened = open_every_page(&edge, &page, &site, &crawled).await;
+    eprintln!("{}: {} links to {} pages, {opened} opened", site.name, crawled.links, crawled.pages.len());
 
     page.go(&edge.url("plants.localhost", "/")).await;
     has_heading(&page, "Plants").await;
@@ -107,6 +105,26 @@ async fn holds(site: Site) {
     has_heading(&page, "About us").await;
     is_sound(&page, &format!("{} after the switch", site.name)).await;
     page.close().await;
+}
+
+/// Opens each page that the crawl has found, and those whose links only a script writes. Gives how many they were.
+async fn open_every_page(edge: &Edge, page: &Page, site: &Site, crawled: &Crawled) -> usize {
+    let mut paths = crawled.pages.clone();
+    let mut opened = 0;
+    while let Some(path) = paths.get(opened).cloned() {
+        opened += 1;
+        page.go(&edge.url("plants.localhost", &path)).await;
+        page.wait_for("document.querySelector('h1') !== null").await;
+        is_sound(page, &format!("{} {path}", site.name)).await;
+        let links = "[...document.links].filter(link => link.origin === location.origin).map(link => link.pathname)";
+        for link in page.evaluate(links).await.as_array().unwrap().iter().map(|link| link.as_str().unwrap()) {
+            if !paths.iter().any(|path| path.trim_end_matches('/') == link.trim_end_matches('/')) {
+                paths.push(link.to_owned());
+            }
+        }
+    }
+    assert!(opened >= PAGES_MIN, "{}: {paths:?}", site.name);
+    opened
 }
 
 fn every_page_is_linked(site: &Site, www: &Path, crawled: &Crawled) {
@@ -189,4 +207,40 @@ async fn a_site_of_vite_and_react_works_as_it_was_built() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_of_vitepress_works_as_it_was_built() {
     holds(Site { name: "vitepress", ..USUAL }).await;
+}
+
+/// The link checker itself: what is broken in a site is told with the page where it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_site_does_not_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = "<!doctype html><base href='/sub/'><a href='../gone#top'>1</a><a href=page.html>2</a>\
+        <img src=/leaf.svg srcset='/leaf.svg 1x, /gone.svg 2x'><script src=page.html></script>\
+        <script>const text = '<a href=/in-a-script>';</script><a href='https://elsewhere.invalid/'>3</a>\
+        <link rel=stylesheet href=/site.css><style>p { background: url(\"/gone.png\") }</style>";
+    for (path, text) in [
+        ("index.html", page),
+        ("sub/page.html", "<!doctype html><a href=\"#here\">here</a>"),
+        ("leaf.svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+        ("site.css", "@import 'gone.css'; p { background: url(leaf.svg) }"),
+    ] {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let edge = edge().start();
+    edge.push("plants", folder.path());
+    let crawled = crawl::crawl(&edge, "plants.localhost").await;
+    assert_eq!(crawled.pages, ["/", "/sub/page"]);
+    assert_eq!(crawled.foreign.iter().collect::<Vec<_>>(), ["https://elsewhere.invalid/"]);
+    let problems = crawled.problems.join("\n");
+    for broken in [
+        "/gone (Page, in /",
+        "/gone.svg (Image",
+        "/sub/page.html (Script",
+        "/gone.png (",
+        "/gone.css (Style, in /site.css",
+    ] {
+        assert!(problems.contains(broken), "{broken} is not in\n{problems}");
+    }
+    assert_eq!(crawled.problems.len(), 5, "{problems}");
 }

@@ -1,2 +1,0 @@
-// Pages as folders, each with its data below page-data.
-module.exports = { siteMetadata: { title: "Plants" } };
