@@ -341,7 +341,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             // Netlify drops empty segments.
             _ if dialect == Dialect::NetlifyHeaders && text.is_empty() && !is_last => {}
             _ if dialect == Dialect::NetlifyHeaders => {
-                segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase()))
+                segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase()));
             }
             _ => segments.push(Segment::Text(decoded(text)?)),
         }

@@ -413,4 +413,43 @@ mod tests {
         assert_eq!(live.custom_names(), ["example.org", "xn--bcher-kva.example"]);
         following.abort();
     }
+
+    /// So are the versions that were deleted and the pauses that ended; what was withdrawn stays withdrawn.
+    #[tokio::test]
+    async fn versions_and_pauses_that_ended_while_the_watch_lagged_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
+        let (app, prod, id): (AppName, _, _) = ("shop".parse().unwrap(), PlaceName::prod(), VersionId::of(b""));
+        let version = records::version_key(&app, &id);
+        let paused = records::paused_key(&app, &prod);
+        let put = |key: &str, value: serde_json::Value| Change::Put(key.to_owned(), records::write(&value).unwrap());
+        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let pointer = serde_json::json!({
+            "version": id, "settings": 0, "switched_ms": 0, "deploy": "", "begun": 0, "position": ""
+        });
+        let pause = serde_json::json!({"since_ms": 0, "who": "", "allow": [], "retry_after_s": 60});
+        commit(vec![
+            put(&version, serde_json::json!({})),
+            put(&records::live_key(&app, &prod), pointer),
+            put(&paused, pause.clone()),
+        ])
+        .await;
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
+        let host = format!("{}--shop.localhost", id.short());
+        let place = live.place(&app, &prod).unwrap();
+        assert!(live.serves(&host) && place.paused().is_some());
+        let gone = commit(vec![Change::Delete(version), Change::Delete(paused.clone())]).await;
+        follower.read_all().await.unwrap();
+        assert!(!live.serves(&host) && place.paused().is_none());
+        // A commit that is told again, after a later one was read, changes nothing.
+        follower.apply(&put(&paused, pause.clone()), gone + 2).await;
+        follower.apply(&Change::Delete(paused.clone()), gone + 3).await;
+        follower.apply(&put(&paused, pause), gone + 2).await;
+        assert!(place.paused().is_none());
+    }
 }

@@ -77,9 +77,8 @@ impl Live {
     #[must_use]
     pub fn custom_names(&self) -> Vec<String> {
         let hosts = self.0.hosts.load();
-        let is_served = |record: &HostnameRecord| {
-            hosts.places.contains_key(&(record.app.clone(), record.environment.clone()))
-        };
+        let is_served =
+            |record: &HostnameRecord| hosts.places.contains_key(&(record.app.clone(), record.environment.clone()));
         let served = hosts.custom.iter().filter(|(host, record)| !host.is_wildcard() && is_served(record));
         served.map(|(host, _)| host.to_string()).collect()
     }

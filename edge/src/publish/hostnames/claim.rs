@@ -45,6 +45,9 @@ impl Publisher {
         let base = manifest.base.hostnames.iter().map(|hosts| (environment, hosts));
         let tables = manifest.env.iter().filter_map(|(name, table)| Some((name, table.hostnames.as_ref()?)));
         for (place, hosts) in base.chain(tables) {
+            if hosts.len() > self.hostnames_max() {
+                return Err(full(place, self.hostnames_max()).into());
+            }
             let sorted = self.sort_hostnames(actor, app, place, hosts, is_admin).await?;
             if let Some((host, needed)) = sorted.forbidden.first() {
                 return Err(forbidden(host, needed).into());
