@@ -7,7 +7,7 @@ use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
 pub use crate::upkeep::{
-    DeleteReport, Pause, PauseReport, PauseRequest, WithdrawReport, WithdrawRequest, WithdrawnPath,
+    DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath,
 };
 
 /// What a token may do; each scope holds those before it.
@@ -191,6 +191,9 @@ pub struct DeployReport {
     pub switched: bool,
     /// The steps.
     pub steps: Vec<Step>,
+    /// Paths of the version that it does not answer: it was stored before they were withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<String>,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.

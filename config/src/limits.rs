@@ -111,16 +111,20 @@ limits! {
     upstream_requests_max = 1_024 in 1 ..= 1_000_000,
     /// Hostnames of one environment.
     hostnames_max = 1_000 in 0 ..= 100_000,
-    /// Questions to DNS about hostnames that are under way at once; a further one waits.
+    /// Questions to DNS about hostnames that are under way at once, of one app a quarter as many; a further one waits.
     dns_lookups_max = 16 in 1 ..= 1_000,
-    /// Milliseconds for all that one push, or one request to the API, asks of DNS about hostnames.
+    /// Milliseconds for one question to DNS about a hostname; for its turn it waits at most twice as long.
     dns_time_ms_max = 5_000 in 10 ..= 60_000,
     /// Names that get a certificate by ACME; further ones are answered by the local authority.
     acme_names_max = 10_000 in 1 ..= 1_000_000,
-    /// Orders at the authority that are under way at once.
+    /// Names of one app that get a certificate by ACME; those that have one keep it.
+    acme_names_per_app_max = 100 in 1 ..= 1_000_000,
+    /// Orders at the authority that are under way at once; of one app half as many.
     acme_orders_max = 4 in 1 ..= 100,
     /// Orders that are begun within an hour, those that failed among them.
     acme_orders_per_hour_max = 60 in 1 ..= 10_000,
+    /// Orders of one app that are begun within an hour.
+    acme_orders_per_hour_per_app_max = 10 in 1 ..= 10_000,
     /// Milliseconds after which a name's first failed order is tried again; each further failure doubles them.
     acme_retry_ms_min = 60_000 in 100 ..= 86_400_000,
     /// Milliseconds after which a failed order is tried again, however often it failed.

@@ -328,8 +328,15 @@ fn described(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// Longest text that may be a slip of a word, in bytes: the comparison takes the product of both lengths.
+const NEAREST_BYTES_MAX: usize = 64;
+
 /// The word of `words` that `text` is most likely a slip of.
 pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    if text.len() > NEAREST_BYTES_MAX {
+        return None;
+    }
+    let words = words.filter(|word| word.len() <= NEAREST_BYTES_MAX);
     let scored = words.map(|word| (strsim::damerau_levenshtein(text, word), word));
     scored
         .filter(|(distance, word)| *distance <= 1 + word.len() / 4)

@@ -82,6 +82,19 @@ pub struct WithdrawReport {
     pub answered: bool,
 }
 
+/// The answer to `DELETE /v1/apps/{app}/withdrawn?path=…`: a path is withdrawn no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreReport {
+    /// The app.
+    pub app: AppName,
+    /// The path, decoded and in its normal form.
+    pub path: String,
+    /// Versions stored until this moment, in milliseconds since 1970 UTC, did not answer it; now all do that have it.
+    pub at_ms: u64,
+    /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answers it now.
+    pub answers: bool,
+}
+
 /// A path that was withdrawn: one of the answer to `GET /v1/apps/{app}/withdrawn`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawnPath {

@@ -78,9 +78,11 @@ const DELETE_EXAMPLES: &str = "\
 Examples:
   devanture delete 4f2a91 --now           a version: its preview, and what it still answered
   devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
+  devanture delete /salaries.pdf --undo   every version that has the path answers it again
 
 A version that is live, or that an alias points at, is not deleted.
-A version that is stored later, and has the path, answers it again.";
+A version that is stored later, and has the path, answers it. A push of the same
+content is none: its version was stored before.";
 
 /// Puts a front-end in production with one push, and takes it back with one rollback.
 #[derive(Debug, Parser)]
@@ -365,9 +367,12 @@ pub(crate) struct DeleteArgs {
     /// A version's id, or 6 or more of its first characters; or a path, which begins with /
     #[arg(value_name = "VERSION|PATH")]
     pub(crate) what: Deletable,
-    /// Mean it: there is no way back but another push
+    /// Mean it: a version comes back by a push alone, a path by --undo
     #[arg(long)]
     pub(crate) now: bool,
+    /// Let a path answer again in every version that has it
+    #[arg(long, conflicts_with = "now")]
+    pub(crate) undo: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

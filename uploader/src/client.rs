@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use devanture_config::api::{
     AliasRequest, BeginDeploy, DeleteReport, DeployBegun, DeployReport, History, PauseReport, PauseRequest,
-    PlaceStatus, PromoteRequest, RollbackRequest, Status, SwitchReport, SwitchRequest, WithdrawReport, WithdrawRequest,
-    WithdrawnPath,
+    PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport, SwitchRequest, WithdrawReport,
+    WithdrawRequest, WithdrawnPath,
 };
 use devanture_config::digest::IdPrefix;
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
@@ -290,6 +290,15 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn withdraw(&self, request: &WithdrawRequest) -> Result<WithdrawReport, Failure> {
         self.post(&["withdrawn"], request).await
+    }
+
+    /// Takes a withdrawal back.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn restore(&self, path: &str) -> Result<RestoreReport, Failure> {
+        let request = self.request(Method::DELETE, &["withdrawn"], &[("path", path)]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     /// The paths that are withdrawn.

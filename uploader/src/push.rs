@@ -80,6 +80,17 @@ impl<'c> Push<'c> {
         };
         let was_live = self.live == Live::Known(Some(report.version));
         let again = self.context.again();
+        if let Some(path) = report.withdrawn.first() {
+            let more = match report.withdrawn.len() {
+                1 => String::new(),
+                count => format!(" (and {} more)", count - 1),
+            };
+            self.context.progress.note(&format!(
+                "{path}{more} stays withdrawn: this version was stored before; `devanture delete {path} --undo{}` takes \
+                 it back",
+                again.0
+            ));
+        }
         let no_switch = self.args.no_switch;
         let style = self.context.output.style;
         self.context.output.write(&report, || report::deploy_lines(style, &report, was_live, no_switch, &again));
@@ -289,6 +300,7 @@ impl<'c> Push<'c> {
                     deploy: status.deploy,
                     switched: true,
                     steps: Vec::new(),
+                    withdrawn: Vec::new(),
                 });
             }
             break;

@@ -259,6 +259,7 @@ mod tests {
             deploy: Some("d1".to_owned()),
             switched: true,
             steps: vec![Step { name: "scan".to_owned(), state: StepState::Done, detail: "3 files".to_owned(), ms: 1 }],
+            withdrawn: Vec::new(),
         }
     }
 

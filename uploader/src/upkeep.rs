@@ -68,14 +68,26 @@ pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), F
 /// # Errors
 /// `usage` without `--now`, and as the edge says.
 pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), Failure> {
-    if !args.now && !args.dry_run {
-        let message = match &args.what {
-            Deletable::Path(path) => format!("`delete {path}` ends the path in every version that is stored, at once."),
-            Deletable::Version(id) => format!("`delete {id}` ends the version and its preview at once."),
+    if args.undo {
+        let Deletable::Path(path) = &args.what else {
+            let message = "Only the withdrawal of a path is taken back; a version that was deleted is gone.";
+            return Err(Failure::new(Code::Usage, message).hint("push the same content again: it gets the same id"));
         };
-        return Err(Failure::new(Code::Usage, message).hint(
-            "there is no way back but another push: pass --now to mean it, or --dry-run to see what it would do",
-        ));
+        return restore(context, &context.edge()?, path, args.dry_run).await;
+    }
+    if !args.now && !args.dry_run {
+        let (message, way_back) = match &args.what {
+            Deletable::Path(path) => (
+                format!("`delete {path}` ends the path in every version that is stored, at once."),
+                "`--undo` takes it back, and a push of the same content does not",
+            ),
+            Deletable::Version(id) => (
+                format!("`delete {id}` ends the version and its preview at once."),
+                "there is no way back but another push",
+            ),
+        };
+        let hint = format!("{way_back}: pass --now to mean it, or --dry-run to see what it would do");
+        return Err(Failure::new(Code::Usage, message).hint(hint));
     }
     let edge = context.edge()?;
     match &args.what {
@@ -128,8 +140,28 @@ async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> 
         vec![
             format!("{} is gone: no version that is stored answers it any more, on any hostname.", report.path),
             "One that is stored later, and has it, does. What browsers have kept, they have.".to_owned(),
+            format!("undo  devanture delete {} --undo{}", report.path, context.again().0),
         ]
     });
+    Ok(())
+}
+
+async fn restore(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+    if dry_run {
+        let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
+        if !is_withdrawn {
+            let message = format!("The path {path} of the app {} is not withdrawn.", edge.app());
+            return Err(Failure::new(Code::NotFound, message).hint("a page is withdrawn by one of its addresses"));
+        }
+        let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "would_restore": true });
+        tell_foreseen(context, &value, &format!("let {path} answer again in every version that has it"));
+        return Ok(());
+    }
+    let report = edge.restore(path).await?;
+    if !report.answers {
+        context.progress.note(&format!("no version at hand has {}; older versions may", report.path));
+    }
+    context.output.write(&report, || vec![format!("{} answers again in every version that has it.", report.path)]);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! be wrong in a table of `devanture.toml` is a mistake. The work is bounded: of many thousands of rules with names and
 //! stars some may be looked at alone.
 
+mod hosts;
 mod index;
 mod loops;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub fn check(rules: &RuleSet, serving: &Serving, has_file: &dyn Fn(&str) -> bool
         }
     }
     loops::find(&rules.redirects, &index, routes, has_file, &mut findings);
+    hosts::find(&rules.redirects, serving, &mut findings);
     findings.0
 }
 

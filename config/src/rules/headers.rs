@@ -20,6 +20,8 @@ pub struct HeaderRule {
     pub users: Vec<User>,
     /// Whether a `Cache-Control` of it holds for pages and service workers too.
     pub force: bool,
+    /// Whether a field that was set before gets a value more (Cloudflare's meaning); else this one takes its place.
+    pub joins: bool,
 }
 
 /// What a rule does with one field.

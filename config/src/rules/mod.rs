@@ -21,6 +21,8 @@ pub use manifest::of_manifest;
 pub use pattern::Pattern;
 pub use redirect::Redirect;
 
+use std::collections::BTreeSet;
+
 use crate::mistake::{Mistake, Weight};
 use crate::site_toml::{Rules, Serving};
 
@@ -30,6 +32,11 @@ pub const REDIRECTS_FILE: &str = "_redirects";
 pub const HEADERS_FILE: &str = "_headers";
 /// Most bytes that are read of one of these files.
 pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most patterns of a version in which `*` or `:name` is a part of a segment.
+pub const EXPRESSIONS_MAX: usize = 100;
+/// Most different fields that the rules of a version may set or remove.
+pub const FIELD_NAMES_MAX: usize = 200;
 
 /// Where a rule is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,8 +54,6 @@ pub struct RuleSet {
     pub redirects: Vec<Redirect>,
     /// Fields; all that match apply, in order.
     pub headers: Vec<HeaderRule>,
-    /// Whether a field that several rules set has all their values (Cloudflare's meaning); else the last one's.
-    pub joins_fields: bool,
     /// Whether redirects get fields by rules too (Cloudflare's meaning).
     pub redirects_have_fields: bool,
 }
@@ -113,7 +118,6 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
     let mut findings = Findings::default();
     let mut rules = RuleSet::default();
     if sources.meaning == Rules::Cloudflare {
-        rules.joins_fields = true;
         rules.redirects_have_fields = true;
     }
     if let Some(text) = text_of(sources.redirects, REDIRECTS_FILE, &mut findings) {
@@ -138,7 +142,44 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
         rules.redirects.truncate(sources.rules_max);
         rules.headers.truncate(sources.rules_max.saturating_sub(rules.redirects.len()));
     }
+    limit_expressions(&mut rules, &mut findings);
+    limit_field_names(&mut rules, &mut findings);
     (rules, findings.0)
+}
+
+/// Leaves out patterns that take parts of segments beyond [`EXPRESSIONS_MAX`]: each may be asked for every path.
+fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut count = 0;
+    let mut has_room = |pattern: &Pattern, at: &At| {
+        count += usize::from(pattern.is_expression());
+        if count > EXPRESSIONS_MAX && pattern.is_expression() {
+            let message = format!(
+                "`{pattern}` is one too many: {EXPRESSIONS_MAX} paths in which `*` or `:name` is a part of a segment are the most"
+            );
+            findings.mistake(at, message, Some("let `*` be the last segment, and `:name` a whole one"));
+            return false;
+        }
+        true
+    };
+    rules.redirects.retain(|rule| has_room(&rule.from, &rule.at));
+    rules.headers.retain(|rule| has_room(&rule.path, &rule.at));
+}
+
+/// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one answer may get them all.
+fn limit_field_names(rules: &mut RuleSet, findings: &mut Findings) {
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    rules.headers.retain(|rule| {
+        let own = rule.changes.iter().map(|change| match change {
+            headers::Change::Remove(name) | headers::Change::Set { name, .. } => name.clone(),
+        });
+        names.extend(own);
+        let has_room = names.len() <= FIELD_NAMES_MAX;
+        if !has_room {
+            let message = format!("there are too many different fields in all rules: {FIELD_NAMES_MAX} are the most");
+            findings.mistake(&rule.at, message, None);
+        }
+        has_room
+    });
 }
 
 /// The text of a file of rules; one that is none is a mistake.

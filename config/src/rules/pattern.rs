@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use percent_encoding::percent_decode_str;
 use regex::{Regex, RegexBuilder};
@@ -13,8 +14,11 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 2_000;
-/// Most memory that one pattern with parts of segments may take when it is compiled, in bytes.
-const REGEX_BYTES_MAX: usize = 256 * 1024;
+/// Longest pattern that takes parts of segments, in bytes, and most such parts: what one costs in time and memory.
+pub const EXPRESSION_BYTES_MAX: usize = 512;
+const EXPRESSION_PARTS_MAX: usize = 4;
+/// Most memory that one such pattern may take when it is compiled, in bytes.
+const REGEX_BYTES_MAX: usize = 512 * 1024;
 /// The name that `*` captures under.
 pub const SPLAT: &str = "splat";
 
@@ -45,13 +49,22 @@ pub struct Pattern {
 #[derive(Debug, Clone)]
 enum HostPattern {
     Exact(String),
-    Captures(Box<Regex>),
+    Captures(Box<Expression>),
 }
 
 #[derive(Debug, Clone)]
 enum Shape {
     Segments { segments: Vec<Segment>, ending: Ending },
-    Regex { literal: Vec<Segment>, regex: Box<Regex> },
+    Expression { literal: Vec<Segment>, expression: Box<Expression> },
+}
+
+/// What goes through the crate `regex`, compiled when it is first asked: rules beyond a limit never are.
+#[derive(Debug, Clone)]
+struct Expression {
+    source: String,
+    names: Vec<String>,
+    folds: bool,
+    regex: OnceLock<Option<Regex>>,
 }
 
 /// One segment of a pattern.
@@ -88,8 +101,11 @@ pub enum BadPattern {
     /// It begins with no slash.
     #[error("`{0}` is not a path: it must begin with /")]
     NotAPath(String),
-    /// Longer than [`PATTERN_BYTES_MAX`], or too large when compiled.
-    #[error("the path is too long: {PATTERN_BYTES_MAX} bytes are the most")]
+    /// Longer than [`PATTERN_BYTES_MAX`], or more than an expression may be.
+    #[error(
+        "the path is too long: {PATTERN_BYTES_MAX} bytes are the most, and {EXPRESSION_BYTES_MAX} with at most \
+         {EXPRESSION_PARTS_MAX} `*` and `:name` where one of them is a part of a segment"
+    )]
     TooLong,
 }
 
@@ -148,6 +164,12 @@ impl Pattern {
         self.folds
     }
 
+    /// Whether it takes parts of segments, or of a host, so that it costs more than a look-up.
+    #[must_use]
+    pub const fn is_expression(&self) -> bool {
+        matches!(self.shape, Shape::Expression { .. }) || matches!(self.host, Some(HostPattern::Captures(_)))
+    }
+
     /// Whether it stands for one path alone.
     #[must_use]
     pub fn is_static(&self) -> bool {
@@ -165,7 +187,7 @@ impl Pattern {
     pub fn steps(&self) -> (&[Segment], Ending) {
         match &self.shape {
             Shape::Segments { segments, ending } => (segments, *ending),
-            Shape::Regex { literal, .. } => (literal, Ending::Expression),
+            Shape::Expression { literal, .. } => (literal, Ending::Expression),
         }
     }
 
@@ -173,7 +195,7 @@ impl Pattern {
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = match &self.host {
-            Some(HostPattern::Captures(regex)) => regex.capture_names().flatten().collect(),
+            Some(HostPattern::Captures(expression)) => expression.names.iter().map(String::as_str).collect(),
             _ => Vec::new(),
         };
         match &self.shape {
@@ -186,7 +208,7 @@ impl Pattern {
                     names.push(SPLAT);
                 }
             }
-            Shape::Regex { regex, .. } => names.extend(regex.capture_names().flatten()),
+            Shape::Expression { expression, .. } => names.extend(expression.names.iter().map(String::as_str)),
         }
         names
     }
@@ -200,14 +222,14 @@ impl Pattern {
             None => {}
             Some(HostPattern::Exact(wanted)) if wanted == host => {}
             Some(HostPattern::Exact(_)) => return None,
-            Some(HostPattern::Captures(regex)) => capture(regex, host, &mut captures)?,
+            Some(HostPattern::Captures(expression)) => expression.capture(host, &mut captures)?,
         }
         let path = if self.is_tolerant { without_final_slash(path) } else { path };
         match &self.shape {
             Shape::Segments { segments, ending } => {
                 segmentwise((segments, *ending), self.folds, path, &mut captures)?;
             }
-            Shape::Regex { regex, .. } => capture(regex, path, &mut captures)?,
+            Shape::Expression { expression, .. } => expression.capture(path, &mut captures)?,
         }
         Some(captures)
     }
@@ -299,12 +321,20 @@ fn segmentwise<'a>(
     Some(())
 }
 
-fn capture<'a>(regex: &'a Regex, text: &'a str, captures: &mut Captures<'a>) -> Option<()> {
-    let found = regex.captures(text)?;
-    for name in regex.capture_names().flatten() {
-        captures.push((name, found.name(name).map_or("", |found| found.as_str())));
+impl Expression {
+    fn capture<'a>(&'a self, text: &'a str, captures: &mut Captures<'a>) -> Option<()> {
+        let found = self.regex.get_or_init(|| self.compiled()).as_ref()?.captures(text)?;
+        for name in &self.names {
+            captures.push((name, found.name(name).map_or("", |found| found.as_str())));
+        }
+        Some(())
     }
-    Some(())
+
+    fn compiled(&self) -> Option<Regex> {
+        let mut builder = RegexBuilder::new(&self.source);
+        builder.case_insensitive(self.folds).dot_matches_new_line(true).size_limit(REGEX_BYTES_MAX);
+        builder.build().ok()
+    }
 }
 
 /// Decoded and in NFC, as paths are when they are compared.
@@ -376,7 +406,7 @@ fn expression(path: &str, dialect: Dialect, literal: Vec<Segment>) -> Result<Sha
     }
     source.push('$');
     let folds = dialect == Dialect::NetlifyHeaders;
-    Ok(Shape::Regex { literal, regex: Box::new(compiled(&source, folds)?) })
+    Ok(Shape::Expression { literal, expression: Box::new(made(path, source, names, folds)?) })
 }
 
 /// Cloudflare's form, for a path or a host: `*` takes anything, `:name` everything up to the next divider.
@@ -421,7 +451,8 @@ fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern>
         let (mut source, mut names) = (String::from("^"), Vec::new());
         cloudflare(host, &mut source, &mut names)?;
         source.push('$');
-        return Ok(HostPattern::Captures(Box::new(compiled(&source.replace("[^/]+", "[^/.]+"), true)?)));
+        let source = source.replace("[^/]+", "[^/.]+");
+        return Ok(HostPattern::Captures(Box::new(made(host, source, names, true)?)));
     }
     match url::Host::parse(host) {
         Ok(parsed) => Ok(HostPattern::Exact(parsed.to_string().to_ascii_lowercase())),
@@ -429,10 +460,13 @@ fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern>
     }
 }
 
-fn compiled(source: &str, folds: bool) -> Result<Regex, BadPattern> {
-    let mut builder = RegexBuilder::new(source);
-    builder.case_insensitive(folds).dot_matches_new_line(true).size_limit(REGEX_BYTES_MAX);
-    builder.build().map_err(|_too_large| BadPattern::TooLong)
+/// An expression for `text`, where that is not too long and does not take too many parts.
+fn made(text: &str, source: String, names: Vec<String>, folds: bool) -> Result<Expression, BadPattern> {
+    let parts = text.matches(['*', ':']).count();
+    if text.len() > EXPRESSION_BYTES_MAX || parts > EXPRESSION_PARTS_MAX {
+        return Err(BadPattern::TooLong);
+    }
+    Ok(Expression { source, names, folds, regex: OnceLock::new() })
 }
 
 /// Whether a text is the name of a placeholder, without its colon.

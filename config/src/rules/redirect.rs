@@ -134,8 +134,8 @@ impl Target {
                 let end =
                     text.get(scheme..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(text.len(), |at| at + scheme);
                 let origin = text.get(..end).unwrap_or_default();
-                check_host(origin.get(scheme..).unwrap_or_default(), names, text)?;
-                (Some(Template::parse(origin, names)), text.get(end..).unwrap_or_default())
+                let ascii = host_in_ascii(origin, scheme, names).ok_or_else(|| BadTarget::Host(text.to_owned()))?;
+                (Some(Template::parse(&ascii, names)), text.get(end..).unwrap_or_default())
             }
             None if text.starts_with('/') => (None, text),
             None if has_scheme(text) => return Err(BadTarget::ForeignScheme(text.to_owned())),
@@ -173,7 +173,7 @@ impl Target {
     }
 
     /// Puts what was captured in its place. Nothing where a capture would make another host of the target's than one
-    /// more label.
+    /// more label, or the target would be too long.
     ///
     /// Slashes that meet are one slash: a path that begins with two would be another host's (`//evil.example`).
     #[must_use]
@@ -187,13 +187,17 @@ impl Target {
                 if !used.clone().all(|(_, value)| is_label(value)) {
                     return None;
                 }
-                Some(origin.fill(captures, Context::Path))
+                Some(origin.fill(captures, Context::Path)?)
             }
             None => None,
         };
-        let query = self.query.as_ref().map(|query| query.fill(captures, Context::Query));
-        let fragment = self.fragment.as_ref().map(|fragment| fragment.fill(captures, Context::Query));
-        Some(Filled { origin, path: with_single_slashes(&self.path.fill(captures, Context::Path)), query, fragment })
+        let filled = |part: &Option<Template>| match part {
+            Some(part) => part.fill(captures, Context::Query).map(Some),
+            None => Some(None),
+        };
+        let (query, fragment) = (filled(&self.query)?, filled(&self.fragment)?);
+        let path = with_single_slashes(&self.path.fill(captures, Context::Path)?);
+        Some(Filled { origin, path, query, fragment })
     }
 }
 
@@ -242,12 +246,28 @@ fn has_scheme(text: &str) -> bool {
     })
 }
 
-fn check_host(authority: &str, names: &[&str], text: &str) -> Result<(), BadTarget> {
-    // A placeholder takes the place of a label.
-    let host = Template::parse(authority, names).fill(&names.iter().map(|name| (*name, "x")).collect(), Context::Path);
-    let fine = url::Url::parse(&format!("https://{host}/"))
-        .is_ok_and(|url| url.username().is_empty() && url.password().is_none());
-    if fine && !host.is_empty() { Ok(()) } else { Err(BadTarget::Host(text.to_owned())) }
+/// An origin as a `Location` has it, in ASCII (RFC 3986 §3.2.2); nothing where its host cannot be read.
+///
+/// A placeholder takes the place of a whole label, and at least two labels follow it: whatever a path holds, the host
+/// stays below the one that was written.
+fn host_in_ascii(origin: &str, scheme_bytes: usize, names: &[&str]) -> Option<String> {
+    let authority = origin.get(scheme_bytes..)?;
+    if authority.contains(['@', '\\', '%']) {
+        return None;
+    }
+    let host = Template::parse(authority, names);
+    if host.is_constant() {
+        let url = url::Url::parse(&format!("{origin}/")).ok()?;
+        return Some(url.origin().ascii_serialization());
+    }
+    let labels: Vec<&str> = authority.split('.').collect();
+    let is_free = |label: &str| !Template::parse(label, names).is_constant();
+    let last_free = labels.iter().rposition(|label| is_free(label))?;
+    let are_whole =
+        labels.iter().all(|label| !is_free(label) || label.strip_prefix(':').is_some_and(|name| names.contains(&name)));
+    let sample: Vec<&str> = labels.iter().map(|label| if is_free(label) { "x" } else { label }).collect();
+    url::Url::parse(&format!("https://{}/", sample.join("."))).ok()?;
+    (are_whole && authority.is_ascii() && labels.len() >= last_free + 3).then(|| origin.to_owned())
 }
 
 #[cfg(test)]
@@ -270,7 +290,8 @@ mod tests {
             ("/n w/ü", None, "/n%20w/%C3%BC"),
             ("https://example.org", None, "https://example.org/"),
             ("https://example.org:8443/:id?q#f", Some("x"), "https://example.org:8443/7?q#f"),
-            ("https://v:id.example.org/", None, "https://v7.example.org/"),
+            ("https://:id.example.org/", None, "https://7.example.org/"),
+            ("https://b\u{fc}cher.example/a", None, "https://xn--bcher-kva.example/a"),
         ] {
             assert_eq!(location(to, &captures, query).as_deref(), Some(expected), "{to}");
         }
@@ -283,7 +304,10 @@ mod tests {
             let filled = target.fill(&vec![("splat", splat)]).unwrap().location(None);
             assert!(!filled.starts_with("//") && !filled.contains('\\'), "{filled}");
         }
-        assert_eq!(location("https://:h/x", &vec![("h", "evil.example")], None), None);
+        assert_eq!(location("https://:h.example.org/x", &vec![("h", "evil.example")], None), None);
+        for to in ["https://:h/x", "https://example.co:h/x", "https://:h.org/x", "https://x:h.example.org/"] {
+            assert!(matches!(Target::parse(to, &["h"]), Err(BadTarget::Host(_))), "{to}");
+        }
         assert_eq!(location("/x/:splat", &vec![("splat", "\\evil")], None).unwrap(), "/x/%5Cevil");
     }
 
@@ -295,5 +319,6 @@ mod tests {
         assert!(matches!(bad("new"), BadTarget::NotAPath(_)));
         assert!(matches!(bad("https://"), BadTarget::Host(_)));
         assert!(matches!(bad("https://user@evil.example/"), BadTarget::Host(_)));
+        assert!(matches!(bad("https://good.example\\@evil.example/"), BadTarget::Host(_)));
     }
 }

@@ -62,6 +62,11 @@ impl Wrong {
     }
 }
 
+/// Most entries of one rule: fields and users, or parameters, languages and cookies.
+const ENTRIES_MAX: usize = 100;
+/// Longest parameter, language or name of a cookie, in bytes.
+const ENTRY_BYTES_MAX: usize = 256;
+
 /// Adds the rules of the tables.
 pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Findings) {
     let at = |table, index| At { file: sources.site_file.into(), line: (sources.line_of)(table, index) };
@@ -123,6 +128,15 @@ const fn name(table: RuleTable) -> &'static str {
 /// Everything that is wrong with it.
 pub(crate) fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redirect, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
+    let entries = table.query.len() + table.languages.len() + table.cookies.len();
+    let texts =
+        table.query.iter().flat_map(|(name, value)| [name, value]).chain(&table.languages).chain(&table.cookies);
+    if entries > ENTRIES_MAX || texts.into_iter().any(|text| text.len() > ENTRY_BYTES_MAX) {
+        let message =
+            format!("its conditions are too many or too long: {ENTRIES_MAX} of {ENTRY_BYTES_MAX} bytes are the most");
+        wrong.add("query", message, None);
+        return wrong.or(None);
+    }
     check_from(&table.from, &mut wrong);
     let from = match Pattern::parse(&table.from, Dialect::Netlify) {
         Ok(from) => Some(from),
@@ -278,6 +292,10 @@ fn is_language(text: &str) -> bool {
 pub(crate) fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let path = pattern("for", &table.path, &mut wrong);
+    if table.remove.len() + table.set.len() + table.basic_auth.len() > ENTRIES_MAX {
+        wrong.add("for", format!("it has more than {ENTRIES_MAX} entries"), None);
+        return wrong.or(None);
+    }
     let names = path.as_ref().map(Pattern::names).unwrap_or_default();
     let mut changes = Vec::with_capacity(table.remove.len() + table.set.len());
     for name in &table.remove {
@@ -305,7 +323,7 @@ pub(crate) fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<Ta
     if table.set.is_empty() && table.remove.is_empty() && table.basic_auth.is_empty() {
         wrong.add("for", "nothing is set, removed or asked for", Some("set = { \"X-Frame-Options\" = \"DENY\" }"));
     }
-    let rule = path.map(|path| HeaderRule { at, path, changes, users, force: table.force });
+    let rule = path.map(|path| HeaderRule { at, path, changes, users, force: table.force, joins: false });
     wrong.or(rule)
 }
 
@@ -363,7 +381,7 @@ pub(crate) fn cache(path: &str, table: &CacheTable, at: At) -> Result<HeaderRule
     let rule = pattern.zip(control).map(|(path, control)| {
         let value = Template::parse(&control, &[]);
         let changes = vec![Change::Set { name: "cache-control".to_owned(), value }];
-        HeaderRule { at, path, changes, users: Vec::new(), force: table.force }
+        HeaderRule { at, path, changes, users: Vec::new(), force: table.force, joins: false }
     });
     wrong.or(rule)
 }

@@ -30,6 +30,12 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 const QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 
+/// What a value of a field keeps: no separator of a list, a parameter or an attribute may come out of a capture.
+const FIELD: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
+/// Longest that a template may become when it is filled, in bytes: a target may name a capture many times.
+pub const FILLED_BYTES_MAX: usize = 8_192;
+
 /// A text with places for captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -46,7 +52,7 @@ enum Part {
 /// Where a filled template goes, and so how captures are written in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
-    /// The value of a field: encoded as in a path.
+    /// The value of a field.
     Field,
     /// A path of a URL.
     Path,
@@ -94,21 +100,32 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
-    /// Puts the captures in their places, encoded for `context`.
+    /// Puts the captures in their places, encoded for `context`; nothing where that has more than [`FILLED_BYTES_MAX`]
+    /// bytes.
     #[must_use]
-    pub fn fill(&self, captures: &Captures<'_>, context: Context) -> String {
+    pub fn fill(&self, captures: &Captures<'_>, context: Context) -> Option<String> {
         let mut filled = String::with_capacity(self.text.len() + 16);
         for part in &self.parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Capture(name) => {
                     let value = captures.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
-                    let set = if context == Context::Query { QUERY } else { PATH };
+                    let set = match context {
+                        Context::Field => FIELD,
+                        Context::Path => PATH,
+                        Context::Query => QUERY,
+                    };
+                    if value.len() > FILLED_BYTES_MAX {
+                        return None;
+                    }
                     filled.extend(utf8_percent_encode(value, set));
                 }
             }
+            if filled.len() > FILLED_BYTES_MAX {
+                return None;
+            }
         }
-        filled
+        Some(filled)
     }
 }
 
@@ -126,10 +143,22 @@ mod tests {
     fn captures_are_encoded_for_their_place() {
         let template = Template::parse("/new/:splat?q=:id#:other", &["splat", "id"]);
         let captures = vec![("splat", "a b/ü"), ("id", "1&x=2")];
-        assert_eq!(template.fill(&captures, Context::Path), "/new/a%20b/%C3%BC?q=1&x=2#:other");
-        assert_eq!(Template::parse(":id", &["id"]).fill(&captures, Context::Query), "1%26x%3D2");
+        assert_eq!(template.fill(&captures, Context::Path).unwrap(), "/new/a%20b/%C3%BC?q=1&x=2#:other");
+        assert_eq!(Template::parse(":id", &["id"]).fill(&captures, Context::Query).unwrap(), "1%26x%3D2");
         assert!(!template.is_constant());
         assert!(Template::parse("https://example.org:80/:x", &[]).is_constant());
-        assert_eq!(Template::parse("", &[]).fill(&captures, Context::Path), "");
+        assert_eq!(Template::parse("", &[]).fill(&captures, Context::Path).unwrap(), "");
+        assert_eq!(
+            Template::parse(":id; x", &["id"]).fill(&vec![("id", "a;b,c")], Context::Field).unwrap(),
+            "a%3Bb%2Cc; x"
+        );
+    }
+
+    #[test]
+    fn a_template_does_not_grow_without_end() {
+        let many = Template::parse(&"/:splat".repeat(100), &["splat"]);
+        let value = "x".repeat(1_000);
+        assert_eq!(many.fill(&vec![("splat", value.as_str())], Context::Path), None);
+        assert!(many.fill(&vec![("splat", "x")], Context::Path).is_some());
     }
 }

@@ -18,7 +18,7 @@
 //! | `/v1/apps/{app}/environments/{env}/pause`, `…/resume` | POST | push |
 //! | `/v1/apps/{app}/versions/{id}` | DELETE | push, every environment |
 //! | `/v1/apps/{app}/withdrawn` | GET | read |
-//! | `/v1/apps/{app}/withdrawn` | POST | push, every environment |
+//! | `/v1/apps/{app}/withdrawn` | POST, DELETE | push, every environment |
 //! | `/v1/apps/{app}/aliases` | GET | read |
 //! | `/v1/apps/{app}/aliases/{name}` | PUT, DELETE | push |
 
@@ -148,6 +148,7 @@ impl Admin {
             Route::Pause { app, environment } => self.pause(&actor, &app, &environment, request).await,
             Route::Resume { app, environment } => self.resume(&actor, &app, &environment).await,
             Route::DeleteVersion { app, version } => self.delete_version(&actor, &app, &version).await,
+            Route::Restore { app } => self.restore(&actor, &app, &request).await,
             Route::Withdraw { app } => self.withdraw(&actor, &app, request).await,
             Route::Withdrawn { app } => self.withdrawn(&actor, &app).await,
             Route::Aliases { app } => self.aliases(&actor, &app).await,

@@ -27,6 +27,7 @@ pub(super) enum Route {
     Pause { app: AppName, environment: PlaceName },
     Promote { app: AppName, environment: PlaceName },
     RemoveHostname { app: AppName, environment: PlaceName, host: HostPattern },
+    Restore { app: AppName },
     Resume { app: AppName, environment: PlaceName },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
@@ -70,7 +71,8 @@ impl Route {
             (["versions", _], _) => Err(method_not_allowed("DELETE")),
             (["withdrawn"], "GET") => Ok(Self::Withdrawn { app }),
             (["withdrawn"], "POST") => Ok(Self::Withdraw { app }),
-            (["withdrawn"], _) => Err(method_not_allowed("GET, HEAD, POST")),
+            (["withdrawn"], "DELETE") => Ok(Self::Restore { app }),
+            (["withdrawn"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE")),
             (["environments", environment], method) => match method {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
                 _ => Err(method_not_allowed(READ)),

@@ -1,6 +1,7 @@
 //! Operations of upkeep: pauses, deletions, withdrawals.
 
 use devanture_config::api::{PauseRequest, Scope, WithdrawRequest};
+use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
@@ -53,6 +54,20 @@ impl Admin {
         actor.may_everywhere(Scope::Push, app)?;
         let wanted: WithdrawRequest = self.json(request).await?;
         Ok(answer::json(StatusCode::OK, &self.publisher.withdraw(actor, app, &wanted).await?))
+    }
+
+    pub(super) async fn restore(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may_everywhere(Scope::Push, app)?;
+        let Some(path) = body::parameter(request.uri(), "path") else {
+            let problem = Problem::new(Code::BadRequest, "The query does not say which `path` is to answer again.");
+            return Err(problem.hint("add it, as in `?path=/files/prices.pdf`").into());
+        };
+        Ok(answer::json(StatusCode::OK, &self.publisher.restore(actor, app, &path).await?))
     }
 
     pub(super) async fn withdrawn(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {

@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 #[cfg(test)]
 mod conformance;
 mod embedded;
+pub(crate) mod history;
 pub mod records;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.

@@ -118,7 +118,7 @@ impl Asked<'_, '_> {
         let found = version.file(number).and_then(|file| Some((file, self.chosen(file)?)));
         let Some((file, (representation, chosen))) = found else { return self.refuse(Refused::Unavailable) };
         // Several paths lead to one file, and some rule may keep only one of them from strangers.
-        let access = self.access_to(file);
+        let access = self.access_to(&version, file);
         if access == Access::Refused {
             return self.refuse(Refused::Unauthorised);
         }
@@ -151,15 +151,22 @@ impl Asked<'_, '_> {
         })
     }
 
-    /// Whether the visitor may see a file: by the path that was asked for, by its own, and by that of the file which it
-    /// is an encoding of.
-    fn access_to(&self, file: &ServedFile) -> Access {
-        if !self.current.version.rules.has_guards() {
+    /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads to
+    /// the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version kept it.
+    fn access_to(&self, version: &Version, file: &ServedFile) -> Access {
+        let live = &self.current.version;
+        let guards = [live, version].map(|version| version.rules.has_guards());
+        if guards == [false, false] {
             return Access::Everybody;
         }
-        let own = format!("/{}", file.path);
-        let plain = [".br", ".gz", ".zst"].iter().find_map(|suffix| own.strip_suffix(suffix)).unwrap_or(&own);
-        self.access(self.path).max(self.access(&own)).max(self.access(plain))
+        let authorization = self.field(&AUTHORIZATION);
+        let mut access = Access::Everybody;
+        for rules in [&live.rules, &version.rules] {
+            for path in std::iter::once(self.path.to_owned()).chain(spellings(&file.path)) {
+                access = access.max(rules.access(self.head.host, &path, authorization.as_deref()));
+            }
+        }
+        access
     }
 
     /// A page with a status of its own; it stands in for what was asked for.
@@ -168,7 +175,7 @@ impl Asked<'_, '_> {
         if self.current.withdrawn.hides_file(version, number) {
             return self.refuse(Refused::NotFound);
         }
-        let found = version.file(number).and_then(|file| Some((self.access_to(file), self.chosen(file)?)));
+        let found = version.file(number).and_then(|file| Some((self.access_to(version, file), self.chosen(file)?)));
         match found {
             Some((Access::Refused, _)) => self.refuse(Refused::Unauthorised),
             Some((access, (representation, _))) => Decision::File(FileAnswer {
@@ -267,14 +274,34 @@ impl Asked<'_, '_> {
     /// Whether the page of an application may answer, where a rule of the site says so for every path: as
     /// [`Asked::wants_page`], and who says nothing of what is wanted gets it, but not for the name of an asset.
     pub(super) fn may_have_shell(&self) -> bool {
-        let is_said = self.field(&SEC_FETCH_MODE).is_some() || self.field(&SEC_FETCH_DEST).is_some();
+        let (dest, accept) = (self.field(&SEC_FETCH_DEST), self.field(&ACCEPT));
+        let is_said = self.field(&SEC_FETCH_MODE).is_some() || dest.is_some();
         if is_said || self.wants_page() {
-            return self.wants_page();
+            // A script may ask for a part of a page, and then says so.
+            let fetches_page = dest.as_deref() == Some(b"empty".as_slice())
+                && accept.is_some_and(|accept| navigation::lists_html(&accept));
+            return self.wants_page() || fetches_page;
         }
-        let accept = self.field(&ACCEPT);
         let takes_all = accept.is_none_or(|accept| navigation::takes_anything(&accept));
         takes_all && !navigation::names_an_asset(self.path)
     }
+}
+
+/// Every path that some way of handling pages finds the file of a bundle at.
+fn spellings(path: &str) -> Vec<String> {
+    let own = format!("/{path}");
+    let plain = [".br", ".gz", ".zst"].iter().find_map(|suffix| own.strip_suffix(suffix)).unwrap_or(&own).to_owned();
+    let mut all = Vec::with_capacity(6);
+    if let Some(name) = plain.strip_suffix(".html") {
+        all.extend([name.to_owned(), format!("{name}/")]);
+        if let Some(folder) = name.strip_suffix("index") {
+            let name = folder.strip_suffix('/').filter(|name| !name.is_empty());
+            all.push(folder.to_owned());
+            all.extend(name.map(str::to_owned));
+        }
+    }
+    all.extend([own, plain]);
+    all
 }
 
 /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).

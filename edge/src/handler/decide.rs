@@ -5,6 +5,7 @@ use std::sync::Arc;
 use devanture_config::api::Pause;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::asked::Asked;
 use super::refused::Refused;
@@ -52,6 +53,8 @@ pub enum Decision {
         current: Arc<Current>,
         /// Which backend.
         to: ProxyTo,
+        /// What the site's rules say about the head of its answer.
+        ruled: Ruled,
         /// Whether the host is the app's own.
         custom_host: bool,
     },
@@ -151,11 +154,10 @@ impl SmallAnswer {
     #[must_use]
     pub fn redirect(status: StatusCode, location: &str) -> Self {
         let mut headers = HeaderMap::new();
-        match HeaderValue::from_str(location) {
-            Ok(location) => headers.insert(LOCATION, location),
-            // Whatever leads here was encoded; nothing that cannot stand in a header is left.
-            Err(_) => headers.insert(LOCATION, HeaderValue::from_static("/")),
-        };
+        // A `Location` is ASCII (RFC 3986 §2); what else came in a query is kept in its encoded form.
+        let location = utf8_percent_encode(location, CONTROLS).to_string();
+        let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/"));
+        headers.insert(LOCATION, location);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::REVALIDATE));
         Self { status, headers, body: bytes::Bytes::new(), current: None, ruled: Ruled::default(), custom_host: false }
     }
@@ -219,7 +221,8 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
             if *head.method == HttpMethod::TRACE {
                 return Some(refuse(Arc::clone(current), custom_host, Refused::MethodUnknown));
             }
-            Some(Decision::Proxy { current: Arc::clone(current), to: ProxyTo::Route(route), custom_host })
+            let (to, ruled) = (ProxyTo::Route(route), Ruled::default());
+            Some(Decision::Proxy { current: Arc::clone(current), to, ruled, custom_host })
         }
         // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes on.
         Target::Redirect(to) => match target::normalise_for_route(&to, head.target_bytes_max) {

@@ -4,8 +4,12 @@
 //! on `5xx.html`. It answers navigations alone: a script, style, image or fetch that fails gets no HTML. A 404 has its
 //! own rules, in `decide`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, ETAG, HeaderName, LAST_MODIFIED};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, ETAG, HeaderName, LAST_MODIFIED,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
@@ -15,7 +19,9 @@ use super::{pause, respond};
 use crate::live::Current;
 use crate::site::cache::{self, Kept};
 use crate::site::negotiate::Acceptable;
+use crate::site::rules::Access;
 use crate::site::{fields, navigation};
+use crate::version::Version;
 use devanture_config::api::Pause;
 
 /// The page for every status from 500 on that has none of its own.
@@ -25,16 +31,35 @@ const SERVER_ERROR_PAGE: &str = "5xx.html";
 pub(super) struct Asker {
     wants_page: bool,
     acceptable: Acceptable,
+    /// Who asks, where the site keeps anything from strangers.
+    visitor: Option<Visitor>,
+}
+
+/// Who asks, as far as access depends on it.
+struct Visitor {
+    host: String,
+    authorization: Option<Vec<u8>>,
 }
 
 impl Asker {
-    /// Reads it from a request's fields.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Reads it from a request's fields; `current` is what the answer will be about.
+    pub(super) fn of(headers: &HeaderMap, host: &str, current: Option<&Current>) -> Self {
         let field = |name: HeaderName| fields::joined(headers.get_all(name).iter().map(HeaderValue::as_bytes));
         let mode = field(HeaderName::from_static("sec-fetch-mode"));
         let dest = field(HeaderName::from_static("sec-fetch-dest"));
         let wants_page = navigation::wants_page(mode.as_deref(), dest.as_deref(), field(ACCEPT).as_deref());
-        Self { wants_page, acceptable: Acceptable::parse(field(ACCEPT_ENCODING).as_deref()) }
+        let visitor = current
+            .filter(|current| current.version.rules.has_guards())
+            .map(|_| Visitor { host: host.to_owned(), authorization: field(AUTHORIZATION).map(Cow::into_owned) });
+        Self { wants_page, acceptable: Acceptable::parse(field(ACCEPT_ENCODING).as_deref()), visitor }
+    }
+
+    /// Whether the visitor may see the page of that name at the root.
+    fn may_see(&self, version: &Version, name: &str) -> bool {
+        self.visitor.as_ref().is_none_or(|visitor| {
+            let authorization = visitor.authorization.as_deref();
+            version.rules.access(&visitor.host, &format!("/{name}"), authorization) != Access::Refused
+        })
     }
 }
 
@@ -80,7 +105,7 @@ fn paused(pause: &Pause, current: Option<&Current>, asker: &Asker) -> Response<B
     response
 }
 
-/// The site's own page for an error, where it has one.
+/// The site's own page for an error, where it has one that this visitor may see.
 fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<Body>> {
     let (status, _) = refused.row();
     if status != 403 && status < 500 {
@@ -89,7 +114,7 @@ fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<B
     let version = &current.version;
     let named = |name: &str| {
         let number = version.index.exact(name).filter(|number| !current.withdrawn.hides_file(version, *number))?;
-        version.file(number)
+        version.file(number).filter(|_| asker.may_see(version, name))
     };
     let file = named(&format!("{status}.html"));
     let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;

@@ -28,12 +28,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::Hostname;
-use http::header::{CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
+use http::header::{AUTHORIZATION, CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
 use crate::live::{Current, Found, HostEntry, Live, Loader};
 use crate::proxy::{self, Arrival, Upstream};
+use crate::site::cache::Kept;
 use crate::telemetry::{self, AccessLog};
 use body::Unwanted;
 use error_page::Asker;
@@ -112,12 +113,21 @@ impl Handler {
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
-            Decision::Refuse(refusal) => error_page::refusal(&refusal, &Asker::of(request.headers())),
+            Decision::Refuse(refusal) => {
+                let asker = Asker::of(request.headers(), &host, refusal.current.as_deref());
+                error_page::refusal(&refusal, &asker)
+            }
             // Decided again above, with the preview at hand.
             Decision::Load(_) => respond::refused(Refused::Unavailable),
-            Decision::Proxy { current, to, .. } => {
-                let asker = Asker::of(request.headers());
+            Decision::Proxy { current, to, ruled, .. } => {
+                if ruled.is_private() {
+                    // The name and the password were for the edge.
+                    request.headers_mut().remove(AUTHORIZATION);
+                }
+                let asker = Asker::of(request.headers(), &host, Some(&current));
                 let mut response = self.forward(request, peer, &authority, &current, to, &asker).await;
+                let status = response.status();
+                ruled.apply(response.headers_mut(), Kept::File, status);
                 respond::trace(response.headers_mut(), &current.version);
                 response
             }
@@ -128,6 +138,7 @@ impl Handler {
             cookies::confine(response.headers_mut(), &host);
             ruled::confine_hsts(response.headers_mut(), binds_host);
         }
+        ruled::confine_clearing(response.headers_mut(), custom_host);
         if binds_host {
             // The owner of the hostname may have said more.
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| self.hsts.clone());

@@ -11,7 +11,9 @@ use super::decide::{Head, RELEASE_PATH, Refusal};
 use super::refused::Refused;
 use super::respond;
 use crate::live::HostEntry;
+use crate::site::resolve;
 use crate::site::target::{self, Target};
+use crate::version::Version;
 
 /// Nothing of the page asks for anything.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -20,20 +22,24 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 /// answering that path.
 pub(super) fn refusal(head: &Head<'_>, entry: &HostEntry) -> Option<Refusal> {
     let pause = entry.place.paused()?;
-    if head.path == RELEASE_PATH || leaves_open(&pause, head) {
+    let current = entry.place.current();
+    if head.path == RELEASE_PATH || leaves_open(&pause, head, current.as_deref().map(|current| &*current.version)) {
         return None;
     }
-    let current = entry.place.current();
     Some(Refusal { current, paused: Some(pause), custom_host: entry.custom, ..Refused::Paused.into() })
 }
 
 /// Whether the path belongs to those that go on answering: as routes are compared, so that what is asked of a backend
-/// is what was allowed. Another spelling of such a path is let through, to be redirected.
-fn leaves_open(pause: &Pause, head: &Head<'_>) -> bool {
+/// is what was allowed. Another spelling of such a path is let through, to be redirected, and so is every address of a
+/// page that was allowed by one of them: the page's own place may be another one in each version.
+fn leaves_open(pause: &Pause, head: &Head<'_>, version: Option<&Version>) -> bool {
     if pause.allow.is_empty() {
         return false;
     }
-    let is_allowed = |path: &str| pause.allow.iter().any(|allowed| matches(allowed, path));
+    let is_allowed = |path: &str| {
+        let is_page = |allowed: &RoutePath| version.is_some_and(|version| is_same_page(version, allowed, path));
+        pause.allow.iter().any(|allowed| matches(allowed, path) || is_page(allowed))
+    };
     match target::normalise_for_route(head.path, head.target_bytes_max) {
         Target::Normal(path) => is_allowed(&path),
         Target::Redirect(to) => match target::normalise_for_route(&to, head.target_bytes_max) {
@@ -52,6 +58,24 @@ fn matches(allowed: &RoutePath, path: &str) -> bool {
         Some(rest) => is_open && rest.starts_with('/'),
         None => false,
     }
+}
+
+/// Whether `path` is an allowed page's address, with or without its final slash and ending: a visitor of either ends at
+/// the same file, and of neither at a backend.
+fn is_same_page(version: &Version, allowed: &RoutePath, path: &str) -> bool {
+    let (allowed, _) = allowed.prefix();
+    if page_name(allowed) != page_name(path) || version.route(path).is_some() || version.route(allowed).is_some() {
+        return false;
+    }
+    let file = |path: &str| resolve::ends_at(&version.index, version.html_handling, path);
+    file(path).is_some_and(|number| file(allowed) == Some(number))
+}
+
+/// What all addresses of a page have in common.
+fn page_name(path: &str) -> &str {
+    let name = path.strip_suffix('/').unwrap_or(path);
+    let name = name.strip_suffix(".html").unwrap_or(name);
+    name.strip_suffix("/index").unwrap_or(name)
 }
 
 /// What visitors are told.
@@ -118,7 +142,7 @@ mod tests {
             now_s: 0,
             target_bytes_max: 100,
         };
-        leaves_open(&pause, &head)
+        leaves_open(&pause, &head, None)
     }
 
     #[test]

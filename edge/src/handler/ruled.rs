@@ -2,21 +2,36 @@
 
 use std::sync::Arc;
 
+use devanture_config::Hostname;
 use devanture_config::rules::Redirect;
 use devanture_config::rules::pattern::Ending;
 use devanture_config::rules::redirect::Filled;
 use http::header::{
     ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, STRICT_TRANSPORT_SECURITY, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::asked::Asked;
 use super::decide::{Decision, ProxyTo, SmallAnswer};
 use super::refused::Refused;
+use crate::live::Place;
 use crate::site::cache::{self, Kept};
+use crate::site::fields;
 use crate::site::resolve::{self, Resolution};
 use crate::site::rules::{Access, FieldChanges, Varies, Visitor, append_member};
 use crate::site::target::{self, Target};
+use crate::version::Version;
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
+/// Fields that caches of some providers read before `Cache-Control`.
+const CDN_CACHE_CONTROLS: [&str; 5] = [
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "netlify-cdn-cache-control",
+    "surrogate-control",
+    "vercel-cdn-cache-control",
+];
 
 /// What the site's rules say about the head of one answer. Nothing is kept where they say nothing.
 #[derive(Debug, Default)]
@@ -38,6 +53,11 @@ impl Ruled {
         }
     }
 
+    /// Whether only some may see what is answered.
+    pub(super) fn is_private(&self) -> bool {
+        self.0.as_ref().is_some_and(|said| said.is_private)
+    }
+
     /// Carries out what is said, over the fields that the answer has without it.
     pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
         let Some(said) = &self.0 else {
@@ -46,9 +66,11 @@ impl Ruled {
             }
             return;
         };
-        let content_type = headers.get(CONTENT_TYPE).cloned();
         said.changes.apply(headers);
-        if status == StatusCode::NOT_MODIFIED && content_type.is_none() {
+        // What a rule calls a page is one.
+        let is_page = headers.get(CONTENT_TYPE).is_some_and(|value| cache::is_page("", value.as_bytes()));
+        let kept = if kept == Kept::File && is_page { Kept::Page } else { kept };
+        if status == StatusCode::NOT_MODIFIED {
             // RFC 9110 §15.4.5: what describes the content stays with the content.
             headers.remove(CONTENT_TYPE);
         }
@@ -73,10 +95,21 @@ fn shorten(headers: &mut HeaderMap, kept: Kept) {
     if let Some(instead) = cache::instead_of(value, kept) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(instead));
     }
+    if kept != Kept::File {
+        forget_cdns(headers);
+    }
+}
+
+/// Takes away what caches of other providers would read before `Cache-Control` (RFC 9213).
+fn forget_cdns(headers: &mut HeaderMap) {
+    for name in CDN_CACHE_CONTROLS {
+        headers.remove(name);
+    }
 }
 
 /// RFC 9111 §3.5: `public` would let a shared cache give to anybody what only some may see.
 fn make_private(headers: &mut HeaderMap) {
+    forget_cdns(headers);
     let value = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kept = value.split(',').map(str::trim).filter(|directive| {
         let name = directive.split('=').next().unwrap_or_default().to_ascii_lowercase();
@@ -89,9 +122,19 @@ fn make_private(headers: &mut HeaderMap) {
 }
 
 /// `Strict-Transport-Security` is for hostnames of the site's own: what an app says must not bind its neighbours.
-pub(super) fn confine_hsts(headers: &mut HeaderMap, custom_host: bool) {
-    if !custom_host {
+pub(super) fn confine_hsts(headers: &mut HeaderMap, binds_host: bool) {
+    if !binds_host {
         headers.remove(STRICT_TRANSPORT_SECURITY);
+    }
+}
+
+/// Below a domain that apps share, clearing cookies would clear those of the neighbours too (Clear Site Data §3.1).
+pub(super) fn confine_clearing(headers: &mut HeaderMap, custom_host: bool) {
+    let clears = |value: &HeaderValue| {
+        fields::members(value.as_bytes()).any(|member| matches!(member, b"\"cookies\"" | b"\"*\""))
+    };
+    if !custom_host && headers.get_all(CLEAR_SITE_DATA).iter().any(clears) {
+        headers.remove(CLEAR_SITE_DATA);
     }
 }
 
@@ -138,12 +181,18 @@ impl Asked<'_, '_> {
             return self.redirect_by(rule, filled);
         }
         if let Some(origin) = &filled.origin {
-            return self.proxy_to(origin, filled);
+            return self.proxy_to(origin, rule, filled);
+        }
+        let path = normal(&filled.path, self.head.target_bytes_max)?;
+        let version = &self.current.version;
+        if let Some(route) = version.route(&path).and_then(|at| version.routes.get(at))
+            && rule.status == 200
+        {
+            return self.proxy_to(&route.route.to.to_string(), rule, filled);
         }
         if let Some(decision) = self.by_method() {
             return Some(decision);
         }
-        let path = normal(&filled.path, self.head.target_bytes_max)?;
         if self.access(&path) == Access::Refused {
             return Some(self.refuse(Refused::Unauthorised));
         }
@@ -154,13 +203,12 @@ impl Asked<'_, '_> {
     }
 
     fn redirect_by(&self, rule: &Redirect, filled: &Filled) -> Option<Decision> {
-        // What a rule asked the query for has been used.
-        let query = self.head.query.filter(|_| rule.query.is_empty());
+        let query = self.query_beside(rule);
         let location = filled.location(query);
         let own = target::encode_path(self.path);
         let host = filled.origin.as_deref().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-        let is_here = host.is_none_or(|host| host.eq_ignore_ascii_case(self.head.host)) && filled.path == own;
-        if is_here && filled.query.as_deref().or(query) == self.head.query {
+        let is_here = |host: &str| host.eq_ignore_ascii_case(self.head.host) || self.leads_here(host);
+        if filled.path == own && host.is_none_or(is_here) && filled.query.as_deref().or(query) == self.head.query {
             // It would lead here again.
             return None;
         }
@@ -170,19 +218,36 @@ impl Asked<'_, '_> {
         Some(Decision::Small(SmallAnswer { current, ruled, custom_host: self.custom_host, ..answer }))
     }
 
+    /// The request's query, where the rule did not ask for it: what a rule asks for has been used.
+    fn query_beside(&self, rule: &Redirect) -> Option<&str> {
+        self.head.query.filter(|_| rule.query.is_empty())
+    }
+
+    /// Whether visitors of `host`, as a rule wrote it, are sent on to the host that was asked for.
+    fn leads_here(&self, host: &str) -> bool {
+        let host = host.strip_suffix(":443").unwrap_or(host);
+        let leads = |place: &Place| host.parse().is_ok_and(|name: Hostname| place.leads(name.as_str(), self.head.host));
+        self.place.is_some_and(leads)
+    }
+
     /// A rewrite to a backend, if the environment has one there: the edge is nobody's open proxy.
-    fn proxy_to(&self, origin: &str, filled: &Filled) -> Option<Decision> {
+    fn proxy_to(&self, origin: &str, rule: &Redirect, filled: &Filled) -> Option<Decision> {
         let number = self.current.version.upstream(origin)?;
         if *self.head.method == Method::TRACE {
             return Some(self.refuse(Refused::MethodUnknown));
         }
+        // What was captured must lead nowhere but below the path that was written: dot segments mean something there.
+        if !matches!(target::normalise_for_route(&filled.path, self.head.target_bytes_max), Target::Normal(_)) {
+            return Some(self.refuse(Refused::BadTarget));
+        }
         let mut path_and_query = filled.path.clone();
-        if let Some(query) = filled.query.as_deref().or(self.head.query) {
+        if let Some(query) = filled.query.as_deref().or_else(|| self.query_beside(rule)) {
             path_and_query.push('?');
             path_and_query.push_str(query);
         }
         let to = ProxyTo::Upstream { number, path_and_query };
-        Some(Decision::Proxy { current: Arc::clone(&self.current), to, custom_host: self.custom_host })
+        let ruled = Ruled::new(FieldChanges::default(), self.varies, self.access(self.path) == Access::Known);
+        Some(Decision::Proxy { current: Arc::clone(&self.current), to, ruled, custom_host: self.custom_host })
     }
 
     /// Answers with the file at `path` as if it were here.
@@ -202,8 +267,7 @@ impl Asked<'_, '_> {
             };
         }
         match version.index.page_at(path) {
-            Some(number) if is_shell(rule, path) && !rule.force && !self.may_have_shell() => {
-                tracing::trace!(number, "a page is not what was asked for");
+            Some(number) if is_shell(rule, version, number) && !rule.force && !self.may_have_shell() => {
                 self.not_found(self.path)
             }
             Some(number) => self.file(Arc::clone(version), number, Kept::StandIn),
@@ -238,10 +302,10 @@ impl Asked<'_, '_> {
 }
 
 /// Whether a rule gives every path the page of an application: one page for whatever lies below.
-fn is_shell(rule: &Redirect, path: &str) -> bool {
+fn is_shell(rule: &Redirect, version: &Version, number: u32) -> bool {
     let (_, ending) = rule.from.steps();
-    let is_index = path.ends_with("/index.html") || path.ends_with('/') || path.ends_with("/index");
-    ending != Ending::Exact && rule.to.constant_path().is_some() && is_index
+    let is_page = version.file(number).is_some_and(|file| file.is_page);
+    ending != Ending::Exact && rule.to.constant_path().is_some() && is_page
 }
 
 /// The normal form of a rule's target, decoded.

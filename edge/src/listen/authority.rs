@@ -19,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Error;
+use super::{Error, PatternOf};
 use crate::blobs::durable;
 
 /// The name that a person finds the authority under in a browser's list.
@@ -200,6 +200,8 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 pub(crate) struct ForVisitors {
     pub(crate) authority: Arc<Authority>,
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// The wildcard that alone stands for a name.
+    pub(crate) pattern_of: PatternOf,
 }
 
 impl fmt::Debug for ForVisitors {
@@ -212,7 +214,12 @@ impl ResolvesServerCert for ForVisitors {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let made = match hello.server_name() {
             None => self.authority.own_leaf(),
-            Some(name) if (self.serves)(name) => self.authority.leaf(name),
+            Some(name) if (self.serves)(name) => {
+                // Anybody may make up names below a wildcard: all of them share one leaf, and push no other one out. No
+                // client takes one for all names below a name of one label.
+                let pattern = (self.pattern_of)(name).filter(|pattern| pattern.split('.').count() > 2);
+                self.authority.leaf(pattern.as_deref().unwrap_or(name))
+            }
             Some(_) => return None,
         };
         made.inspect_err(|error| warn!(%error, "no certificate for a visitor")).ok()

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls};
 use devanture_config::limits::Limits;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -28,6 +29,9 @@ const LOCALHOST: &str = "localhost";
 
 /// Whether the edge serves a name, which comes in lower case. It is asked in every handshake and must be quick.
 pub type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// The wildcard, such as `*.example.org`, that alone stands for a name which the edge serves.
+pub type PatternOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The certificates of this edge, for all its listeners. Clones are the same certificates.
 #[derive(Debug, Clone)]
@@ -58,14 +62,20 @@ impl Certificates {
     /// Reads the certificates that `tls` names, with paths relative to `base_dir`, and those that an authority issued
     /// before; or opens the local authority in `data_dir`, and makes it where there is none.
     ///
-    /// `knows` only decides where the authority is local, and by ACME: files alone answer for every name.
+    /// `knows`, and `pattern_of`, only decide where the authority is local, and by ACME: files alone answer for every name.
     ///
     /// # Errors
     /// All of [`Error`].
-    pub fn open(tls: &Tls, base_dir: &Path, data_dir: &Path, knows: Knows) -> Result<Self, Error> {
+    pub fn open(
+        tls: &Tls,
+        base_dir: &Path,
+        data_dir: &Path,
+        knows: Knows,
+        pattern_of: PatternOf,
+    ) -> Result<Self, Error> {
         let folder = data_dir.join(AUTHORITY_FOLDER);
         match tls {
-            Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, &folder, knows),
+            Tls::Acme { authority, files } => Self::by_acme(authority, files, base_dir, &folder, (knows, pattern_of)),
             Tls::Files(named) => {
                 let files = open_files(named, base_dir)?;
                 // Each listener has tickets of its own: a session begun on one is never resumed on the other.
@@ -79,7 +89,8 @@ impl Certificates {
             Tls::SelfSigned => {
                 let authority = Arc::new(Authority::open(&folder, provider())?);
                 let serves: Knows = Arc::new(move |name| name == LOCALHOST || knows(name));
-                let for_visitors = ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves) };
+                let for_visitors =
+                    ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves), pattern_of };
                 // Each name has a leaf of its own; the admin's one is for every name.
                 let visitors = ServerTls::new(Arc::new(for_visitors), serves, Arc::new(|_, _| false))?;
                 let admin = ServerTls::new(Arc::new(ForAdmin(authority)), Arc::new(|_| true), Arc::new(|_, _| true))?;
@@ -93,7 +104,7 @@ impl Certificates {
         named: &[CertificateFiles],
         base_dir: &Path,
         folder: &Path,
-        knows: Knows,
+        (knows, pattern_of): (Knows, PatternOf),
     ) -> Result<Self, Error> {
         let files = if named.is_empty() { None } else { Some(open_files(named, base_dir)?) };
         let authority = Arc::new(Authority::open(folder, provider())?);
@@ -116,7 +127,7 @@ impl Certificates {
             files: files.clone(),
             rest: Issued {
                 acme: Arc::clone(&acme),
-                rest: ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves) },
+                rest: ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves), pattern_of },
             },
         };
         let own = Fallback { files: files.clone(), rest: ForAdmin(authority) };
@@ -198,14 +209,14 @@ impl Certificates {
         }
     }
 
-    /// Orders a certificate for each of `names` that no file covers, those that matter most first, and renews them;
-    /// never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime. `names` is asked
+    /// Orders a certificate for each of `names` that no file covers, and renews them; each comes with the app that has
+    /// it, and of an app those that matter most come first. Never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime. `names` is asked
     /// every second.
-    pub async fn keep_issued(self, names: impl Fn() -> Vec<String> + Send + Sync + 'static, limits: Limits) {
+    pub async fn keep_issued(self, names: impl Fn() -> Vec<(AppName, String)> + Send + Sync + 'static, limits: Limits) {
         let Source::Acme { acme, files, knows } = self.source else { return std::future::pending().await };
         let names = move || {
             let mut names = names();
-            names.retain(|name| !files.as_ref().is_some_and(|files| files.fits(name)));
+            names.retain(|(_, name)| !files.as_ref().is_some_and(|files| files.fits(name)));
             names
         };
         let served = Served { names: Box::new(names), serves: knows.0 };

@@ -24,7 +24,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use certificates::{Certificates, Knows, WATCH_INTERVAL};
+pub use certificates::{Certificates, Knows, PatternOf, WATCH_INTERVAL};
 pub use limits::ConnectionLimits;
 pub use serve::{Drain, Drained, Peer, Protocol, Settings, serve};
 pub use socket::{bind, bind_all};

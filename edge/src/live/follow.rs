@@ -10,8 +10,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Current, Hosts, Live, LoadError, Loader, Place, PreviewKey};
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
-use crate::catalog::{self, Change, Committed, Record, Revision};
+use crate::catalog::records::{self, AliasRecord, LivePointer};
+use crate::catalog::{self, Change, Committed, Record, Revision, history};
 use crate::telemetry;
 use crate::version::Setting;
 
@@ -84,7 +84,7 @@ impl Follower {
         }
     }
 
-    async fn read_all(&self) -> Result<(), catalog::Error> {
+    pub(super) async fn read_all(&self) -> Result<(), catalog::Error> {
         let versions = self.all("versions/").await?;
         self.versions_are(&versions);
         let mut revision = versions.iter().map(|(_, record)| record.revision).fold(0, Revision::max);
@@ -102,6 +102,8 @@ impl Follower {
         let loads: Vec<_> =
             pointers.iter().map(|(key, record)| self.point(key, Some(&record.value), record.revision)).collect();
         stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
+        // What was live until now is kept for its assets, unless it was deleted while nobody looked.
+        self.forget_replaced_but(&versions);
         revision = pointers.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
         let names: Vec<_> = hostnames.iter().chain(&listed).collect();
         self.change_names(names.iter().map(|(key, record)| (key.as_str(), Some(&record.value))));
@@ -224,7 +226,6 @@ impl Follower {
             table.places.retain(|place, _| places.contains(place));
             table.custom.retain(|host, _| hosts.contains(host.as_str()));
         });
-        self.live.0.names_changed.send_replace(());
     }
 
     fn remove_place(&self, app: &AppName, name: &PlaceName) {
@@ -240,7 +241,6 @@ impl Follower {
             return;
         }
         self.change_hosts(|hosts| changes.iter().for_each(|change| change.apply(hosts)));
-        self.live.0.names_changed.send_replace(());
     }
 
     /// Changes the table of hostnames, and derives what requests look up anew from the whole of it.
@@ -260,15 +260,10 @@ impl Follower {
         let grace = self.live.0.grace;
         let now_ms = telemetry::now_ms();
         let prefix = records::history_prefix(&app, &name);
-        for (key, record) in
-            self.loader.catalog().list(&prefix, None, true, grace.versions_max.saturating_mul(4)).await?
-        {
-            let entry: HistoryEntry = records::read(&key, &record)?;
-            let until_ms = entry.deploy.at_ms.saturating_add(grace.ms);
-            let Some(previous) = entry.deploy.previous else { continue };
-            if until_ms <= now_ms {
-                break;
-            }
+        let since_ms = now_ms.saturating_sub(grace.ms);
+        for switch in history::switches(&**self.loader.catalog(), &prefix, since_ms, usize::MAX).await? {
+            let until_ms = switch.at_ms.saturating_add(grace.ms);
+            let Some(previous) = switch.previous.filter(|_| until_ms > now_ms) else { continue };
             let known = place.current().is_some_and(|current| current.version.id == previous)
                 || place.loaded(&previous).is_some();
             if known || place.replaced.load().len() >= grace.versions_max {
@@ -379,39 +374,6 @@ mod tests {
         commit(Change::Delete(key)).await;
         follower.read_all().await.unwrap();
         assert!(!live.serves("feature--shop.localhost"));
-    }
-
-    #[tokio::test]
-    async fn the_exact_names_are_listed_and_whoever_waits_for_them_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
-        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
-        let domain = || "localhost".parse().unwrap();
-        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
-        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
-        let host = |text: &str| records::hostname_key(&text.parse().unwrap());
-        let record = records::HostnameRecord {
-            app: "shop".parse().unwrap(),
-            environment: PlaceName::prod(),
-            added_ms: 0,
-            by_api: true,
-            canonical: false,
-            who: String::new(),
-        };
-        let put = |text: &str| Change::Put(host(text), records::write(&record).unwrap());
-        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-        commit(vec![put("www.example.org"), put("*.example.org"), put("bücher.example")]).await;
-        let remade = tokio::sync::broadcast::Sender::new(1);
-        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
-        let following = tokio::spawn(follower.run());
-        assert_eq!(live.custom_names(), ["www.example.org", "xn--bcher-kva.example"]);
-        let mut changed = live.custom_names_changed();
-        assert!(!changed.has_changed().unwrap());
-        let revision = commit(vec![put("example.org"), Change::Delete(host("www.example.org"))]).await;
-        changed.changed().await.unwrap();
-        live.wait_for(revision).await;
-        assert_eq!(live.custom_names(), ["example.org", "xn--bcher-kva.example"]);
-        following.abort();
     }
 
     /// So are the versions that were deleted and the pauses that ended; what was withdrawn stays withdrawn.

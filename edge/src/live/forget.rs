@@ -80,8 +80,87 @@ impl Follower {
     }
 }
 
+impl Follower {
+    /// Lets go of replaced versions that are none of these.
+    pub(super) fn forget_replaced_but(&self, versions: &[(String, Record)]) {
+        let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
+        for place in self.live.0.hosts.load().places.values() {
+            let is_stored = |id: VersionId| stored.contains(&(place.app.clone(), id));
+            place.replaced.rcu(|list| list.iter().filter(|r| is_stored(r.version.id)).cloned().collect::<Vec<_>>());
+        }
+    }
+}
+
 /// The version that a key names.
 fn version_of(key: &str) -> Option<(AppName, VersionId)> {
     let mut parts = key.split('/').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::{self, Key};
+    use crate::catalog::records::{self, LivePointer, VersionRecord};
+    use crate::catalog::{self, Change, Commit};
+    use crate::live::{Domains, Grace, Loader};
+    use devanture_config::api::Source;
+    use devanture_config::limits::Limits;
+    use devanture_config::manifest::FileEntry;
+    use devanture_config::{Digest, Manifest, PlaceName};
+
+    /// Whoever reads everything anew sees the switch away from a version together with its deletion.
+    #[tokio::test]
+    async fn law_10_a_version_that_was_replaced_and_deleted_while_the_watch_lagged_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let blobs = blobs::open(folder.path().to_owned()).unwrap();
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 3_600_000, versions_max: 4 });
+        let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &Limits::default());
+        let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+        let stored = async |text: &'static str| {
+            let hash = Digest::of(text.as_bytes());
+            let file = FileEntry { hash, size: text.len() as u64, media_type: None };
+            let manifest = Manifest::of_files(BTreeMap::from([("index.html".parse().unwrap(), file)]));
+            blobs.put(Key::Blob(hash), text.into()).await.unwrap();
+            blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
+            let record = VersionRecord {
+                stored_ms: 0,
+                who: String::new(),
+                trusted: false,
+                source: Source::default(),
+                files: 0,
+                bytes: 0,
+                given: BTreeMap::new(),
+            };
+            let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
+            (manifest.id(), put)
+        };
+        let pointed = |version| {
+            let (deploy, position) = (String::new(), String::new());
+            let pointer = LivePointer { version, settings: 0, switched_ms: 0, deploy, begun: 0, position };
+            Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap())
+        };
+        let commit = async |changes| catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let mut ids = Vec::new();
+        for text in ["one", "two", "three"] {
+            let (id, put) = stored(text).await;
+            commit(vec![put]).await;
+            ids.push(id);
+        }
+        let [one, two, three] = ids[..] else { panic!("{ids:?}") };
+        commit(vec![pointed(one)]).await;
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let follower = Follower::start(live.clone(), loader, remade.subscribe()).await.unwrap();
+        let place = live.place(&app, &prod).unwrap();
+        commit(vec![pointed(two), Change::Delete(records::version_key(&app, &one))]).await;
+        follower.read_all().await.unwrap();
+        assert_eq!(place.current().unwrap().version.id, two);
+        assert!(place.loaded(&one).is_none());
+        // One that is still stored is kept.
+        commit(vec![pointed(three)]).await;
+        follower.read_all().await.unwrap();
+        assert!(place.loaded(&two).is_some());
+    }
 }

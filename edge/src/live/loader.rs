@@ -38,6 +38,7 @@ pub struct Loader {
     catalog: Arc<dyn Catalog>,
     memory: Arc<Memory>,
     memory_file_bytes_max: u64,
+    rules_max: usize,
     previews_max: usize,
     /// One preview of an app is loaded at a time: a burst of requests for a new one loads it once.
     loading: Arc<Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<()>>>>>,
@@ -52,6 +53,7 @@ impl Loader {
             catalog,
             memory: Arc::new(Memory::new(limits.memory_bytes_max)),
             memory_file_bytes_max: limits.memory_file_bytes_max,
+            rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             previews_max: usize::try_from(limits.previews_loaded_max).unwrap_or(usize::MAX),
             loading: Arc::default(),
         }
@@ -87,6 +89,7 @@ impl Loader {
             stored_ms: record.stored_ms,
             source: record.source,
             memory_file_bytes_max: self.memory_file_bytes_max,
+            rules_max: self.rules_max,
         };
         Ok(version::load(&*self.blobs, &self.memory, request).await?)
     }

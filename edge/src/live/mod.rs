@@ -18,7 +18,7 @@ pub use loader::{LoadError, Loader};
 pub(crate) use names::canonical;
 pub use withdrawn::Withdrawn;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -82,6 +82,8 @@ pub struct Place {
     paused: ArcSwapOption<Pause>,
     /// The commit that its pause was last written by.
     pause_written: AtomicU64,
+    /// Which of its hostnames lead to which.
+    leading: ArcSwap<names::Leading>,
 }
 
 impl Place {
@@ -96,6 +98,7 @@ impl Place {
             preparing: ArcSwap::default(),
             paused: ArcSwapOption::empty(),
             pause_written: AtomicU64::new(0),
+            leading: ArcSwap::default(),
         }
     }
 
@@ -184,6 +187,8 @@ struct Hosts {
     by_name: HashMap<Box<str>, HostEntry>,
     /// Wildcards, by the name below which theirs lie.
     below: HashMap<Box<str>, HostEntry>,
+    /// Exact names that somebody has, where nothing is live.
+    idle: HashSet<Box<str>>,
     places: HashMap<(AppName, PlaceName), Arc<Place>>,
     custom: BTreeMap<HostPattern, HostnameRecord>,
     listed: HashMap<(AppName, PlaceName), ListedHostnames>,
@@ -220,7 +225,6 @@ struct Shared {
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
-    names_changed: watch::Sender<()>,
 }
 
 /// Reads what is live. Cheap to clone, one for each thread.
@@ -240,7 +244,6 @@ impl Live {
             withdrawn: RwLock::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
-            names_changed: watch::Sender::new(()),
         }))
     }
 
@@ -278,18 +281,18 @@ impl Live {
         !matches!(self.find(host), Found::Nobody)
     }
 
-    /// Hostnames of environments and aliases below the edge's domains: those of `prod` first, then of other
-    /// environments, then of aliases.
+    /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then
+    /// of other environments, then of aliases.
     #[must_use]
-    pub fn place_names(&self) -> Vec<String> {
+    pub fn place_names(&self) -> Vec<(AppName, String)> {
         let hosts = self.0.hosts.load();
         let rank = |place: &Place| match place.setting {
             Setting::Environment if place.name.is_prod() => 0,
             Setting::Environment => 1,
             Setting::Preview => 2,
         };
-        let names = hosts.places.iter().map(|((app, name), place)| (rank(place), self.domains().place_host(app, name)));
-        let mut names: Vec<(u8, String)> = names.collect();
+        let named = |(app, name): &(AppName, PlaceName)| (app.clone(), self.domains().place_host(app, name));
+        let mut names: Vec<_> = hosts.places.iter().map(|(key, place)| (rank(place), named(key))).collect();
         names.sort_unstable();
         names.into_iter().map(|(_, name)| name).collect()
     }

@@ -1,14 +1,17 @@
 //! The hostnames of environments' own: which of them visitors are sent to, and the table that requests look them up in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use devanture_config::names::Canonical;
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
-use tokio::sync::watch;
 
-use super::{HostEntry, Hosts, Live};
+use super::{HostEntry, Hosts, Live, Place};
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
+use crate::version::Setting;
+
+/// Which hostnames of an environment lead to which other one of it.
+pub(super) type Leading = HashMap<Box<str>, Arc<str>>;
 
 /// The name that all others of an environment lead to, where there is one: what the API said; else what the live
 /// version's manifest says, as far as the environment has that name; else the first exact name that the manifest lists;
@@ -38,6 +41,8 @@ impl Hosts {
     pub(super) fn index(&mut self, place_host: impl Fn(&AppName, &PlaceName) -> String) {
         self.by_name = HashMap::with_capacity(self.places.len() + self.custom.len());
         self.below = HashMap::new();
+        self.idle = HashSet::new();
+        let mut leading: HashMap<(AppName, PlaceName), Leading> = HashMap::new();
         for ((app, name), place) in &self.places {
             let entry = HostEntry { place: Arc::clone(place), custom: false, canonical: None };
             self.by_name.insert(place_host(app, name).into(), entry);
@@ -48,7 +53,11 @@ impl Hosts {
         }
         for ((app, environment), own) in of_place {
             let key = (app.clone(), environment.clone());
-            let Some(place) = self.places.get(&key) else { continue };
+            // Of an alias that has an environment's names, nothing but its preview is served.
+            let Some(place) = self.places.get(&key).filter(|place| place.setting == Setting::Environment) else {
+                self.idle.extend(own.iter().filter_map(|(host, _)| Some(host.exact()?.as_str().into())));
+                continue;
+            };
             let canonical = canonical(self.listed.get(&key), own.iter().copied());
             let target: Option<Arc<str>> = canonical.as_ref().map(|name| name.as_str().into());
             for (host, _) in own {
@@ -56,6 +65,9 @@ impl Hosts {
                 // A wildcard serves itself: one name cannot stand for what may be many sites in one.
                 let leads_away = exact.is_some() && exact != canonical;
                 let canonical = if leads_away { target.clone() } else { None };
+                if let Some(canonical) = &canonical {
+                    leading.entry(key.clone()).or_default().insert(host.as_str().into(), Arc::clone(canonical));
+                }
                 let entry = HostEntry { place: Arc::clone(place), custom: true, canonical };
                 match exact {
                     Some(name) => self.by_name.insert(name.as_str().into(), entry),
@@ -63,30 +75,51 @@ impl Hosts {
                 };
             }
         }
+        for (key, place) in &self.places {
+            place.lead(leading.remove(key).unwrap_or_default());
+        }
     }
 
     /// The entry of the wildcard that stands for `host`.
     pub(super) fn wildcard(&self, host: &str) -> Option<&HostEntry> {
         let (label, base) = host.split_once('.')?;
-        if label.is_empty() { None } else { self.below.get(base) }
+        // What somebody has by itself is theirs also while nothing is live there.
+        if label.is_empty() || self.idle.contains(host) { None } else { self.below.get(base) }
+    }
+}
+
+impl Place {
+    fn lead(&self, leading: Leading) {
+        if **self.leading.load() != leading {
+            self.leading.store(Arc::new(leading));
+        }
+    }
+
+    /// Whether visitors of `host` are sent to `canonical`, another name of this environment.
+    pub(crate) fn leads(&self, host: &str, canonical: &str) -> bool {
+        self.leading.load().get(host).is_some_and(|target| **target == *canonical)
     }
 }
 
 impl Live {
-    /// The exact hostnames of environments that have something live, in their ASCII form, sorted.
+    /// The exact hostnames of environments that have something live, in their ASCII form, sorted, and whose they are.
     #[must_use]
-    pub fn custom_names(&self) -> Vec<String> {
+    pub fn custom_names(&self) -> Vec<(AppName, String)> {
         let hosts = self.0.hosts.load();
-        let is_served =
-            |record: &HostnameRecord| hosts.places.contains_key(&(record.app.clone(), record.environment.clone()));
-        let served = hosts.custom.iter().filter(|(host, record)| !host.is_wildcard() && is_served(record));
-        served.map(|(host, _)| host.to_string()).collect()
+        let exact = hosts.custom.iter().filter(|(host, _)| hosts.by_name.get(host.as_str()).is_some_and(|e| e.custom));
+        exact.map(|(host, record)| (record.app.clone(), host.to_string())).collect()
     }
 
-    /// Tells when [`Live::custom_names`] may have changed.
+    /// The wildcard, such as `*.example.org`, that alone stands for `host`: a name that anybody may make up.
     #[must_use]
-    pub fn custom_names_changed(&self) -> watch::Receiver<()> {
-        self.0.names_changed.subscribe()
+    pub fn pattern_of(&self, host: &str) -> Option<String> {
+        let hosts = self.0.hosts.load();
+        if hosts.by_name.contains_key(host) || self.stored(host).is_some() {
+            return None;
+        }
+        hosts.wildcard(host)?;
+        let (_, base) = host.split_once('.')?;
+        Some(format!("*.{base}"))
     }
 }
 
@@ -148,5 +181,82 @@ mod tests {
             assert_eq!(found.map(HostPattern::from), expected, "{listed:?} {own}");
         }
         assert_eq!(canonical(None, std::iter::empty()), None);
+    }
+
+    fn record(app: &str, place: &str) -> HostnameRecord {
+        HostnameRecord {
+            app: app.parse().unwrap(),
+            environment: place.parse().unwrap(),
+            added_ms: 0,
+            by_api: true,
+            canonical: false,
+            who: String::new(),
+        }
+    }
+
+    /// What is served of hostnames `host app place`, `;` between them, while `served` places, `app place`, have something
+    /// live; a `~` makes an alias.
+    fn live(names: &str, served: &str) -> Live {
+        let domain = || "localhost".parse().unwrap();
+        let live =
+            Live::new(super::super::Domains::new(domain(), domain()), super::super::Grace { ms: 0, versions_max: 0 });
+        let mut hosts = Hosts::default();
+        for place in served.split(';').map(str::trim) {
+            let setting = if place.ends_with('~') { Setting::Preview } else { Setting::Environment };
+            let (app, name) = place.trim_end_matches('~').split_once(' ').unwrap();
+            let (app, name): (AppName, PlaceName) = (app.parse().unwrap(), name.parse().unwrap());
+            hosts.places.insert((app.clone(), name.clone()), Arc::new(Place::new(app, name, setting)));
+        }
+        for (index, line) in names.split(';').enumerate() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let record = HostnameRecord { added_ms: index as u64, ..record(words[1], words[2]) };
+            hosts.custom.insert(host(words[0]), record);
+        }
+        hosts.index(|app, name| live.domains().place_host(app, name));
+        live.0.hosts.store(Arc::new(hosts));
+        live
+    }
+
+    fn place_of(live: &Live, word: &str) -> String {
+        match live.find(host(word).as_str()) {
+            super::super::Found::Place(entry) => format!("{} {}", entry.place.app, entry.place.name),
+            _ => String::new(),
+        }
+    }
+
+    #[test]
+    fn law_11_a_wildcard_does_not_answer_for_a_name_that_somebody_has() {
+        let live =
+            live("* blog prod; www shop prod; a blog staging; b shop preview; c shop next", "blog prod; shop next~");
+        // Nothing is live in the first three; of an alias an environment's names are not answered.
+        for word in ["www", "a", "b", "c", "@"] {
+            assert_eq!(place_of(&live, word), "", "{word}");
+            assert_eq!(live.pattern_of(host(word).as_str()), None, "{word}");
+        }
+        assert_eq!(place_of(&live, "d"), "blog prod");
+        assert_eq!(live.custom_names(), []);
+    }
+
+    #[test]
+    fn a_name_that_only_a_wildcard_stands_for_is_known_by_it() {
+        let live = live("* blog prod; www shop prod", "blog prod; shop prod");
+        assert_eq!(live.pattern_of("a.example.org").as_deref(), Some("*.example.org"));
+        for host in ["www.example.org", "example.org", "a.b.example.org", "shop.localhost", ""] {
+            assert_eq!(live.pattern_of(host), None, "{host}");
+        }
+        assert_eq!(live.custom_names(), [("shop".parse().unwrap(), "www.example.org".to_owned())]);
+    }
+
+    #[test]
+    fn a_place_knows_which_of_its_names_lead_to_which() {
+        let live = live("@ shop prod; www shop prod; * shop prod; a shop staging", "shop prod; shop staging");
+        let place = |name: &str| live.place(&"shop".parse().unwrap(), &name.parse().unwrap()).unwrap();
+        assert!(place("prod").leads("www.example.org", "example.org"));
+        for (from, to) in
+            [("example.org", "www.example.org"), ("b.example.org", "example.org"), ("a.example.org", "example.org")]
+        {
+            assert!(!place("prod").leads(from, to), "{from} {to}");
+        }
+        assert!(!place("staging").leads("www.example.org", "example.org"));
     }
 }

@@ -10,11 +10,9 @@ use devanture_config::AppName;
 use super::{Follower, Live};
 use crate::catalog::records::{self, WithdrawnRecord};
 use crate::catalog::{Record, Revision};
-use crate::site::resolve::{Resolution, resolve};
+use crate::site::negotiate::Coding;
+use crate::site::resolve::{Resolution, ends_at, resolve};
 use crate::version::Version;
-
-/// Endings of a file's compressed forms, which go with the file.
-const COMPRESSED: [&str; 3] = [".br", ".gz", ".zst"];
 
 /// What was withdrawn of one app; shared by everything that is served of it.
 #[derive(Default)]
@@ -61,27 +59,22 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
     if is_before(paths, version, name) {
         return true;
     }
-    if let Some(whole) = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending)) {
+    // Compressed forms go with the file.
+    if let Some(whole) = Coding::plain_path(name) {
         let number = version.index.exact(whole);
         return number
             .map_or_else(|| is_before(paths, version, whole), |number| is_file_before(paths, version, number));
     }
     let Some(page) = name.strip_suffix(".html") else { return false };
-    let leads_here = |path: &str| is_before(paths, version, path) && leads_to(version, path, number);
-    match page.strip_suffix("index").filter(|folder| folder.is_empty() || folder.ends_with('/')) {
-        Some(folder) => leads_here(folder) || folder.strip_suffix('/').is_some_and(leads_here),
-        None => leads_here(page) || leads_here(&format!("{page}/")),
+    let leads_here = |path: &str| {
+        is_before(paths, version, path)
+            && ends_at(&version.index, version.html_handling, &format!("/{path}")) == Some(number)
+    };
+    if leads_here(page) || leads_here(&format!("{page}/")) {
+        return true;
     }
-}
-
-/// Whether a visitor of `path` ends at the file `number`, directly or by the redirect to a page's own place.
-fn leads_to(version: &Version, path: &str, number: u32) -> bool {
-    let found = |path: &str| resolve(&version.index, version.html_handling, path);
-    match found(&format!("/{path}")) {
-        Resolution::File(there) => there == number,
-        Resolution::Redirect(to) => found(&to) == Resolution::File(number),
-        Resolution::Missing => false,
-    }
+    let folder = page.strip_suffix("index").filter(|folder| folder.is_empty() || folder.ends_with('/'));
+    folder.is_some_and(|folder| leads_here(folder) || folder.strip_suffix('/').is_some_and(leads_here))
 }
 
 impl Live {

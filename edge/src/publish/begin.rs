@@ -1,13 +1,13 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use devanture_config::api::{BeginDeploy, DeployBegun, Source};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::Serving;
+use devanture_config::site_toml::{ROUTES_MAX, Serving, UpstreamUrl};
 use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use metrics::counter;
 use rand::RngCore as _;
@@ -204,7 +204,13 @@ impl Publisher {
         let routes: Vec<_> = tables.iter().filter_map(|table| table.routes.as_ref()).flatten().collect();
         let declared =
             tables.iter().filter_map(|table| table.upstreams.as_ref()).flat_map(|upstreams| upstreams.values());
-        for to in routes.into_iter().map(|route| &route.to).chain(declared) {
+        let all = routes.into_iter().map(|route| &route.to).chain(declared);
+        let origins: BTreeMap<String, &UpstreamUrl> = all.map(|to| (to.to_string(), to)).collect();
+        if origins.len() > ROUTES_MAX {
+            let detail = format!("Routes and upstreams name {} backends; {ROUTES_MAX} are the most.", origins.len());
+            return Err(Problem::new(Code::BadManifest, detail).into());
+        }
+        for to in origins.into_values() {
             address::check_at_publish(&policy, to).await?;
         }
         Ok(())

@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use devanture_config::api::Outcome;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::{Error, Publisher};
 use crate::blobs::Key;
-use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::{history, records};
 use crate::site::fingerprint;
 use crate::telemetry;
 
 /// How long browsers may keep what has a fingerprinted name: what `Cache-Control` tells them.
 const KEPT_MS: u64 = 365 * 86_400_000;
-/// Entries of the history that are looked at; a name that came up before them all is not known any more.
-const ENTRIES_MAX: usize = 400;
+/// Versions of an environment that are looked at; a name that only older ones had is not known any more.
+const LOOKED_AT_MAX: usize = 400;
 /// Versions whose fingerprinted names are kept at hand.
 const VERSIONS_MAX: usize = 256;
 
@@ -78,22 +77,9 @@ impl Publisher {
     async fn live_within_a_year(&self, app: &AppName, environment: &PlaceName) -> Result<Vec<VersionId>, Error> {
         let since_ms = telemetry::now_ms().saturating_sub(KEPT_MS);
         let prefix = records::history_prefix(app, environment);
-        let mut versions = Vec::new();
+        let switches = history::switches(&*self.catalog, &prefix, since_ms, LOOKED_AT_MAX).await?;
         let mut seen = BTreeSet::new();
-        for (key, record) in self.catalog.list(&prefix, None, true, ENTRIES_MAX).await? {
-            let entry: HistoryEntry = records::read(&key, &record)?;
-            if entry.deploy.outcome != Outcome::Live {
-                continue;
-            }
-            if seen.insert(entry.deploy.version) {
-                versions.push(entry.deploy.version);
-            }
-            // The version of this entry was live until the next one; those before it ended before it began.
-            if entry.deploy.at_ms < since_ms {
-                break;
-            }
-        }
-        Ok(versions)
+        Ok(switches.iter().map(|switch| switch.version).filter(|version| seen.insert(*version)).collect())
     }
 
     async fn fingerprinted_names(&self, version: VersionId) -> Result<Names, Error> {

@@ -87,6 +87,7 @@ impl Publisher {
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
         self.owned.stored(&push.app, &push.manifest).await?;
+        let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         if push.options.no_switch {
             steps.skip("prepare", "not wanted");
             steps.skip("switch", "not wanted");
@@ -95,7 +96,8 @@ impl Publisher {
                 self.record_stored(push, steps, Outcome::Stored).await?;
             }
             let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
-            return Ok(self.report(push, steps, Moved { previous, deploy: Some(push.id.clone()), switched: false }));
+            let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false };
+            return Ok(self.report(push, steps, moved, withdrawn));
         }
         let intent = Intent {
             app: &push.app,
@@ -115,10 +117,10 @@ impl Publisher {
         if moved.switched {
             self.background.enqueue(push.version);
         }
-        Ok(self.report(push, steps, moved))
+        Ok(self.report(push, steps, moved, withdrawn))
     }
 
-    fn report(&self, push: &Push, steps: &Steps, moved: Moved) -> DeployReport {
+    fn report(&self, push: &Push, steps: &Steps, moved: Moved, withdrawn: Vec<String>) -> DeployReport {
         let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let new = push.manifest.files.values().filter(|file| push.missing.contains(&file.hash)).count();
         DeployReport {
@@ -132,6 +134,7 @@ impl Publisher {
             deploy: moved.deploy,
             switched: moved.switched,
             steps: steps.list().to_vec(),
+            withdrawn,
         }
     }
 

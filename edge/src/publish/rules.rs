@@ -10,6 +10,8 @@ use super::{Error, Publisher};
 use crate::blobs::Key;
 use crate::version::RuleFiles;
 
+/// The table that holds for previews.
+const PREVIEW: &str = "preview";
 /// Most findings that an answer tells; the first ones lead to the others.
 const FINDINGS_MAX: usize = 200;
 
@@ -35,9 +37,19 @@ impl Publisher {
     ) -> Result<(), Error> {
         let files = RuleFiles::read(&*self.blobs, &manifest).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
-        let table = environment.to_string();
+        // Every version has a preview too, which has a table of its own.
+        let mut tables = vec![environment.to_string()];
+        tables.extend(manifest.env.keys().map(ToString::to_string).filter(|name| name == PREVIEW));
         // Thousands of rules are compared with each other: not on a thread that others wait for.
-        let findings = tokio::task::spawn_blocking(move || files.findings(&manifest, &table, rules_max)).await;
+        let check = move || {
+            let mut findings: Vec<Mistake> = Vec::new();
+            for table in &tables {
+                let found = files.findings(&manifest, table, rules_max);
+                findings.extend(found.into_iter().filter(|finding| !findings.contains(finding)).collect::<Vec<_>>());
+            }
+            findings
+        };
+        let findings = tokio::task::spawn_blocking(check).await;
         let findings = findings.map_err(|error| {
             tracing::error!(%error, "rules could not be checked");
             Problem::new(Code::Internal, "The rules could not be checked.")

@@ -14,7 +14,7 @@ use super::hostnames::Claims;
 use super::steps::Steps;
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
-use crate::catalog::{self, Change, Check, Commit};
+use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::telemetry;
 use crate::version::{Setting, Version};
 
@@ -33,9 +33,21 @@ pub(crate) struct Intent<'i> {
     pub(crate) source: &'i Source,
     pub(crate) if_live: Option<&'i str>,
     pub(crate) force: bool,
-    /// For a rollback: where the next one starts from.
+    /// For a rollback: where the next one starts from; nothing where it goes to a version that was never live here.
     pub(crate) position: Option<String>,
     pub(crate) allow_refingerprint: bool,
+}
+
+impl Intent<'_> {
+    /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
+    /// live here.
+    fn has_unseen_rules(&self) -> bool {
+        match self.kind {
+            DeployKind::Push | DeployKind::Pause | DeployKind::Resume => false,
+            DeployKind::Switch | DeployKind::Promote => true,
+            DeployKind::Rollback => self.position.is_none(),
+        }
+    }
 }
 
 /// What a switch that is no push says beside its version.
@@ -75,7 +87,8 @@ impl Publisher {
         self.move_to(actor, app, environment, version, moving).await
     }
 
-    /// Makes the version live again that was live before the current one, or `typed`.
+    /// Makes the version live again that was live before the current one, or `typed`; one that was never live here goes
+    /// through the checks of a switch.
     ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
@@ -94,9 +107,20 @@ impl Publisher {
         let (version, position, from) = self.earlier(app, environment, wanted).await?;
         // What lies before the live version does not lie before another.
         let if_live = wanted.is_none().then(|| from.to_string());
-        // It was live before: whatever its names stood for, they stand for again.
-        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: true };
-        self.move_to(actor, app, environment, version, moving).await
+        // One that was live before is live again with all that it was: whatever its names stood for, they stand for
+        // again. Any other is looked at as in a switch.
+        let was_live = position.is_some();
+        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: was_live };
+        self.move_to(actor, app, environment, version, moving).await.map_err(|Error(problem)| match problem.code {
+            // A rollback does not take the flag that the hint speaks of.
+            Code::FingerprintReused => problem
+                .hint(format!(
+                    "`devanture switch {} --allow-refingerprint` makes it live all the same",
+                    version.short()
+                ))
+                .into(),
+            _ => Error(problem),
+        })
     }
 
     /// Makes live what is live in another environment.
@@ -166,10 +190,12 @@ impl Publisher {
 
     /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+        // Before the check: whatever goes live after this moment is one more version to check against.
+        let checked_at = self.live_revision(intent).await?;
         if !intent.allow_refingerprint {
             self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
         }
-        if matches!(intent.kind, DeployKind::Promote | DeployKind::Switch) {
+        if intent.has_unseen_rules() {
             self.check_stored_rules(intent.version, intent.environment).await?;
         }
         let prepare = async {
@@ -179,7 +205,7 @@ impl Publisher {
         };
         let (prepared, claims) = steps.run("prepare", prepare).await?;
         let before = steps.list().to_vec();
-        let moved = steps.run("switch", self.swap(intent, &claims, before)).await;
+        let moved = steps.run("switch", self.swap(intent, &claims, before, checked_at)).await;
         self.live.end_preparing(&prepared);
         moved
     }
@@ -204,7 +230,19 @@ impl Publisher {
         Ok((version, "ready".to_owned()))
     }
 
-    async fn swap(&self, intent: &Intent<'_>, claims: &Claims, before: Vec<Step>) -> Result<(Moved, String), Error> {
+    /// The revision of the live pointer; nothing where nothing is live.
+    async fn live_revision(&self, intent: &Intent<'_>) -> Result<Option<Revision>, Error> {
+        Ok(self.live_pointer(intent.app, intent.environment).await?.map(|(revision, _)| revision))
+    }
+
+    /// Moves the pointer. `checked_at` is its revision at which fingerprinted names were checked.
+    pub(super) async fn swap(
+        &self,
+        intent: &Intent<'_>,
+        claims: &Claims,
+        before: Vec<Step>,
+        mut checked_at: Option<Revision>,
+    ) -> Result<(Moved, String), Error> {
         let began = Instant::now();
         let key = records::live_key(intent.app, intent.environment);
         for _ in 0..TRIES {
@@ -214,12 +252,18 @@ impl Publisher {
             if let Some((revision, pointer)) = &live
                 && pointer.version == intent.version
             {
-                if !self.stay_live(intent, &key, *revision, pointer).await? {
+                if !self.stay_live(intent, claims, &key, *revision, pointer).await? {
                     continue;
                 }
                 let moved =
                     Moved { previous: Some(pointer.version), deploy: Some(pointer.deploy.clone()), switched: false };
                 return Ok((moved, format!("{} is live already", intent.version.short())));
+            }
+            let revision = live.as_ref().map(|(revision, _)| *revision);
+            if !intent.allow_refingerprint && revision != checked_at {
+                // Another version went live in the meantime, with names of its own.
+                self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
+                checked_at = revision;
             }
             let previous = live.as_ref().map(|(_, pointer)| pointer.version);
             let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
@@ -246,10 +290,12 @@ impl Publisher {
 
     /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
     /// to change is still the newest one, which an older one does not take over from; and a version that could not be
-    /// loaded, as after a stored file was damaged, is served from now on. Returns whether nobody else was quicker.
+    /// loaded, as after a stored file was damaged, is served from now on. A push takes the names again that it lists and
+    /// that were taken from the environment. Returns whether nobody else was quicker.
     async fn stay_live(
         &self,
         intent: &Intent<'_>,
+        claims: &Claims,
         key: &str,
         revision: u64,
         pointer: &LivePointer,
@@ -261,10 +307,13 @@ impl Publisher {
             return Ok(true);
         }
         let begun = if is_newer { intent.begun } else { pointer.begun };
-        let commit = Commit {
+        let mut commit = Commit {
             checks: vec![Check::At(key.to_owned(), revision)],
             changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
         };
+        if intent.kind == DeployKind::Push {
+            self.claim_hostnames(intent, claims, &mut commit).await?;
+        }
         match self.catalog.commit(commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
@@ -382,6 +431,9 @@ impl Publisher {
         let record = AliasRecord { version, switched_ms: telemetry::now_ms().max(before_ms) };
         let mut commit = Commit { checks, changes: vec![Change::Put(key, records::write(&record)?)] };
         self.hold_version(&mut commit, app, &version, is_new).await?;
+        if is_new {
+            self.hold_no_hostnames(app, name, &mut commit).await?;
+        }
         let revision = self.catalog.commit(commit).await?;
         self.live.wait_for(revision).await;
         Ok(version)

@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::manifest::FileEntry;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::{Background, Parts, Publisher};
-use crate::blobs;
-use crate::catalog::records::{self, LivePointer};
+use super::switch::Intent;
+use super::{Actor, Background, Parts, Publisher};
+use crate::blobs::{self, Key};
+use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
@@ -53,4 +57,72 @@ async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
     catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();
     publisher.continue_clock().await.unwrap();
     assert!(publisher.new_deploy().0 > begun);
+}
+
+/// A version of the app whose one file has a fingerprinted name.
+async fn named(publisher: &Publisher, text: &str) -> VersionId {
+    let file = FileEntry { hash: Digest::of(text.as_bytes()), size: 0, media_type: None };
+    let manifest = Manifest::of_files([("app-4f2a91bc.js".parse().unwrap(), file)].into());
+    publisher.blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
+    manifest.id()
+}
+
+/// Of two pushes at once, each may have looked when the other was not live yet.
+#[tokio::test]
+async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let (publisher, catalog) = publisher(folder.path());
+    let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+    let (one, two) = (named(&publisher, "one").await, named(&publisher, "two").await);
+    let (actor, source) = (Actor::local(), Source::default());
+    let intent = Intent {
+        app: &app,
+        environment: &prod,
+        version: two,
+        kind: DeployKind::Push,
+        deploy: "2",
+        begun: 2,
+        actor: &actor,
+        source: &source,
+        if_live: None,
+        force: false,
+        position: None,
+        allow_refingerprint: false,
+    };
+    // Nothing is live, so that there is nothing to find.
+    publisher.check_fingerprints(&app, &prod, two).await.unwrap();
+    let claims = publisher.claims(&intent).await.unwrap();
+
+    let position = records::history_key(&app, &prod, 1);
+    let pointer = LivePointer {
+        version: one,
+        settings: 0,
+        switched_ms: 0,
+        deploy: "1".to_owned(),
+        begun: 1,
+        position: position.clone(),
+    };
+    let deploy = Deploy {
+        id: "1".to_owned(),
+        kind: DeployKind::Push,
+        environment: prod.clone(),
+        version: one,
+        previous: None,
+        who: actor.name.clone(),
+        at_ms: crate::telemetry::now_ms(),
+        source: source.clone(),
+        steps: Vec::new(),
+        outcome: Outcome::Live,
+    };
+    let entry = HistoryEntry { deploy, position: position.clone() };
+    let live = records::live_key(&app, &prod);
+    let changes = vec![
+        Change::Put(position, records::write(&entry).unwrap()),
+        Change::Put(live.clone(), records::write(&pointer).unwrap()),
+    ];
+    let revision = catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+
+    let error = publisher.swap(&intent, &claims, Vec::new(), None).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.0.code, Code::FingerprintReused);
+    assert_eq!(catalog.get(&live).await.unwrap().unwrap().revision, revision);
 }

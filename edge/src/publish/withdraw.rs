@@ -1,8 +1,9 @@
-//! Withdraws paths: no version that is stored already answers them any more, on any hostname of the app.
+//! Withdraws paths: no version that is stored already answers them any more, on any hostname of the app. And takes that
+//! back.
 
-use devanture_config::AppName;
-use devanture_config::api::{WithdrawReport, WithdrawRequest, WithdrawnPath};
+use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Manifest, VersionId};
 
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
@@ -42,22 +43,81 @@ impl Publisher {
                     .hint("delete the versions that have what is to be gone, or raise `withdrawn_paths_max`")
                     .into());
             }
-            let check = match revision {
-                Some(revision) => Check::At(key.clone(), revision),
-                None => Check::Absent(key.clone()),
-            };
-            let changes = vec![Change::Put(key.clone(), records::write(&record)?)];
-            match self.catalog.commit(Commit { checks: vec![check], changes }).await {
-                Ok(revision) => {
-                    self.live.wait_for(revision).await;
-                    tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
-                    return Ok(WithdrawReport { app: app.clone(), path, at_ms, answered });
-                }
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if self.write_withdrawn(&key, revision, &record).await? {
+                tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
+                return Ok(WithdrawReport { app: app.clone(), path, at_ms, answered });
             }
         }
         Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Takes a withdrawal back: every stored version that has the path answers it again.
+    ///
+    /// # Errors
+    /// `bad_request` for what is no path, `not_found` for an app that is not there and a path that is not withdrawn.
+    pub async fn restore(&self, actor: &Actor, app: &AppName, path: &str) -> Result<RestoreReport, Error> {
+        self.known(app).await?;
+        let path = self.normal_path(path)?;
+        let key = records::withdrawn_key(app);
+        for _ in 0..TRIES {
+            let (revision, mut record) = self.withdrawn_record(app).await?;
+            let Some(WithdrawnEntry { at_ms, .. }) = record.paths.remove(&path) else {
+                return Err(Problem::new(
+                    Code::NotFound,
+                    format!("The path {path} of the app {app} is not withdrawn."),
+                )
+                .hint("a page is withdrawn by one of its addresses: GET /v1/apps/{app}/withdrawn lists them")
+                .into());
+            };
+            if self.write_withdrawn(&key, revision, &record).await? {
+                tracing::info!(app = %app, path, who = actor.name, "a withdrawal was taken back");
+                let answers = self.live.answers(app, &path);
+                return Ok(RestoreReport { app: app.clone(), path, at_ms, answers });
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Writes what is withdrawn. Returns whether nobody else was quicker.
+    async fn write_withdrawn(
+        &self,
+        key: &str,
+        revision: Option<Revision>,
+        record: &WithdrawnRecord,
+    ) -> Result<bool, Error> {
+        let check = match revision {
+            Some(revision) => Check::At(key.to_owned(), revision),
+            None => Check::Absent(key.to_owned()),
+        };
+        let changes = vec![Change::Put(key.to_owned(), records::write(record)?)];
+        match self.catalog.commit(Commit { checks: vec![check], changes }).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The withdrawn paths that a stored version has, and no longer answers.
+    pub(crate) async fn withdrawn_of(
+        &self,
+        app: &AppName,
+        version: &VersionId,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, Error> {
+        let (_, record) = self.withdrawn_record(app).await?;
+        let key = records::version_key(app, version);
+        let Some(found) = self.catalog.get(&key).await? else { return Ok(Vec::new()) };
+        let stored_ms = records::read::<VersionRecord>(&key, &found)?.stored_ms;
+        let is_of_version = |path: &str| {
+            let name = path.trim_matches('/');
+            let page = if name.is_empty() { "index.html".to_owned() } else { format!("{name}/index.html") };
+            [name, &format!("{name}.html"), &page].iter().any(|name| manifest.files.contains_key(*name))
+        };
+        let hidden = record.paths.into_iter().filter(|(_, entry)| stored_ms <= entry.at_ms);
+        Ok(hidden.map(|(path, _)| path).filter(|path| is_of_version(path)).collect())
     }
 
     /// The paths of an app that are withdrawn, in their order.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::edge_toml::{AccessLog as LogTo, EdgeFile};
 use devanture_config::limits::Limits;
 use http::HeaderValue;
@@ -29,7 +30,7 @@ use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, durable};
 use crate::catalog::{self, Catalog, records};
 use crate::handler::Handler;
-use crate::listen::{self, Certificates, ConnectionLimits, Knows};
+use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{self, Client, ClientSettings};
@@ -100,9 +101,7 @@ impl Server {
             .map_err(StartError::Runtime)?;
         let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
         let live = Live::new(domains, grace(&file.limits));
-        let knows = live.clone();
-        let knows: Knows = Arc::new(move |host: &str| knows.serves(host));
-        let certificates = Certificates::open(&file.tls, base, &data_dir, knows)?;
+        let certificates = open_certificates(file, base, &data_dir, &live)?;
 
         let remade = publish::remade_channel();
         let loader = Loader::new(Arc::clone(&stores.blobs), Arc::clone(&stores.catalog), &file.limits);
@@ -297,9 +296,21 @@ fn raise_open_files() {
     }
 }
 
-/// The names that want a certificate of their own: those that people chose come before those that follow from an app's
+fn open_certificates(
+    file: &EdgeFile,
+    base: &Path,
+    data_dir: &Path,
+    live: &Live,
+) -> Result<Certificates, listen::Error> {
+    let (knowing, naming) = (live.clone(), live.clone());
+    let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
+    let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
+    Certificates::open(&file.tls, base, data_dir, knows, pattern_of)
+}
+
+/// The names that want a certificate of their own, and whose they are: those that people chose come before those that follow from an app's
 /// or a branch's name. A version's own hostname gets none: there are too many of them.
-fn certified_names(live: &Live) -> impl Fn() -> Vec<String> + Send + Sync + use<> {
+fn certified_names(live: &Live) -> impl Fn() -> Vec<(AppName, String)> + Send + Sync + use<> {
     let live = live.clone();
     move || {
         let mut names = live.custom_names();

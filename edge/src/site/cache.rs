@@ -22,8 +22,9 @@ pub const PAGE_SECONDS_MAX: u64 = 3_600;
 pub const STAND_IN_SECONDS_MAX: u64 = 60;
 
 /// Names that service workers have; a browser that keeps an old one keeps the whole old site.
-const SERVICE_WORKERS: [&str; 11] = [
+const SERVICE_WORKERS: [&str; 13] = [
     "firebase-messaging-sw.js",
+    "flutter_service_worker.js",
     "ngsw-worker.js",
     "ngsw.json",
     "onesignalsdkworker.js",
@@ -34,6 +35,7 @@ const SERVICE_WORKERS: [&str; 11] = [
     "service_worker.js",
     "serviceworker.js",
     "sw.js",
+    "sw.mjs",
 ];
 
 /// What an answer is, as far as it decides how long it may be kept.
@@ -67,7 +69,9 @@ pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
             None => (directive, None),
         };
         match name.to_ascii_lowercase().as_slice() {
-            b"no-store" | b"no-cache" => return true,
+            b"no-store" => return true,
+            // With an argument it is about some fields alone (RFC 9111 §5.2.2.4).
+            b"no-cache" if argument.is_none() => return true,
             b"immutable" => return false,
             b"max-age" | b"s-maxage" | b"stale-while-revalidate" => {
                 let text = std::str::from_utf8(argument.unwrap_or_default()).unwrap_or_default();
@@ -114,6 +118,7 @@ mod tests {
             ("max-age=0, stale-while-revalidate=86400", Kept::Page, true),
             ("public", Kept::Page, true),
             ("no-cache, max-age=31536000", Kept::Page, false),
+            ("no-cache=\"set-cookie\", max-age=31536000", Kept::Page, true),
             ("no-store", Kept::StandIn, false),
             ("max-age=60", Kept::StandIn, false),
             ("max-age=3600", Kept::StandIn, true),

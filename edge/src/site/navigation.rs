@@ -74,7 +74,9 @@ fn is_page(dest: &[u8]) -> bool {
     matches!(dest, b"document" | b"iframe" | b"frame" | b"fencedframe")
 }
 
-fn lists_html(accept: &[u8]) -> bool {
+/// Whether an `Accept` names HTML.
+#[must_use]
+pub fn lists_html(accept: &[u8]) -> bool {
     members(accept).any(|member| {
         let mut parts = member.split(|&byte| byte == b';').map(trimmed);
         let media_type = parts.next().unwrap_or_default();

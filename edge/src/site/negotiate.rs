@@ -41,6 +41,14 @@ impl Coding {
         }
     }
 
+    /// The path of the file that the one at `path` is an encoding of, as its name says; none for a file of its own.
+    #[must_use]
+    pub fn plain_path(path: &str) -> Option<&str> {
+        let (plain, ending) = path.rsplit_once('.')?;
+        let is_coding = Self::ALL.iter().any(|coding| *coding != Self::Identity && coding.suffix() == ending);
+        is_coding.then_some(plain)
+    }
+
     /// The coding of this name, in any case; `x-gzip` is an old name of gzip (RFC 9110 §8.4.1.3).
     fn named(name: &[u8]) -> Option<Self> {
         if name.eq_ignore_ascii_case(b"x-gzip") {

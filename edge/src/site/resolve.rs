@@ -116,6 +116,20 @@ pub fn resolve(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) ->
     found.map(Resolution::Redirect).or_else(here).unwrap_or(Resolution::Missing)
 }
 
+/// The file at which a visitor of `decoded_path` ends, directly or by the redirect to a page's own place.
+#[must_use]
+pub fn ends_at(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) -> Option<u32> {
+    let found = match resolve(index, handling, decoded_path) {
+        Resolution::Redirect(to) => resolve(index, handling, &to),
+        found => found,
+    };
+    match found {
+        Resolution::File(number) => Some(number),
+        // A redirect names the last place.
+        Resolution::Redirect(_) | Resolution::Missing => None,
+    }
+}
+
 /// Where a client ends that is sent `to`, if `page` answers there.
 fn last_redirect(index: &PathIndex, handling: HtmlHandling, mut to: String, wanted: u32) -> Option<String> {
     for _ in 0..REDIRECTS_MAX {

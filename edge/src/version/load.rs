@@ -42,6 +42,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Blobs(#[from] blobs::Error),
+    /// The rules could not be made ready.
+    #[error("the rules could not be made ready")]
+    Rules,
     /// The stored manifest cannot be read.
     #[error("the stored manifest cannot be read: {0}")]
     Manifest(#[from] devanture_config::manifest::BadManifest),
@@ -67,6 +70,8 @@ pub struct LoadRequest {
     pub source: Origin,
     /// Up to what length a file is held in memory.
     pub memory_file_bytes_max: u64,
+    /// Most rules; those beyond are left out.
+    pub rules_max: usize,
 }
 
 /// Loads a version.
@@ -78,8 +83,8 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let manifest = Manifest::parse(&canonical)?;
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
-    let meaning = serving.rules.or(manifest.guessed_rules).unwrap_or(Rules::Netlify);
-    let rules = RuleFiles::read(blobs, &manifest).await?.rules(&serving, meaning);
+    let rule_files = RuleFiles::read(blobs, &manifest).await?;
+    let rules = compiled(rule_files.clone(), serving.clone(), meaning(&serving, &manifest), request.rules_max).await?;
     let header = text_value(&request.id.short());
     let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header };
 
@@ -97,10 +102,10 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         setting: request.setting,
         index,
         files,
-        html_handling: html_handling(&serving, &manifest),
+        html_handling: html_handling(&serving, &manifest, &rule_files),
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         upstreams: upstreams(&serving),
-        rules: CompiledRules::new(rules),
+        rules,
         routes: routes(serving),
         trusted: request.trusted,
         stored_ms: request.stored_ms,
@@ -111,12 +116,28 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
 }
 
 /// What is said, else the default of the rules' provider: people bring their links along with their rules.
-fn html_handling(serving: &Serving, manifest: &Manifest) -> HtmlHandling {
-    let rules = serving.rules.or(manifest.guessed_rules);
+fn html_handling(serving: &Serving, manifest: &Manifest, files: &RuleFiles) -> HtmlHandling {
+    let rules = serving.rules.or(manifest.guessed_rules).or_else(|| files.are_there().then_some(Rules::Netlify));
     serving.html_handling.unwrap_or(match rules {
         Some(Rules::Netlify) => HtmlHandling::AsIs,
         Some(Rules::Cloudflare) | None => HtmlHandling::AutoTrailingSlash,
     })
+}
+
+/// Whose meaning the files of rules have.
+fn meaning(serving: &Serving, manifest: &Manifest) -> Rules {
+    serving.rules.or(manifest.guessed_rules).unwrap_or(Rules::Netlify)
+}
+
+/// The rules, made ready on a thread that nobody waits on: there may be thousands.
+async fn compiled(
+    files: RuleFiles,
+    serving: Serving,
+    meaning: Rules,
+    rules_max: usize,
+) -> Result<CompiledRules, Error> {
+    let made = tokio::task::spawn_blocking(move || CompiledRules::new(files.rules(&serving, meaning, rules_max)));
+    made.await.map_err(|_panicked| Error::Rules)
 }
 
 /// The longest first, so that the first match is the most exact one; an exact path before an open one of its length.

@@ -33,16 +33,21 @@ impl RuleFiles {
         Ok(Self { redirects: read(REDIRECTS_FILE).await?, headers: read(HEADERS_FILE).await? })
     }
 
+    /// Whether there is one of them.
+    pub(super) const fn are_there(&self) -> bool {
+        self.redirects.is_some() || self.headers.is_some()
+    }
+
     /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: it was said
     /// when the version was pushed.
     #[must_use]
-    pub(super) fn rules(&self, serving: &Serving, meaning: Rules) -> RuleSet {
+    pub(super) fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
         let sources = Sources {
             serving,
             meaning,
             redirects: self.redirects.as_deref(),
             headers: self.headers.as_deref(),
-            rules_max: usize::MAX,
+            rules_max,
             site_file: FILE_NAME,
             line_of: &|_, _| 0,
         };

@@ -5,7 +5,8 @@ use devanture_edge::handler::Refused;
 /// Nobody reads it: the client is gone.
 const CLIENT_GONE: u16 = 499;
 /// What has no sentence: successes and redirects, a page of the site's own, and what is decided below the handler.
-const WITHOUT_SENTENCE: [u16; 13] = [100, 101, 200, 204, 206, 304, 307, 308, 400, 404, 414, 431, 501];
+const WITHOUT_SENTENCE: [u16; 18] =
+    [100, 101, 200, 204, 206, 301, 302, 303, 304, 307, 308, 400, 404, 410, 414, 431, 451, 501];
 
 /// The rows: status, when, sentence, section.
 fn rows() -> Vec<(u16, String, String, String)> {

@@ -41,3 +41,21 @@ async fn a_guarded_path_is_for_those_who_have_the_password() {
     .await;
     edge.stop().await;
 }
+
+/// A rule for one spelling of a page keeps the page, whichever spelling is asked for.
+#[tokio::test]
+async fn no_spelling_of_a_page_leads_around_its_guard() {
+    let edge = site(&["index.html", "admin.html", "team/index.html", "open.html"])
+        .with_headers(&["/admin", "  Basic-Auth: u:p", "/team", "  Basic-Auth: u:p"])
+        .with_redirects(&["/way /admin.html 200", "/x/* /team/index.html 200"])
+        .start()
+        .await;
+    let refused =
+        ["/admin", "/admin/", "/admin.html", "/team", "/team/", "/team/index", "/team/index.html", "/way", "/x/y"];
+    let mut rows: Vec<(&str, &str)> = refused.iter().map(|path| (*path, "401")).collect();
+    // As-is, a page has no final slash.
+    rows.retain(|(path, _)| *path != "/admin/");
+    rows.extend([("/open", "200"), ("/", "200")]);
+    holds(&edge, &rows).await;
+    edge.stop().await;
+}

@@ -122,3 +122,42 @@ async fn rules_hold_for_304_and_206_too() {
     .await;
     edge.stop().await;
 }
+
+/// RFC 9213: what caches of some providers read first must not say more than `Cache-Control` does.
+#[tokio::test]
+async fn no_field_of_a_cdn_keeps_what_must_not_be_kept() {
+    let edge = site(&["index.html", "app.js", "404.html", "about"])
+        .with_headers(&[
+            "/*",
+            "  CDN-Cache-Control: max-age=31536000",
+            "  Cache-Control: public, max-age=31536000, immutable",
+            "/about",
+            "  Content-Type: text/html",
+        ])
+        .start()
+        .await;
+    let short = "cdn-cache-control: | cache-control: public, max-age=0, must-revalidate";
+    holds(
+        &edge,
+        &[
+            ("/app.js", "200 | cdn-cache-control: max-age=31536000"),
+            ("/", &format!("200 | {short}")),
+            ("/about", &format!("200 | {short}")),
+            ("/missing", &format!("404 | {short}")),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}
+
+/// Cloudflare's meaning of repeated fields is that of its file; tables keep their own.
+#[tokio::test]
+async fn tables_do_not_join_what_a_file_would() {
+    let edge = site(&["index.html", "img/a.png"])
+        .with_toml("rules = \"cloudflare\"\n[cache]\n\"/*\" = \"5m\"\n\"/img/*\" = \"1d\"")
+        .with_headers(&["/*", "  X-One: 1", "/img/*", "  X-One: 2"])
+        .start()
+        .await;
+    holds(&edge, &[("/img/a.png", "200 | cache-control: public, max-age=86400 | x-one: 1, 2")]).await;
+    edge.stop().await;
+}

@@ -167,3 +167,26 @@ async fn the_page_of_an_application_answers_for_pages_alone() {
     .await;
     edge.stop().await;
 }
+
+/// Hosting, section 0: whatever the page of an application is called, it is no script.
+#[tokio::test]
+async fn a_catch_all_by_any_name_answers_for_pages_alone() {
+    let edge = site(&["index.html", "200.html", "app.html"])
+        .with_toml("rules = \"netlify\"")
+        .with_redirects(&["/app/* /app 200", "/* /200.html 200"])
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/deep", "200 | 200.html"),
+            ("/app/deep", "200 | app.html"),
+            ("/assets/gone.js", "404"),
+            ("/app/gone.css", "404"),
+            ("/part | sec-fetch-mode: cors | sec-fetch-dest: empty | accept: text/html, */*", "200 | 200.html"),
+            ("/part | sec-fetch-mode: cors | sec-fetch-dest: empty | accept: */*", "404"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}

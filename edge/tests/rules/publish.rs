@@ -1,6 +1,6 @@
 //! What a push says about rules, and what it refuses.
 
-use devanture_config::api::{PromoteRequest, SwitchRequest};
+use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchRequest};
 use http::Method;
 
 use crate::site::site;
@@ -46,6 +46,12 @@ async fn an_environment_with_mistakes_of_its_own_gets_no_version() {
     let switched = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&switch)).await;
     assert_eq!(switched.code().as_str(), "bad_rules");
     assert_eq!(edge.live("shop").await, None);
+    // Nor does a rollback to what was never live there get around it.
+    let first = site(&["index.html"]).try_push(&edge).await.unwrap().version;
+    let rollback = RollbackRequest { version: Some(version.to_string()) };
+    let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&rollback)).await;
+    assert_eq!(back.code().as_str(), "bad_rules");
+    assert_eq!(edge.live("shop").await, Some(first));
     edge.stop().await;
 }
 

@@ -88,3 +88,53 @@ async fn a_rule_never_leads_to_the_very_same_address() {
     holds(&edge, &[("/loop", "404"), ("/self/x", "404"), ("/host/x", "404")]).await;
     edge.stop().await;
 }
+
+/// One request must not make an answer of megabytes, nor one push a rule that never ends.
+#[tokio::test]
+async fn law_11_no_rule_grows_without_end() {
+    let many = ":splat".repeat(500).replace(":splat", "/:splat");
+    let edge = site(&["index.html"])
+        .with_redirects(&[&format!("/grow/* {many} 302"), "/a/* /a/:splat/:splat/:splat/:splat/:splat"])
+        .with_toml("rules = \"cloudflare\"")
+        .with_headers(&["/*", &format!("  X-Grown: {}", ":splat".repeat(1_000))])
+        .start()
+        .await;
+    let long = "x".repeat(3_000);
+    holds(&edge, &[(&format!("/grow/{long}"), "404 | x-grown:"), ("/grow/", "302 | /")]).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn law_11_rules_have_a_bound_in_fields_and_expressions() {
+    let edge = crate::support::edge().start().await;
+    let fields: Vec<String> = (0..300).map(|n| format!("  X-Field-{n}: 1")).collect();
+    let lines: Vec<&str> = std::iter::once("/*").chain(fields.iter().map(String::as_str)).collect();
+    let problem = site(&["index.html"]).with_headers(&lines).try_push(&edge).await.unwrap_err();
+    assert!(problem.mistakes[0].message.contains("200 are the most"), "{problem:?}");
+    let paths: Vec<String> = (0..150).flat_map(|n| [format!("/*a{n}*"), "  X: 1".to_owned()]).collect();
+    let lines: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let problem = site(&["index.html"]).with_headers(&lines).try_push(&edge).await.unwrap_err();
+    assert!(problem.mistakes[0].message.contains("100 paths"), "{problem:?}");
+    edge.stop().await;
+}
+
+/// What a visitor puts into a query does not lead out of the folder of the backend that a rule names.
+#[tokio::test]
+async fn a_capture_does_not_climb_in_a_backend() {
+    let edge = site(&["index.html"])
+        .with_toml("[upstreams]\nfiles = \"http://127.0.0.1:1\"\n[[rewrites]]\nfrom = \"/dl\"\nquery = { f = \":f\" }\nto = \"http://127.0.0.1:1/files/:f\"")
+        .start()
+        .await;
+    holds(
+        &edge,
+        &[
+            ("/dl?f=a.txt", "502"),
+            ("/dl?f=../../admin", "400"),
+            ("/dl?f=%2e%2e%2fadmin", "400"),
+            ("/dl?f=a/..;/x", "400"),
+            ("/dl?f=..", "400"),
+        ],
+    )
+    .await;
+    edge.stop().await;
+}

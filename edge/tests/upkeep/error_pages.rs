@@ -3,6 +3,7 @@
 use std::io::Read as _;
 
 use devanture_config::problem::Code;
+use devanture_config::site_toml::{Rules, Serving};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -169,6 +170,37 @@ async fn a_backend_without_capacity_is_a_503_that_says_when_to_come_again() {
     }
     drop(held);
     assert_eq!(first.await.unwrap().unwrap().status(), 502);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_kept_from_strangers_is_shown_to_none_of_them() {
+    let edge = edge().start().await;
+    let guards = b"/*\n  Basic-Auth: u:p\n";
+    let few = b"/502.html\n  Basic-Auth: u:p\n";
+    let files = |rules: &'static [u8]| -> [(&'static str, &'static [u8]); 4] {
+        [("_headers", rules), ("index.html", b"home"), ("502.html", b"secret"), ("5xx.html", b"any")]
+    };
+    let plain = "The service behind this address did not answer.";
+    let known = || navigate("/api/x").with("Authorization", "Basic dTpw");
+    let serving = Serving { rules: Some(Rules::Netlify), ..routed(closed_port()) };
+    for (rules, expected) in [(&guards[..], plain), (&few[..], "any")] {
+        push_served(&edge, serving.clone(), &files(rules)).await;
+        for protocol in PROTOCOLS {
+            let stranger = navigate("/api/x").send(&edge, protocol).await;
+            assert_eq!((stranger.status, stranger.text().as_str()), (502, expected));
+            let wrong = navigate("/api/x").with("Authorization", "Basic eDp5").send(&edge, protocol).await;
+            assert_eq!((wrong.status, wrong.text().as_str()), (502, expected));
+            is_page(&known().send(&edge, protocol).await, 502, b"secret");
+        }
+    }
+    // So it is where the edge itself refuses, as while the site is paused.
+    push_served(&edge, serving, &[("_headers", guards), ("index.html", b"home"), ("5xx.html", b"secret")]).await;
+    assert_eq!(api(&edge, Method::POST, "environments/prod/pause", json!({})).await.status, 200);
+    for (asked, shown) in [(navigate("/"), false), (navigate("/").with("Authorization", "Basic dTpw"), true)] {
+        let answer = asked.send(&edge, PROTOCOLS[0]).await;
+        assert_eq!((answer.status, answer.text() == "secret"), (503, shown));
+    }
     edge.stop().await;
 }
 

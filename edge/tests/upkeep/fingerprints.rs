@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::edge;
-use crate::{api, push, switch};
+use crate::{api, push, store, switch};
 
 #[track_caller]
 fn explains(problem: &Problem, old: &str, new: &str) {
@@ -48,6 +48,43 @@ async fn other_content_under_a_fingerprinted_name_goes_live_by_no_way() {
     // Both contents were live now, so that either may be again.
     assert_eq!(switch(&edge, "prod", &one.to_string()).await.status, 200);
     assert_eq!(switch(&edge, "prod", &new.to_string()).await.status, 200);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollback_to_what_was_never_live_there_is_looked_at_as_a_switch() {
+    let edge = edge().start().await;
+    let one = edge.push("shop", &[("app-4f2a91bc.js", b"one")]).await.version;
+    let new = store(&edge, &[("app-4f2a91bc.js", b"two")]).await.version;
+    let rollback = |version| api(&edge, Method::POST, "environments/prod/rollback", json!({"version": version}));
+    let problem = rollback(new).await.problem();
+    assert_eq!(problem.code, Code::FingerprintReused);
+    // A rollback has no such flag.
+    let hint = format!("`devanture switch {} --allow-refingerprint` makes it live all the same", new.short());
+    assert_eq!(problem.hint, Some(hint));
+    assert_eq!(edge.live("shop").await, Some(one));
+    let body = json!({"version": new, "allow_refingerprint": true});
+    assert_eq!(api(&edge, Method::POST, "environments/prod/switch", body).await.status, 200);
+    // Now both were.
+    for version in [one, new] {
+        assert_eq!(rollback(version).await.json::<Value>()["version"], version.to_string());
+    }
+    edge.stop().await;
+}
+
+/// Pauses and pushes that fail are entries of the history, too.
+#[tokio::test]
+async fn what_was_live_is_known_behind_any_number_of_pauses() {
+    let edge = edge().start().await;
+    edge.push("shop", &[("app-4f2a91bc.js", b"one")]).await;
+    for number in 0..220 {
+        let body = json!({"message": number.to_string()});
+        assert_eq!(api(&edge, Method::POST, "environments/prod/pause", body).await.status, 200);
+        assert_eq!(api(&edge, Method::POST, "environments/prod/resume", Value::Null).await.status, 200);
+    }
+    let pushed =
+        push(&edge, "prod", Default::default(), DeployOptions::default(), &[("app-4f2a91bc.js", b"two")]).await;
+    assert_eq!(pushed.unwrap_err().code, Code::FingerprintReused);
     edge.stop().await;
 }
 

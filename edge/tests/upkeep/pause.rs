@@ -2,6 +2,7 @@
 
 use devanture_config::api::{History, Outcome, PauseReport, Scope, Status};
 use devanture_config::problem::Code;
+use devanture_config::site_toml::{HtmlHandling, Serving};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -76,6 +77,55 @@ async fn while_paused_only_what_was_left_open_answers() {
     assert!(resume(&edge).await.changed);
     for protocol in PROTOCOLS {
         assert_eq!(navigate("/").send(&edge, protocol).await.text(), "home");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
+    use HtmlHandling::{AsIs, AutoTrailingSlash, DropTrailingSlash, ForceTrailingSlash};
+    let edge = edge().start().await;
+    let files: &[(&str, &[u8])] = &[
+        ("index.html", b"home"),
+        ("status/index.html", b"fine"),
+        ("status/more.html", b"more"),
+        ("about.html", b"about"),
+        ("both.html", b"page"),
+        ("both/index.html", b"folder"),
+        ("api/index.html", b"shadowed"),
+    ];
+    #[rustfmt::skip]
+    let cases: &[(HtmlHandling, &[&str], &[(&str, u16, &str)])] = &[
+        // handling, what is left open, what is asked for, status, body or place
+        (AutoTrailingSlash,  &["/status"],            &[("/status", 307, "/status/"), ("/status/", 200, "fine"),
+            ("/status/index.html", 307, "/status/"), ("/status/more", 503, ""), ("/about", 503, ""), ("/", 503, "")]),
+        (AutoTrailingSlash,  &["/about/"],            &[("/about/", 307, "/about"), ("/about", 200, "about"), ("/abou", 503, "")]),
+        (AutoTrailingSlash,  &["/about.html"],        &[("/about.html", 307, "/about"), ("/about", 200, "about")]),
+        (AutoTrailingSlash,  &["/index.html"],        &[("/index.html", 307, "/"), ("/", 200, "home"), ("/about", 503, "")]),
+        (AutoTrailingSlash,  &["/status/index.html"], &[("/status/", 200, "fine"), ("/status/more", 503, "")]),
+        // Another page of the same name is another page.
+        (AutoTrailingSlash,  &["/both"],              &[("/both", 200, "page"), ("/both/", 503, "")]),
+        (AutoTrailingSlash,  &["/both/"],             &[("/both/", 200, "folder"), ("/both", 503, "")]),
+        (DropTrailingSlash,  &["/status/"],           &[("/status/", 307, "/status"), ("/status", 200, "fine")]),
+        (ForceTrailingSlash, &["/about"],             &[("/about", 307, "/about/"), ("/about/", 200, "about")]),
+        (AsIs,               &["/status"],            &[("/status", 200, "fine"), ("/status/", 200, "fine"), ("/status/index", 200, "fine"),
+            ("/status/more", 503, "")]),
+        // Neither what is a backend's, nor what nothing answers.
+        (AutoTrailingSlash,  &["/api.html", "/none"], &[("/api", 503, ""), ("/api/", 503, ""), ("/none/", 503, ""), ("/none", 404, "")]),
+    ];
+    for (handling, open, asked) in cases {
+        let serving = Serving { html_handling: Some(*handling), ..routed(closed_port()) };
+        push_served(&edge, serving, files).await;
+        pause(&edge, json!({ "allow": open })).await;
+        for (target, status, expected) in *asked {
+            let answer = ask(target).send(&edge, PROTOCOLS[0]).await;
+            assert_eq!(answer.status, *status, "{handling:?} {open:?} {target}");
+            match status {
+                200 => assert_eq!(answer.text(), *expected, "{handling:?} {open:?} {target}"),
+                307 => assert_eq!(answer.header("location"), *expected, "{handling:?} {open:?} {target}"),
+                _ => {}
+            }
+        }
     }
     edge.stop().await;
 }

@@ -1,6 +1,6 @@
 //! A path that is withdrawn: nothing that was stored until then answers it, anywhere; what is stored later does.
 
-use devanture_config::api::{Scope, WithdrawReport, WithdrawnPath};
+use devanture_config::api::{RestoreReport, Scope, WithdrawReport, WithdrawnPath};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::HtmlHandling;
 use http::Method;
@@ -90,6 +90,48 @@ async fn a_version_stored_later_answers_the_path_again() {
 }
 
 #[tokio::test]
+async fn a_withdrawal_is_taken_back_by_name_and_not_by_a_push_of_the_same() {
+    let edge = edge().start().await;
+    let files: &[(&str, &[u8])] = &[("index.html", b"home"), ("about.html", b"about"), ("prices.pdf", b"right")];
+    let one = edge.push("shop", files).await;
+    assert!(one.withdrawn.is_empty());
+    let hosts = ["shop.localhost", &preview(&one)];
+    for path in ["/prices.pdf", "/", "/about", "/never.txt"] {
+        withdraw(&edge, path).await;
+    }
+    let same = edge.push("shop", files).await;
+    assert_eq!((same.version, same.switched), (one.version, false));
+    assert_eq!(same.withdrawn, ["/", "/about", "/prices.pdf"]);
+    let restore = async |path: &str| api(&edge, Method::DELETE, &format!("withdrawn?path={path}"), Value::Null).await;
+    for path in ["/", "/prices.pdf", "/about"] {
+        for host in hosts {
+            assert_eq!(edge.get(host, path).await.status, 404, "{host}{path}");
+        }
+        let report: RestoreReport = restore(path).await.json();
+        assert_eq!((report.path.as_str(), report.answers), (path, true));
+        for host in hosts {
+            assert_eq!(edge.get(host, path).await.status, 200, "{host}{path}");
+        }
+        assert_eq!(restore(path).await.code(), Code::NotFound);
+    }
+    let misspelt: RestoreReport = restore("/%6eever.txt").await.json();
+    assert_eq!((misspelt.path.as_str(), misspelt.answers), ("/never.txt", false));
+    for bad in ["withdrawn", "withdrawn?path=", "withdrawn?path=prices.pdf", "withdrawn?path=/a%00"] {
+        assert_eq!(api(&edge, Method::DELETE, bad, Value::Null).await.code(), Code::BadRequest, "{bad}");
+    }
+    let token = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
+    let asked = edge.ask(Method::DELETE, "/v1/apps/shop/withdrawn?path=/prices.pdf", &token);
+    assert_eq!(got(asked).await.code(), Code::Forbidden);
+    // A later one starts anew.
+    withdraw(&edge, "/prices.pdf").await;
+    let edge = edge.restart().await;
+    assert_eq!(edge.get("shop.localhost", "/prices.pdf").await.status, 404);
+    assert_eq!(edge.get("shop.localhost", "/about").await.status, 200);
+    assert!(edge.push("shop", &[("index.html", b"new"), ("prices.pdf", b"new")]).await.withdrawn.is_empty());
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn a_page_is_gone_at_each_of_its_addresses() {
     let edge = edge().start().await;
     let files: &[(&str, &[u8])] = &[
@@ -119,6 +161,9 @@ async fn a_page_is_gone_at_each_of_its_addresses() {
         (ForceTrailingSlash, "/about",           &["/about/"],                           &["/docs/"]),
         (AsIs,               "/about",           &["/about", "/about.html"],             &["/page", "/docs/", "/docs"]),
         (AsIs,               "/docs/",           &["/docs/", "/docs", "/docs/index.html"], &["/about"]),
+        (AsIs,               "/docs/index",      &["/docs/index", "/docs/", "/docs", "/docs/index.html"], &["/about", "/"]),
+        (AsIs,               "/index",           &["/index", "/", "/index.html"],        &["/about", "/docs/"]),
+        (AutoTrailingSlash,  "/docs/index",      &["/docs/"],                            &["/about", "/"]),
         (None,               "/about.html",      &["/about.html"],                       &["/page.html"]),
         (None,               "//x/../about%2Ehtml", &["/about.html"],                    &["/page.html"]),
     ];

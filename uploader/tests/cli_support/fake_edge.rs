@@ -253,6 +253,7 @@ fn finish(state: &mut State) -> Reply {
         deploy: Some("d1".to_owned()),
         switched,
         steps: vec![step(StepState::Done, "prod: it moves")],
+        withdrawn: Vec::new(),
     };
     if switched {
         state.live = Some(manifest);

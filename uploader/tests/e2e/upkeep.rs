@@ -96,6 +96,37 @@ async fn a_version_and_a_path_are_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_was_deleted_by_mistake_is_brought_back() {
+    let edge = edge().start();
+    let www = tempfile::tempdir().unwrap();
+    std::fs::write(www.path().join("index.html"), "home").unwrap();
+    edge.push("shop", www.path());
+    let withdrawn = edge.run("shop", &["delete", "/index.html", "--now"]);
+    assert!(withdrawn.stdout.contains("undo  devanture delete /index.html --undo"), "{withdrawn:#?}");
+    assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 404);
+    // The same content is the same version, which was stored before; the push says so.
+    let again = edge.run("shop", &["push", www.path().to_str().unwrap()]);
+    assert!(again.stderr.contains("/index.html stays withdrawn"), "{again:#?}");
+    assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 404);
+    let undo = ["delete", "/index.html", "--undo"];
+    let dry = edge.json("shop", &[&undo[..], &["--dry-run"]].concat());
+    assert_eq!((&dry["would_restore"], &dry["path"]), (&json!(true), &json!("/index.html")));
+    assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 404);
+    let undone = edge.json("shop", &undo);
+    assert_eq!((&undone["path"], &undone["answers"]), (&json!("/index.html"), &json!(true)));
+    assert_eq!(visit(&edge, "shop.localhost", "/").await, (200, "home".to_owned()));
+    for (arguments, code) in [
+        (&undo[..], "not_found"),
+        (&["delete", "/index.html", "--undo", "--dry-run"], "not_found"),
+        (&["delete", "4f2a91", "--undo"], "usage"),
+        (&["delete", "/index.html", "--undo", "--now"], "usage"),
+    ] {
+        let ran = edge.run("shop", &[arguments, &["--json"]].concat());
+        assert_eq!(ran.problem(), code, "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_with_other_content_under_a_fingerprinted_name_is_held_back() {
     let edge = edge().start();
     let one = push(&edge, &[("app-4f2a91bc.js", "one")]);

@@ -141,7 +141,7 @@ fn sample(pattern: &Pattern) -> Option<String> {
 }
 
 /// The text of a pattern with something in the place of every name and star, decoded.
-fn filled(text: &str) -> String {
+pub(super) fn filled(text: &str) -> String {
     let mut path = String::new();
     let mut rest = text;
     loop {

@@ -91,6 +91,46 @@ fn a_rule_from_http_to_https_of_one_host_is_a_doubt() {
 }
 
 #[test]
+fn rules_and_hostnames_do_not_lead_to_each_other() {
+    let hostnames = |canonical: &str| -> Serving {
+        let canonical = if canonical.is_empty() { String::new() } else { format!(r#""canonical": "{canonical}","#) };
+        let names = r#"["*.example.org", "example.org", "www.example.org", "b\u00fccher.example"]"#;
+        serde_json::from_str(&format!(r#"{{{canonical} "hostnames": {names}}}"#)).unwrap()
+    };
+    // The canonical name, a rule, and what is found: `circle`, `never asked` or nothing.
+    #[rustfmt::skip]
+    let cases = [
+        ("",                "https://example.org/* https://www.example.org/:splat 301!", "circle"),
+        ("",                "http://example.org/* https://www.example.org/:splat 301!",  "circle"),
+        ("",                "/* https://www.example.org/:splat 301!",                    "circle"),
+        ("",                "/a https://www.example.org/a",                              "circle"),
+        ("",                "/* https://b\u{fc}cher.example/:splat",                     "circle"),
+        ("www.example.org", "/* https://example.org/:splat",                             "circle"),
+        ("",                "https://www.example.org/* https://example.org/:splat 301!", "never asked"),
+        ("www.example.org", "https://example.org/* https://www.example.org/:splat 301!", "never asked"),
+        ("",                "https://xn--bcher-kva.example/a /b",                        "never asked"),
+        ("www.example.org", "/* https://www.example.org/:splat",                         ""),
+        ("none",            "https://example.org/* https://www.example.org/:splat 301!", ""),
+        ("",                "/a https://www.example.org/b",                              ""),
+        ("",                "/a https://www.example.org/a?x=1",                          ""),
+        ("",                "/* https://www.example.org/:splat 301?",                    ""),
+        ("",                "/* https://shop.example.org/:splat",                        ""),
+        ("",                "https://other.example/* https://www.example.org/:splat",    ""),
+    ];
+    for (canonical, text, words) in cases {
+        for (file, weight) in [("devanture.toml", Weight::Mistake), ("_redirects", Weight::Doubt)] {
+            let found = check(&rules(file, Dialect::Netlify, text), &hostnames(canonical), &|_| false);
+            let weight = if words == "circle" { weight } else { Weight::Doubt };
+            let fits = match words {
+                "" => found.is_empty(),
+                words => found.len() == 1 && found[0].message.contains(words) && found[0].weight == weight,
+            };
+            assert!(fits, "{canonical} {text}: {found:#?}");
+        }
+    }
+}
+
+#[test]
 fn what_ends_is_no_circle() {
     for text in [
         "/a /there; /there /a",
@@ -130,7 +170,7 @@ fn a_rule_that_an_earlier_one_covers_never_applies() {
         "/a /x 301?; /a /y",
         "/a/* /x; /ab /y",
         "http://a.example/* https://b.example/:splat 301!; https://a.example/* https://b.example/:splat 301!",
-        "/:host https://:host.example/; /a /y",
+        "/:host https://:host.up.example/; /a /y",
     ] {
         hold("_redirects", text, &[]);
     }
@@ -156,7 +196,7 @@ fn a_rewrite_leads_to_declared_upstreams_alone() {
     hold("_redirects", "/x/* https://routed.example:443/:splat 200!", &[]);
     hold("_redirects", "/x/* https://api.other.example/:splat 200", &[(1, Mistake, "does not declare")]);
     hold("_redirects", "/x/* http://declared.example/:splat 200", &[(1, Mistake, "does not declare")]);
-    hold("_redirects", "/x/:h https://:h.example/ 200", &[(1, Mistake, "must be written out")]);
+    hold("_redirects", "/x/:h https://:h.up.example/ 200", &[(1, Mistake, "must be written out")]);
     hold("_redirects", "/x https://declared.example/ 404", &[(1, Weight::Doubt, "only a page of the site")]);
     let found = found_in(&rules("_redirects", Dialect::Netlify, "/x https://www.api.other.example:8443/a 200"));
     let hint = "write below [upstreams] in devanture.toml: api = \"https://www.api.other.example:8443\"";

@@ -213,5 +213,5 @@ fn rule(file: &mut File<'_>, path: &str, block: Block<'_>) -> Option<HeaderRule>
         None => Change::Remove(name),
     };
     let changes = removed.into_iter().chain(set).map(change).collect();
-    Some(HeaderRule { at: file.at(block.line), path, changes, users: Vec::new(), force: false })
+    Some(HeaderRule { at: file.at(block.line), path, changes, users: Vec::new(), force: false, joins: true })
 }

@@ -151,5 +151,5 @@ fn rule(file: &mut File<'_>, block: Block<'_>) -> Option<HeaderRule> {
         None => Change::Remove(name),
     };
     let changes = block.fields.into_iter().map(change).collect();
-    Some(HeaderRule { at: file.at(block.line), path, changes, users: block.users, force: false })
+    Some(HeaderRule { at: file.at(block.line), path, changes, users: block.users, force: false, joins: false })
 }

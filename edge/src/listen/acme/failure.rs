@@ -9,6 +9,9 @@ use crate::listen::Error;
 /// What an authority says when it is asked too often (RFC 8555 §6.7).
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 
+/// The word that failures are counted under where the authority is asked too often, or is busy.
+const LIMITED: &str = "rate_limited";
+
 /// Why there is no certificate.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -25,11 +28,22 @@ impl Failure {
     pub(crate) fn of_authority(error: AcmeError) -> Self {
         let failure = Self::from(error);
         let asked_ms = match failure.ended {
-            Ended::Failed { asked_ms, .. } | Ended::Unanswered { asked_ms } => asked_ms,
-            Ended::Issued | Ended::Dropped => 0,
+            Ended::Failed { asked_ms, .. } | Ended::Limited { asked_ms } | Ended::Unanswered { asked_ms } => asked_ms,
+            Ended::Issued { .. } | Ended::Dropped => 0,
         };
         let outcome = if asked_ms > 0 { failure.outcome } else { "unanswered" };
         Self { ended: Ended::Unanswered { asked_ms }, outcome, ..failure }
+    }
+
+    /// A wish to be left alone that does not say that it is about `name` is about all orders: those of the account, or
+    /// everybody's. The type of the problem is the same for all of them (RFC 8555 §6.6).
+    pub(crate) fn about(self, name: &str) -> Self {
+        match self.ended {
+            Ended::Failed { asked_ms, .. } if self.outcome == LIMITED && !is_about(&self.reason, name) => {
+                Self { ended: Ended::Limited { asked_ms }, ..self }
+            }
+            _ => self,
+        }
     }
 
     /// What is wrong, in words.
@@ -56,7 +70,7 @@ impl From<AcmeError> for Failure {
             AcmeError::Api(problem) if problem.r#type.as_deref() == Some(RATE_LIMITED) => Some(LIMITED_WAIT_MS),
             _ => None,
         };
-        let outcome = if asked_ms.is_some() { "rate_limited" } else { "failed" };
+        let outcome = if asked_ms.is_some() { LIMITED } else { "failed" };
         let ended = Ended::Failed { asked_ms: asked_ms.unwrap_or_default(), unproven: false };
         Self { reason: chain(&error), ended, outcome, source: Some(Box::new(error)) }
     }
@@ -67,6 +81,13 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::refused(error.to_string())
     }
+}
+
+/// Whether an authority's words are about a name, a domain above it, or the set of names of an order.
+fn is_about(said: &str, name: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    let mut domains = std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above));
+    said.contains("identifiers") || domains.any(|domain| domain.contains('.') && said.contains(domain))
 }
 
 /// An error with its causes.
@@ -83,4 +104,30 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_account_is_told_from_one_of_a_name() {
+        // As Let's Encrypt says it (docs, "Rate limits").
+        for (said, expected) in [
+            ("too many new orders (300) from this account in the last 3h0m0s, retry after 2026-01-01", false),
+            ("Rate limit for '/acme/new-order' reached", false),
+            ("Service busy; retry later.", false),
+            ("", false),
+            ("too many certificates (50) already issued for \"example.org\" in the last 168h0m0s", true),
+            ("too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s", true),
+            ("too many failed authorizations (5) for \"WWW.example.org\" in the last 1h0m0s", true),
+        ] {
+            let failed = Ended::Failed { asked_ms: 9, unproven: false };
+            let failure = Failure { reason: said.to_owned(), ended: failed, outcome: LIMITED, source: None };
+            let ended = if expected { failed } else { Ended::Limited { asked_ms: 9 } };
+            assert_eq!(failure.about("www.example.org").ended, ended, "{said}");
+        }
+        let refused = Failure::refused("too many".to_owned()).about("www.example.org");
+        assert_eq!(refused.ended, Ended::Failed { asked_ms: 0, unproven: false });
+    }
 }

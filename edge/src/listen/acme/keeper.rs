@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use devanture_config::AppName;
 use devanture_config::edge_toml::ChallengeKind;
 use devanture_config::limits::Limits;
 use instant_acme::{CertificateIdentifier, Error as AcmeError};
@@ -16,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::Acme;
 use super::failure::Failure;
 use super::order::{Wish, obtain};
-use super::schedule::{Books, Ended, Rules, Window};
+use super::schedule::{Books, Ended, Rules, Wanted, Window, admitted};
 use super::store::{Held, HeldByName};
 use crate::telemetry;
 
@@ -34,8 +35,8 @@ const EXPIRED_KEPT_MS: u64 = 30 * 24 * HOUR_MS;
 
 /// What the edge serves.
 pub(crate) struct Served {
-    /// The names that want a certificate, those that matter most first.
-    pub(crate) names: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The names that want a certificate and whose they are, those of an app that matter most first.
+    pub(crate) names: Box<dyn Fn() -> Vec<(AppName, String)> + Send + Sync>,
     /// Whether a name is served at this moment.
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
@@ -103,19 +104,20 @@ impl Keeper {
 
     async fn look(&mut self) {
         let now_ms = telemetry::now_ms();
-        let wanted = self.wanted();
         let held = self.acme.held.load_full();
-        let is_due = |name: &&String| {
-            held.get(name.as_str()).is_none_or(|held| held.life.is_due(held.spread, self.window(name), now_ms))
+        let wanted = self.wanted(&held);
+        let is_due = |wanted: &&Wanted| {
+            let window = self.window(&wanted.name);
+            held.get(wanted.name.as_str()).is_none_or(|held| held.life.is_due(held.spread, window, now_ms))
         };
-        let due: Vec<String> = wanted.iter().filter(is_due).cloned().collect();
+        let due: Vec<Wanted> = wanted.iter().filter(is_due).cloned().collect();
         let begun = self.books.begin(due, &self.rules, now_ms);
         if !begun.is_empty() {
             // Before the authority hears of them: a process that dies again and again counts them too.
             self.save().await;
         }
-        for name in begun {
-            self.order(name, &held);
+        for begun in begun {
+            self.order(begun.name, &held);
         }
         self.ask_for_a_suggestion(&wanted, &held, now_ms);
         measure(&wanted, &held, now_ms);
@@ -126,16 +128,19 @@ impl Keeper {
     }
 
     /// The names that an authority may be asked about.
-    fn wanted(&mut self) -> Vec<String> {
+    fn wanted(&mut self, held: &HeldByName) -> Vec<Wanted> {
         let mut names = (self.served.names)();
-        names.retain(|name| can_be_ordered(name));
-        let is_too_many = names.len() > self.rules.names_max;
-        if is_too_many && !self.too_many {
-            warn!(names = names.len(), "more names than `acme_names_max` want a certificate: the last go without");
+        names.retain(|(_, name)| can_be_ordered(name));
+        let wanted = names.into_iter().map(|(app, name)| {
+            let not_after_ms = held.get(name.as_str()).map(|held| held.life.not_after_ms);
+            Wanted { app, name, not_after_ms }
+        });
+        let (admitted, are_all) = admitted(wanted.collect(), &self.rules);
+        if !are_all && !self.too_many {
+            warn!("more names than `acme_names_max` or `acme_names_per_app_max` want a certificate: some go without");
         }
-        self.too_many = is_too_many;
-        names.truncate(self.rules.names_max);
-        names
+        self.too_many = !are_all;
+        admitted
     }
 
     fn window(&self, name: &str) -> Option<Window> {
@@ -161,14 +166,14 @@ impl Keeper {
     }
 
     /// Asks the authority about one certificate at a time.
-    fn ask_for_a_suggestion(&mut self, wanted: &[String], held: &HeldByName, now_ms: u64) {
+    fn ask_for_a_suggestion(&mut self, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
         let is_asking = self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_)));
         if is_asking || self.books.authority_rests(now_ms) {
             return;
         }
-        let is_to_be_asked =
-            |name: &&String| self.suggestions.get(*name).is_none_or(|suggestion| suggestion.next_ms <= now_ms);
-        let next = wanted.iter().filter(is_to_be_asked).find_map(|name| Some((name, held.get(name.as_str())?)));
+        let mut names = wanted.iter().map(|wanted| &wanted.name);
+        let is_to_be_asked = |name: &String| self.suggestions.get(name).is_none_or(|known| known.next_ms <= now_ms);
+        let next = names.find_map(|name| Some((name, held.get(name.as_str()).filter(|_| is_to_be_asked(name))?)));
         let Some((name, held)) = next else { return };
         let (acme, held) = (Arc::clone(&self.acme), Arc::clone(held));
         let subject = Subject::Suggestion(name.clone());
@@ -205,11 +210,12 @@ impl Keeper {
         let now_ms = telemetry::now_ms();
         let (ended, outcome) = match result {
             Ok(held) => {
-                let days = held.life.not_after_ms.saturating_sub(now_ms) / (24 * HOUR_MS);
+                let life = held.life;
+                let days = life.not_after_ms.saturating_sub(now_ms) / (24 * HOUR_MS);
                 info!(name, days, "a certificate was issued");
                 self.acme.hold(name, &Arc::new(held));
                 self.suggestions.remove(name);
-                (Ended::Issued, "issued")
+                (Ended::Issued { life }, "issued")
             }
             Err(failure) => {
                 self.report(name, &failure, now_ms);
@@ -252,8 +258,8 @@ impl Keeper {
     }
 
     /// Forgets what nobody will ask for again.
-    async fn tidy(&mut self, wanted: &[String], held: &HeldByName, now_ms: u64) {
-        let wanted: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    async fn tidy(&mut self, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
+        let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
         self.books.forget(|name| wanted.contains(name), now_ms);
         self.suggestions.retain(|name, _| wanted.contains(name.as_str()));
         let is_gone = |held: &Held| now_ms.saturating_sub(held.life.not_after_ms) > EXPIRED_KEPT_MS;
@@ -274,13 +280,16 @@ impl Keeper {
 /// Whether an authority could issue for a name: it lies in the public tree of names, and is no pattern.
 fn can_be_ordered(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
-    // RFC 6761 §6.3. A last label of digits makes an address.
-    name.contains('.') && !name.contains('*') && last != "localhost" && !last.bytes().all(|byte| byte.is_ascii_digit())
+    // RFC 6761 §6.3. A last label of digits makes an address. Hosts have no `_` (CA/Browser Forum, BR 7.1.2.7.12).
+    name.contains('.')
+        && !name.contains(['*', '_'])
+        && last != "localhost"
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn measure(wanted: &[String], held: &HeldByName, now_ms: u64) {
+fn measure(wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
     let (mut valid, mut expired, mut first_ms) = (0_u32, 0_u32, u64::MAX);
-    for held in wanted.iter().filter_map(|name| held.get(name.as_str())) {
+    for held in wanted.iter().filter_map(|wanted| held.get(wanted.name.as_str())) {
         first_ms = first_ms.min(held.life.not_after_ms);
         if held.life.is_over(now_ms) { expired += 1 } else { valid += 1 }
     }
@@ -320,7 +329,8 @@ pub(super) async fn order(
     if !serves(name) {
         return Err(Failure::dropped());
     }
-    let pem = obtain(&account, &acme.challenges, Wish { name, ways, replaces }).await?;
+    let wish = Wish { name, ways, replaces };
+    let pem = obtain(&account, &acme.challenges, wish).await.map_err(|failure| failure.about(name))?;
     let (store, owned) = (Arc::clone(&acme.store), name.to_owned());
     let kept = tokio::task::spawn_blocking(move || store.keep_certificate(&owned, &pem)).await;
     Ok(kept.map_err(|error| Failure::refused(error.to_string()))??)
@@ -343,5 +353,26 @@ async fn suggestion(acme: &Acme, held: &Held, known: Option<Window>) -> Suggesti
             Suggestion { window: Some(window), next_ms: now_ms.saturating_add(wait_ms) }
         }
         None => Suggestion { window: known, next_ms: now_ms.saturating_add(SUGGESTION_AGAIN_MS) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_is_asked_about_hosts_of_the_public_tree_alone() {
+        for (name, expected) in [
+            ("example.org", true),
+            ("xn--bcher-kva.example", true),
+            ("*.example.org", false),
+            ("my_shop.example.org", false),
+            ("shop.localhost", false),
+            ("localhost", false),
+            ("192.0.2.1", false),
+            ("", false),
+        ] {
+            assert_eq!(can_be_ordered(name), expected, "{name}");
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! When a certificate is ordered: pure decisions over times that the caller reads, so that their tests need no clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use devanture_config::AppName;
 use devanture_config::limits::Limits;
 use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+mod tests;
 
 const HOUR_MS: u64 = 3_600_000;
 /// How long orders rest at most after the authority itself could not be used: unlike a name whose DNS is wrong, it is
@@ -15,6 +19,9 @@ const SPREAD_OF_LIFE: u64 = 24;
 pub(crate) const LIMITED_WAIT_MS: u64 = HOUR_MS;
 /// The longest wait that an authority may ask for.
 const WAIT_MS_MAX: u64 = 7 * 24 * HOUR_MS;
+
+/// The longest rest of a name whose certificates are due as soon as they come.
+const EARLY_MS_MAX: u64 = 24 * HOUR_MS;
 
 /// From when to when a certificate is valid, in milliseconds since 1970 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +47,11 @@ impl Life {
 
     pub(crate) const fn is_over(&self, now_ms: u64) -> bool {
         now_ms >= self.not_after_ms
+    }
+
+    /// How long it is kept at least, whatever the clock or the authority says: an hour, or a third of a short life.
+    fn kept_ms(&self) -> u64 {
+        HOUR_MS.min(self.not_after_ms.saturating_sub(self.not_before_ms) / 3)
     }
 }
 
@@ -93,9 +105,11 @@ fn backed_off_ms(failures: u32, least_ms: u64, most_ms: u64) -> u64 {
 /// The limits that orders keep to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    pub(crate) names_max: usize,
+    names_max: usize,
+    names_per_app_max: usize,
     orders_max: usize,
     orders_per_hour_max: usize,
+    orders_per_hour_per_app_max: usize,
     retry_ms_min: u64,
     retry_ms_max: u64,
 }
@@ -105,22 +119,60 @@ impl Rules {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Self {
             names_max: size(limits.acme_names_max),
+            names_per_app_max: size(limits.acme_names_per_app_max),
             orders_max: size(limits.acme_orders_max),
             orders_per_hour_max: size(limits.acme_orders_per_hour_max),
+            orders_per_hour_per_app_max: size(limits.acme_orders_per_hour_per_app_max),
             retry_ms_min: limits.acme_retry_ms_min,
             retry_ms_max: limits.acme_retry_ms_max.max(limits.acme_retry_ms_min),
         }
     }
 }
 
+/// A name that wants a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Whose it is.
+    pub(crate) app: AppName,
+    pub(crate) name: String,
+    /// The end of the certificate that it has.
+    pub(crate) not_after_ms: Option<u64>,
+}
+
+/// Which names are taken care of: all that have a certificate, and of the others as many as the limits allow, the apps
+/// that have fewest first (law 11). Of one app, those that come first matter most. Says too whether these are all.
+pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool) {
+    let count = names.len();
+    let (mut admitted, fresh): (Vec<Wanted>, Vec<Wanted>) = names.into_iter().partition(|n| n.not_after_ms.is_some());
+    let mut of_app: HashMap<AppName, usize> = HashMap::new();
+    for held in &admitted {
+        *of_app.entry(held.app.clone()).or_default() += 1;
+    }
+    let mut turns: Vec<(usize, Wanted)> = Vec::new();
+    for name in fresh {
+        let turn = of_app.entry(name.app.clone()).or_default();
+        *turn += 1;
+        if *turn <= rules.names_per_app_max {
+            turns.push((*turn, name));
+        }
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.truncate(rules.names_max.saturating_sub(admitted.len()));
+    admitted.extend(turns.into_iter().map(|(_, name)| name));
+    let are_all = admitted.len() == count;
+    (admitted, are_all)
+}
+
 /// How an order ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// A certificate is there.
-    Issued,
+    /// A certificate of that life is there.
+    Issued { life: Life },
     /// Not for this name. `asked_ms` is how long the authority wants to be left alone about it; `unproven`, that it did
     /// not find the proof, so that another way may do better.
     Failed { asked_ms: u64, unproven: bool },
+    /// The authority wants no more orders from this account, or from anybody, for so long.
+    Limited { asked_ms: u64 },
     /// The authority could not be asked at all, so that it is nothing about the name.
     Unanswered { asked_ms: u64 },
     /// It was given up before anything was asked.
@@ -133,10 +185,11 @@ pub(crate) enum Ended {
 pub(crate) struct Books {
     names: BTreeMap<String, Note>,
     authority: Rest,
-    /// When the orders of the last hour were begun.
-    begun_ms: VecDeque<u64>,
+    /// When the orders of the last hour were begun, and for which apps.
+    #[serde(default)]
+    begun: VecDeque<(u64, AppName)>,
     #[serde(skip)]
-    under_way: BTreeSet<String>,
+    under_way: BTreeMap<String, AppName>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,15 +198,35 @@ struct Note {
     rest: Rest,
     /// Which of the ways of proof is next: after one that failed another one, after a success the same.
     way: usize,
+    /// Certificates in a row that were due as soon as they came: the clock is ahead, or their life makes no sense.
+    #[serde(default)]
+    early: u32,
+}
+
+impl Note {
+    /// A certificate that was just issued is not renewed at once, whatever the clock says, and ever less soon where the
+    /// next one is no better.
+    fn issued(&mut self, life: Life, now_ms: u64) {
+        let is_early = life.is_due(u32::MAX, None, now_ms);
+        self.early = if is_early { self.early.saturating_add(1) } else { 0 };
+        let wait_ms = backed_off_ms(self.early.max(1), life.kept_ms(), EARLY_MS_MAX);
+        self.rest = Rest { failures: 0, since_ms: now_ms, wait_ms };
+    }
+
+    const fn says_something(&self, now_ms: u64) -> bool {
+        self.rest.failures > 0 || self.way > 0 || self.early > 0 || !self.rest.is_over(now_ms)
+    }
 }
 
 impl Books {
-    /// Which of `wanted`, those that matter most first, are ordered now; they count as under way until
-    /// [`Books::end`].
-    pub(crate) fn begin(&mut self, wanted: Vec<String>, rules: &Rules, now_ms: u64) -> Vec<String> {
-        self.begun_ms.retain(|begun| *begun <= now_ms && now_ms - begun < HOUR_MS);
+    /// Which of `due` are ordered now; they count as under way until [`Books::end`].
+    ///
+    /// Renewals come before first orders, those that end first first, and names that failed after those that did not: so
+    /// they cannot use the hour up. Of first orders an app's turn comes the later the more it had in this hour.
+    pub(crate) fn begin(&mut self, due: Vec<Wanted>, rules: &Rules, now_ms: u64) -> Vec<Wanted> {
+        self.begun.retain(|(begun_ms, _)| *begun_ms <= now_ms && now_ms - begun_ms < HOUR_MS);
         let free = rules.orders_max.saturating_sub(self.under_way.len());
-        let room = free.min(rules.orders_per_hour_max.saturating_sub(self.begun_ms.len()));
+        let room = free.min(rules.orders_per_hour_max.saturating_sub(self.begun.len()));
         if room == 0 || self.authority_rests(now_ms) {
             return Vec::new();
         }
@@ -163,18 +236,50 @@ impl Books {
             (_, 0) => 1,
             (_, _) => return Vec::new(),
         };
-        let failures = |name: &String| self.names.get(name).map_or(0, |note| note.rest.failures);
-        let ready = |name: &String| {
-            !self.under_way.contains(name) && self.names.get(name).is_none_or(|note| note.rest.is_over(now_ms))
-        };
-        let mut wanted: Vec<(u32, String)> =
-            wanted.into_iter().filter(ready).map(|name| (failures(&name), name)).collect();
-        // Names that fail again and again come after all others: they cannot use the hour up.
-        wanted.sort_by_key(|(failures, _)| *failures);
-        let begun: Vec<String> = wanted.into_iter().take(room).map(|(_, name)| name).collect();
-        self.begun_ms.extend(begun.iter().map(|_| now_ms));
-        self.under_way.extend(begun.iter().cloned());
+        let in_turn = self.in_turn(due, now_ms);
+        let mut begun = Vec::new();
+        for name in in_turn {
+            if begun.len() < room && self.has_room(&name.app, rules) {
+                self.begun.push_back((now_ms, name.app.clone()));
+                self.under_way.insert(name.name.clone(), name.app.clone());
+                begun.push(name);
+            }
+        }
         begun
+    }
+
+    /// Those of `due` that may be ordered now, in their turn.
+    fn in_turn(&self, due: Vec<Wanted>, now_ms: u64) -> Vec<Wanted> {
+        let is_ready = |wanted: &Wanted| {
+            let note = self.names.get(&wanted.name);
+            !self.under_way.contains_key(&wanted.name) && note.is_none_or(|note| note.rest.is_over(now_ms))
+        };
+        let mut of_app: HashMap<AppName, u64> = HashMap::new();
+        for (_, app) in &self.begun {
+            *of_app.entry(app.clone()).or_default() += 1;
+        }
+        let mut in_turn: Vec<((bool, u32, u64), Wanted)> = Vec::new();
+        for wanted in due.into_iter().filter(is_ready) {
+            let turn = match wanted.not_after_ms {
+                Some(not_after_ms) => not_after_ms,
+                None => {
+                    let turn = of_app.entry(wanted.app.clone()).or_default();
+                    *turn += 1;
+                    *turn
+                }
+            };
+            in_turn.push(((wanted.not_after_ms.is_none(), self.failures(&wanted.name), turn), wanted));
+        }
+        in_turn.sort_by_key(|(turn, _)| *turn);
+        in_turn.into_iter().map(|(_, wanted)| wanted).collect()
+    }
+
+    /// Whether one more order is within an app's share: of the hour, and of those under way, where others can always
+    /// begin one.
+    fn has_room(&self, app: &AppName, rules: &Rules) -> bool {
+        let in_hour = self.begun.iter().filter(|(_, other)| other == app).count();
+        let under_way = self.under_way.values().filter(|other| *other == app).count();
+        in_hour < rules.orders_per_hour_per_app_max && under_way < rules.orders_max.div_ceil(2)
     }
 
     /// Whether the authority is left alone for now.
@@ -195,14 +300,9 @@ impl Books {
     pub(crate) fn end(&mut self, name: &str, ended: Ended, rules: &Rules, now_ms: u64) {
         self.under_way.remove(name);
         match ended {
-            Ended::Issued => {
+            Ended::Issued { life } => {
                 self.authority = Rest::default();
-                if let Some(note) = self.names.get_mut(name) {
-                    note.rest = Rest::default();
-                    if note.way == 0 {
-                        self.names.remove(name);
-                    }
-                }
+                self.names.entry(name.to_owned()).or_default().issued(life, now_ms);
             }
             Ended::Failed { asked_ms, unproven } => {
                 self.authority = Rest::default();
@@ -210,151 +310,28 @@ impl Books {
                 note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, asked_ms);
                 note.way = note.way.wrapping_add(usize::from(unproven));
             }
-            Ended::Unanswered { asked_ms } => {
-                let most_ms = rules.retry_ms_max.min(AUTHORITY_RETRY_MS_MAX.max(rules.retry_ms_min));
-                // Orders that were begun together fail together: that is one failure.
-                if self.authority.is_over(now_ms) {
-                    self.authority.failed(now_ms, rules.retry_ms_min, most_ms, asked_ms);
-                }
+            Ended::Limited { asked_ms } => {
+                // The name comes after others for a while, in case it was about the name after all; for that reason
+                // too the rest is short, and one order then asks again.
+                let note = self.names.entry(name.to_owned()).or_default();
+                note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, 0);
+                self.rest_authority(rules, asked_ms.min(AUTHORITY_RETRY_MS_MAX), now_ms);
             }
+            Ended::Unanswered { asked_ms } => self.rest_authority(rules, asked_ms, now_ms),
             Ended::Dropped => {}
         }
     }
 
-    /// Forgets names that nobody wants any more, once they would be tried again.
+    fn rest_authority(&mut self, rules: &Rules, asked_ms: u64, now_ms: u64) {
+        let most_ms = rules.retry_ms_max.min(AUTHORITY_RETRY_MS_MAX.max(rules.retry_ms_min));
+        // Orders that were begun together fail together: that is one failure.
+        if self.authority.is_over(now_ms) {
+            self.authority.failed(now_ms, rules.retry_ms_min, most_ms, asked_ms);
+        }
+    }
+
+    /// Forgets names that nobody wants any more, once they would be tried again, and what says nothing.
     pub(crate) fn forget(&mut self, is_wanted: impl Fn(&str) -> bool, now_ms: u64) {
-        self.names.retain(|name, note| is_wanted(name) || !note.rest.is_over(now_ms));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY_MS: u64 = 24 * HOUR_MS;
-
-    fn life(from: u64, to: u64) -> Life {
-        Life { not_before_ms: from * DAY_MS, not_after_ms: to * DAY_MS }
-    }
-
-    #[test]
-    fn a_certificate_is_due_at_two_thirds_of_its_life_or_a_little_earlier() {
-        #[rustfmt::skip]
-        let cases = [
-            // life in days, spread, window, now in days, due
-            (life(0, 90),    0,        None,           0,   false),
-            (life(0, 90),    0,        None,           59,  false),
-            (life(0, 90),    0,        None,           60,  true),
-            (life(0, 90),    0,        None,           91,  true),
-            (life(0, 90),    u32::MAX, None,           56,  false), // 60 days less 90 / 24
-            (life(0, 90),    u32::MAX, None,           57,  true),
-            (life(100, 106), 0,        None,           103, false),
-            (life(100, 106), 0,        None,           104, true),
-            (life(0, 90),    0,        Some((10, 12)), 9,   false), // RFC 9773 §4.2
-            (life(0, 90),    0,        Some((10, 12)), 10,  true),
-            (life(0, 90),    u32::MAX, Some((10, 12)), 10,  false),
-            (life(0, 90),    u32::MAX, Some((10, 12)), 12,  true),
-            (life(0, 90),    0,        Some((80, 85)), 60,  true),  // it makes nothing later
-            (life(0, 90),    7,        Some((12, 10)), 12,  true),  // a window that makes no sense
-            (life(9, 9),     7,        None,           9,   true),
-            (life(9, 3),     7,        None,           9,   true),
-        ];
-        for (life, spread, window, day, due) in cases {
-            let window = window.map(|(start, end)| Window { start_ms: start * DAY_MS, end_ms: end * DAY_MS });
-            assert_eq!(life.is_due(spread, window, day * DAY_MS), due, "{life:?} {spread} {window:?} {day}");
-        }
-        assert!(!life(0, 90).is_over(89 * DAY_MS) && life(0, 90).is_over(90 * DAY_MS));
-        let forever = Life { not_before_ms: 0, not_after_ms: u64::MAX };
-        assert!(!forever.is_due(u32::MAX, None, 100 * 365 * DAY_MS));
-    }
-
-    #[test]
-    fn a_wait_doubles_up_to_its_limit() {
-        let waits: Vec<u64> = (1..=12).map(|failures| backed_off_ms(failures, 1, 1_440)).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 1_440]);
-        assert_eq!(backed_off_ms(u32::MAX, 1, 1_440), 1_440);
-        assert_eq!(backed_off_ms(0, 1, 1_440), 1);
-    }
-
-    fn rules() -> Rules {
-        Rules { names_max: 9, orders_max: 2, orders_per_hour_max: 5, retry_ms_min: 1_000, retry_ms_max: 4_000 }
-    }
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_name_has_one_order_at_a_time_and_all_together_have_a_limit() {
-        let (mut books, rules) = (Books::default(), rules());
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 0), ["a", "b"]);
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 1), [""; 0]);
-        books.end("a", Ended::Issued, &rules, 2);
-        assert_eq!(books.begin(names(&["b", "c"]), &rules, 2), ["c"]);
-        books.end("b", Ended::Issued, &rules, 3);
-        books.end("c", Ended::Issued, &rules, 3);
-        // Five in an hour, and the first of them leaves the hour first.
-        assert_eq!(books.begin(names(&["d", "e", "f"]), &rules, 4), ["d", "e"]);
-        books.end("d", Ended::Issued, &rules, 5);
-        books.end("e", Ended::Issued, &rules, 5);
-        assert_eq!(books.begin(names(&["f"]), &rules, 6), [""; 0]);
-        assert_eq!(books.begin(names(&["f"]), &rules, HOUR_MS - 1), [""; 0]);
-        assert_eq!(books.begin(names(&["f"]), &rules, HOUR_MS), ["f"]);
-    }
-
-    #[test]
-    fn a_name_that_failed_rests_longer_each_time_and_tries_another_way() {
-        let (mut books, rules) = (Books::default(), rules());
-        let mut now_ms = 0;
-        for (failures, wait_ms) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 4_000)] {
-            assert_eq!(books.begin(names(&["a"]), &rules, now_ms), ["a"]);
-            assert_eq!(books.way("a"), failures as usize - 1);
-            books.end("a", Ended::Failed { asked_ms: 0, unproven: true }, &rules, now_ms);
-            assert_eq!(books.failures("a"), failures);
-            assert_eq!(books.begin(names(&["a"]), &rules, now_ms + wait_ms - 1), [""; 0]);
-            now_ms += wait_ms;
-        }
-        // What it has learnt outlives the process.
-        let text = serde_json::to_string(&books).unwrap();
-        let mut books: Books = serde_json::from_str(&text).unwrap();
-        assert_eq!((books.failures("a"), books.way("a")), (4, 4));
-        assert_eq!(books.begin(names(&["a"]), &rules, now_ms - 1), [""; 0]);
-        assert_eq!(books.begin(names(&["a", "b"]), &rules, now_ms), ["b"], "those that never failed come first");
-        books.end("b", Ended::Issued, &rules, now_ms);
-        assert_eq!(books.begin(names(&["a"]), &rules, HOUR_MS), ["a"]);
-        books.end("a", Ended::Issued, &rules, HOUR_MS);
-        assert_eq!((books.failures("a"), books.way("a")), (0, 4), "the way that worked is kept");
-        books.forget(|_| false, HOUR_MS);
-        assert!(books.names.is_empty());
-    }
-
-    #[test]
-    fn the_authority_is_left_alone_as_long_as_it_asks_for() {
-        let (mut books, rules) = (Books::default(), rules());
-        assert_eq!(books.begin(names(&["a"]), &rules, 0), ["a"]);
-        books.end("a", Ended::Failed { asked_ms: 60_000, unproven: false }, &rules, 0);
-        assert_eq!(books.begin(names(&["a"]), &rules, 59_999), [""; 0]);
-        assert_eq!(books.begin(names(&["a"]), &rules, 60_000), ["a"]);
-        books.end("a", Ended::Failed { asked_ms: u64::MAX, unproven: false }, &rules, 60_000);
-        assert_eq!((books.names["a"].rest.wait_ms, books.way("a")), (WAIT_MS_MAX, 0), "the way is not at fault");
-        // A clock that was wrong does not keep a name waiting for years.
-        assert_eq!(books.begin(names(&["a"]), &rules, 1), ["a"]);
-    }
-
-    #[test]
-    fn an_authority_that_is_down_is_tried_by_one_order_and_is_no_names_fault() {
-        let (mut books, rules) = (Books::default(), rules());
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 0), ["a", "b"]);
-        books.end("a", Ended::Unanswered { asked_ms: 0 }, &rules, 10);
-        books.end("b", Ended::Unanswered { asked_ms: 0 }, &rules, 10);
-        assert_eq!(books.failures("a"), 0);
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 1_009), [""; 0]);
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 1_010), ["a"]);
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 1_011), [""; 0]);
-        books.end("a", Ended::Unanswered { asked_ms: 5_000 }, &rules, 1_012);
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 6_011), [""; 0]);
-        assert_eq!(books.begin(names(&["a", "b", "c"]), &rules, 6_012), ["a"]);
-        books.end("a", Ended::Issued, &rules, 6_013);
-        assert_eq!(books.begin(names(&["b", "c"]), &rules, 6_014), ["b"], "four of five in this hour");
+        self.names.retain(|name, note| !note.rest.is_over(now_ms) || (is_wanted(name) && note.says_something(now_ms)));
     }
 }

@@ -135,7 +135,7 @@ fn local<F: Future>(test: F) -> F::Output {
 /// Certificates of a local authority in a folder, which serve `names`.
 fn self_signed(folder: &std::path::Path, names: &'static [&'static str]) -> Certificates {
     let knows = Arc::new(move |name: &str| names.contains(&name));
-    Certificates::open(&Tls::SelfSigned, folder, folder, knows).unwrap()
+    Certificates::open(&Tls::SelfSigned, folder, folder, knows, Arc::new(|_| None)).unwrap()
 }
 
 /// A client that trusts the authority in `folder`, and offers `protocols`.

@@ -85,7 +85,7 @@ fn put(folder: &Path, name: &str, names: &[&str]) -> Vec<u8> {
 
 fn open(folder: &Path, names: &[&str]) -> Result<Certificates, Error> {
     let files = Tls::Files(names.iter().map(|name| pair(name)).collect());
-    Certificates::open(&files, folder, folder, Arc::new(|_| false))
+    Certificates::open(&files, folder, folder, Arc::new(|_| false), Arc::new(|_| None))
 }
 
 /// The certificate that a client which asks for `name` gets.
@@ -219,7 +219,8 @@ fn with_acme_files_come_first_and_the_local_authority_last() {
         };
         let tls = |name: &str| Tls::Acme { authority: authority.clone(), files: vec![pair(name)] };
         let knows = Arc::new(|name: &str| matches!(name, "shop.example.app" | "www.customer.example"));
-        let certificates = Certificates::open(&tls("wild"), folder.path(), folder.path(), knows).unwrap();
+        let certificates =
+            Certificates::open(&tls("wild"), folder.path(), folder.path(), knows, Arc::new(|_| None)).unwrap();
         let settings = certificates.server_config();
         let (shop, customer) = (Some("shop.example.app"), Some("www.customer.example"));
         // RFC 9110 §7.4: whoever was shown the wildcard may ask for what it covers, and nobody else may.

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use devanture_config::api::{DeployKind, Scope};
 use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName};
 
-use super::{Needed, forbidden, full, proof, taken};
+use super::{Needed, Own, forbidden, full, proof, taken};
 use crate::blobs::Key;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, Record};
+use crate::catalog::{self, Change, Check, Commit};
 use crate::publish::switch::Intent;
 use crate::publish::{Actor, Error, Publisher};
 use crate::telemetry;
@@ -103,10 +103,12 @@ impl Publisher {
     ) -> Result<(), Error> {
         // Going back is never held up by a name that somebody else has by now.
         let is_rollback = intent.kind == DeployKind::Rollback;
+        let own = self.own_hostnames(intent.app, intent.environment).await?;
         let mut added = 0_usize;
         for host in claims.listed.hostnames.iter().collect::<BTreeSet<_>>() {
             let key = records::hostname_key(host);
             match self.catalog.get(&key).await? {
+                None if is_rollback && own.names.len().saturating_add(added) >= self.hostnames_max() => {}
                 None if claims.granted.contains(host) => {
                     let record = HostnameRecord {
                         app: intent.app.clone(),
@@ -133,34 +135,10 @@ impl Publisher {
                 }
             }
         }
-        if added > 0 {
-            let own = self.own_hostnames(intent.app, intent.environment).await?;
-            if own.names.len().saturating_add(added) > self.hostnames_max() {
-                return Err(full(intent.environment, self.hostnames_max()).into());
-            }
+        if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
+            return Err(full(intent.environment, self.hostnames_max()).into());
         }
-        self.note_listed(intent, &claims.listed, commit).await
-    }
-
-    /// Adds what tells which of the names the others lead to, where that changes.
-    async fn note_listed(
-        &self,
-        intent: &Intent<'_>,
-        listed: &ListedHostnames,
-        commit: &mut Commit,
-    ) -> Result<(), Error> {
-        let key = records::listed_key(intent.app, intent.environment);
-        let found: Option<Record> = self.catalog.get(&key).await?;
-        let before: Option<ListedHostnames> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
-        if before.as_ref().map_or_else(|| *listed == ListedHostnames::default(), |before| before == listed) {
-            return Ok(());
-        }
-        commit.checks.push(match found {
-            Some(found) => Check::At(key.clone(), found.revision),
-            None => Check::Absent(key.clone()),
-        });
-        commit.changes.push(Change::Put(key, records::write(listed)?));
-        Ok(())
+        note_listed(&own, &claims.listed, added, commit)
     }
 
     /// Sorts those of `hosts` that the environment does not have yet; `is_vouched` says that an admin of the app said
@@ -204,6 +182,14 @@ impl Publisher {
         let unproven = self.prover.unproven(app, hosts).await?;
         if unproven.is_empty() { Ok(()) } else { Err(proof::problem(app, &unproven).into()) }
     }
+}
+
+/// Adds what tells which of the names the others lead to, where that or the names change.
+fn note_listed(own: &Own, listed: &ListedHostnames, added: usize, commit: &mut Commit) -> Result<(), Error> {
+    if added == 0 && own.listed.names == *listed {
+        return Ok(());
+    }
+    own.listed.write(listed, commit)
 }
 
 fn of_another(host: &HostPattern, owner: &HostnameRecord, app: &AppName) -> devanture_config::problem::Problem {

@@ -16,14 +16,12 @@ use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 pub(crate) use claim::Claims;
 pub(crate) use proof::Prover;
 
+use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
 use crate::live;
 use crate::telemetry;
-
-/// How often a change is tried again when another one came in between.
-const TRIES: usize = 16;
 
 /// What it takes to give a name that nobody has to an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +36,47 @@ enum Needed {
     ProofBelowAnother,
 }
 
+/// What the live version lists as hostnames of an environment. Its record is written anew with each name that the
+/// environment gets, so that of two changes that do not know of each other one has to look again.
+struct Listed {
+    key: String,
+    found: Option<Record>,
+    names: ListedHostnames,
+}
+
+impl Listed {
+    async fn read(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<Self, Error> {
+        let key = records::listed_key(app, environment);
+        let found = catalog.get(&key).await?;
+        let names = found.as_ref().map(|found| records::read(&key, found)).transpose()?.unwrap_or_default();
+        Ok(Self { key, found, names })
+    }
+
+    /// Adds the check that nobody changed the environment's names since this was read.
+    fn check(&self, commit: &mut Commit) {
+        commit.checks.push(match &self.found {
+            Some(found) => Check::At(self.key.clone(), found.revision),
+            None => Check::Absent(self.key.clone()),
+        });
+    }
+
+    /// Adds the same, and that this commit changes them; `names` are what is listed from now on.
+    fn write(&self, names: &ListedHostnames, commit: &mut Commit) -> Result<(), Error> {
+        self.check(commit);
+        commit.changes.push(Change::Put(self.key.clone(), records::write(names)?));
+        Ok(())
+    }
+}
+
 /// The hostnames of one environment as the catalog has them.
 struct Own {
     names: Vec<(HostPattern, HostnameRecord, Revision)>,
-    listed: ListedHostnames,
+    listed: Listed,
 }
 
 impl Own {
     fn canonical(&self) -> Option<Hostname> {
-        live::canonical(Some(&self.listed), self.names.iter().map(|(name, record, _)| (name, record)))
+        live::canonical(Some(&self.listed.names), self.names.iter().map(|(name, record, _)| (name, record)))
     }
 
     fn find(&self, host: &HostPattern) -> Option<&(HostPattern, HostnameRecord, Revision)> {
@@ -116,6 +146,9 @@ impl Publisher {
             };
             let changed = before.as_ref() != Some(&record);
             let mut commit = put(&key, found.map(|found| found.revision), &record)?;
+            // An alias of that name may have been made since it was looked for.
+            commit.checks.push(Check::Absent(records::alias_key(app, environment)));
+            own.listed.write(&own.listed.names, &mut commit)?;
             if record.canonical {
                 unmark_others(&mut own, host, &mut commit)?;
             }
@@ -162,7 +195,7 @@ impl Publisher {
                 continue;
             }
             own.names.retain(|(name, ..)| name != host);
-            let hint = own.listed.hostnames.contains(host).then(|| {
+            let hint = own.listed.names.hostnames.contains(host).then(|| {
                 "the live version's `hostnames` list it: take it out of devanture.toml, or the next push takes it again"
                     .to_owned()
             });
@@ -217,7 +250,11 @@ impl Publisher {
         if self.live.domains().holds(host) {
             return Ok(Needed::AdminOfAll);
         }
-        let Some(exact) = host.exact() else { return Ok(Needed::Admin) };
+        let Some(exact) = host.exact() else {
+            // What stands for all of a top-level domain stands for other apps' names (law 11).
+            let is_of_one_label = !host.base().as_str().contains('.');
+            return Ok(if is_of_one_label { Needed::AdminOfAll } else { Needed::Admin });
+        };
         let Some(wildcard) = HostPattern::wildcard_of(&exact) else { return Ok(Needed::Proof) };
         let key = records::hostname_key(&wildcard);
         let above: Option<HostnameRecord> =
@@ -228,8 +265,8 @@ impl Publisher {
     }
 
     async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {
-        let key = records::listed_key(app, environment);
-        let listed = self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
+        // Before the names: what changes in between is seen by the check.
+        let listed = Listed::read(&*self.catalog, app, environment).await?;
         let mut names = Vec::new();
         for (key, found) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let record: HostnameRecord = records::read(&key, &found)?;
@@ -238,7 +275,27 @@ impl Publisher {
                 names.push((name, record, found.revision));
             }
         }
-        Ok(Own { names, listed: listed.unwrap_or_default() })
+        Ok(Own { names, listed })
+    }
+
+    /// Adds the check that an alias `name` takes no environment's hostnames over.
+    ///
+    /// # Errors
+    /// `alias_taken`.
+    pub(crate) async fn hold_no_hostnames(
+        &self,
+        app: &AppName,
+        name: &PlaceName,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        let own = self.own_hostnames(app, name).await?;
+        if let Some((host, ..)) = own.names.first() {
+            let detail = format!("{name} has hostnames as an environment of the app {app}: {host}.");
+            let hint = format!("choose another name, or take them away with `devanture hostnames remove --env {name}`");
+            return Err(Problem::new(Code::AliasTaken, detail).hint(hint).into());
+        }
+        own.listed.check(commit);
+        Ok(())
     }
 
     fn hostname_status(&self, own: &Own, name: &HostPattern, record: &HostnameRecord) -> HostnameStatus {
@@ -251,7 +308,7 @@ impl Publisher {
             canonical: is_canonical,
             redirects_to: canonical.filter(|_| exact.is_some() && !is_canonical),
             source: if record.by_api { HostnameSource::Api } else { HostnameSource::Manifest },
-            listed: own.listed.hostnames.contains(name),
+            listed: own.listed.names.hostnames.contains(name),
             url: exact.map(|exact| self.live.domains().url(exact.as_str())),
         }
     }

@@ -3,20 +3,22 @@
 //! The record's value is bound to this edge by a secret, to the app and to the name: that of another edge, app or name
 //! proves nothing.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Hostname};
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData};
 use rand::RngCore as _;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{AcquireError, OnceCell, Semaphore};
+use tokio::time::timeout;
 
 use crate::catalog::records::{self, ProofSecret};
 use crate::catalog::{self, Catalog, Change, Check, Commit};
@@ -30,6 +32,11 @@ const VALUE: &str = "devanture-app=";
 const HINTS_MAX: usize = 10;
 /// A question is sent so often within the time that there is.
 const TRIES: u32 = 3;
+/// Of the questions that may be under way at once an app has one in so many, so that a DNS that does not answer one app
+/// keeps no other from asking (law 11).
+const SHARES: usize = 4;
+/// A question waits so many times as long for its turn as it may take itself.
+const WAITS: u32 = 2;
 
 /// Asks DNS for proofs.
 pub(crate) struct Prover {
@@ -37,9 +44,46 @@ pub(crate) struct Prover {
     /// Those of the system where there is none.
     servers: Vec<SocketAddr>,
     time_max: Duration,
-    lookups_max: usize,
-    lookups: Semaphore,
+    lookups: Turns,
     secret: OnceCell<[u8; 32]>,
+}
+
+/// Whose turn it is to ask.
+struct Turns {
+    all: Semaphore,
+    of_app_max: usize,
+    /// Of the apps that ask now.
+    of_app: Mutex<HashMap<AppName, Arc<Semaphore>>>,
+}
+
+impl Turns {
+    fn new(max: usize) -> Self {
+        Self { all: Semaphore::new(max), of_app_max: (max / SHARES).max(1), of_app: Mutex::default() }
+    }
+
+    fn of_app(&self, app: &AppName) -> Arc<Semaphore> {
+        let mut of_app = self.of_app.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody else holds that of an app that has nothing to ask any more.
+        of_app.retain(|_, turns| Arc::strong_count(turns) > 1);
+        Arc::clone(of_app.entry(app.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.of_app_max))))
+    }
+
+    /// Asks when it is the turn of the app whose `own` turns these are; waits no longer than `wait_max`, and then asks no
+    /// longer than `time_max`.
+    async fn ask<T>(
+        &self,
+        own: &Semaphore,
+        (wait_max, time_max): (Duration, Duration),
+        question: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        let both = async { Ok::<_, AcquireError>((own.acquire().await?, self.all.acquire().await?)) };
+        let _permits = match timeout(wait_max, both).await {
+            Ok(permits) => permits.map_err(|error| error.to_string())?,
+            Err(_elapsed) => return Err("too much else is asked of DNS at the moment".to_owned()),
+        };
+        let late = |_elapsed| Err(format!("DNS did not answer within {} ms", time_max.as_millis()));
+        timeout(time_max, question).await.unwrap_or_else(late)
+    }
 }
 
 /// A TXT record that proves a name.
@@ -63,8 +107,7 @@ impl Prover {
             catalog,
             servers,
             time_max: Duration::from_millis(time_ms_max),
-            lookups_max,
-            lookups: Semaphore::new(lookups_max),
+            lookups: Turns::new(lookups_max),
             secret: OnceCell::new(),
         }
     }
@@ -80,25 +123,22 @@ impl Prover {
         let secret = self.secret().await?;
         // Read anew each time, so that what the system's resolvers are may change.
         let resolver = self.resolver();
-        // One time for all of them: a list of names takes no longer than one.
-        let until = tokio::time::Instant::now() + self.time_max;
+        let own = self.lookups.of_app(app);
+        let times = (self.time_max * WAITS, self.time_max);
         let ask = |host: &Hostname| {
             let (host, proof) = (host.clone(), Proof::new(&secret, app, host));
-            let resolver = &resolver;
+            let (resolver, own) = (&resolver, &own);
             async move {
-                let asked = async {
-                    let _permit = self.lookups.acquire().await.map_err(|error| error.to_string())?;
+                let question = async {
                     let resolver = resolver.as_ref().map_err(|error| format!("DNS cannot be asked: {error}"))?;
                     proof.look_up(resolver).await
                 };
-                let answer = tokio::time::timeout_at(until, asked).await;
-                let late = |_| Err(format!("DNS did not answer within {} ms", self.time_max.as_millis()));
-                let why = answer.unwrap_or_else(late).err()?;
+                let why = self.lookups.ask(own, times, question).await.err()?;
                 Some(Unproven { host, proof, why })
             }
         };
-        let asks: Vec<_> = hosts.iter().map(ask).collect();
-        let answers: Vec<Option<Unproven>> = stream::iter(asks).buffered(self.lookups_max).collect().await;
+        // All wait from now on: a list of names waits no longer than one.
+        let answers: Vec<Option<Unproven>> = join_all(hosts.iter().map(ask)).await;
         Ok(answers.into_iter().flatten().collect())
     }
 
@@ -221,6 +261,38 @@ mod tests {
             proof(1, "shop", "example.org"),
         ] {
             assert_ne!(one.value, other.value);
+        }
+    }
+
+    #[tokio::test]
+    async fn law_11_an_app_that_waits_for_dns_keeps_no_other_from_asking() {
+        const LONG: Duration = Duration::from_secs(60);
+        let turns = Turns::new(8);
+        let (slow, other) = (turns.of_app(&"slow".parse().unwrap()), turns.of_app(&"other".parse().unwrap()));
+        let silence = || std::future::pending::<Result<(), String>>();
+        let slow_ones = join_all((0..20).map(|_| turns.ask(&slow, (LONG, LONG), silence())));
+        tokio::select! {
+            biased;
+            _ = slow_ones => panic!("nobody answered"),
+            answer = turns.ask(&other, (LONG, LONG), async { Ok(()) }) => answer.unwrap(),
+        }
+        drop((slow, other));
+        turns.of_app(&"third".parse().unwrap());
+        assert_eq!(turns.of_app.lock().unwrap().len(), 1, "apps that ask no more are forgotten");
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_question_counts_from_its_turn_and_its_turn_is_not_waited_for_without_end() {
+        let turns = Turns::new(1);
+        let own = turns.of_app(&"shop".parse().unwrap());
+        let times = (Duration::from_millis(200), Duration::from_millis(150));
+        let silence = || std::future::pending::<Result<(), String>>();
+        let answers = join_all((0..4).map(|_| turns.ask(&own, times, silence()))).await;
+        // The second one's turn comes after 150 ms; after 200 ms the rest give up.
+        let expected =
+            ["did not answer within 150 ms", "did not answer within 150 ms", "too much else", "too much else"];
+        for (answer, expected) in answers.iter().zip(expected) {
+            assert!(answer.as_ref().unwrap_err().contains(expected), "{answers:?}");
         }
     }
 }

@@ -6,11 +6,15 @@ use devanture_config::rules::template::{Context, Template};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+/// Most bytes of fields that rules set in one answer: clients refuse longer heads, and a value may grow with the path.
+const FIELDS_BYTES_MAX: usize = 32 * 1024;
+
 /// One rule, made ready.
 #[derive(Debug)]
 pub(super) struct Rule {
     changes: Vec<Prepared>,
     force: bool,
+    joins: bool,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct FieldChanges {
     changes: Vec<FieldChange>,
     /// Whether the last `Cache-Control` among them holds whatever it is for.
     cache_is_forced: bool,
+    /// Bytes of everything that was set.
+    bytes: usize,
 }
 
 impl Rule {
@@ -51,7 +57,7 @@ impl Rule {
             }
             Change::Set { name: set, value } => Some(Prepared::Fill(name(set)?, value.clone())),
         });
-        Self { changes: changes.collect(), force: rule.force }
+        Self { changes: changes.collect(), force: rule.force, joins: rule.joins }
     }
 }
 
@@ -68,9 +74,8 @@ impl FieldChanges {
         self.cache_is_forced
     }
 
-    /// Adds what a rule does, after what earlier ones do; `joins` says whether a field that was set before gets a value
-    /// more.
-    pub(super) fn add(&mut self, rule: &Rule, captures: &Captures<'_>, joins: bool) {
+    /// Adds what a rule does, after what earlier ones do. What would make the head too long is left out.
+    pub(super) fn add(&mut self, rule: &Rule, captures: &Captures<'_>) {
         for change in &rule.changes {
             let (name, value) = match change {
                 Prepared::Remove(name) => {
@@ -80,11 +85,16 @@ impl FieldChanges {
                 }
                 Prepared::Set(name, value) => (name, value.clone()),
                 Prepared::Fill(name, template) => {
-                    let Ok(value) = HeaderValue::from_str(&template.fill(captures, Context::Field)) else { continue };
+                    let filled = template.fill(captures, Context::Field);
+                    let Some(value) = filled.and_then(|filled| HeaderValue::from_str(&filled).ok()) else { continue };
                     (name, value)
                 }
             };
-            self.set(name, value, joins);
+            self.bytes = self.bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+            if self.bytes > FIELDS_BYTES_MAX {
+                return;
+            }
+            self.set(name, value, rule.joins);
             if *name == CACHE_CONTROL {
                 self.cache_is_forced = rule.force;
             }

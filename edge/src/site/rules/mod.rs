@@ -40,7 +40,6 @@ pub struct CompiledRules {
     fields: Vec<fields::Rule>,
     users: Vec<access::Users>,
     field_index: PatternIndex,
-    joins_fields: bool,
     guards: bool,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
@@ -50,7 +49,7 @@ impl CompiledRules {
     /// Makes rules ready.
     #[must_use]
     pub fn new(rules: RuleSet) -> Self {
-        let RuleSet { redirects, headers, joins_fields, redirects_have_fields } = rules;
+        let RuleSet { redirects, headers, redirects_have_fields } = rules;
         let users: Vec<access::Users> = headers.iter().map(|rule| access::Users::new(&rule.users)).collect();
         Self {
             redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
@@ -60,7 +59,6 @@ impl CompiledRules {
             guards: users.iter().any(|users| !users.is_empty()),
             users,
             paths: headers.into_iter().map(|HeaderRule { path, .. }| path).collect(),
-            joins_fields,
             redirects_have_fields,
         }
     }
@@ -74,6 +72,7 @@ impl CompiledRules {
         let mut matched = Matched::default();
         let mut first = u32::MAX;
         let mut sent = None;
+        let mut tastes = None;
         self.redirect_index.visit(path, &mut |number| {
             if number >= first {
                 return;
@@ -92,8 +91,8 @@ impl CompiledRules {
             }
             matched.varies.by_language |= !rule.languages.is_empty();
             matched.varies.by_cookie |= !rule.cookies.is_empty();
-            let asked = (rule.languages.is_empty() || visitor.prefers(&rule.languages))
-                && (rule.cookies.is_empty() || visitor.has_cookie(&rule.cookies));
+            let asked = (rule.languages.is_empty() && rule.cookies.is_empty())
+                || tastes.get_or_insert_with(|| visitor.tastes()).suit(&rule.languages, &rule.cookies);
             if let (true, Some(filled)) = (asked, rule.to.fill(&captures)) {
                 first = number;
                 matched.rule = Some((rule, filled));
@@ -116,7 +115,7 @@ impl CompiledRules {
             if let (Some(pattern), Some(rule)) = (at(&self.paths, number), at(&self.fields, number))
                 && let Some(captures) = pattern.matches(host, path)
             {
-                changes.add(rule, &captures, self.joins_fields);
+                changes.add(rule, &captures);
             }
         }
         changes

@@ -1,6 +1,7 @@
 //! What rules ask about a visitor: the query, the language that is preferred, cookies.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use devanture_config::rules::pattern::Captures;
 use devanture_config::rules::redirect::{QueryRule, QueryValue};
@@ -10,6 +11,8 @@ use crate::site::fields::{members, trimmed};
 
 /// The cookie that says a language before the browser does, as Netlify has it.
 const LANGUAGE_COOKIE: &[u8] = b"nf_lang";
+/// Most tags of equal weight that are looked at.
+const TAGS_MAX: usize = 16;
 
 /// A visitor, as far as rules depend on one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,33 +65,50 @@ pub(super) fn query_matches<'a>(
     })
 }
 
-impl Visitor<'_> {
-    /// Whether one of `languages`, in lower case, is what the visitor likes best: of equal weight there may be several
-    /// (RFC 9110 §12.5.4). A language stands for its regions too: `fr` for `fr-CH`.
-    #[must_use]
-    pub fn prefers(&self, languages: &[String]) -> bool {
-        if let Some(said) = self.cookie_value(LANGUAGE_COOKIE) {
-            return languages.iter().any(|language| stands_for(language, said));
-        }
-        let Some(accept) = self.accept_language else { return false };
-        let best = members(accept).map(|member| weighted(member).1).max().unwrap_or_default();
-        best > 0
-            && members(accept)
-                .map(weighted)
-                .filter(|(_, weight)| *weight == best)
-                .any(|(tag, _)| languages.iter().any(|language| stands_for(language, tag)))
-    }
+/// What a visitor prefers and sends, read once however many rules ask for it.
+#[derive(Debug, Default)]
+pub(super) struct Tastes<'v> {
+    /// The tags that are liked best; of equal weight there may be several (RFC 9110 §12.5.4).
+    languages: Vec<&'v [u8]>,
+    /// The names of cookies.
+    cookies: HashSet<&'v [u8]>,
+}
 
-    /// Whether the visitor sends one of these cookies.
-    #[must_use]
-    pub fn has_cookie(&self, names: &[String]) -> bool {
-        names.iter().any(|name| self.cookie_value(name.as_bytes()).is_some())
-    }
-
-    fn cookie_value(&self, name: &[u8]) -> Option<&[u8]> {
+impl<'v> Visitor<'v> {
+    /// Reads what conditions ask for.
+    pub(super) fn tastes(&self) -> Tastes<'v> {
         // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
-        let pairs = self.cookie?.split(|&byte| byte == b';' || byte == b',').map(trimmed);
-        pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"=")).next()
+        let pairs = self.cookie.unwrap_or_default().split(|&byte| byte == b';' || byte == b',').map(trimmed);
+        let pairs = pairs.filter_map(|pair| pair.iter().position(|&b| b == b'=').map(|at| pair.split_at(at)));
+        let (mut cookies, mut said) = (HashSet::new(), None);
+        for (name, value) in pairs {
+            if name == LANGUAGE_COOKIE && said.is_none() {
+                said = value.get(1..);
+            }
+            cookies.insert(name);
+        }
+        let languages = match said {
+            Some(said) => vec![said],
+            None => best(self.accept_language.unwrap_or_default()),
+        };
+        Tastes { languages, cookies }
+    }
+}
+
+/// The tags of the greatest weight; a few are enough.
+fn best(accept: &[u8]) -> Vec<&[u8]> {
+    let greatest = members(accept).map(|member| weighted(member).1).max().unwrap_or_default();
+    let all = members(accept).map(weighted).filter(|(_, weight)| *weight == greatest && greatest > 0);
+    all.map(|(tag, _)| tag).take(TAGS_MAX).collect()
+}
+
+impl Tastes<'_> {
+    /// Whether one of `languages`, in lower case, is liked best, and one of `cookies` is sent; an empty list asks for
+    /// nothing. A language stands for its regions too: `fr` for `fr-CH`.
+    pub(super) fn suit(&self, languages: &[String], cookies: &[String]) -> bool {
+        let is_liked = |language: &String| self.languages.iter().any(|tag| stands_for(language, tag));
+        (languages.is_empty() || languages.iter().any(is_liked))
+            && (cookies.is_empty() || cookies.iter().any(|name| self.cookies.contains(name.as_bytes())))
     }
 }
 
@@ -126,7 +146,7 @@ mod tests {
     fn the_language_that_is_liked_best_counts() {
         let prefers = |accept: &str, language: &str| {
             let visitor = Visitor { accept_language: Some(accept.as_bytes()), ..Visitor::default() };
-            visitor.prefers(&[language.to_owned()])
+            visitor.tastes().suit(&[language.to_owned()], &[])
         };
         for (accept, language, expected) in [
             ("fr", "fr", true),
@@ -143,14 +163,15 @@ mod tests {
             assert_eq!(prefers(accept, language), expected, "{accept} {language}");
         }
         let visitor = Visitor { cookie: Some(b"a=1; nf_lang=de"), accept_language: Some(b"fr"), ..Visitor::default() };
-        assert!(visitor.prefers(&["de".to_owned()]) && !visitor.prefers(&["fr".to_owned()]));
+        let prefers = |language: &str| visitor.tastes().suit(&[language.to_owned()], &[]);
+        assert!(prefers("de") && !prefers("fr"));
     }
 
     #[test]
     fn a_cookie_counts_by_its_name_alone() {
         let visitor = Visitor { cookie: Some(b"beta=; other=x"), ..Visitor::default() };
-        assert!(visitor.has_cookie(&["no".to_owned(), "beta".to_owned()]));
-        assert!(!visitor.has_cookie(&["bet".to_owned()]) && !visitor.has_cookie(&["x".to_owned()]));
+        let has = |name: &str| visitor.tastes().suit(&[], &["no".to_owned(), name.to_owned()]);
+        assert!(has("beta") && !has("bet") && !has("x"));
     }
 
     #[test]

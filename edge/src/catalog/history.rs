@@ -1,0 +1,117 @@
+//! Finds the switches among the entries of a history, page by page.
+
+use std::collections::BTreeSet;
+
+use devanture_config::VersionId;
+use devanture_config::api::Outcome;
+
+use super::records::{self, HistoryEntry};
+use super::{Catalog, Error};
+
+/// Entries that are read at once.
+const PAGE: usize = 500;
+/// Entries that are read at most. Pauses and pushes that failed are entries, too: a history in which so many of them
+/// follow each other hides the switches before them.
+const ENTRIES_MAX: usize = 20_000;
+
+/// One move of a live pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Switch {
+    /// What went live.
+    pub(crate) version: VersionId,
+    /// What was live until then.
+    pub(crate) previous: Option<VersionId>,
+    /// When, in milliseconds since 1970 UTC.
+    pub(crate) at_ms: u64,
+}
+
+/// The switches of the history below `prefix`, the last one first: back to the one that made live what was live at
+/// `since_ms`, or until `versions_max` versions were found.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn switches(
+    catalog: &dyn Catalog,
+    prefix: &str,
+    since_ms: u64,
+    versions_max: usize,
+) -> Result<Vec<Switch>, Error> {
+    let (mut found, mut versions) = (Vec::new(), BTreeSet::new());
+    let (mut after, mut read) = (None, 0);
+    while read < ENTRIES_MAX {
+        let page = catalog.list(prefix, after.as_deref(), true, PAGE).await?;
+        for (key, record) in &page {
+            let deploy = records::read::<HistoryEntry>(key, record)?.deploy;
+            if deploy.outcome != Outcome::Live {
+                continue;
+            }
+            versions.insert(deploy.version);
+            if versions.len() > versions_max {
+                return Ok(found);
+            }
+            found.push(Switch { version: deploy.version, previous: deploy.previous, at_ms: deploy.at_ms });
+            // What this one made live was live at that moment; all before it ended before.
+            if deploy.at_ms <= since_ms {
+                return Ok(found);
+            }
+        }
+        read = read.saturating_add(page.len());
+        after = match page.last() {
+            Some((key, _)) if page.len() == PAGE => Some(key.clone()),
+            _ => return Ok(found),
+        };
+    }
+    tracing::warn!(prefix, entries = ENTRIES_MAX, "a history has too many entries to find every switch in it");
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Change, Commit};
+    use devanture_config::PlaceName;
+    use devanture_config::api::{Deploy, DeployKind, Source};
+
+    #[tokio::test]
+    async fn what_is_no_switch_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = crate::catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
+        let id = |number: u64| VersionId::of(&number.to_be_bytes());
+        // Of seven hundred entries, one in a hundred is a switch; two versions take turns.
+        let mut changes = Vec::new();
+        for number in 1..=700_u64 {
+            let outcome = if number % 100 == 0 { Outcome::Live } else { Outcome::Failed };
+            let deploy = Deploy {
+                id: String::new(),
+                kind: DeployKind::Push,
+                environment: prod.clone(),
+                version: id(number / 100 % 2),
+                previous: None,
+                who: String::new(),
+                at_ms: number,
+                source: Source::default(),
+                steps: Vec::new(),
+                outcome,
+            };
+            let entry = HistoryEntry { deploy, position: String::new() };
+            let key = records::history_key(&app, &prod, number);
+            changes.push(Change::Put(key, records::write(&entry).unwrap()));
+        }
+        catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+        let prefix = records::history_prefix(&app, &prod);
+        for (since_ms, versions_max, expected) in [
+            (0, 9, &[700, 600, 500, 400, 300, 200, 100][..]),
+            (300, 9, &[700, 600, 500, 400, 300]),
+            (350, 9, &[700, 600, 500, 400, 300]),
+            (700, 9, &[700]),
+            (0, 2, &[700, 600, 500, 400, 300, 200, 100]),
+            (0, 1, &[700]),
+            (0, 0, &[]),
+        ] {
+            let found = switches(&*catalog, &prefix, since_ms, versions_max).await.unwrap();
+            let times: Vec<u64> = found.iter().map(|switch| switch.at_ms).collect();
+            assert_eq!(times, expected, "{since_ms} {versions_max}");
+        }
+    }
+}
