@@ -14,9 +14,9 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 2_000;
-/// Longest pattern that takes parts of segments, in bytes, and most such parts: what one costs in time and memory.
+/// Longest pattern that takes parts of segments, in bytes, and most `*` in it: what one costs in time and memory.
 pub const EXPRESSION_BYTES_MAX: usize = 512;
-const EXPRESSION_PARTS_MAX: usize = 4;
+const EXPRESSION_STARS_MAX: usize = 8;
 /// Most memory that one such pattern may take when it is compiled, in bytes.
 const REGEX_BYTES_MAX: usize = 512 * 1024;
 /// The name that `*` captures under.
@@ -104,7 +104,7 @@ pub enum BadPattern {
     /// Longer than [`PATTERN_BYTES_MAX`], or more than an expression may be.
     #[error(
         "the path is too long: {PATTERN_BYTES_MAX} bytes are the most, and {EXPRESSION_BYTES_MAX} with at most \
-         {EXPRESSION_PARTS_MAX} `*` and `:name` where one of them is a part of a segment"
+         {EXPRESSION_STARS_MAX} `*` where one is a part of a segment"
     )]
     TooLong,
 }
@@ -462,8 +462,7 @@ fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern>
 
 /// An expression for `text`, where that is not too long and does not take too many parts.
 fn made(text: &str, source: String, names: Vec<String>, folds: bool) -> Result<Expression, BadPattern> {
-    let parts = text.matches(['*', ':']).count();
-    if text.len() > EXPRESSION_BYTES_MAX || parts > EXPRESSION_PARTS_MAX {
+    if text.len() > EXPRESSION_BYTES_MAX || text.matches('*').count() > EXPRESSION_STARS_MAX {
         return Err(BadPattern::TooLong);
     }
     Ok(Expression { source, names, folds, regex: OnceLock::new() })

@@ -40,6 +40,8 @@ async fn who_may_have_which_name() {
         ("*.x.localhost",        &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("*.example.org",        &[(&push, Some(Forbidden)), (&staging, Some(Forbidden)), (&admin, None)]),
         ("*.example.net",        &[(&all, None)]),
+        // Below a whole top-level domain there are others' names.
+        ("*.example",            &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("www.example.org",      &[(&push, Some(HostnameUnproven)), (&admin, None), (&push, None)]),
         ("www.example.net",      &[(&push, Some(HostnameUnproven)), (&all, None)]),
         // Another app's wildcard stands for it, so that app's visitors would be taken.
@@ -89,7 +91,7 @@ async fn an_admin_for_every_app_moves_a_name_and_so_does_a_token_for_both_enviro
     assert_eq!(name_with(&edge, &both, ask, "").await.code(), Code::HostnameTaken);
     // Nothing is live in staging: the name waits for it.
     let edge = edge.restart().await;
-    assert!(edge.visit(Method::GET, "www.example.org", "/").send().await.is_ok(), "the wildcard has it meanwhile");
+    assert!(edge.visit(Method::GET, "www.example.org", "/").send().await.is_err(), "no wildcard has it meanwhile");
     let token = edge.admin_token().to_owned();
     super::push_with(&edge, &token, ("shop", "staging"), &[("index.html", b"staged")], "").await.unwrap();
     assert_eq!(edge.get("www.example.org", "/").await.text(), "staged");
@@ -204,6 +206,12 @@ async fn a_name_is_taken_away_at_once_and_the_answer_says_what_takes_it_again() 
         let gone = name_with(&edge, &token, ("DELETE", "shop", "prod", host), "").await;
         assert_eq!(gone.code(), Code::NotFound, "{host}");
     }
+    // Of the very same files, too: nothing goes live by it.
+    let again = push(&edge, "shop", SITE, toml).await;
+    assert!(!again.switched, "{again:?}");
+    assert_eq!(names(&edge, "shop").await, ["=example.org"]);
+    assert_eq!(edge.get("example.org", "/").await.text(), "home");
+    remove(&edge, "shop", "example.org").await;
     push(&edge, "shop", &[("index.html", b"next")], toml).await;
     assert_eq!(names(&edge, "shop").await, ["=example.org"]);
     // Another app's name is none here, whoever asks.
@@ -230,6 +238,52 @@ async fn an_environment_has_only_so_many_names() {
     let refused = super::push_with(&edge, &token, place, &[("index.html", b"next")], toml).await.unwrap_err();
     assert_eq!(refused.code, Code::HostnamesFull);
     assert_eq!(edge.get("a.example", "/").await.text(), "home");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn of_changes_that_come_at_once_each_knows_of_the_others() {
+    let edge = edge().with_limit("hostnames_max", 3).start().await;
+    push(&edge, "shop", SITE, "").await;
+    let token = edge.admin_token().to_owned();
+    let canonical = serde_json::json!({"canonical": true}).to_string();
+    for round in 0..4 {
+        let hosts: Vec<String> = (0..6).map(|number| format!("n{number}.r{round}.example")).collect();
+        let asks = hosts.iter().map(|host| name_with(&edge, &token, ("PUT", "shop", "prod", host), &canonical));
+        let answers = futures_util::future::join_all(asks).await;
+        let taken = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+        let full = answers.iter().filter(|answer| answer.status != StatusCode::OK).map(|answer| answer.code());
+        assert!(full.into_iter().all(|code| code == Code::HostnamesFull), "{answers:?}");
+        let all = names(&edge, "shop").await;
+        assert_eq!((taken, all.len()), (3, 3), "{all:?}");
+        // One of them is marked, and no other.
+        let marked = all.iter().find_map(|name| name.strip_prefix('=')).unwrap();
+        let others = all.iter().filter_map(|name| name.strip_prefix('>'));
+        for (name, is_marked) in std::iter::once((marked, true)).chain(others.map(|name| (name, false))) {
+            let ask = ("PUT", "shop", "prod", name);
+            let set: HostnameSet = name_with(&edge, &token, ask, "{\"canonical\":false}").await.json();
+            assert_eq!(set.changed, is_marked, "{name}");
+        }
+        for name in names(&edge, "shop").await {
+            remove(&edge, "shop", name.trim_start_matches(['=', '>'])).await;
+        }
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_alias_is_not_given_the_name_of_an_environment_that_has_hostnames() {
+    let edge = edge().start().await;
+    let version = push(&edge, "shop", SITE, "").await.version;
+    let token = edge.admin_token().to_owned();
+    name_with(&edge, &token, ("PUT", "shop", "next", "next.example"), "").await;
+    let alias = || edge.api(Method::PUT, "/v1/apps/shop/aliases/next").json(&serde_json::json!({"version": version}));
+    assert_eq!(got(alias()).await.code(), Code::AliasTaken);
+    assert!(edge.visit(Method::GET, "next.example", "/").send().await.is_err());
+    name_with(&edge, &token, ("DELETE", "shop", "next", "next.example"), "").await;
+    assert_eq!(got(alias()).await.status, StatusCode::OK);
+    let refused = name_with(&edge, &token, ("PUT", "shop", "next", "next.example"), "").await;
+    assert_eq!(refused.code(), Code::AliasTaken);
     edge.stop().await;
 }
 

@@ -50,9 +50,19 @@ async fn push_with(
     files: Files<'_>,
     toml: &str,
 ) -> Result<DeployReport, Box<Problem>> {
+    push_so(edge, token, place, files, toml, DeployOptions::default()).await
+}
+
+async fn push_so(
+    edge: &RunningEdge,
+    token: &str,
+    place: (&str, &str),
+    files: Files<'_>,
+    toml: &str,
+    options: DeployOptions,
+) -> Result<DeployReport, Box<Problem>> {
     let (app, environment) = place;
-    let begin =
-        BeginDeploy { manifest: site(files, toml), source: Default::default(), options: DeployOptions::default() };
+    let begin = BeginDeploy { manifest: site(files, toml), source: Default::default(), options };
     let path = format!("/v1/apps/{app}/environments/{environment}/deploys");
     let begun: DeployBegun = got(edge.ask(Method::POST, &path, token).json(&begin)).await.into_result()?;
     for digest in &begun.missing {
@@ -68,6 +78,13 @@ async fn push_with(
 async fn push(edge: &RunningEdge, app: &str, files: Files<'_>, toml: &str) -> DeployReport {
     let token = edge.admin_token().to_owned();
     push_with(edge, &token, (app, "prod"), files, toml).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
+}
+
+/// Pushes `shop` in the same way, with options.
+async fn push_as(edge: &RunningEdge, files: Files<'_>, toml: &str, options: DeployOptions) -> DeployReport {
+    let token = edge.admin_token().to_owned();
+    let pushed = push_so(edge, &token, ("shop", "prod"), files, toml, options).await;
+    pushed.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
 /// Asks about one hostname with a token, such as `("PUT", "shop", "prod", "www.example.org")`.

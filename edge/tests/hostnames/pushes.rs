@@ -156,6 +156,22 @@ async fn a_push_does_not_move_a_name_from_another() {
 }
 
 #[tokio::test]
+async fn going_back_is_never_held_up_by_the_number_of_names() {
+    let edge = edge().with_limit("hostnames_max", 2).start().await;
+    push(&edge, "shop", SITE, "[env.prod]\nhostnames = [\"a.example\", \"b.example\"]\n").await;
+    push(&edge, "shop", &[("index.html", b"broken")], "").await;
+    remove(&edge, "shop", "a.example").await;
+    remove(&edge, "shop", "b.example").await;
+    add(&edge, "shop", "by-hand.example").await;
+    let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback")).await;
+    assert_eq!(back.status, StatusCode::OK, "{}", back.text());
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "home");
+    // As many as there is room for.
+    assert_eq!(names(&edge, "shop").await, ["=a.example", ">by-hand.example"]);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn going_back_is_never_held_up_by_a_name() {
     let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let toml = format!("[dns]\nservers = [\"{}\"]", silent.local_addr().unwrap());

@@ -4,7 +4,9 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{SITE, add, add_canonical, edge, got, names, push, remove};
+use devanture_config::api::DeployOptions;
+
+use super::{SITE, add, add_canonical, edge, got, names, push, push_as, remove};
 use crate::support::RunningEdge;
 use crate::wire::{Answer, PROTOCOLS, Protocol, ask};
 
@@ -56,6 +58,36 @@ async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
             assert!(visit_error(&edge, host, protocol).await, "{host}");
         }
     }
+    edge.stop().await;
+}
+
+/// A site that moves here with `_redirects` in favour of the name that is not the canonical one.
+#[tokio::test]
+async fn a_rule_against_the_canonical_name_does_not_lead_around_in_a_circle() {
+    const RULES: &str = "\
+        https://example.org/* https://www.example.org/:splat 301!\n\
+        /moved https://www.example.org/elsewhere 301!\n";
+    let edge = edge().start().await;
+    let toml = "rules = \"netlify\"\n[env.prod]\nhostnames = [\"example.org\", \"www.example.org\"]\n";
+    let files: &[(&str, &[u8])] = &[("index.html", b"home"), ("_redirects", RULES.as_bytes())];
+    let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+    push_as(&edge, files, toml, options).await;
+    let port = edge.https().port();
+    for protocol in PROTOCOLS {
+        for path in ["/", "/?x=1", "/index.html"] {
+            let answer = ask(path).host("www.example.org").send(&edge, protocol).await;
+            let location = format!("https://example.org:{port}{path}");
+            assert_eq!((answer.status, answer.header("location")), (308, location), "{path}");
+            let answer = ask(path).host("example.org").send(&edge, protocol).await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "home"), "{path}");
+        }
+    }
+    // Without a canonical name the rule is the site's own word.
+    let toml = toml.replace("hostnames", "canonical = \"none\"\nhostnames");
+    let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+    push_as(&edge, files, &toml, options).await;
+    let answer = ask("/a").host("example.org").send(&edge, PROTOCOLS[0]).await;
+    assert_eq!((answer.status, answer.header("location").as_str()), (301, "https://www.example.org/a"));
     edge.stop().await;
 }
 

@@ -92,11 +92,11 @@ async fn a_rule_never_leads_to_the_very_same_address() {
 /// One request must not make an answer of megabytes, nor one push a rule that never ends.
 #[tokio::test]
 async fn law_11_no_rule_grows_without_end() {
-    let many = ":splat".repeat(500).replace(":splat", "/:splat");
+    let many = "/:splat".repeat(250);
     let edge = site(&["index.html"])
         .with_redirects(&[&format!("/grow/* {many} 302"), "/a/* /a/:splat/:splat/:splat/:splat/:splat"])
         .with_toml("rules = \"cloudflare\"")
-        .with_headers(&["/*", &format!("  X-Grown: {}", ":splat".repeat(1_000))])
+        .with_headers(&["/*", &format!("  X-Grown: {}", ":splat".repeat(300))])
         .start()
         .await;
     let long = "x".repeat(3_000);

@@ -1,6 +1,7 @@
 //! What of an earlier version still answers after a switch, and all that does not (law 10).
 
 use http::Method;
+use serde_json::Value;
 
 use crate::support::{RunningEdge, edge, got};
 use crate::wire::{PROTOCOLS, ask};
@@ -50,6 +51,21 @@ async fn law_10_only_fingerprinted_assets_outlive_a_switch() {
         }
         assert_eq!(ask("/").send(&edge, protocol).await.text(), "two");
     }
+    edge.stop().await;
+}
+
+/// Pauses and their ends are entries of the history, too.
+#[tokio::test]
+async fn law_10_an_asset_is_still_kept_after_a_restart_behind_many_pauses() {
+    let edge = edge().with_limit("grace_versions_max", 1).start().await;
+    edge.push("shop", &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
+    edge.push("shop", &[("index.html", b"two")]).await;
+    for operation in ["pause", "resume"].repeat(4) {
+        let changed = crate::api(&edge, Method::POST, &format!("environments/prod/{operation}"), Value::Null).await;
+        assert_eq!(changed.json::<Value>()["changed"], true);
+    }
+    let edge = edge.restart().await;
+    assert_eq!(edge.get("shop.localhost", "/app-4f2a91bc.js").await.text(), "one()");
     edge.stop().await;
 }
 

@@ -84,6 +84,8 @@ async fn while_paused_only_what_was_left_open_answers() {
 #[tokio::test]
 async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
     use HtmlHandling::{AsIs, AutoTrailingSlash, DropTrailingSlash, ForceTrailingSlash};
+    /// What is asked for, the status, and the body or the place.
+    type Asked = &'static [(&'static str, u16, &'static str)];
     let edge = edge().start().await;
     let files: &[(&str, &[u8])] = &[
         ("index.html", b"home"),
@@ -95,8 +97,7 @@ async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
         ("api/index.html", b"shadowed"),
     ];
     #[rustfmt::skip]
-    let cases: &[(HtmlHandling, &[&str], &[(&str, u16, &str)])] = &[
-        // handling, what is left open, what is asked for, status, body or place
+    let cases: &[(HtmlHandling, &[&str], Asked)] = &[
         (AutoTrailingSlash,  &["/status"],            &[("/status", 307, "/status/"), ("/status/", 200, "fine"),
             ("/status/index.html", 307, "/status/"), ("/status/more", 503, ""), ("/about", 503, ""), ("/", 503, "")]),
         (AutoTrailingSlash,  &["/about/"],            &[("/about/", 307, "/about"), ("/about", 200, "about"), ("/abou", 503, "")]),

@@ -18,6 +18,10 @@ use super::cdp::{Client, Event};
 
 /// How long the browser may take to start: on a busy machine with two cores it is seconds.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// What the browser says of a question to a page that has been left.
+const LEFT: &str = "navigated or closed";
+/// Most pages that are left while one question is asked.
+const LEFT_PAGES_MAX: usize = 5;
 /// How long a page may take until it is loaded and quiet.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A page is quiet when no request was under way for so long.
@@ -266,7 +270,17 @@ impl Page {
                  : setTimeout(look, 20); look(); }})",
             LOAD_TIME_MAX.as_millis() / 2
         );
-        self.evaluate(&expression).await;
+        // A page that is left while it is asked is asked again, as the next one.
+        for _ in 0..LEFT_PAGES_MAX {
+            match self.try_evaluate(&expression).await {
+                Err(message) if message.contains(LEFT) => {}
+                told => {
+                    told.unwrap_or_else(|message| panic!("{expression}: {message}"));
+                    return;
+                }
+            }
+        }
+        panic!("{expression}: the page is left again and again");
     }
 
     /// Writes a picture of the page (PNG), for a person to look at.

@@ -133,6 +133,28 @@ fn a_name_that_is_not_served_is_refused_by_its_own_alert() {
 }
 
 #[test]
+fn names_that_only_a_wildcard_stands_for_share_one_certificate() {
+    local(async {
+        let folder = tempfile::tempdir().unwrap();
+        let pattern = |name: &str| {
+            let (_, base) = name.split_once('.')?;
+            (name != "own.example.org").then(|| format!("*.{base}"))
+        };
+        let certificates =
+            Certificates::open(&Tls::SelfSigned, folder.path(), folder.path(), Arc::new(|_| true), Arc::new(pattern));
+        let running = Running::start(Some(certificates.unwrap().server_config()), &Limits::default());
+        // The client checks that the certificate is good for the name.
+        let config = Arc::new(trusting(folder.path(), &["h2"]));
+        let one = shown(running.address, &config, "a.example.org").await;
+        assert_eq!(shown(running.address, &config, "b.example.org").await, one);
+        assert_ne!(shown(running.address, &config, "own.example.org").await, one);
+        // Clients take no wildcard of a top-level domain.
+        let top = shown(running.address, &config, "a.localhost").await;
+        assert_ne!(shown(running.address, &config, "b.localhost").await, top);
+    });
+}
+
+#[test]
 fn a_client_that_names_no_host_gets_the_certificate_of_localhost() {
     local(async {
         let folder = tempfile::tempdir().unwrap();
