@@ -139,7 +139,7 @@ impl Asked<'_, '_> {
         };
         let kept = if kept == Kept::File && file.is_page { Kept::Page } else { kept };
         Decision::File(FileAnswer {
-            version: Arc::clone(&version),
+            version,
             current: Arc::clone(&self.current),
             file: number,
             representation,

@@ -64,6 +64,19 @@ pub enum Decision {
     Small(SmallAnswer),
 }
 
+impl Decision {
+    /// Whether the site's rules say anything about the answer's head.
+    pub(super) const fn is_ruled(&self) -> bool {
+        match self {
+            Self::File(answer) => !answer.ruled.is_empty(),
+            Self::Proxy { ruled, .. } => !ruled.is_empty(),
+            Self::Refuse(refusal) => !refusal.ruled.is_empty(),
+            Self::Small(answer) => !answer.ruled.is_empty(),
+            Self::Load(_) => false,
+        }
+    }
+}
+
 /// Which backend a request goes to.
 pub enum ProxyTo {
     /// That of a route, by its number in the version.

@@ -64,12 +64,15 @@ impl Asker {
 }
 
 /// The answer to what is refused, traced to the version that it is about.
-pub(super) fn refusal(refusal: &Refusal, asker: &Asker) -> Response<Body> {
+pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Response<Body> {
     let (refused, pause) = (refusal.refused, refusal.paused.as_deref());
     let mut response = match (pause, refusal.current.as_deref()) {
-        (Some(pause), current) => paused(pause, current, asker),
-        (None, Some(current)) if asker.wants_page => {
-            page(refused, current, asker).unwrap_or_else(|| respond::refused(refused))
+        (Some(pause), current) => paused(pause, current, &asker()),
+        // Who asks matters only where there may be a page.
+        (None, Some(current)) if may_have_page(refused) => {
+            let asker = asker();
+            let page = if asker.wants_page { page(refused, current, &asker) } else { None };
+            page.unwrap_or_else(|| respond::refused(refused))
         }
         (None, _) => respond::refused(refused),
     };
@@ -105,12 +108,18 @@ fn paused(pause: &Pause, current: Option<&Current>, asker: &Asker) -> Response<B
     response
 }
 
+/// Whether a site may have a page of its own for an error; a 404 has its own rules.
+const fn may_have_page(refused: Refused) -> bool {
+    let (status, _) = refused.row();
+    status == 403 || status >= 500
+}
+
 /// The site's own page for an error, where it has one that this visitor may see.
 fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<Body>> {
-    let (status, _) = refused.row();
-    if status != 403 && status < 500 {
+    if !may_have_page(refused) {
         return None;
     }
+    let (status, _) = refused.row();
     let version = &current.version;
     let named = |name: &str| {
         let number = version.index.exact(name).filter(|number| !current.withdrawn.hides_file(version, *number))?;

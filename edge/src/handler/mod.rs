@@ -110,12 +110,13 @@ impl Handler {
         measurement.decided(&decision);
         let custom_host = measurement.is_custom_host();
         let is_proxied = matches!(decision, Decision::Proxy { .. });
+        let is_ruled = decision.is_ruled();
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
             Decision::Refuse(refusal) => {
-                let asker = Asker::of(request.headers(), &host, refusal.current.as_deref());
-                error_page::refusal(&refusal, &asker)
+                let asker = || Asker::of(request.headers(), &host, refusal.current.as_deref());
+                error_page::refusal(&refusal, asker)
             }
             // Decided again above, with the preview at hand.
             Decision::Load(_) => respond::refused(Refused::Unavailable),
@@ -133,12 +134,14 @@ impl Handler {
             }
         };
         let binds_host = custom_host && (self.trusted)(&host);
-        if !is_proxied {
+        if is_ruled && !is_proxied {
             // What an app's rules set stays with the app, as what its backends set does.
             cookies::confine(response.headers_mut(), &host);
             ruled::confine_hsts(response.headers_mut(), binds_host);
         }
-        ruled::confine_clearing(response.headers_mut(), custom_host);
+        if is_ruled || is_proxied {
+            ruled::confine_clearing(response.headers_mut(), custom_host);
+        }
         if binds_host {
             // The owner of the hostname may have said more.
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| self.hsts.clone());

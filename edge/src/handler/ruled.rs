@@ -53,6 +53,11 @@ impl Ruled {
         }
     }
 
+    /// Whether anything is said.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether only some may see what is answered.
     pub(super) fn is_private(&self) -> bool {
         self.0.as_ref().is_some_and(|said| said.is_private)
@@ -141,6 +146,9 @@ pub(super) fn confine_clearing(headers: &mut HeaderMap, custom_host: bool) {
 impl Asked<'_, '_> {
     /// What the first rule says that applies, if it comes before the files or there is no file.
     pub(super) fn by_rule(&mut self) -> Option<Decision> {
+        if !self.current.version.rules.has_redirects() {
+            return None;
+        }
         let version = Arc::clone(&self.current.version);
         let (accept_language, cookie) = (self.field(&ACCEPT_LANGUAGE), self.field(&COOKIE));
         let visitor = Visitor {

@@ -63,6 +63,12 @@ impl CompiledRules {
         }
     }
 
+    /// Whether there is any redirect or rewrite.
+    #[must_use]
+    pub fn has_redirects(&self) -> bool {
+        !self.redirects.is_empty()
+    }
+
     /// The first redirect or rewrite that applies to `path`, which is normal and decoded.
     #[must_use]
     pub fn redirect(&self, visitor: &Visitor<'_>, path: &str) -> Matched<'_> {
