@@ -441,6 +441,29 @@ hostnames = ["Staging.example.org"]
     }
 
     #[test]
+    fn a_route_takes_whole_segments() {
+        for (pattern, path, matches) in [
+            ("/api/*", "/api", true),
+            ("/api/*", "/api/", true),
+            ("/api/*", "/api/x/y", true),
+            ("/api/*", "/apix", false),
+            ("/api/*", "/api%2Fx", false),
+            ("/api/*", "/api/a%2Fb", true),
+            ("/api/*", "/API/x", false),
+            ("/hook", "/hook", true),
+            ("/hook", "/hook/", false),
+            ("/hook/", "/hook/", true),
+            ("/hook/", "/hook", false),
+            ("/*", "/", true),
+            ("/*", "/x", true),
+            ("/", "/", true),
+            ("/", "/x", false),
+        ] {
+            assert_eq!(pattern.parse::<RoutePath>().unwrap().takes(path), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
     fn an_upstream_is_an_origin() {
         for good in ["http://127.0.0.1:3000", "https://api.example.org/", "http://[::1]:8"] {
             assert!(good.parse::<UpstreamUrl>().is_ok(), "{good}");

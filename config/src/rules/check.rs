@@ -68,7 +68,7 @@ fn covered(rules: &RuleSet, index: &Index<'_>, at: usize, budget: &mut Budget, f
     let Some(rule) = rules.redirects.get(at) else { return };
     let always = |earlier: &Redirect| {
         // Where a file stands, a forced rule still applies after one that is not forced.
-        earlier.is_unconditional() && (earlier.force || !rule.force) && !has_changing_host(earlier)
+        earlier.is_unconditional() && (earlier.force || !rule.force) && earlier.to.has_constant_host()
     };
     let covers = |earlier: &Redirect| {
         earlier.from.covers(&rule.from) && always(earlier) && !differ_by_scheme(&earlier.from, &rule.from)
@@ -85,12 +85,6 @@ fn covered(rules: &RuleSet, index: &Index<'_>, at: usize, budget: &mut Budget, f
     };
     let message = format!("{} never applies: {} of {place} {what}", shown(rule), shown(earlier));
     findings.doubt(&rule.at, message, Some("write the narrower rule first, or take one of them away"));
-}
-
-/// Whether a capture stands in the host of the target, so that the rule does not apply to what is no label.
-fn has_changing_host(rule: &Redirect) -> bool {
-    let names = Redirect::names(&rule.from, &rule.query);
-    rule.to.origin().is_some_and(|origin| names.iter().any(|name| origin.contains(&format!(":{name}"))))
 }
 
 /// Netlify wants a rule for a host twice, with `http://` and with `https://`: the second is no slip.
@@ -126,24 +120,16 @@ fn target(rule: &Redirect, serving: &Serving, has_file: &dyn Fn(&str) -> bool, f
     }
     let Some(path) = rule.to.constant_path().map(decoded) else { return };
     let routes = serving.routes.as_deref().unwrap_or_default();
-    let is_routed = routes.iter().any(|route| takes(route, &path));
+    let is_routed = routes.iter().any(|route| route.path.takes(&path));
     if !is_routed && !has_file(&path) {
         let message = format!("{} leads to no file: there is none that answers {path}", shown(rule));
         findings.doubt(&rule.at, message, None);
     }
 }
 
-/// Whether a route takes a path.
-fn takes(route: &Route, path: &str) -> bool {
-    match route.path.prefix() {
-        (prefix, true) => path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        (exact, false) => path == exact,
-    }
-}
-
 /// A rewrite to another origin leads where the site said that one may lead, or it would make an open proxy.
 fn upstream(rule: &Redirect, origin: &str, serving: &Serving, findings: &mut Findings) {
-    if has_changing_host(rule) {
+    if !rule.to.has_constant_host() {
         let message = format!("{}: the host of a rewrite must be written out", shown(rule));
         findings.mistake(&rule.at, message, Some("write one rule for each host"));
         return;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::headers::{User, VALUE_BYTES_MAX, is_field_name, is_field_value, reserved};
-use super::pattern::next_name;
+use super::pattern::{BadPattern, Dialect, Pattern, next_name};
 use super::{At, Findings};
 use crate::mistake::Weight;
 
@@ -63,6 +63,18 @@ impl<'f> File<'f> {
             Weight::Mistake => self.findings.mistake(&at, message, hint),
             Weight::Doubt => self.findings.doubt(&at, message, hint),
         }
+    }
+
+    /// The paths of a rule; what a provider takes although no path can match it is a doubt.
+    pub(super) fn pattern(&mut self, line: usize, text: &str, dialect: Dialect) -> Option<Pattern> {
+        match Pattern::parse(text, dialect) {
+            Ok(pattern) => return Some(pattern),
+            Err(error @ BadPattern::Encoding(_)) => {
+                self.doubt(line, format!("{error}, so that no path matches it"), Some("a percent sign is written %25"));
+            }
+            Err(error) => self.mistake(line, error.to_string(), None),
+        }
+        None
     }
 
     /// Some findings show only at the end of a file; a person reads them from top to bottom.

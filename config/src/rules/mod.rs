@@ -13,6 +13,8 @@ mod manifest;
 mod netlify;
 pub mod pattern;
 pub mod redirect;
+#[cfg(test)]
+mod said;
 pub(crate) mod tables;
 pub mod template;
 

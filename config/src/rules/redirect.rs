@@ -166,6 +166,12 @@ impl Target {
         self.origin.as_ref().map(Template::as_str)
     }
 
+    /// Whether no capture stands in its host, so that the rule leads to one host or stays at its own.
+    #[must_use]
+    pub fn has_constant_host(&self) -> bool {
+        self.origin.as_ref().is_none_or(Template::is_constant)
+    }
+
     /// Its path, where that is the same for every request.
     #[must_use]
     pub fn constant_path(&self) -> Option<&str> {
@@ -183,8 +189,7 @@ impl Target {
             Some(origin) => {
                 let is_label =
                     |value: &str| !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-                let used = captures.iter().filter(|(name, _)| origin.as_str().contains(&format!(":{name}")));
-                if !used.clone().all(|(_, value)| is_label(value)) {
+                if !captures.iter().all(|(name, value)| !origin.uses(name) || is_label(value)) {
                     return None;
                 }
                 Some(origin.fill(captures, Context::Path)?)
@@ -305,6 +310,9 @@ mod tests {
             assert!(!filled.starts_with("//") && !filled.contains('\\'), "{filled}");
         }
         assert_eq!(location("https://:h.example.org/x", &vec![("h", "evil.example")], None), None);
+        // What only begins with the name of a capture is another one.
+        let both = vec![("h", "a.b"), ("host", "x")];
+        assert_eq!(location("https://:host.example.org/:h", &both, None).unwrap(), "https://x.example.org/a.b");
         for to in ["https://:h/x", "https://example.co:h/x", "https://:h.org/x", "https://x:h.example.org/"] {
             assert!(matches!(Target::parse(to, &["h"]), Err(BadTarget::Host(_))), "{to}");
         }

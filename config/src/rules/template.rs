@@ -100,6 +100,12 @@ impl Template {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
+    /// Whether it has a place for the capture of that name.
+    #[must_use]
+    pub fn uses(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Capture(used) if used == name))
+    }
+
     /// Puts the captures in their places, encoded for `context`; nothing where that has more than [`FILLED_BYTES_MAX`]
     /// bytes.
     #[must_use]

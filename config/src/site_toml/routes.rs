@@ -40,6 +40,15 @@ impl RoutePath {
             None => (&self.0, false),
         }
     }
+
+    /// Whether `path` belongs to the route, by whole segments; it is normal, and decoded but for encoded slashes.
+    #[must_use]
+    pub fn takes(&self, path: &str) -> bool {
+        match self.prefix() {
+            (prefix, true) => path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            (exact, false) => path == exact,
+        }
+    }
 }
 
 impl FromStr for RoutePath {

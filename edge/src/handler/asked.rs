@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderValue, Method as HttpMethod, StatusCode};
 
-use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal};
+use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
 use super::refused::Refused;
 use super::ruled::Ruled;
 use crate::live::{Current, Place};
@@ -21,7 +21,7 @@ use crate::site::method::Method;
 use crate::site::negotiate::Coding;
 use crate::site::range::{self, RangeOutcome};
 use crate::site::resolve::{self, Resolution};
-use crate::site::rules::{Access, Varies};
+use crate::site::rules::{Access, CompiledRules, Varies};
 use crate::site::{fields, navigation, negotiate, target};
 use crate::version::{Representation, ServedFile, Setting, Version};
 
@@ -58,7 +58,10 @@ impl Asked<'_, '_> {
         let version = &self.current.version;
         match resolve::resolve(&version.index, version.html_handling, self.path) {
             Resolution::File(number) => self.file(Arc::clone(version), number, Kept::File),
-            Resolution::Redirect(to) => self.redirect(StatusCode::TEMPORARY_REDIRECT, target::encode_path(&to)),
+            Resolution::Redirect(to) => {
+                let location = with_query(target::encode_path(&to), self.head.query);
+                self.redirect(StatusCode::TEMPORARY_REDIRECT, &location)
+            }
             Resolution::Missing => self.missing(self.path),
         }
     }
@@ -87,12 +90,11 @@ impl Asked<'_, '_> {
         Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
     }
 
-    pub(super) fn redirect(&self, status: StatusCode, location: String) -> Decision {
-        let mut decision = decide::redirect(self.head, Arc::clone(&self.current), self.custom_host, status, location);
-        if let Decision::Small(answer) = &mut decision {
-            answer.ruled = self.ruled_redirect();
-        }
-        decision
+    /// Sends the visitor to `location`.
+    pub(super) fn redirect(&self, status: StatusCode, location: &str) -> Decision {
+        let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
+        let custom_host = self.custom_host;
+        Decision::Small(SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) })
     }
 
     /// Whether the visitor may see what has this path.
@@ -154,19 +156,18 @@ impl Asked<'_, '_> {
     /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads to
     /// the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version kept it.
     fn access_to(&self, version: &Version, file: &ServedFile) -> Access {
-        let live = &self.current.version;
-        let guards = [live, version].map(|version| version.rules.has_guards());
-        if guards == [false, false] {
+        let live = &*self.current.version;
+        let kept = (!std::ptr::eq(live, version)).then_some(version);
+        let guarding = || std::iter::once(live).chain(kept).map(|version| &version.rules).filter(|r| r.has_guards());
+        if guarding().next().is_none() {
             return Access::Everybody;
         }
         let authorization = self.field(&AUTHORIZATION);
-        let mut access = Access::Everybody;
-        for rules in [&live.rules, &version.rules] {
-            for path in std::iter::once(self.path.to_owned()).chain(spellings(&file.path)) {
-                access = access.max(rules.access(self.head.host, &path, authorization.as_deref()));
-            }
-        }
-        access
+        let mut paths = resolve::addresses(Coding::plain_path(&file.path).unwrap_or(&file.path));
+        paths.extend([self.path.to_owned(), format!("/{}", file.path)]);
+        let access = |rules: &CompiledRules, path| rules.access(self.head.host, path, authorization.as_deref());
+        let all = guarding().flat_map(|rules| paths.iter().map(move |path| access(rules, path)));
+        all.max().unwrap_or(Access::Everybody)
     }
 
     /// A page with a status of its own; it stands in for what was asked for.
@@ -246,7 +247,7 @@ impl Asked<'_, '_> {
             NotFound::Page404 => resolve::not_found_page(&version.index, path),
             NotFound::SinglePageApplication | NotFound::None => None,
         };
-        match page.filter(|page| !self.current.withdrawn.hides_file(version, *page)) {
+        match page {
             Some(number) => self.page(number, StatusCode::NOT_FOUND),
             None => self.refuse(Refused::NotFound),
         }
@@ -285,23 +286,6 @@ impl Asked<'_, '_> {
         let takes_all = accept.is_none_or(|accept| navigation::takes_anything(&accept));
         takes_all && !navigation::names_an_asset(self.path)
     }
-}
-
-/// Every path that some way of handling pages finds the file of a bundle at.
-fn spellings(path: &str) -> Vec<String> {
-    let own = format!("/{path}");
-    let plain = [".br", ".gz", ".zst"].iter().find_map(|suffix| own.strip_suffix(suffix)).unwrap_or(&own).to_owned();
-    let mut all = Vec::with_capacity(6);
-    if let Some(name) = plain.strip_suffix(".html") {
-        all.extend([name.to_owned(), format!("{name}/")]);
-        if let Some(folder) = name.strip_suffix("index") {
-            let name = folder.strip_suffix('/').filter(|name| !name.is_empty());
-            all.push(folder.to_owned());
-            all.extend(name.map(str::to_owned));
-        }
-    }
-    all.extend([own, plain]);
-    all
 }
 
 /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).

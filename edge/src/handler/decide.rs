@@ -215,7 +215,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
     }
     let path = match target::normalise(head.path, head.target_bytes_max) {
         Target::Normal(path) => path,
-        Target::Redirect(to) => return moved(head, current, custom_host, to),
+        Target::Redirect(to) => return moved(head, current, place, custom_host, to),
         Target::Refuse(error) => return refuse(current, custom_host, error.into()),
     };
     Asked { head, current, custom_host, place, path: &path, varies: Varies::default() }.decide()
@@ -250,12 +250,12 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
 
 /// Redirects to the normal form `to`; where that would be redirected in its turn, by a rule or to a page's place, to
 /// there at once, and only for now, since the next version may have it elsewhere.
-fn moved(head: &Head<'_>, current: Arc<Current>, custom_host: bool, to: String) -> Decision {
+fn moved(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool, to: String) -> Decision {
     let version = Arc::clone(&current.version);
     let place = match target::normalise(&to, to.len()) {
         Target::Normal(path) if version.route(&path).is_none() => {
             let current = Arc::clone(&current);
-            let asked = Asked { head, current, custom_host, place: None, path: &path, varies: Varies::default() };
+            let asked = Asked { head, current, custom_host, place, path: &path, varies: Varies::default() };
             if let Some(decision) = asked.redirected_by_rule() {
                 return decision;
             }
@@ -274,22 +274,28 @@ fn moved(head: &Head<'_>, current: Arc<Current>, custom_host: bool, to: String) 
     redirect(head, current, custom_host, status, to)
 }
 
-pub(super) fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
+fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
     Decision::Refuse(Refusal { current: Some(current), custom_host, ..refused.into() })
 }
 
-pub(super) fn redirect(
+fn redirect(
     head: &Head<'_>,
     current: Arc<Current>,
     custom_host: bool,
     status: StatusCode,
-    mut location: String,
+    location: String,
 ) -> Decision {
-    if let Some(query) = head.query {
-        location.push('?');
-        location.push_str(query);
-    }
+    let location = with_query(location, head.query);
     Decision::Small(SmallAnswer { current: Some(current), custom_host, ..SmallAnswer::redirect(status, &location) })
+}
+
+/// A path with the request's query after it.
+pub(super) fn with_query(mut path: String, query: Option<&str>) -> String {
+    if let Some(query) = query {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
 }
 
 fn release(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {

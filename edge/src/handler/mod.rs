@@ -7,7 +7,7 @@
 mod asked;
 mod body;
 mod canonical;
-mod cookies;
+mod confine;
 mod decide;
 mod error_page;
 mod measure;
@@ -136,11 +136,11 @@ impl Handler {
         let binds_host = custom_host && (self.trusted)(&host);
         if is_ruled && !is_proxied {
             // What an app's rules set stays with the app, as what its backends set does.
-            cookies::confine(response.headers_mut(), &host);
-            ruled::confine_hsts(response.headers_mut(), binds_host);
+            confine::cookies(response.headers_mut(), &host);
+            confine::hsts(response.headers_mut(), binds_host);
         }
         if is_ruled || is_proxied {
-            ruled::confine_clearing(response.headers_mut(), custom_host);
+            confine::clearing(response.headers_mut(), custom_host);
         }
         if binds_host {
             // The owner of the hostname may have said more.
@@ -165,10 +165,12 @@ impl Handler {
     ) -> Response<Body> {
         let version = &current.version;
         let upstream = match to {
-            ProxyTo::Route(number) => version.routes.get(number).map(|served| Upstream::new(&served.route)),
+            ProxyTo::Route(number) => version.routes.get(number).map(Upstream::new),
             ProxyTo::Upstream { number, path_and_query } => {
-                let Ok(target) = path_and_query.parse() else { return respond::refused(Refused::BadTarget) };
-                *request.uri_mut() = with_path(request.uri(), target);
+                let Some(target) = with_path(request.uri(), &path_and_query) else {
+                    return respond::refused(Refused::BadTarget);
+                };
+                *request.uri_mut() = target;
                 version.upstreams.get(number).map(|served| Upstream::at(&served.to, served.timeout_ms))
             }
         };
@@ -176,7 +178,7 @@ impl Handler {
         let arrival = Arrival { host, peer, scheme: "https" };
         match self.backends.forward(&upstream, version.trusted, request, &arrival).await {
             Ok(mut response) => {
-                cookies::confine(response.headers_mut(), &hostname(host));
+                confine::cookies(response.headers_mut(), &hostname(host));
                 response.map(Body::proxied)
             }
             Err(error) => {
@@ -191,11 +193,11 @@ impl Handler {
     }
 }
 
-/// The same address with another path and query.
-fn with_path(uri: &http::Uri, path_and_query: http::uri::PathAndQuery) -> http::Uri {
+/// The same address with another path and query, where these can stand in one.
+fn with_path(uri: &http::Uri, path_and_query: &str) -> Option<http::Uri> {
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(path_and_query);
-    http::Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+    parts.path_and_query = Some(path_and_query.parse().ok()?);
+    http::Uri::from_parts(parts).ok()
 }
 
 /// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the

@@ -38,7 +38,7 @@ fn leaves_open(pause: &Pause, head: &Head<'_>, version: Option<&Version>) -> boo
     }
     let is_allowed = |path: &str| {
         let is_page = |allowed: &RoutePath| version.is_some_and(|version| is_same_page(version, allowed, path));
-        pause.allow.iter().any(|allowed| matches(allowed, path) || is_page(allowed))
+        pause.allow.iter().any(|allowed| allowed.takes(path) || is_page(allowed))
     };
     match target::normalise_for_route(head.path, head.target_bytes_max) {
         Target::Normal(path) => is_allowed(&path),
@@ -50,32 +50,19 @@ fn leaves_open(pause: &Pause, head: &Head<'_>, version: Option<&Version>) -> boo
     }
 }
 
-/// Whole segments, as a route takes them.
-fn matches(allowed: &RoutePath, path: &str) -> bool {
-    let (prefix, is_open) = allowed.prefix();
-    match path.strip_prefix(prefix) {
-        Some("") => true,
-        Some(rest) => is_open && rest.starts_with('/'),
-        None => false,
-    }
-}
-
-/// Whether `path` is an allowed page's address, with or without its final slash and ending: a visitor of either ends at
-/// the same file, and of neither at a backend.
+/// Whether `path` is an allowed page's address too: a visitor of either ends at the same file, and of neither at a
+/// backend.
 fn is_same_page(version: &Version, allowed: &RoutePath, path: &str) -> bool {
     let (allowed, _) = allowed.prefix();
-    if page_name(allowed) != page_name(path) || version.route(path).is_some() || version.route(allowed).is_some() {
+    if version.route(path).is_some() || version.route(allowed).is_some() {
         return false;
     }
-    let file = |path: &str| resolve::ends_at(&version.index, version.html_handling, path);
-    file(path).is_some_and(|number| file(allowed) == Some(number))
-}
-
-/// What all addresses of a page have in common.
-fn page_name(path: &str) -> &str {
-    let name = path.strip_suffix('/').unwrap_or(path);
-    let name = name.strip_suffix(".html").unwrap_or(name);
-    name.strip_suffix("/index").unwrap_or(name)
+    let ends_at = |path: &str| resolve::ends_at(&version.index, version.html_handling, path);
+    let Some(number) = ends_at(path) else { return false };
+    let is_an_address = version
+        .file(number)
+        .is_some_and(|file| resolve::addresses(&file.path).iter().any(|address| address == allowed));
+    is_an_address && ends_at(allowed) == Some(number)
 }
 
 /// What visitors are told.

@@ -6,23 +6,19 @@ use devanture_config::Hostname;
 use devanture_config::rules::Redirect;
 use devanture_config::rules::pattern::Ending;
 use devanture_config::rules::redirect::Filled;
-use http::header::{
-    ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, STRICT_TRANSPORT_SECURITY, VARY,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use devanture_config::site_toml::UpstreamUrl;
+use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::asked::Asked;
-use super::decide::{Decision, ProxyTo, SmallAnswer};
+use super::decide::{Decision, ProxyTo, with_query};
 use super::refused::Refused;
 use crate::live::Place;
 use crate::site::cache::{self, Kept};
-use crate::site::fields;
 use crate::site::resolve::{self, Resolution};
 use crate::site::rules::{Access, FieldChanges, Varies, Visitor, append_member};
 use crate::site::target::{self, Target};
 use crate::version::Version;
-
-const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// Fields that caches of some providers read before `Cache-Control`.
 const CDN_CACHE_CONTROLS: [&str; 5] = [
@@ -126,23 +122,6 @@ fn make_private(headers: &mut HeaderMap) {
     }
 }
 
-/// `Strict-Transport-Security` is for hostnames of the site's own: what an app says must not bind its neighbours.
-pub(super) fn confine_hsts(headers: &mut HeaderMap, binds_host: bool) {
-    if !binds_host {
-        headers.remove(STRICT_TRANSPORT_SECURITY);
-    }
-}
-
-/// Below a domain that apps share, clearing cookies would clear those of the neighbours too (Clear Site Data §3.1).
-pub(super) fn confine_clearing(headers: &mut HeaderMap, custom_host: bool) {
-    let clears = |value: &HeaderValue| {
-        fields::members(value.as_bytes()).any(|member| matches!(member, b"\"cookies\"" | b"\"*\""))
-    };
-    if !custom_host && headers.get_all(CLEAR_SITE_DATA).iter().any(clears) {
-        headers.remove(CLEAR_SITE_DATA);
-    }
-}
-
 impl Asked<'_, '_> {
     /// What the first rule says that applies, if it comes before the files or there is no file.
     pub(super) fn by_rule(&mut self) -> Option<Decision> {
@@ -166,8 +145,10 @@ impl Asked<'_, '_> {
                 return None;
             }
             // An asset of the version that a page was made with goes before a rule for every path (law 10).
-            if let Some(decision) = self.kept_asset(self.path) {
-                return Some(self.by_method().unwrap_or(decision));
+            if self.by_method().is_none()
+                && let Some(decision) = self.kept_asset(self.path)
+            {
+                return Some(decision);
             }
         }
         self.carry_out(rule, &filled)
@@ -189,14 +170,14 @@ impl Asked<'_, '_> {
             return self.redirect_by(rule, filled);
         }
         if let Some(origin) = &filled.origin {
-            return self.proxy_to(origin, rule, filled);
+            return self.proxy_to(&origin.parse().ok()?, rule, filled);
         }
         let path = normal(&filled.path, self.head.target_bytes_max)?;
         let version = &self.current.version;
         if let Some(route) = version.route(&path).and_then(|at| version.routes.get(at))
             && rule.status == 200
         {
-            return self.proxy_to(&route.route.to.to_string(), rule, filled);
+            return self.proxy_to(&route.to, rule, filled);
         }
         if let Some(decision) = self.by_method() {
             return Some(decision);
@@ -220,10 +201,7 @@ impl Asked<'_, '_> {
             // It would lead here again.
             return None;
         }
-        let status = StatusCode::from_u16(rule.status).ok()?;
-        let answer = SmallAnswer::redirect(status, &location);
-        let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
-        Some(Decision::Small(SmallAnswer { current, ruled, custom_host: self.custom_host, ..answer }))
+        Some(self.redirect(StatusCode::from_u16(rule.status).ok()?, &location))
     }
 
     /// The request's query, where the rule did not ask for it: what a rule asks for has been used.
@@ -239,8 +217,8 @@ impl Asked<'_, '_> {
     }
 
     /// A rewrite to a backend, if the environment has one there: the edge is nobody's open proxy.
-    fn proxy_to(&self, origin: &str, rule: &Redirect, filled: &Filled) -> Option<Decision> {
-        let number = self.current.version.upstream(origin)?;
+    fn proxy_to(&self, to: &UpstreamUrl, rule: &Redirect, filled: &Filled) -> Option<Decision> {
+        let number = self.current.version.upstream(to)?;
         if *self.head.method == Method::TRACE {
             return Some(self.refuse(Refused::MethodUnknown));
         }
@@ -248,11 +226,8 @@ impl Asked<'_, '_> {
         if !matches!(target::normalise_for_route(&filled.path, self.head.target_bytes_max), Target::Normal(_)) {
             return Some(self.refuse(Refused::BadTarget));
         }
-        let mut path_and_query = filled.path.clone();
-        if let Some(query) = filled.query.as_deref().or_else(|| self.query_beside(rule)) {
-            path_and_query.push('?');
-            path_and_query.push_str(query);
-        }
+        let query = filled.query.as_deref().or_else(|| self.query_beside(rule));
+        let path_and_query = with_query(filled.path.clone(), query);
         let to = ProxyTo::Upstream { number, path_and_query };
         let ruled = Ruled::new(FieldChanges::default(), self.varies, self.access(self.path) == Access::Known);
         Some(Decision::Proxy { current: Arc::clone(&self.current), to, ruled, custom_host: self.custom_host })
@@ -266,10 +241,7 @@ impl Asked<'_, '_> {
                 Resolution::File(number) => self.file(Arc::clone(version), number, Kept::StandIn),
                 Resolution::Redirect(to) => {
                     let place = Filled { path: target::encode_path(&to), ..filled.clone() };
-                    let answer =
-                        SmallAnswer::redirect(StatusCode::TEMPORARY_REDIRECT, &place.location(self.head.query));
-                    let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
-                    Decision::Small(SmallAnswer { current, ruled, custom_host: self.custom_host, ..answer })
+                    self.redirect(StatusCode::TEMPORARY_REDIRECT, &place.location(self.head.query))
                 }
                 Resolution::Missing => self.missing(path),
             };

@@ -11,7 +11,7 @@ use super::{Follower, Live};
 use crate::catalog::records::{self, WithdrawnRecord};
 use crate::catalog::{Record, Revision};
 use crate::site::negotiate::Coding;
-use crate::site::resolve::{Resolution, ends_at, resolve};
+use crate::site::resolve::{Resolution, addresses, ends_at, resolve};
 use crate::version::Version;
 
 /// What was withdrawn of one app; shared by everything that is served of it.
@@ -65,16 +65,10 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
         return number
             .map_or_else(|| is_before(paths, version, whole), |number| is_file_before(paths, version, number));
     }
-    let Some(page) = name.strip_suffix(".html") else { return false };
-    let leads_here = |path: &str| {
-        is_before(paths, version, path)
-            && ends_at(&version.index, version.html_handling, &format!("/{path}")) == Some(number)
-    };
-    if leads_here(page) || leads_here(&format!("{page}/")) {
-        return true;
-    }
-    let folder = page.strip_suffix("index").filter(|folder| folder.is_empty() || folder.ends_with('/'));
-    folder.is_some_and(|folder| leads_here(folder) || folder.strip_suffix('/').is_some_and(leads_here))
+    addresses(name).iter().any(|address| {
+        let path = address.strip_prefix('/').unwrap_or(address);
+        is_before(paths, version, path) && ends_at(&version.index, version.html_handling, address) == Some(number)
+    })
 }
 
 impl Live {

@@ -130,6 +130,23 @@ pub fn ends_at(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) ->
     }
 }
 
+/// Every address at which some way of handling pages finds the file at `path` of a bundle, its own first.
+#[must_use]
+pub fn addresses(path: &str) -> Vec<String> {
+    let own = format!("/{path}");
+    let mut all = Vec::with_capacity(5);
+    if let Some(name) = own.strip_suffix(".html") {
+        all.extend([name.to_owned(), format!("{name}/")]);
+        // The folder with its slash, and without where that leaves a name.
+        if let Some(folder) = name.strip_suffix("index").filter(|folder| folder.ends_with('/')) {
+            all.push(folder.to_owned());
+            all.extend(folder.strip_suffix('/').filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+    all.insert(0, own);
+    all
+}
+
 /// Where a client ends that is sent `to`, if `page` answers there.
 fn last_redirect(index: &PathIndex, handling: HtmlHandling, mut to: String, wanted: u32) -> Option<String> {
     for _ in 0..REDIRECTS_MAX {

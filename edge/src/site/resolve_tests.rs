@@ -290,3 +290,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_way_finds_a_page_at_one_of_its_addresses_alone() {
+    for (path, expected) in [
+        ("index.html", &["/index.html", "/index", "/index/", "/"][..]),
+        ("about.html", &["/about.html", "/about", "/about/"]),
+        ("docs/index.html", &["/docs/index.html", "/docs/index", "/docs/index/", "/docs/", "/docs"]),
+        ("reindex.html", &["/reindex.html", "/reindex", "/reindex/"]),
+        ("app.js", &["/app.js"]),
+    ] {
+        assert_eq!(addresses(path), expected, "{path}");
+    }
+    let paths = ["index.html", "about.html", "docs/index.html", "docs/page.html", "app.js"];
+    let paths: Vec<BundlePath> = paths.iter().map(|path| path.parse().unwrap()).collect();
+    let index = PathIndex::new(&paths);
+    for handling in [
+        HtmlHandling::AsIs,
+        HtmlHandling::AutoTrailingSlash,
+        HtmlHandling::DropTrailingSlash,
+        HtmlHandling::ForceTrailingSlash,
+        HtmlHandling::None,
+    ] {
+        for asked in paths.iter().flat_map(|path| addresses(path.as_str())) {
+            let Some(number) = ends_at(&index, handling, &asked) else { continue };
+            let path = paths[usize::try_from(number).unwrap()].as_str();
+            assert!(addresses(path).contains(&asked), "{handling:?}: {asked} ends at {path}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use devanture_config::api::Source as Origin;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::{HtmlHandling, NotFound, Rules, Serving};
+use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Rules, Serving};
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
@@ -16,9 +16,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::{
-    Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
-};
+use super::{Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedUpstream, Setting, Source, Version};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
@@ -141,9 +139,12 @@ async fn compiled(
 }
 
 /// The longest first, so that the first match is the most exact one; an exact path before an open one of its length.
-fn routes(serving: Serving) -> Vec<ServedRoute> {
-    let mut routes: Vec<ServedRoute> = serving.routes.unwrap_or_default().into_iter().map(ServedRoute::new).collect();
-    routes.sort_by_key(|route| (std::cmp::Reverse(route.segments.len()), route.open));
+fn routes(serving: Serving) -> Vec<Route> {
+    let mut routes = serving.routes.unwrap_or_default();
+    routes.sort_by_key(|route| {
+        let (prefix, is_open) = route.path.prefix();
+        (std::cmp::Reverse(prefix.matches('/').count()), is_open)
+    });
     routes
 }
 

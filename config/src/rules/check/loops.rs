@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use url::Url;
 
 use super::index::{Budget, Index};
-use super::{decoded, is_of_a_file, shown, takes};
+use super::{decoded, is_of_a_file, shown};
 use crate::rules::Findings;
 use crate::rules::pattern::{Pattern, next_name};
 use crate::rules::redirect::Redirect;
@@ -110,7 +110,7 @@ fn follow(
     let mut taken: Vec<usize> = Vec::new();
     while taken.len() < HOPS_MAX {
         let path = paths.last()?.clone();
-        if routes.iter().any(|route| takes(route, &path)) {
+        if routes.iter().any(|route| route.path.takes(&path)) {
             return None;
         }
         let matches = |rule: &Redirect| rule.is_unconditional() && rule.from.matches("", &path).is_some();

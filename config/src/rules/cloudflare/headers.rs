@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{is_too_long, repeated_capture, url_of};
 use crate::rules::headers::Change;
 use crate::rules::lines::{Block, File, lines, quoted, write};
-use crate::rules::pattern::{BadPattern, Dialect, Pattern};
+use crate::rules::pattern::Dialect;
 use crate::rules::template::Template;
 use crate::rules::{Findings, HEADERS_FILE, HeaderRule};
 
@@ -190,21 +190,7 @@ fn without_duplicates<'t>(file: &mut File<'_>, blocks: Vec<(String, Block<'t>)>)
 }
 
 fn rule(file: &mut File<'_>, path: &str, block: Block<'_>) -> Option<HeaderRule> {
-    let path = match Pattern::parse(path, Dialect::Cloudflare) {
-        Ok(path) => path,
-        Err(error @ BadPattern::Encoding(_)) => {
-            file.doubt(
-                block.line,
-                format!("{error}, so that no path matches it"),
-                Some("a percent sign is written %25"),
-            );
-            return None;
-        }
-        Err(error) => {
-            file.mistake(block.line, error.to_string(), None);
-            return None;
-        }
-    };
+    let path = file.pattern(block.line, path, Dialect::Cloudflare)?;
     let names = path.names();
     // What a block removes goes before what it sets, in whichever order they stand.
     let (removed, set): (Vec<_>, Vec<_>) = block.fields.into_iter().partition(|(_, value)| value.is_none());

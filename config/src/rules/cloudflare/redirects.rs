@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{is_too_long, repeated_capture, url_of};
 use crate::rules::lines::{File, check_destination, lines, quoted, write};
-use crate::rules::pattern::{BadPattern, Dialect, Pattern, next_name};
+use crate::rules::pattern::{Dialect, next_name};
 use crate::rules::redirect::{BadTarget, Target};
 use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 use crate::site_toml::HtmlHandling;
@@ -162,7 +162,7 @@ fn rule(
         file.doubt(line, message, None);
         return None;
     }
-    let from = pattern(file, line, &from)?;
+    let from = file.pattern(line, &from, Dialect::Cloudflare)?;
     let names = from.names();
     check_destination(file, line, &to.text, &names);
     let to = match Target::parse(&to.text, &names) {
@@ -265,18 +265,4 @@ fn is_loop(file: &mut File<'_>, line: usize, from: &str, to: &str, html_handling
     );
     file.doubt(line, message, Some(&hint));
     true
-}
-
-fn pattern(file: &mut File<'_>, line: usize, from: &str) -> Option<Pattern> {
-    match Pattern::parse(from, Dialect::Cloudflare) {
-        Ok(pattern) => Some(pattern),
-        Err(error @ BadPattern::Encoding(_)) => {
-            file.doubt(line, format!("{error}, so that no path matches it"), Some("a percent sign is written %25"));
-            None
-        }
-        Err(error) => {
-            file.mistake(line, error.to_string(), None);
-            None
-        }
-    }
 }

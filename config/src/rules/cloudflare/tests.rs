@@ -2,13 +2,10 @@
 
 use proptest::prelude::*;
 
-use crate::mistake::Weight;
 use crate::rules::headers::Change;
+use crate::rules::said::{assert_said, hint};
 use crate::rules::{Findings, HeaderRule, Redirect};
 use crate::site_toml::HtmlHandling;
-
-/// What is said of a line: its number, `m` for a mistake or `d` for a doubt, and a part of the message.
-type Said<'s> = (usize, char, &'s str);
 
 fn redirects(text: &str) -> (Vec<String>, Findings) {
     redirects_with(text, None)
@@ -46,21 +43,6 @@ fn block(rule: &HeaderRule) -> String {
     }
     assert!(rule.users.is_empty());
     shown
-}
-
-fn assert_said(text: &str, findings: &Findings, expected: &[Said<'_>]) {
-    let said = findings.0.iter().map(|finding| (finding.line, finding.weight, finding.message.as_str()));
-    let said: Vec<_> = said.collect();
-    let matches = said.len() == expected.len()
-        && said.iter().zip(expected).all(|((line, weight, message), (wanted, letter, part))| {
-            let weighs = if *letter == 'm' { Weight::Mistake } else { Weight::Doubt };
-            line == wanted && *weight == weighs && message.contains(part)
-        });
-    assert!(matches, "{text}\nsaid {said:#?}\nexpected {expected:#?}");
-}
-
-fn hint(findings: &Findings) -> &str {
-    findings.0[0].hint.as_deref().unwrap_or_default()
 }
 
 #[test]

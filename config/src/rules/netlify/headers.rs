@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::LINE_BYTES_MAX;
 use crate::rules::headers::{Change, User};
 use crate::rules::lines::{Block, File, lines, quoted, write};
-use crate::rules::pattern::{BadPattern, Dialect, Pattern};
+use crate::rules::pattern::Dialect;
 use crate::rules::template::Template;
 use crate::rules::{Findings, HEADERS_FILE, HeaderRule};
 
@@ -130,21 +130,7 @@ fn rule(file: &mut File<'_>, block: Block<'_>) -> Option<HeaderRule> {
         file.doubt(block.line, message, write(path).as_deref());
         return None;
     }
-    let path = match Pattern::parse(block.path, Dialect::NetlifyHeaders) {
-        Ok(path) => path,
-        Err(error @ BadPattern::Encoding(_)) => {
-            file.doubt(
-                block.line,
-                format!("{error}, so that no path matches it"),
-                Some("a percent sign is written %25"),
-            );
-            return None;
-        }
-        Err(error) => {
-            file.mistake(block.line, error.to_string(), None);
-            return None;
-        }
-    };
+    let path = file.pattern(block.line, block.path, Dialect::NetlifyHeaders)?;
     let change = |(name, value): (String, Option<String>)| match value {
         // Netlify has no places for captures in values.
         Some(value) => Change::Set { name, value: Template::parse(&value, &[]) },

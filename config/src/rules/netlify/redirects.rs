@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::LINE_BYTES_MAX;
 use super::conditions::{Conditions, Pair, conditions, pairs, query};
 use crate::rules::lines::{File, check_destination, lines, quoted, write};
-use crate::rules::pattern::{BadPattern, Dialect, Pattern, next_name};
+use crate::rules::pattern::{Dialect, Pattern, next_name};
 use crate::rules::redirect::{BadTarget, STATUSES, Target};
 use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 
@@ -274,17 +274,7 @@ fn path(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Pattern> 
         let message = format!("`:{name}` in {} stands for itself: only a whole part of a path is taken", quoted(from));
         file.doubt(line, message, Some("write %3A for a colon that is meant"));
     }
-    match Pattern::parse(from, Dialect::Netlify) {
-        Ok(pattern) => Some(pattern),
-        Err(error @ BadPattern::Encoding(_)) => {
-            file.doubt(line, format!("{error}, so that no path matches it"), Some("a percent sign is written %25"));
-            None
-        }
-        Err(error) => {
-            file.mistake(line, error.to_string(), None);
-            None
-        }
-    }
+    file.pattern(line, from, Dialect::Netlify)
 }
 
 fn unknown_status(file: &mut File<'_>, line: usize, status: i64) {

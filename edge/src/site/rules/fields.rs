@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Most bytes of fields that rules set in one answer: clients refuse longer heads, and a value may grow with the path.
 const FIELDS_BYTES_MAX: usize = 32 * 1024;
 
-/// One rule, made ready.
+/// What one rule does, made ready.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct Changes {
     changes: Vec<Prepared>,
     force: bool,
     joins: bool,
@@ -27,7 +27,7 @@ enum Prepared {
 
 /// What is to be done with one field of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldChange {
+enum FieldChange {
     /// One more line of it, or one more member of its list.
     Append(HeaderName, HeaderValue),
     /// Nothing of it is sent.
@@ -46,7 +46,7 @@ pub struct FieldChanges {
     bytes: usize,
 }
 
-impl Rule {
+impl Changes {
     pub(super) fn new(rule: &HeaderRule) -> Self {
         let name = |name: &str| HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok();
         let changes = rule.changes.iter().filter_map(|change| match change {
@@ -75,7 +75,7 @@ impl FieldChanges {
     }
 
     /// Adds what a rule does, after what earlier ones do. What would make the head too long is left out.
-    pub(super) fn add(&mut self, rule: &Rule, captures: &Captures<'_>) {
+    pub(super) fn add(&mut self, rule: &Changes, captures: &Captures<'_>) {
         for change in &rule.changes {
             let (name, value) = match change {
                 Prepared::Remove(name) => {

@@ -7,7 +7,7 @@ use devanture_config::rules::pattern::{Ending, Segment};
 
 /// Rules by the segments of their patterns. Each pattern has its place in the list it was made of as its number.
 #[derive(Debug, Default)]
-pub struct PatternIndex {
+pub(super) struct PatternIndex {
     /// Patterns that ignore a final slash.
     tolerant: Tree,
     /// Patterns for which it matters: their last segment is then empty.
@@ -35,7 +35,7 @@ struct Node {
 
 impl PatternIndex {
     /// Makes an index.
-    pub fn new<'p>(patterns: impl IntoIterator<Item = &'p Pattern>) -> Self {
+    pub(super) fn new<'p>(patterns: impl IntoIterator<Item = &'p Pattern>) -> Self {
         let mut index = Self::default();
         for (number, pattern) in (0..).zip(patterns) {
             let (segments, ending) = pattern.steps();
@@ -51,7 +51,7 @@ impl PatternIndex {
 
     /// Calls `found` with the number of every pattern that may match `path`, in no order; the pattern itself has the
     /// last word.
-    pub fn visit(&self, path: &str, found: &mut dyn FnMut(u32)) {
+    pub(super) fn visit(&self, path: &str, found: &mut dyn FnMut(u32)) {
         let Some(rest) = path.strip_prefix('/') else { return };
         self.exact.visit(0, Some(rest), found);
         let rest = match rest.strip_suffix('/') {

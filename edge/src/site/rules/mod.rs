@@ -5,12 +5,12 @@ mod fields;
 mod index;
 mod visitor;
 
-pub use fields::{FieldChange, FieldChanges, append_member};
-pub use index::PatternIndex;
+pub use fields::{FieldChanges, append_member};
 pub use visitor::Visitor;
 
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
+use index::PatternIndex;
 use visitor::parameters;
 
 /// What an answer depends on besides its path.
@@ -31,15 +31,22 @@ pub struct Matched<'r> {
     pub varies: Varies,
 }
 
+/// What holds for the paths of one pattern.
+#[derive(Debug)]
+struct FieldRule {
+    path: Pattern,
+    changes: fields::Changes,
+    users: access::Users,
+}
+
 /// The rules of one version in one environment.
 #[derive(Debug, Default)]
 pub struct CompiledRules {
     redirects: Vec<Redirect>,
     redirect_index: PatternIndex,
-    paths: Vec<Pattern>,
-    fields: Vec<fields::Rule>,
-    users: Vec<access::Users>,
+    field_rules: Vec<FieldRule>,
     field_index: PatternIndex,
+    /// Whether any of them keeps a path from strangers.
     guards: bool,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
@@ -50,15 +57,18 @@ impl CompiledRules {
     #[must_use]
     pub fn new(rules: RuleSet) -> Self {
         let RuleSet { redirects, headers, redirects_have_fields } = rules;
-        let users: Vec<access::Users> = headers.iter().map(|rule| access::Users::new(&rule.users)).collect();
+        let field_rule = |rule: HeaderRule| FieldRule {
+            changes: fields::Changes::new(&rule),
+            users: access::Users::new(&rule.users),
+            path: rule.path,
+        };
+        let field_rules: Vec<FieldRule> = headers.into_iter().map(field_rule).collect();
         Self {
             redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
             redirects,
-            field_index: PatternIndex::new(headers.iter().map(|rule| &rule.path)),
-            fields: headers.iter().map(fields::Rule::new).collect(),
-            guards: users.iter().any(|users| !users.is_empty()),
-            users,
-            paths: headers.into_iter().map(|HeaderRule { path, .. }| path).collect(),
+            field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
+            guards: field_rules.iter().any(|rule| !rule.users.is_empty()),
+            field_rules,
             redirects_have_fields,
         }
     }
@@ -72,9 +82,6 @@ impl CompiledRules {
     /// The first redirect or rewrite that applies to `path`, which is normal and decoded.
     #[must_use]
     pub fn redirect(&self, visitor: &Visitor<'_>, path: &str) -> Matched<'_> {
-        if self.redirects.is_empty() {
-            return Matched::default();
-        }
         let mut matched = Matched::default();
         let mut first = u32::MAX;
         let mut sent = None;
@@ -111,17 +118,17 @@ impl CompiledRules {
     #[must_use]
     pub fn fields(&self, host: &str, path: &str) -> FieldChanges {
         let mut changes = FieldChanges::default();
-        if self.fields.is_empty() {
+        if self.field_rules.is_empty() {
             return changes;
         }
         let mut numbers: Vec<u32> = Vec::with_capacity(8);
         self.field_index.visit(path, &mut |number| numbers.push(number));
         numbers.sort_unstable();
         for number in numbers {
-            if let (Some(pattern), Some(rule)) = (at(&self.paths, number), at(&self.fields, number))
-                && let Some(captures) = pattern.matches(host, path)
+            if let Some(rule) = at(&self.field_rules, number)
+                && let Some(captures) = rule.path.matches(host, path)
             {
-                changes.add(rule, &captures);
+                changes.add(&rule.changes, &captures);
             }
         }
         changes
@@ -141,10 +148,10 @@ impl CompiledRules {
         }
         let (mut guarded, mut held) = (false, true);
         self.field_index.visit(path, &mut |number| {
-            let Some(users) = at(&self.users, number).filter(|users| !users.is_empty()) else { return };
-            if at(&self.paths, number).is_some_and(|pattern| pattern.matches(host, path).is_some()) {
+            let Some(rule) = at(&self.field_rules, number).filter(|rule| !rule.users.is_empty()) else { return };
+            if rule.path.matches(host, path).is_some() {
                 guarded = true;
-                held &= users.hold(authorization);
+                held &= rule.users.hold(authorization);
             }
         });
         match (guarded, held) {

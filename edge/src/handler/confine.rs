@@ -1,13 +1,17 @@
-//! Keeps an app's cookies with the app: a backend's `Set-Cookie` reaches no hostname beside its own (law 11).
+//! Keeps with an app what it tells browsers to keep, whether a backend or a rule of the site says it (law 11).
 
-use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue};
+use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::site::fields;
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// Removes `Domain` from every `Set-Cookie` that would reach a parent of `host`, so that it stays with `host`.
 ///
 /// `host` is in lower case, without a port. A cookie that names `host` itself, and so reaches the names below it alone,
 /// is left as it is, and so is one that no browser would take for `host` at all.
-pub(super) fn confine(headers: &mut HeaderMap, host: &str) {
+pub(super) fn cookies(headers: &mut HeaderMap, host: &str) {
     if !headers.get_all(SET_COOKIE).iter().any(|value| reaches_a_parent(value.as_bytes(), host)) {
         return;
     }
@@ -19,6 +23,25 @@ pub(super) fn confine(headers: &mut HeaderMap, host: &str) {
             false => cookie,
         };
         headers.append(SET_COOKIE, confined);
+    }
+}
+
+/// Removes `Strict-Transport-Security` where it would hold for a hostname that the app has from the edge, or whose
+/// certificate nobody else trusts: a browser that keeps it could not come back to such a one.
+pub(super) fn hsts(headers: &mut HeaderMap, binds_host: bool) {
+    if !binds_host {
+        headers.remove(STRICT_TRANSPORT_SECURITY);
+    }
+}
+
+/// Removes `Clear-Site-Data` where it would clear cookies below a domain that apps share: those of the neighbours would
+/// go too (Clear Site Data §3.1).
+pub(super) fn clearing(headers: &mut HeaderMap, custom_host: bool) {
+    let clears = |value: &HeaderValue| {
+        fields::members(value.as_bytes()).any(|member| matches!(member, b"\"cookies\"" | b"\"*\""))
+    };
+    if !custom_host && headers.get_all(CLEAR_SITE_DATA).iter().any(clears) {
+        headers.remove(CLEAR_SITE_DATA);
     }
 }
 
@@ -53,6 +76,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn law_11_no_app_clears_the_cookies_of_its_neighbours() {
+        for (value, custom_host, stays) in [
+            ("\"cache\"", false, true),
+            ("\"cache\", \"cookies\"", false, false),
+            ("\"*\"", false, false),
+            ("\"cookies\"", true, true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(CLEAR_SITE_DATA, HeaderValue::from_static(value));
+            clearing(&mut headers, custom_host);
+            assert_eq!(headers.contains_key(CLEAR_SITE_DATA), stays, "{value} {custom_host}");
+        }
+    }
+
+    #[test]
     fn law_11_a_cookie_stays_with_the_app_that_set_it() {
         for (cookie, confined) in [
             ("a=1; Domain=example.app; Path=/", "a=1; Path=/"),
@@ -70,7 +108,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("first=1"));
             headers.append(SET_COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
-            confine(&mut headers, "shop.example.app");
+            cookies(&mut headers, "shop.example.app");
             let all: Vec<&[u8]> = headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes).collect();
             assert_eq!(all, [b"first=1", confined.as_bytes()], "{cookie}");
         }
