@@ -39,6 +39,17 @@ fn described() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
+/// An address of the description, with a value for each of its parameters.
+fn concrete(path: &str) -> String {
+    path.replace("{app}", "shop")
+        .replace("{env}", "prod")
+        .replace("{name}", "feature")
+        .replace("{host}", "www.example.org")
+        .replace("{id}", "012345")
+        .replace("{digest}", &"0".repeat(64))
+        .replace("{deploy}", "0123")
+}
+
 /// The same, out of the table.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -68,14 +79,7 @@ fn the_description_and_the_table_name_the_same_addresses_and_methods() {
 async fn every_address_takes_the_methods_that_are_described_and_no_others() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
     for (path, methods) in described() {
-        let concrete = path
-            .replace("{app}", "shop")
-            .replace("{env}", "prod")
-            .replace("{name}", "feature")
-            .replace("{host}", "www.example.org")
-            .replace("{id}", "012345")
-            .replace("{digest}", &"0".repeat(64))
-            .replace("{deploy}", "0123");
+        let concrete = concrete(&path);
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
             let answer = got(edge.api(method.clone(), &concrete)).await;
             let name = if method == Method::HEAD { "GET" } else { method.as_str() };
@@ -93,6 +97,26 @@ async fn every_address_takes_the_methods_that_are_described_and_no_others() {
         let stranger = got(edge.client().request(method, format!("https://{}{concrete}", edge.admin()))).await;
         assert_eq!(stranger.status == StatusCode::UNAUTHORIZED, !is_open, "{path}: {stranger:?}");
     }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_query_does_not_know_is_refused_before_anything_is_done() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    for (path, methods) in described().into_iter().filter(|(path, _)| !OPEN.contains(&path.as_str())) {
+        let concrete = concrete(&path);
+        for method in methods {
+            for query in ["dryrun=true", "dry_run=true&dry_run=false", "%ff"] {
+                let answer = got(edge.api(method.parse().unwrap(), &format!("{concrete}?{query}"))).await;
+                assert_eq!(answer.code(), Code::BadRequest, "{method} {path}?{query}");
+            }
+        }
+    }
+    let hostname = "/v1/apps/shop/environments/prod/hostnames/www.example.org";
+    let set = got(edge.api(Method::PUT, &format!("{hostname}?dry_run"))).await;
+    assert_eq!(set.status, StatusCode::OK, "{set:?}");
+    let listed = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/hostnames")).await;
+    assert!(!listed.text().contains("www.example.org"), "`?dry_run` alone asks, too: {listed:?}");
     edge.stop().await;
 }
 

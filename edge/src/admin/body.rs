@@ -1,5 +1,6 @@
 //! Bodies of requests to the API: JSON within a limit, query parameters, streams of bytes.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -136,11 +137,32 @@ fn broken_off() -> Error {
     Problem::new(Code::BadRequest, "The request's body broke off.").into()
 }
 
-/// A parameter of the query, decoded.
+/// A parameter of the query, decoded; `?name` alone is an empty one.
 pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
-    Some(percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| decoded_pair(pair).ok());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// Checks that the query holds these parameters alone, each once at most: a mistyped `dry_run` would change what was
+/// only asked about.
+pub(super) fn only_parameters(uri: &Uri, known: &[&str]) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, _) = decoded_pair(pair)?;
+        let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
+        if !known.contains(&name.as_str()) {
+            let hint = match known {
+                [] => "this address takes no query".to_owned(),
+                known => format!("the query takes {}", known.join(", ")),
+            };
+            let problem = Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."));
+            return Err(problem.hint(hint).into());
+        }
+        if !seen.insert(name) {
+            return Err(Problem::new(Code::BadRequest, format!("`{shown}` is said twice.")).into());
+        }
+    }
+    Ok(())
 }
 
 /// A pair of the query, `name=value` or `name`, decoded.

@@ -116,6 +116,7 @@ impl Admin {
         let actor = self.actor(request.headers().get(AUTHORIZATION), via).await?;
         // Only now: without a token even the shape of the API stays unsaid.
         let route = Route::parse(request.method(), path)?;
+        body::only_parameters(request.uri(), route.parameters())?;
         match route {
             Route::Metrics => {
                 if actor.app.is_some() {

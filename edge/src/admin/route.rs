@@ -54,6 +54,27 @@ impl Route {
         }
     }
 
+    /// The parameters that its query may hold.
+    pub(super) fn parameters(&self) -> &'static [&'static str] {
+        match self {
+            Self::AddHostname { .. } | Self::RemoveHostname { .. } => &["dry_run"],
+            Self::Begin { .. } => &[
+                "no_switch",
+                "force",
+                "if_live",
+                "allow_warnings",
+                "allow_refingerprint",
+                "message",
+                "commit",
+                "branch",
+            ],
+            Self::Blob { .. } => &["deploy"],
+            Self::History { .. } => &["limit", "before"],
+            Self::Restore { .. } => &["path"],
+            _ => &[],
+        }
+    }
+
     fn of_app(app: AppName, rest: &[&str], method: &str) -> Result<Self, Error> {
         match (rest, method) {
             (["aliases"], "GET") => Ok(Self::Aliases { app }),

@@ -27,7 +27,7 @@ impl Publisher {
         let limit = limit.clamp(1, PAGE_MAX);
         let prefix = records::history_prefix(app, environment);
         let after = match before {
-            Some(number) if number.len() <= 20 && number.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
                 Some(format!("{prefix}{number}"))
             }
             Some(_) => return Err(Problem::new(Code::BadRequest, "`before` is not what a page gave as `next`.").into()),

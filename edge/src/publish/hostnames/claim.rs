@@ -57,11 +57,7 @@ impl Publisher {
             return Ok(());
         }
         let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
-        for host in &listed {
-            if let Some(owner) = self.hostname_owner(host).await?.filter(|owner| !owner.is_of(app, environment)) {
-                return Err(of_another(host, &owner, app).into());
-            }
-        }
+        self.check_owners(app, environment, &listed).await?;
         let sorted = self.sort_hostnames(actor, app, environment, &listed, is_admin).await?;
         self.prove(app, &sorted.to_prove).await
     }
@@ -69,7 +65,7 @@ impl Publisher {
     /// What the version of an intent lists, and what of it it may take.
     ///
     /// # Errors
-    /// `forbidden` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody and goes on.
+    /// `forbidden`, `hostname_taken` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody and goes on.
     pub(crate) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
         let canonical = self.blobs.get(Key::Manifest(intent.version)).await?;
         let serving = Manifest::parse(&canonical)
@@ -88,6 +84,8 @@ impl Publisher {
             if let Some((host, needed)) = sorted.forbidden.first() {
                 return Err(forbidden(host, needed).into());
             }
+            // Before DNS is asked: no proof takes a name from another.
+            self.check_owners(intent.app, intent.environment, &listed.hostnames).await?;
             self.prove(intent.app, &sorted.to_prove).await?;
             granted.extend(sorted.to_prove.into_iter().map(HostPattern::from));
         }
@@ -171,6 +169,16 @@ impl Publisher {
             }
         }
         Ok(sorted)
+    }
+
+    /// Whether another app or environment has one of the names.
+    async fn check_owners(&self, app: &AppName, environment: &PlaceName, hosts: &[HostPattern]) -> Result<(), Error> {
+        for host in hosts {
+            if let Some(owner) = self.hostname_owner(host).await?.filter(|owner| !owner.is_of(app, environment)) {
+                return Err(of_another(host, &owner, app).into());
+            }
+        }
+        Ok(())
     }
 
     async fn hostname_owner(&self, host: &HostPattern) -> Result<Option<HostnameRecord>, Error> {
