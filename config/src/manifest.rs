@@ -4,7 +4,7 @@
 //! members left out, integers alone as numbers. It is fixed: a change of what these types write changes every id, so
 //! it needs another [`FORMAT`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,17 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// Two paths that differ in nothing but their case: on many systems they are one file, and only one of them is left
+    /// where the bundle is unpacked.
+    #[must_use]
+    pub fn case_collision(&self) -> Option<(&BundlePath, &BundlePath)> {
+        let mut seen: HashMap<String, &BundlePath> = HashMap::with_capacity(self.files.len());
+        self.files.keys().find_map(|path| {
+            let other = seen.insert(path.as_str().to_lowercase(), path)?;
+            Some((other, path))
+        })
     }
 
     /// Bytes of all files together.

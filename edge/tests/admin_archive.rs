@@ -8,6 +8,8 @@
 
 mod support;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use devanture_config::api::{
     BeginDeploy, DeployReport, DeployState, DeployStatus, History, Outcome, Scope, Step, StepState,
 };
@@ -73,9 +75,11 @@ async fn an_archive_is_known_by_its_bytes() {
     let push = edge.push("shop", SITE).await;
     assert!(!push.switched, "the same content is the same version");
     assert_eq!(send(&edge, "", "text/html", zip(SITE)).await.code(), Code::UnsupportedType);
-    for nothing in [Vec::new(), b"<h1>Hi</h1>".to_vec(), vec![b'x'; 10_000], gzip(b"no tar")] {
+    for nothing in [Vec::new(), b"<h1>Hi</h1>".to_vec(), vec![b'x'; 10_000]] {
         assert_eq!(send(&edge, "", "application/zip", nothing).await.code(), Code::BadArchive);
     }
+    let no_tar = send(&edge, "", "application/zip", gzip(b"no tar")).await;
+    assert_eq!(no_tar.code(), Code::ArchiveCutOff, "it may have become one");
     for empty in [zip(&[]), tar(&[]), tar(&[(".env", b"")])] {
         assert_eq!(send(&edge, "", "application/octet-stream", empty).await.code(), Code::EmptyBundle);
     }
@@ -223,58 +227,102 @@ async fn bad_archives_are_refused_and_change_nothing() {
         archive.truncate(archive.len() * 2 / 3);
         archive
     };
-    for (what, archive) in [
-        ("../evil", file(b"../evil")),
-        ("a/../../evil", file(b"a/../../evil")),
-        ("/etc/passwd", file(b"/etc/passwd")),
-        ("../evil", zipped("aa/evil", "../evil")),
-        ("/etc/passwd", zipped("xetc/passwd", "/etc/passwd")),
-        ("symbolic link", tar_with(b"link", Type::Symlink, b"../../etc/passwd")),
-        ("symbolic link", tar_with(b"link", Type::Symlink, b"index.html")),
-        ("hard link", tar_with(b"link", Type::Link, b"/etc/passwd")),
-        ("symbolic link", zip_with_link("../../etc/passwd")),
-        ("device", tar_with(b"null", Type::Char, b"")),
-        ("device", tar_with(b"disk", Type::Block, b"")),
-        ("pipe", tar_with(b"pipe", Type::Fifo, b"")),
-        ("not known", tar_with(b"volume", Type::new(b'V'), b"")),
-        ("`index.html` stands twice", file(b"index.html")),
-        ("`index.html` stands twice", file(b"./index.html")),
-        ("same name", zipped("endex.html", "index.html")),
-        ("both a file and a folder", file(b"index.html/a")),
-        ("both a file and a folder", tar_with(b"index.html/", Type::Directory, b"")),
-        ("control character", file(b"a\nb")),
-        ("control character", zipped("a_b", "a\x01b")),
-        ("backslash", file(b"a\\b")),
-        ("not UTF-8", file(b"caf\xe9.html")),
-        ("encrypted", encrypted(zip(SITE))),
-        ("damaged", replaced(stored_zip(SITE), b"let a;", b"let b;")),
-        ("larger than its declared", claiming(zip(SITE), 3)),
-        ("does not have the 50 bytes", claiming(zip(SITE), 50)),
-        ("more entries than it counts", counting(zip(SITE), 1)),
-        ("cut off", cut("zip")),
-        ("cut off", cut("tar")),
-        ("cut off", cut("tar.gz")),
-        ("cut off", cut("tar.zst")),
+    for (code, what, archive) in [
+        (Code::PathEscapes, "../evil", file(b"../evil")),
+        (Code::PathEscapes, "a/../../evil", file(b"a/../../evil")),
+        (Code::PathEscapes, "/etc/passwd", file(b"/etc/passwd")),
+        (Code::PathEscapes, "../evil", zipped("aa/evil", "../evil")),
+        (Code::PathEscapes, "/etc/passwd", zipped("xetc/passwd", "/etc/passwd")),
+        (Code::ArchiveLink, "symbolic link", tar_with(b"link", Type::Symlink, b"../../etc/passwd")),
+        (Code::ArchiveLink, "symbolic link", tar_with(b"link", Type::Symlink, b"index.html")),
+        (Code::ArchiveLink, "hard link", tar_with(b"link", Type::Link, b"/etc/passwd")),
+        (Code::ArchiveLink, "symbolic link", zip_with_link("../../etc/passwd")),
+        (Code::ArchiveSpecial, "device", tar_with(b"null", Type::Char, b"")),
+        (Code::ArchiveSpecial, "device", tar_with(b"disk", Type::Block, b"")),
+        (Code::ArchiveSpecial, "pipe", tar_with(b"pipe", Type::Fifo, b"")),
+        (Code::ArchiveSpecial, "not known", tar_with(b"volume", Type::new(b'V'), b"")),
+        (Code::DuplicatePath, "`index.html` stands twice", file(b"index.html")),
+        (Code::DuplicatePath, "`index.html` stands twice", file(b"./index.html")),
+        (Code::DuplicatePath, "same name", zipped("endex.html", "index.html")),
+        (Code::DuplicatePath, "both a file and a folder", file(b"index.html/a")),
+        (Code::DuplicatePath, "both a file and a folder", tar_with(b"index.html/", Type::Directory, b"")),
+        (Code::BadPath, "control character", file(b"a\nb")),
+        (Code::BadPath, "control character", zipped("a_b", "a\x01b")),
+        (Code::BadPath, "backslash", file(b"a\\b")),
+        (Code::BadPath, "not UTF-8", file(b"caf\xe9.html")),
+        (Code::BadArchive, "encrypted", encrypted(zip(SITE))),
+        (Code::ArchiveDamaged, "damaged", replaced(stored_zip(SITE), b"let a;", b"let b;")),
+        (Code::ArchiveDamaged, "larger than its declared", claiming(zip(SITE), 3)),
+        (Code::ArchiveDamaged, "does not have the 50 bytes", claiming(zip(SITE), 50)),
+        (Code::ArchiveDamaged, "more entries than it counts", counting(zip(SITE), 1)),
+        (Code::ArchiveCutOff, "cut off", cut("zip")),
+        (Code::ArchiveCutOff, "cut off", cut("tar")),
+        (Code::ArchiveCutOff, "cut off", cut("tar.gz")),
+        (Code::ArchiveCutOff, "cut off", cut("tar.zst")),
     ] {
         let problem = refused(&edge, "application/octet-stream", archive).await;
-        assert_eq!(problem.code, Code::BadArchive, "{what}: {problem:?}");
+        assert_eq!(problem.code, code, "{what}: {problem:?}");
         assert!(problem.detail.contains(what), "{what}: {}", problem.detail);
     }
     let twice: Files<'_> = &[("\u{fc}.txt", b"1"), ("u\u{308}.txt", b"2")];
     for kind in KINDS {
         let problem = refused(&edge, "application/octet-stream", archive(kind, twice)).await;
+        assert_eq!(problem.code, Code::DuplicatePath, "{kind}: {problem:?}");
         assert!(problem.detail.contains("spelled otherwise in Unicode"), "{kind}: {problem:?}");
     }
     edge.stop().await;
 }
 
 #[tokio::test]
-async fn names_that_differ_in_case_are_two_files() {
-    let edge = edge().start().await;
+async fn names_that_differ_in_case_are_two_files_where_that_is_meant() {
+    let edge = edge().with_app("shop", FIRST).start().await;
     let files: Files<'_> = &[("index.html", b"hi"), ("README", b"1"), ("readme", b"2")];
-    assert_eq!(send(&edge, "", "application/zip", zip(files)).await.status, StatusCode::OK);
+    for kind in KINDS {
+        let problem = refused(&edge, "application/octet-stream", archive(kind, files)).await;
+        assert_eq!(problem.code, Code::CaseCollision, "{kind}: {problem:?}");
+        assert!(problem.detail.contains("`README` and `readme`"), "{kind}: {problem:?}");
+    }
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    let begun = edge.try_push("shop", "prod", begin, &[]).await.unwrap_err();
+    assert_eq!(begun.code, Code::CaseCollision, "as a manifest, before anything is sent");
+    assert_eq!(send(&edge, "?allow_warnings", "application/zip", zip(files)).await.status, StatusCode::OK);
     for (path, text) in [("/README", "1"), ("/readme", "2")] {
         assert_eq!(edge.get("shop.localhost", path).await.text(), text);
+    }
+    edge.stop().await;
+}
+
+/// RFC 9530.
+#[tokio::test]
+async fn a_body_that_does_not_have_its_digest_is_not_taken() {
+    let edge = edge().with_app("shop", FIRST).start().await;
+    let digest = |body: &[u8]| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
+        format!("sha-256=:{}:", BASE64_STANDARD.encode(digest))
+    };
+    let push = async |media_type: &str, body: Vec<u8>, field: String| {
+        let request = edge.api(Method::POST, DEPLOYS).header("content-type", media_type);
+        got(request.header("content-digest", field).body(body)).await
+    };
+    let boundary = "bundle-of-bytes";
+    let head = format!("--{boundary}\r\ncontent-disposition: form-data; name=\"bundle\"; filename=\"a.zip\"\r\n\r\n");
+    let form = [head.as_bytes(), &zip(SITE), format!("\r\n--{boundary}--\r\nepilogue").as_bytes()].concat();
+    let bodies = [
+        ("application/gzip", archive("tar.gz", SITE)),
+        ("application/zip", zip(SITE)),
+        ("multipart/form-data; boundary=bundle-of-bytes", form),
+    ];
+    for (media_type, body) in &bodies {
+        let refused = push(media_type, body.clone(), digest(b"another body")).await;
+        assert_eq!(refused.code(), Code::DigestMismatch, "{media_type}: {refused:?}");
+        let unread = push(media_type, body.clone(), "sha-256=AAAA".to_owned()).await;
+        assert_eq!(unread.code(), Code::BadRequest, "{media_type}: {unread:?}");
+        assert_eq!(edge.get("shop.localhost", "/").await.text(), "first");
+    }
+    eventually("no temporary file is left", async || edge.leftovers().is_empty()).await;
+    for (media_type, body) in &bodies {
+        let taken = push(media_type, body.clone(), digest(body)).await;
+        assert_eq!(taken.status, StatusCode::OK, "{media_type}: {taken:?}");
     }
     edge.stop().await;
 }
@@ -301,7 +349,12 @@ async fn every_limit_of_a_bundle_names_itself() {
         let edge = limited(limit, value).await;
         for kind in ["zip", "tar.gz"] {
             let problem = refused(&edge, "application/octet-stream", archive(kind, files)).await;
-            assert_eq!(problem.code, Code::BundleTooLarge, "{limit}, {kind}: {problem:?}");
+            let code = match limit {
+                "archive_ratio_max" => Code::ArchiveBomb,
+                "path_bytes_max" | "segment_bytes_max" => Code::PathTooLong,
+                _ => Code::BundleTooLarge,
+            };
+            assert_eq!(problem.code, code, "{limit}, {kind}: {problem:?}");
             assert!(problem.hint.as_deref().unwrap().contains(&format!("`{limit}`")), "{limit}, {kind}: {problem:?}");
         }
         edge.stop().await;

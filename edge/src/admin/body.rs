@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::content_digest::ContentDigest;
 use crate::publish::Error;
 
 /// How long a body that nobody reads any more is still taken in …
@@ -57,8 +58,11 @@ pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(Code::BadRequest, format!("The body cannot be read: {error}.")).into())
+    serde_json::from_slice(bytes).map_err(|error| {
+        // JSON that says something else than what is wanted here, or no JSON at all.
+        let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
+        Problem::new(code, format!("The body cannot be read: {error}.")).into()
+    })
 }
 
 async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
@@ -80,12 +84,14 @@ async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     rest_max: Duration,
+    /// What it should hash to, until its end.
+    digest: Option<ContentDigest>,
 }
 
 impl RequestBody {
-    /// Takes a body that may rest for so long between two of its parts.
-    pub(super) fn new(incoming: Incoming, rest_max: Duration) -> Self {
-        Self { incoming: Some(incoming), rest_max }
+    /// Takes a body that may rest for so long between two of its parts, and hashes to `digest` where one was sent.
+    pub(super) fn new(incoming: Incoming, rest_max: Duration, digest: Option<ContentDigest>) -> Self {
+        Self { incoming: Some(incoming), rest_max, digest }
     }
 
     /// Whether nothing comes.
@@ -93,14 +99,20 @@ impl RequestBody {
         self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream)
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next bytes; `None` at the end, once they are known to be those that were meant.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
         loop {
             let frame = tokio::time::timeout(self.rest_max, incoming.frame()).await.map_err(|_elapsed| rested())?;
-            let Some(frame) = frame else { return Ok(None) };
+            let Some(frame) = frame else {
+                self.digest.take().map_or(Ok(()), ContentDigest::check)?;
+                return Ok(None);
+            };
             // Trailers say nothing here.
             if let Ok(bytes) = frame.map_err(|_reason| broken_off())?.into_data() {
+                if let Some(digest) = &mut self.digest {
+                    digest.update(&bytes);
+                }
                 return Ok(Some(bytes));
             }
         }

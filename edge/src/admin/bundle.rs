@@ -12,7 +12,7 @@ use futures_util::stream;
 use http::header::{CONTENT_LENGTH, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
@@ -128,11 +128,12 @@ async fn receive_form(
     wanted: &mut Wanted,
 ) -> Result<(), Error> {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let boundary = multer::parse_boundary(content_type.unwrap_or_default()).map_err(|error| bad_form(&error))?;
+    let boundary = multer::parse_boundary(content_type.unwrap_or_default()).map_err(bad_form)?;
     let ahead = Arc::new(AtomicUsize::new(0));
-    let mut form = multer::Multipart::new(form_bytes(incoming, Arc::clone(&ahead)), boundary);
+    let incoming = Arc::new(Mutex::new(incoming));
+    let mut form = multer::Multipart::new(form_bytes(Arc::clone(&incoming), Arc::clone(&ahead)), boundary);
     let (mut has_bundle, mut fields) = (false, 0);
-    while let Some(mut field) = form.next_field().await.map_err(|error| bad_form(&error))? {
+    while let Some(mut field) = form.next_field().await.map_err(bad_form)? {
         ahead.store(0, Ordering::Relaxed);
         fields += 1;
         let name = field.name().unwrap_or_default().to_owned();
@@ -144,14 +145,14 @@ async fn receive_form(
                 return Err(Problem::new(Code::BadRequest, "The form has two fields `bundle`.").into());
             }
             has_bundle = true;
-            while let Some(bytes) = field.chunk().await.map_err(|error| bad_form(&error))? {
+            while let Some(bytes) = field.chunk().await.map_err(bad_form)? {
                 ahead.store(0, Ordering::Relaxed);
                 intake.write(bytes).await?;
             }
             continue;
         }
         let mut text = Vec::new();
-        while let Some(bytes) = field.chunk().await.map_err(|error| bad_form(&error))? {
+        while let Some(bytes) = field.chunk().await.map_err(bad_form)? {
             ahead.store(0, Ordering::Relaxed);
             text.extend_from_slice(&bytes);
             if text.len() > TEXT_BYTES_MAX {
@@ -162,6 +163,11 @@ async fn receive_form(
         let text = String::from_utf8(text)
             .map_err(|_error| Problem::new(Code::BadRequest, "A field of the form is not UTF-8."))?;
         wanted.set_text(&name, text)?;
+    }
+    // What follows the last part says nothing, but it is a part of the body, which may have a digest.
+    let mut left = FORM_AHEAD_BYTES_MAX;
+    while let Some(bytes) = incoming.lock().await.next().await? {
+        left = left.checked_sub(bytes.len()).ok_or_else(|| Problem::new(Code::BadRequest, "The form has no end."))?;
     }
     if has_bundle {
         return Ok(());
@@ -176,12 +182,16 @@ type FormError = Box<dyn std::error::Error + Send + Sync>;
 /// The form as it comes, so that what is not understood yet never piles up in memory: the reader of forms takes all that
 /// is ready before it looks at any of it, and looks for the end of a part's head however long that is. `ahead` counts
 /// the bytes that it took since it last made something of them.
-fn form_bytes(incoming: RequestBody, ahead: Arc<AtomicUsize>) -> impl stream::Stream<Item = Result<Bytes, FormError>> {
-    stream::unfold((incoming, ahead, false), |(mut incoming, ahead, pause)| async move {
+fn form_bytes(
+    incoming: Arc<Mutex<RequestBody>>,
+    ahead: Arc<AtomicUsize>,
+) -> impl stream::Stream<Item = Result<Bytes, FormError>> {
+    stream::unfold((incoming, ahead, false), |(incoming, ahead, pause)| async move {
         if pause {
             tokio::task::yield_now().await;
         }
-        let next = match incoming.next().await {
+        let next = incoming.lock().await.next().await;
+        let next = match next {
             Ok(None) => return None,
             Ok(Some(bytes)) => {
                 let length = bytes.len();
@@ -195,7 +205,13 @@ fn form_bytes(incoming: RequestBody, ahead: Arc<AtomicUsize>) -> impl stream::St
     })
 }
 
-fn bad_form(error: &multer::Error) -> Error {
+fn bad_form(error: multer::Error) -> Error {
+    if let multer::Error::StreamReadFailed(reason) = error {
+        return match reason.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(reason) => Problem::new(Code::BadRequest, format!("The form cannot be read: {reason}.")).into(),
+        };
+    }
     Problem::new(Code::BadRequest, format!("The form cannot be read: {error}.")).into()
 }
 

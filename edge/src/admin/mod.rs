@@ -25,6 +25,7 @@
 mod answer;
 mod body;
 mod bundle;
+mod content_digest;
 mod hostnames;
 mod pushing;
 mod reading;
@@ -45,6 +46,7 @@ use hyper::body::Incoming;
 use crate::publish::{Actor, Error, Publisher, TokenStore};
 use crate::telemetry::Exposition;
 use body::RequestBody;
+use content_digest::ContentDigest;
 use route::Route;
 
 /// The description of the API, served as it stands here.
@@ -95,11 +97,14 @@ impl Admin {
     pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         let rest_max = Duration::from_millis(self.publisher.limits().admin_body_idle_ms_max);
-        let request = request.map(|incoming| RequestBody::new(incoming, rest_max));
-        let response = match self.answer(request, via).await {
-            Ok(response) => response,
-            Err(error) => answer::problem(&error.0),
+        let response = match ContentDigest::read(request.headers()) {
+            Ok(digest) => {
+                let request = request.map(|incoming| RequestBody::new(incoming, rest_max, digest));
+                self.answer(request, via).await
+            }
+            Err(error) => Err(error),
         };
+        let response = response.unwrap_or_else(|error| answer::problem(&error.0));
         if is_head { answer::without_content(response) } else { response }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use devanture_config::api::{BeginDeploy, DeployBegun, Source};
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Source};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
 use devanture_config::problem::{Code, Problem};
@@ -48,6 +48,7 @@ impl Publisher {
         check_source(&source)?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
         self.check_manifest(&manifest)?;
+        Self::check_cases(&manifest, &options)?;
         self.check_serving(actor, &manifest).await?;
         self.check_place(app, environment).await?;
         self.check_hostnames(actor, app, environment, &manifest, !options.no_switch).await?;
@@ -148,16 +149,26 @@ impl Publisher {
         Ok(())
     }
 
+    /// Checks that no two paths are one on a system whose file names have no case.
+    pub(crate) fn check_cases(manifest: &Manifest, options: &DeployOptions) -> Result<(), Error> {
+        let Some((path, other)) = manifest.case_collision().filter(|_| !options.allow_warnings) else { return Ok(()) };
+        let detail = format!("`{path}` and `{other}` differ in nothing but their case.");
+        Err(Problem::new(Code::CaseCollision, detail)
+            .hint("rename one of them: on many systems they are one file; --allow-warnings lets both pass")
+            .into())
+    }
+
     pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         manifest.check().map_err(|error| {
             let code = if error == BadManifest::Empty { Code::EmptyBundle } else { Code::BadManifest };
             Problem::new(code, format!("{error}."))
         })?;
         let limits = &self.limits;
-        let too_large = |what: String, limit: &str| -> Result<(), Error> {
-            let problem = Problem::new(Code::BundleTooLarge, what);
+        let beyond = |code, what: String, limit: &str| -> Result<(), Error> {
+            let problem = Problem::new(code, what);
             Err(problem.hint(format!("`{limit}` in edge.toml is the limit")).into())
         };
+        let too_large = |what, limit: &str| beyond(Code::BundleTooLarge, what, limit);
         let count = u64::try_from(manifest.files.len()).unwrap_or(u64::MAX);
         if count > limits.bundle_files_max {
             return too_large(
@@ -176,13 +187,15 @@ impl Publisher {
             let path = path.as_str();
             let longest = path.split('/').map(str::len).max().unwrap_or(0);
             if exceeds(path.len(), limits.path_bytes_max) {
-                return too_large(
+                return beyond(
+                    Code::PathTooLong,
                     format!("A path of the bundle has {} bytes; {} are allowed.", path.len(), limits.path_bytes_max),
                     "path_bytes_max",
                 );
             }
             if exceeds(longest, limits.segment_bytes_max) {
-                return too_large(
+                return beyond(
+                    Code::PathTooLong,
                     format!("A segment of `{path}` has {longest} bytes; {} are allowed.", limits.segment_bytes_max),
                     "segment_bytes_max",
                 );

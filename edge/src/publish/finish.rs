@@ -83,6 +83,7 @@ impl Publisher {
     async fn run_steps(&self, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
         steps.run("verify", self.verify(push)).await?;
         let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
+        Self::check_cases(&push.manifest, &push.options)?;
         self.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await?;
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;

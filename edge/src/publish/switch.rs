@@ -126,7 +126,7 @@ impl Publisher {
     /// Makes live what is live in another environment.
     ///
     /// # Errors
-    /// `not_found` where nothing is live there, and as [`Publisher::switch`].
+    /// `nothing_live` where nothing is live there, and as [`Publisher::switch`].
     pub async fn promote(
         &self,
         actor: &Actor,
@@ -137,7 +137,7 @@ impl Publisher {
         let from = &wanted.from;
         let Some((_, pointer)) = self.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
-            return Err(Problem::new(Code::NotFound, detail).hint(format!("push to {from} first")).into());
+            return Err(Problem::new(Code::NothingLive, detail).hint(format!("push to {from} first")).into());
         };
         let moving = Moving {
             kind: DeployKind::Promote,

@@ -108,7 +108,7 @@ async fn manifests_that_cannot_be_taken() {
     let cases = [
         (manifest(&[("a", b"x", 1), ("a/b", b"y", 1)]), 422, "bad_manifest"),
         (manifest(&[("big.bin", b"x", 100_001)]), 413, "bundle_too_large"),
-        (manifest(&[(deep.as_str(), b"x", 1)]), 413, "bundle_too_large"),
+        (manifest(&[(deep.as_str(), b"x", 1)]), 413, "path_too_long"),
     ];
     for (manifest, status, code) in cases {
         let answer = begin(&edge, manifest).await;

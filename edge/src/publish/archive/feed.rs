@@ -1,14 +1,14 @@
 //! The way of an archive's bytes from an asynchronous request to a blocking reader, and the meter that stops a bomb.
 
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf as _, Bytes};
 use devanture_config::limits::Limits;
 use tokio::sync::mpsc;
 
-use super::{Refusal, archive_bytes_max, too_large};
+use super::{Refusal, archive_bytes_max, bomb, too_large};
 
 /// Chunks that may wait for the reader; a request that is faster waits instead.
 const CHUNKS: usize = 4;
@@ -27,19 +27,28 @@ pub(super) struct FeedReader {
     slot: Slot,
 }
 
-/// Where a reader leaves the reason why it refused to read on: crates in between know nothing but I/O errors.
+/// Where a reader leaves the reason why it refused to read on, and whether it came to its end: crates in between know
+/// nothing but I/O errors.
 #[derive(Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<Refusal>>>);
+pub(super) struct Slot {
+    refusal: Arc<Mutex<Option<Refusal>>>,
+    at_end: Arc<AtomicBool>,
+}
 
 impl Slot {
     fn refuse(&self, refusal: Refusal) -> io::Error {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
         io::Error::other("unpacking was stopped")
     }
 
     /// The reason, where there is one, or what `otherwise` makes of the error.
     pub(super) fn reason(&self, otherwise: impl FnOnce() -> Refusal) -> Refusal {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(otherwise)
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(otherwise)
+    }
+
+    /// Whether what is unpacked had nothing more to give when it was last asked.
+    pub(super) fn at_end(&self) -> bool {
+        self.at_end.load(Ordering::Relaxed)
     }
 }
 
@@ -91,7 +100,6 @@ pub(super) struct Meter<R> {
     unpacked_max: u64,
     ratio_max: u64,
     bundle_bytes_max: u64,
-    at_end: bool,
 }
 
 impl<R: Read> Meter<R> {
@@ -110,13 +118,7 @@ impl<R: Read> Meter<R> {
             unpacked_max: archive_bytes_max(limits),
             ratio_max: limits.archive_ratio_max,
             bundle_bytes_max: limits.bundle_bytes_max,
-            at_end: false,
         })
-    }
-
-    /// Whether the inner reader had nothing more to give when it was last asked.
-    pub(super) fn at_end(&self) -> bool {
-        self.at_end
     }
 
     /// Bytes that came in so far, packed.
@@ -136,7 +138,7 @@ impl<R: Read> Meter<R> {
                 self.packed(),
                 self.ratio_max
             );
-            return Err(too_large(detail, "archive_ratio_max").into());
+            return Err(bomb(detail).into());
         }
         Ok(())
     }
@@ -145,7 +147,7 @@ impl<R: Read> Meter<R> {
 impl<R: Read> Read for Meter<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
-        self.at_end = read == 0 && !into.is_empty();
+        self.slot.at_end.store(read == 0 && !into.is_empty(), Ordering::Relaxed);
         self.unpacked = self.unpacked.saturating_add(read as u64);
         self.check().map_err(|refusal| self.slot.refuse(refusal))?;
         Ok(read)

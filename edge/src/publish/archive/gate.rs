@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use devanture_config::leave_out::is_left_out;
 use devanture_config::limits::Limits;
 use devanture_config::path::{BadPath, BundlePath};
-use devanture_config::problem::Problem;
+use devanture_config::problem::{Code, Problem};
 
 use super::super::Error;
-use super::{bad, entries_max, shown, too_large};
+use super::{bomb, entries_max, shown, too_large, too_long};
 
 /// Most folders below one another, as the command line takes them.
 const DEPTH_MAX: usize = 256;
@@ -90,15 +90,19 @@ impl<'l> Gate<'l> {
         let exceeds = |length: usize, max: u64| u64::try_from(length).is_ok_and(|length| length > max);
         if exceeds(name.len(), self.limits.path_bytes_max) {
             let detail = format!("The name `{}` has {} bytes.", shown(name), name.len());
-            return Err(too_large(detail, "path_bytes_max").into());
+            return Err(too_long(detail, "path_bytes_max").into());
         }
         let Ok(text) = std::str::from_utf8(name) else {
             let detail = format!("The name `{}` in the archive is not UTF-8.", shown(name));
-            return Err(bad(detail).hint("make the archive with a tool that writes names in UTF-8").into());
+            return Err(Problem::new(Code::BadPath, detail)
+                .hint("make the archive with a tool that writes names in UTF-8")
+                .into());
         };
         if text.starts_with('/') {
             let detail = format!("`{}` in the archive is an absolute path.", shown(name));
-            return Err(bad(detail).hint("make the archive from inside the folder: `tar -C www -cz .`").into());
+            return Err(Problem::new(Code::PathEscapes, detail)
+                .hint("make the archive from inside the folder: `tar -C www -cz .`")
+                .into());
         }
         // `tar -C www -c .` begins every name with `./`.
         let mut rest = text;
@@ -113,11 +117,11 @@ impl<'l> Gate<'l> {
         let longest = path.as_str().split('/').map(str::len).max().unwrap_or(0);
         if exceeds(longest, self.limits.segment_bytes_max) {
             let detail = format!("A segment of `{}` has {longest} bytes.", shown(name));
-            return Err(too_large(detail, "segment_bytes_max").into());
+            return Err(too_long(detail, "segment_bytes_max").into());
         }
         if path.as_str().split('/').count() > DEPTH_MAX {
             let detail = format!("`{}` lies below more than {DEPTH_MAX} folders.", shown(name));
-            return Err(bad(detail).into());
+            return Err(Problem::new(Code::BadPath, detail).into());
         }
         Ok(Some(path))
     }
@@ -140,7 +144,7 @@ impl<'l> Gate<'l> {
         }
         if !self.files.insert(path.clone()) {
             let detail = format!("`{path}` stands twice in the archive, perhaps spelled otherwise in Unicode.");
-            return Err(bad(detail).hint("keep one of the two").into());
+            return Err(Problem::new(Code::DuplicatePath, detail).hint("keep one of the two").into());
         }
         if self.files.len() as u64 > limits.bundle_files_max {
             let detail = format!("With `{path}` the bundle has more than {} files.", limits.bundle_files_max);
@@ -160,7 +164,7 @@ impl<'l> Gate<'l> {
                 "The archive has {packed} bytes and unpacks to {}, more than {} times as many; `{largest}` is the largest file.",
                 self.bytes, self.limits.archive_ratio_max
             );
-            return Err(too_large(detail, "archive_ratio_max").into());
+            return Err(bomb(detail).into());
         }
         let mut paths: Vec<&str> = self.files.iter().map(BundlePath::as_str).collect();
         paths.sort_unstable_by(|a, b| by_segments(a, b));
@@ -172,7 +176,10 @@ impl<'l> Gate<'l> {
         });
         let explicit = || self.folders.iter().find(|folder| self.files.contains(*folder)).map(BundlePath::as_str);
         match implied.or_else(explicit) {
-            Some(path) => Err(bad(format!("`{path}` is both a file and a folder in the archive.")).into()),
+            Some(path) => {
+                let detail = format!("`{path}` is both a file and a folder in the archive.");
+                Err(Problem::new(Code::DuplicatePath, detail).into())
+            }
             None => Ok(()),
         }
     }
@@ -192,7 +199,8 @@ fn wrong(name: &[u8], error: &BadPath) -> Problem {
         BadPath::EmptySegment(_) => "holds an empty segment",
         BadPath::NotNfc(_) => "is not in Unicode's form NFC",
     };
-    bad(format!("The name `{}` in the archive {why}.", shown(name)))
+    let code = if matches!(error, BadPath::Dots(_)) { Code::PathEscapes } else { Code::BadPath };
+    Problem::new(code, format!("The name `{}` in the archive {why}.", shown(name)))
 }
 
 fn refused(path: &BundlePath, kind: EntryKind) -> Problem {
@@ -204,5 +212,13 @@ fn refused(path: &BundlePath, kind: EntryKind) -> Problem {
         EntryKind::SymbolicLink => ("a symbolic link", "put copies in: `tar -h`, or `zip` without -y"),
         EntryKind::File | EntryKind::Folder | EntryKind::Other => ("of a kind that is not known here", "leave it out"),
     };
-    bad(format!("`{path}` in the archive is {what}; a bundle holds files alone.")).hint(hint)
+    let code = match kind {
+        EntryKind::HardLink | EntryKind::SymbolicLink => Code::ArchiveLink,
+        // A file as any other, in a form of tar that is not read here.
+        EntryKind::Sparse => Code::BadArchive,
+        EntryKind::Device | EntryKind::Fifo | EntryKind::File | EntryKind::Folder | EntryKind::Other => {
+            Code::ArchiveSpecial
+        }
+    };
+    Problem::new(code, format!("`{path}` in the archive is {what}; a bundle holds files alone.")).hint(hint)
 }

@@ -21,7 +21,7 @@ use super::feed::{Feed, feed};
 use super::store::{Files, unpack_into};
 use super::untar::untar;
 use super::unzip::{SpoolError, spool, unzip};
-use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, bundle, too_large};
+use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, bundle, damaged, too_large};
 use crate::blobs::durable::Draft;
 
 /// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
@@ -146,7 +146,7 @@ impl ArchiveIntake {
         };
         match ended {
             Ok(Some(error)) => error,
-            Ok(None) => bad("Something follows the end of the archive.").into(),
+            Ok(None) => damaged("Something follows the end of the archive.").into(),
             Err(error) => error::lost(&error),
         }
     }

@@ -22,6 +22,8 @@ mod unzip;
 pub(crate) use intake::scratch;
 pub use intake::{ArchiveIntake, ReceivedArchive};
 
+use std::io;
+
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 
@@ -95,8 +97,33 @@ fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadArchive, detail)
 }
 
+/// What ended too early where it should not, or is not what its checksum says.
+fn broken(error: &io::Error, detail: impl Into<String>) -> Problem {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return Problem::new(Code::ArchiveCutOff, detail).hint("send it again, whole");
+    }
+    damaged(detail)
+}
+
+fn cut_off() -> Problem {
+    let detail = "The archive is cut off: it ends before its end is marked.";
+    Problem::new(Code::ArchiveCutOff, detail).hint("send it again, whole")
+}
+
+fn damaged(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::ArchiveDamaged, detail).hint("make the archive anew, and send it again")
+}
+
+fn bomb(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::ArchiveBomb, detail).hint("`archive_ratio_max` in edge.toml is the limit")
+}
+
 fn too_large(detail: impl Into<String>, limit: &str) -> Problem {
     Problem::new(Code::BundleTooLarge, detail).hint(format!("`{limit}` in edge.toml is the limit"))
+}
+
+fn too_long(detail: impl Into<String>, limit: &str) -> Problem {
+    Problem::new(Code::PathTooLong, detail).hint(format!("`{limit}` in edge.toml is the limit"))
 }
 
 /// A name out of an archive, as it can be shown: without control characters and not endless.

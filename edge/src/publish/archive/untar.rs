@@ -7,11 +7,12 @@ use std::io::{self, Read};
 
 use ::tar::{Archive, Entry, EntryType, PaxExtensions};
 use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
 
 use super::feed::{FeedReader, Meter, Slot};
 use super::gate::{EntryKind, Gate, Verdict};
 use super::store::{Sink, copy};
-use super::{Kind, Refusal, bad, shown, too_large};
+use super::{Kind, Refusal, bad, broken, cut_off, shown, too_long};
 
 /// Longest set of PAX records of one entry: some tools put extended attributes there.
 const PAX_BYTES_MAX: u64 = 1024 * 1024;
@@ -73,7 +74,7 @@ fn walk<R: Read>(meter: Meter<R>, slot: &Slot, limits: &Limits, sink: &mut dyn S
         }
     }
     let mut meter = archive.into_inner();
-    if meter.at_end() || announces {
+    if slot.at_end() || announces {
         return Err(cut_off().into());
     }
     only_zeros(&mut meter).map_err(failed)?;
@@ -105,7 +106,7 @@ fn unpack_entry<R: Read>(
     let size = entry.header().entry_size().map_err(|error| damaged(slot, &error, Some(&name)))?;
     if announced.size.is_some_and(|said| said != size) {
         // Readers that believe the one or the other see different archives.
-        return Err(bad(format!("`{}` has two lengths in the archive.", shown(&name))).into());
+        return Err(super::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
     }
     let kind = match entry.header().entry_type() {
         _ if announced.sparse => EntryKind::Sparse,
@@ -136,7 +137,7 @@ fn read_whole<R: Read>(entry: &mut Entry<'_, R>, bytes_max: u64, slot: &Slot) ->
         // What cannot be read here is as long as it was.
         drop(entry.take(256).read_to_end(&mut begin));
         let detail = format!("A name or record of {size} bytes stands in the archive: `{}`.", shown(&begin));
-        return Err(too_large(detail, "path_bytes_max").into());
+        return Err(too_long(detail, "path_bytes_max").into());
     }
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes).map_err(|error| damaged(slot, &error, None))?;
@@ -161,14 +162,14 @@ fn read_pax(records: &[u8], announced: &mut Announced) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn cut_off() -> devanture_config::problem::Problem {
-    bad("The archive is cut off: it ends before its end is marked.").hint("send it again, whole")
-}
-
 /// Why reading failed: what one of our own readers said, or what the archive's format did not allow.
 fn damaged(slot: &Slot, error: &io::Error, name: Option<&[u8]>) -> Refusal {
     slot.reason(|| {
         let place = name.map_or_else(String::new, |name| format!(" at `{}`", shown(name)));
-        bad(format!("The archive is damaged or cut off{place}: {error}.")).into()
+        let detail = format!("The archive is damaged or cut off{place}: {error}.");
+        if slot.at_end() {
+            return Problem::new(Code::ArchiveCutOff, detail).hint("send it again, whole").into();
+        }
+        broken(error, detail).into()
     })
 }

@@ -16,12 +16,12 @@ use ::zip::read::{ArchiveOffset, Config};
 use ::zip::result::ZipError;
 use devanture_config::limits::Limits;
 use devanture_config::path::BundlePath;
-use devanture_config::problem::Problem;
+use devanture_config::problem::{Code, Problem};
 
 use super::feed::FeedReader;
 use super::gate::{EntryKind, Gate, Verdict};
 use super::store::{Sink, copy};
-use super::{Refusal, bad, entries_max, shown, too_large};
+use super::{Refusal, bad, broken, cut_off, damaged, entries_max, shown, too_large};
 use crate::blobs::{self, durable::Draft};
 
 /// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
@@ -69,11 +69,12 @@ pub(super) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<
     for (index, path, size) in taken {
         let name = path.clone();
         let mut entry = archive.by_index(index).map_err(|error| wrong(&error, Some(&name)))?;
-        let failed = |error: io::Error| bad(format!("`{name}` in the archive is damaged: {error}.")).into();
+        let failed = |error: io::Error| broken(&error, format!("`{name}` in the archive is damaged: {error}.")).into();
         // One byte more than is promised: reading to the end checks the CRC, and shows whether there is more.
         let came = copy(&mut entry, path, size.saturating_add(1), sink, failed)?;
         if came != size {
-            return Err(bad(format!("`{name}` in the archive does not have the {size} bytes that it promises.")).into());
+            let detail = format!("`{name}` in the archive does not have the {size} bytes that it promises.");
+            return Err(damaged(detail).into());
         }
     }
     Ok(())
@@ -86,7 +87,8 @@ fn check_directory<R: Read + Seek>(
     limits: &Limits,
 ) -> Result<Vec<(usize, BundlePath, u64)>, Refusal> {
     if archive.has_duplicate_names() {
-        return Err(bad("Two entries of the archive have the same name.").hint("keep one of the two").into());
+        let problem = Problem::new(Code::DuplicatePath, "Two entries of the archive have the same name.");
+        return Err(problem.hint("keep one of the two").into());
     }
     let mut gate = Gate::new(limits);
     let mut taken = Vec::new();
@@ -129,7 +131,11 @@ fn check_counts(file: &File, length: u64, limits: &Limits) -> Result<(), Refusal
     let start = length.saturating_sub(TAIL_BYTES_MAX);
     let tail = read_at(file, start, length - start)?;
     let most = entries_max(limits);
-    for (place, end) in tail.windows(END_BYTES).enumerate().filter(|(_, end)| end.starts_with(b"PK\x05\x06")) {
+    let mut ends = tail.windows(END_BYTES).enumerate().filter(|(_, end)| end.starts_with(b"PK\x05\x06")).peekable();
+    if ends.peek().is_none() {
+        return Err(cut_off().into());
+    }
+    for (place, end) in ends {
         let mut count = u64::from(u16::from_le_bytes(array(end, 10)));
         let place = start + place as u64;
         if let Some(locator) = place.checked_sub(LOCATOR_BYTES)
@@ -166,7 +172,7 @@ fn check_nothing_hidden<R: Read + Seek>(archive: &ZipArchive<R>, file: &File) ->
     let next = last + 46 + field(28) + field(30) + field(32);
     let length = file.metadata().map_err(|error| unreadable(&error))?.len();
     if read_at(file, next, length.saturating_sub(next).min(4))? == b"PK\x01\x02" {
-        return Err(bad("The archive holds more entries than it counts.")
+        return Err(damaged("The archive holds more entries than it counts.")
             .hint("make it with a tool that knows zip64, or as a tar")
             .into());
     }
@@ -184,18 +190,18 @@ fn read_at(file: &File, offset: u64, length: u64) -> Result<Vec<u8>, Refusal> {
 }
 
 fn unreadable(error: &io::Error) -> Refusal {
-    bad(format!("The archive cannot be read: {error}.")).into()
+    broken(error, format!("The archive cannot be read: {error}.")).into()
 }
 
 fn wrong(error: &ZipError, path: Option<&BundlePath>) -> Refusal {
     let place = path.map_or_else(String::new, |path| format!(" at `{path}`"));
-    let why = match error {
-        ZipError::Io(error) => error.to_string(),
-        ZipError::InvalidArchive(why) => shown(why.as_bytes()),
-        other => other.to_string(),
-    };
-    let problem: Problem = bad(format!("The zip is damaged, cut off or of an unknown kind{place}: {why}."));
-    problem.into()
+    let told = |why: &str| format!("The zip is damaged, cut off or of an unknown kind{place}: {why}.");
+    match error {
+        ZipError::Io(error) => broken(error, told(&error.to_string())),
+        ZipError::InvalidArchive(why) => damaged(told(&shown(why.as_bytes()))),
+        other => bad(told(&other.to_string())),
+    }
+    .into()
 }
 
 /// Reads no more than it is allowed, so that a directory without end ends.

@@ -1,0 +1,133 @@
+//! `Content-Digest` (RFC 9530): what a body says that it hashes to, checked as it comes in.
+
+use aws_lc_rs::digest::{Algorithm, Context, SHA256, SHA512};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use devanture_config::problem::{Code, Problem};
+use http::{HeaderMap, HeaderName};
+
+use crate::publish::Error;
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// The digests of a body that is coming in.
+pub(super) struct ContentDigest(Vec<Expected>);
+
+struct Expected {
+    name: &'static str,
+    context: Context,
+    digest: Vec<u8>,
+}
+
+impl ContentDigest {
+    /// What the head says; nothing where it says none that is known here: a recipient may ignore those (RFC 9530 §2).
+    pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Error> {
+        let mut expected: Vec<Expected> = Vec::new();
+        for value in headers.get_all(CONTENT_DIGEST) {
+            let text = value.to_str().map_err(|_error| malformed())?;
+            for member in text.split(',') {
+                let (key, value) = member.trim().split_once('=').ok_or_else(malformed)?;
+                let Some((name, algorithm)) = algorithm(key) else { continue };
+                let digest = byte_sequence(value).filter(|digest| digest.len() == algorithm.output_len());
+                let digest = digest.ok_or_else(malformed)?;
+                // Of two members with one key the last one counts (RFC 9651 §4.2.2).
+                expected.retain(|other| other.name != name);
+                expected.push(Expected { name, context: Context::new(algorithm), digest });
+            }
+        }
+        Ok((!expected.is_empty()).then_some(Self(expected)))
+    }
+
+    /// Takes the next bytes of the body.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        for expected in &mut self.0 {
+            expected.context.update(bytes);
+        }
+    }
+
+    /// Whether the body, which has ended, is the one that was meant.
+    pub(super) fn check(self) -> Result<(), Error> {
+        for Expected { name, context, digest } in self.0 {
+            let found = context.finish();
+            if found.as_ref() != digest {
+                let found = BASE64_STANDARD.encode(found);
+                let detail = format!("The body's {name} is :{found}:, which is not that of its Content-Digest.");
+                return Err(Problem::new(Code::DigestMismatch, detail).hint("send it again").into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The algorithms that RFC 9530 §5 takes for secure.
+fn algorithm(key: &str) -> Option<(&'static str, &'static Algorithm)> {
+    match key {
+        "sha-256" => Some(("sha-256", &SHA256)),
+        "sha-512" => Some(("sha-512", &SHA512)),
+        _ => None,
+    }
+}
+
+/// A byte sequence (RFC 9651 §3.3.5), whose parameters say nothing here.
+fn byte_sequence(value: &str) -> Option<Vec<u8>> {
+    let (encoded, _parameters) = value.strip_prefix(':')?.split_once(':')?;
+    BASE64_STANDARD.decode(encoded).ok()
+}
+
+fn malformed() -> Error {
+    Problem::new(Code::BadRequest, "The field Content-Digest cannot be read.")
+        .hint("it is written as `sha-256=:BASE64:` (RFC 9530)")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        [(CONTENT_DIGEST, HeaderValue::from_str(value).unwrap())].into_iter().collect()
+    }
+
+    fn written(name: &str, algorithm: &'static Algorithm, body: &[u8]) -> String {
+        let digest = aws_lc_rs::digest::digest(algorithm, body);
+        format!("{name}=:{}:", BASE64_STANDARD.encode(digest))
+    }
+
+    #[test]
+    fn the_example_of_rfc_9530_is_read() {
+        // Appendix B.1: the body is `{"hello": "world"}` and a line feed.
+        let field = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
+        let mut digest = ContentDigest::read(&headers(field)).unwrap().unwrap();
+        digest.update(b"{\"hello\": \"world\"}\n");
+        digest.check().unwrap();
+    }
+
+    #[test]
+    fn what_is_not_known_is_passed_over_and_what_cannot_be_read_refused() {
+        for field in ["md5=:AAAA:", "crc32c=:AAAA:, x=1"] {
+            assert!(ContentDigest::read(&headers(field)).unwrap().is_none(), "{field}");
+        }
+        assert!(ContentDigest::read(&HeaderMap::new()).unwrap().is_none());
+        for field in ["", "sha-256", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:*:", "sha-512=:RK/0=:", "md5=:A:, ,"] {
+            assert!(ContentDigest::read(&headers(field)).is_err(), "{field}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_taken_in_any_pieces_and_no_other_body(body: Vec<u8>, cut: prop::sample::Index, other: Vec<u8>) {
+            let field = format!("{}, {};q=1", written("sha-256", &SHA256, &body), written("sha-512", &SHA512, &body));
+            let read = || ContentDigest::read(&headers(&field)).unwrap().unwrap();
+            let (start, end) = body.split_at(cut.index(body.len() + 1));
+            let mut digest = read();
+            digest.update(start);
+            digest.update(end);
+            prop_assert!(digest.check().is_ok());
+            let mut digest = read();
+            digest.update(&other);
+            prop_assert_eq!(digest.check().is_ok(), other == body);
+        }
+    }
+}
