@@ -9,7 +9,7 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::switch::Intent;
-use super::{Actor, Background, Parts, Publisher};
+use super::{Actor, Background, Condition, Parts, Publisher};
 use crate::blobs::{self, Key};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
@@ -88,6 +88,9 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         force: false,
         position: None,
         allow_refingerprint: false,
+        passes_lock: false,
+        condition: &Condition::default(),
+        log: &[],
     };
     // Nothing is live, so that there is nothing to find.
     publisher.check_fingerprints(&app, &prod, two).await.unwrap();
@@ -113,6 +116,9 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         source: source.clone(),
         steps: Vec::new(),
         outcome: Outcome::Live,
+        alias: None,
+        problem: None,
+        log: Vec::new(),
     };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);

@@ -1,0 +1,142 @@
+//! Entity tags of records, and the conditions of requests on them (RFC 9110 §8.8.3 and §13.1). A tag is strong, and names
+//! the revision of the record; where an answer tells of more than one record, a hash of the answer follows.
+
+use devanture_config::Digest;
+use devanture_config::problem::{Code, Problem};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::{Body, answer};
+use crate::catalog::Revision;
+use crate::publish::{Condition, Error, Expected};
+
+/// Most tags that a request may name.
+const TAGS_MAX: usize = 64;
+/// Characters of the hash in the tag of an answer that tells of several records.
+const HASH_CHARACTERS: usize = 16;
+
+/// What a request that changes a record expects of it.
+///
+/// # Errors
+/// `bad_request` for fields that are none.
+pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Error> {
+    Ok(Condition { matches: expected(headers, &IF_MATCH)?, differs: expected(headers, &IF_NONE_MATCH)? })
+}
+
+/// Answers a request for one record with its tag; 304 where the client has it.
+pub(super) fn record<T: Serialize>(
+    headers: &HeaderMap,
+    revision: Revision,
+    value: &T,
+) -> Result<Response<Body>, Error> {
+    tagged(headers, &format!("\"{revision}\""), answer::json(StatusCode::OK, value))
+}
+
+/// The same for an answer that tells of several records, the first of which has `revision`, where it is there. A
+/// condition of a change looks at that record alone.
+pub(super) fn view<T: Serialize>(
+    headers: &HeaderMap,
+    revision: Option<Revision>,
+    value: &T,
+) -> Result<Response<Body>, Error> {
+    let hash = Digest::of(&serde_json::to_vec(value).unwrap_or_default()).to_string();
+    let hash: String = hash.chars().take(HASH_CHARACTERS).collect();
+    tagged(headers, &format!("\"{}-{hash}\"", revision.unwrap_or(0)), answer::json(StatusCode::OK, value))
+}
+
+fn tagged(headers: &HeaderMap, tag: &str, mut response: Response<Body>) -> Result<Response<Body>, Error> {
+    // RFC 9110 §13.1.2: for reading, weak tags compare as strong ones do.
+    let has_it = tags(headers, &IF_NONE_MATCH)?
+        .is_some_and(|tags| tags.iter().any(|one| *one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag));
+    if has_it {
+        response = answer::not_modified();
+    }
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+fn expected(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Expected>, Error> {
+    let Some(tags) = tags(headers, name)? else { return Ok(None) };
+    if tags == ["*"] {
+        return Ok(Some(Expected::Any));
+    }
+    // RFC 9110 §13.1.1: a weak tag never matches where something is to be changed; nor does one of no record.
+    Ok(Some(Expected::Revisions(tags.into_iter().filter_map(revision).collect())))
+}
+
+/// The tags that a field names; nothing where it is not there.
+fn tags<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<Vec<&'h str>>, Error> {
+    let bad = || {
+        Error::from(
+            Problem::new(Code::BadRequest, format!("`{name}` names no entity tags."))
+                .hint("it is `*`, or tags as `ETag` gave them, quotes included"),
+        )
+    };
+    let mut found = Vec::new();
+    for value in headers.get_all(name) {
+        for tag in value.to_str().map_err(|_bytes| bad())?.split(',') {
+            let tag = tag.trim();
+            let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+            let is_tag = opaque.len() >= 2 && opaque.starts_with('"') && opaque.ends_with('"');
+            if !(is_tag || tag == "*") || found.len() >= TAGS_MAX {
+                return Err(bad());
+            }
+            found.push(tag);
+        }
+    }
+    let is_mixed = found.len() > 1 && found.contains(&"*");
+    if is_mixed { Err(bad()) } else { Ok(Some(found).filter(|found| !found.is_empty())) }
+}
+
+/// The revision that a strong tag of ours names. That of a record that is not there names 0, which none has.
+fn revision(tag: &str) -> Option<Revision> {
+    let opaque = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let number = opaque.split('-').next().unwrap_or_default();
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse().ok().filter(|_| is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn conditions_are_read_as_the_standard_writes_them() {
+        let revisions = |revisions: &[Revision]| Some(Expected::Revisions(revisions.to_vec()));
+        for (value, expected) in [
+            ("*", Some(Expected::Any)),
+            ("\"12\"", revisions(&[12])),
+            ("\"12\", \"13-ab12\" , W/\"14\"", revisions(&[12, 13])),
+            ("\"\"", revisions(&[])),
+            ("\"other\"", revisions(&[])),
+            ("\"+1\"", revisions(&[])),
+        ] {
+            assert_eq!(condition(&headers(&[(IF_MATCH, value)])).unwrap().matches, expected, "{value}");
+            assert_eq!(condition(&headers(&[(IF_NONE_MATCH, value)])).unwrap().differs, expected, "{value}");
+        }
+        for bad in ["", "12", "*, \"1\"", "\"1\",", "\"", "W/12"] {
+            assert_eq!(condition(&headers(&[(IF_MATCH, bad)])).unwrap_err().0.code, Code::BadRequest, "{bad}");
+        }
+        assert_eq!(condition(&HeaderMap::new()).unwrap(), Condition::default());
+    }
+
+    #[test]
+    fn a_client_that_has_a_record_is_told_so() {
+        let ask = |value: &'static str| {
+            let response = record(&headers(&[(IF_NONE_MATCH, value)]), 12, &"x").unwrap();
+            (response.status().as_u16(), response.headers()[ETAG].to_str().unwrap().to_owned())
+        };
+        for (value, status) in
+            [("\"12\"", 304), ("W/\"12\"", 304), ("\"11\", \"12\"", 304), ("*", 304), ("\"13\"", 200)]
+        {
+            assert_eq!(ask(value), (status, "\"12\"".to_owned()), "{value}");
+        }
+    }
+}
