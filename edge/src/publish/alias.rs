@@ -18,7 +18,7 @@ use crate::telemetry;
 
 /// The place whose pushes are previews alone: where pushes to aliases are kept in the history, and for which a token
 /// may be that sets aliases of any name.
-const PREVIEW: &str = "preview";
+pub(super) const PREVIEW: &str = "preview";
 /// How long an alias that has ended may rest before its record is removed; nothing answers there meanwhile.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
