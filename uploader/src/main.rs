@@ -24,6 +24,8 @@ mod moving;
 mod progress;
 mod project;
 mod push;
+#[cfg(test)]
+mod recipes_tests;
 mod report;
 mod rules;
 mod settings;

@@ -129,6 +129,6 @@ impl Admin {
         };
         let wanted =
             DiffRequest { from: side("from")?, to: side("to")?, environment, page: body::page(uri, "after", CHANGES)? };
-        Ok(answer::json(StatusCode::OK, &self.publisher.diff(actor, app, &wanted).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.diff(app, &wanted).await?))
     }
 }
