@@ -30,7 +30,7 @@ pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said
     let (sender, receiver) = mpsc::channel();
     let folder = folder.to_owned();
     // The thread is left behind when it takes too long; it ends with the process.
-    std::thread::spawn(move || sender.send(from_git(&folder)));
+    std::thread::spawn(move || sender.send(from_git(&folder)).is_ok());
     let found = receiver.recv_timeout(GIT_TIME_MAX).unwrap_or_default();
     complete(found, ci::source(environment), said)
 }

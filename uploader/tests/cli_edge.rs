@@ -268,9 +268,9 @@ fn report(previous: Option<Digest>) -> SwitchReport {
     }
 }
 
-#[test]
-fn every_other_command_is_one_question_to_the_edge() {
-    let deploy = Deploy {
+/// What a history holds.
+fn deploy() -> Deploy {
+    Deploy {
         id: "d1".to_owned(),
         kind: DeployKind::Push,
         environment: "staging".parse().unwrap(),
@@ -284,7 +284,12 @@ fn every_other_command_is_one_question_to_the_edge() {
         alias: None,
         problem: None,
         log: Vec::new(),
-    };
+    }
+}
+
+#[test]
+fn every_other_command_is_one_question_to_the_edge() {
+    let deploy = deploy();
     let place = PlaceStatus {
         name: "feature-x".parse().unwrap(),
         alias: true,

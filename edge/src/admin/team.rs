@@ -117,10 +117,12 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, None)?;
         let uri = request.uri();
-        let side = |name: &str| {
-            body::parameter(uri, name).filter(|text| !text.is_empty()).ok_or_else(|| {
+        let side = |name: &str| -> Result<String, Error> {
+            let text = body::parameter(uri, name).filter(|text| !text.is_empty());
+            text.ok_or_else(|| {
                 Problem::new(Code::BadRequest, format!("The query does not say `{name}`."))
                     .hint("as in `?from=live&to=4f2a91`: `live`, an environment, an alias or a version's id")
+                    .into()
             })
         };
         let environment = match body::parameter(uri, "env") {
