@@ -336,7 +336,10 @@ impl<'c> Push<'c> {
         if !failure.is(Code::Unreachable) {
             return Err(failure);
         }
-        Err(failure.hint("the edge may still be at work on it: `devanture status` says what is live"))
+        Err(failure.hint(match self.args.alias {
+            Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
+            None => "the edge may still be at work on it: `devanture status` says what is live",
+        }))
     }
 
     async fn send_archive(

@@ -133,7 +133,7 @@ pub(crate) async fn lock(context: &Context, args: &LockArgs) -> Result<(), Failu
         let status = edge.status(&place).await?;
         if status.version.is_none() {
             let message = format!("Nothing is live in {place} of the app {}, so there is nothing to lock.", status.app);
-            return Err(Failure::new(Code::NotFound, message).hint("`devanture status` lists the environments"));
+            return Err(Failure::new(Code::NothingLive, message).hint("`devanture status` lists the environments"));
         }
         let text = match &status.locked {
             Some(lock) => format!("change why {place} is locked, if {} may", lock.who),

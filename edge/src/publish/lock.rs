@@ -22,7 +22,7 @@ impl Publisher {
     /// Locks an environment, or changes why it is locked.
     ///
     /// # Errors
-    /// `locked` where somebody else did, `bad_request` for a reason that is none, `not_found` where nothing is live,
+    /// `locked` where somebody else did, `bad_request` for a reason that is none, `nothing_live`,
     /// `precondition_failed`.
     pub async fn lock(
         &self,
@@ -125,7 +125,9 @@ impl Publisher {
         self.known(app).await?;
         let Some((_, pointer)) = self.live_pointer(app, environment).await? else {
             let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to lock.");
-            return Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists the environments").into());
+            return Err(Problem::new(Code::NothingLive, detail)
+                .hint("`devanture status` lists the environments")
+                .into());
         };
         let key = records::lock_key(app, environment);
         let check = match before {

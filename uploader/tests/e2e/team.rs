@@ -189,7 +189,11 @@ async fn the_history_tells_who_pushed_what_from_where() {
 async fn a_locked_environment_takes_pushes_and_keeps_what_is_live() {
     let (edge, repository) = (edge().start(), Repository::new());
     repository.commit("one");
-    assert_eq!(repository.run(&edge, &[], &["lock", "--dry-run", "--json"]).problem(), "not_found");
+    assert_eq!(
+        repository.run(&edge, &[], &["lock", "--dry-run", "--json"]).problem(),
+        "not_found",
+        "there is no app yet"
+    );
     repository.json(&edge, &[], &["push"]);
     assert_eq!(repository.json(&edge, &[], &["lock", "--dry-run"])["locked"], Value::Null);
     let locked = repository.json(&edge, &[], &["lock", "--reason", "Sale until Monday"]);

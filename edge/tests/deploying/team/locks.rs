@@ -129,7 +129,7 @@ async fn a_lock_needs_something_that_is_live_and_a_reason_that_is_one() {
     let edge =
         edge().with_limit("lock_reason_characters_max", 5).with_app("shop", &[("index.html", b"x")]).start().await;
     let put = async |path: &str, reason: &str| call(&edge, Method::PUT, path, Some(json!({ "reason": reason }))).await;
-    assert_eq!(put("environments/staging/lock", "").await.code(), Code::NotFound);
+    assert_eq!(put("environments/staging/lock", "").await.code(), Code::NothingLive);
     for bad in ["123456", "a\nb", "\u{1b}[1m"] {
         assert_eq!(put(LOCK, bad).await.code(), Code::BadRequest, "{bad:?}");
     }
