@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, VersionId};
+pub use crate::keeping::{
+    CollectReport, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport, UndeleteReport,
+    UndeleteRequest, WhyCollected,
+};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
@@ -334,6 +338,10 @@ pub enum DeployKind {
     Pause,
     /// A pause ended; what is live stayed.
     Resume,
+    /// The environment was deleted.
+    Delete,
+    /// The environment was had back, with what was live.
+    Undelete,
 }
 
 /// How a deploy ended.
@@ -391,6 +399,9 @@ pub struct History {
     /// Versions of these deploys that were deleted since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<VersionId>,
+    /// Versions of these deploys that were collected since: nothing held them, and they were old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collected: Vec<VersionId>,
     /// What to give as `before` for the next page, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

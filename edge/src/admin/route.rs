@@ -17,7 +17,11 @@ pub(super) enum Route {
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
     AddHostname { app: AppName, environment: PlaceName, host: HostPattern },
+    Collect,
     DeleteAlias { app: AppName, name: PlaceName },
+    DeleteApp { app: AppName },
+    Deleted { app: AppName },
+    DeleteEnvironment { app: AppName, environment: PlaceName },
     DeleteVersion { app: AppName, version: String },
     Deploy { app: AppName, deploy: String },
     Finish { app: AppName, deploy: String },
@@ -34,6 +38,7 @@ pub(super) enum Route {
     Status { app: AppName, environment: PlaceName },
     Switch { app: AppName, environment: PlaceName },
     Tokens,
+    Undelete { app: AppName },
     Withdraw { app: AppName },
     Withdrawn { app: AppName },
 }
@@ -47,6 +52,8 @@ impl Route {
         match (segments.as_slice(), method) {
             (["metrics"], "GET") => Ok(Self::Metrics),
             (["metrics"], _) => Err(method_not_allowed(READ)),
+            (["v1", "gc"], "POST") => Ok(Self::Collect),
+            (["v1", "gc"], _) => Err(method_not_allowed("POST")),
             (["v1", "tokens"], "POST") => Ok(Self::Tokens),
             (["v1", "tokens"], _) => Err(method_not_allowed("POST")),
             (["v1", "apps", app, rest @ ..], method) => Self::of_app(name(app)?, rest, method),
@@ -77,6 +84,8 @@ impl Route {
 
     fn of_app(app: AppName, rest: &[&str], method: &str) -> Result<Self, Error> {
         match (rest, method) {
+            ([], "DELETE") => Ok(Self::DeleteApp { app }),
+            ([], _) => Err(method_not_allowed("DELETE")),
             (["aliases"], "GET") => Ok(Self::Aliases { app }),
             (["aliases"], _) => Err(method_not_allowed(READ)),
             (["aliases", alias], "PUT") => Ok(Self::SetAlias { app, name: name(alias)? }),
@@ -84,10 +93,14 @@ impl Route {
             (["aliases", _], _) => Err(method_not_allowed("PUT, DELETE")),
             (["blobs", digest], "PUT") => Ok(Self::Blob { app, digest: name(digest)? }),
             (["blobs", _], _) => Err(method_not_allowed("PUT")),
+            (["deleted"], "GET") => Ok(Self::Deleted { app }),
+            (["deleted"], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy], "GET") => Ok(Self::Deploy { app, deploy: (*deploy).to_owned() }),
             (["deploys", _], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
             (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
+            (["undelete"], "POST") => Ok(Self::Undelete { app }),
+            (["undelete"], _) => Err(method_not_allowed("POST")),
             (["versions", version], "DELETE") => Ok(Self::DeleteVersion { app, version: (*version).to_owned() }),
             (["versions", _], _) => Err(method_not_allowed("DELETE")),
             (["withdrawn"], "GET") => Ok(Self::Withdrawn { app }),
@@ -96,7 +109,8 @@ impl Route {
             (["withdrawn"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE")),
             (["environments", environment], method) => match method {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
-                _ => Err(method_not_allowed(READ)),
+                "DELETE" => Ok(Self::DeleteEnvironment { app, environment: name(environment)? }),
+                _ => Err(method_not_allowed("GET, HEAD, DELETE")),
             },
             (["environments", environment, operation], method) => {
                 Self::of_environment(app, name(environment)?, operation, method)

@@ -40,8 +40,8 @@ impl Publisher {
         for (key, record) in &entries {
             deploys.push(records::read::<HistoryEntry>(key, record)?.deploy);
         }
-        let deleted = self.deleted(app, &deploys).await?;
-        Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, next })
+        let (deleted, collected) = self.gone(app, &deploys).await?;
+        Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, collected, next })
     }
 
     /// What is live in an environment, and where else the app can be seen.

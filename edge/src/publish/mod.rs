@@ -6,14 +6,17 @@
 
 mod archive;
 mod begin;
+mod collect;
 mod compress;
 mod delete;
+mod delete_places;
 mod deploys;
 mod error;
 mod fingerprints;
 mod finish;
 mod history;
 mod hostnames;
+mod leases;
 mod owned;
 mod pause;
 mod pushes;
@@ -23,6 +26,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod undelete;
 mod withdraw;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
@@ -41,8 +45,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use devanture_config::digest::IdPrefix;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::retention::Retention;
 use devanture_config::{AppName, VersionId};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Mutex, Semaphore, broadcast};
 
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, records};
@@ -69,6 +74,10 @@ pub struct Publisher {
     background: Background,
     quick: compress::Pool,
     clock: AtomicU64,
+    retention: Retention,
+    leases: Arc<leases::Leases>,
+    /// One collection at a time.
+    collecting: Mutex<()>,
 }
 
 /// What a [`Publisher`] is made of.
@@ -93,6 +102,8 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
+    /// What is kept, and for how long.
+    pub retention: Retention,
 }
 
 impl Publisher {
@@ -123,6 +134,9 @@ impl Publisher {
             background: parts.background,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),
+            retention: parts.retention,
+            leases: Arc::default(),
+            collecting: Mutex::default(),
         }
     }
 
@@ -165,7 +179,7 @@ impl Publisher {
     /// The version of `app` that `typed` names.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id` and `bad_request`.
+    /// `not_found`, `version_collected`, `ambiguous_id` and `bad_request`.
     pub async fn resolve_version(&self, app: &AppName, typed: &str) -> Result<VersionId, Error> {
         let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
             Problem::new(Code::BadRequest, error.to_string()).hint("`devanture history` lists the versions")
@@ -174,9 +188,7 @@ impl Publisher {
         let found = self.catalog.list(&below, None, false, 3).await?;
         let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();
         match ids.as_slice() {
-            [] => Err(Problem::new(Code::NotFound, format!("The app {app} has no version {prefix}."))
-                .hint("`devanture history` lists the versions")
-                .into()),
+            [] => Err(self.gone_by_prefix(app, &prefix).await?),
             [id] => Ok(*id),
             [one, other, ..] => {
                 let detail = format!(

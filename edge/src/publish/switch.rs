@@ -14,9 +14,10 @@ use super::hostnames::Claims;
 use super::steps::Steps;
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Change, Check, Commit, Revision, gone};
+use crate::live::Preparing;
 use crate::telemetry;
-use crate::version::{Setting, Version};
+use crate::version::Setting;
 
 /// How often a switch is tried again when another one came in between.
 pub(crate) const TRIES: usize = 16;
@@ -43,7 +44,9 @@ impl Intent<'_> {
     /// live here.
     fn has_unseen_rules(&self) -> bool {
         match self.kind {
-            DeployKind::Push | DeployKind::Pause | DeployKind::Resume => false,
+            DeployKind::Push | DeployKind::Pause | DeployKind::Resume | DeployKind::Delete | DeployKind::Undelete => {
+                false
+            }
             DeployKind::Switch | DeployKind::Promote => true,
             DeployKind::Rollback => self.position.is_none(),
         }
@@ -190,6 +193,9 @@ impl Publisher {
 
     /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+        // From here on no collection takes it.
+        let _lease = self.leases.version(intent.version).await;
+        self.must_be_stored(intent.app, &intent.version).await?;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         if !intent.allow_refingerprint {
@@ -201,22 +207,20 @@ impl Publisher {
         let prepare = async {
             // DNS may have to be asked, so before anything is held ready for the switch.
             let claims = self.claims(intent).await?;
-            self.prepare(intent).await.map(|(version, detail)| ((version, claims), detail))
+            self.prepare(intent).await.map(|(prepared, detail)| ((prepared, claims), detail))
         };
-        let (prepared, claims) = steps.run("prepare", prepare).await?;
+        let (_prepared, claims) = steps.run("prepare", prepare).await?;
         let before = steps.list().to_vec();
-        let moved = steps.run("switch", self.swap(intent, &claims, before, checked_at)).await;
-        self.live.end_preparing(&prepared);
-        moved
+        steps.run("switch", self.swap(intent, &claims, before, checked_at)).await
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
-    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Arc<Version>, String), Error> {
+    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Option<Preparing>, String), Error> {
         let place = self.live.place(intent.app, intent.environment);
         if let Some(current) = place.as_ref().and_then(|place| place.current())
             && current.version.id == intent.version
         {
-            return Ok((Arc::clone(&current.version), "already live".to_owned()));
+            return Ok((None, "already live".to_owned()));
         }
         let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
         let version = match at_hand {
@@ -226,8 +230,7 @@ impl Publisher {
                 Arc::new(self.loader.load(intent.app, &intent.version, name, Setting::Environment).await?)
             }
         };
-        self.live.begin_preparing(&version);
-        Ok((version, "ready".to_owned()))
+        Ok((Some(self.live.begin_preparing(&version)), "ready".to_owned()))
     }
 
     /// The revision of the live pointer; nothing where nothing is live.
@@ -370,7 +373,9 @@ impl Publisher {
             | DeployKind::Rollback
             | DeployKind::Promote
             | DeployKind::Pause
-            | DeployKind::Resume => live.as_ref().map_or(0, |(_, p)| p.begun),
+            | DeployKind::Resume
+            | DeployKind::Delete
+            | DeployKind::Undelete => live.as_ref().map_or(0, |(_, p)| p.begun),
         };
         let pointer = LivePointer {
             version: intent.version,
@@ -398,8 +403,9 @@ impl Publisher {
         };
         // An alias of that name may have been made since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
-        let mut commit =
-            Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
+        let checks = vec![check, no_alias, not_deleted, Check::Absent(entry_key.clone())];
+        let mut commit = Commit { checks, changes: Vec::new() };
         self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
@@ -412,7 +418,9 @@ impl Publisher {
     /// # Errors
     /// `alias_taken` where the name is an environment, and as [`Publisher::switch`].
     pub async fn set_alias(&self, app: &AppName, name: &PlaceName, typed: &str) -> Result<VersionId, Error> {
+        self.check_there(app, Some(name)).await?;
         let version = self.resolve_version(app, typed).await?;
+        let _lease = self.leases.version(version).await;
         if name.is_prod() || self.live_pointer(app, name).await?.is_some() {
             let detail = format!("{name} is an environment of the app {app}.");
             return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
@@ -425,7 +433,8 @@ impl Publisher {
             None => Check::Absent(key.clone()),
         };
         let is_new = before.is_none();
-        let checks = vec![check, Check::Absent(records::live_key(app, name))];
+        let not_deleted = Check::Absent(gone::deleted_environment_key(app, name));
+        let checks = vec![check, Check::Absent(records::live_key(app, name)), not_deleted];
         // Never back, as for an environment.
         let before_ms = before.map_or(0, |before| before.switched_ms);
         let record = AliasRecord { version, switched_ms: telemetry::now_ms().max(before_ms) };

@@ -7,6 +7,7 @@ use devanture_config::{AppName, Manifest, VersionId};
 
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
+use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::site::target::{self, Target, TargetError};
@@ -152,6 +153,12 @@ impl Publisher {
         for (key, record) in self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
             let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
             (oldest_ms, newest_ms) = (stored_ms.min(oldest_ms), stored_ms.max(newest_ms));
+        }
+        // One that can be had back answers then, too.
+        for (key, record) in self.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
+            if let Some(version) = records::read::<GoneVersion>(&key, &record)?.record {
+                (oldest_ms, newest_ms) = (version.stored_ms.min(oldest_ms), version.stored_ms.max(newest_ms));
+            }
         }
         Ok((oldest_ms, newest_ms))
     }

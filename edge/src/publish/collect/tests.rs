@@ -1,0 +1,1 @@
+//! Tests of collections that need no network.
