@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `hostnames` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
+//! `push`, `commands`, `hostnames`, `keeping` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
 //! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
 
 mod archive;
@@ -18,6 +18,7 @@ mod foresee;
 mod git;
 mod hash;
 mod hostnames;
+mod keeping;
 mod moving;
 mod progress;
 mod project;
@@ -121,7 +122,8 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => commands::alias(context, command).await,
         Command::Check(args) => commands::check(context, args),
-        Command::Delete(args) => upkeep::delete(context, args).await,
+        Command::Delete(args) => keeping::delete(context, args).await,
+        Command::Gc(args) => keeping::gc(context, args).await,
         Command::History(args) => commands::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
@@ -131,6 +133,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Status => commands::status(context).await,
         Command::Switch(args) => commands::switch(context, args).await,
+        Command::Undelete(args) => keeping::undelete(context, args).await,
         // Carried out by the callers.
         Command::Completions { .. } | Command::Push(_) => Ok(()),
     }

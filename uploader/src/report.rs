@@ -140,7 +140,11 @@ pub(crate) fn history_lines(style: Style, history: &History) -> Vec<String> {
     if history.deploys.is_empty() {
         return vec![format!("Nothing was ever live in {} of {}.", history.environment, history.app)];
     }
-    let mark = |deploy: &Deploy| if history.deleted.contains(&deploy.version) { "  (deleted)" } else { "" };
+    let mark = |deploy: &Deploy| match deploy.version {
+        version if history.deleted.contains(&version) => "  (deleted)",
+        version if history.collected.contains(&version) => "  (collected)",
+        _ => "",
+    };
     let line = |deploy| format!("{}{}", deploy_line(style, deploy), mark(deploy));
     let mut lines: Vec<String> = history.deploys.iter().map(line).collect();
     if let Some(next) = &history.next {
@@ -157,6 +161,8 @@ fn deploy_line(style: Style, deploy: &Deploy) -> String {
         DeployKind::Promote => "promote",
         DeployKind::Pause => "pause",
         DeployKind::Resume => "resume",
+        DeployKind::Delete => "delete",
+        DeployKind::Undelete => "undelete",
     };
     let outcome = match deploy.outcome {
         Outcome::Live => style.good("live      "),
@@ -222,7 +228,7 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 }
 
 /// A time as a person reads it, in UTC.
-fn time_text(ms: u64) -> String {
+pub(crate) fn time_text(ms: u64) -> String {
     let time = i64::try_from(ms / 1_000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let Some(time) = time else { return format!("{ms} ms") };
     let (date, clock) = (time.date(), time.time());
