@@ -11,3 +11,5 @@
 mod support;
 
 mod bad_input;
+mod keep;
+mod keep_deleted;

@@ -8,7 +8,7 @@ use devanture_config::{AppName, VersionId};
 use super::{PAGE, Pass};
 use crate::blobs::Key;
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision, history};
 use crate::publish::{Error, Publisher};
 
@@ -24,7 +24,7 @@ struct Candidate {
     id: VersionId,
     revision: Revision,
     stored_ms: u64,
-    /// When it was stored, or live last.
+    /// When it was stored or live last; now, where it is live.
     used_ms: u64,
 }
 
@@ -125,7 +125,7 @@ impl Publisher {
     async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
         let grace_ms = self.limits.grace_ms_max;
         let days_ms = self.retention.keep_days.saturating_mul(86_400_000);
-        let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms))).await?;
+        let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
         let mut versions = Vec::new();
         let prefix = records::versions_prefix(app);
         let mut after: Option<String> = None;
@@ -153,10 +153,11 @@ impl Publisher {
         Ok(beyond)
     }
 
-    /// When the versions of an app were live last that were live since `since_ms`.
-    async fn last_live(&self, app: &AppName, since_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
+    /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now.
+    async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
         let mut last: HashMap<VersionId, u64> = HashMap::new();
-        for (key, _) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+        for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+            last.insert(records::read::<LivePointer>(&key, &record)?.version, now_ms);
             let Some(environment) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
             let prefix = records::history_prefix(app, &environment);
             for switch in history::switches(&*self.catalog, &prefix, since_ms, usize::MAX).await? {
