@@ -41,7 +41,7 @@ impl Publisher {
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
                 let detail = format!("{count_max} paths of the app {app} are withdrawn already.");
                 return Err(Problem::new(Code::TooMany, detail)
-                    .hint("delete the versions that have what is to be gone, or raise `withdrawn_paths_max`")
+                    .hint("raise `withdrawn_paths_max`; a path ends when every version that has it is gone for good")
                     .into());
             }
             if self.write_withdrawn(&key, revision, &record).await? {
@@ -156,7 +156,8 @@ impl Publisher {
         }
         // One that can be had back answers then, too.
         for (key, record) in self.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
-            if let Some(version) = records::read::<GoneVersion>(&key, &record)?.record {
+            let gone: GoneVersion = records::read(&key, &record)?;
+            if let Some(version) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) {
                 (oldest_ms, newest_ms) = (version.stored_ms.min(oldest_ms), version.stored_ms.max(newest_ms));
             }
         }
