@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchRequest, UndeleteRequest};
@@ -272,7 +272,7 @@ proptest! {
 async fn pushes_and_switches_race_collections_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let world = Arc::new(world(folder.path(), 1).await);
-    let (ended, collected) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (ended, collected) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let collecting = {
         let (world, ended, collected) = (Arc::clone(&world), Arc::clone(&ended), Arc::clone(&collected));
         let folder = folder.path().to_owned();
@@ -280,7 +280,7 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
             while !ended.load(Ordering::Acquire) {
                 age(&folder);
                 let report = world.publisher.collect(false).await.unwrap();
-                collected.fetch_add(report.files as usize, Ordering::AcqRel);
+                collected.fetch_add(report.files, Ordering::AcqRel);
             }
         })
     };
@@ -358,4 +358,36 @@ async fn reopened(folder: &Path) -> World {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("the stores stay open");
+}
+
+/// Whoever switches may be gone at any moment of it; a version that is kept at hand for them would never be collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let (app, actor) = (name(0), Actor::local());
+    let one = world.push(&app, &[1].into()).await.unwrap().version;
+    let two = world.push(&app, &[2].into()).await.unwrap().version;
+    let switch = async |version: VersionId| {
+        let wanted = SwitchRequest { version: version.to_string(), if_live: None, allow_refingerprint: false };
+        world.publisher.switch(&actor, &app, &PlaceName::prod(), &wanted).await
+    };
+    let mut broken_off = 0;
+    for round in 0..60_u64 {
+        let time_max = std::time::Duration::from_micros(round * 100);
+        broken_off += usize::from(tokio::time::timeout(time_max, switch(one)).await.is_err());
+        switch(two).await.unwrap();
+    }
+    assert!(broken_off > 0);
+    let live = &world.publisher.live;
+    // A commit that nobody waited for may still have been under way in the last round.
+    for _ in 0..100 {
+        switch(two).await.unwrap();
+        if !live.is_held(&app, &one) {
+            break;
+        }
+    }
+    assert!(live.is_held(&app, &two) && !live.is_held(&app, &one));
+    let closed = world.publisher.leases.closed().await;
+    assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
 }
