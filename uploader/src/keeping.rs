@@ -133,7 +133,7 @@ async fn delete_place(
         // What is asked for on a terminal is known before it is asked.
         let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
             true => format!("`delete {kind}` ends it on every hostname, at once."),
-            false => foreseen_text(&edge.delete_place(environment, true).await?),
+            false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true).await?)),
         };
         let way_back = "`devanture undelete` has it back for a while";
         confirm(name, &what, way_back, yes, context.output.is_json).await?;

@@ -14,11 +14,12 @@ impl Admin {
     /// Checks that the app and the environment of an address were not deleted. Whoever may not know of the app learns
     /// nothing of it here; the history of an environment is told all the same.
     pub(super) async fn check_there(&self, actor: &Actor, path: &str, route: &Route) -> Result<(), Error> {
-        let mut segments = path.trim_start_matches('/').split('/').skip(2);
+        let Some(rest) = path.trim_start_matches('/').strip_prefix("v1/apps/") else { return Ok(()) };
+        let mut segments = rest.split('/');
         let app: Option<AppName> = segments.next().and_then(|name| name.parse().ok());
-        let is_about_it = matches!(route, Route::Deleted { .. } | Route::Undelete { .. } | Route::Collect);
+        let is_about_it = matches!(route, Route::Deleted { .. } | Route::Undelete { .. });
         let is_known = |app: &AppName| actor.app.as_ref().is_none_or(|own| own == app);
-        let Some(app) = app.filter(|app| !is_about_it && path.starts_with("/v1/apps/") && is_known(app)) else {
+        let Some(app) = app.filter(|app| !is_about_it && is_known(app)) else {
             return Ok(());
         };
         let environment = match (segments.next(), segments.next()) {

@@ -198,7 +198,7 @@ mod tests {
             "/",
             "/v1",
             "/v2/apps",
-            "/v1/apps/shop",
+            "/v1/apps/shop/x",
             "/v1/apps/shop/environments/prod/x",
             "/v1/apps/shop/environments/prod/switch/",
         ] {

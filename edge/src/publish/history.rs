@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
-use crate::catalog::{Change, Check, Commit};
+use crate::catalog::{Change, Check, Commit, gone};
 
 /// Most deploys on one page.
 const PAGE_MAX: usize = 1_000;
@@ -159,7 +159,8 @@ impl Publisher {
         let key = self.next_entry(app, &deploy.environment).await?;
         let entry = HistoryEntry { deploy, position: key.clone() };
         let commit = Commit {
-            checks: vec![Check::Absent(key.clone())],
+            // A push that was under way when its app was deleted leaves nothing behind.
+            checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
         self.catalog.commit(commit).await?;

@@ -232,6 +232,28 @@ async fn a_push_keeps_what_it_was_told_is_there() {
     edge.stop().await;
 }
 
+/// What another app still has is on the disk; whoever had it before is asked for it like anybody.
+#[tokio::test]
+async fn law_11_an_app_whose_file_was_collected_is_not_told_that_another_has_it() {
+    let edge = keeping(1).start().await;
+    edge.push("other", &[("index.html", b"shared")]).await;
+    for text in [&b"shared"[..], b"two", b"three"] {
+        edge.push("shop", &[("index.html", text)]).await;
+    }
+    let missing = async || {
+        let files: Files<'_> = &[("index.html", b"shared"), ("new.txt", b"three")];
+        let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+        let begin = edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin);
+        got(begin).await.json::<DeployBegun>().missing
+    };
+    assert_eq!(missing().await, [], "a version of it has both");
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.versions.len(), 1);
+    assert!(has_blob(&edge, b"shared"));
+    assert_eq!(missing().await, [Digest::of(b"shared")]);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn an_edge_collects_by_itself() {
     let retention = "[retention]\nkeep_versions = 1\nkeep_days = 0\ncollect_every_s = 1";
