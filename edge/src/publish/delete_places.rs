@@ -46,7 +46,7 @@ impl Publisher {
     /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own.
     ///
     /// # Errors
-    /// `not_found` where nothing is live in it; `deleted` where it is already.
+    /// `nothing_live`; `not_found` where there is no such app; `deleted` where it is already.
     pub async fn delete_environment(
         &self,
         actor: &Actor,
@@ -60,7 +60,7 @@ impl Publisher {
             self.known(app).await?;
             let Some((revision, pointer)) = self.live_pointer(app, environment).await? else {
                 let detail = format!("Nothing is live in {environment} of the app {app}.");
-                return Err(Problem::new(Code::NotFound, detail)
+                return Err(Problem::new(Code::NothingLive, detail)
                     .hint("`devanture status` lists the environments")
                     .into());
             };
