@@ -1,17 +1,20 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
+mod keeping;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use devanture_config::digest::{BadIdPrefix, IdPrefix};
+use devanture_config::digest::IdPrefix;
 use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
 use crate::settings::Name;
+use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
+pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 
 /// Blobs that are sent at once where nobody says a number.
 const JOBS: u16 = 8;
@@ -109,16 +112,6 @@ Examples:
   devanture alias list
   devanture alias delete feature-x
   devanture push --alias feature-x        push, and point the alias at what was pushed";
-
-const DELETE_EXAMPLES: &str = "\
-Examples:
-  devanture delete 4f2a91 --now           a version: its preview, and what it still answered
-  devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
-  devanture delete /salaries.pdf --undo   every version that has the path answers it again
-
-A version that is live, or that an alias points at, is not deleted.
-A version that is stored later, and has the path, answers it. A push of the same
-content is none: its version was stored before.";
 
 /// Puts a front-end in production with one push, and takes it back with one rollback.
 #[derive(Debug, Parser)]
@@ -235,9 +228,15 @@ pub(crate) enum Command {
     Pause(PauseArgs),
     /// End a pause
     Resume(ResumeArgs),
-    /// End a version, or a path of all versions that are stored, at once and on every hostname
+    /// End a version, a path, an environment or the app, at once and on every hostname
     #[command(after_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
+    /// Have back an app, an environment or a version that was deleted; without a word, list them
+    #[command(after_help = UNDELETE_EXAMPLES)]
+    Undelete(UndeleteArgs),
+    /// Delete what nothing refers to any more; the edge does so by itself from time to time
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(GcArgs),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  devanture completions bash > ~/.local/share/bash-completion/completions/devanture"
@@ -461,40 +460,6 @@ pub(crate) struct UnlockArgs {
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// Flags of `delete`.
-#[derive(Debug, Args)]
-pub(crate) struct DeleteArgs {
-    /// A version's id, or 6 or more of its first characters; or a path, which begins with /
-    #[arg(value_name = "VERSION|PATH")]
-    pub(crate) what: Deletable,
-    /// Mean it: a version comes back by a push alone, a path by --undo
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// Let a path answer again in every version that has it
-    #[arg(long, conflicts_with = "now")]
-    pub(crate) undo: bool,
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// What `delete` ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Deletable {
-    /// A path of every version that is stored.
-    Path(String),
-    /// A version.
-    Version(IdPrefix),
-}
-
-impl FromStr for Deletable {
-    type Err = BadIdPrefix;
-
-    fn from_str(text: &str) -> Result<Self, BadIdPrefix> {
-        if text.starts_with('/') { Ok(Self::Path(text.to_owned())) } else { text.parse().map(Self::Version) }
-    }
 }
 
 /// Flags of `history`.

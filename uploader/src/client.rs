@@ -1,14 +1,15 @@
 //! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
 
+mod keeping;
+
 use std::error::Error as _;
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeleteReport, DeployBegun, DeployReport, Diff, History, LockReport,
-    LockRequest, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status,
-    SwitchReport, SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployReport, Diff, History, LockReport, LockRequest,
+    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport,
+    SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
 };
-use devanture_config::digest::IdPrefix;
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
@@ -313,15 +314,6 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
         self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
-    }
-
-    /// Deletes a version.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn delete_version(&self, id: &IdPrefix) -> Result<DeleteReport, Failure> {
-        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &[]);
-        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     /// Withdraws a path.

@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `history`, `hostnames`, `team` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
+//! `push`, `commands`, `history`, `hostnames`, `keeping`, `team` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
 //! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
 
 mod archive;
@@ -20,6 +20,7 @@ mod git;
 mod hash;
 mod history;
 mod hostnames;
+mod keeping;
 mod moving;
 mod progress;
 mod project;
@@ -126,8 +127,9 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => team::alias(context, command).await,
         Command::Check(args) => commands::check(context, args),
-        Command::Delete(args) => upkeep::delete(context, args).await,
+        Command::Delete(args) => keeping::delete(context, args).await,
         Command::Diff(args) => team::diff(context, args).await,
+        Command::Gc(args) => keeping::gc(context, args).await,
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
@@ -139,6 +141,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Status => commands::status(context).await,
         Command::Unlock(args) => team::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
+        Command::Undelete(args) => keeping::undelete(context, args).await,
         // Carried out by the callers.
         Command::Completions { .. } | Command::Push(_) => Ok(()),
     }
