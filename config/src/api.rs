@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, VersionId};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
+pub use crate::logs::{LogLine, LogLost};
 use crate::problem::Problem;
 pub use crate::upkeep::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath,
@@ -97,6 +98,12 @@ pub struct DeployOptions {
     pub allow_warnings: bool,
     /// Let a fingerprinted name have other content than it had.
     pub allow_refingerprint: bool,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// The answer to [`BeginDeploy`]: 201.
@@ -156,7 +163,7 @@ pub enum StepState {
 /// One step of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `switch`.
+    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `smoke`, `switch`, `watch`.
     pub name: String,
     /// How it ended.
     pub state: StepState,
@@ -204,6 +211,8 @@ pub enum DeployEvent {
     Step(Step),
     /// The deploy ended well. The last event.
     Done(Box<DeployReport>),
+    /// A switch, rollback or promotion ended well. The last event, `done` by name.
+    Switched(Box<SwitchReport>),
     /// The deploy failed. The last event.
     Problem(Box<Problem>),
 }
@@ -275,6 +284,12 @@ pub struct SwitchRequest {
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/rollback`: makes an earlier version live again.
@@ -284,6 +299,12 @@ pub struct RollbackRequest {
     /// Which; the one live before the current one where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
@@ -295,6 +316,12 @@ pub struct PromoteRequest {
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// The answer to a switch, a rollback and a promotion.
@@ -316,6 +343,9 @@ pub struct SwitchReport {
     pub deploy: Option<String>,
     /// How long it took, in milliseconds.
     pub ms: u64,
+    /// The steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 /// What made an entry of the history.

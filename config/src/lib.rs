@@ -9,6 +9,7 @@ pub mod edge_toml;
 pub mod hostnames;
 pub mod leave_out;
 pub mod limits;
+pub mod logs;
 pub mod manifest;
 pub mod mistake;
 pub mod names;
