@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, VersionId};
+pub use crate::logs::{LogLine, LogLost};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
-pub use crate::logs::{LogLine, LogLost};
 use crate::problem::Problem;
 pub use crate::upkeep::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath,

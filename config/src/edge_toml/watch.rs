@@ -21,14 +21,7 @@ pub struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self {
-            before_s: 300,
-            errors_min: 5,
-            factor: 2,
-            not_found_points: 5,
-            requests_min: 20,
-            server_error_points: 1,
-        }
+        Self { before_s: 300, errors_min: 5, factor: 2, not_found_points: 5, requests_min: 20, server_error_points: 1 }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `/v1/tokens` | POST | admin, every app |
 //! | `/v1/apps/{app}/environments/{env}` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/history` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/logs` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/deploys` (a manifest, or a bundle in one request) | POST | push |
 //! | `/v1/apps/{app}/blobs/{digest}?deploy={deploy}` | PUT | push |
 //! | `/v1/apps/{app}/deploys/{deploy}` | GET | read |
@@ -27,6 +28,7 @@ mod body;
 mod bundle;
 mod content_digest;
 mod hostnames;
+mod logs;
 mod pushing;
 mod reading;
 mod route;
@@ -137,6 +139,7 @@ impl Admin {
             Route::Tokens => self.create_token(&actor, request).await,
             Route::Status { app, environment } => self.status(&actor, &app, &environment).await,
             Route::History { app, environment } => self.history(&actor, &app, &environment, &request).await,
+            Route::Logs { app, environment } => self.logs(&actor, &app, &environment, &request).await,
             Route::Begin { app, environment } => self.begin(&actor, &app, &environment, request).await,
             Route::Blob { app, digest } => self.blob(&actor, &app, digest, request).await,
             Route::Deploy { app, deploy } => self.deploy(&actor, &app, &deploy).await,

@@ -63,6 +63,7 @@ impl Publisher {
         let outcome = match &result {
             Ok(report) if report.switched => "live",
             Ok(_) => "stored",
+            Err(error) if error.0.code == Code::WatchFailed => "undone",
             Err(_) => "failed",
         };
         counter!("devanture_pushes_total", "app" => push.app.to_string(), "environment" => push.environment.to_string(),
@@ -72,7 +73,9 @@ impl Publisher {
             tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
             if error.0.code == Code::BlobMissing {
                 self.pushes.put_back(Arc::clone(&push));
-            } else {
+            } else if !steps.have_switched() {
+                // What went live has its entry; going back, another one.
+
                 self.record_failure(&push, &steps, error).await;
             }
         }
@@ -97,7 +100,7 @@ impl Publisher {
                 self.record_stored(push, steps, Outcome::Stored).await?;
             }
             let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
-            let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false };
+            let moved = Moved { previous, before: None, deploy: Some(push.id.clone()), switched: false };
             return Ok(self.report(push, steps, moved, withdrawn));
         }
         let intent = Intent {
@@ -113,8 +116,10 @@ impl Publisher {
             force: push.options.force,
             position: None,
             allow_refingerprint: push.options.allow_refingerprint,
+            no_smoke: push.options.no_smoke,
+            replaces: None,
         };
-        let moved = self.make_live(&intent, steps).await?;
+        let moved = self.make_live_watched(&intent, push.options.watch_s, steps).await?;
         if moved.switched {
             self.background.enqueue(push.version);
         }

@@ -18,11 +18,13 @@ mod owned;
 mod pause;
 mod pushes;
 mod rules;
+mod smoke;
 mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod watch;
 mod withdraw;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
@@ -30,7 +32,9 @@ pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
 pub use compress::Background;
 pub use error::Error;
 pub use finish::Taken;
+pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
+pub use switch::Switching;
 pub use tokens::{Actor, TokenStore};
 
 use std::net::SocketAddr;
@@ -39,6 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::digest::IdPrefix;
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
@@ -48,7 +53,7 @@ use crate::blobs::Blobs;
 use crate::catalog::{Catalog, records};
 use crate::live::{Live, Loader};
 use crate::proxy::address::Policy;
-use crate::telemetry;
+use crate::telemetry::{self, AccessLog};
 
 /// Everything that publishing needs.
 pub struct Publisher {
@@ -69,6 +74,11 @@ pub struct Publisher {
     background: Background,
     quick: compress::Pool,
     clock: AtomicU64,
+    smoke: Arc<dyn Smoke>,
+    access_log: AccessLog,
+    watch_settings: Watch,
+    /// One for each switch that may be watched at once.
+    watches: Arc<Semaphore>,
 }
 
 /// What a [`Publisher`] is made of.
@@ -93,12 +103,19 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
+    /// Who asks a version what it must answer before a switch.
+    pub smoke: Arc<dyn Smoke>,
+    /// Who tells of requests while a switch is watched, and to readers of logs.
+    pub access_log: AccessLog,
+    /// When a switch that is watched is undone.
+    pub watch: Watch,
 }
 
 impl Publisher {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let watches_max = parts.limits.watches_max;
         Self {
             prover: hostnames::Prover::new(
                 Arc::clone(&parts.catalog),
@@ -123,7 +140,19 @@ impl Publisher {
             background: parts.background,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),
+            smoke: parts.smoke,
+            access_log: parts.access_log,
+            watch_settings: parts.watch,
+            watches: Arc::new(Semaphore::new(
+                usize::try_from(watches_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
+            )),
         }
+    }
+
+    /// Where requests are told to whoever reads along.
+    #[must_use]
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
     }
 
     /// The limits in force.

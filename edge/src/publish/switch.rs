@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    Deploy, DeployKind, Outcome, PromoteRequest, Source, Step, StepState, SwitchReport, SwitchRequest,
+    Deploy, DeployEvent, DeployKind, Outcome, PromoteRequest, RollbackRequest, Source, Step, StepState, SwitchReport,
+    SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::FutureExt as _;
 use metrics::counter;
+use tokio::task::JoinHandle;
 
 use super::hostnames::Claims;
-use super::steps::Steps;
+use super::steps::{EventSink, Steps};
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Change, Check, Commit, Revision};
@@ -36,9 +39,22 @@ pub(crate) struct Intent<'i> {
     /// For a rollback: where the next one starts from; nothing where it goes to a version that was never live here.
     pub(crate) position: Option<String>,
     pub(crate) allow_refingerprint: bool,
+    /// Whether the checks of `[[smoke]]` are left out.
+    pub(crate) no_smoke: bool,
+    /// Only if this deploy is the one that made live what is live.
+    pub(crate) replaces: Option<&'i str>,
 }
 
 impl Intent<'_> {
+    /// Whether it goes live without being asked anything: what was live here was asked, and an incident must not wait.
+    pub(super) fn passes_smoke(&self) -> bool {
+        match self.kind {
+            DeployKind::Push | DeployKind::Switch | DeployKind::Promote => false,
+            DeployKind::Rollback => self.position.is_some(),
+            DeployKind::Pause | DeployKind::Resume => true,
+        }
+    }
+
     /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
     /// live here.
     fn has_unseen_rules(&self) -> bool {
@@ -56,51 +72,66 @@ struct Moving {
     if_live: Option<String>,
     position: Option<String>,
     allow_refingerprint: bool,
+    no_smoke: bool,
+    watch_s: Option<u64>,
 }
+
+/// A switch that is under way: it runs to its end, also when nobody waits for it.
+pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
 
 /// What a switch did.
 pub(crate) struct Moved {
     pub(crate) previous: Option<VersionId>,
+    /// The pointer that was replaced, where one was.
+    pub(crate) before: Option<LivePointer>,
     pub(crate) deploy: Option<String>,
     pub(crate) switched: bool,
 }
 
 impl Publisher {
-    /// Makes a stored version live. Nothing changes where it is live already.
+    /// Begins to make a stored version live. Nothing changes where it is live already. The last event on `sink` is the
+    /// report or the problem.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `live_moved`, `fingerprint_reused`, `not_ready`.
+    /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `fingerprint_reused`, `not_ready`, `smoke_failed`,
+    /// `watch_failed`.
     pub async fn switch(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         wanted: &SwitchRequest,
-    ) -> Result<SwitchReport, Error> {
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(wanted.watch_s)?;
         let version = self.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
             kind: DeployKind::Switch,
             if_live: wanted.if_live.clone(),
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
+            no_smoke: wanted.no_smoke,
+            watch_s: wanted.watch_s,
         };
-        self.move_to(actor, app, environment, version, moving).await
+        Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
-    /// Makes the version live again that was live before the current one, or `typed`; one that was never live here goes
-    /// through the checks of a switch.
+    /// Begins to make the version live again that was live before the current one, or the one that is wanted; one that
+    /// was never live here goes through the checks of a switch.
     ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
     /// looked for, and as [`Publisher::switch`].
     pub async fn rollback(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        typed: Option<&str>,
-    ) -> Result<SwitchReport, Error> {
-        let wanted = match typed {
+        request: &RollbackRequest,
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(request.watch_s)?;
+        let wanted = match &request.version {
             Some(typed) => Some(self.resolve_version(app, typed).await?),
             None => None,
         };
@@ -110,30 +141,30 @@ impl Publisher {
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
         // again. Any other is looked at as in a switch.
         let was_live = position.is_some();
-        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: was_live };
-        self.move_to(actor, app, environment, version, moving).await.map_err(|Error(problem)| match problem.code {
-            // A rollback does not take the flag that the hint speaks of.
-            Code::FingerprintReused => problem
-                .hint(format!(
-                    "`devanture switch {} --allow-refingerprint` makes it live all the same",
-                    version.short()
-                ))
-                .into(),
-            _ => Error(problem),
-        })
+        let moving = Moving {
+            kind: DeployKind::Rollback,
+            if_live,
+            position,
+            allow_refingerprint: was_live,
+            no_smoke: request.no_smoke,
+            watch_s: request.watch_s,
+        };
+        Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
-    /// Makes live what is live in another environment.
+    /// Begins to make live what is live in another environment.
     ///
     /// # Errors
     /// `nothing_live` where nothing is live there, and as [`Publisher::switch`].
     pub async fn promote(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         wanted: &PromoteRequest,
-    ) -> Result<SwitchReport, Error> {
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(wanted.watch_s)?;
         let from = &wanted.from;
         let Some((_, pointer)) = self.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
@@ -144,8 +175,45 @@ impl Publisher {
             if_live: None,
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
+            no_smoke: wanted.no_smoke,
+            watch_s: wanted.watch_s,
         };
-        self.move_to(actor, app, environment, pointer.version, moving).await
+        Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
+    }
+
+    fn begin_move(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+        moving: Moving,
+        sink: Option<EventSink>,
+    ) -> Switching {
+        let (this, actor, app, environment) = (Arc::clone(self), actor.clone(), app.clone(), environment.clone());
+        tokio::spawn(
+            async move {
+                let mut steps = Steps::new(sink);
+                let is_rollback = moving.kind == DeployKind::Rollback;
+                let moved = this.move_to(&actor, &app, &environment, version, moving, &mut steps).await;
+                let moved = moved.map_err(|Error(problem)| match problem.code {
+                    // A rollback does not take the flag that the hint speaks of.
+                    Code::FingerprintReused if is_rollback => problem
+                        .hint(format!(
+                            "`devanture switch {} --allow-refingerprint` makes it live all the same",
+                            version.short()
+                        ))
+                        .into(),
+                    _ => Error(problem),
+                });
+                steps.last(match &moved {
+                    Ok(report) => DeployEvent::Switched(Box::new(report.clone())),
+                    Err(error) => DeployEvent::Problem(error.0.clone()),
+                });
+                moved
+            }
+            .boxed(),
+        )
     }
 
     async fn move_to(
@@ -155,6 +223,7 @@ impl Publisher {
         environment: &PlaceName,
         version: VersionId,
         moving: Moving,
+        steps: &mut Steps,
     ) -> Result<SwitchReport, Error> {
         let began = Instant::now();
         let begun = self.tick();
@@ -173,9 +242,10 @@ impl Publisher {
             force: true,
             position: moving.position,
             allow_refingerprint: moving.allow_refingerprint,
+            no_smoke: moving.no_smoke,
+            replaces: None,
         };
-        let mut steps = Steps::new(None);
-        let moved = self.make_live(&intent, &mut steps).await?;
+        let moved = self.make_live_watched(&intent, moving.watch_s, steps).await?;
         Ok(SwitchReport {
             app: app.clone(),
             environment: environment.clone(),
@@ -185,6 +255,7 @@ impl Publisher {
             urls: self.urls(app, environment, &version),
             deploy: moved.deploy,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            steps: steps.list().to_vec(),
         })
     }
 
@@ -204,6 +275,11 @@ impl Publisher {
             self.prepare(intent).await.map(|(version, detail)| ((version, claims), detail))
         };
         let (prepared, claims) = steps.run("prepare", prepare).await?;
+        // It was not there as something to switch to: its assets answer no longer.
+        if let Err(error) = self.smoke(intent, &prepared, steps).await {
+            self.live.end_preparing(&prepared);
+            return Err(error);
+        }
         let before = steps.list().to_vec();
         let moved = steps.run("switch", self.swap(intent, &claims, before, checked_at)).await;
         self.live.end_preparing(&prepared);
@@ -255,8 +331,8 @@ impl Publisher {
                 if !self.stay_live(intent, claims, &key, *revision, pointer).await? {
                     continue;
                 }
-                let moved =
-                    Moved { previous: Some(pointer.version), deploy: Some(pointer.deploy.clone()), switched: false };
+                let (previous, deploy) = (Some(pointer.version), Some(pointer.deploy.clone()));
+                let moved = Moved { previous, before: None, deploy, switched: false };
                 return Ok((moved, format!("{} is live already", intent.version.short())));
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
@@ -265,7 +341,8 @@ impl Publisher {
                 self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
                 checked_at = revision;
             }
-            let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+            let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone());
+            let previous = before_pointer.as_ref().map(|pointer| pointer.version);
             let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
             let detail = format!("{}: {from} → {}", intent.environment, intent.version.short());
             let mut steps = before.clone();
@@ -278,7 +355,8 @@ impl Publisher {
                     counter!("devanture_switches_total", "app" => intent.app.to_string(),
                         "environment" => intent.environment.to_string())
                     .increment(1);
-                    let moved = Moved { previous, deploy: Some(intent.deploy.to_owned()), switched: true };
+                    let deploy = Some(intent.deploy.to_owned());
+                    let moved = Moved { previous, before: before_pointer, deploy, switched: true };
                     return Ok((moved, detail));
                 }
                 Err(catalog::Error::Conflict { .. }) => {}
@@ -334,6 +412,11 @@ impl Publisher {
                     .hint("look at `devanture status`, then decide")
                     .into());
             }
+        }
+        if let Some(replaces) = intent.replaces
+            && live.is_none_or(|pointer| pointer.deploy != replaces)
+        {
+            return Err(Problem::new(Code::LiveMoved, "Another deploy went live meanwhile.").into());
         }
         if let Some(live) = live
             && live.version != intent.version

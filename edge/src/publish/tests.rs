@@ -9,13 +9,24 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::switch::Intent;
-use super::{Actor, Background, Parts, Publisher};
+use super::{Actor, Asked, Background, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
+use crate::telemetry::{AccessLog, LogSettings};
+use devanture_config::edge_toml::{LogAddresses, Watch};
 use devanture_config::limits::Limits;
+
+/// Nothing is asked in these tests.
+struct Nobody;
+
+impl Smoke for Nobody {
+    fn ask(&self, _question: SmokeQuestion) -> Asked {
+        Box::pin(async { Err(Unanswered("nobody is there".to_owned())) })
+    }
+}
 
 fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     let limits = Limits::default();
@@ -23,6 +34,16 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
     let domain = || "localhost".parse().unwrap();
     let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+    let settings = LogSettings {
+        addresses: LogAddresses::Full,
+        queries: true,
+        lines_max: 1,
+        readers_max: 0,
+        readers_per_app_max: 0,
+        reader_lines_max: 1,
+        kept_bytes_max: 0,
+        kept_apps_max: 0,
+    };
     let publisher = Publisher::new(Parts {
         blobs: Arc::clone(&blobs),
         catalog: Arc::clone(&catalog),
@@ -34,6 +55,9 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         background: Background::off(),
         data_dir: folder.to_owned(),
         compress_threads: 1,
+        smoke: Arc::new(Nobody),
+        access_log: AccessLog::new(settings, None),
+        watch: Watch::default(),
     });
     (publisher, catalog)
 }
@@ -88,6 +112,8 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         force: false,
         position: None,
         allow_refingerprint: false,
+        no_smoke: false,
+        replaces: None,
     };
     // Nothing is live, so that there is nothing to find.
     publisher.check_fingerprints(&app, &prod, two).await.unwrap();

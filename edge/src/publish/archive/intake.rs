@@ -262,7 +262,9 @@ impl Publisher {
             }
         };
         let manifest = bundle::manifest(&*self.blobs, files).await?;
+        self.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
+        self.check_smoke(&manifest)?;
         self.check_serving(&target.actor, &manifest).await?;
         let is_switching = !options.no_switch;
         self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
