@@ -12,6 +12,12 @@ use devanture_config::{HostPattern, PlaceName};
 
 use crate::settings::Name;
 
+mod gate;
+mod logs;
+
+pub(crate) use gate::GateArgs;
+pub(crate) use logs::LogsArgs;
+
 /// Blobs that are sent at once where nobody says a number.
 const JOBS: u16 = 8;
 
@@ -51,6 +57,7 @@ Examples:
   devanture push --no-switch              preview first; `devanture switch ID` makes it live
   devanture push --env staging -m 'New checkout'
   devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
+  devanture push --watch 60s              undo it by itself when errors rise
   devanture push --dry-run                print the version's id; needs no edge
   devanture push --json | jq -r .urls.preview
 
@@ -185,6 +192,9 @@ pub(crate) enum Command {
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
     Hostnames(HostnamesCommand),
+    /// Show the requests that were answered, or with --tail those that are
+    #[command(after_help = logs::EXAMPLES)]
+    Logs(LogsArgs),
     /// Tell visitors to come again later; previews and other environments go on
     #[command(after_help = PAUSE_EXAMPLES)]
     Pause(PauseArgs),
@@ -282,6 +292,9 @@ pub(crate) struct PushArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Refuse what would be left out
     #[arg(long)]
     pub(crate) strict: bool,
@@ -304,6 +317,9 @@ pub(crate) struct SwitchArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -314,6 +330,9 @@ pub(crate) struct SwitchArgs {
 pub(crate) struct RollbackArgs {
     /// Which version; the one that was live before where nothing is said
     pub(crate) id: Option<IdPrefix>,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -331,6 +350,9 @@ pub(crate) struct PromoteArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `hostnames` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
+//! `push`, `commands`, `hostnames`, `logs` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
 //! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
 
 mod archive;
@@ -18,6 +18,7 @@ mod foresee;
 mod git;
 mod hash;
 mod hostnames;
+mod logs;
 mod moving;
 mod progress;
 mod project;
@@ -26,6 +27,7 @@ mod report;
 mod rules;
 mod settings;
 mod sse;
+mod telling;
 mod trust;
 mod upkeep;
 mod walk;
@@ -114,7 +116,13 @@ async fn carry_out(
         Ok(()) => interruptible(answer(context, command)).await,
         Err(failure) => Err(failure),
     };
-    ended.map_err(|failure| (failure, None))
+    match ended {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let last = commands::last_sentence(context, command, &failure).await;
+            Err((failure, last))
+        }
+    }
 }
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
@@ -125,6 +133,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::History(args) => commands::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
+        Command::Logs(args) => logs::logs(context, args).await,
         Command::Pause(args) => upkeep::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Resume(args) => upkeep::resume(context, args).await,

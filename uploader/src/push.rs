@@ -20,12 +20,13 @@ use crate::exit::Failure;
 use crate::git;
 use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
 use crate::rules::{self, RuleFiles};
+use crate::telling::StepTeller;
 use crate::walk::{self, Scan};
 
 /// How often a folder that changes while it is sent is scanned anew.
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
-const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often that is asked when the edge was lost at the end of a push.
 const LAST_QUESTIONS_MAX: u32 = 3;
 
@@ -151,6 +152,8 @@ impl<'c> Push<'c> {
             if_live: self.args.if_live.as_ref().map(ToString::to_string),
             allow_warnings: self.args.allow_warnings,
             allow_refingerprint: self.args.allow_refingerprint,
+            no_smoke: self.args.gate.no_smoke,
+            watch_s: self.args.gate.watch_s(),
         }
     }
 
@@ -236,23 +239,17 @@ impl<'c> Push<'c> {
         missing: &[(Digest, &Blob)],
     ) -> Result<DeployReport, Failure> {
         self.finishing = Some(begun.version);
-        let progress = &self.context.progress;
-        let mut working = Some(progress.working("finish", "waiting for the edge"));
-        let mut on_step = |step: &Step| {
-            // The one before has to leave the line first.
-            drop(working.take());
-            if step.state == StepState::Started {
-                working = Some(progress.working(&step.name, &step.detail));
-            } else {
-                progress.step(&step.name, &report::step_text(progress.style, step));
-            }
-        };
-        let ended = edge.finish(&begun.deploy, &mut on_step).await;
-        drop(working);
+        let mut teller = StepTeller::all(&self.context.progress);
+        let ended = edge.finish(&begun.deploy, &mut |step| teller.tell(step)).await;
+        let has_switched = teller.has_switched;
+        drop(teller);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
             Err(Refusal::Final(failure)) => {
-                self.finishing = None;
+                // Where it went live and was not undone, only the edge knows what is live.
+                if !has_switched || failure.is(Code::WatchFailed) {
+                    self.finishing = None;
+                }
                 return Err(failure);
             }
             Err(Refusal::Again(failure, _)) => self.lost(edge, place, bundle, begun, missing, failure).await?,
@@ -329,6 +326,7 @@ impl<'c> Push<'c> {
         let source = source(self.context, self.args).await;
         let options = self.options();
         let flags = [
+            ("no_smoke", options.no_smoke),
             ("no_switch", options.no_switch),
             ("force", options.force),
             ("allow_warnings", options.allow_warnings),
@@ -336,7 +334,8 @@ impl<'c> Push<'c> {
         ];
         let mut query: Vec<(&str, &str)> =
             flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
-        let texts = [("if_live", &options.if_live), ("message", &source.message)];
+        let watch_s = options.watch_s.map(|seconds| seconds.to_string());
+        let texts = [("if_live", &options.if_live), ("message", &source.message), ("watch_s", &watch_s)];
         query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
         let bytes = std::fs::metadata(archive.0).map_or(0, |metadata| metadata.len());
         let sending = self.context.progress.sending("upload", 1, bytes);

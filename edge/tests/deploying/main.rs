@@ -10,4 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backend;
 mod bad_input;
+mod gate;
+mod logs;
+mod watch;
