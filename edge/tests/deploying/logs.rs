@@ -199,3 +199,21 @@ async fn the_combined_format_is_one_that_every_program_reads() {
     assert_eq!(end, expected);
     edge.stop().await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_loses_lines_and_no_request() {
+    let edge = edge().with_log("[access_log]\nto = \"/dev/full\"\n").with_app("shop", SITE).start().await;
+    let since = std::time::Instant::now();
+    loop {
+        assert_eq!(edge.get("shop.localhost", "/").await.status, StatusCode::OK);
+        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+        if metrics.lines().any(|line| line.starts_with("devanture_access_log_dropped_total ")) {
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "no lost line is counted");
+    }
+    // What could not be written can still be read.
+    assert!(!remembered(&edge, "").await.is_empty());
+    edge.stop().await;
+}
