@@ -276,7 +276,7 @@ impl Publisher {
         };
         let (prepared, claims) = steps.run("prepare", prepare).await?;
         // It was not there as something to switch to: its assets answer no longer.
-        if let Err(error) = self.smoke(intent, &prepared, steps).await {
+        if let Err(error) = self.smoke(intent, &prepared, steps).boxed().await {
             self.live.end_preparing(&prepared);
             return Err(error);
         }

@@ -11,6 +11,7 @@ use devanture_config::api::{DeployKind, Source};
 use devanture_config::edge_toml::Watch;
 use devanture_config::logs::LogFilter;
 use devanture_config::problem::{Code, Problem};
+use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -97,13 +98,13 @@ impl Publisher {
         let watching = self.begin_watch(watch_s)?;
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let before = self.loader.tallies().recent(app, environment, Duration::from_secs(self.watch_settings.before_s));
-        let moved = self.make_live(intent, steps).await?;
+        let moved = self.make_live(intent, steps).boxed().await?;
         let Some(watching) = watching else { return Ok(moved) };
         match &moved.before {
             Some(replaced) if moved.switched => {
                 let teller = steps.teller("watch");
                 let watch = async { self.watch(intent, &watching, before, replaced, &teller).await };
-                steps.run("watch", watch).await?;
+                steps.run("watch", watch.boxed()).await?;
             }
             _ if !moved.switched => steps.skip("watch", "nothing was switched"),
             _ => steps.skip("watch", "nothing was live before, so there is nothing to go back to"),
@@ -207,7 +208,7 @@ impl Publisher {
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
         tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone: errors rose");
-        match self.make_live(&intent, &mut Steps::new(None)).await {
+        match self.make_live(&intent, &mut Steps::new(None)).boxed().await {
             Ok(_) => {
                 let detail = format!("{seen}. The switch to {from} was undone; {to} is live again.");
                 let hint = "look at `devanture logs`, and at the preview of the version; mend it and push again";

@@ -1,6 +1,5 @@
 //! Lines on their way to a file and to readers.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
