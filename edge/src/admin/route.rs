@@ -61,6 +61,8 @@ impl Route {
             Self::AddHostname { .. } | Self::RemoveHostname { .. } => &["dry_run"],
             Self::Begin { .. } => &[
                 "no_switch",
+                "no_smoke",
+                "watch_s",
                 "force",
                 "if_live",
                 "allow_warnings",
@@ -71,6 +73,7 @@ impl Route {
             ],
             Self::Blob { .. } => &["deploy"],
             Self::History { .. } => &["limit", "before"],
+            Self::Logs { .. } => &["tail", "lines", "status", "path", "version", "method"],
             Self::Restore { .. } => &["path"],
             _ => &[],
         }
