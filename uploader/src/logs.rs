@@ -45,15 +45,22 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
         return Err(Failure::new(Code::Unreachable, message).hint("is the edge of the same version as this program?"));
     }
     let mut parser = sse::Parser::default();
+    let mut has_told = false;
     loop {
         let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(|_elapsed| silent())?;
         let Some(chunk) = chunk.map_err(|error| edge.unreachable(&error))? else { break };
         for event in parser.take(&chunk).map_err(|error| garbled(&error))? {
+            has_told = true;
             if !tell(context, &event)? {
                 // Whoever read it has gone, such as `head`.
                 return Ok(());
             }
         }
+    }
+    if !has_told {
+        context
+            .progress
+            .note("no such request is remembered: nobody came, or the edge does not log; --tail shows who comes");
     }
     match args.tail {
         true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),

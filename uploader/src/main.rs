@@ -3,7 +3,7 @@
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
 //! `push`, `commands`, `hostnames`, `logs` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
-//! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
+//! `init --from`; `progress`, `telling` and `report` tell about them, and `exit` is how they fail.
 
 mod archive;
 mod args;

@@ -68,6 +68,10 @@ impl<'c> Push<'c> {
     /// # Errors
     /// Why the version did not go live; [`Push::last_sentence`] then says what is.
     pub(crate) async fn run(&mut self) -> Result<(), Failure> {
+        if self.args.no_switch && self.args.gate.watch.is_some() {
+            return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
+                .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
+        }
         let www = self.context.project.www(self.args.dir.as_deref());
         let archive_type = archive::media_type(&www).filter(|_| www.is_file());
         if self.args.dry_run {
