@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState};
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -17,9 +18,19 @@ use devanture_edge::catalog::records::{self, AppRecord, HistoryEntry};
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use devanture_edge::live::{Domains, Grace, Live, Loader};
 use devanture_edge::proxy::address::Policy;
-use devanture_edge::publish::{Background, Page, Parts, Publisher};
+use devanture_edge::publish::{Asked, Background, Page, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use devanture_edge::telemetry::AccessLog;
 
 const DEPLOYS: u64 = 10_000;
+
+/// No version is asked anything here.
+struct Nobody;
+
+impl Smoke for Nobody {
+    fn ask(&self, _question: SmokeQuestion) -> Asked {
+        Box::pin(async { Err(Unanswered("nobody is there".to_owned())) })
+    }
+}
 
 /// A deploy as a push from CI leaves it.
 fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry) {
@@ -73,6 +84,9 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
+        smoke: Arc::new(Nobody),
+        access_log: AccessLog::unread(),
+        watch: Watch::default(),
     })
 }
 

@@ -8,6 +8,7 @@ pub use crate::keeping::{
     CollectReport, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport, UndeleteReport,
     UndeleteRequest, WhyCollected,
 };
+pub use crate::logs::{LogLine, LogLost};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
@@ -119,6 +120,12 @@ pub struct DeployOptions {
     /// When that alias ends: as before where nothing is said, and never for one that is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alias_expires: Option<Expiry>,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// The answer to [`BeginDeploy`]: 201.
@@ -181,7 +188,7 @@ pub enum StepState {
 /// One step of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `switch`.
+    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `smoke`, `switch`, `watch`.
     pub name: String,
     /// How it ended.
     pub state: StepState,
@@ -235,6 +242,8 @@ pub enum DeployEvent {
     Step(Step),
     /// The deploy ended well. The last event.
     Done(Box<DeployReport>),
+    /// A switch, rollback or promotion ended well. The last event, `done` by name.
+    Switched(Box<SwitchReport>),
     /// The deploy failed. The last event.
     Problem(Box<Problem>),
 }
@@ -309,6 +318,12 @@ pub struct SwitchRequest {
     /// Do it though the environment is locked; whoever locked it may, and an admin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/rollback`: makes an earlier version live again.
@@ -321,6 +336,12 @@ pub struct RollbackRequest {
     /// Do it though the environment is locked; whoever locked it may, and an admin.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
@@ -335,6 +356,12 @@ pub struct PromoteRequest {
     /// Do it though the environment is locked; whoever locked it may, and an admin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
 }
 
 /// The answer to a switch, a rollback and a promotion.
@@ -356,6 +383,9 @@ pub struct SwitchReport {
     pub deploy: Option<String>,
     /// How long it took, in milliseconds.
     pub ms: u64,
+    /// The steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 /// What made an entry of the history.

@@ -1,5 +1,8 @@
 //! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
 
+mod access_log;
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,6 +12,9 @@ use crate::names::Hostname;
 use crate::net::{AddressBlock, DnsServer};
 use crate::reader::{Reader, Table};
 use crate::retention::Retention;
+
+pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
+pub use watch::Watch;
 
 /// How long a drain may take where nothing is said, in milliseconds.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
@@ -99,21 +105,10 @@ pub struct Compress {
     pub threads: usize,
 }
 
-/// Where the access log goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
-    /// To a file, appended; relative to `edge.toml`.
-    File(PathBuf),
-    /// Nowhere.
-    Off,
-    /// To the standard error, as the edge's own log.
-    Stderr,
-}
-
 /// The whole file, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgeFile {
-    /// Where the access log goes.
+    /// How the access log is kept.
     pub access_log: AccessLog,
     /// How variants are made.
     pub compress: Compress,
@@ -137,6 +132,8 @@ pub struct EdgeFile {
     pub tls: Tls,
     /// Private and loopback addresses that any app's routes may point to.
     pub upstreams_allow: Vec<AddressBlock>,
+    /// When a switch that is watched is undone.
+    pub watch: Watch,
 }
 
 impl EdgeFile {
@@ -173,7 +170,8 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let listen = required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen(&t));
     let mut tls = required(root, "tls", root.table("tls"), "…, as a table [tls]").and_then(|t| tls(root, &t));
     let compress = root.table("compress").map_or(Compress { background: true, threads: 0 }, |t| compress(&t));
-    let access_log = root.table("log").map_or(AccessLog::Stderr, |t| log(&t));
+    let access_log = access_log::access_log(root);
+    let watch = watch::watch(root);
     let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
     let retention = root.table("retention").map_or_else(Retention::default, |t| retention(&t));
     let dns_servers = root.table("dns").map_or_else(Vec::new, |t| {
@@ -205,6 +203,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         retention,
         tls: tls?,
         upstreams_allow,
+        watch,
     })
 }
 
@@ -377,20 +376,6 @@ fn retention(table: &Table<'_, '_>) -> Retention {
     };
     table.finish();
     retention
-}
-
-fn log(table: &Table<'_, '_>) -> AccessLog {
-    let access = table.string("access");
-    table.finish();
-    match access.as_deref() {
-        None | Some("stderr") => AccessLog::Stderr,
-        Some("off") => AccessLog::Off,
-        Some("") => {
-            table.mistake("access", "`log.access` is empty", Some("\"stderr\", \"off\" or the path of a file"));
-            AccessLog::Stderr
-        }
-        Some(path) => AccessLog::File(path.into()),
-    }
 }
 
 fn limits(table: &Table<'_, '_>) -> Limits {

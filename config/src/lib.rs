@@ -11,6 +11,7 @@ pub mod hostnames;
 pub mod keeping;
 pub mod leave_out;
 pub mod limits;
+pub mod logs;
 pub mod manifest;
 pub mod mistake;
 pub mod names;

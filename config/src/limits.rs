@@ -137,8 +137,28 @@ limits! {
     acme_retry_ms_min = 60_000 in 100 ..= 86_400_000,
     /// Milliseconds after which a failed order is tried again, however often it failed.
     acme_retry_ms_max = 86_400_000 in 100 ..= 604_800_000,
+    /// Checks of `[[smoke]]` that a version may have in one environment.
+    smoke_checks_max = 100 in 0 ..= 1_000,
+    /// Milliseconds that one check of `[[smoke]]` may take, whatever it says itself.
+    smoke_ms_max = 60_000 in 1 ..= 600_000,
+    /// Bytes of a decoded answer in which a check of `[[smoke]]` looks for its text.
+    smoke_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
+    /// Seconds for which a switch may be watched.
+    watch_s_max = 3_600 in 1 ..= 86_400,
+    /// Switches that are watched at once; a further one is told to come again.
+    watches_max = 100 in 0 ..= 10_000,
     /// Lines of the access log that may wait to be written; more are dropped and counted.
     log_lines_max = 65_536 in 16 ..= 10_000_000,
+    /// Readers of `logs` at once.
+    log_readers_max = 64 in 0 ..= 10_000,
+    /// Readers of `logs` of one app at once.
+    log_readers_per_app_max = 8 in 0 ..= 10_000,
+    /// Lines that wait for one reader of `logs`; more are left out, and the reader is told how many.
+    log_reader_lines_max = 1_024 in 1 ..= 1_000_000,
+    /// Bytes of the last lines of one app that are remembered for `logs`; 0 remembers nothing.
+    log_kept_bytes_max = 65_536 in 0 ..= 67_108_864,
+    /// Apps whose last lines are remembered for `logs`: those with the latest requests.
+    log_kept_apps_max = 256 in 0 ..= 100_000,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, VersionId};
 use crate::names::PlaceName;
 use crate::path::BundlePath;
-use crate::site_toml::{Rules, Serving};
+use crate::site_toml::{Rules, Serving, SmokeMistake};
 
 /// The number of the format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -65,6 +65,16 @@ pub enum BadManifest {
     /// Not JSON of the manifest's shape.
     #[error("the manifest cannot be read: {0}")]
     Json(String),
+    /// A smoke check that cannot be asked.
+    #[error("the smoke check of `{path}`: `{key}` {message}")]
+    Smoke {
+        /// Its path, as far as it is shown.
+        path: String,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A media type that cannot stand in a header.
     #[error("`{0}` has a media type that is not one")]
     MediaType(BundlePath),
@@ -123,6 +133,12 @@ impl Manifest {
                 return Err(BadManifest::MediaType(path.clone()));
             }
         }
+        for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
+            if let Some(SmokeMistake { key, message }) = check.mistakes().into_iter().next() {
+                let path = check.path.chars().take(80).flat_map(char::escape_debug).collect();
+                return Err(BadManifest::Smoke { path, key, message });
+            }
+        }
         Ok(())
     }
 
@@ -135,6 +151,11 @@ impl Manifest {
             let other = seen.insert(path.as_str().to_lowercase(), path)?;
             Some((other, path))
         })
+    }
+
+    /// Every table that says something about serving: the base, and those of the environments.
+    pub fn tables(&self) -> impl Iterator<Item = &Serving> {
+        std::iter::once(&self.base).chain(self.env.values())
     }
 
     /// Bytes of all files together.

@@ -104,6 +104,7 @@ codes! {
     PathEscapes "path_escapes" 422 Refused "A path leads out of the bundle.",
     PathTooLong "path_too_long" 413 Refused "A path, or a segment of it, is longer than a limit of the edge allows.",
     PreconditionFailed "precondition_failed" 412 Refused "The record is not as the request expects it.",
+    SmokeFailed "smoke_failed" 422 Refused "The version did not answer as its smoke checks say; it did not go live.",
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
     TooMany "too_many" 409 Refused "A limit of the edge allows no more of them.",
@@ -117,6 +118,7 @@ codes! {
     VersionCollected "version_collected" 410 Refused "The app had this version; it was old, nothing held it, and it was collected.",
     VersionInUse "version_in_use" 409 Refused "The version is live, or an alias points at it.",
     Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
+    WatchFailed "watch_failed" 409 Refused "Errors rose after the switch, which was undone.",
 }
 
 /// A problem as RFC 9457 writes it, with the members `code`, `hint` and `mistakes` added.

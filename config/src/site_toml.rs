@@ -3,6 +3,7 @@
 mod routes;
 pub mod rules;
 mod serving;
+mod smoke;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,9 @@ pub use routes::{
     BadRoutePath, BadUpstreamUrl, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX, ROUTES_MAX, Route, RoutePath, UpstreamUrl,
 };
 pub use serving::{HtmlHandling, NotFound, Rules, Serving};
+pub use smoke::{
+    SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod, SmokeMistake,
+};
 
 use rules::{CacheTable, HeadersTable, PlaceLines, RedirectTable, RuleLines};
 
@@ -193,6 +197,7 @@ fn serving(table: &Table<'_, '_>, place: Option<&PlaceName>, lines: &mut RuleLin
         rewrites,
         routes: table.tables("routes").map(|tables| routes(table, &tables)),
         rules: table.word("rules", RULES),
+        smoke: smoke::smoke(table),
         upstreams: upstreams(table),
     }
 }

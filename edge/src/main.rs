@@ -190,6 +190,8 @@ impl Signals {
 
 /// What can change while the edge runs is changed; what cannot is said.
 fn reload(server: &Server, path: &Path) {
+    // Whatever else is wrong: whoever moved the file away waits for it to be let go.
+    server.reopen_access_log();
     if let Err(error) = read(path) {
         tracing::error!(%error, "the configuration has mistakes: nothing was changed");
         return;

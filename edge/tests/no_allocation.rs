@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 
+use devanture_config::edge_toml::LogAddresses;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 use devanture_edge::site::conditional::{self, Outcome, Preconditions, Validators};
@@ -13,6 +14,8 @@ use devanture_edge::site::range::{self, RangeOutcome};
 use devanture_edge::site::resolve::{PathIndex, Resolution, not_found_page, resolve};
 use devanture_edge::site::target::{Target, normalise, normalise_for_route};
 use devanture_edge::site::{fields, navigation};
+use devanture_edge::telemetry::{AccessLog, LogSettings, Tallies};
+use http::StatusCode;
 
 /// Runs `work` and gives how often it asked for memory.
 fn allocations(work: impl FnMut()) -> u64 {
@@ -107,4 +110,28 @@ fn fields_and_methods_are_read_without_memory() {
         assert_eq!(Method::of("BREW"), Method::NotImplemented);
     });
     assert_eq!(count, 0);
+}
+
+#[test]
+fn a_request_is_counted_and_a_line_that_nobody_wants_is_left_without_memory() {
+    let settings = LogSettings {
+        addresses: LogAddresses::Full,
+        queries: true,
+        lines_max: 16,
+        readers_max: 1,
+        readers_per_app_max: 1,
+        reader_lines_max: 1,
+        kept_bytes_max: 0,
+        kept_apps_max: 0,
+    };
+    let log = AccessLog::new(settings, None);
+    let tally = Tallies::default().of("shop", "prod");
+    // The first one of a thread chooses where it counts.
+    for _ in 0..2 {
+        let count = allocations(|| {
+            assert!(!log.is_on());
+            tally.count(black_box(StatusCode::NOT_FOUND));
+        });
+        assert_eq!(count, 0);
+    }
 }

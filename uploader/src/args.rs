@@ -16,6 +16,12 @@ use crate::settings::Name;
 use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 
+mod gate;
+mod logs;
+
+pub(crate) use gate::GateArgs;
+pub(crate) use logs::LogsArgs;
+
 /// Blobs that are sent at once where nobody says a number.
 const JOBS: u16 = 8;
 
@@ -58,6 +64,7 @@ Examples:
   devanture push --alias feature-x --expires 14d
                                           a preview with a lasting name; what is live stays
   devanture push dist --alias             … named after the branch
+  devanture push --watch 60s              undo it by itself when errors rise
   devanture push --dry-run                print the version's id; needs no edge
   devanture push --json | jq -r .urls.preview
 
@@ -223,6 +230,9 @@ pub(crate) enum Command {
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
     Hostnames(HostnamesCommand),
+    /// Show the requests that were answered, or with --tail those that are
+    #[command(after_help = logs::EXAMPLES)]
+    Logs(LogsArgs),
     /// Tell visitors to come again later; previews and other environments go on
     #[command(after_help = PAUSE_EXAMPLES)]
     Pause(PauseArgs),
@@ -338,6 +348,9 @@ pub(crate) struct PushArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Refuse what would be left out
     #[arg(long)]
     pub(crate) strict: bool,
@@ -363,6 +376,9 @@ pub(crate) struct SwitchArgs {
     /// Do it though the environment is locked; whoever locked it may, and an admin
     #[arg(long)]
     pub(crate) force: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -376,6 +392,9 @@ pub(crate) struct RollbackArgs {
     /// Do it though the environment is locked; whoever locked it may, and an admin
     #[arg(long)]
     pub(crate) force: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -396,6 +415,9 @@ pub(crate) struct PromoteArgs {
     /// Do it though the environment is locked; whoever locked it may, and an admin
     #[arg(long)]
     pub(crate) force: bool,
+    /// What it must pass before, and how it is watched after.
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

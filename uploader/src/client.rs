@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use devanture_config::api::{
     AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployReport, Diff, History, LockReport, LockRequest,
-    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport,
+    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, Step, SwitchReport,
     SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
 };
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
@@ -26,7 +26,7 @@ use crate::trust;
 /// Longest time until a connection stands.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest time to send a manifest and be told what is missing.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
 /// How often a request that may be repeated is sent.
@@ -142,24 +142,39 @@ impl Edge {
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn switch(&self, env: &PlaceName, request: &SwitchRequest) -> Result<SwitchReport, Failure> {
-        self.post(&["environments", env.as_str(), "switch"], request).await
+    pub(crate) async fn switch(
+        &self,
+        env: &PlaceName,
+        request: &SwitchRequest,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", env.as_str(), "switch"], request, on_step).await
     }
 
     /// Makes an earlier version live again.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn rollback(&self, env: &PlaceName, request: &RollbackRequest) -> Result<SwitchReport, Failure> {
-        self.post(&["environments", env.as_str(), "rollback"], request).await
+    pub(crate) async fn rollback(
+        &self,
+        env: &PlaceName,
+        request: &RollbackRequest,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", env.as_str(), "rollback"], request, on_step).await
     }
 
     /// Makes live here what is live in another environment.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn promote(&self, to: &PlaceName, request: &PromoteRequest) -> Result<SwitchReport, Failure> {
-        self.post(&["environments", to.as_str(), "promote"], request).await
+    pub(crate) async fn promote(
+        &self,
+        to: &PlaceName,
+        request: &PromoteRequest,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", to.as_str(), "promote"], request, on_step).await
     }
 
     /// What is live.
@@ -506,7 +521,7 @@ pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
     Some(Failure { code: text("code").unwrap_or(failure.code), hint: text("hint"), ..failure })
 }
 
-fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
+pub(crate) fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(value)
         .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
 }

@@ -9,17 +9,18 @@ use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SiteFile};
 use devanture_config::{AppName, PlaceName};
 
-use crate::args::{CheckArgs, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
+use crate::args::{CheckArgs, Command, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::foresee::{self, Foreseen};
 use crate::moving;
 use crate::project::WWW;
-use crate::push;
+use crate::push::{self, LAST_QUESTION_TIME_MAX};
 use crate::report::{self, Again, byte_text, counted};
 use crate::rules::{self, RuleFiles};
 use crate::settings::Source;
+use crate::telling::StepTeller;
 use crate::walk;
 
 /// Folders that builds write, in the order in which they are looked for.
@@ -40,8 +41,12 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
         if_live: args.if_live.as_ref().map(ToString::to_string),
         allow_refingerprint: args.allow_refingerprint,
         force: args.force,
+        no_smoke: args.gate.no_smoke,
+        watch_s: args.gate.watch_s(),
     };
-    let report = context.edge()?.switch(&context.place()?, &request).await?;
+    let mut teller = StepTeller::of_gate(&context.progress);
+    let report = context.edge()?.switch(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
+    drop(teller);
     tell_switch(context, &report, &context.again());
     Ok(())
 }
@@ -56,8 +61,15 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         tell_foreseen(context, &foresee::rollback(&edge, &context.place()?, args.id.as_ref()).await?);
         return Ok(());
     }
-    let request = RollbackRequest { version: args.id.as_ref().map(ToString::to_string), force: args.force };
-    let report = context.edge()?.rollback(&context.place()?, &request).await?;
+    let request = RollbackRequest {
+        version: args.id.as_ref().map(ToString::to_string),
+        force: args.force,
+        no_smoke: args.gate.no_smoke,
+        watch_s: args.gate.watch_s(),
+    };
+    let mut teller = StepTeller::of_gate(&context.progress);
+    let report = context.edge()?.rollback(&context.place()?, &request, &mut |step| teller.tell(step)).await?;
+    drop(teller);
     tell_switch(context, &report, &context.again());
     Ok(())
 }
@@ -78,9 +90,16 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         tell_foreseen(context, &foresee::promote(&context.edge()?, &args.from, &args.to).await?);
         return Ok(());
     }
-    let wanted =
-        PromoteRequest { from: args.from.clone(), allow_refingerprint: args.allow_refingerprint, force: args.force };
-    let report = context.edge()?.promote(&args.to, &wanted).await?;
+    let wanted = PromoteRequest {
+        from: args.from.clone(),
+        allow_refingerprint: args.allow_refingerprint,
+        force: args.force,
+        no_smoke: args.gate.no_smoke,
+        watch_s: args.gate.watch_s(),
+    };
+    let mut teller = StepTeller::of_gate(&context.progress);
+    let report = context.edge()?.promote(&args.to, &wanted, &mut |step| teller.tell(step)).await?;
+    drop(teller);
     let again = Again(match args.to.is_prod() {
         true => String::new(),
         false => format!(" --env {}", args.to),
@@ -95,6 +114,21 @@ fn tell_foreseen(context: &Context, foreseen: &Foreseen) {
 
 fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
     context.output.write(report, || report::switch_lines(context.output.style, report, again));
+}
+
+/// What to say last after `failure` of a command that makes a stored version live: which version is live now, where the
+/// checks before it or the watch after it were why.
+pub(crate) async fn last_sentence(context: &Context, command: &Command, failure: &Failure) -> Option<String> {
+    if !failure.is(Code::SmokeFailed) && !failure.is(Code::WatchFailed) {
+        return None;
+    }
+    let place = match command {
+        Command::Promote(args) => args.to.clone(),
+        _ => context.place().ok()?,
+    };
+    let status = context.edge().ok()?.status_within(&place, LAST_QUESTION_TIME_MAX).await;
+    let is_empty = status.is_ok_and(|status| status.version.is_none());
+    Some(if is_empty { report::NOTHING_LIVE.to_owned() } else { report::STILL_RUNNING.to_owned() })
 }
 
 /// `status`.

@@ -9,17 +9,19 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use devanture_config::Digest;
 use devanture_config::PlaceName;
-use devanture_config::api::{DeployReport, Step};
+use devanture_config::api::{DeployReport, Step, SwitchReport};
 use devanture_config::problem::Code;
 use futures_util::Stream;
 use futures_util::stream;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use crate::bundle::Blob;
-use crate::client::{self, Edge, Refusal};
+use crate::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
 use crate::exit::Failure;
 use crate::progress::Sent;
 use crate::sse;
@@ -107,7 +109,31 @@ impl Edge {
         self.follow(response, on_step).await
     }
 
-    async fn follow(&self, mut response: Response, on_step: &mut dyn FnMut(&Step)) -> Result<DeployReport, Refusal> {
+    /// Moves what is live, and hears of the steps; sent once, since whether it was done cannot be known.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn move_live(
+        &self,
+        segments: &[&str],
+        body: &impl Serialize,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        let request = self
+            .request(Method::POST, segments, &[])
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "text/event-stream, application/json, application/problem+json")
+            .body(client::encoded(body)?);
+        let sent = within(ANSWER_TIME_MAX, self.send(request)).await.unwrap_or_else(|| Err(silent()));
+        let response = sent.map_err(Refusal::into_failure)?;
+        self.follow(response, on_step).await.map_err(Refusal::into_failure)
+    }
+
+    async fn follow<T: DeserializeOwned>(
+        &self,
+        mut response: Response,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<T, Refusal> {
         if client::media_type(&response) != EVENT_STREAM {
             return self.read_json(response).await;
         }

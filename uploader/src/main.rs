@@ -2,8 +2,9 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `history`, `hostnames`, `keeping`, `team` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
-//! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
+//! `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team` and `upkeep` are the commands, `foresee` is
+//! their `--dry-run`, and `moving` is `init --from`; `progress`, `telling` and `report` tell about them, and `exit` is how
+//! they fail.
 
 mod archive;
 mod args;
@@ -21,6 +22,7 @@ mod hash;
 mod history;
 mod hostnames;
 mod keeping;
+mod logs;
 mod moving;
 mod progress;
 mod project;
@@ -32,6 +34,7 @@ mod rules;
 mod settings;
 mod sse;
 mod team;
+mod telling;
 mod trust;
 mod upkeep;
 mod walk;
@@ -120,7 +123,13 @@ async fn carry_out(
         Ok(()) => interruptible(answer(context, command)).await,
         Err(failure) => Err(failure),
     };
-    ended.map_err(|failure| (failure, None))
+    match ended {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            let last = commands::last_sentence(context, command, &failure).await;
+            Err((failure, last))
+        }
+    }
 }
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
@@ -134,6 +143,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
         Command::Lock(args) => team::lock(context, args).await,
+        Command::Logs(args) => logs::logs(context, args).await,
         Command::Pause(args) => upkeep::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Resume(args) => upkeep::resume(context, args).await,

@@ -67,6 +67,11 @@ impl Progress {
         Self { style, is_quiet, has_bars: is_terminal && !is_quiet, running: Mutex::new(None) }
     }
 
+    /// Whether what is under way is shown as it moves.
+    pub(crate) fn has_bars(&self) -> bool {
+        self.has_bars
+    }
+
     /// Says that a step is done.
     pub(crate) fn step(&self, name: &str, detail: &str) {
         if !self.is_quiet {

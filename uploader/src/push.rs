@@ -22,6 +22,7 @@ use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milli
 use crate::rules::{self, RuleFiles};
 use crate::settings;
 use crate::team;
+use crate::telling::StepTeller;
 use crate::walk::{self, Scan};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
@@ -29,7 +30,7 @@ const PREVIEW: &str = "preview";
 /// How often a folder that changes while it is sent is scanned anew.
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
-const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often that is asked when the edge was lost at the end of a push.
 const LAST_QUESTIONS_MAX: u32 = 3;
 
@@ -71,6 +72,10 @@ impl<'c> Push<'c> {
     /// # Errors
     /// Why the version did not go live; [`Push::last_sentence`] then says what is.
     pub(crate) async fn run(&mut self) -> Result<(), Failure> {
+        if self.args.no_switch && self.args.gate.watch.is_some() {
+            return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
+                .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
+        }
         let www = self.context.project.www(self.args.dir.as_deref());
         let archive_type = archive::media_type(&www).filter(|_| www.is_file());
         if self.args.dry_run {
@@ -177,6 +182,8 @@ impl<'c> Push<'c> {
             allow_refingerprint: self.args.allow_refingerprint,
             alias,
             alias_expires: self.args.expires,
+            no_smoke: self.args.gate.no_smoke,
+            watch_s: self.args.gate.watch_s(),
         })
     }
 
@@ -261,23 +268,17 @@ impl<'c> Push<'c> {
         missing: &[(Digest, &Blob)],
     ) -> Result<DeployReport, Failure> {
         self.finishing = Some(begun.version);
-        let progress = &self.context.progress;
-        let mut working = Some(progress.working("finish", "waiting for the edge"));
-        let mut on_step = |step: &Step| {
-            // The one before has to leave the line first.
-            drop(working.take());
-            if step.state == StepState::Started {
-                working = Some(progress.working(&step.name, &step.detail));
-            } else {
-                progress.step(&step.name, &report::step_text(progress.style, step));
-            }
-        };
-        let ended = edge.finish(&begun.deploy, &mut on_step).await;
-        drop(working);
+        let mut teller = StepTeller::all(&self.context.progress);
+        let ended = edge.finish(&begun.deploy, &mut |step| teller.tell(step)).await;
+        let has_switched = teller.has_switched;
+        drop(teller);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
             Err(Refusal::Final(failure)) => {
-                self.finishing = None;
+                // Where it went live and was not undone, only the edge knows what is live.
+                if !has_switched || failure.is(Code::WatchFailed) {
+                    self.finishing = None;
+                }
                 return Err(failure);
             }
             Err(Refusal::Again(failure, _)) => self.lost(edge, place, bundle, begun, missing, failure).await?,
@@ -360,6 +361,7 @@ impl<'c> Push<'c> {
         let options = self.options(&source)?;
         let (alias, expires) = (options.alias.map(String::from), options.alias_expires.map(String::from));
         let flags = [
+            ("no_smoke", options.no_smoke),
             ("no_switch", options.no_switch),
             ("force", options.force),
             ("allow_warnings", options.allow_warnings),
@@ -367,8 +369,10 @@ impl<'c> Push<'c> {
         ];
         let mut query: Vec<(&str, &str)> =
             flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
+        let watch_s = options.watch_s.map(|seconds| seconds.to_string());
         let texts = [
             ("if_live", &options.if_live),
+            ("watch_s", &watch_s),
             ("alias", &alias),
             ("alias_expires", &expires),
             ("message", &source.message),

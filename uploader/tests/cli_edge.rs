@@ -265,6 +265,7 @@ fn report(previous: Option<Digest>) -> SwitchReport {
         urls: urls(),
         deploy: Some("d2".to_owned()),
         ms: 2,
+        steps: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::routes::{Route, UpstreamUrl};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
+use super::smoke::SmokeCheck;
 use crate::names::{Canonical, HostPattern};
 
 /// How a path without its `.html` finds its page.
@@ -81,6 +82,9 @@ pub struct Serving {
     /// Whose meaning the rule files have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules>,
+    /// What a version must answer before it goes live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke: Option<Vec<SmokeCheck>>,
     /// Origins that rewrites may lead to, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstreams: Option<BTreeMap<String, UpstreamUrl>>,
@@ -107,6 +111,7 @@ impl Serving {
             rewrites: over.rewrites.clone().or(self.rewrites),
             routes: over.routes.clone().or(self.routes),
             rules: over.rules.or(self.rules),
+            smoke: over.smoke.clone().or(self.smoke),
             upstreams: merged(self.upstreams, over.upstreams.as_ref()),
         }
     }

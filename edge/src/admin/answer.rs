@@ -27,7 +27,7 @@ pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: Bytes) 
     with_body(status, media_type, Full::new(bytes).boxed_unsync())
 }
 
-fn with_body(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
+pub(super) fn with_body(status: StatusCode, media_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -114,6 +114,7 @@ fn event_text(event: &DeployEvent) -> String {
     let (name, data) = match event {
         DeployEvent::Step(step) => ("step", serde_json::to_string(step)),
         DeployEvent::Done(report) => ("done", serde_json::to_string(report)),
+        DeployEvent::Switched(report) => ("done", serde_json::to_string(report)),
         DeployEvent::Problem(problem) => ("problem", serde_json::to_string(problem)),
     };
     // JSON has no line break of its own, so that one `data` line holds it.

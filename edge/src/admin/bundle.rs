@@ -245,7 +245,9 @@ impl Wanted {
                     check_if_live(&value)?;
                     options.if_live = Some(value);
                 }
+                "no_smoke" => options.no_smoke = flag(&name, &value)?,
                 "no_switch" => options.no_switch = flag(&name, &value)?,
+                "watch_s" => options.watch_s = Some(seconds(&name, &value)?),
                 _ => wanted.set_text(&name, value)?,
             }
         }
@@ -258,7 +260,9 @@ impl Wanted {
         options.allow_refingerprint |= self.options.allow_refingerprint;
         options.allow_warnings |= self.options.allow_warnings;
         options.force |= self.options.force;
+        options.no_smoke |= self.options.no_smoke;
         options.no_switch |= self.options.no_switch;
+        options.watch_s = options.watch_s.or(self.options.watch_s);
         options.if_live = options.if_live.take().or(self.options.if_live);
         options.alias = options.alias.take().or(self.options.alias);
         options.alias_expires = options.alias_expires.or(self.options.alias_expires);
@@ -280,7 +284,7 @@ impl Wanted {
             _ => {
                 let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
                 return Err(Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."))
-                    .hint("the query takes no_switch, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
+                    .hint("the query takes no_switch, no_smoke, watch_s, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
                     .into());
             }
         };
@@ -291,6 +295,12 @@ impl Wanted {
         *place = Some(text).filter(|text| !text.is_empty());
         Ok(())
     }
+}
+
+/// What a parameter that is a number of seconds says; how many may be, the edge's limits tell.
+fn seconds(name: &str, value: &str) -> Result<u64, Error> {
+    let wrong = |_reason| Problem::new(Code::BadRequest, format!("`{name}` is a number of seconds."));
+    Ok(value.parse().map_err(wrong)?)
 }
 
 /// What a parameter that is true or false says.

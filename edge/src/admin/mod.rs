@@ -12,6 +12,7 @@
 //! | `/v1/apps/{app}/environments/{env}` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}` | DELETE | admin, every environment |
 //! | `/v1/apps/{app}/environments/{env}/history` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/logs` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/deploys` (a manifest, or a bundle in one request) | POST | push |
 //! | `/v1/apps/{app}/blobs/{digest}?deploy={deploy}` | PUT | push |
 //! | `/v1/apps/{app}/deploys/{deploy}` | GET | read |
@@ -37,6 +38,7 @@ mod bundle;
 mod content_digest;
 mod hostnames;
 mod keeping;
+mod logs;
 mod precondition;
 mod pushing;
 mod reading;
@@ -150,6 +152,7 @@ impl Admin {
             Route::Tokens => self.create_token(&actor, request).await,
             Route::Status { app, environment } => self.status(&actor, &app, &environment, &request).await,
             Route::History { app, environment } => self.history(&actor, &app, &environment, &request).await,
+            Route::Logs { app, environment } => self.logs(&actor, &app, &environment, &request).await,
             Route::Begin { app, environment } => self.begin(&actor, &app, &environment, request).await,
             Route::Blob { app, digest } => self.blob(&actor, &app, digest, request).await,
             Route::Deploy { app, deploy } => self.deploy(&actor, &app, &deploy).await,

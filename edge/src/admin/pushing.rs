@@ -1,15 +1,18 @@
 //! Operations that write: pushes, switches, tokens.
 
-use devanture_config::api::{BeginDeploy, PromoteRequest, RollbackRequest, Scope, SwitchRequest, TokenRequest};
+use devanture_config::api::{
+    BeginDeploy, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest, TokenRequest,
+};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use http::{Request, Response, StatusCode};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 use super::body::RequestBody;
 use super::bundle::{self, Wanted};
 use super::{Admin, Body, answer, body, precondition};
-use crate::publish::{Actor, Error};
+use crate::publish::{Actor, Error, EventSink, Switching};
 
 impl Admin {
     pub(super) async fn create_token(
@@ -88,7 +91,7 @@ impl Admin {
         if !body::accepts_events(request.headers()) {
             return Ok(answer::json(StatusCode::OK, &self.publisher.finish(push, None).await?));
         }
-        let (sink, events) = tokio::sync::mpsc::unbounded_channel();
+        let (sink, events) = mpsc::unbounded_channel();
         let publisher = Arc::clone(&self.publisher);
         // How it ends stands in the last event.
         tokio::spawn(async move { publisher.finish(push, Some(sink)).await.is_ok() });
@@ -104,9 +107,9 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
+        let (sink, events) = events(&request);
         let wanted: SwitchRequest = self.json(request).await?;
-        let report = self.publisher.switch(actor, app, environment, &wanted, &condition).await?;
-        Ok(answer::json(StatusCode::OK, &report))
+        switched(self.publisher.switch(actor, app, environment, &wanted, &condition, sink).await?, events).await
     }
 
     pub(super) async fn rollback(
@@ -118,11 +121,11 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
+        let (sink, events) = events(&request);
         let (parts, incoming) = request.into_parts();
         let limit = self.publisher.limits().admin_body_bytes_max;
         let wanted: RollbackRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
-        let report = self.publisher.rollback(actor, app, environment, &wanted, &condition).await?;
-        Ok(answer::json(StatusCode::OK, &report))
+        switched(self.publisher.rollback(actor, app, environment, &wanted, &condition, sink).await?, events).await
     }
 
     pub(super) async fn promote(
@@ -134,13 +137,39 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Promote, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
+        let (sink, events) = events(&request);
         let wanted: PromoteRequest = self.json(request).await?;
-        let report = self.publisher.promote(actor, app, environment, &wanted, &condition).await?;
-        Ok(answer::json(StatusCode::OK, &report))
+        switched(self.publisher.promote(actor, app, environment, &wanted, &condition, sink).await?, events).await
     }
 
     pub(super) async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
         let (parts, incoming) = request.into_parts();
         body::json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
+    }
+}
+
+type Events = mpsc::UnboundedReceiver<DeployEvent>;
+
+/// Where the steps go, if they are wanted as they happen.
+fn events(request: &Request<RequestBody>) -> (Option<EventSink>, Option<Events>) {
+    if !body::accepts_events(request.headers()) {
+        return (None, None);
+    }
+    let (sink, events) = mpsc::unbounded_channel();
+    (Some(sink), Some(events))
+}
+
+/// The answer to a switch: its steps as they happen, or how it ended.
+async fn switched(switching: Switching, events: Option<Events>) -> Result<Response<Body>, Error> {
+    if let Some(events) = events {
+        // How it ends stands in the last event.
+        return Ok(answer::events(events));
+    }
+    match switching.await {
+        Ok(report) => Ok(answer::json(StatusCode::OK, &report?)),
+        Err(error) => {
+            tracing::error!(%error, "a switch ended without a result");
+            Err(Problem::new(Code::Internal, "The switch ended without a result.").into())
+        }
     }
 }

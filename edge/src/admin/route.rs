@@ -31,6 +31,7 @@ pub(super) enum Route {
     Hostnames { app: AppName, environment: PlaceName },
     Lock { app: AppName, environment: PlaceName },
     LockOf { app: AppName, environment: PlaceName },
+    Logs { app: AppName, environment: PlaceName },
     Metrics,
     Pause { app: AppName, environment: PlaceName },
     Promote { app: AppName, environment: PlaceName },
@@ -76,6 +77,8 @@ impl Route {
             | Self::RemoveHostname { .. } => &["dry_run"],
             Self::Begin { .. } => &[
                 "no_switch",
+                "no_smoke",
+                "watch_s",
                 "force",
                 "if_live",
                 "alias",
@@ -92,6 +95,7 @@ impl Route {
             Self::Aliases { .. } | Self::Hostnames { .. } | Self::Withdrawn { .. } => &["limit", "after"],
             Self::Diff { .. } => &["from", "to", "env", "limit", "after"],
             Self::History { .. } => &["limit", "before"],
+            Self::Logs { .. } => &["tail", "lines", "status", "path", "version", "method"],
             Self::Restore { .. } => &["path"],
             _ => &[],
         }
@@ -159,6 +163,7 @@ impl Route {
             "deploys" => (Self::Begin { app, environment }, "POST"),
             "history" => (Self::History { app, environment }, "GET"),
             "hostnames" => (Self::Hostnames { app, environment }, "GET"),
+            "logs" => (Self::Logs { app, environment }, "GET"),
             "pause" => (Self::Pause { app, environment }, "POST"),
             "promote" => (Self::Promote { app, environment }, "POST"),
             "resume" => (Self::Resume { app, environment }, "POST"),

@@ -65,6 +65,17 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Whether the host is the app's own.
+    pub(super) const fn is_custom_host(&self) -> bool {
+        match self {
+            Self::File(answer) => answer.custom_host,
+            Self::Proxy { custom_host, .. } => *custom_host,
+            Self::Refuse(refusal) => refusal.custom_host,
+            Self::Small(answer) => answer.custom_host,
+            Self::Load(_) => false,
+        }
+    }
+
     /// Whether the site's rules say anything about the answer's head.
     pub(super) const fn is_ruled(&self) -> bool {
         match self {

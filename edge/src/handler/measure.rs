@@ -7,22 +7,27 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::header::{HeaderName, REFERER, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::body::{Body, Error};
+use devanture_config::logs::LogLine;
+
 use super::decide::Decision;
+use super::refused::Refused;
 use super::{Began, protocol};
-use crate::telemetry::{self, AccessLog, AccessRecord};
+use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
 
 /// What is known of a request before its answer.
 pub(super) struct Measurement {
     began: Began,
-    log: Option<(AccessLog, Box<AccessRecord>)>,
+    log: Option<(AccessLog, Box<LogLine>)>,
     version: Option<Arc<Version>>,
-    custom_host: bool,
     proxied: bool,
+    /// Whether it says nothing about the version: the environment is paused.
+    paused: bool,
 }
 
 impl Measurement {
@@ -30,16 +35,18 @@ impl Measurement {
         let began = Instant::now();
         // Nothing is copied for a log that is off.
         let log = log.is_on().then(|| {
-            let record = AccessRecord {
+            let record = LogLine {
                 at_ms: telemetry::now_ms(),
-                client: peer.ip(),
-                protocol: protocol(request.version()),
+                client: log.address(peer.ip()),
+                protocol: protocol(request.version()).to_owned(),
                 host: super::authority(request).unwrap_or_default(),
                 method: request.method().to_string(),
-                target: request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned(),
+                target: log.target(request.uri().path_and_query().map_or("", |target| target.as_str())).to_owned(),
                 status: 0,
                 bytes: 0,
                 us: 0,
+                referer: said(request.headers(), &REFERER).map(|from| log.target(&from).to_owned()),
+                user_agent: said(request.headers(), &USER_AGENT),
                 app: None,
                 environment: None,
                 version: None,
@@ -47,34 +54,27 @@ impl Measurement {
             };
             (log.clone(), Box::new(record))
         });
-        Self { began, log, version: None, custom_host: false, proxied: false }
+        Self { began, log, version: None, proxied: false, paused: false }
     }
 
     pub(super) fn decided(&mut self, decision: &Decision) {
         match decision {
             Decision::File(answer) => {
                 self.version = Some(Arc::clone(&answer.version));
-                self.custom_host = answer.custom_host;
             }
             Decision::Small(answer) => {
                 self.version = answer.current.as_ref().map(|current| Arc::clone(&current.version));
-                self.custom_host = answer.custom_host;
             }
             Decision::Refuse(refusal) => {
                 self.version = refusal.current.as_ref().map(|current| Arc::clone(&current.version));
-                self.custom_host = refusal.custom_host;
+                self.paused = refusal.refused == Refused::Paused;
             }
-            Decision::Proxy { current, custom_host, .. } => {
-                self.custom_host = *custom_host;
+            Decision::Proxy { current, .. } => {
                 self.version = Some(Arc::clone(&current.version));
                 self.proxied = true;
             }
             Decision::Load(_) => {}
         }
-    }
-
-    pub(super) const fn is_custom_host(&self) -> bool {
-        self.custom_host
     }
 
     /// Goes with the body until it ends.
@@ -119,6 +119,9 @@ impl Drop for Measured {
         let elapsed = self.measurement.began.elapsed();
         if let Some(version) = &self.measurement.version {
             version.metrics.count(self.status, self.bytes, elapsed.as_secs_f64());
+            if !self.measurement.paused {
+                version.tally.count(self.status);
+            }
         }
         let Some((log, mut record)) = self.measurement.log.take() else { return };
         record.status = self.status.as_u16();
@@ -130,6 +133,11 @@ impl Drop for Measured {
             record.environment = Some(version.place.clone());
             record.version = version.header.to_str().ok().map(str::to_owned);
         }
-        log.write(*record);
+        log.write(record);
     }
+}
+
+/// A field as a text, whatever its bytes are.
+fn said(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

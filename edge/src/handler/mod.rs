@@ -15,6 +15,7 @@ mod pause;
 mod refused;
 mod respond;
 mod ruled;
+mod smoke;
 
 pub use body::Body;
 pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, decide};
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use devanture_config::Hostname;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
@@ -108,14 +110,33 @@ impl Handler {
             decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
-        let custom_host = measurement.is_custom_host();
+        let came = Came { peer, authority: &authority, host: &host };
+        let response = self.carry_out(request, decision, &came, unwanted).await;
+        let status = response.status();
+        response.map(|body| measurement.measure(status, body))
+    }
+
+    /// Does what was decided.
+    async fn carry_out<B>(
+        &self,
+        mut request: Request<B>,
+        decision: Decision,
+        came: &Came<'_>,
+        unwanted: Unwanted,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Came { peer, authority, host } = *came;
+        let custom_host = decision.is_custom_host();
         let is_proxied = matches!(decision, Decision::Proxy { .. });
         let is_ruled = decision.is_ruled();
         let mut response = match decision {
             Decision::File(answer) => respond::file(&answer),
             Decision::Small(answer) => respond::small(answer),
             Decision::Refuse(refusal) => {
-                let asker = || Asker::of(request.headers(), &host, refusal.current.as_deref());
+                let asker = || Asker::of(request.headers(), host, refusal.current.as_deref());
                 error_page::refusal(&refusal, asker)
             }
             // Decided again above, with the preview at hand.
@@ -125,18 +146,18 @@ impl Handler {
                     // The name and the password were for the edge.
                     request.headers_mut().remove(AUTHORIZATION);
                 }
-                let asker = Asker::of(request.headers(), &host, Some(&current));
-                let mut response = self.forward(request, peer, &authority, &current, to, &asker).await;
+                let asker = Asker::of(request.headers(), host, Some(&current));
+                let mut response = self.forward(request, peer, authority, &current, to, &asker).await;
                 let status = response.status();
                 ruled.apply(response.headers_mut(), Kept::File, status);
                 respond::trace(response.headers_mut(), &current.version);
                 response
             }
         };
-        let binds_host = custom_host && (self.trusted)(&host);
+        let binds_host = custom_host && (self.trusted)(host);
         if is_ruled && !is_proxied {
             // What an app's rules set stays with the app, as what its backends set does.
-            confine::cookies(response.headers_mut(), &host);
+            confine::cookies(response.headers_mut(), host);
             confine::hsts(response.headers_mut(), binds_host);
         }
         if is_ruled || is_proxied {
@@ -150,19 +171,22 @@ impl Handler {
             // RFC 9112 §9.6: hyper will close, and the client is told.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let status = response.status();
-        response.map(|body| measurement.measure(status, body))
+        response
     }
 
-    async fn forward(
+    async fn forward<B>(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<B>,
         peer: SocketAddr,
         host: &str,
         current: &Arc<Current>,
         to: ProxyTo,
         asker: &Asker,
-    ) -> Response<Body> {
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let version = &current.version;
         let upstream = match to {
             ProxyTo::Route(number) => version.routes.get(number).map(Upstream::new),
@@ -191,6 +215,15 @@ impl Handler {
             }
         }
     }
+}
+
+/// Where a request came from, and what it is for.
+#[derive(Clone, Copy)]
+struct Came<'r> {
+    peer: SocketAddr,
+    authority: &'r str,
+    /// The name in the authority.
+    host: &'r str,
 }
 
 /// The same address with another path and query, where these can stand in one.

@@ -10,6 +10,7 @@ use super::{Current, Live, PreviewKey};
 use crate::blobs::Blobs;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{self, Catalog};
+use crate::telemetry::Tallies;
 use crate::version::{self, LoadRequest, Memory, Setting, Version};
 
 /// Why a version cannot be loaded.
@@ -40,6 +41,7 @@ pub struct Loader {
     memory_file_bytes_max: u64,
     rules_max: usize,
     previews_max: usize,
+    tallies: Tallies,
     /// One preview of an app is loaded at a time: a burst of requests for a new one loads it once.
     loading: Arc<Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<()>>>>>,
 }
@@ -55,8 +57,15 @@ impl Loader {
             memory_file_bytes_max: limits.memory_file_bytes_max,
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             previews_max: usize::try_from(limits.previews_loaded_max).unwrap_or(usize::MAX),
+            tallies: Tallies::default(),
             loading: Arc::default(),
         }
+    }
+
+    /// The counts of every place that versions are loaded for.
+    #[must_use]
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     pub(super) fn catalog(&self) -> &Arc<dyn Catalog> {
@@ -90,6 +99,7 @@ impl Loader {
             source: record.source,
             memory_file_bytes_max: self.memory_file_bytes_max,
             rules_max: self.rules_max,
+            tally: self.tallies.of(app.as_str(), place),
         };
         Ok(version::load(&*self.blobs, &self.memory, request).await?)
     }

@@ -16,6 +16,14 @@ pub struct Preparing {
     version: Arc<Version>,
 }
 
+impl Preparing {
+    /// What is prepared.
+    #[must_use]
+    pub const fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+}
+
 impl Drop for Preparing {
     fn drop(&mut self) {
         {

@@ -47,8 +47,10 @@ impl Publisher {
         let BeginDeploy { manifest, source, options } = begin;
         check_source(&source)?;
         options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
+        self.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
         Self::check_cases(&manifest, &options)?;
+        self.check_smoke(&manifest)?;
         self.check_serving(actor, &manifest).await?;
         match &options.alias {
             Some(alias) => self.check_alias(actor, app, alias, options.alias_expires).await?,

@@ -31,6 +31,7 @@ struct Remembered {
 }
 
 /// One of them, for whoever runs it.
+#[derive(Clone)]
 pub(crate) struct Watched {
     deploys: Arc<Deploys>,
     id: String,

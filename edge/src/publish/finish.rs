@@ -65,6 +65,7 @@ impl Publisher {
         let outcome = match &result {
             Ok(report) if report.switched => "live",
             Ok(_) => "stored",
+            Err(error) if error.0.code == Code::WatchFailed => "undone",
             Err(_) => "failed",
         };
         counter!("devanture_pushes_total", "app" => push.app.to_string(), "environment" => push.environment.to_string(),
@@ -74,7 +75,8 @@ impl Publisher {
             tracing::warn!(app = %push.app, environment = %push.environment, version = %push.version, code = error.0.code.as_str(), %error, "a push failed");
             if error.0.code == Code::BlobMissing {
                 self.pushes.put_back(Arc::clone(&push));
-            } else {
+            } else if !steps.have_switched() {
+                // What went live has its entry; going back, another one.
                 self.record_failure(&push, &mut steps, error).await;
             }
         }
@@ -110,7 +112,8 @@ impl Publisher {
                 self.record_stored(push, steps, Outcome::Stored, None).await?;
             }
             let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
-            let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false, locked: None };
+            let deploy = Some(push.id.clone());
+            let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
             return Ok(self.report(push, steps, moved, withdrawn, None));
         }
         let log = steps.lines().to_vec();
@@ -130,8 +133,10 @@ impl Publisher {
             passes_lock: false,
             condition: &Condition::default(),
             log: &log,
+            no_smoke: push.options.no_smoke,
+            replaces: None,
         };
-        let moved = self.make_live(&intent, steps).await?;
+        let moved = self.make_live_watched(&intent, push.options.watch_s, steps).await?;
         if moved.switched {
             self.background.enqueue(push.version);
         }
@@ -157,7 +162,8 @@ impl Publisher {
         if is_new || previous != Some(push.version) {
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
-        let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false, locked: None };
+        let deploy = Some(push.id.clone());
+        let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
         Ok(self.report(push, steps, moved, withdrawn, Some(aliased.status)))
     }
 

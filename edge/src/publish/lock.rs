@@ -106,7 +106,10 @@ impl Publisher {
             return Ok(Gate::Shut(lock));
         }
         if intent.passes_lock {
-            intent.actor.may_change(&lock, environment)?;
+            // A watch takes back what it was asked to watch, whoever locked it since.
+            if intent.replaces.is_none() {
+                intent.actor.may_change(&lock, environment)?;
+            }
             return Ok(Gate::Open(Check::At(key, revision)));
         }
         Err(refused(&lock, environment))

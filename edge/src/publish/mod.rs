@@ -26,12 +26,14 @@ mod page;
 mod pause;
 mod pushes;
 mod rules;
+mod smoke;
 mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod undelete;
+mod watch;
 mod withdraw;
 
 pub use alias::keep_sweeping_aliases;
@@ -43,7 +45,9 @@ pub use diff::DiffRequest;
 pub use error::Error;
 pub use finish::Taken;
 pub use page::{PAGE_MAX, Page};
+pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
+pub use switch::Switching;
 pub use tokens::{Actor, TokenStore};
 
 use std::net::SocketAddr;
@@ -52,6 +56,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::digest::IdPrefix;
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::retention::Retention;
@@ -62,7 +67,7 @@ use crate::blobs::Blobs;
 use crate::catalog::{Catalog, records};
 use crate::live::{Live, Loader};
 use crate::proxy::address::Policy;
-use crate::telemetry;
+use crate::telemetry::{self, AccessLog};
 
 /// Everything that publishing needs.
 pub struct Publisher {
@@ -87,6 +92,11 @@ pub struct Publisher {
     leases: Arc<leases::Leases>,
     /// One collection at a time.
     collecting: Mutex<()>,
+    smoke: Arc<dyn Smoke>,
+    access_log: AccessLog,
+    watch_settings: Watch,
+    /// One for each switch that may be watched at once.
+    watches: Arc<Semaphore>,
 }
 
 /// What a [`Publisher`] is made of.
@@ -113,12 +123,19 @@ pub struct Parts {
     pub compress_threads: usize,
     /// What is kept, and for how long.
     pub retention: Retention,
+    /// Who asks a version what it must answer before a switch.
+    pub smoke: Arc<dyn Smoke>,
+    /// Who tells of requests while a switch is watched, and to readers of logs.
+    pub access_log: AccessLog,
+    /// When a switch that is watched is undone.
+    pub watch: Watch,
 }
 
 impl Publisher {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let watches_max = parts.limits.watches_max;
         Self {
             prover: hostnames::Prover::new(
                 Arc::clone(&parts.catalog),
@@ -146,7 +163,19 @@ impl Publisher {
             retention: parts.retention,
             leases: Arc::default(),
             collecting: Mutex::default(),
+            smoke: parts.smoke,
+            access_log: parts.access_log,
+            watch_settings: parts.watch,
+            watches: Arc::new(Semaphore::new(
+                usize::try_from(watches_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
+            )),
         }
+    }
+
+    /// Where requests are told to whoever reads along.
+    #[must_use]
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
     }
 
     /// The limits in force.

@@ -25,6 +25,29 @@ pub(crate) struct Steps {
     watched: Option<Watched>,
 }
 
+/// Tells how a step goes while it runs.
+pub(crate) struct Teller {
+    name: &'static str,
+    sink: Option<EventSink>,
+    watched: Option<Watched>,
+    begun: Instant,
+}
+
+impl Teller {
+    /// Tells a line.
+    pub(crate) fn tell(&self, detail: &str) {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (name, detail) = (self.name.to_owned(), detail.to_owned());
+        let step = Step { name, state: StepState::Started, detail, ms };
+        if let Some(watched) = &self.watched {
+            watched.step(&step);
+        }
+        if let Some(sink) = &self.sink {
+            sink.send(DeployEvent::Step(step)).ok();
+        }
+    }
+}
+
 impl Steps {
     pub(crate) fn new(sink: Option<EventSink>) -> Self {
         Self { list: Vec::new(), log: Vec::new(), sink, watched: None }
@@ -82,6 +105,11 @@ impl Steps {
         result
     }
 
+    /// Tells, beside the steps, how a step goes that is under way.
+    pub(crate) fn teller(&self, name: &'static str) -> Teller {
+        Teller { name, sink: self.sink.clone(), watched: self.watched.clone(), begun: Instant::now() }
+    }
+
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         let step = Step { name: name.to_owned(), state: StepState::Skipped, detail: why.to_owned(), ms: 0 };
         self.tell(&step);
@@ -108,9 +136,21 @@ impl Steps {
         &self.list
     }
 
+    /// Whether the live pointer was moved.
+    pub(crate) fn have_switched(&self) -> bool {
+        self.list.iter().any(|step| step.name == "switch" && step.state == StepState::Done)
+    }
+
     pub(crate) fn version_is(&self, version: VersionId) {
         if let Some(watched) = &self.watched {
             watched.version_is(version);
+        }
+    }
+
+    /// Tells the last event of a switch.
+    pub(crate) fn last(&self, event: DeployEvent) {
+        if let Some(sink) = &self.sink {
+            sink.send(event).ok();
         }
     }
 

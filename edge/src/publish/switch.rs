@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    Deploy, DeployKind, Lock, Outcome, PromoteRequest, RollbackRequest, Source, Step, StepState, SwitchReport,
-    SwitchRequest,
+    Deploy, DeployEvent, DeployKind, Lock, Outcome, PromoteRequest, RollbackRequest, Source, Step, StepState,
+    SwitchReport, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::FutureExt as _;
 use metrics::counter;
+use tokio::task::JoinHandle;
 
 use super::hostnames::Claims;
 use super::lock::{self, Gate};
-use super::steps::Steps;
+use super::steps::{EventSink, Steps};
 use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision, gone};
@@ -45,9 +47,27 @@ pub(crate) struct Intent<'i> {
     pub(crate) condition: &'i Condition,
     /// The lines of its log so far.
     pub(crate) log: &'i [String],
+    /// Whether the checks of `[[smoke]]` are left out.
+    pub(crate) no_smoke: bool,
+    /// Only if this deploy is the one that made live what is live.
+    pub(crate) replaces: Option<&'i str>,
 }
 
 impl Intent<'_> {
+    /// Whether it goes live without being asked anything: what was live here was asked, and an incident must not wait.
+    pub(super) fn passes_smoke(&self) -> bool {
+        match self.kind {
+            DeployKind::Push | DeployKind::Switch | DeployKind::Promote => false,
+            DeployKind::Rollback => self.position.is_some(),
+            DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Lock
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => true,
+        }
+    }
+
     /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
     /// live here.
     fn has_unseen_rules(&self) -> bool {
@@ -66,18 +86,25 @@ impl Intent<'_> {
 }
 
 /// What a switch that is no push says beside its version.
-struct Moving<'m> {
+struct Moving {
     kind: DeployKind,
     if_live: Option<String>,
     position: Option<String>,
     allow_refingerprint: bool,
     passes_lock: bool,
-    condition: &'m Condition,
+    condition: Condition,
+    no_smoke: bool,
+    watch_s: Option<u64>,
 }
+
+/// A switch that is under way: it runs to its end, also when nobody waits for it.
+pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
 
 /// What a switch did.
 pub(crate) struct Moved {
     pub(crate) previous: Option<VersionId>,
+    /// The pointer that was replaced, where one was.
+    pub(crate) before: Option<LivePointer>,
     pub(crate) deploy: Option<String>,
     pub(crate) switched: bool,
     /// The lock that kept a push from going live.
@@ -85,18 +112,22 @@ pub(crate) struct Moved {
 }
 
 impl Publisher {
-    /// Makes a stored version live. Nothing changes where it is live already.
+    /// Begins to make a stored version live. Nothing changes where it is live already. The last event on `sink` is the
+    /// report or the problem.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `live_moved`, `locked`, `precondition_failed`, `fingerprint_reused`, `not_ready`.
+    /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `locked`, `precondition_failed`,
+    /// `fingerprint_reused`, `not_ready`, `smoke_failed`, `watch_failed`.
     pub async fn switch(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         wanted: &SwitchRequest,
         condition: &Condition,
-    ) -> Result<SwitchReport, Error> {
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(wanted.watch_s)?;
         let version = self.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
             kind: DeployKind::Switch,
@@ -104,25 +135,29 @@ impl Publisher {
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
             passes_lock: wanted.force,
-            condition,
+            condition: condition.clone(),
+            no_smoke: wanted.no_smoke,
+            watch_s: wanted.watch_s,
         };
-        self.move_to(actor, app, environment, version, moving).await
+        Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
-    /// Makes the version live again that was live before the current one, or the one that is wanted; one that was never live here goes
-    /// through the checks of a switch.
+    /// Begins to make the version live again that was live before the current one, or the one that is wanted; one that
+    /// was never live here goes through the checks of a switch.
     ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
     /// looked for, and as [`Publisher::switch`].
     pub async fn rollback(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         request: &RollbackRequest,
         condition: &Condition,
-    ) -> Result<SwitchReport, Error> {
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(request.watch_s)?;
         let wanted = match request.version.as_deref() {
             Some(typed) => Some(self.resolve_version(app, typed).await?),
             None => None,
@@ -133,33 +168,33 @@ impl Publisher {
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
         // again. Any other is looked at as in a switch.
         let was_live = position.is_some();
-        let kind = DeployKind::Rollback;
-        let passes_lock = request.force;
-        let moving = Moving { kind, if_live, position, allow_refingerprint: was_live, passes_lock, condition };
-        self.move_to(actor, app, environment, version, moving).await.map_err(|Error(problem)| match problem.code {
-            // A rollback does not take the flag that the hint speaks of.
-            Code::FingerprintReused => problem
-                .hint(format!(
-                    "`devanture switch {} --allow-refingerprint` makes it live all the same",
-                    version.short()
-                ))
-                .into(),
-            _ => Error(problem),
-        })
+        let moving = Moving {
+            kind: DeployKind::Rollback,
+            if_live,
+            position,
+            allow_refingerprint: was_live,
+            passes_lock: request.force,
+            condition: condition.clone(),
+            no_smoke: request.no_smoke,
+            watch_s: request.watch_s,
+        };
+        Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
-    /// Makes live what is live in another environment.
+    /// Begins to make live what is live in another environment.
     ///
     /// # Errors
     /// `nothing_live` where nothing is live there, and as [`Publisher::switch`].
     pub async fn promote(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         wanted: &PromoteRequest,
         condition: &Condition,
-    ) -> Result<SwitchReport, Error> {
+        sink: Option<EventSink>,
+    ) -> Result<Switching, Error> {
+        self.check_watch(wanted.watch_s)?;
         let from = &wanted.from;
         let Some((_, pointer)) = self.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
@@ -171,9 +206,46 @@ impl Publisher {
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
             passes_lock: wanted.force,
-            condition,
+            condition: condition.clone(),
+            no_smoke: wanted.no_smoke,
+            watch_s: wanted.watch_s,
         };
-        self.move_to(actor, app, environment, pointer.version, moving).await
+        Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
+    }
+
+    fn begin_move(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+        moving: Moving,
+        sink: Option<EventSink>,
+    ) -> Switching {
+        let (this, actor, app, environment) = (Arc::clone(self), actor.clone(), app.clone(), environment.clone());
+        tokio::spawn(
+            async move {
+                let mut steps = Steps::new(sink);
+                let is_rollback = moving.kind == DeployKind::Rollback;
+                let moved = this.move_to(&actor, &app, &environment, version, moving, &mut steps).await;
+                let moved = moved.map_err(|Error(problem)| match problem.code {
+                    // A rollback does not take the flag that the hint speaks of.
+                    Code::FingerprintReused if is_rollback => problem
+                        .hint(format!(
+                            "`devanture switch {} --allow-refingerprint` makes it live all the same",
+                            version.short()
+                        ))
+                        .into(),
+                    _ => Error(problem),
+                });
+                steps.last(match &moved {
+                    Ok(report) => DeployEvent::Switched(Box::new(report.clone())),
+                    Err(error) => DeployEvent::Problem(error.0.clone()),
+                });
+                moved
+            }
+            .boxed(),
+        )
     }
 
     async fn move_to(
@@ -182,7 +254,8 @@ impl Publisher {
         app: &AppName,
         environment: &PlaceName,
         version: VersionId,
-        moving: Moving<'_>,
+        moving: Moving,
+        steps: &mut Steps,
     ) -> Result<SwitchReport, Error> {
         let began = Instant::now();
         let begun = self.tick();
@@ -202,11 +275,12 @@ impl Publisher {
             position: moving.position,
             allow_refingerprint: moving.allow_refingerprint,
             passes_lock: moving.passes_lock,
-            condition: moving.condition,
+            condition: &moving.condition,
             log: &[],
+            no_smoke: moving.no_smoke,
+            replaces: None,
         };
-        let mut steps = Steps::new(None);
-        let moved = self.make_live(&intent, &mut steps).await?;
+        let moved = self.make_live_watched(&intent, moving.watch_s, steps).await?;
         Ok(SwitchReport {
             app: app.clone(),
             environment: environment.clone(),
@@ -216,6 +290,7 @@ impl Publisher {
             urls: self.urls(app, environment, &version),
             deploy: moved.deploy,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            steps: steps.list().to_vec(),
         })
     }
 
@@ -248,7 +323,11 @@ impl Publisher {
             let claims = self.claims(intent).await?;
             self.prepare(intent).await.map(|(prepared, detail)| ((prepared, claims), detail))
         };
-        let (_prepared, claims) = steps.run("prepare", prepare).await?;
+        let (prepared, claims) = steps.run("prepare", prepare).await?;
+        // It was not there as something to switch to: its assets answer no longer once this is given up.
+        if let Some(preparing) = &prepared {
+            self.smoke(intent, preparing.version(), steps).boxed().await?;
+        }
         let before = steps.list().to_vec();
         steps.run("switch", self.swap(intent, &claims, before, checked_at)).await
     }
@@ -268,7 +347,7 @@ impl Publisher {
         steps.skip("prepare", "not wanted");
         steps.skip("switch", &lock::told(&lock, intent.environment));
         let deploy = Some(intent.deploy.to_owned());
-        Ok(Some(Moved { previous, deploy, switched: false, locked: Some(lock) }))
+        Ok(Some(Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }))
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
@@ -317,7 +396,7 @@ impl Publisher {
                     continue;
                 }
                 let (previous, deploy) = (Some(pointer.version), Some(pointer.deploy.clone()));
-                let moved = Moved { previous, deploy, switched: false, locked: None };
+                let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
                 return Ok((moved, format!("{} is live already", intent.version.short())));
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
@@ -326,14 +405,15 @@ impl Publisher {
                 self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
                 checked_at = revision;
             }
-            let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+            let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone());
+            let previous = before_pointer.as_ref().map(|pointer| pointer.version);
             let gate = match self.gate(intent).await? {
                 Gate::Open(check) => check,
                 // It was locked since the push looked.
                 Gate::Shut(lock) => {
                     let detail = lock::told(&lock, intent.environment);
                     let deploy = Some(intent.deploy.to_owned());
-                    return Ok((Moved { previous, deploy, switched: false, locked: Some(lock) }, detail));
+                    return Ok((Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }, detail));
                 }
             };
             let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
@@ -349,8 +429,8 @@ impl Publisher {
                     counter!("devanture_switches_total", "app" => intent.app.to_string(),
                         "environment" => intent.environment.to_string())
                     .increment(1);
-                    let moved =
-                        Moved { previous, deploy: Some(intent.deploy.to_owned()), switched: true, locked: None };
+                    let deploy = Some(intent.deploy.to_owned());
+                    let moved = Moved { previous, before: before_pointer, deploy, switched: true, locked: None };
                     return Ok((moved, detail));
                 }
                 Err(catalog::Error::Conflict { .. }) => {}
@@ -410,6 +490,11 @@ impl Publisher {
                     .hint("look at `devanture status`, then decide")
                     .into());
             }
+        }
+        if let Some(replaces) = intent.replaces
+            && live.is_none_or(|pointer| pointer.deploy != replaces)
+        {
+            return Err(Problem::new(Code::LiveMoved, "Another deploy went live meanwhile.").into());
         }
         if let Some(live) = live
             && live.version != intent.version

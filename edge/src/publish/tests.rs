@@ -10,13 +10,24 @@ use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::switch::Intent;
-use super::{Actor, Background, Condition, Parts, Publisher};
+use super::{Actor, Asked, Background, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
+use crate::telemetry::AccessLog;
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
+
+/// Nothing is asked in these tests.
+pub(super) struct Nobody;
+
+impl Smoke for Nobody {
+    fn ask(&self, _question: SmokeQuestion) -> Asked {
+        Box::pin(async { Err(Unanswered("nobody is there".to_owned())) })
+    }
+}
 
 fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     let limits = Limits::default();
@@ -36,6 +47,9 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
+        smoke: Arc::new(Nobody),
+        access_log: AccessLog::unread(),
+        watch: Watch::default(),
     });
     (publisher, catalog)
 }
@@ -120,6 +134,8 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         passes_lock: false,
         condition: &Condition::default(),
         log: &[],
+        no_smoke: false,
+        replaces: None,
     };
     // Nothing is live, so that there is nothing to find.
     publisher.check_fingerprints(&app, &prod, two).await.unwrap();

@@ -4,8 +4,10 @@
 //! listener, and with it all publishing, runs on one more thread, and what follows the catalog on a small runtime
 //! beside it, so that no push takes a serving thread.
 
+mod access_log;
 mod error;
 mod local;
+mod smoke;
 mod threads;
 
 pub use error::StartError;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::edge_toml::{AccessLog as LogTo, EdgeFile};
+use devanture_config::edge_toml::EdgeFile;
 use devanture_config::limits::Limits;
 use http::HeaderValue;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -34,14 +36,16 @@ use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{self, Client, ClientSettings};
-use crate::publish::{self, Background, Parts, Publisher, TokenStore};
-use crate::telemetry::{AccessLog, Exposition};
+use crate::publish::{self, Background, Parts, Publisher, Smoke, TokenStore};
+use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use threads::{Serving, Threads};
 
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";
 /// How often what was recorded is moved into the histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How long the end waits for the last lines of the access log.
+const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 /// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 
@@ -58,7 +62,9 @@ pub struct Addresses {
 
 /// A running edge. Dropped without [`Server::drain`], it cuts what is open.
 pub struct Server {
+    access_log: AccessLog,
     addresses: Addresses,
+    asker: Arc<smoke::Asker>,
     certificates: Certificates,
     drain: watch::Sender<Option<Instant>>,
     drain_timeout: Duration,
@@ -114,29 +120,38 @@ impl Server {
         control.spawn(follower.run());
         control.spawn(certificates.clone().watch_files());
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
-        let upkeep = metrics.clone();
-        control.spawn(async move {
-            let mut tick = tokio::time::interval(METRICS_UPKEEP);
-            loop {
-                tick.tick().await;
-                upkeep.upkeep();
-            }
-        });
+        control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
         let background = background(file, &control, &stores, remade)?;
         let own: Arc<[SocketAddr]> = addresses.all().collect();
         let upstreams = Policy { allow: file.upstreams_allow.clone().into(), own, trusted: false };
+        let stop = CancellationToken::new();
+        let handler = HandlerParts {
+            live: live.clone(),
+            loader: loader.clone(),
+            access_log: access_log::open(file, base)?,
+            certificates: certificates.clone(),
+            limits: file.limits.clone(),
+            upstreams: upstreams.clone(),
+            roots: proxy::tls::platform().map_err(StartError::UpstreamTls)?,
+            stop: stop.clone(),
+        };
+        let access_log = handler.access_log.clone();
+        let asker = Arc::new(smoke::Asker::start(handler.clone())?);
         let publisher = Arc::new(Publisher::new(Parts {
             blobs: stores.blobs,
             catalog: Arc::clone(&stores.catalog),
-            live: live.clone(),
-            loader: loader.clone(),
+            live,
+            loader,
             limits: file.limits.clone(),
-            upstreams: upstreams.clone(),
+            upstreams,
             dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             data_dir: data_dir.clone(),
             compress_threads: cores(),
             retention: file.retention.clone(),
+            smoke: Arc::clone(&asker) as Arc<dyn Smoke>,
+            access_log: access_log.clone(),
+            watch: file.watch,
         }));
         control.block_on(publisher.continue_clock())?;
         control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(&publisher)));
@@ -145,18 +160,8 @@ impl Server {
         let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
-        let stop = CancellationToken::new();
         let serving = Serving {
-            handler: HandlerParts {
-                live,
-                loader,
-                access_log: access_log(file, base)?,
-                certificates: certificates.clone(),
-                limits: file.limits.clone(),
-                upstreams,
-                roots: proxy::tls::platform().map_err(StartError::UpstreamTls)?,
-                stop: stop.clone(),
-            },
+            handler,
             visitors: certificates.server_config(),
             admin_tls: certificates.admin_server_config(),
             limits: ConnectionLimits::new(&file.limits),
@@ -169,7 +174,19 @@ impl Server {
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
         let drain_timeout = Duration::from_millis(file.drain_timeout_ms);
-        Ok(Self { addresses, certificates, drain, drain_timeout, health, socket, stop, threads, control })
+        Ok(Self {
+            access_log,
+            addresses,
+            asker,
+            certificates,
+            drain,
+            drain_timeout,
+            health,
+            socket,
+            stop,
+            threads,
+            control,
+        })
     }
 
     /// Where it listens.
@@ -186,6 +203,11 @@ impl Server {
         self.certificates.reload()
     }
 
+    /// Opens the file of the access log anew, as after it was moved away.
+    pub fn reopen_access_log(&self) {
+        self.access_log.reopen();
+    }
+
     /// Takes no more connections, answers what is under way, and ends. Returns how many connections were cut because
     /// the time had run out.
     pub fn drain(self) -> usize {
@@ -193,7 +215,11 @@ impl Server {
         let deadline = Instant::now() + self.drain_timeout;
         self.drain.send_replace(Some(deadline));
         self.stop.cancel();
+        // Else whoever reads along would hold the end up for as long as it may take.
+        self.access_log.end_readers();
         let cut = self.threads.join();
+        self.asker.end();
+        self.access_log.flush(LOG_FLUSH_TIME_MAX);
         durable::remove_file(&self.socket).ok();
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));
@@ -336,16 +362,15 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn access_log(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError> {
-    let lines_max = usize::try_from(file.limits.log_lines_max).unwrap_or(usize::MAX);
-    Ok(match &file.access_log {
-        LogTo::Off => AccessLog::off(),
-        LogTo::Stderr => AccessLog::to(Box::new(std::io::stderr()), lines_max),
-        LogTo::File(path) => {
-            let log = durable::open_append(&base.join(path), 0o640)?;
-            AccessLog::to(Box::new(log), lines_max)
+/// Keeps what is counted in order, for as long as the edge runs.
+async fn keep_up(metrics: Exposition, loader: Loader, span: Duration) {
+    let (mut upkeep, mut notes) = (tokio::time::interval(METRICS_UPKEEP), tokio::time::interval(TALLY_EVERY));
+    loop {
+        tokio::select! {
+            _ = upkeep.tick() => metrics.upkeep(),
+            _ = notes.tick() => loader.tallies().note(span),
         }
-    })
+    }
 }
 
 /// Starts the background pass, with what an earlier process left undone: the live versions' quick variants.

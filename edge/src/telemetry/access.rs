@@ -1,101 +1,349 @@
-//! The access log: one JSON line a request, written by a thread of its own so that no request waits for a disk.
+//! The access log: one line a request, written by a thread of its own so that no request waits for a disk, and handed
+//! by that thread to whoever reads along.
 
-use std::io::Write;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+mod format;
+mod kept;
+mod readers;
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use devanture_config::edge_toml::LogAddresses;
+use devanture_config::logs::LogLine;
 use metrics::counter;
-use serde::Serialize;
 
-/// What one line tells.
-#[derive(Debug, Serialize)]
-pub struct AccessRecord {
-    /// Milliseconds since 1970 UTC at which the request's head had come in.
-    pub at_ms: u64,
-    /// The client's address.
-    pub client: std::net::IpAddr,
-    /// `http/1.1` or `h2`.
-    pub protocol: &'static str,
-    /// The host that was asked for.
-    pub host: String,
-    /// The method.
-    pub method: String,
-    /// The path, with its query.
-    pub target: String,
-    /// The status.
-    pub status: u16,
-    /// Bytes of the body that were sent.
-    pub bytes: u64,
-    /// Microseconds until the last byte.
-    pub us: u64,
-    /// The app, where the host belongs to one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app: Option<String>,
-    /// The environment or alias.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
-    /// The version's short id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// Whether a backend answered.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub proxied: bool,
+use kept::Kept;
+pub use readers::{LogReader, LogTold, LogWanted, TooManyReaders};
+use readers::{Readers, ReadersMax};
+
+/// Lines that are written at once.
+const BATCH_LINES: usize = 512;
+
+/// In which form lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineForm {
+    /// The combined format of nginx and Apache.
+    Combined,
+    /// One JSON object a line.
+    Json,
 }
 
-/// Where access records go. Cheap to clone.
+/// Opens what lines are written to; called again when a file was rotated.
+pub type OpenLog = Box<dyn Fn() -> io::Result<Box<dyn Write + Send>> + Send>;
+
+/// Where lines are written, and how.
+pub struct LogOutput {
+    /// The form of a line.
+    pub form: LineForm,
+    /// What is open now.
+    pub writer: Box<dyn Write + Send>,
+    /// How it is opened again.
+    pub open: OpenLog,
+}
+
+/// What is kept of requests, and how many lines may wait where.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSettings {
+    /// How much of a visitor's address is kept.
+    pub addresses: LogAddresses,
+    /// Whether queries are kept.
+    pub queries: bool,
+    /// Lines that may wait to be written.
+    pub lines_max: usize,
+    /// Readers at once.
+    pub readers_max: usize,
+    /// Readers of one app at once.
+    pub readers_per_app_max: usize,
+    /// Lines that may wait for one reader.
+    pub reader_lines_max: usize,
+    /// Bytes of the last lines of one app that are remembered.
+    pub kept_bytes_max: usize,
+    /// Apps whose last lines are remembered.
+    pub kept_apps_max: usize,
+}
+
+/// Where lines of the access log go. Cheap to clone.
 #[derive(Clone)]
-pub struct AccessLog(Option<SyncSender<AccessRecord>>);
+pub struct AccessLog {
+    sender: Option<SyncSender<Message>>,
+    shared: Arc<Shared>,
+}
+
+enum Message {
+    Line(Box<LogLine>),
+    /// There is something to do beside writing.
+    Look,
+    /// Tells when all that came before is written.
+    Flushed(SyncSender<()>),
+}
+
+struct Shared {
+    /// Whether lines are written, whoever reads along.
+    written: bool,
+    settings: LogSettings,
+    readers: Readers,
+    kept: Mutex<Kept>,
+    reopen: AtomicBool,
+}
+
+impl Shared {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl AccessLog {
-    /// Writes nothing.
+    /// One that nobody reads, and that writes nothing: for what runs without visitors.
     #[must_use]
-    pub const fn off() -> Self {
-        Self(None)
+    pub fn unread() -> Self {
+        let settings = LogSettings {
+            addresses: LogAddresses::None,
+            queries: false,
+            lines_max: 1,
+            readers_max: 0,
+            readers_per_app_max: 0,
+            reader_lines_max: 1,
+            kept_bytes_max: 0,
+            kept_apps_max: 0,
+        };
+        Self::new(settings, None)
     }
 
-    /// Writes to `writer`; at most `lines_max` records wait for it, further ones are dropped and counted.
+    /// Writes to `output`, where there is one. Readers can read along either way.
     #[must_use]
-    pub fn to(writer: Box<dyn Write + Send>, lines_max: usize) -> Self {
-        let (sender, receiver) = sync_channel(lines_max);
-        let spawned = thread::Builder::new().name("access-log".to_owned()).spawn(move || write_all(&receiver, writer));
-        match spawned {
-            Ok(_detached) => Self(Some(sender)),
+    pub fn new(settings: LogSettings, output: Option<LogOutput>) -> Self {
+        let (sender, receiver) = sync_channel(settings.lines_max);
+        let shared = Arc::new(Shared {
+            written: output.is_some(),
+            settings,
+            readers: Readers::new(ReadersMax { all: settings.readers_max, per_app: settings.readers_per_app_max }),
+            kept: Mutex::new(Kept::new(settings.kept_bytes_max, settings.kept_apps_max)),
+            reopen: AtomicBool::new(false),
+        });
+        let writer = Writer { shared: Arc::clone(&shared), output: output.map(Output::new) };
+        let spawned = thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&receiver));
+        let sender = match spawned {
+            Ok(_detached) => Some(sender),
             Err(error) => {
                 tracing::error!(%error, "the access log cannot be written: no thread could be started");
-                Self(None)
+                None
             }
-        }
+        };
+        Self { sender, shared }
     }
 
-    /// Whether records are wanted: a caller need not make one otherwise.
+    /// Whether lines are wanted: a caller need not make one otherwise. Where nothing is written, this is one relaxed
+    /// load.
     #[must_use]
-    pub const fn is_on(&self) -> bool {
-        self.0.is_some()
+    pub fn is_on(&self) -> bool {
+        self.shared.written || self.shared.readers.are_there()
     }
 
-    /// Hands a record over; never waits.
-    pub fn write(&self, record: AccessRecord) {
-        if let Some(sender) = &self.0
-            && sender.try_send(record).is_err()
-        {
+    /// As much of a client's address as is kept.
+    #[must_use]
+    pub fn address(&self, address: IpAddr) -> Option<IpAddr> {
+        shortened(self.shared.settings.addresses, address)
+    }
+
+    /// As much of an address as is kept: a target or a referrer.
+    #[must_use]
+    pub fn target<'t>(&self, target: &'t str) -> &'t str {
+        if self.shared.settings.queries { target } else { target.split(['?', '#']).next().unwrap_or_default() }
+    }
+
+    /// Hands a line over; never waits.
+    pub fn write(&self, line: Box<LogLine>) {
+        let Some(sender) = &self.sender else { return };
+        let (Err(TrySendError::Full(message)) | Err(TrySendError::Disconnected(message))) =
+            sender.try_send(Message::Line(line))
+        else {
+            return;
+        };
+        if self.shared.written {
             counter!("devanture_access_log_dropped_total").increment(1);
         }
+        if let Message::Line(line) = message {
+            self.shared.readers.lose(&line);
+        }
+    }
+
+    /// Reads along from now on, after at most `last` of the lines that are remembered.
+    ///
+    /// # Errors
+    /// Where there are as many readers as may be.
+    pub fn read(&self, wanted: LogWanted, last: usize) -> Result<(Vec<Arc<LogLine>>, LogReader), TooManyReaders> {
+        // Under one lock, so that no line is told twice and none is left out.
+        let kept = self.shared.kept();
+        let lines = kept.last(&wanted, last);
+        let reader = self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, true)?;
+        Ok((lines, reader))
+    }
+
+    /// As [`AccessLog::read`], for the edge itself: it counts for no limit.
+    ///
+    /// # Errors
+    /// Where the edge is about to end.
+    pub fn read_along(&self, wanted: LogWanted) -> Result<LogReader, TooManyReaders> {
+        self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, false)
+    }
+
+    /// The last lines that are remembered, at most `last`.
+    #[must_use]
+    pub fn remembered(&self, wanted: &LogWanted, last: usize) -> Vec<Arc<LogLine>> {
+        self.shared.kept().last(wanted, last)
+    }
+
+    /// Opens the file again: somebody has moved it away.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        if let Some(sender) = &self.sender {
+            // Where there is no room for the word, lines wait, and the next one that is taken is as good.
+            sender.try_send(Message::Look).ok();
+        }
+    }
+
+    /// Ends every reader, and takes no further one.
+    pub fn end_readers(&self) {
+        self.shared.readers.end();
+    }
+
+    /// Waits until what was handed over is written, at most for `time_max`.
+    pub fn flush(&self, time_max: Duration) {
+        let Some(sender) = &self.sender else { return };
+        let (done, is_done) = sync_channel(1);
+        if sender.try_send(Message::Flushed(done)).is_ok() {
+            is_done.recv_timeout(time_max).ok();
+        }
     }
 }
 
-/// Ends when the last sender is gone.
-fn write_all(records: &Receiver<AccessRecord>, mut writer: Box<dyn Write + Send>) {
-    let mut lines = Vec::with_capacity(64 * 1024);
-    while let Ok(first) = records.recv() {
-        lines.clear();
-        // What waits already is written together: one call to the system for a burst.
-        for record in std::iter::once(first).chain(records.try_iter()).take(512) {
-            if serde_json::to_writer(&mut lines, &record).is_ok() {
-                lines.push(b'\n');
+/// The thread that writes.
+struct Writer {
+    shared: Arc<Shared>,
+    output: Option<Output>,
+}
+
+impl Writer {
+    /// Ends when the last sender is gone.
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut flushed = Vec::new();
+        while let Ok(first) = messages.recv() {
+            if self.shared.reopen.swap(false, Ordering::AcqRel)
+                && let Some(output) = &mut self.output
+            {
+                output.reopen();
+            }
+            // What waits already is written together: one call to the system for a burst.
+            for message in std::iter::once(first).chain(messages.try_iter()).take(BATCH_LINES) {
+                match message {
+                    Message::Line(line) => self.take(Arc::new(*line)),
+                    Message::Look => {}
+                    Message::Flushed(done) => flushed.push(done),
+                }
+            }
+            if let Some(output) = &mut self.output {
+                output.write();
+            }
+            for done in flushed.drain(..) {
+                done.try_send(()).ok();
             }
         }
-        if let Err(error) = writer.write_all(&lines).and_then(|()| writer.flush()) {
-            tracing::warn!(%error, "lines of the access log were lost");
+    }
+
+    fn take(&mut self, line: Arc<LogLine>) {
+        if let Some(output) = &mut self.output {
+            output.add(&line);
+        }
+        // Readers come under the same lock: a line is either remembered for them or handed to them.
+        let mut kept = self.shared.kept();
+        self.shared.readers.tell(&line);
+        if self.shared.written {
+            kept.keep(line);
         }
     }
 }
+
+/// What lines are written to.
+struct Output {
+    form: LineForm,
+    writer: Box<dyn Write + Send>,
+    open: OpenLog,
+    lines: Vec<u8>,
+    count: u64,
+    /// Whether the last words of the file may be half a line.
+    torn: bool,
+    /// Whether it was said that lines are lost.
+    failing: bool,
+}
+
+impl Output {
+    fn new(output: LogOutput) -> Self {
+        let LogOutput { form, writer, open } = output;
+        Self { form, writer, open, lines: Vec::with_capacity(64 * 1024), count: 0, torn: false, failing: false }
+    }
+
+    fn add(&mut self, line: &LogLine) {
+        if self.torn && self.lines.is_empty() {
+            self.lines.push(b'\n');
+        }
+        match self.form {
+            LineForm::Combined => self.lines.extend_from_slice(format::combined(line).as_bytes()),
+            LineForm::Json => drop(serde_json::to_writer(&mut self.lines, line)),
+        }
+        self.lines.push(b'\n');
+        self.count += 1;
+    }
+
+    fn write(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let written = self.writer.write_all(&self.lines).and_then(|()| self.writer.flush());
+        match written {
+            Ok(()) => {
+                if self.failing {
+                    tracing::info!("lines of the access log are written again");
+                }
+                (self.torn, self.failing) = (false, false);
+            }
+            Err(error) => {
+                counter!("devanture_access_log_dropped_total").increment(self.count);
+                // Said once: a full disk would else be told of with every request.
+                if !self.failing {
+                    tracing::error!(%error, "lines of the access log are lost; requests are served all the same");
+                }
+                (self.torn, self.failing) = (true, true);
+            }
+        }
+        self.lines.clear();
+        self.lines.shrink_to(1024 * 1024);
+        self.count = 0;
+    }
+
+    fn reopen(&mut self) {
+        match (self.open)() {
+            Ok(writer) => (self.writer, self.torn) = (writer, false),
+            Err(error) => {
+                tracing::error!(%error, "the access log cannot be opened anew; the earlier file is written on");
+            }
+        }
+    }
+}
+
+/// The network of an address: what tells where somebody is from, and not who it is.
+fn shortened(addresses: LogAddresses, address: IpAddr) -> Option<IpAddr> {
+    match (addresses, address.to_canonical()) {
+        (LogAddresses::Full, _) => Some(address),
+        (LogAddresses::None, _) => None,
+        (LogAddresses::Short, IpAddr::V4(v4)) => Some(Ipv4Addr::from_bits(v4.to_bits() & !u32::from(u8::MAX)).into()),
+        (LogAddresses::Short, IpAddr::V6(v6)) => Some(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,8 @@ pub fn describe() {
     );
     describe_counter!("devanture_variants_made_total", "Variants made, by form and quality.");
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
+    describe_counter!("devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome.");
+    describe_counter!("devanture_watches_total", "Watched switches, by app, environment and outcome.");
 }
 
 /// The counters of one version in one place, ready for the hot path: no look-up by name is left.

@@ -2,9 +2,11 @@
 
 mod access;
 mod metrics;
+mod tally;
 
-pub use access::{AccessLog, AccessRecord};
+pub use access::{AccessLog, LineForm, LogOutput, LogReader, LogSettings, LogTold, LogWanted, OpenLog, TooManyReaders};
 pub use metrics::{Exposition, RequestMetrics, describe};
+pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

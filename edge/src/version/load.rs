@@ -22,7 +22,7 @@ use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::rules::CompiledRules;
 use crate::site::{cache, charset, fingerprint, media};
-use crate::telemetry::RequestMetrics;
+use crate::telemetry::{RequestMetrics, Tally};
 
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;
@@ -70,6 +70,8 @@ pub struct LoadRequest {
     pub memory_file_bytes_max: u64,
     /// Most rules; those beyond are left out.
     pub rules_max: usize,
+    /// The counts of the place.
+    pub tally: Arc<Tally>,
 }
 
 /// Loads a version.
@@ -103,6 +105,8 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         html_handling: html_handling(&serving, &manifest, &rule_files),
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         upstreams: upstreams(&serving),
+        smoke: serving.smoke.clone().unwrap_or_default(),
+        tally: Arc::clone(&request.tally),
         rules,
         routes: routes(serving),
         trusted: request.trusted,

@@ -12,7 +12,7 @@ pub use rule_files::RuleFiles;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use devanture_config::site_toml::{HtmlHandling, NotFound, Route, UpstreamUrl};
+use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, UpstreamUrl};
 use devanture_config::{AppName, VersionId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -20,7 +20,7 @@ use crate::blobs::ReadAt;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::rules::CompiledRules;
-use crate::telemetry::RequestMetrics;
+use crate::telemetry::{RequestMetrics, Tally};
 
 /// The bytes of a representation.
 #[derive(Clone)]
@@ -151,6 +151,10 @@ pub struct Version {
     pub header: HeaderValue,
     /// Its counters.
     pub metrics: RequestMetrics,
+    /// The counts of the place that it was loaded for, of whichever version answers there.
+    pub tally: Arc<Tally>,
+    /// What it must answer before it goes live in its place.
+    pub smoke: Vec<SmokeCheck>,
 }
 
 impl Version {

@@ -10,7 +10,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backend;
 mod bad_input;
+mod gate;
 mod keep;
 mod keep_deleted;
+mod logs;
 mod team;
+mod watch;

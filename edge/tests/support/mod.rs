@@ -66,6 +66,7 @@ pub(crate) fn edge() -> Setup {
         plain_http: false,
         domain: "localhost".to_owned(),
         tls: "mode = \"self-signed\"\n".to_owned(),
+        log: "[log]\naccess = \"off\"\n".to_owned(),
     }
 }
 
@@ -80,6 +81,7 @@ pub(crate) struct Setup {
     plain_http: bool,
     domain: String,
     tls: String,
+    log: String,
 }
 
 impl Setup {
@@ -115,6 +117,12 @@ impl Setup {
         self
     }
 
+    /// Says all of the access log, in place of `[log]` with `access = "off"`.
+    pub(crate) fn with_log(mut self, table: &str) -> Self {
+        self.log = format!("{table}\n");
+        self
+    }
+
     /// Pushes an app to `prod` as soon as the edge runs.
     pub(crate) fn with_app(mut self, app: &str, files: Files<'_>) -> Self {
         let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
@@ -126,11 +134,11 @@ impl Setup {
     pub(crate) async fn start(self) -> RunningEdge {
         let folder = tempfile::tempdir().unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
-        let (domain, tls) = (&self.domain, &self.tls);
+        let (domain, tls, log) = (&self.domain, &self.tls, &self.log);
         let mut text = format!(
             "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
             [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}\
-            [tls]\n{tls}[log]\naccess = \"off\"\n[limits]\n"
+            [tls]\n{tls}{log}[limits]\n"
         );
         for (name, value) in &self.limits {
             writeln!(text, "{name} = {value}").unwrap();

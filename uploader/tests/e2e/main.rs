@@ -12,6 +12,7 @@ mod backends;
 mod bytes;
 mod crash;
 mod foresight;
+mod gate;
 mod hostnames;
 mod isolation;
 mod keep;

@@ -249,9 +249,14 @@ impl Edge {
 
     /// Tells the process to drain, and waits for its end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let sent = send_terminate(self.process.child.id());
+        let sent = send("-TERM", self.process.child.id());
         assert!(sent.success());
         self.process.child.wait().unwrap()
+    }
+
+    /// Tells the process to read its certificates again, and to open its files anew.
+    pub(crate) fn hang_up(&self) {
+        assert!(send("-HUP", self.process.child.id()).success());
     }
 
     /// Starts a process over the same data; it has other ports.
@@ -260,9 +265,9 @@ impl Edge {
     }
 }
 
-/// Sends SIGTERM by the system's own program.
-fn send_terminate(pid: u32) -> ExitStatus {
-    Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap()
+/// Sends a signal by the system's own program.
+fn send(signal: &str, pid: u32) -> ExitStatus {
+    Command::new("kill").args([signal, &pid.to_string()]).status().unwrap()
 }
 
 /// What a program said and how it ended.

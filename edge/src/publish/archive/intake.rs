@@ -267,7 +267,9 @@ impl Publisher {
             }
         };
         let manifest = bundle::manifest(&*self.blobs, files).await?;
+        self.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
+        self.check_smoke(&manifest)?;
         self.check_serving(&target.actor, &manifest).await?;
         if let Some(alias) = &options.alias {
             self.check_alias(&target.actor, &target.app, alias, options.alias_expires).await?;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchRequest, UndeleteRequest};
+use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchReport, UndeleteRequest};
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
@@ -21,7 +22,9 @@ use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{self, Catalog, records};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
+use crate::publish::tests::Nobody;
 use crate::publish::{Actor, Background, Condition, Error, Parts, Publisher};
+use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.
 struct World {
@@ -59,6 +62,9 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention { collect_every_s: 0, keep_days: 0, keep_versions, undelete_hours: 1 },
+        smoke: Arc::new(Nobody),
+        access_log: AccessLog::unread(),
+        watch: Watch::default(),
     }));
     World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
 }
@@ -94,6 +100,13 @@ fn name(app: u8) -> AppName {
 }
 
 impl World {
+    /// Makes a stored version live in `prod`.
+    async fn switch(&self, app: &AppName, version: VersionId) -> Result<SwitchReport, Error> {
+        let wanted = serde_json::from_value(serde_json::json!({"version": version})).unwrap();
+        let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
+        self.publisher.switch(&actor, app, &prod, &wanted, &condition, None).await?.await.unwrap()
+    }
+
     async fn begin(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<String, Error> {
         let begin =
             BeginDeploy { manifest: manifest(contents), source: Source::default(), options: DeployOptions::default() };
@@ -214,16 +227,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Switch(app, index) => {
                 let Some(version) = world.versions(&name(app)).await.get(index).copied() else { continue };
-                let wanted = SwitchRequest {
-                    version: version.to_string(),
-                    if_live: None,
-                    allow_refingerprint: false,
-                    force: false,
-                };
-                let refused = world
-                    .publisher
-                    .switch(&actor, &name(app), &PlaceName::prod(), &wanted, &Condition::default())
-                    .await;
+                let refused = world.switch(&name(app), version).await;
                 let refused = refused.map(|_| ()).map_err(|error| error.0.code);
                 assert!(matches!(refused, Ok(()) | Err(Code::Deleted)), "{refused:?}");
             }
@@ -304,15 +308,7 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
                 }
                 let versions = world.versions(&name).await;
                 let Some(version) = versions.get(usize::from(round) % versions.len().max(1)) else { continue };
-                let wanted = SwitchRequest {
-                    version: version.to_string(),
-                    if_live: None,
-                    allow_refingerprint: false,
-                    force: false,
-                };
-                if let Err(Error(problem)) =
-                    world.publisher.switch(&actor, &name, &PlaceName::prod(), &wanted, &Condition::default()).await
-                {
+                if let Err(Error(problem)) = world.switch(&name, *version).await {
                     // It went before somebody could hold it, and says so.
                     assert!(matches!(problem.code, Code::VersionCollected | Code::Conflict), "{problem:?}");
                 }
@@ -380,14 +376,10 @@ async fn reopened(folder: &Path) -> World {
 async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 1).await;
-    let (app, actor) = (name(0), Actor::local());
+    let app = name(0);
     let one = world.push(&app, &[1].into()).await.unwrap().version;
     let two = world.push(&app, &[2].into()).await.unwrap().version;
-    let switch = async |version: VersionId| {
-        let wanted =
-            SwitchRequest { version: version.to_string(), if_live: None, allow_refingerprint: false, force: false };
-        world.publisher.switch(&actor, &app, &PlaceName::prod(), &wanted, &Condition::default()).await
-    };
+    let switch = async |version: VersionId| world.switch(&app, version).await;
     let mut broken_off = 0;
     for round in 0..60_u64 {
         let time_max = std::time::Duration::from_micros(round * 100);

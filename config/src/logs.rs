@@ -1,0 +1,222 @@
+//! The messages of the HTTP API about requests that were answered: one line of the access log, and which are wanted.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::IdPrefix;
+use crate::site_toml::RoutePath;
+
+/// Most parts of a [`StatusFilter`].
+const STATUS_PARTS_MAX: usize = 20;
+
+/// One request, as the access log has it and `GET /v1/apps/{app}/environments/{env}/logs` answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since 1970 UTC at which the request's head had come in.
+    pub at_ms: u64,
+    /// The client's address, as much of it as is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// `http/1.1` or `h2`.
+    pub protocol: String,
+    /// The host that was asked for.
+    pub host: String,
+    /// The method.
+    pub method: String,
+    /// The path, with its query where that is kept.
+    pub target: String,
+    /// The status.
+    pub status: u16,
+    /// Bytes of the body that were sent.
+    pub bytes: u64,
+    /// Microseconds until the last byte.
+    pub us: u64,
+    /// Where the visitor came from, as the client said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referer: Option<String>,
+    /// The client's program, as it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// The app, where the host belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// The environment or alias; `preview` for a version at its own hostname.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// The version's short id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether a backend answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxied: bool,
+}
+
+/// Lines that a reader did not get, as it was too slow: the data of the event `lost`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLost {
+    /// How many.
+    pub lost: u64,
+}
+
+/// Statuses: `404`, `5xx`, `400-499`, or several of these with commas between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusFilter(Vec<(u16, u16)>);
+
+/// Says why a text names no statuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no statuses: write 404, 5xx or 400-499, or several of these with commas between")]
+pub struct BadStatusFilter(String);
+
+impl StatusFilter {
+    /// Whether a status is one of them.
+    #[must_use]
+    pub fn takes(&self, status: u16) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
+}
+
+impl FromStr for StatusFilter {
+    type Err = BadStatusFilter;
+
+    fn from_str(text: &str) -> Result<Self, BadStatusFilter> {
+        let bad = || BadStatusFilter(text.chars().take(80).collect());
+        let number = |part: &str| {
+            let is_number = part.len() == 3 && part.bytes().all(|b| b.is_ascii_digit());
+            part.parse().ok().filter(|status| is_number && (100..=599).contains(status))
+        };
+        let read = |part: &str| -> Option<(u16, u16)> {
+            if let Some(class) = part.to_ascii_lowercase().strip_suffix("xx") {
+                let first = number(&format!("{class}00"))?;
+                return Some((first, first + 99));
+            }
+            match part.split_once('-') {
+                Some((first, last)) => Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last),
+                None => number(part).map(|status| (status, status)),
+            }
+        };
+        let parts: Option<Vec<(u16, u16)>> = text.split(',').take(STATUS_PARTS_MAX + 1).map(read).collect();
+        let parts = parts.filter(|parts| parts.len() <= STATUS_PARTS_MAX);
+        parts.map(Self).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for StatusFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (first, last)) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            if first == last { write!(f, "{first}")? } else { write!(f, "{first}-{last}")? }
+        }
+        Ok(())
+    }
+}
+
+/// Which lines are wanted; all that is said must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// The method, in capital letters.
+    pub method: Option<String>,
+    /// The path, as that of a route is written.
+    pub path: Option<RoutePath>,
+    /// The status.
+    pub status: Option<StatusFilter>,
+    /// The version.
+    pub version: Option<IdPrefix>,
+}
+
+impl LogFilter {
+    /// Whether a line is wanted.
+    #[must_use]
+    pub fn takes(&self, line: &LogLine) -> bool {
+        let path = || line.target.split('?').next().unwrap_or_default();
+        self.status.as_ref().is_none_or(|status| status.takes(line.status))
+            && self.method.as_ref().is_none_or(|method| line.method.eq_ignore_ascii_case(method))
+            && self.path.as_ref().is_none_or(|wanted| wanted.takes(path()))
+            // A line has the beginning of an id, and so has the filter: the longer one begins with the shorter.
+            && self.version.as_ref().is_none_or(|wanted| {
+                let (wanted, found) = (wanted.as_str(), line.version.as_deref().unwrap_or_default());
+                !found.is_empty() && (wanted.starts_with(found) || found.starts_with(wanted))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line() -> LogLine {
+        LogLine {
+            at_ms: 1,
+            client: None,
+            protocol: "h2".to_owned(),
+            host: "shop.localhost".to_owned(),
+            method: "GET".to_owned(),
+            target: "/api/users?token=x".to_owned(),
+            status: 404,
+            bytes: 0,
+            us: 0,
+            referer: None,
+            user_agent: None,
+            app: None,
+            environment: None,
+            version: Some("4f2a91bc03de".to_owned()),
+            proxied: false,
+        }
+    }
+
+    #[test]
+    fn statuses_are_numbers_classes_and_ranges() {
+        for (text, taken, left) in [
+            ("404", &[404][..], &[403, 405, 200][..]),
+            ("5xx", &[500, 599], &[499, 404]),
+            ("5XX", &[503], &[200]),
+            ("400-499", &[400, 451, 499], &[399, 500]),
+            ("404,5xx", &[404, 502], &[200, 403]),
+        ] {
+            let filter: StatusFilter = text.parse().unwrap();
+            assert!(taken.iter().all(|status| filter.takes(*status)), "{text}");
+            assert!(!left.iter().any(|status| filter.takes(*status)), "{text}");
+        }
+        for bad in ["", "x", "6xx", "0xx", "xx", "40", "4040", "499-400", "404,", "-", "1-2", "+04", &"404,".repeat(40)]
+        {
+            assert!(bad.parse::<StatusFilter>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_filter_takes_a_line_of_which_all_holds() {
+        let filter = |path: &str, version: &str, method: &str| LogFilter {
+            path: Some(path.parse().unwrap()),
+            version: Some(version.parse().unwrap()),
+            method: Some(method.to_owned()),
+            status: None,
+        };
+        assert!(LogFilter::default().takes(&line()));
+        assert!(filter("/api/*", "4f2a91", "GET").takes(&line()));
+        assert!(filter("/api/users", &format!("4f2a91bc03de{}", "0".repeat(52)), "get").takes(&line()));
+        assert!(!filter("/ap/*", "4f2a91", "GET").takes(&line()));
+        assert!(!filter("/api/*", "4f2a92", "GET").takes(&line()));
+        assert!(!filter("/api/*", "4f2a91", "POST").takes(&line()));
+        let nobody = LogLine { version: None, ..line() };
+        assert!(!filter("/api/*", "4f2a91", "GET").takes(&nobody));
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_of_statuses_is_read_as_it_is_written(parts in proptest::collection::vec((100_u16..600, 0_u16..50), 1..20)) {
+            let parts: Vec<(u16, u16)> = parts.into_iter().map(|(first, more)| (first, (first + more).min(599))).collect();
+            let filter = StatusFilter(parts);
+            prop_assert_eq!(filter.to_string().parse::<StatusFilter>(), Ok(filter));
+        }
+
+        #[test]
+        fn no_text_breaks_the_reading_of_statuses(text in ".{0,40}") {
+            let _read = text.parse::<StatusFilter>();
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Requests of an environment as they are answered: server-sent events, or a line of JSON each.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::api::{LogLine, LogLost, Scope};
+use devanture_config::logs::LogFilter;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+use futures_util::stream;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+
+use super::body::RequestBody;
+use super::bundle::flag;
+use super::{Admin, Body, answer, body};
+use crate::publish::{Actor, Error};
+use crate::telemetry::{LogReader, LogTold, LogWanted, TooManyReaders};
+
+/// How long a stream is silent at most.
+const REST_MAX: Duration = Duration::from_secs(15);
+/// Remembered lines that are answered where nothing is said: to whoever wants those alone …
+const LINES: usize = 100;
+/// … and to whoever reads along.
+const LINES_BEFORE_TAIL: usize = 10;
+/// Most lines that may be asked for.
+const LINES_MAX: usize = 100_000;
+/// Longest method that may be asked for.
+const METHOD_CHARACTERS_MAX: usize = 32;
+
+/// What is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    filter: LogFilter,
+    lines: Option<usize>,
+    tail: bool,
+}
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Events,
+    JsonLines,
+}
+
+impl Admin {
+    pub(super) async fn logs(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, Some(environment))?;
+        let Wanted { filter, lines, tail } = Wanted::of_query(request.uri().query().unwrap_or_default())?;
+        if !self.publisher.app_exists(app).await? {
+            let detail = format!("There is no app {app}.");
+            return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
+        }
+        let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
+        let log = self.publisher.access_log();
+        let (before, reader) = if tail {
+            let (before, reader) = log.read(wanted, lines.unwrap_or(LINES_BEFORE_TAIL)).map_err(too_many)?;
+            (before, Some(reader))
+        } else {
+            (log.remembered(&wanted, lines.unwrap_or(LINES)), None)
+        };
+        let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
+        Ok(streamed(form, before.into(), reader))
+    }
+}
+
+/// The lines before, and then those that come, until whoever reads them goes or the edge ends.
+fn streamed(form: Form, before: VecDeque<Arc<LogLine>>, reader: Option<LogReader>) -> Response<Body> {
+    let frames = stream::unfold((before, reader), move |(mut before, mut reader)| async move {
+        let text = match before.pop_front() {
+            Some(line) => form.line(&line),
+            None => match tokio::time::timeout(REST_MAX, reader.as_mut()?.next()).await {
+                Ok(told) => match told? {
+                    LogTold::Line(line) => form.line(&line),
+                    LogTold::Lost(lost) => form.lost(LogLost { lost }),
+                },
+                Err(_elapsed) => form.silence(),
+            },
+        };
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (before, reader)))
+    });
+    let media_type = match form {
+        Form::Events => "text/event-stream",
+        Form::JsonLines => "application/x-ndjson",
+    };
+    answer::with_body(StatusCode::OK, media_type, StreamBody::new(frames).boxed_unsync())
+}
+
+impl Form {
+    fn line(self, line: &LogLine) -> String {
+        self.text("line", &serde_json::to_string(line).unwrap_or_default())
+    }
+
+    fn lost(self, lost: LogLost) -> String {
+        self.text("lost", &serde_json::to_string(&lost).unwrap_or_default())
+    }
+
+    /// JSON has no line break of its own, so that one line holds it.
+    fn text(self, name: &str, json: &str) -> String {
+        match self {
+            Self::Events => format!("event: {name}\ndata: {json}\n\n"),
+            Self::JsonLines => format!("{json}\n"),
+        }
+    }
+
+    /// Something that says nothing, so that nobody on the way takes the connection for dead.
+    fn silence(self) -> String {
+        match self {
+            Self::Events => ": nothing new\n\n".to_owned(),
+            Self::JsonLines => "\n".to_owned(),
+        }
+    }
+}
+
+impl Wanted {
+    /// Reads the query.
+    fn of_query(query: &str) -> Result<Self, Error> {
+        let mut wanted = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = body::decoded_pair(pair)?;
+            let bad = |why: String| Error::from(Problem::new(Code::BadRequest, format!("`{name}`: {why}.")));
+            let filter = &mut wanted.filter;
+            match name.as_str() {
+                "lines" => {
+                    let lines = value.parse().ok().filter(|lines| *lines <= LINES_MAX);
+                    wanted.lines = Some(lines.ok_or_else(|| bad(format!("a number up to {LINES_MAX} is wanted")))?);
+                }
+                "method" => {
+                    let is_token = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+                    if !is_token || value.len() > METHOD_CHARACTERS_MAX {
+                        return Err(bad("this is no method".to_owned()));
+                    }
+                    filter.method = Some(value.to_ascii_uppercase());
+                }
+                "path" => filter.path = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+                "status" => filter.status = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+                "tail" => wanted.tail = flag("tail", &value)?,
+                "version" => filter.version = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+                // The address knows no other.
+                _ => {}
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+fn too_many(refused: TooManyReaders) -> Error {
+    let (detail, hint) = match refused {
+        TooManyReaders::Ending => return Problem::new(Code::Busy, "The edge is about to end.").into(),
+        TooManyReaders::InAll(max) => {
+            (format!("{max} read logs of this edge already."), "`log_readers_max` in edge.toml is the limit")
+        }
+        TooManyReaders::OfApp(max) => {
+            (format!("{max} read logs of this app already."), "`log_readers_per_app_max` in edge.toml is the limit")
+        }
+    };
+    Problem::new(Code::TooMany, detail).hint(hint).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_says_which_lines() {
+        let wanted = Wanted::of_query("tail&status=5xx&path=%2Fapi%2F*&version=4F2A91&method=get&lines=3").unwrap();
+        assert!(wanted.tail && wanted.filter.status.unwrap().takes(503));
+        assert_eq!(wanted.filter.path.unwrap().as_str(), "/api/*");
+        assert_eq!((wanted.filter.method.as_deref(), wanted.lines), (Some("GET"), Some(3)));
+        assert_eq!(Wanted::of_query("").unwrap(), Wanted::default());
+        let long = format!("method={}", "a".repeat(33));
+        for query in ["status=700", "path=api", "version=xyz", "method=", "method=G%20T", "lines=-1", &long] {
+            assert_eq!(Wanted::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
+        }
+    }
+}

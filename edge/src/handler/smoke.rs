@@ -1,0 +1,83 @@
+//! Asks a version that is about to go live what a visitor would ask it, by the very code that answers visitors.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use devanture_config::site_toml::SmokeMethod;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, USER_AGENT};
+use http::{HeaderValue, Method, Request};
+use http_body::Body as _;
+use http_body_util::Empty;
+use percent_encoding::{CONTROLS, utf8_percent_encode};
+
+use super::body::Unwanted;
+use super::decide::{self, Head};
+use super::{Came, Handler, hostname};
+use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
+use crate::site::navigation;
+use crate::telemetry;
+
+/// What a check says that it takes: a page, where its path may be one's …
+const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
+/// … and anything, where its path names an asset: an application's page must not stand in for that.
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+/// Who asks, for the logs of backends.
+const PROGRAM: HeaderValue = HeaderValue::from_static(concat!("devanture-smoke/", env!("CARGO_PKG_VERSION")));
+
+impl Handler {
+    /// Asks `question`, and reads the answer as far as its bound: decided and carried out as for a visitor, after the
+    /// environment's hostname, its redirect to the canonical one and a pause, which are no version's.
+    ///
+    /// # Errors
+    /// Where there is no whole answer.
+    pub async fn ask_ahead(&self, question: SmokeQuestion) -> Result<SmokeAnswer, Unanswered> {
+        let SmokeQuestion { current, place, authority, custom_host, check, body_bytes_max } = question;
+        let request = request(&check.path, check.method(), &authority)
+            .map_err(|error| Unanswered(format!("it cannot be asked for: {error}")))?;
+        let host = hostname(&authority);
+        let head = Head {
+            method: request.method(),
+            path: request.uri().path(),
+            query: request.uri().query(),
+            host: &host,
+            headers: request.headers(),
+            now_s: telemetry::since_epoch().as_secs(),
+            target_bytes_max: self.target_bytes_max,
+        };
+        let decision = decide::decide_in(&head, current, place.as_deref(), custom_host);
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let came = Came { peer, authority: &authority, host: &host };
+        let response = self.carry_out(request, decision, &came, Unwanted::Over).await;
+        let (parts, mut body) = response.into_parts();
+        let mut bytes = Vec::new();
+        // One byte more tells that there is more.
+        while bytes.len() <= body_bytes_max && check.method() == SmokeMethod::Get {
+            let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            match frame {
+                None => break,
+                Some(Ok(frame)) => bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                Some(Err(error)) => return Err(Unanswered(format!("its answer broke off: {error}"))),
+            }
+        }
+        bytes.truncate(body_bytes_max);
+        let fields = parts.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+        Ok(SmokeAnswer { status: parts.status.as_u16(), fields, body: bytes })
+    }
+}
+
+fn request(path: &str, method: SmokeMethod, authority: &str) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let target = utf8_percent_encode(path, CONTROLS).to_string();
+    let is_asset = navigation::names_an_asset(path.split('?').next().unwrap_or(path));
+    Request::builder()
+        .method(match method {
+            SmokeMethod::Get => Method::GET,
+            SmokeMethod::Head => Method::HEAD,
+        })
+        .uri(target)
+        .header(HOST, authority)
+        .header(ACCEPT, if is_asset { ANYTHING } else { PAGE })
+        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+        .header(USER_AGENT, PROGRAM)
+        .body(Empty::new())
+}

@@ -1,0 +1,352 @@
+//! The gate before a switch: what the version must answer, as its environment will serve it.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::SmokeCheck;
+use futures_util::{StreamExt as _, stream};
+use metrics::counter;
+
+use super::steps::Steps;
+use super::switch::Intent;
+use super::{Error, Publisher};
+use crate::live::{Current, Found, Place};
+use crate::telemetry;
+use crate::version::Version;
+
+/// Checks of one version that are asked at once.
+const CHECKS_AT_ONCE: usize = 4;
+/// Characters of a body that a failure shows.
+const SHOWN_CHARACTERS: usize = 200;
+/// Checks that failed, of which a problem tells.
+const FAILURES_TOLD: usize = 5;
+
+/// What is asked of a version that is about to go live.
+pub struct SmokeQuestion {
+    /// The version, as it will be live.
+    pub current: Arc<Current>,
+    /// Its environment, where something is live there already.
+    pub place: Option<Arc<Place>>,
+    /// The environment's host, with its port where it is not 443.
+    pub authority: String,
+    /// Whether that is a hostname of the environment's own.
+    pub custom_host: bool,
+    /// The request.
+    pub check: SmokeCheck,
+    /// So many bytes of the body are read.
+    pub body_bytes_max: usize,
+}
+
+/// What the version answers.
+#[derive(Debug)]
+pub struct SmokeAnswer {
+    /// The status.
+    pub status: u16,
+    /// The fields: name in lower case, and value.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// The body as it was sent, as far as it was read.
+    pub body: Vec<u8>,
+}
+
+/// Says why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unanswered(pub String);
+
+impl SmokeAnswer {
+    /// The values of a field, whose name has no case.
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// An answer that is being waited for.
+pub type Asked = Pin<Box<dyn Future<Output = Result<SmokeAnswer, Unanswered>> + Send>>;
+
+/// Asks versions that are not live yet, by the code that answers visitors: what that is, this room does not know.
+pub trait Smoke: Send + Sync {
+    /// Asks; dropping the answer takes the question back.
+    fn ask(&self, question: SmokeQuestion) -> Asked;
+}
+
+/// How one check went.
+struct Checked {
+    path: String,
+    outcome: Result<u16, String>,
+    ms: u64,
+}
+
+impl Publisher {
+    /// Checks, when a push begins, that no table has more checks than the edge makes.
+    pub(crate) fn check_smoke(&self, manifest: &devanture_config::Manifest) -> Result<(), Error> {
+        let max = self.limits.smoke_checks_max;
+        let most = manifest.tables().filter_map(|table| table.smoke.as_ref()).map(Vec::len).max().unwrap_or(0);
+        if u64::try_from(most).unwrap_or(u64::MAX) <= max {
+            return Ok(());
+        }
+        let detail = format!("The manifest has {most} smoke checks for one environment; {max} are allowed.");
+        Err(Problem::new(Code::BadManifest, detail).hint("`smoke_checks_max` in edge.toml is the limit").into())
+    }
+
+    /// Asks everything that the version says it must answer in this environment.
+    ///
+    /// # Errors
+    /// `smoke_failed` with what failed.
+    pub(crate) async fn smoke(
+        &self,
+        intent: &Intent<'_>,
+        version: &Arc<Version>,
+        steps: &mut Steps,
+    ) -> Result<(), Error> {
+        if version.smoke.is_empty() || intent.passes_smoke() {
+            return Ok(());
+        }
+        let live = self.live.place(intent.app, intent.environment).and_then(|place| place.current());
+        if live.is_some_and(|current| current.version.id == version.id) {
+            // It is live already: nothing will be switched.
+            return Ok(());
+        }
+        if intent.no_smoke {
+            steps.skip("smoke", "left out, as `no_smoke` says");
+            return Ok(());
+        }
+        let teller = steps.teller("smoke");
+        steps.run("smoke", async { self.ask_all(intent, version, &teller).await }).await
+    }
+
+    async fn ask_all(
+        &self,
+        intent: &Intent<'_>,
+        version: &Arc<Version>,
+        teller: &super::steps::Teller,
+    ) -> Result<((), String), Error> {
+        let (authority, custom_host) = self.visitors_host(intent);
+        let withdrawn = self.live.withdrawn(intent.app);
+        let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn));
+        let place = self.live.place(intent.app, intent.environment);
+        let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
+        let questions: Vec<SmokeQuestion> = version
+            .smoke
+            .iter()
+            .map(|check| SmokeQuestion {
+                current: Arc::clone(&current),
+                place: place.clone(),
+                authority: authority.clone(),
+                custom_host,
+                check: check.clone(),
+                body_bytes_max,
+            })
+            .collect();
+        // In the order of the file, so that two runs tell the same.
+        let asked: Vec<_> = questions.into_iter().map(|question| self.ask_one(question)).collect();
+        let mut checked = stream::iter(asked).buffered(CHECKS_AT_ONCE);
+        let mut failures = Vec::new();
+        let mut count = 0;
+        while let Some(Checked { path, outcome, ms }) = checked.next().await {
+            count += 1;
+            let word = if outcome.is_ok() { "passed" } else { "failed" };
+            counter!("devanture_smoke_checks_total", "app" => intent.app.to_string(),
+                "environment" => intent.environment.to_string(), "outcome" => word)
+            .increment(1);
+            match outcome {
+                Ok(status) => teller.tell(&format!("{path}  {status} ({ms} ms)")),
+                Err(why) => {
+                    teller.tell(&format!("{path}  {why}"));
+                    failures.push(format!("`{path}`: {why}"));
+                }
+            }
+        }
+        if failures.is_empty() {
+            let checks = if count == 1 { "1 check".to_owned() } else { format!("{count} checks") };
+            return Ok(((), format!("{checks} passed")));
+        }
+        Err(failed(&failures, count).into())
+    }
+
+    async fn ask_one(&self, question: SmokeQuestion) -> Checked {
+        let check = question.check.clone();
+        let began = Instant::now();
+        let ms_max = check.timeout_ms().min(self.limits.smoke_ms_max);
+        let answered = tokio::time::timeout(Duration::from_millis(ms_max), self.smoke.ask(question)).await;
+        let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
+        let outcome = match answered {
+            Ok(Ok(answer)) => judge(&check, &answer, body_bytes_max).map(|()| answer.status),
+            Ok(Err(unanswered)) => Err(unanswered.to_string()),
+            Err(_elapsed) => Err(format!("no whole answer within {ms_max} ms")),
+        };
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Checked { path: printable(&check.path, SHOWN_CHARACTERS), outcome, ms }
+    }
+
+    /// The host that visitors of the environment are served at: the canonical one where there is one.
+    fn visitors_host(&self, intent: &Intent<'_>) -> (String, bool) {
+        let domains = self.live.domains();
+        let own = domains.place_host(intent.app, intent.environment);
+        let (host, custom) = match self.live.find(&own) {
+            Found::Place(entry) => match entry.canonical {
+                Some(canonical) => (canonical.to_string(), true),
+                None => (own, entry.custom),
+            },
+            Found::Nobody | Found::Preview(_) => (own, false),
+        };
+        let url = domains.url(&host);
+        (url.strip_prefix("https://").unwrap_or(&url).to_owned(), custom)
+    }
+}
+
+fn failed(failures: &[String], count: usize) -> Problem {
+    let mut detail = format!("{} of {count} smoke checks failed.", failures.len());
+    for failure in failures.iter().take(FAILURES_TOLD) {
+        write!(detail, " {failure}.").ok();
+    }
+    if failures.len() > FAILURES_TOLD {
+        write!(detail, " And {} more.", failures.len() - FAILURES_TOLD).ok();
+    }
+    Problem::new(Code::SmokeFailed, detail).hint(
+        "what was live stays live; the version is stored and has its preview; mend it and push again, or let it go live \
+         with --no-smoke",
+    )
+}
+
+/// Whether an answer is what the check expects.
+fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: usize) -> Result<(), String> {
+    let found = answer.status;
+    let body = decoded(answer, body_bytes_max);
+    if found != check.status() {
+        let mut why = format!("status {found} where {} is expected", check.status());
+        if let Some(location) = answer.values("location").next() {
+            let location = printable(&String::from_utf8_lossy(location), SHOWN_CHARACTERS);
+            write!(why, ", to {location}").ok();
+        }
+        return Err(why + &beginning(&body));
+    }
+    for (name, value) in &check.headers {
+        if answer.values(name).any(|found| found == value.as_bytes()) {
+            continue;
+        }
+        let found = answer.values(name).next().map_or_else(
+            || "is not there".to_owned(),
+            |found| format!("is `{}`", printable(&String::from_utf8_lossy(found), SHOWN_CHARACTERS)),
+        );
+        return Err(format!("the field {name} {found}, where `{}` is expected", printable(value, SHOWN_CHARACTERS)));
+    }
+    match &check.contains {
+        Some(text) if !holds(&body, text.as_bytes()) => Err(format!(
+            "status {found}, but `{}` is not in its first {body_bytes_max} bytes{}",
+            printable(text, SHOWN_CHARACTERS),
+            beginning(&body)
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn holds(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+}
+
+/// The body without its encodings, as far as it is looked at: nothing but the identity was asked for, but a backend
+/// answers what it likes, and a bundle may hold encodings alone.
+fn decoded(answer: &SmokeAnswer, bytes_max: usize) -> Vec<u8> {
+    let codings = answer.values("content-encoding").filter_map(|value| std::str::from_utf8(value).ok());
+    let codings: Vec<&str> = codings.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let mut body = answer.body.clone();
+    // The last one was applied last (RFC 9110 §8.4).
+    for coding in codings.into_iter().rev().take(2) {
+        let bytes = body.as_slice();
+        let mut out = Vec::new();
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        // A body that was cut off ends in an error: what came before it counts.
+        match coding.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => drop(flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut out)),
+            "deflate" => drop(flate2::read::ZlibDecoder::new(bytes).take(limit).read_to_end(&mut out)),
+            "br" => drop(brotli::Decompressor::new(bytes, 4096).take(limit).read_to_end(&mut out)),
+            "zstd" => {
+                if let Ok(decoder) = zstd::stream::read::Decoder::new(bytes) {
+                    drop(decoder.take(limit).read_to_end(&mut out));
+                }
+            }
+            _ => continue,
+        }
+        body = out;
+    }
+    body
+}
+
+/// The first characters of a body, where there is one.
+fn beginning(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..SHOWN_CHARACTERS * 4).unwrap_or(body));
+    let shown = printable(text.trim(), SHOWN_CHARACTERS);
+    if shown.is_empty() { "; its body is empty".to_owned() } else { format!("; its body begins with `{shown}`") }
+}
+
+/// At most so many characters, none of which speaks to a terminal.
+pub(super) fn printable(text: &str, characters_max: usize) -> String {
+    let shown = text.chars().take(characters_max);
+    let mut shown: String = shown.map(|c| if c.is_whitespace() { ' ' } else { c }).flat_map(plain).collect();
+    if text.chars().nth(characters_max).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A character as it is, or as its number: those that change how others are shown among them.
+fn plain(c: char) -> impl Iterator<Item = char> {
+    let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let escaped = (c.is_control() || turns).then(|| c.escape_unicode());
+    let itself = escaped.is_none().then_some(c);
+    escaped.into_iter().flatten().chain(itself)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toml: &str) -> SmokeCheck {
+        let file = devanture_config::site_toml::SiteFile::parse("f", &format!("[[smoke]]\npath = \"/\"\n{toml}\n"));
+        file.unwrap().base.smoke.unwrap().remove(0)
+    }
+
+    fn answer(status: u16, fields: &[(&str, &str)], body: &[u8]) -> SmokeAnswer {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+        SmokeAnswer { status, fields, body: body.to_vec() }
+    }
+
+    #[test]
+    fn status_fields_and_text_are_looked_at() {
+        let says = |toml: &str, answer: &SmokeAnswer| judge(&check(toml), answer, 64).err().unwrap_or_default();
+        let page = answer(200, &[("content-type", "text/html")], b"<h1>Shop</h1>");
+        assert_eq!(says("contains = \"Shop\"\nheaders = { Content-Type = \"text/html\" }", &page), "");
+        assert!(says("contains = \"Shoes\"", &page).contains("begins with `<h1>Shop</h1>`"));
+        assert!(says("headers = { Content-Type = \"text/css\" }", &page).contains("is `text/html`"));
+        assert!(says("headers = { X-A = \"b\" }", &page).contains("X-A is not there"));
+        let moved = answer(302, &[("location", "/login")], b"");
+        assert_eq!(says("", &moved), "status 302 where 200 is expected, to /login; its body is empty");
+        assert_eq!(says("status = 302", &moved), "");
+    }
+
+    #[test]
+    fn a_text_is_found_in_a_body_whatever_its_coding_and_no_further_than_the_bound() {
+        use std::io::Write as _;
+        let text = "needle and what follows it, again and again ".repeat(3);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        let zstd = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        for (coding, body) in [("gzip", gzip.finish().unwrap()), ("zstd", zstd)] {
+            let answer = answer(200, &[("content-encoding", coding)], &body);
+            assert_eq!(judge(&check("contains = \"needle\""), &answer, 1_000), Ok(()), "{coding}");
+            assert_eq!(decoded(&answer, 6), b"needle", "{coding}");
+        }
+        let bomb = zstd::encode_all(&vec![0_u8; 10_000_000][..], 1).unwrap();
+        assert_eq!(decoded(&answer(200, &[("content-encoding", "zstd")], &bomb), 1_000).len(), 1_000);
+    }
+
+    #[test]
+    fn what_is_shown_of_a_body_cannot_speak_to_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d", 100), "a\\u{1b}[2Jb c\\u{202e}d");
+        assert_eq!(printable("abcd", 3), "abc…");
+    }
+}

@@ -1,0 +1,77 @@
+//! The thread that asks versions what they must answer before a switch: with a handler of its own, so that no check
+//! takes a serving thread, and with the code that visitors are answered by.
+
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{HandlerParts, StartError};
+use crate::publish::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
+
+type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
+
+/// Asks on a thread of its own.
+pub(super) struct Asker {
+    questions: mpsc::UnboundedSender<(SmokeQuestion, Reply)>,
+    stop: CancellationToken,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Asker {
+    pub(super) fn start(parts: HandlerParts) -> Result<Self, StartError> {
+        let (questions, mut asked) = mpsc::unbounded_channel::<(SmokeQuestion, Reply)>();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let work = async move || {
+            let handler = Rc::new(parts.handler());
+            while let Some((question, mut reply)) = asked.recv().await {
+                let handler = Rc::clone(&handler);
+                tokio::task::spawn_local(async move {
+                    tokio::select! {
+                        answer = handler.ask_ahead(question) => drop(reply.send(answer)),
+                        // Nobody waits for it any more.
+                        () = reply.closed() => {}
+                    }
+                });
+            }
+        };
+        let run = move || {
+            LocalSet::new().block_on(&runtime, async {
+                tokio::select! {
+                    () = work() => {}
+                    () = stopped.cancelled() => {}
+                }
+            });
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("smoke".to_owned()).spawn(run).map_err(StartError::Runtime)?;
+        Ok(Self { questions, stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread, and what it holds.
+    pub(super) fn end(&self) {
+        self.stop.cancel();
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Smoke for Asker {
+    fn ask(&self, question: SmokeQuestion) -> Asked {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.questions.send((question, reply));
+        Box::pin(async move {
+            let ending = || Unanswered("the edge is about to end".to_owned());
+            sent.map_err(|_ended| ending())?;
+            answer.await.map_err(|_ended| ending())?
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Who reads the access log along: each has a queue of its own, and is told how many lines it was too slow for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use devanture_config::logs::{LogFilter, LogLine};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+/// Whose lines are wanted, and which of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogWanted {
+    /// The app.
+    pub app: String,
+    /// The environment or alias.
+    pub environment: String,
+    /// Which of their lines.
+    pub filter: LogFilter,
+}
+
+impl LogWanted {
+    pub(super) fn takes(&self, line: &LogLine) -> bool {
+        line.app.as_deref() == Some(self.app.as_str())
+            && line.environment.as_deref() == Some(self.environment.as_str())
+            && self.filter.takes(line)
+    }
+}
+
+/// Says that there are as many readers as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooManyReaders {
+    /// The edge is about to end.
+    Ending,
+    /// In all; so many may be.
+    InAll(usize),
+    /// Of this app; so many may be.
+    OfApp(usize),
+}
+
+/// How many readers there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadersMax {
+    pub(super) all: usize,
+    pub(super) per_app: usize,
+}
+
+struct Known {
+    wanted: LogWanted,
+    /// Whether it counts for the limits.
+    counted: bool,
+    /// Lines that it was too slow for, and has not been told of.
+    lost: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Entry {
+    known: Arc<Known>,
+    sender: Sender<Arc<LogLine>>,
+}
+
+struct List {
+    entries: ArcSwap<Vec<Entry>>,
+    /// How many there are, for the serving threads to look at.
+    count: AtomicUsize,
+    ended: AtomicBool,
+}
+
+/// All readers.
+pub(super) struct Readers {
+    list: Arc<List>,
+    max: ReadersMax,
+    /// Held while one is added: the limits are looked at and kept in one step.
+    adding: std::sync::Mutex<()>,
+}
+
+impl Readers {
+    pub(super) fn new(max: ReadersMax) -> Self {
+        let list = List { entries: ArcSwap::default(), count: AtomicUsize::new(0), ended: AtomicBool::new(false) };
+        Self { list: Arc::new(list), max, adding: std::sync::Mutex::default() }
+    }
+
+    pub(super) fn are_there(&self) -> bool {
+        self.list.count.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn add(&self, wanted: LogWanted, lines_max: usize, counted: bool) -> Result<LogReader, TooManyReaders> {
+        let _one_at_a_time = self.adding.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.list.ended.load(Ordering::Acquire) {
+            return Err(TooManyReaders::Ending);
+        }
+        if counted {
+            let entries = self.list.entries.load();
+            let others = entries.iter().filter(|entry| entry.known.counted);
+            if others.clone().count() >= self.max.all {
+                return Err(TooManyReaders::InAll(self.max.all));
+            }
+            if others.filter(|entry| entry.known.wanted.app == wanted.app).count() >= self.max.per_app {
+                return Err(TooManyReaders::OfApp(self.max.per_app));
+            }
+        }
+        let known = Arc::new(Known { wanted, counted, lost: AtomicU64::new(0) });
+        let (sender, receiver) = mpsc::channel(lines_max.max(1));
+        let entry = Entry { known: Arc::clone(&known), sender };
+        self.list.change(|entries| entries.push(entry.clone()));
+        self.list.count.fetch_add(1, Ordering::Relaxed);
+        Ok(LogReader { receiver, known, list: Arc::clone(&self.list) })
+    }
+
+    /// Hands a line to those who want it; never waits.
+    pub(super) fn tell(&self, line: &Arc<LogLine>) {
+        for entry in self.list.entries.load().iter().filter(|entry| entry.known.wanted.takes(line)) {
+            if entry.sender.try_send(Arc::clone(line)).is_err() {
+                entry.known.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Notes, for those who would have wanted it, that a line was lost.
+    pub(super) fn lose(&self, line: &LogLine) {
+        for entry in self.list.entries.load().iter().filter(|entry| entry.known.wanted.takes(line)) {
+            entry.known.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn end(&self) {
+        let _one_at_a_time = self.adding.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.list.ended.store(true, Ordering::Release);
+        self.list.change(Vec::clear);
+    }
+}
+
+impl List {
+    fn change(&self, change: impl Fn(&mut Vec<Entry>)) {
+        self.entries.rcu(|entries| {
+            let mut entries = Vec::clone(entries);
+            change(&mut entries);
+            entries
+        });
+    }
+}
+
+/// What a reader is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTold {
+    /// A line.
+    Line(Arc<LogLine>),
+    /// So many lines were left out: they came faster than they were taken.
+    Lost(u64),
+}
+
+/// Lines as they come. Dropped, it is a reader no more.
+pub struct LogReader {
+    receiver: Receiver<Arc<LogLine>>,
+    known: Arc<Known>,
+    list: Arc<List>,
+}
+
+impl LogReader {
+    /// What comes next; nothing when the edge ends.
+    pub async fn next(&mut self) -> Option<LogTold> {
+        match self.known.lost.swap(0, Ordering::Relaxed) {
+            0 => self.receiver.recv().await.map(LogTold::Line),
+            lost => Some(LogTold::Lost(lost)),
+        }
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        self.list.change(|entries| entries.retain(|entry| !Arc::ptr_eq(&entry.known, &self.known)));
+        self.list.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

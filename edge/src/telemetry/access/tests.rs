@@ -1,0 +1,189 @@
+//! Lines on their way to a file and to readers.
+
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use devanture_config::logs::LogFilter;
+
+/// A file that can be full.
+#[derive(Clone, Default)]
+struct Paper {
+    text: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+    opened: Arc<AtomicUsize>,
+}
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = self.text.lock().unwrap();
+        if self.full.load(Ordering::Relaxed) {
+            // A disk that fills up takes a part of the line first.
+            text.extend_from_slice(&bytes[..bytes.len().min(7)]);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Paper {
+    fn log(&self, settings: LogSettings) -> AccessLog {
+        let (writer, again) = (Box::new(self.clone()), self.clone());
+        let open: OpenLog = Box::new(move || {
+            again.opened.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(again.clone()))
+        });
+        AccessLog::new(settings, Some(LogOutput { form: LineForm::Json, writer, open }))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+fn settings() -> LogSettings {
+    LogSettings {
+        addresses: LogAddresses::Short,
+        queries: false,
+        lines_max: 10_000,
+        readers_max: 3,
+        readers_per_app_max: 2,
+        reader_lines_max: 4,
+        kept_bytes_max: 1_500,
+        kept_apps_max: 2,
+    }
+}
+
+fn line(app: &str, target: &str, status: u16) -> Box<LogLine> {
+    Box::new(LogLine {
+        at_ms: 1,
+        client: None,
+        protocol: "h2".to_owned(),
+        host: "h".to_owned(),
+        method: "GET".to_owned(),
+        target: target.to_owned(),
+        status,
+        bytes: 0,
+        us: 0,
+        referer: None,
+        user_agent: None,
+        app: Some(app.to_owned()),
+        environment: Some("prod".to_owned()),
+        version: None,
+        proxied: false,
+    })
+}
+
+fn wanted(app: &str) -> LogWanted {
+    LogWanted { app: app.to_owned(), environment: "prod".to_owned(), filter: LogFilter::default() }
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[test]
+fn nobody_wants_a_line_where_none_is_written_and_nobody_reads() {
+    let log = AccessLog::new(settings(), None);
+    assert!(!log.is_on());
+    let (_, reader) = log.read(wanted("shop"), 0).unwrap();
+    assert!(log.is_on());
+    drop(reader);
+    assert!(!log.is_on());
+}
+
+#[tokio::test]
+async fn a_reader_gets_its_apps_lines_and_is_told_what_it_lost() {
+    let log = AccessLog::new(settings(), None);
+    let (_, mut reader) = log.read(wanted("shop"), 9).unwrap();
+    for number in 0..10 {
+        log.write(line("shop", &format!("/{number}"), 200));
+        log.write(line("other", "/x", 200));
+    }
+    log.flush(LONG);
+    let mut told = vec![reader.next().await.unwrap()];
+    for _ in 0..4 {
+        told.push(reader.next().await.unwrap());
+    }
+    assert_eq!(told[0], LogTold::Lost(6));
+    let targets: Vec<String> = told[1..].iter().map(|told| format!("{told:?}")).collect();
+    assert!(targets.iter().enumerate().all(|(n, text)| text.contains(&format!("\"/{n}\""))), "{targets:?}");
+    log.end_readers();
+    assert_eq!(reader.next().await, None);
+    assert_eq!(log.read(wanted("shop"), 0).err(), Some(TooManyReaders::Ending));
+}
+
+#[test]
+fn readers_are_bounded_in_all_and_for_each_app() {
+    let log = AccessLog::new(settings(), None);
+    let _first = log.read(wanted("a"), 0).unwrap();
+    let second = log.read(wanted("a"), 0).unwrap();
+    assert_eq!(log.read(wanted("a"), 0).err(), Some(TooManyReaders::OfApp(2)));
+    let _third = log.read(wanted("b"), 0).unwrap();
+    assert_eq!(log.read(wanted("c"), 0).err(), Some(TooManyReaders::InAll(3)));
+    let _own = log.read_along(wanted("c")).unwrap();
+    drop(second);
+    log.read(wanted("c"), 0).unwrap();
+}
+
+#[test]
+fn the_last_lines_of_each_app_are_remembered_within_their_bounds() {
+    let log = Paper::default().log(settings());
+    for number in 0..10 {
+        log.write(line("a", &format!("/{number}"), if number == 9 { 404 } else { 200 }));
+    }
+    log.flush(LONG);
+    let targets = |app: &str, last| -> Vec<String> {
+        log.remembered(&wanted(app), last).iter().map(|line| line.target.clone()).collect()
+    };
+    assert_eq!(targets("a", 100), ["/5", "/6", "/7", "/8", "/9"]);
+    assert_eq!(targets("a", 2), ["/8", "/9"]);
+    let filter = LogFilter { status: Some("4xx".parse().unwrap()), ..LogFilter::default() };
+    assert_eq!(log.remembered(&LogWanted { filter, ..wanted("a") }, 9).len(), 1);
+    log.write(line("b", "/b", 200));
+    log.write(line("c", "/c", 200));
+    log.flush(LONG);
+    assert_eq!((targets("a", 9).len(), targets("b", 9).len(), targets("c", 9).len()), (0, 1, 1));
+}
+
+#[test]
+fn a_full_disk_loses_lines_and_nothing_else() {
+    let paper = Paper::default();
+    let log = paper.log(settings());
+    log.write(line("a", "/1", 200));
+    log.flush(LONG);
+    paper.full.store(true, Ordering::Relaxed);
+    log.write(line("a", "/2", 200));
+    log.flush(LONG);
+    paper.full.store(false, Ordering::Relaxed);
+    log.write(line("a", "/3", 200));
+    log.flush(LONG);
+    let lines = paper.lines();
+    assert_eq!(lines.len(), 3, "what is half written stands on a line of its own: {lines:?}");
+    assert!(lines[0].contains("\"/1\"") && lines[2].contains("\"/3\""), "{lines:?}");
+    serde_json::from_str::<LogLine>(&lines[2]).unwrap();
+}
+
+#[test]
+fn a_file_is_opened_again_when_somebody_says_so() {
+    let paper = Paper::default();
+    let log = paper.log(settings());
+    log.reopen();
+    log.write(line("a", "/1", 200));
+    log.flush(LONG);
+    assert_eq!((paper.opened.load(Ordering::Relaxed), paper.lines().len()), (1, 1));
+}
+
+#[test]
+fn addresses_are_shortened_to_their_network() {
+    let short = |text: &str| shortened(LogAddresses::Short, text.parse().unwrap()).unwrap().to_string();
+    assert_eq!(short("203.0.113.77"), "203.0.113.0");
+    assert_eq!(short("::ffff:203.0.113.77"), "203.0.113.0");
+    assert_eq!(short("2001:db8:1:2:3:4:5:6"), "2001:db8:1::");
+    assert_eq!(shortened(LogAddresses::None, [1, 2, 3, 4].into()), None);
+    assert_eq!(shortened(LogAddresses::Full, [1, 2, 3, 4].into()), Some([1, 2, 3, 4].into()));
+    let log = AccessLog::new(settings(), None);
+    assert_eq!((log.target("/a?token=x"), log.target("/a")), ("/a", "/a"));
+}

@@ -1,0 +1,97 @@
+//! A backend on this machine, whose answers a test chooses.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A backend that answers every request with its path, and the status and body that it was told.
+#[derive(Clone)]
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    status: Arc<AtomicU16>,
+    silent: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Backend {
+    /// Listens from now on, and answers 200.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let backend = Self {
+            address: listener.local_addr().unwrap(),
+            status: Arc::new(AtomicU16::new(200)),
+            silent: Arc::default(),
+            asked: Arc::default(),
+            heads: Arc::default(),
+        };
+        let this = backend.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let this = this.clone();
+                std::thread::spawn(move || this.serve(stream));
+            }
+        });
+        backend
+    }
+
+    fn serve(&self, stream: std::net::TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut writer = stream;
+        loop {
+            let mut head = String::new();
+            loop {
+                let before = head.len();
+                if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                    return;
+                }
+                if head[before..].trim_end().is_empty() {
+                    break;
+                }
+            }
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.heads.lock().unwrap().push(head.to_ascii_lowercase());
+            if self.silent.load(Ordering::Relaxed) {
+                // Until the other side gives up.
+                let mut rest = String::new();
+                reader.read_line(&mut rest).ok();
+                return;
+            }
+            let body = format!("{{\"path\":\"{}\"}}", head.split(' ').nth(1).unwrap());
+            let status = self.status.load(Ordering::Relaxed);
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            if writer.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What it answers from now on.
+    pub(crate) fn answers(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+
+    /// It takes requests from now on, and answers none.
+    pub(crate) fn is_silent(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// How many requests came.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// The heads that came, in lower case.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+/// The address of a port on which nobody listens.
+pub(crate) fn dead() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

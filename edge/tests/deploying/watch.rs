@@ -1,0 +1,192 @@
+//! A switch that is watched is undone when errors rise, and by nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devanture_config::api::{DeployKind, DeployOptions, DeployReport, StepState};
+use devanture_config::problem::{Code, Problem};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::backend::Backend;
+use crate::gate::{history, post, push};
+use crate::support::{Files, RunningEdge, edge, got};
+
+const OLD: Files<'_> = &[("index.html", b"old"), ("shoes.html", b"shoes")];
+const NEW: Files<'_> = &[("index.html", b"new")];
+/// Longest that a test waits for something to come about.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn watched(edge: &RunningEdge, seconds: u64, toml: &str, files: Files<'_>) -> Result<DeployReport, Box<Problem>> {
+    let options = DeployOptions { watch_s: Some(seconds), ..DeployOptions::default() };
+    push(edge, "prod", toml, options, files).await
+}
+
+async fn visit(edge: &RunningEdge, path: &str, times: usize) {
+    for _ in 0..times {
+        edge.get("shop.localhost", path).await;
+    }
+}
+
+async fn until(what: impl AsyncFn() -> bool) {
+    let since = Instant::now();
+    while !what().await {
+        assert!(since.elapsed() < PATIENCE, "it did not come about");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_new(edge: &RunningEdge) -> impl AsyncFn() -> bool {
+    async || edge.get("shop.localhost", "/").await.text() == "new"
+}
+
+#[tokio::test]
+async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let before = edge.live("shop").await.unwrap();
+    visit(&edge, "/shoes", 100).await;
+    let traffic = async {
+        until(is_new(&edge)).await;
+        until(async || {
+            visit(&edge, "/shoes", 10).await;
+            edge.live("shop").await == Some(before)
+        })
+        .await;
+    };
+    let began = Instant::now();
+    let (pushed, ()) = tokio::join!(watched(&edge, 60, "", NEW), traffic);
+    assert!(began.elapsed() < Duration::from_secs(55), "it was undone at the end alone");
+    let problem = pushed.unwrap_err();
+    assert_eq!((problem.code, problem.status), (Code::WatchFailed, 409));
+    for text in ["404 rose from 0.0 % (0 of 10", "most of them /shoes 404 (", "is live again"] {
+        assert!(problem.detail.contains(text), "{}", problem.detail);
+    }
+    assert_eq!(edge.get("shop.localhost", "/shoes").await.status, StatusCode::OK);
+    let deploys = history(&edge, "prod").await.deploys;
+    assert_eq!(deploys.len(), 3, "{deploys:#?}");
+    assert_eq!((deploys[0].kind, deploys[0].version), (DeployKind::Rollback, before));
+    let why = deploys[0].source.message.as_deref().unwrap();
+    assert!(why.starts_with("Undone by the watch: 404 rose from"), "{why}");
+    // It stands where the old version stood: nothing was before that.
+    assert_eq!(post(&edge, "prod/rollback", json!({})).await.code(), Code::NoPrevious);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_after_a_switch_undoes_it() {
+    let (edge, backend) = (edge().start().await, Backend::start());
+    let toml = format!("[[routes]]\npath = \"/api/*\"\nto = \"http://{}\"\n", backend.address);
+    let old = push(&edge, "prod", &toml, DeployOptions::default(), OLD).await.unwrap();
+    let stored = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let new = push(&edge, "prod", &toml, stored, NEW).await.unwrap();
+    visit(&edge, "/api/x", 50).await;
+    let traffic = async {
+        until(is_new(&edge)).await;
+        backend.answers(503);
+        until(async || {
+            visit(&edge, "/api/x", 10).await;
+            edge.live("shop").await == Some(old.version)
+        })
+        .await;
+    };
+    let switch = post(&edge, "prod/switch", json!({"version": new.version, "watch_s": 60}));
+    let (switched, ()) = tokio::join!(switch, traffic);
+    assert_eq!(switched.code(), Code::WatchFailed);
+    assert!(switched.problem().detail.starts_with("5xx rose from 0.0 %"), "{}", switched.problem().detail);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_push_during_a_watch_is_left_alone() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let newer = async {
+        until(is_new(&edge)).await;
+        let newer = edge.push("shop", &[("index.html", b"newer")]).await;
+        visit(&edge, "/shoes", 60).await;
+        newer
+    };
+    let (watched, newer) = tokio::join!(watched(&edge, 60, "", NEW), newer);
+    let report = watched.unwrap();
+    let watch = report.steps.last().unwrap();
+    assert_eq!((watch.name.as_str(), watch.state), ("watch", StepState::Done));
+    assert!(watch.detail.contains("something else went live"), "{}", watch.detail);
+    assert_eq!(edge.live("shop").await, Some(newer.version));
+    assert_eq!(history(&edge, "prod").await.deploys.len(), 3);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_without_traffic_passes_and_so_does_one_that_answers_as_before() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let report = watched(&edge, 1, "", NEW).await.unwrap();
+    let watch = report.steps.last().unwrap();
+    assert_eq!(watch.detail, "0 requests: too few to tell");
+    visit(&edge, "/gone", 50).await;
+    let traffic = async {
+        until(async || edge.get("shop.localhost", "/").await.text() == "third").await;
+        visit(&edge, "/gone", 40).await;
+    };
+    let third: Files<'_> = &[("index.html", b"third")];
+    let (report, ()) = tokio::join!(watched(&edge, 3, "", third), traffic);
+    let report = report.unwrap();
+    assert!(report.steps.last().unwrap().detail.contains("404 "), "{:?}", report.steps);
+    assert_eq!(edge.live("shop").await, Some(report.version));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn where_nothing_was_live_there_is_nothing_to_watch_for() {
+    let edge = edge().start().await;
+    let report = watched(&edge, 60, "", NEW).await.unwrap();
+    let watch = report.steps.last().unwrap();
+    assert_eq!((watch.name.as_str(), watch.state), ("watch", StepState::Skipped));
+    let again = watched(&edge, 60, "", NEW).await.unwrap();
+    assert_eq!(again.steps.last().unwrap().detail, "nothing was switched");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_is_no_error_of_the_version() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let traffic = async {
+        until(is_new(&edge)).await;
+        assert_eq!(post(&edge, "prod/pause", json!({})).await.status, StatusCode::OK);
+        visit(&edge, "/", 60).await;
+    };
+    let (report, ()) = tokio::join!(watched(&edge, 3, "", NEW), traffic);
+    assert_eq!(edge.live("shop").await, Some(report.unwrap().version));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_stop_the_watch() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let before = edge.live("shop").await.unwrap();
+    visit(&edge, "/shoes", 30).await;
+    let stored = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let new = push(&edge, "prod", "", stored, NEW).await.unwrap();
+    let request = edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch");
+    let request = request.header("accept", "text/event-stream").json(&json!({"version": new.version, "watch_s": 60}));
+    drop(request.send().await.unwrap());
+    until(is_new(&edge)).await;
+    until(async || {
+        visit(&edge, "/shoes", 10).await;
+        edge.live("shop").await == Some(before)
+    })
+    .await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn no_more_switches_are_watched_at_once_than_the_limit_says() {
+    let edge = Arc::new(edge().with_limit("watches_max", 1).with_app("shop", OLD).start().await);
+    let other = Arc::clone(&edge);
+    let first = tokio::spawn(async move { watched(&other, 60, "", NEW).await });
+    until(is_new(&edge)).await;
+    let busy = watched(&edge, 60, "", OLD).await.unwrap_err();
+    assert_eq!(busy.code, Code::Busy);
+    assert!(is_new(&edge)().await, "nothing was switched");
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(!metrics.contains("devanture_watches_total{"), "none has ended yet");
+    first.abort();
+}

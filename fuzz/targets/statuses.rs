@@ -1,0 +1,13 @@
+//! The statuses that a reader of logs wants: what is read is written so that it is read again as the same.
+
+#![no_main]
+
+use devanture_config::logs::StatusFilter;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|value: &[u8]| {
+    let Ok(text) = std::str::from_utf8(value) else { return };
+    let Ok(filter) = text.parse::<StatusFilter>() else { return };
+    assert_eq!(filter.to_string().parse::<StatusFilter>().as_ref(), Ok(&filter));
+    assert!((100..600).any(|status| filter.takes(status)));
+});

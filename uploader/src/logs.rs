@@ -1,0 +1,162 @@
+//! `logs`: requests of an environment, as the edge answers them.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use devanture_config::api::{LogLine, LogLost};
+use devanture_config::problem::Code;
+use reqwest::Method;
+use reqwest::header::ACCEPT;
+
+use crate::args::LogsArgs;
+use crate::client::{self, Refusal};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::progress::Style;
+use crate::report::{byte_text, time_text};
+use crate::sse;
+
+/// How long the edge may be silent: it says every 15 seconds that it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// `logs`.
+///
+/// # Errors
+/// As the edge says, or `unreachable` where it was lost.
+pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failure> {
+    let (edge, place) = (context.edge()?, context.place()?);
+    let texts = [
+        ("tail", args.tail.then(|| "true".to_owned())),
+        ("lines", args.lines.map(|lines| lines.to_string())),
+        ("status", args.status.as_ref().map(ToString::to_string)),
+        ("path", args.path.as_ref().map(ToString::to_string)),
+        ("version", args.version.as_ref().map(ToString::to_string)),
+        ("method", args.method.clone()),
+    ];
+    let query: Vec<(&str, &str)> = texts.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))).collect();
+    let request =
+        edge.request(Method::GET, &["environments", place.as_str(), "logs"], &query).header(ACCEPT, EVENT_STREAM);
+    let silent = || Failure::new(Code::Unreachable, "The edge has been silent for too long.");
+    let sent = tokio::time::timeout(SILENCE_MAX, edge.send(request)).await.map_err(|_elapsed| silent())?;
+    let mut response = sent.map_err(Refusal::into_failure)?;
+    if client::media_type(&response) != EVENT_STREAM {
+        let message = "What answers does not speak of requests as an edge does.";
+        return Err(Failure::new(Code::Unreachable, message).hint("is the edge of the same version as this program?"));
+    }
+    let mut parser = sse::Parser::default();
+    let mut has_told = false;
+    loop {
+        let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(|_elapsed| silent())?;
+        let Some(chunk) = chunk.map_err(|error| edge.unreachable(&error))? else { break };
+        for event in parser.take(&chunk).map_err(|error| garbled(&error))? {
+            has_told = true;
+            if !tell(context, &event)? {
+                // Whoever read it has gone, such as `head`.
+                return Ok(());
+            }
+        }
+    }
+    if !has_told {
+        context
+            .progress
+            .note("no such request is remembered: nobody came, or the edge does not log; --tail shows who comes");
+    }
+    match args.tail {
+        true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),
+        false => Ok(()),
+    }
+}
+
+/// Tells an event. Returns whether anybody still listens.
+fn tell(context: &Context, event: &sse::Event) -> Result<bool, Failure> {
+    let output = context.output;
+    let text = match event.name.as_str() {
+        "line" | "lost" if output.is_json => event.data.clone(),
+        "line" => {
+            let line: LogLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
+            line_text(output.style, &line)
+        }
+        "lost" => {
+            let LogLost { lost } = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
+            let lines = if lost == 1 { "1 line was" } else { &format!("{lost} lines were") };
+            context.progress.line(&format!("{lines} left out: they came faster than they were read"));
+            return Ok(true);
+        }
+        // An edge that is newer than this program may have more to say.
+        _ => return Ok(true),
+    };
+    let mut stdout = io::stdout().lock();
+    Ok(writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok())
+}
+
+/// A request as a person reads it. Whatever a visitor sent, it speaks to no terminal.
+fn line_text(style: Style, line: &LogLine) -> String {
+    let status = match line.status {
+        500.. => style.bad(&line.status.to_string()),
+        400..500 => line.status.to_string(),
+        _ => style.good(&line.status.to_string()),
+    };
+    let version = line.version.as_deref().unwrap_or("-");
+    let client = line.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
+    let took = match line.us {
+        us @ ..1_000 => format!("{us} µs"),
+        us => format!("{} ms", us / 1_000),
+    };
+    let proxied = if line.proxied { "  proxied" } else { "" };
+    format!(
+        "{}  {status}  {:<6}  {}  {}  {took}  {}  {}{proxied}",
+        time_text(line.at_ms),
+        escaped(&line.method),
+        escaped(&line.target),
+        byte_text(line.bytes),
+        escaped(version),
+        client,
+    )
+}
+
+/// The text with everything as a number that is no plain character: what moves a cursor, ends a line, or turns the
+/// direction of what follows.
+fn escaped(text: &str) -> String {
+    let is_plain = |c: char| {
+        let turns =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        !c.is_control() && !turns
+    };
+    text.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
+}
+
+fn garbled(what: &dyn std::fmt::Display) -> Failure {
+    let what: String = what.to_string().chars().take(200).collect();
+    Failure::new(Code::Internal, format!("The edge sent a line that cannot be read: {what}."))
+        .hint("is this `devanture` of the same version as the edge?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain() -> Style {
+        Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
+    }
+
+    #[test]
+    fn a_line_tells_what_was_asked_and_answered() {
+        let data = r#"{"at_ms":0,"client":"203.0.113.0","protocol":"h2","host":"h","method":"GET","target":"/a?b",
+            "status":200,"bytes":1200,"us":3400,"version":"4f2a91bc03de","proxied":true}"#;
+        let line: LogLine = serde_json::from_str(data).unwrap();
+        assert_eq!(
+            line_text(plain(), &line),
+            "1970-01-01 00:00:00 UTC  200  GET     /a?b  1.2 KB  3 ms  4f2a91bc03de  203.0.113.0  proxied"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_speaks_to_a_terminal(target in ".{0,40}|[\\x00-\\x1f\u{7f}-\u{9f}\u{202e}]{0,9}") {
+            let shown = escaped(&target);
+            prop_assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{:?}", shown);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Tells the steps of the edge as it takes them.
+
+use devanture_config::api::{Step, StepState};
+
+use crate::progress::{Progress, Working};
+use crate::report;
+
+/// Tells steps, one after the other.
+pub(crate) struct StepTeller<'p> {
+    progress: &'p Progress,
+    working: Option<Working<'p>>,
+    /// Which steps are told, where that is not all of them.
+    only: Option<&'static [&'static str]>,
+    /// Whether what is live was changed.
+    pub(crate) has_switched: bool,
+}
+
+impl<'p> StepTeller<'p> {
+    /// Tells every step.
+    pub(crate) fn all(progress: &'p Progress) -> Self {
+        let working = Some(progress.working("finish", "waiting for the edge"));
+        Self { progress, working, only: None, has_switched: false }
+    }
+
+    /// Tells the checks before a switch and the watch after it; the command itself says what was switched.
+    pub(crate) fn of_gate(progress: &'p Progress) -> Self {
+        Self { progress, working: None, only: Some(&["smoke", "watch"]), has_switched: false }
+    }
+
+    /// Tells one.
+    pub(crate) fn tell(&mut self, step: &Step) {
+        self.has_switched |= step.name == "switch" && step.state == StepState::Done;
+        if self.only.is_some_and(|only| !only.contains(&step.name.as_str())) {
+            return;
+        }
+        // The one before has to leave the line first.
+        drop(self.working.take());
+        let is_line = step.name == "smoke" || !self.progress.has_bars();
+        match step.state {
+            StepState::Started if step.detail.is_empty() || !is_line => {
+                self.working = Some(self.progress.working(&step.name, &step.detail));
+            }
+            // How it goes so far.
+            StepState::Started => self.progress.step(&step.name, &step.detail),
+            StepState::Done | StepState::Skipped | StepState::Failed => {
+                self.progress.step(&step.name, &report::step_text(self.progress.style, step));
+            }
+        }
+    }
+}
