@@ -299,7 +299,7 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
     let pushing = (0..3_u8).map(|app| {
         let world = Arc::clone(&world);
         tokio::spawn(async move {
-            let (name, actor) = (name(app % 2), Actor::local());
+            let name = name(app % 2);
             for round in 0..40_u8 {
                 let contents: BTreeSet<u8> = [round % 3, 3 + (round + app) % 5, 8 + (3 * (round % 4) + app) % 4].into();
                 match world.push(&name, &contents).await {
