@@ -30,7 +30,7 @@ fn compiled(fixed: usize, open: usize) -> CompiledRules {
         headers: Some(headers.as_bytes()),
         rules_max: usize::MAX,
         site_file: "devanture.toml",
-        line_of: &|_, _| 0,
+        at: &|_, _| devanture_config::rules::At::default(),
     };
     let (rules, findings) = rules::read(&sources);
     assert!(findings.is_empty(), "{findings:?}");

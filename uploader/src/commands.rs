@@ -13,6 +13,7 @@ use crate::args::{AliasCommand, CheckArgs, HistoryArgs, InitArgs, PromoteArgs, R
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::explain;
 use crate::foresee::{self, Foreseen};
 use crate::moving;
 use crate::project::WWW;
@@ -187,7 +188,8 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> 
         context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
     }
     let id = bundle.manifest.id();
-    let value = serde_json::json!({
+    let explained = explain::explained(context, guessed)?;
+    let mut value = serde_json::json!({
         "ok": true,
         "www": www,
         "version": id,
@@ -197,10 +199,15 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> 
         "guessed_rules": guessed,
         "doubts": doubts,
     });
+    if let (Some(explained), Some(members)) = (&explained, value.as_object_mut()) {
+        members.insert("explained".to_owned(), explained.json());
+    }
     context.output.write(&value, || {
         let files = counted(scan.files.len() as u64, "file");
-        let folder = www.display();
-        vec![format!("No mistakes. {folder} holds {files}, {}: version {}.", byte_text(scan.total_bytes()), id.short())]
+        let (folder, size) = (www.display(), byte_text(scan.total_bytes()));
+        let mut lines = explained.map(|explained| explained.lines(context.output.style)).unwrap_or_default();
+        lines.push(format!("No mistakes. {folder} holds {files}, {size}: version {}.", id.short()));
+        lines
     });
     Ok(())
 }

@@ -14,6 +14,7 @@ mod context;
 mod deploy;
 mod dotenv;
 mod exit;
+mod explain;
 mod foresee;
 mod git;
 mod hash;
