@@ -6,6 +6,9 @@ use crate::digest::{Digest, VersionId};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
+pub use crate::settings::{
+    SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch, SettingsReport,
+};
 pub use crate::upkeep::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath,
 };
@@ -229,7 +232,7 @@ pub enum DeployState {
 impl From<Outcome> for DeployState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            // A pause or its end left live what was.
+            // A pause or its end, or a change of settings, left live what was.
             Outcome::Live | Outcome::Done => Self::Live,
             Outcome::Stored => Self::Stored,
             Outcome::Superseded => Self::Superseded,
@@ -284,6 +287,9 @@ pub struct RollbackRequest {
     /// Which; the one live before the current one where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Let the settings that it was live with last hold again, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub with_settings: bool,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
@@ -316,6 +322,9 @@ pub struct SwitchReport {
     pub deploy: Option<String>,
     /// How long it took, in milliseconds.
     pub ms: u64,
+    /// Of a rollback: how the settings differ from those that the version was live with, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsDifference>,
 }
 
 /// What made an entry of the history.
@@ -334,6 +343,8 @@ pub enum DeployKind {
     Pause,
     /// A pause ended; what is live stayed.
     Resume,
+    /// Settings were changed; what is live stayed.
+    Settings,
 }
 
 /// How a deploy ended.
@@ -348,11 +359,11 @@ pub enum Outcome {
     Superseded,
     /// It failed.
     Failed,
-    /// It was a pause, or the end of one.
+    /// It was a pause, the end of one, or a change of settings.
     Done,
 }
 
-/// One attempt to make a version live, or a pause or its end, as a record.
+/// One attempt to make a version live, or a pause or its end, or a change of settings, as a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
     /// Its id.
@@ -377,6 +388,14 @@ pub struct Deploy {
     pub steps: Vec<Step>,
     /// How it ended.
     pub outcome: Outcome,
+    /// The revision of the environment's settings that holds with it; 0 where nothing was ever set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settings: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `GET /v1/apps/{app}/environments/{env}/history`: newest first.

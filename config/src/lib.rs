@@ -17,6 +17,7 @@ pub mod path;
 pub mod problem;
 mod reader;
 pub mod rules;
+pub mod settings;
 pub mod site_toml;
 pub mod upkeep;
 

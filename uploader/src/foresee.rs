@@ -199,9 +199,12 @@ fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option
                 // What is deleted now may have been there then, or not.
                 back(&[]).or_else(|| back(deleted)).or_else(named).map_or(own_place, |(_, place)| place)
             }
-            DeployKind::Push | DeployKind::Switch | DeployKind::Promote | DeployKind::Pause | DeployKind::Resume => {
-                own_place
-            }
+            DeployKind::Push
+            | DeployKind::Switch
+            | DeployKind::Promote
+            | DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Settings => own_place,
         };
         order.push((deploy.version, place));
     }
@@ -238,6 +241,7 @@ mod tests {
             source: Default::default(),
             steps: Vec::new(),
             outcome: if word.starts_with('s') { Outcome::Stored } else { Outcome::Live },
+            settings: 0,
         };
         words.split(' ').rev().map(deploy).collect()
     }

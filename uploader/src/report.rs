@@ -157,6 +157,7 @@ fn deploy_line(style: Style, deploy: &Deploy) -> String {
         DeployKind::Promote => "promote",
         DeployKind::Pause => "pause",
         DeployKind::Resume => "resume",
+        DeployKind::Settings => "settings",
     };
     let outcome = match deploy.outcome {
         Outcome::Live => style.good("live      "),

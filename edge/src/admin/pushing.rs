@@ -121,7 +121,12 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let limit = self.publisher.limits().admin_body_bytes_max;
         let wanted: RollbackRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
-        let report = self.publisher.rollback(actor, app, environment, wanted.version.as_deref()).await?;
+        if wanted.with_settings {
+            // To restore settings is to change them.
+            actor.may(Scope::Promote, app, Some(environment))?;
+        }
+        let version = wanted.version.as_deref();
+        let report = self.publisher.rollback(actor, app, environment, version, wanted.with_settings).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 

@@ -16,6 +16,7 @@ pub(super) enum Route {
     Aliases { app: AppName },
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
+    ChangeSettings { app: AppName, environment: PlaceName },
     AddHostname { app: AppName, environment: PlaceName, host: HostPattern },
     DeleteAlias { app: AppName, name: PlaceName },
     DeleteVersion { app: AppName, version: String },
@@ -31,6 +32,7 @@ pub(super) enum Route {
     Resume { app: AppName, environment: PlaceName },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
+    Settings { app: AppName, environment: PlaceName },
     Status { app: AppName, environment: PlaceName },
     Switch { app: AppName, environment: PlaceName },
     Tokens,
@@ -98,6 +100,14 @@ impl Route {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
                 _ => Err(method_not_allowed(READ)),
             },
+            (["environments", environment, "settings"], method) => {
+                let environment = name(environment)?;
+                match method {
+                    "GET" => Ok(Self::Settings { app, environment }),
+                    "PATCH" => Ok(Self::ChangeSettings { app, environment }),
+                    _ => Err(method_not_allowed("GET, HEAD, PATCH")),
+                }
+            }
             (["environments", environment, operation], method) => {
                 Self::of_environment(app, name(environment)?, operation, method)
             }

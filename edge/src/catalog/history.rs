@@ -93,6 +93,7 @@ mod tests {
                 source: Source::default(),
                 steps: Vec::new(),
                 outcome,
+                settings: 0,
             };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);

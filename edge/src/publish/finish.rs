@@ -113,6 +113,7 @@ impl Publisher {
             force: push.options.force,
             position: None,
             allow_refingerprint: push.options.allow_refingerprint,
+            settings: None,
         };
         let moved = self.make_live(&intent, steps).await?;
         if moved.switched {
@@ -253,18 +254,19 @@ impl Publisher {
 
     /// Keeps a deploy that did not move the live pointer in the history.
     pub(crate) async fn record_stored(&self, push: &Push, steps: &Steps, outcome: Outcome) -> Result<(), Error> {
-        let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
+        let live = self.live_pointer(&push.app, &push.environment).await?.map(|(_, pointer)| pointer);
         let deploy = Deploy {
             id: push.id.clone(),
             kind: DeployKind::Push,
             environment: push.environment.clone(),
             version: push.version,
-            previous,
+            previous: live.as_ref().map(|pointer| pointer.version),
             who: push.actor.name.clone(),
             at_ms: telemetry::now_ms(),
             source: push.source.clone(),
             steps: steps.list().to_vec(),
             outcome,
+            settings: live.map_or(0, |pointer| pointer.settings),
         };
         self.append_history(&push.app, deploy).await
     }

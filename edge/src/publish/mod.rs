@@ -18,6 +18,7 @@ mod owned;
 mod pause;
 mod pushes;
 mod rules;
+mod settings;
 mod steps;
 mod switch;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
 pub use compress::Background;
 pub use error::Error;
 pub use finish::Taken;
+pub(crate) use settings::etag as settings_etag;
 pub use steps::EventSink;
 pub use tokens::{Actor, TokenStore};
 
@@ -66,6 +68,7 @@ pub struct Publisher {
     owned: owned::Owned,
     prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
+    keys: settings::KeyFile,
     background: Background,
     quick: compress::Pool,
     clock: AtomicU64,
@@ -91,6 +94,8 @@ pub struct Parts {
     pub background: Background,
     /// The folder of the edge's data, for temporary files.
     pub data_dir: PathBuf,
+    /// The file of the keys that secrets are sealed with, where one can be.
+    pub secrets_key_file: Option<PathBuf>,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
 }
@@ -120,6 +125,7 @@ impl Publisher {
             limits: parts.limits,
             upstreams: parts.upstreams,
             fingerprints: fingerprints::Fingerprints::default(),
+            keys: settings::KeyFile::new(parts.secrets_key_file),
             background: parts.background,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),

@@ -112,6 +112,7 @@ impl Publisher {
             source: Source::default(),
             steps: Vec::new(),
             outcome: Outcome::Done,
+            settings: pointer.settings,
         };
         let entry = HistoryEntry { deploy, position: entry_key.clone() };
         let commit = Commit {

@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    Deploy, DeployKind, Outcome, PromoteRequest, Source, Step, StepState, SwitchReport, SwitchRequest,
+    Deploy, DeployKind, Outcome, PromoteRequest, SettingsDifference, Source, Step, StepState, SwitchReport,
+    SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use metrics::counter;
 
+use super::history::Earlier;
 use super::hostnames::Claims;
 use super::steps::Steps;
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Change, Check, Commit, Revision, settings};
 use crate::telemetry;
 use crate::version::{Setting, Version};
 
@@ -36,6 +38,8 @@ pub(crate) struct Intent<'i> {
     /// For a rollback: where the next one starts from; nothing where it goes to a version that was never live here.
     pub(crate) position: Option<String>,
     pub(crate) allow_refingerprint: bool,
+    /// The revision of the settings that is to hold; the one that holds already where nothing is said.
+    pub(crate) settings: Option<u64>,
 }
 
 impl Intent<'_> {
@@ -43,7 +47,7 @@ impl Intent<'_> {
     /// live here.
     fn has_unseen_rules(&self) -> bool {
         match self.kind {
-            DeployKind::Push | DeployKind::Pause | DeployKind::Resume => false,
+            DeployKind::Push | DeployKind::Pause | DeployKind::Resume | DeployKind::Settings => false,
             DeployKind::Switch | DeployKind::Promote => true,
             DeployKind::Rollback => self.position.is_none(),
         }
@@ -56,6 +60,7 @@ struct Moving {
     if_live: Option<String>,
     position: Option<String>,
     allow_refingerprint: bool,
+    settings: Option<u64>,
 }
 
 /// What a switch did.
@@ -83,35 +88,49 @@ impl Publisher {
             if_live: wanted.if_live.clone(),
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
+            settings: None,
         };
         self.move_to(actor, app, environment, version, moving).await
     }
 
     /// Makes the version live again that was live before the current one, or `typed`; one that was never live here goes
-    /// through the checks of a switch.
+    /// through the checks of a switch. The settings stay as they are, and the report says how they differ from those that
+    /// the version was live with; `with_settings` lets these hold again, too.
     ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
-    /// looked for, and as [`Publisher::switch`].
+    /// looked for, `not_found` where its settings are no longer kept, and as [`Publisher::switch`].
     pub async fn rollback(
         &self,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         typed: Option<&str>,
+        with_settings: bool,
     ) -> Result<SwitchReport, Error> {
         let wanted = match typed {
             Some(typed) => Some(self.resolve_version(app, typed).await?),
             None => None,
         };
-        let (version, position, from) = self.earlier(app, environment, wanted).await?;
+        let Earlier { version, position, from, settings: was } = self.earlier(app, environment, wanted).await?;
+        if with_settings && was.is_none() {
+            let detail = format!("{} was never live in {environment}: there are no settings of it.", version.short());
+            return Err(Problem::new(Code::NoPrevious, detail).hint("roll back without its settings").into());
+        }
+        let held = settings::held(&*self.catalog, app, environment).await?;
+        let difference = match was {
+            Some(was) => self.settings_difference(app, environment, was, &held).await?,
+            None => None,
+        };
         // What lies before the live version does not lie before another.
         let if_live = wanted.is_none().then(|| from.to_string());
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
         // again. Any other is looked at as in a switch.
         let was_live = position.is_some();
-        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: was_live };
-        self.move_to(actor, app, environment, version, moving).await.map_err(|Error(problem)| match problem.code {
+        let settings = was.filter(|_| with_settings);
+        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: was_live, settings };
+        let moved = self.move_to(actor, app, environment, version, moving).await;
+        let report = moved.map_err(|Error(problem)| match problem.code {
             // A rollback does not take the flag that the hint speaks of.
             Code::FingerprintReused => problem
                 .hint(format!(
@@ -120,7 +139,9 @@ impl Publisher {
                 ))
                 .into(),
             _ => Error(problem),
-        })
+        })?;
+        let restored = with_settings && report.switched;
+        Ok(SwitchReport { settings: difference.map(|d| SettingsDifference { restored, ..d }), ..report })
     }
 
     /// Makes live what is live in another environment.
@@ -144,6 +165,7 @@ impl Publisher {
             if_live: None,
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
+            settings: None,
         };
         self.move_to(actor, app, environment, pointer.version, moving).await
     }
@@ -173,6 +195,7 @@ impl Publisher {
             force: true,
             position: moving.position,
             allow_refingerprint: moving.allow_refingerprint,
+            settings: moving.settings,
         };
         let mut steps = Steps::new(None);
         let moved = self.make_live(&intent, &mut steps).await?;
@@ -185,6 +208,7 @@ impl Publisher {
             urls: self.urls(app, environment, &version),
             deploy: moved.deploy,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            settings: None,
         })
     }
 
@@ -370,11 +394,22 @@ impl Publisher {
             | DeployKind::Rollback
             | DeployKind::Promote
             | DeployKind::Pause
-            | DeployKind::Resume => live.as_ref().map_or(0, |(_, p)| p.begun),
+            | DeployKind::Resume
+            | DeployKind::Settings => live.as_ref().map_or(0, |(_, p)| p.begun),
+        };
+        let mut commit = Commit::default();
+        let settings = match (intent.settings, &live) {
+            (Some(revision), _) => {
+                self.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
+                revision
+            }
+            (None, Some((_, pointer))) => pointer.settings,
+            // What was set before anything was live; a promotion brings no other environment's.
+            (None, None) => self.newest_settings(intent.app, intent.environment, &mut commit).await?,
         };
         let pointer = LivePointer {
             version: intent.version,
-            settings: live.as_ref().map_or(0, |(_, pointer)| pointer.settings),
+            settings,
             switched_ms: now_ms,
             deploy: intent.deploy.to_owned(),
             begun,
@@ -391,6 +426,7 @@ impl Publisher {
             source: intent.source.clone(),
             steps,
             outcome: Outcome::Live,
+            settings,
         };
         let check = match &live {
             Some((revision, _)) => Check::At(key.to_owned(), *revision),
@@ -398,8 +434,7 @@ impl Publisher {
         };
         // An alias of that name may have been made since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
-        let mut commit =
-            Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        commit.checks.extend([check, no_alias, Check::Absent(entry_key.clone())]);
         self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
@@ -433,6 +468,7 @@ impl Publisher {
         self.hold_version(&mut commit, app, &version, is_new).await?;
         if is_new {
             self.hold_no_hostnames(app, name, &mut commit).await?;
+            self.hold_no_settings(app, name, &mut commit).await?;
         }
         let revision = self.catalog.commit(commit).await?;
         self.live.wait_for(revision).await;

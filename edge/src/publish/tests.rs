@@ -17,7 +17,7 @@ use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use devanture_config::limits::Limits;
 
-fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
+pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     let limits = Limits::default();
     let blobs = blobs::open(folder.to_owned()).unwrap();
     let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
@@ -33,6 +33,7 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),
+        secrets_key_file: Some(folder.join("data.key")),
         compress_threads: 1,
     });
     (publisher, catalog)
@@ -88,6 +89,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         force: false,
         position: None,
         allow_refingerprint: false,
+        settings: None,
     };
     // Nothing is live, so that there is nothing to find.
     publisher.check_fingerprints(&app, &prod, two).await.unwrap();
@@ -113,6 +115,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         source: source.clone(),
         steps: Vec::new(),
         outcome: Outcome::Live,
+        settings: 0,
     };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);

@@ -135,9 +135,11 @@ impl Server {
             dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             data_dir: data_dir.clone(),
+            secrets_key_file: file.secrets_key_file().map(|path| base.join(path)),
             compress_threads: cores(),
         }));
         control.block_on(publisher.continue_clock())?;
+        control.block_on(publisher.check_secrets())?;
         let health = Arc::new(Health::default());
         let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
 
