@@ -56,7 +56,8 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         tell_foreseen(context, &foresee::rollback(&edge, &context.place()?, args.id.as_ref()).await?);
         return Ok(());
     }
-    let request = RollbackRequest { version: args.id.as_ref().map(ToString::to_string) };
+    let version = args.id.as_ref().map(ToString::to_string);
+    let request = RollbackRequest { version, with_settings: args.with_settings };
     let report = context.edge()?.rollback(&context.place()?, &request).await?;
     tell_switch(context, &report, &context.again());
     Ok(())

@@ -13,6 +13,7 @@ mod commands;
 mod context;
 mod deploy;
 mod dotenv;
+mod env;
 mod exit;
 mod explain;
 mod foresee;
@@ -122,6 +123,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => commands::alias(context, command).await,
         Command::Check(args) => commands::check(context, args),
+        Command::Env(command) => env::env(context, command).await,
         Command::Delete(args) => upkeep::delete(context, args).await,
         Command::History(args) => commands::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,

@@ -265,6 +265,7 @@ fn report(previous: Option<Digest>) -> SwitchReport {
         urls: urls(),
         deploy: Some("d2".to_owned()),
         ms: 2,
+        settings: None,
     }
 }
 
@@ -281,6 +282,7 @@ fn every_other_command_is_one_question_to_the_edge() {
         source: Default::default(),
         steps: Vec::new(),
         outcome: Outcome::Live,
+        settings: 0,
     };
     let place = PlaceStatus {
         name: "feature-x".parse().unwrap(),
