@@ -140,7 +140,6 @@ pub struct SettingsList {
 }
 
 /// One setting of a [`SettingsList`].
-#[expect(clippy::struct_excessive_bools, reason = "each is a member of the API, and each says something of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingStatus {
     /// Its name.

@@ -112,14 +112,10 @@ fn set(args: &EnvSetArgs, stdin: &mut Stdin) -> Result<SettingsPatch, Failure> {
     for word in &args.settings {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) if value != STDIN => (name, value.to_owned()),
-            Some((name, _)) => (name, without_line_break(stdin.read(name)?)),
-            None => (word.as_str(), without_line_break(stdin.read(word)?)),
+            Some((name, _)) => (name, piped(name, stdin)?),
+            None => (word.as_str(), piped(word, stdin)?),
         };
-        // A name that is none may be a value that was typed in its place, and is not repeated.
-        if name.parse::<SettingName>().is_err() {
-            let message = "A setting is named by A-Z, 0-9 and _, and begins with a letter.";
-            return Err(Failure::new(Code::Usage, message).hint("such as API_URL=https://api.example.org"));
-        }
+        check_name(name)?;
         values.insert(name.to_owned(), value);
     }
     let wanted = |value| SettingWanted { value, public: args.public, secret: args.secret };
@@ -141,6 +137,27 @@ fn from_file(path: &Path, stdin: &mut Stdin) -> Result<BTreeMap<String, String>,
         return Err(Failure::new(Code::Usage, format!("{shown} sets nothing.")).hint("a line is NAME=value"));
     }
     Ok(values)
+}
+
+/// A name that is none may be a value that was typed in its place, and is not repeated.
+fn check_name(name: &str) -> Result<(), Failure> {
+    if name.parse::<SettingName>().is_ok() {
+        return Ok(());
+    }
+    let message = "A setting is named by A-Z, 0-9 and _, and begins with a letter.";
+    Err(Failure::new(Code::Usage, message).hint("such as API_URL=https://api.example.org"))
+}
+
+/// The value of `name` by stdin. Where nothing comes nobody meant an empty value: in CI, stdin is empty unless something
+/// is piped into it.
+fn piped(name: &str, stdin: &mut Stdin) -> Result<String, Failure> {
+    check_name(name)?;
+    let value = without_line_break(stdin.read(name)?);
+    if value.is_empty() {
+        let message = format!("There is no value for {name}: stdin is empty.");
+        return Err(Failure::new(Code::Usage, message).hint(format!("write {name}=VALUE; {name}= sets it to nothing")));
+    }
+    Ok(value)
 }
 
 /// What an editor or `echo` ends a line with is no part of a value.
@@ -250,6 +267,7 @@ mod tests {
             let error = values(&args(&[word], None), "x").unwrap_err();
             assert!(error.starts_with("usage") && !error.contains("hush"), "{error}");
         }
+        assert!(values(&args(&["A"], None), "\n").unwrap_err().contains("stdin is empty"));
         assert!(!format!("{:?}", args(&["A=hush"], None)).contains("hush"));
     }
 

@@ -5,6 +5,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderValue, Request, Response, StatusCode};
+use serde_json::Value;
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body, hostnames};
@@ -35,7 +36,7 @@ impl Admin {
         let dry_run = hostnames::dry_run(request.uri())?;
         let (parts, incoming) = request.into_parts();
         let bytes = body::json_bytes(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await?;
-        let patch: SettingsPatch = serde_json::from_slice(&bytes).map_err(|error| unread(&error))?;
+        let patch = read(&bytes)?;
         let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
         let changed =
             self.publisher.change_settings(actor, app, environment, &patch, if_match.as_deref(), dry_run).await?;
@@ -52,10 +53,24 @@ fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
     response
 }
 
+/// Reads a change. Lists are refused, which the derived reader takes for objects whose members stand in their order.
+fn read(bytes: &[u8]) -> Result<SettingsPatch, Problem> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| unread(&error))?;
+    let settings = value.get("set").and_then(Value::as_object);
+    if !value.is_object() || settings.is_some_and(|settings| !settings.values().all(Value::is_object)) {
+        return Err(unlike());
+    }
+    serde_json::from_slice(bytes).map_err(|error| unread(&error))
+}
+
 /// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is told.
 fn unread(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let detail = format!("The body cannot be read as a change of settings, from line {line}, column {column} on.");
-    Problem::new(Code::BadRequest, detail)
+    Problem { detail, ..unlike() }
+}
+
+fn unlike() -> Problem {
+    Problem::new(Code::BadRequest, "The body is no change of settings.")
         .hint("it looks like {\"set\": {\"NAME\": {\"value\": \"…\", \"public\": true}}, \"unset\": [\"OTHER\"]}")
 }

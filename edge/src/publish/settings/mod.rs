@@ -235,7 +235,7 @@ const PAGE: usize = 200;
 
 /// What a sealed value belongs to. None of the parts can hold a line feed, so no two contexts are written the same.
 fn context(app: &AppName, environment: &PlaceName, name: &SettingName, revision: u64) -> String {
-    format!("devanture secret 1\n{app}\n{environment}\n{name}\n{revision}")
+    format!("devanture-secret/1\n{app}\n{environment}\n{name}\n{revision}")
 }
 
 fn unopened(name: &SettingName, why: Unopened) -> Problem {

@@ -100,7 +100,7 @@ async fn all_that_is_wrong_is_told_at_once_and_nothing_is_written() {
     assert_eq!(refused(&edge, large).await.code, Code::TooMany);
     assert_eq!(settings(&edge, "prod").await.revision, 1);
     // To take some away makes room in the same change; a secret counts by its own length.
-    let swapped = json!({ "set": { "B": { "value": "x".repeat(30), "secret": true }, "C": { "value": "x".repeat(26) } },
+    let swapped = json!({ "set": { "B": { "value": "x".repeat(30), "secret": true }, "C": { "value": "x".repeat(27) } },
         "unset": ["A"] });
     assert_eq!(patch(&edge, "prod", swapped).await.revision, 2);
     assert_eq!(refused(&edge, json!({ "set": { "D": { "value": "1" } } })).await.code, Code::TooMany);
@@ -119,6 +119,7 @@ async fn a_body_that_cannot_be_read_is_not_repeated() {
         r#"{"set":{"KEY":{"value":"hush hush""#,
         r#"{"set":{"KEY=hush hush":{"value":"1"}}}"#,
         r#"{"set":{"KEY":{"value":1}}}"#,
+        r#"{"set":{"KEY":["hush hush"]}}"#,
         "[]",
         "",
         "hush hush",

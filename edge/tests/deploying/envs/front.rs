@@ -62,11 +62,9 @@ async fn it_is_validated_by_a_strong_tag_and_nothing_of_the_site_stands_before_i
         (".well-known/devanture/other.json", b"another file"),
     ];
     let toml = "not_found = \"single-page-application\"\n[[routes]]\npath = \"/.well-known/devanture/env.json\"\n\
-        to = \"http://127.0.0.1:9\"\n[[redirects]]\nfrom = \"/*\"\nto = \"/else\"\nforce = true\n\
+        to = \"http://127.0.0.1:9\"\n[[redirects]]\nfrom = \"/.well-known/*\"\nto = \"/else\"\nforce = true\n\
         [[headers]]\nfor = \"/*\"\nbasic_auth = [\"me:word\"]\n[[headers]]\nfor = \"/*\"\nset = { \"X-A\" = \"1\" }\n";
-    let mut manifest = site(files, toml, &[]);
-    manifest.base.redirects.as_mut().unwrap()[0].to = "/else".to_owned();
-    push_site(&edge, "prod", manifest, files).await;
+    push_site(&edge, "prod", site(files, toml, &[]), files).await;
     publish(&edge, "prod", "A", "1").await;
     let first = edge.get("shop.localhost", ENV).await;
     assert_eq!((first.status, first.text()), (StatusCode::OK, r#"{"A":"1"}"#.to_owned()));
