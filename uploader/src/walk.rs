@@ -348,7 +348,7 @@ mod tests {
         let folder = Folder::new(&["a/devanture.staging.toml", "devanture.staging.toml", "devanture.toml"]);
         folder.link("config.txt", "devanture.staging.toml");
         // They were read, so that there is nothing to be told about them.
-        let scan = super::scan(&folder.path(), true).unwrap();
+        let scan = scan(&folder.path(), true).unwrap();
         assert_eq!(folder.names(), ["a/devanture.staging.toml", "devanture.toml"]);
         assert!(scan.left_out.is_empty());
     }

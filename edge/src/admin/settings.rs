@@ -54,13 +54,13 @@ fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
 }
 
 /// Reads a change. Lists are refused, which the derived reader takes for objects whose members stand in their order.
-fn read(bytes: &[u8]) -> Result<SettingsPatch, Problem> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| unread(&error))?;
+fn read(bytes: &[u8]) -> Result<SettingsPatch, Error> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| Error::from(unread(&error)))?;
     let settings = value.get("set").and_then(Value::as_object);
     if !value.is_object() || settings.is_some_and(|settings| !settings.values().all(Value::is_object)) {
-        return Err(unlike());
+        return Err(unlike().into());
     }
-    serde_json::from_slice(bytes).map_err(|error| unread(&error))
+    serde_json::from_slice(bytes).map_err(|error| unread(&error).into())
 }
 
 /// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is told.

@@ -48,7 +48,7 @@ async fn an_environment_with_mistakes_of_its_own_gets_no_version() {
     assert_eq!(edge.live("shop").await, None);
     // Nor does a rollback to what was never live there get around it.
     let first = site(&["index.html"]).try_push(&edge).await.unwrap().version;
-    let rollback = RollbackRequest { version: Some(version.to_string()) };
+    let rollback = RollbackRequest { version: Some(version.to_string()), with_settings: false };
     let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&rollback)).await;
     assert_eq!(back.code().as_str(), "bad_rules");
     assert_eq!(edge.live("shop").await, Some(first));

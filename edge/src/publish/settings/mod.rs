@@ -231,7 +231,7 @@ impl Publisher {
 }
 
 /// Records read at once.
-const PAGE: usize = 200;
+const PAGE: usize = 50;
 
 /// What a sealed value belongs to. None of the parts can hold a line feed, so no two contexts are written the same.
 fn context(app: &AppName, environment: &PlaceName, name: &SettingName, revision: u64) -> String {

@@ -37,7 +37,10 @@ fn stored(edge: &RunningEdge, folder: &str) -> BTreeSet<String> {
     while let Some(next) = folders.pop() {
         for entry in std::fs::read_dir(next).into_iter().flatten() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { drop(found.insert(path.display().to_string())) }
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.extend([path.display().to_string()]),
+            }
         }
     }
     found
