@@ -52,13 +52,7 @@ impl Admin {
     }
 }
 
-/// Whether it is only asked what would change: `?dry_run`, or `?dry_run=true`.
+/// Whether it is only asked what would change.
 pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
-    for pair in uri.query().unwrap_or_default().split('&') {
-        let (name, value) = body::decoded_pair(pair)?;
-        if name == "dry_run" {
-            return bundle::flag(&name, &value);
-        }
-    }
-    Ok(false)
+    body::parameter(uri, "dry_run").map_or(Ok(false), |value| bundle::flag("dry_run", &value))
 }

@@ -59,7 +59,7 @@ impl Route {
     /// The parameters that its query may hold.
     pub(super) fn parameters(&self) -> &'static [&'static str] {
         match self {
-            Self::AddHostname { .. } | Self::RemoveHostname { .. } => &["dry_run"],
+            Self::AddHostname { .. } | Self::ChangeSettings { .. } | Self::RemoveHostname { .. } => &["dry_run"],
             Self::Begin { .. } => &[
                 "no_switch",
                 "force",

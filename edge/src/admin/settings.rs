@@ -12,6 +12,9 @@ use super::{Admin, Body, answer, body, hostnames};
 use crate::publish::{Actor, Error, settings_etag};
 use crate::site::fields;
 
+/// What a change of settings looks like.
+const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;
+
 impl Admin {
     pub(super) async fn settings(
         &self,
@@ -67,10 +70,10 @@ fn read(bytes: &[u8]) -> Result<SettingsPatch, Error> {
 fn unread(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let detail = format!("The body cannot be read as a change of settings, from line {line}, column {column} on.");
-    Problem { detail, ..unlike() }
+    let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
+    Problem::new(code, detail).hint(LOOKS_LIKE)
 }
 
 fn unlike() -> Problem {
-    Problem::new(Code::BadRequest, "The body is no change of settings.")
-        .hint("it looks like {\"set\": {\"NAME\": {\"value\": \"…\", \"public\": true}}, \"unset\": [\"OTHER\"]}")
+    Problem::new(Code::BadRequest, "The body is no change of settings.").hint(LOOKS_LIKE)
 }
