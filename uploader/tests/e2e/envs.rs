@@ -42,6 +42,23 @@ fn fed(edge: &Edge, folder: &Path, arguments: &[&str], text: &str) -> Ran {
     Ran::of(child.wait_with_output().unwrap())
 }
 
+/// Every file of the edge's data with its bytes; its socket cannot be read.
+fn data(edge: &Edge) -> Vec<(String, Vec<u8>)> {
+    let (mut found, mut folders) = (Vec::new(), vec![edge.data_dir.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match (path.is_dir(), path.is_file()) {
+                (true, _) => folders.push(path),
+                (_, true) => found.push((path.display().to_string(), std::fs::read(&path).unwrap())),
+                _ => {}
+            }
+        }
+    }
+    assert!(found.iter().any(|(path, _)| path.ends_with("catalog.redb")), "{found:?}");
+    found
+}
+
 async fn location(edge: &Edge, host: &str, path: &str) -> String {
     let answer = edge.client(true).get(edge.url(host, path)).send().await.unwrap();
     answer.headers().get("location").map_or_else(String::new, |to| to.to_str().unwrap().to_owned())
@@ -169,13 +186,13 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
     for text in &said {
         assert!(!text.contains(secret), "{text}");
     }
-    for (path, bytes) in files(&edge.data_dir) {
+    for (path, bytes) in data(&edge) {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{path}");
     }
     // The key is beside the data folder, and what is in the one opens nothing without the other.
     let key = std::fs::read_to_string(edge.data_dir.with_extension("key")).unwrap();
     let key = key.lines().last().unwrap().to_owned();
-    for (path, bytes) in files(&edge.data_dir) {
+    for (path, bytes) in data(&edge) {
         assert!(!bytes.windows(key.len()).any(|window| window == key.as_bytes()), "{path}");
     }
 }
