@@ -347,6 +347,52 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn any_text_is_a_file_or_mistakes_whose_lines_are_there(
+            base in pieces(), text in pieces(), place in "staging|[a-z.-]{0,5}",
+        ) {
+            let lines_of = |file: &str| if file == "base" { &base } else { &text }.split('\n').count();
+            let overlay = OverlayText { file: "overlay", place: &place, text: &text };
+            match SiteFile::parse_with("base", Some(&base), &[overlay]) {
+                Err(mistakes) => {
+                    prop_assert!(!mistakes.0.is_empty());
+                    for mistake in mistakes.0 {
+                        prop_assert!(mistake.line <= lines_of(&mistake.file), "{}", mistake);
+                    }
+                }
+                Ok(site) => {
+                    for one in site.explain(Some(&place.parse().unwrap()), None) {
+                        if let Origin::File(at) = one.origin {
+                            prop_assert!((1..=lines_of(&at.file)).contains(&at.line), "{}: {}", at.file, at.line);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Text that is mostly a file.
+    fn pieces() -> impl Strategy<Value = String> {
+        const PIECES: [&str; 12] = [
+            "app = \"shop\"\n",
+            "not_found = \"none\"\n",
+            "routes = [{ path = \"/a\", to = \"http://a\" }]\n",
+            "[cache]\n",
+            "\"/a\" = \"1h\"\n",
+            "[env.staging]\n",
+            "[[redirects]]\n",
+            "from = \"/a\"\nto = \"/b\"\n",
+            "[types]\n",
+            "\".X\" = \"a/b\"\n",
+            "# word\n\n",
+            "x",
+        ];
+        let pieces =
+            prop_oneof![8 => proptest::sample::select(&PIECES[..]).prop_map(str::to_owned), 1 => "[a-z=\"é]{0,4}"];
+        proptest::collection::vec(pieces, 0..8).prop_map(|pieces: Vec<String>| pieces.concat())
+    }
+
     #[test]
     fn what_nobody_says_holds_by_default_and_passwords_are_not_shown() {
         let site = parsed("[[headers]]\nfor = \"/a\"\nbasic_auth = [\"me:secret\"]\n", "not_found = \"none\"\n");
