@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::path::BundlePath;
-use devanture_config::rules::{self, Sources};
+use devanture_config::rules::{self, At, Sources};
 use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
 use devanture_edge::site::resolve::{self, PathIndex};
 use devanture_edge::site::rules::{CompiledRules, Visitor};
@@ -30,7 +30,7 @@ fn compiled(fixed: usize, open: usize) -> CompiledRules {
         headers: Some(headers.as_bytes()),
         rules_max: usize::MAX,
         site_file: "devanture.toml",
-        line_of: &|_, _| 0,
+        at: &|_, _| At::default(),
     };
     let (rules, findings) = rules::read(&sources);
     assert!(findings.is_empty(), "{findings:?}");

@@ -12,6 +12,9 @@ pub use crate::logs::{LogLine, LogLost};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
+pub use crate::settings::{
+    SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch, SettingsReport,
+};
 pub use crate::team::{
     AliasList, AliasRequest, Amount, ChangeKind, DeployProblem, Diff, DiffSide, FileChange, FileChanges, Lock,
     LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
@@ -269,7 +272,7 @@ pub enum DeployState {
 impl From<Outcome> for DeployState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            // A pause or a lock, and its end, left live what was.
+            // A pause or a lock, its end, or a change of settings, left live what was.
             Outcome::Live | Outcome::Done => Self::Live,
             Outcome::Stored => Self::Stored,
             Outcome::Superseded => Self::Superseded,
@@ -342,6 +345,9 @@ pub struct RollbackRequest {
     /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
+    /// Let the settings that it was live with last hold again, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub with_settings: bool,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
@@ -386,6 +392,9 @@ pub struct SwitchReport {
     /// The steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
+    /// Of a rollback: how the settings differ from those that the version was live with, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsDifference>,
 }
 
 /// What made an entry of the history.
@@ -412,6 +421,8 @@ pub enum DeployKind {
     Delete,
     /// The environment was had back, with what was live.
     Undelete,
+    /// Settings were changed; what is live stayed.
+    Settings,
 }
 
 /// How a deploy ended.
@@ -426,11 +437,11 @@ pub enum Outcome {
     Superseded,
     /// It failed.
     Failed,
-    /// It was a pause or a lock, or the end of one.
+    /// It was a pause or a lock, the end of one, or a change of settings.
     Done,
 }
 
-/// One attempt to make a version live, or a pause or a lock or its end, as a record.
+/// One attempt to make a version live, or a pause, a lock or its end, or a change of settings, as a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
     /// Its id.
@@ -464,6 +475,14 @@ pub struct Deploy {
     /// The lines of it that matter, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
+    /// The revision of the environment's settings that holds with it; 0 where nothing was ever set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settings: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `GET /v1/apps/{app}/environments/{env}/history`: newest first.

@@ -128,6 +128,9 @@ pub struct EdgeFile {
     pub preview_domain: Hostname,
     /// What is kept, and for how long.
     pub retention: Retention,
+    /// The file of the keys that secrets are sealed with, relative to `edge.toml`; beside the data folder where nothing
+    /// is said, see [`EdgeFile::secrets_key_file`].
+    pub secrets_key_file: Option<PathBuf>,
     /// Where certificates come from.
     pub tls: Tls,
     /// Private and loopback addresses that any app's routes may point to.
@@ -150,6 +153,17 @@ impl EdgeFile {
         drop(root);
         drop(document);
         reader.finish(parsed)
+    }
+
+    /// The file of the keys that secrets are sealed with: `data.key` beside the data folder `data` where nothing else is
+    /// said, so that a copy of the folder alone opens none of them. None where the data folder has no name of its own.
+    #[must_use]
+    pub fn secrets_key_file(&self) -> Option<PathBuf> {
+        self.secrets_key_file.clone().or_else(|| {
+            let mut name = self.data_dir.file_name()?.to_owned();
+            name.push(".key");
+            Some(self.data_dir.with_file_name(name))
+        })
     }
 }
 
@@ -184,6 +198,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         t.finish();
         allow
     });
+    let secrets_key_file = root.table("secrets").and_then(|table| secrets(&table, data_dir.as_deref()));
     if let (Some(Tls::Acme { authority, .. }), Some(Listen { http: None, .. })) = (&mut tls, &listen) {
         if authority.challenges == [ChallengeKind::Http] {
             root.mistake("acme", "`acme.challenges` is \"http-01\" alone, which needs `listen.http`", None);
@@ -201,6 +216,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         listen: listen?,
         preview_domain: preview_domain?,
         retention,
+        secrets_key_file,
         tls: tls?,
         upstreams_allow,
         watch,
@@ -357,6 +373,18 @@ fn challenges(table: &Table<'_, '_>) -> Vec<ChallengeKind> {
         table.mistake("challenges", "`acme.challenges` must name one or two different ways", None);
     }
     kinds
+}
+
+fn secrets(table: &Table<'_, '_>, data_dir: Option<&str>) -> Option<PathBuf> {
+    let key_file = table.string("key_file").map(PathBuf::from);
+    table.finish();
+    if let (Some(key_file), Some(data_dir)) = (&key_file, data_dir)
+        && key_file.starts_with(data_dir)
+    {
+        let message = "`secrets.key_file` lies in the data folder, whose copy would then open every secret";
+        table.mistake("key_file", message, Some("name a file elsewhere"));
+    }
+    key_file
 }
 
 fn compress(table: &Table<'_, '_>) -> Compress {

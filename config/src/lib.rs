@@ -21,6 +21,7 @@ pub mod problem;
 mod reader;
 pub mod retention;
 pub mod rules;
+pub mod settings;
 pub mod site_toml;
 pub mod team;
 pub mod upkeep;

@@ -93,6 +93,16 @@ limits! {
     collect_versions_max = 10_000 in 1 ..= 1_000_000,
     /// Files that one collection takes; the next one takes more.
     collect_files_max = 1_000_000 in 1 ..= 100_000_000,
+    /// Settings and secrets of one environment.
+    settings_max = 500 in 0 ..= 10_000,
+    /// Bytes of the name of a setting.
+    setting_name_bytes_max = 128 in 1 ..= 4_096,
+    /// Bytes of the value of a setting.
+    setting_value_bytes_max = 65_536 in 0 ..= 1_048_576,
+    /// Bytes of the names and values of all settings of one environment together.
+    settings_bytes_max = 262_144 in 0 ..= 16_777_216,
+    /// Revisions of the settings of one environment that are kept, and switches whose revisions are kept beside them.
+    settings_revisions_max = 50 in 1 ..= 10_000,
     /// Connections that are open at once.
     connections_max = 65_536 in 1 ..= 10_000_000,
     /// Connections from one address that are open at once; 0 is no limit.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use crate::site_toml::{FILE_NAME, overlay_of};
+
 /// A path in a bundle: segments joined by `/`, in NFC, without `.`, `..`, empty segments, `\` or control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -56,11 +58,12 @@ impl BundlePath {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    /// Whether no visitor may see it: rule files, `devanture.toml`, and anything in or named by a dotfile but
+    /// Whether no visitor may see it: rule files, `devanture.toml` and its overlays, and anything in or named by a dotfile but
     /// `.well-known`. A segment that begins with two dots is not a dotfile.
     #[must_use]
     pub fn is_private(&self) -> bool {
-        if matches!(self.0.as_str(), "_redirects" | "_headers" | "devanture.toml") {
+        if matches!(self.0.as_str(), "_redirects" | "_headers" | FILE_NAME) || overlay_of(FILE_NAME, &self.0).is_some()
+        {
             return true;
         }
         let mut segments = self.0.split('/');
@@ -148,10 +151,18 @@ mod tests {
     #[test]
     fn dotfiles_and_rule_files_are_private() {
         let private = |p: &str| p.parse::<BundlePath>().is_ok_and(|p| p.is_private());
-        for p in [".git/config", "a/.hidden", "_redirects", "_headers", "devanture.toml", ".well-known/.x"] {
+        for p in [
+            ".git/config",
+            "a/.hidden",
+            "_redirects",
+            "_headers",
+            "devanture.toml",
+            "devanture.staging.toml",
+            ".well-known/.x",
+        ] {
             assert!(private(p), "{p}");
         }
-        for p in [".well-known/security.txt", "..a", "a/_redirects", "index.html"] {
+        for p in [".well-known/security.txt", "..a", "a/_redirects", "a/devanture.staging.toml", "index.html"] {
             assert!(!private(p), "{p}");
         }
     }

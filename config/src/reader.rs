@@ -14,13 +14,17 @@ use crate::mistake::{Mistake, Mistakes, Weight};
 pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
     mistakes: RefCell<Vec<Mistake>>,
     broken: Cell<bool>,
 }
 
 impl<'t> Reader<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, mistakes: RefCell::default(), broken: Cell::new(false) }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
+        Self { file, text, lines, mistakes: RefCell::default(), broken: Cell::new(false) }
     }
 
     /// Reads the text as TOML, keeping what can be read beside what cannot.
@@ -40,7 +44,7 @@ impl<'t> Reader<'t> {
 
     /// The line, from 1, of a byte offset.
     fn line(&self, offset: usize) -> usize {
-        self.text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
+        self.lines.partition_point(|begin| *begin <= offset).max(1)
     }
 
     fn report(&self, line: usize, message: String, hint: Option<String>) {
@@ -57,6 +61,17 @@ impl<'t> Reader<'t> {
             _ => Err(Mistakes(mistakes)),
         }
     }
+}
+
+/// The lines in which a value stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ValueLines {
+    /// That of its key.
+    pub(crate) line: usize,
+    /// Where it is a list, those of its items.
+    pub(crate) items: Vec<usize>,
+    /// Where it is a table, those of its keys.
+    pub(crate) entries: BTreeMap<String, usize>,
 }
 
 /// One table of the file, whose keys are asked for by name; those never asked for are mistakes.
@@ -228,9 +243,30 @@ impl<'r, 't> Table<'r, 't> {
         texts
     }
 
-    /// The line that the table begins in.
-    pub(crate) fn line(&self) -> usize {
-        self.reader.line(self.span.start)
+    /// The lines of every value of the table, by its key.
+    pub(crate) fn lines(&self) -> BTreeMap<String, ValueLines> {
+        let line = |span: Range<usize>| self.reader.line(span.start);
+        let mut all = BTreeMap::new();
+        for (name, value) in self.table {
+            let mut lines = ValueLines { line: line(name.span()), ..ValueLines::default() };
+            match value.get_ref() {
+                DeValue::Array(items) => lines.items = items.iter().map(|item| line(item.span())).collect(),
+                DeValue::Table(table) => {
+                    let entries = table.iter().map(|(name, _)| (name.get_ref().to_string(), line(name.span())));
+                    lines.entries = entries.collect();
+                }
+                _ => {}
+            }
+            all.insert(name.get_ref().to_string(), lines);
+        }
+        all
+    }
+
+    /// Reports `key`, where the table holds it, as one that belongs elsewhere.
+    pub(crate) fn misplaced(&self, key: &'static str, message: impl Into<String>, hint: &str) {
+        if self.value(key).is_some() {
+            self.mistake(key, message, Some(hint));
+        }
     }
 
     /// Every value of the table, each a text or a list of texts.
@@ -259,11 +295,10 @@ impl<'r, 't> Table<'r, 't> {
         all
     }
 
-    /// Every value of the table with its name and its line, each a text or a table.
-    pub(crate) fn texts_or_tables(&self) -> Vec<(String, usize, Result<String, Self>)> {
+    /// Every value of the table with its name, each a text or a table.
+    pub(crate) fn texts_or_tables(&self) -> Vec<(String, Result<String, Self>)> {
         let mut all = Vec::new();
         for (name, value) in self.table {
-            let line = self.reader.line(name.span().start);
             let value = match value.get_ref() {
                 DeValue::String(text) => Ok(text.to_string()),
                 DeValue::Table(table) => Err(self.reader.table(table, value.span(), &self.full(name.get_ref()))),
@@ -272,7 +307,7 @@ impl<'r, 't> Table<'r, 't> {
                     continue;
                 }
             };
-            all.push((name.get_ref().to_string(), line, value));
+            all.push((name.get_ref().to_string(), value));
         }
         all
     }

@@ -1,5 +1,7 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
+mod layers;
+mod overlays;
 mod routes;
 pub mod rules;
 mod serving;
@@ -14,6 +16,8 @@ use crate::reader::{Reader, Table};
 use crate::rules::tables::{self, TableMistake};
 use crate::rules::{At, RuleTable};
 
+pub use layers::{Explained, Layer, Origin, PlaceLines};
+pub use overlays::{OverlayText, overlay_of};
 pub use routes::{
     BadRoutePath, BadUpstreamUrl, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX, ROUTES_MAX, Route, RoutePath, UpstreamUrl,
 };
@@ -22,7 +26,7 @@ pub use smoke::{
     SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod, SmokeMistake,
 };
 
-use rules::{CacheTable, HeadersTable, PlaceLines, RedirectTable, RuleLines};
+use rules::{CacheTable, HeadersTable, RedirectTable};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
@@ -51,12 +55,12 @@ pub struct SiteFile {
     pub url: Option<String>,
     /// What holds in every environment.
     pub base: Serving,
-    /// What holds in one.
+    /// What holds in one: its table, with its overlay laid over it.
     pub env: BTreeMap<PlaceName, Serving>,
     /// Media types of files whose names do not say them; part of the version, so for every environment alike.
     pub types: MediaTypes,
-    /// Where its rules stand.
-    pub rule_lines: RuleLines,
+    /// Every table of it that says something about serving, a weaker one before a stronger, and where its values stand.
+    pub layers: Vec<Layer>,
 }
 
 /// `[types]`: media types by the path of a file, or by the ending of its name.
@@ -78,6 +82,12 @@ impl MediaTypes {
         let dots = name.match_indices('.');
         let mut endings = dots.filter_map(|(at, _)| name.get(at..));
         endings.find_map(|ending| self.by_ending.get(ending)).map(String::as_str)
+    }
+
+    /// What was said: an ending or a path, as it is written, and its type.
+    fn said(&self) -> impl Iterator<Item = (String, &str)> {
+        let endings = self.by_ending.iter().map(|(ending, media_type)| (ending.clone(), media_type.as_str()));
+        endings.chain(self.by_path.iter().map(|(path, media_type)| (format!("/{path}"), media_type.as_str())))
     }
 
     fn read(table: &Table<'_, '_>) -> Self {
@@ -115,8 +125,8 @@ impl SiteFile {
         let app = root.parsed("app");
         let www = root.string("www");
         let url = root.string("url");
-        let mut rule_lines = RuleLines::default();
-        let base = serving(&root, None, &mut rule_lines);
+        let base = serving(&root);
+        let mut layers = vec![Layer::new(file, None, base.clone(), &root)];
         root.finish_serving_hostnames();
         let mut env = BTreeMap::new();
         for (name, table) in root.named_tables("env") {
@@ -127,22 +137,19 @@ impl SiteFile {
                     None
                 }
             };
-            let over = serving(&table, place.as_ref(), &mut rule_lines);
+            let over = serving(&table);
             table.finish_canonical(&over);
             table.finish();
-            env.extend(place.map(|place| (place, over)));
+            if let Some(place) = place {
+                layers.push(Layer::new(file, Some(place.clone()), over.clone(), &table));
+                env.insert(place, over);
+            }
         }
         let types = MediaTypes::read(&root);
         root.finish();
         drop(root);
         drop(document);
-        reader.finish(Some(Self { app, www, url, base, env, types, rule_lines }))
-    }
-
-    /// The lines of the rules that hold in `env`, or in every environment where none is said.
-    #[must_use]
-    pub fn lines_in(&self, env: Option<&PlaceName>) -> PlaceLines {
-        self.rule_lines.in_place(env)
+        reader.finish(Some(Self { app, www, url, base, env, types, layers }))
     }
 }
 
@@ -168,33 +175,16 @@ impl Table<'_, '_> {
     }
 }
 
-fn serving(table: &Table<'_, '_>, place: Option<&PlaceName>, lines: &mut RuleLines) -> Serving {
-    let mut list = |kind, tables: &[Table<'_, '_>]| {
-        lines.lists.insert((place.cloned(), kind), tables.iter().map(Table::line).collect());
-    };
-    let redirects = table.tables("redirects").map(|tables| {
-        list(RuleTable::Redirects, &tables);
-        redirect_tables(&tables, RuleTable::Redirects)
-    });
-    let rewrites = table.tables("rewrites").map(|tables| {
-        list(RuleTable::Rewrites, &tables);
-        redirect_tables(&tables, RuleTable::Rewrites)
-    });
-    let headers = table.tables("headers").map(|tables| {
-        list(RuleTable::Headers, &tables);
-        headers_tables(&tables)
-    });
-    let (cache, cache_lines) = cache_table(table).unzip();
-    lines.cache.insert(place.cloned(), cache_lines.unwrap_or_default());
+fn serving(table: &Table<'_, '_>) -> Serving {
     Serving {
-        cache,
+        cache: cache_table(table),
         canonical: table.parsed("canonical"),
-        headers,
+        headers: table.tables("headers").map(|tables| headers_tables(&tables)),
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
         not_found: table.word("not_found", NOT_FOUND),
-        redirects,
-        rewrites,
+        redirects: table.tables("redirects").map(|tables| redirect_tables(&tables, RuleTable::Redirects)),
+        rewrites: table.tables("rewrites").map(|tables| redirect_tables(&tables, RuleTable::Rewrites)),
         routes: table.tables("routes").map(|tables| routes(table, &tables)),
         rules: table.word("rules", RULES),
         smoke: smoke::smoke(table),
@@ -250,13 +240,11 @@ fn headers_tables(tables: &[Table<'_, '_>]) -> Vec<HeadersTable> {
     rules
 }
 
-type CacheAndLines = (BTreeMap<String, CacheTable>, BTreeMap<String, usize>);
-
 /// `[cache]`.
-fn cache_table(outer: &Table<'_, '_>) -> Option<CacheAndLines> {
+fn cache_table(outer: &Table<'_, '_>) -> Option<BTreeMap<String, CacheTable>> {
     let table = outer.table("cache")?;
-    let (mut rules, mut lines) = (BTreeMap::new(), BTreeMap::new());
-    for (path, line, value) in table.texts_or_tables() {
+    let mut rules = BTreeMap::new();
+    for (path, value) in table.texts_or_tables() {
         let rule = match value {
             Ok(control) => CacheTable { control, force: false },
             Err(inner) => {
@@ -272,17 +260,16 @@ fn cache_table(outer: &Table<'_, '_>) -> Option<CacheAndLines> {
                 table.mistake(&path, format!("`{}`: {}", table.full(&path), mistake.message), mistake.hint.as_deref());
             }
         }
-        rules.insert(path.clone(), rule);
-        lines.insert(path, line);
+        rules.insert(path, rule);
     }
-    Some((rules, lines))
+    Some(rules)
 }
 
 /// `[upstreams]`.
 fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, UpstreamUrl>> {
     let table = outer.table("upstreams")?;
     let mut upstreams = BTreeMap::new();
-    for (name, _, value) in table.texts_or_tables() {
+    for (name, value) in table.texts_or_tables() {
         let Ok(text) = value else {
             table.mistake(&name, format!("`{}` must be a text in quotes, not a table", table.full(&name)), None);
             continue;

@@ -1,7 +1,7 @@
 //! Every sample of `config/samples`: the valid ones are taken, the invalid ones refused with the sentences beside them.
 //!
 //! The documents show the valid ones; an invalid one is named after its fault. Which file a sample is stands at the
-//! beginning of its name: `edge-` or `site-`.
+//! beginning of its name: `edge-`, `site-` or `overlay-`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::limits::{Limits, TABLE};
-use devanture_config::site_toml::SiteFile;
+use devanture_config::site_toml::{OverlayText, SiteFile};
 
 fn samples(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(folder);
@@ -27,7 +27,11 @@ fn mistakes(path: &Path) -> String {
     let read = match name.split_once('-').unwrap().0 {
         "edge" => EdgeFile::parse("edge.toml", &text).map(drop),
         "site" => SiteFile::parse("devanture.toml", &text).map(drop),
-        other => panic!("{name}: {other} is neither edge nor site"),
+        "overlay" => {
+            let overlay = OverlayText { file: "devanture.staging.toml", place: "staging", text: &text };
+            SiteFile::parse_with("devanture.toml", None, &[overlay]).map(drop)
+        }
+        other => panic!("{name}: {other} is neither edge nor site nor overlay"),
     };
     read.map_or_else(|mistakes| format!("{mistakes}\n"), |()| String::new())
 }

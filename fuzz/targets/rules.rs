@@ -17,7 +17,7 @@ fuzz_target!(|input: (&str, &str, &str)| {
             headers: Some(headers.as_bytes()),
             rules_max: 1_000,
             site_file: "devanture.toml",
-            line_of: &|_, _| 0,
+            at: &|_, _| devanture_config::rules::At::default(),
         });
         for finding in findings {
             let text = if finding.file == "_redirects" { redirects } else { headers };

@@ -79,6 +79,19 @@ Examples:
   devanture hostnames add bücher.example --env staging
   devanture hostnames remove www.example.org --dry-run";
 
+const ENV_EXAMPLES: &str = "\
+Examples:
+  devanture env set API_URL=https://api.example.org --public   the front may read it
+  devanture env set LOG_LEVEL=info --env staging
+  devanture env set API_KEY --secret < key.txt                 the value comes by stdin
+  pass show shop/db | devanture env set DB_PASSWORD=- --secret
+  devanture env set --from .env.production --dry-run
+  devanture env unset API_KEY OLD
+  devanture env list --json
+
+A change holds at once, without a push. A secret is sealed, and never shown again.
+What is public is at /.well-known/devanture/env.json of the environment's hostnames.";
+
 const PAUSE_EXAMPLES: &str = "\
 Examples:
   devanture pause --message 'Back at ten.'
@@ -233,6 +246,9 @@ pub(crate) enum Command {
     /// Show the requests that were answered, or with --tail those that are
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),
+    /// List, set and unset the settings and secrets of an environment
+    #[command(subcommand, after_help = ENV_EXAMPLES)]
+    Env(EnvCommand),
     /// Tell visitors to come again later; previews and other environments go on
     #[command(after_help = PAUSE_EXAMPLES)]
     Pause(PauseArgs),
@@ -395,6 +411,9 @@ pub(crate) struct RollbackArgs {
     /// What it must pass before, and how it is watched after.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
+    /// Let the settings that it was live with hold again, too
+    #[arg(long)]
+    pub(crate) with_settings: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -554,6 +573,52 @@ pub(crate) enum HostnamesCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// What to do with settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// List all names, and the values of those that are no secrets
+    List,
+    /// Set one or several; each keeps its kind where nothing is said of that
+    Set(EnvSetArgs),
+    /// Take names away
+    Unset {
+        /// The names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Flags of `env set`.
+#[derive(Args)]
+pub(crate) struct EnvSetArgs {
+    /// NAME=VALUE; of NAME alone, and of NAME=-, the value comes by stdin, where other users do not see it
+    #[arg(value_name = "NAME=VALUE", required_unless_present = "from")]
+    pub(crate) settings: Vec<String>,
+    /// Set every name of a file in the form of .env as well; - is stdin
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) from: Option<PathBuf>,
+    /// Let the front read them; `=false` takes that back
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) public: Option<bool>,
+    /// Seal them, and never show them again; `=false` makes plain settings of them
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) secret: Option<bool>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl std::fmt::Debug for EnvSetArgs {
+    // A value may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("EnvSetArgs");
+        shown.field("public", &self.public).field("secret", &self.secret).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use devanture_config::api::{
 };
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::settings::{SettingsList, SettingsPatch, SettingsReport};
 use devanture_config::{AppName, HostPattern, PlaceName};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -313,6 +314,35 @@ impl Edge {
         let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
         let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// The settings of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn settings(&self, env: &PlaceName) -> Result<SettingsList, Failure> {
+        self.get(&["environments", env.as_str(), "settings"], &[]).await
+    }
+
+    /// Changes the settings of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn change_settings(
+        &self,
+        env: &PlaceName,
+        patch: &SettingsPatch,
+        query: &[(&str, &str)],
+    ) -> Result<SettingsReport, Failure> {
+        let body = bytes::Bytes::from(encoded(patch)?);
+        // To set twice what was set once changes nothing.
+        self.repeated(|| {
+            self.request(Method::PATCH, &["environments", env.as_str(), "settings"], query)
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
     }
 
     /// Pauses an environment.

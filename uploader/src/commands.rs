@@ -13,6 +13,7 @@ use crate::args::{CheckArgs, Command, InitArgs, PromoteArgs, RollbackArgs, Switc
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::explain;
 use crate::foresee::{self, Foreseen};
 use crate::moving;
 use crate::project::WWW;
@@ -64,6 +65,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
     let request = RollbackRequest {
         version: args.id.as_ref().map(ToString::to_string),
         force: args.force,
+        with_settings: args.with_settings,
         no_smoke: args.gate.no_smoke,
         watch_s: args.gate.watch_s(),
     };
@@ -162,7 +164,8 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> 
         context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
     }
     let id = bundle.manifest.id();
-    let value = serde_json::json!({
+    let explained = explain::explained(context, guessed)?;
+    let mut value = serde_json::json!({
         "ok": true,
         "www": www,
         "version": id,
@@ -172,10 +175,15 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> 
         "guessed_rules": guessed,
         "doubts": doubts,
     });
+    if let (Some(explained), Some(members)) = (&explained, value.as_object_mut()) {
+        members.insert("explained".to_owned(), explained.json());
+    }
     context.output.write(&value, || {
         let files = counted(scan.files.len() as u64, "file");
-        let folder = www.display();
-        vec![format!("No mistakes. {folder} holds {files}, {}: version {}.", byte_text(scan.total_bytes()), id.short())]
+        let (folder, size) = (www.display(), byte_text(scan.total_bytes()));
+        let mut lines = explained.map(|explained| explained.lines(context.output.style)).unwrap_or_default();
+        lines.push(format!("No mistakes. {folder} holds {files}, {size}: version {}.", id.short()));
+        lines
     });
     Ok(())
 }

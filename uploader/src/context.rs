@@ -19,6 +19,8 @@ use crate::settings::{Setting, Settings, Source, Sources};
 pub(crate) struct Context {
     /// The environment of the process, as it was at the start.
     pub(crate) environment: BTreeMap<String, String>,
+    /// Whether it is to be said where each value comes from.
+    pub(crate) is_explaining: bool,
     /// Where stdout is written.
     pub(crate) output: Output,
     /// Where stderr is written.
@@ -47,7 +49,8 @@ impl Context {
         if common.telling.explain {
             settings.explained().iter().for_each(|line| progress.line(line));
         }
-        (Self { environment, output, progress, project, settings }, read)
+        let is_explaining = common.telling.explain;
+        (Self { environment, is_explaining, output, progress, project, settings }, read)
     }
 
     /// The edge that the settings name.

@@ -61,6 +61,10 @@ impl Failure {
 
     /// Makes the failure of a configuration file with mistakes.
     pub(crate) fn of_config(file: &str, mistakes: Mistakes) -> Self {
+        // An overlay's mistakes are not those of the file that it lies beside.
+        let mut files = mistakes.0.iter().map(|mistake| mistake.file.as_str());
+        let first = files.next().unwrap_or(file);
+        let file = if files.all(|other| other == first) { first } else { "The configuration" };
         let message = match mistakes.0.len() {
             1 => format!("{file} has a mistake."),
             count => format!("{file} has {count} mistakes."),

@@ -213,6 +213,7 @@ fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option
             | DeployKind::Promote
             | DeployKind::Pause
             | DeployKind::Resume
+            | DeployKind::Settings
             | DeployKind::Lock
             | DeployKind::Unlock
             | DeployKind::Delete
@@ -256,6 +257,7 @@ mod tests {
             alias: None,
             problem: None,
             log: Vec::new(),
+            settings: 0,
         };
         words.split(' ').rev().map(deploy).collect()
     }

@@ -89,6 +89,7 @@ const fn kind_text(kind: DeployKind) -> &'static str {
         DeployKind::Promote => "promote",
         DeployKind::Pause => "pause",
         DeployKind::Resume => "resume",
+        DeployKind::Settings => "settings",
         DeployKind::Lock => "lock",
         DeployKind::Unlock => "unlock",
         DeployKind::Delete => "delete",
@@ -234,6 +235,7 @@ mod tests {
 
     fn deploy(who: &str, outcome: Outcome, source: Source) -> Deploy {
         Deploy {
+            settings: 0,
             id: "641a2b".to_owned(),
             kind: DeployKind::Push,
             environment: PlaceName::prod(),

@@ -15,7 +15,9 @@ mod commands;
 mod context;
 mod deploy;
 mod dotenv;
+mod env;
 mod exit;
+mod explain;
 mod foresee;
 mod git;
 mod hash;
@@ -138,6 +140,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Check(args) => commands::check(context, args),
         Command::Delete(args) => keeping::delete(context, args).await,
         Command::Diff(args) => team::diff(context, args).await,
+        Command::Env(command) => env::env(context, command).await,
         Command::Gc(args) => keeping::gc(context, args).await,
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,

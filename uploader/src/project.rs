@@ -1,4 +1,4 @@
-//! Where the command was called: `devanture.toml` and `.env`, read from the disk.
+//! Where the command was called: `devanture.toml`, its overlays and `.env`, read from the disk.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::mistake::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{self, SiteFile};
+use devanture_config::site_toml::{self, OverlayText, SiteFile};
 
 use crate::dotenv;
 use crate::exit::Failure;
@@ -23,7 +23,7 @@ pub(crate) struct Project {
     pub(crate) folder: PathBuf,
     /// The name of `devanture.toml` as the person knows it.
     pub(crate) file_name: String,
-    /// What it says; nothing where there is none.
+    /// What it says, with its overlays laid over it; nothing where there is none.
     pub(crate) site: SiteFile,
     /// Whether there is one.
     pub(crate) exists: bool,
@@ -49,19 +49,39 @@ impl Project {
     }
 
     fn read_site(&mut self, path: &Path, must_exist: bool) -> Result<(), Failure> {
-        let Some(bytes) = read_bytes(path)? else {
-            return match must_exist {
-                true => Err(Failure::new(
-                    Code::Usage,
-                    format!("There is no file {}, which --config names.", self.file_name),
-                )),
-                false => Ok(()),
-            };
-        };
-        let text = text_of(bytes, &self.file_name)?;
-        self.site = SiteFile::parse(&self.file_name, &text).map_err(|m| Failure::of_config(&self.file_name, m))?;
-        self.exists = true;
+        let bytes = read_bytes(path)?;
+        if bytes.is_none() && must_exist {
+            let message = format!("There is no file {}, which --config names.", self.file_name);
+            return Err(Failure::new(Code::Usage, message));
+        }
+        let text = bytes.map(|bytes| text_of(bytes, &self.file_name)).transpose()?;
+        let found = self.read_overlays(path)?;
+        let overlays: Vec<OverlayText<'_>> =
+            found.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
+        let site = SiteFile::parse_with(&self.file_name, text.as_deref(), &overlays);
+        self.site = site.map_err(|mistakes| Failure::of_config(&self.file_name, mistakes))?;
+        self.exists = text.is_some();
         Ok(())
+    }
+
+    /// The overlays beside the file at `path`, in the order of their names: each one's name as the person knows it, its
+    /// environment, and what it holds.
+    fn read_overlays(&self, path: &Path) -> Result<Vec<(String, String, String)>, Failure> {
+        // Where the folder cannot be listed, what is pushed of it will say so.
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(Vec::new()) };
+        let site_file = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(place) = name.to_str().and_then(|name| site_toml::overlay_of(&site_file, name)) else { continue };
+            let overlay = entry.path();
+            let shown = overlay.strip_prefix(".").unwrap_or(&overlay).display().to_string();
+            if let Some(bytes) = overlay.is_file().then(|| read_bytes(&overlay)).transpose()?.flatten() {
+                found.push((shown.clone(), place.to_owned(), text_of(bytes, &shown)?));
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     fn read_dotenv(&mut self) -> Result<(), Failure> {

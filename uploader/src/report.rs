@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use devanture_config::api::{DeployReport, Lock, PlaceStatus, Status, Step, StepState, SwitchReport};
+use devanture_config::api::{
+    DeployReport, Lock, PlaceStatus, SettingName, SettingsDifference, Status, Step, StepState, SwitchReport,
+};
 use devanture_config::site_toml::RoutePath;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -109,10 +111,31 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
         lines.push(line("same", format!("{id} is live in {} already; nothing has changed", report.environment)));
     }
     lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
+    lines.extend(report.settings.iter().flat_map(settings_lines).map(|text| line("settings", text)));
     if let (true, Some(previous)) = (report.switched, report.previous) {
         lines.push(line("undo", format!("devanture switch {}{}", previous.short(), again.0)));
     }
     lines
+}
+
+/// How the settings differ from those that a version was live with.
+fn settings_lines(difference: &SettingsDifference) -> Vec<String> {
+    let SettingsDifference { was, now, .. } = difference;
+    if !difference.kept {
+        return vec![format!("revision {now} stays; what the version was live with, {was}, is no longer kept")];
+    }
+    let names = |names: &[SettingName]| names.iter().map(SettingName::as_str).collect::<Vec<_>>().join(", ");
+    let parts = [("changed", &difference.changed), ("added", &difference.added), ("removed", &difference.removed)];
+    let parts = parts.into_iter().filter(|(_, list)| !list.is_empty());
+    let parts: Vec<String> = parts.map(|(what, list)| format!("{what} {}", names(list))).collect();
+    let parts = parts.join("; ");
+    match difference.restored {
+        true => vec![format!("revision {was} holds again, in place of {now}: since then {parts}")],
+        false => vec![
+            format!("revision {now} stays; the version was live with {was}: since then {parts}"),
+            "to restore these too, add --with-settings".to_owned(),
+        ],
+    }
 }
 
 /// The lines of `status`.

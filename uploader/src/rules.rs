@@ -33,9 +33,9 @@ impl RuleFiles {
     pub(crate) fn findings(&self, manifest: &Manifest, project: &Project, place: &PlaceName) -> Vec<Mistake> {
         let lines = project.site.lines_in(Some(place));
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
-        let line_of = |table, index| lines.line_of(table, index);
+        let at = |table, index| lines.at(table, index);
         let name = place.as_str();
-        rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &line_of).1
+        rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at).1
     }
 
     /// Everything that is wrong in any of `places`; what is not wrong in the first of them names its place.

@@ -11,6 +11,7 @@ use devanture_config::leave_out::is_left_out;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
+use devanture_config::site_toml::{FILE_NAME, overlay_of};
 
 use crate::exit::Failure;
 use crate::hash::{self, HashError, Hashed};
@@ -130,6 +131,10 @@ impl Walk {
                 continue;
             };
             let path = format!("{}{name}", prefix(relative));
+            if relative.is_empty() && overlay_of(FILE_NAME, name).is_some() {
+                // It was read beside `devanture.toml`, and travels within the manifest.
+                continue;
+            }
             if is_left_out(name) {
                 self.left_out.push(path);
             } else {
@@ -172,6 +177,9 @@ impl Walk {
             return self.refuse(&path, &why, Some("put a copy in its place"));
         };
         // A harmless name must not publish what another name keeps out.
+        if inside.to_str().is_some_and(|inside| overlay_of(FILE_NAME, inside).is_some()) {
+            return;
+        }
         if inside.components().any(|part| part.as_os_str().to_str().is_some_and(is_left_out)) {
             self.left_out.push(path);
         } else if target.is_dir() {
@@ -333,6 +341,16 @@ mod tests {
         assert_eq!(folder.names(), ["index.html", "monkey"]);
         let failure = super::scan(&folder.path(), true).unwrap_err();
         assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 7));
+    }
+
+    #[test]
+    fn overlays_are_no_files_of_the_bundle() {
+        let folder = Folder::new(&["a/devanture.staging.toml", "devanture.staging.toml", "devanture.toml"]);
+        folder.link("config.txt", "devanture.staging.toml");
+        // They were read, so that there is nothing to be told about them.
+        let scan = scan(&folder.path(), true).unwrap();
+        assert_eq!(folder.names(), ["a/devanture.staging.toml", "devanture.toml"]);
+        assert!(scan.left_out.is_empty());
     }
 
     #[test]

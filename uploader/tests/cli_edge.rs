@@ -266,6 +266,7 @@ fn report(previous: Option<Digest>) -> SwitchReport {
         deploy: Some("d2".to_owned()),
         ms: 2,
         steps: Vec::new(),
+        settings: None,
     }
 }
 
@@ -285,6 +286,7 @@ fn deploy() -> Deploy {
         alias: None,
         problem: None,
         log: Vec::new(),
+        settings: 0,
     }
 }
 

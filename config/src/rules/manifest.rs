@@ -1,6 +1,6 @@
 //! The rules of a manifest: what the command line and the edge both ask, so that they find the same.
 
-use super::{RuleSet, RuleTable, Sources, check, read};
+use super::{At, RuleSet, RuleTable, Sources, check, read};
 use crate::manifest::Manifest;
 use crate::mistake::Mistake;
 use crate::site_toml::{HtmlHandling, Rules};
@@ -8,7 +8,7 @@ use crate::site_toml::{HtmlHandling, Rules};
 /// Reads and checks the rules that `manifest` has in `environment`, its name or `preview`; `redirects` and `headers` are
 /// the bytes of its rule files, where it holds them.
 ///
-/// What cannot be read is left out of the rules, and said. `site_file` and `line_of` tell where the tables stand.
+/// What cannot be read is left out of the rules, and said. `site_file` and `at` tell where the tables stand.
 #[must_use]
 pub fn of_manifest(
     manifest: &Manifest,
@@ -17,12 +17,12 @@ pub fn of_manifest(
     headers: Option<&[u8]>,
     rules_max: usize,
     site_file: &str,
-    line_of: &dyn Fn(RuleTable, usize) -> usize,
+    at: &dyn Fn(RuleTable, usize) -> At,
 ) -> (RuleSet, Vec<Mistake>) {
     let serving = manifest.serving_for(environment);
     let meaning = serving.rules.or(manifest.guessed_rules).unwrap_or(Rules::Netlify);
     let (rules, mut findings) =
-        read(&Sources { serving: &serving, meaning, redirects, headers, rules_max, site_file, line_of });
+        read(&Sources { serving: &serving, meaning, redirects, headers, rules_max, site_file, at });
     let is_literal = serving.html_handling == Some(HtmlHandling::None);
     let has_file = |path: &str| has_file(manifest, is_literal, path);
     findings.extend(check::check(&rules, &serving, &has_file));
@@ -83,14 +83,15 @@ mod tests {
         manifest.base = serde_json::from_str(table).unwrap();
         let over = r#"{"redirects":[{"from":"/c","to":"javascript:x"}],"cache":{"/y":{"control":"1h"}}}"#;
         manifest.env.insert("staging".parse().unwrap(), serde_json::from_str(over).unwrap());
-        let of = |place: &str| of_manifest(&manifest, place, None, None, 100, "devanture.toml", &|_, _| 0);
+        let nowhere = |_, _| At::default();
+        let of = |place: &str| of_manifest(&manifest, place, None, None, 100, "devanture.toml", &nowhere);
         let (rules, findings) = of("prod");
         assert_eq!((rules.redirects.len(), rules.headers.len(), findings), (1, 1, Vec::new()));
         let (rules, findings) = of("staging");
         assert_eq!((rules.redirects.len(), rules.headers.len()), (0, 2));
         assert!(findings[0].message.contains("another scheme"), "{findings:?}");
         // Nobody waits for what is too much.
-        let (rules, findings) = of_manifest(&manifest, "prod", None, None, 1, "devanture.toml", &|_, _| 0);
+        let (rules, findings) = of_manifest(&manifest, "prod", None, None, 1, "devanture.toml", &nowhere);
         assert_eq!(rules.redirects.len() + rules.headers.len(), 1);
         assert_eq!(findings.len(), 1, "{findings:?}");
     }

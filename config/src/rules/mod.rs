@@ -49,6 +49,14 @@ pub struct At {
     pub line: usize,
 }
 
+impl At {
+    /// A whole file.
+    #[must_use]
+    pub fn whole(file: &str) -> Self {
+        Self { file: file.into(), line: 0 }
+    }
+}
+
 /// Every rule of a version in one environment, in the order in which they are asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
@@ -75,9 +83,8 @@ pub struct Sources<'s> {
     pub rules_max: usize,
     /// The name of `devanture.toml` as the person knows it.
     pub site_file: &'s str,
-    /// The line of `devanture.toml` that a rule of one of its tables, by its number from 0, stands in; 0 where it is not
-    /// known.
-    pub line_of: &'s dyn Fn(RuleTable, usize) -> usize,
+    /// Where a rule of one of its tables, by its number from 0, is written: there, or in an overlay.
+    pub at: &'s dyn Fn(RuleTable, usize) -> At,
 }
 
 /// A table of `devanture.toml` that holds rules.

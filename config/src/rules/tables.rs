@@ -69,7 +69,7 @@ const ENTRY_BYTES_MAX: usize = 256;
 
 /// Adds the rules of the tables.
 pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Findings) {
-    let at = |table, index| At { file: sources.site_file.into(), line: (sources.line_of)(table, index) };
+    let at = sources.at;
     // A manifest can hold far more than is allowed; nobody shall wait for rules that are refused in any case.
     let is_full = |rules: &RuleSet| rules.redirects.len() + rules.headers.len() > sources.rules_max;
     let serving = sources.serving;

@@ -5,9 +5,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::PlaceName;
-use crate::rules::RuleTable;
-
 /// One of `[[redirects]]` or `[[rewrites]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,50 +76,11 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// The lines in which the rules of one `devanture.toml` stand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RuleLines {
-    pub(super) lists: BTreeMap<(Option<PlaceName>, RuleTable), Vec<usize>>,
-    pub(super) cache: BTreeMap<Option<PlaceName>, BTreeMap<String, usize>>,
-}
-
-/// The lines of the rules that hold in one environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PlaceLines(BTreeMap<RuleTable, Vec<usize>>);
-
-impl PlaceLines {
-    /// The line of the rule number `index`, from 0, of `table`; 0 where it is not known.
-    #[must_use]
-    pub fn line_of(&self, table: RuleTable, index: usize) -> usize {
-        self.0.get(&table).and_then(|lines| lines.get(index)).copied().unwrap_or(0)
-    }
-}
-
-impl RuleLines {
-    /// The lines of the rules that hold in `env`, or in every environment where none is said: merged as
-    /// [`Serving::overlaid_by`](super::Serving::overlaid_by) merges.
-    #[must_use]
-    pub fn in_place(&self, env: Option<&PlaceName>) -> PlaceLines {
-        let places = [None, env.cloned()];
-        let places = if env.is_none() { &places[..1] } else { &places[..] };
-        let mut lines = BTreeMap::new();
-        let mut cache = BTreeMap::new();
-        for place in places {
-            for table in [RuleTable::Headers, RuleTable::Redirects, RuleTable::Rewrites] {
-                if let Some(list) = self.lists.get(&(place.clone(), table)) {
-                    lines.insert(table, list.clone());
-                }
-            }
-            cache.extend(self.cache.get(place).into_iter().flatten());
-        }
-        lines.insert(RuleTable::Cache, cache.into_values().copied().collect());
-        PlaceLines(lines)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::PlaceName;
+    use crate::rules::RuleTable;
     use crate::site_toml::{Serving, SiteFile};
 
     const TEXT: &str = r#"
@@ -181,7 +139,7 @@ to = "/y"
         assert_eq!(merged.upstreams.unwrap()["two"].to_string(), "http://127.0.0.1:1");
         let lines = |place: Option<&PlaceName>, table| {
             let lines = site.lines_in(place);
-            (0..4).map(|index| lines.line_of(table, index)).collect::<Vec<_>>()
+            (0..4).map(|index| lines.at(table, index).line).collect::<Vec<_>>()
         };
         assert_eq!(lines(None, RuleTable::Redirects), [2, 6, 0, 0]);
         assert_eq!(lines(None, RuleTable::Headers), [11, 0, 0, 0]);

@@ -38,14 +38,18 @@ pub(super) async fn json<T: DeserializeOwned>(
     body: RequestBody,
     bytes_max: u64,
 ) -> Result<T, Error> {
+    read(&json_bytes(headers, body, bytes_max).await?)
+}
+
+/// The bytes of a body of JSON, for whoever reads them with care.
+pub(super) async fn json_bytes(headers: &HeaderMap, body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     let media_type = media_type(headers);
     if media_type.as_deref() != Some("application/json") {
         let found = media_type.unwrap_or_else(|| "none".to_owned());
         let detail = format!("The body's media type is {found}; application/json is wanted.");
         return Err(Problem::new(Code::UnsupportedType, detail).into());
     }
-    let bytes = whole(body, bytes_max).await?;
-    read(&bytes)
+    whole(body, bytes_max).await
 }
 
 /// Reads a body of JSON, which may be left out.

@@ -58,6 +58,6 @@ impl Admin {
 }
 
 /// Whether it is only asked what would change.
-fn dry_run(uri: &Uri) -> Result<bool, Error> {
+pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
     body::parameter(uri, "dry_run").map_or(Ok(false), |value| bundle::flag("dry_run", &value))
 }

@@ -24,6 +24,8 @@
 //! | `/v1/apps/{app}/environments/{env}/hostnames` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/hostnames/{host}` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/environments/{env}/pause`, `…/resume` | POST | push |
+//! | `/v1/apps/{app}/environments/{env}/settings` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/settings` | PATCH | promote |
 //! | `/v1/apps/{app}/versions/{id}` | DELETE | push, every environment |
 //! | `/v1/apps/{app}/withdrawn` | GET | read |
 //! | `/v1/apps/{app}/withdrawn` | POST, DELETE | push, every environment |
@@ -43,6 +45,7 @@ mod precondition;
 mod pushing;
 mod reading;
 mod route;
+mod settings;
 mod team;
 mod upkeep;
 
@@ -166,6 +169,10 @@ impl Admin {
             Route::Hostnames { app, environment } => self.hostnames(&actor, &app, &environment, &request).await,
             Route::RemoveHostname { app, environment, host } => {
                 self.remove_hostname(&actor, &app, &environment, &host, &request).await
+            }
+            Route::Settings { app, environment } => self.settings(&actor, &app, &environment).await,
+            Route::ChangeSettings { app, environment } => {
+                self.change_settings(&actor, &app, &environment, request).await
             }
             Route::Pause { app, environment } => self.pause(&actor, &app, &environment, request).await,
             Route::Resume { app, environment } => self.resume(&actor, &app, &environment).await,

@@ -125,6 +125,10 @@ impl Admin {
         let (parts, incoming) = request.into_parts();
         let limit = self.publisher.limits().admin_body_bytes_max;
         let wanted: RollbackRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        if wanted.with_settings {
+            // To restore settings is to change them.
+            actor.may(Scope::Promote, app, Some(environment))?;
+        }
         switched(self.publisher.rollback(actor, app, environment, &wanted, &condition, sink).await?, events).await
     }
 

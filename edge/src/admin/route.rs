@@ -17,6 +17,7 @@ pub(super) enum Route {
     Aliases { app: AppName },
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
+    ChangeSettings { app: AppName, environment: PlaceName },
     AddHostname { app: AppName, environment: PlaceName, host: HostPattern },
     Collect,
     DeleteAlias { app: AppName, name: PlaceName },
@@ -40,6 +41,7 @@ pub(super) enum Route {
     Resume { app: AppName, environment: PlaceName },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
+    Settings { app: AppName, environment: PlaceName },
     Status { app: AppName, environment: PlaceName },
     Switch { app: AppName, environment: PlaceName },
     Tokens,
@@ -71,6 +73,7 @@ impl Route {
     pub(super) fn parameters(&self) -> &'static [&'static str] {
         match self {
             Self::AddHostname { .. }
+            | Self::ChangeSettings { .. }
             | Self::Collect
             | Self::DeleteApp { .. }
             | Self::DeleteEnvironment { .. }
@@ -141,6 +144,14 @@ impl Route {
                     "PUT" => Ok(Self::Lock { app, environment }),
                     "DELETE" => Ok(Self::Unlock { app, environment }),
                     _ => Err(method_not_allowed("GET, HEAD, PUT, DELETE")),
+                }
+            }
+            (["environments", environment, "settings"], method) => {
+                let environment = name(environment)?;
+                match method {
+                    "GET" => Ok(Self::Settings { app, environment }),
+                    "PATCH" => Ok(Self::ChangeSettings { app, environment }),
+                    _ => Err(method_not_allowed("GET, HEAD, PATCH")),
                 }
             }
             (["environments", environment, operation], method) => {

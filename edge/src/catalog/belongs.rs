@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 10] = [
+const OF_APP: [&str; 11] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
     "gone/{app}/",
@@ -16,13 +16,20 @@ const OF_APP: [&str; 10] = [
     "live/{app}/",
     "locks/{app}/",
     "paused/{app}/",
+    "settings/{app}/",
     "versions/{app}/",
     "withdrawn/{app}",
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 5] =
-    ["history/{app}/{env}/", "listed/{app}/{env}", "live/{app}/{env}", "locks/{app}/{env}", "paused/{app}/{env}"];
+const OF_ENVIRONMENT: [&str; 6] = [
+    "history/{app}/{env}/",
+    "listed/{app}/{env}",
+    "live/{app}/{env}",
+    "locks/{app}/{env}",
+    "paused/{app}/{env}",
+    "settings/{app}/{env}/",
+];
 
 /// Records whose JSON names the app in its member `app` and the environment in `environment`.
 const BY_NAME: [&str; 2] = ["hostnames/", "tokens/"];

@@ -96,6 +96,7 @@ mod tests {
                 alias: None,
                 problem: None,
                 log: Vec::new(),
+                settings: 0,
             };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);

@@ -16,6 +16,7 @@ mod embedded;
 pub mod gone;
 pub(crate) mod history;
 pub mod records;
+pub mod settings;
 mod team;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 
 use devanture_config::api::Pause;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::asked::Asked;
+use super::own::OwnPath;
 use super::refused::Refused;
 use super::ruled::Ruled;
 use super::{canonical, pause};
 use crate::live::{Current, Found, HostEntry, Live, Place, PreviewKey};
 use crate::site::cache::{self, Kept};
-use crate::site::method::{self, Method};
+use crate::site::method;
 use crate::site::range::Span;
 use crate::site::resolve::{self, Resolution};
 use crate::site::rules::Varies;
 use crate::site::target::{self, Target};
 use crate::version::Version;
-
-/// Where every version tells what it is; a path of the edge's own, before routes and files.
-pub(super) const RELEASE_PATH: &str = "/.well-known/devanture/release.json";
 
 /// The part of a request that is decided by.
 pub struct Head<'r> {
@@ -209,7 +207,7 @@ fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
     }
 }
 
-/// Decides for a version that is known: the edge's own path, then routes, then files.
+/// Decides for a version that is known: the edge's own paths, then routes, then files.
 pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     match *head.method {
         // RFC 9110 §9.3.6: the edge is no proxy that a client chooses; a tunnel has no path that a route could match.
@@ -218,8 +216,8 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
         HttpMethod::OPTIONS if head.path == "*" => return options(current, custom_host),
         _ => {}
     }
-    if head.path == RELEASE_PATH {
-        return release(head, current, custom_host);
+    if let Some(own) = OwnPath::of(head.path) {
+        return own.answer(head, current, custom_host);
     }
     if let Some(decision) = route(head, &current, custom_host) {
         return decision;
@@ -285,7 +283,7 @@ fn moved(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_h
     redirect(head, current, custom_host, status, to)
 }
 
-fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
+pub(super) fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
     Decision::Refuse(Refusal { current: Some(current), custom_host, ..refused.into() })
 }
 
@@ -307,20 +305,6 @@ pub(super) fn with_query(mut path: String, query: Option<&str>) -> String {
         path.push_str(query);
     }
     path
-}
-
-fn release(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
-    match Method::of(head.method.as_str()) {
-        Method::Get | Method::Head => {}
-        _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
-    }
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let body = current.version.release.clone();
-    let ruled = Ruled::default();
-    Decision::Small(SmallAnswer { status: StatusCode::OK, headers, body, current: Some(current), ruled, custom_host })
 }
 
 pub(super) fn options(current: Arc<Current>, custom_host: bool) -> Decision {

@@ -11,6 +11,7 @@ mod confine;
 mod decide;
 mod error_page;
 mod measure;
+mod own;
 mod pause;
 mod refused;
 mod respond;

@@ -7,7 +7,8 @@ use http::header::{CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
-use super::decide::{Head, RELEASE_PATH, Refusal};
+use super::decide::{Head, Refusal};
+use super::own::OwnPath;
 use super::refused::Refused;
 use super::respond;
 use crate::live::HostEntry;
@@ -23,7 +24,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 pub(super) fn refusal(head: &Head<'_>, entry: &HostEntry) -> Option<Refusal> {
     let pause = entry.place.paused()?;
     let current = entry.place.current();
-    if head.path == RELEASE_PATH || leaves_open(&pause, head, current.as_deref().map(|current| &*current.version)) {
+    if OwnPath::of(head.path).is_some()
+        || leaves_open(&pause, head, current.as_deref().map(|current| &*current.version))
+    {
         return None;
     }
     Some(Refusal { current, paused: Some(pause), custom_host: entry.custom, ..Refused::Paused.into() })

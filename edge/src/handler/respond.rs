@@ -86,8 +86,8 @@ pub(super) fn small(answer: SmallAnswer) -> Response<Body> {
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     answer.ruled.apply(response.headers_mut(), Kept::Page, answer.status);
-    // RFC 9110 §8.6: a 204 has no `Content-Length`.
-    if answer.status != StatusCode::NO_CONTENT {
+    // RFC 9110 §8.6: a 204 has no `Content-Length`, and that of a 304 would be the length of what is not sent.
+    if !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
     if let Some(current) = answer.current {

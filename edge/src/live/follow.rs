@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Current, Hosts, Live, LoadError, Loader, Place, PreviewKey};
+use super::{Current, CurrentSettings, Hosts, Live, LoadError, Loader, Place, PreviewKey};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone, history};
 use crate::telemetry;
@@ -23,7 +23,7 @@ const LOADS_AT_ONCE: usize = 4;
 /// Moves the pointers of [`Live`] as the catalog says.
 pub struct Follower {
     pub(super) live: Live,
-    loader: Loader,
+    pub(super) loader: Loader,
     watch: Receiver<Committed>,
     remade: Receiver<VersionId>,
 }
@@ -96,6 +96,11 @@ impl Follower {
         let deleted = self.all(gone::DELETED_APPS_PREFIX).await?;
         self.deleted_apps_are(&deleted);
         revision = deleted.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
+        for (key, _) in self.all("apps/").await? {
+            if let Some(Ok(app)) = key.strip_prefix("apps/").map(str::parse::<AppName>) {
+                revision = revision.max(self.read_preview_settings(&app).await?);
+            }
+        }
         let pauses = self.all("paused/").await?;
         let mut pointers = self.all("live/").await?;
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
@@ -134,9 +139,14 @@ impl Follower {
         };
         match key.split('/').next().unwrap_or_default() {
             "deleted" => self.app_deleted(key, value.is_some()),
-            "live" | "alias" => self.point(key, value, revision).await,
+            "live" => {
+                self.point(key, value, revision).await;
+                self.follow_preview_settings(key).await;
+            }
+            "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
             "paused" => self.pause(key, value, revision),
+            "settings" => self.follow_preview_settings(key).await,
             "versions" => self.version_stored(key, value.is_some()),
             "withdrawn" => self.withdraw(key, value, revision),
             _ => {}
@@ -151,13 +161,12 @@ impl Follower {
         let Some(value) = value else { return self.remove_place(&app, &name) };
         let record = Record { value: Arc::clone(value), revision };
         let pointed = match setting {
-            Setting::Environment => {
-                records::read::<LivePointer>(key, &record).map(|p| (p.version, p.switched_ms, u64::MAX))
-            }
+            Setting::Environment => records::read::<LivePointer>(key, &record)
+                .map(|p| (p.version, p.switched_ms, u64::MAX, Some(p.settings))),
             Setting::Preview => records::read::<AliasRecord>(key, &record)
-                .map(|a| (a.version, a.switched_ms, a.expires_ms.unwrap_or(u64::MAX))),
+                .map(|a| (a.version, a.switched_ms, a.expires_ms.unwrap_or(u64::MAX), None)),
         };
-        let (id, since_ms, ends_ms) = match pointed {
+        let (id, since_ms, ends_ms, settings) = match pointed {
             Ok(pointed) => pointed,
             Err(error) => {
                 tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
@@ -171,7 +180,11 @@ impl Follower {
         place.ends_ms.store(ends_ms, Ordering::Relaxed);
         match self.version(&place, &id).await {
             Ok(version) => {
-                let current = Current::new(version, since_ms, self.live.withdrawn(&app));
+                let settings = match settings {
+                    Some(revision) => self.own_settings(&place, revision).await,
+                    None => CurrentSettings::Preview(self.live.preview_settings(&app)),
+                };
+                let current = Current::new(version, since_ms, self.live.withdrawn(&app), settings);
                 place.switch(Arc::new(current), &self.live.0.grace);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
@@ -199,7 +212,8 @@ impl Follower {
             match self.loader.load(&place.app, id, place.name.as_str(), place.setting).await {
                 Ok(version) => {
                     let since_ms = current.last_modified_s.saturating_mul(1000);
-                    let current = Current::new(Arc::new(version), since_ms, Arc::clone(&current.withdrawn));
+                    let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
+                    let current = Current::new(Arc::new(version), since_ms, withdrawn, settings);
                     place.current.store(Some(Arc::new(current)));
                 }
                 Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, VersionId};
 
-use super::{Current, Live, PreviewKey};
+use super::{Current, CurrentSettings, Live, PreviewKey};
 use crate::blobs::Blobs;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{self, Catalog};
@@ -122,7 +122,8 @@ impl Loader {
         }
         let version = self.load(&key.app, &key.id, "preview", Setting::Preview).await?;
         let stored_ms = version.stored_ms;
-        let current = Arc::new(Current::new(Arc::new(version), stored_ms, live.withdrawn(&key.app)));
+        let settings = CurrentSettings::Preview(live.preview_settings(&key.app));
+        let current = Arc::new(Current::new(Arc::new(version), stored_ms, live.withdrawn(&key.app), settings));
         live.keep_preview(key, &current, self.previews_max);
         Ok(current)
     }

@@ -11,6 +11,7 @@ mod loader;
 mod names;
 mod paused;
 mod preparing;
+mod settings;
 mod withdrawn;
 
 pub use follow::Follower;
@@ -18,6 +19,7 @@ pub use host::Domains;
 pub use loader::{LoadError, Loader};
 pub(crate) use names::canonical;
 pub use preparing::Preparing;
+pub use settings::{CurrentSettings, PublicSettings};
 pub use withdrawn::Withdrawn;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -46,16 +48,18 @@ pub struct Current {
     pub last_modified: HeaderValue,
     /// What was withdrawn of its app.
     pub withdrawn: Arc<Withdrawn>,
+    /// The settings that it has.
+    pub settings: CurrentSettings,
 }
 
 impl Current {
     /// Puts a version in its place since `since_ms`.
     #[must_use]
-    pub fn new(version: Arc<Version>, since_ms: u64, withdrawn: Arc<Withdrawn>) -> Self {
+    pub fn new(version: Arc<Version>, since_ms: u64, withdrawn: Arc<Withdrawn>, settings: CurrentSettings) -> Self {
         let last_modified_s = since_ms / 1000;
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
-        Self { version, last_modified_s, last_modified, withdrawn }
+        Self { version, last_modified_s, last_modified, withdrawn, settings }
     }
 }
 
@@ -237,6 +241,8 @@ struct Shared {
     previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
     /// What was withdrawn, by app; asked when a version is put in its place.
     withdrawn: RwLock<HashMap<AppName, Arc<Withdrawn>>>,
+    /// What previews show to their fronts, by app; asked when a version is put in its place.
+    preview_settings: RwLock<HashMap<AppName, settings::SharedSettings>>,
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
@@ -257,6 +263,7 @@ impl Live {
             ids: RwLock::default(),
             previews: ArcSwap::default(),
             withdrawn: RwLock::default(),
+            preview_settings: RwLock::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
         }))

@@ -178,6 +178,7 @@ impl Publisher {
             if is_new {
                 self.check_alias_count(app).await?;
                 self.hold_no_hostnames(app, name, &mut commit).await?;
+                self.hold_no_settings(app, name, &mut commit).await?;
             }
             match self.catalog.commit(commit).await {
                 Ok(revision) => {

@@ -115,6 +115,7 @@ impl Publisher {
             source: Source::default(),
             steps: Vec::new(),
             outcome: Outcome::Done,
+            settings: pointer.settings,
             alias: None,
             log: Vec::new(),
             problem: None,

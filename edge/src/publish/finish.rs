@@ -135,6 +135,7 @@ impl Publisher {
             log: &log,
             no_smoke: push.options.no_smoke,
             replaces: None,
+            settings: None,
         };
         let moved = self.make_live_watched(&intent, push.options.watch_s, steps).await?;
         if moved.switched {
@@ -325,13 +326,13 @@ impl Publisher {
         outcome: Outcome,
         problem: Option<DeployProblem>,
     ) -> Result<(), Error> {
-        let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
+        let live = self.live_pointer(&push.app, &push.environment).await?.map(|(_, pointer)| pointer);
         let deploy = Deploy {
             id: push.id.clone(),
             kind: DeployKind::Push,
             environment: push.environment.clone(),
             version: push.version,
-            previous,
+            previous: live.as_ref().map(|pointer| pointer.version),
             who: push.actor.name.clone(),
             at_ms: telemetry::now_ms(),
             source: push.source.clone(),
@@ -340,6 +341,7 @@ impl Publisher {
             alias: push.options.alias.clone(),
             problem,
             log: steps.lines().to_vec(),
+            settings: live.map_or(0, |pointer| pointer.settings),
         };
         self.append_history(&push.app, deploy).await
     }

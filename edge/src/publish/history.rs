@@ -1,6 +1,8 @@
 //! Reads and appends the history of an environment, and finds what a rollback goes back to.
 
-use devanture_config::api::{Deploy, History, Outcome, PlaceStatus, Status};
+use std::collections::HashMap;
+
+use devanture_config::api::{Deploy, DeployKind, History, Outcome, PlaceStatus, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -11,6 +13,18 @@ use crate::telemetry;
 
 /// Most environments, and most aliases, that a status tells.
 const PLACES_MAX: usize = 1_000;
+
+/// What a rollback goes back to.
+pub(crate) struct Earlier {
+    /// The version.
+    pub(crate) version: VersionId,
+    /// The entry that the next rollback starts from; none where the version was never live here.
+    pub(crate) position: Option<String>,
+    /// What is live before it.
+    pub(crate) from: VersionId,
+    /// The revision of the settings that the version was live with last.
+    pub(crate) settings: Option<u64>,
+}
 
 impl Publisher {
     /// A page of an environment's history, newest first.
@@ -109,7 +123,7 @@ impl Publisher {
         Err(Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into())
     }
 
-    /// The version that a rollback goes to, the entry that the next rollback starts from, and what is live before it.
+    /// What a rollback goes back to.
     ///
     /// Going back twice goes further back: a rollback stands, for the next one, where the entry stands that it went
     /// back to.
@@ -118,7 +132,7 @@ impl Publisher {
         app: &AppName,
         environment: &PlaceName,
         wanted: Option<VersionId>,
-    ) -> Result<(VersionId, Option<String>, VersionId), Error> {
+    ) -> Result<Earlier, Error> {
         self.known(app).await?;
         let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(pointer) = pointer else {
@@ -133,16 +147,23 @@ impl Publisher {
             Some(_) => None,
             None => Some(pointer.position.clone()),
         };
+        // Of all that held while a version was live, what its last entry says.
+        let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
         loop {
             let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
             for (key, record) in &page {
                 let entry: HistoryEntry = records::read(key, record)?;
+                if entry.deploy.outcome == Outcome::Live || entry.deploy.kind == DeployKind::Settings {
+                    settings_of.entry(entry.deploy.version).or_insert(entry.deploy.settings);
+                }
                 let fits = match wanted {
                     Some(id) => entry.deploy.version == id,
                     None => entry.deploy.version != pointer.version,
                 };
                 if entry.deploy.outcome == Outcome::Live && fits && self.is_stored(app, &entry.deploy.version).await? {
-                    return Ok((entry.deploy.version, Some(entry.position), pointer.version));
+                    let version = entry.deploy.version;
+                    let settings = settings_of.get(&version).copied();
+                    return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
                 }
             }
             match page.last() {
@@ -151,7 +172,7 @@ impl Publisher {
             }
         }
         match wanted {
-            Some(id) => Ok((id, None, pointer.version)),
+            Some(version) => Ok(Earlier { version, position: None, from: pointer.version, settings: None }),
             None => {
                 let detail = format!("No version was live in {environment} before {}.", pointer.version.short());
                 Err(Problem::new(Code::NoPrevious, detail)

@@ -150,6 +150,7 @@ impl Publisher {
             source: Source { message: reason.map(str::to_owned), ..Source::default() },
             steps: Vec::new(),
             outcome: Outcome::Done,
+            settings: pointer.settings,
             alias: None,
             problem: None,
             log: Vec::new(),

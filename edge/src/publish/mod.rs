@@ -26,6 +26,7 @@ mod page;
 mod pause;
 mod pushes;
 mod rules;
+mod settings;
 mod smoke;
 mod steps;
 mod switch;
@@ -45,6 +46,7 @@ pub use diff::DiffRequest;
 pub use error::Error;
 pub use finish::Taken;
 pub use page::{PAGE_MAX, Page};
+pub(crate) use settings::etag as settings_etag;
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
@@ -85,6 +87,7 @@ pub struct Publisher {
     owned: owned::Owned,
     prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
+    keys: settings::KeyFile,
     background: Background,
     quick: compress::Pool,
     clock: AtomicU64,
@@ -119,6 +122,8 @@ pub struct Parts {
     pub background: Background,
     /// The folder of the edge's data, for temporary files.
     pub data_dir: PathBuf,
+    /// The file of the keys that secrets are sealed with, where one can be.
+    pub secrets_key_file: Option<PathBuf>,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
     /// What is kept, and for how long.
@@ -157,6 +162,7 @@ impl Publisher {
             limits: parts.limits,
             upstreams: parts.upstreams,
             fingerprints: fingerprints::Fingerprints::default(),
+            keys: settings::KeyFile::new(parts.secrets_key_file),
             background: parts.background,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),

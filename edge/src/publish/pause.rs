@@ -115,6 +115,7 @@ impl Publisher {
             alias: None,
             problem: None,
             log: Vec::new(),
+            settings: pointer.settings,
         };
         let entry = HistoryEntry { deploy, position: entry_key.clone() };
         let commit = Commit {

@@ -14,7 +14,7 @@ use metrics::counter;
 use super::steps::Steps;
 use super::switch::Intent;
 use super::{Error, Publisher};
-use crate::live::{Current, Found, Place};
+use crate::live::{Current, CurrentSettings, Found, Place};
 use crate::telemetry;
 use crate::version::Version;
 
@@ -126,8 +126,10 @@ impl Publisher {
     ) -> Result<((), String), Error> {
         let (authority, custom_host) = self.visitors_host(intent);
         let withdrawn = self.live.withdrawn(intent.app);
-        let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn));
         let place = self.live.place(intent.app, intent.environment);
+        let live = place.as_ref().and_then(|place| place.current());
+        let settings = live.map_or_else(CurrentSettings::default, |live| live.settings.clone());
+        let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings));
         let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
         let questions: Vec<SmokeQuestion> = version
             .smoke

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    Deploy, DeployEvent, DeployKind, Lock, Outcome, PromoteRequest, RollbackRequest, Source, Step, StepState,
-    SwitchReport, SwitchRequest,
+    Deploy, DeployEvent, DeployKind, Lock, Outcome, PromoteRequest, RollbackRequest, SettingsDifference, Source, Step,
+    StepState, SwitchReport, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -13,12 +13,13 @@ use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::task::JoinHandle;
 
+use super::history::Earlier;
 use super::hostnames::Claims;
 use super::lock::{self, Gate};
 use super::steps::{EventSink, Steps};
 use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, Revision, gone};
+use crate::catalog::{self, Change, Check, Commit, Revision, gone, settings};
 use crate::live::Preparing;
 use crate::telemetry;
 use crate::version::Setting;
@@ -51,6 +52,8 @@ pub(crate) struct Intent<'i> {
     pub(crate) no_smoke: bool,
     /// Only if this deploy is the one that made live what is live.
     pub(crate) replaces: Option<&'i str>,
+    /// The revision of the settings that is to hold; the one that holds already where nothing is said.
+    pub(crate) settings: Option<u64>,
 }
 
 impl Intent<'_> {
@@ -61,6 +64,7 @@ impl Intent<'_> {
             DeployKind::Rollback => self.position.is_some(),
             DeployKind::Pause
             | DeployKind::Resume
+            | DeployKind::Settings
             | DeployKind::Lock
             | DeployKind::Unlock
             | DeployKind::Delete
@@ -75,6 +79,7 @@ impl Intent<'_> {
             DeployKind::Push
             | DeployKind::Pause
             | DeployKind::Resume
+            | DeployKind::Settings
             | DeployKind::Lock
             | DeployKind::Unlock
             | DeployKind::Delete
@@ -95,6 +100,9 @@ struct Moving {
     condition: Condition,
     no_smoke: bool,
     watch_s: Option<u64>,
+    settings: Option<u64>,
+    /// For a rollback: how the settings differ from those that the version was live with.
+    difference: Option<SettingsDifference>,
 }
 
 /// A switch that is under way: it runs to its end, also when nobody waits for it.
@@ -138,16 +146,19 @@ impl Publisher {
             condition: condition.clone(),
             no_smoke: wanted.no_smoke,
             watch_s: wanted.watch_s,
+            settings: None,
+            difference: None,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
     /// Begins to make the version live again that was live before the current one, or the one that is wanted; one that
-    /// was never live here goes through the checks of a switch.
+    /// was never live here goes through the checks of a switch. The settings stay as they are, and the report says how
+    /// they differ from those that the version was live with; `with_settings` lets these hold again, too.
     ///
     /// # Errors
     /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
-    /// looked for, and as [`Publisher::switch`].
+    /// looked for, `not_found` where its settings are no longer kept, and as [`Publisher::switch`].
     pub async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
@@ -158,11 +169,21 @@ impl Publisher {
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(request.watch_s)?;
+        let with_settings = request.with_settings;
         let wanted = match request.version.as_deref() {
             Some(typed) => Some(self.resolve_version(app, typed).await?),
             None => None,
         };
-        let (version, position, from) = self.earlier(app, environment, wanted).await?;
+        let Earlier { version, position, from, settings: was } = self.earlier(app, environment, wanted).await?;
+        if with_settings && was.is_none() {
+            let detail = format!("{} was never live in {environment}: there are no settings of it.", version.short());
+            return Err(Problem::new(Code::NoPrevious, detail).hint("roll back without its settings").into());
+        }
+        let held = settings::held(&*self.catalog, app, environment).await?;
+        let difference = match was {
+            Some(was) => self.settings_difference(app, environment, was, &held).await?,
+            None => None,
+        };
         // What lies before the live version does not lie before another.
         let if_live = wanted.is_none().then(|| from.to_string());
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
@@ -177,6 +198,8 @@ impl Publisher {
             condition: condition.clone(),
             no_smoke: request.no_smoke,
             watch_s: request.watch_s,
+            settings: was.filter(|_| with_settings),
+            difference,
         };
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
@@ -209,6 +232,8 @@ impl Publisher {
             condition: condition.clone(),
             no_smoke: wanted.no_smoke,
             watch_s: wanted.watch_s,
+            settings: None,
+            difference: None,
         };
         Ok(self.begin_move(actor, app, environment, pointer.version, moving, sink))
     }
@@ -279,6 +304,7 @@ impl Publisher {
             log: &[],
             no_smoke: moving.no_smoke,
             replaces: None,
+            settings: moving.settings,
         };
         let moved = self.make_live_watched(&intent, moving.watch_s, steps).await?;
         Ok(SwitchReport {
@@ -291,6 +317,10 @@ impl Publisher {
             deploy: moved.deploy,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             steps: steps.list().to_vec(),
+            settings: moving.difference.map(|difference| SettingsDifference {
+                restored: moving.settings.is_some() && moved.switched,
+                ..difference
+            }),
         })
     }
 
@@ -532,14 +562,25 @@ impl Publisher {
             | DeployKind::Promote
             | DeployKind::Pause
             | DeployKind::Resume
+            | DeployKind::Settings
             | DeployKind::Lock
             | DeployKind::Unlock
             | DeployKind::Delete
             | DeployKind::Undelete => live.as_ref().map_or(0, |(_, p)| p.begun),
         };
+        let mut commit = Commit::default();
+        let settings = match (intent.settings, &live) {
+            (Some(revision), _) => {
+                self.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
+                revision
+            }
+            (None, Some((_, pointer))) => pointer.settings,
+            // What was set before anything was live; a promotion brings no other environment's.
+            (None, None) => self.newest_settings(intent.app, intent.environment, &mut commit).await?,
+        };
         let pointer = LivePointer {
             version: intent.version,
-            settings: live.as_ref().map_or(0, |(_, pointer)| pointer.settings),
+            settings,
             switched_ms: now_ms,
             deploy: intent.deploy.to_owned(),
             begun,
@@ -559,6 +600,7 @@ impl Publisher {
             alias: None,
             problem: None,
             log: intent.log.to_vec(),
+            settings,
         };
         let check = match &live {
             Some((revision, _)) => Check::At(key.to_owned(), *revision),
@@ -567,8 +609,7 @@ impl Publisher {
         // An alias of that name may have been made since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
         let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
-        let checks = vec![check, no_alias, not_deleted, Check::Absent(entry_key.clone())];
-        let mut commit = Commit { checks, changes: Vec::new() };
+        commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
         self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));

@@ -29,7 +29,7 @@ impl Smoke for Nobody {
     }
 }
 
-fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
+pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     let limits = Limits::default();
     let blobs = blobs::open(folder.to_owned()).unwrap();
     let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
@@ -45,6 +45,7 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),
+        secrets_key_file: Some(folder.join("data.key")),
         compress_threads: 1,
         retention: Retention::default(),
         smoke: Arc::new(Nobody),
@@ -136,6 +137,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         log: &[],
         no_smoke: false,
         replaces: None,
+        settings: None,
     };
     // Nothing is live, so that there is nothing to find.
     publisher.check_fingerprints(&app, &prod, two).await.unwrap();
@@ -164,6 +166,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         alias: None,
         problem: None,
         log: Vec::new(),
+        settings: 0,
     };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);

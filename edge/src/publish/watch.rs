@@ -209,6 +209,8 @@ impl Publisher {
             log: &[],
             no_smoke: true,
             replaces: Some(watched.deploy),
+            // Those that hold now: nobody asked to take them back.
+            settings: None,
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
         tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone: errors rose");

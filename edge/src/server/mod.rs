@@ -147,6 +147,7 @@ impl Server {
             dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             data_dir: data_dir.clone(),
+            secrets_key_file: file.secrets_key_file().map(|path| base.join(path)),
             compress_threads: cores(),
             retention: file.retention.clone(),
             smoke: Arc::clone(&asker) as Arc<dyn Smoke>,
@@ -156,6 +157,7 @@ impl Server {
         control.block_on(publisher.continue_clock())?;
         control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(&publisher)));
         control.spawn(Arc::clone(&publisher).keep_collecting());
+        control.block_on(publisher.check_secrets())?;
         let health = Arc::new(Health::default());
         let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use devanture_config::path::BundlePath;
-use devanture_config::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
+use devanture_config::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
 use devanture_config::site_toml::{FILE_NAME, Rules, Serving};
 use devanture_config::{Manifest, Mistake};
 
@@ -49,7 +49,7 @@ impl RuleFiles {
             headers: self.headers.as_deref(),
             rules_max,
             site_file: FILE_NAME,
-            line_of: &|_, _| 0,
+            at: &|_, _| At::whole(FILE_NAME),
         };
         rules::read(&sources).0
     }
@@ -58,7 +58,10 @@ impl RuleFiles {
     #[must_use]
     pub fn counts(&self, manifest: &Manifest, environment: &str, rules_max: usize) -> (usize, usize) {
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
-        let (rules, _) = rules::of_manifest(manifest, environment, redirects, headers, rules_max, FILE_NAME, &|_, _| 0);
+        let (rules, _) =
+            rules::of_manifest(manifest, environment, redirects, headers, rules_max, FILE_NAME, &|_, _| {
+                At::whole(FILE_NAME)
+            });
         (rules.redirects.len(), rules.headers.len())
     }
 
@@ -66,6 +69,9 @@ impl RuleFiles {
     #[must_use]
     pub fn findings(&self, manifest: &Manifest, environment: &str, rules_max: usize) -> Vec<Mistake> {
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
-        rules::of_manifest(manifest, environment, redirects, headers, rules_max, FILE_NAME, &|_, _| 0).1
+        rules::of_manifest(manifest, environment, redirects, headers, rules_max, FILE_NAME, &|_, _| {
+            At::whole(FILE_NAME)
+        })
+        .1
     }
 }

@@ -12,6 +12,7 @@ mod support;
 
 mod backend;
 mod bad_input;
+mod envs;
 mod gate;
 mod keep;
 mod keep_deleted;

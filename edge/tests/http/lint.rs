@@ -68,6 +68,8 @@ async fn no_response_has_a_warning_that_is_not_explained() {
         ("GET",     "/assets/app-B3xY9_aZ.js",     &[],                              200),
         ("GET",     "/robots.txt",                 &[],                              200),
         ("GET",     "/.well-known/devanture/release.json", &[],                      200),
+        ("GET",     "/.well-known/devanture/env.json", &[],                          200),
+        ("GET",     "/.well-known/devanture/env.json", &["If-None-Match: *"],        304),
         ("OPTIONS", "/",                           &[],                              204),
         ("GET",     "/assets/shop.css",            &["Range: bytes=0-99"],           206),
         ("GET",     "/assets/shop.css",            &["Range: bytes=0-9,50-59"],      206),

@@ -11,6 +11,7 @@
 mod backends;
 mod bytes;
 mod crash;
+mod envs;
 mod foresight;
 mod gate;
 mod hostnames;

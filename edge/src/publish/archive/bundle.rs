@@ -7,7 +7,7 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::{FILE_NAME, Rules, SiteFile};
+use devanture_config::site_toml::{FILE_NAME, OverlayText, Rules, SiteFile, overlay_of};
 
 use super::super::Error;
 use super::store::Files;
@@ -15,6 +15,10 @@ use crate::blobs::{Blobs, Key};
 
 /// Longest `devanture.toml`, as the command line takes it.
 const SETTINGS_BYTES_MAX: u64 = 1024 * 1024;
+/// Most overlays beside it …
+const OVERLAYS_MAX: usize = 100;
+/// … and their bytes together: all of them are held at once.
+const OVERLAY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The folder that is pushed where `devanture.toml` does not say which.
 const WWW: &str = "www";
 /// Files whose meaning depends on whose they are.
@@ -28,7 +32,8 @@ type Tree = BTreeMap<String, FileEntry>;
 /// Makes the manifest.
 ///
 /// 1. Where everything lies in one folder that holds an `index.html` or a `devanture.toml`, that folder is the root.
-/// 2. A `devanture.toml` in the root says how the bundle is served. Where it names a folder of the archive as `www`, or
+/// 2. A `devanture.toml` in the root says how the bundle is served, and so do its overlays, such as
+///    `devanture.staging.toml`, which are no files of the bundle. Where it names a folder of the archive as `www`, or
 ///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
 ///    the command line; else the root is.
 /// 3. `_redirects` and `_headers` have the meaning that the command line guesses where nothing is said.
@@ -38,20 +43,13 @@ pub(super) async fn manifest(store: &dyn Blobs, files: Files) -> Result<Manifest
     if let Some(wrapper) = &wrapper {
         tree = below(&tree, wrapper);
     }
-    let settings = tree.get(FILE_NAME).map(|file| (file.hash, file.size));
-    let (site, exists) = match settings {
-        Some((hash, size)) => {
-            let name = wrapper.as_ref().map_or_else(|| FILE_NAME.to_owned(), |folder| format!("{folder}/{FILE_NAME}"));
-            if size > SETTINGS_BYTES_MAX {
-                return Err(of_config(&name, 0, format!("it has more than {SETTINGS_BYTES_MAX} bytes")).into());
-            }
-            (read(&name, &store.get(Key::Blob(hash)).await?)?, true)
-        }
-        None => (SiteFile::default(), false),
-    };
+    let exists = tree.contains_key(FILE_NAME);
+    let site = site_file(store, &tree, wrapper.as_deref()).await?;
+    tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     let wrangled = has_any(&tree, &WRANGLER_FILES);
     if let Some(www) = exists.then(|| www(&site, &tree)).flatten() {
         tree = below(&tree, &www);
+        tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     }
     let guessed = match has_any(&tree, &RULE_FILES) && site.base.rules.is_none() {
         true if wrangled || has_any(&tree, &WRANGLER_FILES) => Some(Rules::Cloudflare),
@@ -99,16 +97,47 @@ fn has_any(tree: &Tree, names: &[&str]) -> bool {
     names.iter().any(|name| tree.contains_key(*name))
 }
 
-fn read(name: &str, bytes: &[u8]) -> Result<SiteFile, Error> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
+/// What `devanture.toml` and its overlays in the root say, as far as they are there.
+async fn site_file(store: &dyn Blobs, tree: &Tree, wrapper: Option<&str>) -> Result<SiteFile, Error> {
+    let shown = |name: &str| wrapper.map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"));
+    let base = match tree.get(FILE_NAME) {
+        Some(file) => Some(text(store, &shown(FILE_NAME), file).await?),
+        None => None,
+    };
+    let (mut overlays, mut bytes) = (Vec::new(), 0_u64);
+    for (name, file) in tree {
+        if let Some(place) = overlay_of(FILE_NAME, name) {
+            let name = shown(name);
+            bytes = bytes.saturating_add(file.size);
+            if overlays.len() >= OVERLAYS_MAX || bytes > OVERLAY_BYTES_MAX {
+                let most = format!("{OVERLAYS_MAX} overlays of together {OVERLAY_BYTES_MAX} bytes are the most");
+                return Err(of_config(&name, 0, most).into());
+            }
+            let text = text(store, &name, file).await?;
+            overlays.push((name, place, text));
+        }
+    }
+    let overlays: Vec<OverlayText<'_>> =
+        overlays.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
+    SiteFile::parse_with(&shown(FILE_NAME), base.as_deref(), &overlays).map_err(|mistakes| {
+        let count = mistakes.0.len();
+        let file = mistakes.0.first().map_or_else(String::new, |mistake| mistake.file.clone());
+        let what = if mistakes.0.iter().all(|m| m.file == file) { file } else { "The configuration".to_owned() };
+        let detail = format!("{what} in the archive has {count} mistake{}.", if count == 1 { "" } else { "s" });
+        Problem::new(Code::BadConfig, detail).with_mistakes(mistakes.0).into()
+    })
+}
+
+async fn text(store: &dyn Blobs, name: &str, file: &FileEntry) -> Result<String, Error> {
+    if file.size > SETTINGS_BYTES_MAX {
+        return Err(of_config(name, 0, format!("it has more than {SETTINGS_BYTES_MAX} bytes")).into());
+    }
+    let bytes = store.get(Key::Blob(file.hash)).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
         let fine = bytes.iter().take(error.valid_up_to());
         of_config(name, fine.filter(|byte| **byte == b'\n').count() + 1, "this is not UTF-8".to_owned())
     })?;
-    SiteFile::parse(name, text).map_err(|mistakes| {
-        let count = mistakes.0.len();
-        let detail = format!("{name} in the archive has {count} mistake{}.", if count == 1 { "" } else { "s" });
-        Problem::new(Code::BadConfig, detail).with_mistakes(mistakes.0).into()
-    })
+    Ok(text.to_owned())
 }
 
 fn of_config(name: &str, line: usize, message: String) -> Problem {

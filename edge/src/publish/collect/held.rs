@@ -52,7 +52,7 @@ impl Publisher {
         // What a rollback goes to.
         for environment in &environments {
             match self.earlier(app, environment, None).await {
-                Ok((version, ..)) => drop(held.ids.insert(version)),
+                Ok(earlier) => drop(held.ids.insert(earlier.version)),
                 Err(Error(problem)) if problem.code == Code::NoPrevious => {}
                 Err(error) => return Err(error),
             }

@@ -1,0 +1,213 @@
+//! Settings and secrets of an environment: their names, and the messages of the HTTP API about them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{AppName, PlaceName};
+
+/// The name of a setting: `[A-Z][A-Z0-9_]*`, as variables of a process are named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SettingName(String);
+
+/// Says why a text is not the name of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a setting is named by A-Z, 0-9 and _, and begins with a letter")]
+pub struct BadSettingName;
+
+impl SettingName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the edge itself sets it: `PORT`, and all that begins with `DEVANTURE_`.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0 == "PORT" || self.0.starts_with("DEVANTURE_")
+    }
+}
+
+impl FromStr for SettingName {
+    type Err = BadSettingName;
+
+    fn from_str(text: &str) -> Result<Self, BadSettingName> {
+        let begins_well = text.starts_with(|c: char| c.is_ascii_uppercase());
+        let goes_on_well = text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        if begins_well && goes_on_well { Ok(Self(text.to_owned())) } else { Err(BadSettingName) }
+    }
+}
+
+impl fmt::Display for SettingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for SettingName {
+    type Error = BadSettingName;
+
+    fn try_from(text: String) -> Result<Self, BadSettingName> {
+        text.parse()
+    }
+}
+
+impl From<SettingName> for String {
+    fn from(name: SettingName) -> Self {
+        name.0
+    }
+}
+
+/// What one setting is to be.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingWanted {
+    /// Its value.
+    pub value: String,
+    /// Whether the front may read it; as it was where nothing is said, and of a new one no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+    /// Whether it is sealed and never shown again; as it was where nothing is said, and of a new one no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<bool>,
+}
+
+impl fmt::Debug for SettingWanted {
+    // It may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("SettingWanted");
+        shown.field("public", &self.public).field("secret", &self.secret).finish_non_exhaustive()
+    }
+}
+
+/// `PATCH /v1/apps/{app}/environments/{env}/settings`: sets and unsets several at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SettingsPatch {
+    /// What is to be set, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, SettingWanted>,
+    /// Names that are to be no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
+}
+
+/// The answer to [`SettingsPatch`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsReport {
+    /// Whether it was only asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// Whether anything is other than before.
+    pub changed: bool,
+    /// The revision that holds now; with `dry_run` the one that would.
+    pub revision: u64,
+    /// The revision that held before.
+    pub previous: u64,
+    /// Names that are new, or other than before.
+    pub set: Vec<SettingName>,
+    /// Names that are no more.
+    pub unset: Vec<SettingName>,
+    /// Whether something is live in the environment.
+    pub live: bool,
+}
+
+/// `GET /v1/apps/{app}/environments/{env}/settings`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsList {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The revision that holds; 0 where nothing was ever set. Also the entity tag of the answer.
+    pub revision: u64,
+    /// The name of the token that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// When it was made, in milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
+    /// The settings, by name.
+    pub settings: Vec<SettingStatus>,
+}
+
+/// One setting of a [`SettingsList`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingStatus {
+    /// Its name.
+    pub name: SettingName,
+    /// Whether the front may read it.
+    pub public: bool,
+    /// Whether it is sealed.
+    pub secret: bool,
+    /// Of a secret: whether the key that it was sealed with is not at hand, so that it must be set again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+    /// Its value; a secret's is never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The revision in which it was set.
+    pub revision: u64,
+    /// The name of the token that set it.
+    pub who: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// How the settings that a version was live with differ from those that held when it was gone back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsDifference {
+    /// The revision that the version was live with last.
+    pub was: u64,
+    /// The revision that held until the rollback.
+    pub now: u64,
+    /// Whether the former holds again.
+    pub restored: bool,
+    /// Whether the former is still kept; where it is not, no names can be told.
+    pub kept: bool,
+    /// Names whose value or kind changed since.
+    pub changed: Vec<SettingName>,
+    /// Names that came since.
+    pub added: Vec<SettingName>,
+    /// Names that went since.
+    pub removed: Vec<SettingName>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_named_as_a_variable_is() {
+        for good in ["A", "API_URL", "A1", "A_", "PORT", "DEVANTURE_X"] {
+            assert_eq!(good.parse::<SettingName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "a", "1A", "_A", "A-B", "A B", "A=", "Ä", "A\n"] {
+            assert!(bad.parse::<SettingName>().is_err(), "{bad:?}");
+        }
+        for (name, is_reserved) in [("PORT", true), ("DEVANTURE_TOKEN", true), ("PORTS", false), ("DEVANTURE", false)] {
+            assert_eq!(name.parse::<SettingName>().unwrap().is_reserved(), is_reserved, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_in_no_debug_text() {
+        let json = r#"{"set":{"KEY":{"value":"hush","secret":true}},"unset":["OLD"]}"#;
+        let patch: SettingsPatch = serde_json::from_str(json).unwrap();
+        assert!(!format!("{patch:?}").contains("hush"));
+        assert_eq!(serde_json::to_string(&patch).unwrap(), json);
+        for bad in
+            [r#"{"set":{"A":{}}}"#, r#"{"set":{"A":"b"}}"#, r#"{"put":{}}"#, r#"{"set":{"A":{"value":"","x":1}}}"#]
+        {
+            serde_json::from_str::<SettingsPatch>(bad).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Operations about the settings and secrets of environments.
+
+use devanture_config::api::{Scope, SettingsPatch};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+use http::header::{ETAG, IF_MATCH};
+use http::{HeaderValue, Request, Response, StatusCode};
+use serde_json::Value;
+
+use super::body::RequestBody;
+use super::{Admin, Body, answer, body, hostnames};
+use crate::publish::{Actor, Error, settings_etag};
+use crate::site::fields;
+
+/// What a change of settings looks like.
+const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;
+
+impl Admin {
+    pub(super) async fn settings(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, Some(environment))?;
+        let list = self.publisher.settings(app, environment).await?;
+        Ok(tagged(answer::json(StatusCode::OK, &list), list.revision))
+    }
+
+    /// Whoever may say what is live in an environment may say what it is live with; a push alone may not.
+    pub(super) async fn change_settings(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Promote, app, Some(environment))?;
+        let dry_run = hostnames::dry_run(request.uri())?;
+        let (parts, incoming) = request.into_parts();
+        let bytes = body::json_bytes(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await?;
+        let patch = read(&bytes)?;
+        let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
+        let changed =
+            self.publisher.change_settings(actor, app, environment, &patch, if_match.as_deref(), dry_run).await?;
+        let holds = if dry_run { changed.previous } else { changed.revision };
+        Ok(tagged(answer::json(StatusCode::OK, &changed), holds))
+    }
+}
+
+/// The entity tag is the revision that holds.
+fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
+    if let Ok(etag) = HeaderValue::from_str(&settings_etag(revision)) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response
+}
+
+/// Reads a change. Lists are refused, which the derived reader takes for objects whose members stand in their order.
+fn read(bytes: &[u8]) -> Result<SettingsPatch, Error> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| Error::from(unread(&error)))?;
+    let settings = value.get("set").and_then(Value::as_object);
+    if !value.is_object() || settings.is_some_and(|settings| !settings.values().all(Value::is_object)) {
+        return Err(unlike().into());
+    }
+    serde_json::from_slice(bytes).map_err(|error| unread(&error).into())
+}
+
+/// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is told.
+fn unread(error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    let detail = format!("The body cannot be read as a change of settings, from line {line}, column {column} on.");
+    let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
+    Problem::new(code, detail).hint(LOOKS_LIKE)
+}
+
+fn unlike() -> Problem {
+    Problem::new(Code::BadRequest, "The body is no change of settings.").hint(LOOKS_LIKE)
+}

@@ -1,0 +1,88 @@
+//! Paths of the edge's own below `/.well-known/devanture/`: they are answered before routes, rules and files.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::decide::{Decision, Head, SmallAnswer, refuse};
+use super::refused::Refused;
+use super::ruled::Ruled;
+use crate::live::Current;
+use crate::site::conditional::{self, Comparison};
+use crate::site::method::Method;
+use crate::site::{cache, fields};
+
+/// Below it lie the edge's own paths; a site's files may lie there, too.
+const FOLDER: &str = "/.well-known/devanture/";
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnPath {
+    /// The settings that the environment shows to its front.
+    Env,
+    /// What the version is.
+    Release,
+}
+
+impl OwnPath {
+    /// The one at `path`, if there is one.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        match path.strip_prefix(FOLDER)? {
+            "env.json" => Some(Self::Env),
+            "release.json" => Some(Self::Release),
+            _ => None,
+        }
+    }
+
+    /// What it answers.
+    pub(super) fn answer(self, head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
+        match Method::of(head.method.as_str()) {
+            Method::Get | Method::Head => {}
+            _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
+        }
+        match self {
+            Self::Env => env(head, current, custom_host),
+            Self::Release => {
+                let body = current.version.release.clone();
+                small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
+            }
+        }
+    }
+}
+
+/// One request sees one version and one revision of its settings (law 1): both come with `current`.
+fn env(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
+    let settings = current.settings.load();
+    let field = |name: &HeaderName| fields::joined(head.headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    // RFC 9110 §13.2.2; there is no date to compare with.
+    if field(&IF_MATCH).is_some_and(|tags| !conditional::matches_any(&tags, &settings.etag, Comparison::Strong)) {
+        return refuse(current, custom_host, Refused::PreconditionFailed);
+    }
+    let mut headers = fields_with("no-cache");
+    headers.insert(ETAG, settings.etag_value.clone());
+    if field(&IF_NONE_MATCH).is_some_and(|tags| conditional::matches_any(&tags, &settings.etag, Comparison::Weak)) {
+        headers.remove(CONTENT_TYPE);
+        return small(StatusCode::NOT_MODIFIED, headers, bytes::Bytes::new(), current, custom_host);
+    }
+    small(StatusCode::OK, headers, settings.body.clone(), current, custom_host)
+}
+
+fn fields_with(cache_control: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(5);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+}
+
+fn small(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: bytes::Bytes,
+    current: Arc<Current>,
+    custom_host: bool,
+) -> Decision {
+    let (current, ruled) = (Some(current), Ruled::default());
+    Decision::Small(SmallAnswer { status, headers, body, current, ruled, custom_host })
+}

@@ -1,0 +1,167 @@
+//! The settings that an environment shows to its front, as the catalog says them: prepared once, given out as they are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use devanture_config::settings::SettingName;
+use devanture_config::{AppName, PlaceName};
+use http::HeaderValue;
+
+use super::{Follower, Live, Place};
+use crate::catalog::settings::{self, SettingsRecord, StoredValue};
+use crate::catalog::{self, Revision};
+
+/// The environment whose settings previews and aliases have.
+const PREVIEW: &str = "preview";
+/// Hex characters of a hash in an entity tag: 128 bits.
+const ETAG_CHARACTERS: usize = 32;
+
+/// The settings of one revision that are public.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicSettings {
+    /// The revision.
+    pub revision: u64,
+    /// A flat JSON object of texts.
+    pub body: Bytes,
+    /// Its strong entity tag, quotes included.
+    pub etag: String,
+    /// The same, as a header has it.
+    pub etag_value: HeaderValue,
+}
+
+impl PublicSettings {
+    /// Those of `record`, the settings of that revision.
+    fn of(revision: u64, record: &SettingsRecord) -> Self {
+        let public = record.settings.iter().filter_map(|(name, setting)| match &setting.value {
+            StoredValue::Plain { value, public: true } => Some((name, value.as_str())),
+            StoredValue::Plain { public: false, .. } | StoredValue::Secret(_) => None,
+        });
+        let public: BTreeMap<&SettingName, &str> = public.collect();
+        let body = Bytes::from(serde_json::to_vec(&public).unwrap_or_else(|_| b"{}".to_vec()));
+        let hex = blake3::hash(&body).to_hex();
+        let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or_default());
+        let etag_value = HeaderValue::from_str(&etag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        Self { revision, body, etag, etag_value }
+    }
+}
+
+impl Default for PublicSettings {
+    fn default() -> Self {
+        Self::of(0, &SettingsRecord::default())
+    }
+}
+
+/// Settings that are shared by all previews of an app.
+pub(super) type SharedSettings = Arc<ArcSwap<PublicSettings>>;
+
+/// Whose settings something that is live has.
+#[derive(Clone)]
+pub enum CurrentSettings {
+    /// Those of its environment, in the revision that the live pointer names.
+    Own(Arc<PublicSettings>),
+    /// Those of the environment named `preview`: a preview has none of its own, and never those of another.
+    Preview(SharedSettings),
+}
+
+impl Default for CurrentSettings {
+    fn default() -> Self {
+        Self::Own(Arc::default())
+    }
+}
+
+impl CurrentSettings {
+    /// The settings; a request asks once.
+    #[must_use]
+    pub fn load(&self) -> Arc<PublicSettings> {
+        match self {
+            Self::Own(settings) => Arc::clone(settings),
+            Self::Preview(shared) => shared.load_full(),
+        }
+    }
+}
+
+impl Live {
+    /// The settings of an app's previews: a handle that stays good for as long as the edge runs.
+    pub(super) fn preview_settings(&self, app: &AppName) -> SharedSettings {
+        let known = self.0.preview_settings.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
+        known.unwrap_or_else(|| {
+            let mut all = self.0.preview_settings.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(app.clone()).or_default())
+        })
+    }
+}
+
+impl Follower {
+    /// The settings that a live pointer names; where they are those that the place has already, these.
+    pub(super) async fn own_settings(&self, place: &Place, revision: u64) -> CurrentSettings {
+        let before = match place.current().map(|current| current.settings.clone()) {
+            Some(CurrentSettings::Own(before)) => before,
+            _ => Arc::default(),
+        };
+        if before.revision == revision {
+            return CurrentSettings::Own(before);
+        }
+        let found = settings::at(&**self.loader.catalog(), &place.app, &place.name, revision).await;
+        CurrentSettings::Own(match found {
+            Ok(Some((record, _))) => Arc::new(PublicSettings::of(revision, &record)),
+            Ok(None) => {
+                tracing::error!(app = %place.app, environment = %place.name, revision, "settings are gone: those before stay");
+                before
+            }
+            Err(error) => {
+                tracing::error!(app = %place.app, environment = %place.name, revision, %error, "settings cannot be read: those before stay");
+                before
+            }
+        })
+    }
+
+    /// Follows what the previews of an app show: `settings/{app}/preview/{revision}` and `live/{app}/preview`.
+    pub(super) async fn follow_preview_settings(&self, key: &str) {
+        let mut parts = key.split('/').skip(1);
+        if let (Some(Ok(app)), Some(PREVIEW)) = (parts.next().map(str::parse::<AppName>), parts.next())
+            && let Err(error) = self.read_preview_settings(&app).await
+        {
+            tracing::error!(app = %app, %error, "the settings of previews cannot be read: those before stay");
+        }
+    }
+
+    /// Reads what the previews of an app show. Gives the commit that the newest of these settings were written by.
+    pub(super) async fn read_preview_settings(&self, app: &AppName) -> Result<Revision, catalog::Error> {
+        let Ok(preview) = PREVIEW.parse::<PlaceName>() else { return Ok(0) };
+        let held = settings::held(&**self.loader.catalog(), app, &preview).await?;
+        let settings = PublicSettings::of(held.revision, &held.record);
+        self.live.preview_settings(app).store(Arc::new(settings));
+        Ok(held.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::settings::{Sealed, StoredSetting};
+
+    #[test]
+    fn only_what_is_public_is_shown() {
+        let setting = |value| StoredSetting { value, revision: 1, who: "me".to_owned(), at_ms: 1 };
+        let plain = |value: &str, public| setting(StoredValue::Plain { value: value.to_owned(), public });
+        let mut record = SettingsRecord::default();
+        let sealed = Sealed { key: String::new(), sealed: "c2VjcmV0".to_owned() };
+        for (name, value) in [
+            ("SHOWN", plain("a \"b\"\n</script>", true)),
+            ("HIDDEN", plain("hidden", false)),
+            ("SECRET", setting(StoredValue::Secret(sealed))),
+        ] {
+            record.settings.insert(name.parse().unwrap(), value);
+        }
+        let shown = PublicSettings::of(3, &record);
+        let expected = serde_json::json!({ "SHOWN": "a \"b\"\n</script>" });
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&shown.body).unwrap(), expected);
+        assert_eq!(PublicSettings::default().body, "{}");
+        // The tag is that of the bytes: another revision that shows the same has the same.
+        record.settings.remove(&"HIDDEN".parse().unwrap());
+        assert_eq!(PublicSettings::of(4, &record).etag, shown.etag);
+        assert_ne!(PublicSettings::default().etag, shown.etag);
+    }
+}

@@ -1,0 +1,364 @@
+//! Changes the settings of an environment: one new revision, and the live pointer that names it, in one commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::mistake::{Mistake, Weight};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::settings::{SettingName, SettingWanted, SettingsPatch, SettingsReport};
+use devanture_config::{AppName, PlaceName};
+
+use super::context;
+use super::keys::Keys;
+use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
+use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::publish::switch::TRIES;
+use crate::publish::{Actor, Error, Publisher};
+use crate::site::conditional::{Comparison, matches_any};
+use crate::telemetry;
+
+/// Characters of what the history says of a change.
+const MESSAGE_CHARACTERS_MAX: usize = 500;
+
+/// What a patch wants, with its names read.
+struct Wanted<'p> {
+    set: BTreeMap<SettingName, &'p SettingWanted>,
+    unset: BTreeSet<SettingName>,
+}
+
+/// What a setting is to be, now that what it was is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain { public: bool },
+    Secret,
+}
+
+/// What a patch changes of the settings that hold.
+#[derive(Default)]
+struct Changes {
+    set: BTreeMap<SettingName, Kind>,
+    unset: Vec<SettingName>,
+}
+
+impl Publisher {
+    /// Sets and unsets settings of an environment; `if_match` is the field `If-Match`, with `dry_run` it only says what
+    /// would come of it. Where nothing is other than before, nothing is written.
+    ///
+    /// # Errors
+    /// `bad_setting` with everything that is wrong, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`;
+    /// `not_found` where there is no such app.
+    pub async fn change_settings(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        patch: &SettingsPatch,
+        if_match: Option<&[u8]>,
+        dry_run: bool,
+    ) -> Result<SettingsReport, Error> {
+        self.known(app).await?;
+        let wanted = self.read_patch(patch)?;
+        for _ in 0..TRIES {
+            self.check_place(app, environment).await?;
+            let live = self.live_pointer(app, environment).await?;
+            let held = settings::held(&*self.catalog, app, environment).await?;
+            if if_match.is_some_and(|tags| !matches_any(tags, &etag(held.revision), Comparison::Strong)) {
+                return Err(moved(environment, held.revision).into());
+            }
+            let changes = self.changes(app, environment, &held, &wanted)?;
+            let changed = !changes.set.is_empty() || !changes.unset.is_empty();
+            let revision = if changed { held.newest.saturating_add(1) } else { held.revision };
+            let report = SettingsReport {
+                dry_run,
+                app: app.clone(),
+                environment: environment.clone(),
+                changed,
+                revision,
+                previous: held.revision,
+                set: changes.set.keys().cloned().collect(),
+                unset: changes.unset.clone(),
+                live: live.is_some(),
+            };
+            self.check_room(&held.record, &wanted, &changes)?;
+            if !changed || dry_run {
+                return Ok(report);
+            }
+            let record = self.changed(actor, (app, environment), &held.record, &wanted, &changes, revision)?;
+            if self.commit_settings(actor, (app, environment), live, revision, &record, &changes).await? {
+                tracing::info!(app = %app, environment = %environment, who = actor.name, revision, "settings were changed");
+                return Ok(report);
+            }
+        }
+        Err(catalog::Error::Conflict { key: settings::settings_prefix(app, environment) }.into())
+    }
+
+    /// Reads the names of a patch, and checks all that can be told without knowing what is there.
+    fn read_patch<'p>(&self, patch: &'p SettingsPatch) -> Result<Wanted<'p>, Error> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |name: &str, message: String, hint: Option<&str>| {
+            // Whoever writes `NAME=value` as a name may not want to read the value again.
+            let name = name.split('=').next().unwrap_or_default();
+            let file: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+            let hint = hint.map(str::to_owned);
+            mistakes.push(Mistake { file, line: 0, weight: Weight::Mistake, message, hint });
+        };
+        let mut wanted = Wanted { set: BTreeMap::new(), unset: BTreeSet::new() };
+        for (name, setting) in &patch.set {
+            match name.parse::<SettingName>() {
+                Err(error) => wrong(name, error.to_string(), Some("such as API_URL")),
+                Ok(read) if read.is_reserved() => {
+                    wrong(name, "the edge itself sets this name".to_owned(), Some("choose another"));
+                }
+                Ok(read) => drop(wanted.set.insert(read, setting)),
+            }
+            if exceeds(name.len(), self.limits.setting_name_bytes_max) {
+                wrong(
+                    name,
+                    format!("the name has {} bytes", name.len()),
+                    Some("`setting_name_bytes_max` in edge.toml is the limit"),
+                );
+            }
+            if exceeds(setting.value.len(), self.limits.setting_value_bytes_max) {
+                wrong(
+                    name,
+                    format!("the value has {} bytes", setting.value.len()),
+                    Some("`setting_value_bytes_max` in edge.toml is the limit"),
+                );
+            }
+            if setting.value.contains('\0') {
+                wrong(name, "the value holds a NUL, which no variable can".to_owned(), None);
+            }
+            if setting.public == Some(true) && setting.secret == Some(true) {
+                wrong(name, "a secret is never public".to_owned(), Some("say one of the two"));
+            }
+            if patch.unset.contains(name) {
+                wrong(name, "it is both set and unset".to_owned(), Some("say one of the two"));
+            }
+        }
+        for name in &patch.unset {
+            match name.parse::<SettingName>() {
+                Err(error) => wrong(name, error.to_string(), Some("such as API_URL")),
+                Ok(read) => drop(wanted.unset.insert(read)),
+            }
+        }
+        if mistakes.is_empty() { Ok(wanted) } else { Err(bad(mistakes).into()) }
+    }
+
+    /// What of a patch is other than what holds.
+    fn changes(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        held: &Held,
+        wanted: &Wanted<'_>,
+    ) -> Result<Changes, Error> {
+        let mut changes = Changes::default();
+        let mut mistakes = Vec::new();
+        let mut keys = None;
+        for (name, setting) in &wanted.set {
+            let before = held.record.settings.get(name);
+            let Some(kind) = kind_of(before, setting) else {
+                mistakes.push(Mistake {
+                    file: name.to_string(),
+                    line: 0,
+                    weight: Weight::Mistake,
+                    message: "it is a secret, and a secret is never public".to_owned(),
+                    hint: Some(
+                        "say that it is to be no secret any more: --secret=false, or \"secret\": false".to_owned(),
+                    ),
+                });
+                continue;
+            };
+            let is_same = match (before.map(|before| &before.value), kind) {
+                (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
+                    *value == setting.value && *public == wanted
+                }
+                (Some(StoredValue::Secret(sealed)), Kind::Secret) => {
+                    let keys: &Keys = match &keys {
+                        Some(keys) => keys,
+                        None => keys.insert(self.keys.read()?),
+                    };
+                    let sealed_in = before.map_or(0, |before| before.revision);
+                    let opened = keys.open(&context(app, environment, name, sealed_in), sealed);
+                    // One that another key sealed is sealed anew: so an old key can be given up.
+                    keys.newest() == Some(sealed.key.as_str()) && opened.is_ok_and(|value| value == setting.value)
+                }
+                _ => false,
+            };
+            if !is_same {
+                changes.set.insert(name.clone(), kind);
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(bad(mistakes).into());
+        }
+        changes.unset = wanted.unset.iter().filter(|name| held.record.settings.contains_key(*name)).cloned().collect();
+        Ok(changes)
+    }
+
+    /// Whether what would hold is within the limits. What takes something away is always let through.
+    fn check_room(&self, before: &SettingsRecord, wanted: &Wanted<'_>, changes: &Changes) -> Result<(), Error> {
+        if changes.set.is_empty() {
+            return Ok(());
+        }
+        let kept = before
+            .settings
+            .iter()
+            .filter(|(name, _)| !changes.set.contains_key(*name) && !changes.unset.contains(name));
+        let kept: Vec<usize> = kept.map(|(name, setting)| name.as_str().len() + setting.value.length()).collect();
+        let set = changes.set.keys().filter_map(|name| Some(name.as_str().len() + wanted.set.get(name)?.value.len()));
+        let all: Vec<usize> = kept.into_iter().chain(set).collect();
+        let (count, bytes) = (all.len(), all.iter().sum::<usize>());
+        let full = |detail: String, limit: &str| {
+            Err(Problem::new(Code::TooMany, detail).hint(format!("`{limit}` in edge.toml is the limit")).into())
+        };
+        if exceeds(count, self.limits.settings_max) {
+            return full(format!("The environment would have {count} settings."), "settings_max");
+        }
+        if exceeds(bytes, self.limits.settings_bytes_max) {
+            return full(format!("The settings of the environment would have {bytes} bytes."), "settings_bytes_max");
+        }
+        Ok(())
+    }
+
+    /// The settings as they are to hold from `revision` on.
+    fn changed(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        before: &SettingsRecord,
+        wanted: &Wanted<'_>,
+        changes: &Changes,
+        revision: u64,
+    ) -> Result<SettingsRecord, Error> {
+        let at_ms = telemetry::now_ms().max(before.at_ms);
+        let mut settings = before.settings.clone();
+        settings.retain(|name, _| !changes.unset.contains(name));
+        let mut keys = None;
+        for (name, kind) in &changes.set {
+            let value = wanted.set.get(name).map_or("", |wanted| wanted.value.as_str());
+            let value = match kind {
+                Kind::Plain { public } => StoredValue::Plain { value: value.to_owned(), public: *public },
+                Kind::Secret => {
+                    let keys: &Keys = match &keys {
+                        Some(keys) => keys,
+                        None => keys.insert(self.keys.read_or_make()?),
+                    };
+                    StoredValue::Secret(keys.seal(&context(app, environment, name, revision), value)?)
+                }
+            };
+            let setting = StoredSetting { value, revision, who: actor.name.clone(), at_ms };
+            settings.insert(name.clone(), setting);
+        }
+        Ok(SettingsRecord { who: actor.name.clone(), at_ms, settings })
+    }
+
+    /// Makes the commit: the revision, and where something is live the pointer that names it and an entry of the history.
+    /// Returns whether nobody else was quicker.
+    async fn commit_settings(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        live: Option<(Revision, LivePointer)>,
+        revision: u64,
+        record: &SettingsRecord,
+        changes: &Changes,
+    ) -> Result<bool, Error> {
+        let key = settings::settings_key(app, environment, revision);
+        let live_key = records::live_key(app, environment);
+        let mut commit = Commit {
+            // An alias of that name may have been made since it was looked for.
+            checks: vec![Check::Absent(key.clone()), Check::Absent(records::alias_key(app, environment))],
+            changes: vec![Change::Put(key, records::write(record)?)],
+        };
+        let is_live = live.is_some();
+        match live {
+            None => commit.checks.push(Check::Absent(live_key)),
+            Some((before, pointer)) => {
+                let id = format!("{:x}", self.tick());
+                let entry_key = self.next_entry(app, environment).await?;
+                let deploy = Deploy {
+                    id,
+                    kind: DeployKind::Settings,
+                    environment: environment.clone(),
+                    version: pointer.version,
+                    previous: None,
+                    who: actor.name.clone(),
+                    at_ms: record.at_ms,
+                    source: Source { message: Some(message(changes)), ..Source::default() },
+                    steps: Vec::new(),
+                    outcome: Outcome::Done,
+                    settings: revision,
+                    alias: None,
+                    problem: None,
+                    log: Vec::new(),
+                };
+                let entry = HistoryEntry { deploy, position: entry_key.clone() };
+                commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
+                let pointer = LivePointer { settings: revision, ..pointer };
+                commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
+                commit.changes.push(Change::Put(live_key, records::write(&pointer)?));
+            }
+        }
+        self.prune_settings(app, environment, &mut commit).await?;
+        match self.catalog.commit(commit).await {
+            Ok(commit) => {
+                // Of an environment that nothing is live in, nobody sees anything.
+                if is_live || environment.as_str() == "preview" {
+                    self.live.wait_for(commit).await;
+                }
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What a setting becomes: as it was where nothing is said of that. None where a secret would be public.
+fn kind_of(before: Option<&StoredSetting>, wanted: &SettingWanted) -> Option<Kind> {
+    let (was_secret, was_public) = match before.map(|before| &before.value) {
+        Some(StoredValue::Secret(_)) => (true, false),
+        Some(StoredValue::Plain { public, .. }) => (false, *public),
+        None => (false, false),
+    };
+    match (wanted.secret.unwrap_or(was_secret), wanted.public) {
+        (true, Some(true)) => None,
+        (true, _) => Some(Kind::Secret),
+        (false, public) => Some(Kind::Plain { public: public.unwrap_or(was_public) }),
+    }
+}
+
+/// The entity tag of a revision.
+pub(crate) fn etag(revision: u64) -> String {
+    format!("\"{revision}\"")
+}
+
+/// What the history says of a change: names alone.
+fn message(changes: &Changes) -> String {
+    let list = |names: Vec<&str>| names.join(", ");
+    let set = list(changes.set.keys().map(SettingName::as_str).collect());
+    let unset = list(changes.unset.iter().map(SettingName::as_str).collect());
+    let parts = [("set", set), ("unset", unset)];
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what} {names}")).collect();
+    parts.join("; ").chars().take(MESSAGE_CHARACTERS_MAX).collect()
+}
+
+fn exceeds(length: usize, max: u64) -> bool {
+    u64::try_from(length).unwrap_or(u64::MAX) > max
+}
+
+fn bad(mistakes: Vec<Mistake>) -> Problem {
+    let detail = match mistakes.len() {
+        1 => "A setting cannot be taken.".to_owned(),
+        count => format!("{count} things are wrong with the settings."),
+    };
+    Problem::new(Code::BadSetting, detail).with_mistakes(mistakes)
+}
+
+fn moved(environment: &PlaceName, revision: u64) -> Problem {
+    let detail = format!("The settings of {environment} have revision {revision}, and not the one of `If-Match`.");
+    Problem::new(Code::PreconditionFailed, detail).hint("look at them again, then decide")
+}

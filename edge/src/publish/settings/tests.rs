@@ -1,0 +1,210 @@
+//! Tests of settings over a catalog of their own: what opens, what does not, and which revisions are kept.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use devanture_config::settings::{SettingWanted, SettingsPatch};
+
+use super::*;
+use crate::catalog::records::{self, AppRecord, LivePointer, app_key, live_key};
+use crate::catalog::settings::{Sealed, settings_key};
+use crate::catalog::{Catalog, Change};
+use crate::publish::Actor;
+use crate::publish::tests::publisher;
+
+struct World {
+    publisher: Publisher,
+    catalog: Arc<dyn Catalog>,
+    app: AppName,
+    prod: PlaceName,
+}
+
+/// A publisher with an app that nothing is live in.
+async fn world(folder: &Path) -> World {
+    let (publisher, catalog) = publisher(folder);
+    let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+    let record = records::write(&AppRecord { created_ms: 0, who: "me".to_owned() }).unwrap();
+    let world = World { publisher, catalog, app, prod };
+    world.put(app_key(&world.app), record).await;
+    world
+}
+
+impl World {
+    async fn put(&self, key: String, value: Arc<[u8]>) {
+        let changes = vec![Change::Put(key, value)];
+        self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    }
+
+    /// `A=1 B!=2 C?=3 -D`: plain, secret, public, unset.
+    async fn change(&self, words: &str) -> Result<u64, Code> {
+        let mut patch = SettingsPatch::default();
+        for word in words.split(' ') {
+            match word.split_once('=') {
+                None => patch.unset.push(word.trim_start_matches('-').to_owned()),
+                Some((name, value)) => {
+                    let (secret, public) = (name.ends_with('!').then_some(true), name.ends_with('?').then_some(true));
+                    let name = name.trim_end_matches(['!', '?']).to_owned();
+                    patch.set.insert(name, SettingWanted { value: value.to_owned(), public, secret });
+                }
+            }
+        }
+        let changed = self.publisher.change_settings(&Actor::local(), &self.app, &self.prod, &patch, None, false).await;
+        changed.map(|report| report.revision).map_err(|error| error.0.code)
+    }
+
+    /// `A=1 B=2`: everything opened.
+    async fn opened(&self, revision: u64) -> Result<String, String> {
+        let opened = self.publisher.open_settings(&self.app, &self.prod, revision).await;
+        let text = |(name, value): (&SettingName, &OpenedValue)| format!("{name}={}", value.expose());
+        let opened = opened.map(|opened| opened.iter().map(text).collect::<Vec<_>>().join(" "));
+        opened.map_err(|error| format!("{}: {}", error.0.code.as_str(), error.0.detail))
+    }
+
+    async fn stored(&self, revision: u64) -> SettingsRecord {
+        settings::at(&*self.catalog, &self.app, &self.prod, revision).await.unwrap().unwrap().0
+    }
+
+    async fn kept(&self) -> Vec<u64> {
+        let prefix = settings::settings_prefix(&self.app, &self.prod);
+        let records = self.catalog.list(&prefix, None, false, usize::MAX).await.unwrap();
+        records.iter().filter_map(|(key, _)| settings::revision_of(key)).collect()
+    }
+}
+
+#[tokio::test]
+async fn everything_of_a_revision_opens_and_no_secret_is_in_a_record_or_a_debug_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path()).await;
+    assert_eq!(world.change("A=1 KEY!=hush C?=3").await, Ok(1));
+    assert_eq!(world.change("A=2 OTHER!=quiet").await, Ok(2));
+    assert_eq!(world.change("-KEY").await, Ok(3));
+    assert_eq!(world.opened(0).await.unwrap(), "");
+    assert_eq!(world.opened(1).await.unwrap(), "A=1 C=3 KEY=hush");
+    // What was sealed in an earlier revision opens in a later one that has it still.
+    assert_eq!(world.opened(2).await.unwrap(), "A=2 C=3 KEY=hush OTHER=quiet");
+    assert_eq!(world.opened(3).await.unwrap(), "A=2 C=3 OTHER=quiet");
+    assert!(world.opened(4).await.unwrap_err().starts_with("not_found"));
+    for revision in 1..=3 {
+        let record = world.stored(revision).await;
+        let texts = format!("{record:?} {}", serde_json::to_string(&record).unwrap());
+        assert!(!texts.contains("hush") && !texts.contains("quiet"), "{texts}");
+    }
+    let opened = world.publisher.open_settings(&world.app, &world.prod, 2).await.unwrap();
+    assert!(!format!("{opened:?}").contains("hush"));
+}
+
+#[tokio::test]
+async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_can_be_set_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path()).await;
+    world.change("KEY!=hush OTHER!=quiet").await.unwrap();
+    let record = world.stored(1).await;
+    let key: SettingName = "KEY".parse().unwrap();
+    let other: SettingName = "OTHER".parse().unwrap();
+    let StoredValue::Secret(sealed) = record.settings[&key].value.clone() else { panic!("{record:?}") };
+    let changed = async |change: &dyn Fn(&mut SettingsRecord)| {
+        let mut changed = record.clone();
+        change(&mut changed);
+        world.put(settings_key(&world.app, &world.prod, 1), records::write(&changed).unwrap()).await;
+        world.opened(1).await.unwrap_err()
+    };
+    let value = |record: &mut SettingsRecord, name: &SettingName, sealed: Sealed| {
+        record.settings.get_mut(name).unwrap().value = StoredValue::Secret(sealed);
+    };
+    let moved = changed(&|record| value(record, &other, sealed.clone())).await;
+    assert!(moved.starts_with("secrets_locked") && moved.contains("OTHER"), "{moved}");
+    let mut bytes = sealed.bytes().unwrap();
+    bytes[20] ^= 1;
+    let damaged = changed(&|record| value(record, &key, Sealed::new(sealed.key.clone(), &bytes))).await;
+    assert!(damaged.contains("KEY does not open: its bytes are damaged"), "{damaged}");
+    let short = changed(&|record| value(record, &key, Sealed::new(sealed.key.clone(), b"short"))).await;
+    assert!(short.contains("damaged"), "{short}");
+    let later = changed(&|record| record.settings.get_mut(&key).unwrap().revision = 2).await;
+    assert!(later.contains("damaged"), "{later}");
+    let moved_place = settings_key(&world.app, &"staging".parse().unwrap(), 1);
+    world.put(moved_place, records::write(&record).unwrap()).await;
+    let opened = world.publisher.open_settings(&world.app, &"staging".parse().unwrap(), 1).await;
+    assert_eq!(opened.unwrap_err().0.code, Code::SecretsLocked);
+
+    // The key is lost: what it sealed is told of, and set again with a new one.
+    world.put(settings_key(&world.app, &world.prod, 1), records::write(&record).unwrap()).await;
+    crate::blobs::durable::remove_file(&folder.path().join("data.key")).unwrap();
+    let lost = world.opened(1).await.unwrap_err();
+    assert!(lost.contains("the key that it was sealed with is not at hand"), "{lost}");
+    let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
+    assert!(list.settings.iter().all(|setting| setting.secret && setting.lost && setting.value.is_none()));
+    world.publisher.check_secrets().await.unwrap();
+    assert_eq!(world.change("KEY!=hush").await, Ok(2));
+    let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
+    let lost: Vec<&str> = list.settings.iter().filter(|one| one.lost).map(|one| one.name.as_str()).collect();
+    assert_eq!(lost, ["OTHER"]);
+    assert_eq!(world.change("-OTHER").await, Ok(3));
+    assert_eq!(world.opened(3).await.unwrap(), "KEY=hush");
+}
+
+#[tokio::test]
+async fn nothing_is_written_where_nothing_changes_and_a_new_key_seals_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path()).await;
+    assert_eq!(world.change("A=1 KEY!=hush").await, Ok(1));
+    assert_eq!(world.change("A=1 KEY=hush -NONE").await, Ok(1));
+    assert_eq!(world.kept().await, [1]);
+    let path = folder.path().join("data.key");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.push_str(&format!("{}\n", hex::encode([7; 32])));
+    crate::blobs::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
+    // Both open; the same value is sealed again, by the newer one.
+    assert_eq!(world.opened(1).await.unwrap(), "A=1 KEY=hush");
+    assert_eq!(world.change("A=1 KEY=hush").await, Ok(2));
+    assert_eq!(world.change("A=1 KEY=hush").await, Ok(2));
+    let text = format!("{}\n", hex::encode([7; 32]));
+    crate::blobs::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
+    assert_eq!(world.opened(2).await.unwrap(), "A=1 KEY=hush");
+    assert!(world.opened(1).await.unwrap_err().starts_with("secrets_locked"));
+}
+
+#[tokio::test]
+async fn a_name_keeps_its_kind_until_another_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path()).await;
+    world.change("A=1 KEY!=hush C?=3").await.unwrap();
+    world.change("A=2 KEY=new C=4").await.unwrap();
+    let kinds = async || {
+        let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
+        let kind = |one: &SettingStatus| {
+            format!("{}{}{}", one.name, if one.secret { "!" } else { "" }, if one.public { "?" } else { "" })
+        };
+        list.settings.iter().map(kind).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(kinds().await, "A C? KEY!");
+    assert_eq!(world.change("KEY?=shown").await, Err(Code::BadSetting));
+    assert_eq!(world.change("C!=5").await, Ok(3));
+    assert_eq!(kinds().await, "A C! KEY!");
+    let plain = SettingWanted { value: "open".to_owned(), public: Some(true), secret: Some(false) };
+    let patch = SettingsPatch { set: [("KEY".to_owned(), plain)].into(), unset: Vec::new() };
+    world.publisher.change_settings(&Actor::local(), &world.app, &world.prod, &patch, None, false).await.unwrap();
+    assert_eq!(kinds().await, "A C! KEY?");
+}
+
+#[tokio::test]
+async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = world(folder.path()).await;
+    world.publisher.limits.settings_revisions_max = 3;
+    for number in 0..5 {
+        world.change(&format!("A={number}")).await.unwrap();
+    }
+    assert_eq!(world.kept().await, [3, 4, 5]);
+    // A pointer that names an old one, as a rollback leaves it: the next number is still a new one.
+    let pointer = LivePointer {
+        version: devanture_config::VersionId::of(b""),
+        settings: 3,
+        switched_ms: 0,
+        deploy: String::new(),
+        begun: 0,
+        position: String::new(),
+    };
+    world.put(live_key(&world.app, &world.prod), records::write(&pointer).unwrap()).await;
+    let held = settings::held(&*world.catalog, &world.app, &world.prod).await.unwrap();
+    assert_eq!((held.revision, held.newest), (3, 5));
+}

@@ -1,0 +1,119 @@
+//! Going back to a version, with the settings that hold or with its own.
+
+use devanture_config::api::{Scope, SettingsDifference};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{history, patch, post, publish, push, rollback, settings, shown};
+use crate::support::{edge, got};
+
+/// What differs, `changed A; added B; removed C`.
+fn text(difference: &SettingsDifference) -> String {
+    let lists = [("changed", &difference.changed), ("added", &difference.added), ("removed", &difference.removed)];
+    let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+    let lists: Vec<String> = lists
+        .map(|(what, names)| format!("{what} {}", names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(",")))
+        .collect();
+    lists.join("; ")
+}
+
+#[tokio::test]
+async fn a_rollback_keeps_the_settings_says_how_they_differ_and_restores_them_where_that_is_wanted() {
+    let edge = edge().start().await;
+    push(&edge, "prod", "one").await;
+    patch(
+        &edge,
+        "prod",
+        json!({ "set": {
+        "SAME": { "value": "0", "public": true },
+        "CHANGED": { "value": "1", "public": true },
+        "GONE": { "value": "1", "public": true },
+        "KEY": { "value": "hush", "secret": true },
+    } }),
+    )
+    .await;
+    let one = json!({ "SAME": "0", "CHANGED": "1", "GONE": "1" });
+    let two = push(&edge, "prod", "two").await;
+    patch(
+        &edge,
+        "prod",
+        json!({ "set": {
+        "CHANGED": { "value": "2" },
+        "NEW": { "value": "2", "public": true },
+        "KEY": { "value": "other", "secret": true },
+    }, "unset": ["GONE"] }),
+    )
+    .await;
+    let later = json!({ "SAME": "0", "CHANGED": "2", "NEW": "2" });
+
+    let report = rollback(&edge, json!({})).await;
+    let difference = report.settings.unwrap();
+    assert_eq!((difference.was, difference.now, difference.restored, difference.kept), (1, 2, false, true));
+    assert_eq!(text(&difference), "changed CHANGED,KEY; added NEW; removed GONE");
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    assert_eq!(shown(&edge, "shop.localhost").await, later);
+
+    // Forward again: it was live with those that hold, so that there is nothing to say.
+    let report = rollback(&edge, json!({ "version": two.version })).await;
+    assert_eq!((report.switched, report.settings), (true, None));
+
+    // Restored: the version was live last, for a moment, with the later ones; what it was live with is what counts.
+    let push_token = edge.token_for(Scope::Push, Some("shop"), None).await;
+    let body = json!({ "with_settings": true });
+    let path = "/v1/apps/shop/environments/prod/rollback";
+    assert_eq!(got(edge.ask(Method::POST, path, &push_token).json(&body)).await.code(), Code::Forbidden);
+    let report = rollback(&edge, json!({ "with_settings": true })).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    // The first rollback went back to the entry of the first push; its settings are those that held at its end.
+    assert_eq!(shown(&edge, "shop.localhost").await, one);
+    let difference = report.settings.unwrap();
+    assert_eq!((difference.was, difference.now, difference.restored), (1, 2, true));
+    assert_eq!(history(&edge, "prod").await.deploys[0].settings, 1);
+    let held = settings(&edge, "prod").await;
+    assert_eq!((held.revision, held.settings.len()), (1, 4));
+
+    // A change goes on from what holds, and its number is a new one.
+    let changed = publish(&edge, "prod", "AFTER", "3").await;
+    assert_eq!((changed.previous, changed.revision), (1, 3));
+    assert_eq!(shown(&edge, "shop.localhost").await, json!({ "SAME": "0", "CHANGED": "1", "GONE": "1", "AFTER": "3" }));
+    edge.restart().await.stop().await;
+}
+
+#[tokio::test]
+async fn settings_that_are_no_longer_kept_are_said_to_be_and_nothing_is_half_done() {
+    let edge = edge().with_limit("settings_revisions_max", 2).start().await;
+    let one = push(&edge, "prod", "one").await;
+    publish(&edge, "prod", "A", "1").await;
+    for text in ["two", "three", "four"] {
+        push(&edge, "prod", text).await;
+        publish(&edge, "prod", "A", text).await;
+    }
+    for number in 0..6 {
+        publish(&edge, "prod", "A", &number.to_string()).await;
+    }
+    // Those of the last two switches are kept, with the last two.
+    let report = rollback(&edge, json!({ "with_settings": true })).await;
+    assert_eq!(shown(&edge, "shop.localhost").await, json!({ "A": "three" }));
+    assert!(report.settings.unwrap().restored);
+    let refused = post(&edge, "prod", "rollback", json!({ "version": one.version, "with_settings": true })).await;
+    assert_eq!(refused.code(), Code::NotFound);
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "three");
+    let report = rollback(&edge, json!({ "version": one.version })).await;
+    let difference = report.settings.unwrap();
+    assert_eq!((difference.was, difference.kept, text(&difference)), (1, false, String::new()));
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_that_was_never_live_here_has_no_settings_to_restore() {
+    let edge = edge().start().await;
+    push(&edge, "prod", "one").await;
+    let elsewhere = push(&edge, "staging", "two").await;
+    let body = json!({ "version": elsewhere.version, "with_settings": true });
+    let refused = post(&edge, "prod", "rollback", body).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, Code::NoPrevious));
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
+    edge.stop().await;
+}
