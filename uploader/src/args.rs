@@ -1,14 +1,18 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
+mod examples;
+mod values;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use devanture_config::digest::{BadIdPrefix, IdPrefix};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use devanture_config::digest::IdPrefix;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
+
+pub(crate) use values::{Deletable, Provider};
 
 use crate::settings::Name;
 
@@ -21,76 +25,13 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const EXAMPLES: &str = "\
-Examples:
-  devanture init                          write a devanture.toml for this folder
-  devanture init --from netlify           … from another provider's configuration
-  devanture push                          put the site in production
-  devanture push dist --env staging       … a given folder, in another environment
-  devanture push --no-switch              store it and look at its preview first
-  devanture switch 4f2a91                 make a stored version live
-  devanture rollback                      back to the version that was live before
-  devanture promote --from staging --to prod
-  devanture status                        what is live, and where
-
-Settings, the strongest first: flags, the environment, .env, devanture.toml.
-  DEVANTURE_URL     address of the edge's admin listener   --url
-  DEVANTURE_TOKEN   token of `devanture-edge token create` --token
-  DEVANTURE_APP     which app                              --app
-  DEVANTURE_ENV     which environment, else prod           --env
-  DEVANTURE_CA      a PEM file to trust                    --ca
-
-Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
-3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted.";
-
-const PUSH_EXAMPLES: &str = "\
-Examples:
-  devanture push                          the folder that devanture.toml names
-  devanture push dist                     this folder
-  devanture push site.zip                 an archive: zip, tar, tar.gz or tar.zst
-  devanture push --no-switch              preview first; `devanture switch ID` makes it live
-  devanture push --env staging -m 'New checkout'
-  devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
-  devanture push --dry-run                print the version's id; needs no edge
-  devanture push --json | jq -r .urls.preview
-
-Left out, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
-After a push that failed, the version that was live still is.";
-
-const HOSTNAME_EXAMPLES: &str = "\
-Examples:
-  devanture hostnames add www.example.org              where DNS must prove it, the record is told
-  devanture hostnames add www.example.org --canonical  the others lead to it
-  devanture hostnames add '*.example.org'              any one label
-  devanture hostnames add bücher.example --env staging
-  devanture hostnames remove www.example.org --dry-run";
-
-const PAUSE_EXAMPLES: &str = "\
-Examples:
-  devanture pause --message 'Back at ten.'
-  devanture pause --allow /status --allow '/api/*'
-  devanture resume
-
-Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
-A push while paused works, and leaves the pause as it is.";
-
-const DELETE_EXAMPLES: &str = "\
-Examples:
-  devanture delete 4f2a91 --now           a version: its preview, and what it still answered
-  devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
-  devanture delete /salaries.pdf --undo   every version that has the path answers it again
-
-A version that is live, or that an alias points at, is not deleted.
-A version that is stored later, and has the path, answers it. A push of the same
-content is none: its version was stored before.";
-
 /// Puts a front-end in production with one push, and takes it back with one rollback.
 #[derive(Debug, Parser)]
 #[command(
     name = "devanture",
     version,
     styles = STYLES,
-    after_help = EXAMPLES,
+    after_help = examples::ALL,
     propagate_version = true,
     max_term_width = 100,
     disable_help_subcommand = true
@@ -183,15 +124,15 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Alias(AliasCommand),
     /// List, add and remove hostnames of an environment's own
-    #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
+    #[command(subcommand, after_help = examples::HOSTNAMES)]
     Hostnames(HostnamesCommand),
     /// Tell visitors to come again later; previews and other environments go on
-    #[command(after_help = PAUSE_EXAMPLES)]
+    #[command(after_help = examples::PAUSE)]
     Pause(PauseArgs),
     /// End a pause
     Resume(ResumeArgs),
     /// End a version, or a path of all versions that are stored, at once and on every hostname
-    #[command(after_help = DELETE_EXAMPLES)]
+    #[command(after_help = examples::DELETE)]
     Delete(DeleteArgs),
     /// Print completions for a shell
     #[command(
@@ -217,31 +158,6 @@ pub(crate) struct InitArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Whose configuration `init --from` reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
-    /// wrangler.toml, wrangler.json or wrangler.jsonc
-    Cloudflare,
-    /// firebase.json
-    Firebase,
-    /// netlify.toml
-    Netlify,
-    /// vercel.json
-    Vercel,
-}
-
-impl Provider {
-    /// As it is typed.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cloudflare => "cloudflare",
-            Self::Firebase => "firebase",
-            Self::Netlify => "netlify",
-            Self::Vercel => "vercel",
-        }
-    }
-}
-
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -258,7 +174,7 @@ pub(crate) struct CheckArgs {
 
 /// Flags of `push`.
 #[derive(Debug, Args)]
-#[command(after_help = PUSH_EXAMPLES)]
+#[command(after_help = examples::PUSH)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct PushArgs {
     /// The folder or archive to push; `www` of devanture.toml where nothing is said
@@ -376,23 +292,6 @@ pub(crate) struct DeleteArgs {
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// What `delete` ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Deletable {
-    /// A path of every version that is stored.
-    Path(String),
-    /// A version.
-    Version(IdPrefix),
-}
-
-impl FromStr for Deletable {
-    type Err = BadIdPrefix;
-
-    fn from_str(text: &str) -> Result<Self, BadIdPrefix> {
-        if text.starts_with('/') { Ok(Self::Path(text.to_owned())) } else { text.parse().map(Self::Version) }
-    }
 }
 
 /// Flags of `history`.

@@ -1,0 +1,64 @@
+//! The examples below the help of each command.
+
+pub(super) const ALL: &str = "\
+Examples:
+  devanture init                          write a devanture.toml for this folder
+  devanture init --from netlify           … from another provider's configuration
+  devanture push                          put the site in production
+  devanture push dist --env staging       … a given folder, in another environment
+  devanture push --no-switch              store it and look at its preview first
+  devanture switch 4f2a91                 make a stored version live
+  devanture rollback                      back to the version that was live before
+  devanture promote --from staging --to prod
+  devanture status                        what is live, and where
+
+Settings, the strongest first: flags, the environment, .env, devanture.toml.
+  DEVANTURE_URL     address of the edge's admin listener   --url
+  DEVANTURE_TOKEN   token of `devanture-edge token create` --token
+  DEVANTURE_APP     which app                              --app
+  DEVANTURE_ENV     which environment, else prod           --env
+  DEVANTURE_CA      a PEM file to trust                    --ca
+
+Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
+3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted.";
+
+pub(super) const PUSH: &str = "\
+Examples:
+  devanture push                          the folder that devanture.toml names
+  devanture push dist                     this folder
+  devanture push site.zip                 an archive: zip, tar, tar.gz or tar.zst
+  devanture push --no-switch              preview first; `devanture switch ID` makes it live
+  devanture push --env staging -m 'New checkout'
+  devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
+  devanture push --dry-run                print the version's id; needs no edge
+  devanture push --json | jq -r .urls.preview
+
+Left out, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
+After a push that failed, the version that was live still is.";
+
+pub(super) const HOSTNAMES: &str = "\
+Examples:
+  devanture hostnames add www.example.org              where DNS must prove it, the record is told
+  devanture hostnames add www.example.org --canonical  the others lead to it
+  devanture hostnames add '*.example.org'              any one label
+  devanture hostnames add bücher.example --env staging
+  devanture hostnames remove www.example.org --dry-run";
+
+pub(super) const PAUSE: &str = "\
+Examples:
+  devanture pause --message 'Back at ten.'
+  devanture pause --allow /status --allow '/api/*'
+  devanture resume
+
+Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
+A push while paused works, and leaves the pause as it is.";
+
+pub(super) const DELETE: &str = "\
+Examples:
+  devanture delete 4f2a91 --now           a version: its preview, and what it still answered
+  devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
+  devanture delete /salaries.pdf --undo   every version that has the path answers it again
+
+A version that is live, or that an alias points at, is not deleted.
+A version that is stored later, and has the path, answers it. A push of the same
+content is none: its version was stored before.";

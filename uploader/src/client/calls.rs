@@ -1,0 +1,211 @@
+//! The questions that an edge is asked, one function for each.
+
+use std::time::Duration;
+
+use devanture_config::api::{
+    AliasRequest, BeginDeploy, DeleteReport, DeployBegun, History, PauseReport, PauseRequest, PlaceStatus,
+    PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport, SwitchRequest, WithdrawReport,
+    WithdrawRequest, WithdrawnPath,
+};
+use devanture_config::digest::IdPrefix;
+use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
+use devanture_config::{HostPattern, PlaceName};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+
+use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
+use crate::exit::Failure;
+
+/// Longest time to send a manifest and be told what is missing.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
+
+impl Edge {
+    /// Begins a push: what does the edge not have yet?
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn begin(&self, environment: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
+        // Once encoded, however often it is sent.
+        let body = bytes::Bytes::from(encoded(begin)?);
+        let segments = ["environments", environment.as_str(), "deploys"];
+        self.repeated(|| {
+            self.request(Method::POST, &segments, &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(BEGIN_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Makes a stored version live.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn switch(&self, env: &PlaceName, request: &SwitchRequest) -> Result<SwitchReport, Failure> {
+        self.post(&["environments", env.as_str(), "switch"], request).await
+    }
+
+    /// Makes an earlier version live again.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn rollback(&self, env: &PlaceName, request: &RollbackRequest) -> Result<SwitchReport, Failure> {
+        self.post(&["environments", env.as_str(), "rollback"], request).await
+    }
+
+    /// Makes live here what is live in another environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn promote(&self, to: &PlaceName, request: &PromoteRequest) -> Result<SwitchReport, Failure> {
+        self.post(&["environments", to.as_str(), "promote"], request).await
+    }
+
+    /// What is live.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn status(&self, env: &PlaceName) -> Result<Status, Failure> {
+        self.get(&["environments", env.as_str()], &[]).await
+    }
+
+    /// What is live, asked once, for a failure that is to be told in `time_max`.
+    pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
+        let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// What was live, newest first.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn history(&self, env: &PlaceName, query: &[(&str, &str)]) -> Result<History, Failure> {
+        self.get(&["environments", env.as_str(), "history"], query).await
+    }
+
+    /// Every alias.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn aliases(&self) -> Result<Vec<PlaceStatus>, Failure> {
+        self.get(&["aliases"], &[]).await
+    }
+
+    /// Points an alias to a version.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn set_alias(&self, name: &PlaceName, request: &AliasRequest) -> Result<PlaceStatus, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        self.repeated(|| {
+            self.request(Method::PUT, &["aliases", name.as_str()], &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Deletes an alias.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn delete_alias(&self, name: &PlaceName) -> Result<(), Failure> {
+        let request = self.request(Method::DELETE, &["aliases", name.as_str()], &[]).timeout(ANSWER_TIME_MAX);
+        self.send(request).await.map(drop).map_err(Refusal::into_failure)
+    }
+
+    /// The hostnames of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
+        self.get(&["environments", env.as_str(), "hostnames"], &[]).await
+    }
+
+    /// Gives a hostname to an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn add_hostname(
+        &self,
+        env: &PlaceName,
+        name: &HostPattern,
+        request: &HostnameRequest,
+        query: &[(&str, &str)],
+    ) -> Result<HostnameSet, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        self.repeated(|| {
+            self.request(Method::PUT, &["environments", env.as_str(), "hostnames", name.as_str()], query)
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Takes a hostname from an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn remove_hostname(
+        &self,
+        env: &PlaceName,
+        name: &HostPattern,
+        query: &[(&str, &str)],
+    ) -> Result<HostnameRemoved, Failure> {
+        let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
+        let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// Pauses an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn pause(&self, env: &PlaceName, request: &PauseRequest) -> Result<PauseReport, Failure> {
+        self.post(&["environments", env.as_str(), "pause"], request).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
+        self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
+    }
+
+    /// Deletes a version.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn delete_version(&self, id: &IdPrefix) -> Result<DeleteReport, Failure> {
+        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &[]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+    }
+
+    /// Withdraws a path.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn withdraw(&self, request: &WithdrawRequest) -> Result<WithdrawReport, Failure> {
+        self.post(&["withdrawn"], request).await
+    }
+
+    /// Takes a withdrawal back.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn restore(&self, path: &str) -> Result<RestoreReport, Failure> {
+        let request = self.request(Method::DELETE, &["withdrawn"], &[("path", path)]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+    }
+
+    /// The paths that are withdrawn.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
+        self.get(&["withdrawn"], &[]).await
+    }
+}
