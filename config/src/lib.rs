@@ -3,12 +3,15 @@
 //! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Both programs use it,
 //! so that a push from a laptop, from CI and by curl mean the same.
 
+pub mod answers;
 pub mod api;
 pub mod digest;
 pub mod edge_toml;
+pub mod fingerprint;
 pub mod hostnames;
 pub mod leave_out;
 pub mod limits;
+pub mod lines;
 pub mod manifest;
 pub mod mistake;
 pub mod names;
@@ -16,8 +19,10 @@ pub mod net;
 pub mod path;
 pub mod problem;
 mod reader;
+pub mod resolve;
 pub mod rules;
 pub mod site_toml;
+pub mod target;
 pub mod upkeep;
 
 pub use digest::{Digest, VersionId};

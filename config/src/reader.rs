@@ -8,19 +8,21 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use crate::lines::Lines;
 use crate::mistake::{Mistake, Mistakes, Weight};
 
 /// Collects the mistakes of one file while it is read.
 pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
+    lines: Lines,
     mistakes: RefCell<Vec<Mistake>>,
     broken: Cell<bool>,
 }
 
 impl<'t> Reader<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, mistakes: RefCell::default(), broken: Cell::new(false) }
+        Self { file, text, lines: Lines::of(text.as_bytes()), mistakes: RefCell::default(), broken: Cell::new(false) }
     }
 
     /// Reads the text as TOML, keeping what can be read beside what cannot.
@@ -40,7 +42,7 @@ impl<'t> Reader<'t> {
 
     /// The line, from 1, of a byte offset.
     fn line(&self, offset: usize) -> usize {
-        self.text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
+        self.lines.line(offset)
     }
 
     fn report(&self, line: usize, message: String, hint: Option<String>) {
