@@ -1,5 +1,6 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
+pub mod check;
 mod routes;
 pub mod rules;
 mod serving;
@@ -18,6 +19,7 @@ pub use routes::{
 };
 pub use serving::{HtmlHandling, NotFound, Rules, Serving};
 
+use check::CheckTable;
 use rules::{CacheTable, HeadersTable, PlaceLines, RedirectTable, RuleLines};
 
 /// The name of the file.
@@ -51,6 +53,8 @@ pub struct SiteFile {
     pub env: BTreeMap<PlaceName, Serving>,
     /// Media types of files whose names do not say them; part of the version, so for every environment alike.
     pub types: MediaTypes,
+    /// What `check` leaves unsaid; no part of the version.
+    pub check: CheckTable,
     /// Where its rules stand.
     pub rule_lines: RuleLines,
 }
@@ -129,10 +133,11 @@ impl SiteFile {
             env.extend(place.map(|place| (place, over)));
         }
         let types = MediaTypes::read(&root);
+        let check = CheckTable::read(&root);
         root.finish();
         drop(root);
         drop(document);
-        reader.finish(Some(Self { app, www, url, base, env, types, rule_lines }))
+        reader.finish(Some(Self { app, www, url, base, env, types, check, rule_lines }))
     }
 
     /// The lines of the rules that hold in `env`, or in every environment where none is said.

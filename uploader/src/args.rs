@@ -12,7 +12,7 @@ use devanture_config::digest::IdPrefix;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
-pub(crate) use values::{Deletable, Provider};
+pub(crate) use values::{Deletable, Format, Provider};
 
 use crate::settings::Name;
 
@@ -160,6 +160,7 @@ pub(crate) struct InitArgs {
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::CHECK)]
 pub(crate) struct CheckArgs {
     /// The folder; `www` of devanture.toml where nothing is said
     #[arg(value_hint = ValueHint::DirPath)]
@@ -167,9 +168,19 @@ pub(crate) struct CheckArgs {
     /// Let doubts pass, such as a rule that never applies
     #[arg(long)]
     pub(crate) allow_warnings: bool,
-    /// Refuse what would be left out
+    /// Refuse what would be left out, and let doubts fail
     #[arg(long)]
     pub(crate) strict: bool,
+    /// How what was found is told; github makes annotations of GitHub Actions
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+impl Command {
+    /// Whether the command itself asks for JSON, besides --json.
+    pub(crate) fn wants_json(&self) -> bool {
+        matches!(self, Self::Check(CheckArgs { format: Format::Json, .. }))
+    }
 }
 
 /// Flags of `push`.

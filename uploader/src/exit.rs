@@ -6,8 +6,13 @@ use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
 use serde::Serialize;
 
+use crate::check::Finding;
+
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// The exit code after SIGTERM, which CI sends when a job is cancelled.
+#[cfg(unix)]
+pub(crate) const TERMINATED: u8 = 143;
 
 /// Why a command stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Mistakes of files, where they are the reason.
     pub(crate) mistakes: Vec<Mistake>,
+    /// What `check` found; only it has any.
+    pub(crate) findings: Option<Vec<Finding>>,
     /// The exit code.
     pub(crate) exit: u8,
 }
@@ -32,19 +39,16 @@ impl Failure {
             message: message.into(),
             hint: None,
             mistakes: Vec::new(),
+            findings: None,
             exit: number(code.exit()),
         }
     }
 
-    /// Makes the failure of a command that Ctrl-C ended.
-    pub(crate) fn interrupted() -> Self {
-        Self {
-            code: "interrupted".to_owned(),
-            message: "The command was interrupted.".to_owned(),
-            hint: None,
-            mistakes: Vec::new(),
-            exit: INTERRUPTED,
-        }
+    /// Makes the failure of a command that a signal ended, with the exit code that says which: Ctrl-C's is
+    /// [`INTERRUPTED`].
+    pub(crate) fn interrupted(exit: u8) -> Self {
+        let message = if exit == INTERRUPTED { "The command was interrupted." } else { "The command was told to end." };
+        Self { code: "interrupted".to_owned(), exit, ..Self::new(Code::Internal, message) }
     }
 
     /// Adds what to do.
@@ -57,6 +61,11 @@ impl Failure {
     pub(crate) fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
         self.mistakes = mistakes;
         self
+    }
+
+    /// Adds what `check` found.
+    pub(crate) fn with_findings(self, findings: Vec<Finding>) -> Self {
+        Self { findings: Some(findings), ..self }
     }
 
     /// Makes the failure of a configuration file with mistakes.
@@ -85,7 +94,10 @@ impl Failure {
         }
         let error =
             Error { code: &self.code, message: self.to_string(), hint: self.hint.as_deref(), mistakes: &self.mistakes };
-        serde_json::json!({ "error": error })
+        match &self.findings {
+            Some(findings) => serde_json::json!({ "error": error, "findings": findings }),
+            None => serde_json::json!({ "error": error }),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 mod archive;
 mod args;
 mod bundle;
+mod check;
 mod client;
 mod commands;
 mod context;
@@ -39,7 +40,7 @@ use devanture_config::problem::Code;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Failure, INTERRUPTED};
 use crate::progress::Progress;
 use crate::push::Push;
 use crate::report::{Output, STILL_RUNNING};
@@ -68,6 +69,8 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     }
     // Fails only where a provider is there already, which is as good.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let mut cli = cli;
+    cli.common.telling.json |= cli.command.wants_json();
     let (context, read) = Context::new(&cli.common, environment);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -108,6 +111,10 @@ async fn carry_out(
             }
         };
     }
+    if let Command::Check(args) = command {
+        // It tells of mistakes in `devanture.toml` in the form that is wanted.
+        return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
+    }
     // A file with mistakes is no reason not to write another, which will say that there is one.
     let read = if matches!(command, Command::Init(_)) { Ok(()) } else { read };
     let ended = match read {
@@ -120,7 +127,6 @@ async fn carry_out(
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => commands::alias(context, command).await,
-        Command::Check(args) => commands::check(context, args),
         Command::Delete(args) => upkeep::delete(context, args).await,
         Command::History(args) => commands::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
@@ -132,16 +138,35 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Status => commands::status(context).await,
         Command::Switch(args) => commands::switch(context, args).await,
         // Carried out by the callers.
-        Command::Completions { .. } | Command::Push(_) => Ok(()),
+        Command::Check(_) | Command::Completions { .. } | Command::Push(_) => Ok(()),
     }
 }
 
-/// Carries out `work` until Ctrl-C.
+/// Carries out `work` until Ctrl-C or SIGTERM.
 async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
+        // Whoever interrupts is heard before the work begins.
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted(INTERRUPTED)),
+        failure = terminated() => Err(failure),
         ended = work => ended,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }
+}
+
+/// Waits for the signal by which CI ends a job.
+#[cfg(unix)]
+async fn terminated() -> Failure {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut signal) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    match signal.recv().await {
+        Some(()) => Failure::interrupted(exit::TERMINATED),
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() -> Failure {
+    std::future::pending().await
 }
 
 /// Tells a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.

@@ -79,6 +79,11 @@ impl Progress {
         self.step("note", text);
     }
 
+    /// Says something that may be wrong, also where nothing else is to be said.
+    pub(crate) fn warning(&self, text: &str) {
+        self.line(&format!("  {}  {text}", self.style.bad(&format!("{:<8}", "warning"))));
+    }
+
     /// Writes a line, quiet or not.
     pub(crate) fn line(&self, text: &str) {
         // Nobody is told where nobody listens.

@@ -22,6 +22,18 @@ Settings, the strongest first: flags, the environment, .env, devanture.toml.
 Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
 3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted.";
 
+pub(super) const CHECK: &str = "\
+Examples:
+  devanture check                         rules, links, assets, secrets, names, sizes
+  devanture check dist --env staging      a given folder, as it would answer there
+  devanture check --strict                … and let doubts fail
+  devanture check --format github         annotations in a pull request
+  devanture check --json | jq -r '.findings[].message'
+
+Ends with 2 where there are mistakes. To leave something unsaid, in devanture.toml:
+  [check]
+  ignore = [\"broken-link:/legacy/*\", \"secret:keys/test.pem\"]";
+
 pub(super) const PUSH: &str = "\
 Examples:
   devanture push                          the folder that devanture.toml names

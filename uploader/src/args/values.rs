@@ -5,6 +5,17 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 
+/// How `check` tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A line for each, on stdout
+    Text,
+    /// Annotations of GitHub Actions, on stdout
+    Github,
+    /// One line of JSON, as --json
+    Json,
+}
+
 /// Whose configuration `init --from` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
