@@ -129,7 +129,9 @@ impl Task<'_> {
     }
 
     fn shown(&self, path: &BundlePath) -> String {
-        self.www.join(path.as_str()).display().to_string()
+        let shown = self.www.join(path.as_str());
+        // `./a.html` reads worse than `a.html`, and no annotation finds it.
+        shown.strip_prefix(".").unwrap_or(&shown).display().to_string()
     }
 
     /// The findings of all threads, and those that only show when all files were read.
