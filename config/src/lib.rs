@@ -29,3 +29,4 @@ pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;
 pub use mistake::{Mistake, Mistakes};
 pub use names::{AppName, HostPattern, Hostname, PlaceName};
+pub use reader::nearest;

@@ -334,7 +334,7 @@ fn described(value: &DeValue<'_>) -> &'static str {
 const NEAREST_BYTES_MAX: usize = 64;
 
 /// The word of `words` that `text` is most likely a slip of.
-pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     if text.len() > NEAREST_BYTES_MAX {
         return None;
     }

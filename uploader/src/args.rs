@@ -1,6 +1,8 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
 mod examples;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use devanture_config::{HostPattern, PlaceName};
 
 pub(crate) use values::{Deletable, Format, Provider};
 
+use crate::progress::Volume;
 use crate::settings::Name;
 
 /// Blobs that are sent at once where nobody says a number.
@@ -80,11 +83,25 @@ pub(crate) struct Telling {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// No progress and no notes; mistakes are still told
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say of each file that it was sent, and of each request its status and time; never the token
     #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
+    verbose: bool,
     /// Say on stderr where each setting comes from
     #[arg(long, global = true)]
     pub(crate) explain: bool,
+}
+
+impl Telling {
+    /// How much is said.
+    pub(crate) const fn volume(self) -> Volume {
+        match (self.quiet, self.verbose) {
+            (true, _) => Volume::Quiet,
+            (false, true) => Volume::Verbose,
+            (false, false) => Volume::Usual,
+        }
+    }
 }
 
 impl Common {
@@ -117,11 +134,12 @@ pub(crate) enum Command {
     /// Make live in one environment what is live in another
     Promote(PromoteArgs),
     /// Say what is live, and where
+    #[command(after_help = examples::STATUS)]
     Status,
     /// List what was live, newest first
     History(HistoryArgs),
     /// Give a version a name and hostname of its own, such as a branch's
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::ALIAS)]
     Alias(AliasCommand),
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = examples::HOSTNAMES)]
@@ -135,9 +153,7 @@ pub(crate) enum Command {
     #[command(after_help = examples::DELETE)]
     Delete(DeleteArgs),
     /// Print completions for a shell
-    #[command(
-        after_help = "Example:\n  devanture completions bash > ~/.local/share/bash-completion/completions/devanture"
-    )]
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -146,6 +162,7 @@ pub(crate) enum Command {
 
 /// Flags of `init`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::INIT)]
 pub(crate) struct InitArgs {
     /// The folder that your build writes; one that is there is found where nothing is said
     #[arg(value_hint = ValueHint::DirPath)]
@@ -222,6 +239,7 @@ pub(crate) struct PushArgs {
 
 /// Flags of `switch`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::SWITCH)]
 pub(crate) struct SwitchArgs {
     /// The version's id, or 6 or more of its first characters
     pub(crate) id: IdPrefix,
@@ -238,6 +256,7 @@ pub(crate) struct SwitchArgs {
 
 /// Flags of `rollback`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::ROLLBACK)]
 pub(crate) struct RollbackArgs {
     /// Which version; the one that was live before where nothing is said
     pub(crate) id: Option<IdPrefix>,
@@ -248,6 +267,7 @@ pub(crate) struct RollbackArgs {
 
 /// Flags of `promote`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::PROMOTE)]
 pub(crate) struct PromoteArgs {
     /// The environment whose live version is taken
     #[arg(long, value_name = "ENV")]
@@ -282,6 +302,7 @@ pub(crate) struct PauseArgs {
 
 /// Flags of `resume`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::RESUME)]
 pub(crate) struct ResumeArgs {
     /// Say what would change, and change nothing
     #[arg(long)]
@@ -307,6 +328,7 @@ pub(crate) struct DeleteArgs {
 
 /// Flags of `history`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::HISTORY)]
 pub(crate) struct HistoryArgs {
     /// How many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -366,58 +388,4 @@ pub(crate) enum HostnamesCommand {
         #[arg(long)]
         dry_run: bool,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_settings_stand_before_or_after_the_command() {
-        for line in ["devanture --app shop push", "devanture push --app shop", "devanture push -a shop"] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(cli.common.flags(), [(Name::App, "shop".to_owned())].into());
-        }
-        assert!(Cli::try_parse_from(["devanture", "push", "--env", ""]).is_err());
-        assert!(Cli::try_parse_from(["devanture", "switch", "xyz"]).is_err());
-    }
-
-    #[test]
-    fn a_hostname_is_read_in_either_form() {
-        let read = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
-            Ok(Command::Hostnames(HostnamesCommand::Add { name, canonical, .. })) => {
-                Some((name.to_string(), canonical))
-            }
-            _ => None,
-        };
-        for (line, expected) in [
-            ("Bücher.example", Some(("xn--bcher-kva.example", None))),
-            ("*.example.org --canonical=false", Some(("*.example.org", Some(false)))),
-            ("--canonical www.example.org", Some(("www.example.org", Some(true)))),
-            ("127.0.0.1", None),
-            ("a..b", None),
-        ] {
-            let expected = expected.map(|(name, canonical)| (name.to_owned(), canonical));
-            assert_eq!(read(&format!("devanture hostnames add {line}")), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn every_command_has_its_help_and_no_line_of_it_is_overlong() {
-        fn look(command: &mut clap::Command) {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-            let help = command.clone().term_width(100).render_long_help().to_string();
-            for line in help.lines() {
-                assert!(line.chars().count() <= 100, "{line}");
-            }
-            command.get_subcommands_mut().for_each(look);
-        }
-        look(&mut Cli::command());
-    }
 }

@@ -3,7 +3,8 @@
 mod calls;
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
 
 use devanture_config::AppName;
 use devanture_config::api::DeployReport;
@@ -15,6 +16,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::report::milliseconds;
 use crate::settings::{self, EdgeAccess};
 use crate::trust;
 
@@ -22,12 +25,16 @@ use crate::trust;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// How often a request that may be repeated is sent.
-const TRIES_MAX: u32 = 5;
+/// How often a question that may be repeated is sent.
+pub(crate) const QUESTIONS_MAX: u32 = 5;
+/// How often a blob is sent: what has arrived of the others is worth some patience.
+pub(crate) const BLOB_TRIES_MAX: u32 = 7;
 /// The first pause before a repetition; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause, also where the edge asks for a longer one.
+/// Longest pause that this program chooses.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Longest pause that the edge may ask for; where it asks for more, the person is told so at once.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// What an answer with a problem is made of (RFC 9457 §3).
@@ -39,6 +46,7 @@ pub(crate) struct Edge {
     http: reqwest::Client,
     url: Url,
     app: AppName,
+    progress: Progress,
 }
 
 /// Whether a request that failed may be sent again.
@@ -64,7 +72,7 @@ impl Edge {
     ///
     /// # Errors
     /// `usage` where the CA's file or the token cannot be taken.
-    pub(crate) fn new(access: &EdgeAccess, app: AppName) -> Result<Self, Failure> {
+    pub(crate) fn new(access: &EdgeAccess, app: AppName, progress: Progress) -> Result<Self, Failure> {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access.token.secret()))
             .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
         bearer.set_sensitive(true);
@@ -89,7 +97,7 @@ impl Edge {
             Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
                 .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
         })?;
-        Ok(Self { http, url: access.url.clone(), app })
+        Ok(Self { http, url: access.url.clone(), app, progress })
     }
 
     /// The address as a person writes it.
@@ -126,7 +134,7 @@ impl Edge {
     }
 
     async fn repeated<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<T, Failure> {
-        repeat(|| self.once(request())).await
+        repeat(QUESTIONS_MAX, || self.once(request())).await
     }
 
     async fn once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Refusal> {
@@ -148,11 +156,24 @@ impl Edge {
     /// # Errors
     /// The problem that the edge answered, or why it did not.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
-        let response = request.send().await.map_err(|error| match tls_error(&error) {
+        let lost = |error: reqwest::Error| match tls_error(&error) {
             // The next try would meet the same certificate.
             Some(rustls::Error::InvalidCertificate(_)) => Refusal::Final(self.unreachable(&error)),
             _ => Refusal::Again(self.unreachable(&error), None),
-        })?;
+        };
+        let (http, request) = request.build_split();
+        let request = request.map_err(lost)?;
+        let begun = Instant::now();
+        let asked = self.progress.is_verbose().then(|| asked(&request));
+        let answered = http.execute(request).await;
+        if let Some(asked) = asked {
+            let status = match &answered {
+                Ok(response) => response.status().as_u16().to_string(),
+                Err(error) => root_cause(error),
+            };
+            self.progress.detail("request", &format!("{asked}  {status}  {} ms", milliseconds(begun.elapsed())));
+        }
+        let response = answered.map_err(lost)?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -227,24 +248,47 @@ impl Edge {
     }
 }
 
-/// Repeats `attempt` while that may help, with pauses between.
+/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between.
 ///
 /// # Errors
 /// The last failure.
-pub(crate) async fn repeat<T, F>(attempt: impl Fn() -> F) -> Result<T, Failure>
+pub(crate) async fn repeat<T, F>(tries_max: u32, attempt: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Refusal>>,
 {
     let mut pause = PAUSE;
-    for _ in 1..TRIES_MAX {
+    for _ in 1..tries_max {
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(Refusal::Final(failure)) => return Err(failure),
-            Err(Refusal::Again(_, wait)) => tokio::time::sleep(wait.unwrap_or(pause).min(PAUSE_MAX)).await,
+            Err(Refusal::Again(failure, Some(wait))) if wait > RETRY_AFTER_MAX => {
+                return Err(failure.hint(format!("the edge asks to come again in {} seconds", wait.as_secs())));
+            }
+            Err(Refusal::Again(_, Some(wait))) => tokio::time::sleep(wait).await,
+            Err(Refusal::Again(_, None)) => tokio::time::sleep(jittered(pause, random())).await,
         }
-        pause *= 2;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
     attempt().await.map_err(Refusal::into_failure)
+}
+
+/// A pause between half of it and all of it, so that many who were cut off at once do not come back at once.
+fn jittered(pause: Duration, random: u64) -> Duration {
+    let half = pause / 2;
+    let rest = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+    half + Duration::from_micros(random % rest)
+}
+
+/// A number that no two processes share: the standard library seeds its hashers at random.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A request as it is told: never its fields, one of which is the token.
+fn asked(request: &reqwest::Request) -> String {
+    let url = request.url();
+    let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+    format!("{} {}{query}", request.method(), url.path())
 }
 
 /// The report of a deploy, wherever it comes from.
@@ -306,4 +350,36 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 /// Checks that the report of a deploy is one of `app`.
 pub(crate) fn check_report(edge: &Edge, report: DeployReport) -> Result<DeployReport, Failure> {
     if report.app == *edge.app() { Ok(report) } else { Err(edge.not_an_edge("it reports on another app")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_never_longer_and_never_less_than_half() {
+        for random in [0, 1, 49_999, 50_000, u64::MAX] {
+            let pause = jittered(PAUSE, random);
+            assert!(PAUSE / 2 <= pause && pause <= PAUSE, "{pause:?}");
+        }
+        assert_eq!(jittered(Duration::ZERO, 7), Duration::ZERO);
+        assert_ne!(random(), random());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_edge_asks_for_is_waited_for_unless_that_is_too_long() {
+        let failure = || Failure::new(Code::Busy, "It is busy.");
+        for (wait, tries, seconds) in [(Some(7), 3, 14), (Some(61), 1, 0), (None, 3, 0)] {
+            let (begun, count) = (tokio::time::Instant::now(), std::cell::Cell::new(0));
+            let attempt = async || {
+                count.set(count.get() + 1);
+                Err::<(), _>(Refusal::Again(failure(), wait.map(Duration::from_secs)))
+            };
+            let failed = repeat(3, attempt).await.unwrap_err();
+            assert!(failed.is(Code::Busy));
+            assert_eq!(count.get(), tries, "{wait:?}");
+            assert_eq!(begun.elapsed().as_secs(), seconds, "{wait:?}");
+            assert_eq!(failed.hint.is_some(), wait == Some(61));
+        }
+    }
 }

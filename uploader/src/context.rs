@@ -42,7 +42,7 @@ impl Context {
         });
         let style = Style::of(&environment, io::stdout().is_terminal());
         let output = Output { is_json: common.telling.json, style };
-        let progress = Progress::new(&environment, common.telling.quiet);
+        let progress = Progress::new(&environment, common.telling.volume());
         if common.telling.explain {
             settings.explained().iter().for_each(|line| progress.line(line));
         }
@@ -55,7 +55,7 @@ impl Context {
     /// Where a setting is missing, cannot be read, or may not go together with another.
     pub(crate) fn edge(&self) -> Result<Edge, Failure> {
         let access = self.settings.edge_access()?;
-        Edge::new(&access, self.settings.app()?.value)
+        Edge::new(&access, self.settings.app()?.value, self.progress.clone())
     }
 
     /// The environment that the settings name.

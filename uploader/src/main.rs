@@ -3,7 +3,8 @@
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
 //! `push`, `commands`, `hostnames` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
-//! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
+//! `init --from`; `check` looks at what would be pushed;
+//! `progress` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
@@ -27,6 +28,7 @@ mod report;
 mod rules;
 mod settings;
 mod sse;
+mod suggest;
 mod trust;
 mod upkeep;
 mod walk;
@@ -121,7 +123,10 @@ async fn carry_out(
         Ok(()) => interruptible(answer(context, command)).await,
         Err(failure) => Err(failure),
     };
-    ended.map_err(|failure| (failure, None))
+    match ended {
+        Ok(()) => Ok(()),
+        Err(failure) => Err((suggest::with_hint(context, command, failure).await, None)),
+    }
 }
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
@@ -198,7 +203,7 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
         output.raw(&failure.json().to_string());
     }
     if arguments.iter().skip(1).any(|a| a == "push") {
-        Progress::new(environment, false).line(STILL_RUNNING);
+        Progress::new(environment, progress::Volume::Usual).line(STILL_RUNNING);
     }
     ExitCode::from(failure.exit)
 }

@@ -21,14 +21,18 @@ use crate::context::Context;
 use crate::deploy::BlobError;
 use crate::exit::Failure;
 use crate::git;
+use crate::progress::rate_text;
 use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
 use crate::rules::{self, RuleFiles};
+use crate::suggest;
 use crate::walk::{self, Scan};
 
 /// How often a folder that changes while it is sent is scanned anew.
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
 const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Shortest upload whose rate is told.
+const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 /// How often that is asked when the edge was lost at the end of a push.
 const LAST_QUESTIONS_MAX: u32 = 3;
 
@@ -131,6 +135,9 @@ impl<'c> Push<'c> {
             let manifest = bundle.manifest.clone();
             let begin = BeginDeploy { manifest, source: source.clone(), options: self.options() };
             let begun = self.begin(edge, place, &begin).await?;
+            if scans == 1 {
+                self.tell_new_place(edge, place, &begun).await;
+            }
             let missing = missing_blobs(&bundle, &begun)?;
             self.tell_diff(&bundle, &missing);
             self.tell_secrets(&bundle, &missing).await;
@@ -195,6 +202,16 @@ impl<'c> Push<'c> {
         self.done("diff", format!("{new} new, {there} already there"), Instant::now());
     }
 
+    /// Says that the environment is a new one, where its name may be a slip of another's.
+    async fn tell_new_place(&self, edge: &Edge, place: &PlaceName, begun: &DeployBegun) {
+        if begun.live.is_some() || place.is_prod() {
+            return;
+        }
+        if let Some(meant) = suggest::place(edge, place).await {
+            self.context.progress.warning(&format!("{place} is a new environment; did you mean {meant}?"));
+        }
+    }
+
     /// Warns of secrets in what is about to be sent: the push goes on, since whoever pushes may know better.
     async fn tell_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
         let blobs: BTreeMap<Digest, (PathBuf, u64)> =
@@ -228,11 +245,13 @@ impl<'c> Push<'c> {
         let files = missing.iter().map(|(_, blob)| blob.files).sum();
         let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
         let sending = self.context.progress.sending("upload", files, bytes);
-        let sent = &sending.sent;
+        let (sent, context) = (&sending.sent, self.context);
         let puts = missing.iter().map(|(digest, blob)| async move {
             match edge.put_blob(&begun.deploy, *digest, blob, sent).await {
                 Ok(()) => {
                     sent.add_files(blob.files);
+                    let text = format!("{}  {}", blob.path.display(), byte_text(blob.bytes));
+                    context.progress.detail("sent", &text);
                     Ok(())
                 }
                 Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.clone()))),
@@ -244,9 +263,14 @@ impl<'c> Push<'c> {
         let ended: Result<(), _> = stream::iter(puts).buffer_unordered(jobs).try_collect().await;
         drop(sending);
         if let Err(early) = ended {
-            return early;
+            return early.map_err(resumable);
         }
-        self.done("upload", format!("{files}/{files}  {}", byte_text(bytes)), start);
+        // Of what took no time, no rate can be told.
+        let rate = match start.elapsed() {
+            time if time >= RATE_TIME_MIN => format!("  {}", rate_text(bytes, time)),
+            _ => String::new(),
+        };
+        self.done("upload", format!("{files}/{files}  {}{rate}", byte_text(bytes)), start);
         Ok(Uploaded::All)
     }
 
@@ -417,6 +441,15 @@ impl<'c> Push<'c> {
             Err(_) => None,
         }
     }
+}
+
+/// Says how to go on after an upload that was cut off.
+fn resumable(failure: Failure) -> Failure {
+    if failure.exit != Failure::new(Code::Unreachable, "").exit {
+        return failure;
+    }
+    let before = failure.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
+    failure.hint(format!("{before}the same push again sends only what has not arrived"))
 }
 
 /// Where the bundle comes from, asked while the folder is read.

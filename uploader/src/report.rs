@@ -55,7 +55,7 @@ pub(crate) fn deploy_lines(
     no_switch: bool,
     again: &Again,
 ) -> Vec<String> {
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let id = report.version.short();
     let mut lines = Vec::new();
     if was_live && !report.switched {
@@ -78,7 +78,7 @@ pub(crate) fn deploy_lines(
 
 /// The lines after a switch, a rollback or a promotion.
 pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -> Vec<String> {
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let id = report.version.short();
     let mut lines = Vec::new();
     if report.switched {
@@ -96,7 +96,7 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
 
 /// The lines of `status`.
 pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let mut lines = vec![format!("{} in {}", style.good(status.app.as_str()), status.environment)];
     match &status.version {
         Some(version) => {

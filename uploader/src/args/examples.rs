@@ -74,3 +74,56 @@ Examples:
 A version that is live, or that an alias points at, is not deleted.
 A version that is stored later, and has the path, answers it. A push of the same
 content is none: its version was stored before.";
+
+pub(super) const INIT: &str = "\
+Examples:
+  devanture init                          for the folder that a build has written
+  devanture init build                    … for this one
+  devanture init --from vercel            take over vercel.json
+  devanture init --from netlify --dry-run print it instead";
+
+pub(super) const SWITCH: &str = "\
+Examples:
+  devanture switch 4f2a91                 any stored version, by 6 or more of its characters
+  devanture switch 4f2a91 --env staging
+  devanture switch 4f2a91 --if-live 91c2aa --json";
+
+pub(super) const ROLLBACK: &str = "\
+Examples:
+  devanture rollback                      back by one; a second time further back
+  devanture rollback 4f2a91               back to this version
+  devanture rollback --dry-run            say where to, and go nowhere";
+
+pub(super) const PROMOTE: &str = "\
+Examples:
+  devanture promote --from staging --to prod
+  devanture promote --from staging --to prod --dry-run";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  devanture status
+  devanture status --env staging
+  devanture status --json | jq -r .version";
+
+pub(super) const HISTORY: &str = "\
+Examples:
+  devanture history                       the last twenty
+  devanture history -n 100 --env staging
+  devanture history --json | jq -r '.deploys[].version'";
+
+pub(super) const ALIAS: &str = "\
+Examples:
+  devanture alias set feature-x 4f2a91    https://feature-x--APP.PREVIEW_DOMAIN
+  devanture alias list
+  devanture alias delete feature-x";
+
+pub(super) const RESUME: &str = "\
+Examples:
+  devanture resume
+  devanture resume --env staging --dry-run";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  devanture completions bash > ~/.local/share/bash-completion/completions/devanture
+  devanture completions zsh > ~/.zfunc/_devanture
+  devanture completions fish > ~/.config/fish/completions/devanture.fish";
