@@ -21,23 +21,10 @@ pub use serving::{HtmlHandling, NotFound, Rules, Serving};
 
 use check::CheckTable;
 use rules::{CacheTable, HeadersTable, PlaceLines, RedirectTable, RuleLines};
+use serving::{HTML_HANDLING, NOT_FOUND, RULES};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
-const HTML_HANDLING: &[(&str, HtmlHandling)] = &[
-    ("as-is", HtmlHandling::AsIs),
-    ("auto-trailing-slash", HtmlHandling::AutoTrailingSlash),
-    ("drop-trailing-slash", HtmlHandling::DropTrailingSlash),
-    ("force-trailing-slash", HtmlHandling::ForceTrailingSlash),
-    ("none", HtmlHandling::None),
-];
-const NOT_FOUND: &[(&str, NotFound)] = &[
-    ("404-page", NotFound::Page404),
-    ("single-page-application", NotFound::SinglePageApplication),
-    ("none", NotFound::None),
-];
-const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
-
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SiteFile {

@@ -16,7 +16,7 @@ pub mod query;
 pub mod redirect;
 #[cfg(test)]
 mod said;
-pub(crate) mod tables;
+pub mod tables;
 pub mod template;
 
 pub use headers::HeaderRule;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use devanture_config::Mistake;
 use devanture_config::mistake::Weight;
+use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 
 /// The code of what is wrong with `devanture.toml` and with files of rules.
@@ -44,7 +45,7 @@ fn severity<S: serde::Serializer>(is_doubt: &bool, serializer: S) -> Result<S::O
 impl Finding {
     /// What is wrong with a file of settings or rules.
     pub(crate) fn of_mistake(mistake: &Mistake, code: &'static str, www: &Path) -> Self {
-        let is_of_rules = ["_redirects", "_headers"].contains(&mistake.file.as_str());
+        let is_of_rules = [REDIRECTS_FILE, HEADERS_FILE].contains(&mistake.file.as_str());
         let file = match is_of_rules {
             true => www.join(&mistake.file).display().to_string(),
             false => mistake.file.clone(),
