@@ -20,7 +20,7 @@ Settings, the strongest first: flags, the environment, .env, devanture.toml.
   DEVANTURE_CA      a PEM file to trust                    --ca
 
 Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
-3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted.";
+3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted, 143 told to end.";
 
 pub(super) const CHECK: &str = "\
 Examples:
