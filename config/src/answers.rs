@@ -334,7 +334,7 @@ mod tests {
         let url = Url::parse(&format!("https://{HOST}/")).unwrap().join(address).unwrap();
         match site.ask(&url, asking) {
             Answer::File(number) => site.path(number).unwrap().to_string(),
-            Answer::Nothing(at) => at.map_or("-".to_owned(), |at| format!("- by {}:{}", at.file, at.line)),
+            Answer::Nothing(at) => at.map_or_else(|| "-".to_owned(), |at| format!("- by {}:{}", at.file, at.line)),
             other => format!("{other:?}"),
         }
     }

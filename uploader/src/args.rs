@@ -78,6 +78,7 @@ pub(crate) struct Common {
 /// How a command tells what it does.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Telling {
     /// Put one line of JSON on stdout, also on failure
     #[arg(long, global = true)]

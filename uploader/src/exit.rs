@@ -6,8 +6,6 @@ use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
 use serde::Serialize;
 
-use crate::check::Finding;
-
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// The exit code after SIGTERM, which CI sends when a job is cancelled.
@@ -25,8 +23,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Mistakes of files, where they are the reason.
     pub(crate) mistakes: Vec<Mistake>,
-    /// What `check` found; only it has any.
-    pub(crate) findings: Option<Vec<Finding>>,
+    /// Whether the line of `--json` has been written already.
+    pub(crate) is_told: bool,
     /// The exit code.
     pub(crate) exit: u8,
 }
@@ -39,7 +37,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             mistakes: Vec::new(),
-            findings: None,
+            is_told: false,
             exit: number(code.exit()),
         }
     }
@@ -61,11 +59,6 @@ impl Failure {
     pub(crate) fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
         self.mistakes = mistakes;
         self
-    }
-
-    /// Adds what `check` found.
-    pub(crate) fn with_findings(self, findings: Vec<Finding>) -> Self {
-        Self { findings: Some(findings), ..self }
     }
 
     /// Makes the failure of a configuration file with mistakes.
@@ -94,10 +87,7 @@ impl Failure {
         }
         let error =
             Error { code: &self.code, message: self.to_string(), hint: self.hint.as_deref(), mistakes: &self.mistakes };
-        match &self.findings {
-            Some(findings) => serde_json::json!({ "error": error, "findings": findings }),
-            None => serde_json::json!({ "error": error }),
-        }
+        serde_json::json!({ "error": error })
     }
 }
 

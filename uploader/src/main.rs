@@ -176,7 +176,7 @@ async fn terminated() -> Failure {
 
 /// Tells a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
 fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
-    if output.is_json {
+    if output.is_json && !failure.is_told {
         output.raw(&failure.json().to_string());
     }
     let style = progress.style;

@@ -97,7 +97,7 @@ impl Looker<'_, '_> {
     pub(crate) fn bases(&self, path: &BundlePath, base: Option<&str>) -> Vec<Option<Url>> {
         let of = |site: &Site<'_>| {
             let own = site.address_of(path).ok()?;
-            base.map_or(Some(own.clone()), |base| own.join(base.trim()).ok().or(Some(own)))
+            Some(base.and_then(|base| own.join(base.trim()).ok()).unwrap_or(own))
         };
         self.places.sites.iter().map(|(_, site)| of(site)).collect()
     }

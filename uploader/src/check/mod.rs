@@ -20,7 +20,7 @@ use devanture_config::site_toml::Rules;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
 use devanture_config::{Manifest, Mistake, PlaceName};
 
-use self::finding::{BUNDLE, CONFIG};
+use self::finding::{BUNDLE, CONFIG, Finding};
 use self::look::Looked;
 use crate::args::{CheckArgs, Format};
 use crate::bundle::{self, Bundle};
@@ -32,8 +32,6 @@ use crate::report::{byte_text, counted};
 use crate::rules::{self, RuleFiles};
 use crate::settings::Source;
 use crate::walk::{self, Scan};
-
-pub(crate) use self::finding::Finding;
 
 /// Files that are named where they were too large to be looked into.
 const NAMED_MAX: usize = 5;
@@ -58,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
             if args.format == Format::Github {
                 annotate(context, &findings);
             }
-            Err(failure.with_findings(findings))
+            Err(told(context, failure, &findings))
         }
     }
 }
@@ -161,12 +159,25 @@ fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<
         }
     };
     match failure {
-        Some(failure) => Err(failure.with_findings(findings)),
+        Some(failure) => Err(told(context, failure, &findings)),
         None => {
             tell_success(context, args, examined, &findings, doubts);
             Ok(())
         }
     }
+}
+
+/// Writes the line of `--json` for a failure, which has more in it than other commands' has.
+fn told(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
+    if !context.output.is_json {
+        return failure;
+    }
+    let mut value = failure.json();
+    if let Some(members) = value.as_object_mut() {
+        members.insert("findings".to_owned(), serde_json::json!(findings));
+    }
+    context.output.raw(&value.to_string());
+    Failure { is_told: true, ..failure }
 }
 
 fn count(number: usize, thing: &str) -> String {
