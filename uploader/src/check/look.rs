@@ -86,6 +86,7 @@ pub(crate) fn look(
     rules: Vec<(String, RuleSet)>,
     table: &CheckTable,
     www: &Path,
+    allows_doubts: bool,
 ) -> Result<Looked, Failure> {
     let site = |(name, rules): (String, RuleSet)| {
         let site = Site::new(manifest, &name, rules);
@@ -109,7 +110,7 @@ pub(crate) fn look(
         threads.into_iter().map(|thread| thread.join().ok()).collect()
     });
     let parts = parts.ok_or_else(|| Failure::new(Code::Internal, "A file could not be looked at."))?;
-    Ok(task.put_together(parts, scan))
+    Ok(task.put_together(parts, scan, allows_doubts))
 }
 
 impl Task<'_> {
@@ -135,7 +136,7 @@ impl Task<'_> {
     }
 
     /// The findings of all threads, and those that only show when all files were read.
-    fn put_together(&self, parts: Vec<Part>, scan: &Scan) -> Looked {
+    fn put_together(&self, parts: Vec<Part>, scan: &Scan, allows_doubts: bool) -> Looked {
         let mut looked = Looked { has_unknown_fragments: self.is_full.load(Ordering::Relaxed), ..Looked::default() };
         let mut ids: HashMap<u32, Box<[u64]>> = HashMap::new();
         let mut pending = Vec::new();
@@ -155,7 +156,7 @@ impl Task<'_> {
             self.fragment(link, &mut looked);
         }
         let sizes = scan.files.iter().map(|(path, file)| (path, file.hashed.bytes));
-        let of_files = names::collisions(scan.files.keys());
+        let of_files = names::collisions(scan.files.keys(), allows_doubts);
         for found in of_files.into_iter().chain(names::over_limits(sizes, self.table.file_bytes_max)) {
             self.of_file(found, &mut looked);
         }

@@ -77,11 +77,12 @@ struct Task {
     project: Project,
     places: Vec<PlaceName>,
     is_strict: bool,
+    allows_doubts: bool,
 }
 
 impl Task {
     fn run(self) -> Result<Examined, Failure> {
-        let Self { www, project, places, is_strict } = self;
+        let Self { www, project, places, is_strict, allows_doubts } = self;
         let scan = walk::scan(&www, is_strict)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
@@ -97,7 +98,7 @@ impl Task {
                 known.push(serving);
             }
         }
-        let looked = look::look(&scan, &manifest, rules, &project.site.check, &www)?;
+        let looked = look::look(&scan, &manifest, rules, &project.site.check, &www, allows_doubts)?;
         Ok(Examined { www, scan, manifest, guessed, of_rules, looked })
     }
 }
@@ -106,7 +107,8 @@ async fn examine(context: &Context, args: &CheckArgs, www: PathBuf) -> Result<Ex
     context.settings.app_if_said()?;
     let _working = context.progress.working("check", &www.display().to_string());
     let (project, places) = (context.project.clone(), places(context)?);
-    let task = Task { www, project, places, is_strict: args.strict };
+    let (is_strict, allows_doubts) = (args.strict, args.allow_warnings);
+    let task = Task { www, project, places, is_strict, allows_doubts };
     // Off the thread that hears of Ctrl-C.
     let examined = tokio::task::spawn_blocking(|| task.run()).await;
     examined.map_err(|error| Failure::new(Code::Internal, format!("The check failed: {error}.")))?

@@ -21,7 +21,9 @@ pub(crate) struct OfFile {
 }
 
 /// Names that differ in case alone: two files here, and one on a disk that takes `A` for `a`, which then is either.
-pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>) -> Vec<OfFile> {
+///
+/// The edge refuses them too, unless doubts are allowed.
+pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>, allows_doubts: bool) -> Vec<OfFile> {
     let mut by_letters: BTreeMap<String, Vec<&BundlePath>> = BTreeMap::new();
     for path in paths {
         by_letters.entry(path.as_str().to_lowercase()).or_default().push(path);
@@ -37,9 +39,9 @@ pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>) -> Vec
             OfFile {
                 path: Some((*path).clone()),
                 code,
-                weight: Weight::Doubt,
+                weight: if allows_doubts { Weight::Doubt } else { Weight::Mistake },
                 message: format!("its name differs from `{first}` in case alone"),
-                hint: Some("on disks of macOS and Windows both are one file"),
+                hint: Some("on disks of macOS and Windows both are one file; --allow-warnings lets them pass"),
             }
         }));
     }
@@ -111,7 +113,9 @@ mod tests {
             "\u{fc}.js",
         ];
         let paths: Vec<BundlePath> = paths.into_iter().map(path).collect();
-        let found = collisions(paths.iter());
+        let found = collisions(paths.iter(), false);
+        assert!(found.iter().all(|found| found.weight == Weight::Mistake));
+        assert!(collisions(paths.iter(), true).iter().all(|found| found.weight == Weight::Doubt));
         let told: Vec<_> = found.iter().map(|f| (f.path.as_ref().unwrap().as_str(), f.code)).collect();
         let expected = [
             ("a.html", CASE_COLLISION),
