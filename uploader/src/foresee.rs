@@ -103,13 +103,13 @@ pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefi
 /// What `promote` would change.
 ///
 /// # Errors
-/// As the edge says, or `not_found` where nothing is live in `from`.
+/// As the edge says, or `nothing_live` where nothing is live in `from`.
 pub(crate) async fn promote(edge: &Edge, from: &PlaceName, to: &PlaceName) -> Result<Foreseen, Failure> {
     let status = edge.status(to).await?;
     let source = status.places.iter().find(|place| !place.alias && place.name == *from);
     let Some(source) = source else {
         let message = format!("Nothing is live in {from} of the app {}.", status.app);
-        return Err(Failure::new(Code::NotFound, message).hint(format!("push to {from} first")));
+        return Err(Failure::new(Code::NothingLive, message).hint(format!("push to {from} first")));
     };
     Ok(Foreseen::of(&status, source.version))
 }

@@ -29,7 +29,7 @@ pub(crate) async fn place(edge: &Edge, typed: &PlaceName) -> Option<PlaceName> {
 
 /// Adds to a failure of `command` what may have been meant, where a name of a place may have been a slip.
 pub(crate) async fn with_hint(context: &Context, command: &Command, failure: Failure) -> Failure {
-    if !(failure.is(Code::NotFound) || failure.is(Code::NoPrevious)) {
+    if ![Code::NotFound, Code::NoPrevious, Code::NothingLive].iter().any(|code| failure.is(*code)) {
         return failure;
     }
     let typed: Option<PlaceName> = match command {
