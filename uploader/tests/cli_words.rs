@@ -219,22 +219,22 @@ fn a_slip_of_an_environment_is_told_what_was_meant() {
         });
         match (request.method.as_str(), request.target.as_str()) {
             ("GET", "/v1/apps/shop/environments/prod") => Some(Reply::json(200, &status)),
-            ("POST", target) if target.ends_with("/rollback") || target.ends_with("/promote") => {
-                Some(Reply::problem(Code::NotFound))
-            }
+            ("POST", target) if target.ends_with("/rollback") => Some(Reply::problem(Code::NoPrevious)),
+            ("POST", target) if target.ends_with("/promote") => Some(Reply::problem(Code::NothingLive)),
             _ => None,
         }
     });
     let project = Project::site(&edge.url());
     let expected = "there is no environment \"stagng\": did you mean \"staging\"?";
-    for arguments in
-        [&["rollback", "--env", "stagng", "--json"][..], &["promote", "--from", "stagng", "--to", "prod", "--json"]]
+    let promote = &["promote", "--from", "stagng", "--to", "prod", "--json"][..];
+    for (arguments, code) in
+        [(&["rollback", "--env", "stagng", "--json"][..], "no_previous"), (promote, "nothing_live")]
     {
-        assert_eq!(project.run(arguments).failed("not_found", 1)["hint"], expected);
+        assert_eq!(project.run(arguments).failed(code, 1)["hint"], expected);
     }
     // One that is there, and one that is like none, are no slips.
     for name in ["staging", "canary"] {
-        assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("not_found", 1)["hint"], "Do as told.");
+        assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("no_previous", 1)["hint"], "Do as told.");
     }
     let pushed = project.run(&["push", "--env", "stagng"]);
     assert!(pushed.stderr.contains("stagng is a new environment; did you mean staging?"), "{pushed:#?}");
