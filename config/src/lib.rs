@@ -7,6 +7,7 @@ pub mod answers;
 pub mod api;
 pub mod digest;
 pub mod edge_toml;
+pub mod expiry;
 pub mod fingerprint;
 pub mod hostnames;
 pub mod leave_out;
@@ -23,6 +24,7 @@ pub mod resolve;
 pub mod rules;
 pub mod site_toml;
 pub mod target;
+pub mod team;
 pub mod upkeep;
 
 pub use digest::{Digest, VersionId};

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use devanture_config::digest::IdPrefix;
+use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
@@ -137,8 +138,18 @@ pub(crate) enum Command {
     /// Say what is live, and where
     #[command(after_help = examples::STATUS)]
     Status,
-    /// List what was live, newest first
+    /// List what was live, newest first, or tell one deploy whole
+    #[command(after_help = examples::HISTORY)]
     History(HistoryArgs),
+    /// Say what differs between two versions, and what visitors would load again
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
+    /// Keep what is live: pushes then only store their version and give its preview
+    #[command(after_help = examples::LOCK)]
+    Lock(LockArgs),
+    /// End a lock
+    #[command(after_help = examples::UNLOCK)]
+    Unlock(UnlockArgs),
     /// Give a version a name and hostname of its own, such as a branch's
     #[command(subcommand, after_help = examples::ALIAS)]
     Alias(AliasCommand),
@@ -218,9 +229,21 @@ pub(crate) struct PushArgs {
     /// Go live only if this version is live
     #[arg(long, value_name = "ID")]
     pub(crate) if_live: Option<IdPrefix>,
+    /// Give it this lasting preview name, and leave what is live; the branch's where none is said
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) alias: Option<String>,
+    /// When that name ends: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
+    #[arg(long, value_name = "WHEN", requires = "alias")]
+    pub(crate) expires: Option<Expiry>,
     /// What the history says about this push; the commit's subject where nothing is said
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) message: Option<String>,
+    /// The commit that was built; what git and the CI system say where nothing is said
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) commit: Option<String>,
+    /// The branch that it is of; the same
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
     /// Let doubts pass, such as a rule that another provider would drop
     #[arg(long)]
     pub(crate) allow_warnings: bool,
@@ -250,6 +273,9 @@ pub(crate) struct SwitchArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// Do it though the environment is locked; whoever locked it may, and an admin
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -261,6 +287,9 @@ pub(crate) struct SwitchArgs {
 pub(crate) struct RollbackArgs {
     /// Which version; the one that was live before where nothing is said
     pub(crate) id: Option<IdPrefix>,
+    /// Do it though the environment is locked; whoever locked it may, and an admin
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -279,6 +308,9 @@ pub(crate) struct PromoteArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// Do it though the environment is locked; whoever locked it may, and an admin
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -310,6 +342,42 @@ pub(crate) struct ResumeArgs {
     pub(crate) dry_run: bool,
 }
 
+/// Flags of `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A version's id, an environment, an alias, or `live`; alone, it is compared with what is live
+    #[arg(value_name = "FROM", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from: String,
+    /// The same, for what it is compared with
+    #[arg(value_name = "TO", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) to: Option<String>,
+    /// How many files that differ are told
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: u16,
+    /// Tell all of them
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Flags of `lock`.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Why, for whoever finds it locked
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `unlock`.
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Flags of `delete`.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
@@ -329,14 +397,19 @@ pub(crate) struct DeleteArgs {
 
 /// Flags of `history`.
 #[derive(Debug, Args)]
-#[command(after_help = examples::HISTORY)]
 pub(crate) struct HistoryArgs {
+    /// One deploy whole: the beginning of its id, or of its version's
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = ["before", "all"])]
+    pub(crate) id: Option<String>,
     /// How many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: u16,
-    /// Only those before this deploy
-    #[arg(long, value_name = "DEPLOY")]
+    /// Only those before this one, as the page before said it
+    #[arg(long, value_name = "CURSOR")]
     pub(crate) before: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// What to do with aliases.
@@ -349,6 +422,9 @@ pub(crate) enum AliasCommand {
         name: String,
         /// The version's id, or 6 or more of its first characters
         id: IdPrefix,
+        /// When it ends: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<Expiry>,
         /// Say what would change, and change nothing
         #[arg(long)]
         dry_run: bool,

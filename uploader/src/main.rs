@@ -2,14 +2,15 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `hostnames` and `upkeep` are the commands, `foresee` is their `--dry-run`, and `moving` is
-//! `init --from`; `check` looks at what would be pushed;
-//! `progress` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
+//! `push`, `commands`, `history`, `hostnames`, `team` and `upkeep` are the commands, `foresee` is their `--dry-run`, and
+//! `moving` is `init --from`; `check` looks at what would be pushed; `progress` and `report` tell about them, `exit` is
+//! how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
 mod bundle;
 mod check;
+mod ci;
 mod client;
 mod commands;
 mod context;
@@ -19,16 +20,20 @@ mod exit;
 mod foresee;
 mod git;
 mod hash;
+mod history;
 mod hostnames;
 mod moving;
 mod progress;
 mod project;
 mod push;
+#[cfg(test)]
+mod recipes_tests;
 mod report;
 mod rules;
 mod settings;
 mod sse;
 mod suggest;
+mod team;
 mod trust;
 mod upkeep;
 mod walk;
@@ -131,16 +136,19 @@ async fn carry_out(
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Alias(command) => commands::alias(context, command).await,
+        Command::Alias(command) => team::alias(context, command).await,
         Command::Delete(args) => upkeep::delete(context, args).await,
-        Command::History(args) => commands::history(context, args).await,
+        Command::Diff(args) => team::diff(context, args).await,
+        Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
+        Command::Lock(args) => team::lock(context, args).await,
         Command::Pause(args) => upkeep::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Resume(args) => upkeep::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Status => commands::status(context).await,
+        Command::Unlock(args) => team::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
         // Carried out by the callers.
         Command::Check(_) | Command::Completions { .. } | Command::Push(_) => Ok(()),

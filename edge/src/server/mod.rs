@@ -138,6 +138,7 @@ impl Server {
             compress_threads: cores(),
         }));
         control.block_on(publisher.continue_clock())?;
+        control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(&publisher)));
         let health = Arc::new(Health::default());
         let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
 

@@ -42,6 +42,9 @@ Examples:
   devanture push --no-switch              preview first; `devanture switch ID` makes it live
   devanture push --env staging -m 'New checkout'
   devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
+  devanture push --alias feature-x --expires 14d
+                                          a preview with a lasting name; what is live stays
+  devanture push dist --alias             … named after the branch
   devanture push --dry-run                print the version's id; needs no edge
   devanture push --json | jq -r .urls.preview
 
@@ -107,15 +110,17 @@ Examples:
 
 pub(super) const HISTORY: &str = "\
 Examples:
-  devanture history                       the last twenty
-  devanture history -n 100 --env staging
-  devanture history --json | jq -r '.deploys[].version'";
+  devanture history -n 5
+  devanture history --env preview         pushes to aliases
+  devanture history 4f2a91                one deploy whole: of this version, or of this id
+  devanture history --all --json | jq -r '.deploys[].source.commit'";
 
 pub(super) const ALIAS: &str = "\
 Examples:
-  devanture alias set feature-x 4f2a91    https://feature-x--APP.PREVIEW_DOMAIN
+  devanture alias set feature-x 4f2a91 --expires 14d
   devanture alias list
-  devanture alias delete feature-x";
+  devanture alias delete feature-x
+  devanture push --alias feature-x        push, and point the alias at what was pushed";
 
 pub(super) const RESUME: &str = "\
 Examples:
@@ -127,3 +132,26 @@ Examples:
   devanture completions bash > ~/.local/share/bash-completion/completions/devanture
   devanture completions zsh > ~/.zfunc/_devanture
   devanture completions fish > ~/.config/fish/completions/devanture.fish";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  devanture diff 4f2a91                   what would change if this version went live
+  devanture diff live feature-x           the same of an alias
+  devanture diff staging prod             … between two environments
+  devanture diff 91c2aa 4f2a91            … between two versions
+
+A returning visitor is one who has seen all of the first version.";
+
+pub(super) const LOCK: &str = "\
+Examples:
+  devanture lock --reason 'Sale until Monday'
+  devanture lock --env staging
+  devanture unlock
+
+While locked, pushes store their version and give its preview, and what is live stays.
+switch, promote and rollback are refused; whoever locked it, or an admin, may pass --force.";
+
+pub(super) const UNLOCK: &str = "\
+Examples:
+  devanture unlock
+  devanture unlock --env staging";

@@ -101,3 +101,22 @@ fn every_command_has_its_help_and_no_line_of_it_is_overlong() {
     }
     look(&mut Cli::command());
 }
+
+#[test]
+fn an_alias_is_named_or_the_branchs() {
+    let read = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+        Ok(Command::Push(args)) => Some((args.alias, args.dir.map(|dir| dir.display().to_string()))),
+        _ => None,
+    };
+    let some = |text: &str| Some(text.to_owned());
+    for (line, expected) in [
+        ("devanture push", Some((None, None))),
+        ("devanture push --alias x dist", Some((some("x"), some("dist")))),
+        ("devanture push dist --alias", Some((some(""), some("dist")))),
+        ("devanture push --alias --expires 14d", Some((some(""), None))),
+        ("devanture push --expires 14d", None),
+        ("devanture push --alias x --expires soon", None),
+    ] {
+        assert_eq!(read(line), expected, "{line}");
+    }
+}

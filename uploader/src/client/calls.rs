@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasRequest, BeginDeploy, DeleteReport, DeployBegun, History, PauseReport, PauseRequest, PlaceStatus,
-    PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport, SwitchRequest, WithdrawReport,
-    WithdrawRequest, WithdrawnPath,
+    AliasList, AliasRequest, BeginDeploy, DeleteReport, DeployBegun, Diff, History, LockReport, LockRequest,
+    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport,
+    SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
 };
 use devanture_config::digest::IdPrefix;
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
@@ -83,12 +83,45 @@ impl Edge {
         self.get(&["environments", env.as_str(), "history"], query).await
     }
 
-    /// Every alias.
+    /// A page of the aliases.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn aliases(&self) -> Result<Vec<PlaceStatus>, Failure> {
-        self.get(&["aliases"], &[]).await
+    pub(crate) async fn aliases(&self, query: &[(&str, &str)]) -> Result<AliasList, Failure> {
+        self.get(&["aliases"], query).await
+    }
+
+    /// What differs between two versions.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn diff(&self, query: &[(&str, &str)]) -> Result<Diff, Failure> {
+        self.get(&["diff"], query).await
+    }
+
+    /// Locks an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn lock(&self, env: &PlaceName, request: &LockRequest) -> Result<LockReport, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        let segments = ["environments", env.as_str(), "lock"];
+        self.repeated(|| {
+            self.request(Method::PUT, &segments, &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Ends a lock.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn unlock(&self, env: &PlaceName) -> Result<LockReport, Failure> {
+        let request = self.request(Method::DELETE, &["environments", env.as_str(), "lock"], &[]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     /// Points an alias to a version.
@@ -120,7 +153,14 @@ impl Edge {
     /// # Errors
     /// As the edge says, or `unreachable`.
     pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
-        self.get(&["environments", env.as_str(), "hostnames"], &[]).await
+        let segments = ["environments", env.as_str(), "hostnames"];
+        let mut list: HostnameList = self.get(&segments, &[]).await?;
+        while let Some(after) = list.next.take() {
+            let mut more: HostnameList = self.get(&segments, &[("after", &after)]).await?;
+            list.hostnames.append(&mut more.hostnames);
+            list.next = more.next;
+        }
+        Ok(list)
     }
 
     /// Gives a hostname to an environment.
@@ -206,6 +246,15 @@ impl Edge {
     /// # Errors
     /// As the edge says, or `unreachable`.
     pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
-        self.get(&["withdrawn"], &[]).await
+        let (mut paths, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
+            let mut page: WithdrawnList = self.get(&["withdrawn"], &query).await?;
+            paths.append(&mut page.withdrawn);
+            after = page.next;
+            if after.is_none() {
+                return Ok(paths);
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@ mod refusals;
 mod sites;
 mod story;
 mod switching;
+mod team;
 mod upkeep;
 
 #[path = "../support/mod.rs"]
