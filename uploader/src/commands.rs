@@ -4,10 +4,10 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use devanture_config::AppName;
 use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SiteFile};
-use devanture_config::AppName;
 
 use crate::args::{InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
