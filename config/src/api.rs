@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, VersionId};
 use crate::expiry::Expiry;
+pub use crate::keeping::{
+    CollectReport, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport, UndeleteReport,
+    UndeleteRequest, WhyCollected,
+};
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
@@ -374,6 +378,10 @@ pub enum DeployKind {
     Lock,
     /// A lock ended; what is live stayed.
     Unlock,
+    /// The environment was deleted.
+    Delete,
+    /// The environment was had back, with what was live.
+    Undelete,
 }
 
 /// How a deploy ended.
@@ -440,6 +448,9 @@ pub struct History {
     /// Versions of these deploys that were deleted since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<VersionId>,
+    /// Versions of these deploys that were collected since: nothing held them, and they were old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collected: Vec<VersionId>,
     /// What to give as `before` for the next page, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

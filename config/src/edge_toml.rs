@@ -8,6 +8,7 @@ use crate::mistake::Mistakes;
 use crate::names::Hostname;
 use crate::net::{AddressBlock, DnsServer};
 use crate::reader::{Reader, Table};
+use crate::retention::Retention;
 
 /// How long a drain may take where nothing is said, in milliseconds.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
@@ -130,6 +131,8 @@ pub struct EdgeFile {
     pub listen: Listen,
     /// The domain below which previews answer.
     pub preview_domain: Hostname,
+    /// What is kept, and for how long.
+    pub retention: Retention,
     /// Where certificates come from.
     pub tls: Tls,
     /// Private and loopback addresses that any app's routes may point to.
@@ -172,6 +175,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let compress = root.table("compress").map_or(Compress { background: true, threads: 0 }, |t| compress(&t));
     let access_log = root.table("log").map_or(AccessLog::Stderr, |t| log(&t));
     let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
+    let retention = root.table("retention").map_or_else(Retention::default, |t| retention(&t));
     let dns_servers = root.table("dns").map_or_else(Vec::new, |t| {
         let servers = t.list("servers").unwrap_or_default();
         t.finish();
@@ -198,6 +202,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         limits,
         listen: listen?,
         preview_domain: preview_domain?,
+        retention,
         tls: tls?,
         upstreams_allow,
     })
@@ -360,6 +365,18 @@ fn compress(table: &Table<'_, '_>) -> Compress {
     let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     table.finish();
     Compress { background, threads }
+}
+
+fn retention(table: &Table<'_, '_>) -> Retention {
+    let default = Retention::default();
+    let retention = Retention {
+        collect_every_s: table.integer("collect_every_s", 0..=31_536_000).unwrap_or(default.collect_every_s),
+        keep_days: table.integer("keep_days", 0..=36_500).unwrap_or(default.keep_days),
+        keep_versions: table.integer("keep_versions", 0..=1_000_000).unwrap_or(default.keep_versions),
+        undelete_hours: table.integer("undelete_hours", 0..=87_600).unwrap_or(default.undelete_hours),
+    };
+    table.finish();
+    retention
 }
 
 fn log(table: &Table<'_, '_>) -> AccessLog {

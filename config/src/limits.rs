@@ -89,6 +89,10 @@ limits! {
     aliases_max = 1_000 in 0 ..= 1_000_000,
     /// Paths of one app that may be withdrawn at once.
     withdrawn_paths_max = 1_000 in 0 ..= 100_000,
+    /// Versions that one collection takes; the next one takes more.
+    collect_versions_max = 10_000 in 1 ..= 1_000_000,
+    /// Files that one collection takes; the next one takes more.
+    collect_files_max = 1_000_000 in 1 ..= 100_000_000,
     /// Connections that are open at once.
     connections_max = 65_536 in 1 ..= 10_000_000,
     /// Connections from one address that are open at once; 0 is no limit.

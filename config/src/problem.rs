@@ -83,6 +83,7 @@ codes! {
     CaseCollision "case_collision" 422 Usage "Two paths differ in nothing but their case.",
     CheckFailed "check_failed" 0 Usage "`devanture check` found mistakes in the site.",
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
+    Deleted "deleted" 410 Refused "The app or the environment was deleted, and can be had back for a while.",
     DigestMismatch "digest_mismatch" 422 Refused "The body does not have the digest that was sent with it.",
     DiskFull "disk_full" 507 Refused "The edge has no room left on its disk.",
     DuplicatePath "duplicate_path" 422 Refused "Two entries are at one path.",
@@ -114,6 +115,7 @@ codes! {
     UntrustedSource "untrusted_source" 0 Usage "The token and the address of the edge come from sources of unequal trust.",
     UpstreamForbidden "upstream_forbidden" 422 Refused "A route points where upstreams of this app may not point.",
     Usage "usage" 0 Usage "The command was called in a way that it does not understand.",
+    VersionCollected "version_collected" 410 Refused "The app had this version; it was old, nothing held it, and it was collected.",
     VersionInUse "version_in_use" 409 Refused "The version is live, or an alias points at it.",
     Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
 }

@@ -58,6 +58,9 @@ pub struct DeleteReport {
     pub app: AppName,
     /// The version that is gone.
     pub version: VersionId,
+    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub until_ms: u64,
 }
 
 /// `POST /v1/apps/{app}/withdrawn`: no version stored until now answers a path any more.

@@ -290,7 +290,7 @@ fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
 
 #[test]
 fn every_command_in_a_document_exists() {
-    let args = read("uploader/src/args.rs");
+    let args = read("uploader/src/args.rs") + &read("uploader/src/args/keeping.rs");
     let main = read("edge/src/main.rs");
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));

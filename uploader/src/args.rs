@@ -1,6 +1,7 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
 mod examples;
+mod keeping;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -15,10 +16,12 @@ use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
-pub(crate) use values::{Deletable, Format, Provider};
+pub(crate) use values::{Format, Provider};
 
 use crate::progress::Volume;
 use crate::settings::Name;
+use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
+pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 
 /// Blobs that are sent at once where nobody says a number.
 const JOBS: u16 = 8;
@@ -161,9 +164,15 @@ pub(crate) enum Command {
     Pause(PauseArgs),
     /// End a pause
     Resume(ResumeArgs),
-    /// End a version, or a path of all versions that are stored, at once and on every hostname
-    #[command(after_help = examples::DELETE)]
+    /// End a version, a path, an environment or the app, at once and on every hostname
+    #[command(after_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
+    /// Have back an app, an environment or a version that was deleted; without a word, list them
+    #[command(after_help = UNDELETE_EXAMPLES)]
+    Undelete(UndeleteArgs),
+    /// Delete what nothing refers to any more; the edge does so by itself from time to time
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(GcArgs),
     /// Print completions for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -373,23 +382,6 @@ pub(crate) struct LockArgs {
 /// Flags of `unlock`.
 #[derive(Debug, Args)]
 pub(crate) struct UnlockArgs {
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// Flags of `delete`.
-#[derive(Debug, Args)]
-pub(crate) struct DeleteArgs {
-    /// A version's id, or 6 or more of its first characters; or a path, which begins with /
-    #[arg(value_name = "VERSION|PATH")]
-    pub(crate) what: Deletable,
-    /// Mean it: a version comes back by a push alone, a path by --undo
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// Let a path answer again in every version that has it
-    #[arg(long, conflicts_with = "now")]
-    pub(crate) undo: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

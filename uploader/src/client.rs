@@ -1,6 +1,7 @@
 //! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
 
 mod calls;
+mod keeping;
 
 use std::error::Error as _;
 use std::hash::{BuildHasher, Hasher, RandomState};

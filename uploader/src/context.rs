@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
-use devanture_config::PlaceName;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, PlaceName};
 
 use crate::args::Common;
 use crate::client::Edge;
@@ -56,6 +57,32 @@ impl Context {
     pub(crate) fn edge(&self) -> Result<Edge, Failure> {
         let access = self.settings.edge_access()?;
         Edge::new(&access, self.settings.app()?.value, self.progress.clone())
+    }
+
+    /// The edge, for an app that a command itself names.
+    ///
+    /// # Errors
+    /// As [`Context::edge`], and `usage` where the settings name another app.
+    pub(crate) fn edge_of(&self, app: AppName) -> Result<Edge, Failure> {
+        let access = self.settings.edge_access()?;
+        match self.settings.app_if_said()? {
+            Some(said) if said.value != app => {
+                let message = format!("The settings name the app {}, and the command {app}.", said.value);
+                Err(Failure::new(Code::Usage, message)
+                    .hint("leave one of them out; `--explain` says where it comes from"))
+            }
+            _ => Edge::new(&access, app, self.progress.clone()),
+        }
+    }
+
+    /// The edge, for what is about no app: none is asked for, and none is sent.
+    ///
+    /// # Errors
+    /// As [`Context::edge`], but for the app.
+    pub(crate) fn whole_edge(&self) -> Result<Edge, Failure> {
+        let access = self.settings.edge_access()?;
+        let unused = "none".parse().map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?;
+        Edge::new(&access, unused, self.progress.clone())
     }
 
     /// The environment that the settings name.

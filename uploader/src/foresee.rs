@@ -93,7 +93,8 @@ pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefi
         Some(id) => find(edge, &status, id).await?,
         None => {
             let history = history(edge, place).await?;
-            earlier(&history.deploys, live, &history.deleted)
+            let gone = [history.deleted, history.collected].concat();
+            earlier(&history.deploys, live, &gone)
                 .ok_or_else(|| no_previous(format!("No version was live in {place} before {}.", live.short())))?
         }
     };
@@ -147,12 +148,15 @@ pub(crate) async fn alias(edge: &Edge, name: &PlaceName, id: Option<&IdPrefix>) 
 /// elsewhere may still be there, which only the command itself finds out.
 pub(crate) async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<VersionId, Failure> {
     let mut known: Vec<VersionId> = status.places.iter().map(|place| place.version).collect();
+    let mut collected: Vec<VersionId> = Vec::new();
     let others = status.places.iter().filter(|place| !place.alias && place.name != status.environment);
     for place in std::iter::once(&status.environment).chain(others.map(|place| &place.name)) {
         match history(edge, place).await {
-            Ok(History { deploys, deleted, .. }) => {
+            Ok(History { deploys, deleted, collected: gone, .. }) => {
                 let stored = deploys.iter().filter(|deploy| deploy.outcome != Outcome::Failed);
-                known.extend(stored.map(|deploy| deploy.version).filter(|version| !deleted.contains(version)));
+                let is_there = |version: &VersionId| !deleted.contains(version) && !gone.contains(version);
+                known.extend(stored.map(|deploy| deploy.version).filter(is_there));
+                collected.extend(gone);
             }
             // A token of one environment may not see the others.
             Err(failure) if failure.is(Code::Forbidden) && *place != status.environment => {}
@@ -164,6 +168,11 @@ pub(crate) async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<
     known.dedup();
     match known.as_slice() {
         [version] => Ok(*version),
+        [] if collected.iter().any(|version| id.matches(version)) => {
+            let message =
+                format!("The version {id} of the app {} was old, nothing held it, and it was collected.", status.app);
+            Err(Failure::new(Code::VersionCollected, message).hint("push its bundle again: it gets the same id"))
+        }
         [] => {
             Err(Failure::new(Code::NotFound, format!("The histories of the app {} hold no version {id}.", status.app))
                 .hint("`devanture history` lists the versions"))
@@ -176,7 +185,7 @@ pub(crate) async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<
     }
 }
 
-async fn history(edge: &Edge, place: &PlaceName) -> Result<History, Failure> {
+pub(crate) async fn history(edge: &Edge, place: &PlaceName) -> Result<History, Failure> {
     edge.history(place, &[("limit", DEPLOYS_MAX)]).await
 }
 
@@ -205,7 +214,9 @@ fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option
             | DeployKind::Pause
             | DeployKind::Resume
             | DeployKind::Lock
-            | DeployKind::Unlock => own_place,
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => own_place,
         };
         order.push((deploy.version, place));
     }

@@ -51,9 +51,12 @@ async fn all(edge: &Edge, place: &PlaceName) -> Result<History, Failure> {
     while let Some(next) = history.next.take() {
         let mut more = page(edge, place, PAGE_MAX, Some(&next)).await?;
         history.deploys.append(&mut more.deploys);
+        history.collected.append(&mut more.collected);
         history.deleted.append(&mut more.deleted);
         history.next = more.next;
     }
+    history.collected.sort_unstable();
+    history.collected.dedup();
     history.deleted.sort_unstable();
     history.deleted.dedup();
     Ok(history)
@@ -88,6 +91,8 @@ const fn kind_text(kind: DeployKind) -> &'static str {
         DeployKind::Resume => "resume",
         DeployKind::Lock => "lock",
         DeployKind::Unlock => "unlock",
+        DeployKind::Delete => "delete",
+        DeployKind::Undelete => "undelete",
     }
 }
 
@@ -143,7 +148,11 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
     for (index, deploy) in deploys.iter().enumerate() {
         let cell = |number: usize| columns.get(number).and_then(|column| column.get(index)).map_or("", String::as_str);
         let outcome = marked(style, deploy.outcome, cell(1));
-        let deleted = if history.deleted.contains(&deploy.version) { "  (deleted)" } else { "" };
+        let gone = match deploy.version {
+            version if history.deleted.contains(&version) => "  (deleted)",
+            version if history.collected.contains(&version) => "  (collected)",
+            _ => "",
+        };
         let reason = deploy.problem.as_ref().map(|problem| format!("[{}] ", problem.code.as_str())).unwrap_or_default();
         let message = shortened(deploy.source.message.as_deref().unwrap_or_default(), message_max);
         let line = format!(
@@ -155,7 +164,7 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
             cell(3),
             cell(4),
         );
-        lines.push(format!("{}{deleted}", line.trim_end()));
+        lines.push(format!("{}{gone}", line.trim_end()));
     }
     if let Some(next) = &history.next {
         lines.push(style.dim(&format!("more: devanture history --before {next}{}", again.0)));
@@ -258,6 +267,7 @@ mod tests {
             app: "shop".parse().unwrap(),
             environment: PlaceName::prod(),
             deleted: vec![live.version],
+            collected: Vec::new(),
             deploys: vec![failed, live],
             next: Some("12".to_owned()),
         };

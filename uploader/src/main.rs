@@ -2,9 +2,9 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `history`, `hostnames`, `team` and `upkeep` are the commands, `foresee` is their `--dry-run`, and
-//! `moving` is `init --from`; `check` looks at what would be pushed; `progress` and `report` tell about them, `exit` is
-//! how they fail, and `suggest` what may have been meant.
+//! `push`, `commands`, `history`, `hostnames`, `keeping`, `team` and `upkeep` are the commands, `foresee` is their
+//! `--dry-run`, and `moving` is `init --from`; `check` looks at what would be pushed; `progress` and `report` tell about
+//! them, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
@@ -22,6 +22,7 @@ mod git;
 mod hash;
 mod history;
 mod hostnames;
+mod keeping;
 mod moving;
 mod progress;
 mod project;
@@ -137,8 +138,9 @@ async fn carry_out(
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => team::alias(context, command).await,
-        Command::Delete(args) => upkeep::delete(context, args).await,
+        Command::Delete(args) => keeping::delete(context, args).await,
         Command::Diff(args) => team::diff(context, args).await,
+        Command::Gc(args) => keeping::gc(context, args).await,
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
@@ -150,6 +152,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Status => commands::status(context).await,
         Command::Unlock(args) => team::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
+        Command::Undelete(args) => keeping::undelete(context, args).await,
         // Carried out by the callers.
         Command::Check(_) | Command::Completions { .. } | Command::Push(_) => Ok(()),
     }

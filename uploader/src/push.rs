@@ -1,13 +1,13 @@
 //! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
 
-use std::collections::BTreeMap;
+mod warn;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{
     BeginDeploy, ByteCounts, DeployBegun, DeployOptions, DeployReport, FileCounts, Source, Step, StepState,
 };
-use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -15,7 +15,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::archive;
 use crate::args::PushArgs;
 use crate::bundle::{self, Blob, Bundle};
-use crate::check;
 use crate::client::{self, Edge, Refusal};
 use crate::context::Context;
 use crate::deploy::BlobError;
@@ -25,7 +24,6 @@ use crate::progress::rate_text;
 use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
 use crate::rules::{self, RuleFiles};
 use crate::settings;
-use crate::suggest;
 use crate::team;
 use crate::walk::{self, Scan};
 
@@ -225,35 +223,6 @@ impl<'c> Push<'c> {
         let new: u64 = missing.iter().map(|(_, blob)| blob.files).sum();
         let there = bundle.manifest.files.len() as u64 - new;
         self.done("diff", format!("{new} new, {there} already there"), Instant::now());
-    }
-
-    /// Says that the environment is a new one, where its name may be a slip of another's.
-    async fn tell_new_place(&self, edge: &Edge, place: &PlaceName, begun: &DeployBegun) {
-        if begun.live.is_some() || place.is_prod() {
-            return;
-        }
-        if let Some(meant) = suggest::place(edge, place).await {
-            self.context.progress.warning(&format!("{place} is a new environment; did you mean {meant}?"));
-        }
-    }
-
-    /// Warns of secrets in what is about to be sent: the push goes on, since whoever pushes may know better.
-    async fn tell_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
-        let blobs: BTreeMap<Digest, (PathBuf, u64)> =
-            missing.iter().map(|(digest, blob)| (*digest, (blob.path.clone(), blob.bytes))).collect();
-        let files: Vec<(BundlePath, Digest)> =
-            bundle.manifest.files.iter().map(|(path, entry)| (path.clone(), entry.hash)).collect();
-        let table = self.context.project.site.check.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let sent = files.iter().filter_map(|(path, hash)| {
-                let (real, bytes) = blobs.get(hash)?;
-                Some((path, real.as_path(), *bytes))
-            });
-            check::secrets_among(sent, &table)
-        });
-        if let Ok(Some(line)) = looked.await {
-            self.context.progress.warning(&line);
-        }
     }
 
     async fn upload(

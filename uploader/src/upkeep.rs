@@ -1,13 +1,11 @@
-//! The commands beside pushing: `pause`, `resume`, `delete`.
+//! The commands beside pushing: `pause`, `resume`, and `delete` of a path.
 
-use devanture_config::PlaceName;
 use devanture_config::api::{PauseReport, PauseRequest, Status, WithdrawRequest};
-use devanture_config::digest::IdPrefix;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
 use serde_json::json;
 
-use crate::args::{Deletable, DeleteArgs, PauseArgs, ResumeArgs};
+use crate::args::{PauseArgs, ResumeArgs};
 use crate::client::Edge;
 use crate::context::Context;
 use crate::exit::Failure;
@@ -63,65 +61,8 @@ pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), F
     Ok(())
 }
 
-/// `delete`.
-///
-/// # Errors
-/// `usage` without `--now`, and as the edge says.
-pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), Failure> {
-    if args.undo {
-        let Deletable::Path(path) = &args.what else {
-            let message = "Only the withdrawal of a path is taken back; a version that was deleted is gone.";
-            return Err(Failure::new(Code::Usage, message).hint("push the same content again: it gets the same id"));
-        };
-        return restore(context, &context.edge()?, path, args.dry_run).await;
-    }
-    if !args.now && !args.dry_run {
-        let (message, way_back) = match &args.what {
-            Deletable::Path(path) => (
-                format!("`delete {path}` ends the path in every version that is stored, at once."),
-                "`--undo` takes it back, and a push of the same content does not",
-            ),
-            Deletable::Version(id) => (
-                format!("`delete {id}` ends the version and its preview at once."),
-                "there is no way back but another push",
-            ),
-        };
-        let hint = format!("{way_back}: pass --now to mean it, or --dry-run to see what it would do");
-        return Err(Failure::new(Code::Usage, message).hint(hint));
-    }
-    let edge = context.edge()?;
-    match &args.what {
-        Deletable::Path(path) => withdraw(context, &edge, path, args.dry_run).await,
-        Deletable::Version(id) => delete_version(context, &edge, id, args.dry_run).await,
-    }
-}
-
-async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, dry_run: bool) -> Result<(), Failure> {
-    if dry_run {
-        // Of an app, every environment tells all places.
-        let status = edge.status(&PlaceName::prod()).await?;
-        let version = foresee::find(edge, &status, id).await?;
-        let users = status.places.iter().filter(|place| place.version == version);
-        let users: Vec<String> = users.map(|place| place.name.to_string()).collect();
-        if !users.is_empty() {
-            let message = format!("{} is what {} points at.", version.short(), users.join(", "));
-            return Err(Failure::new(Code::VersionInUse, message).hint(
-                "make another version live there (`devanture rollback`), or delete the alias, then delete this one",
-            ));
-        }
-        let value = json!({ "dry_run": true, "app": status.app, "version": version, "would_delete": true });
-        tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
-        return Ok(());
-    }
-    let report = edge.delete_version(id).await?;
-    context.output.write(&report, || {
-        let gone = format!("{} is gone, and so is its preview.", report.version.short());
-        vec![gone, "Its files stay on the edge's disk in this release; nothing answers from them.".to_owned()]
-    });
-    Ok(())
-}
-
-async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+/// `delete PATH`.
+pub(crate) async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
     if dry_run {
         let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
         let value = json!({ "dry_run": true, "app": edge.app(), "path": path, "is_withdrawn": is_withdrawn });
@@ -146,7 +87,8 @@ async fn withdraw(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> 
     Ok(())
 }
 
-async fn restore(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
+/// `delete PATH --undo`.
+pub(crate) async fn restore(context: &Context, edge: &Edge, path: &str, dry_run: bool) -> Result<(), Failure> {
     if dry_run {
         let is_withdrawn = edge.withdrawn().await?.iter().any(|entry| entry.path == path);
         if !is_withdrawn {
@@ -175,7 +117,7 @@ fn foreseen_of(status: &Status, would_change: bool) -> serde_json::Value {
     })
 }
 
-fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
+pub(crate) fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
     let style = context.output.style;
     let line = || vec![style.line("would", text), foresee::nothing_changed(style)];
     context.output.write(value, line);

@@ -312,6 +312,7 @@ fn every_other_command_is_one_question_to_the_edge() {
                     environment: "staging".parse().unwrap(),
                     deploys: vec![deploy.clone()],
                     deleted: Vec::new(),
+                    collected: Vec::new(),
                     next: Some("d0".to_owned()),
                 },
             ),

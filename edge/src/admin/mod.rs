@@ -5,7 +5,12 @@
 //! | `/health/live`, `/health/ready`, `/v1/openapi.yaml` | GET | none |
 //! | `/metrics` | GET | read, every app |
 //! | `/v1/tokens` | POST | admin, every app |
+//! | `/v1/gc` | POST | admin, every app |
+//! | `/v1/apps/{app}` | DELETE | admin, every environment |
+//! | `/v1/apps/{app}/deleted` | GET | read |
+//! | `/v1/apps/{app}/undelete` | POST | admin, every environment; push, for a version |
 //! | `/v1/apps/{app}/environments/{env}` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}` | DELETE | admin, every environment |
 //! | `/v1/apps/{app}/environments/{env}/history` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/deploys` (a manifest, or a bundle in one request) | POST | push |
 //! | `/v1/apps/{app}/blobs/{digest}?deploy={deploy}` | PUT | push |
@@ -31,6 +36,7 @@ mod body;
 mod bundle;
 mod content_digest;
 mod hostnames;
+mod keeping;
 mod precondition;
 mod pushing;
 mod reading;
@@ -128,6 +134,7 @@ impl Admin {
         // Only now: without a token even the shape of the API stays unsaid.
         let route = Route::parse(request.method(), path)?;
         body::only_parameters(request.uri(), route.parameters())?;
+        self.check_there(&actor, path, &route).await?;
         match route {
             Route::Metrics => {
                 if actor.app.is_some() {
@@ -159,6 +166,13 @@ impl Admin {
             }
             Route::Pause { app, environment } => self.pause(&actor, &app, &environment, request).await,
             Route::Resume { app, environment } => self.resume(&actor, &app, &environment).await,
+            Route::Collect => self.collect(&actor, &request).await,
+            Route::DeleteApp { app } => self.delete_app(&actor, &app, &request).await,
+            Route::Deleted { app } => self.deleted(&actor, &app).await,
+            Route::DeleteEnvironment { app, environment } => {
+                self.delete_environment(&actor, &app, &environment, &request).await
+            }
+            Route::Undelete { app } => self.undelete(&actor, &app, request).await,
             Route::DeleteVersion { app, version } => self.delete_version(&actor, &app, &version).await,
             Route::Restore { app } => self.restore(&actor, &app, &request).await,
             Route::Withdraw { app } => self.withdraw(&actor, &app, request).await,

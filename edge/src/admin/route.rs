@@ -18,7 +18,11 @@ pub(super) enum Route {
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
     AddHostname { app: AppName, environment: PlaceName, host: HostPattern },
+    Collect,
     DeleteAlias { app: AppName, name: PlaceName },
+    DeleteApp { app: AppName },
+    Deleted { app: AppName },
+    DeleteEnvironment { app: AppName, environment: PlaceName },
     DeleteVersion { app: AppName, version: String },
     Deploy { app: AppName, deploy: String },
     Diff { app: AppName },
@@ -39,6 +43,7 @@ pub(super) enum Route {
     Switch { app: AppName, environment: PlaceName },
     Tokens,
     Unlock { app: AppName, environment: PlaceName },
+    Undelete { app: AppName },
     Withdraw { app: AppName },
     Withdrawn { app: AppName },
 }
@@ -52,6 +57,8 @@ impl Route {
         match (segments.as_slice(), method) {
             (["metrics"], "GET") => Ok(Self::Metrics),
             (["metrics"], _) => Err(method_not_allowed(READ)),
+            (["v1", "gc"], "POST") => Ok(Self::Collect),
+            (["v1", "gc"], _) => Err(method_not_allowed("POST")),
             (["v1", "tokens"], "POST") => Ok(Self::Tokens),
             (["v1", "tokens"], _) => Err(method_not_allowed("POST")),
             (["v1", "apps", app, rest @ ..], method) => Self::of_app(name(app)?, rest, method),
@@ -62,7 +69,11 @@ impl Route {
     /// The parameters that its query may hold.
     pub(super) fn parameters(&self) -> &'static [&'static str] {
         match self {
-            Self::AddHostname { .. } | Self::RemoveHostname { .. } => &["dry_run"],
+            Self::AddHostname { .. }
+            | Self::Collect
+            | Self::DeleteApp { .. }
+            | Self::DeleteEnvironment { .. }
+            | Self::RemoveHostname { .. } => &["dry_run"],
             Self::Begin { .. } => &[
                 "no_switch",
                 "force",
@@ -88,6 +99,8 @@ impl Route {
 
     fn of_app(app: AppName, rest: &[&str], method: &str) -> Result<Self, Error> {
         match (rest, method) {
+            ([], "DELETE") => Ok(Self::DeleteApp { app }),
+            ([], _) => Err(method_not_allowed("DELETE")),
             (["aliases"], "GET") => Ok(Self::Aliases { app }),
             (["aliases"], _) => Err(method_not_allowed(READ)),
             (["aliases", alias], "GET") => Ok(Self::Alias { app, name: name(alias)? }),
@@ -96,12 +109,16 @@ impl Route {
             (["aliases", _], _) => Err(method_not_allowed("GET, HEAD, PUT, DELETE")),
             (["blobs", digest], "PUT") => Ok(Self::Blob { app, digest: name(digest)? }),
             (["blobs", _], _) => Err(method_not_allowed("PUT")),
+            (["deleted"], "GET") => Ok(Self::Deleted { app }),
+            (["deleted"], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy], "GET") => Ok(Self::Deploy { app, deploy: (*deploy).to_owned() }),
             (["deploys", _], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
             (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
             (["diff"], "GET") => Ok(Self::Diff { app }),
             (["diff"], _) => Err(method_not_allowed(READ)),
+            (["undelete"], "POST") => Ok(Self::Undelete { app }),
+            (["undelete"], _) => Err(method_not_allowed("POST")),
             (["versions", version], "DELETE") => Ok(Self::DeleteVersion { app, version: (*version).to_owned() }),
             (["versions", _], _) => Err(method_not_allowed("DELETE")),
             (["withdrawn"], "GET") => Ok(Self::Withdrawn { app }),
@@ -110,7 +127,8 @@ impl Route {
             (["withdrawn"], _) => Err(method_not_allowed("GET, HEAD, POST, DELETE")),
             (["environments", environment], method) => match method {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
-                _ => Err(method_not_allowed(READ)),
+                "DELETE" => Ok(Self::DeleteEnvironment { app, environment: name(environment)? }),
+                _ => Err(method_not_allowed("GET, HEAD, DELETE")),
             },
             (["environments", environment, "lock"], method) => {
                 let environment = name(environment)?;
@@ -203,7 +221,7 @@ mod tests {
             "/",
             "/v1",
             "/v2/apps",
-            "/v1/apps/shop",
+            "/v1/apps/shop/x",
             "/v1/apps/shop/environments/prod/x",
             "/v1/apps/shop/environments/prod/switch/",
         ] {

@@ -44,6 +44,8 @@ macro_rules! conformance {
             what_is_open_stays_readable_when_deleted_or_replaced,
             any_part_can_be_read_and_nothing_beyond_the_end,
             a_listing_holds_every_blob_and_manifest_once,
+            a_part_of_a_listing_holds_what_begins_with_its_byte,
+            only_what_was_put_before_a_moment_is_deleted_by_it,
             variants_can_be_replaced_while_they_are_read,
         }
     };
@@ -427,6 +429,41 @@ pub(super) async fn a_listing_holds_every_blob_and_manifest_once(harness: impl H
             assert_eq!(store.variants(*digest).await.unwrap().len(), 1);
         }
     }
+}
+
+pub(super) async fn a_part_of_a_listing_holds_what_begins_with_its_byte(harness: impl Harness) {
+    let store = harness.store();
+    for seed in 0..40 {
+        put_blob(&*store, &sample(seed, 10)).await;
+    }
+    let mut all = Vec::new();
+    for first in 0..=u8::MAX {
+        let part = store.list_part(first).await.unwrap();
+        assert!(part.iter().all(|(key, ..)| matches!(key, Key::Blob(digest) if digest.as_bytes()[0] == first)));
+        all.extend(part);
+    }
+    assert_eq!((all.len(), &all), (40, &store.list().await.unwrap()));
+}
+
+pub(super) async fn only_what_was_put_before_a_moment_is_deleted_by_it(harness: impl Harness) {
+    let store = harness.store();
+    let (bytes, variant) = (sample(50, 1_000), sample(51, 70));
+    let digest = put_blob(&*store, &bytes).await;
+    let key = Key::Blob(digest);
+    store.put_variants(digest, vec![(Form::Br, Quality::Quick, variant)]).await.unwrap();
+    let put_s = store.list().await.unwrap()[0].2;
+    // Of the same second nothing is deleted: it may have been put after the question.
+    for before_s in [0, put_s] {
+        assert_eq!(store.delete_put_before(key, before_s).await.unwrap(), None);
+    }
+    assert_eq!(store.get(key).await.unwrap(), bytes);
+    assert_eq!(store.delete_put_before(key, put_s + 1).await.unwrap(), Some(1_070));
+    assert_eq!((store.size(key).await.unwrap(), store.variants(digest).await.unwrap()), (None, Vec::new()));
+    assert_eq!(store.delete_put_before(key, u64::MAX).await.unwrap(), None);
+    let manifest = Key::Manifest(digest);
+    store.put(manifest, bytes).await.unwrap();
+    assert_eq!(store.delete_put_before(manifest, u64::MAX).await.unwrap(), Some(1_000));
+    assert_eq!(store.size(manifest).await.unwrap(), None);
 }
 
 pub(super) async fn variants_can_be_replaced_while_they_are_read(harness: impl Harness) {

@@ -117,8 +117,16 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.delete(key)).await
     }
 
-    async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
-        self.with(Folder::list).await
+    async fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error> {
+        self.with(move |folder| folder.delete_put_before(key, before_s)).await
+    }
+
+    async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
+        self.with(move |folder| folder.list_part(first)).await
+    }
+
+    async fn remove_leftovers(&self, before_s: u64, dry_run: bool) -> Result<(u64, u64), Error> {
+        self.with(move |folder| folder.remove_leftovers(before_s, dry_run)).await
     }
 }
 

@@ -232,12 +232,38 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
+    /// Deletes a blob with all its variants, or a manifest, if it was last put before that second since 1970. Returns the
+    /// bytes that were freed; nothing where it is not there, or was put since.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error>;
+
     /// Every blob and manifest with its length and the seconds since 1970 at which it was last put, in no order. On the
     /// way, variants are removed whose blob is gone.
     ///
     /// # Errors
     /// [`Error::Io`].
-    async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error>;
+    async fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
+        let mut all = Vec::new();
+        for first in 0..=u8::MAX {
+            all.extend(self.list_part(first).await?);
+        }
+        Ok(all)
+    }
+
+    /// As [`Blobs::list`], of those alone whose digest begins with that byte: what is held in memory is a part of all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error>;
+
+    /// Removes what was set aside as damaged, or left half-written by whoever is gone, before that second since 1970;
+    /// with `dry_run` it only counts. Returns the files and their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn remove_leftovers(&self, before_s: u64, dry_run: bool) -> Result<(u64, u64), Error>;
 }
 
 /// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.

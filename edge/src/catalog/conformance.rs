@@ -33,6 +33,7 @@ macro_rules! conformance {
             of_two_who_create_one_wins,
             a_commit_of_nothing_still_has_a_revision,
             large_and_empty_values_come_back,
+            many_records_are_read_each_in_its_place,
         }
     };
     (@ $harness:ty: $($case:ident,)+) => {
@@ -300,4 +301,15 @@ pub(super) async fn large_and_empty_values_come_back(harness: impl Harness) {
     catalog.commit(Commit { checks: vec![], changes }).await.unwrap();
     assert_eq!(catalog.get("large").await.unwrap().unwrap().value, large);
     assert_eq!(value(&*catalog, "empty").await.as_deref(), Some(""));
+}
+
+pub(super) async fn many_records_are_read_each_in_its_place(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let changes = vec![put("a", "1"), put("b", "2"), put("ab", "3")];
+    let revision = catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    let keys: Vec<String> = ["b", "c", "a", "b", "", "ab"].map(str::to_owned).into();
+    let found = catalog.get_all(&keys).await.unwrap();
+    let record = |value: &str| Some(Record { value: value.as_bytes().into(), revision });
+    assert_eq!(found, [record("2"), None, record("1"), record("2"), None, record("3")]);
+    assert_eq!(catalog.get_all(&[]).await.unwrap(), []);
 }

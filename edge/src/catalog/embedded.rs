@@ -73,6 +73,11 @@ impl Catalog for RedbCatalog {
         self.read(move |file| file.get(&key)).await
     }
 
+    async fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Record>>, Error> {
+        let (file, keys) = (Arc::clone(&self.file), keys.to_vec());
+        blocking(move || file.get_all(&keys)).await
+    }
+
     async fn list(
         &self,
         prefix: &str,

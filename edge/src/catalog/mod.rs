@@ -9,9 +9,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+pub(crate) mod belongs;
 #[cfg(test)]
 mod conformance;
 mod embedded;
+pub mod gone;
 pub(crate) mod history;
 pub mod records;
 mod team;
@@ -97,6 +99,18 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// [`Error::Store`].
     async fn get(&self, key: &str) -> Result<Option<Record>, Error>;
+
+    /// The records at `keys`, each in its place; all of one moment where the store can.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    async fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Record>>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(self.get(key).await?);
+        }
+        Ok(found)
+    }
 
     /// Records whose keys begin with `prefix`, in the order of their keys' bytes, from the one after `after` (a whole
     /// key) on, `limit` at most; backwards with `newest_first`, and then from the one before `after` on.

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Current, Hosts, Live, LoadError, Loader, Place, PreviewKey};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
-use crate::catalog::{self, Change, Committed, Record, Revision, history};
+use crate::catalog::{self, Change, Committed, Record, Revision, gone, history};
 use crate::telemetry;
 use crate::version::Setting;
 
@@ -93,6 +93,9 @@ impl Follower {
             self.withdraw(&key, Some(&record.value), record.revision);
             revision = revision.max(record.revision);
         }
+        let deleted = self.all(gone::DELETED_APPS_PREFIX).await?;
+        self.deleted_apps_are(&deleted);
+        revision = deleted.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
         let pauses = self.all("paused/").await?;
         let mut pointers = self.all("live/").await?;
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
@@ -130,6 +133,7 @@ impl Follower {
             Change::Put(key, value) => (key, Some(value)),
         };
         match key.split('/').next().unwrap_or_default() {
+            "deleted" => self.app_deleted(key, value.is_some()),
             "live" | "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
             "paused" => self.pause(key, value, revision),
@@ -248,7 +252,7 @@ impl Follower {
     }
 
     /// Changes the table of hostnames, and derives what requests look up anew from the whole of it.
-    fn change_hosts(&self, change: impl Fn(&mut Hosts)) {
+    pub(super) fn change_hosts(&self, change: impl Fn(&mut Hosts)) {
         self.live.0.hosts.rcu(|hosts| {
             let mut hosts = Hosts::clone(hosts);
             change(&mut hosts);

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use devanture_config::{AppName, VersionId};
 
 use super::{Follower, Live, Place};
-use crate::catalog::Record;
+use crate::catalog::{Record, gone};
 
 impl Place {
     /// Ends what the version would still answer here (law 10); what is live stays.
@@ -81,6 +81,29 @@ impl Follower {
 }
 
 impl Follower {
+    /// Follows `deleted/{app}`: an app that is deleted answers nothing, and does again where that is taken back.
+    pub(super) fn app_deleted(&self, key: &str, deleted: bool) {
+        let Some(app) = deleted_app_of(key) else { return };
+        tracing::info!(app = %app, deleted, "an app was deleted or had back");
+        self.change_hosts(|hosts| {
+            if deleted {
+                hosts.deleted.insert(app.clone());
+            } else {
+                hosts.deleted.remove(&app);
+            }
+        });
+    }
+
+    /// Takes these apps for all that are deleted.
+    pub(super) fn deleted_apps_are(&self, deleted: &[(String, Record)]) {
+        let apps: HashSet<AppName> = deleted.iter().filter_map(|(key, _)| deleted_app_of(key)).collect();
+        if self.live.0.hosts.load().deleted != apps {
+            self.change_hosts(|hosts| hosts.deleted.clone_from(&apps));
+        }
+    }
+}
+
+impl Follower {
     /// Lets go of replaced versions that are none of these.
     pub(super) fn forget_replaced_but(&self, versions: &[(String, Record)]) {
         let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
@@ -89,6 +112,11 @@ impl Follower {
             place.replaced.rcu(|list| list.iter().filter(|r| is_stored(r.version.id)).cloned().collect::<Vec<_>>());
         }
     }
+}
+
+/// The app whose deletion a key names.
+fn deleted_app_of(key: &str) -> Option<AppName> {
+    key.strip_prefix(gone::DELETED_APPS_PREFIX)?.parse().ok()
 }
 
 /// The version that a key names.

@@ -10,12 +10,14 @@ mod host;
 mod loader;
 mod names;
 mod paused;
+mod preparing;
 mod withdrawn;
 
 pub use follow::Follower;
 pub use host::Domains;
 pub use loader::{LoadError, Loader};
 pub(crate) use names::canonical;
+pub use preparing::Preparing;
 pub use withdrawn::Withdrawn;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -203,6 +205,8 @@ struct Hosts {
     places: HashMap<(AppName, PlaceName), Arc<Place>>,
     custom: BTreeMap<HostPattern, HostnameRecord>,
     listed: HashMap<(AppName, PlaceName), ListedHostnames>,
+    /// Apps that were deleted and can be had back: they answer nothing.
+    deleted: HashSet<AppName>,
 }
 
 /// A version's own hostname: the app, and the whole id.
@@ -281,6 +285,9 @@ impl Live {
     /// The stored version whose own hostname `host` is.
     fn stored(&self, host: &str) -> Option<PreviewKey> {
         let (app, short) = self.0.domains.version_host(host)?;
+        if self.0.hosts.load().deleted.contains(&app) {
+            return None;
+        }
         let ids = self.0.ids.read().unwrap_or_else(PoisonError::into_inner);
         let id = *ids.get(&app)?.get(short)?;
         Some(PreviewKey { app, id })
@@ -303,8 +310,8 @@ impl Live {
             Setting::Preview => 2,
         };
         let named = |(app, name): &(AppName, PlaceName)| (app.clone(), self.domains().place_host(app, name));
-        let places = hosts.places.iter().filter(|(_, place)| !place.has_ended());
-        let mut names: Vec<_> = places.map(|(key, place)| (rank(place), named(key))).collect();
+        let served = hosts.places.iter().filter(|((app, _), place)| !hosts.deleted.contains(app) && !place.has_ended());
+        let mut names: Vec<_> = served.map(|(key, place)| (rank(place), named(key))).collect();
         names.sort_unstable();
         names.into_iter().map(|(_, name)| name).collect()
     }
@@ -319,41 +326,6 @@ impl Live {
     #[must_use]
     pub fn place(&self, app: &AppName, name: &PlaceName) -> Option<Arc<Place>> {
         self.0.hosts.load().places.get(&(app.clone(), name.clone())).cloned()
-    }
-
-    /// Keeps a version at hand that is to become live: the switch finds it loaded, and its fingerprinted assets answer
-    /// already (law 10).
-    pub fn begin_preparing(&self, version: &Arc<Version>) {
-        self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(version));
-        self.show_preparing(version);
-    }
-
-    /// Ends what [`Live::begin_preparing`] began, once the version is live or was given up.
-    pub fn end_preparing(&self, version: &Arc<Version>) {
-        {
-            let mut preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(index) = preparing.iter().position(|other| Arc::ptr_eq(other, version)) {
-                preparing.swap_remove(index);
-            }
-        }
-        self.show_preparing(version);
-    }
-
-    /// Shows the place of `version` which versions are being prepared for it.
-    fn show_preparing(&self, version: &Version) {
-        let Ok(name) = version.place.parse() else { return };
-        let Some(place) = self.place(&version.app, &name) else { return };
-        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = preparing.iter().filter(|other| other.app == version.app && other.place == version.place);
-        place.preparing.store(Arc::new(here.cloned().collect()));
-    }
-
-    fn prepared(&self, place: &Place, id: &VersionId) -> Option<Arc<Version>> {
-        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = |v: &&Arc<Version>| {
-            v.id == *id && v.app == place.app && v.place == place.name.as_str() && v.setting == place.setting
-        };
-        preparing.iter().find(here).cloned()
     }
 
     /// Waits until a commit of the catalog can be seen by requests to this node.

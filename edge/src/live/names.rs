@@ -44,6 +44,11 @@ impl Hosts {
         self.idle = HashSet::new();
         let mut leading: HashMap<(AppName, PlaceName), Leading> = HashMap::new();
         for ((app, name), place) in &self.places {
+            if self.deleted.contains(app) {
+                // Nobody else's wildcard answers for it in the meantime.
+                self.idle.insert(place_host(app, name).into());
+                continue;
+            }
             let entry = HostEntry { place: Arc::clone(place), custom: false, canonical: None };
             self.by_name.insert(place_host(app, name).into(), entry);
         }
@@ -54,7 +59,8 @@ impl Hosts {
         for ((app, environment), own) in of_place {
             let key = (app.clone(), environment.clone());
             // Of an alias that has an environment's names, nothing but its preview is served.
-            let Some(place) = self.places.get(&key).filter(|place| place.setting == Setting::Environment) else {
+            let place = self.places.get(&key).filter(|place| place.setting == Setting::Environment);
+            let Some(place) = place.filter(|_| !self.deleted.contains(app)) else {
                 self.idle.extend(own.iter().filter_map(|(host, _)| Some(host.exact()?.as_str().into())));
                 continue;
             };
@@ -235,6 +241,23 @@ mod tests {
         }
         assert_eq!(place_of(&live, "d"), "blog prod");
         assert_eq!(live.custom_names(), []);
+    }
+
+    #[test]
+    fn an_app_that_was_deleted_answers_on_no_name_and_keeps_them_all() {
+        let live = live("* blog prod; www shop prod; @ shop prod", "blog prod; shop prod; shop staging");
+        let deleted: AppName = "shop".parse().unwrap();
+        let mut hosts = Hosts::clone(&live.0.hosts.load());
+        hosts.deleted.insert(deleted.clone());
+        hosts.index(|app, name| live.domains().place_host(app, name));
+        live.0.hosts.store(Arc::new(hosts));
+        for word in ["www", "@"] {
+            assert_eq!(place_of(&live, word), "", "{word}");
+        }
+        assert_eq!(place_of(&live, "a"), "blog prod");
+        assert!(!live.serves("shop.localhost") && !live.serves("staging--shop.localhost"));
+        assert!(live.serves("blog.localhost"));
+        assert!(live.custom_names().iter().chain(&live.place_names()).all(|(app, _)| *app != deleted));
     }
 
     #[test]

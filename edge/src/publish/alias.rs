@@ -13,7 +13,7 @@ use super::steps::Steps;
 use super::switch::TRIES;
 use super::{Actor, Condition, Error, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord};
-use crate::catalog::{self, Change, Check, Commit, Record, Revision};
+use crate::catalog::{self, Change, Check, Commit, Record, Revision, gone};
 use crate::telemetry;
 
 /// The place whose pushes are previews alone: where pushes to aliases are kept in the history, and for which a token
@@ -70,7 +70,9 @@ impl Publisher {
         wanted: &AliasRequest,
         condition: &Condition,
     ) -> Result<(Revision, PlaceStatus), Error> {
+        self.check_there(app, Some(name)).await?;
         let version = self.resolve_version(app, &wanted.version).await?;
+        let _lease = self.leases.version(version).await;
         let (who, expires) = (actor.name.as_str(), wanted.expires);
         let aliasing = Aliasing { app, name, version, who, expires, push: None, if_live: None, condition };
         let aliased = self.point_alias(&aliasing).await?;
@@ -165,7 +167,11 @@ impl Publisher {
                 None => Check::Absent(key.clone()),
             };
             let mut commit = Commit {
-                checks: vec![check, Check::Absent(records::live_key(app, name))],
+                checks: vec![
+                    check,
+                    Check::Absent(records::live_key(app, name)),
+                    Check::Absent(gone::deleted_environment_key(app, name)),
+                ],
                 changes: vec![Change::Put(key.clone(), records::write(&record)?)],
             };
             self.hold_version(&mut commit, app, &version, is_new).await?;

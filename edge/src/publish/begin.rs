@@ -57,25 +57,28 @@ impl Publisher {
         let is_switching = !options.no_switch && options.alias.is_none();
         self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let (version, manifest) = (manifest.id(), Arc::new(manifest));
+        // Before anybody is told what is there: it stays there until the push has ended.
+        let lease = self.leases.bundle(version, &manifest).await;
         let missing = self.owned.missing(app, &wanted).await?;
         let live = match &options.alias {
             Some(alias) => self.aliased(app, alias).await?,
             None => self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version),
         };
         let (begun, id) = self.new_deploy();
-        let version = manifest.id();
         let push = self.pushes.add(Push {
             id,
             app: app.clone(),
             environment: environment.clone(),
             version,
-            manifest: Arc::new(manifest),
+            manifest,
             source,
             options,
             actor: actor.clone(),
             begun,
             missing,
             received: std::sync::Mutex::new(Received::default()),
+            _lease: lease,
         })?;
         let mut missing: Vec<Digest> = push.missing.iter().copied().collect();
         missing.sort_unstable();
@@ -147,8 +150,10 @@ impl Publisher {
         (begun, format!("{begun:x}{}", hex::encode(random)))
     }
 
-    /// Checks that an environment may have this name: aliases and environments share one namespace.
+    /// Checks that an environment may have this name: aliases and environments share one namespace, and neither it nor
+    /// the app was deleted.
     pub(crate) async fn check_place(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        self.check_there(app, Some(environment)).await?;
         if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
             let detail = format!("{environment} is an alias of the app {app}, so it cannot be an environment.");
             return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name, or delete the alias").into());

@@ -1,4 +1,5 @@
-//! Deletes versions: the record goes, and with it the preview and what the version still answered after a switch.
+//! Deletes versions: the record goes, and with it the preview and what the version still answered after a switch. For a
+//! while it can be had back (`undelete.rs`).
 
 use std::collections::BTreeSet;
 
@@ -8,8 +9,10 @@ use devanture_config::{AppName, VersionId};
 
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
+use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Check, Commit};
+use crate::telemetry;
 
 impl Actor {
     /// Whether this actor may do what `scope` allows in every environment of an app: what is meant reaches all of its
@@ -28,15 +31,17 @@ impl Actor {
 
 impl Publisher {
     /// Deletes a version that is live nowhere and that no alias points at. When this returns, no hostname of this node
-    /// answers from it.
+    /// answers from it. Its files stay for as long as it can be had back.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `version_in_use`.
+    /// `not_found`, `version_collected`, `ambiguous_id`, `version_in_use`.
     pub async fn delete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<DeleteReport, Error> {
         let version = self.resolve_version(app, typed).await?;
         let key = records::version_key(app, &version);
         for _ in 0..TRIES {
-            let Some(record) = self.catalog.get(&key).await? else { return Err(missing(app, &version)) };
+            let Some(record) = self.catalog.get(&key).await? else {
+                return Err(self.gone_problem(app, &version).await?);
+            };
             let mut checks = vec![Check::At(key.clone(), record.revision)];
             // Whoever makes a new pointer writes this record, see `hold_version`.
             let app_key = records::app_key(app);
@@ -44,11 +49,21 @@ impl Publisher {
                 checks.push(Check::At(app_key, record.revision));
             }
             self.check_unused(app, &version, &mut checks).await?;
-            match self.catalog.commit(Commit { checks, changes: vec![Change::Delete(key.clone())] }).await {
+            let at_ms = telemetry::now_ms();
+            let until_ms = at_ms.saturating_add(self.retention.undelete_ms());
+            let gone = GoneVersion {
+                at_ms,
+                collected: false,
+                until_ms,
+                who: actor.name.clone(),
+                record: Some(records::read(&key, &record)?),
+            };
+            let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
+            match self.catalog.commit(Commit { checks, changes: vec![Change::Delete(key.clone()), keep] }).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");
-                    return Ok(DeleteReport { app: app.clone(), version });
+                    return Ok(DeleteReport { app: app.clone(), version, until_ms });
                 }
                 Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -85,7 +100,7 @@ impl Publisher {
     /// comes second fails.
     ///
     /// # Errors
-    /// `not_found` where the version was deleted in the meantime.
+    /// `not_found` and `version_collected` where the version went in the meantime.
     pub(crate) async fn hold_version(
         &self,
         commit: &mut Commit,
@@ -94,8 +109,10 @@ impl Publisher {
         is_new_pointer: bool,
     ) -> Result<(), Error> {
         let key = records::version_key(app, version);
-        let Some(record) = self.catalog.get(&key).await? else { return Err(missing(app, version)) };
+        let Some(record) = self.catalog.get(&key).await? else { return Err(self.gone_problem(app, version).await?) };
         commit.checks.push(Check::At(key, record.revision));
+        // Of an app that was deleted nothing goes live.
+        commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
         if is_new_pointer {
             // A deletion checks every pointer that it finds; of a new one it learns by this record. It never changes.
             let app_key = records::app_key(app);
@@ -111,22 +128,36 @@ impl Publisher {
         Ok(self.catalog.get(&records::version_key(app, version)).await?.is_some())
     }
 
-    /// The versions of these deploys that were deleted since; a deploy that failed may never have stored its version.
-    pub(crate) async fn deleted(&self, app: &AppName, deploys: &[Deploy]) -> Result<Vec<VersionId>, Error> {
-        let stored = deploys.iter().filter(|deploy| deploy.outcome != Outcome::Failed);
-        let versions: BTreeSet<VersionId> = stored.map(|deploy| deploy.version).collect();
-        let mut deleted = Vec::new();
-        for version in versions {
-            if !self.is_stored(app, &version).await? {
-                deleted.push(version);
-            }
-        }
-        Ok(deleted)
+    /// Checks that a version is stored.
+    ///
+    /// # Errors
+    /// `not_found` and `version_collected`.
+    pub(crate) async fn must_be_stored(&self, app: &AppName, version: &VersionId) -> Result<(), Error> {
+        if self.is_stored(app, version).await? { Ok(()) } else { Err(self.gone_problem(app, version).await?) }
     }
-}
 
-fn missing(app: &AppName, version: &VersionId) -> Error {
-    Problem::new(Code::NotFound, format!("The app {app} has no version {}.", version.short()))
-        .hint("it was deleted; push its bundle again to store it anew")
-        .into()
+    /// The versions of these deploys that were deleted since, and those that were collected; a deploy that failed may
+    /// never have stored its version.
+    pub(crate) async fn gone(
+        &self,
+        app: &AppName,
+        deploys: &[Deploy],
+    ) -> Result<(Vec<VersionId>, Vec<VersionId>), Error> {
+        let stored = deploys.iter().filter(|deploy| deploy.outcome != Outcome::Failed);
+        let versions: Vec<VersionId> =
+            stored.map(|deploy| deploy.version).collect::<BTreeSet<_>>().into_iter().collect();
+        let keys: Vec<String> = versions.iter().map(|version| records::version_key(app, version)).collect();
+        let found = self.catalog.get_all(&keys).await?;
+        let missing = versions.into_iter().zip(found).filter(|(_, record)| record.is_none());
+        let missing: Vec<VersionId> = missing.map(|(version, _)| version).collect();
+        let keys: Vec<String> = missing.iter().map(|version| gone::gone_key(app, version)).collect();
+        let found = self.catalog.get_all(&keys).await?;
+        let (mut deleted, mut collected) = (Vec::new(), Vec::new());
+        for ((version, key), record) in missing.into_iter().zip(keys).zip(found) {
+            let gone: Option<GoneVersion> = record.map(|record| records::read(&key, &record)).transpose()?;
+            let list = if gone.is_some_and(|gone| gone.collected) { &mut collected } else { &mut deleted };
+            list.push(version);
+        }
+        Ok((deleted, collected))
+    }
 }

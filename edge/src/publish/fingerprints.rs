@@ -73,8 +73,12 @@ impl Publisher {
             .into())
     }
 
-    /// The versions that were, the one that was live last first.
-    async fn live_within_a_year(&self, app: &AppName, environment: &PlaceName) -> Result<Vec<VersionId>, Error> {
+    /// The versions that were, the one that was live last first. A collection keeps their manifests, for their names.
+    pub(super) async fn live_within_a_year(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Vec<VersionId>, Error> {
         let since_ms = telemetry::now_ms().saturating_sub(KEPT_MS);
         let prefix = records::history_prefix(app, environment);
         let switches = history::switches(&*self.catalog, &prefix, since_ms, LOOKED_AT_MAX).await?;

@@ -19,7 +19,7 @@ use super::switch::{Intent, Moved};
 use super::{Actor, Condition, Error, Publisher, compress, lock};
 use crate::blobs::{Form, Key};
 use crate::catalog::records::{self, AppRecord, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit};
+use crate::catalog::{self, Change, Check, Commit, gone};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.
@@ -261,6 +261,7 @@ impl Publisher {
         let now_ms = telemetry::now_ms();
         let trusted = push.actor.scope == Scope::Admin;
         loop {
+            self.check_there(&push.app, None).await?;
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
             let found = self.catalog.get(&key).await?;
@@ -287,6 +288,9 @@ impl Publisher {
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));
+                    // What was deleted or collected of it before is no more to be told, nor to be had back.
+                    commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
+                    commit.checks.push(Check::Absent(gone::deleted_app_key(&push.app)));
                     let app_key = records::app_key(&push.app);
                     if self.catalog.get(&app_key).await?.is_none() {
                         let app = AppRecord { created_ms: now_ms, who: push.actor.name.clone() };

@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, PAGE_MAX, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
-use crate::catalog::{Change, Check, Commit, Revision};
+use crate::catalog::{Change, Check, Commit, Revision, gone};
 use crate::telemetry;
 
 /// Most environments, and most aliases, that a status tells.
@@ -34,8 +34,8 @@ impl Publisher {
         for (key, record) in &entries {
             deploys.push(records::read::<HistoryEntry>(key, record)?.deploy);
         }
-        let deleted = self.deleted(app, &deploys).await?;
-        Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, next })
+        let (deleted, collected) = self.gone(app, &deploys).await?;
+        Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, collected, next })
     }
 
     /// What is live in an environment, and where else the app can be seen; with the revision of its live pointer.
@@ -166,7 +166,8 @@ impl Publisher {
         let key = self.next_entry(app, &deploy.environment).await?;
         let entry = HistoryEntry { deploy, position: key.clone() };
         let commit = Commit {
-            checks: vec![Check::Absent(key.clone())],
+            // A push that was under way when its app was deleted leaves nothing behind.
+            checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
         self.catalog.commit(commit).await?;

@@ -7,9 +7,11 @@
 mod alias;
 mod archive;
 mod begin;
+mod collect;
 mod compress;
 mod condition;
 mod delete;
+mod delete_places;
 mod deploys;
 mod diff;
 mod error;
@@ -17,6 +19,7 @@ mod fingerprints;
 mod finish;
 mod history;
 mod hostnames;
+mod leases;
 mod lock;
 mod owned;
 mod page;
@@ -28,6 +31,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod undelete;
 mod withdraw;
 
 pub use alias::keep_sweeping_aliases;
@@ -50,8 +54,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use devanture_config::digest::IdPrefix;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::retention::Retention;
 use devanture_config::{AppName, VersionId};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Mutex, Semaphore, broadcast};
 
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, records};
@@ -78,6 +83,10 @@ pub struct Publisher {
     background: Background,
     quick: compress::Pool,
     clock: AtomicU64,
+    retention: Retention,
+    leases: Arc<leases::Leases>,
+    /// One collection at a time.
+    collecting: Mutex<()>,
 }
 
 /// What a [`Publisher`] is made of.
@@ -102,6 +111,8 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
+    /// What is kept, and for how long.
+    pub retention: Retention,
 }
 
 impl Publisher {
@@ -132,6 +143,9 @@ impl Publisher {
             background: parts.background,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),
+            retention: parts.retention,
+            leases: Arc::default(),
+            collecting: Mutex::default(),
         }
     }
 
@@ -179,7 +193,7 @@ impl Publisher {
     /// The version of `app` that `typed` names.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id` and `bad_request`.
+    /// `not_found`, `version_collected`, `ambiguous_id` and `bad_request`.
     pub async fn resolve_version(&self, app: &AppName, typed: &str) -> Result<VersionId, Error> {
         let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
             Problem::new(Code::BadRequest, error.to_string()).hint("`devanture history` lists the versions")
@@ -188,9 +202,7 @@ impl Publisher {
         let found = self.catalog.list(&below, None, false, 3).await?;
         let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();
         match ids.as_slice() {
-            [] => Err(Problem::new(Code::NotFound, format!("The app {app} has no version {prefix}."))
-                .hint("`devanture history` lists the versions")
-                .into()),
+            [] => Err(self.gone_by_prefix(app, &prefix).await?),
             [id] => Ok(*id),
             [one, other, ..] => {
                 let detail = format!(

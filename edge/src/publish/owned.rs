@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key};
 use crate::catalog::{Catalog, records};
+use crate::telemetry;
 
 /// Versions read at once.
 const PAGE: usize = 1_000;
@@ -18,10 +19,11 @@ const PAGE: usize = 1_000;
 /// The blobs of one app.
 #[derive(Default)]
 struct AppBlobs {
-    /// What it has sent.
-    sent: HashSet<Digest>,
-    /// What a stored version of it holds, so that variants of it were made, or were tried and not worth keeping.
-    stored: HashSet<Digest>,
+    /// What it has sent, and when, in milliseconds since 1970; 0 for what was known from its versions.
+    sent: HashMap<Digest, u64>,
+    /// What a stored version of it holds, so that variants of it were made, or were tried and not worth keeping; and
+    /// since when, as above.
+    stored: HashMap<Digest, u64>,
 }
 
 type Set = Arc<Mutex<AppBlobs>>;
@@ -48,6 +50,10 @@ impl Owned {
     }
 
     async fn read(&self, app: &AppName) -> Result<Set, super::Error> {
+        Ok(Arc::new(Mutex::new(self.read_blobs(app).await?)))
+    }
+
+    async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, super::Error> {
         let mut owned = AppBlobs::default();
         let prefix = records::versions_prefix(app);
         let mut after: Option<String> = None;
@@ -58,15 +64,15 @@ impl Owned {
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
                 let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
                 let Ok(manifest) = Manifest::parse(&canonical) else { continue };
-                owned.sent.extend(manifest.files.values().map(|file| file.hash));
-                owned.stored.extend(manifest.files.values().map(|file| file.hash));
+                owned.sent.extend(manifest.files.values().map(|file| (file.hash, 0)));
+                owned.stored.extend(manifest.files.values().map(|file| (file.hash, 0)));
             }
             if page.len() < PAGE {
                 break;
             }
             after = page.last().map(|(key, _)| key.clone());
         }
-        Ok(Arc::new(Mutex::new(owned)))
+        Ok(owned)
     }
 
     /// Those of `wanted` that the app has not sent, or that are no longer stored as they should be.
@@ -78,7 +84,7 @@ impl Owned {
         let set = self.of(app).await?;
         let owned: HashSet<Digest> = {
             let set = set.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.keys().filter(|digest| set.sent.contains(digest)).copied().collect()
+            wanted.keys().filter(|digest| set.sent.contains_key(digest)).copied().collect()
         };
         let mut missing: HashSet<Digest> = wanted.keys().filter(|digest| !owned.contains(digest)).copied().collect();
         for digest in owned {
@@ -92,7 +98,7 @@ impl Owned {
     /// Notes that the app has sent a blob.
     pub(crate) async fn add(&self, app: &AppName, digest: Digest) -> Result<(), super::Error> {
         let set = self.of(app).await?;
-        set.lock().unwrap_or_else(PoisonError::into_inner).sent.insert(digest);
+        set.lock().unwrap_or_else(PoisonError::into_inner).sent.insert(digest, telemetry::now_ms());
         Ok(())
     }
 
@@ -100,7 +106,54 @@ impl Owned {
     pub(crate) async fn stored(&self, app: &AppName, manifest: &Manifest) -> Result<(), super::Error> {
         let set = self.of(app).await?;
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
-        set.stored.extend(manifest.files.values().map(|file| file.hash));
+        let now_ms = telemetry::now_ms();
+        set.sent.extend(manifest.files.values().map(|file| (file.hash, now_ms)));
+        set.stored.extend(manifest.files.values().map(|file| (file.hash, now_ms)));
+        Ok(())
+    }
+
+    /// Forgets blobs that are no longer stored, for every app.
+    pub(crate) fn forget(&self, gone: &[Digest]) {
+        for set in self.loaded() {
+            let mut set = set.1.lock().unwrap_or_else(PoisonError::into_inner);
+            for digest in gone {
+                set.sent.remove(digest);
+                set.stored.remove(digest);
+            }
+        }
+    }
+
+    /// Forgets what an app has sent, since it is there no more.
+    pub(crate) fn forget_app(&self, app: &AppName) {
+        self.by_app.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+    }
+
+    /// The apps that have pushed since the start, and what they sent.
+    fn loaded(&self) -> Vec<(AppName, Set)> {
+        let by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
+        by_app.iter().filter_map(|(app, cell)| Some((app.clone(), Arc::clone(cell.get()?)))).collect()
+    }
+
+    /// Takes from the apps in `lost`, and from those with old uploads that became no version, what no version of theirs
+    /// holds any more and was sent before `before_ms`: an app does not learn that another one still holds it.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub(crate) async fn refresh(&self, lost: &HashSet<AppName>, before_ms: u64) -> Result<(), super::Error> {
+        for (app, set) in self.loaded() {
+            let has_stale = {
+                let set = set.lock().unwrap_or_else(PoisonError::into_inner);
+                set.sent.iter().any(|(digest, ms)| (1..before_ms).contains(ms) && !set.stored.contains_key(digest))
+            };
+            if !has_stale && !lost.contains(&app) {
+                continue;
+            }
+            let held = self.read_blobs(&app).await?.stored;
+            let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was sent or stored since is in no list that was read before.
+            set.sent.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
+            set.stored.retain(|digest, ms| *ms >= before_ms || held.contains_key(digest));
+        }
         Ok(())
     }
 
@@ -108,6 +161,6 @@ impl Owned {
     pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, super::Error> {
         let set = self.of(app).await?;
         let set = set.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.stored.contains(digest)).collect())
+        Ok(manifest.files.values().map(|file| file.hash).filter(|digest| !set.stored.contains_key(digest)).collect())
     }
 }

@@ -11,6 +11,7 @@ use devanture_config::api::{DeployOptions, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
+use super::leases::Lease;
 use super::{Actor, Error};
 
 /// One push.
@@ -28,6 +29,8 @@ pub(crate) struct Push {
     /// What the app had not sent before.
     pub(crate) missing: HashSet<Digest>,
     pub(crate) received: Mutex<Received>,
+    /// Holds what the version is made of, for as long as the push is under way.
+    pub(crate) _lease: Lease,
 }
 
 /// What came in for a push.
@@ -69,6 +72,18 @@ impl Pushes {
         let push = Arc::new(push);
         entries.insert(push.id.clone(), Entry { push: Arc::clone(&push), touched: Instant::now() });
         Ok(push)
+    }
+
+    /// Forgets pushes that rested for too long, and what they hold.
+    pub(crate) fn forget_idle(&self) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
+    }
+
+    /// Forgets the pushes of an app that was deleted, or of one environment of it.
+    pub(crate) fn forget_of(&self, app: &AppName, environment: Option<&PlaceName>) {
+        let is_of = |push: &Push| push.app == *app && environment.is_none_or(|wanted| push.environment == *wanted);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, entry| !is_of(&entry.push));
     }
 
     /// The push `id` of `app`; another app's is as unknown as one that never was.
@@ -123,16 +138,18 @@ fn make_room(entries: &mut HashMap<String, Entry>, app: &AppName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::leases::Leases;
 
-    fn push(app: &str, id: &str) -> Push {
+    async fn push(app: &str, id: &str) -> Push {
         let file = devanture_config::manifest::FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
-        let manifest = Manifest::of_files([("a".parse().unwrap(), file)].into());
+        let manifest = Arc::new(Manifest::of_files([("a".parse().unwrap(), file)].into()));
         Push {
             id: id.to_owned(),
             app: app.parse().unwrap(),
             environment: PlaceName::prod(),
             version: manifest.id(),
-            manifest: Arc::new(manifest),
+            _lease: Arc::new(Leases::default()).bundle(manifest.id(), &manifest).await,
+            manifest,
             source: Source::default(),
             options: DeployOptions::default(),
             actor: Actor::local(),
@@ -143,25 +160,25 @@ mod tests {
     }
 
     /// Law 11.
-    #[test]
-    fn an_app_that_takes_every_place_makes_room_for_another() {
+    #[tokio::test]
+    async fn an_app_that_takes_every_place_makes_room_for_another() {
         let pushes = Pushes::new(3, 60_000);
         for id in ["1", "2", "3"] {
-            pushes.add(push("greedy", id)).unwrap();
+            pushes.add(push("greedy", id).await).unwrap();
         }
         let code = |added: Result<Arc<Push>, Error>| added.map(|_| ()).map_err(|error| error.0.code);
-        assert_eq!(code(pushes.add(push("greedy", "4"))), Err(Code::Busy));
-        pushes.add(push("shop", "5")).unwrap();
+        assert_eq!(code(pushes.add(push("greedy", "4").await)), Err(Code::Busy));
+        pushes.add(push("shop", "5").await).unwrap();
         let greedy = "greedy".parse().unwrap();
         assert!(pushes.find(&greedy, "1").is_err() && pushes.find(&greedy, "2").is_ok(), "the one that rested longest");
-        assert_eq!(code(pushes.add(push("shop", "6"))), Err(Code::Busy), "its share is no larger");
+        assert_eq!(code(pushes.add(push("shop", "6").await)), Err(Code::Busy), "its share is no larger");
     }
 
-    #[test]
-    fn a_push_is_taken_once_and_only_by_its_app() {
+    #[tokio::test]
+    async fn a_push_is_taken_once_and_only_by_its_app() {
         let pushes = Pushes::new(3, 60_000);
         let (shop, other) = ("shop".parse().unwrap(), "other".parse().unwrap());
-        pushes.add(push("shop", "1")).unwrap();
+        pushes.add(push("shop", "1").await).unwrap();
         assert!(pushes.take(&other, "1").is_err());
         assert!(pushes.take(&shop, "1").is_ok());
         assert!(pushes.take(&shop, "1").is_err());

@@ -16,9 +16,10 @@ use super::lock::{self, Gate};
 use super::steps::Steps;
 use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Change, Check, Commit, Revision, gone};
+use crate::live::Preparing;
 use crate::telemetry;
-use crate::version::{Setting, Version};
+use crate::version::Setting;
 
 /// How often a switch is tried again when another one came in between.
 pub(crate) const TRIES: usize = 16;
@@ -51,7 +52,13 @@ impl Intent<'_> {
     /// live here.
     fn has_unseen_rules(&self) -> bool {
         match self.kind {
-            DeployKind::Push | DeployKind::Pause | DeployKind::Resume | DeployKind::Lock | DeployKind::Unlock => false,
+            DeployKind::Push
+            | DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Lock
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => false,
             DeployKind::Switch | DeployKind::Promote => true,
             DeployKind::Rollback => self.position.is_none(),
         }
@@ -225,6 +232,9 @@ impl Publisher {
         if let Some(held) = self.held_back(intent, steps).await? {
             return Ok(held);
         }
+        // From here on no collection takes it.
+        let _lease = self.leases.version(intent.version).await;
+        self.must_be_stored(intent.app, &intent.version).await?;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         if !intent.allow_refingerprint {
@@ -236,13 +246,11 @@ impl Publisher {
         let prepare = async {
             // DNS may have to be asked, so before anything is held ready for the switch.
             let claims = self.claims(intent).await?;
-            self.prepare(intent).await.map(|(version, detail)| ((version, claims), detail))
+            self.prepare(intent).await.map(|(prepared, detail)| ((prepared, claims), detail))
         };
-        let (prepared, claims) = steps.run("prepare", prepare).await?;
+        let (_prepared, claims) = steps.run("prepare", prepare).await?;
         let before = steps.list().to_vec();
-        let moved = steps.run("switch", self.swap(intent, &claims, before, checked_at)).await;
-        self.live.end_preparing(&prepared);
-        moved
+        steps.run("switch", self.swap(intent, &claims, before, checked_at)).await
     }
 
     /// What a push comes to where the environment is locked; nothing where it may go on.
@@ -264,12 +272,12 @@ impl Publisher {
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
-    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Arc<Version>, String), Error> {
+    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Option<Preparing>, String), Error> {
         let place = self.live.place(intent.app, intent.environment);
         if let Some(current) = place.as_ref().and_then(|place| place.current())
             && current.version.id == intent.version
         {
-            return Ok((Arc::clone(&current.version), "already live".to_owned()));
+            return Ok((None, "already live".to_owned()));
         }
         let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
         let version = match at_hand {
@@ -279,8 +287,7 @@ impl Publisher {
                 Arc::new(self.loader.load(intent.app, &intent.version, name, Setting::Environment).await?)
             }
         };
-        self.live.begin_preparing(&version);
-        Ok((version, "ready".to_owned()))
+        Ok((Some(self.live.begin_preparing(&version)), "ready".to_owned()))
     }
 
     /// The revision of the live pointer; nothing where nothing is live.
@@ -441,7 +448,9 @@ impl Publisher {
             | DeployKind::Pause
             | DeployKind::Resume
             | DeployKind::Lock
-            | DeployKind::Unlock => live.as_ref().map_or(0, |(_, p)| p.begun),
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => live.as_ref().map_or(0, |(_, p)| p.begun),
         };
         let pointer = LivePointer {
             version: intent.version,
@@ -472,8 +481,9 @@ impl Publisher {
         };
         // An alias of that name may have been made since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
-        let mut commit =
-            Commit { checks: vec![check, no_alias, Check::Absent(entry_key.clone())], changes: Vec::new() };
+        let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
+        let checks = vec![check, no_alias, not_deleted, Check::Absent(entry_key.clone())];
+        let mut commit = Commit { checks, changes: Vec::new() };
         self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
+use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::switch::Intent;
@@ -34,6 +35,7 @@ fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         background: Background::off(),
         data_dir: folder.to_owned(),
         compress_threads: 1,
+        retention: Retention::default(),
     });
     (publisher, catalog)
 }

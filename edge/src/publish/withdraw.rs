@@ -7,6 +7,7 @@ use devanture_config::{AppName, Manifest, VersionId};
 
 use super::switch::TRIES;
 use super::{Actor, Error, Page, Publisher};
+use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::site::target::{self, Target, TargetError};
@@ -40,7 +41,7 @@ impl Publisher {
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
                 let detail = format!("{count_max} paths of the app {app} are withdrawn already.");
                 return Err(Problem::new(Code::TooMany, detail)
-                    .hint("delete the versions that have what is to be gone, or raise `withdrawn_paths_max`")
+                    .hint("raise `withdrawn_paths_max`; a path ends when every version that has it is gone for good")
                     .into());
             }
             if self.write_withdrawn(&key, revision, &record).await? {
@@ -157,6 +158,13 @@ impl Publisher {
         for (key, record) in self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
             let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
             (oldest_ms, newest_ms) = (stored_ms.min(oldest_ms), stored_ms.max(newest_ms));
+        }
+        // One that can be had back answers then, too.
+        for (key, record) in self.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
+            let gone: GoneVersion = records::read(&key, &record)?;
+            if let Some(version) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) {
+                (oldest_ms, newest_ms) = (version.stored_ms.min(oldest_ms), version.stored_ms.max(newest_ms));
+            }
         }
         Ok((oldest_ms, newest_ms))
     }

@@ -136,9 +136,11 @@ impl Server {
             background,
             data_dir: data_dir.clone(),
             compress_threads: cores(),
+            retention: file.retention.clone(),
         }));
         control.block_on(publisher.continue_clock())?;
         control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(&publisher)));
+        control.spawn(Arc::clone(&publisher).keep_collecting());
         let health = Arc::new(Health::default());
         let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
 

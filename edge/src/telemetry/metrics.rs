@@ -63,6 +63,10 @@ pub fn describe() {
     describe_counter!("devanture_pushes_total", "Pushes that ended, by app, environment and outcome.");
     describe_counter!("devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app.");
     describe_counter!("devanture_switches_total", "Times a live pointer was moved, by app and environment.");
+    describe_counter!("devanture_collections_total", "Collections of what nothing refers to, by outcome.");
+    describe_counter!("devanture_collected_versions_total", "Versions that collections took.");
+    describe_counter!("devanture_collected_files_total", "Files that collections deleted.");
+    describe_counter!("devanture_collected_bytes_total", "Bytes of the files that collections deleted.");
     describe_counter!("devanture_upstream_errors_total", "Requests to backends that failed, by app and reason.");
     describe_counter!(
         "devanture_kept_assets_total",

@@ -11,4 +11,6 @@
 mod support;
 
 mod bad_input;
+mod keep;
+mod keep_deleted;
 mod team;

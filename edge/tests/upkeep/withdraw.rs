@@ -209,6 +209,7 @@ async fn no_page_of_an_application_stands_in_for_a_withdrawn_path() {
 async fn what_is_withdrawn_is_listed_and_limited() {
     let edge = edge()
         .with_limit("withdrawn_paths_max", 2)
+        .with_toml("[retention]\nundelete_hours = 0")
         .with_app("shop", &[("index.html", b"home"), ("a.txt", b"a")])
         .with_app("other", &[("a.txt", b"other")])
         .start()

@@ -68,16 +68,6 @@ Examples:
 Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
 A push while paused works, and leaves the pause as it is.";
 
-pub(super) const DELETE: &str = "\
-Examples:
-  devanture delete 4f2a91 --now           a version: its preview, and what it still answered
-  devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
-  devanture delete /salaries.pdf --undo   every version that has the path answers it again
-
-A version that is live, or that an alias points at, is not deleted.
-A version that is stored later, and has the path, answers it. A push of the same
-content is none: its version was stored before.";
-
 pub(super) const INIT: &str = "\
 Examples:
   devanture init                          for the folder that a build has written

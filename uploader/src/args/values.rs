@@ -1,9 +1,6 @@
 //! Values of flags and arguments that are more than a text.
 
-use std::str::FromStr;
-
 use clap::ValueEnum;
-use devanture_config::digest::{BadIdPrefix, IdPrefix};
 
 /// How `check` tells what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,22 +35,5 @@ impl Provider {
             Self::Netlify => "netlify",
             Self::Vercel => "vercel",
         }
-    }
-}
-
-/// What `delete` ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Deletable {
-    /// A path of every version that is stored.
-    Path(String),
-    /// A version.
-    Version(IdPrefix),
-}
-
-impl FromStr for Deletable {
-    type Err = BadIdPrefix;
-
-    fn from_str(text: &str) -> Result<Self, BadIdPrefix> {
-        if text.starts_with('/') { Ok(Self::Path(text.to_owned())) } else { text.parse().map(Self::Version) }
     }
 }

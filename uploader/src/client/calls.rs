@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeleteReport, DeployBegun, Diff, History, LockReport, LockRequest,
-    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport,
-    SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, Diff, History, LockReport, LockRequest, PauseReport,
+    PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport, SwitchRequest,
+    WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
 };
-use devanture_config::digest::IdPrefix;
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
 use devanture_config::{HostPattern, PlaceName};
 use reqwest::Method;
@@ -213,15 +212,6 @@ impl Edge {
     /// As the edge says, or `unreachable`.
     pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
         self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
-    }
-
-    /// Deletes a version.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn delete_version(&self, id: &IdPrefix) -> Result<DeleteReport, Failure> {
-        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &[]);
-        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     /// Withdraws a path.

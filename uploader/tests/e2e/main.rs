@@ -15,6 +15,7 @@ mod crash;
 mod foresight;
 mod hostnames;
 mod isolation;
+mod keep;
 mod moves;
 mod pages;
 mod refusals;

@@ -118,7 +118,7 @@ async fn a_path_that_was_deleted_by_mistake_is_brought_back() {
     for (arguments, code) in [
         (&undo[..], "not_found"),
         (&["delete", "/index.html", "--undo", "--dry-run"], "not_found"),
-        (&["delete", "4f2a91", "--undo"], "usage"),
+        (&["delete", "4f2a91", "--undo"], "not_found"),
         (&["delete", "/index.html", "--undo", "--now"], "usage"),
     ] {
         let ran = edge.run("shop", &[arguments, &["--json"]].concat());

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -327,6 +328,10 @@ impl Folder {
     /// Deletes a variant, or a blob with all that was made of it, or a manifest. After a crash it may be there again.
     pub(super) fn delete(&self, key: Key) -> Result<(), Error> {
         let _turn = self.lock(digest_of(key));
+        self.delete_in_turn(key)
+    }
+
+    fn delete_in_turn(&self, key: Key) -> Result<(), Error> {
         if let Key::Blob(blob) = key {
             // The blob comes last: where it is, the collection comes by again.
             durable::remove_file(&self.index_path(blob))?;
@@ -337,27 +342,73 @@ impl Folder {
         self.forget(key)
     }
 
+    /// Deletes a blob or manifest that was last put before `before_s`; whoever puts it waits for the same lock.
+    pub(super) fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error> {
+        let _turn = self.lock(digest_of(key));
+        let Some((_, mut bytes, put_s)) = entry(key, &self.path(key)) else { return Ok(None) };
+        if put_s >= before_s {
+            return Ok(None);
+        }
+        if let Key::Blob(blob) = key {
+            for form in Form::ALL {
+                bytes = bytes.saturating_add(self.length(Key::Variant(blob, form))?.unwrap_or(0));
+            }
+        }
+        self.delete_in_turn(key)?;
+        Ok(Some(bytes))
+    }
+
+    /// Removes what lies in the quarantine, and abandoned drafts, since before `before_s`.
+    pub(super) fn remove_leftovers(&self, before_s: u64, dry_run: bool) -> Result<(u64, u64), Error> {
+        let mut old = Vec::new();
+        for name in [QUARANTINE, TMP] {
+            each_file(&self.root.join(name), |_, path| {
+                // The time of the change of the name: the bytes may have been written long before they were set aside.
+                let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+                let changed = metadata.map(|metadata| (metadata.ctime(), metadata.len()));
+                let is_old = |changed_s: i64| u64::try_from(changed_s).is_ok_and(|changed_s| changed_s < before_s);
+                old.extend(changed.filter(|(at, _)| is_old(*at)).map(|(_, length)| (path.to_path_buf(), length)));
+            })?;
+        }
+        let (mut files, mut bytes) = (0, 0_u64);
+        for (path, length) in old {
+            // A draft whose writer lives is locked by it.
+            let is_free = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            if is_free && (dry_run || durable::remove_file(&path)?) {
+                files += 1;
+                bytes = bytes.saturating_add(length);
+            }
+        }
+        Ok((files, bytes))
+    }
+
     fn forget(&self, key: Key) -> Result<(), Error> {
         self.verified().remove(&key);
         durable::remove_file(&self.path(key))?;
         Ok(())
     }
 
-    /// Every blob and manifest, with length and time. On the way, variants are removed whose blob is gone.
+    /// Every blob and manifest.
+    #[cfg(test)]
     pub(super) fn list(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
+        let parts: Result<Vec<_>, Error> = (0..=u8::MAX).map(|first| self.list_part(first)).collect();
+        Ok(parts?.concat())
+    }
+
+    /// The blobs and manifests whose digest begins with `first`, with length and time. On the way, variants are removed
+    /// whose blob is gone.
+    pub(super) fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut found = Vec::new();
-        for byte in 0..=u8::MAX {
-            let shard = hex::encode([byte]);
-            each_file(&self.root.join("blobs").join(&shard), |name, path| {
-                let digest = name.parse().ok();
-                found.extend(digest.and_then(|digest| entry(Key::Blob(digest), path)));
-            })?;
-            each_file(&self.root.join("manifests").join(&shard), |name, path| {
-                let digest = name.strip_suffix(".json").and_then(|name| name.parse().ok());
-                found.extend(digest.and_then(|digest| entry(Key::Manifest(digest), path)));
-            })?;
-            self.remove_orphans(&shard)?;
-        }
+        let shard = hex::encode([first]);
+        each_file(&self.root.join("blobs").join(&shard), |name, path| {
+            let digest = name.parse().ok();
+            found.extend(digest.and_then(|digest| entry(Key::Blob(digest), path)));
+        })?;
+        each_file(&self.root.join("manifests").join(&shard), |name, path| {
+            let digest = name.strip_suffix(".json").and_then(|name| name.parse().ok());
+            found.extend(digest.and_then(|digest| entry(Key::Manifest(digest), path)));
+        })?;
+        self.remove_orphans(&shard)?;
         Ok(found)
     }
 

@@ -178,6 +178,21 @@ fn a_start_empties_what_the_dead_left_and_not_what_the_living_write() {
 }
 
 #[test]
+fn leftovers_of_before_a_moment_are_removed_and_no_living_draft() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_path_buf()).unwrap();
+    let draft = folder.draft().unwrap();
+    durable::write_file(&data.path().join("tmp/left"), b"half", 0o600).unwrap();
+    durable::write_file(&data.path().join("quarantine/blob-ab"), b"damaged", 0o600).unwrap();
+    assert_eq!(folder.remove_leftovers(1, false).unwrap(), (0, 0));
+    for (dry_run, expected) in [(true, (2, 11)), (false, (2, 11)), (false, (0, 0))] {
+        assert_eq!(folder.remove_leftovers(u64::MAX, dry_run).unwrap(), expected, "{dry_run}");
+    }
+    assert_eq!((files(&data.path().join("tmp")).len(), files(&data.path().join("quarantine")).len()), (1, 0));
+    drop(draft);
+}
+
+#[test]
 fn folders_removed_by_hand_come_back() {
     let data = tempfile::tempdir().unwrap();
     let folder = Folder::open(data.path().to_path_buf()).unwrap();

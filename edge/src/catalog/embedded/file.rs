@@ -154,6 +154,18 @@ impl CatalogFile {
         })
     }
 
+    /// The records at `keys`, all of one moment.
+    pub(super) fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Record>>, Error> {
+        self.read(|transaction| {
+            let table = transaction.open_table(RECORDS)?;
+            let found = keys.iter().map(|key| {
+                let found = table.get(key.as_str())?;
+                found.map(|value| decoded(key, value.value())).transpose()
+            });
+            found.collect()
+        })
+    }
+
     /// Records by prefix; see the trait.
     pub(super) fn list(
         &self,

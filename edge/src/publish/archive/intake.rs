@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::super::deploys::Watched;
+use super::super::leases::Lease;
 use super::super::pushes::{Push, Received};
 use super::super::steps::{EventSink, Steps};
 use super::super::{Actor, Error, Publisher, error};
@@ -23,6 +24,7 @@ use super::untar::untar;
 use super::unzip::{SpoolError, spool, unzip};
 use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, bundle, damaged, too_large};
 use crate::blobs::durable::Draft;
+use crate::telemetry;
 
 /// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
 pub struct ArchiveIntake {
@@ -49,6 +51,8 @@ struct Target {
     since: Instant,
     /// One of the archives that may be under way at once.
     _permit: OwnedSemaphorePermit,
+    /// Holds every file that is stored on the way.
+    arriving: Lease,
 }
 
 enum Stage {
@@ -189,6 +193,7 @@ impl Publisher {
             begun,
             since: Instant::now(),
             _permit: permit,
+            arriving: self.leases.arriving(telemetry::now_ms() / 1_000).await,
         };
         Ok(ArchiveIntake {
             publisher: Arc::clone(self),
@@ -270,6 +275,10 @@ impl Publisher {
         let is_switching = !options.no_switch && options.alias.is_none();
         self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let (version, manifest) = (manifest.id(), Arc::new(manifest));
+        // From here on the blobs are held by name, and no longer by their age.
+        let lease = self.leases.bundle(version, &manifest).await;
+        drop(target.arriving);
         let missing = self.owned.missing(&target.app, &wanted).await?;
         for digest in &missing {
             self.owned.add(&target.app, *digest).await?;
@@ -281,14 +290,15 @@ impl Publisher {
             id: target.id,
             app: target.app,
             environment: target.environment,
-            version: manifest.id(),
-            manifest: Arc::new(manifest),
+            version,
+            manifest,
             source,
             options,
             actor: target.actor,
             begun: target.begun,
             missing,
             received: Mutex::new(Received { blobs, bytes }),
+            _lease: lease,
         };
         Ok((Arc::new(push), detail))
     }

@@ -19,7 +19,7 @@ pub(crate) use proof::Prover;
 use super::switch::TRIES;
 use super::{Actor, Error, Page, Publisher};
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
-use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, gone};
 use crate::live;
 use crate::telemetry;
 
@@ -152,6 +152,8 @@ impl Publisher {
             let mut commit = put(&key, found.map(|found| found.revision), &record)?;
             // An alias of that name may have been made since it was looked for.
             commit.checks.push(Check::Absent(records::alias_key(app, environment)));
+            commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
+            commit.checks.push(Check::Absent(gone::deleted_environment_key(app, environment)));
             own.listed.write(&own.listed.names, &mut commit)?;
             if record.canonical {
                 unmark_others(&mut own, host, &mut commit)?;

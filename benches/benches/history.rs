@@ -1,0 +1,100 @@
+//! What a page of a long history costs: 10,000 deploys, asked for as the API asks.
+
+#![allow(clippy::unwrap_used, reason = "a bench that cannot begin has nothing to say")]
+#![allow(missing_docs, reason = "criterion's macro makes a function without")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState};
+use devanture_config::limits::Limits;
+use devanture_config::retention::Retention;
+use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_edge::blobs;
+use devanture_edge::catalog::records::{self, AppRecord, HistoryEntry};
+use devanture_edge::catalog::{self, Catalog, Change, Commit};
+use devanture_edge::live::{Domains, Grace, Live, Loader};
+use devanture_edge::proxy::address::Policy;
+use devanture_edge::publish::{Background, Page, Parts, Publisher};
+
+const DEPLOYS: u64 = 10_000;
+
+/// A deploy as a push from CI leaves it.
+fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry) {
+    let key = records::history_key(app, prod, 1_700_000_000_000_000 + number);
+    let step =
+        |name: &str| Step { name: name.to_owned(), state: StepState::Done, detail: "12 files".to_owned(), ms: 3 };
+    let deploy = Deploy {
+        id: format!("{number:x}"),
+        kind: DeployKind::Push,
+        environment: prod.clone(),
+        version: VersionId::of(&number.to_be_bytes()),
+        previous: Some(VersionId::of(&(number - 1).to_be_bytes())),
+        who: "ci".to_owned(),
+        at_ms: 1_700_000_000_000 + number,
+        source: Source {
+            commit: Some("4f2a91bc03de4f2a91bc03de4f2a91bc03de4f2a".to_owned()),
+            branch: Some("main".to_owned()),
+            message: Some("A change that somebody has described in a sentence".to_owned()),
+            ..Source::default()
+        },
+        steps: ["verify", "compress", "prepare", "switch"].map(step).to_vec(),
+        outcome: Outcome::Live,
+        alias: None,
+        log: Vec::new(),
+        problem: None,
+    };
+    let position = key.clone();
+    (key, HistoryEntry { deploy, position })
+}
+
+async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
+    let catalog: Arc<dyn Catalog> = catalog::open(&folder.join("catalog.redb")).unwrap();
+    let blobs = blobs::open(folder.to_owned()).unwrap();
+    let record = records::write(&AppRecord { created_ms: 0, who: "ci".to_owned() }).unwrap();
+    let mut changes = vec![Change::Put(records::app_key(app), record)];
+    for number in 1..=DEPLOYS {
+        let (key, entry) = entry(app, prod, number);
+        changes.push(Change::Put(key, records::write(&entry).unwrap()));
+    }
+    catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    let (domain, limits) = (|| "localhost".parse().unwrap(), Limits::default());
+    Publisher::new(Parts {
+        blobs: Arc::clone(&blobs),
+        catalog: Arc::clone(&catalog),
+        live: Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 }),
+        loader: Loader::new(blobs, catalog, &limits),
+        limits,
+        upstreams: Policy { allow: Arc::default(), own: Arc::default(), trusted: false },
+        dns_servers: Vec::new(),
+        background: Background::off(),
+        data_dir: folder.to_owned(),
+        compress_threads: 1,
+        retention: Retention::default(),
+    })
+}
+
+fn history(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (app, prod): (AppName, PlaceName) = ("shop".parse().unwrap(), PlaceName::prod());
+    let publisher = runtime.block_on(filled(folder.path(), &app, &prod));
+    let middle = format!("{}", 1_700_000_000_000_000 + DEPLOYS / 2);
+    for (name, limit, before) in [
+        ("the newest 20 of 10,000", 20, None),
+        ("20 in the middle", 20, Some(middle.as_str())),
+        ("the newest 1,000", 1_000, None),
+    ] {
+        c.bench_function(&format!("history: {name}"), |b| {
+            b.iter(|| {
+                let page = Page { limit, after: before.map(str::to_owned), cursor: "before" };
+                black_box(runtime.block_on(publisher.history(&app, &prod, &page)).unwrap().deploys.len())
+            });
+        });
+    }
+}
+
+criterion_group!(benches, history);
+criterion_main!(benches);

@@ -1,0 +1,149 @@
+//! The messages of the HTTP API about what is kept: collections, deletions of apps, environments and versions, and how
+//! they are taken back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::VersionId;
+use crate::names::{AppName, PlaceName};
+
+/// Why a version goes in a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyCollected {
+    /// Its app was deleted, and the time to have it back is over.
+    AppDeleted,
+    /// It is beyond `keep_versions` and `keep_days`, and nothing holds it.
+    Retention,
+    /// It was deleted, and the time to have it back is over.
+    VersionDeleted,
+}
+
+/// A version that a collection takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectedVersion {
+    /// Its app.
+    pub app: AppName,
+    /// The version.
+    pub version: VersionId,
+    /// Why it goes.
+    pub why: WhyCollected,
+    /// When it was stored, in milliseconds since 1970 UTC.
+    pub stored_ms: u64,
+}
+
+/// The answer to `POST /v1/gc`: what a collection took, or would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectReport {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Versions that are no longer stored.
+    pub versions: Vec<CollectedVersion>,
+    /// Apps whose time to be had back is over.
+    #[serde(default)]
+    pub apps: Vec<AppName>,
+    /// Environments whose time to be had back is over.
+    #[serde(default)]
+    pub environments: Vec<CollectedEnvironment>,
+    /// Files that are gone: blobs, manifests and what was left over.
+    pub files: u64,
+    /// Their bytes, those of the encodings of blobs among them.
+    pub bytes: u64,
+    /// Whether a limit of one pass was reached, so that the next one finds more.
+    pub more: bool,
+    /// Versions whose manifests cannot be read: while there are any, no blob goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<VersionId>,
+    /// How long it took.
+    pub ms: u64,
+}
+
+/// An environment that a collection ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectedEnvironment {
+    /// Its app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+}
+
+/// What was deleted of an app and can be had back: one of the answer to `GET /v1/apps/{app}/deleted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedThing {
+    /// The app.
+    pub app: AppName,
+    /// The environment, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// The version, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// When, in milliseconds since 1970 UTC.
+    pub deleted_ms: u64,
+    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    pub until_ms: u64,
+    /// The name of the token that deleted it.
+    pub who: String,
+}
+
+/// The answer to `DELETE /v1/apps/{app}` and `DELETE /v1/apps/{app}/environments/{env}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceDeleteReport {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// The app.
+    pub app: AppName,
+    /// The environment, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    pub until_ms: u64,
+    /// Environments that stop answering.
+    pub environments: Vec<PlaceName>,
+    /// Hostnames of their own that stop answering, and stay theirs until then.
+    pub hostnames: Vec<String>,
+    /// Versions that stop answering; none where an environment alone goes.
+    pub versions: u64,
+}
+
+/// `POST /v1/apps/{app}/undelete`: the app itself where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UndeleteRequest {
+    /// An environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// A version's id, or 6 or more of its first characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The answer to [`UndeleteRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndeleteReport {
+    /// The app.
+    pub app: AppName,
+    /// The environment, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// The version, where it is one, or the one that is live again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_had_back_is_one_thing() {
+        assert_eq!(serde_json::from_str::<UndeleteRequest>("{}").unwrap(), UndeleteRequest::default());
+        let wanted: UndeleteRequest = serde_json::from_str(r#"{"environment":"staging"}"#).unwrap();
+        assert_eq!(wanted.environment.unwrap().as_str(), "staging");
+        serde_json::from_str::<UndeleteRequest>(r#"{"app":"shop"}"#).unwrap_err();
+    }
+
+    #[test]
+    fn why_a_version_goes_is_a_word() {
+        assert_eq!(serde_json::to_string(&WhyCollected::VersionDeleted).unwrap(), "\"version_deleted\"");
+    }
+}

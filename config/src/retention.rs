@@ -1,0 +1,64 @@
+//! What is kept, and for how long: `[retention]` of `edge.toml`.
+
+/// How long versions are kept, and what was deleted can be had back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Seconds between two collections that the edge makes by itself; 0 is none.
+    pub collect_every_s: u64,
+    /// Days after which a version that nothing holds may go; 0 does not look at its age.
+    pub keep_days: u64,
+    /// The newest versions of an app, which never go; 0 does not look at their number.
+    pub keep_versions: u64,
+    /// Hours in which what was deleted can be had back.
+    pub undelete_hours: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { collect_every_s: 3_600, keep_days: 30, keep_versions: 20, undelete_hours: 168 }
+    }
+}
+
+impl Retention {
+    /// Whether versions go by themselves at all.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.keep_days > 0 || self.keep_versions > 0
+    }
+
+    /// Whether a version is beyond what is kept: neither among the newest (`rank` of them are newer) nor young enough
+    /// (it was stored, or live last, `age_ms` ago). A bound that is 0 leaves the other to decide; two of them let
+    /// nothing go.
+    #[must_use]
+    pub fn is_beyond(&self, rank: u64, age_ms: u64) -> bool {
+        let is_beyond_number = self.keep_versions == 0 || rank >= self.keep_versions;
+        let is_beyond_age = self.keep_days == 0 || age_ms > self.keep_days.saturating_mul(86_400_000);
+        self.is_bounded() && is_beyond_number && is_beyond_age
+    }
+
+    /// Milliseconds in which what was deleted can be had back.
+    #[must_use]
+    pub const fn undelete_ms(&self) -> u64 {
+        self.undelete_hours.saturating_mul(3_600_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_goes_when_it_is_beyond_both_bounds() {
+        const DAY: u64 = 86_400_000;
+        let beyond = |keep_versions, keep_days, rank, days: u64| {
+            let retention = Retention { keep_versions, keep_days, ..Retention::default() };
+            retention.is_beyond(rank, days * DAY + 1)
+        };
+        assert!(beyond(20, 30, 20, 30));
+        assert!(!beyond(20, 30, 19, 30), "among the newest");
+        assert!(!beyond(20, 30, 20, 29), "too young");
+        assert!(beyond(0, 30, 0, 30) && !beyond(0, 30, 50, 29), "age alone");
+        assert!(beyond(3, 0, 3, 0) && !beyond(3, 0, 2, 400), "number alone");
+        assert!(!beyond(0, 0, 1_000, 4_000), "neither");
+    }
+}

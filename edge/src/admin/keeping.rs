@@ -1,0 +1,88 @@
+//! Operations of what is kept: collections, deletions of apps and environments, and having them back.
+
+use devanture_config::api::{Scope, UndeleteRequest};
+use devanture_config::{AppName, PlaceName};
+use http::{Request, Response, StatusCode};
+
+use super::body::RequestBody;
+use super::bundle::flag;
+use super::route::Route;
+use super::{Admin, Body, answer, body};
+use crate::publish::{Actor, Error};
+
+impl Admin {
+    /// Checks that the app and the environment of an address were not deleted. Whoever may not know of the app learns
+    /// nothing of it here; the history of an environment is told all the same.
+    pub(super) async fn check_there(&self, actor: &Actor, path: &str, route: &Route) -> Result<(), Error> {
+        let Some(rest) = path.trim_start_matches('/').strip_prefix("v1/apps/") else { return Ok(()) };
+        let mut segments = rest.split('/');
+        let app: Option<AppName> = segments.next().and_then(|name| name.parse().ok());
+        let is_about_it = matches!(route, Route::Deleted { .. } | Route::Undelete { .. });
+        let is_known = |app: &AppName| actor.app.as_ref().is_none_or(|own| own == app);
+        let Some(app) = app.filter(|app| !is_about_it && is_known(app)) else {
+            return Ok(());
+        };
+        let environment = match (segments.next(), segments.next()) {
+            (Some("environments"), Some(name)) if !matches!(route, Route::History { .. }) => name.parse().ok(),
+            _ => None,
+        };
+        self.publisher.check_there(&app, environment.as_ref()).await
+    }
+
+    pub(super) async fn collect(&self, actor: &Actor, request: &Request<RequestBody>) -> Result<Response<Body>, Error> {
+        actor.must_be_admin()?;
+        let dry_run = dry_run(request)?;
+        if !dry_run {
+            tracing::info!(who = actor.name, "a collection was asked for");
+        }
+        Ok(answer::json(StatusCode::OK, &self.publisher.collect(dry_run).await?))
+    }
+
+    pub(super) async fn delete_app(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may_everywhere(Scope::Admin, app)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.delete_app(actor, app, dry_run(request)?).await?))
+    }
+
+    pub(super) async fn delete_environment(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may_everywhere(Scope::Admin, app)?;
+        let dry_run = dry_run(request)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.delete_environment(actor, app, environment, dry_run).await?))
+    }
+
+    pub(super) async fn deleted(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, None)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.deleted_things(app).await?))
+    }
+
+    pub(super) async fn undelete(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may_everywhere(Scope::Push, app)?;
+        let (parts, incoming) = request.into_parts();
+        let limit = self.publisher.limits().admin_body_bytes_max;
+        let wanted: UndeleteRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        // Who may delete it may have it back.
+        let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
+        actor.may_everywhere(needed, app)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.undelete(actor, app, &wanted).await?))
+    }
+}
+
+fn dry_run(request: &Request<RequestBody>) -> Result<bool, Error> {
+    let value = body::parameter(request.uri(), "dry_run");
+    value.map_or(Ok(false), |value| flag("dry_run", &value))
+}

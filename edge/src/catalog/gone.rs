@@ -1,0 +1,87 @@
+//! The records of what is no longer there: versions that were deleted or collected, apps and environments that can
+//! still be had back.
+
+use devanture_config::{AppName, PlaceName, VersionId};
+use serde::{Deserialize, Serialize};
+
+use super::records::{LivePointer, VersionRecord};
+
+/// `gone/{app}/{id}`: a version that the app had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneVersion {
+    /// When it went, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Whether a collection took it, and not somebody.
+    #[serde(default)]
+    pub collected: bool,
+    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub until_ms: u64,
+    /// The name of the token that deleted it.
+    #[serde(default)]
+    pub who: String,
+    /// Its record, for as long as it can be had back. While it is here, the version's files stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<VersionRecord>,
+}
+
+/// `deleted/{app}`: that an app was deleted. Everything of it stays as it is, answers nothing and takes no change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedApp {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    pub until_ms: u64,
+    /// The name of the token that deleted it.
+    pub who: String,
+}
+
+/// `deleted-environments/{app}/{env}`: that an environment was deleted. Its live pointer is here and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedEnvironment {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    pub until_ms: u64,
+    /// The name of the token that deleted it.
+    pub who: String,
+    /// What was live in it.
+    pub pointer: LivePointer,
+}
+
+/// The prefix of all versions that are gone.
+pub const GONE_PREFIX: &str = "gone/";
+/// The prefix of all apps that were deleted.
+pub const DELETED_APPS_PREFIX: &str = "deleted/";
+/// The prefix of all environments that were deleted.
+pub const DELETED_ENVIRONMENTS_PREFIX: &str = "deleted-environments/";
+
+/// The prefix of an app's versions that are gone.
+#[must_use]
+pub fn gone_prefix(app: &AppName) -> String {
+    format!("{GONE_PREFIX}{app}/")
+}
+
+/// The key of a version that is gone.
+#[must_use]
+pub fn gone_key(app: &AppName, id: &VersionId) -> String {
+    format!("{GONE_PREFIX}{app}/{id}")
+}
+
+/// The key of an app's deletion.
+#[must_use]
+pub fn deleted_app_key(app: &AppName) -> String {
+    format!("{DELETED_APPS_PREFIX}{app}")
+}
+
+/// The prefix of an app's environments that were deleted.
+#[must_use]
+pub fn deleted_environments_prefix(app: &AppName) -> String {
+    format!("{DELETED_ENVIRONMENTS_PREFIX}{app}/")
+}
+
+/// The key of an environment's deletion.
+#[must_use]
+pub fn deleted_environment_key(app: &AppName, environment: &PlaceName) -> String {
+    format!("{DELETED_ENVIRONMENTS_PREFIX}{app}/{environment}")
+}

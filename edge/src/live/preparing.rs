@@ -1,0 +1,72 @@
+//! Versions that were loaded to become live: the switch finds them loaded, and their assets answer already (law 10).
+
+use std::sync::{Arc, PoisonError};
+
+use devanture_config::{AppName, VersionId};
+
+use super::{Live, Place};
+use crate::telemetry;
+use crate::version::Version;
+
+/// A version that is kept at hand to become live, for as long as this value lives: whoever prepares it may be gone at
+/// any moment, as when a client hangs up.
+#[must_use = "the version is at hand for as long as this lives"]
+pub struct Preparing {
+    live: Live,
+    version: Arc<Version>,
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        {
+            let mut preparing = self.live.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(index) = preparing.iter().position(|other| Arc::ptr_eq(other, &self.version)) {
+                preparing.swap_remove(index);
+            }
+        }
+        self.live.show_preparing(&self.version);
+    }
+}
+
+impl Live {
+    /// Keeps a version at hand that is to become live: the switch finds it loaded, and its fingerprinted assets answer
+    /// already (law 10).
+    pub fn begin_preparing(&self, version: &Arc<Version>) -> Preparing {
+        self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(version));
+        self.show_preparing(version);
+        Preparing { live: self.clone(), version: Arc::clone(version) }
+    }
+
+    /// Shows the place of `version` which versions are being prepared for it.
+    fn show_preparing(&self, version: &Version) {
+        let Ok(name) = version.place.parse() else { return };
+        let Some(place) = self.place(&version.app, &name) else { return };
+        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = preparing.iter().filter(|other| other.app == version.app && other.place == version.place);
+        place.preparing.store(Arc::new(here.cloned().collect()));
+    }
+
+    pub(super) fn prepared(&self, place: &Place, id: &VersionId) -> Option<Arc<Version>> {
+        let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = |v: &&Arc<Version>| {
+            v.id == *id && v.app == place.app && v.place == place.name.as_str() && v.setting == place.setting
+        };
+        preparing.iter().find(here).cloned()
+    }
+
+    /// Whether a version answers in an environment or alias of its app: it is live, about to be, or was within the grace
+    /// period (law 10).
+    #[must_use]
+    pub fn is_held(&self, app: &AppName, id: &VersionId) -> bool {
+        let is_preparing = |version: &Arc<Version>| version.app == *app && version.id == *id;
+        if self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner).iter().any(is_preparing) {
+            return true;
+        }
+        let now_ms = telemetry::now_ms();
+        let hosts = self.0.hosts.load();
+        hosts.places.values().filter(|place| place.app == *app).any(|place| {
+            place.current().is_some_and(|current| current.version.id == *id)
+                || place.replaced.load().iter().any(|kept| kept.version.id == *id && kept.until_ms > now_ms)
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! Ends what was deleted and can no longer be had back: versions, environments, apps, with every record of theirs.
+
+use devanture_config::api::{CollectedEnvironment, WhyCollected};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::{PAGE, Pass};
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
+use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::{self, Change, Check, Commit, Record, Revision, belongs};
+use crate::publish::{Error, Publisher};
+
+/// Records that go in one commit.
+const COMMIT_RECORDS: usize = 500;
+
+impl Publisher {
+    /// Ends all of it.
+    pub(super) async fn end_deleted(&self, pass: &mut Pass) -> Result<(), Error> {
+        for (key, record) in self.catalog.list(gone::DELETED_APPS_PREFIX, None, false, usize::MAX).await? {
+            let deleted: DeletedApp = records::read(&key, &record)?;
+            let app = key.strip_prefix(gone::DELETED_APPS_PREFIX).and_then(|name| name.parse().ok());
+            if let Some(app) = app.filter(|_| deleted.until_ms <= pass.began_ms) {
+                self.end_app(&app, key, record, pass).await?;
+            }
+        }
+        for (key, record) in self.catalog.list(gone::DELETED_ENVIRONMENTS_PREFIX, None, false, usize::MAX).await? {
+            let deleted: DeletedEnvironment = records::read(&key, &record)?;
+            let place = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX).and_then(|rest| rest.split_once('/'));
+            let place = place.and_then(|(app, name)| Some((app.parse().ok()?, name.parse().ok()?)));
+            if let Some((app, name)) = place.filter(|_| deleted.until_ms <= pass.began_ms) {
+                self.end_environment(&app, &name, key, record, pass).await?;
+            }
+        }
+        self.end_versions(pass).await
+    }
+
+    /// Lets go of the records by which versions could be had back.
+    async fn end_versions(&self, pass: &mut Pass) -> Result<(), Error> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(gone::GONE_PREFIX, after.as_deref(), false, PAGE).await?;
+            for (key, record) in &page {
+                let gone: GoneVersion = records::read(key, record)?;
+                let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.began_ms) else { continue };
+                let mut parts = key.split('/').skip(1);
+                let (Some(app), Some(id)) = (parts.next(), parts.next()) else { continue };
+                let (Ok(app), Ok(id)) = (app.parse::<AppName>(), id.parse::<VersionId>()) else { continue };
+                if pass.versions_left == 0 {
+                    pass.report.more = true;
+                    return Ok(());
+                }
+                let stored_ms = stored.stored_ms;
+                let ended = Change::Put(key.clone(), records::write(&GoneVersion { record: None, ..gone })?);
+                if pass.dry_run || self.claim(key.clone(), record.revision, ended).await?.is_some() {
+                    pass.take(&app, id, WhyCollected::VersionDeleted, stored_ms);
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn end_environment(
+        &self,
+        app: &AppName,
+        name: &PlaceName,
+        key: String,
+        record: Record,
+        pass: &mut Pass,
+    ) -> Result<(), Error> {
+        if !pass.dry_run {
+            // Whoever has it back at this moment either was first, or finds its record changed.
+            let same = Change::Put(key.clone(), record.value);
+            let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
+            self.end_records(app, Some(name)).await?;
+            self.claim(key.clone(), revision, Change::Delete(key)).await?;
+            tracing::info!(app = %app, environment = %name, "an environment that was deleted has ended");
+        }
+        pass.report.environments.push(CollectedEnvironment { app: app.clone(), environment: name.clone() });
+        Ok(())
+    }
+
+    async fn end_app(&self, app: &AppName, key: String, record: Record, pass: &mut Pass) -> Result<(), Error> {
+        let versions = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?;
+        let claimed = match pass.dry_run {
+            true => None,
+            false => {
+                let same = Change::Put(key.clone(), record.value);
+                let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
+                Some(revision)
+            }
+        };
+        for (version_key, record) in &versions {
+            let id = version_key.rsplit('/').next().and_then(|id| id.parse::<VersionId>().ok());
+            let stored: VersionRecord = records::read(version_key, record)?;
+            if let Some(id) = id {
+                pass.take(app, id, WhyCollected::AppDeleted, stored.stored_ms);
+            }
+        }
+        pass.report.apps.push(app.clone());
+        let Some(revision) = claimed else { return Ok(()) };
+        self.end_records(app, None).await?;
+        self.owned.forget_app(app);
+        let changes = vec![Change::Delete(records::app_key(app)), Change::Delete(key.clone())];
+        let last = Commit { checks: vec![Check::At(key, revision)], changes };
+        if self.made(last).await? {
+            tracing::info!(app = %app, "an app that was deleted has ended; its name is free");
+        }
+        Ok(())
+    }
+
+    /// Deletes every record of an app, or of one environment of it, but the one that says that it is deleted.
+    async fn end_records(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+        loop {
+            let found = belongs::records_of(&*self.catalog, app, environment, COMMIT_RECORDS).await?;
+            if found.is_empty() {
+                return Ok(());
+            }
+            let changes = found.into_iter().map(|(key, _)| Change::Delete(key)).collect();
+            self.made(Commit { checks: Vec::new(), changes }).await?;
+        }
+    }
+
+    /// Makes one change of a record that nobody changed meanwhile; the revision, where that holds.
+    async fn claim(&self, key: String, at: Revision, change: Change) -> Result<Option<Revision>, Error> {
+        let commit = Commit { checks: vec![Check::At(key, at)], changes: vec![change] };
+        match self.catalog.commit(commit).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                Ok(Some(revision))
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

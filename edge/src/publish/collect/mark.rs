@@ -1,0 +1,122 @@
+//! Marks what the records refer to: one manifest at a time, and nothing but digests in memory.
+
+use std::collections::HashSet;
+
+use devanture_config::problem::Code;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+
+use super::{PAGE, Pass};
+use crate::blobs::{self, Key};
+use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::{Change, records};
+use crate::publish::{Error, Publisher};
+
+/// What is referred to.
+#[derive(Default)]
+pub(super) struct Marked {
+    blobs: HashSet<Digest>,
+    manifests: HashSet<VersionId>,
+    /// Versions whose manifests cannot be read: what they refer to is not known.
+    pub(super) unreadable: Vec<VersionId>,
+}
+
+impl Marked {
+    /// Whether something refers to `key`.
+    pub(super) fn holds(&self, key: Key) -> bool {
+        match key {
+            Key::Blob(digest) | Key::Variant(digest, _) => self.blobs.contains(&digest),
+            Key::Manifest(version) => self.manifests.contains(&version),
+        }
+    }
+}
+
+impl Publisher {
+    /// Marks what the versions refer to that stay: those that are stored, and those that can be had back. And the
+    /// manifests of versions that were live within a year, for the names in them (`fingerprints.rs`).
+    pub(super) async fn mark(&self, pass: &Pass) -> Result<Marked, Error> {
+        let mut marked = Marked::default();
+        // A version that moves between these two prefixes while they are read is heard of by the watch.
+        for prefix in ["versions/", gone::GONE_PREFIX] {
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.catalog.list(prefix, after.as_deref(), false, PAGE).await?;
+                for (key, record) in &page {
+                    let Some((app, version)) = version_of(key) else { continue };
+                    // Of what is gone, only what can be had back.
+                    let is_kept =
+                        prefix != gone::GONE_PREFIX || records::read::<GoneVersion>(key, record)?.record.is_some();
+                    let is_going =
+                        pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
+                    if is_kept && !is_going {
+                        self.mark_version(&mut marked, version).await?;
+                    }
+                }
+                match page.last() {
+                    Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                    _ => break,
+                }
+            }
+        }
+        self.mark_names(pass, &mut marked).await?;
+        Ok(marked)
+    }
+
+    /// Marks what a version refers to.
+    async fn mark_version(&self, marked: &mut Marked, version: VersionId) -> Result<(), Error> {
+        if !marked.manifests.insert(version) {
+            return Ok(());
+        }
+        let canonical = match self.blobs.get(Key::Manifest(version)).await {
+            Ok(canonical) => canonical,
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {
+                marked.unreadable.push(version);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match Manifest::parse(&canonical) {
+            Ok(manifest) => marked.blobs.extend(manifest.files.values().map(|file| file.hash)),
+            Err(_) => marked.unreadable.push(version),
+        }
+        Ok(())
+    }
+
+    async fn mark_names(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
+        for prefix in ["live/", gone::DELETED_ENVIRONMENTS_PREFIX] {
+            for (key, _) in self.catalog.list(prefix, None, false, usize::MAX).await? {
+                let Some((app, environment)) = place_of(&key) else { continue };
+                if pass.report.apps.contains(&app) {
+                    continue;
+                }
+                match self.live_within_a_year(&app, &environment).await {
+                    Ok(versions) => marked.manifests.extend(versions),
+                    Err(Error(problem)) if problem.code == Code::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what a change refers to that was committed meanwhile.
+    pub(super) async fn mark_change(&self, marked: &mut Marked, change: &Change) -> Result<(), Error> {
+        let Change::Put(key, _) = change else { return Ok(()) };
+        if !key.starts_with("versions/") && !key.starts_with(gone::GONE_PREFIX) {
+            return Ok(());
+        }
+        let Some((_, version)) = version_of(key) else { return Ok(()) };
+        // A manifest that was marked for its names alone says nothing of its blobs.
+        marked.manifests.remove(&version);
+        self.mark_version(marked, version).await
+    }
+}
+
+fn version_of(key: &str) -> Option<(AppName, VersionId)> {
+    let mut parts = key.split('/').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn place_of(key: &str) -> Option<(AppName, PlaceName)> {
+    let mut parts = key.split('/').skip(1);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}

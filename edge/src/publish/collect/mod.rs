@@ -1,0 +1,155 @@
+//! Collections: what nothing refers to any more goes, records first and bytes after.
+//!
+//! One pass does this, in this order, and may die after any instruction:
+//!
+//! 1. what was deleted and can no longer be had back ends (`ending.rs`);
+//! 2. versions that are beyond `[retention]` and that nothing holds (`held.rs`) lose their records (`retire.rs`), each by
+//!    a compare-and-swap that a switch to it cannot pass by;
+//! 3. what the records that are left refer to is marked (`mark.rs`);
+//! 4. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is
+//!    committed while this goes on is heard of by the catalog's watch, and what is about to be committed is leased
+//!    (`leases.rs`): so no file goes that somebody was told is there.
+
+mod ending;
+mod held;
+mod mark;
+mod retire;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devanture_config::api::{CollectReport, CollectedVersion, WhyCollected};
+use devanture_config::{AppName, VersionId};
+use metrics::counter;
+
+use super::{Error, Publisher, error};
+use crate::telemetry;
+
+/// Seconds after a start before the first collection: a start has enough to do.
+const FIRST_AFTER_S: u64 = 60;
+/// Seconds before the next pass where one of them reached a limit.
+const MORE_AFTER_S: u64 = 5;
+/// Records that are read at once.
+const PAGE: usize = 1_000;
+
+/// One collection.
+struct Pass {
+    dry_run: bool,
+    began_ms: u64,
+    /// What was put before this second may go.
+    before_s: u64,
+    /// Versions that it may still take.
+    versions_left: u64,
+    /// Files that it may still take.
+    files_left: u64,
+    /// Versions that are gone, or would be.
+    going: HashSet<(AppName, VersionId)>,
+    report: CollectReport,
+}
+
+impl Pass {
+    /// Notes a version that goes.
+    fn take(&mut self, app: &AppName, version: VersionId, why: WhyCollected, stored_ms: u64) {
+        self.going.insert((app.clone(), version));
+        self.versions_left = self.versions_left.saturating_sub(1);
+        self.report.versions.push(CollectedVersion { app: app.clone(), version, why, stored_ms });
+    }
+}
+
+impl Publisher {
+    /// Collects from time to time, for as long as the process lives.
+    pub async fn keep_collecting(self: Arc<Self>) {
+        let every_s = self.retention.collect_every_s;
+        if every_s == 0 {
+            return;
+        }
+        let mut pause_s = every_s.min(FIRST_AFTER_S);
+        loop {
+            tokio::time::sleep(Duration::from_secs(pause_s)).await;
+            pause_s = match self.collect(false).await {
+                Ok(report) if report.more => every_s.min(MORE_AFTER_S),
+                Ok(_) => every_s,
+                Err(error) => {
+                    tracing::error!(%error, "a collection failed; the next one goes on");
+                    every_s
+                }
+            };
+        }
+    }
+
+    /// Collects once; with `dry_run` it only says what would go. One that is under way is waited for, and once begun it
+    /// runs to its end, also when nobody waits for it any more: it holds the gate of the leases in between.
+    ///
+    /// # Errors
+    /// Where a store fails. What was done until then stays done, and nothing that is referred to is gone.
+    pub async fn collect(self: &Arc<Self>, dry_run: bool) -> Result<CollectReport, Error> {
+        let this = Arc::clone(self);
+        let pass = tokio::spawn(async move { this.run_collection(dry_run).await });
+        let result = pass.await.map_err(|error| error::lost(&error)).flatten();
+        if !dry_run {
+            let outcome = if result.is_ok() { "done" } else { "failed" };
+            counter!("devanture_collections_total", "outcome" => outcome).increment(1);
+        }
+        result
+    }
+
+    async fn run_collection(&self, dry_run: bool) -> Result<CollectReport, Error> {
+        let _one = self.collecting.lock().await;
+        let began = Instant::now();
+        // What a client left that is gone holds nothing any more.
+        self.pushes.forget_idle();
+        let began_ms = telemetry::now_ms();
+        let mut pass = Pass {
+            dry_run,
+            began_ms,
+            before_s: began_ms.saturating_sub(self.limits.grace_ms_max) / 1_000,
+            versions_left: self.limits.collect_versions_max,
+            files_left: self.limits.collect_files_max,
+            going: HashSet::new(),
+            report: CollectReport { dry_run, ..CollectReport::default() },
+        };
+        self.end_deleted(&mut pass).await?;
+        self.retire(&mut pass).await?;
+        // Before anything is read: what is committed from here on is heard of.
+        let watch = self.catalog.watch();
+        let marked = self.mark(&pass).await?;
+        self.sweep(&mut pass, marked, watch).await?;
+        let (files, bytes) = self.blobs.remove_leftovers(pass.before_s, dry_run).await?;
+        let Pass { mut report, going, .. } = pass;
+        report.files = report.files.saturating_add(files);
+        report.bytes = report.bytes.saturating_add(bytes);
+        report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if !dry_run {
+            let lost: HashSet<AppName> = going.into_iter().map(|(app, _)| app).collect();
+            self.owned.refresh(&lost, began_ms.saturating_sub(self.limits.grace_ms_max)).await?;
+            tell(&report);
+        }
+        Ok(report)
+    }
+}
+
+fn tell(report: &CollectReport) {
+    let versions = u64::try_from(report.versions.len()).unwrap_or(u64::MAX);
+    counter!("devanture_collected_versions_total").increment(versions);
+    counter!("devanture_collected_files_total").increment(report.files);
+    counter!("devanture_collected_bytes_total").increment(report.bytes);
+    if versions > 0 || report.files > 0 || !report.apps.is_empty() || !report.environments.is_empty() {
+        tracing::info!(
+            versions,
+            files = report.files,
+            bytes = report.bytes,
+            apps = report.apps.len(),
+            environments = report.environments.len(),
+            more = report.more,
+            ms = report.ms,
+            "collected"
+        );
+    }
+    for version in &report.unreadable {
+        tracing::error!(%version, "a manifest cannot be read, so no blob is collected: push its bundle again, or delete the version");
+    }
+}

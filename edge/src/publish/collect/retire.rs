@@ -1,0 +1,172 @@
+//! Takes the records of versions that are beyond what `[retention]` keeps, and that nothing holds.
+
+use std::collections::HashMap;
+
+use devanture_config::api::WhyCollected;
+use devanture_config::{AppName, VersionId};
+
+use super::{PAGE, Pass};
+use crate::blobs::Key;
+use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::records::{self, LivePointer, VersionRecord};
+use crate::catalog::{self, Change, Check, Commit, Revision, history};
+use crate::publish::{Error, Publisher};
+
+/// Versions that lose their records in one commit.
+const COMMIT_VERSIONS: usize = 200;
+/// How often an app is looked at again when something moved in it meanwhile.
+const TRIES: usize = 3;
+/// The key of the first app comes after this.
+const APPS_PREFIX: &str = "apps/";
+
+/// A version that may go.
+struct Candidate {
+    id: VersionId,
+    revision: Revision,
+    stored_ms: u64,
+    /// When it was stored or live last; now, where it is live.
+    used_ms: u64,
+}
+
+impl Publisher {
+    /// Takes them in every app.
+    pub(super) async fn retire(&self, pass: &mut Pass) -> Result<(), Error> {
+        if !self.retention.is_bounded() {
+            return Ok(());
+        }
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(APPS_PREFIX, after.as_deref(), false, PAGE).await?;
+            for (key, _) in &page {
+                let Some(app) = key.strip_prefix(APPS_PREFIX).and_then(|name| name.parse().ok()) else { continue };
+                self.retire_in(&app, pass).await?;
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn retire_in(&self, app: &AppName, pass: &mut Pass) -> Result<(), Error> {
+        // What is deleted comes back as it was.
+        if pass.report.apps.contains(app) || self.catalog.get(&gone::deleted_app_key(app)).await?.is_some() {
+            return Ok(());
+        }
+        for _ in 0..TRIES {
+            let mut candidates = self.beyond(app, pass.began_ms).await?;
+            if candidates.is_empty() {
+                return Ok(());
+            }
+            let held = self.held(app).await?;
+            candidates.retain(|candidate| !held.ids.contains(&candidate.id) && !self.live.is_held(app, &candidate.id));
+            let most = usize::try_from(pass.versions_left).unwrap_or(usize::MAX);
+            if candidates.len() > most {
+                candidates.truncate(most);
+                pass.report.more = true;
+            }
+            if pass.dry_run {
+                for Candidate { id, stored_ms, .. } in candidates {
+                    pass.take(app, id, WhyCollected::Retention, stored_ms);
+                }
+                return Ok(());
+            }
+            let mut is_done = true;
+            for chunk in candidates.chunks(COMMIT_VERSIONS) {
+                is_done &= self.retire_chunk(app, chunk, &held.checks, pass).await?;
+            }
+            if is_done {
+                return Ok(());
+            }
+        }
+        // Something moves all the time: the next pass looks again.
+        pass.report.more = true;
+        Ok(())
+    }
+
+    /// Takes the records of some versions, those left out that somebody has leased. Returns whether nobody else changed
+    /// what was looked at.
+    async fn retire_chunk(
+        &self,
+        app: &AppName,
+        chunk: &[Candidate],
+        checks: &[Check],
+        pass: &mut Pass,
+    ) -> Result<bool, Error> {
+        let closed = self.leases.closed().await;
+        let mut commit = Commit { checks: checks.to_vec(), changes: Vec::new() };
+        let free: Vec<&Candidate> = chunk.iter().filter(|one| !closed.holds(Key::Manifest(one.id))).collect();
+        for Candidate { id, revision, .. } in &free {
+            let key = records::version_key(app, id);
+            let gone =
+                GoneVersion { at_ms: pass.began_ms, collected: true, until_ms: 0, who: String::new(), record: None };
+            commit.checks.push(Check::At(key.clone(), *revision));
+            commit.changes.push(Change::Delete(key));
+            commit.changes.push(Change::Put(gone::gone_key(app, id), records::write(&gone)?));
+        }
+        if free.is_empty() {
+            return Ok(true);
+        }
+        let revision = match self.catalog.commit(commit).await {
+            Ok(revision) => revision,
+            Err(catalog::Error::Conflict { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        drop(closed);
+        self.live.wait_for(revision).await;
+        for Candidate { id, stored_ms, .. } in free {
+            pass.take(app, *id, WhyCollected::Retention, *stored_ms);
+            tracing::info!(app = %app, version = %id.short(), "collected: beyond what is kept, and held by nothing");
+        }
+        Ok(true)
+    }
+
+    /// The versions of an app that are beyond what is kept, and were neither stored nor live within the grace period.
+    async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
+        let grace_ms = self.limits.grace_ms_max;
+        let days_ms = self.retention.keep_days.saturating_mul(86_400_000);
+        let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
+        let mut versions = Vec::new();
+        let prefix = records::versions_prefix(app);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
+            for (key, record) in &page {
+                let Some(id) = key.strip_prefix(&prefix).and_then(|id| id.parse().ok()) else { continue };
+                let stored_ms = records::read::<VersionRecord>(key, record)?.stored_ms;
+                let used_ms = used.get(&id).copied().unwrap_or(0).max(stored_ms);
+                versions.push(Candidate { id, revision: record.revision, stored_ms, used_ms });
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => break,
+            }
+        }
+        versions.sort_by_key(|version| (std::cmp::Reverse(version.used_ms), version.id));
+        let ranked = (0_u64..).zip(versions).filter(|(rank, version)| {
+            let age_ms = now_ms.saturating_sub(version.used_ms);
+            age_ms >= grace_ms && self.retention.is_beyond(*rank, age_ms)
+        });
+        // The oldest first: a limit of one pass leaves the younger ones.
+        let mut beyond: Vec<Candidate> = ranked.map(|(_, version)| version).collect();
+        beyond.reverse();
+        Ok(beyond)
+    }
+
+    /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now.
+    async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
+        let mut last: HashMap<VersionId, u64> = HashMap::new();
+        for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
+            last.insert(records::read::<LivePointer>(&key, &record)?.version, now_ms);
+            let Some(environment) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
+            let prefix = records::history_prefix(app, &environment);
+            for switch in history::switches(&*self.catalog, &prefix, since_ms, usize::MAX).await? {
+                if let Some(previous) = switch.previous {
+                    let at_ms = last.entry(previous).or_default();
+                    *at_ms = switch.at_ms.max(*at_ms);
+                }
+            }
+        }
+        Ok(last)
+    }
+}

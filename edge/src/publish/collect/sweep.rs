@@ -1,0 +1,100 @@
+//! Deletes files that nothing refers to, a few at a time, behind the closed gate of the leases.
+
+use devanture_config::Digest;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::Pass;
+use super::mark::Marked;
+use crate::blobs::Key;
+use crate::catalog::Committed;
+use crate::publish::{Error, Publisher};
+
+/// Files that are deleted before pushes get their turn again.
+const BATCH: usize = 32;
+
+impl Publisher {
+    /// Sweeps; `watch` tells what was committed since before `marked` was read.
+    pub(super) async fn sweep(
+        &self,
+        pass: &mut Pass,
+        mut marked: Marked,
+        mut watch: Receiver<Committed>,
+    ) -> Result<(), Error> {
+        for first in 0..=u8::MAX {
+            if !marked.unreadable.is_empty() {
+                break;
+            }
+            let listed = self.blobs.list_part(first).await?;
+            let old = listed.into_iter().filter(|(key, _, put_s)| *put_s < pass.before_s && !marked.holds(*key));
+            let old: Vec<(Key, u64)> = old.map(|(key, length, _)| (key, length)).collect();
+            for batch in old.chunks(BATCH) {
+                if pass.files_left == 0 {
+                    pass.report.more = true;
+                    return Ok(());
+                }
+                let most = usize::try_from(pass.files_left).unwrap_or(usize::MAX);
+                let batch = batch.get(..most.min(batch.len())).unwrap_or(batch);
+                if !self.sweep_batch(pass, &mut marked, &mut watch, batch).await? {
+                    pass.report.more = true;
+                    return Ok(());
+                }
+            }
+        }
+        pass.report.unreadable = marked.unreadable;
+        Ok(())
+    }
+
+    /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile.
+    async fn sweep_batch(
+        &self,
+        pass: &mut Pass,
+        marked: &mut Marked,
+        watch: &mut Receiver<Committed>,
+        batch: &[(Key, u64)],
+    ) -> Result<bool, Error> {
+        let closed = self.leases.closed().await;
+        // Whoever had a lease that has ended committed before that, and a commit is told before it returns.
+        loop {
+            match watch.try_recv() {
+                Ok(committed) => {
+                    for change in committed.changes.iter() {
+                        self.mark_change(marked, change).await?;
+                    }
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                Err(TryRecvError::Lagged(_)) => return Ok(false),
+            }
+        }
+        if !marked.unreadable.is_empty() {
+            return Ok(true);
+        }
+        let before_s = pass.before_s.min(closed.held_since_s().unwrap_or(u64::MAX));
+        let mut gone: Vec<Digest> = Vec::new();
+        for (key, length) in batch {
+            if marked.holds(*key) || closed.holds(*key) {
+                continue;
+            }
+            let freed = match (pass.dry_run, *key) {
+                (false, key) => self.blobs.delete_put_before(key, before_s).await?,
+                (true, Key::Blob(digest)) => {
+                    let variants = self.blobs.variants(digest).await?;
+                    Some(variants.iter().fold(*length, |sum, variant| sum.saturating_add(variant.size)))
+                }
+                (true, Key::Manifest(_) | Key::Variant(..)) => Some(*length),
+            };
+            let Some(freed) = freed else { continue };
+            pass.files_left = pass.files_left.saturating_sub(1);
+            pass.report.files = pass.report.files.saturating_add(1);
+            pass.report.bytes = pass.report.bytes.saturating_add(freed);
+            if let Key::Blob(digest) = key {
+                gone.push(*digest);
+            }
+        }
+        if !pass.dry_run && !gone.is_empty() {
+            // Before the gate opens: nobody is told that one of them is there.
+            self.owned.forget(&gone);
+        }
+        Ok(true)
+    }
+}

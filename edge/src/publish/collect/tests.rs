@@ -1,0 +1,409 @@
+//! Tests of collections over real stores: nothing that is referred to goes, whatever happens at the same time or in
+//! between.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchRequest, UndeleteRequest};
+use devanture_config::limits::Limits;
+use devanture_config::manifest::FileEntry;
+use devanture_config::problem::Code;
+use devanture_config::retention::Retention;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use proptest::prelude::*;
+
+use crate::blobs::durable::fault::{Fault, arm};
+use crate::blobs::{self, Blobs, Key};
+use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::{self, Catalog, records};
+use crate::live::{Domains, Follower, Grace, Live, Loader};
+use crate::proxy::address::Policy;
+use crate::publish::{Actor, Background, Condition, Error, Parts, Publisher};
+
+/// A publisher over a folder, with what follows its catalog.
+struct World {
+    publisher: Arc<Publisher>,
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    _follower: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self._follower.abort();
+    }
+}
+
+/// Keeps `keep_versions` and looks at no age; what is old enough to go is what [`age`] made old.
+async fn world(folder: &Path, keep_versions: u64) -> World {
+    let limits = Limits { grace_ms_max: 0, grace_versions_max: 0, ..Limits::default() };
+    let blobs = blobs::open(folder.to_owned()).unwrap();
+    let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
+    let domain = || "localhost".parse().unwrap();
+    let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+    let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
+    let remade = tokio::sync::broadcast::Sender::new(1);
+    let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+    let publisher = Arc::new(Publisher::new(Parts {
+        blobs: Arc::clone(&blobs),
+        catalog: Arc::clone(&catalog),
+        live,
+        loader,
+        limits,
+        upstreams: Policy { allow: Arc::default(), own: Arc::default(), trusted: false },
+        dns_servers: Vec::new(),
+        background: Background::off(),
+        data_dir: folder.to_owned(),
+        compress_threads: 1,
+        retention: Retention { collect_every_s: 0, keep_days: 0, keep_versions, undelete_hours: 1 },
+    }));
+    World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
+}
+
+/// Makes every file of a store as old as can be.
+fn age(folder: &Path) {
+    for kind in ["blobs", "manifests"] {
+        for shard in std::fs::read_dir(folder.join(kind)).unwrap() {
+            for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
+                // A collection may take it at this moment.
+                let Ok(file) = std::fs::File::open(file.unwrap().path()) else { continue };
+                file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            }
+        }
+    }
+}
+
+/// The content of a number, long enough to be compressed.
+fn content(number: u8) -> Vec<u8> {
+    format!("{}\n", format!("content {number}, ").repeat(60)).into_bytes()
+}
+
+fn manifest(contents: &BTreeSet<u8>) -> Manifest {
+    let file = |number: u8| {
+        let bytes = content(number);
+        FileEntry { hash: Digest::of(&bytes), size: bytes.len() as u64, media_type: None }
+    };
+    Manifest::of_files(contents.iter().map(|n| (format!("f{n}.txt").parse().unwrap(), file(*n))).collect())
+}
+
+fn name(app: u8) -> AppName {
+    format!("app-{app}").parse().unwrap()
+}
+
+impl World {
+    async fn begin(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<String, Error> {
+        let begin =
+            BeginDeploy { manifest: manifest(contents), source: Source::default(), options: DeployOptions::default() };
+        let actor = Actor::local();
+        let begun = self.publisher.begin(&actor, app, &PlaceName::prod(), begin).await?;
+        for number in contents {
+            let bytes = content(*number);
+            let digest = Digest::of(&bytes);
+            if begun.missing.contains(&digest) {
+                let mut receiving = self.publisher.receive(&actor, app, &begun.deploy, digest).await?;
+                receiving.write(bytes.into()).await?;
+                self.publisher.received(receiving).await?;
+            }
+        }
+        Ok(begun.deploy)
+    }
+
+    async fn finish(&self, app: &AppName, deploy: &str) -> Result<DeployReport, Error> {
+        self.publisher.finish(self.publisher.take(&Actor::local(), app, deploy)?, None).await
+    }
+
+    async fn push(&self, app: &AppName, contents: &BTreeSet<u8>) -> Result<DeployReport, Error> {
+        let deploy = self.begin(app, contents).await?;
+        self.finish(app, &deploy).await
+    }
+
+    /// The versions of an app that are stored.
+    async fn versions(&self, app: &AppName) -> Vec<VersionId> {
+        let found = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await.unwrap();
+        found.iter().map(|(key, _)| key.rsplit('/').next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Checks that every version that is stored, or can be had back, has all its bytes. Returns all of these.
+    async fn all_are_whole(&self) -> BTreeSet<Digest> {
+        let mut referred = BTreeSet::new();
+        for prefix in ["versions/", gone::GONE_PREFIX] {
+            for (key, record) in self.catalog.list(prefix, None, false, usize::MAX).await.unwrap() {
+                if prefix == gone::GONE_PREFIX {
+                    let gone: GoneVersion = records::read(&key, &record).unwrap();
+                    if gone.record.is_none() {
+                        continue;
+                    }
+                }
+                let version: VersionId = key.rsplit('/').next().unwrap().parse().unwrap();
+                let canonical = self.blobs.get(Key::Manifest(version)).await;
+                let canonical = canonical.unwrap_or_else(|error| panic!("{key}: {error}"));
+                for file in Manifest::parse(&canonical).unwrap().files.values() {
+                    let found = self.blobs.get(Key::Blob(file.hash)).await;
+                    found.unwrap_or_else(|error| panic!("{key}: {error}"));
+                    referred.insert(file.hash);
+                }
+            }
+        }
+        referred
+    }
+
+    async fn stored_blobs(&self) -> BTreeSet<Digest> {
+        let listed = self.blobs.list().await.unwrap();
+        let blobs = listed.iter().filter_map(|(key, ..)| match key {
+            Key::Blob(digest) => Some(*digest),
+            Key::Manifest(_) | Key::Variant(..) => None,
+        });
+        blobs.collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(u8, BTreeSet<u8>),
+    Begin(u8, BTreeSet<u8>),
+    FinishBegun,
+    Switch(u8, usize),
+    Delete(u8, usize),
+    Undelete(u8),
+    DeleteApp(u8),
+    UndeleteApp(u8),
+    Collect,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let contents = || proptest::collection::btree_set(0_u8..8, 1..4);
+    let app = || 0_u8..2;
+    let step = prop_oneof![
+        4 => (app(), contents()).prop_map(|(app, contents)| Step::Push(app, contents)),
+        2 => (app(), contents()).prop_map(|(app, contents)| Step::Begin(app, contents)),
+        2 => Just(Step::FinishBegun),
+        1 => (app(), 0_usize..4).prop_map(|(app, index)| Step::Switch(app, index)),
+        2 => (app(), 0_usize..4).prop_map(|(app, index)| Step::Delete(app, index)),
+        2 => app().prop_map(Step::Undelete),
+        1 => app().prop_map(Step::DeleteApp),
+        2 => app().prop_map(Step::UndeleteApp),
+        4 => Just(Step::Collect),
+    ];
+    proptest::collection::vec(step, 1..24)
+}
+
+async fn run(steps: Vec<Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let actor = Actor::local();
+    let mut begun: Vec<(AppName, String)> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Push(app, contents) => {
+                // An app that is deleted takes nothing.
+                let refused = world.push(&name(app), &contents).await.map(|_| ()).map_err(|error| error.0.code);
+                assert!(matches!(refused, Ok(()) | Err(Code::Deleted)), "{refused:?}");
+            }
+            Step::Begin(app, contents) => {
+                begun.extend(world.begin(&name(app), &contents).await.ok().map(|deploy| (name(app), deploy)));
+            }
+            Step::FinishBegun => {
+                let Some((app, deploy)) = begun.pop() else { continue };
+                let refused = world.finish(&app, &deploy).await.map(|_| ()).map_err(|error| error.0.code);
+                // Not found is the push that an app's deletion ended; superseded is a matter of which was begun later.
+                let allowed = matches!(refused, Ok(()) | Err(Code::Deleted | Code::NotFound | Code::Superseded));
+                assert!(allowed, "{refused:?}");
+            }
+            Step::Switch(app, index) => {
+                let Some(version) = world.versions(&name(app)).await.get(index).copied() else { continue };
+                let wanted = SwitchRequest {
+                    version: version.to_string(),
+                    if_live: None,
+                    allow_refingerprint: false,
+                    force: false,
+                };
+                let refused = world
+                    .publisher
+                    .switch(&actor, &name(app), &PlaceName::prod(), &wanted, &Condition::default())
+                    .await;
+                let refused = refused.map(|_| ()).map_err(|error| error.0.code);
+                assert!(matches!(refused, Ok(()) | Err(Code::Deleted)), "{refused:?}");
+            }
+            Step::Delete(app, index) => {
+                let Some(version) = world.versions(&name(app)).await.get(index).copied() else { continue };
+                world.publisher.delete_version(&actor, &name(app), &version.to_string()).await.ok();
+            }
+            Step::Undelete(app) => {
+                let things = world.publisher.deleted_things(&name(app)).await.unwrap_or_default();
+                let Some(version) = things.iter().find_map(|thing| thing.version) else { continue };
+                let wanted = UndeleteRequest { environment: None, version: Some(version.to_string()) };
+                world.publisher.undelete(&actor, &name(app), &wanted).await.ok();
+            }
+            Step::DeleteApp(app) => {
+                world.publisher.delete_app(&actor, &name(app), false).await.ok();
+            }
+            Step::UndeleteApp(app) => {
+                world.publisher.undelete(&actor, &name(app), &UndeleteRequest::default()).await.ok();
+            }
+            Step::Collect => {
+                age(folder.path());
+                let foreseen = world.publisher.collect(true).await.unwrap();
+                let done = world.publisher.collect(false).await.unwrap();
+                assert_eq!(
+                    (foreseen.versions, foreseen.files, foreseen.bytes),
+                    (done.versions, done.files, done.bytes)
+                );
+            }
+        }
+        world.all_are_whole().await;
+    }
+    // With nothing under way, what is left is what is referred to, and no byte more.
+    for (app, deploy) in begun {
+        world.publisher.pushes.take(&app, &deploy).ok();
+    }
+    age(folder.path());
+    world.publisher.collect(false).await.unwrap();
+    assert_eq!(world.all_are_whole().await, world.stored_blobs().await);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever is pushed, begun, deleted and had back in whatever order.
+    #[test]
+    fn a_collection_takes_what_nothing_refers_to_and_nothing_else(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}
+
+/// Who was told that a blob is there finds it there at the end, however often it is collected meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pushes_and_switches_race_collections_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = Arc::new(world(folder.path(), 1).await);
+    let (ended, collected) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let collecting = {
+        let (world, ended, collected) = (Arc::clone(&world), Arc::clone(&ended), Arc::clone(&collected));
+        let folder = folder.path().to_owned();
+        tokio::spawn(async move {
+            while !ended.load(Ordering::Acquire) {
+                age(&folder);
+                let report = world.publisher.collect(false).await.unwrap();
+                collected.fetch_add(report.files, Ordering::AcqRel);
+            }
+        })
+    };
+    let pushing = (0..3_u8).map(|app| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            let (name, actor) = (name(app % 2), Actor::local());
+            for round in 0..40_u8 {
+                let contents: BTreeSet<u8> = [round % 3, 3 + (round + app) % 5, 8 + (3 * (round % 4) + app) % 4].into();
+                match world.push(&name, &contents).await {
+                    Ok(report) => drop(report),
+                    Err(Error(problem)) => assert_eq!(problem.code, Code::Superseded, "{problem:?}"),
+                }
+                let versions = world.versions(&name).await;
+                let Some(version) = versions.get(usize::from(round) % versions.len().max(1)) else { continue };
+                let wanted = SwitchRequest {
+                    version: version.to_string(),
+                    if_live: None,
+                    allow_refingerprint: false,
+                    force: false,
+                };
+                if let Err(Error(problem)) =
+                    world.publisher.switch(&actor, &name, &PlaceName::prod(), &wanted, &Condition::default()).await
+                {
+                    // It went before somebody could hold it, and says so.
+                    assert!(matches!(problem.code, Code::VersionCollected | Code::Conflict), "{problem:?}");
+                }
+            }
+        })
+    });
+    for pushing in pushing.collect::<Vec<_>>() {
+        pushing.await.unwrap();
+    }
+    ended.store(true, Ordering::Release);
+    collecting.await.unwrap();
+    world.all_are_whole().await;
+    assert!(collected.load(Ordering::Acquire) > 0, "nothing was ever collected");
+}
+
+/// Laws 2 and 3: the record is gone, durably, before the first byte is.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() {
+    let mut steps = 0;
+    for nth in 0.. {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, other) = (name(0), name(1));
+        {
+            let world = world(folder.path(), 1).await;
+            for contents in [[1, 2].into(), [3, 2].into(), [4, 5].into(), [4, 6].into()] {
+                world.push(&app, &contents).await.unwrap();
+            }
+            world.push(&other, &[1].into()).await.unwrap();
+        }
+        let world_after = reopened(folder.path()).await;
+        age(folder.path());
+        let armed = arm(folder.path(), Fault::Death, nth);
+        let died = world_after.publisher.collect(false).await.is_err();
+        let fired = armed.fired();
+        drop(armed);
+        drop(world_after);
+        assert_eq!(died, fired, "{nth}");
+        // The follower lets go of the stores in its own time.
+        let world = reopened(folder.path()).await;
+        world.all_are_whole().await;
+        age(folder.path());
+        world.publisher.collect(false).await.unwrap();
+        assert_eq!(world.all_are_whole().await, world.stored_blobs().await, "{nth}");
+        if !fired {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 3, "{steps}");
+}
+
+/// Opens the stores again once the lock of those before is free.
+async fn reopened(folder: &Path) -> World {
+    for _ in 0..500 {
+        if catalog::open(&folder.join("catalog.redb")).is_ok() {
+            return world(folder, 1).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the stores stay open");
+}
+
+/// Whoever switches may be gone at any moment of it; a version that is kept at hand for them would never be collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let (app, actor) = (name(0), Actor::local());
+    let one = world.push(&app, &[1].into()).await.unwrap().version;
+    let two = world.push(&app, &[2].into()).await.unwrap().version;
+    let switch = async |version: VersionId| {
+        let wanted =
+            SwitchRequest { version: version.to_string(), if_live: None, allow_refingerprint: false, force: false };
+        world.publisher.switch(&actor, &app, &PlaceName::prod(), &wanted, &Condition::default()).await
+    };
+    let mut broken_off = 0;
+    for round in 0..60_u64 {
+        let time_max = std::time::Duration::from_micros(round * 100);
+        broken_off += usize::from(tokio::time::timeout(time_max, switch(one)).await.is_err());
+        switch(two).await.unwrap();
+    }
+    assert!(broken_off > 0);
+    let live = &world.publisher.live;
+    // A commit that nobody waited for may still have been under way in the last round.
+    for _ in 0..100 {
+        switch(two).await.unwrap();
+        if !live.is_held(&app, &one) {
+            break;
+        }
+    }
+    assert!(live.is_held(&app, &two) && !live.is_held(&app, &one));
+    let closed = world.publisher.leases.closed().await;
+    assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
+}

@@ -1,0 +1,167 @@
+//! Deletes apps and environments: they answer nothing from that moment on, and can be had back for a while.
+//!
+//! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's is
+//! one record that has its live pointer; its hostnames stay its own.
+
+use devanture_config::api::{Deploy, DeployKind, Outcome, PlaceDeleteReport, Source};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+
+use super::switch::TRIES;
+use super::{Actor, Error, Publisher};
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::catalog::records::{self, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::{self, Change, Check, Commit};
+use crate::telemetry;
+
+impl Publisher {
+    /// Deletes an app with all that it has. When this returns, no hostname of it answers on this node; nobody else gets
+    /// its name before a collection ended it.
+    ///
+    /// # Errors
+    /// `not_found`; `deleted` where it is already.
+    pub async fn delete_app(&self, actor: &Actor, app: &AppName, dry_run: bool) -> Result<PlaceDeleteReport, Error> {
+        let (app_key, key) = (records::app_key(app), gone::deleted_app_key(app));
+        for _ in 0..TRIES {
+            self.check_there(app, None).await?;
+            self.known(app).await?;
+            let Some(record) = self.catalog.get(&app_key).await? else { continue };
+            let report = self.place_report(app, None, dry_run).await?;
+            if dry_run {
+                return Ok(report);
+            }
+            let at_ms = telemetry::now_ms();
+            let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone() };
+            let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
+            let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
+            if self.made(Commit { checks, changes }).await? {
+                self.pushes.forget_of(app, None);
+                tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
+                return Ok(report);
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own.
+    ///
+    /// # Errors
+    /// `nothing_live`; `not_found` where there is no such app; `deleted` where it is already.
+    pub async fn delete_environment(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let (key, live_key) = (gone::deleted_environment_key(app, environment), records::live_key(app, environment));
+        for _ in 0..TRIES {
+            self.check_there(app, Some(environment)).await?;
+            self.known(app).await?;
+            let Some((revision, pointer)) = self.live_pointer(app, environment).await? else {
+                let detail = format!("Nothing is live in {environment} of the app {app}.");
+                return Err(Problem::new(Code::NothingLive, detail)
+                    .hint("`devanture status` lists the environments")
+                    .into());
+            };
+            let report = self.place_report(app, Some(environment), dry_run).await?;
+            if dry_run {
+                return Ok(report);
+            }
+            let at_ms = telemetry::now_ms();
+            let (entry_key, entry) = self.note(actor, app, environment, DeployKind::Delete, &pointer, at_ms).await?;
+            let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who: actor.name.clone(), pointer };
+            let checks = vec![
+                Check::Absent(key.clone()),
+                Check::At(live_key.clone(), revision),
+                Check::Absent(entry_key.clone()),
+                Check::Absent(gone::deleted_app_key(app)),
+            ];
+            let changes = vec![
+                Change::Put(key.clone(), records::write(&deleted)?),
+                Change::Delete(live_key.clone()),
+                Change::Put(entry_key, records::write(&entry)?),
+            ];
+            if self.made(Commit { checks, changes }).await? {
+                self.pushes.forget_of(app, Some(environment));
+                tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
+                return Ok(report);
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// An entry of the history for what happens to an environment as a whole.
+    pub(crate) async fn note(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        kind: DeployKind,
+        pointer: &LivePointer,
+        at_ms: u64,
+    ) -> Result<(String, HistoryEntry), Error> {
+        // A deploy is looked for from the moment on that its id tells.
+        let id = format!("{:x}", self.tick());
+        let key = self.next_entry(app, environment).await?;
+        let deploy = Deploy {
+            id,
+            kind,
+            environment: environment.clone(),
+            version: pointer.version,
+            previous: None,
+            who: actor.name.clone(),
+            at_ms,
+            source: Source::default(),
+            steps: Vec::new(),
+            outcome: Outcome::Done,
+            alias: None,
+            log: Vec::new(),
+            problem: None,
+        };
+        Ok((key.clone(), HistoryEntry { deploy, position: key }))
+    }
+
+    /// Makes a commit and waits until requests see it; false where somebody else was first.
+    pub(crate) async fn made(&self, commit: Commit) -> Result<bool, Error> {
+        match self.catalog.commit(commit).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn place_report(
+        &self,
+        app: &AppName,
+        environment: Option<&PlaceName>,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let live = self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await?;
+        let all = live.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<PlaceName>().ok());
+        let environments = all.filter(|name| environment.is_none_or(|wanted| wanted == name)).collect();
+        let mut hostnames = Vec::new();
+        for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+            let owner: HostnameRecord = records::read(&key, &record)?;
+            if owner.app == *app && environment.is_none_or(|wanted| owner.environment == *wanted) {
+                hostnames.extend(key.strip_prefix(records::HOSTNAMES_PREFIX).map(str::to_owned));
+            }
+        }
+        let versions = match environment {
+            Some(_) => 0,
+            None => self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?.len(),
+        };
+        Ok(PlaceDeleteReport {
+            dry_run,
+            app: app.clone(),
+            environment: environment.cloned(),
+            until_ms: telemetry::now_ms().saturating_add(self.retention.undelete_ms()),
+            environments,
+            hostnames,
+            versions: u64::try_from(versions).unwrap_or(u64::MAX),
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! What was deleted: refused while it is, told of, and had back within its time.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
+use devanture_config::digest::IdPrefix;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::switch::TRIES;
+use super::{Actor, Error, Publisher};
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
+use crate::catalog::{self, Change, Check, Commit, records};
+use crate::telemetry;
+
+/// The last moment that can be written as a date.
+const DATE_MS_MAX: u64 = 253_402_300_799_000;
+
+impl Publisher {
+    /// Checks that neither an app nor, where one is meant, an environment of it was deleted.
+    ///
+    /// # Errors
+    /// `deleted`.
+    pub async fn check_there(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+        let key = gone::deleted_app_key(app);
+        if let Some(record) = self.catalog.get(&key).await? {
+            let DeletedApp { who, until_ms, .. } = records::read(&key, &record)?;
+            return Err(deleted(&format!("The app {app}"), "devanture undelete app", &who, until_ms));
+        }
+        let Some(environment) = environment else { return Ok(()) };
+        let key = gone::deleted_environment_key(app, environment);
+        if let Some(record) = self.catalog.get(&key).await? {
+            let DeletedEnvironment { who, until_ms, .. } = records::read(&key, &record)?;
+            let what = format!("The environment {environment} of the app {app}");
+            return Err(deleted(&what, &format!("devanture undelete environment {environment}"), &who, until_ms));
+        }
+        Ok(())
+    }
+
+    /// What of an app can be had back: itself, environments, versions.
+    ///
+    /// # Errors
+    /// `not_found` for an app that is not there.
+    pub async fn deleted_things(&self, app: &AppName) -> Result<Vec<DeletedThing>, Error> {
+        self.known(app).await?;
+        let now_ms = telemetry::now_ms();
+        let mut things = Vec::new();
+        let thing = |deleted_ms, until_ms, who| DeletedThing {
+            app: app.clone(),
+            environment: None,
+            version: None,
+            deleted_ms,
+            until_ms,
+            who,
+        };
+        let key = gone::deleted_app_key(app);
+        if let Some(record) = self.catalog.get(&key).await? {
+            let record: DeletedApp = records::read(&key, &record)?;
+            things.push(thing(record.at_ms, record.until_ms, record.who));
+        }
+        let prefix = gone::deleted_environments_prefix(app);
+        for (key, record) in self.catalog.list(&prefix, None, false, usize::MAX).await? {
+            let environment = key.strip_prefix(&prefix).and_then(|name| name.parse().ok());
+            let record: DeletedEnvironment = records::read(&key, &record)?;
+            things.push(DeletedThing { environment, ..thing(record.at_ms, record.until_ms, record.who) });
+        }
+        let prefix = gone::gone_prefix(app);
+        for (key, record) in self.catalog.list(&prefix, None, false, usize::MAX).await? {
+            let version = key.strip_prefix(&prefix).and_then(|id| id.parse().ok());
+            let record: GoneVersion = records::read(&key, &record)?;
+            if record.record.is_some() {
+                things.push(DeletedThing { version, ..thing(record.at_ms, record.until_ms, record.who) });
+            }
+        }
+        things.retain(|thing| thing.until_ms > now_ms);
+        Ok(things)
+    }
+
+    /// Has back what was deleted, as it was.
+    ///
+    /// # Errors
+    /// `not_found` for what was not deleted or whose time is over; `version_collected`; `deleted` for something of an app
+    /// that is itself deleted; `bad_request` for two things at once.
+    pub async fn undelete(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        wanted: &UndeleteRequest,
+    ) -> Result<UndeleteReport, Error> {
+        self.known(app).await?;
+        let report = match (&wanted.environment, wanted.version.as_deref()) {
+            (None, None) => self.undelete_app(app).await?,
+            (Some(environment), None) => self.undelete_environment(actor, app, environment).await?,
+            (None, Some(typed)) => self.undelete_version(app, typed).await?,
+            (Some(_), Some(_)) => {
+                return Err(
+                    Problem::new(Code::BadRequest, "An environment or a version is had back, one at a time.").into()
+                );
+            }
+        };
+        tracing::info!(app = %app, environment = ?report.environment, version = ?report.version, who = actor.name, "what was deleted was had back");
+        Ok(report)
+    }
+
+    async fn undelete_app(&self, app: &AppName) -> Result<UndeleteReport, Error> {
+        let key = gone::deleted_app_key(app);
+        for _ in 0..TRIES {
+            let Some(record) = self.catalog.get(&key).await? else {
+                return Err(not_deleted(&format!("The app {app}")));
+            };
+            let DeletedApp { until_ms, .. } = records::read(&key, &record)?;
+            in_time(&format!("The app {app}"), until_ms)?;
+            let checks = vec![Check::At(key.clone(), record.revision)];
+            if self.made(Commit { checks, changes: vec![Change::Delete(key.clone())] }).await? {
+                return Ok(UndeleteReport { app: app.clone(), environment: None, version: None });
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    async fn undelete_environment(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<UndeleteReport, Error> {
+        let key = gone::deleted_environment_key(app, environment);
+        let live_key = records::live_key(app, environment);
+        for _ in 0..TRIES {
+            self.check_there(app, None).await?;
+            let what = format!("The environment {environment} of the app {app}");
+            let Some(record) = self.catalog.get(&key).await? else { return Err(not_deleted(&what)) };
+            let DeletedEnvironment { until_ms, pointer, .. } = records::read(&key, &record)?;
+            in_time(&what, until_ms)?;
+            let _lease = self.leases.version(pointer.version).await;
+            let at_ms = telemetry::now_ms();
+            let (entry_key, entry) = self.note(actor, app, environment, DeployKind::Undelete, &pointer, at_ms).await?;
+            let mut commit = Commit {
+                checks: vec![
+                    Check::At(key.clone(), record.revision),
+                    Check::Absent(live_key.clone()),
+                    Check::Absent(entry_key.clone()),
+                ],
+                changes: vec![
+                    Change::Delete(key.clone()),
+                    Change::Put(live_key.clone(), records::write(&pointer)?),
+                    Change::Put(entry_key, records::write(&entry)?),
+                ],
+            };
+            // Its place is made anew, and learns of the pause by this.
+            let paused_key = records::paused_key(app, environment);
+            if let Some(paused) = self.catalog.get(&paused_key).await? {
+                commit.checks.push(Check::At(paused_key.clone(), paused.revision));
+                commit.changes.push(Change::Put(paused_key, paused.value));
+            }
+            self.hold_version(&mut commit, app, &pointer.version, true).await?;
+            if self.made(commit).await? {
+                let (environment, version) = (Some(environment.clone()), Some(pointer.version));
+                return Ok(UndeleteReport { app: app.clone(), environment, version });
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    async fn undelete_version(&self, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
+        let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
+            Problem::new(Code::BadRequest, format!("{error}."))
+        })?;
+        for _ in 0..TRIES {
+            self.check_there(app, None).await?;
+            let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
+            let (key, record) = match found.as_slice() {
+                [one] => one.clone(),
+                [] => return Err(not_deleted(&format!("The version {prefix} of the app {app}"))),
+                _ => return Err(ambiguous(&prefix)),
+            };
+            let Some(version) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else {
+                return Err(not_deleted(&format!("The version {prefix} of the app {app}")));
+            };
+            let gone: GoneVersion = records::read(&key, &record)?;
+            let Some(stored) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) else {
+                return Err(self.gone_problem(app, &version).await?);
+            };
+            let version_key = records::version_key(app, &version);
+            let commit = Commit {
+                checks: vec![
+                    Check::At(key.clone(), record.revision),
+                    Check::Absent(version_key.clone()),
+                    Check::Absent(gone::deleted_app_key(app)),
+                ],
+                changes: vec![Change::Delete(key), Change::Put(version_key, records::write(&stored)?)],
+            };
+            if self.made(commit).await? {
+                return Ok(UndeleteReport { app: app.clone(), environment: None, version: Some(version) });
+            }
+        }
+        Err(catalog::Error::Conflict { key: gone::gone_prefix(app) }.into())
+    }
+
+    /// Why a version that an app does not have is not there.
+    pub(crate) async fn gone_problem(&self, app: &AppName, version: &VersionId) -> Result<Error, Error> {
+        let key = gone::gone_key(app, version);
+        let gone =
+            self.catalog.get(&key).await?.map(|record| records::read::<GoneVersion>(&key, &record)).transpose()?;
+        let short = version.short();
+        let Some(gone) = gone else {
+            let problem = Problem::new(Code::NotFound, format!("The app {app} has no version {short}."));
+            return Ok(problem.hint("it was deleted, or never pushed; push its bundle to store it").into());
+        };
+        let at = date(gone.at_ms);
+        if gone.collected {
+            let detail =
+                format!("The version {short} of the app {app} was collected on {at}: it was old, and nothing held it.");
+            return Ok(Problem::new(Code::VersionCollected, detail)
+                .hint("push its bundle again: it gets the same id; `[retention]` in edge.toml says what is kept")
+                .into());
+        }
+        let detail = format!("The version {short} of the app {app} was deleted by {} on {at}.", gone.who);
+        let hint = match gone.record.is_some() && gone.until_ms > telemetry::now_ms() {
+            true => format!("`devanture undelete version {short}` has it back until {}", date(gone.until_ms)),
+            false => "push its bundle again to store it anew".to_owned(),
+        };
+        Ok(Problem::new(Code::NotFound, detail).hint(hint).into())
+    }
+
+    /// The same for what somebody typed of its id.
+    pub(crate) async fn gone_by_prefix(&self, app: &AppName, prefix: &IdPrefix) -> Result<Error, Error> {
+        let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
+        let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();
+        match ids.as_slice() {
+            [id] => self.gone_problem(app, id).await,
+            [] => Ok(Problem::new(Code::NotFound, format!("The app {app} has no version {prefix}."))
+                .hint("`devanture history` lists the versions")
+                .into()),
+            _ => Ok(ambiguous(prefix)),
+        }
+    }
+}
+
+fn ambiguous(prefix: &IdPrefix) -> Error {
+    let detail = format!("{prefix} is the beginning of several versions.");
+    Problem::new(Code::AmbiguousId, detail).hint("give more characters of the id").into()
+}
+
+fn not_deleted(what: &str) -> Error {
+    Problem::new(Code::NotFound, format!("{what} is not deleted."))
+        .hint("`devanture undelete` lists what can be had back")
+        .into()
+}
+
+/// Checks that something can still be had back.
+fn in_time(what: &str, until_ms: u64) -> Result<(), Error> {
+    if until_ms > telemetry::now_ms() {
+        return Ok(());
+    }
+    let detail = format!("{what} could be had back until {}.", date(until_ms));
+    Err(Problem::new(Code::NotFound, detail).hint("the next collection ends it; then its name is free").into())
+}
+
+fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Error {
+    let until = date(until_ms);
+    let (detail, hint) = match until_ms > telemetry::now_ms() {
+        true => (
+            format!("{what} was deleted by {who}, and can be had back until {until}."),
+            format!("`{command}` has it back; its name is free after that"),
+        ),
+        false => (
+            format!("{what} was deleted by {who}, and could be had back until {until}."),
+            "the next collection ends it; then its name is free".to_owned(),
+        ),
+    };
+    Problem::new(Code::Deleted, detail).hint(hint).into()
+}
+
+/// A moment as HTTP writes it, which people can read, too.
+fn date(at_ms: u64) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at_ms.min(DATE_MS_MAX)))
+}

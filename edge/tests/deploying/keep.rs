@@ -1,0 +1,349 @@
+//! What is held stays, what is old goes, and what went is told of.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use devanture_config::api::{
+    BeginDeploy, CollectReport, DeployBegun, DeployOptions, DeployReport, History, Scope, WhyCollected,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{Digest, VersionId};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Files, Got, RunningEdge, Setup, edge, eventually, got, manifest};
+
+/// An edge that keeps the newest versions by number alone, has no grace period, and collects when it is told to.
+pub(crate) fn keeping(keep_versions: u64) -> Setup {
+    let retention = format!("[retention]\nkeep_versions = {keep_versions}\nkeep_days = 0\ncollect_every_s = 0");
+    edge().with_limit("grace_ms_max", 0).with_toml(&retention)
+}
+
+/// Every file below a folder of the data.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
+}
+
+/// Makes every stored file as old as can be.
+pub(crate) fn age(edge: &RunningEdge) {
+    for kind in ["blobs", "manifests"] {
+        for path in files_in(&edge.data_dir().join(kind)) {
+            std::fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+    }
+}
+
+/// The names of the files of one kind.
+fn names(edge: &RunningEdge, kind: &str) -> BTreeSet<String> {
+    let files = files_in(&edge.data_dir().join(kind));
+    files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+fn has_blob(edge: &RunningEdge, bytes: &[u8]) -> bool {
+    names(edge, "blobs").contains(&Digest::of(bytes).to_string())
+}
+
+pub(crate) async fn collect(edge: &RunningEdge, query: &str) -> CollectReport {
+    got(edge.api(Method::POST, &format!("/v1/gc{query}"))).await.json()
+}
+
+fn taken(report: &CollectReport) -> BTreeSet<VersionId> {
+    report.versions.iter().map(|version| version.version).collect()
+}
+
+pub(crate) async fn api(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Got {
+    let request = edge.api(method, &format!("/v1/apps/{path}"));
+    got(if body.is_null() { request } else { request.json(&body) }).await
+}
+
+async fn switch(edge: &RunningEdge, environment: &str, version: VersionId) -> Got {
+    let path = format!("shop/environments/{environment}/switch");
+    api(edge, Method::POST, &path, json!({ "version": version })).await
+}
+
+async fn store(edge: &RunningEdge, app: &str, files: Files<'_>) -> DeployReport {
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options };
+    edge.try_push(app, "prod", begin, files).await.unwrap()
+}
+
+/// Compresses, so that it has variants.
+fn long(text: &str) -> Vec<u8> {
+    format!("<!doctype html><title>{text}</title>{}", "<p>a text that compresses well</p>\n".repeat(60)).into_bytes()
+}
+
+#[tokio::test]
+async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
+    let edge = keeping(2).start().await;
+    let page = |number: usize| long(&format!("page {number}"));
+    let mut pushed = Vec::new();
+    for number in 1..=5 {
+        let page = page(number);
+        pushed.push(edge.push("shop", &[("index.html", &page), ("all.css", b"all")]).await.version);
+    }
+    // Another app has the first page, too, and learns nothing of it.
+    edge.push("other", &[("index.html", &page(1))]).await;
+    age(&edge);
+    let foreseen = collect(&edge, "?dry_run=true").await;
+    let expected: BTreeSet<VersionId> = pushed[..3].iter().copied().collect();
+    assert!(foreseen.dry_run && foreseen.files > 0 && foreseen.bytes > 0);
+    assert_eq!(taken(&foreseen), expected);
+    assert!(foreseen.versions.iter().all(|one| one.why == WhyCollected::Retention && one.app.as_str() == "shop"));
+    assert!(has_blob(&edge, &page(2)), "a dry run does nothing");
+    let done = collect(&edge, "").await;
+    assert_eq!((done.versions, done.files, done.bytes), (foreseen.versions, foreseen.files, foreseen.bytes));
+    let stored =
+        [has_blob(&edge, &page(1)), has_blob(&edge, &page(2)), has_blob(&edge, &page(3)), has_blob(&edge, b"all")];
+    assert_eq!(stored, [true, false, false, true]);
+    let gone = Digest::of(&page(2)).to_string();
+    assert!(names(&edge, "variants").iter().all(|name| !name.starts_with(&gone)));
+    let short = pushed[0].short();
+    assert!(
+        edge.visit(Method::GET, &format!("{short}--shop.localhost"), "/").send().await.is_err_and(|_| true)
+            || edge.get(&format!("{short}--shop.localhost"), "/").await.status == 404
+    );
+    assert_eq!(edge.get("other.localhost", "/").await.body, page(1));
+    // The history tells of it, and so does whoever is asked for it.
+    let history: History = api(&edge, Method::GET, "shop/environments/prod/history", Value::Null).await.json();
+    assert_eq!(history.collected.into_iter().collect::<BTreeSet<_>>(), expected);
+    assert_eq!((history.deploys.len(), history.deleted), (5, Vec::new()));
+    assert_eq!(switch(&edge, "prod", pushed[0]).await.code(), Code::VersionCollected);
+    assert_eq!(switch(&edge, "staging", pushed[1]).await.problem().status, 410);
+    let rollback = json!({ "version": pushed[1].short() });
+    assert_eq!(
+        api(&edge, Method::POST, "shop/environments/prod/rollback", rollback).await.code(),
+        Code::VersionCollected
+    );
+    let alias = api(&edge, Method::PUT, "shop/aliases/old", json!({ "version": pushed[1] })).await;
+    assert_eq!(alias.code(), Code::VersionCollected);
+    let elsewhere = json!({ "version": pushed[1] });
+    assert_eq!(api(&edge, Method::POST, "other/environments/prod/switch", elsewhere).await.code(), Code::NotFound);
+    // A rollback goes to what is left, and a second collection finds nothing.
+    assert_eq!(api(&edge, Method::POST, "shop/environments/prod/rollback", Value::Null).await.status, 200);
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.versions, []);
+    // So does the next process; pushed again, it is there again.
+    let edge = edge.restart().await;
+    assert_eq!(switch(&edge, "prod", pushed[1]).await.code(), Code::VersionCollected);
+    let again = edge.push("shop", &[("index.html", &page(2)), ("all.css", b"all")]).await;
+    assert_eq!((again.version, again.files.new), (pushed[1], 1));
+    assert_eq!(edge.get("shop.localhost", "/").await.body, page(2));
+    let history: History = api(&edge, Method::GET, "shop/environments/prod/history", Value::Null).await.json();
+    assert!(!history.collected.contains(&pushed[1]));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_live_aliased_or_gone_back_to_stays_whatever_its_age() {
+    let edge = keeping(1).start().await;
+    let mut pushed = Vec::new();
+    for text in [&b"one"[..], b"two", b"three", b"four", b"five", b"six"] {
+        pushed.push(edge.push("shop", &[("index.html", text)]).await.version);
+    }
+    assert_eq!(switch(&edge, "staging", pushed[0]).await.status, 200);
+    assert_eq!(switch(&edge, "staging", pushed[1]).await.status, 200);
+    assert_eq!(api(&edge, Method::PUT, "shop/aliases/old", json!({ "version": pushed[2] })).await.status, 200);
+    age(&edge);
+    // One is what a rollback of staging goes to, five of prod; four is held by nothing.
+    assert_eq!(taken(&collect(&edge, "").await), [pushed[3]].into());
+    assert_eq!(edge.get("staging--shop.localhost", "/").await.text(), "two");
+    assert_eq!(edge.get("old--shop.localhost", "/").await.text(), "three");
+    for (environment, text) in [("prod", "five"), ("staging", "one")] {
+        let path = format!("shop/environments/{environment}/rollback");
+        assert_eq!(api(&edge, Method::POST, &path, Value::Null).await.status, 200);
+        let host = if environment == "prod" { "shop.localhost" } else { "staging--shop.localhost" };
+        assert_eq!(edge.get(host, "/").await.text(), text);
+    }
+    assert_eq!(api(&edge, Method::DELETE, "shop/aliases/old", Value::Null).await.status, 204);
+    // Three is what prod goes back to now; two and six, live until a moment ago, are held by nothing.
+    assert_eq!(taken(&collect(&edge, "").await), [pushed[1], pushed[5]].into());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn law_10_what_was_live_within_the_grace_period_is_not_collected() {
+    let retention = "[retention]\nkeep_versions = 1\nkeep_days = 0\ncollect_every_s = 0";
+    let edge = edge().with_toml(retention).start().await;
+    for (name, text) in [("app-4f2a91b1.js", "one"), ("app-4f2a91b2.js", "two"), ("app-4f2a91b3.js", "three")] {
+        edge.push("shop", &[("index.html", text.as_bytes()), (name, text.as_bytes())]).await;
+    }
+    age(&edge);
+    let report = collect(&edge, "").await;
+    assert_eq!((report.versions, report.files), (Vec::new(), 0));
+    assert_eq!(edge.get("shop.localhost", "/app-4f2a91b1.js").await.text(), "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_client_left_that_is_gone_is_collected() {
+    let edge = keeping(0).with_limit("push_idle_ms_max", 1_000).start().await;
+    edge.push("shop", &[("index.html", b"home")]).await;
+    let files: Files<'_> = &[("index.html", b"home"), ("big.txt", b"left behind"), ("other.txt", b"never sent")];
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    let begun: DeployBegun =
+        got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin)).await.json();
+    let put = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(b"left behind"), begun.deploy);
+    assert_eq!(got(edge.api(Method::PUT, &put).body("left behind")).await.status, 204);
+    // While the push is under way, it holds what it has sent.
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.files, 0);
+    assert!(has_blob(&edge, b"left behind"));
+    eventually("the push is forgotten", async || {
+        age(&edge);
+        collect(&edge, "").await;
+        !has_blob(&edge, b"left behind")
+    })
+    .await;
+    assert!(has_blob(&edge, b"home"));
+    let finish = got(edge.api(Method::POST, &format!("/v1/apps/shop/deploys/{}/finish", begun.deploy))).await;
+    assert_eq!(finish.code(), Code::NotFound);
+    // Begun again, it is asked for everything that is not there.
+    let again: DeployBegun =
+        got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin)).await.json();
+    let missing: BTreeSet<Digest> = again.missing.into_iter().collect();
+    assert_eq!(missing, [Digest::of(b"left behind"), Digest::of(b"never sent")].into());
+    edge.stop().await;
+}
+
+/// Also where the version that it is from goes in the meantime.
+#[tokio::test]
+async fn a_push_keeps_what_it_was_told_is_there() {
+    let edge = keeping(1).start().await;
+    edge.push("shop", &[("index.html", b"one"), ("kept.txt", b"kept")]).await;
+    let files: Files<'_> = &[("index.html", b"four"), ("kept.txt", b"kept")];
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    let begun: DeployBegun =
+        got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin)).await.json();
+    assert_eq!(begun.missing, [Digest::of(b"four")]);
+    edge.push("shop", &[("index.html", b"two")]).await;
+    edge.push("shop", &[("index.html", b"three")]).await;
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.versions.len(), 1);
+    assert!(has_blob(&edge, b"kept") && !has_blob(&edge, b"one"));
+    let put = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(b"four"), begun.deploy);
+    assert_eq!(got(edge.api(Method::PUT, &put).body("four")).await.status, 204);
+    let finish = edge.api(Method::POST, &format!("/v1/apps/shop/deploys/{}/finish", begun.deploy));
+    // An older push does not take over; its version is stored whole.
+    assert_eq!(got(finish).await.code(), Code::Superseded);
+    assert_eq!(edge.get(&format!("{}--shop.localhost", begun.version.short()), "/kept.txt").await.text(), "kept");
+    edge.stop().await;
+}
+
+/// What another app still has is on the disk; whoever had it before is asked for it like anybody.
+#[tokio::test]
+async fn law_11_an_app_whose_file_was_collected_is_not_told_that_another_has_it() {
+    let edge = keeping(1).start().await;
+    edge.push("other", &[("index.html", b"shared")]).await;
+    for text in [&b"shared"[..], b"two", b"three"] {
+        edge.push("shop", &[("index.html", text)]).await;
+    }
+    let missing = async || {
+        let files: Files<'_> = &[("index.html", b"shared"), ("new.txt", b"three")];
+        let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+        let begin = edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin);
+        got(begin).await.json::<DeployBegun>().missing
+    };
+    assert_eq!(missing().await, [], "a version of it has both");
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.versions.len(), 1);
+    assert!(has_blob(&edge, b"shared"));
+    assert_eq!(missing().await, [Digest::of(b"shared")]);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_edge_collects_by_itself() {
+    let retention = "[retention]\nkeep_versions = 1\nkeep_days = 0\ncollect_every_s = 1";
+    let edge = edge().with_limit("grace_ms_max", 0).with_toml(retention).start().await;
+    for text in [&b"one"[..], b"two", b"three"] {
+        edge.push("shop", &[("index.html", text)]).await;
+    }
+    eventually("the first version is collected", async || !has_blob(&edge, b"one")).await;
+    assert!(has_blob(&edge, b"two") && has_blob(&edge, b"three"));
+    // They are counted when the pass has ended.
+    eventually("the metrics tell of it", async || {
+        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+        let names = ["collections", "collected_versions", "collected_files", "collected_bytes"];
+        names.iter().all(|name| metrics.lines().any(|line| line.starts_with(&format!("devanture_{name}_total"))))
+    })
+    .await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_fingerprinted_name_keeps_its_word_when_its_version_was_collected() {
+    let edge = keeping(1).start().await;
+    edge.push("shop", &[("app-4f2a91bc.js", b"one")]).await;
+    edge.push("shop", &[("index.html", b"two")]).await;
+    edge.push("shop", &[("index.html", b"three")]).await;
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.versions.len(), 1);
+    assert!(!has_blob(&edge, b"one"));
+    let edge = edge.restart().await;
+    let files: Files<'_> = &[("app-4f2a91bc.js", b"other")];
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    let refused: Box<Problem> = edge.try_push("shop", "prod", begin, files).await.unwrap_err();
+    assert_eq!(refused.code, Code::FingerprintReused);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_read_holds_every_blob_until_it_is_there_again() {
+    let edge = keeping(0).start().await;
+    let version = edge.push("shop", &[("index.html", b"home")]).await.version;
+    let path = edge.data_dir().join(format!("manifests/{}/{version}.json", &version.to_string()[..2]));
+    store(&edge, "shop", &[("a.txt", b"stored alone")]).await;
+    std::fs::remove_file(&path).unwrap();
+    age(&edge);
+    let report = collect(&edge, "").await;
+    assert_eq!((report.unreadable, report.files), (vec![version], 0));
+    assert!(has_blob(&edge, b"home"));
+    // Damaged, it is set aside, and what was set aside long ago goes.
+    edge.push("shop", &[("index.html", b"home")]).await;
+    assert!(collect(&edge, "").await.unreadable.is_empty());
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
+    assert_eq!(collect(&edge, "").await.unreadable, [version]);
+    assert_eq!(names(&edge, "quarantine").len(), 1);
+    eventually("the quarantine is empty", async || {
+        collect(&edge, "").await;
+        names(&edge, "quarantine").is_empty()
+    })
+    .await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn only_who_runs_the_edge_collects() {
+    let edge = keeping(1).with_app("shop", &[("index.html", b"home")]).start().await;
+    for (token, code) in [
+        (edge.token_for(Scope::Admin, Some("shop"), None).await, Code::Forbidden),
+        (edge.token(Scope::Promote).await, Code::Forbidden),
+    ] {
+        assert_eq!(got(edge.ask(Method::POST, "/v1/gc", &token)).await.code(), code);
+    }
+    assert_eq!(got(edge.api(Method::GET, "/v1/gc")).await.code(), Code::MethodNotAllowed);
+    assert_eq!(got(edge.api(Method::POST, "/v1/gc?dry_run=perhaps")).await.code(), Code::BadRequest);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_limit_of_one_pass_leaves_the_rest_to_the_next() {
+    let edge = keeping(1).with_limit("collect_versions_max", 2).with_limit("collect_files_max", 1).start().await;
+    let mut pushed = Vec::new();
+    for text in [&b"one"[..], b"two", b"three", b"four", b"five", b"six"] {
+        pushed.push(edge.push("shop", &[("index.html", text)]).await.version);
+    }
+    age(&edge);
+    let first = collect(&edge, "").await;
+    assert_eq!((taken(&first), first.files, first.more), (pushed[..2].iter().copied().collect(), 1, true));
+    for _ in 0..8 {
+        collect(&edge, "").await;
+    }
+    let last = collect(&edge, "").await;
+    assert_eq!((last.files, last.more), (0, false));
+    assert_eq!(names(&edge, "blobs"), [&b"five"[..], b"six"].map(|text| Digest::of(text).to_string()).into());
+    edge.stop().await;
+}
