@@ -85,7 +85,7 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
-        secrets_key_file: folder.join("secrets.key"),
+        secrets_key_file: Some(folder.join("secrets.key")),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),

@@ -3,14 +3,17 @@
 //! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Both programs use it,
 //! so that a push from a laptop, from CI and by curl mean the same.
 
+pub mod answers;
 pub mod api;
 pub mod digest;
 pub mod edge_toml;
 pub mod expiry;
+pub mod fingerprint;
 pub mod hostnames;
 pub mod keeping;
 pub mod leave_out;
 pub mod limits;
+pub mod lines;
 pub mod logs;
 pub mod manifest;
 pub mod mistake;
@@ -19,10 +22,12 @@ pub mod net;
 pub mod path;
 pub mod problem;
 mod reader;
+pub mod resolve;
 pub mod retention;
 pub mod rules;
 pub mod settings;
 pub mod site_toml;
+pub mod target;
 pub mod team;
 pub mod upkeep;
 
@@ -30,3 +35,4 @@ pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;
 pub use mistake::{Mistake, Mistakes};
 pub use names::{AppName, HostPattern, Hostname, PlaceName};
+pub use reader::nearest;

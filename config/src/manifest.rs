@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, VersionId};
 use crate::names::PlaceName;
 use crate::path::BundlePath;
-use crate::site_toml::{Rules, Serving, SmokeMistake};
+use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
+use crate::site_toml::{HtmlHandling, Rules, Serving, SmokeMistake};
 
 /// The number of the format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -173,6 +174,24 @@ impl Manifest {
             Some(over) => self.base.clone().overlaid_by(over),
             None => self.base.clone(),
         }
+    }
+
+    /// Whose meaning the files of rules have, where `serving` holds: what is said, else what was guessed.
+    #[must_use]
+    pub fn rules_in(&self, serving: &Serving) -> Rules {
+        serving.rules.or(self.guessed_rules).unwrap_or(Rules::Netlify)
+    }
+
+    /// How pages are found, where `serving` holds: what is said, else the default of the rules' provider, since people
+    /// bring their links along with their rules.
+    #[must_use]
+    pub fn html_handling_in(&self, serving: &Serving) -> HtmlHandling {
+        let has_rules = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|name| self.files.contains_key(*name));
+        let rules = serving.rules.or(self.guessed_rules).or_else(|| has_rules().then_some(Rules::Netlify));
+        serving.html_handling.unwrap_or(match rules {
+            Some(Rules::Netlify) => HtmlHandling::AsIs,
+            Some(Rules::Cloudflare) | None => HtmlHandling::AutoTrailingSlash,
+        })
     }
 }
 

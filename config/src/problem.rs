@@ -82,6 +82,7 @@ codes! {
     BundleTooLarge "bundle_too_large" 413 Refused "The bundle is larger than a limit of the edge allows.",
     Busy "busy" 503 Unreachable "The edge takes no more pushes just now.",
     CaseCollision "case_collision" 422 Usage "Two paths differ in nothing but their case.",
+    CheckFailed "check_failed" 0 Usage "`devanture check` found mistakes in the site.",
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
     Deleted "deleted" 410 Refused "The app or the environment was deleted, and can be had back for a while.",
     DigestMismatch "digest_mismatch" 422 Refused "The body does not have the digest that was sent with it.",

@@ -8,23 +8,21 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use crate::lines::Lines;
 use crate::mistake::{Mistake, Mistakes, Weight};
 
 /// Collects the mistakes of one file while it is read.
 pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
-    /// Where each line begins, in bytes.
-    lines: Vec<usize>,
+    lines: Lines,
     mistakes: RefCell<Vec<Mistake>>,
     broken: Cell<bool>,
 }
 
 impl<'t> Reader<'t> {
     pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        let lines = std::iter::once(0).chain(ends).collect();
-        Self { file, text, lines, mistakes: RefCell::default(), broken: Cell::new(false) }
+        Self { file, text, lines: Lines::of(text.as_bytes()), mistakes: RefCell::default(), broken: Cell::new(false) }
     }
 
     /// Reads the text as TOML, keeping what can be read beside what cannot.
@@ -44,7 +42,7 @@ impl<'t> Reader<'t> {
 
     /// The line, from 1, of a byte offset.
     fn line(&self, offset: usize) -> usize {
-        self.lines.partition_point(|begin| *begin <= offset).max(1)
+        self.lines.line(offset)
     }
 
     fn report(&self, line: usize, message: String, hint: Option<String>) {
@@ -367,7 +365,7 @@ fn described(value: &DeValue<'_>) -> &'static str {
 const NEAREST_BYTES_MAX: usize = 64;
 
 /// The word of `words` that `text` is most likely a slip of.
-pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     if text.len() > NEAREST_BYTES_MAX {
         return None;
     }

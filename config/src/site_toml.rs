@@ -1,5 +1,6 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
+pub mod check;
 mod layers;
 mod overlays;
 mod routes;
@@ -26,24 +27,12 @@ pub use smoke::{
     SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod, SmokeMistake,
 };
 
+use check::CheckTable;
 use rules::{CacheTable, HeadersTable, RedirectTable};
+use serving::{HTML_HANDLING, NOT_FOUND, RULES};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
-const HTML_HANDLING: &[(&str, HtmlHandling)] = &[
-    ("as-is", HtmlHandling::AsIs),
-    ("auto-trailing-slash", HtmlHandling::AutoTrailingSlash),
-    ("drop-trailing-slash", HtmlHandling::DropTrailingSlash),
-    ("force-trailing-slash", HtmlHandling::ForceTrailingSlash),
-    ("none", HtmlHandling::None),
-];
-const NOT_FOUND: &[(&str, NotFound)] = &[
-    ("404-page", NotFound::Page404),
-    ("single-page-application", NotFound::SinglePageApplication),
-    ("none", NotFound::None),
-];
-const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
-
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SiteFile {
@@ -59,6 +48,8 @@ pub struct SiteFile {
     pub env: BTreeMap<PlaceName, Serving>,
     /// Media types of files whose names do not say them; part of the version, so for every environment alike.
     pub types: MediaTypes,
+    /// What `check` leaves unsaid; no part of the version.
+    pub check: CheckTable,
     /// Every table of it that says something about serving, a weaker one before a stronger, and where its values stand.
     pub layers: Vec<Layer>,
 }
@@ -146,10 +137,11 @@ impl SiteFile {
             }
         }
         let types = MediaTypes::read(&root);
+        let check = CheckTable::read(&root);
         root.finish();
         drop(root);
         drop(document);
-        reader.finish(Some(Self { app, www, url, base, env, types, layers }))
+        reader.finish(Some(Self { app, www, url, base, env, types, check, layers }))
     }
 }
 

@@ -141,7 +141,7 @@ fn every_exit_code_is_in_the_readme() {
     let found: Vec<u8> =
         section.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
     let ours = [Exit::Done, Exit::Refused, Exit::Usage, Exit::Unreachable, Exit::Forbidden].map(|exit| exit as u8);
-    assert_eq!(found, [&ours[..], &[130]].concat());
+    assert_eq!(found, [&ours[..], &[130, 143]].concat());
     for code in Code::ALL {
         assert!(found.contains(&(code.exit() as u8)), "{}", code.as_str());
     }
@@ -202,14 +202,22 @@ fn keys_of(source: &str) -> BTreeSet<String> {
 fn every_key_of_both_files_is_in_the_documents_and_no_other() {
     let document = read("docs/configuration.md");
     let edge = ["config/src/edge_toml.rs", "config/src/edge_toml/access_log.rs", "config/src/edge_toml/watch.rs"];
-    let site = ["config/src/site_toml.rs", "config/src/site_toml/smoke.rs"];
+    let site = ["config/src/site_toml.rs", "config/src/site_toml/check.rs", "config/src/site_toml/smoke.rs"];
     for (file, sources) in [("edge.toml", &edge[..]), ("devanture.toml", &site)] {
         let table = marked(&document, &format!("keys of {file}"));
         let named = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
         // Tables themselves are named by their keys.
         let named: BTreeSet<String> = named.flat_map(|key| key.split('.')).map(str::to_owned).collect();
-        let read: BTreeSet<String> = sources.iter().flat_map(|source| keys_of(&read(source))).collect();
-        assert_eq!(named, read, "{file}");
+        let keys: BTreeSet<String> = sources.iter().flat_map(|source| keys_of(&read(source))).collect();
+        assert_eq!(named, keys, "{file}");
+    }
+}
+
+#[test]
+fn every_code_of_a_check_is_in_the_documents() {
+    let document = read("docs/checking.md");
+    for code in devanture_config::site_toml::check::CODES {
+        assert!(document.contains(&format!("\n| `{code}` | ")), "docs/checking.md does not tell of {code}");
     }
 }
 

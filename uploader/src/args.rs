@@ -1,17 +1,24 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
+mod examples;
 mod keeping;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use devanture_config::digest::IdPrefix;
 use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
+pub(crate) use values::{Format, Provider};
+
+use crate::progress::Volume;
 use crate::settings::Name;
 use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
@@ -31,115 +38,13 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-const EXAMPLES: &str = "\
-Examples:
-  devanture init                          write a devanture.toml for this folder
-  devanture init --from netlify           … from another provider's configuration
-  devanture push                          put the site in production
-  devanture push dist --env staging       … a given folder, in another environment
-  devanture push --no-switch              store it and look at its preview first
-  devanture switch 4f2a91                 make a stored version live
-  devanture rollback                      back to the version that was live before
-  devanture promote --from staging --to prod
-  devanture status                        what is live, and where
-
-Settings, the strongest first: flags, the environment, .env, devanture.toml.
-  DEVANTURE_URL     address of the edge's admin listener   --url
-  DEVANTURE_TOKEN   token of `devanture-edge token create` --token
-  DEVANTURE_APP     which app                              --app
-  DEVANTURE_ENV     which environment, else prod           --env
-  DEVANTURE_CA      a PEM file to trust                    --ca
-
-Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
-3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted.";
-
-const PUSH_EXAMPLES: &str = "\
-Examples:
-  devanture push                          the folder that devanture.toml names
-  devanture push dist                     this folder
-  devanture push site.zip                 an archive: zip, tar, tar.gz or tar.zst
-  devanture push --no-switch              preview first; `devanture switch ID` makes it live
-  devanture push --env staging -m 'New checkout'
-  devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
-  devanture push --alias feature-x --expires 14d
-                                          a preview with a lasting name; what is live stays
-  devanture push dist --alias             … named after the branch
-  devanture push --watch 60s              undo it by itself when errors rise
-  devanture push --dry-run                print the version's id; needs no edge
-  devanture push --json | jq -r .urls.preview
-
-Left out, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
-After a push that failed, the version that was live still is.";
-
-const HOSTNAME_EXAMPLES: &str = "\
-Examples:
-  devanture hostnames add www.example.org              where DNS must prove it, the record is told
-  devanture hostnames add www.example.org --canonical  the others lead to it
-  devanture hostnames add '*.example.org'              any one label
-  devanture hostnames add bücher.example --env staging
-  devanture hostnames remove www.example.org --dry-run";
-
-const ENV_EXAMPLES: &str = "\
-Examples:
-  devanture env set API_URL=https://api.example.org --public   the front may read it
-  devanture env set LOG_LEVEL=info --env staging
-  devanture env set API_KEY --secret < key.txt                 the value comes by stdin
-  pass show shop/db | devanture env set DB_PASSWORD=- --secret
-  devanture env set --from .env.production --dry-run
-  devanture env unset API_KEY OLD
-  devanture env list --json
-
-A change holds at once, without a push. A secret is sealed, and never shown again.
-What is public is at /.well-known/devanture/env.json of the environment's hostnames.";
-
-const PAUSE_EXAMPLES: &str = "\
-Examples:
-  devanture pause --message 'Back at ten.'
-  devanture pause --allow /status --allow '/api/*'
-  devanture resume
-
-Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
-A push while paused works, and leaves the pause as it is.";
-
-const HISTORY_EXAMPLES: &str = "\
-Examples:
-  devanture history -n 5
-  devanture history --env preview         pushes to aliases
-  devanture history 4f2a91                one deploy whole: of this version, or of this id
-  devanture history --all --json | jq -r '.deploys[].source.commit'";
-
-const DIFF_EXAMPLES: &str = "\
-Examples:
-  devanture diff 4f2a91                   what would change if this version went live
-  devanture diff live feature-x           the same of an alias
-  devanture diff staging prod             … between two environments
-  devanture diff 91c2aa 4f2a91            … between two versions
-
-A returning visitor is one who has seen all of the first version.";
-
-const LOCK_EXAMPLES: &str = "\
-Examples:
-  devanture lock --reason 'Sale until Monday'
-  devanture lock --env staging
-  devanture unlock
-
-While locked, pushes store their version and give its preview, and what is live stays.
-switch, promote and rollback are refused; whoever locked it, or an admin, may pass --force.";
-
-const ALIAS_EXAMPLES: &str = "\
-Examples:
-  devanture alias set feature-x 4f2a91 --expires 14d
-  devanture alias list
-  devanture alias delete feature-x
-  devanture push --alias feature-x        push, and point the alias at what was pushed";
-
 /// Puts a front-end in production with one push, and takes it back with one rollback.
 #[derive(Debug, Parser)]
 #[command(
     name = "devanture",
     version,
     styles = STYLES,
-    after_help = EXAMPLES,
+    after_help = examples::ALL,
     propagate_version = true,
     max_term_width = 100,
     disable_help_subcommand = true
@@ -183,16 +88,31 @@ pub(crate) struct Common {
 /// How a command tells what it does.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Telling {
     /// Put one line of JSON on stdout, also on failure
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// No progress and no notes; mistakes are still told
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say of each file that it was sent, and of each request its status and time; never the token
     #[arg(long, short, global = true)]
-    pub(crate) quiet: bool,
+    verbose: bool,
     /// Say on stderr where each setting comes from
     #[arg(long, global = true)]
     pub(crate) explain: bool,
+}
+
+impl Telling {
+    /// How much is said.
+    pub(crate) const fn volume(self) -> Volume {
+        match (self.quiet, self.verbose) {
+            (true, _) => Volume::Quiet,
+            (false, true) => Volume::Verbose,
+            (false, false) => Volume::Usual,
+        }
+    }
 }
 
 impl Common {
@@ -225,32 +145,34 @@ pub(crate) enum Command {
     /// Make live in one environment what is live in another
     Promote(PromoteArgs),
     /// Say what is live, and where
+    #[command(after_help = examples::STATUS)]
     Status,
     /// List what was live, newest first, or tell one deploy whole
-    #[command(after_help = HISTORY_EXAMPLES)]
+    #[command(after_help = examples::HISTORY)]
     History(HistoryArgs),
     /// Say what differs between two versions, and what visitors would load again
-    #[command(after_help = DIFF_EXAMPLES)]
+    #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
     /// Keep what is live: pushes then only store their version and give its preview
-    #[command(after_help = LOCK_EXAMPLES)]
+    #[command(after_help = examples::LOCK)]
     Lock(LockArgs),
     /// End a lock
+    #[command(after_help = examples::UNLOCK)]
     Unlock(UnlockArgs),
     /// Give a version a name and hostname of its own, such as a branch's
-    #[command(subcommand, after_help = ALIAS_EXAMPLES)]
+    #[command(subcommand, after_help = examples::ALIAS)]
     Alias(AliasCommand),
     /// List, add and remove hostnames of an environment's own
-    #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
+    #[command(subcommand, after_help = examples::HOSTNAMES)]
     Hostnames(HostnamesCommand),
     /// Show the requests that were answered, or with --tail those that are
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),
     /// List, set and unset the settings and secrets of an environment
-    #[command(subcommand, after_help = ENV_EXAMPLES)]
+    #[command(subcommand, after_help = examples::ENV)]
     Env(EnvCommand),
     /// Tell visitors to come again later; previews and other environments go on
-    #[command(after_help = PAUSE_EXAMPLES)]
+    #[command(after_help = examples::PAUSE)]
     Pause(PauseArgs),
     /// End a pause
     Resume(ResumeArgs),
@@ -264,9 +186,7 @@ pub(crate) enum Command {
     #[command(after_help = GC_EXAMPLES)]
     Gc(GcArgs),
     /// Print completions for a shell
-    #[command(
-        after_help = "Example:\n  devanture completions bash > ~/.local/share/bash-completion/completions/devanture"
-    )]
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -275,6 +195,7 @@ pub(crate) enum Command {
 
 /// Flags of `init`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::INIT)]
 pub(crate) struct InitArgs {
     /// The folder that your build writes; one that is there is found where nothing is said
     #[arg(value_hint = ValueHint::DirPath)]
@@ -287,33 +208,9 @@ pub(crate) struct InitArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Whose configuration `init --from` reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
-    /// wrangler.toml, wrangler.json or wrangler.jsonc
-    Cloudflare,
-    /// firebase.json
-    Firebase,
-    /// netlify.toml
-    Netlify,
-    /// vercel.json
-    Vercel,
-}
-
-impl Provider {
-    /// As it is typed.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cloudflare => "cloudflare",
-            Self::Firebase => "firebase",
-            Self::Netlify => "netlify",
-            Self::Vercel => "vercel",
-        }
-    }
-}
-
 /// Flags of `check`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::CHECK)]
 pub(crate) struct CheckArgs {
     /// The folder; `www` of devanture.toml where nothing is said
     #[arg(value_hint = ValueHint::DirPath)]
@@ -321,14 +218,24 @@ pub(crate) struct CheckArgs {
     /// Let doubts pass, such as a rule that never applies
     #[arg(long)]
     pub(crate) allow_warnings: bool,
-    /// Refuse what would be left out
+    /// Refuse what would be left out, and let doubts fail
     #[arg(long)]
     pub(crate) strict: bool,
+    /// How what was found is told; github makes annotations of GitHub Actions
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+impl Command {
+    /// Whether the command itself asks for JSON, besides --json.
+    pub(crate) fn wants_json(&self) -> bool {
+        matches!(self, Self::Check(CheckArgs { format: Format::Json, .. }))
+    }
 }
 
 /// Flags of `push`.
 #[derive(Debug, Args)]
-#[command(after_help = PUSH_EXAMPLES)]
+#[command(after_help = examples::PUSH)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct PushArgs {
     /// The folder or archive to push; `www` of devanture.toml where nothing is said
@@ -380,6 +287,7 @@ pub(crate) struct PushArgs {
 
 /// Flags of `switch`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::SWITCH)]
 pub(crate) struct SwitchArgs {
     /// The version's id, or 6 or more of its first characters
     pub(crate) id: IdPrefix,
@@ -402,6 +310,7 @@ pub(crate) struct SwitchArgs {
 
 /// Flags of `rollback`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::ROLLBACK)]
 pub(crate) struct RollbackArgs {
     /// Which version; the one that was live before where nothing is said
     pub(crate) id: Option<IdPrefix>,
@@ -421,6 +330,7 @@ pub(crate) struct RollbackArgs {
 
 /// Flags of `promote`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::PROMOTE)]
 pub(crate) struct PromoteArgs {
     /// The environment whose live version is taken
     #[arg(long, value_name = "ENV")]
@@ -461,6 +371,7 @@ pub(crate) struct PauseArgs {
 
 /// Flags of `resume`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::RESUME)]
 pub(crate) struct ResumeArgs {
     /// Say what would change, and change nothing
     #[arg(long)]
@@ -618,78 +529,5 @@ impl std::fmt::Debug for EnvSetArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("EnvSetArgs");
         shown.field("public", &self.public).field("secret", &self.secret).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn flags_of_settings_stand_before_or_after_the_command() {
-        for line in ["devanture --app shop push", "devanture push --app shop", "devanture push -a shop"] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(cli.common.flags(), [(Name::App, "shop".to_owned())].into());
-        }
-        assert!(Cli::try_parse_from(["devanture", "push", "--env", ""]).is_err());
-        assert!(Cli::try_parse_from(["devanture", "switch", "xyz"]).is_err());
-    }
-
-    #[test]
-    fn a_hostname_is_read_in_either_form() {
-        let read = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
-            Ok(Command::Hostnames(HostnamesCommand::Add { name, canonical, .. })) => {
-                Some((name.to_string(), canonical))
-            }
-            _ => None,
-        };
-        for (line, expected) in [
-            ("Bücher.example", Some(("xn--bcher-kva.example", None))),
-            ("*.example.org --canonical=false", Some(("*.example.org", Some(false)))),
-            ("--canonical www.example.org", Some(("www.example.org", Some(true)))),
-            ("127.0.0.1", None),
-            ("a..b", None),
-        ] {
-            let expected = expected.map(|(name, canonical)| (name.to_owned(), canonical));
-            assert_eq!(read(&format!("devanture hostnames add {line}")), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn an_alias_is_named_or_the_branchs() {
-        let read = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
-            Ok(Command::Push(args)) => Some((args.alias, args.dir.map(|dir| dir.display().to_string()))),
-            _ => None,
-        };
-        let some = |text: &str| Some(text.to_owned());
-        for (line, expected) in [
-            ("devanture push", Some((None, None))),
-            ("devanture push --alias x dist", Some((some("x"), some("dist")))),
-            ("devanture push dist --alias", Some((some(""), some("dist")))),
-            ("devanture push --alias --expires 14d", Some((some(""), None))),
-            ("devanture push --expires 14d", None),
-            ("devanture push --alias x --expires soon", None),
-        ] {
-            assert_eq!(read(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn every_command_has_its_help_and_no_line_of_it_is_overlong() {
-        fn look(command: &mut clap::Command) {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-            let help = command.clone().term_width(100).render_long_help().to_string();
-            for line in help.lines() {
-                assert!(line.chars().count() <= 100, "{line}");
-            }
-            command.get_subcommands_mut().for_each(look);
-        }
-        look(&mut Cli::command());
     }
 }

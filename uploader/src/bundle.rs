@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
+use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use devanture_config::site_toml::{Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
 
@@ -13,7 +14,7 @@ use crate::project::Project;
 use crate::walk::Scan;
 
 /// Files whose meaning depends on whose they are.
-const RULE_FILES: [&str; 2] = ["_redirects", "_headers"];
+const RULE_FILES: [&str; 2] = [REDIRECTS_FILE, HEADERS_FILE];
 /// Files that stand beside a site made for Cloudflare.
 const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
 

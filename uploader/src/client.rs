@@ -1,19 +1,15 @@
 //! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
 
+mod calls;
 mod keeping;
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
 
-use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployReport, Diff, History, LockReport, LockRequest,
-    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, Step, SwitchReport,
-    SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
-};
-use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
+use devanture_config::AppName;
+use devanture_config::api::DeployReport;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::settings::{SettingsList, SettingsPatch, SettingsReport};
-use devanture_config::{AppName, HostPattern, PlaceName};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
@@ -21,6 +17,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::report::milliseconds;
 use crate::settings::{self, EdgeAccess};
 use crate::trust;
 
@@ -28,14 +26,16 @@ use crate::trust;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest time for a small question and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// Longest time to send a manifest and be told what is missing.
-const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
-/// How often a request that may be repeated is sent.
-const TRIES_MAX: u32 = 5;
+/// How often a question that may be repeated is sent.
+pub(crate) const QUESTIONS_MAX: u32 = 5;
+/// How often a blob is sent: what has arrived of the others is worth some patience.
+pub(crate) const BLOB_TRIES_MAX: u32 = 7;
 /// The first pause before a repetition; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause, also where the edge asks for a longer one.
+/// Longest pause that this program chooses.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Longest pause that the edge may ask for; where it asks for more, the person is told so at once.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// What an answer with a problem is made of (RFC 9457 §3).
@@ -47,6 +47,7 @@ pub(crate) struct Edge {
     http: reqwest::Client,
     url: Url,
     app: AppName,
+    progress: Progress,
 }
 
 /// Whether a request that failed may be sent again.
@@ -72,7 +73,7 @@ impl Edge {
     ///
     /// # Errors
     /// `usage` where the CA's file or the token cannot be taken.
-    pub(crate) fn new(access: &EdgeAccess, app: AppName) -> Result<Self, Failure> {
+    pub(crate) fn new(access: &EdgeAccess, app: AppName, progress: Progress) -> Result<Self, Failure> {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access.token.secret()))
             .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
         bearer.set_sensitive(true);
@@ -97,7 +98,7 @@ impl Edge {
             Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
                 .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
         })?;
-        Ok(Self { http, url: access.url.clone(), app })
+        Ok(Self { http, url: access.url.clone(), app, progress })
     }
 
     /// The address as a person writes it.
@@ -122,279 +123,6 @@ impl Edge {
         self.http.request(method, url)
     }
 
-    /// Begins a push: what does the edge not have yet?
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn begin(&self, environment: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
-        // Once encoded, however often it is sent.
-        let body = bytes::Bytes::from(encoded(begin)?);
-        let segments = ["environments", environment.as_str(), "deploys"];
-        self.repeated(|| {
-            self.request(Method::POST, &segments, &[])
-                .header(CONTENT_TYPE, "application/json")
-                .timeout(BEGIN_TIME_MAX)
-                .body(body.clone())
-        })
-        .await
-    }
-
-    /// Makes a stored version live.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn switch(
-        &self,
-        env: &PlaceName,
-        request: &SwitchRequest,
-        on_step: &mut dyn FnMut(&Step),
-    ) -> Result<SwitchReport, Failure> {
-        self.move_live(&["environments", env.as_str(), "switch"], request, on_step).await
-    }
-
-    /// Makes an earlier version live again.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn rollback(
-        &self,
-        env: &PlaceName,
-        request: &RollbackRequest,
-        on_step: &mut dyn FnMut(&Step),
-    ) -> Result<SwitchReport, Failure> {
-        self.move_live(&["environments", env.as_str(), "rollback"], request, on_step).await
-    }
-
-    /// Makes live here what is live in another environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn promote(
-        &self,
-        to: &PlaceName,
-        request: &PromoteRequest,
-        on_step: &mut dyn FnMut(&Step),
-    ) -> Result<SwitchReport, Failure> {
-        self.move_live(&["environments", to.as_str(), "promote"], request, on_step).await
-    }
-
-    /// What is live.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn status(&self, env: &PlaceName) -> Result<Status, Failure> {
-        self.get(&["environments", env.as_str()], &[]).await
-    }
-
-    /// What is live, asked once, for a failure that is to be told in `time_max`.
-    pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
-        let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
-        self.once(request).await.map_err(Refusal::into_failure)
-    }
-
-    /// What was live, newest first.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn history(&self, env: &PlaceName, query: &[(&str, &str)]) -> Result<History, Failure> {
-        self.get(&["environments", env.as_str(), "history"], query).await
-    }
-
-    /// A page of the aliases.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn aliases(&self, query: &[(&str, &str)]) -> Result<AliasList, Failure> {
-        self.get(&["aliases"], query).await
-    }
-
-    /// What differs between two versions.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn diff(&self, query: &[(&str, &str)]) -> Result<Diff, Failure> {
-        self.get(&["diff"], query).await
-    }
-
-    /// Locks an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn lock(&self, env: &PlaceName, request: &LockRequest) -> Result<LockReport, Failure> {
-        let body = bytes::Bytes::from(encoded(request)?);
-        let segments = ["environments", env.as_str(), "lock"];
-        self.repeated(|| {
-            self.request(Method::PUT, &segments, &[])
-                .header(CONTENT_TYPE, "application/json")
-                .timeout(ANSWER_TIME_MAX)
-                .body(body.clone())
-        })
-        .await
-    }
-
-    /// Ends a lock.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn unlock(&self, env: &PlaceName) -> Result<LockReport, Failure> {
-        let request = self.request(Method::DELETE, &["environments", env.as_str(), "lock"], &[]);
-        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
-    }
-
-    /// Points an alias to a version.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn set_alias(&self, name: &PlaceName, request: &AliasRequest) -> Result<PlaceStatus, Failure> {
-        let body = bytes::Bytes::from(encoded(request)?);
-        self.repeated(|| {
-            self.request(Method::PUT, &["aliases", name.as_str()], &[])
-                .header(CONTENT_TYPE, "application/json")
-                .timeout(ANSWER_TIME_MAX)
-                .body(body.clone())
-        })
-        .await
-    }
-
-    /// Deletes an alias.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn delete_alias(&self, name: &PlaceName) -> Result<(), Failure> {
-        let request = self.request(Method::DELETE, &["aliases", name.as_str()], &[]).timeout(ANSWER_TIME_MAX);
-        self.send(request).await.map(drop).map_err(Refusal::into_failure)
-    }
-
-    /// The hostnames of an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
-        let segments = ["environments", env.as_str(), "hostnames"];
-        let mut list: HostnameList = self.get(&segments, &[]).await?;
-        while let Some(after) = list.next.take() {
-            let mut more: HostnameList = self.get(&segments, &[("after", &after)]).await?;
-            list.hostnames.append(&mut more.hostnames);
-            list.next = more.next;
-        }
-        Ok(list)
-    }
-
-    /// Gives a hostname to an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn add_hostname(
-        &self,
-        env: &PlaceName,
-        name: &HostPattern,
-        request: &HostnameRequest,
-        query: &[(&str, &str)],
-    ) -> Result<HostnameSet, Failure> {
-        let body = bytes::Bytes::from(encoded(request)?);
-        self.repeated(|| {
-            self.request(Method::PUT, &["environments", env.as_str(), "hostnames", name.as_str()], query)
-                .header(CONTENT_TYPE, "application/json")
-                .timeout(ANSWER_TIME_MAX)
-                .body(body.clone())
-        })
-        .await
-    }
-
-    /// Takes a hostname from an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn remove_hostname(
-        &self,
-        env: &PlaceName,
-        name: &HostPattern,
-        query: &[(&str, &str)],
-    ) -> Result<HostnameRemoved, Failure> {
-        let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
-        let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
-        self.once(request).await.map_err(Refusal::into_failure)
-    }
-
-    /// The settings of an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn settings(&self, env: &PlaceName) -> Result<SettingsList, Failure> {
-        self.get(&["environments", env.as_str(), "settings"], &[]).await
-    }
-
-    /// Changes the settings of an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn change_settings(
-        &self,
-        env: &PlaceName,
-        patch: &SettingsPatch,
-        query: &[(&str, &str)],
-    ) -> Result<SettingsReport, Failure> {
-        let body = bytes::Bytes::from(encoded(patch)?);
-        // To set twice what was set once changes nothing.
-        self.repeated(|| {
-            self.request(Method::PATCH, &["environments", env.as_str(), "settings"], query)
-                .header(CONTENT_TYPE, "application/json")
-                .timeout(ANSWER_TIME_MAX)
-                .body(body.clone())
-        })
-        .await
-    }
-
-    /// Pauses an environment.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn pause(&self, env: &PlaceName, request: &PauseRequest) -> Result<PauseReport, Failure> {
-        self.post(&["environments", env.as_str(), "pause"], request).await
-    }
-
-    /// Ends a pause.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
-        self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
-    }
-
-    /// Withdraws a path.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn withdraw(&self, request: &WithdrawRequest) -> Result<WithdrawReport, Failure> {
-        self.post(&["withdrawn"], request).await
-    }
-
-    /// Takes a withdrawal back.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn restore(&self, path: &str) -> Result<RestoreReport, Failure> {
-        let request = self.request(Method::DELETE, &["withdrawn"], &[("path", path)]);
-        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
-    }
-
-    /// The paths that are withdrawn.
-    ///
-    /// # Errors
-    /// As the edge says, or `unreachable`.
-    pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
-        let (mut paths, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
-            let mut page: WithdrawnList = self.get(&["withdrawn"], &query).await?;
-            paths.append(&mut page.withdrawn);
-            after = page.next;
-            if after.is_none() {
-                return Ok(paths);
-            }
-        }
-    }
-
     async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {
         self.repeated(|| self.request(Method::GET, segments, query).timeout(ANSWER_TIME_MAX)).await
     }
@@ -407,7 +135,7 @@ impl Edge {
     }
 
     async fn repeated<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<T, Failure> {
-        repeat(|| self.once(request())).await
+        repeat(QUESTIONS_MAX, || self.once(request())).await
     }
 
     async fn once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Refusal> {
@@ -429,11 +157,24 @@ impl Edge {
     /// # Errors
     /// The problem that the edge answered, or why it did not.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
-        let response = request.send().await.map_err(|error| match tls_error(&error) {
+        let lost = |error: reqwest::Error| match tls_error(&error) {
             // The next try would meet the same certificate.
             Some(rustls::Error::InvalidCertificate(_)) => Refusal::Final(self.unreachable(&error)),
             _ => Refusal::Again(self.unreachable(&error), None),
-        })?;
+        };
+        let (http, request) = request.build_split();
+        let request = request.map_err(lost)?;
+        let begun = Instant::now();
+        let asked = self.progress.is_verbose().then(|| asked(&request));
+        let answered = http.execute(request).await;
+        if let Some(asked) = asked {
+            let status = match &answered {
+                Ok(response) => response.status().as_u16().to_string(),
+                Err(error) => root_cause(error),
+            };
+            self.progress.detail("request", &format!("{asked}  {status}  {} ms", milliseconds(begun.elapsed())));
+        }
+        let response = answered.map_err(lost)?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -508,24 +249,47 @@ impl Edge {
     }
 }
 
-/// Repeats `attempt` while that may help, with pauses between.
+/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between.
 ///
 /// # Errors
 /// The last failure.
-pub(crate) async fn repeat<T, F>(attempt: impl Fn() -> F) -> Result<T, Failure>
+pub(crate) async fn repeat<T, F>(tries_max: u32, attempt: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Refusal>>,
 {
     let mut pause = PAUSE;
-    for _ in 1..TRIES_MAX {
+    for _ in 1..tries_max {
         match attempt().await {
             Ok(value) => return Ok(value),
             Err(Refusal::Final(failure)) => return Err(failure),
-            Err(Refusal::Again(_, wait)) => tokio::time::sleep(wait.unwrap_or(pause).min(PAUSE_MAX)).await,
+            Err(Refusal::Again(failure, Some(wait))) if wait > RETRY_AFTER_MAX => {
+                return Err(failure.hint(format!("the edge asks to come again in {} seconds", wait.as_secs())));
+            }
+            Err(Refusal::Again(_, Some(wait))) => tokio::time::sleep(wait).await,
+            Err(Refusal::Again(_, None)) => tokio::time::sleep(jittered(pause, random())).await,
         }
-        pause *= 2;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
     attempt().await.map_err(Refusal::into_failure)
+}
+
+/// A pause between half of it and all of it, so that many who were cut off at once do not come back at once.
+fn jittered(pause: Duration, random: u64) -> Duration {
+    let half = pause / 2;
+    let rest = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
+    half + Duration::from_micros(random % rest)
+}
+
+/// A number that no two processes share: the standard library seeds its hashers at random.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A request as it is told: never its fields, one of which is the token.
+fn asked(request: &reqwest::Request) -> String {
+    let url = request.url();
+    let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
+    format!("{} {}{query}", request.method(), url.path())
 }
 
 /// The report of a deploy, wherever it comes from.
@@ -587,4 +351,36 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 /// Checks that the report of a deploy is one of `app`.
 pub(crate) fn check_report(edge: &Edge, report: DeployReport) -> Result<DeployReport, Failure> {
     if report.app == *edge.app() { Ok(report) } else { Err(edge.not_an_edge("it reports on another app")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_never_longer_and_never_less_than_half() {
+        for random in [0, 1, 49_999, 50_000, u64::MAX] {
+            let pause = jittered(PAUSE, random);
+            assert!(PAUSE / 2 <= pause && pause <= PAUSE, "{pause:?}");
+        }
+        assert_eq!(jittered(Duration::ZERO, 7), Duration::ZERO);
+        assert_ne!(random(), random());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_edge_asks_for_is_waited_for_unless_that_is_too_long() {
+        let failure = || Failure::new(Code::Busy, "It is busy.");
+        for (wait, tries, seconds) in [(Some(7), 3, 14), (Some(61), 1, 0), (None, 3, 0)] {
+            let (begun, count) = (tokio::time::Instant::now(), std::cell::Cell::new(0));
+            let attempt = async || {
+                count.set(count.get() + 1);
+                Err::<(), _>(Refusal::Again(failure(), wait.map(Duration::from_secs)))
+            };
+            let failed = repeat(3, attempt).await.unwrap_err();
+            assert!(failed.is(Code::Busy));
+            assert_eq!(count.get(), tries, "{wait:?}");
+            assert_eq!(begun.elapsed().as_secs(), seconds, "{wait:?}");
+            assert_eq!(failed.hint.is_some(), wait == Some(61));
+        }
+    }
 }

@@ -4,25 +4,21 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use devanture_config::AppName;
 use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SiteFile};
-use devanture_config::{AppName, PlaceName};
 
-use crate::args::{CheckArgs, Command, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
-use crate::bundle::{self, Bundle};
+use crate::args::{Command, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::explain;
 use crate::foresee::{self, Foreseen};
 use crate::moving;
 use crate::project::WWW;
-use crate::push::{self, LAST_QUESTION_TIME_MAX};
-use crate::report::{self, Again, byte_text, counted};
-use crate::rules::{self, RuleFiles};
+use crate::push::LAST_QUESTION_TIME_MAX;
+use crate::report::{self, Again};
 use crate::settings::Source;
 use crate::telling::StepTeller;
-use crate::walk;
 
 /// Folders that builds write, in the order in which they are looked for.
 const BUILD_FOLDERS: [&str; 7] = [WWW, "dist", "build", "out", "_site", "public", "site"];
@@ -141,64 +137,6 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let status = context.edge()?.status(&context.place()?).await?;
     context.output.write(&status, || report::status_lines(context.output.style, &status));
     Ok(())
-}
-
-/// `check`.
-///
-/// # Errors
-/// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config` or `warnings`; what is wrong with the
-/// form of `devanture.toml` was told before.
-pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<(), Failure> {
-    let project = &context.project;
-    let www = project.www(args.dir.as_deref());
-    context.settings.app_if_said()?;
-    let places = places(context)?;
-    let scan = walk::scan(&www, args.strict)?;
-    let guessed = bundle::guess_rules(&scan, project, &www);
-    let bundle = Bundle::of(&scan, &project.site, guessed)?;
-    push::tell_notes(context, &scan, guessed);
-    let findings = RuleFiles::read(&scan)?.findings_in(&bundle.manifest, project, &places);
-    let doubts = rules::judge(findings, Code::BadConfig, args.allow_warnings)?;
-    doubts.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
-    if !project.exists {
-        context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
-    }
-    let id = bundle.manifest.id();
-    let explained = explain::explained(context, guessed)?;
-    let mut value = serde_json::json!({
-        "ok": true,
-        "www": www,
-        "version": id,
-        "files": { "total": scan.files.len() },
-        "bytes": { "total": scan.total_bytes() },
-        "left_out": scan.left_out,
-        "guessed_rules": guessed,
-        "doubts": doubts,
-    });
-    if let (Some(explained), Some(members)) = (&explained, value.as_object_mut()) {
-        members.insert("explained".to_owned(), explained.json());
-    }
-    context.output.write(&value, || {
-        let files = counted(scan.files.len() as u64, "file");
-        let (folder, size) = (www.display(), byte_text(scan.total_bytes()));
-        let mut lines = explained.map(|explained| explained.lines(context.output.style)).unwrap_or_default();
-        lines.push(format!("No mistakes. {folder} holds {files}, {size}: version {}.", id.short()));
-        lines
-    });
-    Ok(())
-}
-
-/// The environments that `check` looks at: the one that the settings say; where none is said, `prod` and every one that
-/// `devanture.toml` names.
-fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
-    let said = context.settings.environment()?;
-    let is_said = said.source != Source::Default;
-    let mut places = vec![said.value];
-    if !is_said {
-        let named = context.project.site.env.keys().filter(|name| !name.is_prod());
-        places.extend(named.cloned());
-    }
-    Ok(places)
 }
 
 /// `init`.

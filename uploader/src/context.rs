@@ -45,7 +45,7 @@ impl Context {
         });
         let style = Style::of(&environment, io::stdout().is_terminal());
         let output = Output { is_json: common.telling.json, style };
-        let progress = Progress::new(&environment, common.telling.quiet);
+        let progress = Progress::new(&environment, common.telling.volume());
         if common.telling.explain {
             settings.explained().iter().for_each(|line| progress.line(line));
         }
@@ -59,7 +59,7 @@ impl Context {
     /// Where a setting is missing, cannot be read, or may not go together with another.
     pub(crate) fn edge(&self) -> Result<Edge, Failure> {
         let access = self.settings.edge_access()?;
-        Edge::new(&access, self.settings.app()?.value)
+        Edge::new(&access, self.settings.app()?.value, self.progress.clone())
     }
 
     /// The edge, for an app that a command itself names.
@@ -74,7 +74,7 @@ impl Context {
                 Err(Failure::new(Code::Usage, message)
                     .hint("leave one of them out; `--explain` says where it comes from"))
             }
-            _ => Edge::new(&access, app),
+            _ => Edge::new(&access, app, self.progress.clone()),
         }
     }
 
@@ -85,7 +85,7 @@ impl Context {
     pub(crate) fn whole_edge(&self) -> Result<Edge, Failure> {
         let access = self.settings.edge_access()?;
         let unused = "none".parse().map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?;
-        Edge::new(&access, unused)
+        Edge::new(&access, unused, self.progress.clone())
     }
 
     /// The environment that the settings name.

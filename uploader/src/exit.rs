@@ -8,6 +8,9 @@ use serde::Serialize;
 
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// The exit code after SIGTERM, which CI sends when a job is cancelled.
+#[cfg(unix)]
+pub(crate) const TERMINATED: u8 = 143;
 
 /// Why a command stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Mistakes of files, where they are the reason.
     pub(crate) mistakes: Vec<Mistake>,
+    /// Whether the line of `--json` has been written already.
+    pub(crate) is_told: bool,
     /// The exit code.
     pub(crate) exit: u8,
 }
@@ -32,19 +37,16 @@ impl Failure {
             message: message.into(),
             hint: None,
             mistakes: Vec::new(),
+            is_told: false,
             exit: number(code.exit()),
         }
     }
 
-    /// Makes the failure of a command that Ctrl-C ended.
-    pub(crate) fn interrupted() -> Self {
-        Self {
-            code: "interrupted".to_owned(),
-            message: "The command was interrupted.".to_owned(),
-            hint: None,
-            mistakes: Vec::new(),
-            exit: INTERRUPTED,
-        }
+    /// Makes the failure of a command that a signal ended, with the exit code that says which: Ctrl-C's is
+    /// [`INTERRUPTED`].
+    pub(crate) fn interrupted(exit: u8) -> Self {
+        let message = if exit == INTERRUPTED { "The command was interrupted." } else { "The command was told to end." };
+        Self { code: "interrupted".to_owned(), exit, ..Self::new(Code::Internal, message) }
     }
 
     /// Adds what to do.

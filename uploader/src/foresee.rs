@@ -46,13 +46,13 @@ impl Foreseen {
             true => format!("{}: {from} → {to}", self.environment),
             false => format!("nothing: {} is {to} already", self.environment),
         };
-        vec![format!("  {}  {text}", style.dim("would   ")), nothing_changed(style)]
+        vec![style.line("would", &text), nothing_changed(style)]
     }
 }
 
 /// The last line of every `--dry-run` that asks the edge.
 pub(crate) fn nothing_changed(style: Style) -> String {
-    format!("  {}  --dry-run: nothing has changed", style.dim("note    "))
+    style.line("note", "--dry-run: nothing has changed")
 }
 
 /// What `switch` would change.

@@ -38,10 +38,6 @@ pub(crate) async fn hostnames(context: &Context, command: &HostnamesCommand) -> 
     Ok(())
 }
 
-fn line(style: Style, name: &str, text: &str) -> String {
-    format!("  {}  {text}", style.dim(&format!("{name:<8}")))
-}
-
 /// The name in Unicode, with its other form where that is another.
 fn both_forms(host: &HostnameStatus) -> String {
     if host.unicode == host.name.as_str() { host.unicode.clone() } else { format!("{} ({})", host.unicode, host.name) }
@@ -77,20 +73,20 @@ fn set_lines(style: Style, set: &HostnameSet) -> Vec<String> {
         (None, false) => format!("{name} is {place}'s already; nothing has changed"),
     };
     if set.dry_run {
-        return vec![line(style, "would", &text), foresee::nothing_changed(style)];
+        return vec![style.line("would", &text), foresee::nothing_changed(style)];
     }
-    let mut lines = vec![line(style, "added", &text)];
-    lines.extend(set.hostname.url.as_ref().map(|url| line(style, "ready", &style.good(url))));
+    let mut lines = vec![style.line("added", &text)];
+    lines.extend(set.hostname.url.as_ref().map(|url| style.line("ready", &style.good(url))));
     lines
 }
 
 fn removed_lines(style: Style, removed: &HostnameRemoved) -> Vec<String> {
     let name = removed.removed.unicode();
     let mut lines = match removed.dry_run {
-        true => vec![line(style, "would", &format!("{name} would lead nowhere"))],
-        false => vec![line(style, "removed", &format!("{name} leads nowhere now"))],
+        true => vec![style.line("would", &format!("{name} would lead nowhere"))],
+        false => vec![style.line("removed", &format!("{name} leads nowhere now"))],
     };
-    lines.extend(removed.hint.as_ref().map(|hint| line(style, "note", hint)));
+    lines.extend(removed.hint.as_ref().map(|hint| style.line("note", hint)));
     if removed.dry_run {
         lines.push(foresee::nothing_changed(style));
     }

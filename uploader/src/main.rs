@@ -3,12 +3,13 @@
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
 //! `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team` and `upkeep` are the commands, `foresee` is
-//! their `--dry-run`, and `moving` is `init --from`; `progress`, `telling` and `report` tell about them, and `exit` is how
-//! they fail.
+//! their `--dry-run`, and `moving` is `init --from`; `check` looks at what would be pushed; `progress`, `telling` and
+//! `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
 mod bundle;
+mod check;
 mod ci;
 mod client;
 mod commands;
@@ -35,6 +36,7 @@ mod report;
 mod rules;
 mod settings;
 mod sse;
+mod suggest;
 mod team;
 mod telling;
 mod trust;
@@ -50,7 +52,7 @@ use devanture_config::problem::Code;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Failure, INTERRUPTED};
 use crate::progress::Progress;
 use crate::push::Push;
 use crate::report::{Output, STILL_RUNNING};
@@ -79,6 +81,8 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     }
     // Fails only where a provider is there already, which is as good.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let mut cli = cli;
+    cli.common.telling.json |= cli.command.wants_json();
     let (context, read) = Context::new(&cli.common, environment);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -119,6 +123,10 @@ async fn carry_out(
             }
         };
     }
+    if let Command::Check(args) = command {
+        // It tells of mistakes in `devanture.toml` in the form that is wanted.
+        return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
+    }
     // A file with mistakes is no reason not to write another, which will say that there is one.
     let read = if matches!(command, Command::Init(_)) { Ok(()) } else { read };
     let ended = match read {
@@ -129,7 +137,7 @@ async fn carry_out(
         Ok(()) => Ok(()),
         Err(failure) => {
             let last = commands::last_sentence(context, command, &failure).await;
-            Err((failure, last))
+            Err((suggest::with_hint(context, command, failure).await, last))
         }
     }
 }
@@ -137,7 +145,6 @@ async fn carry_out(
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Alias(command) => team::alias(context, command).await,
-        Command::Check(args) => commands::check(context, args),
         Command::Delete(args) => keeping::delete(context, args).await,
         Command::Diff(args) => team::diff(context, args).await,
         Command::Env(command) => env::env(context, command).await,
@@ -156,21 +163,40 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Switch(args) => commands::switch(context, args).await,
         Command::Undelete(args) => keeping::undelete(context, args).await,
         // Carried out by the callers.
-        Command::Completions { .. } | Command::Push(_) => Ok(()),
+        Command::Check(_) | Command::Completions { .. } | Command::Push(_) => Ok(()),
     }
 }
 
-/// Carries out `work` until Ctrl-C.
+/// Carries out `work` until Ctrl-C or SIGTERM.
 async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
+        // Whoever interrupts is heard before the work begins.
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted(INTERRUPTED)),
+        failure = terminated() => Err(failure),
         ended = work => ended,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     }
+}
+
+/// Waits for the signal by which CI ends a job.
+#[cfg(unix)]
+async fn terminated() -> Failure {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut signal) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    match signal.recv().await {
+        Some(()) => Failure::interrupted(exit::TERMINATED),
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() -> Failure {
+    std::future::pending().await
 }
 
 /// Tells a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
 fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
-    if output.is_json {
+    if output.is_json && !failure.is_told {
         output.raw(&failure.json().to_string());
     }
     let style = progress.style;
@@ -197,7 +223,7 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
         output.raw(&failure.json().to_string());
     }
     if arguments.iter().skip(1).any(|a| a == "push") {
-        Progress::new(environment, false).line(STILL_RUNNING);
+        Progress::new(environment, progress::Volume::Usual).line(STILL_RUNNING);
     }
     ExitCode::from(failure.exit)
 }

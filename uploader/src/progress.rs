@@ -47,24 +47,43 @@ impl Style {
     pub(crate) fn dim(self, text: &str) -> String {
         self.marked("2", text)
     }
+
+    /// A line that says what it is about, and then what there is to say.
+    pub(crate) fn line(self, name: &str, text: &str) -> String {
+        format!("  {}  {text}", self.dim(&format!("{name:<8}")))
+    }
 }
 
-/// Tells what a command does.
-#[derive(Debug)]
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Volume {
+    /// Mistakes and warnings.
+    Quiet,
+    /// Steps, notes and progress too.
+    Usual,
+    /// Each file and each request too.
+    Verbose,
+}
+
+/// Tells what a command does; a clone tells it in the same place.
+#[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// How text is marked on stderr.
     pub(crate) style: Style,
-    is_quiet: bool,
+    volume: Volume,
     has_bars: bool,
-    running: Mutex<Option<ProgressBar>>,
+    running: Arc<Mutex<Option<ProgressBar>>>,
 }
 
 impl Progress {
     /// Looks at what stderr is.
-    pub(crate) fn new(environment: &std::collections::BTreeMap<String, String>, is_quiet: bool) -> Self {
+    pub(crate) fn new(environment: &std::collections::BTreeMap<String, String>, volume: Volume) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let style = Style::of(environment, is_terminal);
-        Self { style, is_quiet, has_bars: is_terminal && !is_quiet, running: Mutex::new(None) }
+        // A terminal that cannot move its cursor gets lines.
+        let is_dumb = environment.get("TERM").is_some_and(|value| value == "dumb");
+        let has_bars = is_terminal && !is_dumb && volume > Volume::Quiet;
+        Self { style, volume, has_bars, running: Arc::default() }
     }
 
     /// Whether what is under way is shown as it moves.
@@ -74,14 +93,31 @@ impl Progress {
 
     /// Says that a step is done.
     pub(crate) fn step(&self, name: &str, detail: &str) {
-        if !self.is_quiet {
-            self.line(&format!("  {}  {detail}", self.style.dim(&format!("{name:<8}"))));
+        if self.volume > Volume::Quiet {
+            self.line(&self.style.line(name, detail));
+        }
+    }
+
+    /// Whether details are wanted.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.volume == Volume::Verbose
+    }
+
+    /// Says a detail, where details are wanted.
+    pub(crate) fn detail(&self, name: &str, text: &str) {
+        if self.is_verbose() {
+            self.step(name, text);
         }
     }
 
     /// Says something that the person should know.
     pub(crate) fn note(&self, text: &str) {
         self.step("note", text);
+    }
+
+    /// Says something that may be wrong, also where nothing else is to be said.
+    pub(crate) fn warning(&self, text: &str) {
+        self.line(&format!("  {}  {text}", self.style.bad(&format!("{:<8}", "warning"))));
     }
 
     /// Writes a line, quiet or not.
@@ -106,11 +142,19 @@ impl Progress {
     /// Shows how far the sending of `files` with `bytes` is, until the answer is dropped.
     pub(crate) fn sending(&self, name: &'static str, files: u64, bytes: u64) -> Sending<'_> {
         let bar = ProgressBar::new(bytes);
-        bar.set_style(styled("  {prefix:<8}  {bar:30} {msg}  {eta}"));
+        bar.set_style(styled("  {prefix:<8}  {bar:20} {msg}  {decimal_bytes_per_sec}  {eta} left"));
         self.show(name, bar.clone());
-        let plain = (!self.has_bars && !self.is_quiet).then(|| Mutex::new(Instant::now()));
-        let sent =
-            Sent { bar, plain, name, files_total: files, files_done: AtomicU64::new(0), bytes_done: AtomicI64::new(0) };
+        let plain = (!self.has_bars && self.volume > Volume::Quiet).then(|| Mutex::new(Instant::now()));
+        let sent = Sent {
+            bar,
+            plain,
+            begun: Instant::now(),
+            name,
+            files_total: files,
+            bytes_total: bytes,
+            files_done: AtomicU64::new(0),
+            bytes_done: AtomicI64::new(0),
+        };
         sent.tell();
         Sending { progress: self, sent: Arc::new(sent) }
     }
@@ -173,8 +217,10 @@ pub(crate) struct Sent {
     bar: ProgressBar,
     /// Where there is no bar: when a line was written last.
     plain: Option<Mutex<Instant>>,
+    begun: Instant,
     name: &'static str,
     files_total: u64,
+    bytes_total: u64,
     files_done: AtomicU64,
     bytes_done: AtomicI64,
 }
@@ -195,18 +241,26 @@ impl Sent {
     fn tell(&self) {
         let files = self.files_done.load(Ordering::Relaxed);
         let bytes = u64::try_from(self.bytes_done.load(Ordering::Relaxed)).unwrap_or(0);
-        let text = format!("{files}/{}  {}", self.files_total, byte_text(bytes));
+        let text = format!("{files}/{}  {} of {}", self.files_total, byte_text(bytes), byte_text(self.bytes_total));
         self.bar.set_position(bytes);
         if let Some(told) = &self.plain {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= PLAIN_EVERY {
                 *told = Instant::now();
                 // Nobody is told where nobody listens.
-                writeln!(io::stderr().lock(), "  {:<8}  {text}", self.name).ok();
+                let rate = rate_text(bytes, self.begun.elapsed());
+                writeln!(io::stderr().lock(), "  {:<8}  {text}  {rate}", self.name).ok();
             }
         }
         self.bar.set_message(text);
     }
+}
+
+/// How many bytes a second that was.
+pub(crate) fn rate_text(bytes: u64, time: Duration) -> String {
+    let milliseconds = time.as_millis().max(1);
+    let rate = u128::from(bytes) * 1_000 / milliseconds;
+    format!("{}/s", byte_text(u64::try_from(rate).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

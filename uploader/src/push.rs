@@ -1,5 +1,7 @@
 //! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
 
+mod warn;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use crate::context::Context;
 use crate::deploy::BlobError;
 use crate::exit::Failure;
 use crate::git::{self, Said};
+use crate::progress::rate_text;
 use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
 use crate::rules::{self, RuleFiles};
 use crate::settings;
@@ -31,6 +34,8 @@ const PREVIEW: &str = "preview";
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Shortest upload whose rate is told.
+const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 /// How often that is asked when the edge was lost at the end of a push.
 const LAST_QUESTIONS_MAX: u32 = 3;
 
@@ -138,8 +143,12 @@ impl<'c> Push<'c> {
             let manifest = bundle.manifest.clone();
             let begin = BeginDeploy { manifest, source: source.clone(), options: options.clone() };
             let begun = self.begin(edge, place, &begin).await?;
+            if scans == 1 {
+                self.tell_new_place(edge, place, &begun).await;
+            }
             let missing = missing_blobs(&bundle, &begun)?;
             self.tell_diff(&bundle, &missing);
+            self.tell_secrets(&bundle, &missing).await;
             match self.upload(edge, &begun, &missing).await? {
                 Uploaded::All => return self.finish(edge, place, &bundle, &begun, &missing).await,
                 Uploaded::Changed(_) if scans == SCANS_MAX => break,
@@ -237,11 +246,13 @@ impl<'c> Push<'c> {
         let files = missing.iter().map(|(_, blob)| blob.files).sum();
         let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
         let sending = self.context.progress.sending("upload", files, bytes);
-        let sent = &sending.sent;
+        let (sent, context) = (&sending.sent, self.context);
         let puts = missing.iter().map(|(digest, blob)| async move {
             match edge.put_blob(&begun.deploy, *digest, blob, sent).await {
                 Ok(()) => {
                     sent.add_files(blob.files);
+                    let text = format!("{}  {}", blob.path.display(), byte_text(blob.bytes));
+                    context.progress.detail("sent", &text);
                     Ok(())
                 }
                 Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.clone()))),
@@ -253,9 +264,14 @@ impl<'c> Push<'c> {
         let ended: Result<(), _> = stream::iter(puts).buffer_unordered(jobs).try_collect().await;
         drop(sending);
         if let Err(early) = ended {
-            return early;
+            return early.map_err(resumable);
         }
-        self.done("upload", format!("{files}/{files}  {}", byte_text(bytes)), start);
+        // Of what took no time, no rate can be told.
+        let rate = match start.elapsed() {
+            time if time >= RATE_TIME_MIN => format!("  {}", rate_text(bytes, time)),
+            _ => String::new(),
+        };
+        self.done("upload", format!("{files}/{files}  {}{rate}", byte_text(bytes)), start);
         Ok(Uploaded::All)
     }
 
@@ -442,6 +458,15 @@ impl<'c> Push<'c> {
             Err(_) => None,
         }
     }
+}
+
+/// Says how to go on after an upload that was cut off.
+fn resumable(failure: Failure) -> Failure {
+    if failure.exit != Failure::new(Code::Unreachable, "").exit {
+        return failure;
+    }
+    let before = failure.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
+    failure.hint(format!("{before}the same push again sends only what has not arrived"))
 }
 
 /// Where the bundle comes from, asked while the folder is read.

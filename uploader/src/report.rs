@@ -55,7 +55,7 @@ pub(crate) fn deploy_lines(
     no_switch: bool,
     again: &Again,
 ) -> Vec<String> {
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let id = report.version.short();
     let mut lines = Vec::new();
     if let Some(alias) = &report.alias {
@@ -101,7 +101,7 @@ fn lock_text(lock: &Lock) -> String {
 
 /// The lines after a switch, a rollback or a promotion.
 pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -> Vec<String> {
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let id = report.version.short();
     let mut lines = Vec::new();
     if report.switched {
@@ -140,7 +140,7 @@ fn settings_lines(difference: &SettingsDifference) -> Vec<String> {
 
 /// The lines of `status`.
 pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let mut lines = vec![format!("{} in {}", style.good(status.app.as_str()), status.environment)];
     match &status.version {
         Some(version) => {

@@ -5,7 +5,7 @@ use std::io::Read;
 use devanture_config::limits::TABLE;
 use devanture_config::mistake::Weight;
 use devanture_config::problem::Code;
-use devanture_config::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE};
+use devanture_config::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 use devanture_config::{Manifest, Mistake, PlaceName};
 
 use crate::exit::Failure;
@@ -29,13 +29,28 @@ impl RuleFiles {
         Ok(Self { redirects: bytes_of(scan, REDIRECTS_FILE)?, headers: bytes_of(scan, HEADERS_FILE)? })
     }
 
-    /// Everything that is wrong with the rules that hold in `place`.
+    /// Everything that is wrong with the rules that must hold before a version goes live in `place`.
     pub(crate) fn findings(&self, manifest: &Manifest, project: &Project, place: &PlaceName) -> Vec<Mistake> {
+        let mut all: Vec<Mistake> = Vec::new();
+        for table in rules::tables_checked(manifest, place.as_str()) {
+            let found = table.parse().map(|table| self.rules_in(manifest, project, &table).1).unwrap_or_default();
+            all.extend(found.into_iter().filter(|finding| !all.contains(finding)).collect::<Vec<_>>());
+        }
+        all
+    }
+
+    /// The rules that hold in `place`, and everything that is wrong with them.
+    pub(crate) fn rules_in(
+        &self,
+        manifest: &Manifest,
+        project: &Project,
+        place: &PlaceName,
+    ) -> (RuleSet, Vec<Mistake>) {
         let lines = project.site.lines_in(Some(place));
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
         let at = |table, index| lines.at(table, index);
         let name = place.as_str();
-        rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at).1
+        rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at)
     }
 
     /// Everything that is wrong in any of `places`; what is not wrong in the first of them names its place.

@@ -119,13 +119,13 @@ fn foreseen_of(status: &Status, would_change: bool) -> serde_json::Value {
 
 pub(crate) fn tell_foreseen(context: &Context, value: &serde_json::Value, text: &str) {
     let style = context.output.style;
-    let line = || vec![format!("  {}  {text}", style.dim("would   ")), foresee::nothing_changed(style)];
+    let line = || vec![style.line("would", text), foresee::nothing_changed(style)];
     context.output.write(value, line);
 }
 
 fn pause_lines(context: &Context, report: &PauseReport, again: &Again) -> Vec<String> {
     let style = context.output.style;
-    let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
+    let line = |name: &str, text: String| style.line(name, &text);
     let environment = &report.environment;
     let Some(pause) = &report.paused else {
         return vec![match report.changed {

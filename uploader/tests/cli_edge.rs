@@ -159,8 +159,10 @@ fn what_may_help_is_tried_again() {
     assert_eq!(tries.load(Ordering::Relaxed), 6);
 
     let edge = FakeEdge::start_with(|request, _| (request.method == "PUT").then(|| Reply::problem(Code::Busy)));
-    Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]).failed("busy", 3);
-    assert_eq!(edge.seen().iter().filter(|line| line.starts_with("PUT")).count(), 5);
+    let error = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]).failed("busy", 3);
+    assert_eq!(edge.seen().iter().filter(|line| line.starts_with("PUT")).count(), 7);
+    let hint = error["hint"].as_str().unwrap();
+    assert_eq!(hint, "Do as told.; the same push again sends only what has not arrived");
 }
 
 #[test]

@@ -344,3 +344,23 @@ fn a_site_without_a_file_of_the_providers_moves_too() {
         assert!(text.contains("www = \"dist\"") && text.contains(&rules), "{text}");
     }
 }
+
+#[test]
+fn a_folder_that_is_said_is_where_rule_files_are_looked_for() {
+    let files = [
+        ("netlify.toml", "[build]\npublish = \"dist\"\n"),
+        ("dist/index.html", "hi"),
+        ("other/index.html", "hi"),
+        ("other/_redirects", "/a /b\n"),
+    ];
+    let notes = |arguments: &[&str]| {
+        let json = Project::new(&files).run(arguments).json();
+        let settings: Vec<String> =
+            json["notes"].as_array().unwrap().iter().map(|note| note["setting"].as_str().unwrap().to_owned()).collect();
+        (settings, json["text"].as_str().unwrap().contains("www = \"other\""))
+    };
+    let (said, is_other) = notes(&["init", "other", "--from", "netlify", "--dry-run", "--json"]);
+    assert!(said.contains(&"_redirects".to_owned()) && is_other, "{said:?}");
+    let (unsaid, is_other) = notes(&["init", "--from", "netlify", "--dry-run", "--json"]);
+    assert!(!unsaid.contains(&"_redirects".to_owned()) && !is_other, "{unsaid:?}");
+}

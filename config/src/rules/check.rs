@@ -63,16 +63,18 @@ fn decoded(path: &str) -> String {
     percent_decode_str(path).decode_utf8_lossy().nfc().collect()
 }
 
+/// Whether a rule that stands before another takes every path of it, so that the other never applies.
+#[must_use]
+pub fn takes_all_of(earlier: &Redirect, later: &Redirect) -> bool {
+    // Where a file stands, a forced rule still applies after one that is not forced.
+    let always = earlier.is_unconditional() && (earlier.force || !later.force) && earlier.to.has_constant_host();
+    always && earlier.from.covers(&later.from)
+}
+
 /// Says that an earlier rule takes every path of the rule at `at`.
 fn covered(rules: &RuleSet, index: &Index<'_>, at: usize, budget: &mut Budget, findings: &mut Findings) {
     let Some(rule) = rules.redirects.get(at) else { return };
-    let always = |earlier: &Redirect| {
-        // Where a file stands, a forced rule still applies after one that is not forced.
-        earlier.is_unconditional() && (earlier.force || !rule.force) && earlier.to.has_constant_host()
-    };
-    let covers = |earlier: &Redirect| {
-        earlier.from.covers(&rule.from) && always(earlier) && !differ_by_scheme(&earlier.from, &rule.from)
-    };
+    let covers = |earlier: &Redirect| takes_all_of(earlier, rule) && !differ_by_scheme(&earlier.from, &rule.from);
     let Some(earlier) = index.first_before(at, &rule.from, budget, covers) else { return };
     let place = match earlier.at.line {
         0 => earlier.at.file.to_string(),

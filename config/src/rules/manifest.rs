@@ -3,7 +3,19 @@
 use super::{At, RuleSet, RuleTable, Sources, check, read};
 use crate::manifest::Manifest;
 use crate::mistake::Mistake;
-use crate::site_toml::{HtmlHandling, Rules};
+use crate::names::PlaceName;
+use crate::site_toml::HtmlHandling;
+
+/// The table that holds for previews.
+const PREVIEW: &str = "preview";
+
+/// The tables whose rules must hold before a version may go live in `environment`: its own, and that of previews where
+/// there is one, since every version has a preview too.
+#[must_use]
+pub fn tables_checked<'m>(manifest: &'m Manifest, environment: &'m str) -> Vec<&'m str> {
+    let preview = manifest.env.keys().map(PlaceName::as_str).filter(|name| *name == PREVIEW && *name != environment);
+    std::iter::once(environment).chain(preview).collect()
+}
 
 /// Reads and checks the rules that `manifest` has in `environment`, its name or `preview`; `redirects` and `headers` are
 /// the bytes of its rule files, where it holds them.
@@ -20,7 +32,7 @@ pub fn of_manifest(
     at: &dyn Fn(RuleTable, usize) -> At,
 ) -> (RuleSet, Vec<Mistake>) {
     let serving = manifest.serving_for(environment);
-    let meaning = serving.rules.or(manifest.guessed_rules).unwrap_or(Rules::Netlify);
+    let meaning = manifest.rules_in(&serving);
     let (rules, mut findings) =
         read(&Sources { serving: &serving, meaning, redirects, headers, rules_max, site_file, at });
     let is_literal = serving.html_handling == Some(HtmlHandling::None);

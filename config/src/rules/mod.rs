@@ -12,14 +12,15 @@ mod lines;
 mod manifest;
 mod netlify;
 pub mod pattern;
+pub mod query;
 pub mod redirect;
 #[cfg(test)]
 mod said;
-pub(crate) mod tables;
+pub mod tables;
 pub mod template;
 
 pub use headers::HeaderRule;
-pub use manifest::of_manifest;
+pub use manifest::{of_manifest, tables_checked};
 pub use pattern::Pattern;
 pub use redirect::Redirect;
 

@@ -36,13 +36,13 @@ const CACHE_HINT: &str =
 
 /// What is wrong with one key of a table.
 #[derive(Debug)]
-pub(crate) struct TableMistake {
+pub struct TableMistake {
     /// The key.
-    pub(crate) key: &'static str,
+    pub key: &'static str,
     /// What is wrong.
-    pub(crate) message: String,
+    pub message: String,
     /// What to write instead.
-    pub(crate) hint: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// Collects what is wrong with one table.
@@ -126,7 +126,7 @@ const fn name(table: RuleTable) -> &'static str {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redirect, Vec<TableMistake>> {
+pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redirect, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let entries = table.query.len() + table.languages.len() + table.cookies.len();
     let texts =
@@ -289,7 +289,7 @@ fn is_language(text: &str) -> bool {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
+pub fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let path = pattern("for", &table.path, &mut wrong);
     if table.remove.len() + table.set.len() + table.basic_auth.len() > ENTRIES_MAX {
@@ -368,7 +368,7 @@ fn user(text: &str, wrong: &mut Wrong) -> Option<User> {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub(crate) fn cache(path: &str, table: &CacheTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
+pub fn cache(path: &str, table: &CacheTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let pattern = pattern("path", path, &mut wrong);
     let control = match cache_control(&table.control) {

@@ -48,6 +48,49 @@ pub enum Rules {
     Netlify,
 }
 
+pub(super) const HTML_HANDLING: &[(&str, HtmlHandling)] = &[
+    ("as-is", HtmlHandling::AsIs),
+    ("auto-trailing-slash", HtmlHandling::AutoTrailingSlash),
+    ("drop-trailing-slash", HtmlHandling::DropTrailingSlash),
+    ("force-trailing-slash", HtmlHandling::ForceTrailingSlash),
+    ("none", HtmlHandling::None),
+];
+pub(super) const NOT_FOUND: &[(&str, NotFound)] = &[
+    ("404-page", NotFound::Page404),
+    ("single-page-application", NotFound::SinglePageApplication),
+    ("none", NotFound::None),
+];
+pub(super) const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
+
+/// The word of a list that stands for a value.
+fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, own)| *own == value).map_or("", |(word, _)| word)
+}
+
+impl HtmlHandling {
+    /// As it is written in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word_of(HTML_HANDLING, self)
+    }
+}
+
+impl NotFound {
+    /// As it is written in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word_of(NOT_FOUND, self)
+    }
+}
+
+impl Rules {
+    /// As it is written in the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        word_of(RULES, self)
+    }
+}
+
 /// What a table says about serving; what it does not say is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use devanture_config::mistake::Weight;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::rules;
 use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
 
 use super::{Error, Publisher};
 use crate::blobs::Key;
 use crate::version::RuleFiles;
 
-/// The table that holds for previews.
-const PREVIEW: &str = "preview";
 /// Most findings that an answer tells; the first ones lead to the others.
 const FINDINGS_MAX: usize = 200;
 
@@ -37,13 +36,11 @@ impl Publisher {
     ) -> Result<Vec<Mistake>, Error> {
         let files = RuleFiles::read(&*self.blobs, &manifest).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
-        // Every version has a preview too, which has a table of its own.
-        let mut tables = vec![environment.to_string()];
-        tables.extend(manifest.env.keys().map(ToString::to_string).filter(|name| name == PREVIEW));
+        let environment = environment.clone();
         // Thousands of rules are compared with each other: not on a thread that others wait for.
         let check = move || {
             let mut findings: Vec<Mistake> = Vec::new();
-            for table in &tables {
+            for table in rules::tables_checked(&manifest, environment.as_str()) {
                 let found = files.findings(&manifest, table, rules_max);
                 findings.extend(found.into_iter().filter(|finding| !findings.contains(finding)).collect::<Vec<_>>());
             }

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+pub(crate) use devanture_config::fingerprint::extension;
+
 /// For a file whose name says nothing; with `nosniff` a browser offers to save it.
 pub const UNKNOWN: &str = "application/octet-stream";
 
@@ -75,13 +77,6 @@ pub fn is_compressible(content_type: &str) -> bool {
                 | "model/obj"
                 | "model/stl"
         )
-}
-
-/// The ending of a file's name in lower case, without its dot; a name that only begins with a dot has none.
-pub(crate) fn extension(path: &str) -> Option<String> {
-    let file_name = path.rsplit('/').next().unwrap_or(path);
-    let (name, ending) = file_name.rsplit_once('.')?;
-    (!name.is_empty() && !ending.is_empty()).then(|| ending.to_ascii_lowercase())
 }
 
 fn media_type(path: &str, is_utf8: bool) -> &'static str {

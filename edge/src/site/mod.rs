@@ -15,12 +15,12 @@ pub mod charset;
 pub mod conditional;
 pub mod date;
 pub mod fields;
-pub mod fingerprint;
 pub mod media;
 pub mod method;
 pub mod navigation;
 pub mod negotiate;
 pub mod range;
-pub mod resolve;
 pub mod rules;
-pub mod target;
+
+/// What the command line has to foresee too, and so stands beside its files and messages.
+pub use devanture_config::{fingerprint, resolve, target};

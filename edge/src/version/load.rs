@@ -7,7 +7,7 @@ use bytes::Bytes;
 use devanture_config::api::Source as Origin;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Rules, Serving};
+use devanture_config::site_toml::{NotFound, Route, Rules, Serving};
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
@@ -84,7 +84,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
-    let rules = compiled(rule_files.clone(), serving.clone(), meaning(&serving, &manifest), request.rules_max).await?;
+    let rules = compiled(rule_files, serving.clone(), manifest.rules_in(&serving), request.rules_max).await?;
     let header = text_value(&request.id.short());
     let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header };
 
@@ -102,7 +102,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         setting: request.setting,
         index,
         files,
-        html_handling: html_handling(&serving, &manifest, &rule_files),
+        html_handling: manifest.html_handling_in(&serving),
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         upstreams: upstreams(&serving),
         smoke: serving.smoke.clone().unwrap_or_default(),
@@ -115,20 +115,6 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         metrics: RequestMetrics::new(request.app.as_str(), &request.place, &request.id.short()),
         header,
     })
-}
-
-/// What is said, else the default of the rules' provider: people bring their links along with their rules.
-fn html_handling(serving: &Serving, manifest: &Manifest, files: &RuleFiles) -> HtmlHandling {
-    let rules = serving.rules.or(manifest.guessed_rules).or_else(|| files.are_there().then_some(Rules::Netlify));
-    serving.html_handling.unwrap_or(match rules {
-        Some(Rules::Netlify) => HtmlHandling::AsIs,
-        Some(Rules::Cloudflare) | None => HtmlHandling::AutoTrailingSlash,
-    })
-}
-
-/// Whose meaning the files of rules have.
-fn meaning(serving: &Serving, manifest: &Manifest) -> Rules {
-    serving.rules.or(manifest.guessed_rules).unwrap_or(Rules::Netlify)
 }
 
 /// The rules, made ready on a thread that nobody waits on: there may be thousands.

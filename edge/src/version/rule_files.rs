@@ -33,11 +33,6 @@ impl RuleFiles {
         Ok(Self { redirects: read(REDIRECTS_FILE).await?, headers: read(HEADERS_FILE).await? })
     }
 
-    /// Whether there is one of them.
-    pub(super) const fn are_there(&self) -> bool {
-        self.redirects.is_some() || self.headers.is_some()
-    }
-
     /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: it was said
     /// when the version was pushed.
     #[must_use]

@@ -3,10 +3,10 @@
 //! <https://developers.cloudflare.com/pages/functions/wrangler-configuration/>.
 
 use devanture_config::mistake::Mistakes;
+use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
 
 use super::moved::{Moved, Said};
-use super::toml_out::{html_handling_word, not_found_word};
 use super::value::{Entry, Node, read_json, read_toml};
 use super::{Around, folder};
 
@@ -42,7 +42,7 @@ pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Mo
     if is_pages {
         pages(&mut moved, around);
     }
-    for file in ["_redirects", "_headers"] {
+    for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {
             moved.stays(0, file, "it stays as it is in the site's folder, with Cloudflare's meaning", None);
         }
@@ -156,11 +156,11 @@ fn assets(moved: &mut Moved, assets: &Node) {
         let written = entry.node.text().unwrap_or_default();
         match entry.key.as_str() {
             "directory" => moved.www = entry.node.text().map(folder),
-            "html_handling" => match HTML_HANDLING.iter().find(|word| html_handling_word(**word) == written) {
+            "html_handling" => match HTML_HANDLING.iter().find(|word| word.word() == written) {
                 Some(word) => moved.html_handling = Some(said(moved, entry.line, *word)),
                 None => moved.lost(entry.line, &setting, format!("`{written}` is no way of Cloudflare's"), None),
             },
-            "not_found_handling" => match NOT_FOUND.iter().find(|word| not_found_word(**word) == written) {
+            "not_found_handling" => match NOT_FOUND.iter().find(|word| word.word() == written) {
                 Some(word) => moved.not_found = Some(said(moved, entry.line, *word)),
                 None => moved.lost(entry.line, &setting, format!("`{written}` is no way of Cloudflare's"), None),
             },

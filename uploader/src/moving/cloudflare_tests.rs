@@ -55,14 +55,17 @@ fn pages_without_a_404_page_are_a_single_page_application() {
         (&["dist"], Some(NotFound::SinglePageApplication), 0),
         (&[], None, 1),
     ] {
-        let around = Around { has: &|path| files.contains(&path), www: "www" };
+        let around = Around { has: &|path| files.contains(&path), www: "www", is_said: false };
         let moved = read(Some(("wrangler.toml", text)), &around).unwrap();
         assert_eq!(moved.not_found.as_ref().map(|said| said.word), not_found, "{files:?}");
         assert_eq!(notes(&moved, Kind::Stays).len(), told, "{:?}", moved.notes);
         written(&moved);
     }
-    let around =
-        Around { has: &|path| ["www", "www/404.html", "functions", "www/_headers"].contains(&path), www: "www" };
+    let around = Around {
+        has: &|path| ["www", "www/404.html", "functions", "www/_headers"].contains(&path),
+        www: "www",
+        is_said: false,
+    };
     let moved = read(None, &around).unwrap();
     let settings: Vec<&str> = moved.notes.iter().map(|note| note.setting.as_str()).collect();
     assert_eq!(settings, ["file", "functions", "_headers"]);

@@ -3,6 +3,7 @@
 use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
+use super::clean_urls::{self, Way};
 use super::moved::{Moved, Rule, Said};
 use super::source::{INSTEAD, Item, Refused, for_headers, for_redirects, refused};
 use super::syntax::{glob, regex};
@@ -29,7 +30,7 @@ pub(crate) fn read(text: &str, wanted: Option<&str>, around: &Around<'_>) -> Res
     }
     let nothing = Node { line: 0, value: Value::Null };
     let hosting = root.get("hosting").map_or(&nothing, |hosting| site(&mut moved, hosting, wanted));
-    handling(&mut moved, hosting);
+    clean_urls::read(&mut moved, hosting, html_handling);
     for entry in hosting.entries() {
         part(&mut moved, entry);
     }
@@ -57,10 +58,7 @@ fn site<'h>(moved: &mut Moved, hosting: &'h Node, wanted: Option<&str>) -> &'h N
 }
 
 /// What `cleanUrls` and `trailingSlash` are here, and what differs.
-pub(crate) const fn html_handling(
-    clean_urls: bool,
-    trailing_slash: Option<bool>,
-) -> (HtmlHandling, Option<&'static str>) {
+pub(crate) const fn html_handling(clean_urls: bool, trailing_slash: Option<bool>) -> Way {
     match (clean_urls, trailing_slash) {
         (true, Some(false)) => (HtmlHandling::DropTrailingSlash, None),
         (true, Some(true)) => (HtmlHandling::ForceTrailingSlash, None),
@@ -76,19 +74,6 @@ pub(crate) const fn html_handling(
             Some("`/page.html` answered there, and is redirected to `/page` here; folders are the same"),
         ),
     }
-}
-
-fn handling(moved: &mut Moved, hosting: &Node) {
-    let clean_urls = hosting.bool_of("cleanUrls").unwrap_or(false);
-    let trailing_slash = hosting.bool_of("trailingSlash");
-    let (word, difference) = html_handling(clean_urls, trailing_slash);
-    let line = hosting.first(&["cleanUrls", "trailingSlash"]).map_or(0, |node| node.line);
-    if let Some(difference) = difference {
-        moved.differs(line, "cleanUrls, trailingSlash", difference, None);
-    }
-    let said = trailing_slash.map_or_else(|| "unsaid".to_owned(), |value| value.to_string());
-    let because = format!("{FILE}: cleanUrls is {clean_urls}, trailingSlash {said}.");
-    moved.html_handling = Some(Said { word, because });
 }
 
 fn part(moved: &mut Moved, entry: &Entry) {

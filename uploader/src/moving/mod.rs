@@ -4,6 +4,7 @@
 //! a note of everything that is not the same; `syntax` and `source` are their patterns of paths; `moved` is what comes
 //! out, and `toml_out` writes it. All of these are text in and text out; files are read and written here alone.
 
+mod clean_urls;
 mod cloudflare;
 mod firebase;
 mod moved;
@@ -19,6 +20,7 @@ use std::path::Path;
 use devanture_config::AppName;
 use devanture_config::mistake::Mistakes;
 use devanture_config::problem::Code;
+use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use self::moved::{Kind, Moved, Note};
 use crate::args::{InitArgs, Provider};
@@ -34,16 +36,22 @@ pub(crate) struct Around<'a> {
     pub(crate) has: &'a dyn Fn(&str) -> bool,
     /// The folder to push where the file does not say one.
     pub(crate) www: &'a str,
+    /// Whether the person said that folder, which then is it whatever the file says.
+    pub(crate) is_said: bool,
 }
 
 impl Around<'_> {
     /// Whether the folder to push, `said` or else found, has a file of that name.
     fn in_www(&self, said: Option<&str>, name: &str) -> bool {
-        (self.has)(&format!("{}/{name}", said.unwrap_or(self.www)))
+        (self.has)(&format!("{}/{name}", self.folder(said)))
     }
 
     fn is_built(&self, said: Option<&str>) -> bool {
-        (self.has)(said.unwrap_or(self.www))
+        (self.has)(self.folder(said))
+    }
+
+    fn folder<'f>(&'f self, said: Option<&'f str>) -> &'f str {
+        said.filter(|_| !self.is_said).unwrap_or(self.www)
     }
 }
 
@@ -55,7 +63,7 @@ fn folder(text: &str) -> String {
 
 /// Files of rules mean nothing to some providers, and something here.
 fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
-    for file in ["_redirects", "_headers"] {
+    for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {
             let how = format!("{provider} served it as a file, and here its rules hold");
             moved.differs(0, file, how, Some("take it out of the site's folder if they shall not"));
@@ -72,7 +80,8 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
     let folder = &context.project.folder;
     let has = |path: &str| folder.join(path).exists();
     let found = commands::build_folder(folder);
-    let around = Around { has: &has, www: args.www.as_deref().unwrap_or(found) };
+    let www = args.www.as_deref();
+    let around = Around { has: &has, www: www.unwrap_or(found), is_said: www.is_some() };
     let said_app = context.settings.app_if_said()?.map(|setting| setting.value);
     let mut moved = read(folder, provider, said_app.as_ref(), &around)?;
     let app = app(&mut moved, said_app, folder);
@@ -176,7 +185,7 @@ mod testing {
     use super::{Around, toml_out};
 
     /// Nothing lies around.
-    pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www" };
+    pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www", is_said: false };
 
     /// Each rule on one line: `from -> to status force`.
     pub(super) fn rules(moved: &Moved) -> Vec<String> {
@@ -216,5 +225,136 @@ mod testing {
         let parsed = devanture_config::site_toml::SiteFile::parse("devanture.toml", &text);
         assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
         text
+    }
+}
+
+/// Whatever a provider's file holds, what is written is a `devanture.toml`.
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::testing::{NOTHING, written};
+    use super::{firebase, netlify, vercel};
+
+    /// Texts as they stand in such files, and slips of them.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "/",
+            "a",
+            ":id",
+            "*",
+            ":splat",
+            "(.*)",
+            "https://",
+            "x.example",
+            "?",
+            "=",
+            "#",
+            "{",
+            "\"",
+            "\n",
+            "$1",
+            "%",
+            "\u{fc}",
+            "\\",
+            ":",
+            " ",
+            "!",
+            "**",
+            "[0-9]",
+            "http://:id.x.example",
+            "javascript:",
+            "\t",
+            "/index.html",
+        ]);
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        text().prop_map(|text| format!("/{text}"))
+    }
+
+    fn status() -> impl Strategy<Value = u16> {
+        prop::sample::select(vec![200, 301, 302, 308, 404, 410, 451, 418, 999, 0])
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        let names =
+            vec!["X-A", "x-a", "Set-Cookie", "Cache-Control", "Server", "", "a b", "\u{fc}", "Location", "Basic-Auth"];
+        prop::sample::select(names).prop_map(str::to_owned)
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
+        prop::collection::vec((field(), text()), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_of_netlifys_file_parses(
+            rules in prop::collection::vec((path(), text(), status(), any::<bool>(), text(), text()), 0..4),
+            headers in prop::collection::vec((path(), fields()), 0..4),
+        ) {
+            let redirects: Vec<Value> = rules
+                .into_iter()
+                .map(|(from, to, status, force, condition, query)| json!({
+                    "from": from, "to": to, "status": status, "force": force,
+                    "conditions": { "Language": [&condition], "Cookie": [condition] }, "query": { &query: query },
+                }))
+                .collect();
+            let headers: Vec<Value> = headers
+                .into_iter()
+                .map(|(path, fields)| {
+                    let values: serde_json::Map<String, Value> =
+                        fields.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+                    json!({ "for": path, "values": values })
+                })
+                .collect();
+            let text = toml::to_string(&json!({ "redirects": redirects, "headers": headers })).unwrap();
+            written(&netlify::read(Some(&text), &NOTHING).unwrap());
+        }
+
+        #[test]
+        fn what_is_written_of_vercels_file_parses(
+            rules in prop::collection::vec((path(), text(), status(), text()), 0..4),
+            headers in prop::collection::vec((path(), fields()), 0..4),
+        ) {
+            let rule = |(source, destination, status, value): (String, String, u16, String)| json!({
+                "source": source, "destination": destination, "statusCode": status,
+                "has": [{ "type": "query", "key": &value, "value": &value }, { "type": "query", "key": &value }],
+            });
+            let plain = |(source, destination, status, _): (String, String, u16, String)| json!({
+                "source": source, "destination": destination, "statusCode": status,
+            });
+            let header = |(source, fields): (String, Vec<(String, String)>)| {
+                let fields: Vec<Value> =
+                    fields.into_iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+                json!({ "source": source, "headers": fields })
+            };
+            let rewrites: Vec<Value> = rules.iter().cloned().map(plain).collect();
+            let redirects: Vec<Value> = rules.into_iter().map(rule).collect();
+            let headers: Vec<Value> = headers.into_iter().map(header).collect();
+            let text = json!({ "redirects": redirects, "rewrites": rewrites, "headers": headers }).to_string();
+            written(&vercel::read(Some(&text), &NOTHING).unwrap());
+        }
+
+        #[test]
+        fn what_is_written_of_firebases_file_parses(
+            rules in prop::collection::vec((path(), text(), status()), 0..4),
+            headers in prop::collection::vec((path(), fields()), 0..4),
+        ) {
+            let redirects: Vec<Value> = rules
+                .into_iter()
+                .map(|(source, to, kind)| json!({ "source": source, "destination": to, "type": kind }))
+                .collect();
+            let header = |(source, fields): (String, Vec<(String, String)>)| {
+                let fields: Vec<Value> =
+                    fields.into_iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+                json!({ "source": source, "headers": fields })
+            };
+            let headers: Vec<Value> = headers.into_iter().map(header).collect();
+            let text = json!({ "hosting": { "redirects": redirects, "headers": headers } }).to_string();
+            written(&firebase::read(&text, None, &NOTHING).unwrap());
+        }
     }
 }

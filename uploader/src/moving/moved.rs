@@ -2,15 +2,12 @@
 
 use std::fmt;
 
-use devanture_config::rules::pattern::Dialect;
-use devanture_config::rules::redirect::Target;
-use devanture_config::rules::{Pattern, headers, pattern};
-use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
+use devanture_config::rules::tables::{self, TableMistake};
+use devanture_config::rules::{At, Redirect, RuleTable};
+use devanture_config::site_toml::rules::{HeadersTable, RedirectTable};
+use devanture_config::site_toml::{HtmlHandling, NotFound, Rules, UpstreamUrl};
 use serde::Serialize;
 use url::Url;
-
-/// The statuses of `[[redirects]]`.
-const STATUSES: [u16; 8] = [301, 302, 303, 307, 308, 404, 410, 451];
 
 /// What a note is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,6 +75,26 @@ impl Rule {
     pub(crate) fn is_unconditional(&self) -> bool {
         self.query.is_empty() && self.languages.is_empty() && self.cookies.is_empty()
     }
+
+    /// The rule as `devanture.toml` would have it; else what is wrong with it there, and what to write instead.
+    pub(crate) fn as_redirect(&self, kind: RuleTable) -> Result<Redirect, (String, Option<String>)> {
+        let table = RedirectTable {
+            cookies: self.cookies.clone(),
+            force: self.force,
+            from: self.from.clone(),
+            languages: self.languages.clone(),
+            query: self.query.iter().cloned().collect(),
+            status: self.status,
+            to: self.to.clone(),
+        };
+        if table.query.len() < self.query.len() {
+            return Err((format!("`{}` asks for one parameter twice", self.from), None));
+        }
+        tables::redirect(&table, kind, At::default()).map_err(|mistakes| {
+            let (why, instead) = why(mistakes);
+            (format!("`{}`: {why}", self.from), instead)
+        })
+    }
 }
 
 /// One of `[[headers]]`.
@@ -143,16 +160,7 @@ impl Moved {
 
     /// Adds a redirect; one that cannot be one here is noted.
     pub(crate) fn redirect(&mut self, setting: &str, rule: Rule) {
-        let status = rule.status.unwrap_or(301);
-        if !STATUSES.contains(&status) {
-            let why = format!("`{}` has status {status}, which no redirect has here", rule.from);
-            return self.lost(rule.line, setting, why, Some("one of 301, 302, 303, 307, 308, 404, 410, 451"));
-        }
-        match self.checked(&rule) {
-            Ok(Some(origin)) if status >= 400 => {
-                let why = format!("`{}` answers {status} with a page of {origin}", rule.from);
-                self.lost(rule.line, setting, why, Some("put that page among the site's files"));
-            }
+        match Self::checked(&rule, RuleTable::Redirects) {
             Ok(_) => {
                 if rule.takes_folder {
                     let folder = rule.from.trim_end_matches("/*");
@@ -162,13 +170,13 @@ impl Moved {
                 }
                 insert(&mut self.redirects, rule);
             }
-            Err(why) => self.lost(rule.line, setting, why, None),
+            Err((why, instead)) => self.lost(rule.line, setting, why, instead.as_deref()),
         }
     }
 
     /// Adds a rewrite, and the upstream where it leads to another site; one that cannot be one here is noted.
     pub(crate) fn rewrite(&mut self, setting: &str, rule: Rule) {
-        match self.checked(&rule) {
+        match Self::checked(&rule, RuleTable::Rewrites) {
             Ok(Some(origin)) => match self.upstream(&origin) {
                 Some(()) => insert(&mut self.rewrites, rule),
                 None => {
@@ -182,28 +190,21 @@ impl Moved {
                 }
             },
             Ok(None) => insert(&mut self.rewrites, rule),
-            Err(why) => self.lost(rule.line, setting, why, None),
+            Err((why, instead)) => self.lost(rule.line, setting, why, instead.as_deref()),
         }
     }
 
-    /// The origin of the target, if it has one; else why the rule is none.
-    fn checked(&self, rule: &Rule) -> Result<Option<String>, String> {
-        let from = Pattern::parse(&rule.from, Dialect::Netlify).map_err(|error| error.to_string())?;
-        let mut names = from.names();
-        names
-            .extend(rule.query.iter().filter_map(|(_, value)| value.strip_prefix(':').filter(|n| pattern::is_name(n))));
-        names.sort_unstable();
-        if let Some([name, _]) = names.array_windows().find(|[one, other]| one == other) {
-            return Err(format!("`{}` captures `:{name}` twice", rule.from));
-        }
-        let to = Target::parse(&rule.to, &names).map_err(|error| error.to_string())?;
-        Ok(to.origin().map(str::to_owned))
+    /// The origin of the target, if it has one; else why the rule is none: what `devanture.toml` itself would say.
+    fn checked(rule: &Rule, kind: RuleTable) -> Result<Option<String>, (String, Option<String>)> {
+        let redirect = rule.as_redirect(kind)?;
+        Ok(redirect.to.origin().map(str::to_owned))
     }
 
     /// Declares the origin as an upstream; nothing where it is no origin.
     fn upstream(&mut self, origin: &str) -> Option<()> {
         // A placeholder in a host makes it one that cannot be read: the colon would begin a port.
         let origin = Url::parse(origin).ok()?.origin().ascii_serialization();
+        origin.parse::<UpstreamUrl>().ok()?;
         if self.upstreams.iter().any(|(_, known)| *known == origin) {
             return Some(());
         }
@@ -220,32 +221,67 @@ impl Moved {
 
     /// Adds fields for one path; those that a rule may not set are noted.
     pub(crate) fn fields(&mut self, setting: &str, mut rule: Headers) {
-        if let Err(error) = Pattern::parse(&rule.path, Dialect::NetlifyHeaders) {
-            return self.lost(rule.line, setting, error.to_string(), None);
-        }
         let mut kept: Vec<(String, Vec<String>)> = Vec::new();
         for (name, values) in std::mem::take(&mut rule.set) {
-            match field(&name, &values) {
-                Err(why) => self.lost(rule.line, setting, format!("`{name}` cannot be set: {why}"), None),
-                Ok(()) => match kept.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
-                    Some((_, known)) => known.extend(values),
-                    None => kept.push((name, values)),
-                },
+            match kept.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+                Some((_, known)) => known.extend(values),
+                None => kept.push((name, values)),
             }
         }
-        if let Some((name, _)) =
-            kept.iter().find(|(name, values)| name.eq_ignore_ascii_case("set-cookie") && values.len() > 1)
-        {
-            self.differs(rule.line, setting, format!("`{name}` has one value here: the last"), None);
-            for (_, values) in kept.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
+        for (name, values) in &mut kept {
+            if name.eq_ignore_ascii_case("set-cookie") && values.len() > 1 {
+                self.differs(rule.line, setting, format!("`{name}` has one value here: the last"), None);
                 values.drain(..values.len().saturating_sub(1));
             }
         }
-        rule.set = kept;
-        if !rule.set.is_empty() || !rule.basic_auth.is_empty() {
-            self.headers.push(rule);
+        // Each by itself, so that the others stay.
+        for (name, values) in kept {
+            match as_headers(&rule.path, [(&name, &values)], &[]) {
+                Ok(()) => rule.set.push((name, values)),
+                Err((why, instead)) => self.lost(rule.line, setting, why, instead.as_deref()),
+            }
+        }
+        rule.basic_auth.retain(|user| match as_headers(&rule.path, [], std::slice::from_ref(user)) {
+            Ok(()) => true,
+            Err((why, instead)) => {
+                let (line, file) = (rule.line, self.file.clone());
+                let setting = setting.to_owned();
+                self.notes.push(Note { file, line, kind: Kind::Lost, setting, message: why, instead });
+                false
+            }
+        });
+        if rule.set.is_empty() && rule.basic_auth.is_empty() {
+            return;
+        }
+        let set = rule.set.iter().map(|(name, values)| (name, values));
+        match as_headers(&rule.path, set, &rule.basic_auth) {
+            Ok(()) => self.headers.push(rule),
+            Err((why, instead)) => self.lost(rule.line, setting, why, instead.as_deref()),
         }
     }
+}
+
+/// What is wrong with a rule for fields, as `devanture.toml` would say it, and what to write instead.
+fn as_headers<'h>(
+    path: &str,
+    set: impl IntoIterator<Item = (&'h String, &'h Vec<String>)>,
+    basic_auth: &[String],
+) -> Result<(), (String, Option<String>)> {
+    let table = HeadersTable {
+        basic_auth: basic_auth.to_vec(),
+        force: false,
+        path: path.to_owned(),
+        remove: Vec::new(),
+        set: set.into_iter().map(|(name, values)| (name.clone(), values.clone())).collect(),
+    };
+    tables::headers(&table, At::default()).map(drop).map_err(why)
+}
+
+/// Everything that is wrong with one table, and the first hint.
+fn why(mistakes: Vec<TableMistake>) -> (String, Option<String>) {
+    let hint = mistakes.iter().find_map(|mistake| mistake.hint.clone());
+    let messages: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
+    (messages.join("; "), hint)
 }
 
 /// Adds a rule at the end, or before the one that would take its folder from it.
@@ -255,21 +291,4 @@ fn insert(rules: &mut Vec<Rule>, rule: Rule) {
         Some(at) => rules.insert(at, rule),
         None => rules.push(rule),
     }
-}
-
-/// Why a field cannot be set.
-fn field(name: &str, values: &[String]) -> Result<(), String> {
-    if let Some(why) = headers::reserved(&name.to_ascii_lowercase()) {
-        return Err(why.to_owned());
-    }
-    if !headers::is_field_name(name) {
-        return Err("this is no name of a field".to_owned());
-    }
-    if values.iter().all(|value| value.trim().is_empty()) {
-        return Err("it has no value".to_owned());
-    }
-    if !headers::is_field_value(&values.join(", ")) {
-        return Err("its value is too long or holds control characters".to_owned());
-    }
-    Ok(())
 }

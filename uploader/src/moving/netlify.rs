@@ -1,8 +1,9 @@
 //! `netlify.toml`: <https://docs.netlify.com/configure-builds/file-based-configuration/>.
 
 use devanture_config::mistake::Mistakes;
-use devanture_config::rules::Pattern;
-use devanture_config::rules::pattern::{Dialect, Segment};
+use devanture_config::rules::check::takes_all_of;
+use devanture_config::rules::pattern::Segment;
+use devanture_config::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 use devanture_config::site_toml::{NotFound, Rules};
 
 use super::moved::{Headers, Moved, Rule, Said};
@@ -29,7 +30,7 @@ pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mis
         }
         None => moved.stays(0, "file", "it is not there, so that only Netlify's own meaning is written", None),
     }
-    for file in ["_redirects", "_headers"] {
+    for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {
             let what = "it stays as it is in the site's folder, with Netlify's meaning, and goes before the tables";
             moved.stays(0, file, what, None);
@@ -215,28 +216,31 @@ fn conditions(rule: &mut Rule, item: &Node) -> Result<(), Why> {
 /// The rules that came before: at Netlify the first that matches counts, and here redirects go before rewrites.
 #[derive(Default)]
 struct Before {
-    rules: Vec<(Pattern, usize, bool, bool)>,
+    /// Each with its line, and whether it is a rewrite.
+    rules: Vec<(Redirect, usize, bool)>,
 }
 
 impl Before {
     fn add(&mut self, moved: &mut Moved, line: usize, found: Found) {
         let Found { rule, is_rewrite } = found;
-        let Ok(pattern) = Pattern::parse(&rule.from, Dialect::Netlify) else {
+        let kind = if is_rewrite { RuleTable::Rewrites } else { RuleTable::Redirects };
+        let Ok(redirect) = rule.as_redirect(kind) else {
             // The mistake is told with the rule.
             return if is_rewrite { moved.rewrite("redirects", rule) } else { moved.redirect("redirects", rule) };
         };
-        let covering = self.rules.iter().find(|(earlier, _, _, always)| *always && earlier.covers(&pattern));
-        if let Some((_, earlier, ..)) = covering {
+        if let Some((_, earlier, _)) = self.rules.iter().find(|(earlier, ..)| takes_all_of(earlier, &redirect)) {
             let why = format!("`{}` never applied: line {earlier} takes its paths first", rule.from);
             return moved.stays(line, "redirects", why, Some("leave it out"));
         }
-        let crossed =
-            self.rules.iter().find(|(earlier, _, rewrites, _)| *rewrites && !is_rewrite && overlap(earlier, &pattern));
-        if let Some((_, earlier, ..)) = crossed {
+        let crossed = self
+            .rules
+            .iter()
+            .find(|(earlier, _, rewrites)| *rewrites && !is_rewrite && overlap(&earlier.from, &redirect.from));
+        if let Some((_, earlier, _)) = crossed {
             let how = format!("`{}` goes before the rewrite of line {earlier} here, which came first", rule.from);
             moved.differs(line, "redirects", how, Some("in a _redirects file both keep their order"));
         }
-        self.rules.push((pattern, line, is_rewrite, rule.is_unconditional()));
+        self.rules.push((redirect, line, is_rewrite));
         let is_shell = rule.from == "/*" && rule.to == "/index.html" && !rule.force && rule.is_unconditional();
         if is_rewrite && is_shell {
             let because =

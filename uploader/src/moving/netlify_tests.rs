@@ -112,11 +112,11 @@ fn what_netlify_alone_can_do_is_said_with_its_line() {
             "cannot add fields",
             None,
         ),
-        ("to = '/b'\nfrom = '/a'\nstatus = 418", 1, "redirects", "status 418", Some("301")),
+        ("to = '/b'\nfrom = '/a'\nstatus = 418", 1, "redirects", "`/a`: 418 is not a status", Some("301")),
         ("to = '/b'\nfrom = '/a'\nstatus = 'soon'", 1, "redirects", "no status", None),
         ("from = '/a'", 1, "redirects", "`to` is missing", None),
         ("to = '/a'", 1, "redirects", "`from` is missing", None),
-        ("to = 'ftp://x/'\nfrom = '/a'", 1, "redirects", "another scheme", None),
+        ("to = 'ftp://x/'\nfrom = '/a'", 1, "redirects", "another scheme", Some("a path")),
     ] {
         let moved = moved(&format!("[[redirects]]\n{keys}\n"));
         let lost: Vec<_> = moved.notes.iter().filter(|note| note.kind == Kind::Lost).collect();
@@ -217,7 +217,10 @@ fn headers_of_netlify_toml_are_the_same_here() {
         ]
     );
     assert_eq!(moved.headers[1].basic_auth, ["ann:one", "bob:two"]);
-    assert_eq!(notes(&moved, Kind::Lost), ["2 headers: `Server` cannot be set: it belongs to the connection"]);
+    assert_eq!(
+        notes(&moved, Kind::Lost),
+        ["2 headers: `Server` cannot be set or removed: it belongs to the connection"]
+    );
     let text = written(&moved);
     assert!(text.contains("set.Link = [\"</a.css>; rel=preload; as=style\", "), "{text}");
     assert!(text.contains("basic_auth = [\"ann:one\", \"bob:two\"]"), "{text}");
@@ -225,7 +228,7 @@ fn headers_of_netlify_toml_are_the_same_here() {
 
 #[test]
 fn rule_files_stay_where_they_are() {
-    let around = Around { has: &|path| path == "dist/_redirects", www: "dist" };
+    let around = Around { has: &|path| path == "dist/_redirects", www: "dist", is_said: false };
     let moved = read(None, &around).unwrap();
     let settings: Vec<&str> = moved.notes.iter().map(|note| note.setting.as_str()).collect();
     assert_eq!(settings, ["file", "_redirects"]);

@@ -317,12 +317,25 @@ impl Ours {
         self.values.iter().find(|(capture, _)| capture == wanted).map(|(_, value)| value.as_str())
     }
 
-    /// A target, or the value of a field, with our names for the captures: `:name`, `:1` or `$1`, with a modifier
+    /// A target with our names for the captures: `:name`, `:1` or `$1`, with a modifier
     /// behind it or without.
     ///
     /// # Errors
     /// Where it uses a capture that ours does not make.
     pub(crate) fn fill(&self, text: &str) -> Result<String, Refused> {
+        let filled = self.filled(text, true)?;
+        Ok(if filled.is_empty() { "/".to_owned() } else { filled })
+    }
+
+    /// As [`Self::fill`], for the value of a field: it is no path, and nothing stands for what is absent.
+    ///
+    /// # Errors
+    /// Where it uses a capture that ours does not make.
+    pub(crate) fn fill_value(&self, text: &str) -> Result<String, Refused> {
+        self.filled(text, false)
+    }
+
+    fn filled(&self, text: &str, is_path: bool) -> Result<String, Refused> {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find([':', '$']) {
@@ -346,8 +359,8 @@ impl Ours {
                     return refused(format!("`{text}` continues a placeholder with a letter or digit"));
                 }
             } else if self.absent.iter().any(is_it) {
-                if self.values.iter().all(|(capture, _)| capture.name.as_deref() != Some(name)) && filled.ends_with('/')
-                {
+                let has_another = self.values.iter().any(|(capture, _)| capture.name.as_deref() == Some(name));
+                if is_path && !has_another && filled.ends_with('/') {
                     filled.pop();
                 }
                 rest = without_modifier(behind);
@@ -356,7 +369,7 @@ impl Ours {
             }
         }
         filled.push_str(rest);
-        Ok(if filled.is_empty() { "/".to_owned() } else { filled })
+        Ok(filled)
     }
 
     /// The pattern and the target for the folder itself, where a target without what is below has no final slash either:

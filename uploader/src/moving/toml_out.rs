@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
-
 use super::moved::{Headers, Moved, Rule};
 
 /// The text of the file.
@@ -14,15 +12,15 @@ pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: &str) -> 
     line(&mut text, "www", &quoted(www));
     if let Some(rules) = moved.rules {
         comment(&mut text, "Whose meaning _redirects and _headers have.");
-        line(&mut text, "rules", &quoted(rules_word(rules)));
+        line(&mut text, "rules", &quoted(rules.word()));
     }
     if let Some(said) = &moved.html_handling {
         comment(&mut text, &said.because);
-        line(&mut text, "html_handling", &quoted(html_handling_word(said.word)));
+        line(&mut text, "html_handling", &quoted(said.word.word()));
     }
     if let Some(said) = &moved.not_found {
         comment(&mut text, &said.because);
-        line(&mut text, "not_found", &quoted(not_found_word(said.word)));
+        line(&mut text, "not_found", &quoted(said.word.word()));
     }
     if !moved.upstreams.is_empty() {
         comment(&mut text, "Sites that rewrites may lead to; no other answers below this one.");
@@ -136,33 +134,6 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// The word of the file.
-pub(crate) const fn html_handling_word(word: HtmlHandling) -> &'static str {
-    match word {
-        HtmlHandling::AsIs => "as-is",
-        HtmlHandling::AutoTrailingSlash => "auto-trailing-slash",
-        HtmlHandling::DropTrailingSlash => "drop-trailing-slash",
-        HtmlHandling::ForceTrailingSlash => "force-trailing-slash",
-        HtmlHandling::None => "none",
-    }
-}
-
-/// The word of the file.
-pub(crate) const fn not_found_word(word: NotFound) -> &'static str {
-    match word {
-        NotFound::None => "none",
-        NotFound::Page404 => "404-page",
-        NotFound::SinglePageApplication => "single-page-application",
-    }
-}
-
-const fn rules_word(word: Rules) -> &'static str {
-    match word {
-        Rules::Cloudflare => "cloudflare",
-        Rules::Netlify => "netlify",
-    }
 }
 
 #[cfg(test)]

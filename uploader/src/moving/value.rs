@@ -3,6 +3,7 @@
 //! `serde_json` forgets where a value stood and refuses comments and final commas, which `wrangler.jsonc` and
 //! `firebase.json` may have; so JSON is read by `jsonc-parser`.
 
+use devanture_config::lines::Lines;
 use devanture_config::mistake::{Mistake, Mistakes, Weight};
 use jsonc_parser::{CollectOptions, ParseOptions, ast, common::Ranged, parse_to_ast};
 use toml::Spanned;
@@ -105,20 +106,6 @@ impl Node {
     }
 }
 
-/// Where lines begin, so that a place is found without counting anew.
-struct Lines(Vec<usize>);
-
-impl Lines {
-    fn of(text: &str) -> Self {
-        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
-    }
-
-    /// The line, from 1, of a byte offset.
-    fn line(&self, offset: usize) -> usize {
-        self.0.partition_point(|end| *end < offset) + 1
-    }
-}
-
 fn mistake(file: &str, line: usize, message: String) -> Mistake {
     Mistake { file: file.to_owned(), line, weight: Weight::Mistake, message, hint: None }
 }
@@ -129,7 +116,7 @@ fn mistake(file: &str, line: usize, message: String) -> Mistake {
 /// All places where it is none.
 pub(crate) fn read_toml(file: &str, text: &str) -> Result<Node, Mistakes> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = Lines::of(text);
+    let lines = Lines::of(text.as_bytes());
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Ok(Node { line: 1, value: of_table(document.get_ref(), &lines) });
@@ -187,7 +174,7 @@ pub(crate) fn read_json(file: &str, text: &str) -> Result<Node, Mistakes> {
     };
     match parse_to_ast(text, &CollectOptions::default(), &options) {
         Ok(parsed) => match parsed.value {
-            Some(value) => Ok(of_json(&value, &Lines::of(text))),
+            Some(value) => Ok(of_json(&value, &Lines::of(text.as_bytes()))),
             None => Err(Mistakes(vec![mistake(file, 0, "the file is empty".to_owned())])),
         },
         Err(error) => {

@@ -3,6 +3,7 @@
 use devanture_config::mistake::Mistakes;
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
+use super::clean_urls::{self, Way};
 use super::moved::{Headers, Moved, Rule, Said};
 use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
@@ -27,7 +28,7 @@ pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mis
             Node { line: 0, value: Value::Null }
         }
     };
-    handling(&mut moved, &root);
+    clean_urls::read(&mut moved, &root, html_handling);
     for entry in root.entries() {
         top(&mut moved, entry);
     }
@@ -47,10 +48,7 @@ pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mis
 }
 
 /// What `cleanUrls` and `trailingSlash` are here, and what differs.
-pub(crate) const fn html_handling(
-    clean_urls: bool,
-    trailing_slash: Option<bool>,
-) -> (HtmlHandling, Option<&'static str>) {
+pub(crate) const fn html_handling(clean_urls: bool, trailing_slash: Option<bool>) -> Way {
     match (clean_urls, trailing_slash) {
         (true, Some(false)) => (HtmlHandling::DropTrailingSlash, None),
         (true, Some(true)) => (HtmlHandling::ForceTrailingSlash, None),
@@ -67,19 +65,6 @@ pub(crate) const fn html_handling(
             Some("`/page.html` answered there, and is redirected to `/page` here; folders are the same"),
         ),
     }
-}
-
-fn handling(moved: &mut Moved, root: &Node) {
-    let clean_urls = root.bool_of("cleanUrls").unwrap_or(false);
-    let trailing_slash = root.bool_of("trailingSlash");
-    let (word, difference) = html_handling(clean_urls, trailing_slash);
-    let line = root.first(&["cleanUrls", "trailingSlash"]).map_or(0, |node| node.line);
-    if let Some(difference) = difference {
-        moved.differs(line, "cleanUrls, trailingSlash", difference, None);
-    }
-    let said = trailing_slash.map_or_else(|| "unsaid".to_owned(), |value| value.to_string());
-    let because = format!("{FILE}: cleanUrls is {clean_urls}, trailingSlash {said}.");
-    moved.html_handling = Some(Said { word, because });
 }
 
 fn top(moved: &mut Moved, entry: &Entry) {
@@ -271,9 +256,11 @@ fn rewrites(moved: &mut Moved, node: &Node) {
         }
         fallback.extend(node.get("fallback").map(Node::items).unwrap_or_default());
     }
-    let mut shell = None;
+    let mut shell: Option<(usize, Option<String>)> = None;
     for item in items.into_iter().chain(fallback) {
-        if let Some(line) = shell {
+        if let Some((line, excluded)) = &shell
+            && !excluded.as_ref().is_some_and(|excluded| may_be_of(item, excluded))
+        {
             moved.stays(
                 item.line,
                 "rewrites",
@@ -282,8 +269,8 @@ fn rewrites(moved: &mut Moved, node: &Node) {
             );
             continue;
         }
-        if is_shell(moved, item) {
-            shell = Some(item.line);
+        if let Some(excluded) = shell_of(moved, item) {
+            shell = Some((item.line, excluded));
             continue;
         }
         match rules(moved, item, "rewrites") {
@@ -293,22 +280,37 @@ fn rewrites(moved: &mut Moved, node: &Node) {
     }
 }
 
-/// Whether a rewrite gives the application's page to every path; then that is said in our way.
-fn is_shell(moved: &mut Moved, item: &Node) -> bool {
-    let (Some(source), Some(destination)) = (item.text_of("source"), item.text_of("destination")) else { return false };
+/// Whether a rule may be for some of the paths that an application's page leaves out, which `excluded` says as the
+/// inside of a lookahead. In doubt it may.
+fn may_be_of(item: &Node, excluded: &str) -> bool {
+    let source = item.text_of("source").unwrap_or_default();
+    let path = source.strip_prefix('/').unwrap_or(source);
+    let is_special =
+        |c: char| matches!(c, ':' | '(' | ')' | '[' | '\\' | '*' | '+' | '?' | '{' | '.' | '|' | '^' | '$');
+    let beginning = |text: &str| text.split(is_special).next().unwrap_or_default().to_owned();
+    let own = beginning(path);
+    let is_open = own.len() < path.len();
+    let begins_so = excluded.split('|').any(|other| is_open && beginning(other).starts_with(&own));
+    begins_so || regex::Regex::new(&format!("^(?:{excluded})")).map_or(true, |excluded| excluded.is_match(&own))
+}
+
+/// If a rewrite gives the application's page to every path, that is said in our way; beside it stands which paths it
+/// leaves out.
+fn shell_of(moved: &mut Moved, item: &Node) -> Option<Option<String>> {
+    let (source, destination) = (item.text_of("source")?, item.text_of("destination")?);
     let is_conditional = item.first(&["has", "missing"]).is_some_and(|list| !list.items().is_empty());
     if is_conditional || !matches!(destination, "/" | "/index.html" | "/index") {
-        return false;
+        return None;
     }
-    let Some(excluded) = takes_everything(source) else { return false };
+    let excluded = takes_everything(source)?;
     shell(moved, item.line);
-    if let Some(excluded) = excluded {
+    if let Some(excluded) = &excluded {
         let how = format!(
             "paths of `{excluded}` lead to the application too, unless they belong to a route or are no navigation"
         );
         moved.differs(item.line, "rewrites", how, Some("[[routes]] for a backend's paths"));
     }
-    true
+    Some(excluded)
 }
 
 fn shell(moved: &mut Moved, line: usize) {
@@ -345,7 +347,7 @@ pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &Ou
             moved.lost(field.line, "headers", "a field has no `key` or no `value`", None);
             continue;
         };
-        let filled = if one.is_used_by(&value) { one.fill(&value).map_err(|r| r.to_string()) } else { Ok(value) };
+        let filled = if one.is_used_by(&value) { one.fill_value(&value).map_err(|r| r.to_string()) } else { Ok(value) };
         match filled {
             // The last of one name counts there, where several would stand here.
             Ok(value) => {

@@ -166,6 +166,22 @@ fn vercels_ways_to_an_applications_page_are_a_single_page_application() {
             assert_eq!(told, usize::from(excludes), "{source}");
         }
     }
+    // What the page leaves out is still there for those that follow.
+    for (source, api, is_kept) in [
+        ("/((?!api/).*)", "/api/:path*", true),
+        ("/((?!api|static).*)", "/api/:path*", true),
+        ("/((?!api|static).*)", "/:any*", true),
+        ("/((?!api/.*).*)", "/api/v1/users", true),
+        ("/((?!static/).*)", "/api/:path*", false),
+        ("/(.*)", "/api/:path*", false),
+    ] {
+        let shell = serde_json::json!({ "source": source, "destination": "/index.html" });
+        let api = serde_json::json!({ "source": api, "destination": "https://api.example.com/x" });
+        let moved = moved(&serde_json::json!({ "rewrites": [shell, api] }).to_string());
+        assert_eq!(moved.rewrites.is_empty(), !is_kept, "{source} {:?}", moved.notes);
+        assert_eq!(notes(&moved, Kind::Stays).is_empty(), is_kept, "{source}");
+        written(&moved);
+    }
     let routes =
         r#"{"routes":[{"handle":"filesystem"},{"src":"/api","dest":"/x"},{"src":"/(.*)","dest":"/index.html"}]}"#;
     let moved = moved(routes);
@@ -205,6 +221,18 @@ fn headers_of_vercel_are_the_same_here() {
 }
 
 #[test]
+fn nothing_stands_for_a_placeholder_of_a_field_that_is_absent() {
+    let values = [("X-A", ":path"), ("X-B", "in=:path"), ("X-C", "/x/:path")];
+    let fields = values.map(|(key, value)| serde_json::json!({ "key": key, "value": value }));
+    let moved = moved(&serde_json::json!({ "headers": [{ "source": "/docs/:path?", "headers": fields }] }).to_string());
+    let lines = header_lines(&moved);
+    assert!(lines.contains(&"/docs X-B: in=; X-C: /x/".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"/docs/:path X-A: :path; X-B: in=:path; X-C: /x/:path".to_owned()), "{lines:?}");
+    assert!(notes(&moved, Kind::Lost)[0].contains("`X-A` has no value"), "{:?}", moved.notes);
+    written(&moved);
+}
+
+#[test]
 fn clean_urls_and_trailing_slash_of_vercel_have_a_way_each() {
     use HtmlHandling::{AsIs, AutoTrailingSlash, DropTrailingSlash, ForceTrailingSlash};
     for (clean_urls, trailing_slash, expected, is_exact) in [
@@ -234,7 +262,8 @@ fn everything_else_of_vercel_json_is_said_with_its_line() {
         moved.notes.iter().filter(|n| n.kind == Kind::Lost).map(|n| (n.line, n.setting.as_str())).collect();
     let expected = ["buildCommand", "framework", "functions", "crons", "regions", "images", "env", "git", "fluid"];
     assert_eq!(lost, (5..).zip(expected).collect::<Vec<_>>());
-    let around = Around { has: &|path| ["api", "vercel.ts", "www/_headers"].contains(&path), www: "www" };
+    let around =
+        Around { has: &|path| ["api", "vercel.ts", "www/_headers"].contains(&path), www: "www", is_said: false };
     let told: Vec<String> = read(None, &around).unwrap().notes.into_iter().map(|note| note.setting).collect();
     assert_eq!(told, ["file", "cleanUrls, trailingSlash", "api/", "vercel.ts", "_headers"]);
 }

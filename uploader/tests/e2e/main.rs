@@ -10,6 +10,7 @@
 
 mod backends;
 mod bytes;
+mod check;
 mod crash;
 mod envs;
 mod foresight;

@@ -62,7 +62,7 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention { collect_every_s: 0, keep_days: 0, keep_versions, undelete_hours: 1 },
-        secrets_key_file: folder.join("secrets.key"),
+        secrets_key_file: Some(folder.join("secrets.key")),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),

@@ -8,10 +8,10 @@ mod visitor;
 pub use fields::{FieldChanges, append_member};
 pub use visitor::Visitor;
 
+use devanture_config::rules::query::{parameters, query_matches};
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
 use index::PatternIndex;
-use visitor::parameters;
 
 /// What an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl CompiledRules {
                 true => &[],
                 false => sent.get_or_insert_with(|| parameters(visitor.query)).as_slice(),
             };
-            if !visitor::query_matches(&rule.query, parameters, &mut captures) {
+            if !query_matches(&rule.query, parameters, &mut captures) {
                 return;
             }
             matched.varies.by_language |= !rule.languages.is_empty();

@@ -414,7 +414,7 @@ mod tests {
 
         #[test]
         fn every_path_of_a_bundle_is_reached_by_its_encoded_form(path in "\\PC{1,12}(/\\PC{1,12}){0,3}") {
-            if let Ok(path) = devanture_config::path::BundlePath::normalised(&path)
+            if let Ok(path) = crate::path::BundlePath::normalised(&path)
                 && !path.as_str().split('/').any(is_dots)
             {
                 let name = format!("/{path}");

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use devanture_config::path::BundlePath;
-use devanture_config::site_toml::HtmlHandling;
+use crate::path::BundlePath;
+use crate::site_toml::HtmlHandling;
 
 /// Redirects that are followed to name the last one; no site is known to need more than two.
 const REDIRECTS_MAX: usize = 4;

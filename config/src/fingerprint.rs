@@ -5,8 +5,6 @@
 //! a size, nor words. A mistake is not the same on both sides: a hash that is not seen costs a request now and then,
 //! while a word that is taken for one leaves browsers with an old file for a year. So in doubt it is no hash.
 
-use super::media::extension;
-
 /// Fewest characters of a token.
 pub const TOKEN_CHARS_MIN: usize = 8;
 /// What Vite, Rollup, esbuild and their kin write where nobody said another length.
@@ -49,6 +47,14 @@ const DOCUMENTS: &[&str] = &[
 /// wasm-bindgen.
 const AFTER_TOKEN: &[&str] =
     &["-s", ".async", ".bundle", ".chunk", ".entry", ".esm", ".lean", ".min", ".module", ".p", ".worker", "_bg"];
+
+/// The ending of a file's name in lower case, without its dot; a name that only begins with a dot has none.
+#[must_use]
+pub fn extension(path: &str) -> Option<String> {
+    let file_name = path.rsplit('/').next().unwrap_or(path);
+    let (name, ending) = file_name.rsplit_once('.')?;
+    (!name.is_empty() && !ending.is_empty()).then(|| ending.to_ascii_lowercase())
+}
 
 /// Whether the file at `path` has a fingerprinted name; a file's name alone does, but its folders help.
 #[must_use]

@@ -1,0 +1,164 @@
+//! `[check]` of `devanture.toml`: what `devanture check` leaves unsaid, and the limit that the site sets itself.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::reader::{Table, nearest};
+
+/// The codes of what `check` finds in the files of a site, in the order of the documentation.
+pub const CODES: [&str; 10] = [
+    BROKEN_FRAGMENT,
+    BROKEN_LINK,
+    CASE_COLLISION,
+    FINGERPRINT_COLLISION,
+    LARGE_FILE,
+    MISSING_ASSET,
+    MIXED_CONTENT,
+    OVER_LIMIT,
+    SECRET,
+    SOURCE_MAP,
+];
+/// A link leads to a place of a page that the page does not have.
+pub const BROKEN_FRAGMENT: &str = "broken-fragment";
+/// A link leads to what nothing answers.
+pub const BROKEN_LINK: &str = "broken-link";
+/// Two names differ in case alone.
+pub const CASE_COLLISION: &str = "case-collision";
+/// Two fingerprinted names differ in case alone.
+pub const FINGERPRINT_COLLISION: &str = "fingerprint-collision";
+/// A file is larger than the site itself allows.
+pub const LARGE_FILE: &str = "large-file";
+/// A page or a style is made with what nothing answers.
+pub const MISSING_ASSET: &str = "missing-asset";
+/// A page is made with what comes without encryption.
+pub const MIXED_CONTENT: &str = "mixed-content";
+/// An edge with the usual limits would refuse it.
+pub const OVER_LIMIT: &str = "over-limit";
+/// Something that nobody should read.
+pub const SECRET: &str = "secret";
+/// The sources of a program, for everybody to read.
+pub const SOURCE_MAP: &str = "source-map";
+
+/// Most entries of `ignore`.
+const IGNORED_MAX: usize = 10_000;
+
+/// The table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckTable {
+    /// What is not said.
+    pub ignore: Vec<Ignored>,
+    /// Bytes of a file beyond which it is a mistake.
+    pub file_bytes_max: Option<u64>,
+}
+
+/// One entry of `ignore`: a code, alone or with `:` and what it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    code: String,
+    /// Where `*` stands for anything.
+    about: Option<String>,
+}
+
+/// Says why a text is no entry of `ignore`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct BadIgnored(String);
+
+impl fmt::Display for BadIgnored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is no code of `devanture check`", self.0)?;
+        match nearest(&self.0, CODES.into_iter()) {
+            Some(code) => write!(f, "; did you mean `{code}`?"),
+            None => write!(f, ": one of {}", CODES.join(", ")),
+        }
+    }
+}
+
+impl FromStr for Ignored {
+    type Err = BadIgnored;
+
+    fn from_str(text: &str) -> Result<Self, BadIgnored> {
+        let (code, about) = text.split_once(':').map_or((text, None), |(code, about)| (code, Some(about)));
+        match CODES.contains(&code) {
+            true => Ok(Self { code: code.to_owned(), about: about.map(str::to_owned) }),
+            false => Err(BadIgnored(code.chars().take(100).collect())),
+        }
+    }
+}
+
+impl Ignored {
+    /// Whether it leaves a finding of `code` unsaid, in the file at `path` of the bundle, about `target`, the address or
+    /// the name that the finding is about.
+    #[must_use]
+    pub fn covers(&self, code: &str, path: &str, target: Option<&str>) -> bool {
+        let Some(about) = &self.about else { return self.code == code };
+        self.code == code && (is_like(about, path) || target.is_some_and(|target| is_like(about, target)))
+    }
+}
+
+/// Whether `text` is what `pattern` says, in which each `*` stands for any characters.
+fn is_like(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut left) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    // The earliest place of each part leaves the most for those that follow.
+    for part in parts {
+        let Some((_, after)) = left.split_once(part) else { return false };
+        left = after;
+    }
+    left.ends_with(last)
+}
+
+impl CheckTable {
+    /// Whether a finding is left unsaid.
+    #[must_use]
+    pub fn ignores(&self, code: &str, path: &str, target: Option<&str>) -> bool {
+        self.ignore.iter().any(|ignored| ignored.covers(code, path, target))
+    }
+
+    pub(super) fn read(root: &Table<'_, '_>) -> Self {
+        let Some(table) = root.table("check") else { return Self::default() };
+        let ignore: Vec<Ignored> = table.list("ignore").unwrap_or_default();
+        if ignore.len() > IGNORED_MAX {
+            table.mistake("ignore", format!("`check.ignore` has more than {IGNORED_MAX} entries"), None);
+        }
+        let file_bytes_max = table.integer("file_bytes_max", 1..=1_099_511_627_776);
+        table.finish();
+        Self { ignore, file_bytes_max }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_entry_is_a_code_and_what_it_is_about() {
+        let covers = |entry: &str, code: &str, path: &str, target: Option<&str>| {
+            entry.parse::<Ignored>().unwrap().covers(code, path, target)
+        };
+        for (entry, code, path, target, expected) in [
+            ("broken-link", BROKEN_LINK, "a.html", Some("/x"), true),
+            ("broken-link", MISSING_ASSET, "a.html", Some("/x"), false),
+            ("broken-link:/legacy/*", BROKEN_LINK, "a.html", Some("/legacy/x/y"), true),
+            ("broken-link:/legacy/*", BROKEN_LINK, "a.html", Some("/other"), false),
+            ("secret:keys/test.pem", SECRET, "keys/test.pem", None, true),
+            ("secret:keys/test.pem", SECRET, "keys/test.pem2", None, false),
+            ("mixed-content:http://*.example/*", MIXED_CONTENT, "a.html", Some("http://a.example/x"), true),
+            ("missing-asset:*.map", MISSING_ASSET, "a.css", Some("/a.js.map"), true),
+        ] {
+            assert_eq!(covers(entry, code, path, target), expected, "{entry} {path}");
+        }
+        let bad = "brokenlink:/x".parse::<Ignored>().unwrap_err().to_string();
+        assert_eq!(bad, "`brokenlink` is no code of `devanture check`; did you mean `broken-link`?");
+    }
+
+    proptest! {
+        #[test]
+        fn a_star_is_as_an_expression_has_it(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
+            let expression = format!("^{}$", pattern.replace('*', ".*"));
+            prop_assert_eq!(is_like(&pattern, &text), regex::Regex::new(&expression).unwrap().is_match(&text));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Pages and style sheets of a site, as `devanture check` reads them.
+
+#![no_main]
+
+#[path = "../../uploader/src/check/css.rs"]
+mod css;
+#[allow(dead_code, reason = "the command line uses more of it")]
+#[path = "../../uploader/src/check/html.rs"]
+mod html;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let page = html::scan(bytes);
+    assert!(page.references.iter().all(|reference| reference.at <= bytes.len()));
+    let mut last = 0;
+    // The bytes of what is no UTF-8 are replaced by three, so that places are not compared with its length.
+    for reference in html::scan_css(bytes) {
+        assert!(reference.at >= last);
+        last = reference.at;
+    }
+    for candidate in html::candidates(&String::from_utf8_lossy(bytes)) {
+        assert!(!candidate.is_empty());
+    }
+});

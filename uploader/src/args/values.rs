@@ -1,0 +1,39 @@
+//! Values of flags and arguments that are more than a text.
+
+use clap::ValueEnum;
+
+/// How `check` tells what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A line for each, on stdout
+    Text,
+    /// Annotations of GitHub Actions, on stdout
+    Github,
+    /// One line of JSON, as --json
+    Json,
+}
+
+/// Whose configuration `init --from` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Provider {
+    /// wrangler.toml, wrangler.json or wrangler.jsonc
+    Cloudflare,
+    /// firebase.json
+    Firebase,
+    /// netlify.toml
+    Netlify,
+    /// vercel.json
+    Vercel,
+}
+
+impl Provider {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cloudflare => "cloudflare",
+            Self::Firebase => "firebase",
+            Self::Netlify => "netlify",
+            Self::Vercel => "vercel",
+        }
+    }
+}

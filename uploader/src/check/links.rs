@@ -1,0 +1,268 @@
+//! Whether the addresses in a page or style sheet are answered, by the very code that answers them at the edge.
+
+use std::collections::HashMap;
+
+use devanture_config::answers::{Answer, Asking, Site};
+use devanture_config::path::BundlePath;
+use devanture_config::site_toml::check::{BROKEN_LINK, MISSING_ASSET, MIXED_CONTENT};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::html::{Reference, Use};
+
+/// Answers that are kept to be given again.
+const KEPT_MAX: usize = 50_000;
+/// Characters of an address that are told.
+const SHOWN_MAX: usize = 200;
+/// What stands in an address that a program writes later.
+const PLACEHOLDERS: [&str; 4] = ["{{", "${", "<%", "{%"];
+
+/// The version in every environment that is looked at.
+pub(crate) struct Places<'m> {
+    /// Each with its name; the first is the one that is told without it.
+    sites: Vec<(String, Site<'m>)>,
+    by_letters: HashMap<String, &'m BundlePath>,
+}
+
+/// Something wrong with an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) code: &'static str,
+    pub(crate) is_doubt: bool,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    /// The address: a path where it is the site's own.
+    pub(crate) target: String,
+}
+
+/// A place of a page that is linked to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Fragment {
+    /// The page, by its number.
+    pub(crate) page: u32,
+    /// As it is written.
+    pub(crate) id: String,
+}
+
+impl Fragment {
+    /// The place with its encoded characters decoded, as a browser looks for it second.
+    pub(crate) fn decoded(&self) -> String {
+        percent_decode_str(&self.id).decode_utf8_lossy().into_owned()
+    }
+}
+
+impl<'m> Places<'m> {
+    /// Makes ready to look; there is at least one place.
+    pub(crate) fn new(sites: Vec<(String, Site<'m>)>, paths: impl Iterator<Item = &'m BundlePath>) -> Self {
+        let public = paths.filter(|path| !path.is_private());
+        Self { sites, by_letters: public.map(|path| (path.as_str().to_lowercase(), path)).collect() }
+    }
+
+    /// The first place.
+    pub(crate) fn first(&self) -> Option<&Site<'m>> {
+        self.sites.first().map(|(_, site)| site)
+    }
+
+    /// Looks at the addresses of one file, again and again.
+    pub(crate) fn looker(&self) -> Looker<'_, 'm> {
+        Looker { places: self, kept: HashMap::new() }
+    }
+
+    /// What somebody may have meant by a path that nothing answers.
+    fn hint(&self, path: &str) -> Option<String> {
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        let name = decoded.strip_prefix('/')?;
+        let letters = name.to_lowercase();
+        let there = |letters: &str| self.by_letters.get(letters).copied();
+        let other =
+            [letters.clone(), format!("{letters}.html"), format!("{}/index.html", letters.trim_end_matches('/'))];
+        if let Some(found) = other.iter().find_map(|letters| there(letters))
+            && !found.as_str().starts_with(name.trim_end_matches('/'))
+        {
+            return Some(format!("`{found}` is there, whose case differs"));
+        }
+        let page = there(&format!("{}.html", letters.trim_end_matches('/')))?;
+        Some(format!("`{page}` is there; `html_handling` says how pages are found"))
+    }
+}
+
+/// Looks at addresses, and remembers what was answered.
+pub(crate) struct Looker<'p, 'm> {
+    places: &'p Places<'m>,
+    kept: HashMap<(usize, String, Asking), Answer>,
+}
+
+impl Looker<'_, '_> {
+    /// The addresses that one file's own lead on from, in each place; `base` is what the page says of them.
+    pub(crate) fn bases(&self, path: &BundlePath, base: Option<&str>) -> Vec<Option<Url>> {
+        let of = |site: &Site<'_>| {
+            let own = site.address_of(path).ok()?;
+            Some(base.and_then(|base| own.join(base.trim()).ok()).unwrap_or(own))
+        };
+        self.places.sites.iter().map(|(_, site)| of(site)).collect()
+    }
+
+    /// Looks at one address in every place: what is wrong with it, and the place of a page that it names.
+    pub(crate) fn look(&mut self, reference: &Reference, bases: &[Option<Url>]) -> (Vec<Wrong>, Option<Fragment>) {
+        let mut all: Vec<Wrong> = Vec::new();
+        let mut fragment = None;
+        if PLACEHOLDERS.iter().any(|placeholder| reference.target.contains(placeholder)) {
+            return (all, None);
+        }
+        for (number, base) in bases.iter().enumerate() {
+            let (Some((name, _)), Some(base)) = (self.places.sites.get(number), base) else { continue };
+            match self.look_in(number, reference, base) {
+                Ok(found) if number == 0 => fragment = found,
+                Ok(_) => {}
+                // What is wrong everywhere is told once.
+                Err(wrong) if all.iter().any(|known| known.code == wrong.code) => {}
+                Err(mut wrong) => {
+                    if number > 0 {
+                        wrong.message = format!("in {name}: {}", wrong.message);
+                    }
+                    all.push(wrong);
+                }
+            }
+        }
+        (all, fragment)
+    }
+
+    fn look_in(&mut self, number: usize, reference: &Reference, base: &Url) -> Result<Option<Fragment>, Wrong> {
+        let written = reference.target.trim();
+        let Some((_, site)) = self.places.sites.get(number) else { return Ok(None) };
+        if written.is_empty() {
+            return Ok(None);
+        }
+        let Ok(url) = base.join(written) else {
+            let message = format!("{} is no address", shown(reference));
+            return Err(wrong(code_of(reference.used), message, written));
+        };
+        if !matches!(url.scheme(), "http" | "https") {
+            return Ok(None);
+        }
+        if url.scheme() == "http" && reference.used != Use::Link {
+            return Err(mixed(reference, &url));
+        }
+        if !site.is_own(&url) {
+            return Ok(None);
+        }
+        let asking = match reference.used {
+            Use::Link | Use::Form { .. } | Use::Frame => Asking::Navigation,
+            Use::Asset | Use::Media => Asking::Subresource,
+        };
+        let answer = self.answer(number, &url, asking);
+        self.judge(number, reference, &url, answer)
+    }
+
+    fn answer(&mut self, number: usize, url: &Url, asking: Asking) -> Answer {
+        let mut plain = url.clone();
+        plain.set_fragment(None);
+        let key = (number, plain.as_str().to_owned(), asking);
+        if let Some(known) = self.kept.get(&key) {
+            return known.clone();
+        }
+        let site = self.places.sites.get(number).map(|(_, site)| site);
+        let answer = site.map_or(Answer::Elsewhere, |site| site.ask(&plain, asking));
+        if self.kept.len() >= KEPT_MAX {
+            self.kept.clear();
+        }
+        self.kept.insert(key, answer.clone());
+        answer
+    }
+
+    fn judge(
+        &self,
+        number: usize,
+        reference: &Reference,
+        url: &Url,
+        answer: Answer,
+    ) -> Result<Option<Fragment>, Wrong> {
+        let (code, target) = (code_of(reference.used), own_target(url));
+        let what = match reference.target.trim().split('#').next() == Some(target.as_str()) {
+            true => shown(reference),
+            false => format!("{}, which is {},", shown(reference), clipped(&target)),
+        };
+        match answer {
+            Answer::File(page) => {
+                if reference.used == (Use::Form { is_post: true }) {
+                    let message = format!("{what} is a file, which takes no POST");
+                    let hint = Some("a route, or a rewrite to an upstream, takes it to a backend".to_owned());
+                    return Err(Wrong { is_doubt: true, hint, ..wrong(code, message, &target) });
+                }
+                let site = self.places.sites.get(number).map(|(_, site)| site);
+                let is_page = site.is_some_and(|site| site.is_page(page));
+                Ok(fragment_of(url).filter(|_| is_page).map(|id| Fragment { page, id }))
+            }
+            Answer::Elsewhere => Ok(None),
+            Answer::Nothing(by) => {
+                let message = match by {
+                    None => format!("{what} leads to nothing"),
+                    Some(at) if at.line > 0 => {
+                        format!("{what} ends with an error, by the rule of {}:{}", at.file, at.line)
+                    }
+                    Some(at) => format!("{what} ends with an error, by a rule of {}", at.file),
+                };
+                Err(Wrong { hint: self.places.hint(url.path()), ..wrong(code, message, &target) })
+            }
+            Answer::BadPath => Err(wrong(code, format!("{what} is refused: it is no path"), &target)),
+            Answer::Circle(at) => {
+                let by = at.map_or_else(String::new, |at| format!(", by {}:{}", at.file, at.line));
+                Err(wrong(code, format!("{what} is redirected in a circle{by}"), &target))
+            }
+        }
+    }
+}
+
+fn wrong(code: &'static str, message: String, target: &str) -> Wrong {
+    Wrong { code, is_doubt: false, message, hint: None, target: target.to_owned() }
+}
+
+/// What comes without encryption; browsers refuse most of it, and load images, sounds and films with encryption instead.
+fn mixed(reference: &Reference, url: &Url) -> Wrong {
+    let (is_doubt, what) = match reference.used {
+        Use::Media => (true, "browsers ask for it by https instead"),
+        Use::Form { .. } => (true, "browsers warn of sending what was typed without encryption"),
+        Use::Asset | Use::Frame | Use::Link => (false, "browsers refuse to load it"),
+    };
+    let message = format!("{} is not encrypted: {what}", shown(reference));
+    let hint = Some("write https://".to_owned());
+    Wrong { is_doubt, hint, ..wrong(MIXED_CONTENT, message, url.as_str()) }
+}
+
+const fn code_of(used: Use) -> &'static str {
+    match used {
+        Use::Asset | Use::Media => MISSING_ASSET,
+        Use::Form { .. } | Use::Frame | Use::Link => BROKEN_LINK,
+    }
+}
+
+/// An address of the site's own without its host.
+fn own_target(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
+}
+
+/// The place that a link names; what a browser or a program of the page takes for itself is none.
+fn fragment_of(url: &Url) -> Option<String> {
+    let fragment = url.fragment()?;
+    let id = fragment.split(":~:").next().unwrap_or_default();
+    let is_place =
+        !id.is_empty() && !id.eq_ignore_ascii_case("top") && !id.starts_with(['/', '!']) && !id.contains('=');
+    is_place.then(|| id.to_owned())
+}
+
+fn shown(reference: &Reference) -> String {
+    format!("`{}` of {}", clipped(reference.target.trim()), reference.within)
+}
+
+/// A text without control characters, and not too long.
+fn clipped(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut clipped: String = text.chars().take(SHOWN_MAX).map(plain).collect();
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        clipped.push('…');
+    }
+    clipped
+}

@@ -1,0 +1,284 @@
+//! `check`: looks for mistakes in `devanture.toml`, in the rules and in the files of a folder, without an edge.
+//!
+//! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and `names`
+//! look at files by themselves; `look` goes through the folder, and `finding` is how it is told.
+
+mod css;
+mod finding;
+mod html;
+mod links;
+mod look;
+mod names;
+mod secrets;
+
+use std::path::{Path, PathBuf};
+
+use devanture_config::mistake::Weight;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::Rules;
+use devanture_config::site_toml::check::{CheckTable, SECRET};
+use devanture_config::{Manifest, Mistake, PlaceName};
+
+use self::finding::{BUNDLE, CONFIG, Finding};
+use self::look::Looked;
+use crate::args::{CheckArgs, Format};
+use crate::bundle::{self, Bundle};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::explain::{self, Explanation};
+use crate::project::Project;
+use crate::push;
+use crate::report::{byte_text, counted};
+use crate::rules::{self, RuleFiles};
+use crate::settings::Source;
+use crate::walk::{self, Scan};
+
+/// Files that are named where they were too large to be looked into.
+const NAMED_MAX: usize = 5;
+
+/// `check`; `read` is what went wrong with `devanture.toml`.
+///
+/// # Errors
+/// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config`, `check_failed` or `warnings`.
+pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Failure>) -> Result<(), Failure> {
+    let www = context.project.www(args.dir.as_deref());
+    let examined = match read {
+        Ok(()) => examine(context, args, www.clone()).await,
+        Err(failure) => Err(failure),
+    };
+    match examined {
+        Ok(examined) => conclude(context, args, &examined),
+        // What is wrong with the form of the file, or with what no bundle can hold.
+        Err(failure) => {
+            let code = if failure.is(Code::BadConfig) { CONFIG } else { BUNDLE };
+            let findings = failure.mistakes.iter().map(|mistake| Finding::of_mistake(mistake, code, &www));
+            let findings: Vec<Finding> = findings.collect();
+            if args.format == Format::Github {
+                annotate(context, &findings);
+            }
+            Err(told(context, failure, &findings))
+        }
+    }
+}
+
+/// What is known when everything was looked at.
+struct Examined {
+    www: PathBuf,
+    scan: Scan,
+    manifest: Manifest,
+    guessed: Option<Rules>,
+    of_rules: Vec<Mistake>,
+    looked: Looked,
+}
+
+/// What is looked at, on a thread of its own.
+struct Task {
+    www: PathBuf,
+    project: Project,
+    places: Vec<PlaceName>,
+    is_strict: bool,
+    allows_doubts: bool,
+}
+
+impl Task {
+    fn run(self) -> Result<Examined, Failure> {
+        let Self { www, project, places, is_strict, allows_doubts } = self;
+        let scan = walk::scan(&www, is_strict)?;
+        let guessed = bundle::guess_rules(&scan, &project, &www);
+        let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
+        let files = RuleFiles::read(&scan)?;
+        let of_rules = files.findings_in(&manifest, &project, &places);
+        let mut known = Vec::new();
+        let mut rules = Vec::new();
+        for place in &places {
+            let serving = manifest.serving_for(place.as_str());
+            // Environments that say the same answer the same.
+            if !known.contains(&serving) {
+                rules.push((place.to_string(), files.rules_in(&manifest, &project, place).0));
+                known.push(serving);
+            }
+        }
+        let looked = look::look(&scan, &manifest, rules, &project.site.check, &www, allows_doubts)?;
+        Ok(Examined { www, scan, manifest, guessed, of_rules, looked })
+    }
+}
+
+async fn examine(context: &Context, args: &CheckArgs, www: PathBuf) -> Result<Examined, Failure> {
+    context.settings.app_if_said()?;
+    let _working = context.progress.working("check", &www.display().to_string());
+    let (project, places) = (context.project.clone(), places(context)?);
+    let (is_strict, allows_doubts) = (args.strict, args.allow_warnings);
+    let task = Task { www, project, places, is_strict, allows_doubts };
+    // Off the thread that hears of Ctrl-C.
+    let examined = tokio::task::spawn_blocking(|| task.run()).await;
+    examined.map_err(|error| Failure::new(Code::Internal, format!("The check failed: {error}.")))?
+}
+
+/// The environments that are looked at: the one that the settings say; where none is said, `prod` and every one that
+/// `devanture.toml` names.
+fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
+    let said = context.settings.environment()?;
+    let is_said = said.source != Source::Default;
+    let mut places = vec![said.value];
+    if !is_said {
+        let named = context.project.site.env.keys().filter(|name| !name.is_prod());
+        places.extend(named.cloned());
+    }
+    Ok(places)
+}
+
+/// Tells what was found, and whether that is a failure.
+fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<(), Failure> {
+    let Examined { www, scan, guessed, of_rules, looked, .. } = examined;
+    push::tell_notes(context, scan, *guessed);
+    tell_rest(context, looked);
+    let mut findings: Vec<Finding> =
+        of_rules.iter().map(|mistake| Finding::of_mistake(mistake, "rules", www)).collect();
+    findings.extend(looked.findings.iter().cloned());
+    match args.format {
+        Format::Github => annotate(context, &findings),
+        Format::Text | Format::Json if context.output.is_json || looked.findings.is_empty() => {}
+        Format::Text | Format::Json => context.output.raw(&finding::lines(&looked.findings).join("\n")),
+    }
+    let judged = rules::judge(of_rules.clone(), Code::BadConfig, args.allow_warnings);
+    let doubts = looked.findings.iter().filter(|finding| finding.is_doubt).count();
+    let mistakes = looked.findings.len() - doubts + looked.more;
+    let failure = match judged {
+        Err(failure) if failure.is(Code::BadConfig) => Some(failure),
+        _ if mistakes > 0 => {
+            let and = if doubts > 0 { format!(", and {}", count(doubts, "doubt")) } else { String::new() };
+            let failure = Failure::new(Code::CheckFailed, format!("The site has {}{and}.", count(mistakes, "mistake")));
+            Some(failure.hint("mend them, or name those that are meant in `ignore` below [check] of devanture.toml"))
+        }
+        Err(failure) => Some(failure),
+        Ok(_) if doubts > 0 && args.strict => {
+            let failure = Failure::new(Code::Warnings, format!("The site has {}.", count(doubts, "doubt")));
+            Some(failure.hint("change that, or name those that are meant in `ignore` below [check] of devanture.toml"))
+        }
+        Ok(doubts) => {
+            doubts.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
+            None
+        }
+    };
+    match failure {
+        Some(failure) => Err(told(context, failure, &findings)),
+        None => {
+            let explained = explain::explained(context, *guessed)?;
+            tell_success(context, args, examined, &Told { findings: &findings, doubts, explained });
+            Ok(())
+        }
+    }
+}
+
+/// Writes the line of `--json` for a failure, which has more in it than other commands' has.
+fn told(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
+    if !context.output.is_json {
+        return failure;
+    }
+    let mut value = failure.json();
+    if let Some(members) = value.as_object_mut() {
+        members.insert("findings".to_owned(), serde_json::json!(findings));
+    }
+    context.output.raw(&value.to_string());
+    Failure { is_told: true, ..failure }
+}
+
+fn count(number: usize, thing: &str) -> String {
+    counted(number as u64, thing)
+}
+
+/// Says what was not looked at.
+fn tell_rest(context: &Context, looked: &Looked) {
+    if let Some(more) = looked.too_large.len().checked_sub(1) {
+        let named: Vec<&str> = looked.too_large.iter().take(NAMED_MAX).map(String::as_str).collect();
+        let and = if more >= NAMED_MAX { format!(" and {} more", more + 1 - NAMED_MAX) } else { String::new() };
+        let most = byte_text(look::FILE_BYTES_MAX);
+        context.progress.note(&format!("not looked into, since larger than {most}: {}{and}", named.join(", ")));
+    }
+    if looked.has_unknown_fragments {
+        context.progress.note("there are too many places in pages and links to them; some were not looked at");
+    }
+    if looked.more > 0 {
+        context.progress.note(&format!("{} are not listed", count(looked.more, "more finding")));
+    }
+}
+
+fn annotate(context: &Context, findings: &[Finding]) {
+    if findings.is_empty() || context.output.is_json {
+        return;
+    }
+    let folder = std::env::current_dir().unwrap_or_default();
+    let workspace = context.environment.get("GITHUB_WORKSPACE").map(Path::new);
+    context.output.raw(&finding::annotations(findings, &folder, workspace).join("\n"));
+}
+
+/// What is told beside what was looked at.
+struct Told<'t> {
+    findings: &'t [Finding],
+    doubts: usize,
+    explained: Option<Explanation>,
+}
+
+fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: &Told<'_>) {
+    let Told { findings, doubts, explained } = told;
+    let Examined { www, scan, manifest, guessed, of_rules, looked } = examined;
+    let project = &context.project;
+    if !project.exists {
+        context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
+    }
+    let id = manifest.id();
+    let mut value = serde_json::json!({
+        "ok": true,
+        "www": www,
+        "version": id,
+        "files": { "total": scan.files.len() },
+        "bytes": { "total": scan.total_bytes() },
+        "left_out": scan.left_out,
+        "guessed_rules": guessed,
+        "doubts": of_rules,
+        "findings": findings,
+        "not_looked_into": looked.too_large,
+    });
+    if let (Some(explained), Some(members)) = (explained, value.as_object_mut()) {
+        members.insert("explained".to_owned(), explained.json());
+    }
+    if args.format == Format::Github && !context.output.is_json {
+        return;
+    }
+    context.output.write(&value, || {
+        let files = counted(scan.files.len() as u64, "file");
+        let folder = www.display();
+        let and = if *doubts > 0 { format!(", and {}", count(*doubts, "doubt")) } else { String::new() };
+        let bytes = byte_text(scan.total_bytes());
+        let mut lines = explained.as_ref().map(|all| all.lines(context.output.style)).unwrap_or_default();
+        lines.push(format!("No mistakes{and}. {folder} holds {files}, {bytes}: version {}.", id.short()));
+        lines
+    });
+}
+
+/// One line about secrets in files that are about to be sent; nothing where there are none.
+pub(crate) fn secrets_among<'f>(
+    files: impl Iterator<Item = (&'f BundlePath, &'f Path, u64)>,
+    table: &CheckTable,
+) -> Option<String> {
+    let mut first = None;
+    let mut count = 0_u64;
+    for (path, real, bytes) in files {
+        if bytes > look::FILE_BYTES_MAX || table.ignores(SECRET, path.as_str(), None) {
+            continue;
+        }
+        // What cannot be read will be said by who sends it.
+        let Ok(bytes) = std::fs::read(real) else { continue };
+        let found = secrets::scan(path.as_str(), &bytes);
+        if let Some(secret) = found.into_iter().find(|s| s.code == SECRET && s.weight == Weight::Mistake) {
+            count += 1;
+            first.get_or_insert_with(|| format!("{path} holds {}", secret.what));
+        }
+    }
+    let and = match count.checked_sub(1)? {
+        0 => String::new(),
+        more => format!(", and {} hold{} such", counted(more, "more file"), if more == 1 { "s" } else { "" }),
+    };
+    Some(format!("{}{and}: `devanture check` lists what nobody should read", first?))
+}

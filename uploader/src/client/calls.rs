@@ -1,0 +1,295 @@
+//! The questions that an edge is asked, one function for each.
+
+use std::time::Duration;
+
+use devanture_config::api::{
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, Diff, History, LockReport, LockRequest, PauseReport,
+    PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, Step, SwitchReport,
+    SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
+};
+use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
+use devanture_config::settings::{SettingsList, SettingsPatch, SettingsReport};
+use devanture_config::{HostPattern, PlaceName};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+
+use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
+use crate::exit::Failure;
+
+/// Longest time to send a manifest and be told what is missing.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
+
+impl Edge {
+    /// Begins a push: what does the edge not have yet?
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn begin(&self, environment: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
+        // Once encoded, however often it is sent.
+        let body = bytes::Bytes::from(encoded(begin)?);
+        let segments = ["environments", environment.as_str(), "deploys"];
+        self.repeated(|| {
+            self.request(Method::POST, &segments, &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(BEGIN_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Makes a stored version live.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn switch(
+        &self,
+        env: &PlaceName,
+        request: &SwitchRequest,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", env.as_str(), "switch"], request, on_step).await
+    }
+
+    /// Makes an earlier version live again.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn rollback(
+        &self,
+        env: &PlaceName,
+        request: &RollbackRequest,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", env.as_str(), "rollback"], request, on_step).await
+    }
+
+    /// Makes live here what is live in another environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn promote(
+        &self,
+        to: &PlaceName,
+        request: &PromoteRequest,
+        on_step: &mut dyn FnMut(&Step),
+    ) -> Result<SwitchReport, Failure> {
+        self.move_live(&["environments", to.as_str(), "promote"], request, on_step).await
+    }
+
+    /// What is live.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn status(&self, env: &PlaceName) -> Result<Status, Failure> {
+        self.get(&["environments", env.as_str()], &[]).await
+    }
+
+    /// What is live, asked once, for a failure that is to be told in `time_max`.
+    pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
+        let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// What was live, newest first.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn history(&self, env: &PlaceName, query: &[(&str, &str)]) -> Result<History, Failure> {
+        self.get(&["environments", env.as_str(), "history"], query).await
+    }
+
+    /// A page of the aliases.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn aliases(&self, query: &[(&str, &str)]) -> Result<AliasList, Failure> {
+        self.get(&["aliases"], query).await
+    }
+
+    /// What differs between two versions.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn diff(&self, query: &[(&str, &str)]) -> Result<Diff, Failure> {
+        self.get(&["diff"], query).await
+    }
+
+    /// Locks an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn lock(&self, env: &PlaceName, request: &LockRequest) -> Result<LockReport, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        let segments = ["environments", env.as_str(), "lock"];
+        self.repeated(|| {
+            self.request(Method::PUT, &segments, &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Ends a lock.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn unlock(&self, env: &PlaceName) -> Result<LockReport, Failure> {
+        let request = self.request(Method::DELETE, &["environments", env.as_str(), "lock"], &[]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+    }
+
+    /// Points an alias to a version.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn set_alias(&self, name: &PlaceName, request: &AliasRequest) -> Result<PlaceStatus, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        self.repeated(|| {
+            self.request(Method::PUT, &["aliases", name.as_str()], &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Deletes an alias.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn delete_alias(&self, name: &PlaceName) -> Result<(), Failure> {
+        let request = self.request(Method::DELETE, &["aliases", name.as_str()], &[]).timeout(ANSWER_TIME_MAX);
+        self.send(request).await.map(drop).map_err(Refusal::into_failure)
+    }
+
+    /// The hostnames of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
+        let segments = ["environments", env.as_str(), "hostnames"];
+        let mut list: HostnameList = self.get(&segments, &[]).await?;
+        while let Some(after) = list.next.take() {
+            let mut more: HostnameList = self.get(&segments, &[("after", &after)]).await?;
+            list.hostnames.append(&mut more.hostnames);
+            list.next = more.next;
+        }
+        Ok(list)
+    }
+
+    /// Gives a hostname to an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn add_hostname(
+        &self,
+        env: &PlaceName,
+        name: &HostPattern,
+        request: &HostnameRequest,
+        query: &[(&str, &str)],
+    ) -> Result<HostnameSet, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        self.repeated(|| {
+            self.request(Method::PUT, &["environments", env.as_str(), "hostnames", name.as_str()], query)
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Takes a hostname from an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn remove_hostname(
+        &self,
+        env: &PlaceName,
+        name: &HostPattern,
+        query: &[(&str, &str)],
+    ) -> Result<HostnameRemoved, Failure> {
+        let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
+        let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// The settings of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn settings(&self, env: &PlaceName) -> Result<SettingsList, Failure> {
+        self.get(&["environments", env.as_str(), "settings"], &[]).await
+    }
+
+    /// Changes the settings of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn change_settings(
+        &self,
+        env: &PlaceName,
+        patch: &SettingsPatch,
+        query: &[(&str, &str)],
+    ) -> Result<SettingsReport, Failure> {
+        let body = bytes::Bytes::from(encoded(patch)?);
+        // To set twice what was set once changes nothing.
+        self.repeated(|| {
+            self.request(Method::PATCH, &["environments", env.as_str(), "settings"], query)
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Pauses an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn pause(&self, env: &PlaceName, request: &PauseRequest) -> Result<PauseReport, Failure> {
+        self.post(&["environments", env.as_str(), "pause"], request).await
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
+        self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
+    }
+
+    /// Withdraws a path.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn withdraw(&self, request: &WithdrawRequest) -> Result<WithdrawReport, Failure> {
+        self.post(&["withdrawn"], request).await
+    }
+
+    /// Takes a withdrawal back.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn restore(&self, path: &str) -> Result<RestoreReport, Failure> {
+        let request = self.request(Method::DELETE, &["withdrawn"], &[("path", path)]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+    }
+
+    /// The paths that are withdrawn.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
+        let (mut paths, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
+            let mut page: WithdrawnList = self.get(&["withdrawn"], &query).await?;
+            paths.append(&mut page.withdrawn);
+            after = page.next;
+            if after.is_none() {
+                return Ok(paths);
+            }
+        }
+    }
+}

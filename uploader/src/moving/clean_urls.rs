@@ -1,0 +1,23 @@
+//! `cleanUrls` and `trailingSlash`, which Vercel and Firebase have by the same names and with other meanings.
+
+use devanture_config::site_toml::HtmlHandling;
+
+use super::moved::{Moved, Said};
+use super::value::Node;
+
+/// A way of handling pages, and what differs from the provider's.
+pub(crate) type Way = (HtmlHandling, Option<&'static str>);
+
+/// Reads both keys of `node`; `way` says what they are here, the second one unsaid or said.
+pub(crate) fn read(moved: &mut Moved, node: &Node, way: fn(bool, Option<bool>) -> Way) {
+    let clean_urls = node.bool_of("cleanUrls").unwrap_or(false);
+    let trailing_slash = node.bool_of("trailingSlash");
+    let (word, difference) = way(clean_urls, trailing_slash);
+    let line = node.first(&["cleanUrls", "trailingSlash"]).map_or(0, |node| node.line);
+    if let Some(difference) = difference {
+        moved.differs(line, "cleanUrls, trailingSlash", difference, None);
+    }
+    let said = trailing_slash.map_or_else(|| "unsaid".to_owned(), |value| value.to_string());
+    let because = format!("{}: cleanUrls is {clean_urls}, trailingSlash {said}.", moved.file);
+    moved.html_handling = Some(Said { word, because });
+}

@@ -1,0 +1,213 @@
+//! `devanture check` of the files of a site: what is found, where, how it is told, and how it is left unsaid.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
+
+mod cli_support;
+
+use cli_support::{Project, Ran};
+use serde_json::Value;
+
+/// A site, and the lines of its `devanture.toml` after the first two.
+fn site(toml: &str, files: &[(&str, &str)]) -> Project {
+    let project = Project::new(&[("devanture.toml", &format!("app = \"shop\"\nwww = \"dist\"\n{toml}"))]);
+    for (path, text) in files {
+        project.file(&format!("dist/{path}"), text);
+    }
+    project
+}
+
+/// What was found, as `code file:line:column`.
+fn found(ran: &Ran) -> Vec<String> {
+    let json = ran.json();
+    let told = |finding: &Value| {
+        let mark = if finding["severity"] == "doubt" { "?" } else { "" };
+        let text = |key: &str| finding[key].as_str().unwrap().to_owned();
+        format!("{}{mark} {}:{}:{}", text("code"), text("file"), finding["line"], finding["column"])
+    };
+    json["findings"].as_array().unwrap().iter().map(told).collect()
+}
+
+#[test]
+fn links_and_assets_that_nothing_answers_are_found_with_their_places() {
+    let toml = "html_handling = \"auto-trailing-slash\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n\
+                [[redirects]]\nfrom = \"/old/*\"\nto = \"/about\"\n[env.prod]\nhostnames = [\"www.example.org\"]\n";
+    let page = "<!doctype html>\n\
+                <a href=\"/about\">fine</a> <a href=about.html#team>fine</a> <a href=/api/x>fine</a> <a href=/old/y>fine</a>\n\
+                <p>\u{fc}</p><a href=\"/nothing\">broken</a> <a href=\"https://www.example.org/gone\">broken</a>\n\
+                <img src=\"img/leaf.png\" srcset=\"img/leaf.png 1x, img/leaf@2x.png 2x\">\n\
+                <a href=\"https://other.example/x\">not ours</a> <a href=\"mailto:a@b.example\">m</a> <a href=\"{{ url }}\">t</a>\n\
+                <a href=\"/about#nobody\">no such place</a> <a href=\"#top\">fine</a>\n";
+    let project = site(
+        toml,
+        &[
+            ("index.html", page),
+            ("about.html", "<h1 id=team>Team</h1><base href=/docs/><a href=guide>fine</a><a href=/About>case</a>"),
+            ("docs/guide.html", "<link rel=stylesheet href=../site.css>"),
+            ("site.css", "@import \"more.css\";\nbody { background: url(img/leaf.png) }\n"),
+            ("img/leaf.png", "png"),
+        ],
+    );
+    let ran = project.run(&["check", "--json"]);
+    ran.failed("check_failed", 2);
+    assert_eq!(
+        found(&ran),
+        [
+            "broken-link dist/about.html:1:65",
+            "broken-link dist/index.html:3:12",
+            "broken-link dist/index.html:3:42",
+            "missing-asset dist/index.html:4:25",
+            "broken-fragment? dist/index.html:6:4",
+            "missing-asset dist/site.css:1:9",
+        ]
+    );
+    let findings = &ran.json()["findings"];
+    assert_eq!(findings[0]["hint"], "`about.html` is there, whose case differs");
+    assert_eq!(findings[1]["message"], "`/nothing` of a href leads to nothing");
+    assert_eq!(findings[3]["target"], "/img/leaf@2x.png");
+    assert!(ran.stderr.contains("The site has 5 mistakes, and 1 doubt."), "{ran:#?}");
+}
+
+#[test]
+fn an_application_answers_every_link_and_no_missing_asset() {
+    let page = ("index.html", "<a href=/cart>c</a><script src=/app.js></script>");
+    let project = site("not_found = \"single-page-application\"\n", &[page]);
+    let ran = project.run(&["check", "--json"]);
+    assert_eq!(found(&ran), ["missing-asset dist/index.html:1:28"]);
+    project.file("dist/_redirects", "/* /index.html 200\n");
+    project.file("devanture.toml", "app = \"shop\"\nwww = \"dist\"\n");
+    assert_eq!(found(&project.run(&["check", "--json"])), ["missing-asset dist/index.html:1:28"]);
+}
+
+#[test]
+fn an_environment_that_answers_otherwise_is_named() {
+    let toml = "[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n[env.staging]\nroutes = []\n";
+    let project = site(toml, &[("index.html", "<a href=/api/x>a</a>")]);
+    let ran = project.run(&["check", "--json"]);
+    assert_eq!(ran.json()["findings"][0]["message"], "in staging: `/api/x` of a href leads to nothing");
+    assert_eq!(project.run(&["check", "--env", "prod"]).code, Some(0));
+    assert_eq!(project.run(&["check", "--env", "staging"]).code, Some(2));
+}
+
+#[test]
+fn what_comes_without_encryption_is_found() {
+    let page = "<script src=http://cdn.example/x.js></script>\n<img src=http://cdn.example/x.png>\n\
+                <a href=http://other.example/>a link is none</a>\n<div style=\"background:url('http://cdn.example/y.png')\">\n";
+    let project = site("", &[("index.html", page), ("a.css", "@import url(http://cdn.example/a.css);")]);
+    let ran = project.run(&["check", "--json"]);
+    ran.failed("check_failed", 2);
+    assert_eq!(
+        found(&ran),
+        [
+            "mixed-content dist/a.css:1:9",
+            "mixed-content dist/index.html:1:9",
+            "mixed-content? dist/index.html:2:6",
+            "mixed-content? dist/index.html:4:6",
+        ]
+    );
+}
+
+#[test]
+fn secrets_are_found_and_never_shown() {
+    // Put together here, so that no scanner takes this file for a leak.
+    let token = format!("ghp_{}", "Ab3dE5gH7jK9".repeat(3));
+    let project = site("", &[("index.html", "hi"), ("app.js", &format!("go()\nconst t = '{token}'\n"))]);
+    project.file("dist/prod.env", "DB_PASSWORD=hunter2\n");
+    for arguments in [&["check", "--json"][..], &["check"], &["check", "--format", "github"]] {
+        let ran = project.run(arguments);
+        assert_eq!(ran.code, Some(2), "{ran:#?}");
+        assert!(!format!("{ran:?}").contains(&token[5..]) && !format!("{ran:?}").contains("hunter2"), "{ran:#?}");
+    }
+    let ran = project.run(&["check", "--json"]);
+    assert_eq!(found(&ran), ["secret dist/app.js:2:12", "secret dist/prod.env:1:1"]);
+}
+
+#[test]
+fn names_and_sizes_are_looked_at() {
+    let project = site("[check]\nfile_bytes_max = 10\n", &[("index.html", "hi"), ("A.txt", "a"), ("a.txt", "b")]);
+    project.file("dist/large.txt", "more than ten bytes");
+    let ran = project.run(&["check", "--json"]);
+    assert_eq!(found(&ran), ["case-collision dist/a.txt:0:0", "large-file dist/large.txt:0:0"]);
+    // The edge takes both where doubts are allowed.
+    let allowed = found(&project.run(&["check", "--json", "--allow-warnings"]));
+    assert_eq!(allowed[0], "case-collision? dist/a.txt:0:0");
+}
+
+#[test]
+fn what_is_named_is_left_unsaid_and_is_no_part_of_the_version() {
+    let files = [("index.html", "<a href=/legacy/x>a</a><a href=/other>b</a>")];
+    let plain = site("", &files);
+    let ignoring = site("[check]\nignore = [\"broken-link:/legacy/*\"]\n", &files);
+    assert_eq!(found(&plain.run(&["check", "--json"])).len(), 2);
+    assert_eq!(found(&ignoring.run(&["check", "--json"])), ["broken-link dist/index.html:1:27"]);
+    let id = |project: &Project| project.run(&["push", "--dry-run"]).stdout;
+    assert_eq!(id(&plain), id(&ignoring));
+    let all = site("[check]\nignore = [\"broken-link\"]\n", &files);
+    assert_eq!(all.run(&["check"]).code, Some(0));
+    let wrong = site("[check]\nignore = [\"brokenlink\"]\n", &files).run(&["check", "--json"]);
+    let error = wrong.failed("bad_config", 2);
+    assert!(error["message"].as_str().unwrap().contains("did you mean `broken-link`?"), "{error}");
+}
+
+#[test]
+fn doubts_fail_only_where_that_is_wanted() {
+    let project = site("", &[("index.html", "<a href=#nobody>a</a>")]);
+    let ran = project.run(&["check"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.starts_with("dist/index.html:1:4: doubt: broken-fragment: "), "{ran:#?}");
+    assert!(ran.stdout.lines().last().unwrap().starts_with("No mistakes, and 1 doubt. dist holds 1 file"), "{ran:#?}");
+    project.run(&["check", "--strict", "--json"]).failed("warnings", 1);
+}
+
+#[test]
+fn annotations_are_those_of_github_actions() {
+    let project =
+        site("", &[("index.html", "<a href=/x,y>a</a>\n<a href=#no>b</a>"), ("_redirects", "/a javascript:x\n")]);
+    let folder = std::fs::canonicalize(project.path("")).unwrap();
+    let workspace = folder.parent().unwrap().to_str().unwrap().to_owned();
+    let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let project = project.variable("GITHUB_WORKSPACE", &workspace);
+    let ran = project.run(&["check", "--format", "github"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines[0].starts_with(&format!("::error file={name}/dist/_redirects,line=1,title=")), "{ran:#?}");
+    let link = format!(
+        "::error file={name}/dist/index.html,line=1,col=4,title=devanture check%3A broken-link::`/x,y` of a href"
+    );
+    assert!(lines[1].starts_with(&link), "{ran:#?}");
+    assert!(lines[2].starts_with("::warning file="), "{ran:#?}");
+    assert_eq!(lines.len(), 3);
+    // What is wrong with the form of the file is told in the same way.
+    project.file("devanture.toml", "app = \"Shop\"\n");
+    let ran = project.run(&["check", "--format", "github"]);
+    assert!(ran.stdout.starts_with(&format!("::error file={name}/devanture.toml,line=1,title=")), "{ran:#?}");
+}
+
+#[test]
+fn the_format_json_is_that_of_the_flag() {
+    let project = site("", &[("index.html", "<a href=/x>a</a>")]);
+    let ran = project.run(&["check", "--format", "json"]);
+    assert_eq!(ran.stdout, project.run(&["check", "--json"]).stdout);
+    ran.failed("check_failed", 2);
+}
+
+#[test]
+fn what_is_too_large_to_be_looked_into_is_said() {
+    let project = site("", &[("index.html", "hi")]);
+    project.file("dist/data.json", &"a".repeat(17_000_000));
+    let ran = project.run(&["check"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stderr.contains("not looked into, since larger than 16.7 MB: dist/data.json"), "{ran:#?}");
+}
+
+#[test]
+fn the_hook_for_pre_commit_calls_what_there_is() {
+    let text = include_str!("../../.pre-commit-hooks.yaml");
+    let value = |key: &str| {
+        let line = text.lines().find(|line| line.trim_start_matches("- ").trim_start().starts_with(&format!("{key}:")));
+        line.unwrap().split_once(": ").unwrap().1
+    };
+    assert_eq!((value("language"), value("pass_filenames"), value("id")), ("system", "false", "devanture-check"));
+    let words: Vec<&str> = value("entry").split(' ').collect();
+    assert_eq!(words[0], "devanture");
+    let project = site("", &[("index.html", "hi")]);
+    assert_eq!(project.run(&words[1..]).code, Some(0));
+}

@@ -1,0 +1,241 @@
+//! What a person sees: progress on a terminal, lines in CI, colours, details, and the last words of what failed.
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod cli_support;
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use cli_support::fake_edge::{FakeEdge, Reply, event};
+use cli_support::{Project, Ran};
+use devanture_config::api::{Step, StepState};
+use devanture_config::problem::{Code, Problem};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+const STILL_RUNNING: &str = "The previous version is still running.";
+const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
+
+/// A terminal: what is written to the second is read from the first.
+fn terminal() -> (File, File) {
+    let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&outer).unwrap();
+    unlockpt(&outer).unwrap();
+    let name = ptsname(&outer, Vec::new()).unwrap().into_string().unwrap();
+    let inner = File::options().read(true).write(true).open(name).unwrap();
+    tcsetwinsize(&inner, Winsize { ws_row: 30, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    (File::from(outer), inner)
+}
+
+/// Runs a command whose stderr is a terminal; gives its exit code, its stdout and what the terminal showed.
+fn run_on_terminal(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let (mut outer, inner) = terminal();
+    let mut child = project.command(arguments).stderr(Stdio::from(inner)).spawn().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut shown = Vec::new();
+        let mut piece = [0; 4096];
+        // The system says an error where the last writer has gone.
+        while let Ok(count @ 1..) = outer.read(&mut piece) {
+            shown.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let code = child.wait().unwrap().code();
+    (code, stdout, reader.join().unwrap())
+}
+
+/// An edge that takes its time with every blob, so that there is something to see.
+fn slow_edge() -> FakeEdge {
+    FakeEdge::start_with(|request, _| {
+        if request.method == "PUT" {
+            // The answer is late; nothing here waits for it.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        None
+    })
+}
+
+fn large_site(edge: &FakeEdge) -> Project {
+    let project = Project::site(&edge.url());
+    project.file("dist/large.txt", &"large ".repeat(500_000));
+    project
+}
+
+#[test]
+fn a_terminal_shows_how_far_an_upload_is_and_at_what_rate() {
+    let edge = slow_edge();
+    let project = large_site(&edge).variable("TERM", "xterm-256color");
+    let (code, stdout, shown) = run_on_terminal(&project, &["push", "--jobs", "1"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(stdout.contains("https://shop.localhost") && !stdout.contains('\u{1b}'), "{stdout}");
+    assert!(shown.contains('\u{1b}'), "a bar moves the cursor: {shown:?}");
+    let bar = shown.split('\r').find(|line| line.contains('\u{2501}')).unwrap_or_else(|| panic!("no bar: {shown:?}"));
+    assert!(
+        bar.contains("upload") && bar.contains("of 3.0 MB") && bar.contains("/s") && bar.contains("left"),
+        "{bar:?}"
+    );
+    assert!(shown.contains("3/3  3.0 MB"), "{shown:?}");
+    // Colours, unless they are not wanted; the bar is none.
+    assert!(shown.contains("\u{1b}[2mupload"), "{shown:?}");
+    let (_, _, plain) = run_on_terminal(&large_site(&slow_edge()).variable("NO_COLOR", "1"), &["push"]);
+    assert!(!plain.contains("\u{1b}[2m") && !plain.contains("\u{1b}[1;"), "{plain:?}");
+}
+
+#[test]
+fn a_terminal_that_is_dumb_and_one_that_is_to_be_quiet_get_no_bar() {
+    let (code, _, shown) = run_on_terminal(&large_site(&slow_edge()).variable("TERM", "dumb"), &["push"]);
+    assert_eq!(code, Some(0));
+    assert!(!shown.contains('\u{1b}') && shown.contains("upload"), "{shown:?}");
+    let (code, _, shown) = run_on_terminal(&large_site(&slow_edge()), &["push", "--quiet"]);
+    assert_eq!((code, shown.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn ci_gets_plain_lines() {
+    let edge = slow_edge();
+    let ran = large_site(&edge).variable("CI", "true").run(&["push"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(!ran.stderr.contains(['\u{1b}', '\r']) && !ran.stdout.contains('\u{1b}'), "{ran:#?}");
+    let steps: Vec<&str> = ran.stderr.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(steps, ["scan", "diff", "upload", "switch"], "{ran:#?}");
+    let forced = large_site(&edge).variable("CLICOLOR_FORCE", "1").run(&["push"]);
+    assert!(forced.stderr.contains("\u{1b}[2mscan"), "{forced:#?}");
+}
+
+#[test]
+fn details_name_every_file_and_request_and_never_the_token() {
+    let edge = FakeEdge::start();
+    let ran = Project::site(&edge.url()).run(&["push", "-v"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("sent      dist/a/app.js  4 B") || ran.stderr.contains("dist/a/app.js  4 B"),
+        "{ran:#?}"
+    );
+    let requests: Vec<&str> = ran.stderr.lines().filter(|line| line.trim_start().starts_with("request")).collect();
+    assert_eq!(requests.len(), edge.seen().len(), "{ran:#?}");
+    assert!(requests[0].contains("POST /v1/apps/shop/environments/prod/deploys  201  "), "{requests:?}");
+    assert!(requests.iter().all(|line| line.ends_with(" ms")), "{requests:?}");
+    assert!(!format!("{ran:?}").contains("t0ken"));
+    assert!(!Project::site(&edge.url()).run(&["push"]).stderr.contains("request"));
+    Project::site(&edge.url()).run(&["push", "-v", "-q", "--json"]).failed("usage", 2);
+}
+
+/// An edge that answers requests whose target ends so with this, and all others as it should.
+fn refusing(method: &'static str, part: &'static str, reply: Reply) -> FakeEdge {
+    FakeEdge::start_with(move |request, _| {
+        (request.method == method && request.target.contains(part)).then(|| reply.clone())
+    })
+}
+
+#[test]
+fn every_push_that_fails_says_why_and_what_is_live() {
+    let step = Step { name: "prepare".to_owned(), state: StepState::Failed, detail: "exit code 1".to_owned(), ms: 1 };
+    let not_ready = Problem::new(Code::NotReady, "The backend did not start.").hint("look at its log");
+    let stopped = Reply::Events(vec![event("step", &step), event("problem", &not_ready)]);
+    for (method, part, reply, code, exit, last) in [
+        ("POST", "/deploys", Reply::problem(Code::BadToken), "bad_token", 4, STILL_RUNNING),
+        ("POST", "/deploys", Reply::problem(Code::BundleTooLarge), "bundle_too_large", 1, NOTHING_LIVE),
+        ("POST", "/deploys", Reply::problem(Code::Internal), "internal", 1, NOTHING_LIVE),
+        ("POST", "/deploys", Reply::Whole(502, "text/html", b"<h1>".to_vec()), "unreachable", 3, STILL_RUNNING),
+        ("PUT", "/blobs", Reply::problem(Code::TooLarge), "too_large", 1, NOTHING_LIVE),
+        ("PUT", "/blobs", Reply::problem(Code::DiskFull), "disk_full", 1, NOTHING_LIVE),
+        ("POST", "/finish", stopped, "not_ready", 1, NOTHING_LIVE),
+        ("POST", "/finish", Reply::problem(Code::Superseded), "superseded", 1, NOTHING_LIVE),
+    ] {
+        let edge = refusing(method, part, reply);
+        let ran = Project::site(&edge.url()).run(&["push", "--json"]);
+        let error = ran.failed(code, exit);
+        assert_eq!(ran.last_line(), last, "{code}: {ran:#?}");
+        let lines: Vec<&str> = ran.stderr.lines().collect();
+        let reason = lines.iter().find(|line| line.starts_with("error: ")).unwrap();
+        assert!(
+            reason.contains(error["message"].as_str().unwrap()) && reason.ends_with(&format!("[{code}]")),
+            "{ran:#?}"
+        );
+        if code == "not_ready" {
+            assert!(lines.iter().any(|line| line.contains("exit code 1")), "{ran:#?}");
+        }
+    }
+}
+
+/// Waits until the edge has seen a request whose target ends so.
+fn wait_for(edge: &FakeEdge, end: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !edge.seen().iter().any(|line| line.ends_with(end)) {
+        assert!(Instant::now() < deadline, "the push never came so far");
+        std::thread::yield_now();
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn a_signal_ends_a_push_with_the_sentence_and_its_exit_code() {
+    for (name, exit) in [("-INT", 130), ("-TERM", 143)] {
+        let edge = refusing("POST", "/finish", Reply::Endless(vec![": at work\n\n".to_owned()]));
+        let project = Project::site(&edge.url());
+        let child = project.command(&["push", "--json"]).spawn().unwrap();
+        wait_for(&edge, "/finish");
+        signal(&child, name);
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        ran.failed("interrupted", exit);
+        assert_eq!(ran.last_line(), NOTHING_LIVE, "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_push_whose_output_nobody_reads_goes_on() {
+    let edge = FakeEdge::start();
+    let project = Project::site(&edge.url());
+    let mut child = project.command(&["push"]).spawn().unwrap();
+    drop(child.stdout.take());
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(edge.state.lock().unwrap().live.is_some());
+}
+
+#[test]
+fn a_slip_of_an_environment_is_told_what_was_meant() {
+    let edge = FakeEdge::start_with(|request, _| {
+        let status = serde_json::json!({
+            "app": "shop", "environment": "prod", "version": null, "since_ms": null, "deploy": null, "urls": null,
+            "hostnames": [], "places": [
+                { "name": "staging", "alias": false, "version": "ab".repeat(32), "url": "https://s.localhost" },
+            ],
+        });
+        match (request.method.as_str(), request.target.as_str()) {
+            ("GET", "/v1/apps/shop/environments/prod") => Some(Reply::json(200, &status)),
+            ("POST", target) if target.ends_with("/rollback") => Some(Reply::problem(Code::NoPrevious)),
+            ("POST", target) if target.ends_with("/promote") => Some(Reply::problem(Code::NothingLive)),
+            _ => None,
+        }
+    });
+    let project = Project::site(&edge.url());
+    let expected = "there is no environment \"stagng\": did you mean \"staging\"?";
+    let promote = &["promote", "--from", "stagng", "--to", "prod", "--json"][..];
+    for (arguments, code) in
+        [(&["rollback", "--env", "stagng", "--json"][..], "no_previous"), (promote, "nothing_live")]
+    {
+        assert_eq!(project.run(arguments).failed(code, 1)["hint"], expected);
+    }
+    // One that is there, and one that is like none, are no slips.
+    for name in ["staging", "canary"] {
+        assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("no_previous", 1)["hint"], "Do as told.");
+    }
+    let pushed = project.run(&["push", "--env", "stagng"]);
+    assert!(pushed.stderr.contains("stagng is a new environment; did you mean staging?"), "{pushed:#?}");
+}
