@@ -19,6 +19,7 @@ mod reader;
 pub mod rules;
 pub mod site_toml;
 pub mod upkeep;
+pub mod who;
 
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;

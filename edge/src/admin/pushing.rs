@@ -1,7 +1,7 @@
-//! Operations that write: pushes, switches, aliases, tokens.
+//! Operations that write: pushes, switches, aliases.
 
 use devanture_config::api::{
-    AliasRequest, BeginDeploy, PlaceStatus, PromoteRequest, RollbackRequest, Scope, SwitchRequest, TokenRequest,
+    AliasRequest, BeginDeploy, PlaceStatus, PromoteRequest, RollbackRequest, Scope, SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
@@ -14,16 +14,6 @@ use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
 
 impl Admin {
-    pub(super) async fn create_token(
-        &self,
-        actor: &Actor,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.must_be_admin()?;
-        let wanted: TokenRequest = self.json(request).await?;
-        Ok(answer::json(StatusCode::CREATED, &self.tokens.create(wanted).await?))
-    }
-
     pub(super) async fn begin(
         &self,
         actor: &Actor,
@@ -147,7 +137,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(name))?;
         let wanted: AliasRequest = self.json(request).await?;
-        let version = self.publisher.set_alias(app, name, &wanted.version).await?;
+        let version = self.publisher.set_alias(actor, app, name, &wanted.version).await?;
         let url = self.publisher.urls(app, name, &version).live;
         Ok(answer::json(StatusCode::OK, &PlaceStatus { name: name.clone(), alias: true, version, url }))
     }
@@ -159,7 +149,7 @@ impl Admin {
         name: &PlaceName,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(name))?;
-        self.publisher.delete_alias(app, name).await?;
+        self.publisher.delete_alias(actor, app, name).await?;
         Ok(answer::no_content())
     }
 

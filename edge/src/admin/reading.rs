@@ -1,7 +1,6 @@
 //! Operations that only look: status, history, aliases.
 
 use devanture_config::api::Scope;
-use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
@@ -31,12 +30,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let limit = match body::parameter(request.uri(), "limit") {
-            Some(limit) => limit.parse().map_err(|_reason| {
-                Problem::new(Code::BadRequest, format!("`limit` must be a number, not `{limit}`."))
-            })?,
-            None => PAGE,
-        };
+        let limit = body::number(request.uri(), "limit", PAGE)?;
         let before = body::parameter(request.uri(), "before");
         let history = self.publisher.history(app, environment, limit, before.as_deref()).await?;
         Ok(answer::json(StatusCode::OK, &history))

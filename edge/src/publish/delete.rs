@@ -6,6 +6,7 @@ use devanture_config::api::{DeleteReport, Deploy, Outcome, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
@@ -44,7 +45,9 @@ impl Publisher {
                 checks.push(Check::At(app_key, record.revision));
             }
             self.check_unused(app, &version, &mut checks).await?;
-            match self.catalog.commit(Commit { checks, changes: vec![Change::Delete(key.clone())] }).await {
+            let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
+            let deed = Deed::of(Action::DeleteVersion).app(app).what(version.short());
+            match self.audit.commit(actor, deed, commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");

@@ -4,6 +4,7 @@ use devanture_config::api::{Deploy, History, Outcome, PlaceStatus, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::audit::{Own, commit_own};
 use super::{Error, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
 use crate::catalog::{Change, Check, Commit};
@@ -162,7 +163,7 @@ impl Publisher {
             checks: vec![Check::Absent(key.clone())],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
-        self.catalog.commit(commit).await?;
+        commit_own(&*self.catalog, Own::History, commit).await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! ends, before the one compare-and-swap of `switch.rs`, the version that was live stays live (laws 2 and 3).
 
 mod archive;
+mod audit;
 mod begin;
 mod compress;
 mod delete;
@@ -22,16 +23,17 @@ mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
-mod tokens;
+mod who;
 mod withdraw;
 
 pub use archive::{ArchiveIntake, ReceivedArchive};
+pub use audit::{Action, Audit};
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
 pub use compress::Background;
 pub use error::Error;
 pub use finish::Taken;
 pub use steps::EventSink;
-pub use tokens::{Actor, TokenStore};
+pub use who::{Actor, Credential, Credentials, TOKENS_PAGE};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,6 +56,7 @@ use crate::telemetry;
 pub struct Publisher {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
+    audit: Audit,
     live: Live,
     loader: Loader,
     limits: Limits,
@@ -113,6 +116,7 @@ impl Publisher {
             )),
             scratch: archive::scratch(&parts.data_dir),
             pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
+            audit: Audit::new(Arc::clone(&parts.catalog), &parts.limits),
             blobs: parts.blobs,
             catalog: parts.catalog,
             live: parts.live,
@@ -130,6 +134,12 @@ impl Publisher {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The audit log, into which every change goes together with who made it.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The next number of this process' clock: microseconds since 1970, but never the same twice and never back.

@@ -10,6 +10,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 use metrics::counter;
 
+use super::audit::{Action, Deed};
 use super::hostnames::Claims;
 use super::steps::Steps;
 use super::{Actor, Error, Publisher};
@@ -39,6 +40,19 @@ pub(crate) struct Intent<'i> {
 }
 
 impl Intent<'_> {
+    /// What the audit log calls it.
+    fn deed(&self) -> Deed {
+        let action = match self.kind {
+            DeployKind::Push => Action::Push,
+            DeployKind::Switch => Action::Switch,
+            DeployKind::Rollback => Action::Rollback,
+            DeployKind::Promote => Action::Promote,
+            DeployKind::Pause => Action::Pause,
+            DeployKind::Resume => Action::Resume,
+        };
+        Deed::of(action).place(self.app, self.environment)
+    }
+
     /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
     /// live here.
     fn has_unseen_rules(&self) -> bool {
@@ -272,7 +286,8 @@ impl Publisher {
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
             let commit = self.compose(intent, claims, &key, live, steps).await?;
-            match self.catalog.commit(commit).await {
+            let deed = intent.deed().what(&detail);
+            match self.audit.commit(intent.actor, deed, commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     counter!("devanture_switches_total", "app" => intent.app.to_string(),
@@ -314,7 +329,8 @@ impl Publisher {
         if intent.kind == DeployKind::Push {
             self.claim_hostnames(intent, claims, &mut commit).await?;
         }
-        match self.catalog.commit(commit).await {
+        let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
+        match self.audit.commit(intent.actor, deed, commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(true)
@@ -411,7 +427,13 @@ impl Publisher {
     ///
     /// # Errors
     /// `alias_taken` where the name is an environment, and as [`Publisher::switch`].
-    pub async fn set_alias(&self, app: &AppName, name: &PlaceName, typed: &str) -> Result<VersionId, Error> {
+    pub async fn set_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        typed: &str,
+    ) -> Result<VersionId, Error> {
         let version = self.resolve_version(app, typed).await?;
         if name.is_prod() || self.live_pointer(app, name).await?.is_some() {
             let detail = format!("{name} is an environment of the app {app}.");
@@ -434,7 +456,8 @@ impl Publisher {
         if is_new {
             self.hold_no_hostnames(app, name, &mut commit).await?;
         }
-        let revision = self.catalog.commit(commit).await?;
+        let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
+        let revision = self.audit.commit(actor, deed, commit).await?;
         self.live.wait_for(revision).await;
         Ok(version)
     }
@@ -443,14 +466,14 @@ impl Publisher {
     ///
     /// # Errors
     /// `not_found`.
-    pub async fn delete_alias(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
+    pub async fn delete_alias(&self, actor: &Actor, app: &AppName, name: &PlaceName) -> Result<(), Error> {
         let key = records::alias_key(app, name);
         let Some(record) = self.catalog.get(&key).await? else {
             return Err(Problem::new(Code::NotFound, format!("The app {app} has no alias {name}.")).into());
         };
         let commit =
             Commit { checks: vec![Check::At(key.clone(), record.revision)], changes: vec![Change::Delete(key)] };
-        let revision = self.catalog.commit(commit).await?;
+        let revision = self.audit.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await?;
         self.live.wait_for(revision).await;
         Ok(())
     }

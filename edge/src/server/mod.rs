@@ -9,7 +9,7 @@ mod local;
 mod threads;
 
 pub use error::StartError;
-pub use local::{SOCKET_NAME, TokenError, create_token};
+pub use local::{Local, LocalError, SOCKET_NAME, create_token};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{self, Client, ClientSettings};
-use crate::publish::{self, Background, Parts, Publisher, TokenStore};
+use crate::publish::{self, Background, Credentials, Parts, Publisher};
 use crate::telemetry::{AccessLog, Exposition};
 use threads::{Serving, Threads};
 
@@ -60,6 +60,7 @@ pub struct Addresses {
 pub struct Server {
     addresses: Addresses,
     certificates: Certificates,
+    credentials: Arc<Credentials>,
     drain: watch::Sender<Option<Instant>>,
     drain_timeout: Duration,
     health: Arc<Health>,
@@ -139,7 +140,11 @@ impl Server {
         }));
         control.block_on(publisher.continue_clock())?;
         let health = Arc::new(Health::default());
-        let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
+        let credentials = Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits);
+        let credentials = Arc::new(credentials);
+        let last_uses = Arc::clone(&credentials);
+        control.spawn(async move { last_uses.keep_last_uses().await });
+        let admin = Admin::new(publisher, Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
         let stop = CancellationToken::new();
@@ -166,7 +171,7 @@ impl Server {
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
         let drain_timeout = Duration::from_millis(file.drain_timeout_ms);
-        Ok(Self { addresses, certificates, drain, drain_timeout, health, socket, stop, threads, control })
+        Ok(Self { addresses, certificates, credentials, drain, drain_timeout, health, socket, stop, threads, control })
     }
 
     /// Where it listens.
@@ -191,6 +196,7 @@ impl Server {
         self.drain.send_replace(Some(deadline));
         self.stop.cancel();
         let cut = self.threads.join();
+        self.control.block_on(self.credentials.write_last_uses());
         durable::remove_file(&self.socket).ok();
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));

@@ -1,0 +1,114 @@
+//! When tokens were used last: in memory, and written every minute, so that no request waits for a write.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Credentials, from_text};
+use crate::catalog::who::{self, UsedRecord};
+use crate::catalog::{self, Change, Check, Commit, records};
+use crate::publish::Error;
+use crate::publish::audit::{Own, commit_own};
+use crate::telemetry;
+
+/// How often what was used is written.
+const WRITTEN_EVERY: Duration = Duration::from_secs(60);
+
+/// The uses that are not written yet, and the pairs of logins that were used. Only what was recognised is in it.
+#[derive(Default)]
+pub(super) struct LastUse {
+    tokens: Mutex<HashMap<String, (u64, Option<IpAddr>)>>,
+    /// By the id of the login: the latest pair of which the access token was shown.
+    pairs: Mutex<HashMap<String, u64>>,
+}
+
+impl LastUse {
+    /// A token was used now.
+    pub(super) fn note(&self, id: &str, from: Option<IpAddr>) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(id.to_owned(), (telemetry::now_ms(), from));
+    }
+
+    /// The access token of a login's pair was used.
+    pub(super) fn note_pair(&self, login: &str, generation: u64) {
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = pairs.entry(login.to_owned()).or_default();
+        *latest = generation.max(*latest);
+    }
+
+    /// Whether the access token of this pair of a login, or of a later one, was used.
+    pub(super) fn is_pair_used(&self, login: &str, generation: u64) -> bool {
+        let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.get(login).is_some_and(|latest| *latest >= generation)
+    }
+
+    /// A token, or a login, is no more.
+    pub(super) fn forget(&self, id: &str) {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    fn unwritten(&self, id: &str) -> Option<UsedRecord> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(id).map(|(at_ms, from)| UsedRecord { at_ms: *at_ms, from: from_text(*from) })
+    }
+
+    fn all(&self) -> HashMap<String, (u64, Option<IpAddr>)> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was written need not be written again, unless it was used since.
+    fn written(&self, id: &str, written_ms: u64) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.get(id).is_some_and(|(at_ms, _)| *at_ms <= written_ms) {
+            tokens.remove(id);
+        }
+    }
+}
+
+impl Credentials {
+    /// When and from where a token was used last.
+    pub(super) async fn last_used(&self, id: &str) -> Result<Option<UsedRecord>, Error> {
+        if let Some(used) = self.used.unwritten(id) {
+            return Ok(Some(used));
+        }
+        let key = who::used_key(id);
+        let record = self.catalog.get(&key).await?;
+        Ok(record.map(|record| records::read(&key, &record)).transpose()?)
+    }
+
+    /// Writes the last uses every minute, for as long as it is run.
+    pub async fn keep_last_uses(&self) {
+        loop {
+            tokio::time::sleep(WRITTEN_EVERY).await;
+            self.write_last_uses().await;
+        }
+    }
+
+    /// Writes the last uses that are not written yet; what cannot be written now is written with the next ones.
+    pub async fn write_last_uses(&self) {
+        for (id, (at_ms, from)) in self.used.all() {
+            match self.write_last_use(&id, &UsedRecord { at_ms, from: from_text(from) }).await {
+                Ok(()) => self.used.written(&id, at_ms),
+                Err(error) => {
+                    tracing::warn!(%error, "the last use of tokens could not be written");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn write_last_use(&self, id: &str, used: &UsedRecord) -> Result<(), Error> {
+        // One that was revoked since is not written: the record would stay for ever.
+        let Some((revision, _)) = self.token(id).await? else { return Ok(()) };
+        let commit = Commit {
+            checks: vec![Check::At(records::token_key(id), revision)],
+            changes: vec![Change::Put(who::used_key(id), records::write(used)?)],
+        };
+        match commit_own(&*self.catalog, Own::LastUse, commit).await {
+            Ok(_) | Err(catalog::Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
