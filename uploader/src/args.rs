@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use devanture_config::api::{Scope, lifetime_s};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
@@ -36,6 +37,7 @@ Examples:
 Settings, the strongest first: flags, the environment, .env, devanture.toml.
   DEVANTURE_URL     address of the edge's admin listener   --url
   DEVANTURE_TOKEN   token of `devanture-edge token create` --token
+  DEVANTURE_LOGIN, DEVANTURE_PASSWORD   in place of a token: an account of the edge
   DEVANTURE_APP     which app                              --app
   DEVANTURE_ENV     which environment, else prod           --env
   DEVANTURE_CA      a PEM file to trust                    --ca
@@ -64,6 +66,15 @@ Examples:
   devanture hostnames add '*.example.org'              any one label
   devanture hostnames add bücher.example --env staging
   devanture hostnames remove www.example.org --dry-run";
+
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  devanture token list                                  with their last use
+  devanture token create --name ci --scope push --expires 90d
+  devanture token create --name ci --scope push --env staging   for one environment alone
+  devanture token revoke 0123456789ab                   refused from the next request on
+
+It takes a token with the scope admin, and none that is made may do more.";
 
 const PAUSE_EXAMPLES: &str = "\
 Examples:
@@ -185,6 +196,15 @@ pub(crate) enum Command {
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
     Hostnames(HostnamesCommand),
+    /// List, make and revoke tokens of the app
+    #[command(subcommand, after_help = TOKEN_EXAMPLES)]
+    Token(TokenCommand),
+    /// Log in with DEVANTURE_LOGIN and DEVANTURE_PASSWORD, and keep that for further commands
+    Login,
+    /// End the login that is kept
+    Logout,
+    /// List who changed what, and from where, newest first
+    Audit(AuditArgs),
     /// Tell visitors to come again later; previews and other environments go on
     #[command(after_help = PAUSE_EXAMPLES)]
     Pause(PauseArgs),
@@ -430,6 +450,57 @@ pub(crate) enum AliasCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// List the tokens of the app
+    List {
+        /// Those of every app
+        #[arg(long)]
+        all_apps: bool,
+    },
+    /// Make a token for the app, or with --env for one environment of it, and print it
+    Create {
+        /// What the history calls it
+        #[arg(long)]
+        name: String,
+        /// What it may do: read, push, promote or admin, each holding those before it
+        #[arg(long)]
+        scope: Scope,
+        /// How long it lives, such as 90d or 12h; else as long as the token that makes it
+        #[arg(long, value_name = "TIME", value_parser = lifetime_s)]
+        expires: Option<u64>,
+        /// For every app
+        #[arg(long)]
+        all_apps: bool,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Revoke a token: the next request with it is refused
+    Revoke {
+        /// Its id
+        id: String,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Flags of `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// How many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: u16,
+    /// Only those before this entry
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<String>,
+    /// Of every app
+    #[arg(long)]
+    pub(crate) all_apps: bool,
 }
 
 /// What to do with hostnames.

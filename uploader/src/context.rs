@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use devanture_config::PlaceName;
 
 use crate::args::Common;
-use crate::client::Edge;
+use crate::client::{Edge, Link};
 use crate::exit::Failure;
 use crate::progress::{Progress, Style};
 use crate::project::Project;
@@ -54,8 +54,16 @@ impl Context {
     /// # Errors
     /// Where a setting is missing, cannot be read, or may not go together with another.
     pub(crate) fn edge(&self) -> Result<Edge, Failure> {
-        let access = self.settings.edge_access()?;
-        Edge::new(&access, self.settings.app()?.value)
+        let link = self.link()?;
+        Ok(Edge::new(link, self.settings.app()?.value))
+    }
+
+    /// The way to the edge that the settings name, for what concerns no app alone.
+    ///
+    /// # Errors
+    /// As [`Context::edge`].
+    pub(crate) fn link(&self) -> Result<Link, Failure> {
+        Link::new(&self.settings.edge_access()?)
     }
 
     /// The environment that the settings name.

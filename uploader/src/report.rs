@@ -222,7 +222,8 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 }
 
 /// A time as a person reads it, in UTC.
-fn time_text(ms: u64) -> String {
+/// A moment for people.
+pub(crate) fn time_text(ms: u64) -> String {
     let time = i64::try_from(ms / 1_000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let Some(time) = time else { return format!("{ms} ms") };
     let (date, clock) = (time.date(), time.time());
