@@ -117,7 +117,7 @@ codes! {
     Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
 }
 
-/// A problem as RFC 9457 writes it, with the members `code`, `hint` and `mistakes` added.
+/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `mistakes` and `retry_after_s` added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {

@@ -284,8 +284,13 @@ fn every_command_in_a_document_exists() {
     let main = read("edge/src/main.rs");
     let client = (commands(&args, "Command"), flags(&args));
     let edge = (commands(&main, "Command"), flags(&main));
-    let nested =
-        [commands(&args, "AliasCommand"), commands(&args, "HostnamesCommand"), commands(&main, "TokenCommand")];
+    let nested = [
+        commands(&args, "AliasCommand"),
+        commands(&args, "HostnamesCommand"),
+        commands(&args, "TokenCommand"),
+        commands(&main, "AccountCommand"),
+        commands(&main, "TokenCommand"),
+    ];
     let nested: BTreeSet<String> = nested.into_iter().flatten().collect();
     let demo = ("demo".to_owned(), format!("```\n{}```\n", read("demo")));
     let mut count = 0;
@@ -298,7 +303,8 @@ fn every_command_in_a_document_exists() {
                         Some(command) if plain(&command) => {
                             assert!(commands.contains(*command), "{path}: there is no `{program} {command}`: {line}");
                             count += 1;
-                            if let (Some(second), "alias" | "hostnames" | "token") = (call.get(1), *command) {
+                            if let (Some(second), "account" | "alias" | "hostnames" | "token") = (call.get(1), *command)
+                            {
                                 assert!(nested.contains(*second), "{path}: {line}");
                             }
                         }

@@ -21,6 +21,7 @@ mod sites;
 mod story;
 mod switching;
 mod upkeep;
+mod who;
 
 #[path = "../support/mod.rs"]
 mod support;

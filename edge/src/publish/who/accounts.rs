@@ -25,10 +25,6 @@ impl Credentials {
     /// a password that is too short, `too_many`, `busy`.
     pub async fn create_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountInfo, Error> {
         must_run_accounts(actor)?;
-        if request.environment.is_some() && request.app.is_none() {
-            let detail = "An account for one environment is for one app.";
-            return Err(Problem::new(Code::BadRequest, detail).hint("say which app").into());
-        }
         let count_max = usize::try_from(self.limits.accounts_max).unwrap_or(usize::MAX);
         if self.catalog.list(who::ACCOUNTS_PREFIX, None, false, count_max).await?.len() >= count_max {
             return Err(Problem::new(Code::TooMany, format!("There are {count_max} accounts already."))

@@ -12,6 +12,10 @@ use crate::publish::Error;
 use crate::publish::audit::{Own, commit_own};
 use crate::telemetry;
 
+/// How long the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.
+const PAIR_MS_MAX: u64 = 120_000;
+/// Pairs that are remembered before those are forgotten that were used longer ago.
+const PAIRS_BEFORE_LOOK: usize = 256;
 /// How often what was used is written.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 
@@ -19,8 +23,8 @@ const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct LastUse {
     tokens: Mutex<HashMap<String, (u64, Option<IpAddr>)>>,
-    /// By the id of the login: the latest pair of which the access token was shown.
-    pairs: Mutex<HashMap<String, u64>>,
+    /// By the id of the login: the latest pair of which the access token was shown, and when.
+    pairs: Mutex<HashMap<String, (u64, u64)>>,
 }
 
 impl LastUse {
@@ -30,17 +34,21 @@ impl LastUse {
         tokens.insert(id.to_owned(), (telemetry::now_ms(), from));
     }
 
-    /// The access token of a login's pair was used.
+    /// The access token of a login's pair was used, so shortly after it replaced another that this counts.
     pub(super) fn note_pair(&self, login: &str, generation: u64) {
+        let now_ms = telemetry::now_ms();
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = pairs.entry(login.to_owned()).or_default();
-        *latest = generation.max(*latest);
+        if pairs.len() >= PAIRS_BEFORE_LOOK {
+            pairs.retain(|_, (_, used_ms)| now_ms.saturating_sub(*used_ms) < PAIR_MS_MAX);
+        }
+        let (latest, used_ms) = pairs.entry(login.to_owned()).or_default();
+        (*latest, *used_ms) = (generation.max(*latest), now_ms);
     }
 
     /// Whether the access token of this pair of a login, or of a later one, was used.
     pub(super) fn is_pair_used(&self, login: &str, generation: u64) -> bool {
         let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        pairs.get(login).is_some_and(|latest| *latest >= generation)
+        pairs.get(login).is_some_and(|(latest, _)| *latest >= generation)
     }
 
     /// A token, or a login, is no more.

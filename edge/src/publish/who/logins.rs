@@ -322,7 +322,11 @@ impl Credentials {
         let now_ms = telemetry::now_ms();
         let good = found.login.access.iter().find(|token| token.expires_ms > now_ms && is_secret(secret, &token.hash));
         let Some(token) = good else { return Ok(None) };
-        self.used.note_pair(id, token.generation);
+        let grace_ms = self.limits.refresh_grace_ms_max;
+        let is_young = |previous: &ReplacedToken| now_ms.saturating_sub(previous.replaced_ms) <= grace_ms;
+        if found.login.previous.as_ref().is_some_and(is_young) {
+            self.used.note_pair(id, token.generation);
+        }
         Ok(Some(actor_of(id, &found.login.account, &found.account, from)))
     }
 

@@ -1,7 +1,12 @@
 //! The audit log: every change with who made it and from where, in the commit of the change itself.
 
-use devanture_config::api::{AuditEntry, AuditLog, By, Scope};
+use std::sync::Arc;
+
+use devanture_config::api::{AuditEntry, AuditLog, By, Scope, TokenRequest};
+use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
+use devanture_edge::catalog::{self, Change, Commit};
+use devanture_edge::publish::{Actor, Audit, Credentials};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -162,4 +167,48 @@ async fn the_log_has_pages_and_an_end() {
     done(&edge, Method::POST, "/v1/apps/shop/environments/prod/pause", None).await;
     assert!(log(&edge, "").await.entries[0].number > newest);
     edge.stop().await;
+}
+
+fn token(name: &str) -> TokenRequest {
+    TokenRequest { name: name.to_owned(), app: None, environment: None, scope: Scope::Read, expires_in_s: None }
+}
+
+#[tokio::test]
+async fn two_who_write_to_one_catalog_lose_no_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+    let limits = Limits::default();
+    let credentials = || Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
+    let (one, other) = (credentials(), credentials());
+    for number in 0..20 {
+        let (first, second) = tokio::join!(
+            one.create(&Actor::local(), token(&format!("one-{number}"))),
+            other.create(&Actor::local(), token(&format!("other-{number}")))
+        );
+        first.unwrap();
+        second.unwrap();
+    }
+    let log = Audit::new(Arc::clone(&catalog), &limits).page(&Actor::local(), None, 1_000, None).await.unwrap();
+    assert_eq!((log.entries.len(), catalog.list("tokens/", None, false, 100).await.unwrap().len()), (40, 40));
+}
+
+#[tokio::test]
+async fn an_entry_that_is_too_old_is_not_shown_and_goes_with_the_next_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+    let limits = Limits::default();
+    let old = |number: u64| {
+        let entry =
+            json!({ "number": number, "at_ms": 1, "action": "push", "who": "x", "by": "token", "from": "local" });
+        Change::Put(format!("audit/{number:016}"), entry.to_string().into_bytes().into())
+    };
+    catalog.commit(Commit { checks: Vec::new(), changes: (1..=10).map(old).collect() }).await.unwrap();
+    let audit = Audit::new(Arc::clone(&catalog), &limits);
+    assert!(audit.page(&Actor::local(), None, 100, None).await.unwrap().entries.is_empty());
+    let credentials = Credentials::new(Arc::clone(&catalog), audit, &limits);
+    credentials.create(&Actor::local(), token("a")).await.unwrap();
+    credentials.create(&Actor::local(), token("b")).await.unwrap();
+    let left = catalog.list("audit/", None, false, 100).await.unwrap();
+    let keys: Vec<&str> = left.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["audit/0000000000000011", "audit/0000000000000012"]);
 }

@@ -198,7 +198,6 @@ async fn a_password_has_a_least_length_and_an_account_a_name() {
         json!({ "name": "ada", "scope": "read", "password": "too short" }),
         json!({ "name": "a/b", "scope": "read", "password": PASSWORD }),
         json!({ "name": "ada", "scope": "root", "password": PASSWORD }),
-        json!({ "name": "ada", "scope": "read", "password": PASSWORD, "environment": "prod" }),
         json!({ "name": "ada", "scope": "read" }),
     ] {
         let got = got(edge.api(Method::POST, "/v1/accounts").json(&wanted)).await;
