@@ -155,7 +155,7 @@ impl Deed {
             who: actor.name.clone(),
             by: actor.credential.by(),
             credential: actor.credential.id().map(str::to_owned),
-            from: actor.from_text(),
+            from: actor.address_text(),
             app: self.app.clone(),
             environment: self.environment.clone(),
             what: self.what.clone(),

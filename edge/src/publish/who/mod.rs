@@ -91,7 +91,7 @@ impl Actor {
     }
 
     /// Its address for the audit log.
-    pub(crate) fn from_text(&self) -> String {
+    pub(crate) fn address_text(&self) -> String {
         from_text(self.from)
     }
 

@@ -179,11 +179,11 @@ async fn two_who_write_to_one_catalog_lose_no_entry() {
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
     let limits = Limits::default();
     let credentials = || Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
-    let (one, other) = (credentials(), credentials());
+    let (one, other, actor) = (credentials(), credentials(), Actor::local());
     for number in 0..20 {
         let (first, second) = tokio::join!(
-            one.create(&Actor::local(), token(&format!("one-{number}"))),
-            other.create(&Actor::local(), token(&format!("other-{number}")))
+            one.create(&actor, token(&format!("one-{number}"))),
+            other.create(&actor, token(&format!("other-{number}")))
         );
         first.unwrap();
         second.unwrap();
