@@ -9,6 +9,6 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-mod who;
 
 mod bad_input;
+mod who;
