@@ -18,6 +18,11 @@ const PAIR_MS_MAX: u64 = 120_000;
 const PAIRS_BEFORE_LOOK: usize = 256;
 /// How often what was used is written.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
+/// Uses that one commit writes.
+const WRITTEN_AT_ONCE: usize = 256;
+
+/// The use of a token: its id, when and from where.
+type Use = (String, (u64, Option<IpAddr>));
 
 /// The uses that are not written yet, and the pairs of logins that were used. Only what was recognised is in it.
 #[derive(Default)]
@@ -96,26 +101,47 @@ impl Credentials {
 
     /// Writes the last uses that are not written yet; what cannot be written now is written with the next ones.
     pub async fn write_last_uses(&self) {
-        for (id, (at_ms, from)) in self.used.all() {
-            match self.write_last_use(&id, &UsedRecord { at_ms, from: from_text(from) }).await {
-                Ok(()) => self.used.written(&id, at_ms),
-                Err(error) => {
-                    tracing::warn!(%error, "the last use of tokens could not be written");
-                    return;
-                }
+        let uses: Vec<_> = self.used.all().into_iter().collect();
+        for uses in uses.chunks(WRITTEN_AT_ONCE) {
+            if let Err(error) = self.write_uses(uses).await {
+                tracing::warn!(%error, "the last use of tokens could not be written");
+                return;
             }
         }
     }
 
-    async fn write_last_use(&self, id: &str, used: &UsedRecord) -> Result<(), Error> {
-        // One that was revoked since is not written: the record would stay for ever.
-        let Some((revision, _)) = self.token(id).await? else { return Ok(()) };
-        let commit = Commit {
-            checks: vec![Check::At(records::token_key(id), revision)],
-            changes: vec![Change::Put(who::used_key(id), records::write(used)?)],
-        };
+    /// Writes some of them in one commit, or, where a token was revoked at that moment, each in its own.
+    async fn write_uses(&self, uses: &[Use]) -> Result<(), Error> {
+        let written = |uses: &[Use]| uses.iter().for_each(|(id, (at_ms, _))| self.used.written(id, *at_ms));
+        match self.commit_uses(uses).await? {
+            true => written(uses),
+            false => {
+                for one in uses.chunks(1) {
+                    if self.commit_uses(one).await? {
+                        written(one);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether no token was changed meanwhile.
+    async fn commit_uses(&self, uses: &[Use]) -> Result<bool, Error> {
+        let mut commit = Commit::default();
+        for (id, (at_ms, from)) in uses {
+            // One that was revoked is not written: the record would stay for ever.
+            let Some((revision, _)) = self.token(id).await? else { continue };
+            let used = UsedRecord { at_ms: *at_ms, from: from_text(*from) };
+            commit.checks.push(Check::At(records::token_key(id), revision));
+            commit.changes.push(Change::Put(who::used_key(id), records::write(&used)?));
+        }
+        if commit.changes.is_empty() {
+            return Ok(true);
+        }
         match commit_own(&*self.catalog, Own::LastUse, commit).await {
-            Ok(_) | Err(catalog::Error::Conflict { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
