@@ -252,8 +252,9 @@ impl Audit {
             None => actor.must_be_admin()?,
         }
         let mut after = match before {
-            Some(number) if number.len() <= 20 && number.bytes().all(|b| b.is_ascii_digit()) => {
-                number.parse().ok().map(who::audit_key)
+            Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
+                // What is too large a number is beyond every entry.
+                Some(who::audit_key(number.parse().unwrap_or(u64::MAX)))
             }
             Some(_) => return Err(Problem::new(Code::BadRequest, "`before` is not what a page gave as `next`.").into()),
             None => None,

@@ -19,8 +19,8 @@ use crate::publish::{Error, error};
 const SALT_BYTES: usize = 16;
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
-/// Longest password in bytes: nobody types more, and hashing costs the same for all that are shorter.
-const BYTES_MAX: usize = 1_024;
+/// Longest password: nobody types more, and hashing costs the same for all that are shorter.
+const CHARACTERS_MAX: usize = 256;
 
 /// Hashes passwords.
 pub(super) struct Passwords {
@@ -66,15 +66,14 @@ impl Passwords {
     /// # Errors
     /// `bad_request` for one that is too short or too long, `busy`.
     pub(super) async fn keep(&self, password: &Secret) -> Result<String, Error> {
-        let password = normal(password);
         let least = self.characters_min;
-        if password.chars().count() < least || password.len() > BYTES_MAX {
-            let detail = format!("A password has {least} characters at least, and {BYTES_MAX} bytes at most.");
+        if !(least..=CHARACTERS_MAX).contains(&password.expose().chars().count()) {
+            let detail = format!("A password has {least} characters at least, and {CHARACTERS_MAX} at most.");
             return Err(Problem::new(Code::BadRequest, detail)
                 .hint("several words make a good one; `--generate` makes one for you")
                 .into());
         }
-        self.hash(password).await
+        self.hash(normal(password)).await
     }
 
     /// Keeps a password that was right by the parameters of today.
@@ -102,11 +101,12 @@ impl Passwords {
     pub(super) async fn verify(&self, kept: Option<&str>, password: &Secret) -> Result<Verified, Error> {
         let nobody = kept.is_none();
         let kept = kept.map_or_else(|| self.nobodys(), str::to_owned);
+        let is_too_long = password.expose().chars().nth(CHARACTERS_MAX).is_some();
         let (argon2, password) = (self.argon2(), normal(password));
         let today = self.params.clone();
         let verified = self.in_turn(move || {
             let hash = PasswordHash::new(&kept)?;
-            let is_right = password.len() <= BYTES_MAX && argon2.verify_password(password.as_bytes(), &hash).is_ok();
+            let is_right = !is_too_long && argon2.verify_password(password.as_bytes(), &hash).is_ok();
             let params = Params::try_from(&hash)?;
             let numbers = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
             let is_outdated = hash.algorithm != Algorithm::Argon2id.ident() || numbers(&params) != numbers(&today);
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(passwords.verify(Some(&kept), &right).await.unwrap(), verified(true));
         assert_eq!(passwords.verify(Some(&kept), &Secret::new("correct hors")).await.unwrap(), verified(false));
         assert_eq!(passwords.verify(None, &right).await.unwrap(), verified(false));
-        for bad in ["eleven char", &"x".repeat(1_025)] {
+        for bad in ["eleven char", &"x".repeat(257)] {
             assert_eq!(passwords.keep(&Secret::new(bad)).await.unwrap_err().0.code, Code::BadRequest);
         }
     }

@@ -160,7 +160,11 @@ async fn the_log_has_pages_and_an_end() {
     }
     assert!((95..=100).contains(&numbers.len()), "{}", numbers.len());
     assert!(numbers.windows(2).all(|pair| pair[0] == pair[1] + 1), "{numbers:?}");
-    assert_eq!(got(edge.api(Method::GET, "/v1/audit?before=x")).await.code(), Code::BadRequest);
+    for bad in ["", "x", "-1", "123456789012345678901"] {
+        let refused = got(edge.api(Method::GET, &format!("/v1/audit?before={bad}"))).await;
+        assert_eq!(refused.code(), Code::BadRequest, "{bad}");
+    }
+    assert_eq!(log(&edge, "?before=99999999999999999999&limit=1").await.entries[0].number, numbers[0]);
     // The numbers go on after a restart.
     let newest = numbers[0];
     let edge = edge.restart().await;
