@@ -3,11 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, VersionId};
+use crate::expiry::Expiry;
 use crate::manifest::Manifest;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
+pub use crate::team::{
+    AliasList, AliasRequest, Amount, ChangeKind, DeployProblem, Diff, DiffSide, FileChange, FileChanges, Lock,
+    LockReport, LockRequest, PlaceStatus, ServingChange, VisitorLoad,
+};
 pub use crate::upkeep::{
-    DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath,
+    DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,
+    WithdrawnPath,
 };
 pub use crate::who::{
     AccountInfo, AccountList, AccountName, AccountRequest, AuditEntry, AuditLog, By, LoggedIn, LoginRequest,
@@ -69,6 +75,12 @@ pub struct Source {
     /// Whether the tree held changes that no commit has.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
+    /// The CI system that pushed it, such as `github`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci: Option<String>,
+    /// Where that system shows the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/deploys` as `application/json`: begins a push.
@@ -101,6 +113,12 @@ pub struct DeployOptions {
     pub allow_warnings: bool,
     /// Let a fingerprinted name have other content than it had.
     pub allow_refingerprint: bool,
+    /// Point this alias at the version, and leave what is live as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<PlaceName>,
+    /// When that alias ends: as before where nothing is said, and never for one that is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_expires: Option<Expiry>,
 }
 
 /// The answer to [`BeginDeploy`]: 201.
@@ -112,7 +130,7 @@ pub struct DeployBegun {
     pub version: VersionId,
     /// The blobs that this app has not sent yet, each once.
     pub missing: Vec<Digest>,
-    /// The version that is live now.
+    /// The version that is live now; of a push to an alias, the version that it points at now.
     pub live: Option<VersionId>,
 }
 
@@ -141,6 +159,9 @@ pub struct Urls {
     pub live: String,
     /// The version alone.
     pub preview: String,
+    /// The alias, where one was pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
 }
 
 /// How a step ended.
@@ -198,6 +219,12 @@ pub struct DeployReport {
     /// Paths of the version that it does not answer: it was stored before they were withdrawn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<String>,
+    /// The alias as it is now, where one was pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<PlaceStatus>,
+    /// How the environment is locked, where that kept the version from going live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Lock>,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.
@@ -233,7 +260,7 @@ pub enum DeployState {
 impl From<Outcome> for DeployState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            // A pause or its end left live what was.
+            // A pause or a lock, and its end, left live what was.
             Outcome::Live | Outcome::Done => Self::Live,
             Outcome::Stored => Self::Stored,
             Outcome::Superseded => Self::Superseded,
@@ -279,6 +306,9 @@ pub struct SwitchRequest {
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
+    /// Do it though the environment is locked; whoever locked it may, and an admin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/rollback`: makes an earlier version live again.
@@ -288,6 +318,9 @@ pub struct RollbackRequest {
     /// Which; the one live before the current one where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Do it though the environment is locked; whoever locked it may, and an admin.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
@@ -299,6 +332,9 @@ pub struct PromoteRequest {
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
+    /// Do it though the environment is locked; whoever locked it may, and an admin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// The answer to a switch, a rollback and a promotion.
@@ -338,6 +374,10 @@ pub enum DeployKind {
     Pause,
     /// A pause ended; what is live stayed.
     Resume,
+    /// The environment was locked; what is live stays.
+    Lock,
+    /// A lock ended; what is live stayed.
+    Unlock,
 }
 
 /// How a deploy ended.
@@ -352,11 +392,11 @@ pub enum Outcome {
     Superseded,
     /// It failed.
     Failed,
-    /// It was a pause, or the end of one.
+    /// It was a pause or a lock, or the end of one.
     Done,
 }
 
-/// One attempt to make a version live, or a pause or its end, as a record.
+/// One attempt to make a version live, or a pause or a lock or its end, as a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
     /// Its id.
@@ -381,6 +421,15 @@ pub struct Deploy {
     pub steps: Vec<Step>,
     /// How it ended.
     pub outcome: Outcome,
+    /// The alias that it was pushed to, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<PlaceName>,
+    /// Why it failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<DeployProblem>,
+    /// The lines of it that matter, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// `GET /v1/apps/{app}/environments/{env}/history`: newest first.
@@ -424,27 +473,12 @@ pub struct Status {
     /// How it is paused, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-}
-
-/// One environment or alias.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaceStatus {
-    /// Its name.
-    pub name: PlaceName,
-    /// Whether it is an alias.
-    pub alias: bool,
-    /// What it points to.
-    pub version: VersionId,
-    /// Where to look.
-    pub url: String,
-}
-
-/// `PUT /v1/apps/{app}/aliases/{name}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AliasRequest {
-    /// The version's id or an unambiguous prefix of it.
-    pub version: String,
+    /// How it is locked, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Lock>,
+    /// Whether there are more environments or aliases than `places` holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_places: bool,
 }
 
 /// `POST /v1/tokens`: makes a token.

@@ -44,6 +44,9 @@ pub struct HostnameList {
     pub canonical: Option<Hostname>,
     /// The names, in the order of their ASCII forms.
     pub hostnames: Vec<HostnameStatus>,
+    /// What to give as `after` for the next page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// `PUT /v1/apps/{app}/environments/{env}/hostnames/{host}`; the body may be left out.

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod digest;
 pub mod edge_toml;
+pub mod expiry;
 pub mod hostnames;
 pub mod leave_out;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod problem;
 mod reader;
 pub mod rules;
 pub mod site_toml;
+pub mod team;
 pub mod upkeep;
 pub mod who;
 

@@ -83,6 +83,10 @@ limits! {
     pause_message_characters_max = 2_000 in 0 ..= 65_536,
     /// Paths that a pause may leave open.
     pause_paths_max = 100 in 0 ..= 10_000,
+    /// Characters of the reason of a lock.
+    lock_reason_characters_max = 500 in 0 ..= 65_536,
+    /// Aliases of one app.
+    aliases_max = 1_000 in 0 ..= 1_000_000,
     /// Paths of one app that may be withdrawn at once.
     withdrawn_paths_max = 1_000 in 0 ..= 100_000,
     /// Connections that are open at once.

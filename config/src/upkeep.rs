@@ -95,6 +95,18 @@ pub struct RestoreReport {
     pub answers: bool,
 }
 
+/// `GET /v1/apps/{app}/withdrawn`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnList {
+    /// The app.
+    pub app: AppName,
+    /// The paths, in their order.
+    pub withdrawn: Vec<WithdrawnPath>,
+    /// What to give as `after` for the next page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 /// A path that was withdrawn: one of the answer to `GET /v1/apps/{app}/withdrawn`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawnPath {

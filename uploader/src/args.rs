@@ -8,6 +8,7 @@ use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use devanture_config::api::{Scope, lifetime_s};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
+use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
@@ -53,6 +54,9 @@ Examples:
   devanture push --no-switch              preview first; `devanture switch ID` makes it live
   devanture push --env staging -m 'New checkout'
   devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
+  devanture push --alias feature-x --expires 14d
+                                          a preview with a lasting name; what is live stays
+  devanture push dist --alias             … named after the branch
   devanture push --dry-run                print the version's id; needs no edge
   devanture push --json | jq -r .urls.preview
 
@@ -84,6 +88,38 @@ Examples:
 
 Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
 A push while paused works, and leaves the pause as it is.";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  devanture history -n 5
+  devanture history --env preview         pushes to aliases
+  devanture history 4f2a91                one deploy whole: of this version, or of this id
+  devanture history --all --json | jq -r '.deploys[].source.commit'";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  devanture diff 4f2a91                   what would change if this version went live
+  devanture diff live feature-x           the same of an alias
+  devanture diff staging prod             … between two environments
+  devanture diff 91c2aa 4f2a91            … between two versions
+
+A returning visitor is one who has seen all of the first version.";
+
+const LOCK_EXAMPLES: &str = "\
+Examples:
+  devanture lock --reason 'Sale until Monday'
+  devanture lock --env staging
+  devanture unlock
+
+While locked, pushes store their version and give its preview, and what is live stays.
+switch, promote and rollback are refused; whoever locked it, or an admin, may pass --force.";
+
+const ALIAS_EXAMPLES: &str = "\
+Examples:
+  devanture alias set feature-x 4f2a91 --expires 14d
+  devanture alias list
+  devanture alias delete feature-x
+  devanture push --alias feature-x        push, and point the alias at what was pushed";
 
 const DELETE_EXAMPLES: &str = "\
 Examples:
@@ -188,10 +224,19 @@ pub(crate) enum Command {
     Promote(PromoteArgs),
     /// Say what is live, and where
     Status,
-    /// List what was live, newest first
+    /// List what was live, newest first, or tell one deploy whole
+    #[command(after_help = HISTORY_EXAMPLES)]
     History(HistoryArgs),
+    /// Say what differs between two versions, and what visitors would load again
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
+    /// Keep what is live: pushes then only store their version and give its preview
+    #[command(after_help = LOCK_EXAMPLES)]
+    Lock(LockArgs),
+    /// End a lock
+    Unlock(UnlockArgs),
     /// Give a version a name and hostname of its own, such as a branch's
-    #[command(subcommand)]
+    #[command(subcommand, after_help = ALIAS_EXAMPLES)]
     Alias(AliasCommand),
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = HOSTNAME_EXAMPLES)]
@@ -293,9 +338,21 @@ pub(crate) struct PushArgs {
     /// Go live only if this version is live
     #[arg(long, value_name = "ID")]
     pub(crate) if_live: Option<IdPrefix>,
+    /// Give it this lasting preview name, and leave what is live; the branch's where none is said
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) alias: Option<String>,
+    /// When that name ends: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
+    #[arg(long, value_name = "WHEN", requires = "alias")]
+    pub(crate) expires: Option<Expiry>,
     /// What the history says about this push; the commit's subject where nothing is said
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) message: Option<String>,
+    /// The commit that was built; what git and the CI system say where nothing is said
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) commit: Option<String>,
+    /// The branch that it is of; the same
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) branch: Option<String>,
     /// Let doubts pass, such as a rule that another provider would drop
     #[arg(long)]
     pub(crate) allow_warnings: bool,
@@ -324,6 +381,9 @@ pub(crate) struct SwitchArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// Do it though the environment is locked; whoever locked it may, and an admin
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -334,6 +394,9 @@ pub(crate) struct SwitchArgs {
 pub(crate) struct RollbackArgs {
     /// Which version; the one that was live before where nothing is said
     pub(crate) id: Option<IdPrefix>,
+    /// Do it though the environment is locked; whoever locked it may, and an admin
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -351,6 +414,9 @@ pub(crate) struct PromoteArgs {
     /// Let a fingerprinted name have other content than it had; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
+    /// Do it though the environment is locked; whoever locked it may, and an admin
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -376,6 +442,42 @@ pub(crate) struct PauseArgs {
 /// Flags of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A version's id, an environment, an alias, or `live`; alone, it is compared with what is live
+    #[arg(value_name = "FROM", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) from: String,
+    /// The same, for what it is compared with
+    #[arg(value_name = "TO", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) to: Option<String>,
+    /// How many files that differ are told
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: u16,
+    /// Tell all of them
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Flags of `lock`.
+#[derive(Debug, Args)]
+pub(crate) struct LockArgs {
+    /// Why, for whoever finds it locked
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Flags of `unlock`.
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
     /// Say what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -418,12 +520,18 @@ impl FromStr for Deletable {
 /// Flags of `history`.
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
+    /// One deploy whole: the beginning of its id, or of its version's
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = ["before", "all"])]
+    pub(crate) id: Option<String>,
     /// How many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: u16,
-    /// Only those before this deploy
-    #[arg(long, value_name = "DEPLOY")]
+    /// Only those before this one, as the page before said it
+    #[arg(long, value_name = "CURSOR")]
     pub(crate) before: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// What to do with aliases.
@@ -436,6 +544,9 @@ pub(crate) enum AliasCommand {
         name: String,
         /// The version's id, or 6 or more of its first characters
         id: IdPrefix,
+        /// When it ends: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<Expiry>,
         /// Say what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
@@ -566,6 +677,25 @@ mod tests {
         ] {
             let expected = expected.map(|(name, canonical)| (name.to_owned(), canonical));
             assert_eq!(read(&format!("devanture hostnames add {line}")), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_alias_is_named_or_the_branchs() {
+        let read = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::Push(args)) => Some((args.alias, args.dir.map(|dir| dir.display().to_string()))),
+            _ => None,
+        };
+        let some = |text: &str| Some(text.to_owned());
+        for (line, expected) in [
+            ("devanture push", Some((None, None))),
+            ("devanture push --alias x dist", Some((some("x"), some("dist")))),
+            ("devanture push dist --alias", Some((some(""), some("dist")))),
+            ("devanture push --alias --expires 14d", Some((some(""), None))),
+            ("devanture push --expires 14d", None),
+            ("devanture push --alias x --expires soon", None),
+        ] {
+            assert_eq!(read(line), expected, "{line}");
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasRequest, BeginDeploy, DeleteReport, DeployBegun, DeployReport, History, PauseReport, PauseRequest,
-    PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, SwitchReport, SwitchRequest, WithdrawReport,
-    WithdrawRequest, WithdrawnPath,
+    AliasList, AliasRequest, BeginDeploy, DeleteReport, DeployBegun, DeployReport, Diff, History, LockReport,
+    LockRequest, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status,
+    SwitchReport, SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
 };
 use devanture_config::digest::IdPrefix;
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
@@ -215,12 +215,45 @@ impl Edge {
         self.get(&["environments", env.as_str(), "history"], query).await
     }
 
-    /// Every alias.
+    /// A page of the aliases.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn aliases(&self) -> Result<Vec<PlaceStatus>, Failure> {
-        self.get(&["aliases"], &[]).await
+    pub(crate) async fn aliases(&self, query: &[(&str, &str)]) -> Result<AliasList, Failure> {
+        self.get(&["aliases"], query).await
+    }
+
+    /// What differs between two versions.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn diff(&self, query: &[(&str, &str)]) -> Result<Diff, Failure> {
+        self.get(&["diff"], query).await
+    }
+
+    /// Locks an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn lock(&self, env: &PlaceName, request: &LockRequest) -> Result<LockReport, Failure> {
+        let body = bytes::Bytes::from(encoded(request)?);
+        let segments = ["environments", env.as_str(), "lock"];
+        self.repeated(|| {
+            self.request(Method::PUT, &segments, &[])
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
+    }
+
+    /// Ends a lock.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn unlock(&self, env: &PlaceName) -> Result<LockReport, Failure> {
+        let request = self.request(Method::DELETE, &["environments", env.as_str(), "lock"], &[]);
+        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
     /// Points an alias to a version.
@@ -252,7 +285,14 @@ impl Edge {
     /// # Errors
     /// As the edge says, or `unreachable`.
     pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
-        self.get(&["environments", env.as_str(), "hostnames"], &[]).await
+        let segments = ["environments", env.as_str(), "hostnames"];
+        let mut list: HostnameList = self.get(&segments, &[]).await?;
+        while let Some(after) = list.next.take() {
+            let mut more: HostnameList = self.get(&segments, &[("after", &after)]).await?;
+            list.hostnames.append(&mut more.hostnames);
+            list.next = more.next;
+        }
+        Ok(list)
     }
 
     /// Gives a hostname to an environment.
@@ -338,7 +378,16 @@ impl Edge {
     /// # Errors
     /// As the edge says, or `unreachable`.
     pub(crate) async fn withdrawn(&self) -> Result<Vec<WithdrawnPath>, Failure> {
-        self.get(&["withdrawn"], &[]).await
+        let (mut paths, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let query: Vec<(&str, &str)> = after.as_deref().map(|after| ("after", after)).into_iter().collect();
+            let mut page: WithdrawnList = self.get(&["withdrawn"], &query).await?;
+            paths.append(&mut page.withdrawn);
+            after = page.next;
+            if after.is_none() {
+                return Ok(paths);
+            }
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {

@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use devanture_config::api::{AliasRequest, PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
+use devanture_config::api::{PromoteRequest, RollbackRequest, SwitchReport, SwitchRequest};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{self, SiteFile};
 use devanture_config::{AppName, PlaceName};
 
-use crate::args::{AliasCommand, CheckArgs, HistoryArgs, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
+use crate::args::{CheckArgs, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -39,6 +39,7 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
         version: args.id.to_string(),
         if_live: args.if_live.as_ref().map(ToString::to_string),
         allow_refingerprint: args.allow_refingerprint,
+        force: args.force,
     };
     let report = context.edge()?.switch(&context.place()?, &request).await?;
     tell_switch(context, &report, &context.again());
@@ -55,7 +56,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
         tell_foreseen(context, &foresee::rollback(&edge, &context.place()?, args.id.as_ref()).await?);
         return Ok(());
     }
-    let request = RollbackRequest { version: args.id.as_ref().map(ToString::to_string) };
+    let request = RollbackRequest { version: args.id.as_ref().map(ToString::to_string), force: args.force };
     let report = context.edge()?.rollback(&context.place()?, &request).await?;
     tell_switch(context, &report, &context.again());
     Ok(())
@@ -77,7 +78,8 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
         tell_foreseen(context, &foresee::promote(&context.edge()?, &args.from, &args.to).await?);
         return Ok(());
     }
-    let wanted = PromoteRequest { from: args.from.clone(), allow_refingerprint: args.allow_refingerprint };
+    let wanted =
+        PromoteRequest { from: args.from.clone(), allow_refingerprint: args.allow_refingerprint, force: args.force };
     let report = context.edge()?.promote(&args.to, &wanted).await?;
     let again = Again(match args.to.is_prod() {
         true => String::new(),
@@ -103,67 +105,6 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let status = context.edge()?.status(&context.place()?).await?;
     context.output.write(&status, || report::status_lines(context.output.style, &status));
     Ok(())
-}
-
-/// `history`.
-///
-/// # Errors
-/// As the edge says.
-pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<(), Failure> {
-    let limit = args.limit.to_string();
-    let mut query = vec![("limit", limit.as_str())];
-    query.extend(args.before.as_deref().map(|before| ("before", before)));
-    let history = context.edge()?.history(&context.place()?, &query).await?;
-    context.output.write(&history, || report::history_lines(context.output.style, &history));
-    Ok(())
-}
-
-/// `alias set`, `alias list`, `alias delete`.
-///
-/// # Errors
-/// As the edge says.
-pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(), Failure> {
-    let edge = context.edge()?;
-    match command {
-        AliasCommand::Set { name, id, dry_run: true } => {
-            let place = alias_name(context, name);
-            tell_foreseen(context, &foresee::alias(&edge, &place, Some(id)).await?);
-        }
-        AliasCommand::Delete { name, dry_run: true } => {
-            let place = alias_name(context, name);
-            tell_foreseen(context, &foresee::alias(&edge, &place, None).await?);
-        }
-        AliasCommand::Set { name, id, dry_run: false } => {
-            let place = alias_name(context, name);
-            let set = edge.set_alias(&place, &AliasRequest { version: id.to_string() }).await?;
-            context.output.write(&set, || report::place_lines(std::slice::from_ref(&set)));
-        }
-        AliasCommand::List => {
-            let aliases = edge.aliases().await?;
-            context.output.write(&aliases, || match aliases.is_empty() {
-                true => vec![format!("{} has no alias.", edge.app())],
-                false => report::place_lines(&aliases),
-            });
-        }
-        AliasCommand::Delete { name, dry_run: false } => {
-            let place = alias_name(context, name);
-            edge.delete_alias(&place).await?;
-            let value = serde_json::json!({ "app": edge.app(), "deleted": place });
-            context
-                .output
-                .write(&value, || vec![format!("The alias {place} is gone; the version that it named stays.")]);
-        }
-    }
-    Ok(())
-}
-
-/// The alias of a branch's name.
-fn alias_name(context: &Context, name: &str) -> PlaceName {
-    let place = PlaceName::from_branch(name);
-    if place.as_str() != name {
-        context.progress.note(&format!("`{name}` cannot stand in a hostname; its alias is {place}"));
-    }
-    place
 }
 
 /// `check`.

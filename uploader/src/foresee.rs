@@ -103,13 +103,13 @@ pub(crate) async fn rollback(edge: &Edge, place: &PlaceName, id: Option<&IdPrefi
 /// What `promote` would change.
 ///
 /// # Errors
-/// As the edge says, or `not_found` where nothing is live in `from`.
+/// As the edge says, or `nothing_live` in `from`.
 pub(crate) async fn promote(edge: &Edge, from: &PlaceName, to: &PlaceName) -> Result<Foreseen, Failure> {
     let status = edge.status(to).await?;
     let source = status.places.iter().find(|place| !place.alias && place.name == *from);
     let Some(source) = source else {
         let message = format!("Nothing is live in {from} of the app {}.", status.app);
-        return Err(Failure::new(Code::NotFound, message).hint(format!("push to {from} first")));
+        return Err(Failure::new(Code::NothingLive, message).hint(format!("push to {from} first")));
     };
     Ok(Foreseen::of(&status, source.version))
 }
@@ -199,9 +199,13 @@ fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option
                 // What is deleted now may have been there then, or not.
                 back(&[]).or_else(|| back(deleted)).or_else(named).map_or(own_place, |(_, place)| place)
             }
-            DeployKind::Push | DeployKind::Switch | DeployKind::Promote | DeployKind::Pause | DeployKind::Resume => {
-                own_place
-            }
+            DeployKind::Push
+            | DeployKind::Switch
+            | DeployKind::Promote
+            | DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Lock
+            | DeployKind::Unlock => own_place,
         };
         order.push((deploy.version, place));
     }
@@ -238,6 +242,9 @@ mod tests {
             source: Default::default(),
             steps: Vec::new(),
             outcome: if word.starts_with('s') { Outcome::Stored } else { Outcome::Live },
+            alias: None,
+            problem: None,
+            log: Vec::new(),
         };
         words.split(' ').rev().map(deploy).collect()
     }

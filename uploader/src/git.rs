@@ -1,4 +1,4 @@
-//! Where a bundle comes from: what `git` and the CI system say. Nothing that goes wrong here stops a push.
+//! Where a bundle comes from: what the person, `git` and the CI system say. Nothing that goes wrong here stops a push.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,46 +8,46 @@ use std::time::Duration;
 
 use devanture_config::api::Source;
 
+use crate::ci;
+
 /// Longest time that a push waits for `git`; in a huge working tree it may take long to tell what has changed.
 const GIT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Most characters of a commit, a branch or a message.
 const CHARACTERS_MAX: usize = 500;
-/// Variables that hold the commit, in the order in which they are asked.
-const COMMIT_VARIABLES: [&str; 6] =
-    ["GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT", "BITBUCKET_COMMIT", "CIRCLE_SHA1", "BUILD_SOURCEVERSION"];
-/// Variables that hold the branch. On a pull request `GITHUB_REF_NAME` is `12/merge`, so its head comes first.
-const BRANCH_VARIABLES: [&str; 7] = [
-    "GITHUB_HEAD_REF",
-    "GITHUB_REF_NAME",
-    "CI_COMMIT_REF_NAME",
-    "GIT_BRANCH",
-    "BITBUCKET_BRANCH",
-    "CIRCLE_BRANCH",
-    "BUILD_SOURCEBRANCHNAME",
-];
+/// What the person says of where a bundle comes from; it counts more than all else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
+    /// `--commit`.
+    pub(crate) commit: Option<String>,
+    /// `--branch`.
+    pub(crate) branch: Option<String>,
+    /// `--message`.
+    pub(crate) message: Option<String>,
+}
 
-/// Asks `git` about `folder`, and the environment for what `git` does not know; `message` is what the person said.
-pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, message: Option<String>) -> Source {
+/// Asks `git` about `folder`, and the environment for what the CI system knows.
+pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said: Said) -> Source {
     let (sender, receiver) = mpsc::channel();
     let folder = folder.to_owned();
     // The thread is left behind when it takes too long; it ends with the process.
-    std::thread::spawn(move || sender.send(from_git(&folder)));
+    std::thread::spawn(move || sender.send(from_git(&folder)).is_ok());
     let found = receiver.recv_timeout(GIT_TIME_MAX).unwrap_or_default();
-    complete(found, environment, message)
+    complete(found, ci::source(environment), said)
 }
 
-/// Fills what `git` did not say.
-fn complete(found: Source, environment: &BTreeMap<String, String>, message: Option<String>) -> Source {
-    let first = |names: &[&str]| {
-        let mut values = names.iter().filter_map(|name| environment.get(*name));
-        values.find(|value| !value.is_empty()).cloned()
-    };
+/// Puts together what the person, the CI system and `git` say. A head that is on a branch is a person's: `git` knows it
+/// best. A detached one is what CI systems check out, and may be a commit that nobody wrote: they know where it is from.
+fn complete(found: Source, ci: Source, said: Said) -> Source {
     let shortened = |text: String| text.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
+    let is_detached = found.branch.is_none();
+    let pick = |git: Option<String>, ci: Option<String>| if is_detached { ci.or(git) } else { git.or(ci) };
     Source {
-        commit: found.commit.or_else(|| first(&COMMIT_VARIABLES)).map(shortened),
-        branch: found.branch.or_else(|| first(&BRANCH_VARIABLES)).map(shortened),
-        message: message.or(found.message).map(shortened),
+        commit: said.commit.or_else(|| pick(found.commit, ci.commit)).map(shortened),
+        branch: said.branch.or_else(|| pick(found.branch, ci.branch)).map(shortened),
+        message: said.message.or_else(|| pick(found.message, ci.message)).map(shortened),
         dirty: found.dirty,
+        ci: ci.ci,
+        url: ci.url.map(shortened),
     }
 }
 
@@ -63,6 +63,8 @@ fn from_git(folder: &Path) -> Source {
         // A detached head, which is what most CI systems check out, has no branch.
         branch: line(git(folder, &["symbolic-ref", "--short", "-q", "HEAD"]).as_deref().map(str::trim)),
         dirty: git(folder, &["status", "--porcelain"]).is_some_and(|changes| !changes.trim().is_empty()),
+        ci: None,
+        url: None,
     }
 }
 
@@ -88,11 +90,42 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let environment = [("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", ""), ("GITHUB_REF_NAME", "main")];
         let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let source = source(folder.path(), &environment, Some("said\nso".to_owned()));
+        let said = Said { message: Some("said\nso".to_owned()), ..Said::default() };
+        let source = source(folder.path(), &environment, said);
         assert_eq!(source.commit.as_deref(), Some("abc"));
         assert_eq!(source.branch.as_deref(), Some("main"));
         assert_eq!(source.message.as_deref(), Some("saidso"));
         assert!(!source.dirty);
+    }
+
+    #[test]
+    fn the_person_counts_more_than_ci_and_ci_more_than_a_detached_head() {
+        let source = |commit: &str, branch: Option<&str>| Source {
+            commit: Some(commit.to_owned()),
+            branch: branch.map(str::to_owned),
+            message: Some(format!("of {commit}")),
+            ..Source::default()
+        };
+        let ci =
+            || Source { ci: Some("github".to_owned()), url: Some("https://run".to_owned()), ..source("c", Some("pr")) };
+        let said = |commit: Option<&str>, branch: Option<&str>| Said {
+            commit: commit.map(str::to_owned),
+            branch: branch.map(str::to_owned),
+            message: None,
+        };
+        for (git, ci, said, expected) in [
+            (source("g", Some("main")), ci(), said(None, None), ("g", "main", "of g")),
+            (source("g", None), ci(), said(None, None), ("c", "pr", "of c")),
+            (source("g", None), Source::default(), said(None, None), ("g", "", "of g")),
+            (Source::default(), ci(), said(None, None), ("c", "pr", "of c")),
+            (source("g", Some("main")), ci(), said(Some("s"), Some("b")), ("s", "b", "of g")),
+            (source("g", None), Source { message: None, ..ci() }, said(None, None), ("c", "pr", "of g")),
+        ] {
+            let found = complete(git, ci, said);
+            let [commit, branch, message] = [found.commit, found.branch, found.message].map(Option::unwrap_or_default);
+            assert_eq!((commit.as_str(), branch.as_str(), message.as_str()), expected);
+        }
+        assert_eq!(complete(Source::default(), ci(), Said::default()).url.as_deref(), Some("https://run"));
     }
 
     #[test]
@@ -105,12 +138,12 @@ mod tests {
         };
         run(&["init", "-q", "-b", "feature-x"]);
         run(&["commit", "-q", "--allow-empty", "-m", "The subject", "-m", "The body"]);
-        let clean = source(folder.path(), &BTreeMap::new(), None);
+        let clean = source(folder.path(), &BTreeMap::new(), Said::default());
         assert_eq!(clean.commit.as_ref().map(String::len), Some(40));
         assert_eq!(clean.branch.as_deref(), Some("feature-x"));
         assert_eq!(clean.message.as_deref(), Some("The subject"));
         assert!(!clean.dirty);
         std::fs::OpenOptions::new().create_new(true).write(true).open(folder.path().join("new")).unwrap();
-        assert!(source(folder.path(), &BTreeMap::new(), None).dirty);
+        assert!(source(folder.path(), &BTreeMap::new(), Said::default()).dirty);
     }
 }

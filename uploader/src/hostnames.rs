@@ -130,6 +130,7 @@ mod tests {
                 status("example.org", true, None),
                 status("bücher.example", false, Some("example.org")),
             ],
+            next: None,
         };
         assert_eq!(
             list_lines(plain(), &list),

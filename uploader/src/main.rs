@@ -1,13 +1,15 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the edge, and
-//! `store` keeps a login; `push`, `commands`, `hostnames`, `upkeep` and `who` are the commands, `foresee` is their `--dry-run`, and `moving` is
+//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the
+//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `team`, `upkeep` and `who` are the commands,
+//! `foresee` is their `--dry-run`, and `moving` is
 //! `init --from`; `progress` and `report` tell about them, and `exit` is how they fail.
 
 mod archive;
 mod args;
 mod bundle;
+mod ci;
 mod client;
 mod commands;
 mod context;
@@ -17,17 +19,21 @@ mod exit;
 mod foresee;
 mod git;
 mod hash;
+mod history;
 mod hostnames;
 mod moving;
 mod pass;
 mod progress;
 mod project;
 mod push;
+#[cfg(test)]
+mod recipes_tests;
 mod report;
 mod rules;
 mod settings;
 mod sse;
 mod store;
+mod team;
 mod trust;
 mod upkeep;
 mod walk;
@@ -123,20 +129,23 @@ async fn carry_out(
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Audit(args) => who::audit(context, args).await,
-        Command::Alias(command) => commands::alias(context, command).await,
+        Command::Alias(command) => team::alias(context, command).await,
         Command::Check(args) => commands::check(context, args),
         Command::Delete(args) => upkeep::delete(context, args).await,
-        Command::History(args) => commands::history(context, args).await,
+        Command::Diff(args) => team::diff(context, args).await,
+        Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
         Command::Login => who::login(context).await,
         Command::Logout => who::logout(context).await,
+        Command::Lock(args) => team::lock(context, args).await,
         Command::Pause(args) => upkeep::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Resume(args) => upkeep::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Status => commands::status(context).await,
         Command::Token(command) => who::token(context, command).await,
+        Command::Unlock(args) => team::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
         // Carried out by the callers.
         Command::Completions { .. } | Command::Push(_) => Ok(()),

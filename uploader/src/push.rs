@@ -17,11 +17,15 @@ use crate::client::{self, Edge, Refusal};
 use crate::context::Context;
 use crate::deploy::BlobError;
 use crate::exit::Failure;
-use crate::git;
+use crate::git::{self, Said};
 use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
 use crate::rules::{self, RuleFiles};
+use crate::settings;
+use crate::team;
 use crate::walk::{self, Scan};
 
+/// The place whose pushes are previews alone, where the history keeps pushes to aliases.
+const PREVIEW: &str = "preview";
 /// How often a folder that changes while it is sent is scanned anew.
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
@@ -72,7 +76,7 @@ impl<'c> Push<'c> {
         if self.args.dry_run {
             return self.dry_run(&www, archive_type.is_some()).await;
         }
-        let place = self.context.place()?;
+        let place = self.place()?;
         let edge = self.context.edge()?;
         let report = match archive_type {
             Some(media_type) => self.send_archive(&edge, &place, (&www, media_type)).await?,
@@ -111,7 +115,7 @@ impl<'c> Push<'c> {
         let value = serde_json::json!({
             "dry_run": true,
             "app": app,
-            "environment": self.context.place()?,
+            "environment": self.place()?,
             "version": id,
             "files": { "total": scan.files.len() },
             "bytes": { "total": scan.total_bytes() },
@@ -123,10 +127,11 @@ impl<'c> Push<'c> {
 
     async fn send_folder(&mut self, edge: &Edge, place: &PlaceName, www: &Path) -> Result<DeployReport, Failure> {
         let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(www));
+        let options = self.options(&source)?;
         for scans in 1..=SCANS_MAX {
             let (_, bundle) = scanned?;
             let manifest = bundle.manifest.clone();
-            let begin = BeginDeploy { manifest, source: source.clone(), options: self.options() };
+            let begin = BeginDeploy { manifest, source: source.clone(), options: options.clone() };
             let begun = self.begin(edge, place, &begin).await?;
             let missing = missing_blobs(&bundle, &begun)?;
             self.tell_diff(&bundle, &missing);
@@ -144,14 +149,35 @@ impl<'c> Push<'c> {
         Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
     }
 
-    fn options(&self) -> DeployOptions {
-        DeployOptions {
+    /// Where the push goes: one to an alias goes where previews are, unless another environment is said.
+    fn place(&self) -> Result<PlaceName, Failure> {
+        let environment = self.context.settings.environment()?;
+        match (&self.args.alias, environment.source) {
+            (Some(_), settings::Source::Default) => Ok(PREVIEW.parse().unwrap_or(environment.value)),
+            _ => Ok(environment.value),
+        }
+    }
+
+    fn options(&self, source: &Source) -> Result<DeployOptions, Failure> {
+        let branch = source.branch.as_deref().unwrap_or_default();
+        let alias = match self.args.alias.as_deref() {
+            Some("") if branch.is_empty() => {
+                let message = "--alias was given no name, and neither git nor a CI system says which branch this is.";
+                return Err(Failure::new(Code::Usage, message).hint("--alias NAME, or --branch NAME beside --alias"));
+            }
+            Some("") => Some(team::alias_name(self.context, branch)),
+            Some(name) => Some(team::alias_name(self.context, name)),
+            None => None,
+        };
+        Ok(DeployOptions {
             no_switch: self.args.no_switch,
             force: self.args.force,
             if_live: self.args.if_live.as_ref().map(ToString::to_string),
             allow_warnings: self.args.allow_warnings,
             allow_refingerprint: self.args.allow_refingerprint,
-        }
+            alias,
+            alias_expires: self.args.expires,
+        })
     }
 
     /// Reads and hashes the folder, off the threads that speak with the network.
@@ -167,8 +193,7 @@ impl<'c> Push<'c> {
         let files = counted(scan.files.len() as u64, "file");
         self.done("scan", format!("{files}, {}", byte_text(scan.total_bytes())), begun);
         tell_notes(self.context, &scan, guessed);
-        let findings =
-            RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.context.place()?);
+        let findings = RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.place()?);
         let doubts = rules::judge(findings, Code::BadRules, self.args.allow_warnings)?;
         doubts.iter().for_each(|doubt| self.context.progress.note(&doubt.to_string()));
         Ok((scan, bundle))
@@ -301,6 +326,8 @@ impl<'c> Push<'c> {
                     switched: true,
                     steps: Vec::new(),
                     withdrawn: Vec::new(),
+                    alias: None,
+                    locked: None,
                 });
             }
             break;
@@ -309,7 +336,10 @@ impl<'c> Push<'c> {
         if !failure.is(Code::Unreachable) {
             return Err(failure);
         }
-        Err(failure.hint("the edge may still be at work on it: `devanture status` says what is live"))
+        Err(failure.hint(match self.args.alias {
+            Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
+            None => "the edge may still be at work on it: `devanture status` says what is live",
+        }))
     }
 
     async fn send_archive(
@@ -327,7 +357,8 @@ impl<'c> Push<'c> {
             self.live = Live::Known(status.version);
         }
         let source = source(self.context, self.args).await;
-        let options = self.options();
+        let options = self.options(&source)?;
+        let (alias, expires) = (options.alias.map(String::from), options.alias_expires.map(String::from));
         let flags = [
             ("no_switch", options.no_switch),
             ("force", options.force),
@@ -336,7 +367,16 @@ impl<'c> Push<'c> {
         ];
         let mut query: Vec<(&str, &str)> =
             flags.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, "true")).collect();
-        let texts = [("if_live", &options.if_live), ("message", &source.message)];
+        let texts = [
+            ("if_live", &options.if_live),
+            ("alias", &alias),
+            ("alias_expires", &expires),
+            ("message", &source.message),
+            ("commit", &source.commit),
+            ("branch", &source.branch),
+            ("ci", &source.ci),
+            ("url", &source.url),
+        ];
         query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
         let bytes = std::fs::metadata(archive.0).map_or(0, |metadata| metadata.len());
         let sending = self.context.progress.sending("upload", 1, bytes);
@@ -367,6 +407,10 @@ impl<'c> Push<'c> {
 
     /// What to say last after `failure`: which version is live now.
     pub(crate) async fn last_sentence(&self, failure: &Failure) -> String {
+        // A push to an alias leaves what is live, however it ends.
+        if self.args.alias.is_some() {
+            return STILL_RUNNING.to_owned();
+        }
         let is_certain = self.finishing.is_none();
         let live = match self.live {
             Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
@@ -399,8 +443,8 @@ impl<'c> Push<'c> {
 /// Where the bundle comes from, asked while the folder is read.
 async fn source(context: &Context, args: &PushArgs) -> Source {
     let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
-    let message = args.message.clone();
-    tokio::task::spawn_blocking(move || git::source(&folder, &environment, message)).await.unwrap_or_default()
+    let said = Said { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };
+    tokio::task::spawn_blocking(move || git::source(&folder, &environment, said)).await.unwrap_or_default()
 }
 
 /// The blobs that the edge asks for, and where they are.

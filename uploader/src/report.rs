@@ -3,9 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use devanture_config::api::{
-    Deploy, DeployKind, DeployReport, History, Outcome, PlaceStatus, Status, Step, StepState, SwitchReport,
-};
+use devanture_config::api::{DeployReport, Lock, PlaceStatus, Status, Step, StepState, SwitchReport};
 use devanture_config::site_toml::RoutePath;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -58,6 +56,24 @@ pub(crate) fn deploy_lines(
     let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
     let id = report.version.short();
     let mut lines = Vec::new();
+    if let Some(alias) = &report.alias {
+        if was_live {
+            lines.push(line("same", format!("{} is {id} already", alias.name)));
+        }
+        lines.push(line("alias", format!("{}  ·  preview {}", style.good(&alias.url), report.urls.preview)));
+        lines.extend(alias.expires_ms.map(|at_ms| line("ends", time_text(at_ms))));
+        lines.push(line("next", format!("devanture switch {id}")));
+        return lines;
+    }
+    if let Some(lock) = &report.locked {
+        lines.push(line("locked", lock_text(lock)));
+        lines.push(line("stored", format!("what is live stays  ·  preview {}", style.good(&report.urls.preview))));
+        lines.push(line(
+            "next",
+            format!("devanture switch {id}{}, once `devanture unlock` has ended the lock", again.0),
+        ));
+        return lines;
+    }
     if was_live && !report.switched {
         lines.push(line(
             "same",
@@ -74,6 +90,11 @@ pub(crate) fn deploy_lines(
         lines.push(line("undo", format!("devanture rollback{}", again.0)));
     }
     lines
+}
+
+fn lock_text(lock: &Lock) -> String {
+    let reason = lock.reason.as_deref().map_or_else(String::new, |reason| format!("  \u{201c}{reason}\u{201d}"));
+    format!("since {} by {}{reason}", time_text(lock.since_ms), lock.who)
 }
 
 /// The lines after a switch, a rollback or a promotion.
@@ -118,11 +139,17 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
             lines.push(line("open", open.join(", ")));
         }
     }
+    if let Some(lock) = &status.locked {
+        lines.push(line("locked", lock_text(lock)));
+    }
     if !status.hostnames.is_empty() {
         let names: Vec<&str> = status.hostnames.iter().map(String::as_str).collect();
         lines.push(line("names", names.join(", ")));
     }
     lines.extend(place_lines(&status.places));
+    if status.more_places {
+        lines.push(line("note", "there are more than these; `devanture alias list` tells all aliases".to_owned()));
+    }
     lines
 }
 
@@ -133,47 +160,6 @@ pub(crate) fn place_lines(places: &[PlaceStatus]) -> Vec<String> {
         .iter()
         .map(|p| format!("  {:<8}  {:<20}  {}  {}", kind(p), p.name.as_str(), p.version.short(), p.url))
         .collect()
-}
-
-/// A line per deploy.
-pub(crate) fn history_lines(style: Style, history: &History) -> Vec<String> {
-    if history.deploys.is_empty() {
-        return vec![format!("Nothing was ever live in {} of {}.", history.environment, history.app)];
-    }
-    let mark = |deploy: &Deploy| if history.deleted.contains(&deploy.version) { "  (deleted)" } else { "" };
-    let line = |deploy| format!("{}{}", deploy_line(style, deploy), mark(deploy));
-    let mut lines: Vec<String> = history.deploys.iter().map(line).collect();
-    if let Some(next) = &history.next {
-        lines.push(style.dim(&format!("more: devanture history --before {next}")));
-    }
-    lines
-}
-
-fn deploy_line(style: Style, deploy: &Deploy) -> String {
-    let kind = match deploy.kind {
-        DeployKind::Push => "push",
-        DeployKind::Switch => "switch",
-        DeployKind::Rollback => "rollback",
-        DeployKind::Promote => "promote",
-        DeployKind::Pause => "pause",
-        DeployKind::Resume => "resume",
-    };
-    let outcome = match deploy.outcome {
-        Outcome::Live => style.good("live      "),
-        Outcome::Stored => "stored    ".to_owned(),
-        Outcome::Superseded => "superseded".to_owned(),
-        Outcome::Failed => style.bad("failed    "),
-        Outcome::Done => "done      ".to_owned(),
-    };
-    let commit = deploy.source.commit.as_deref().map(|c| c.chars().take(8).collect::<String>()).unwrap_or_default();
-    let message = deploy.source.message.as_deref().unwrap_or_default();
-    let line = format!(
-        "{}  {}  {kind:<8}  {outcome}  {}  {commit:<8}  {message}",
-        time_text(deploy.at_ms),
-        deploy.version.short(),
-        deploy.who,
-    );
-    line.trim_end().to_owned()
 }
 
 /// What a step says at its end.
@@ -222,7 +208,6 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 }
 
 /// A time as a person reads it, in UTC.
-/// A moment for people.
 pub(crate) fn time_text(ms: u64) -> String {
     let time = i64::try_from(ms / 1_000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let Some(time) = time else { return format!("{ms} ms") };
@@ -254,13 +239,19 @@ mod tests {
             environment: "prod".parse().unwrap(),
             version: Digest::of(b"new"),
             previous: Some(Digest::of(b"old")),
-            urls: Urls { live: "https://shop.localhost".to_owned(), preview: "https://p.localhost".to_owned() },
+            urls: Urls {
+                live: "https://shop.localhost".to_owned(),
+                preview: "https://p.localhost".to_owned(),
+                alias: None,
+            },
             files: FileCounts { total: 3, new: 1 },
             bytes: ByteCounts { total: 30, sent: 10 },
             deploy: Some("d1".to_owned()),
             switched: true,
             steps: vec![Step { name: "scan".to_owned(), state: StepState::Done, detail: "3 files".to_owned(), ms: 1 }],
             withdrawn: Vec::new(),
+            alias: None,
+            locked: None,
         }
     }
 
@@ -295,6 +286,29 @@ mod tests {
         assert_eq!(lines[1], format!("  next      devanture switch {}", report().version.short()));
         let same = deploy_lines(plain(), &stored, true, false, &Again::default());
         assert!(same[0].contains("is live in prod already; nothing was sent, nothing has changed"), "{same:?}");
+    }
+
+    #[test]
+    fn a_push_to_an_alias_or_a_locked_environment_says_what_became_of_it() {
+        let alias = PlaceStatus {
+            name: "feature-x".parse().unwrap(),
+            alias: true,
+            version: report().version,
+            url: "https://feature-x--shop.localhost".to_owned(),
+            since_ms: 0,
+            who: None,
+            expires_ms: Some(0),
+        };
+        let aliased = DeployReport { switched: false, alias: Some(alias), ..report() };
+        let lines = deploy_lines(plain(), &aliased, false, false, &Again::default());
+        assert_eq!(lines[0], "  alias     https://feature-x--shop.localhost  ·  preview https://p.localhost");
+        assert_eq!(lines[1], "  ends      1970-01-01 00:00:00 UTC");
+        let lock = Lock { since_ms: 0, who: "ops".to_owned(), reason: Some("Sale".to_owned()) };
+        let locked = DeployReport { switched: false, locked: Some(lock), ..report() };
+        let lines = deploy_lines(plain(), &locked, false, false, &Again::default());
+        assert_eq!(lines[0], "  locked    since 1970-01-01 00:00:00 UTC by ops  \u{201c}Sale\u{201d}");
+        assert_eq!(lines[1], "  stored    what is live stays  ·  preview https://p.localhost");
+        assert!(!serde_json::to_string(&report()).unwrap().contains("locked"), "only where it is");
     }
 
     #[test]

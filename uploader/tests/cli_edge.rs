@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cli_support::fake_edge::{FakeEdge, Reply, event, urls};
 use cli_support::{Project, write};
 use devanture_config::Digest;
-use devanture_config::api::{Deploy, DeployKind, History, Outcome, PlaceStatus, SwitchReport};
+use devanture_config::api::{AliasList, Deploy, DeployKind, History, Outcome, PlaceStatus, SwitchReport};
 use devanture_config::problem::{Code, Problem};
 
 const STILL_RUNNING: &str = "The previous version is still running.";
@@ -268,9 +268,9 @@ fn report(previous: Option<Digest>) -> SwitchReport {
     }
 }
 
-#[test]
-fn every_other_command_is_one_question_to_the_edge() {
-    let deploy = Deploy {
+/// What a history holds.
+fn deploy() -> Deploy {
+    Deploy {
         id: "d1".to_owned(),
         kind: DeployKind::Push,
         environment: "staging".parse().unwrap(),
@@ -281,12 +281,23 @@ fn every_other_command_is_one_question_to_the_edge() {
         source: Default::default(),
         steps: Vec::new(),
         outcome: Outcome::Live,
-    };
+        alias: None,
+        problem: None,
+        log: Vec::new(),
+    }
+}
+
+#[test]
+fn every_other_command_is_one_question_to_the_edge() {
+    let deploy = deploy();
     let place = PlaceStatus {
         name: "feature-x".parse().unwrap(),
         alias: true,
         version: Digest::of(b"new"),
         url: "https://x".to_owned(),
+        since_ms: 0,
+        who: None,
+        expires_ms: None,
     };
     let edge = FakeEdge::start_with(move |request, _| {
         let path = request.target.split('?').next().unwrap();
@@ -302,7 +313,10 @@ fn every_other_command_is_one_question_to_the_edge() {
                     next: Some("d0".to_owned()),
                 },
             ),
-            ("GET", "aliases") => Reply::json(200, &vec![place.clone()]),
+            ("GET", "aliases") => {
+                let list = AliasList { app: "shop".parse().unwrap(), aliases: vec![place.clone()], next: None };
+                Reply::json(200, &list)
+            }
             ("PUT", _) => Reply::json(200, &place),
             ("DELETE", _) => Reply::Whole(204, "text/plain", Vec::new()),
             _ => return None,
@@ -338,7 +352,7 @@ fn every_other_command_is_one_question_to_the_edge() {
         ),
         ("status", "GET /v1/apps/shop/environments/staging", "", "nothing is live yet"),
         ("alias set feature-x abcdef", "PUT /v1/apps/shop/aliases/feature-x", r#"{"version":"abcdef"}"#, "https://x"),
-        ("alias list", "GET /v1/apps/shop/aliases", "", "feature-x"),
+        ("alias list", "GET /v1/apps/shop/aliases?limit=1000", "", "feature-x"),
         ("alias delete feature-x", "DELETE /v1/apps/shop/aliases/feature-x", "", "The alias feature-x is gone"),
     ] {
         let words: Vec<&str> = arguments.split(' ').chain(["--env", "staging"]).collect();

@@ -52,11 +52,20 @@ pub(super) fn no_content() -> Response<Body> {
     response
 }
 
+/// RFC 9110 §15.4.5.
+pub(super) fn not_modified() -> Response<Body> {
+    let mut response = no_content();
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
 /// The answer to HEAD: the same head, with the length that the content would have (RFC 9110 §9.3.2). In HTTP/2, hyper
 /// would send the content.
 pub(super) fn without_content(mut response: Response<Body>) -> Response<Body> {
     let length = http_body::Body::size_hint(response.body()).exact();
-    if let Some(length) = length.filter(|_| response.status() != StatusCode::NO_CONTENT) {
+    if let Some(length) =
+        length.filter(|_| !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
+    {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     response.map(|_content| Full::default().boxed_unsync())

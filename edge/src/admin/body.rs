@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
-use crate::publish::Error;
+use crate::publish::{Error, Page};
 
 /// How long a body that nobody reads any more is still taken in …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -147,6 +147,14 @@ fn rested() -> Error {
 
 fn broken_off() -> Error {
     Problem::new(Code::BadRequest, "The request's body broke off.").into()
+}
+
+/// Which page of a list the query asks for, by `limit` and the cursor.
+///
+/// # Errors
+/// `bad_request`.
+pub(super) fn page(uri: &Uri, cursor: &'static str, limit_default: usize) -> Result<Page, Error> {
+    Page::read(parameter(uri, "limit").as_deref(), parameter(uri, cursor), cursor, limit_default)
 }
 
 /// A parameter of the query, decoded; `?name` alone is an empty one.

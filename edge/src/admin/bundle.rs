@@ -230,6 +230,14 @@ impl Wanted {
             let (name, value) = body::decoded_pair(pair)?;
             let options = &mut wanted.options;
             match name.as_str() {
+                "alias" => {
+                    let alias = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
+                    options.alias = Some(alias);
+                }
+                "alias_expires" => {
+                    let expires = value.parse().map_err(|error| Problem::new(Code::BadRequest, format!("{error}.")))?;
+                    options.alias_expires = Some(expires);
+                }
                 "allow_refingerprint" => options.allow_refingerprint = flag(&name, &value)?,
                 "allow_warnings" => options.allow_warnings = flag(&name, &value)?,
                 "force" => options.force = flag(&name, &value)?,
@@ -252,21 +260,27 @@ impl Wanted {
         options.force |= self.options.force;
         options.no_switch |= self.options.no_switch;
         options.if_live = options.if_live.take().or(self.options.if_live);
+        options.alias = options.alias.take().or(self.options.alias);
+        options.alias_expires = options.alias_expires.or(self.options.alias_expires);
         source.branch = source.branch.take().or(self.source.branch);
+        source.ci = source.ci.take().or(self.source.ci);
         source.commit = source.commit.take().or(self.source.commit);
         source.message = source.message.take().or(self.source.message);
+        source.url = source.url.take().or(self.source.url);
     }
 
     /// What a form may say as well; what it says counts more than the query.
     fn set_text(&mut self, name: &str, text: String) -> Result<(), Error> {
         let place = match name {
             "branch" => &mut self.source.branch,
+            "ci" => &mut self.source.ci,
             "commit" => &mut self.source.commit,
             "message" => &mut self.source.message,
+            "url" => &mut self.source.url,
             _ => {
                 let shown: String = name.chars().take(100).flat_map(char::escape_debug).collect();
                 return Err(Problem::new(Code::BadRequest, format!("Nothing is called `{shown}` here."))
-                    .hint("the query takes no_switch, force, if_live, allow_warnings, allow_refingerprint; it and a form take message, commit, branch")
+                    .hint("the query takes no_switch, force, if_live, alias, alias_expires, allow_warnings, allow_refingerprint; it and a form take message, commit, branch, ci, url")
                     .into());
             }
         };

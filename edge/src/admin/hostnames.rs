@@ -9,15 +9,20 @@ use super::body::RequestBody;
 use super::{Admin, Body, answer, body, bundle};
 use crate::publish::{Actor, Error};
 
+/// Hostnames on a page where nothing is said.
+const PAGE: usize = 1_000;
+
 impl Admin {
     pub(super) async fn hostnames(
         &self,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
+        request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.hostnames(app, environment).await?))
+        let page = body::page(request.uri(), "after", PAGE)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.hostnames(app, environment, &page).await?))
     }
 
     pub(super) async fn add_hostname(

@@ -19,6 +19,8 @@
 //! | `/v1/apps/{app}/deploys/{deploy}/finish` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/switch`, `…/rollback` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/promote` | POST | promote |
+//! | `/v1/apps/{app}/environments/{env}/lock` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/lock` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/environments/{env}/hostnames` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/hostnames/{host}` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/environments/{env}/pause`, `…/resume` | POST | push |
@@ -26,16 +28,20 @@
 //! | `/v1/apps/{app}/withdrawn` | GET | read |
 //! | `/v1/apps/{app}/withdrawn` | POST, DELETE | push, every environment |
 //! | `/v1/apps/{app}/aliases` | GET | read |
+//! | `/v1/apps/{app}/aliases/{name}` | GET | read |
 //! | `/v1/apps/{app}/aliases/{name}` | PUT, DELETE | push |
+//! | `/v1/apps/{app}/diff?from={from}&to={to}` | GET | read |
 
 mod answer;
 mod body;
 mod bundle;
 mod content_digest;
 mod hostnames;
+mod precondition;
 mod pushing;
 mod reading;
 mod route;
+mod team;
 mod upkeep;
 mod who;
 
@@ -171,7 +177,7 @@ impl Admin {
             Route::Tokens => self.tokens(&actor, &request).await,
             // Answered above, where nobody has to have a token.
             Route::Login | Route::Logout | Route::Refresh => Err(route::nothing()),
-            Route::Status { app, environment } => self.status(&actor, &app, &environment).await,
+            Route::Status { app, environment } => self.status(&actor, &app, &environment, &request).await,
             Route::History { app, environment } => self.history(&actor, &app, &environment, &request).await,
             Route::Begin { app, environment } => self.begin(&actor, &app, &environment, request).await,
             Route::Blob { app, digest } => self.blob(&actor, &app, digest, request).await,
@@ -183,7 +189,7 @@ impl Admin {
             Route::AddHostname { app, environment, host } => {
                 self.add_hostname(&actor, &app, &environment, &host, request).await
             }
-            Route::Hostnames { app, environment } => self.hostnames(&actor, &app, &environment).await,
+            Route::Hostnames { app, environment } => self.hostnames(&actor, &app, &environment, &request).await,
             Route::RemoveHostname { app, environment, host } => {
                 self.remove_hostname(&actor, &app, &environment, &host, &request).await
             }
@@ -192,10 +198,15 @@ impl Admin {
             Route::DeleteVersion { app, version } => self.delete_version(&actor, &app, &version).await,
             Route::Restore { app } => self.restore(&actor, &app, &request).await,
             Route::Withdraw { app } => self.withdraw(&actor, &app, request).await,
-            Route::Withdrawn { app } => self.withdrawn(&actor, &app).await,
-            Route::Aliases { app } => self.aliases(&actor, &app).await,
+            Route::Withdrawn { app } => self.withdrawn(&actor, &app, &request).await,
+            Route::Aliases { app } => self.aliases(&actor, &app, &request).await,
+            Route::Alias { app, name } => self.alias(&actor, &app, &name, &request).await,
             Route::SetAlias { app, name } => self.set_alias(&actor, &app, &name, request).await,
-            Route::DeleteAlias { app, name } => self.delete_alias(&actor, &app, &name).await,
+            Route::DeleteAlias { app, name } => self.delete_alias(&actor, &app, &name, &request).await,
+            Route::Diff { app } => self.diff(&actor, &app, &request).await,
+            Route::LockOf { app, environment } => self.lock_of(&actor, &app, &environment, &request).await,
+            Route::Lock { app, environment } => self.lock(&actor, &app, &environment, request).await,
+            Route::Unlock { app, environment } => self.unlock(&actor, &app, &environment, &request).await,
         }
     }
 

@@ -1,8 +1,6 @@
-//! Operations that write: pushes, switches, aliases.
+//! Operations that write: pushes, switches.
 
-use devanture_config::api::{
-    AliasRequest, BeginDeploy, PlaceStatus, PromoteRequest, RollbackRequest, Scope, SwitchRequest,
-};
+use devanture_config::api::{BeginDeploy, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use http::{Request, Response, StatusCode};
@@ -10,7 +8,7 @@ use std::sync::Arc;
 
 use super::body::RequestBody;
 use super::bundle::{self, Wanted};
-use super::{Admin, Body, answer, body};
+use super::{Admin, Body, answer, body, precondition};
 use crate::publish::{Actor, Error};
 
 impl Admin {
@@ -95,8 +93,9 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
+        let condition = precondition::condition(request.headers())?;
         let wanted: SwitchRequest = self.json(request).await?;
-        let report = self.publisher.switch(actor, app, environment, &wanted).await?;
+        let report = self.publisher.switch(actor, app, environment, &wanted, &condition).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -108,10 +107,11 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
+        let condition = precondition::condition(request.headers())?;
         let (parts, incoming) = request.into_parts();
         let limit = self.publisher.limits().admin_body_bytes_max;
         let wanted: RollbackRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
-        let report = self.publisher.rollback(actor, app, environment, wanted.version.as_deref()).await?;
+        let report = self.publisher.rollback(actor, app, environment, &wanted, &condition).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -123,34 +123,10 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Promote, app, Some(environment))?;
+        let condition = precondition::condition(request.headers())?;
         let wanted: PromoteRequest = self.json(request).await?;
-        let report = self.publisher.promote(actor, app, environment, &wanted).await?;
+        let report = self.publisher.promote(actor, app, environment, &wanted, &condition).await?;
         Ok(answer::json(StatusCode::OK, &report))
-    }
-
-    pub(super) async fn set_alias(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        name: &PlaceName,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(name))?;
-        let wanted: AliasRequest = self.json(request).await?;
-        let version = self.publisher.set_alias(actor, app, name, &wanted.version).await?;
-        let url = self.publisher.urls(app, name, &version).live;
-        Ok(answer::json(StatusCode::OK, &PlaceStatus { name: name.clone(), alias: true, version, url }))
-    }
-
-    pub(super) async fn delete_alias(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        name: &PlaceName,
-    ) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Push, app, Some(name))?;
-        self.publisher.delete_alias(actor, app, name).await?;
-        Ok(answer::no_content())
     }
 
     pub(super) async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {

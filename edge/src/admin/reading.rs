@@ -1,11 +1,11 @@
-//! Operations that only look: status, history, aliases.
+//! Operations that only look: status, history.
 
 use devanture_config::api::Scope;
 use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
-use super::{Admin, Body, answer, body};
+use super::{Admin, Body, answer, body, precondition};
 use crate::publish::{Actor, Error};
 
 /// Deploys on a page of the history where nothing is said.
@@ -17,9 +17,11 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
+        request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.status(app, environment).await?))
+        let (revision, status) = self.publisher.status(app, environment).await?;
+        precondition::view(request.headers(), revision, &status)
     }
 
     pub(super) async fn history(
@@ -30,16 +32,8 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let limit = body::number(request.uri(), "limit", PAGE)?;
-        let before = body::parameter(request.uri(), "before");
-        let history = self.publisher.history(app, environment, limit, before.as_deref()).await?;
+        let page = body::page(request.uri(), "before", PAGE)?;
+        let history = self.publisher.history(app, environment, &page).await?;
         Ok(answer::json(StatusCode::OK, &history))
-    }
-
-    pub(super) async fn aliases(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {
-        actor.may(Scope::Read, app, None)?;
-        let mut places = self.publisher.places(app).await?;
-        places.retain(|place| place.alias);
-        Ok(answer::json(StatusCode::OK, &places))
     }
 }

@@ -23,6 +23,7 @@ pub(super) enum Door {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Accounts,
+    Alias { app: AppName, name: PlaceName },
     Aliases { app: AppName },
     Audit,
     Begin { app: AppName, environment: PlaceName },
@@ -34,11 +35,14 @@ pub(super) enum Route {
     DeleteAlias { app: AppName, name: PlaceName },
     DeleteVersion { app: AppName, version: String },
     Deploy { app: AppName, deploy: String },
+    Diff { app: AppName },
     Finish { app: AppName, deploy: String },
     History { app: AppName, environment: PlaceName },
     Hostnames { app: AppName, environment: PlaceName },
     Login,
     Logout,
+    Lock { app: AppName, environment: PlaceName },
+    LockOf { app: AppName, environment: PlaceName },
     Metrics,
     Pause { app: AppName, environment: PlaceName },
     Promote { app: AppName, environment: PlaceName },
@@ -53,6 +57,7 @@ pub(super) enum Route {
     Status { app: AppName, environment: PlaceName },
     Switch { app: AppName, environment: PlaceName },
     Tokens,
+    Unlock { app: AppName, environment: PlaceName },
     Withdraw { app: AppName },
     Withdrawn { app: AppName },
 }
@@ -83,13 +88,19 @@ impl Route {
                 "no_switch",
                 "force",
                 "if_live",
+                "alias",
+                "alias_expires",
                 "allow_warnings",
                 "allow_refingerprint",
                 "message",
                 "commit",
                 "branch",
+                "ci",
+                "url",
             ],
             Self::Blob { .. } => &["deploy"],
+            Self::Aliases { .. } | Self::Hostnames { .. } | Self::Withdrawn { .. } => &["limit", "after"],
+            Self::Diff { .. } => &["from", "to", "env", "limit", "after"],
             Self::History { .. } => &["limit", "before"],
             Self::Restore { .. } => &["path"],
             Self::Tokens => &["app", "limit", "after"],
@@ -133,15 +144,18 @@ impl Route {
         match (rest, method) {
             (["aliases"], "GET") => Ok(Self::Aliases { app }),
             (["aliases"], _) => Err(method_not_allowed(READ)),
+            (["aliases", alias], "GET") => Ok(Self::Alias { app, name: name(alias)? }),
             (["aliases", alias], "PUT") => Ok(Self::SetAlias { app, name: name(alias)? }),
             (["aliases", alias], "DELETE") => Ok(Self::DeleteAlias { app, name: name(alias)? }),
-            (["aliases", _], _) => Err(method_not_allowed("PUT, DELETE")),
+            (["aliases", _], _) => Err(method_not_allowed("GET, HEAD, PUT, DELETE")),
             (["blobs", digest], "PUT") => Ok(Self::Blob { app, digest: name(digest)? }),
             (["blobs", _], _) => Err(method_not_allowed("PUT")),
             (["deploys", deploy], "GET") => Ok(Self::Deploy { app, deploy: (*deploy).to_owned() }),
             (["deploys", _], _) => Err(method_not_allowed(READ)),
             (["deploys", deploy, "finish"], "POST") => Ok(Self::Finish { app, deploy: (*deploy).to_owned() }),
             (["deploys", _, "finish"], _) => Err(method_not_allowed("POST")),
+            (["diff"], "GET") => Ok(Self::Diff { app }),
+            (["diff"], _) => Err(method_not_allowed(READ)),
             (["versions", version], "DELETE") => Ok(Self::DeleteVersion { app, version: (*version).to_owned() }),
             (["versions", _], _) => Err(method_not_allowed("DELETE")),
             (["withdrawn"], "GET") => Ok(Self::Withdrawn { app }),
@@ -152,6 +166,15 @@ impl Route {
                 "GET" => Ok(Self::Status { app, environment: name(environment)? }),
                 _ => Err(method_not_allowed(READ)),
             },
+            (["environments", environment, "lock"], method) => {
+                let environment = name(environment)?;
+                match method {
+                    "GET" => Ok(Self::LockOf { app, environment }),
+                    "PUT" => Ok(Self::Lock { app, environment }),
+                    "DELETE" => Ok(Self::Unlock { app, environment }),
+                    _ => Err(method_not_allowed("GET, HEAD, PUT, DELETE")),
+                }
+            }
             (["environments", environment, operation], method) => {
                 Self::of_environment(app, name(environment)?, operation, method)
             }

@@ -9,6 +9,9 @@ use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
 
+/// Withdrawn paths on a page where nothing is said.
+const PAGE: usize = 1_000;
+
 impl Admin {
     pub(super) async fn pause(
         &self,
@@ -70,8 +73,14 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.restore(actor, app, &path).await?))
     }
 
-    pub(super) async fn withdrawn(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {
+    pub(super) async fn withdrawn(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, None)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.withdrawn(app).await?))
+        let page = body::page(request.uri(), "after", PAGE)?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.withdrawn(app, &page).await?))
     }
 }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::Digest;
+use tokio::sync::Semaphore;
+
 use folder::{Folder, digest_of};
 
 use super::durable::{Draft, failed};
@@ -25,34 +27,52 @@ use super::{Blobs, Error, Form, Key, Quality, ReadAt, UnnamedUpload, Upload, Var
 /// size up to which a whole blob costs one trip to a blocking thread.
 const PENDING_BYTES_MAX: usize = 256 * 1024;
 
+/// Calls that work on the disk at once. A disk gains nothing from more, and each is a thread whose share of the
+/// allocator's memory stays: a hundred pushes at once would have hundreds of them.
+const CALLS_AT_ONCE: usize = 16;
+
 /// A store in a folder.
 pub(super) struct FileBlobs {
+    disk: Disk,
+}
+
+/// The folder, and whose turn it is.
+#[derive(Clone)]
+struct Disk {
     folder: Arc<Folder>,
+    turns: Arc<Semaphore>,
 }
 
 impl FileBlobs {
     /// Opens the store in `data_dir`. Blocks on the disk.
     pub(super) fn open(data_dir: PathBuf) -> Result<Self, Error> {
-        Ok(Self { folder: Arc::new(Folder::open(data_dir)?) })
+        let folder = Arc::new(Folder::open(data_dir)?);
+        Ok(Self { disk: Disk { folder, turns: Arc::new(Semaphore::new(CALLS_AT_ONCE)) } })
     }
 
-    /// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        blocking(&self.folder, work).await
+        self.disk.with(work).await
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    folder: &Arc<Folder>,
-    work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let shared = Arc::clone(folder);
-    match tokio::task::spawn_blocking(move || work(&shared)).await {
-        Ok(result) => result,
-        Err(error) => Err(failed("working in", folder.root())(std::io::Error::other(error))),
+impl Disk {
+    /// Does `work` on a blocking thread, when its turn comes. Once begun it goes on to its end even when the caller is
+    /// dropped.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (folder, turns) = (Arc::clone(&self.folder), Arc::clone(&self.turns));
+        let lost = |error| failed("working in", self.folder.root())(std::io::Error::other(error));
+        let turn = turns.acquire_owned().await.map_err(|closed| lost(closed.to_string()))?;
+        let work = move || {
+            let _turn = turn;
+            work(&folder)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|panicked| lost(panicked.to_string()))?
     }
 }
 
@@ -60,11 +80,11 @@ async fn blocking<T: Send + 'static>(
 impl Blobs for FileBlobs {
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {
         self.must_not_be_a_variant(key)?;
-        Ok(Box::new(FileUpload::new(&self.folder, Some(key))))
+        Ok(Box::new(FileUpload::new(&self.disk, Some(key))))
     }
 
     async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error> {
-        Ok(Box::new(FileUpload::new(&self.folder, None)))
+        Ok(Box::new(FileUpload::new(&self.disk, None)))
     }
 
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
@@ -110,7 +130,7 @@ impl FileBlobs {
             Key::Variant(..) => {
                 let sentence = "a variant is put with `put_variants`";
                 let source = std::io::Error::new(ErrorKind::InvalidInput, sentence);
-                Err(failed("putting into", self.folder.root())(source))
+                Err(failed("putting into", self.disk.folder.root())(source))
             }
         }
     }
@@ -140,7 +160,7 @@ impl Part {
 }
 
 struct FileUpload {
-    folder: Arc<Folder>,
+    disk: Disk,
     /// `None` where the bytes are a blob of whatever hash they turn out to have.
     key: Option<Key>,
     /// Away while a blocking thread has it, and for good after an error.
@@ -149,13 +169,14 @@ struct FileUpload {
 }
 
 impl FileUpload {
-    fn new(folder: &Arc<Folder>, key: Option<Key>) -> Self {
+    fn new(disk: &Disk, key: Option<Key>) -> Self {
         let part = Part { hasher: blake3::Hasher::new(), draft: None, size: 0 };
-        Self { folder: Arc::clone(folder), key, part: Some(part), pending: Vec::new() }
+        Self { disk: disk.clone(), key, part: Some(part), pending: Vec::new() }
     }
 
     fn take_part(&mut self) -> Result<Part, Error> {
-        let gone = || failed("uploading to", self.folder.root())(std::io::Error::other("the upload failed before"));
+        let gone =
+            || failed("uploading to", self.disk.folder.root())(std::io::Error::other("the upload failed before"));
         self.part.take().ok_or_else(gone)
     }
 
@@ -169,7 +190,7 @@ impl FileUpload {
             part.write(folder, &bytes)?;
             Ok(part)
         };
-        self.part = Some(blocking(&self.folder, work).await?);
+        self.part = Some(self.disk.with(work).await?);
         Ok(())
     }
 }
@@ -203,7 +224,7 @@ impl FileUpload {
             folder.keep(key, draft)?;
             Ok((found, part.size))
         };
-        blocking(&self.folder, work).await
+        self.disk.with(work).await
     }
 }
 

@@ -12,19 +12,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, Semaphore, broadcast};
 
 use super::{Catalog, Commit, Committed, Error, Record, Revision};
 use file::CatalogFile;
 
 /// How many commits a watcher may lag behind before it has to read anew.
 const WATCH_COMMITS_MAX: usize = 1_024;
+/// Reads at once: they come from memory most of the time, and each is a thread whose share of the allocator's memory
+/// stays.
+const READS_AT_ONCE: usize = 8;
 
 /// A catalog in a file.
 pub(super) struct RedbCatalog {
     file: Arc<CatalogFile>,
     /// Whose turn it is to commit. Taken before a blocking thread is, so that those who wait hold none.
     turn: Arc<Mutex<()>>,
+    readers: Semaphore,
     committed: broadcast::Sender<Committed>,
 }
 
@@ -35,7 +39,22 @@ impl RedbCatalog {
     }
 
     fn of(file: CatalogFile) -> Self {
-        Self { file: Arc::new(file), turn: Arc::default(), committed: broadcast::Sender::new(WATCH_COMMITS_MAX) }
+        Self {
+            file: Arc::new(file),
+            turn: Arc::default(),
+            readers: Semaphore::new(READS_AT_ONCE),
+            committed: broadcast::Sender::new(WATCH_COMMITS_MAX),
+        }
+    }
+
+    /// Reads on a blocking thread, when its turn comes.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&CatalogFile) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let file = Arc::clone(&self.file);
+        let _turn = self.readers.acquire().await.map_err(|closed| Error::Store(closed.to_string()))?;
+        blocking(move || read(&file)).await
     }
 }
 
@@ -50,8 +69,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 #[async_trait]
 impl Catalog for RedbCatalog {
     async fn get(&self, key: &str) -> Result<Option<Record>, Error> {
-        let (file, key) = (Arc::clone(&self.file), key.to_owned());
-        blocking(move || file.get(&key)).await
+        let key = key.to_owned();
+        self.read(move |file| file.get(&key)).await
     }
 
     async fn list(
@@ -61,8 +80,8 @@ impl Catalog for RedbCatalog {
         newest_first: bool,
         limit: usize,
     ) -> Result<Vec<(String, Record)>, Error> {
-        let (file, prefix, after) = (Arc::clone(&self.file), prefix.to_owned(), after.map(str::to_owned));
-        blocking(move || file.list(&prefix, after.as_deref(), newest_first, limit)).await
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.read(move |file| file.list(&prefix, after.as_deref(), newest_first, limit)).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<Revision, Error> {

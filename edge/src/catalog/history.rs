@@ -93,6 +93,9 @@ mod tests {
                 source: Source::default(),
                 steps: Vec::new(),
                 outcome,
+                alias: None,
+                problem: None,
+                log: Vec::new(),
             };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);

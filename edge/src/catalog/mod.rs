@@ -14,6 +14,7 @@ mod conformance;
 mod embedded;
 pub(crate) mod history;
 pub mod records;
+mod team;
 pub mod who;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.

@@ -9,6 +9,7 @@ use devanture_config::{AppName, Digest, HostPattern, PlaceName, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use super::team::{ALIASES_PREFIX, AliasRecord, alias_key, alias_prefix, lock_key};
 use super::{Error, Record};
 use crate::blobs::Form;
 
@@ -57,15 +58,6 @@ pub struct LivePointer {
     pub begun: u64,
     /// The entry of the history that going back starts from.
     pub position: String,
-}
-
-/// `alias/{app}/{name}`: a named pointer that is no environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AliasRecord {
-    /// The version.
-    pub version: VersionId,
-    /// When it was set, in milliseconds since 1970 UTC.
-    pub switched_ms: u64,
 }
 
 /// `history/{app}/{env}/{number}`: a deploy that ended.
@@ -192,18 +184,6 @@ pub fn live_key(app: &AppName, environment: &PlaceName) -> String {
 #[must_use]
 pub fn live_prefix(app: &AppName) -> String {
     format!("live/{app}/")
-}
-
-/// The key of an alias.
-#[must_use]
-pub fn alias_key(app: &AppName, name: &PlaceName) -> String {
-    format!("alias/{app}/{name}")
-}
-
-/// The prefix of an app's aliases.
-#[must_use]
-pub fn alias_prefix(app: &AppName) -> String {
-    format!("alias/{app}/")
 }
 
 /// The prefix of the histories of an app's environments.

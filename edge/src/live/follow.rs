@@ -95,7 +95,7 @@ impl Follower {
         }
         let pauses = self.all("paused/").await?;
         let mut pointers = self.all("live/").await?;
-        pointers.extend(self.all("alias/").await?);
+        pointers.extend(self.all(records::ALIASES_PREFIX).await?);
         let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
         let listed = self.all("listed/").await?;
         self.forget_all_but(&pointers, &hostnames);
@@ -147,10 +147,13 @@ impl Follower {
         let Some(value) = value else { return self.remove_place(&app, &name) };
         let record = Record { value: Arc::clone(value), revision };
         let pointed = match setting {
-            Setting::Environment => records::read::<LivePointer>(key, &record).map(|p| (p.version, p.switched_ms)),
-            Setting::Preview => records::read::<AliasRecord>(key, &record).map(|a| (a.version, a.switched_ms)),
+            Setting::Environment => {
+                records::read::<LivePointer>(key, &record).map(|p| (p.version, p.switched_ms, u64::MAX))
+            }
+            Setting::Preview => records::read::<AliasRecord>(key, &record)
+                .map(|a| (a.version, a.switched_ms, a.expires_ms.unwrap_or(u64::MAX))),
         };
-        let (id, since_ms) = match pointed {
+        let (id, since_ms, ends_ms) = match pointed {
             Ok(pointed) => pointed,
             Err(error) => {
                 tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
@@ -161,6 +164,7 @@ impl Follower {
         if place.pointed.fetch_max(revision, Ordering::AcqRel) > revision {
             return;
         }
+        place.ends_ms.store(ends_ms, Ordering::Relaxed);
         match self.version(&place, &id).await {
             Ok(version) => {
                 let current = Current::new(version, since_ms, self.live.withdrawn(&app));
@@ -363,7 +367,9 @@ mod tests {
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
         let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
         let key = records::alias_key(&"shop".parse().unwrap(), &"feature".parse().unwrap());
-        let alias = records::write(&AliasRecord { version: VersionId::of(b""), switched_ms: 0 }).unwrap();
+        let alias =
+            AliasRecord { version: VersionId::of(b""), switched_ms: 0, begun: 0, who: String::new(), expires_ms: None };
+        let alias = records::write(&alias).unwrap();
         let commit = async |change| {
             catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
         };

@@ -19,7 +19,7 @@ pub(crate) use names::canonical;
 pub use withdrawn::Withdrawn;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub struct Place {
     pub setting: Setting,
     /// The commit that its pointer was last moved by.
     pointed: AtomicU64,
+    /// When it ends by itself, in milliseconds since 1970 UTC; an alias may.
+    ends_ms: AtomicU64,
     current: ArcSwapOption<Current>,
     replaced: ArcSwap<Vec<Replaced>>,
     /// Versions that may become live here in a moment.
@@ -93,6 +95,7 @@ impl Place {
             name,
             setting,
             pointed: AtomicU64::new(0),
+            ends_ms: AtomicU64::new(u64::MAX),
             current: ArcSwapOption::empty(),
             replaced: ArcSwap::default(),
             preparing: ArcSwap::default(),
@@ -100,6 +103,14 @@ impl Place {
             pause_written: AtomicU64::new(0),
             leading: ArcSwap::default(),
         }
+    }
+
+    /// Whether it was an alias that has ended: nothing answers there, also before its record is removed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let ends_ms = self.ends_ms.load(Ordering::Relaxed);
+        // Most never end: no clock is asked for them.
+        ends_ms != u64::MAX && ends_ms <= telemetry::now_ms()
     }
 
     /// What is live; a request asks once and keeps the answer to its last byte (law 1).
@@ -257,7 +268,7 @@ impl Live {
     #[must_use]
     pub fn find(&self, host: &str) -> Found {
         let hosts = self.0.hosts.load();
-        if let Some(entry) = hosts.by_name.get(host) {
+        if let Some(entry) = hosts.by_name.get(host).filter(|entry| !entry.place.has_ended()) {
             return Found::Place(entry.clone());
         }
         // Whoever has a wildcard of the edge's own domains gets what nobody else has.
@@ -292,7 +303,8 @@ impl Live {
             Setting::Preview => 2,
         };
         let named = |(app, name): &(AppName, PlaceName)| (app.clone(), self.domains().place_host(app, name));
-        let mut names: Vec<_> = hosts.places.iter().map(|(key, place)| (rank(place), named(key))).collect();
+        let places = hosts.places.iter().filter(|(_, place)| !place.has_ended());
+        let mut names: Vec<_> = places.map(|(key, place)| (rank(place), named(key))).collect();
         names.sort_unstable();
         names.into_iter().map(|(_, name)| name).collect()
     }

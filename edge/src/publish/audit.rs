@@ -57,6 +57,8 @@ actions! {
     DeleteAlias = "delete_alias",
     /// A version was deleted.
     DeleteVersion = "delete_version",
+    /// An environment was locked, or its lock changed.
+    Lock = "lock",
     /// Somebody logged in.
     Login = "login",
     /// Somebody logged out.
@@ -87,6 +89,8 @@ actions! {
     StoreVersion = "store_version",
     /// A version was made live by a switch.
     Switch = "switch",
+    /// A lock was ended.
+    Unlock = "unlock",
     /// A path was withdrawn.
     Withdraw = "withdraw",
 }
@@ -94,6 +98,8 @@ actions! {
 /// What the edge writes for itself, whoever is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
+    /// The removal of an alias whose time had come.
+    ExpiredAlias,
     /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the
     /// audit log where it is new.
     History,

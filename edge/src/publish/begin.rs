@@ -50,11 +50,18 @@ impl Publisher {
         self.check_manifest(&manifest)?;
         Self::check_cases(&manifest, &options)?;
         self.check_serving(actor, &manifest).await?;
-        self.check_place(app, environment).await?;
-        self.check_hostnames(actor, app, environment, &manifest, !options.no_switch).await?;
+        match &options.alias {
+            Some(alias) => self.check_alias(actor, app, alias, options.alias_expires).await?,
+            None => self.check_place(app, environment).await?,
+        }
+        let is_switching = !options.no_switch && options.alias.is_none();
+        self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
         let missing = self.owned.missing(app, &wanted).await?;
-        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let live = match &options.alias {
+            Some(alias) => self.aliased(app, alias).await?,
+            None => self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version),
+        };
         let (begun, id) = self.new_deploy();
         let version = manifest.id();
         let push = self.pushes.add(Push {
@@ -72,7 +79,7 @@ impl Publisher {
         })?;
         let mut missing: Vec<Digest> = push.missing.iter().copied().collect();
         missing.sort_unstable();
-        Ok(DeployBegun { deploy: push.id.clone(), version, missing, live: live.map(|pointer| pointer.version) })
+        Ok(DeployBegun { deploy: push.id.clone(), version, missing, live })
     }
 
     /// Takes in one blob of a push.
@@ -258,7 +265,14 @@ pub fn check_if_live(typed: &str) -> Result<(), Error> {
 }
 
 fn check_source(source: &Source) -> Result<(), Error> {
-    for (name, text) in [("message", &source.message), ("commit", &source.commit), ("branch", &source.branch)] {
+    let texts = [
+        ("message", &source.message),
+        ("commit", &source.commit),
+        ("branch", &source.branch),
+        ("ci", &source.ci),
+        ("url", &source.url),
+    ];
+    for (name, text) in texts {
         if text.as_ref().is_some_and(|text| text.chars().count() > SOURCE_CHARACTERS_MAX) {
             let detail = format!("The {name} of the push has more than {SOURCE_CHARACTERS_MAX} characters.");
             return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());

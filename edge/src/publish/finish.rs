@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use devanture_config::api::{ByteCounts, Deploy, DeployKind, DeployReport, FileCounts, Outcome, Scope, Urls};
+use devanture_config::api::{
+    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope, Urls,
+};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
@@ -15,7 +17,7 @@ use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::switch::{Intent, Moved};
-use super::{Actor, Error, Publisher, compress};
+use super::{Actor, Condition, Error, Publisher, compress, lock};
 use crate::blobs::{Form, Key};
 use crate::catalog::records::{self, AppRecord, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
@@ -74,7 +76,7 @@ impl Publisher {
             if error.0.code == Code::BlobMissing {
                 self.pushes.put_back(Arc::clone(&push));
             } else {
-                self.record_failure(&push, &steps, error).await;
+                self.record_failure(&push, &mut steps, error).await;
             }
         }
         steps.ended(&result);
@@ -85,22 +87,34 @@ impl Publisher {
         steps.run("verify", self.verify(push)).await?;
         let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
         Self::check_cases(&push.manifest, &push.options)?;
-        self.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await?;
+        if let Some(rules) = push.manifest.guessed_rules {
+            steps.log(&format!("the files of rules are taken as {rules:?}'s, which was guessed"));
+        }
+        for doubt in self.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await? {
+            steps.log(&format!("let pass: {doubt}"));
+        }
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
         self.owned.stored(&push.app, &push.manifest).await?;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
+        for path in &withdrawn {
+            steps.log(&format!("{path} stays withdrawn: this version was stored before"));
+        }
+        if let Some(alias) = &push.options.alias {
+            return self.finish_alias(push, steps, alias, withdrawn, is_new).await;
+        }
         if push.options.no_switch {
             steps.skip("prepare", "not wanted");
             steps.skip("switch", "not wanted");
             // A push that changes nothing adds nothing to the history.
             if is_new {
-                self.record_stored(push, steps, Outcome::Stored).await?;
+                self.record_stored(push, steps, Outcome::Stored, None).await?;
             }
             let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
-            let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false };
-            return Ok(self.report(push, steps, moved, withdrawn));
+            let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false, locked: None };
+            return Ok(self.report(push, steps, moved, withdrawn, None));
         }
+        let log = steps.lines().to_vec();
         let intent = Intent {
             app: &push.app,
             environment: &push.environment,
@@ -114,15 +128,54 @@ impl Publisher {
             force: push.options.force,
             position: None,
             allow_refingerprint: push.options.allow_refingerprint,
+            passes_lock: false,
+            condition: &Condition::default(),
+            log: &log,
         };
         let moved = self.make_live(&intent, steps).await?;
         if moved.switched {
             self.background.enqueue(push.version);
         }
-        Ok(self.report(push, steps, moved, withdrawn))
+        if let Some(lock) = &moved.locked {
+            steps.log(&format!("{}: stored, with its preview", lock::told(lock, &push.environment)));
+            self.record_stored(push, steps, Outcome::Stored, None).await?;
+        }
+        Ok(self.report(push, steps, moved, withdrawn, None))
     }
 
-    fn report(&self, push: &Push, steps: &Steps, moved: Moved, withdrawn: Vec<String>) -> DeployReport {
+    /// The end of a push to an alias: what is live stays as it is.
+    async fn finish_alias(
+        &self,
+        push: &Push,
+        steps: &mut Steps,
+        alias: &PlaceName,
+        withdrawn: Vec<String>,
+        is_new: bool,
+    ) -> Result<DeployReport, Error> {
+        let aliased = self.push_alias(push, alias, steps).await?;
+        let previous = aliased.previous;
+        // A push that changes nothing adds nothing to the history.
+        if is_new || previous != Some(push.version) {
+            self.record_stored(push, steps, Outcome::Stored, None).await?;
+        }
+        let moved = Moved { previous, deploy: Some(push.id.clone()), switched: false, locked: None };
+        Ok(self.report(push, steps, moved, withdrawn, Some(aliased.status)))
+    }
+
+    fn report(
+        &self,
+        push: &Push,
+        steps: &Steps,
+        moved: Moved,
+        withdrawn: Vec<String>,
+        alias: Option<PlaceStatus>,
+    ) -> DeployReport {
+        let mut urls = self.urls(&push.app, &push.environment, &push.version);
+        urls.alias = alias.as_ref().map(|alias| alias.url.clone());
+        // Where previews are pushed to, nothing is live: the alias is what there is to see.
+        if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.as_str() == super::alias::PREVIEW) {
+            urls.live.clone_from(url);
+        }
         let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let new = push.manifest.files.values().filter(|file| push.missing.contains(&file.hash)).count();
         DeployReport {
@@ -130,13 +183,15 @@ impl Publisher {
             environment: push.environment.clone(),
             version: push.version,
             previous: moved.previous,
-            urls: self.urls(&push.app, &push.environment, &push.version),
+            urls,
             files: FileCounts { total: count(push.manifest.files.len()), new: count(new) },
             bytes: ByteCounts { total: push.manifest.total_bytes(), sent: received.bytes },
             deploy: moved.deploy,
             switched: moved.switched,
             steps: steps.list().to_vec(),
             withdrawn,
+            alias,
+            locked: moved.locked,
         }
     }
 
@@ -147,6 +202,7 @@ impl Publisher {
         Urls {
             live: domains.url(&domains.place_host(app, environment)),
             preview: domains.url(&domains.preview_host(app, version)),
+            alias: None,
         }
     }
 
@@ -254,7 +310,13 @@ impl Publisher {
     }
 
     /// Keeps a deploy that did not move the live pointer in the history.
-    pub(crate) async fn record_stored(&self, push: &Push, steps: &Steps, outcome: Outcome) -> Result<(), Error> {
+    pub(crate) async fn record_stored(
+        &self,
+        push: &Push,
+        steps: &Steps,
+        outcome: Outcome,
+        problem: Option<DeployProblem>,
+    ) -> Result<(), Error> {
         let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
         let deploy = Deploy {
             id: push.id.clone(),
@@ -267,14 +329,24 @@ impl Publisher {
             source: push.source.clone(),
             steps: steps.list().to_vec(),
             outcome,
+            alias: push.options.alias.clone(),
+            problem,
+            log: steps.lines().to_vec(),
         };
         self.append_history(&push.app, deploy).await
     }
 
-    async fn record_failure(&self, push: &Push, steps: &Steps, error: &Error) {
+    async fn record_failure(&self, push: &Push, steps: &mut Steps, error: &Error) {
+        let problem = &error.0;
+        steps.log(&format!("error: {}  [{}]", problem.detail, problem.code.as_str()));
+        problem.mistakes.iter().for_each(|mistake| steps.log(&mistake.to_string()));
+        if let Some(hint) = &problem.hint {
+            steps.log(&format!("hint: {hint}"));
+        }
+        let problem = DeployProblem { code: problem.code, detail: problem.detail.clone() };
         let outcome = if error.0.code == Code::Superseded { Outcome::Superseded } else { Outcome::Failed };
         // On a full disk even this record has no room; the push has failed with its reason either way.
-        if let Err(error) = self.record_stored(push, steps, outcome).await {
+        if let Err(error) = self.record_stored(push, steps, outcome, Some(problem)).await {
             tracing::warn!(%error, "a failed push could not be recorded");
         }
     }

@@ -5,38 +5,32 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::audit::{Own, commit_own};
-use super::{Error, Publisher};
+use super::{Error, PAGE_MAX, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
-use crate::catalog::{Change, Check, Commit};
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::telemetry;
 
-/// Most deploys on one page.
-const PAGE_MAX: usize = 1_000;
+/// Most environments, and most aliases, that a status tells.
+const PLACES_MAX: usize = 1_000;
 
 impl Publisher {
-    /// A page of an environment's history, newest first, from before the entry `before` on.
+    /// A page of an environment's history, newest first.
     ///
     /// # Errors
-    /// `not_found` where there is no such app; `bad_request` for a `before` that no page gave.
-    pub async fn history(
-        &self,
-        app: &AppName,
-        environment: &PlaceName,
-        limit: usize,
-        before: Option<&str>,
-    ) -> Result<History, Error> {
+    /// `not_found` where there is no such app; `bad_request` for a cursor that no page gave.
+    pub async fn history(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<History, Error> {
         self.known(app).await?;
-        let limit = limit.clamp(1, PAGE_MAX);
         let prefix = records::history_prefix(app, environment);
-        let after = match before {
+        let after = match page.after.as_deref() {
             Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
                 Some(format!("{prefix}{number}"))
             }
-            Some(_) => return Err(Problem::new(Code::BadRequest, "`before` is not what a page gave as `next`.").into()),
+            Some(_) => return Err(page.bad_cursor()),
             None => None,
         };
-        let entries = self.catalog.list(&prefix, after.as_deref(), true, limit).await?;
-        let next = if entries.len() == limit { entries.last() } else { None };
-        let next = next.and_then(|(key, _)| key.rsplit('/').next().map(str::to_owned));
+        let mut entries = self.catalog.list(&prefix, after.as_deref(), true, page.limit.saturating_add(1)).await?;
+        let next = page.next(&entries, |(key, _)| key.rsplit('/').next().unwrap_or_default().to_owned());
+        entries.truncate(page.limit);
         let mut deploys = Vec::with_capacity(entries.len());
         for (key, record) in &entries {
             deploys.push(records::read::<HistoryEntry>(key, record)?.deploy);
@@ -45,13 +39,14 @@ impl Publisher {
         Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, next })
     }
 
-    /// What is live in an environment, and where else the app can be seen.
+    /// What is live in an environment, and where else the app can be seen; with the revision of its live pointer.
     ///
     /// # Errors
     /// `not_found` where there is no such app.
-    pub async fn status(&self, app: &AppName, environment: &PlaceName) -> Result<Status, Error> {
+    pub async fn status(&self, app: &AppName, environment: &PlaceName) -> Result<(Option<Revision>, Status), Error> {
         self.known(app).await?;
-        let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let (revision, pointer) = self.live_pointer(app, environment).await?.unzip();
+        let (places, more_places) = self.places(app).await?;
         let mut hostnames = Vec::new();
         for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let owner: HostnameRecord = records::read(&key, &record)?;
@@ -59,7 +54,7 @@ impl Publisher {
                 hostnames.extend(key.rsplit('/').next().map(str::to_owned));
             }
         }
-        Ok(Status {
+        let status = Status {
             app: app.clone(),
             environment: environment.clone(),
             version: pointer.as_ref().map(|p| p.version),
@@ -67,33 +62,45 @@ impl Publisher {
             deploy: pointer.as_ref().map(|p| p.deploy.clone()),
             urls: pointer.as_ref().map(|p| self.urls(app, environment, &p.version)),
             hostnames,
-            places: self.places(app).await?,
+            places,
             paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
-        })
+            locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
+            more_places,
+        };
+        Ok((revision, status))
     }
 
-    /// Every environment and alias of an app.
-    ///
-    /// # Errors
-    /// Where the catalog fails.
-    pub async fn places(&self, app: &AppName) -> Result<Vec<PlaceStatus>, Error> {
+    /// The environments and aliases of an app, as many as a status tells, and whether there are more.
+    async fn places(&self, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
+        let list = async |prefix: String| self.catalog.list(&prefix, None, false, PLACES_MAX + 1).await;
+        let (live, aliases) = (list(records::live_prefix(app)).await?, list(records::alias_prefix(app)).await?);
+        let is_more = live.len() > PLACES_MAX || aliases.len() > PLACES_MAX;
+        let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
         let mut places = Vec::new();
-        for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
-            let pointer: LivePointer = records::read(&key, &record)?;
-            places.extend(self.place_status(app, &key, false, pointer.version));
+        for (key, record) in live.iter().take(PLACES_MAX) {
+            let pointer: LivePointer = records::read(key, record)?;
+            places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
         }
-        for (key, record) in self.catalog.list(&records::alias_prefix(app), None, false, usize::MAX).await? {
-            let alias: AliasRecord = records::read(&key, &record)?;
-            places.extend(self.place_status(app, &key, true, alias.version));
+        let now_ms = telemetry::now_ms();
+        for (key, record) in aliases.iter().take(PLACES_MAX) {
+            let alias: AliasRecord = records::read(key, record)?;
+            let name = name(key).filter(|_| !alias.has_expired(now_ms));
+            places.extend(name.map(|name| self.alias_status(app, &name, &alias)));
         }
-        Ok(places)
+        Ok((places, is_more))
     }
 
-    fn place_status(&self, app: &AppName, key: &str, alias: bool, version: VersionId) -> Option<PlaceStatus> {
-        let name: PlaceName = key.rsplit('/').next()?.parse().ok()?;
+    fn environment_status(&self, app: &AppName, name: PlaceName, pointer: &LivePointer) -> PlaceStatus {
         let domains = self.live.domains();
-        let url = domains.url(&domains.place_host(app, &name));
-        Some(PlaceStatus { name, alias, version, url })
+        PlaceStatus {
+            alias: false,
+            version: pointer.version,
+            url: domains.url(&domains.place_host(app, &name)),
+            since_ms: pointer.switched_ms,
+            who: None,
+            expires_ms: None,
+            name,
+        }
     }
 
     pub(crate) async fn known(&self, app: &AppName) -> Result<(), Error> {

@@ -4,18 +4,23 @@
 //! finished ([`Publisher::finish`], whose steps stand in order in `finish.rs`). Whatever fails, or however the process
 //! ends, before the one compare-and-swap of `switch.rs`, the version that was live stays live (laws 2 and 3).
 
+mod alias;
 mod archive;
 mod audit;
 mod begin;
 mod compress;
+mod condition;
 mod delete;
 mod deploys;
+mod diff;
 mod error;
 mod fingerprints;
 mod finish;
 mod history;
 mod hostnames;
+mod lock;
 mod owned;
+mod page;
 mod pause;
 mod pushes;
 mod rules;
@@ -26,12 +31,16 @@ mod tests;
 mod who;
 mod withdraw;
 
+pub use alias::keep_sweeping_aliases;
 pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use audit::{Action, Audit};
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
 pub use compress::Background;
+pub use condition::{Condition, Expected};
+pub use diff::DiffRequest;
 pub use error::Error;
 pub use finish::Taken;
+pub use page::{PAGE_MAX, Page};
 pub use steps::EventSink;
 pub use who::{Actor, Credential, Credentials, TOKENS_PAGE};
 
@@ -162,6 +171,11 @@ impl Publisher {
             // What cannot be read was told by whoever loads it.
             if let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) {
                 self.not_before(pointer.begun);
+            }
+        }
+        for (key, record) in self.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
+            if let Ok(alias) = records::read::<records::AliasRecord>(&key, &record) {
+                self.not_before(alias.begun);
             }
         }
         Ok(())

@@ -113,6 +113,9 @@ impl Publisher {
             source: Source::default(),
             steps: Vec::new(),
             outcome: Outcome::Done,
+            alias: None,
+            problem: None,
+            log: Vec::new(),
         };
         let entry = HistoryEntry { deploy, position: entry_key.clone() };
         let commit = Commit {

@@ -25,7 +25,7 @@ pub(crate) enum Tolerance {
 }
 
 impl Publisher {
-    /// Whether the rules of a bundle may go live in `environment`.
+    /// Whether the rules of a bundle may go live in `environment`. Gives the doubts that were let pass.
     ///
     /// # Errors
     /// `bad_rules` with every mistake, or `warnings` with every doubt.
@@ -34,7 +34,7 @@ impl Publisher {
         manifest: Arc<Manifest>,
         environment: &PlaceName,
         tolerance: Tolerance,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Mistake>, Error> {
         let files = RuleFiles::read(&*self.blobs, &manifest).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
         // Every version has a preview too, which has a table of its own.
@@ -67,14 +67,14 @@ impl Publisher {
             tracing::error!(%version, %error, "a stored manifest cannot be read");
             Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
         })?;
-        self.check_rules(Arc::new(manifest), environment, Tolerance::Doubts).await
+        self.check_rules(Arc::new(manifest), environment, Tolerance::Doubts).await.map(drop)
     }
 }
 
-fn judge(mut findings: Vec<Mistake>, tolerance: Tolerance) -> Result<(), Error> {
+fn judge(mut findings: Vec<Mistake>, tolerance: Tolerance) -> Result<Vec<Mistake>, Error> {
     let has_mistakes = findings.iter().any(|finding| finding.weight == Weight::Mistake);
     if findings.is_empty() || (!has_mistakes && tolerance == Tolerance::Doubts) {
-        return Ok(());
+        return Ok(findings);
     }
     // What must be mended comes first.
     findings.sort_by_key(|finding| finding.weight == Weight::Doubt);

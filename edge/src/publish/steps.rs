@@ -9,19 +9,25 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Error;
 use super::deploys::Watched;
 
+/// Most lines of the log of a deploy that are kept, and …
+const LOG_LINES_MAX: usize = 100;
+/// … most characters of each.
+const LOG_CHARACTERS_MAX: usize = 1_000;
+
 /// Where the events of a deploy go as it runs.
 pub type EventSink = UnboundedSender<DeployEvent>;
 
 /// The steps of a deploy, told as they happen and kept for its record.
 pub(crate) struct Steps {
     list: Vec<Step>,
+    log: Vec<String>,
     sink: Option<EventSink>,
     watched: Option<Watched>,
 }
 
 impl Steps {
     pub(crate) fn new(sink: Option<EventSink>) -> Self {
-        Self { list: Vec::new(), sink, watched: None }
+        Self { list: Vec::new(), log: Vec::new(), sink, watched: None }
     }
 
     /// Tells them also to whoever asks how the deploy is.
@@ -80,6 +86,22 @@ impl Steps {
         let step = Step { name: name.to_owned(), state: StepState::Skipped, detail: why.to_owned(), ms: 0 };
         self.tell(&step);
         self.list.push(step);
+    }
+
+    /// Adds a line to the log that is kept in the history; lines beyond a bound are counted by the last one.
+    pub(crate) fn log(&mut self, line: &str) {
+        match self.log.len() {
+            length if length < LOG_LINES_MAX => {
+                let shown = |c: char| if c.is_control() { ' ' } else { c };
+                self.log.push(line.chars().take(LOG_CHARACTERS_MAX).map(shown).collect());
+            }
+            LOG_LINES_MAX => self.log.push("… and more".to_owned()),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.log
     }
 
     pub(crate) fn list(&self) -> &[Step] {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{
-    Deploy, DeployKind, Outcome, PromoteRequest, Source, Step, StepState, SwitchReport, SwitchRequest,
+    Deploy, DeployKind, Lock, Outcome, PromoteRequest, RollbackRequest, Source, Step, StepState, SwitchReport,
+    SwitchRequest,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -12,9 +13,10 @@ use metrics::counter;
 
 use super::audit::{Action, Deed};
 use super::hostnames::Claims;
+use super::lock::{self, Gate};
 use super::steps::Steps;
-use super::{Actor, Error, Publisher};
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
+use super::{Actor, Condition, Error, Publisher};
+use crate::catalog::records::{self, HistoryEntry, LivePointer, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::telemetry;
 use crate::version::{Setting, Version};
@@ -37,6 +39,12 @@ pub(crate) struct Intent<'i> {
     /// For a rollback: where the next one starts from; nothing where it goes to a version that was never live here.
     pub(crate) position: Option<String>,
     pub(crate) allow_refingerprint: bool,
+    /// Whether it goes on in spite of a lock, where the actor may.
+    pub(crate) passes_lock: bool,
+    /// What it expects of the live pointer.
+    pub(crate) condition: &'i Condition,
+    /// The lines of its log so far.
+    pub(crate) log: &'i [String],
 }
 
 impl Intent<'_> {
@@ -49,6 +57,8 @@ impl Intent<'_> {
             DeployKind::Promote => Action::Promote,
             DeployKind::Pause => Action::Pause,
             DeployKind::Resume => Action::Resume,
+            DeployKind::Lock => Action::Lock,
+            DeployKind::Unlock => Action::Unlock,
         };
         Deed::of(action).place(self.app, self.environment)
     }
@@ -57,7 +67,7 @@ impl Intent<'_> {
     /// live here.
     fn has_unseen_rules(&self) -> bool {
         match self.kind {
-            DeployKind::Push | DeployKind::Pause | DeployKind::Resume => false,
+            DeployKind::Push | DeployKind::Pause | DeployKind::Resume | DeployKind::Lock | DeployKind::Unlock => false,
             DeployKind::Switch | DeployKind::Promote => true,
             DeployKind::Rollback => self.position.is_none(),
         }
@@ -65,11 +75,13 @@ impl Intent<'_> {
 }
 
 /// What a switch that is no push says beside its version.
-struct Moving {
+struct Moving<'m> {
     kind: DeployKind,
     if_live: Option<String>,
     position: Option<String>,
     allow_refingerprint: bool,
+    passes_lock: bool,
+    condition: &'m Condition,
 }
 
 /// What a switch did.
@@ -77,19 +89,22 @@ pub(crate) struct Moved {
     pub(crate) previous: Option<VersionId>,
     pub(crate) deploy: Option<String>,
     pub(crate) switched: bool,
+    /// The lock that kept a push from going live.
+    pub(crate) locked: Option<Lock>,
 }
 
 impl Publisher {
     /// Makes a stored version live. Nothing changes where it is live already.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `live_moved`, `fingerprint_reused`, `not_ready`.
+    /// `not_found`, `ambiguous_id`, `live_moved`, `locked`, `precondition_failed`, `fingerprint_reused`, `not_ready`.
     pub async fn switch(
         &self,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         wanted: &SwitchRequest,
+        condition: &Condition,
     ) -> Result<SwitchReport, Error> {
         let version = self.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
@@ -97,11 +112,13 @@ impl Publisher {
             if_live: wanted.if_live.clone(),
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
+            passes_lock: wanted.force,
+            condition,
         };
         self.move_to(actor, app, environment, version, moving).await
     }
 
-    /// Makes the version live again that was live before the current one, or `typed`; one that was never live here goes
+    /// Makes the version live again that was live before the current one, or the one that is wanted; one that was never live here goes
     /// through the checks of a switch.
     ///
     /// # Errors
@@ -112,9 +129,10 @@ impl Publisher {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        typed: Option<&str>,
+        request: &RollbackRequest,
+        condition: &Condition,
     ) -> Result<SwitchReport, Error> {
-        let wanted = match typed {
+        let wanted = match request.version.as_deref() {
             Some(typed) => Some(self.resolve_version(app, typed).await?),
             None => None,
         };
@@ -124,7 +142,9 @@ impl Publisher {
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
         // again. Any other is looked at as in a switch.
         let was_live = position.is_some();
-        let moving = Moving { kind: DeployKind::Rollback, if_live, position, allow_refingerprint: was_live };
+        let kind = DeployKind::Rollback;
+        let passes_lock = request.force;
+        let moving = Moving { kind, if_live, position, allow_refingerprint: was_live, passes_lock, condition };
         self.move_to(actor, app, environment, version, moving).await.map_err(|Error(problem)| match problem.code {
             // A rollback does not take the flag that the hint speaks of.
             Code::FingerprintReused => problem
@@ -147,6 +167,7 @@ impl Publisher {
         app: &AppName,
         environment: &PlaceName,
         wanted: &PromoteRequest,
+        condition: &Condition,
     ) -> Result<SwitchReport, Error> {
         let from = &wanted.from;
         let Some((_, pointer)) = self.live_pointer(app, from).await? else {
@@ -158,6 +179,8 @@ impl Publisher {
             if_live: None,
             position: None,
             allow_refingerprint: wanted.allow_refingerprint,
+            passes_lock: wanted.force,
+            condition,
         };
         self.move_to(actor, app, environment, pointer.version, moving).await
     }
@@ -168,12 +191,12 @@ impl Publisher {
         app: &AppName,
         environment: &PlaceName,
         version: VersionId,
-        moving: Moving,
+        moving: Moving<'_>,
     ) -> Result<SwitchReport, Error> {
         let began = Instant::now();
         let begun = self.tick();
         let deploy = format!("{begun:x}");
-        let source = Source::default();
+        let source = self.source_of(app, &version).await?;
         let intent = Intent {
             app,
             environment,
@@ -187,6 +210,9 @@ impl Publisher {
             force: true,
             position: moving.position,
             allow_refingerprint: moving.allow_refingerprint,
+            passes_lock: moving.passes_lock,
+            condition: moving.condition,
+            log: &[],
         };
         let mut steps = Steps::new(None);
         let moved = self.make_live(&intent, &mut steps).await?;
@@ -202,8 +228,19 @@ impl Publisher {
         })
     }
 
+    /// Where the bundle of a stored version came from.
+    async fn source_of(&self, app: &AppName, version: &VersionId) -> Result<Source, Error> {
+        let key = records::version_key(app, version);
+        let record = self.catalog.get(&key).await?;
+        let record = record.map(|record| records::read::<VersionRecord>(&key, &record)).transpose()?;
+        Ok(record.map(|record| record.source).unwrap_or_default())
+    }
+
     /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+        if let Some(held) = self.held_back(intent, steps).await? {
+            return Ok(held);
+        }
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         if !intent.allow_refingerprint {
@@ -222,6 +259,24 @@ impl Publisher {
         let moved = steps.run("switch", self.swap(intent, &claims, before, checked_at)).await;
         self.live.end_preparing(&prepared);
         moved
+    }
+
+    /// What a push comes to where the environment is locked; nothing where it may go on.
+    ///
+    /// # Errors
+    /// As [`Publisher::gate`]: no other kind of switch is begun in vain.
+    async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
+        let live = self.live_pointer(intent.app, intent.environment).await?;
+        let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+        if previous == Some(intent.version) {
+            return Ok(None);
+        }
+        let Gate::Shut(lock) = self.gate(intent).await? else { return Ok(None) };
+        self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
+        steps.skip("prepare", "not wanted");
+        steps.skip("switch", &lock::told(&lock, intent.environment));
+        let deploy = Some(intent.deploy.to_owned());
+        Ok(Some(Moved { previous, deploy, switched: false, locked: Some(lock) }))
     }
 
     /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
@@ -262,6 +317,7 @@ impl Publisher {
         for _ in 0..TRIES {
             self.check_place(intent.app, intent.environment).await?;
             let live = self.live_pointer(intent.app, intent.environment).await?;
+            intent.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
             self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
             if let Some((revision, pointer)) = &live
                 && pointer.version == intent.version
@@ -269,8 +325,8 @@ impl Publisher {
                 if !self.stay_live(intent, claims, &key, *revision, pointer).await? {
                     continue;
                 }
-                let moved =
-                    Moved { previous: Some(pointer.version), deploy: Some(pointer.deploy.clone()), switched: false };
+                let (previous, deploy) = (Some(pointer.version), Some(pointer.deploy.clone()));
+                let moved = Moved { previous, deploy, switched: false, locked: None };
                 return Ok((moved, format!("{} is live already", intent.version.short())));
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
@@ -280,12 +336,22 @@ impl Publisher {
                 checked_at = revision;
             }
             let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+            let gate = match self.gate(intent).await? {
+                Gate::Open(check) => check,
+                // It was locked since the push looked.
+                Gate::Shut(lock) => {
+                    let detail = lock::told(&lock, intent.environment);
+                    let deploy = Some(intent.deploy.to_owned());
+                    return Ok((Moved { previous, deploy, switched: false, locked: Some(lock) }, detail));
+                }
+            };
             let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
             let detail = format!("{}: {from} → {}", intent.environment, intent.version.short());
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
-            let commit = self.compose(intent, claims, &key, live, steps).await?;
+            let mut commit = self.compose(intent, claims, &key, live, steps).await?;
+            commit.checks.push(gate);
             let deed = intent.deed().what(&detail);
             match self.audit.commit(intent.actor, deed, commit).await {
                 Ok(revision) => {
@@ -293,7 +359,8 @@ impl Publisher {
                     counter!("devanture_switches_total", "app" => intent.app.to_string(),
                         "environment" => intent.environment.to_string())
                     .increment(1);
-                    let moved = Moved { previous, deploy: Some(intent.deploy.to_owned()), switched: true };
+                    let moved =
+                        Moved { previous, deploy: Some(intent.deploy.to_owned()), switched: true, locked: None };
                     return Ok((moved, detail));
                 }
                 Err(catalog::Error::Conflict { .. }) => {}
@@ -326,7 +393,11 @@ impl Publisher {
             checks: vec![Check::At(key.to_owned(), revision)],
             changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
         };
-        if intent.kind == DeployKind::Push {
+        // Of a locked environment the hostnames stay as well.
+        if intent.kind == DeployKind::Push
+            && let Gate::Open(check) = self.gate(intent).await?
+        {
+            commit.checks.push(check);
             self.claim_hostnames(intent, claims, &mut commit).await?;
         }
         let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
@@ -386,7 +457,9 @@ impl Publisher {
             | DeployKind::Rollback
             | DeployKind::Promote
             | DeployKind::Pause
-            | DeployKind::Resume => live.as_ref().map_or(0, |(_, p)| p.begun),
+            | DeployKind::Resume
+            | DeployKind::Lock
+            | DeployKind::Unlock => live.as_ref().map_or(0, |(_, p)| p.begun),
         };
         let pointer = LivePointer {
             version: intent.version,
@@ -407,6 +480,9 @@ impl Publisher {
             source: intent.source.clone(),
             steps,
             outcome: Outcome::Live,
+            alias: None,
+            problem: None,
+            log: intent.log.to_vec(),
         };
         let check = match &live {
             Some((revision, _)) => Check::At(key.to_owned(), *revision),
@@ -421,60 +497,5 @@ impl Publisher {
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok(commit)
-    }
-
-    /// Points an alias at a version, making it where it is new.
-    ///
-    /// # Errors
-    /// `alias_taken` where the name is an environment, and as [`Publisher::switch`].
-    pub async fn set_alias(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        name: &PlaceName,
-        typed: &str,
-    ) -> Result<VersionId, Error> {
-        let version = self.resolve_version(app, typed).await?;
-        if name.is_prod() || self.live_pointer(app, name).await?.is_some() {
-            let detail = format!("{name} is an environment of the app {app}.");
-            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
-        }
-        let key = records::alias_key(app, name);
-        let found = self.catalog.get(&key).await?;
-        let before = found.as_ref().map(|record| records::read::<AliasRecord>(&key, record)).transpose()?;
-        let check = match found {
-            Some(record) => Check::At(key.clone(), record.revision),
-            None => Check::Absent(key.clone()),
-        };
-        let is_new = before.is_none();
-        let checks = vec![check, Check::Absent(records::live_key(app, name))];
-        // Never back, as for an environment.
-        let before_ms = before.map_or(0, |before| before.switched_ms);
-        let record = AliasRecord { version, switched_ms: telemetry::now_ms().max(before_ms) };
-        let mut commit = Commit { checks, changes: vec![Change::Put(key, records::write(&record)?)] };
-        self.hold_version(&mut commit, app, &version, is_new).await?;
-        if is_new {
-            self.hold_no_hostnames(app, name, &mut commit).await?;
-        }
-        let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
-        let revision = self.audit.commit(actor, deed, commit).await?;
-        self.live.wait_for(revision).await;
-        Ok(version)
-    }
-
-    /// Deletes an alias; its preview's hostname then leads nowhere.
-    ///
-    /// # Errors
-    /// `not_found`.
-    pub async fn delete_alias(&self, actor: &Actor, app: &AppName, name: &PlaceName) -> Result<(), Error> {
-        let key = records::alias_key(app, name);
-        let Some(record) = self.catalog.get(&key).await? else {
-            return Err(Problem::new(Code::NotFound, format!("The app {app} has no alias {name}.")).into());
-        };
-        let commit =
-            Commit { checks: vec![Check::At(key.clone(), record.revision)], changes: vec![Change::Delete(key)] };
-        let revision = self.audit.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await?;
-        self.live.wait_for(revision).await;
-        Ok(())
     }
 }

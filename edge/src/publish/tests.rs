@@ -9,9 +9,9 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::switch::Intent;
-use super::{Actor, Background, Parts, Publisher};
+use super::{Actor, Background, Condition, Parts, Publisher};
 use crate::blobs::{self, Key};
-use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
@@ -59,6 +59,33 @@ async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
     assert!(publisher.new_deploy().0 > begun);
 }
 
+#[tokio::test]
+async fn aliases_that_have_ended_are_removed_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (publisher, catalog) = publisher(folder.path());
+    let app: AppName = "shop".parse().unwrap();
+    let live = crate::live::Follower::start(
+        publisher.live.clone(),
+        publisher.loader.clone(),
+        super::remade_channel().subscribe(),
+    );
+    tokio::spawn(live.await.unwrap().run());
+    let now_ms = crate::telemetry::now_ms();
+    let mut changes = Vec::new();
+    for (name, expires_ms) in [("ended", Some(now_ms - 1)), ("lasts", None), ("goes-on", Some(now_ms + 3_600_000))] {
+        let record =
+            AliasRecord { version: VersionId::of(b""), switched_ms: 0, begun: 0, who: String::new(), expires_ms };
+        let key = records::alias_key(&app, &name.parse().unwrap());
+        changes.push(Change::Put(key, records::write(&record).unwrap()));
+    }
+    catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    assert_eq!(publisher.sweep_aliases().await.unwrap(), 1);
+    assert_eq!(publisher.sweep_aliases().await.unwrap(), 0);
+    let left = catalog.list(&records::alias_prefix(&app), None, false, 9).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(left, ["alias/shop/goes-on", "alias/shop/lasts"]);
+}
+
 /// A version of the app whose one file has a fingerprinted name.
 async fn named(publisher: &Publisher, text: &str) -> VersionId {
     let file = FileEntry { hash: Digest::of(text.as_bytes()), size: 0, media_type: None };
@@ -88,6 +115,9 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         force: false,
         position: None,
         allow_refingerprint: false,
+        passes_lock: false,
+        condition: &Condition::default(),
+        log: &[],
     };
     // Nothing is live, so that there is nothing to find.
     publisher.check_fingerprints(&app, &prod, two).await.unwrap();
@@ -113,6 +143,9 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         source: source.clone(),
         steps: Vec::new(),
         outcome: Outcome::Live,
+        alias: None,
+        problem: None,
+        log: Vec::new(),
     };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);

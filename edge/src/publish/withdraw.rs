@@ -1,13 +1,13 @@
 //! Withdraws paths: no version that is stored already answers them any more, on any hostname of the app. And takes that
 //! back.
 
-use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnPath};
+use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
 use super::audit::{Action, Deed};
 use super::switch::TRIES;
-use super::{Actor, Error, Publisher};
+use super::{Actor, Error, Page, Publisher};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::site::target::{self, Target, TargetError};
@@ -124,15 +124,20 @@ impl Publisher {
         Ok(hidden.map(|(path, _)| path).filter(|path| is_of_version(path)).collect())
     }
 
-    /// The paths of an app that are withdrawn, in their order.
+    /// A page of the paths of an app that are withdrawn, in their order.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there.
-    pub async fn withdrawn(&self, app: &AppName) -> Result<Vec<WithdrawnPath>, Error> {
+    /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
+    pub async fn withdrawn(&self, app: &AppName, page: &Page) -> Result<WithdrawnList, Error> {
         self.known(app).await?;
         let (_, record) = self.withdrawn_record(app).await?;
+        if page.after.as_ref().is_some_and(|after| !after.starts_with('/')) {
+            return Err(page.bad_cursor());
+        }
         let paths = record.paths.into_iter();
-        Ok(paths.map(|(path, WithdrawnEntry { at_ms, who })| WithdrawnPath { path, at_ms, who }).collect())
+        let paths = paths.map(|(path, WithdrawnEntry { at_ms, who })| WithdrawnPath { path, at_ms, who }).collect();
+        let (withdrawn, next) = page.of(paths, |entry| entry.path.clone());
+        Ok(WithdrawnList { app: app.clone(), withdrawn, next })
     }
 
     /// When a version counts as stored that is stored now: after all that was withdrawn, whatever the clock says.

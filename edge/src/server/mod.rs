@@ -139,6 +139,7 @@ impl Server {
             compress_threads: cores(),
         }));
         control.block_on(publisher.continue_clock())?;
+        control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(&publisher)));
         let health = Arc::new(Health::default());
         let credentials = Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits);
         let credentials = Arc::new(credentials);

@@ -54,6 +54,14 @@ impl RuleFiles {
         rules::read(&sources).0
     }
 
+    /// How many redirects and rewrites, and how many rules of fields, hold in `environment`.
+    #[must_use]
+    pub fn counts(&self, manifest: &Manifest, environment: &str, rules_max: usize) -> (usize, usize) {
+        let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
+        let (rules, _) = rules::of_manifest(manifest, environment, redirects, headers, rules_max, FILE_NAME, &|_, _| 0);
+        (rules.redirects.len(), rules.headers.len())
+    }
+
     /// Everything that is wrong with the rules that hold in `environment`.
     #[must_use]
     pub fn findings(&self, manifest: &Manifest, environment: &str, rules_max: usize) -> Vec<Mistake> {

@@ -11,4 +11,5 @@
 mod support;
 
 mod bad_input;
+mod team;
 mod who;

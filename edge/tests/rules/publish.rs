@@ -39,16 +39,17 @@ async fn an_environment_with_mistakes_of_its_own_gets_no_version() {
         [env.staging.upstreams]\napi = \"http://127.0.0.1:1\"",
     );
     let version = shop.try_push_to(&edge, "staging").await.unwrap().version;
-    let promote = PromoteRequest { from: "staging".parse().unwrap(), allow_refingerprint: false };
+    let promote = PromoteRequest { from: "staging".parse().unwrap(), allow_refingerprint: false, force: false };
     let promoted = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/promote").json(&promote)).await;
     assert_eq!(promoted.code().as_str(), "bad_rules");
-    let switch = SwitchRequest { version: version.to_string(), if_live: None, allow_refingerprint: false };
+    let switch =
+        SwitchRequest { version: version.to_string(), if_live: None, allow_refingerprint: false, force: false };
     let switched = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&switch)).await;
     assert_eq!(switched.code().as_str(), "bad_rules");
     assert_eq!(edge.live("shop").await, None);
     // Nor does a rollback to what was never live there get around it.
     let first = site(&["index.html"]).try_push(&edge).await.unwrap().version;
-    let rollback = RollbackRequest { version: Some(version.to_string()) };
+    let rollback = RollbackRequest { version: Some(version.to_string()), force: false };
     let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&rollback)).await;
     assert_eq!(back.code().as_str(), "bad_rules");
     assert_eq!(edge.live("shop").await, Some(first));

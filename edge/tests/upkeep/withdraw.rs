@@ -1,6 +1,6 @@
 //! A path that is withdrawn: nothing that was stored until then answers it, anywhere; what is stored later does.
 
-use devanture_config::api::{RestoreReport, Scope, WithdrawReport, WithdrawnPath};
+use devanture_config::api::{RestoreReport, Scope, WithdrawReport, WithdrawnList};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::HtmlHandling;
 use http::Method;
@@ -216,8 +216,9 @@ async fn what_is_withdrawn_is_listed_and_limited() {
     assert!(withdraw(&edge, "/a.txt").await.answered);
     let unknown = withdraw(&edge, "/b \u{fc}.txt").await;
     assert_eq!((unknown.path.as_str(), unknown.answered), ("/b \u{fc}.txt", false));
-    let listed: Vec<WithdrawnPath> = api(&edge, Method::GET, "withdrawn", Value::Null).await.json();
-    let listed: Vec<(&str, &str)> = listed.iter().map(|entry| (entry.path.as_str(), entry.who.as_str())).collect();
+    let listed: WithdrawnList = api(&edge, Method::GET, "withdrawn", Value::Null).await.json();
+    let listed: Vec<(&str, &str)> =
+        listed.withdrawn.iter().map(|entry| (entry.path.as_str(), entry.who.as_str())).collect();
     assert_eq!(listed, [("/a.txt", "test"), ("/b \u{fc}.txt", "test")]);
     let third = api(&edge, Method::POST, "withdrawn", json!({"path": "/c.txt"})).await;
     assert_eq!(third.code(), Code::TooMany);
@@ -238,7 +239,7 @@ async fn what_is_withdrawn_is_listed_and_limited() {
     edge.push("shop", &[("index.html", b"two")]).await;
     assert_eq!(api(&edge, Method::DELETE, &format!("versions/{one}"), Value::Null).await.status, 200);
     withdraw(&edge, "/c.txt").await;
-    let listed: Vec<WithdrawnPath> = api(&edge, Method::GET, "withdrawn", Value::Null).await.json();
-    assert_eq!(listed.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["/c.txt"]);
+    let listed: WithdrawnList = api(&edge, Method::GET, "withdrawn", Value::Null).await.json();
+    assert_eq!(listed.withdrawn.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["/c.txt"]);
     edge.stop().await;
 }

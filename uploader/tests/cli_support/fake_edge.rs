@@ -254,6 +254,8 @@ fn finish(state: &mut State) -> Reply {
         switched,
         steps: vec![step(StepState::Done, "prod: it moves")],
         withdrawn: Vec::new(),
+        alias: None,
+        locked: None,
     };
     if switched {
         state.live = Some(manifest);
@@ -273,7 +275,7 @@ pub(crate) fn event(name: &str, data: &impl serde::Serialize) -> String {
 
 /// Addresses that lead nowhere.
 pub(crate) fn urls() -> Urls {
-    Urls { live: "https://shop.localhost".to_owned(), preview: "https://preview.localhost".to_owned() }
+    Urls { live: "https://shop.localhost".to_owned(), preview: "https://preview.localhost".to_owned(), alias: None }
 }
 
 fn status(state: &State) -> Status {
@@ -288,5 +290,7 @@ fn status(state: &State) -> Status {
         hostnames: Vec::new(),
         places: Vec::new(),
         paused: None,
+        locked: None,
+        more_places: false,
     }
 }

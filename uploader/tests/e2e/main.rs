@@ -20,6 +20,7 @@ mod refusals;
 mod sites;
 mod story;
 mod switching;
+mod team;
 mod upkeep;
 mod who;
 

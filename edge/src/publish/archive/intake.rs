@@ -264,7 +264,10 @@ impl Publisher {
         let manifest = bundle::manifest(&*self.blobs, files).await?;
         self.check_manifest(&manifest)?;
         self.check_serving(&target.actor, &manifest).await?;
-        let is_switching = !options.no_switch;
+        if let Some(alias) = &options.alias {
+            self.check_alias(&target.actor, &target.app, alias, options.alias_expires).await?;
+        }
+        let is_switching = !options.no_switch && options.alias.is_none();
         self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
         let missing = self.owned.missing(&target.app, &wanted).await?;

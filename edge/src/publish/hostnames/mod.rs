@@ -18,7 +18,7 @@ pub(crate) use proof::Prover;
 
 use super::audit::{Action, Deed};
 use super::switch::TRIES;
-use super::{Actor, Error, Publisher};
+use super::{Actor, Error, Page, Publisher};
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision};
 use crate::live;
@@ -86,16 +86,20 @@ impl Own {
 }
 
 impl Publisher {
-    /// The hostnames of an environment's own.
+    /// A page of the hostnames of an environment's own, in the order of their ASCII forms.
     ///
     /// # Errors
-    /// `not_found` where there is no such app.
-    pub async fn hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<HostnameList, Error> {
+    /// `not_found` where there is no such app; `bad_request` for a cursor that no page gave.
+    pub async fn hostnames(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<HostnameList, Error> {
         self.known(app).await?;
+        if page.after.as_ref().is_some_and(|after| after.parse::<HostPattern>().is_err()) {
+            return Err(page.bad_cursor());
+        }
         let own = self.own_hostnames(app, environment).await?;
         let canonical = own.canonical();
         let hostnames = own.names.iter().map(|(name, record, _)| self.hostname_status(&own, name, record)).collect();
-        Ok(HostnameList { app: app.clone(), environment: environment.clone(), canonical, hostnames })
+        let (hostnames, next) = page.of(hostnames, |status: &HostnameStatus| status.name.to_string());
+        Ok(HostnameList { app: app.clone(), environment: environment.clone(), canonical, hostnames, next })
     }
 
     /// Gives a hostname to an environment, or changes whether the others lead to it; with `dry_run` it only says what

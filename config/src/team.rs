@@ -1,0 +1,242 @@
+//! The messages of the HTTP API for teams: locks, aliases, and what differs between two versions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::VersionId;
+use crate::expiry::Expiry;
+use crate::names::{AppName, PlaceName};
+use crate::path::BundlePath;
+use crate::problem::Code;
+
+/// `PUT /v1/apps/{app}/environments/{env}/lock`: what is live stays; the body may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LockRequest {
+    /// Why, for whoever finds the environment locked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// That an environment is locked; also the record of it in the catalog, and the answer to `GET …/lock`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Since when, in milliseconds since 1970 UTC.
+    pub since_ms: u64,
+    /// The name of the token that locked it.
+    pub who: String,
+    /// Why, where something was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The answer to `PUT` and `DELETE /v1/apps/{app}/environments/{env}/lock`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockReport {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// How it is locked now, where it is.
+    pub locked: Option<Lock>,
+    /// Whether anything was changed.
+    pub changed: bool,
+}
+
+/// `PUT /v1/apps/{app}/aliases/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AliasRequest {
+    /// The version's id or an unambiguous prefix of it.
+    pub version: String,
+    /// When the alias ends: as before where nothing is said, and never for one that is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Expiry>,
+}
+
+/// `GET /v1/apps/{app}/aliases`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasList {
+    /// The app.
+    pub app: AppName,
+    /// The aliases, in the order of their names.
+    pub aliases: Vec<PlaceStatus>,
+    /// What to give as `after` for the next page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One environment or alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceStatus {
+    /// Its name.
+    pub name: PlaceName,
+    /// Whether it is an alias.
+    pub alias: bool,
+    /// What it points to.
+    pub version: VersionId,
+    /// Where to look.
+    pub url: String,
+    /// Since when it points there, in milliseconds since 1970 UTC.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// For an alias: the name of the token that set it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// For an alias that ends by itself: when, in milliseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+/// Why a deploy failed, as its record keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployProblem {
+    /// The code of the problem.
+    pub code: Code,
+    /// What happened, as a sentence.
+    pub detail: String,
+}
+
+/// `GET /v1/apps/{app}/diff?from=…&to=…`: what differs between two versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diff {
+    /// The app.
+    pub app: AppName,
+    /// What is left.
+    pub from: DiffSide,
+    /// What is gone to.
+    pub to: DiffSide,
+    /// How many files and bytes differ.
+    pub files: FileChanges,
+    /// A page of the files that differ, in the order of their paths.
+    pub changes: Vec<FileChange>,
+    /// What to give as `after` for the next page of `changes`, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// What visitors load.
+    pub visitors: VisitorLoad,
+    /// What else is said about serving.
+    pub serving: Vec<ServingChange>,
+}
+
+/// One side of a [`Diff`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffSide {
+    /// As it was asked for.
+    pub named: String,
+    /// The version.
+    pub version: VersionId,
+}
+
+/// A number of files and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Files.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// Adds a file.
+    pub fn add(&mut self, bytes: u64) {
+        self.files = self.files.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// How many files differ, with the bytes that they have in the version gone to (in the one that is left, for those that
+/// are removed).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChanges {
+    /// Files that are new.
+    pub added: Amount,
+    /// Files with other content, or of another type.
+    pub changed: Amount,
+    /// Files that are gone.
+    pub removed: Amount,
+    /// Files that are the same.
+    pub same: Amount,
+}
+
+/// How a file differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It has other content, or another type.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// Its path in the bundle.
+    pub path: BundlePath,
+    /// How it differs.
+    pub change: ChangeKind,
+    /// Its bytes before, where it was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_before: Option<u64>,
+    /// Its bytes now, where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Whether a fingerprinted name now stands for other content: browsers that have the old one keep it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refingerprinted: bool,
+}
+
+/// What a switch lets visitors load who look at everything; bytes are counted as they travel to a browser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisitorLoad {
+    /// What a returning visitor loads again: new files, and those with other content.
+    pub load: Amount,
+    /// What a returning visitor's browser asks about and keeps: files that are the same, under names that could change.
+    pub revalidate: Amount,
+    /// What a returning visitor's browser does not even ask about: fingerprinted files that are the same.
+    pub keep: Amount,
+    /// What a new visitor loads: everything.
+    pub first_visit: Amount,
+}
+
+/// A difference in what is said about serving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServingChange {
+    /// Where it is said: `devanture.toml`, `[env.staging]` of it, or the name of a file of rules.
+    pub place: String,
+    /// What it is about: a key such as `html_handling`, or `rules`.
+    pub key: String,
+    /// What was said before: a word, or the number of entries of a list or table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What is said now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_take_no_unknown_member() {
+        assert_eq!(serde_json::from_str::<LockRequest>("{}").unwrap(), LockRequest::default());
+        let said = r#"{"version":"4f2a91","expires":"14d"}"#;
+        let request: AliasRequest = serde_json::from_str(said).unwrap();
+        assert_eq!(request.expires, Some(Expiry::In(1_209_600)));
+        for bad in [r#"{"version":"4f2a91","expires":"soon"}"#, r#"{"version":"4f2a91","ends":"14d"}"#, "{}"] {
+            serde_json::from_str::<AliasRequest>(bad).unwrap_err();
+        }
+        serde_json::from_str::<LockRequest>(r#"{"message":"x"}"#).unwrap_err();
+    }
+
+    #[test]
+    fn a_place_of_an_older_edge_is_still_read() {
+        let id = "0".repeat(64);
+        let old = format!(r#"{{"name":"main","alias":true,"version":"{id}","url":"https://x"}}"#);
+        let place: PlaceStatus = serde_json::from_str(&old).unwrap();
+        assert_eq!((place.expires_ms, place.since_ms), (None, 0));
+    }
+}

@@ -1,0 +1,51 @@
+//! The records of teams: aliases and locks, with their keys. `docs/storage.md` is the reference.
+
+use devanture_config::{AppName, PlaceName, VersionId};
+use serde::{Deserialize, Serialize};
+
+/// The prefix of every alias of every app.
+pub const ALIASES_PREFIX: &str = "alias/";
+
+/// `alias/{app}/{name}`: a named pointer that is no environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRecord {
+    /// The version.
+    pub version: VersionId,
+    /// When it was pointed there, in milliseconds since 1970 UTC.
+    pub switched_ms: u64,
+    /// When the push of this version began: an older push to the alias does not take over from it.
+    #[serde(default)]
+    pub begun: u64,
+    /// The name of the token that set it last.
+    #[serde(default)]
+    pub who: String,
+    /// When it ends, in milliseconds since 1970 UTC, where it does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+impl AliasRecord {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+}
+
+/// The key of an alias.
+#[must_use]
+pub fn alias_key(app: &AppName, name: &PlaceName) -> String {
+    format!("{ALIASES_PREFIX}{app}/{name}")
+}
+
+/// The prefix of an app's aliases.
+#[must_use]
+pub fn alias_prefix(app: &AppName) -> String {
+    format!("{ALIASES_PREFIX}{app}/")
+}
+
+/// The key of an environment's lock; its value is a `Lock` of the API.
+#[must_use]
+pub fn lock_key(app: &AppName, environment: &PlaceName) -> String {
+    format!("locks/{app}/{environment}")
+}

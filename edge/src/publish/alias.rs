@@ -1,0 +1,392 @@
+//! Aliases: named pointers of an app that are no environments, set by hand or by pushes, ending by themselves or not.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use devanture_config::api::{AliasList, AliasRequest, PlaceStatus, Scope};
+use devanture_config::expiry::Expiry;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::audit::{Action, Deed, Own, commit_own};
+use super::pushes::Push;
+use super::steps::Steps;
+use super::switch::TRIES;
+use super::{Actor, Condition, Error, Page, Publisher};
+use crate::catalog::records::{self, AliasRecord};
+use crate::catalog::{self, Change, Check, Commit, Record, Revision};
+use crate::telemetry;
+
+/// The place whose pushes are previews alone: where pushes to aliases are kept in the history, and for which a token
+/// may be that sets aliases of any name.
+pub(super) const PREVIEW: &str = "preview";
+/// How long an alias that has ended may rest before its record is removed; nothing answers there meanwhile.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// What an alias is to be.
+struct Aliasing<'a> {
+    app: &'a AppName,
+    name: &'a PlaceName,
+    version: VersionId,
+    actor: &'a Actor,
+    expires: Option<Expiry>,
+    /// Of a push: when it began, and whether that does not matter.
+    push: Option<(u64, bool)>,
+    if_live: Option<&'a str>,
+    condition: &'a Condition,
+}
+
+/// What became of an alias.
+pub(crate) struct Aliased {
+    pub(crate) status: PlaceStatus,
+    pub(crate) previous: Option<VersionId>,
+    revision: Revision,
+}
+
+impl Actor {
+    /// Whether this actor may set and delete the alias `name`: a token of one environment may where that is the name
+    /// of the alias, or `preview`.
+    ///
+    /// # Errors
+    /// As [`Actor::may`].
+    pub fn may_alias(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
+        match &self.environment {
+            Some(own) if own.as_str() == PREVIEW => self.may(Scope::Push, app, None),
+            _ => self.may(Scope::Push, app, Some(name)),
+        }
+    }
+}
+
+impl Publisher {
+    /// Points an alias at a version, making it where it is new. Gives it with the revision of its record.
+    ///
+    /// # Errors
+    /// `alias_taken` where the name is an environment, `too_many`, `precondition_failed`, and as
+    /// [`Publisher::resolve_version`].
+    pub async fn set_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        wanted: &AliasRequest,
+        condition: &Condition,
+    ) -> Result<(Revision, PlaceStatus), Error> {
+        let version = self.resolve_version(app, &wanted.version).await?;
+        let expires = wanted.expires;
+        let aliasing = Aliasing { app, name, version, actor, expires, push: None, if_live: None, condition };
+        let aliased = self.point_alias(&aliasing).await?;
+        Ok((aliased.revision, aliased.status))
+    }
+
+    /// Points an alias at what was pushed.
+    pub(crate) async fn push_alias(&self, push: &Push, name: &PlaceName, steps: &mut Steps) -> Result<Aliased, Error> {
+        let options = &push.options;
+        let aliasing = Aliasing {
+            app: &push.app,
+            name,
+            version: push.version,
+            actor: &push.actor,
+            expires: options.alias_expires,
+            push: Some((push.begun, options.force)),
+            if_live: options.if_live.as_deref(),
+            condition: &Condition::default(),
+        };
+        let point = async {
+            let aliased = self.point_alias(&aliasing).await?;
+            let to = push.version.short();
+            let detail = match aliased.previous {
+                Some(previous) if previous == push.version => format!("{name} is {to} already"),
+                Some(previous) => format!("{name}: {} → {to}", previous.short()),
+                None => format!("{name}: nothing → {to}"),
+            };
+            Ok((aliased, detail))
+        };
+        steps.run("alias", point).await
+    }
+
+    /// Refuses a push to an alias before anything is sent for it.
+    ///
+    /// # Errors
+    /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed.
+    pub(crate) async fn check_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        expires: Option<Expiry>,
+    ) -> Result<(), Error> {
+        actor.may_alias(app, name)?;
+        ends_ms(expires, None, telemetry::now_ms())?;
+        self.check_no_environment(app, name).await
+    }
+
+    /// The version that an alias points at.
+    pub(crate) async fn aliased(&self, app: &AppName, name: &PlaceName) -> Result<Option<VersionId>, Error> {
+        Ok(self.alias_record(app, name).await?.1.map(|alias| alias.version))
+    }
+
+    async fn check_no_environment(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
+        if name.is_prod() || self.live_pointer(app, name).await?.is_some() {
+            let detail = format!("{name} is an environment of the app {app}.");
+            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
+        }
+        Ok(())
+    }
+
+    /// The record of an alias as it is stored, and what it says where it has not ended.
+    async fn alias_record(
+        &self,
+        app: &AppName,
+        name: &PlaceName,
+    ) -> Result<(Option<Record>, Option<AliasRecord>), Error> {
+        let key = records::alias_key(app, name);
+        let Some(record) = self.catalog.get(&key).await? else { return Ok((None, None)) };
+        let alias: AliasRecord = records::read(&key, &record)?;
+        let is_there = !alias.has_expired(telemetry::now_ms());
+        Ok((Some(record), is_there.then_some(alias)))
+    }
+
+    async fn point_alias(&self, wanted: &Aliasing<'_>) -> Result<Aliased, Error> {
+        let Aliasing { app, name, version, .. } = *wanted;
+        let key = records::alias_key(app, name);
+        for _ in 0..TRIES {
+            self.check_no_environment(app, name).await?;
+            let (found, before) = self.alias_record(app, name).await?;
+            let revision = found.as_ref().map(|record| record.revision);
+            wanted.condition.check(revision.filter(|_| before.is_some()))?;
+            wanted.may_replace(before.as_ref())?;
+            let record = wanted.record(before.as_ref())?;
+            let previous = before.as_ref().map(|before| before.version);
+            if let (Some(revision), true) = (revision, before.as_ref() == Some(&record)) {
+                return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
+            }
+            let is_new = found.is_none();
+            let check = match revision {
+                Some(revision) => Check::At(key.clone(), revision),
+                None => Check::Absent(key.clone()),
+            };
+            let mut commit = Commit {
+                checks: vec![check, Check::Absent(records::live_key(app, name))],
+                changes: vec![Change::Put(key.clone(), records::write(&record)?)],
+            };
+            self.hold_version(&mut commit, app, &version, is_new).await?;
+            if is_new {
+                self.check_alias_count(app).await?;
+                self.hold_no_hostnames(app, name, &mut commit).await?;
+            }
+            let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
+            match self.audit.commit(wanted.actor, deed, commit).await {
+                Ok(revision) => {
+                    self.live.wait_for(revision).await;
+                    tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
+                    return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
+                }
+                Err(catalog::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    async fn check_alias_count(&self, app: &AppName) -> Result<(), Error> {
+        let count_max = usize::try_from(self.limits.aliases_max).unwrap_or(usize::MAX);
+        let count = self.catalog.list(&records::alias_prefix(app), None, false, count_max).await?.len();
+        if count < count_max {
+            return Ok(());
+        }
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {count} aliases already."))
+            .hint("delete some, or let them end by themselves; `aliases_max` in edge.toml is the limit")
+            .into())
+    }
+
+    pub(crate) fn alias_status(&self, app: &AppName, name: &PlaceName, record: &AliasRecord) -> PlaceStatus {
+        let domains = self.live.domains();
+        PlaceStatus {
+            name: name.clone(),
+            alias: true,
+            version: record.version,
+            url: domains.url(&domains.place_host(app, name)),
+            since_ms: record.switched_ms,
+            who: Some(record.who.clone()).filter(|who| !who.is_empty()),
+            expires_ms: record.expires_ms,
+        }
+    }
+
+    /// An alias, with the revision of its record.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub async fn alias(&self, app: &AppName, name: &PlaceName) -> Result<(Revision, PlaceStatus), Error> {
+        match self.alias_record(app, name).await? {
+            (Some(record), Some(alias)) => Ok((record.revision, self.alias_status(app, name, &alias))),
+            _ => Err(no_alias(app, name)),
+        }
+    }
+
+    /// A page of the aliases of an app, in the order of their names.
+    ///
+    /// # Errors
+    /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
+    pub async fn aliases(&self, app: &AppName, page: &Page) -> Result<AliasList, Error> {
+        self.known(app).await?;
+        let prefix = records::alias_prefix(app);
+        let after = match &page.after {
+            Some(name) => Some(format!("{prefix}{}", name.parse::<PlaceName>().map_err(|_bad| page.bad_cursor())?)),
+            None => None,
+        };
+        let found = self.catalog.list(&prefix, after.as_deref(), false, page.limit.saturating_add(1)).await?;
+        let next = page.next(&found, |(key, _)| key.rsplit('/').next().unwrap_or_default().to_owned());
+        let mut aliases = Vec::new();
+        let now_ms = telemetry::now_ms();
+        for (key, record) in found.iter().take(page.limit) {
+            let alias: AliasRecord = records::read(key, record)?;
+            if let Some(Ok(name)) = key.rsplit('/').next().map(str::parse).filter(|_| !alias.has_expired(now_ms)) {
+                aliases.push(self.alias_status(app, &name, &alias));
+            }
+        }
+        Ok(AliasList { app: app.clone(), aliases, next })
+    }
+
+    /// Deletes an alias; its preview's hostname then leads nowhere.
+    ///
+    /// # Errors
+    /// `not_found`, `precondition_failed`.
+    pub async fn delete_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let (Some(record), Some(_)) = self.alias_record(app, name).await? else {
+                condition.check(None)?;
+                return Err(no_alias(app, name));
+            };
+            condition.check(Some(record.revision))?;
+            if self.remove_alias(Some((actor, app, name)), records::alias_key(app, name), record.revision).await? {
+                return Ok(());
+            }
+        }
+        Err(catalog::Error::Conflict { key: records::alias_key(app, name) }.into())
+    }
+
+    /// Removes the record of an alias: of this name, where somebody wants that, or of one whose time had come. Returns
+    /// whether nobody else was quicker.
+    async fn remove_alias(
+        &self,
+        wanted: Option<(&Actor, &AppName, &PlaceName)>,
+        key: String,
+        revision: Revision,
+    ) -> Result<bool, Error> {
+        let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
+        let committed = match wanted {
+            Some((actor, app, name)) => {
+                self.audit.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await
+            }
+            None => commit_own(&*self.catalog, Own::ExpiredAlias, commit).await,
+        };
+        match committed {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes the records of aliases that have ended. Returns how many.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub async fn sweep_aliases(&self) -> Result<u64, Error> {
+        let (now_ms, mut removed) = (telemetry::now_ms(), 0);
+        for (key, record) in self.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
+            // What cannot be read was told by whoever loads it.
+            let has_expired = records::read::<AliasRecord>(&key, &record).is_ok_and(|alias| alias.has_expired(now_ms));
+            if has_expired && self.remove_alias(None, key, record.revision).await? {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Aliasing<'_> {
+    /// Whether it may take over from what the alias points at.
+    fn may_replace(&self, before: Option<&AliasRecord>) -> Result<(), Error> {
+        if let Some(expected) = self.if_live {
+            let is = before.map_or_else(|| "nothing".to_owned(), |before| before.version.to_string());
+            if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {
+                let detail = format!("The alias {} was expected to be {expected}, but is {is}.", self.name);
+                return Err(Problem::new(Code::LiveMoved, detail)
+                    .hint("look at `devanture alias list`, then decide")
+                    .into());
+            }
+        }
+        if let (Some((begun, false)), Some(before)) = (self.push, before)
+            && begun < before.begun
+            && before.version != self.version
+        {
+            let detail = format!(
+                "{} got the alias {} from a push that began after this one.",
+                before.version.short(),
+                self.name
+            );
+            return Err(Problem::new(Code::Superseded, detail)
+                .hint("the version is stored and has its preview; --force moves the alias all the same")
+                .into());
+        }
+        Ok(())
+    }
+
+    fn record(&self, before: Option<&AliasRecord>) -> Result<AliasRecord, Error> {
+        let now_ms = telemetry::now_ms();
+        let same = before.filter(|before| before.version == self.version);
+        // Never back, as for an environment.
+        let moved_ms = now_ms.max(before.map_or(0, |before| before.switched_ms));
+        let begun = before.map_or(0, |before| before.begun);
+        Ok(AliasRecord {
+            version: self.version,
+            switched_ms: same.map_or(moved_ms, |same| same.switched_ms),
+            // Set by hand, it does not let a push through that was older than the one it is taken from.
+            begun: self.push.map_or(begun, |(pushed, _)| pushed.max(begun)),
+            who: match same.filter(|_| self.expires.is_none() && self.push.is_none()) {
+                Some(same) => same.who.clone(),
+                None => self.actor.name.clone(),
+            },
+            expires_ms: ends_ms(self.expires, before, now_ms)?,
+        })
+    }
+}
+
+/// Removes the records of aliases that have ended, for as long as there is a publisher.
+pub async fn keep_sweeping_aliases(publisher: Weak<Publisher>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let Some(publisher) = publisher.upgrade() else { return };
+        if let Err(error) = publisher.sweep_aliases().await {
+            tracing::warn!(%error, "aliases that have ended could not be removed");
+        }
+    }
+}
+
+/// When an alias ends: as before where nothing is said.
+fn ends_ms(expires: Option<Expiry>, before: Option<&AliasRecord>, now_ms: u64) -> Result<Option<u64>, Error> {
+    let Some(expires) = expires else { return Ok(before.and_then(|before| before.expires_ms)) };
+    let at_ms = expires.at_ms(now_ms);
+    if at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        let detail = format!("The alias would have ended already, at {expires}.");
+        return Err(Problem::new(Code::BadRequest, detail)
+            .hint("say a moment to come, or a duration such as 14d")
+            .into());
+    }
+    Ok(at_ms)
+}
+
+fn no_alias(app: &AppName, name: &PlaceName) -> Error {
+    Problem::new(Code::NotFound, format!("The app {app} has no alias {name}."))
+        .hint("`devanture alias list` lists those that it has")
+        .into()
+}

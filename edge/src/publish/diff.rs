@@ -1,0 +1,319 @@
+//! What differs between two stored versions: files, what visitors load again, and what is said about serving.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use devanture_config::api::{Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, ServingChange, VisitorLoad};
+use devanture_config::digest::IdPrefix;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::{FILE_NAME, Serving};
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+
+use super::{Error, Page, Publisher};
+use crate::blobs::{self, Form, Key};
+use crate::site::fingerprint;
+use crate::version::RuleFiles;
+
+/// What stands for the version that is live.
+const LIVE: &str = "live";
+/// Files whose variants are looked up at once.
+const LOOKUPS_AT_ONCE: usize = 16;
+
+/// What is to be compared.
+#[derive(Debug, Clone)]
+pub struct DiffRequest {
+    /// `live`, an environment, an alias, or a version's id.
+    pub from: String,
+    /// The same.
+    pub to: String,
+    /// The environment that `live` means, and whose rules are counted.
+    pub environment: PlaceName,
+    /// Which page of the files that differ.
+    pub page: Page,
+}
+
+impl Publisher {
+    /// What differs between two versions.
+    ///
+    /// # Errors
+    /// `not_found`, `ambiguous_id`, `bad_request`.
+    pub async fn diff(&self, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
+        self.known(app).await?;
+        let after = match &wanted.page.after {
+            Some(after) => Some(after.parse::<BundlePath>().map_err(|_bad| wanted.page.bad_cursor())?),
+            None => None,
+        };
+        let from = self.named(app, &wanted.from, &wanted.environment).await?;
+        let to = self.named(app, &wanted.to, &wanted.environment).await?;
+        let (before, now) = (self.manifest(&from).await?, self.manifest(&to).await?);
+        let compared = Compared::of(&before, &now);
+        let visitors = self.visitors(&before, &now).await?;
+        let serving = self.serving_changes(before, now, &wanted.environment).await?;
+        let rest =
+            compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
+        let mut changes: Vec<FileChange> = rest.collect();
+        let next = wanted.page.next(&changes, |change| change.path.to_string());
+        changes.truncate(wanted.page.limit);
+        let from = DiffSide { named: wanted.from.clone(), version: from };
+        let to = DiffSide { named: wanted.to.clone(), version: to };
+        Ok(Diff { app: app.clone(), from, to, files: compared.files, changes, next, visitors, serving })
+    }
+
+    /// The version that a person names: by `live`, an environment, an alias, or the beginning of its id. No name of an
+    /// environment or alias could be an id.
+    async fn named(&self, app: &AppName, named: &str, environment: &PlaceName) -> Result<VersionId, Error> {
+        if named.parse::<IdPrefix>().is_ok() {
+            return self.resolve_version(app, named).await;
+        }
+        let place: PlaceName = match named {
+            LIVE => environment.clone(),
+            _ => named.parse().map_err(|_bad| {
+                let shown: String = named.chars().take(64).flat_map(char::escape_debug).collect();
+                let detail = format!("`{shown}` is neither `live`, nor an environment, an alias or a version's id.");
+                Problem::new(Code::BadRequest, detail).hint("an id has 6 characters or more")
+            })?,
+        };
+        if let Some((_, pointer)) = self.live_pointer(app, &place).await? {
+            return Ok(pointer.version);
+        }
+        if let Some(version) = self.aliased(app, &place).await? {
+            return Ok(version);
+        }
+        let detail = format!("Nothing is live in {place} of the app {app}, and it is no alias.");
+        Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists environments and aliases").into())
+    }
+
+    async fn manifest(&self, version: &VersionId) -> Result<Arc<Manifest>, Error> {
+        let canonical = self.blobs.get(Key::Manifest(*version)).await?;
+        let manifest = Manifest::parse(&canonical).map_err(|error| {
+            tracing::error!(%version, %error, "a stored manifest cannot be read");
+            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
+        })?;
+        Ok(Arc::new(manifest))
+    }
+
+    /// What visitors of `now` load who look at everything, where returning ones have seen all of `before`.
+    async fn visitors(&self, before: &Manifest, now: &Manifest) -> Result<VisitorLoad, Error> {
+        let public = now.files.iter().filter(|(path, _)| !path.is_private());
+        let lookups: Vec<_> = public.map(|(path, entry)| self.travelling(path, entry)).collect();
+        let travelling: Vec<(&BundlePath, u64)> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let mut load = VisitorLoad::default();
+        for (path, bytes) in travelling {
+            load.first_visit.add(bytes);
+            let is_same = before.files.get(path) == now.files.get(path);
+            let amount = match (is_same, fingerprint::is_fingerprinted(path.as_str())) {
+                (true, true) => &mut load.keep,
+                (true, false) => &mut load.revalidate,
+                // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never
+                // saw it loads it, and that the name was reused is told with the change.
+                (false, _) => &mut load.load,
+            };
+            amount.add(bytes);
+        }
+        Ok(load)
+    }
+
+    /// The bytes of a file as they travel to a browser: in Brotli, where that is stored.
+    async fn travelling<'p>(
+        &self,
+        path: &'p BundlePath,
+        entry: &FileEntry,
+    ) -> Result<(&'p BundlePath, u64), blobs::Error> {
+        let variants = self.blobs.variants(entry.hash).await?;
+        let brotli = variants.iter().find(|variant| variant.form == Form::Br).map(|variant| variant.size);
+        Ok((path, brotli.unwrap_or(entry.size)))
+    }
+
+    async fn serving_changes(
+        &self,
+        before: Arc<Manifest>,
+        now: Arc<Manifest>,
+        environment: &PlaceName,
+    ) -> Result<Vec<ServingChange>, Error> {
+        let mut changes = said_changes(&before, &now);
+        let files = (RuleFiles::read(&*self.blobs, &before).await?, RuleFiles::read(&*self.blobs, &now).await?);
+        let (environment, rules_max) =
+            (environment.clone(), usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX));
+        // Thousands of rules are read: not on a thread that others wait for.
+        let count = move || {
+            let count = |files: &RuleFiles, manifest| files.counts(manifest, environment.as_str(), rules_max);
+            (environment.clone(), count(&files.0, &before), count(&files.1, &now))
+        };
+        let counted = tokio::task::spawn_blocking(count).await.map_err(|error| super::error::lost(&error))?;
+        let (environment, (redirects_before, headers_before), (redirects, headers)) = counted;
+        for (key, before, now) in
+            [("redirects and rewrites", redirects_before, redirects), ("rules of fields", headers_before, headers)]
+        {
+            if before != now {
+                let place = format!("in force in {environment}");
+                let (before, now) = (Some(before.to_string()), Some(now.to_string()));
+                changes.push(ServingChange { place, key: key.to_owned(), before, now });
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// The files of two manifests beside each other.
+#[derive(Debug, Default)]
+struct Compared {
+    files: FileChanges,
+    /// In the order of their paths.
+    changes: Vec<FileChange>,
+}
+
+impl Compared {
+    fn of(before: &Manifest, now: &Manifest) -> Self {
+        let mut compared = Self::default();
+        let paths: BTreeSet<&BundlePath> = before.files.keys().chain(now.files.keys()).collect();
+        for path in paths {
+            compared.add(path, before.files.get(path), now.files.get(path));
+        }
+        compared
+    }
+
+    fn add(&mut self, path: &BundlePath, before: Option<&FileEntry>, now: Option<&FileEntry>) {
+        let (change, amount): (_, &mut Amount) = match (before, now) {
+            (Some(before), Some(now)) if before == now => return self.files.same.add(now.size),
+            (Some(_), Some(_)) => (ChangeKind::Changed, &mut self.files.changed),
+            (None, Some(_)) => (ChangeKind::Added, &mut self.files.added),
+            (Some(_), None) => (ChangeKind::Removed, &mut self.files.removed),
+            (None, None) => return,
+        };
+        amount.add(now.or(before).map_or(0, |entry| entry.size));
+        let has_other_content = matches!((before, now), (Some(before), Some(now)) if before.hash != now.hash);
+        self.changes.push(FileChange {
+            path: path.clone(),
+            change,
+            bytes_before: before.map(|entry| entry.size),
+            bytes: now.map(|entry| entry.size),
+            refingerprinted: has_other_content && fingerprint::is_fingerprinted(path.as_str()),
+        });
+    }
+}
+
+/// What `devanture.toml` says otherwise, table by table and key by key.
+fn said_changes(before: &Manifest, now: &Manifest) -> Vec<ServingChange> {
+    let mut changes = Vec::new();
+    add_changes(&mut changes, FILE_NAME, Some(&before.base), Some(&now.base));
+    let tables: BTreeSet<&PlaceName> = before.env.keys().chain(now.env.keys()).collect();
+    for table in tables {
+        add_changes(&mut changes, &format!("[env.{table}]"), before.env.get(table), now.env.get(table));
+    }
+    if before.guessed_rules != now.guessed_rules {
+        let word =
+            |rules: &Option<_>| rules.as_ref().map(|rules| shown(&serde_json::to_value(rules).unwrap_or_default()));
+        let (before, now) = (word(&before.guessed_rules), word(&now.guessed_rules));
+        changes.push(ServingChange { place: "guessed".to_owned(), key: "rules".to_owned(), before, now });
+    }
+    changes
+}
+
+fn add_changes(changes: &mut Vec<ServingChange>, place: &str, before: Option<&Serving>, now: Option<&Serving>) {
+    let keys = |serving: Option<&Serving>| -> BTreeMap<String, Value> {
+        match serving.and_then(|serving| serde_json::to_value(serving).ok()) {
+            Some(Value::Object(keys)) => keys.into_iter().collect(),
+            _ => BTreeMap::new(),
+        }
+    };
+    let (before, now) = (keys(before), keys(now));
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    for key in names.into_iter().filter(|key| before.get(*key) != now.get(*key)) {
+        let (before, now) = (before.get(key).map(shown), now.get(key).map(shown));
+        changes.push(ServingChange { place: place.to_owned(), key: key.clone(), before, now });
+    }
+}
+
+/// What a key says, in a word or a number: a list may be long, and a backend's address is nobody's business.
+fn shown(value: &Value) -> String {
+    let entries = |count: usize| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+    match value {
+        Value::Array(list) => entries(list.len()),
+        Value::Object(table) => entries(table.len()),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use devanture_config::site_toml::HtmlHandling;
+    use proptest::prelude::*;
+
+    fn manifest(files: &[(&str, &str)]) -> Manifest {
+        let entry =
+            |text: &str| FileEntry { hash: Digest::of(text.as_bytes()), size: text.len() as u64, media_type: None };
+        Manifest::of_files(files.iter().map(|(path, text)| (path.parse().unwrap(), entry(text))).collect())
+    }
+
+    #[test]
+    fn files_are_added_changed_removed_or_the_same() {
+        let before = manifest(&[("a.html", "a"), ("b.html", "bb"), ("c.html", "ccc"), ("app-4f2a91bc.js", "1")]);
+        let now = manifest(&[("a.html", "a"), ("b.html", "BBBB"), ("d.html", "dddd"), ("app-4f2a91bc.js", "2")]);
+        let compared = Compared::of(&before, &now);
+        let amount = |files, bytes| Amount { files, bytes };
+        let expected =
+            FileChanges { added: amount(1, 4), changed: amount(2, 5), removed: amount(1, 3), same: amount(1, 1) };
+        assert_eq!(compared.files, expected);
+        let told: Vec<(&str, ChangeKind, bool)> = compared
+            .changes
+            .iter()
+            .map(|change| (change.path.as_str(), change.change, change.refingerprinted))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("app-4f2a91bc.js", ChangeKind::Changed, true),
+                ("b.html", ChangeKind::Changed, false),
+                ("c.html", ChangeKind::Removed, false),
+                ("d.html", ChangeKind::Added, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_said_about_serving_is_compared_key_by_key() {
+        let mut before = manifest(&[("a", "a")]);
+        let mut now = before.clone();
+        assert!(said_changes(&before, &now).is_empty());
+        before.base.html_handling = Some(HtmlHandling::AsIs);
+        now.base.html_handling = Some(HtmlHandling::None);
+        now.base.hostnames = Some(vec!["a.example".parse().unwrap()]);
+        before.env.insert("staging".parse().unwrap(), Serving { hostnames: Some(Vec::new()), ..Serving::default() });
+        let told: Vec<_> = said_changes(&before, &now).into_iter().map(|c| (c.place, c.key, c.before, c.now)).collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("devanture.toml".to_owned(), "hostnames".to_owned(), None, some("1 entry")),
+                ("devanture.toml".to_owned(), "html_handling".to_owned(), some("as-is"), some("none")),
+                ("[env.staging]".to_owned(), "hostnames".to_owned(), some("0 entries"), None),
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_file_is_counted_once_and_back_is_the_inverse(
+            one in proptest::collection::btree_map("[a-e]", "[xy]", 1..5),
+            two in proptest::collection::btree_map("[a-e]", "[xy]", 1..5),
+        ) {
+            let of = |files: &BTreeMap<String, String>| {
+                let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+                manifest(&files)
+            };
+            let (there, back) = (Compared::of(&of(&one), &of(&two)), Compared::of(&of(&two), &of(&one)));
+            let files = there.files;
+            prop_assert_eq!(files.added.files + files.changed.files + files.same.files, two.len() as u64);
+            prop_assert_eq!(files.removed.files + files.changed.files + files.same.files, one.len() as u64);
+            prop_assert_eq!(files.added.files, back.files.removed.files);
+            prop_assert_eq!(files.changed.files, back.files.changed.files);
+        }
+    }
+}

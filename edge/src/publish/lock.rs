@@ -1,0 +1,217 @@
+//! Locks an environment and ends a lock: one record, checked by whatever moves the live pointer in the same commit.
+
+use devanture_config::api::{Deploy, DeployKind, Lock, LockReport, LockRequest, Outcome, Scope, Source};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+
+use super::audit::{Action, Deed};
+use super::switch::{Intent, TRIES};
+use super::{Actor, Condition, Error, Publisher};
+use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::telemetry;
+
+/// Whether an intent may move the live pointer as far as locks go.
+pub(crate) enum Gate {
+    /// It may, if this still holds.
+    Open(Check),
+    /// It is a push, whose version is stored all the same.
+    Shut(Lock),
+}
+
+impl Publisher {
+    /// Locks an environment, or changes why it is locked.
+    ///
+    /// # Errors
+    /// `locked` where somebody else did, `bad_request` for a reason that is none, `nothing_live`,
+    /// `precondition_failed`.
+    pub async fn lock(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        wanted: LockRequest,
+        condition: &Condition,
+    ) -> Result<LockReport, Error> {
+        let reason = wanted.reason.filter(|reason| !reason.trim().is_empty());
+        self.check_reason(reason.as_deref())?;
+        let key = records::lock_key(app, environment);
+        for _ in 0..TRIES {
+            let before = self.locked(app, environment).await?;
+            condition.check(before.as_ref().map(|(revision, _)| *revision))?;
+            if let Some((_, lock)) = &before {
+                actor.may_change(lock, environment)?;
+                if lock.reason == reason {
+                    return Ok(report(app, environment, Some(lock.clone()), false));
+                }
+            }
+            let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
+            let lock = Lock { since_ms, who: actor.name.clone(), reason: reason.clone() };
+            let change = (DeployKind::Lock, Change::Put(key.clone(), records::write(&lock)?));
+            let revision = before.map(|(revision, _)| revision);
+            if self.change_lock(actor, app, environment, change, revision, reason.as_deref()).await? {
+                return Ok(report(app, environment, Some(lock), true));
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Ends a lock; where there is none, nothing is changed.
+    ///
+    /// # Errors
+    /// `locked` where somebody else locked it and the actor is no admin, `not_found` for an app that is not there,
+    /// `precondition_failed`.
+    pub async fn unlock(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        condition: &Condition,
+    ) -> Result<LockReport, Error> {
+        self.known(app).await?;
+        let key = records::lock_key(app, environment);
+        for _ in 0..TRIES {
+            let before = self.locked(app, environment).await?;
+            condition.check(before.as_ref().map(|(revision, _)| *revision))?;
+            let Some((revision, lock)) = before else { return Ok(report(app, environment, None, false)) };
+            actor.may_change(&lock, environment)?;
+            let change = (DeployKind::Unlock, Change::Delete(key.clone()));
+            if self.change_lock(actor, app, environment, change, Some(revision), None).await? {
+                return Ok(report(app, environment, None, true));
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// How an environment is locked, where it is, with the revision of the record.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub async fn locked(&self, app: &AppName, environment: &PlaceName) -> Result<Option<(Revision, Lock)>, Error> {
+        let key = records::lock_key(app, environment);
+        let record = self.catalog.get(&key).await?;
+        Ok(record.map(|record| records::read(&key, &record).map(|lock| (record.revision, lock))).transpose()?)
+    }
+
+    /// Whether an intent may move the live pointer.
+    ///
+    /// # Errors
+    /// `locked` where it is no push, and may not pass.
+    pub(crate) async fn gate(&self, intent: &Intent<'_>) -> Result<Gate, Error> {
+        let (app, environment) = (intent.app, intent.environment);
+        let key = records::lock_key(app, environment);
+        let Some((revision, lock)) = self.locked(app, environment).await? else {
+            return Ok(Gate::Open(Check::Absent(key)));
+        };
+        if intent.kind == DeployKind::Push {
+            return Ok(Gate::Shut(lock));
+        }
+        if intent.passes_lock {
+            intent.actor.may_change(&lock, environment)?;
+            return Ok(Gate::Open(Check::At(key, revision)));
+        }
+        Err(refused(&lock, environment))
+    }
+
+    /// Makes a change of a lock, with its entry of the history. Returns whether nobody else was quicker.
+    async fn change_lock(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        (kind, change): (DeployKind, Change),
+        before: Option<Revision>,
+        reason: Option<&str>,
+    ) -> Result<bool, Error> {
+        self.known(app).await?;
+        let Some((_, pointer)) = self.live_pointer(app, environment).await? else {
+            let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to lock.");
+            return Err(Problem::new(Code::NothingLive, detail)
+                .hint("`devanture status` lists the environments")
+                .into());
+        };
+        let key = records::lock_key(app, environment);
+        let check = match before {
+            Some(revision) => Check::At(key, revision),
+            None => Check::Absent(key),
+        };
+        let id = format!("{:x}", self.tick());
+        let entry_key = self.next_entry(app, environment).await?;
+        let deploy = Deploy {
+            id,
+            kind,
+            environment: environment.clone(),
+            version: pointer.version,
+            previous: None,
+            who: actor.name.clone(),
+            at_ms: telemetry::now_ms(),
+            source: Source { message: reason.map(str::to_owned), ..Source::default() },
+            steps: Vec::new(),
+            outcome: Outcome::Done,
+            alias: None,
+            problem: None,
+            log: Vec::new(),
+        };
+        let entry = HistoryEntry { deploy, position: entry_key.clone() };
+        let commit = Commit {
+            checks: vec![check, Check::Absent(entry_key.clone())],
+            changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
+        };
+        let action = if kind == DeployKind::Unlock { Action::Unlock } else { Action::Lock };
+        let deed = Deed::of(action).place(app, environment).what(reason.unwrap_or_default());
+        match self.audit.commit(actor, deed, commit).await {
+            Ok(revision) => {
+                self.live.wait_for(revision).await;
+                tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "lock");
+                Ok(true)
+            }
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check_reason(&self, reason: Option<&str>) -> Result<(), Error> {
+        let reason = reason.unwrap_or_default();
+        let (count, count_max) = (reason.chars().count(), self.limits.lock_reason_characters_max);
+        if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
+            let detail = format!("The reason has {count} characters; {count_max} are allowed.");
+            let hint = "`lock_reason_characters_max` in edge.toml is the limit";
+            return Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
+        }
+        if reason.chars().any(char::is_control) {
+            let detail = "The reason holds a control character.";
+            return Err(Problem::new(Code::BadRequest, detail).hint("say it in one line").into());
+        }
+        Ok(())
+    }
+}
+
+impl Actor {
+    /// Whether this actor may change or pass a lock: whoever locked may, and an admin.
+    fn may_change(&self, lock: &Lock, environment: &PlaceName) -> Result<(), Error> {
+        if self.scope == Scope::Admin || self.name == lock.who {
+            return Ok(());
+        }
+        let detail =
+            format!("{}; the token `{}` did not lock it and is no admin's.", told(lock, environment), self.name);
+        Err(Problem::new(Code::Locked, detail)
+            .hint(format!("ask {}, or whoever has an admin's token", lock.who))
+            .into())
+    }
+}
+
+/// That an environment is locked, as a sentence without its end.
+pub(crate) fn told(lock: &Lock, environment: &PlaceName) -> String {
+    let reason = lock.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("{environment} is locked by {}{reason}", lock.who)
+}
+
+fn refused(lock: &Lock, environment: &PlaceName) -> Error {
+    Problem::new(Code::Locked, format!("{}.", told(lock, environment)))
+        .hint("`devanture unlock` ends the lock; whoever locked it, or an admin, may also pass --force")
+        .into()
+}
+
+fn report(app: &AppName, environment: &PlaceName, locked: Option<Lock>, changed: bool) -> LockReport {
+    LockReport { app: app.clone(), environment: environment.clone(), locked, changed }
+}

@@ -1,0 +1,163 @@
+//! What differs between two versions, and what a returning visitor loads again.
+
+use devanture_config::api::{
+    Amount, BeginDeploy, ChangeKind, DeployOptions, DeployReport, Diff, Scope, ServingChange, Source,
+};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{HtmlHandling, Route, Serving};
+use http::Method;
+
+use super::{call, call_as, push_alias};
+use crate::support::{Files, RunningEdge, edge, manifest};
+
+async fn push(edge: &RunningEdge, serving: Serving, options: DeployOptions, files: Files<'_>) -> DeployReport {
+    let mut manifest = manifest(files);
+    manifest.base = serving;
+    let begin = BeginDeploy { manifest, source: Source::default(), options };
+    edge.try_push("shop", "prod", begin, files).await.unwrap()
+}
+
+async fn diff(edge: &RunningEdge, query: &str) -> Diff {
+    call(edge, Method::GET, &format!("diff?{query}"), None).await.json()
+}
+
+fn amount(files: u64, bytes: u64) -> Amount {
+    Amount { files, bytes }
+}
+
+#[tokio::test]
+async fn files_bytes_and_what_visitors_load_again_are_told() {
+    let edge = edge().start().await;
+    let script = b"const shop = \"the same words again and again\";\n".repeat(400);
+    let before: Files<'_> = &[
+        ("index.html", b"home"),
+        ("about.html", b"about us"),
+        ("assets/index-B3xY9_aZ.js", &script),
+        ("assets/old-4f2a91bc.css", b"body{}"),
+        ("_redirects", b"/a /about\n"),
+    ];
+    let now: Files<'_> = &[
+        ("index.html", b"home, sweet home"),
+        ("about.html", b"about us"),
+        ("assets/index-B3xY9_aZ.js", &script),
+        ("assets/new-0c1d2e3f.js", &script),
+        ("_redirects", b"/a /about\n/b /about\n"),
+    ];
+    let one = push(&edge, Serving::default(), DeployOptions::default(), before).await;
+    let serving = Serving {
+        html_handling: Some(HtmlHandling::AsIs),
+        routes: Some(vec![Route {
+            path: "/api/*".parse().unwrap(),
+            timeout_ms: None,
+            to: "http://127.0.0.1:9".parse().unwrap(),
+        }]),
+        ..Serving::default()
+    };
+    let two = push(&edge, serving, DeployOptions { no_switch: true, ..DeployOptions::default() }, now).await;
+    let told = diff(&edge, &format!("from=live&to={}", two.version.short())).await;
+    assert_eq!((told.from.version, told.to.version), (one.version, two.version));
+    let size = script.len() as u64;
+    assert_eq!(told.files.added, amount(1, size));
+    assert_eq!(told.files.changed, amount(2, 16 + 20));
+    assert_eq!(told.files.removed, amount(1, 6));
+    assert_eq!(told.files.same, amount(2, 8 + size));
+    let changes: Vec<_> = told.changes.iter().map(|change| (change.path.as_str(), change.change)).collect();
+    assert_eq!(
+        changes,
+        [
+            ("_redirects", ChangeKind::Changed),
+            ("assets/new-0c1d2e3f.js", ChangeKind::Added),
+            ("assets/old-4f2a91bc.css", ChangeKind::Removed),
+            ("index.html", ChangeKind::Changed),
+        ]
+    );
+    // What travels is Brotli, where it is stored, and rule files never do.
+    let visit = edge.visit(Method::GET, "shop.localhost", "/assets/index-B3xY9_aZ.js").header("accept-encoding", "br");
+    let travelling = crate::support::got(visit).await;
+    assert_eq!(travelling.header("content-encoding"), "br");
+    let travelled = travelling.body.len() as u64;
+    assert!(travelled < size);
+    let visitors = told.visitors;
+    assert_eq!(visitors.load, amount(2, travelled + 16), "the new script and the page");
+    assert_eq!(visitors.revalidate, amount(1, 8), "about.html is asked about");
+    assert_eq!(visitors.keep, amount(1, travelled), "a fingerprinted script is not");
+    assert_eq!(visitors.first_visit, amount(4, 2 * travelled + 16 + 8));
+    let change = |place: &str, key: &str, before: Option<&str>, now: &str| ServingChange {
+        place: place.to_owned(),
+        key: key.to_owned(),
+        before: before.map(str::to_owned),
+        now: Some(now.to_owned()),
+    };
+    assert_eq!(
+        told.serving,
+        [
+            change("devanture.toml", "html_handling", None, "as-is"),
+            change("devanture.toml", "routes", None, "1 entry"),
+            change("in force in prod", "redirects and rewrites", Some("1"), "2"),
+        ]
+    );
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
+    let edge = edge().with_app("shop", &[("index.html", b"live")]).start().await;
+    let live = edge.live("shop").await.unwrap();
+    let aliased = push_alias(&edge, "feature-x", "aliased").await.version;
+    for (query, from, to) in [
+        ("from=live&to=feature-x".to_owned(), live, aliased),
+        ("from=feature-x&to=prod".to_owned(), aliased, live),
+        (format!("from={live}&to={}", aliased.short()), live, aliased),
+        ("from=prod&to=live".to_owned(), live, live),
+    ] {
+        let told = diff(&edge, &query).await;
+        assert_eq!((told.from.version, told.to.version), (from, to), "{query}");
+        assert_eq!(told.changes.is_empty(), from == to, "{query}");
+    }
+    for (query, code) in [
+        ("from=live", Code::BadRequest),
+        ("to=live", Code::BadRequest),
+        ("from=&to=live", Code::BadRequest),
+        ("from=a/b&to=live", Code::BadRequest),
+        ("from=live&to=nowhere", Code::NotFound),
+        ("from=live&to=000000", Code::NotFound),
+        ("from=live&to=prod&env=staging", Code::NotFound),
+        ("from=live&to=prod&env=no--name", Code::BadRequest),
+        ("from=live&to=prod&after=..%2Fx", Code::BadRequest),
+        ("from=live&to=prod&limit=x", Code::BadRequest),
+    ] {
+        assert_eq!(call(&edge, Method::GET, &format!("diff?{query}"), None).await.code(), code, "{query}");
+    }
+    // Whoever may read of the app knows its versions; a token of previews tells a pull request what it would change.
+    let previews = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
+    let answer = call_as(&edge, &previews, Method::GET, "diff?from=live&to=feature-x", None).await;
+    assert_eq!(answer.json::<Diff>().to.version, aliased);
+    let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
+    let answer = call_as(&edge, &stranger, Method::GET, "diff?from=live&to=feature-x", None).await;
+    assert_eq!(answer.code(), Code::NotFound);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_difference_comes_in_pages_and_a_reused_name_is_told() {
+    let edge = edge().with_app("shop", &[("app-4f2a91bc.js", b"one")]).start().await;
+    let names: Vec<String> = (0..25).map(|number| format!("page-{number:02}.html")).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    files.push(("app-4f2a91bc.js", b"two"));
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let other = push(&edge, Serving::default(), options, &files).await.version;
+    let (mut paths, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = diff(&edge, &format!("from=live&to={other}&limit=10{after}")).await;
+        assert_eq!(page.files.added.files, 25, "the sums are those of the whole");
+        paths.extend(page.changes.iter().map(|change| (change.path.to_string(), change.refingerprinted)));
+        match page.next {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    let mut expected = vec![("app-4f2a91bc.js".to_owned(), true)];
+    expected.extend(names.into_iter().map(|name| (name, false)));
+    assert_eq!(paths, expected);
+    edge.stop().await;
+}
