@@ -95,7 +95,8 @@ impl Pass {
     pub(crate) async fn show(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<HeaderValue, Failure> {
         match self {
             Self::Token(token) => Ok(token.clone()),
-            Self::Login(login) => bearer(login.session(link, refused).await?.access_token.expose()),
+            // In a box: every request waits for this, and hardly one does it.
+            Self::Login(login) => bearer(Box::pin(login.session(link, refused)).await?.access_token.expose()),
         }
     }
 
