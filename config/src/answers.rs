@@ -312,7 +312,6 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::manifest::FileEntry;
-    use crate::rules::At;
     use crate::rules::of_manifest;
     use crate::site_toml::SiteFile;
 

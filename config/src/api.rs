@@ -23,6 +23,10 @@ pub use crate::upkeep::{
     DeleteReport, Pause, PauseReport, PauseRequest, RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList,
     WithdrawnPath,
 };
+pub use crate::who::{
+    AccountInfo, AccountList, AccountName, AccountRequest, AuditEntry, AuditLog, By, LoggedIn, LoginRequest,
+    PasswordRequest, RefreshRequest, Secret, TokenInfo, TokenList, lifetime_s,
+};
 
 /// What a token may do; each scope holds those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -563,4 +567,7 @@ pub struct TokenMade {
     pub id: String,
     /// The token.
     pub token: String,
+    /// When it ends, where it does: at the latest when the one ends that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
 }

@@ -30,6 +30,7 @@ pub mod site_toml;
 pub mod target;
 pub mod team;
 pub mod upkeep;
+pub mod who;
 
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;

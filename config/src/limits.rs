@@ -157,6 +157,42 @@ limits! {
     watch_s_max = 3_600 in 1 ..= 86_400,
     /// Switches that are watched at once; a further one is told to come again.
     watches_max = 100 in 0 ..= 10_000,
+    /// Tokens of all apps together.
+    tokens_max = 10_000 in 1 ..= 1_000_000,
+    /// Accounts.
+    accounts_max = 1_000 in 0 ..= 100_000,
+    /// Logins of one account that are in force at once; a further one ends the oldest.
+    logins_per_account_max = 64 in 1 ..= 10_000,
+    /// Milliseconds that the access token of a login lives.
+    access_token_ms_max = 900_000 in 1_000 ..= 86_400_000,
+    /// Milliseconds after a login at which its password is needed again, however often it was refreshed.
+    refresh_token_ms_max = 2_592_000_000 in 1_000 ..= 31_536_000_000,
+    /// Milliseconds within which a refresh token may be presented again whose successor nobody has used.
+    refresh_grace_ms_max = 10_000 in 0 ..= 60_000,
+    /// Characters that a password of an account has at least.
+    password_characters_min = 12 in 8 ..= 128,
+    /// Argon2id: KiB of memory for one password.
+    argon2_memory_kib = 19_456 in 7_168 ..= 1_048_576,
+    /// Argon2id: passes over that memory.
+    argon2_passes = 2 in 1 ..= 100,
+    /// Argon2id: lanes.
+    argon2_lanes = 1 in 1 ..= 16,
+    /// Passwords that are hashed at once, each with `argon2_memory_kib` and a thread of its own.
+    argon2_at_once_max = 2 in 1 ..= 64,
+    /// Passwords that may wait for their turn; a further one is told to come again.
+    argon2_waiting_max = 32 in 0 ..= 10_000,
+    /// Attempts to log in to one account within `login_window_ms`, those from addresses that it logged in from aside.
+    login_attempts_per_account_max = 10 in 1 ..= 1_000,
+    /// Attempts to log in from one address, of IPv6 one /64, within `login_window_ms`.
+    login_attempts_per_address_max = 100 in 1 ..= 10_000,
+    /// Milliseconds that an attempt to log in counts.
+    login_window_ms = 900_000 in 1_000 ..= 86_400_000,
+    /// Accounts, and addresses, whose attempts to log in are remembered.
+    login_keys_max = 10_000 in 100 ..= 1_000_000,
+    /// Entries of the audit log that are kept.
+    audit_entries_max = 100_000 in 100 ..= 10_000_000,
+    /// Days that an entry of the audit log is kept.
+    audit_days_max = 400 in 1 ..= 36_500,
     /// Lines of the access log that may wait to be written; more are dropped and counted.
     log_lines_max = 65_536 in 16 ..= 10_000_000,
     /// Readers of `logs` at once.

@@ -71,6 +71,7 @@ codes! {
     BadBundle "bad_bundle" 422 Usage "The bundle holds something that cannot be stored.",
     BadConfig "bad_config" 422 Usage "A configuration file has mistakes.",
     BadJson "bad_json" 400 Refused "The request's body is not JSON.",
+    BadLogin "bad_login" 401 Forbidden "The login or the password is wrong.",
     BadManifest "bad_manifest" 422 Refused "The manifest cannot be taken.",
     BadPath "bad_path" 422 Refused "A name cannot be a path of a bundle.",
     BadRequest "bad_request" 400 Refused "The request cannot be read.",
@@ -80,7 +81,7 @@ codes! {
     BlobMismatch "blob_mismatch" 422 Refused "The bytes do not have the hash or the length that they were sent under.",
     BlobMissing "blob_missing" 409 Refused "The manifest names a blob that was not sent.",
     BundleTooLarge "bundle_too_large" 413 Refused "The bundle is larger than a limit of the edge allows.",
-    Busy "busy" 503 Unreachable "The edge takes no more pushes just now.",
+    Busy "busy" 503 Unreachable "The edge has no place for more of these just now.",
     CaseCollision "case_collision" 422 Usage "Two paths differ in nothing but their case.",
     CheckFailed "check_failed" 0 Usage "`devanture check` found mistakes in the site.",
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
@@ -111,6 +112,7 @@ codes! {
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
     TooMany "too_many" 409 Refused "A limit of the edge allows no more of them.",
+    TooManyAttempts "too_many_attempts" 429 Unreachable "There were too many attempts to log in.",
     Unauthenticated "unauthenticated" 401 Forbidden "A token is needed.",
     Unreachable "unreachable" 0 Unreachable "The edge cannot be reached.",
     UnreadableFile "unreadable_file" 0 Usage "A file of the folder cannot be read.",
@@ -124,7 +126,7 @@ codes! {
     WatchFailed "watch_failed" 409 Refused "Errors rose after the switch, which was undone.",
 }
 
-/// A problem as RFC 9457 writes it, with the members `code`, `hint` and `mistakes` added.
+/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `mistakes` and `retry_after_s` added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
@@ -148,6 +150,9 @@ pub struct Problem {
     /// Mistakes of files, where they are the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
+    /// After how many seconds it may go better, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 fn about_blank() -> String {
@@ -166,6 +171,7 @@ impl Problem {
             detail: detail.into(),
             hint: None,
             mistakes: Vec::new(),
+            retry_after_s: None,
         }
     }
 
@@ -173,6 +179,13 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds after how many seconds it may go better.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
         self
     }
 

@@ -1,16 +1,18 @@
 //! `devanture-edge`: the server's command line.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use devanture_config::api::{Scope, TokenRequest};
+use clap::{Args, Parser, Subcommand};
+use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, Secret, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::{AppName, PlaceName};
-use devanture_edge::server::{self, Server, StartError};
+use devanture_edge::server::{self, Local, LocalError, Server, StartError};
 use devanture_edge::telemetry;
+use rand::seq::IndexedRandom as _;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -23,7 +25,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     after_help = "Examples:
   devanture-edge --config edge.toml            run in the foreground
   devanture-edge check --config edge.toml      say every mistake of the file
-  devanture-edge token create --config edge.toml --name ci --app shop --scope push"
+  devanture-edge token create --config edge.toml --name ci --app shop --scope push
+  devanture-edge account create --config edge.toml --name ada --scope admin"
 )]
 struct Arguments {
     /// The configuration
@@ -37,9 +40,12 @@ struct Arguments {
 enum Command {
     /// Say every mistake of the configuration, and start nothing
     Check,
-    /// Make tokens
+    /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, list and delete accounts, which log in with a password
+    #[command(subcommand)]
+    Account(AccountCommand),
 }
 
 #[derive(Subcommand)]
@@ -58,10 +64,73 @@ enum TokenCommand {
         /// What it may do: read, push, promote or admin, each holding those before it
         #[arg(long)]
         scope: Scope,
-        /// How many days it lives; for ever where nothing is said
-        #[arg(long, value_name = "DAYS")]
+        /// How long it lives, such as 90d, 12h or 30m; for ever where nothing is said
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Lifetime>,
+        /// The same as a number of days
+        #[arg(long, value_name = "DAYS", conflicts_with = "expires")]
         expires_days: Option<u32>,
     },
+    /// List all tokens, with their last use
+    List {
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token: the next request with it is refused
+    Revoke {
+        /// Its id, which stands between the first two `_` of the token, too
+        id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum AccountCommand {
+    /// Make an account; its password is read from the standard input, or asked for twice on a terminal
+    Create {
+        /// What its owner logs in with
+        #[arg(long)]
+        name: AccountName,
+        /// For this app alone
+        #[arg(long)]
+        app: Option<AppName>,
+        /// For this environment alone
+        #[arg(long, value_name = "ENVIRONMENT")]
+        env: Option<PlaceName>,
+        /// What it may do: read, push, promote or admin, each holding those before it
+        #[arg(long)]
+        scope: Scope,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// List all accounts
+    List {
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give an account another password; every login of it ends
+    Password {
+        /// The account
+        #[arg(long)]
+        name: AccountName,
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Delete an account; every login of it ends, and tokens that it made stay
+    Delete {
+        /// The account
+        #[arg(long)]
+        name: AccountName,
+    },
+}
+
+/// Where a password comes from: never from a flag, which others on the machine can see.
+#[derive(Args)]
+struct PasswordArgs {
+    /// Make a password and print it, alone, on the standard output; it is never shown again
+    #[arg(long)]
+    generate: bool,
 }
 
 fn main() -> ExitCode {
@@ -87,6 +156,15 @@ impl From<StartError> for Failure {
     }
 }
 
+impl From<LocalError> for Failure {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Start(error) => error.into(),
+            other => Self::refused(&other),
+        }
+    }
+}
+
 impl Failure {
     fn refused(error: &impl Display) -> Self {
         Self { message: error.to_string(), code: 1 }
@@ -98,10 +176,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         None => serve(&file, &base, &arguments.config),
         Some(Command::Check) => check(&file, &base, &arguments.config),
-        Some(Command::Token(TokenCommand::Create { name, app, env, scope, expires_days })) => {
-            let expires_in_s = expires_days.map(|days| u64::from(days) * 86_400);
-            create_token(&file, &base, TokenRequest { name, app, environment: env, scope, expires_in_s })
-        }
+        Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
+        Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
     }
 }
 
@@ -124,14 +200,161 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create_token(file: &EdgeFile, base: &Path, request: TokenRequest) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    let made = runtime.block_on(server::create_token(file, base, request)).map_err(|error| match error {
-        server::TokenError::Start(error) => Failure::from(error),
-        other => Failure::refused(&other),
-    })?;
-    print_line(&made.token);
+async fn token(file: &EdgeFile, base: &Path, command: TokenCommand) -> Result<(), Failure> {
+    match command {
+        TokenCommand::Create { name, app, env, scope, expires, expires_days } => {
+            let expires_in_s = expires.map(|lifetime| lifetime.0);
+            let expires_in_s = expires_in_s.or_else(|| expires_days.map(|days| u64::from(days) * 86_400));
+            let request = TokenRequest { name, app, environment: env, scope, expires_in_s };
+            print_line(&Local::open(file, base).await?.create_token(request).await?.token);
+        }
+        TokenCommand::List { json } => {
+            let tokens = Local::open(file, base).await?.tokens().await?;
+            match json {
+                true => print_line(&serde_json::json!({ "tokens": tokens }).to_string()),
+                false => tokens.iter().for_each(|token| print_line(&token_line(token))),
+            }
+        }
+        TokenCommand::Revoke { id } => Local::open(file, base).await?.revoke_token(&id).await?,
+    }
     Ok(())
+}
+
+async fn account(file: &EdgeFile, base: &Path, command: AccountCommand) -> Result<(), Failure> {
+    match command {
+        AccountCommand::Create { name, app, env, scope, password } => {
+            let (password, is_made) = password.get()?;
+            let request = AccountRequest { name, app, environment: env, scope, password: password.clone() };
+            Local::open(file, base).await?.create_account(request).await?;
+            if is_made {
+                print_line(password.expose());
+            }
+        }
+        AccountCommand::List { json } => {
+            let list = Local::open(file, base).await?.accounts().await?;
+            match json {
+                true => print_line(&serde_json::json!(list).to_string()),
+                false => list.accounts.iter().for_each(|account| print_line(&account_line(account))),
+            }
+        }
+        AccountCommand::Password { name, password } => {
+            let (password, is_made) = password.get()?;
+            Local::open(file, base).await?.set_password(&name, password.clone()).await?;
+            if is_made {
+                print_line(password.expose());
+            }
+        }
+        AccountCommand::Delete { name } => Local::open(file, base).await?.delete_account(&name).await?,
+    }
+    Ok(())
+}
+
+/// Id, scope, place, end, last use, name, each parted by two spaces; the name may have spaces of its own.
+fn token_line(token: &TokenInfo) -> String {
+    let place = place(token.app.as_ref(), token.environment.as_ref());
+    let ends = token.expires_ms.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", day(at)));
+    let used = token.last_used_ms.map_or_else(|| "never used".to_owned(), |at| format!("used {}", day(at)));
+    format!("{}  {}  {place}  {ends}  {used}  {}", token.id, token.scope, token.name)
+}
+
+fn account_line(account: &AccountInfo) -> String {
+    let place = place(account.app.as_ref(), account.environment.as_ref());
+    format!("{}  {}  {place}  {} logins", account.name, account.scope, account.logins)
+}
+
+fn place(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
+    match (app, environment) {
+        (Some(app), Some(environment)) => format!("{app}/{environment}"),
+        (Some(app), None) => app.to_string(),
+        (None, _) => "every app".to_owned(),
+    }
+}
+
+/// The day of a moment, in UTC.
+fn day(at_ms: u64) -> String {
+    let seconds = i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX);
+    time::OffsetDateTime::from_unix_timestamp(seconds).map_or_else(|_| "never".to_owned(), |at| at.date().to_string())
+}
+
+/// A time as a person writes it: a number with `d`, `h` or `m` behind it.
+#[derive(Debug, Clone, Copy)]
+struct Lifetime(u64);
+
+impl std::str::FromStr for Lifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        devanture_config::api::lifetime_s(text).map(Self)
+    }
+}
+
+impl PasswordArgs {
+    /// The password, and whether it was made here.
+    fn get(&self) -> Result<(Secret, bool), Failure> {
+        if self.generate {
+            return Ok((generated(), true));
+        }
+        let failed = |error: std::io::Error| Failure::refused(&format!("the password cannot be read: {error}"));
+        if std::io::stdin().is_terminal() {
+            let first = asked("Password: ").map_err(failed)?;
+            if asked("Once more: ").map_err(failed)? != first {
+                return Err(Failure { message: "the two are not the same".to_owned(), code: 2 });
+            }
+            return Ok((Secret::new(first), false));
+        }
+        let mut text = String::new();
+        std::io::stdin().take(PASSWORD_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+        Ok((Secret::new(without_line_end(&text)), false))
+    }
+}
+
+/// Most bytes that are read for a password.
+const PASSWORD_BYTES_MAX: u64 = 4_096;
+/// Letters of a password that is made: none that looks like another.
+const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+/// How many of them: 139 bits.
+const LETTERS_COUNT: usize = 24;
+
+/// A password that nobody guesses.
+fn generated() -> Secret {
+    let mut random = rand::rng();
+    let letters = (0..LETTERS_COUNT).filter_map(|_| LETTERS.choose(&mut random).map(|letter| char::from(*letter)));
+    Secret::new(letters.collect::<String>())
+}
+
+fn without_line_end(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
+}
+
+/// Shows again what is typed, whatever happened in between.
+struct Hidden(Termios);
+
+impl Hidden {
+    fn begin() -> std::io::Result<Self> {
+        let before = tcgetattr(rustix::stdio::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &self.0).ok();
+    }
+}
+
+/// Asks for a line on the terminal without showing what is typed.
+fn asked(question: &str) -> std::io::Result<String> {
+    write!(std::io::stderr(), "{question}")?;
+    std::io::stderr().flush()?;
+    let _hidden = Hidden::begin()?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(without_line_end(&line).to_owned())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -297,8 +297,13 @@ fn every_command_in_a_document_exists() {
     let all_flags = more.into_iter().flatten().chain(flags(&args)).collect();
     let client = (commands(&args, "Command"), all_flags);
     let edge = (commands(&main, "Command"), flags(&main));
-    let nested =
-        [commands(&args, "AliasCommand"), commands(&args, "HostnamesCommand"), commands(&main, "TokenCommand")];
+    let nested = [
+        commands(&args, "AliasCommand"),
+        commands(&args, "HostnamesCommand"),
+        commands(&args, "TokenCommand"),
+        commands(&main, "AccountCommand"),
+        commands(&main, "TokenCommand"),
+    ];
     let nested: BTreeSet<String> = nested.into_iter().flatten().collect();
     let demo = ("demo".to_owned(), format!("```\n{}```\n", read("demo")));
     let mut count = 0;
@@ -311,7 +316,8 @@ fn every_command_in_a_document_exists() {
                         Some(command) if plain(&command) => {
                             assert!(commands.contains(*command), "{path}: there is no `{program} {command}`: {line}");
                             count += 1;
-                            if let (Some(second), "alias" | "hostnames" | "token") = (call.get(1), *command) {
+                            if let (Some(second), "account" | "alias" | "hostnames" | "token") = (call.get(1), *command)
+                            {
                                 assert!(nested.contains(*second), "{path}: {line}");
                             }
                         }

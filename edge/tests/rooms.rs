@@ -341,6 +341,44 @@ fn law_5_only_publish_commits_to_the_catalog() {
     );
 }
 
+/// What the edge commits for itself, by the file that does it; everything else is somebody's deed.
+const OWN_COMMITS: [(&str, &str); 7] = [
+    ("publish/alias.rs", "Own::ExpiredAlias"),
+    ("publish/collect/ending.rs", "Own::Collection"),
+    ("publish/collect/retire.rs", "Own::Collection"),
+    ("publish/history.rs", "Own::History"),
+    ("publish/hostnames/proof.rs", "Own::ProofSecret"),
+    ("publish/who/last_use.rs", "Own::LastUse"),
+    ("publish/who/logins.rs", "Own::Refresh"),
+];
+
+#[test]
+fn no_commit_of_publish_is_without_its_entry_of_the_audit_log() {
+    let sources = sources();
+    let mut own = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.room() == "publish") {
+        // However the formatter breaks the lines.
+        let code: String = source.code.chars().filter(|c| !c.is_whitespace()).collect();
+        for (at, call) in code.match_indices(".commit(") {
+            let is_by_the_log = code[..at].ends_with("self.audit") || code[..at].ends_with("audit()");
+            let named = code[at + call.len()..].split(',').next().unwrap_or_default();
+            assert!(
+                is_by_the_log && named.contains("actor") || source.path == "publish/audit.rs",
+                "{}: {named} is committed past the audit log",
+                source.path
+            );
+        }
+        for (at, call) in code.match_indices("commit_own(") {
+            let arguments = &code[at + call.len()..];
+            if let Some(why) = arguments.split(',').nth(1).filter(|why| why.starts_with("Own::")) {
+                own.insert((source.path.clone(), why.to_owned()));
+            }
+        }
+    }
+    let expected: BTreeSet<_> = OWN_COMMITS.iter().map(|(path, why)| ((*path).to_owned(), (*why).to_owned())).collect();
+    assert_eq!(own, expected, "what the edge writes for itself is listed here");
+}
+
 #[test]
 fn law_6_only_the_durable_helper_changes_files() {
     let sources = sources();

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
+use devanture_config::api::{Scope, lifetime_s};
 use devanture_config::digest::IdPrefix;
 use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
@@ -171,6 +172,15 @@ pub(crate) enum Command {
     /// List, set and unset the settings and secrets of an environment
     #[command(subcommand, after_help = examples::ENV)]
     Env(EnvCommand),
+    /// List, make and revoke tokens of the app
+    #[command(subcommand, after_help = examples::TOKEN)]
+    Token(TokenCommand),
+    /// Log in with DEVANTURE_LOGIN and DEVANTURE_PASSWORD, and keep that for further commands
+    Login,
+    /// End the login that is kept
+    Logout,
+    /// List who changed what, and from where, newest first
+    Audit(AuditArgs),
     /// Tell visitors to come again later; previews and other environments go on
     #[command(after_help = examples::PAUSE)]
     Pause(PauseArgs),
@@ -458,6 +468,57 @@ pub(crate) enum AliasCommand {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// List the tokens of the app
+    List {
+        /// Those of every app
+        #[arg(long)]
+        all_apps: bool,
+    },
+    /// Make a token for the app, or with --env for one environment of it, and print it
+    Create {
+        /// What the history calls it
+        #[arg(long)]
+        name: String,
+        /// What it may do: read, push, promote or admin, each holding those before it
+        #[arg(long)]
+        scope: Scope,
+        /// How long it lives, such as 90d or 12h; else as long as the token that makes it
+        #[arg(long, value_name = "TIME", value_parser = lifetime_s)]
+        expires: Option<u64>,
+        /// For every app
+        #[arg(long)]
+        all_apps: bool,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Revoke a token: the next request with it is refused
+    Revoke {
+        /// Its id
+        id: String,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Flags of `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// How many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: u16,
+    /// Only those before this entry
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) before: Option<String>,
+    /// Of every app
+    #[arg(long)]
+    pub(crate) all_apps: bool,
 }
 
 /// What to do with hostnames.

@@ -5,18 +5,20 @@ mod keeping;
 
 use std::error::Error as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::AppName;
 use devanture_config::api::DeployReport;
 use devanture_config::problem::{Code, Problem};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::exit::Failure;
+use crate::pass::Pass;
 use crate::progress::Progress;
 use crate::report::milliseconds;
 use crate::settings::{self, EdgeAccess};
@@ -41,13 +43,29 @@ const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// What an answer with a problem is made of (RFC 9457 §3).
 const PROBLEM_TYPE: &str = "application/problem+json";
 
+/// The way to an edge, with what opens it.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    http: reqwest::Client,
+    url: Url,
+    pass: Arc<Pass>,
+    progress: Progress,
+}
+
 /// An edge, as one app's token sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
-    http: reqwest::Client,
-    url: Url,
+    link: Link,
     app: AppName,
-    progress: Progress,
+}
+
+/// What an edge is asked that concerns no app alone, it is asked by its link.
+impl std::ops::Deref for Edge {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.link
+    }
 }
 
 /// Whether a request that failed may be sent again.
@@ -68,18 +86,15 @@ impl Refusal {
     }
 }
 
-impl Edge {
+impl Link {
     /// Makes ready to speak with the edge; nothing is sent yet.
     ///
     /// # Errors
     /// `usage` where the CA's file or the token cannot be taken.
-    pub(crate) fn new(access: &EdgeAccess, app: AppName, progress: Progress) -> Result<Self, Failure> {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access.token.secret()))
-            .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
-        bearer.set_sensitive(true);
+    pub(crate) fn new(access: &EdgeAccess, progress: Progress) -> Result<Self, Failure> {
+        let pass = Arc::new(Pass::of(access)?);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
             .connect_timeout(CONNECT_TIME_MAX)
             .tcp_nodelay(true)
             // The token goes to the address that was said, and nowhere else.
@@ -98,12 +113,36 @@ impl Edge {
             Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(&error)))
                 .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
         })?;
-        Ok(Self { http, url: access.url.clone(), app, progress })
+        Ok(Self { http, url: access.url.clone(), pass, progress })
     }
 
     /// The address as a person writes it.
     fn address(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
+    }
+
+    /// What opens the edge.
+    pub(crate) fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// A request to `/v1/…`.
+    pub(crate) fn request_at(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").extend(segments);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.http.request(method, url)
+    }
+}
+
+impl Edge {
+    /// An app of the edge that `link` leads to.
+    pub(crate) fn new(link: Link, app: AppName) -> Self {
+        Self { link, app }
     }
 
     /// The app that is meant.
@@ -113,14 +152,7 @@ impl Edge {
 
     /// A request to `/v1/apps/{app}/…`.
     pub(crate) fn request(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
-        let mut url = self.url.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["v1", "apps", self.app.as_str()]).extend(segments);
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.http.request(method, url)
+        self.request_at(method, &[&["apps", self.app.as_str()], segments].concat(), query)
     }
 
     async fn get<T: DeserializeOwned>(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {
@@ -133,12 +165,17 @@ impl Edge {
         let request = self.request(Method::POST, segments, &[]).header(CONTENT_TYPE, "application/json");
         self.once(request.timeout(ANSWER_TIME_MAX).body(body)).await.map_err(Refusal::into_failure)
     }
+}
 
-    async fn repeated<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<T, Failure> {
+impl Link {
+    pub(crate) async fn repeated<T: DeserializeOwned>(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<T, Failure> {
         repeat(QUESTIONS_MAX, || self.once(request())).await
     }
 
-    async fn once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Refusal> {
+    pub(crate) async fn once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Refusal> {
         let response = self.send(request.header(ACCEPT, "application/json, application/problem+json")).await?;
         self.read_json(response).await
     }
@@ -149,14 +186,51 @@ impl Edge {
     /// Where the connection breaks, or what answered is not an edge.
     pub(crate) async fn read_json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Refusal> {
         let body = self.body(response).await?;
-        serde_json::from_slice(&body).map_err(|error| Refusal::Final(self.not_an_edge(&format!("{error}"))))
+        self.decoded(&body).map_err(Refusal::Final)
     }
 
-    /// Sends `request`, and gives the answer back if it is a good one.
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// Where what answered is not an edge.
+    pub(crate) fn decoded<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(body).map_err(|error| self.not_an_edge(&format!("{error}")))
+    }
+
+    /// Sends `request` with what opens the edge, and gives the answer back if it is a good one. Where a login's token is
+    /// over, it is sent once more with the next.
     ///
     /// # Errors
     /// The problem that the edge answered, or why it did not.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
+        let shown = self.pass.show(self, None).await.map_err(Refusal::Final)?;
+        let again = request.try_clone();
+        match self.send_as(request, Some(&shown)).await {
+            Err(Refusal::Final(failure)) if self.pass.is_renewable() && failure.is(Code::BadToken) => {
+                let next = self.pass.show(self, Some(&shown)).await.map_err(Refusal::Final)?;
+                match again {
+                    Some(request) => self.send_as(request, Some(&next)).await,
+                    // A body that streams is made again by whoever sends it.
+                    None => Err(Refusal::Again(failure, Some(Duration::ZERO))),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Sends `request` with this token, or none.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub(crate) async fn send_as(
+        &self,
+        request: RequestBuilder,
+        shown: Option<&HeaderValue>,
+    ) -> Result<Response, Refusal> {
+        let request = match shown {
+            Some(shown) => request.header(AUTHORIZATION, shown.clone()),
+            None => request,
+        };
         let lost = |error: reqwest::Error| match tls_error(&error) {
             // The next try would meet the same certificate.
             Some(rustls::Error::InvalidCertificate(_)) => Refusal::Final(self.unreachable(&error)),
@@ -181,7 +255,7 @@ impl Edge {
         Err(self.refusal(response).await)
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Refusal> {
+    pub(crate) async fn body(&self, mut response: Response) -> Result<Vec<u8>, Refusal> {
         let mut body = Vec::new();
         let lost = |error: reqwest::Error| Refusal::Again(self.unreachable(&error), None);
         while let Some(chunk) = response.chunk().await.map_err(lost)? {

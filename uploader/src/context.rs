@@ -7,7 +7,7 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
 
 use crate::args::Common;
-use crate::client::Edge;
+use crate::client::{Edge, Link};
 use crate::exit::Failure;
 use crate::progress::{Progress, Style};
 use crate::project::Project;
@@ -58,8 +58,7 @@ impl Context {
     /// # Errors
     /// Where a setting is missing, cannot be read, or may not go together with another.
     pub(crate) fn edge(&self) -> Result<Edge, Failure> {
-        let access = self.settings.edge_access()?;
-        Edge::new(&access, self.settings.app()?.value, self.progress.clone())
+        Ok(Edge::new(self.link()?, self.settings.app()?.value))
     }
 
     /// The edge, for an app that a command itself names.
@@ -67,25 +66,22 @@ impl Context {
     /// # Errors
     /// As [`Context::edge`], and `usage` where the settings name another app.
     pub(crate) fn edge_of(&self, app: AppName) -> Result<Edge, Failure> {
-        let access = self.settings.edge_access()?;
         match self.settings.app_if_said()? {
             Some(said) if said.value != app => {
                 let message = format!("The settings name the app {}, and the command {app}.", said.value);
                 Err(Failure::new(Code::Usage, message)
                     .hint("leave one of them out; `--explain` says where it comes from"))
             }
-            _ => Edge::new(&access, app, self.progress.clone()),
+            _ => Ok(Edge::new(self.link()?, app)),
         }
     }
 
-    /// The edge, for what is about no app: none is asked for, and none is sent.
+    /// The way to the edge that the settings name, for what concerns no app alone.
     ///
     /// # Errors
-    /// As [`Context::edge`], but for the app.
-    pub(crate) fn whole_edge(&self) -> Result<Edge, Failure> {
-        let access = self.settings.edge_access()?;
-        let unused = "none".parse().map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?;
-        Edge::new(&access, unused, self.progress.clone())
+    /// As [`Context::edge`].
+    pub(crate) fn link(&self) -> Result<Link, Failure> {
+        Link::new(&self.settings.edge_access()?, self.progress.clone())
     }
 
     /// The environment that the settings name.

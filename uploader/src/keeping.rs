@@ -277,7 +277,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
 /// # Errors
 /// As the edge says.
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> {
-    let report = context.whole_edge()?.collect(args.dry_run).await?;
+    let report = context.link()?.collect(args.dry_run).await?;
     let style = context.output.style;
     context.output.write(&report, || {
         let mut lines = collect_lines(&report);

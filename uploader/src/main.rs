@@ -1,10 +1,11 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `sse` and `trust` speak with the edge;
-//! `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team` and `upkeep` are the commands, `foresee` is
-//! their `--dry-run`, and `moving` is `init --from`; `check` looks at what would be pushed; `progress`, `telling` and
-//! `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
+//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the
+//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team`, `upkeep` and
+//! `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks at what would be
+//! pushed; `progress`, `telling` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been
+//! meant.
 
 mod archive;
 mod args;
@@ -27,6 +28,7 @@ mod hostnames;
 mod keeping;
 mod logs;
 mod moving;
+mod pass;
 mod progress;
 mod project;
 mod push;
@@ -36,12 +38,14 @@ mod report;
 mod rules;
 mod settings;
 mod sse;
+mod store;
 mod suggest;
 mod team;
 mod telling;
 mod trust;
 mod upkeep;
 mod walk;
+mod who;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -144,6 +148,7 @@ async fn carry_out(
 
 async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
     match command {
+        Command::Audit(args) => who::audit(context, args).await,
         Command::Alias(command) => team::alias(context, command).await,
         Command::Delete(args) => keeping::delete(context, args).await,
         Command::Diff(args) => team::diff(context, args).await,
@@ -152,6 +157,8 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
+        Command::Login => who::login(context).await,
+        Command::Logout => who::logout(context).await,
         Command::Lock(args) => team::lock(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Pause(args) => upkeep::pause(context, args).await,
@@ -159,6 +166,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Resume(args) => upkeep::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Status => commands::status(context).await,
+        Command::Token(command) => who::token(context, command).await,
         Command::Unlock(args) => team::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
         Command::Undelete(args) => keeping::undelete(context, args).await,

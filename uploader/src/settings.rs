@@ -51,11 +51,16 @@ pub(crate) enum Name {
     Env,
     /// A PEM file to trust.
     Ca,
+    /// The name of an account, in place of a token.
+    Login,
+    /// The account's password.
+    Password,
 }
 
 impl Name {
     /// All of them, in the order of `--explain`.
-    pub(crate) const ALL: [Self; 5] = [Self::Url, Self::Token, Self::App, Self::Env, Self::Ca];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Url, Self::Token, Self::App, Self::Env, Self::Ca, Self::Login, Self::Password];
 
     /// The variable's name, in the environment and in `.env`.
     pub(crate) const fn variable(self) -> &'static str {
@@ -65,6 +70,8 @@ impl Name {
             Self::App => "DEVANTURE_APP",
             Self::Env => "DEVANTURE_ENV",
             Self::Ca => "DEVANTURE_CA",
+            Self::Login => "DEVANTURE_LOGIN",
+            Self::Password => "DEVANTURE_PASSWORD",
         }
     }
 
@@ -76,13 +83,15 @@ impl Name {
             Self::App => "--app",
             Self::Env => "--env",
             Self::Ca => "--ca",
+            // There is no flag: others on the machine could see it.
+            Self::Login | Self::Password => self.variable(),
         }
     }
 
     /// An unset variable of a CI system is often set to nothing. For an address, a token and a file that means unset;
     /// an app or environment of no name is a mistake, since passing it over could push to the wrong place.
     const fn may_be_empty(self) -> bool {
-        matches!(self, Self::Url | Self::Token | Self::Ca)
+        matches!(self, Self::Url | Self::Token | Self::Ca | Self::Login | Self::Password)
     }
 }
 
@@ -112,13 +121,35 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What opens an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// A token.
+    Token(Token),
+    /// An account.
+    Login(LoginAccess),
+}
+
+/// An account, and where what it is exchanged for may be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoginAccess {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its password; without one, what was kept of an earlier login is all there is.
+    pub(crate) password: Option<Token>,
+    /// Whether no file of the project said the name.
+    pub(crate) is_trusted: bool,
+    /// The folder for what is kept, where there is one.
+    pub(crate) state_folder: Option<PathBuf>,
+}
+
 /// What is needed to speak with an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EdgeAccess {
     /// The address, without a final slash.
     pub(crate) url: Url,
-    /// The token.
-    pub(crate) token: Token,
+    /// What opens it.
+    pub(crate) credential: Credential,
     /// A PEM file to trust beside the system's.
     pub(crate) ca: Option<PathBuf>,
 }
@@ -128,6 +159,7 @@ pub(crate) struct EdgeAccess {
 pub(crate) struct Settings {
     texts: BTreeMap<Name, Setting<String>>,
     site_file_name: String,
+    state_folder: Option<PathBuf>,
 }
 
 /// The sources that settings are gathered from.
@@ -152,7 +184,7 @@ impl Settings {
             let of_site = match name {
                 Name::Url => sources.site.url.clone(),
                 Name::App => sources.site.app.as_ref().map(ToString::to_string),
-                Name::Env | Name::Token | Name::Ca => None,
+                Name::Env | Name::Token | Name::Ca | Name::Login | Name::Password => None,
             };
             let default = (name == Name::Env).then(|| PlaceName::prod().to_string());
             let variable = |map: &BTreeMap<String, String>| {
@@ -168,7 +200,8 @@ impl Settings {
             let strongest = candidates.into_iter().find_map(|(source, text)| Some(Setting { value: text?, source }));
             texts.extend(strongest.map(|setting| (name, setting)));
         }
-        Self { texts, site_file_name: sources.site_file_name.to_owned() }
+        let state_folder = state_folder(sources.environment);
+        Self { texts, site_file_name: sources.site_file_name.to_owned(), state_folder }
     }
 
     /// The source of a setting, as a person knows it.
@@ -232,30 +265,69 @@ impl Settings {
             Failure::new(Code::Usage, "Where the edge is, is not said.")
                 .hint("set DEVANTURE_URL to the address of its admin listener, such as https://127.0.0.1:8444")
         })?;
-        let token = self.texts.get(&Name::Token).ok_or_else(|| {
-            Failure::new(Code::Unauthenticated, "A token is needed, and there is none.")
-                .hint("set DEVANTURE_TOKEN; `devanture-edge token create` makes one")
-        })?;
         let ca = self.texts.get(&Name::Ca);
-        self.check_trust(token.source, &[(Name::Url, Some(url)), (Name::Ca, ca)])?;
+        let others = [(Name::Url, Some(url)), (Name::Ca, ca)];
+        let credential = self.credential(&others)?;
         Ok(EdgeAccess {
             url: edge_url(&url.value, self.source_name(Name::Url, url.source))?,
-            token: read_token(&token.value, self.source_name(Name::Token, token.source))?,
+            credential,
             ca: ca.map(|setting| PathBuf::from(&setting.value)),
         })
     }
 
-    fn check_trust(&self, token: Source, others: &[(Name, Option<&Setting<String>>)]) -> Result<(), Failure> {
-        if !token.is_trusted() {
+    /// What opens the edge: of a token and a login the one from the stronger source, the token where both have the same.
+    fn credential(&self, others: &[(Name, Option<&Setting<String>>)]) -> Result<Credential, Failure> {
+        let text = |name| self.texts.get(&name);
+        match (text(Name::Token), text(Name::Login), text(Name::Password)) {
+            (Some(token), login, _) if login.is_none_or(|login| token.source <= login.source) => {
+                self.check_trust(Name::Token, token.source, others)?;
+                let token = read_secret(&token.value, self.source_name(Name::Token, token.source), "token")?;
+                Ok(Credential::Token(token))
+            }
+            (_, Some(login), password) => {
+                // What the person said of the two must not go where only the project says.
+                for (name, setting) in [(Name::Login, Some(login)), (Name::Password, password)] {
+                    if let Some(setting) = setting {
+                        self.check_trust(name, setting.source, others)?;
+                    }
+                }
+                Ok(Credential::Login(LoginAccess {
+                    name: login.value.trim().to_owned(),
+                    // It is JSON that carries it, so that it may hold anything, also at its ends.
+                    password: password.map(|password| Token(password.value.clone())),
+                    is_trusted: login.source.is_trusted(),
+                    state_folder: self.state_folder.clone(),
+                }))
+            }
+            (_, None, Some(_)) => Err(Failure::new(Code::Usage, "There is a password, and nobody said whose it is.")
+                .hint("set DEVANTURE_LOGIN to the name of the account")),
+            (_, None, None) => Err(Failure::new(Code::Unauthenticated, "A token is needed, and there is none.").hint(
+                "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN and DEVANTURE_PASSWORD",
+            )),
+        }
+    }
+
+    fn check_trust(
+        &self,
+        secret: Name,
+        secret_source: Source,
+        others: &[(Name, Option<&Setting<String>>)],
+    ) -> Result<(), Failure> {
+        if !secret_source.is_trusted() {
             return Ok(());
         }
+        let thing = match secret {
+            Name::Login => "login",
+            Name::Password => "password",
+            _ => "token",
+        };
         for (name, setting) in others {
             let Some(setting) = setting.filter(|s| !s.source.is_trusted()) else { continue };
             let what = if *name == Name::Ca { "the CA to trust" } else { "the address of the edge" };
             let message = format!(
-                "The token comes from {}, but {what} from {}, which a pull request could have written; \
-                 the token was not sent.",
-                self.source_name(Name::Token, token),
+                "The {thing} comes from {}, but {what} from {}, which a pull request could have written; \
+                 the {thing} was not sent.",
+                self.source_name(secret, secret_source),
                 self.source_name(*name, setting.source),
             );
             let hint = format!(
@@ -273,10 +345,10 @@ impl Settings {
     pub(crate) fn explained(&self) -> Vec<String> {
         let lines = Name::ALL.into_iter().map(|name| match self.texts.get(&name) {
             Some(setting) => {
-                let value = if name == Name::Token { "(not shown)" } else { &setting.value };
-                format!("{:<16} {value}  from {}", name.variable(), self.source_name(name, setting.source))
+                let value = if matches!(name, Name::Token | Name::Password) { "(not shown)" } else { &setting.value };
+                format!("{:<18} {value}  from {}", name.variable(), self.source_name(name, setting.source))
             }
-            None => format!("{:<16} not set", name.variable()),
+            None => format!("{:<18} not set", name.variable()),
         });
         lines.collect()
     }
@@ -314,13 +386,21 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn read_token(text: &str, source: &str) -> Result<Token, Failure> {
+/// The folder of this program below the one for the state of the person's programs, as the XDG specification has it.
+fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    // A path that is not absolute is to be passed over.
+    let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("devanture"))
+}
+
+fn read_secret(text: &str, source: &str, thing: &str) -> Result<Token, Failure> {
     let text = text.trim();
     // What a header can carry (RFC 6750 §2.1 allows less still); the text itself is never repeated.
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(Token(text.to_owned()))
     } else {
-        Err(Failure::new(Code::Usage, format!("{source}: the token holds characters that no token has.")))
+        Err(Failure::new(Code::Usage, format!("{source}: the {thing} holds characters that no {thing} has.")))
     }
 }
 
@@ -329,127 +409,5 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
-    }
-
-    fn settings(flags: &[(Name, &str)], environment: &[(&str, &str)], dotenv: &[(&str, &str)], site: &str) -> Settings {
-        let flags = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
-        Settings::gather(&Sources {
-            flags: &flags,
-            environment: &map(environment),
-            dotenv: &map(dotenv),
-            site: &SiteFile::parse("devanture.toml", site).unwrap(),
-            site_file_name: "devanture.toml",
-        })
-    }
-
-    #[test]
-    fn flags_beat_the_environment_beats_dotenv_beats_devanture_toml() {
-        let flag: &[(Name, &str)] = &[(Name::App, "by-flag")];
-        let environment: &[(&str, &str)] = &[("DEVANTURE_APP", "by-environment")];
-        let dotenv: &[(&str, &str)] = &[("DEVANTURE_APP", "by-dotenv")];
-        let site = "app = \"by-file\"";
-        for (settings, value, source) in [
-            (settings(flag, environment, dotenv, site), "by-flag", Source::Flag),
-            (settings(&[], environment, dotenv, site), "by-environment", Source::Environment),
-            (settings(&[], &[], dotenv, site), "by-dotenv", Source::DotEnv),
-            (settings(&[], &[], &[], site), "by-file", Source::SiteFile),
-        ] {
-            let app = settings.app().unwrap();
-            assert_eq!((app.value.as_str(), app.source), (value, source));
-        }
-        let nothing = settings(&[], &[], &[], "");
-        assert_eq!(nothing.app().unwrap_err().code, "usage");
-        assert_eq!(nothing.environment().unwrap(), Setting { value: PlaceName::prod(), source: Source::Default });
-    }
-
-    const URL: (&str, &str) = ("DEVANTURE_URL", "https://edge.example.org");
-    const TOKEN: (&str, &str) = ("DEVANTURE_TOKEN", "secret");
-    const CA: (&str, &str) = ("DEVANTURE_CA", "ca.pem");
-    const SITE: &str = "url = \"https://edge.example.org\"";
-
-    #[test]
-    fn a_token_goes_only_where_somebody_of_its_own_trust_says() {
-        let flag_token: &[(Name, &str)] = &[(Name::Token, "secret")];
-        let flag_url: &[(Name, &str)] = &[(Name::Url, URL.1)];
-        for (allowed, settings) in [
-            (true, settings(&[], &[URL, TOKEN], &[], "")),
-            (true, settings(&[], &[URL, TOKEN, CA], &[], "")),
-            (true, settings(flag_token, &[URL], &[], SITE)),
-            (true, settings(flag_url, &[TOKEN], &[URL], SITE)),
-            (true, settings(&[], &[], &[URL, TOKEN, CA], "")),
-            (true, settings(&[], &[], &[TOKEN], SITE)),
-            (true, settings(&[], &[URL, CA], &[TOKEN], "")),
-            (false, settings(&[], &[TOKEN], &[URL], "")),
-            (false, settings(&[], &[TOKEN], &[], SITE)),
-            (false, settings(flag_token, &[], &[URL], "")),
-            (false, settings(flag_token, &[], &[], SITE)),
-            (false, settings(&[], &[URL, TOKEN], &[CA], "")),
-            (false, settings(flag_token, &[URL], &[CA], "")),
-            // An empty variable is no variable: it cannot lend its trust to the `.env` beside it.
-            (false, settings(&[], &[("DEVANTURE_URL", ""), TOKEN], &[URL], "")),
-        ] {
-            match settings.edge_access() {
-                Ok(_) => assert!(allowed, "{settings:?}"),
-                Err(failure) => {
-                    assert!(!allowed, "{failure}");
-                    assert_eq!((failure.code.as_str(), failure.exit), ("untrusted_source", 2));
-                    assert!(!failure.to_string().contains("secret"));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        let failure = |settings: Settings| settings.edge_access().unwrap_err();
-        assert_eq!(failure(settings(&[], &[TOKEN], &[], "")).code, "usage");
-        let without_token = failure(settings(&[], &[URL, ("DEVANTURE_TOKEN", "")], &[], ""));
-        assert_eq!((without_token.code.as_str(), without_token.exit), ("unauthenticated", 4));
-    }
-
-    #[test]
-    fn an_environment_of_no_name_is_never_taken_for_prod() {
-        let failure = settings(&[], &[("DEVANTURE_ENV", "")], &[], "").environment().unwrap_err();
-        assert_eq!((failure.code.as_str(), failure.exit), ("usage", 2));
-        assert!(failure.message.starts_with("DEVANTURE_ENV: "), "{failure}");
-    }
-
-    #[test]
-    fn an_edge_is_reached_by_https_or_on_loopback() {
-        for (good, url) in [
-            ("https://edge.example.org:8444/", "https://edge.example.org:8444/"),
-            ("https://example.org/devanture/", "https://example.org/devanture"),
-            ("http://127.0.0.1:1", "http://127.0.0.1:1/"),
-            ("http://[::1]:1", "http://[::1]:1/"),
-            ("http://localhost:1", "http://localhost:1/"),
-        ] {
-            assert_eq!(edge_url(good, "x").unwrap().as_str(), url);
-        }
-        for bad in [
-            "",
-            "edge.example.org",
-            "127.0.0.1:8444",
-            "http://edge.example.org",
-            "ftp://x",
-            "https://u:p@x",
-            "https://x?y",
-        ] {
-            assert_eq!(edge_url(bad, "x").unwrap_err().exit, 2, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_explanation_names_sources_and_hides_the_token() {
-        let lines = settings(&[(Name::App, "shop")], &[TOKEN], &[URL], "").explained().join("\n");
-        assert!(lines.contains("DEVANTURE_APP    shop  from --app"), "{lines}");
-        assert!(lines.contains("DEVANTURE_URL    https://edge.example.org  from .env"), "{lines}");
-        assert!(lines.contains("DEVANTURE_ENV    prod  from the default"), "{lines}");
-        assert!(lines.contains("DEVANTURE_CA     not set"), "{lines}");
-        assert!(!lines.contains("secret"), "{lines}");
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

@@ -118,11 +118,11 @@ fn an_explanation_names_the_source_of_each_setting() {
     let ran = project.run(&["push", "--dry-run", "--explain", "--app", "other"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     for line in [
-        "DEVANTURE_URL    https://edge.example.org:8444  from DEVANTURE_URL",
-        "DEVANTURE_TOKEN  (not shown)  from DEVANTURE_TOKEN",
-        "DEVANTURE_APP    other  from --app",
-        "DEVANTURE_ENV    staging  from .env",
-        "DEVANTURE_CA     not set",
+        "DEVANTURE_URL      https://edge.example.org:8444  from DEVANTURE_URL",
+        "DEVANTURE_TOKEN    (not shown)  from DEVANTURE_TOKEN",
+        "DEVANTURE_APP      other  from --app",
+        "DEVANTURE_ENV      staging  from .env",
+        "DEVANTURE_CA       not set",
     ] {
         assert!(ran.stderr.lines().any(|l| l == line), "{line}\n{}", ran.stderr);
     }

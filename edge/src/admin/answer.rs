@@ -79,7 +79,7 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     let headers = response.headers_mut();
     match problem.code {
         // RFC 9110 §11.6.1.
-        Code::BadToken | Code::Unauthenticated => {
+        Code::BadLogin | Code::BadToken | Code::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         // RFC 9110 §15.5.6.
@@ -93,6 +93,9 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         _ => {}
+    }
+    if let Some(seconds) = problem.retry_after_s {
+        headers.insert(RETRY_AFTER, seconds.into());
     }
     response
 }

@@ -189,6 +189,13 @@ pub(super) fn only_parameters(uri: &Uri, known: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
+/// A number of the query, or `default` where it says none.
+pub(super) fn number(uri: &Uri, name: &str, default: usize) -> Result<usize, Error> {
+    let Some(text) = parameter(uri, name) else { return Ok(default) };
+    text.parse()
+        .map_err(|_reason| Problem::new(Code::BadRequest, format!("`{name}` must be a number, not `{text}`.")).into())
+}
+
 /// A pair of the query, `name=value` or `name`, decoded.
 pub(super) fn decoded_pair(pair: &str) -> Result<(String, String), Error> {
     let decoded = |text: &str| {

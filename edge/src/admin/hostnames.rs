@@ -52,7 +52,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let dry_run = dry_run(request.uri())?;
-        let removed = self.publisher.remove_hostname(app, environment, host, dry_run).await?;
+        let removed = self.publisher.remove_hostname(actor, app, environment, host, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &removed))
     }
 }

@@ -4,7 +4,13 @@
 //! |---|---|---|
 //! | `/health/live`, `/health/ready`, `/v1/openapi.yaml` | GET | none |
 //! | `/metrics` | GET | read, every app |
-//! | `/v1/tokens` | POST | admin, every app |
+//! | `/v1/login`, `/v1/refresh`, `/v1/logout` | POST | none |
+//! | `/v1/tokens` | GET, POST | admin |
+//! | `/v1/tokens/{id}` | DELETE | admin, or the token itself |
+//! | `/v1/accounts` | GET, POST | admin, every app |
+//! | `/v1/accounts/{account}` | DELETE | admin, every app |
+//! | `/v1/accounts/{account}/password` | PUT | admin, every app |
+//! | `/v1/audit` | GET | admin |
 //! | `/v1/gc` | POST | admin, every app |
 //! | `/v1/apps/{app}` | DELETE | admin, every environment |
 //! | `/v1/apps/{app}/deleted` | GET | read |
@@ -48,9 +54,11 @@ mod route;
 mod settings;
 mod team;
 mod upkeep;
+mod who;
 
 pub use answer::Body;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,7 +68,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use crate::publish::{Actor, Error, Publisher, TokenStore};
+use crate::publish::{Actor, Credentials, Error, Publisher};
 use crate::telemetry::Exposition;
 use body::RequestBody;
 use content_digest::ContentDigest;
@@ -89,7 +97,7 @@ impl Health {
 /// The API.
 pub struct Admin {
     publisher: Arc<Publisher>,
-    tokens: TokenStore,
+    credentials: Arc<Credentials>,
     metrics: Exposition,
     health: Arc<Health>,
 }
@@ -99,15 +107,30 @@ pub struct Admin {
 pub enum Via {
     /// By the socket in the data folder: who can open it needs no token.
     Local,
-    /// By the network: nothing without a token.
-    Network,
+    /// By the network, from this address: nothing without a token.
+    Network(IpAddr),
+}
+
+impl Via {
+    /// The client's address, where it has one.
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Local => None,
+            Self::Network(address) => Some(address),
+        }
+    }
 }
 
 impl Admin {
     /// Puts the API together.
     #[must_use]
-    pub fn new(publisher: Arc<Publisher>, tokens: TokenStore, metrics: Exposition, health: Arc<Health>) -> Self {
-        Self { publisher, tokens, metrics, health }
+    pub fn new(
+        publisher: Arc<Publisher>,
+        credentials: Arc<Credentials>,
+        metrics: Exposition,
+        health: Arc<Health>,
+    ) -> Self {
+        Self { publisher, credentials, metrics, health }
     }
 
     /// Answers one request.
@@ -135,9 +158,13 @@ impl Admin {
             }
             _ => {}
         }
+        let route = Route::parse(request.method(), path);
+        if let Some(door) = route.as_ref().ok().and_then(Route::door) {
+            return self.enter(door, request, via.address()).await;
+        }
         let actor = self.actor(request.headers().get(AUTHORIZATION), via).await?;
         // Only now: without a token even the shape of the API stays unsaid.
-        let route = Route::parse(request.method(), path)?;
+        let route = route?;
         body::only_parameters(request.uri(), route.parameters())?;
         self.check_there(&actor, path, &route).await?;
         match route {
@@ -152,7 +179,16 @@ impl Admin {
                     self.metrics.render().into(),
                 ))
             }
-            Route::Tokens => self.create_token(&actor, request).await,
+            Route::Accounts => self.accounts(&actor).await,
+            Route::Audit => self.audit_log(&actor, &request).await,
+            Route::CreateAccount => self.create_account(&actor, request).await,
+            Route::CreateToken => self.create_token(&actor, request).await,
+            Route::DeleteAccount { account } => self.delete_account(&actor, &account).await,
+            Route::RevokeToken { id } => self.revoke_token(&actor, &id).await,
+            Route::SetPassword { account } => self.set_password(&actor, &account, request).await,
+            Route::Tokens => self.tokens(&actor, &request).await,
+            // Answered above, where nobody has to have a token.
+            Route::Login | Route::Logout | Route::Refresh => Err(route::nothing()),
             Route::Status { app, environment } => self.status(&actor, &app, &environment, &request).await,
             Route::History { app, environment } => self.history(&actor, &app, &environment, &request).await,
             Route::Logs { app, environment } => self.logs(&actor, &app, &environment, &request).await,
@@ -216,7 +252,7 @@ impl Admin {
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         match token {
-            Some(token) => self.tokens.recognise(token).await,
+            Some(token) => self.credentials.recognise(token, via.address()).await,
             None => Err(Problem::new(Code::Unauthenticated, "This needs a token.")
                 .hint("send `Authorization: Bearer TOKEN`; `devanture-edge token create` makes one")
                 .into()),

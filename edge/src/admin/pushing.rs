@@ -1,8 +1,6 @@
-//! Operations that write: pushes, switches, tokens.
+//! Operations that write: pushes, switches.
 
-use devanture_config::api::{
-    BeginDeploy, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest, TokenRequest,
-};
+use devanture_config::api::{BeginDeploy, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use http::{Request, Response, StatusCode};
@@ -15,16 +13,6 @@ use super::{Admin, Body, answer, body, precondition};
 use crate::publish::{Actor, Error, EventSink, Switching};
 
 impl Admin {
-    pub(super) async fn create_token(
-        &self,
-        actor: &Actor,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
-        actor.must_be_admin()?;
-        let wanted: TokenRequest = self.json(request).await?;
-        Ok(answer::json(StatusCode::CREATED, &self.tokens.create(wanted).await?))
-    }
-
     pub(super) async fn begin(
         &self,
         actor: &Actor,

@@ -1,5 +1,6 @@
 //! The addresses of the API: method and path in, a typed route out.
 
+use devanture_config::api::AccountName;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, HostPattern, PlaceName};
 use http::Method;
@@ -10,16 +11,29 @@ use crate::publish::Error;
 /// The methods of an address that is only read.
 const READ: &str = "GET, HEAD";
 
+/// An operation that needs no token, since what it is sent says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    Login,
+    Logout,
+    Refresh,
+}
+
 /// One operation of the API.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    Accounts,
     Alias { app: AppName, name: PlaceName },
     Aliases { app: AppName },
+    Audit,
     Begin { app: AppName, environment: PlaceName },
     Blob { app: AppName, digest: Digest },
     ChangeSettings { app: AppName, environment: PlaceName },
     AddHostname { app: AppName, environment: PlaceName, host: HostPattern },
     Collect,
+    CreateAccount,
+    CreateToken,
+    DeleteAccount { account: AccountName },
     DeleteAlias { app: AppName, name: PlaceName },
     DeleteApp { app: AppName },
     Deleted { app: AppName },
@@ -30,18 +44,23 @@ pub(super) enum Route {
     Finish { app: AppName, deploy: String },
     History { app: AppName, environment: PlaceName },
     Hostnames { app: AppName, environment: PlaceName },
+    Login,
+    Logout,
     Lock { app: AppName, environment: PlaceName },
     LockOf { app: AppName, environment: PlaceName },
     Logs { app: AppName, environment: PlaceName },
     Metrics,
     Pause { app: AppName, environment: PlaceName },
     Promote { app: AppName, environment: PlaceName },
+    Refresh,
     RemoveHostname { app: AppName, environment: PlaceName, host: HostPattern },
     Restore { app: AppName },
     Resume { app: AppName, environment: PlaceName },
+    RevokeToken { id: String },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
     Settings { app: AppName, environment: PlaceName },
+    SetPassword { account: AccountName },
     Status { app: AppName, environment: PlaceName },
     Switch { app: AppName, environment: PlaceName },
     Tokens,
@@ -62,8 +81,9 @@ impl Route {
             (["metrics"], _) => Err(method_not_allowed(READ)),
             (["v1", "gc"], "POST") => Ok(Self::Collect),
             (["v1", "gc"], _) => Err(method_not_allowed("POST")),
-            (["v1", "tokens"], "POST") => Ok(Self::Tokens),
-            (["v1", "tokens"], _) => Err(method_not_allowed("POST")),
+            (["v1", "accounts" | "audit" | "login" | "logout" | "refresh" | "tokens", ..], method) => {
+                Self::of_people(segments.get(1..).unwrap_or_default(), method)
+            }
             (["v1", "apps", app, rest @ ..], method) => Self::of_app(name(app)?, rest, method),
             _ => Err(nothing()),
         }
@@ -72,6 +92,7 @@ impl Route {
     /// The parameters that its query may hold.
     pub(super) fn parameters(&self) -> &'static [&'static str] {
         match self {
+            Self::Audit => &["app", "limit", "before"],
             Self::AddHostname { .. }
             | Self::ChangeSettings { .. }
             | Self::Collect
@@ -100,7 +121,40 @@ impl Route {
             Self::History { .. } => &["limit", "before"],
             Self::Logs { .. } => &["tail", "lines", "status", "path", "version", "method"],
             Self::Restore { .. } => &["path"],
+            Self::Tokens => &["app", "limit", "after"],
             _ => &[],
+        }
+    }
+
+    fn of_people(segments: &[&str], method: &str) -> Result<Self, Error> {
+        match (segments, method) {
+            (["accounts"], "GET") => Ok(Self::Accounts),
+            (["accounts"], "POST") => Ok(Self::CreateAccount),
+            (["tokens"], "GET") => Ok(Self::Tokens),
+            (["tokens"], "POST") => Ok(Self::CreateToken),
+            (["accounts"] | ["tokens"], _) => Err(method_not_allowed("GET, HEAD, POST")),
+            (["accounts", account], "DELETE") => Ok(Self::DeleteAccount { account: decoded(account)? }),
+            (["accounts", account, "password"], "PUT") => Ok(Self::SetPassword { account: decoded(account)? }),
+            (["accounts", _, "password"], _) => Err(method_not_allowed("PUT")),
+            (["audit"], "GET") => Ok(Self::Audit),
+            (["audit"], _) => Err(method_not_allowed(READ)),
+            (["login"], "POST") => Ok(Self::Login),
+            (["logout"], "POST") => Ok(Self::Logout),
+            (["refresh"], "POST") => Ok(Self::Refresh),
+            (["login" | "logout" | "refresh"], _) => Err(method_not_allowed("POST")),
+            (["tokens", id], "DELETE") => Ok(Self::RevokeToken { id: (*id).to_owned() }),
+            (["accounts" | "tokens", _], _) => Err(method_not_allowed("DELETE")),
+            _ => Err(nothing()),
+        }
+    }
+
+    /// Whether this is how somebody gets a token who has none.
+    pub(super) fn door(&self) -> Option<Door> {
+        match self {
+            Self::Login => Some(Door::Login),
+            Self::Logout => Some(Door::Logout),
+            Self::Refresh => Some(Door::Refresh),
+            _ => None,
         }
     }
 
@@ -205,7 +259,8 @@ where
     name(&percent_decode_str(text).decode_utf8_lossy())
 }
 
-fn nothing() -> Error {
+/// The problem of an address that is none.
+pub(super) fn nothing() -> Error {
     Problem::new(Code::NotFound, "The API has no such address.").hint("/v1/openapi.yaml describes it").into()
 }
 

@@ -61,7 +61,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may_alias(app, name)?;
         let condition = precondition::condition(request.headers())?;
-        self.publisher.delete_alias(app, name, &condition).await?;
+        self.publisher.delete_alias(actor, app, name, &condition).await?;
         Ok(answer::no_content())
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod history;
 pub mod records;
 pub mod settings;
 mod team;
+pub mod who;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
 pub type Revision = u64;

@@ -151,6 +151,9 @@ pub struct TokenRecord {
     pub created_ms: u64,
     /// When it ends.
     pub expires_ms: Option<u64>,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
 }
 
 /// The key of an app's record.
@@ -231,8 +234,11 @@ pub fn listed_key(app: &AppName, environment: &PlaceName) -> String {
 /// The key of a token.
 #[must_use]
 pub fn token_key(id: &str) -> String {
-    format!("tokens/{id}")
+    format!("{TOKENS_PREFIX}{id}")
 }
+
+/// The prefix of all tokens.
+pub const TOKENS_PREFIX: &str = "tokens/";
 
 /// A record's value, read.
 ///

@@ -8,6 +8,7 @@ use devanture_config::expiry::Expiry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::audit::{Action, Deed, Own, commit_own};
 use super::pushes::Push;
 use super::steps::Steps;
 use super::switch::TRIES;
@@ -27,7 +28,7 @@ struct Aliasing<'a> {
     app: &'a AppName,
     name: &'a PlaceName,
     version: VersionId,
-    who: &'a str,
+    actor: &'a Actor,
     expires: Option<Expiry>,
     /// Of a push: when it began, and whether that does not matter.
     push: Option<(u64, bool)>,
@@ -73,8 +74,8 @@ impl Publisher {
         self.check_there(app, Some(name)).await?;
         let version = self.resolve_version(app, &wanted.version).await?;
         let _lease = self.leases.version(version).await;
-        let (who, expires) = (actor.name.as_str(), wanted.expires);
-        let aliasing = Aliasing { app, name, version, who, expires, push: None, if_live: None, condition };
+        let expires = wanted.expires;
+        let aliasing = Aliasing { app, name, version, actor, expires, push: None, if_live: None, condition };
         let aliased = self.point_alias(&aliasing).await?;
         Ok((aliased.revision, aliased.status))
     }
@@ -86,7 +87,7 @@ impl Publisher {
             app: &push.app,
             name,
             version: push.version,
-            who: &push.actor.name,
+            actor: &push.actor,
             expires: options.alias_expires,
             push: Some((push.begun, options.force)),
             if_live: options.if_live.as_deref(),
@@ -180,10 +181,11 @@ impl Publisher {
                 self.hold_no_hostnames(app, name, &mut commit).await?;
                 self.hold_no_settings(app, name, &mut commit).await?;
             }
-            match self.catalog.commit(commit).await {
+            let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
+            match self.audit.commit(wanted.actor, deed, commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
-                    tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.who, "an alias was set");
+                    tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
                     return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
                 }
                 Err(catalog::Error::Conflict { .. }) => {}
@@ -256,24 +258,42 @@ impl Publisher {
     ///
     /// # Errors
     /// `not_found`, `precondition_failed`.
-    pub async fn delete_alias(&self, app: &AppName, name: &PlaceName, condition: &Condition) -> Result<(), Error> {
+    pub async fn delete_alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+        condition: &Condition,
+    ) -> Result<(), Error> {
         for _ in 0..TRIES {
             let (Some(record), Some(_)) = self.alias_record(app, name).await? else {
                 condition.check(None)?;
                 return Err(no_alias(app, name));
             };
             condition.check(Some(record.revision))?;
-            if self.remove_alias(records::alias_key(app, name), record.revision).await? {
+            if self.remove_alias(Some((actor, app, name)), records::alias_key(app, name), record.revision).await? {
                 return Ok(());
             }
         }
         Err(catalog::Error::Conflict { key: records::alias_key(app, name) }.into())
     }
 
-    /// Removes the record of an alias. Returns whether nobody else was quicker.
-    async fn remove_alias(&self, key: String, revision: Revision) -> Result<bool, Error> {
+    /// Removes the record of an alias: of this name, where somebody wants that, or of one whose time had come. Returns
+    /// whether nobody else was quicker.
+    async fn remove_alias(
+        &self,
+        wanted: Option<(&Actor, &AppName, &PlaceName)>,
+        key: String,
+        revision: Revision,
+    ) -> Result<bool, Error> {
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
-        match self.catalog.commit(commit).await {
+        let committed = match wanted {
+            Some((actor, app, name)) => {
+                self.audit.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await
+            }
+            None => commit_own(&*self.catalog, Own::ExpiredAlias, commit).await,
+        };
+        match committed {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(true)
@@ -292,7 +312,7 @@ impl Publisher {
         for (key, record) in self.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
             // What cannot be read was told by whoever loads it.
             let has_expired = records::read::<AliasRecord>(&key, &record).is_ok_and(|alias| alias.has_expired(now_ms));
-            if has_expired && self.remove_alias(key, record.revision).await? {
+            if has_expired && self.remove_alias(None, key, record.revision).await? {
                 removed += 1;
             }
         }
@@ -341,7 +361,7 @@ impl Aliasing<'_> {
             begun: self.push.map_or(begun, |(pushed, _)| pushed.max(begun)),
             who: match same.filter(|_| self.expires.is_none() && self.push.is_none()) {
                 Some(same) => same.who.clone(),
-                None => self.who.to_owned(),
+                None => self.actor.name.clone(),
             },
             expires_ms: ends_ms(self.expires, before, now_ms)?,
         })

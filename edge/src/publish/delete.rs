@@ -7,6 +7,7 @@ use devanture_config::api::{DeleteReport, Deploy, Outcome, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, GoneVersion};
@@ -59,7 +60,9 @@ impl Publisher {
                 record: Some(records::read(&key, &record)?),
             };
             let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
-            match self.catalog.commit(Commit { checks, changes: vec![Change::Delete(key.clone()), keep] }).await {
+            let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), keep] };
+            let deed = Deed::of(Action::DeleteVersion).app(app).what(version.short());
+            match self.audit.commit(actor, deed, commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");

@@ -7,6 +7,7 @@ use devanture_config::api::{Deploy, DeployKind, Outcome, PlaceDeleteReport, Sour
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
@@ -34,7 +35,8 @@ impl Publisher {
             let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone() };
             let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
-            if self.made(Commit { checks, changes }).await? {
+            let deed = Deed::of(Action::DeleteApp).app(app);
+            if self.made(actor, deed, Commit { checks, changes }).await? {
                 self.pushes.forget_of(app, None);
                 tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
                 return Ok(report);
@@ -82,7 +84,8 @@ impl Publisher {
                 Change::Delete(live_key.clone()),
                 Change::Put(entry_key, records::write(&entry)?),
             ];
-            if self.made(Commit { checks, changes }).await? {
+            let deed = Deed::of(Action::DeleteEnvironment).place(app, environment);
+            if self.made(actor, deed, Commit { checks, changes }).await? {
                 self.pushes.forget_of(app, Some(environment));
                 tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
                 return Ok(report);
@@ -124,8 +127,8 @@ impl Publisher {
     }
 
     /// Makes a commit and waits until requests see it; false where somebody else was first.
-    pub(crate) async fn made(&self, commit: Commit) -> Result<bool, Error> {
-        match self.catalog.commit(commit).await {
+    pub(crate) async fn made(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
+        match self.audit.commit(actor, deed, commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(true)

@@ -12,6 +12,7 @@ use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use metrics::counter;
 
+use super::audit::{Action, Deed};
 use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
@@ -306,7 +307,8 @@ impl Publisher {
                     }
                 }
             }
-            match self.catalog.commit(commit).await {
+            let deed = Deed::of(Action::StoreVersion).app(&push.app).what(push.version.short());
+            match self.audit.commit(&push.actor, deed, commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     return Ok(is_new);
@@ -364,12 +366,4 @@ impl Publisher {
 
 fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-impl Actor {
-    /// A name for the history and the log.
-    #[must_use]
-    pub fn who(&self) -> &str {
-        &self.name
-    }
 }

@@ -6,6 +6,7 @@ use devanture_config::api::{Deploy, DeployKind, History, Outcome, PlaceStatus, S
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::audit::{Own, commit_own};
 use super::{Error, PAGE_MAX, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
@@ -191,7 +192,7 @@ impl Publisher {
             checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
-        self.catalog.commit(commit).await?;
+        commit_own(&*self.catalog, Own::History, commit).await?;
         Ok(())
     }
 

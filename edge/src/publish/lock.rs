@@ -4,6 +4,7 @@ use devanture_config::api::{Deploy, DeployKind, Lock, LockReport, LockRequest, O
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
+use super::audit::{Action, Deed};
 use super::switch::{Intent, TRIES};
 use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry};
@@ -160,7 +161,9 @@ impl Publisher {
             checks: vec![check, Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
-        match self.catalog.commit(commit).await {
+        let action = if kind == DeployKind::Unlock { Action::Unlock } else { Action::Lock };
+        let deed = Deed::of(action).place(app, environment).what(reason.unwrap_or_default());
+        match self.audit.commit(actor, deed, commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "lock");

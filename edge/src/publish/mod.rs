@@ -6,6 +6,7 @@
 
 mod alias;
 mod archive;
+mod audit;
 mod begin;
 mod collect;
 mod compress;
@@ -32,13 +33,14 @@ mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
-mod tokens;
 mod undelete;
 mod watch;
+mod who;
 mod withdraw;
 
 pub use alias::keep_sweeping_aliases;
 pub use archive::{ArchiveIntake, ReceivedArchive};
+pub use audit::{Action, Audit};
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
 pub use compress::Background;
 pub use condition::{Condition, Expected};
@@ -50,7 +52,7 @@ pub(crate) use settings::etag as settings_etag;
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
-pub use tokens::{Actor, TokenStore};
+pub use who::{Actor, Credential, Credentials, TOKENS_PAGE};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -75,6 +77,7 @@ use crate::telemetry::{self, AccessLog};
 pub struct Publisher {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
+    audit: Audit,
     live: Live,
     loader: Loader,
     limits: Limits,
@@ -155,6 +158,7 @@ impl Publisher {
             )),
             scratch: archive::scratch(&parts.data_dir),
             pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
+            audit: Audit::new(Arc::clone(&parts.catalog), &parts.limits),
             blobs: parts.blobs,
             catalog: parts.catalog,
             live: parts.live,
@@ -188,6 +192,12 @@ impl Publisher {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The audit log, into which every change goes together with who made it.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The next number of this process' clock: microseconds since 1970, but never the same twice and never back.

@@ -4,6 +4,7 @@ use devanture_config::api::{Deploy, DeployKind, Outcome, Pause, PauseReport, Pau
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry};
@@ -122,7 +123,8 @@ impl Publisher {
             checks: vec![check, Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
-        match self.catalog.commit(commit).await {
+        let action = if kind == DeployKind::Resume { Action::Resume } else { Action::Pause };
+        match self.audit.commit(actor, Deed::of(action).place(app, environment), commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "maintenance");

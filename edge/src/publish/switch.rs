@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::task::JoinHandle;
 
+use super::audit::{Action, Deed};
 use super::history::Earlier;
 use super::hostnames::Claims;
 use super::lock::{self, Gate};
@@ -28,6 +29,7 @@ use crate::version::Setting;
 pub(crate) const TRIES: usize = 16;
 
 /// What is to become live, and why.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
 pub(crate) struct Intent<'i> {
     pub(crate) app: &'i AppName,
     pub(crate) environment: &'i PlaceName,
@@ -70,6 +72,24 @@ impl Intent<'_> {
             | DeployKind::Delete
             | DeployKind::Undelete => true,
         }
+    }
+
+    /// What the audit log calls it.
+    fn deed(&self) -> Deed {
+        let action = match self.kind {
+            DeployKind::Push => Action::Push,
+            DeployKind::Switch => Action::Switch,
+            DeployKind::Rollback => Action::Rollback,
+            DeployKind::Promote => Action::Promote,
+            DeployKind::Pause => Action::Pause,
+            DeployKind::Resume => Action::Resume,
+            DeployKind::Lock => Action::Lock,
+            DeployKind::Unlock => Action::Unlock,
+            DeployKind::Settings => Action::Settings,
+            DeployKind::Delete => Action::DeleteEnvironment,
+            DeployKind::Undelete => Action::Undelete,
+        };
+        Deed::of(action).place(self.app, self.environment)
     }
 
     /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
@@ -453,7 +473,8 @@ impl Publisher {
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
             let mut commit = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
-            match self.catalog.commit(commit).await {
+            let deed = intent.deed().what(&detail);
+            match self.audit.commit(intent.actor, deed, commit).await {
                 Ok(revision) => {
                     self.live.wait_for(revision).await;
                     counter!("devanture_switches_total", "app" => intent.app.to_string(),
@@ -500,7 +521,8 @@ impl Publisher {
             commit.checks.push(check);
             self.claim_hostnames(intent, claims, &mut commit).await?;
         }
-        match self.catalog.commit(commit).await {
+        let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
+        match self.audit.commit(intent.actor, deed, commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(true)

@@ -7,6 +7,7 @@ use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
@@ -89,9 +90,9 @@ impl Publisher {
     ) -> Result<UndeleteReport, Error> {
         self.known(app).await?;
         let report = match (&wanted.environment, wanted.version.as_deref()) {
-            (None, None) => self.undelete_app(app).await?,
+            (None, None) => self.undelete_app(actor, app).await?,
             (Some(environment), None) => self.undelete_environment(actor, app, environment).await?,
-            (None, Some(typed)) => self.undelete_version(app, typed).await?,
+            (None, Some(typed)) => self.undelete_version(actor, app, typed).await?,
             (Some(_), Some(_)) => {
                 return Err(
                     Problem::new(Code::BadRequest, "An environment or a version is had back, one at a time.").into()
@@ -102,7 +103,7 @@ impl Publisher {
         Ok(report)
     }
 
-    async fn undelete_app(&self, app: &AppName) -> Result<UndeleteReport, Error> {
+    async fn undelete_app(&self, actor: &Actor, app: &AppName) -> Result<UndeleteReport, Error> {
         let key = gone::deleted_app_key(app);
         for _ in 0..TRIES {
             let Some(record) = self.catalog.get(&key).await? else {
@@ -111,7 +112,8 @@ impl Publisher {
             let DeletedApp { until_ms, .. } = records::read(&key, &record)?;
             in_time(&format!("The app {app}"), until_ms)?;
             let checks = vec![Check::At(key.clone(), record.revision)];
-            if self.made(Commit { checks, changes: vec![Change::Delete(key.clone())] }).await? {
+            let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
+            if self.made(actor, Deed::of(Action::Undelete).app(app), commit).await? {
                 return Ok(UndeleteReport { app: app.clone(), environment: None, version: None });
             }
         }
@@ -154,7 +156,8 @@ impl Publisher {
                 commit.changes.push(Change::Put(paused_key, paused.value));
             }
             self.hold_version(&mut commit, app, &pointer.version, true).await?;
-            if self.made(commit).await? {
+            let deed = Deed::of(Action::Undelete).place(app, environment);
+            if self.made(actor, deed, commit).await? {
                 let (environment, version) = (Some(environment.clone()), Some(pointer.version));
                 return Ok(UndeleteReport { app: app.clone(), environment, version });
             }
@@ -162,7 +165,7 @@ impl Publisher {
         Err(catalog::Error::Conflict { key }.into())
     }
 
-    async fn undelete_version(&self, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
+    async fn undelete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
         let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
             Problem::new(Code::BadRequest, format!("{error}."))
         })?;
@@ -190,7 +193,8 @@ impl Publisher {
                 ],
                 changes: vec![Change::Delete(key), Change::Put(version_key, records::write(&stored)?)],
             };
-            if self.made(commit).await? {
+            let deed = Deed::of(Action::Undelete).app(app).what(version.short());
+            if self.made(actor, deed, commit).await? {
                 return Ok(UndeleteReport { app: app.clone(), environment: None, version: Some(version) });
             }
         }

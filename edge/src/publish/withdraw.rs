@@ -5,6 +5,7 @@ use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, With
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Page, Publisher};
 use crate::catalog::gone::{self, GoneVersion};
@@ -44,7 +45,8 @@ impl Publisher {
                     .hint("raise `withdrawn_paths_max`; a path ends when every version that has it is gone for good")
                     .into());
             }
-            if self.write_withdrawn(&key, revision, &record).await? {
+            let deed = Deed::of(Action::Withdraw).app(app).what(&path);
+            if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
                 return Ok(WithdrawReport { app: app.clone(), path, at_ms, answered });
             }
@@ -70,7 +72,8 @@ impl Publisher {
                 .hint("a page is withdrawn by one of its addresses: GET /v1/apps/{app}/withdrawn lists them")
                 .into());
             };
-            if self.write_withdrawn(&key, revision, &record).await? {
+            let deed = Deed::of(Action::Restore).app(app).what(&path);
+            if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a withdrawal was taken back");
                 let answers = self.live.answers(app, &path);
                 return Ok(RestoreReport { app: app.clone(), path, at_ms, answers });
@@ -82,6 +85,7 @@ impl Publisher {
     /// Writes what is withdrawn. Returns whether nobody else was quicker.
     async fn write_withdrawn(
         &self,
+        (actor, deed): (&Actor, Deed),
         key: &str,
         revision: Option<Revision>,
         record: &WithdrawnRecord,
@@ -91,7 +95,7 @@ impl Publisher {
             None => Check::Absent(key.to_owned()),
         };
         let changes = vec![Change::Put(key.to_owned(), records::write(record)?)];
-        match self.catalog.commit(Commit { checks: vec![check], changes }).await {
+        match self.audit.commit(actor, deed, Commit { checks: vec![check], changes }).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(true)

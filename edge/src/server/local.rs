@@ -3,26 +3,32 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::api::{TokenMade, TokenRequest};
+use devanture_config::api::{
+    AccountInfo, AccountList, AccountName, AccountRequest, PasswordRequest, Secret, TokenInfo, TokenList, TokenMade,
+    TokenRequest,
+};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::problem::{Code, Problem};
 use http::header::{CONTENT_TYPE, HOST};
-use http::{Request, StatusCode};
+use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::{CATALOG_NAME, StartError};
 use crate::admin::{Admin, Via};
 use crate::blobs::durable;
 use crate::catalog;
-use crate::publish::{Error, TokenStore};
+use crate::publish::{Actor, Audit, Credentials, Error};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -31,7 +37,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the owner alone.
 const MODE: u32 = 0o600;
 
-/// Opens the socket. An edge without it serves all the same: only `token create` beside it cannot work.
+/// Opens the socket. An edge without it serves all the same: only `token` and `account` beside it cannot
+/// work.
 pub(super) fn bind(path: &Path) -> Option<UnixListener> {
     let opened = || -> io::Result<UnixListener> {
         // What an edge that was killed left behind; the lock of the catalog says that no other edge is there.
@@ -44,7 +51,7 @@ pub(super) fn bind(path: &Path) -> Option<UnixListener> {
     match opened() {
         Ok(listener) => Some(listener),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the local socket cannot be opened: tokens can be made only while the edge is stopped");
+            tracing::warn!(path = %path.display(), %error, "the local socket cannot be opened: tokens and accounts can be made only while the edge is stopped");
             None
         }
     }
@@ -83,11 +90,11 @@ pub(super) async fn serve(listener: UnixListener, admin: Arc<Admin>) {
     }
 }
 
-/// Why a token could not be made.
+/// Why what was asked for locally was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenError {
+pub enum LocalError {
     /// The edge, or the catalog, refused.
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Refused(#[from] Error),
     /// Neither the edge nor the catalog can be used.
     #[error(transparent)]
@@ -97,37 +104,190 @@ pub enum TokenError {
     Unanswered(String),
 }
 
+/// A problem with what to do about it.
+fn told(Error(problem): &Error) -> String {
+    match &problem.hint {
+        Some(hint) => format!("{problem}\nhint: {hint}"),
+        None => problem.to_string(),
+    }
+}
+
+/// What whoever owns the data folder may ask for: by the running edge where there is one, else in the catalog itself.
+pub struct Local(Way);
+
+enum Way {
+    /// The edge runs, and has this socket.
+    Running(PathBuf),
+    /// It does not, and the catalog is open here.
+    Stopped(Box<Credentials>),
+}
+
+impl Local {
+    /// Finds the running edge, or opens the catalog.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be opened.
+    pub async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
+        let data_dir = super::data_dir(file, base);
+        let socket = data_dir.join(SOCKET_NAME);
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self(Way::Running(socket)));
+        }
+        durable::make_folder(&data_dir).map_err(StartError::from)?;
+        let catalog = catalog::open(&data_dir.join(CATALOG_NAME)).map_err(StartError::from)?;
+        let audit = Audit::new(Arc::clone(&catalog), &file.limits);
+        Ok(Self(Way::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// [`LocalError`], as all of these.
+    pub async fn create_token(&self, request: TokenRequest) -> Result<TokenMade, LocalError> {
+        match &self.0 {
+            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/tokens", Some(&request)).await?),
+            Way::Stopped(credentials) => Ok(credentials.create(&Actor::local(), request).await?),
+        }
+    }
+
+    /// Lists all tokens.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, LocalError> {
+        let mut tokens = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page: TokenList = match &self.0 {
+                Way::Running(socket) => {
+                    let after = after.map_or_else(String::new, |after| format!("&after={after}"));
+                    read(&ask(socket, Method::GET, &format!("/v1/tokens?limit={PAGE}{after}"), NOTHING).await?)?
+                }
+                Way::Stopped(credentials) => credentials.tokens(&Actor::local(), None, PAGE, after.as_deref()).await?,
+            };
+            tokens.extend(page.tokens);
+            after = page.next;
+            if after.is_none() {
+                return Ok(tokens);
+            }
+        }
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn revoke_token(&self, id: &str) -> Result<(), LocalError> {
+        match &self.0 {
+            Way::Running(socket) => {
+                let path = format!("/v1/tokens/{}", encoded(id));
+                ask(socket, Method::DELETE, &path, NOTHING).await.map(drop)
+            }
+            Way::Stopped(credentials) => Ok(credentials.revoke(&Actor::local(), id).await?),
+        }
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn create_account(&self, request: AccountRequest) -> Result<AccountInfo, LocalError> {
+        match &self.0 {
+            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/accounts", Some(&request)).await?),
+            Way::Stopped(credentials) => Ok(credentials.create_account(&Actor::local(), request).await?),
+        }
+    }
+
+    /// Lists all accounts.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn accounts(&self) -> Result<AccountList, LocalError> {
+        match &self.0 {
+            Way::Running(socket) => read(&ask(socket, Method::GET, "/v1/accounts", NOTHING).await?),
+            Way::Stopped(credentials) => Ok(credentials.accounts(&Actor::local()).await?),
+        }
+    }
+
+    /// Gives an account another password.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn set_password(&self, name: &AccountName, password: Secret) -> Result<(), LocalError> {
+        match &self.0 {
+            Way::Running(socket) => {
+                let path = format!("/v1/accounts/{}/password", encoded(name.as_str()));
+                ask(socket, Method::PUT, &path, Some(&PasswordRequest { password })).await.map(drop)
+            }
+            Way::Stopped(credentials) => Ok(credentials.set_password(&Actor::local(), name, &password).await?),
+        }
+    }
+
+    /// Deletes an account.
+    ///
+    /// # Errors
+    /// [`LocalError`].
+    pub async fn delete_account(&self, name: &AccountName) -> Result<(), LocalError> {
+        match &self.0 {
+            Way::Running(socket) => {
+                let path = format!("/v1/accounts/{}", encoded(name.as_str()));
+                ask(socket, Method::DELETE, &path, NOTHING).await.map(drop)
+            }
+            Way::Stopped(credentials) => Ok(credentials.delete_account(&Actor::local(), name).await?),
+        }
+    }
+}
+
 /// Makes a token: by the running edge where there is one, else in the catalog itself.
 ///
 /// # Errors
-/// [`TokenError`].
-pub async fn create_token(file: &EdgeFile, base: &Path, request: TokenRequest) -> Result<TokenMade, TokenError> {
-    let data_dir = super::data_dir(file, base);
-    if let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET_NAME)).await {
-        return ask(stream, &request).await;
-    }
-    durable::make_folder(&data_dir).map_err(StartError::from)?;
-    let catalog = catalog::open(&data_dir.join(CATALOG_NAME)).map_err(StartError::from)?;
-    Ok(TokenStore::new(catalog).create(request).await?)
+/// [`LocalError`].
+pub async fn create_token(file: &EdgeFile, base: &Path, request: TokenRequest) -> Result<TokenMade, LocalError> {
+    Local::open(file, base).await?.create_token(request).await
 }
 
-async fn ask(stream: UnixStream, request: &TokenRequest) -> Result<TokenMade, TokenError> {
-    let failed = |error: &dyn std::error::Error| TokenError::Unanswered(error.to_string());
+/// A request without a body.
+const NOTHING: Option<&()> = None;
+/// Tokens that are asked for at once.
+const PAGE: usize = 1_000;
+
+/// One segment of a path.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn unanswered(error: &dyn std::error::Error) -> LocalError {
+    LocalError::Unanswered(error.to_string())
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
+    serde_json::from_slice(body).map_err(|error| unanswered(&error))
+}
+
+/// Asks the running edge, and gives the body of its answer where it is a good one.
+async fn ask<T: Serialize + Sync>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&T>,
+) -> Result<Bytes, LocalError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| unanswered(&error))?;
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| unanswered(&error))?;
     let connection = tokio::spawn(connection);
-    let body = serde_json::to_vec(request).map_err(|error| failed(&error))?;
-    let request = Request::post("/v1/tokens")
-        .header(HOST, "localhost")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| failed(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+    let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+    let mut bytes = Vec::new();
+    if let Some(body) = body {
+        request = request.header(CONTENT_TYPE, "application/json");
+        bytes = serde_json::to_vec(body).map_err(|error| unanswered(&error))?;
+    }
+    let request = request.body(Full::new(Bytes::from(bytes))).map_err(|error| unanswered(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| unanswered(&error))?;
     let status = response.status();
-    let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
+    let body = response.into_body().collect().await.map_err(|error| unanswered(&error))?.to_bytes();
     connection.abort();
-    if status == StatusCode::CREATED {
-        return serde_json::from_slice(&body).map_err(|error| failed(&error));
+    if status.is_success() {
+        return Ok(body);
     }
     let problem: Problem = serde_json::from_slice(&body)
         .unwrap_or_else(|_| Problem::new(Code::Internal, format!("The edge answered {status}.")));

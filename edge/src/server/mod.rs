@@ -11,7 +11,7 @@ mod smoke;
 mod threads;
 
 pub use error::StartError;
-pub use local::{SOCKET_NAME, TokenError, create_token};
+pub use local::{Local, LocalError, SOCKET_NAME, create_token};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{self, Client, ClientSettings};
-use crate::publish::{self, Background, Parts, Publisher, Smoke, TokenStore};
+use crate::publish::{self, Background, Credentials, Parts, Publisher, Smoke};
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use threads::{Serving, Threads};
 
@@ -66,6 +66,7 @@ pub struct Server {
     addresses: Addresses,
     asker: Arc<smoke::Asker>,
     certificates: Certificates,
+    credentials: Arc<Credentials>,
     drain: watch::Sender<Option<Instant>>,
     drain_timeout: Duration,
     health: Arc<Health>,
@@ -99,12 +100,7 @@ impl Server {
         let data_dir = data_dir(file, base);
         let stores = Stores::open(&data_dir)?;
         let metrics = Exposition::install();
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
+        let control = control_runtime()?;
         let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
         let live = Live::new(domains, grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
@@ -154,12 +150,12 @@ impl Server {
             access_log: access_log.clone(),
             watch: file.watch,
         }));
-        control.block_on(publisher.continue_clock())?;
-        control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(&publisher)));
-        control.spawn(Arc::clone(&publisher).keep_collecting());
-        control.block_on(publisher.check_secrets())?;
+        begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::default());
-        let admin = Admin::new(publisher, TokenStore::new(stores.catalog), metrics, Arc::clone(&health));
+        let credentials = Arc::new(Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits));
+        let last_uses = Arc::clone(&credentials);
+        control.spawn(async move { last_uses.keep_last_uses().await });
+        let admin = Admin::new(publisher, Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
         let serving = Serving {
@@ -181,6 +177,7 @@ impl Server {
             addresses,
             asker,
             certificates,
+            credentials,
             drain,
             drain_timeout,
             health,
@@ -222,6 +219,7 @@ impl Server {
         let cut = self.threads.join();
         self.asker.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
+        self.control.block_on(self.credentials.write_last_uses());
         durable::remove_file(&self.socket).ok();
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));
@@ -315,6 +313,21 @@ impl HandlerParts {
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
         }
     }
+}
+
+/// The threads of everything but visitors' requests.
+fn control_runtime() -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_name("control").enable_all().build().map_err(StartError::Runtime)
+}
+
+/// What publishing does by itself, from the start of the edge on.
+fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(), StartError> {
+    control.block_on(publisher.continue_clock())?;
+    control.block_on(publisher.check_secrets())?;
+    control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(publisher)));
+    control.spawn(Arc::clone(publisher).keep_collecting());
+    Ok(())
 }
 
 /// Takes as many descriptors as the system allows: connections need them, and files that have no room in memory. What

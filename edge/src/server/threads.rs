@@ -119,9 +119,9 @@ fn serve_admin(socket: TcpListener, settings: Settings, admin: Arc<Admin>, local
         if let Some(local) = local {
             tokio::task::spawn_local(local::serve(local, Arc::clone(&admin)));
         }
-        let served = listen::serve(socket, settings, move |request, _peer| {
+        let served = listen::serve(socket, settings, move |request, peer| {
             let admin = Arc::clone(&admin);
-            async move { admin.handle(request, Via::Network).await }
+            async move { admin.handle(request, Via::Network(peer.address.ip())).await }
         });
         cut(served.await)
     })

@@ -62,6 +62,12 @@ pub fn describe() {
     describe_gauge!("devanture_acme_expires_seconds", "Seconds until the first certificate by ACME expires, or since.");
     describe_counter!("devanture_pushes_total", "Pushes that ended, by app, environment and outcome.");
     describe_counter!("devanture_push_bytes_total", "Bytes of blobs taken from pushes, by app.");
+    describe_counter!("devanture_logins_total", "Attempts to log in, by outcome: ok, refused, limited, busy.");
+    describe_counter!("devanture_tokens_refused_total", "Requests with a token that was unknown, revoked or expired.");
+    describe_counter!(
+        "devanture_refresh_tokens_reused_total",
+        "Logins that were ended since an old refresh token was presented."
+    );
     describe_counter!("devanture_switches_total", "Times a live pointer was moved, by app and environment.");
     describe_counter!("devanture_collections_total", "Collections of what nothing refers to, by outcome.");
     describe_counter!("devanture_collected_versions_total", "Versions that collections took.");

@@ -19,3 +19,4 @@ mod keep_deleted;
 mod logs;
 mod team;
 mod watch;
+mod who;

@@ -15,6 +15,7 @@ Examples:
 Settings, the strongest first: flags, the environment, .env, devanture.toml.
   DEVANTURE_URL     address of the edge's admin listener   --url
   DEVANTURE_TOKEN   token of `devanture-edge token create` --token
+  DEVANTURE_LOGIN, DEVANTURE_PASSWORD   in place of a token: an account of the edge
   DEVANTURE_APP     which app                              --app
   DEVANTURE_ENV     which environment, else prod           --env
   DEVANTURE_CA      a PEM file to trust                    --ca
@@ -111,6 +112,15 @@ Examples:
 
 A change holds at once, without a push. A secret is sealed, and never shown again.
 What is public is at /.well-known/devanture/env.json of the environment's hostnames.";
+
+pub(super) const TOKEN: &str = "\
+Examples:
+  devanture token list                                  with their last use
+  devanture token create --name ci --scope push --expires 90d
+  devanture token create --name ci --scope push --env staging   for one environment alone
+  devanture token revoke 0123456789ab                   refused from the next request on
+
+It takes a token with the scope admin, and none that is made may do more.";
 
 pub(super) const HISTORY: &str = "\
 Examples:

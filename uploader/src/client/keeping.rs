@@ -9,7 +9,7 @@ use devanture_config::api::{
 use devanture_config::digest::IdPrefix;
 use reqwest::Method;
 
-use super::{ANSWER_TIME_MAX, Edge, Refusal};
+use super::{ANSWER_TIME_MAX, Edge, Link, Refusal};
 use crate::exit::Failure;
 
 /// Longest time for a collection, which may wait for one that is under way.
@@ -55,20 +55,16 @@ impl Edge {
     pub(crate) async fn undelete(&self, request: &UndeleteRequest) -> Result<UndeleteReport, Failure> {
         self.post(&["undelete"], request).await
     }
+}
 
+impl Link {
     /// Collects on the whole edge what nothing refers to.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
     pub(crate) async fn collect(&self, dry_run: bool) -> Result<CollectReport, Failure> {
-        let mut url = self.url.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["v1", "gc"]);
-        }
-        if dry_run {
-            url.query_pairs_mut().append_pair("dry_run", "true");
-        }
-        let request = self.http.request(Method::POST, url).timeout(COLLECT_TIME_MAX);
+        let query: &[_] = if dry_run { &[("dry_run", "true")] } else { &[] };
+        let request = self.request_at(Method::POST, &["gc"], query).timeout(COLLECT_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
     }
 }

@@ -26,6 +26,7 @@ mod story;
 mod switching;
 mod team;
 mod upkeep;
+mod who;
 
 #[path = "../support/mod.rs"]
 mod support;

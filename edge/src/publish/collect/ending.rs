@@ -7,6 +7,7 @@ use super::{PAGE, Pass};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit, Record, Revision, belongs};
+use crate::publish::audit::{Own, commit_own};
 use crate::publish::{Error, Publisher};
 
 /// Records that go in one commit.
@@ -104,7 +105,7 @@ impl Publisher {
         self.owned.forget_app(app);
         let changes = vec![Change::Delete(records::app_key(app)), Change::Delete(key.clone())];
         let last = Commit { checks: vec![Check::At(key, revision)], changes };
-        if self.made(last).await? {
+        if self.collected(last).await?.is_some() {
             tracing::info!(app = %app, "an app that was deleted has ended; its name is free");
         }
         Ok(())
@@ -118,14 +119,19 @@ impl Publisher {
                 return Ok(());
             }
             let changes = found.into_iter().map(|(key, _)| Change::Delete(key)).collect();
-            self.made(Commit { checks: Vec::new(), changes }).await?;
+            self.collected(Commit { checks: Vec::new(), changes }).await?;
         }
     }
 
     /// Makes one change of a record that nobody changed meanwhile; the revision, where that holds.
     async fn claim(&self, key: String, at: Revision, change: Change) -> Result<Option<Revision>, Error> {
         let commit = Commit { checks: vec![Check::At(key, at)], changes: vec![change] };
-        match self.catalog.commit(commit).await {
+        self.collected(commit).await
+    }
+
+    /// Makes a commit of the collection, and waits until requests see it; nothing where somebody else was first.
+    pub(super) async fn collected(&self, commit: Commit) -> Result<Option<Revision>, Error> {
+        match commit_own(&*self.catalog, Own::Collection, commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(Some(revision))

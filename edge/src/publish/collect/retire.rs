@@ -10,6 +10,7 @@ use crate::blobs::Key;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision, history};
+use crate::publish::audit::{Own, commit_own};
 use crate::publish::{Error, Publisher};
 
 /// Versions that lose their records in one commit.
@@ -107,7 +108,7 @@ impl Publisher {
         if free.is_empty() {
             return Ok(true);
         }
-        let revision = match self.catalog.commit(commit).await {
+        let revision = match commit_own(&*self.catalog, Own::Collection, commit).await {
             Ok(revision) => revision,
             Err(catalog::Error::Conflict { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),

@@ -16,6 +16,7 @@ use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 pub(crate) use claim::Claims;
 pub(crate) use proof::Prover;
 
+use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Page, Publisher};
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
@@ -160,7 +161,8 @@ impl Publisher {
             }
             own.names.retain(|(name, ..)| name != host);
             own.names.push((host.clone(), record.clone(), 0));
-            if changed && !dry_run && !self.committed(commit).await? {
+            let deed = Deed::of(Action::AddHostname).place(app, environment).what(host);
+            if changed && !dry_run && !self.committed(actor, deed, commit).await? {
                 continue;
             }
             let moved_from = before.filter(|_| !is_own);
@@ -182,6 +184,7 @@ impl Publisher {
     /// `not_found` where the environment does not have it.
     pub async fn remove_hostname(
         &self,
+        actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
         host: &HostPattern,
@@ -197,7 +200,8 @@ impl Publisher {
             };
             let checks = vec![Check::At(key.clone(), *revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
-            if !dry_run && !self.committed(commit).await? {
+            let deed = Deed::of(Action::RemoveHostname).place(app, environment).what(host);
+            if !dry_run && !self.committed(actor, deed, commit).await? {
                 continue;
             }
             own.names.retain(|(name, ..)| name != host);
@@ -324,8 +328,8 @@ impl Publisher {
     }
 
     /// Makes a commit and waits until requests see it; false where somebody else was first.
-    async fn committed(&self, commit: Commit) -> Result<bool, Error> {
-        match self.catalog.commit(commit).await {
+    async fn committed(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
+        match self.audit.commit(actor, deed, commit).await {
             Ok(revision) => {
                 self.live.wait_for(revision).await;
                 Ok(true)

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::catalog::records::{self, ProofSecret};
 use crate::catalog::{self, Catalog, Change, Check, Commit};
 use crate::publish::Error;
+use crate::publish::audit::{Own, commit_own};
 
 /// The label before a name, under which its proof is.
 const LABEL: &str = "_devanture";
@@ -185,7 +186,7 @@ impl Prover {
                 checks: vec![Check::Absent(key.to_owned())],
                 changes: vec![Change::Put(key.to_owned(), made)],
             };
-            match self.catalog.commit(commit).await {
+            match commit_own(&*self.catalog, Own::ProofSecret, commit).await {
                 // Read back above, also where another one was quicker.
                 Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

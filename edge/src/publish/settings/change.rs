@@ -13,6 +13,7 @@ use super::keys::Keys;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::publish::audit::{Action, Deed};
 use crate::publish::switch::TRIES;
 use crate::publish::{Actor, Error, Publisher};
 use crate::site::conditional::{Comparison, matches_any};
@@ -66,7 +67,7 @@ impl Publisher {
             if if_match.is_some_and(|tags| !matches_any(tags, &etag(held.revision), Comparison::Strong)) {
                 return Err(moved(environment, held.revision).into());
             }
-            let changes = self.changes(app, environment, &held, &wanted)?;
+            let changes = Self::changes(&held, &wanted)?;
             let changed = !changes.set.is_empty() || !changes.unset.is_empty();
             let revision = if changed { held.newest.saturating_add(1) } else { held.revision };
             let report = SettingsReport {
@@ -146,16 +147,9 @@ impl Publisher {
     }
 
     /// What of a patch is other than what holds.
-    fn changes(
-        &self,
-        app: &AppName,
-        environment: &PlaceName,
-        held: &Held,
-        wanted: &Wanted<'_>,
-    ) -> Result<Changes, Error> {
+    fn changes(held: &Held, wanted: &Wanted<'_>) -> Result<Changes, Error> {
         let mut changes = Changes::default();
         let mut mistakes = Vec::new();
-        let mut keys = None;
         for (name, setting) in &wanted.set {
             let before = held.record.settings.get(name);
             let Some(kind) = kind_of(before, setting) else {
@@ -174,16 +168,8 @@ impl Publisher {
                 (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
                     *value == setting.value && *public == wanted
                 }
-                (Some(StoredValue::Secret(sealed)), Kind::Secret) => {
-                    let keys: &Keys = match &keys {
-                        Some(keys) => keys,
-                        None => keys.insert(self.keys.read()?),
-                    };
-                    let sealed_in = before.map_or(0, |before| before.revision);
-                    let opened = keys.open(&context(app, environment, name, sealed_in), sealed);
-                    // One that another key sealed is sealed anew: so an old key can be given up.
-                    keys.newest() == Some(sealed.key.as_str()) && opened.is_ok_and(|value| value == setting.value)
-                }
+                // A secret is sealed anew even where it stays the same: whoever may set it but not read it would learn by
+                // the answer whether a guess is right.
                 _ => false,
             };
             if !is_same {
@@ -302,7 +288,8 @@ impl Publisher {
             }
         }
         self.prune_settings(app, environment, &mut commit).await?;
-        match self.catalog.commit(commit).await {
+        let deed = Deed::of(Action::Settings).place(app, environment).what(message(changes));
+        match self.audit.commit(actor, deed, commit).await {
             Ok(commit) => {
                 // Of an environment that nothing is live in, nobody sees anything.
                 if is_live || environment.as_str() == "preview" {

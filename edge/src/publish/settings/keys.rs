@@ -154,11 +154,6 @@ impl Keys {
         self.0.iter().any(|(own, _)| own == id)
     }
 
-    /// The id of the one that seals.
-    pub(crate) fn newest(&self) -> Option<&str> {
-        self.0.last().map(|(id, _)| id.as_str())
-    }
-
     /// Seals `value`; only together with `context` it opens again.
     ///
     /// # Errors
@@ -203,6 +198,11 @@ pub(super) fn locked(detail: impl Into<String>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The id of the key that seals.
+    fn newest(keys: &Keys) -> Option<&str> {
+        keys.0.last().map(|(id, _)| id.as_str())
+    }
     use proptest::prelude::*;
 
     fn keys(count: usize) -> Keys {
@@ -225,7 +225,7 @@ mod tests {
             prop_assert_eq!(keys.open("shop prod OTHER 1", &sealed), Err(Unopened::Damaged));
             let other = self::keys(1);
             prop_assert_eq!(other.open("shop prod KEY 1", &sealed), Err(Unopened::UnknownKey));
-            let disguised = Sealed { key: other.newest().unwrap().to_owned(), ..sealed.clone() };
+            let disguised = Sealed { key: newest(&other).unwrap().to_owned(), ..sealed.clone() };
             prop_assert_eq!(other.open("shop prod KEY 1", &disguised), Err(Unopened::Damaged));
             let mut bytes = sealed.bytes().unwrap();
             prop_assert_eq!(bytes.len(), value.len() + Sealed::MORE_BYTES);
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_no_base64_does_not_open() {
         let keys = keys(1);
-        let sealed = Sealed { key: keys.newest().unwrap().to_owned(), sealed: "~".to_owned() };
+        let sealed = Sealed { key: newest(&keys).unwrap().to_owned(), sealed: "~".to_owned() };
         assert_eq!(keys.open("", &sealed), Err(Unopened::Damaged));
     }
 
@@ -274,7 +274,7 @@ mod tests {
         assert!(file.read().unwrap().0.is_empty());
         let made = file.read_or_make().unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(file.read_or_make().unwrap().newest(), made.newest());
+        assert_eq!(newest(&file.read_or_make().unwrap()), newest(&made));
         let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         for (bits, is_fine) in [(0o400, true), (0o640, true), (0o604, false), (0o620, false), (0o644, false)] {
             mode(bits);

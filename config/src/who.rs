@@ -1,0 +1,338 @@
+//! The messages of the HTTP API about who may do what: tokens, accounts, logins, the audit log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Scope;
+use crate::names::{AppName, PlaceName};
+
+/// Most characters of an account's name.
+pub const ACCOUNT_CHARACTERS_MAX: usize = 64;
+
+/// A password or a token on its way: never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The name of an account, which is what its owner logs in with: ASCII letters, digits and `.`, `_`, `@`, `+`, `-`, so that
+/// an address of electronic mail is one. Kept in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountName(String);
+
+impl AccountName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that is no account's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an account's name has 1 to {ACCOUNT_CHARACTERS_MAX} characters, letters of ASCII, digits, `.`, `_`, `@`, `+` and `-`, \
+     and begins with a letter or a digit"
+)]
+pub struct BadAccountName;
+
+impl FromStr for AccountName {
+    type Err = BadAccountName;
+
+    fn from_str(text: &str) -> Result<Self, BadAccountName> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'@' | b'+' | b'-');
+        let begins = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if begins && text.len() <= ACCOUNT_CHARACTERS_MAX && text.bytes().all(fits) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(BadAccountName)
+        }
+    }
+}
+
+impl TryFrom<String> for AccountName {
+    type Error = BadAccountName;
+
+    fn try_from(text: String) -> Result<Self, BadAccountName> {
+        text.parse()
+    }
+}
+
+impl From<AccountName> for String {
+    fn from(name: AccountName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A token, as it is listed: all but the token itself, which nobody has but its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its public id.
+    pub id: String,
+    /// What it is called in the history.
+    pub name: String,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// Who made it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// When it ends, where it does.
+    pub expires_ms: Option<u64>,
+    /// When it was used last, within a minute; nothing where it never was.
+    pub last_used_ms: Option<u64>,
+    /// From where it was used last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_from: Option<String>,
+}
+
+/// `GET /v1/tokens`: in the order of their ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenList {
+    /// The tokens.
+    pub tokens: Vec<TokenInfo>,
+    /// What to give as `after` for the next page, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// `POST /v1/accounts`: makes an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountRequest {
+    /// What its owner logs in with.
+    pub name: AccountName,
+    /// For this app alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// An account, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountInfo {
+    /// Its name.
+    pub name: AccountName,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// When its password was set.
+    pub password_ms: u64,
+    /// Logins that are in force.
+    pub logins: u64,
+    /// When the newest of them was made.
+    pub last_login_ms: Option<u64>,
+}
+
+/// `GET /v1/accounts`: in the order of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountList {
+    /// The accounts.
+    pub accounts: Vec<AccountInfo>,
+}
+
+/// `PUT /v1/accounts/{account}/password`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRequest {
+    /// The new password; every login of the account ends.
+    pub password: Secret,
+}
+
+/// `POST /v1/login`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// The account's name.
+    pub login: String,
+    /// Its password.
+    pub password: Secret,
+}
+
+/// `POST /v1/refresh` and `POST /v1/logout`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// The refresh token that came last.
+    pub refresh_token: Secret,
+}
+
+/// The answer to a login and to a refresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// The account.
+    pub account: AccountName,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// The token for `Authorization: Bearer`.
+    pub access_token: Secret,
+    /// How long it lives, in seconds.
+    pub expires_in_s: u64,
+    /// What gets the next pair; it is good for one time.
+    pub refresh_token: Secret,
+    /// How long the login lasts, in seconds: a refresh does not prolong it.
+    pub refresh_expires_in_s: u64,
+}
+
+/// How somebody showed who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// By the account's password, or what came of it.
+    Account,
+    /// By the socket in the data folder, or by the data folder itself.
+    Local,
+    /// By a token.
+    Token,
+}
+
+/// One entry of the audit log: a change, and who made it from where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Its number; later entries have greater ones.
+    pub number: u64,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// What was done, such as `switch`; a newer edge may know more kinds.
+    pub action: String,
+    /// The name of the token or the account.
+    pub who: String,
+    /// How they showed that.
+    pub by: By,
+    /// The id of the token or the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// From which address, or `local`.
+    pub from: String,
+    /// In which app, where it was in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// In which environment, where it was in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<PlaceName>,
+    /// What exactly, such as the version that went live.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub what: String,
+}
+
+/// `GET /v1/audit`: newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditLog {
+    /// The entries.
+    pub entries: Vec<AuditEntry>,
+    /// What to give as `before` for the next page, where there may be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A time as a person writes it, a number with `d`, `h`, `m` or `s` behind it, in seconds.
+///
+/// # Errors
+/// Why it is none, as a sentence.
+pub fn lifetime_s(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is not a time: write a number with d, h, m or s behind it, such as 90d");
+    let unit = text.chars().next_back().ok_or_else(bad)?;
+    let seconds: u64 = match unit {
+        'd' => 86_400,
+        'h' => 3_600,
+        'm' => 60,
+        's' => 1,
+        _ => return Err(bad()),
+    };
+    let count = text.get(..text.len() - unit.len_utf8()).unwrap_or_default();
+    let count: u64 = count.bytes().all(|b| b.is_ascii_digit()).then(|| count.parse().ok()).flatten().ok_or_else(bad)?;
+    count.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_account_has_one_spelling() {
+        for (text, name) in [("ada", "ada"), ("Ada@Example.org", "ada@example.org"), ("a+b_c-d.e", "a+b_c-d.e")] {
+            assert_eq!(text.parse::<AccountName>().unwrap().as_str(), name);
+        }
+        for bad in ["", ".a", "@a", "a/b", "a b", "ä", "a\n", &"a".repeat(65)] {
+            bad.parse::<AccountName>().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_a_number_with_its_unit() {
+        for (text, seconds) in [("90d", 7_776_000), ("12h", 43_200), ("30m", 1_800), ("1s", 1)] {
+            assert_eq!(lifetime_s(text), Ok(seconds));
+        }
+        for bad in [
+            "",
+            "d",
+            "90",
+            "0d",
+            "-1d",
+            "+1d",
+            "1.5d",
+            "1 d",
+            "1w",
+            "é",
+            "99999999999999999999d",
+            "300000000000000000d",
+        ] {
+            lifetime_s(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_by_debug() {
+        let request = LoginRequest { login: "ada".to_owned(), password: Secret::new("hunter2hunter2") };
+        assert!(!format!("{request:?}").contains("hunter2"));
+        assert_eq!(serde_json::to_string(&request).unwrap(), r#"{"login":"ada","password":"hunter2hunter2"}"#);
+    }
+}

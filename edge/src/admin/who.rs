@@ -1,0 +1,132 @@
+//! Operations about who may do what: logins, tokens, accounts, the audit log.
+
+use std::net::IpAddr;
+
+use devanture_config::AppName;
+use devanture_config::api::{AccountName, AccountRequest, LoginRequest, PasswordRequest, RefreshRequest, TokenRequest};
+use devanture_config::problem::{Code, Problem};
+use http::{Request, Response, StatusCode, Uri};
+use serde::de::DeserializeOwned;
+
+use super::body::RequestBody;
+use super::route::Door;
+use super::{Admin, Body, answer, body};
+use crate::publish::{Actor, Error, TOKENS_PAGE};
+
+/// Entries of the audit log on a page where nothing is said.
+const AUDIT_PAGE: usize = 50;
+/// Most bytes of what somebody sends who has shown no token.
+const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
+
+impl Admin {
+    /// Answers whoever has no token yet: 401 unless they show who they are.
+    pub(super) async fn enter(
+        &self,
+        door: Door,
+        request: Request<RequestBody>,
+        from: Option<IpAddr>,
+    ) -> Result<Response<Body>, Error> {
+        match door {
+            Door::Login => {
+                let wanted: LoginRequest = shown(request).await?;
+                Ok(answer::json(StatusCode::OK, &self.credentials.login(&wanted, from).await?))
+            }
+            Door::Logout => {
+                let wanted: RefreshRequest = shown(request).await?;
+                self.credentials.logout(&wanted.refresh_token, from).await?;
+                Ok(answer::no_content())
+            }
+            Door::Refresh => {
+                let wanted: RefreshRequest = shown(request).await?;
+                Ok(answer::json(StatusCode::OK, &self.credentials.refresh(&wanted.refresh_token, from).await?))
+            }
+        }
+    }
+
+    pub(super) async fn create_token(
+        &self,
+        actor: &Actor,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        let wanted: TokenRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::CREATED, &self.credentials.create(actor, wanted).await?))
+    }
+
+    pub(super) async fn tokens(&self, actor: &Actor, request: &Request<RequestBody>) -> Result<Response<Body>, Error> {
+        let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", TOKENS_PAGE)?);
+        let after = body::parameter(request.uri(), "after");
+        let list = self.credentials.tokens(actor, app.as_ref(), limit, after.as_deref()).await?;
+        Ok(answer::json(StatusCode::OK, &list))
+    }
+
+    pub(super) async fn revoke_token(&self, actor: &Actor, id: &str) -> Result<Response<Body>, Error> {
+        self.credentials.revoke(actor, id).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn create_account(
+        &self,
+        actor: &Actor,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.must_be_admin()?;
+        let wanted: AccountRequest = self.json(request).await?;
+        Ok(answer::json(StatusCode::CREATED, &self.credentials.create_account(actor, wanted).await?))
+    }
+
+    pub(super) async fn accounts(&self, actor: &Actor) -> Result<Response<Body>, Error> {
+        Ok(answer::json(StatusCode::OK, &self.credentials.accounts(actor).await?))
+    }
+
+    pub(super) async fn set_password(
+        &self,
+        actor: &Actor,
+        name: &AccountName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.must_be_admin()?;
+        let wanted: PasswordRequest = self.json(request).await?;
+        self.credentials.set_password(actor, name, &wanted.password).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn delete_account(&self, actor: &Actor, name: &AccountName) -> Result<Response<Body>, Error> {
+        self.credentials.delete_account(actor, name).await?;
+        Ok(answer::no_content())
+    }
+
+    pub(super) async fn audit_log(
+        &self,
+        actor: &Actor,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", AUDIT_PAGE)?);
+        let before = body::parameter(request.uri(), "before");
+        let log = self.publisher.audit().page(actor, app.as_ref(), limit, before.as_deref()).await?;
+        Ok(answer::json(StatusCode::OK, &log))
+    }
+}
+
+/// The app that the query is about, where it names one.
+fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
+    let read = |text: String| {
+        text.parse().map_err(|error: <AppName as std::str::FromStr>::Err| {
+            Error::from(Problem::new(Code::BadRequest, format!("{error}.")))
+        })
+    };
+    body::parameter(uri, "app").map(read).transpose()
+}
+
+/// What somebody shows who has no token; whatever cannot be read shows nothing.
+async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
+    let (parts, incoming) = request.into_parts();
+    let read = async {
+        body::only_parameters(&parts.uri, &[])?;
+        body::json(&parts.headers, incoming, OPEN_BODY_BYTES_MAX).await
+    };
+    read.await.map_err(|Error(problem)| {
+        Problem::new(Code::Unauthenticated, format!("This does not say who you are. {}", problem.detail))
+            .hint("/v1/openapi.yaml describes what is sent here")
+            .into()
+    })
+}

@@ -1,0 +1,111 @@
+//! The records of who may do what, and who did: accounts, logins, the last use of tokens, the audit log.
+
+use devanture_config::api::{AccountName, Scope};
+use devanture_config::{AppName, Digest, PlaceName};
+use serde::{Deserialize, Serialize};
+
+/// `accounts/{name}`: an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRecord {
+    /// Its id, which no other account has, had or gets: that of its logins begins with it.
+    pub id: String,
+    /// Its password by Argon2id, in the form of PHC, which names the parameters.
+    pub password: String,
+    /// Another one for each password that was set; a login with an earlier one is none any more.
+    pub stamp: String,
+    /// For this app alone.
+    pub app: Option<AppName>,
+    /// For this environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// When its password was set.
+    pub password_ms: u64,
+    /// Who made it.
+    pub made_by: String,
+}
+
+/// `logins/{id}`: a login and all tokens that came of it, as their hashes. Without it none of them is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginRecord {
+    /// The account.
+    pub account: AccountName,
+    /// What the account's stamp was.
+    pub stamp: String,
+    /// The BLAKE3 of the part that all refresh tokens of this login have: whoever shows it has had one of them.
+    pub family: Digest,
+    /// The BLAKE3 of the part that the refresh token alone has that is good now.
+    pub refresh: Digest,
+    /// How often the pair was replaced.
+    pub generation: u64,
+    /// The refresh token before that one.
+    pub previous: Option<ReplacedToken>,
+    /// The access tokens that may still be good.
+    pub access: Vec<AccessToken>,
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub created_ms: u64,
+    /// When it ends.
+    pub expires_ms: u64,
+    /// From where it was made.
+    pub from: String,
+}
+
+/// A refresh token that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedToken {
+    /// The BLAKE3 of the part that it alone has.
+    pub hash: Digest,
+    /// When it was replaced first, in milliseconds since 1970 UTC.
+    pub replaced_ms: u64,
+}
+
+/// An access token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessToken {
+    /// The BLAKE3 of its secret part.
+    pub hash: Digest,
+    /// Which pair it is of.
+    pub generation: u64,
+    /// When it ends, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
+}
+
+/// `used/{id}`: when a token was used last. A record of its own, so that no use can bring a revoked token back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedRecord {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// From where.
+    pub from: String,
+}
+
+/// The prefix of all accounts.
+pub const ACCOUNTS_PREFIX: &str = "accounts/";
+/// The prefix of the audit log, whose values are an `AuditEntry` of the API each.
+pub const AUDIT_PREFIX: &str = "audit/";
+
+/// The key of an account.
+#[must_use]
+pub fn account_key(name: &AccountName) -> String {
+    format!("{ACCOUNTS_PREFIX}{name}")
+}
+
+/// The key of an entry of the audit log; `number` grows from entry to entry.
+#[must_use]
+pub fn audit_key(number: u64) -> String {
+    format!("{AUDIT_PREFIX}{number:016}")
+}
+
+/// The key of a login; its id begins with that of its account.
+#[must_use]
+pub fn login_key(id: &str) -> String {
+    format!("logins/{id}")
+}
+
+/// The key of the last use of a token.
+#[must_use]
+pub fn used_key(id: &str) -> String {
+    format!("used/{id}")
+}

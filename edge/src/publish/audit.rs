@@ -1,0 +1,338 @@
+//! The one way into the catalog: a change and, in the same commit, the entry of the audit log that says who made it.
+//!
+//! What somebody causes goes by [`Audit::commit`], with a [`Deed`] that says what it is. What the edge writes for itself
+//! goes by [`commit_own`], and [`Own`] lists all of that. A test holds that nothing in this room commits in another way.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use devanture_config::api::{AuditEntry, AuditLog, Scope};
+use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::OnceCell;
+
+use super::{Actor, Error};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Revision, records, who};
+use crate::telemetry;
+
+/// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
+const REMOVED_MAX: usize = 8;
+/// Entries on one page.
+const PAGE_MAX: usize = 1_000;
+/// Entries that are looked at for one page, where it is for one app.
+const LOOKED_AT_MAX: usize = 10_000;
+/// Characters of [`AuditEntry::what`].
+const WHAT_CHARACTERS_MAX: usize = 300;
+
+macro_rules! actions {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// What can be done.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Action {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Action {
+            /// The action as it stands in the audit log.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A hostname was given to an environment, or the one that the others lead to was said.
+    AddHostname = "add_hostname",
+    /// An account was made.
+    CreateAccount = "create_account",
+    /// A token was made.
+    CreateToken = "create_token",
+    /// An account was deleted, with its logins.
+    DeleteAccount = "delete_account",
+    /// An alias was deleted.
+    DeleteAlias = "delete_alias",
+    /// An app was deleted.
+    DeleteApp = "delete_app",
+    /// An environment was deleted.
+    DeleteEnvironment = "delete_environment",
+    /// A version was deleted.
+    DeleteVersion = "delete_version",
+    /// An environment was locked, or its lock changed.
+    Lock = "lock",
+    /// Somebody logged in.
+    Login = "login",
+    /// Somebody logged out.
+    Logout = "logout",
+    /// An environment was paused, or its pause changed.
+    Pause = "pause",
+    /// A version was made live by a promotion.
+    Promote = "promote",
+    /// A version was made live by a push.
+    Push = "push",
+    /// A hostname was taken from an environment.
+    RemoveHostname = "remove_hostname",
+    /// A withdrawn path was let answer again.
+    Restore = "restore",
+    /// A pause was ended.
+    Resume = "resume",
+    /// An old refresh token was presented, and its login ended.
+    ReuseRefreshToken = "reuse_refresh_token",
+    /// A token was revoked.
+    RevokeToken = "revoke_token",
+    /// A version was made live by a rollback.
+    Rollback = "rollback",
+    /// An alias was pointed to a version.
+    SetAlias = "set_alias",
+    /// An account got another password.
+    SetPassword = "set_password",
+    /// A version was stored.
+    StoreVersion = "store_version",
+    /// Settings of an environment were changed.
+    Settings = "settings",
+    /// A version was made live by a switch.
+    Switch = "switch",
+    /// What was deleted was had back.
+    Undelete = "undelete",
+    /// A lock was ended.
+    Unlock = "unlock",
+    /// A path was withdrawn.
+    Withdraw = "withdraw",
+}
+
+/// What the edge writes for itself, whoever is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// The end of what was deleted or is beyond what is kept: the log tells what it took.
+    Collection,
+    /// The removal of an alias whose time had come.
+    ExpiredAlias,
+    /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the
+    /// audit log where it is new.
+    History,
+    /// When tokens were used last.
+    LastUse,
+    /// The next pair of tokens of a login: who they are was said when they logged in.
+    Refresh,
+    /// The secret that proofs of hostnames are made with.
+    ProofSecret,
+}
+
+/// Makes a commit that is the edge's own.
+///
+/// # Errors
+/// As [`Catalog::commit`].
+pub(crate) async fn commit_own(catalog: &dyn Catalog, why: Own, commit: Commit) -> Result<Revision, catalog::Error> {
+    tracing::trace!(?why, "a commit of the edge's own");
+    catalog.commit(commit).await
+}
+
+/// What somebody does, as the audit log tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Deed {
+    action: Action,
+    app: Option<AppName>,
+    environment: Option<PlaceName>,
+    what: String,
+}
+
+impl Deed {
+    /// Something that concerns no app, or that [`Deed::app`] or [`Deed::place`] says more of.
+    pub(crate) fn of(action: Action) -> Self {
+        Self { action, app: None, environment: None, what: String::new() }
+    }
+
+    /// In which app.
+    pub(crate) fn app(mut self, app: &AppName) -> Self {
+        self.app = Some(app.clone());
+        self
+    }
+
+    /// In which environment, or under which alias, of which app.
+    pub(crate) fn place(mut self, app: &AppName, environment: &PlaceName) -> Self {
+        self.environment = Some(environment.clone());
+        self.app(app)
+    }
+
+    /// What exactly.
+    pub(crate) fn what(mut self, what: impl Display) -> Self {
+        self.what = what.to_string().chars().take(WHAT_CHARACTERS_MAX).collect();
+        self
+    }
+
+    fn entry(&self, actor: &Actor, number: u64) -> AuditEntry {
+        AuditEntry {
+            number,
+            at_ms: telemetry::now_ms(),
+            action: self.action.as_str().to_owned(),
+            who: actor.name.clone(),
+            by: actor.credential.by(),
+            credential: actor.credential.id().map(str::to_owned),
+            from: actor.address_text(),
+            app: self.app.clone(),
+            environment: self.environment.clone(),
+            what: self.what.clone(),
+        }
+    }
+}
+
+/// The audit log.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    entries_max: u64,
+    days_max: u64,
+    /// The number of the last entry, read when it is first needed.
+    last: OnceCell<AtomicU64>,
+}
+
+impl Audit {
+    /// Keeps the log in `catalog`, as long as the limits say.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
+        let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
+        Self(Arc::new(Inner { catalog, entries_max, days_max, last: OnceCell::new() }))
+    }
+
+    /// Makes a commit that `actor` causes, together with its entry of the log. Entries that are too old go with it.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit`]; nothing was changed then.
+    pub(crate) async fn commit(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
+        loop {
+            let number = self.last().await?.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+            let entry = deed.entry(actor, number);
+            let key = who::audit_key(number);
+            let mut with_entry = commit.clone();
+            // Last, so that of two checks that fail the caller hears of its own.
+            with_entry.checks.push(Check::Absent(key.clone()));
+            with_entry.changes.extend(self.outdated(number).await?);
+            with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
+            match self.0.catalog.commit(with_entry).await {
+                Ok(revision) => {
+                    tell(&entry);
+                    return Ok(revision);
+                }
+                // Somebody else writes to the same catalog: go on after their last one.
+                Err(catalog::Error::Conflict { key: taken }) if taken == key => {
+                    let newest = newest(&*self.0.catalog).await?;
+                    self.last().await?.fetch_max(newest, Ordering::AcqRel);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn last(&self) -> Result<&AtomicU64, catalog::Error> {
+        self.0.last.get_or_try_init(|| async { newest(&*self.0.catalog).await.map(AtomicU64::new) }).await
+    }
+
+    /// The removal of entries that are no longer kept, the oldest ones, when `number` is written.
+    async fn outdated(&self, number: u64) -> Result<Vec<Change>, catalog::Error> {
+        let oldest = self.0.catalog.list(who::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
+        let too_low = number.saturating_sub(self.0.entries_max);
+        let since_ms = self.since_ms();
+        let is_outdated = |key: &str, record: &catalog::Record| {
+            let is_low = number_of(key).is_some_and(|number| number <= too_low);
+            is_low || records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms)
+        };
+        let outdated = oldest.into_iter().filter(|(key, record)| is_outdated(key, record));
+        Ok(outdated.map(|(key, _)| Change::Delete(key)).collect())
+    }
+
+    /// What is older is no longer kept, nor shown.
+    fn since_ms(&self) -> u64 {
+        telemetry::now_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
+    }
+
+    /// A page of the log, newest first: of all, or of one app; from before the entry `before` on.
+    ///
+    /// # Errors
+    /// `forbidden` to whoever is no admin, `not_found` for another app; `bad_request` for a `before` that no page gave.
+    pub async fn page(
+        &self,
+        actor: &Actor,
+        app: Option<&AppName>,
+        limit: usize,
+        before: Option<&str>,
+    ) -> Result<AuditLog, Error> {
+        // Whoever runs one app asks for that one, also without saying so.
+        let app = app.or(actor.app.as_ref());
+        match app {
+            Some(app) => actor.may(Scope::Admin, app, actor.environment.as_ref())?,
+            None => actor.must_be_admin()?,
+        }
+        let mut after = match before {
+            Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
+                // What is too large a number is beyond every entry.
+                Some(who::audit_key(number.parse().unwrap_or(u64::MAX)))
+            }
+            Some(_) => return Err(Problem::new(Code::BadRequest, "`before` is not what a page gave as `next`.").into()),
+            None => None,
+        };
+        let limit = limit.clamp(1, PAGE_MAX);
+        let (mut log, mut looked_at) = (AuditLog::default(), 0);
+        let since_ms = self.since_ms();
+        while looked_at < LOOKED_AT_MAX {
+            let page = self.0.catalog.list(who::AUDIT_PREFIX, after.as_deref(), true, PAGE_MAX).await?;
+            let is_last = page.len() < PAGE_MAX;
+            for (key, record) in page {
+                let entry: AuditEntry = records::read(&key, &record)?;
+                if entry.at_ms < since_ms {
+                    return Ok(log);
+                }
+                let number = entry.number;
+                looked_at += 1;
+                let is_there = app.is_none_or(|app| entry.app.as_ref() == Some(app));
+                let is_here = actor.environment.as_ref().is_none_or(|own| entry.environment.as_ref() == Some(own));
+                if is_there && is_here {
+                    log.entries.push(entry);
+                    if log.entries.len() == limit {
+                        log.next = Some(number.to_string());
+                        return Ok(log);
+                    }
+                }
+                after = Some(key);
+            }
+            if is_last {
+                return Ok(log);
+            }
+        }
+        log.next = after.as_deref().and_then(number_of).map(|number| number.to_string());
+        Ok(log)
+    }
+}
+
+/// The number of the newest entry.
+async fn newest(catalog: &dyn Catalog) -> Result<u64, catalog::Error> {
+    let newest = catalog.list(who::AUDIT_PREFIX, None, true, 1).await?;
+    Ok(newest.first().and_then(|(key, _)| number_of(key)).unwrap_or(0))
+}
+
+fn number_of(key: &str) -> Option<u64> {
+    key.strip_prefix(who::AUDIT_PREFIX)?.parse().ok()
+}
+
+/// One line of the edge's own log, so that the audit log can be kept elsewhere, too.
+fn tell(entry: &AuditEntry) {
+    let (app, environment) =
+        (entry.app.as_ref().map(AppName::as_str), entry.environment.as_ref().map(PlaceName::as_str));
+    tracing::info!(
+        target: "audit",
+        number = entry.number,
+        action = entry.action,
+        who = entry.who,
+        by = ?entry.by,
+        credential = entry.credential,
+        from = entry.from,
+        app,
+        environment,
+        what = entry.what,
+        "done"
+    );
+}

@@ -1,0 +1,264 @@
+//! Who may do what: actors, tokens, accounts with a password, and the logins that come of them.
+
+mod accounts;
+mod attempts;
+mod last_use;
+mod logins;
+mod passwords;
+mod tokens;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use devanture_config::api::{By, Scope};
+use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+use metrics::counter;
+use rand::RngCore as _;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Audit, Error};
+use crate::catalog::{Catalog, Change, records, who};
+use crate::telemetry;
+use attempts::{Attempts, Quota};
+use last_use::LastUse;
+use passwords::Passwords;
+
+pub use tokens::TOKENS_PAGE;
+
+/// How an actor showed who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// It could open the socket in the data folder, or the data folder.
+    Local,
+    /// By a login with this id.
+    Login(String),
+    /// By the token with this id.
+    Token(String),
+}
+
+impl Credential {
+    pub(crate) fn by(&self) -> By {
+        match self {
+            Self::Local => By::Local,
+            Self::Login(_) => By::Account,
+            Self::Token(_) => By::Token,
+        }
+    }
+
+    /// Its public id.
+    pub(crate) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Local => None,
+            Self::Login(id) | Self::Token(id) => Some(id),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The name of the token or the account.
+    pub name: String,
+    /// For one app alone.
+    pub app: Option<AppName>,
+    /// For one environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// From which address; nothing where it is this machine, by the data folder.
+    pub from: Option<IpAddr>,
+    /// How it showed that.
+    pub credential: Credential,
+    /// When its token ends, in milliseconds since 1970 UTC. An account does not end.
+    pub expires_ms: Option<u64>,
+}
+
+impl Actor {
+    /// Whoever can open the socket in the data folder, which is whoever can read the data anyway.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            name: "local".to_owned(),
+            app: None,
+            environment: None,
+            scope: Scope::Admin,
+            from: None,
+            credential: Credential::Local,
+            expires_ms: None,
+        }
+    }
+
+    /// Its address for the audit log.
+    pub(crate) fn address_text(&self) -> String {
+        from_text(self.from)
+    }
+
+    /// Whether this actor may do, in an app and an environment (where one is meant), what `scope` allows.
+    ///
+    /// # Errors
+    /// `not_found` for another app, which the answer does not betray; `forbidden` else.
+    pub fn may(&self, scope: Scope, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+        if self.app.as_ref().is_some_and(|own| own != app) {
+            return Err(Problem::new(Code::NotFound, format!("There is no app {app} for this token.")).into());
+        }
+        let elsewhere = matches!((&self.environment, environment), (Some(own), Some(wanted)) if own != wanted);
+        if elsewhere || self.scope < scope {
+            let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
+            let detail = format!("The token `{}` may not {scope}{place} for the app {app}.", self.name);
+            return Err(Problem::new(Code::Forbidden, detail)
+                .hint(format!(
+                    "a token with the scope {scope} is needed: `devanture-edge token create --scope {scope} …`"
+                ))
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Whether this actor may do anything in every app.
+    #[must_use]
+    pub fn is_admin_of_all(&self) -> bool {
+        self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none()
+    }
+
+    /// Checks that this actor runs the edge.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn must_be_admin(&self) -> Result<(), Error> {
+        if self.is_admin_of_all() {
+            return Ok(());
+        }
+        let detail = format!("The token `{}` may not do this: the scope admin for every app is needed.", self.name);
+        Err(Problem::new(Code::Forbidden, detail).into())
+    }
+}
+
+fn from_text(from: Option<IpAddr>) -> String {
+    from.map_or_else(|| "local".to_owned(), |address| address.to_string())
+}
+
+/// Tokens, accounts and logins: makes them, recognises them, ends them.
+pub struct Credentials {
+    catalog: Arc<dyn Catalog>,
+    audit: Audit,
+    limits: Limits,
+    passwords: Passwords,
+    attempts: Attempts,
+    used: LastUse,
+    /// So that whoever sends bad tokens all day does not fill the log.
+    told: Quota,
+}
+
+impl Credentials {
+    /// Keeps all of it in `catalog`.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, audit: Audit, limits: &Limits) -> Self {
+        Self {
+            catalog,
+            audit,
+            passwords: Passwords::new(limits),
+            attempts: Attempts::new(limits),
+            used: LastUse::default(),
+            told: Quota::of_the_log(),
+            limits: limits.clone(),
+        }
+    }
+
+    /// Who a token belongs to that comes from `from`. Nothing is remembered from one request to the next: what was
+    /// revoked is refused at once.
+    ///
+    /// # Errors
+    /// `bad_token` where it is unknown, damaged, revoked or expired, which the answer does not tell apart.
+    pub async fn recognise(&self, token: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
+        let mut parts = token.split('_');
+        let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(tokens::PREFIX), Some(id), Some(secret), None) => self.token_actor(id, secret, from).await?,
+            (Some(logins::ACCESS_PREFIX), Some(id), Some(secret), None) => self.login_actor(id, secret, from).await?,
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            counter!("devanture_tokens_refused_total").increment(1);
+            if self.told.take() {
+                tracing::warn!(target: "audit", from = from_text(from), "a token was refused");
+            }
+            bad_token().into()
+        })
+    }
+
+    /// Ends when the credential of `actor` is no longer good: for answers that go on for as long as they are wanted, such
+    /// as the lines of a log.
+    pub async fn ended(&self, actor: &Actor) {
+        let keys = match &actor.credential {
+            Credential::Local => return std::future::pending().await,
+            Credential::Token(id) => [records::token_key(id), String::new()],
+            Credential::Login(id) => [who::login_key(id), format!("{}{}", who::ACCOUNTS_PREFIX, actor.name)],
+        };
+        // Before the first look, so that no change falls between the two.
+        let mut commits = self.catalog.watch();
+        let is_of = |change: &Change| match change {
+            Change::Delete(key) | Change::Put(key, _) => keys.contains(key),
+        };
+        loop {
+            match self.is_good(actor).await {
+                Ok(Some(ends_ms)) => {
+                    let left_ms = ends_ms.saturating_sub(telemetry::now_ms());
+                    let ends = tokio::time::sleep(std::time::Duration::from_millis(left_ms));
+                    tokio::pin!(ends);
+                    loop {
+                        tokio::select! {
+                            () = &mut ends => break,
+                            commit = commits.recv() => match commit {
+                                Ok(commit) if !commit.changes.iter().any(is_of) => {}
+                                Ok(_) | Err(RecvError::Lagged(_)) => break,
+                                Err(RecvError::Closed) => return,
+                            },
+                        }
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "whether a token is still good could not be looked up");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Until when the credential of `actor` is good, as far as can be said now; nothing where it no longer is.
+    async fn is_good(&self, actor: &Actor) -> Result<Option<u64>, Error> {
+        let now_ms = telemetry::now_ms();
+        let ends_ms = match &actor.credential {
+            Credential::Local => Some(u64::MAX),
+            Credential::Token(id) => self.token(id).await?.map(|(_, token)| token.expires_ms.unwrap_or(u64::MAX)),
+            // The access token that was shown may have ended; the login goes on.
+            Credential::Login(id) => self.login_in_force(id).await?.map(|found| found.login.expires_ms),
+        };
+        // A sleep has an end that a clock can tell.
+        Ok(ends_ms.filter(|at| *at > now_ms).map(|at| at.min(now_ms.saturating_add(86_400_000))))
+    }
+}
+
+fn bad_token() -> Problem {
+    Problem::new(Code::BadToken, "The token is unknown, revoked or expired.")
+        .hint("make a new one with `devanture-edge token create`, or log in again")
+}
+
+/// Random bytes in hex.
+fn random_hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    rand::rng().fill_bytes(&mut random);
+    hex::encode(random)
+}
+
+/// Whether a secret is the one whose BLAKE3 is `hash`. Such hashes compare in constant time, so that an answer's timing
+/// tells nothing of the stored one.
+fn is_secret(secret: &str, hash: &devanture_config::Digest) -> bool {
+    blake3::hash(secret.as_bytes()) == blake3::Hash::from_bytes(*hash.as_bytes())
+}
+
+/// Whether a text is `bytes` in hex, as ids are; nothing else becomes part of a key.
+fn is_hex(text: &str, bytes: usize) -> bool {
+    text.len() == bytes.saturating_mul(2) && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
+}

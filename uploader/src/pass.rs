@@ -1,0 +1,266 @@
+//! What opens the edge: a token as it was given, or one that a login and its password were exchanged for.
+//!
+//! What an exchange gave is kept in the folder for the state of the person's programs, so that not every command logs in:
+//! one file for each address, login, CA and place that the login comes from, so that what one project's `.env` opens,
+//! another one's does not. Where nothing can be kept, as often in CI, each command logs in for itself.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use devanture_config::api::{LoggedIn, LoginRequest, RefreshRequest, Secret};
+use devanture_config::problem::Code;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::client::{self, Link, Refusal};
+use crate::exit::Failure;
+use crate::settings::{Credential, EdgeAccess, LoginAccess};
+use crate::store::Store;
+
+/// Longest time for an exchange; a busy edge may let a password wait for its turn.
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
+/// A token that ends so soon is not begun with: the request must arrive, too.
+const LEFT_S_MIN: u64 = 10;
+
+/// What opens the edge.
+#[derive(Debug)]
+pub(crate) enum Pass {
+    /// A token that was given.
+    Token(HeaderValue),
+    /// A login.
+    Login(Box<Login>),
+}
+
+/// A login, and what it was exchanged for last.
+#[derive(Debug)]
+pub(crate) struct Login {
+    name: String,
+    password: Option<Secret>,
+    store: Option<Store>,
+    current: Mutex<Option<Session>>,
+}
+
+/// What an exchange gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    access_token: Secret,
+    /// When that ends, in seconds since 1970 UTC.
+    access_expires_s: u64,
+    refresh_token: Secret,
+    /// When the login ends.
+    refresh_expires_s: u64,
+}
+
+impl Session {
+    fn of(answer: &LoggedIn, asked_s: u64) -> Self {
+        Self {
+            access_token: answer.access_token.clone(),
+            access_expires_s: asked_s.saturating_add(answer.expires_in_s),
+            refresh_token: answer.refresh_token.clone(),
+            refresh_expires_s: asked_s.saturating_add(answer.refresh_expires_in_s),
+        }
+    }
+
+    /// Whether the access token can be sent, as far as it says itself, and is not the one that was refused.
+    fn is_good(&self, refused: Option<&HeaderValue>) -> bool {
+        let is_refused = refused.is_some_and(|refused| {
+            refused.as_bytes().strip_prefix(b"Bearer ") == Some(self.access_token.expose().as_bytes())
+        });
+        !is_refused && self.access_expires_s > now_s().saturating_add(LEFT_S_MIN)
+    }
+
+    /// The refresh token, for a request.
+    pub(crate) fn refresh_request(&self) -> RefreshRequest {
+        RefreshRequest { refresh_token: self.refresh_token.clone() }
+    }
+}
+
+impl Pass {
+    /// Of the settings; nothing is sent yet.
+    ///
+    /// # Errors
+    /// `usage` where a token cannot be sent.
+    pub(crate) fn of(access: &EdgeAccess) -> Result<Self, Failure> {
+        match &access.credential {
+            Credential::Token(token) => Ok(Self::Token(bearer(token.secret())?)),
+            Credential::Login(login) => Ok(Self::Login(Box::new(Login::of(access, login)))),
+        }
+    }
+
+    /// The field that a request shows. `refused` is the one that the edge did not take just now.
+    ///
+    /// # Errors
+    /// As the edge says of the login; `unauthenticated` where there is no password to log in with.
+    pub(crate) async fn show(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<HeaderValue, Failure> {
+        match self {
+            Self::Token(token) => Ok(token.clone()),
+            // In a box: every request waits for this, and hardly one does it.
+            Self::Login(login) => bearer(Box::pin(login.session(link, refused)).await?.access_token.expose()),
+        }
+    }
+
+    /// Whether another token can be had where one was refused.
+    pub(crate) fn is_renewable(&self) -> bool {
+        matches!(self, Self::Login(_))
+    }
+}
+
+impl Login {
+    fn of(access: &EdgeAccess, login: &LoginAccess) -> Self {
+        Self {
+            name: login.name.clone(),
+            password: login.password.as_ref().map(|password| Secret::new(password.secret())),
+            store: Store::of(access, login),
+            current: Mutex::default(),
+        }
+    }
+
+    /// The session that is good now: the one at hand, the one that is kept, a refreshed one, a new one.
+    async fn session(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<Session, Failure> {
+        // Of many requests at once, one does the exchange.
+        let mut current = self.current.lock().await;
+        if let Some(session) = current.as_ref().filter(|session| session.is_good(refused)) {
+            return Ok(session.clone());
+        }
+        // And of many commands at once: two that refresh with the same token would look like a thief and its victim.
+        let _alone = match &self.store {
+            Some(store) => store.lock().await,
+            None => None,
+        };
+        let kept = self.store.as_ref().and_then(Store::read).or_else(|| current.take());
+        let session = match kept {
+            Some(kept) if kept.is_good(refused) => kept,
+            Some(kept) => match refresh(link, &kept).await? {
+                Some(session) => self.keep(session),
+                None => self.keep(self.log_in(link).await?.0),
+            },
+            None => self.keep(self.log_in(link).await?.0),
+        };
+        *current = Some(session.clone());
+        Ok(session)
+    }
+
+    fn keep(&self, session: Session) -> Session {
+        if let Some(store) = &self.store {
+            store.write(&session);
+        }
+        session
+    }
+
+    /// Logs in with the password; the login that was kept until now ends. Says also whether the new one is kept.
+    ///
+    /// # Errors
+    /// As [`Pass::show`].
+    pub(crate) async fn log_in_anew(&self, link: &Link) -> Result<(LoggedIn, bool), Failure> {
+        let _alone = match &self.store {
+            Some(store) => store.lock().await,
+            None => None,
+        };
+        let before = self.store.as_ref().and_then(Store::read);
+        let (session, answer) = self.log_in(link).await?;
+        if let Some(before) = before {
+            // It may be over already.
+            exchange(link, "logout", &before.refresh_request()).await.ok();
+        }
+        let is_kept = self.store.as_ref().is_some_and(|store| store.write(&session));
+        Ok((answer, is_kept))
+    }
+
+    /// Ends the login that is kept. Says whether there was one.
+    ///
+    /// # Errors
+    /// Where the edge could not be told.
+    pub(crate) async fn log_out(&self, link: &Link) -> Result<bool, Failure> {
+        let Some(store) = &self.store else { return Ok(false) };
+        let _alone = store.lock().await;
+        let Some(kept) = store.read() else { return Ok(false) };
+        match exchange(link, "logout", &kept.refresh_request()).await {
+            Ok(_) => {}
+            // It was over already.
+            Err(Refusal::Final(failure)) if is_over(&failure) => {}
+            Err(refusal) => return Err(refusal.into_failure()),
+        }
+        store.remove();
+        Ok(true)
+    }
+
+    async fn log_in(&self, link: &Link) -> Result<(Session, LoggedIn), Failure> {
+        let Some(password) = &self.password else {
+            return Err(Failure::new(
+                Code::Unauthenticated,
+                format!("The login of {} has not begun or is over, and there is no password.", self.name),
+            )
+            .hint("set DEVANTURE_PASSWORD; `devanture login` keeps what it is exchanged for"));
+        };
+        let wanted = LoginRequest { login: self.name.clone(), password: password.clone() };
+        let asked_s = now_s();
+        let attempt = async || match exchange(link, "login", &wanted).await {
+            // Each further try would be one attempt more.
+            Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
+            other => other,
+        };
+        let answer = client::repeat(client::QUESTIONS_MAX, attempt).await?;
+        let answer: LoggedIn = link.decoded(&answer)?;
+        Ok((Session::of(&answer, asked_s), answer))
+    }
+}
+
+/// The next session; nothing where the login is over.
+async fn refresh(link: &Link, session: &Session) -> Result<Option<Session>, Failure> {
+    if session.refresh_expires_s <= now_s() {
+        return Ok(None);
+    }
+    let wanted = session.refresh_request();
+    let asked_s = now_s();
+    // An answer that was lost is asked for again with the same token, which the edge allows for a moment.
+    match client::repeat(client::QUESTIONS_MAX, async || exchange(link, "refresh", &wanted).await).await {
+        Ok(answer) => Ok(Some(Session::of(&link.decoded(&answer)?, asked_s))),
+        Err(failure) if is_over(&failure) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn is_over(failure: &Failure) -> bool {
+    failure.is(Code::BadToken) || failure.is(Code::Unauthenticated)
+}
+
+/// A request that shows who somebody is instead of a token.
+async fn exchange(link: &Link, operation: &str, body: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    let body = client::encoded(body).map_err(Refusal::Final)?;
+    let request = link.request_at(Method::POST, &[operation], &[]).header(CONTENT_TYPE, "application/json");
+    let response = link.send_as(request.timeout(EXCHANGE_TIME_MAX).body(body), None).await?;
+    link.body(response).await
+}
+
+/// The field for a token.
+fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|error| Failure::new(Code::Usage, format!("The token cannot be sent: {error}.")))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_says_whether_it_is_worth_showing() {
+        let session = |expires_s| Session {
+            access_token: Secret::new("dva_1"),
+            access_expires_s: expires_s,
+            refresh_token: Secret::new("dvr_1"),
+            refresh_expires_s: u64::MAX,
+        };
+        let (good, ends) = (session(now_s() + 60), session(now_s() + LEFT_S_MIN / 2));
+        assert!(good.is_good(None) && !ends.is_good(None));
+        assert!(!good.is_good(Some(&bearer("dva_1").unwrap())));
+        assert!(good.is_good(Some(&bearer("dva_0").unwrap())));
+        assert!(!format!("{good:?}").contains("dva_1"));
+    }
+}

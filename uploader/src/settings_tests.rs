@@ -1,0 +1,169 @@
+//! Tests of the order of settings, and of which of them may go together.
+
+use super::*;
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn settings(flags: &[(Name, &str)], environment: &[(&str, &str)], dotenv: &[(&str, &str)], site: &str) -> Settings {
+    let flags = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+    Settings::gather(&Sources {
+        flags: &flags,
+        environment: &map(environment),
+        dotenv: &map(dotenv),
+        site: &SiteFile::parse("devanture.toml", site).unwrap(),
+        site_file_name: "devanture.toml",
+    })
+}
+
+#[test]
+fn flags_beat_the_environment_beats_dotenv_beats_devanture_toml() {
+    let flag: &[(Name, &str)] = &[(Name::App, "by-flag")];
+    let environment: &[(&str, &str)] = &[("DEVANTURE_APP", "by-environment")];
+    let dotenv: &[(&str, &str)] = &[("DEVANTURE_APP", "by-dotenv")];
+    let site = "app = \"by-file\"";
+    for (settings, value, source) in [
+        (settings(flag, environment, dotenv, site), "by-flag", Source::Flag),
+        (settings(&[], environment, dotenv, site), "by-environment", Source::Environment),
+        (settings(&[], &[], dotenv, site), "by-dotenv", Source::DotEnv),
+        (settings(&[], &[], &[], site), "by-file", Source::SiteFile),
+    ] {
+        let app = settings.app().unwrap();
+        assert_eq!((app.value.as_str(), app.source), (value, source));
+    }
+    let nothing = settings(&[], &[], &[], "");
+    assert_eq!(nothing.app().unwrap_err().code, "usage");
+    assert_eq!(nothing.environment().unwrap(), Setting { value: PlaceName::prod(), source: Source::Default });
+}
+
+const URL: (&str, &str) = ("DEVANTURE_URL", "https://edge.example.org");
+const TOKEN: (&str, &str) = ("DEVANTURE_TOKEN", "secret");
+const CA: (&str, &str) = ("DEVANTURE_CA", "ca.pem");
+const SITE: &str = "url = \"https://edge.example.org\"";
+
+#[test]
+fn a_token_goes_only_where_somebody_of_its_own_trust_says() {
+    let flag_token: &[(Name, &str)] = &[(Name::Token, "secret")];
+    let flag_url: &[(Name, &str)] = &[(Name::Url, URL.1)];
+    for (allowed, settings) in [
+        (true, settings(&[], &[URL, TOKEN], &[], "")),
+        (true, settings(&[], &[URL, TOKEN, CA], &[], "")),
+        (true, settings(flag_token, &[URL], &[], SITE)),
+        (true, settings(flag_url, &[TOKEN], &[URL], SITE)),
+        (true, settings(&[], &[], &[URL, TOKEN, CA], "")),
+        (true, settings(&[], &[], &[TOKEN], SITE)),
+        (true, settings(&[], &[URL, CA], &[TOKEN], "")),
+        (false, settings(&[], &[TOKEN], &[URL], "")),
+        (false, settings(&[], &[TOKEN], &[], SITE)),
+        (false, settings(flag_token, &[], &[URL], "")),
+        (false, settings(flag_token, &[], &[], SITE)),
+        (false, settings(&[], &[URL, TOKEN], &[CA], "")),
+        (false, settings(flag_token, &[URL], &[CA], "")),
+        // An empty variable is no variable: it cannot lend its trust to the `.env` beside it.
+        (false, settings(&[], &[("DEVANTURE_URL", ""), TOKEN], &[URL], "")),
+    ] {
+        match settings.edge_access() {
+            Ok(_) => assert!(allowed, "{settings:?}"),
+            Err(failure) => {
+                assert!(!allowed, "{failure}");
+                assert_eq!((failure.code.as_str(), failure.exit), ("untrusted_source", 2));
+                assert!(!failure.to_string().contains("secret"));
+            }
+        }
+    }
+}
+
+const LOGIN: (&str, &str) = ("DEVANTURE_LOGIN", "ada");
+const PASSWORD: (&str, &str) = ("DEVANTURE_PASSWORD", "secret words");
+
+#[test]
+fn a_password_goes_only_where_somebody_of_its_own_trust_says() {
+    for (allowed, settings) in [
+        (true, settings(&[], &[URL, LOGIN, PASSWORD, CA], &[], "")),
+        (true, settings(&[], &[], &[URL, LOGIN, PASSWORD, CA], "")),
+        (true, settings(&[], &[], &[LOGIN, PASSWORD], SITE)),
+        (true, settings(&[], &[URL], &[LOGIN, PASSWORD], "")),
+        (true, settings(&[], &[URL, PASSWORD], &[LOGIN], "")),
+        (true, settings(&[], &[URL, LOGIN], &[], "")),
+        (false, settings(&[], &[LOGIN, PASSWORD], &[URL], "")),
+        (false, settings(&[], &[LOGIN, PASSWORD], &[], SITE)),
+        (false, settings(&[], &[URL, LOGIN, PASSWORD], &[CA], "")),
+        // The project names the account, and would like the person's password.
+        (false, settings(&[], &[PASSWORD], &[URL, LOGIN], "")),
+        // What was kept of the person's login is the person's, too.
+        (false, settings(&[], &[LOGIN], &[URL], "")),
+    ] {
+        match settings.edge_access() {
+            Ok(access) => assert!(allowed && matches!(access.credential, Credential::Login(_)), "{settings:?}"),
+            Err(failure) => {
+                assert!(!allowed, "{failure}");
+                assert_eq!((failure.code.as_str(), failure.exit), ("untrusted_source", 2));
+                assert!(!failure.to_string().contains("secret"));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_a_token_and_a_login_the_stronger_source_counts() {
+    let is_token = |settings: Settings| matches!(settings.edge_access().unwrap().credential, Credential::Token(_));
+    assert!(is_token(settings(&[], &[URL, TOKEN, LOGIN, PASSWORD], &[], "")));
+    assert!(is_token(settings(&[], &[URL, TOKEN], &[LOGIN, PASSWORD], "")));
+    assert!(!is_token(settings(&[], &[URL, LOGIN, PASSWORD], &[TOKEN], "")));
+    let nameless = settings(&[], &[URL, PASSWORD], &[], "").edge_access().unwrap_err();
+    assert_eq!((nameless.code.as_str(), nameless.exit), ("usage", 2));
+}
+
+#[test]
+fn a_login_is_kept_where_the_state_of_programs_is() {
+    let folder = |pairs: &[(&str, &str)]| state_folder(&map(pairs)).map(|path| path.display().to_string());
+    assert_eq!(folder(&[("HOME", "/home/ada")]).as_deref(), Some("/home/ada/.local/state/devanture"));
+    let both = [("HOME", "/home/ada"), ("XDG_STATE_HOME", "/state")];
+    assert_eq!(folder(&both).as_deref(), Some("/state/devanture"));
+    assert_eq!(folder(&[("XDG_STATE_HOME", "state")]), None);
+    assert_eq!(folder(&[("HOME", "")]), None);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let failure = |settings: Settings| settings.edge_access().unwrap_err();
+    assert_eq!(failure(settings(&[], &[TOKEN], &[], "")).code, "usage");
+    let without_token = failure(settings(&[], &[URL, ("DEVANTURE_TOKEN", "")], &[], ""));
+    assert_eq!((without_token.code.as_str(), without_token.exit), ("unauthenticated", 4));
+}
+
+#[test]
+fn an_environment_of_no_name_is_never_taken_for_prod() {
+    let failure = settings(&[], &[("DEVANTURE_ENV", "")], &[], "").environment().unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.exit), ("usage", 2));
+    assert!(failure.message.starts_with("DEVANTURE_ENV: "), "{failure}");
+}
+
+#[test]
+fn an_edge_is_reached_by_https_or_on_loopback() {
+    for (good, url) in [
+        ("https://edge.example.org:8444/", "https://edge.example.org:8444/"),
+        ("https://example.org/devanture/", "https://example.org/devanture"),
+        ("http://127.0.0.1:1", "http://127.0.0.1:1/"),
+        ("http://[::1]:1", "http://[::1]:1/"),
+        ("http://localhost:1", "http://localhost:1/"),
+    ] {
+        assert_eq!(edge_url(good, "x").unwrap().as_str(), url);
+    }
+    for bad in
+        ["", "edge.example.org", "127.0.0.1:8444", "http://edge.example.org", "ftp://x", "https://u:p@x", "https://x?y"]
+    {
+        assert_eq!(edge_url(bad, "x").unwrap_err().exit, 2, "{bad}");
+    }
+}
+
+#[test]
+fn an_explanation_names_sources_and_hides_the_token() {
+    let lines = settings(&[(Name::App, "shop")], &[TOKEN, PASSWORD], &[URL], "").explained().join("\n");
+    assert!(lines.contains("DEVANTURE_APP      shop  from --app"), "{lines}");
+    assert!(lines.contains("DEVANTURE_URL      https://edge.example.org  from .env"), "{lines}");
+    assert!(lines.contains("DEVANTURE_ENV      prod  from the default"), "{lines}");
+    assert!(lines.contains("DEVANTURE_CA       not set"), "{lines}");
+    assert!(!lines.contains("secret"), "{lines}");
+}
