@@ -163,7 +163,7 @@ async fn a_client_that_does_not_wait_gets_an_address() {
     let failing = answer.header("location").to_owned();
     let status = async |path: &str| got(edge.api(Method::GET, path)).await.json::<DeployStatus>();
     eventually("it failed", async || status(&failing).await.state == DeployState::Failed).await;
-    assert_eq!(status(&failing).await.problem.unwrap().code, Code::BadArchive);
+    assert_eq!(status(&failing).await.problem.unwrap().code, Code::ArchiveDamaged);
 
     let reader = edge.token_for(Scope::Read, Some("other"), None).await;
     assert_eq!(got(edge.ask(Method::GET, &location, &reader)).await.code(), Code::NotFound);
@@ -366,7 +366,7 @@ async fn a_zip_that_claims_too_much_is_not_unpacked() {
     let edge = edge().with_app("shop", FIRST).start().await;
     for archive in [claiming(zip(SITE), u32::MAX - 1), counting(zip(SITE), u16::MAX)] {
         let problem = refused(&edge, "application/zip", archive).await;
-        assert!(matches!(problem.code, Code::BadArchive | Code::BundleTooLarge), "{problem:?}");
+        assert!(matches!(problem.code, Code::ArchiveDamaged | Code::BundleTooLarge), "{problem:?}");
     }
     edge.stop().await;
     let edge = support::edge().with_limit("bundle_files_max", 5).with_app("shop", FIRST).start().await;

@@ -176,10 +176,13 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = examples::TOKEN)]
     Token(TokenCommand),
     /// Log in with DEVANTURE_LOGIN and DEVANTURE_PASSWORD, and keep that for further commands
+    #[command(after_help = examples::LOGIN)]
     Login,
     /// End the login that is kept
+    #[command(after_help = examples::LOGOUT)]
     Logout,
     /// List who changed what, and from where, newest first
+    #[command(after_help = examples::AUDIT)]
     Audit(AuditArgs),
     /// Tell visitors to come again later; previews and other environments go on
     #[command(after_help = examples::PAUSE)]

@@ -169,3 +169,18 @@ pub(super) const UNLOCK: &str = "\
 Examples:
   devanture unlock
   devanture unlock --env staging";
+
+pub(super) const LOGIN: &str = "\
+Example:
+  devanture login                         with DEVANTURE_LOGIN and DEVANTURE_PASSWORD
+
+Every other command logs in by itself where these are set; this only says whether it works.";
+
+pub(super) const LOGOUT: &str = "\
+Example:
+  devanture logout                        what was kept is forgotten here and refused by the edge";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  devanture audit
+  devanture audit --json | jq -r '.entries[].who'";
