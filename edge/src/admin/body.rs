@@ -62,7 +62,12 @@ pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    let read = serde_json::from_slice(bytes);
+    // The reader takes the members of an object in their order as well, which nobody means.
+    if read.is_ok() && bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new(Code::BadRequest, "The body is no object.").into());
+    }
+    read.map_err(|error| {
         // JSON that says something else than what is wanted here, or no JSON at all.
         let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
         Problem::new(code, format!("The body cannot be read: {error}.")).into()
