@@ -8,6 +8,7 @@ use crate::args::HistoryArgs;
 use crate::client::Edge;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::logs::escaped;
 use crate::progress::Style;
 use crate::report::{Again, step_text, time_text};
 
@@ -121,7 +122,9 @@ fn padded(column: &[String], width_min: usize) -> Vec<String> {
     column.iter().map(|text| format!("{text:<width$}")).collect()
 }
 
+/// A text of somebody else in one cell of the list.
 fn shortened(text: &str, characters_max: usize) -> String {
+    let text = &escaped(text.lines().next().unwrap_or_default());
     if text.chars().count() <= characters_max {
         return text.to_owned();
     }
@@ -198,13 +201,13 @@ fn whole_lines(style: Style, deploy: &Deploy) -> Vec<String> {
     lines.extend(deploy.previous.map(|previous| line("before", &previous.to_string())));
     lines.extend(deploy.alias.as_ref().map(|alias| line("alias", alias.as_str())));
     lines.push(line("when", &time_text(deploy.at_ms)));
-    lines.push(line("who", &deploy.who));
+    lines.push(line("who", &escaped(&deploy.who)));
     let source = &deploy.source;
     let dirty = if source.dirty { "  (with changes that no commit has)" } else { "" };
-    lines.extend(source.commit.as_ref().map(|commit| line("commit", &format!("{commit}{dirty}"))));
-    lines.extend(source.branch.as_ref().map(|branch| line("branch", branch)));
-    lines.extend(source.message.as_ref().map(|message| line("message", message)));
-    lines.extend(source.url.as_ref().map(|url| line(source.ci.as_deref().unwrap_or("run"), url)));
+    lines.extend(source.commit.as_ref().map(|commit| line("commit", &format!("{}{dirty}", escaped(commit)))));
+    lines.extend(source.branch.as_ref().map(|branch| line("branch", &escaped(branch))));
+    lines.extend(source.message.as_ref().map(|message| line("message", &escaped(message))));
+    lines.extend(source.url.as_ref().map(|url| line(&escaped(source.ci.as_deref().unwrap_or("run")), &escaped(url))));
     if !deploy.steps.is_empty() {
         lines.push("steps".to_owned());
         let width = deploy.steps.iter().map(|step| step.ms.to_string().len()).max().unwrap_or(0);

@@ -117,7 +117,7 @@ fn line_text(style: Style, line: &LogLine) -> String {
 
 /// The text with everything as a number that is no plain character: what moves a cursor, ends a line, or turns the
 /// direction of what follows.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let is_plain = |c: char| {
         let turns =
             matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');

@@ -334,7 +334,7 @@ impl Settings {
                 "set {} in the environment or give {}, if {} is right",
                 name.variable(),
                 name.flag(),
-                setting.value
+                if *name == Name::Url { shown_url(&setting.value) } else { setting.value.clone() },
             );
             return Err(Failure::new(Code::UntrustedSource, message).hint(hint));
         }
@@ -345,7 +345,11 @@ impl Settings {
     pub(crate) fn explained(&self) -> Vec<String> {
         let lines = Name::ALL.into_iter().map(|name| match self.texts.get(&name) {
             Some(setting) => {
-                let value = if matches!(name, Name::Token | Name::Password) { "(not shown)" } else { &setting.value };
+                let value = match name {
+                    Name::Token | Name::Password => "(not shown)".to_owned(),
+                    Name::Url => shown_url(&setting.value),
+                    _ => setting.value.clone(),
+                };
                 format!("{:<18} {value}  from {}", name.variable(), self.source_name(name, setting.source))
             }
             None => format!("{:<18} not set", name.variable()),
@@ -354,11 +358,24 @@ impl Settings {
     }
 }
 
+/// An address as it can be shown: a user and a password in it are nobody else's.
+fn shown_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("//") else { return text.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}//…@{host}{path}"),
+        None => text.to_owned(),
+    }
+}
+
 /// Reads the address of an edge.
 fn edge_url(text: &str, source: &str) -> Result<Url, Failure> {
     let bad = |why: &str| {
-        Failure::new(Code::Usage, format!("{source}: `{}` is not the address of an edge: {why}.", shortened(text)))
-            .hint("it looks like https://edge.example.org:8444")
+        Failure::new(
+            Code::Usage,
+            format!("{source}: `{}` is not the address of an edge: {why}.", shortened(&shown_url(text))),
+        )
+        .hint("it looks like https://edge.example.org:8444")
     };
     let mut url: Url = text.trim().parse().map_err(|error: url::ParseError| bad(&error.to_string()))?;
     let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();

@@ -93,13 +93,13 @@ async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     rest_max: Duration,
-    /// What it should hash to, until its end.
-    digest: Option<ContentDigest>,
+    /// What it should hash to, until its end; or why that cannot be read, which is told to whoever may send a body.
+    digest: Result<Option<ContentDigest>, Error>,
 }
 
 impl RequestBody {
     /// Takes a body that may rest for so long between two of its parts, and hashes to `digest` where one was sent.
-    pub(super) fn new(incoming: Incoming, rest_max: Duration, digest: Option<ContentDigest>) -> Self {
+    pub(super) fn new(incoming: Incoming, rest_max: Duration, digest: Result<Option<ContentDigest>, Error>) -> Self {
         Self { incoming: Some(incoming), rest_max, digest }
     }
 
@@ -110,16 +110,19 @@ impl RequestBody {
 
     /// The next bytes; `None` at the end, once they are known to be those that were meant.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.digest.is_err() {
+            std::mem::replace(&mut self.digest, Ok(None))?;
+        }
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
         loop {
             let frame = tokio::time::timeout(self.rest_max, incoming.frame()).await.map_err(|_elapsed| rested())?;
             let Some(frame) = frame else {
-                self.digest.take().map_or(Ok(()), ContentDigest::check)?;
+                std::mem::replace(&mut self.digest, Ok(None))?.map_or(Ok(()), ContentDigest::check)?;
                 return Ok(None);
             };
             // Trailers say nothing here.
             if let Ok(bytes) = frame.map_err(|_reason| broken_off())?.into_data() {
-                if let Some(digest) = &mut self.digest {
+                if let Ok(Some(digest)) = &mut self.digest {
                     digest.update(&bytes);
                 }
                 return Ok(Some(bytes));

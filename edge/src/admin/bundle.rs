@@ -16,7 +16,9 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, ArchiveIntake, Error, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live};
+use crate::publish::{
+    Actor, ArchiveIntake, Error, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_source,
+};
 
 /// What a form is.
 pub(super) const FORM: &str = "multipart/form-data";
@@ -61,11 +63,13 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         let (parts, incoming) = request.into_parts();
         let mut wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
+        check_source(&wanted.source)?;
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let intake = self.publisher.begin_archive(actor, app, environment, announced).await?;
         let archive = receive(intake, &parts, incoming, &mut wanted).await?;
         let id = archive.deploy().to_owned();
         let Wanted { options, source } = wanted;
+        check_source(&source)?;
         if prefers_async(&parts.headers) {
             // The task goes on by itself; its record tells how it ends.
             drop(self.publisher.finish_archive(archive, source, options, None));

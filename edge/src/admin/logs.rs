@@ -10,7 +10,7 @@ use devanture_config::api::{LogLine, LogLost, Scope};
 use devanture_config::logs::LogFilter;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -70,12 +70,21 @@ impl Admin {
             (log.remembered(&wanted, lines.unwrap_or(LINES)), None)
         };
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
-        Ok(streamed(form, before.into(), reader))
+        // A stream that goes on for as long as it is wanted ends with the token that opened it.
+        let (credentials, actor) = (Arc::clone(&self.credentials), actor.clone());
+        let is_over =
+            Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
+        Ok(streamed(form, before.into(), reader, is_over))
     }
 }
 
-/// The lines before, and then those that come, until whoever reads them goes or the edge ends.
-fn streamed(form: Form, before: VecDeque<Arc<LogLine>>, reader: Option<LogReader>) -> Response<Body> {
+/// The lines before, and then those that come, until whoever reads them goes, may no longer, or the edge ends.
+fn streamed(
+    form: Form,
+    before: VecDeque<Arc<LogLine>>,
+    reader: Option<LogReader>,
+    is_over: impl Future<Output = ()> + Send + 'static,
+) -> Response<Body> {
     let frames = stream::unfold((before, reader), move |(mut before, mut reader)| async move {
         let text = match before.pop_front() {
             Some(line) => form.line(&line),
@@ -93,7 +102,7 @@ fn streamed(form: Form, before: VecDeque<Arc<LogLine>>, reader: Option<LogReader
         Form::Events => "text/event-stream",
         Form::JsonLines => "application/x-ndjson",
     };
-    answer::with_body(StatusCode::OK, media_type, StreamBody::new(frames).boxed_unsync())
+    answer::with_body(StatusCode::OK, media_type, StreamBody::new(frames.take_until(is_over)).boxed_unsync())
 }
 
 impl Form {

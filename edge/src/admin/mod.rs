@@ -137,14 +137,9 @@ impl Admin {
     pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         let rest_max = Duration::from_millis(self.publisher.limits().admin_body_idle_ms_max);
-        let response = match ContentDigest::read(request.headers()) {
-            Ok(digest) => {
-                let request = request.map(|incoming| RequestBody::new(incoming, rest_max, digest));
-                self.answer(request, via).await
-            }
-            Err(error) => Err(error),
-        };
-        let response = response.unwrap_or_else(|error| answer::problem(&error.0));
+        let digest = ContentDigest::read(request.headers());
+        let request = request.map(|incoming| RequestBody::new(incoming, rest_max, digest));
+        let response = self.answer(request, via).await.unwrap_or_else(|error| answer::problem(&error.0));
         if is_head { answer::without_content(response) } else { response }
     }
 
@@ -169,8 +164,8 @@ impl Admin {
         self.check_there(&actor, path, &route).await?;
         match route {
             Route::Metrics => {
-                if actor.app.is_some() {
-                    let detail = "The metrics tell of every app; this token is for one.";
+                if actor.app.is_some() || actor.environment.is_some() {
+                    let detail = "The metrics tell of everything; this token is for one app or environment.";
                     return Err(Problem::new(Code::Forbidden, detail).into());
                 }
                 Ok(answer::typed(

@@ -17,7 +17,7 @@ use crate::site::cache::{self, Kept};
 use crate::site::method;
 use crate::site::range::Span;
 use crate::site::resolve::{self, Resolution};
-use crate::site::rules::Varies;
+use crate::site::rules::{Access, Varies};
 use crate::site::target::{self, Target};
 use crate::version::Version;
 
@@ -217,7 +217,19 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
         _ => {}
     }
     if let Some(own) = OwnPath::of(head.path) {
-        return own.answer(head, current, custom_host);
+        let asked = Asked {
+            head,
+            current: Arc::clone(&current),
+            custom_host,
+            place,
+            path: head.path,
+            varies: Varies::default(),
+        };
+        // What a site keeps from strangers, it keeps here too.
+        return match asked.access(head.path) {
+            Access::Refused => asked.refuse(Refused::Unauthorised),
+            Access::Everybody | Access::Known => own.answer(head, current, custom_host),
+        };
     }
     if let Some(decision) = route(head, &current, custom_host) {
         return decision;

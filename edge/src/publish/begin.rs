@@ -271,7 +271,11 @@ pub fn check_if_live(typed: &str) -> Result<(), Error> {
     Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
 }
 
-fn check_source(source: &Source) -> Result<(), Error> {
+/// Checks what a push says of where it comes from.
+///
+/// # Errors
+/// `bad_request`.
+pub fn check_source(source: &Source) -> Result<(), Error> {
     let texts = [
         ("message", &source.message),
         ("commit", &source.commit),
@@ -283,6 +287,12 @@ fn check_source(source: &Source) -> Result<(), Error> {
         if text.as_ref().is_some_and(|text| text.chars().count() > SOURCE_CHARACTERS_MAX) {
             let detail = format!("The {name} of the push has more than {SOURCE_CHARACTERS_MAX} characters.");
             return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
+        }
+        // It stands in colleagues' terminals, and in one line of a log.
+        let is_told = |c: char| !c.is_control() || (name == "message" && matches!(c, '\n' | '\t'));
+        if text.as_ref().is_some_and(|text| !text.chars().all(is_told)) {
+            let detail = format!("The {name} of the push holds a control character.");
+            return Err(Problem::new(Code::BadRequest, detail).hint("leave it out").into());
         }
     }
     Ok(())

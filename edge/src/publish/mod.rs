@@ -41,7 +41,7 @@ mod withdraw;
 pub use alias::keep_sweeping_aliases;
 pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use audit::{Action, Audit};
-pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live};
+pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 pub use compress::Background;
 pub use condition::{Condition, Expected};
 pub use diff::DiffRequest;

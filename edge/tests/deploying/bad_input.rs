@@ -140,3 +140,31 @@ async fn what_a_token_may_not_is_told_apart_from_what_is_not_there() {
     nothing_has_changed(&edge).await;
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn what_would_speak_to_a_terminal_is_no_message() {
+    let edge = edge().with_app("shop", FIRST).start().await;
+    for source in [json!({"message": "\u{1b}[2Jhello"}), json!({"branch": "main\nFAKE"}), json!({"url": "a\u{7}"})] {
+        let body = json!({"manifest": manifest(&[("index.html", b"second")]), "source": source});
+        assert_eq!(begin(&edge, "application/json", body.to_string()).await.code(), Code::BadRequest, "{source}");
+    }
+    let query = format!("{DEPLOYS}?message=%1b%5b2J");
+    let archive = edge.api(Method::POST, &query).header("content-type", "application/gzip").body("none");
+    assert_eq!(got(archive).await.code(), Code::BadRequest);
+    let body = json!({"manifest": manifest(&[("index.html", b"second")]), "source": {"message": "One\n\nTwo\tthree"}});
+    assert_eq!(begin(&edge, "application/json", body.to_string()).await.status, StatusCode::CREATED);
+    nothing_has_changed(&edge).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_of_a_request_is_looked_at() {
+    let edge = edge().with_app("shop", FIRST).start().await;
+    let ask = async |path: &str| {
+        let request = edge.client().get(format!("https://{}{path}", edge.admin()));
+        got(request.header("content-digest", "x")).await.status
+    };
+    assert_eq!(ask("/v1/apps/shop/aliases").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask("/health/live").await, StatusCode::OK);
+    edge.stop().await;
+}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use devanture_config::api::{LogLine, Scope};
+use devanture_config::api::{LogLine, Scope, TokenMade};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, edge, got};
 
@@ -215,5 +215,20 @@ async fn a_full_disk_loses_lines_and_no_request() {
     }
     // What could not be written can still be read.
     assert!(!remembered(&edge, "").await.is_empty());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let edge = edge().with_app("shop", SITE).start().await;
+    let made = json!({"name": "reader", "app": "shop", "scope": "read"});
+    let made: TokenMade = got(edge.api(Method::POST, "/v1/tokens").json(&made)).await.json();
+    let response = edge.ask(Method::GET, &path("tail"), &made.token).send().await.unwrap();
+    let mut tail = Tail { response, text: String::new() };
+    edge.get("shop.localhost", "/").await;
+    assert!(tail.next().await.is_some());
+    assert!(got(edge.api(Method::DELETE, &format!("/v1/tokens/{}", made.id))).await.status.is_success());
+    edge.get("shop.localhost", "/").await;
+    assert_eq!(tail.next().await, None, "what comes after the revocation is not told");
     edge.stop().await;
 }

@@ -59,3 +59,13 @@ async fn no_spelling_of_a_page_leads_around_its_guard() {
     holds(&edge, &rows).await;
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn what_the_edge_tells_of_a_guarded_site_is_guarded_too() {
+    let edge = site(&["index.html"]).with_headers(&["/*", "  Basic-Auth: u:p"]).start().await;
+    let known = format!("authorization: Basic {}", STANDARD.encode("u:p"));
+    for path in ["/.well-known/devanture/release.json", "/.well-known/devanture/env.json"] {
+        holds(&edge, &[(path, "401"), (&format!("{path} | {known}"), "200")]).await;
+    }
+    edge.stop().await;
+}
