@@ -12,6 +12,7 @@ mod backends;
 mod bytes;
 mod check;
 mod crash;
+mod curl;
 mod envs;
 mod foresight;
 mod gate;
