@@ -1,34 +1,37 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
+mod env;
 mod examples;
+mod gate;
 mod keeping;
+mod logs;
+mod team;
 #[cfg(test)]
 mod tests;
 mod values;
+mod who;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::builder::{NonEmptyStringValueParser, Styles, styling::AnsiColor};
 use clap::{Args, Parser, Subcommand, ValueHint};
-use devanture_config::api::{Scope, lifetime_s};
 use devanture_config::digest::IdPrefix;
 use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
+pub(crate) use env::{EnvCommand, EnvSetArgs};
+pub(crate) use gate::GateArgs;
+pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
+pub(crate) use logs::LogsArgs;
+pub(crate) use team::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use values::{Format, Provider};
+pub(crate) use who::{AuditArgs, TokenCommand};
 
 use crate::progress::Volume;
 use crate::settings::Name;
 use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
-pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
-
-mod gate;
-mod logs;
-
-pub(crate) use gate::GateArgs;
-pub(crate) use logs::LogsArgs;
 
 /// Blobs that are sent at once where nobody says a number.
 const JOBS: u16 = 8;
@@ -391,42 +394,6 @@ pub(crate) struct ResumeArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Flags of `diff`.
-#[derive(Debug, Args)]
-pub(crate) struct DiffArgs {
-    /// A version's id, an environment, an alias, or `live`; alone, it is compared with what is live
-    #[arg(value_name = "FROM", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) from: String,
-    /// The same, for what it is compared with
-    #[arg(value_name = "TO", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) to: Option<String>,
-    /// How many files that differ are told
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) limit: u16,
-    /// Tell all of them
-    #[arg(long)]
-    pub(crate) all: bool,
-}
-
-/// Flags of `lock`.
-#[derive(Debug, Args)]
-pub(crate) struct LockArgs {
-    /// Why, for whoever finds it locked
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: Option<String>,
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// Flags of `unlock`.
-#[derive(Debug, Args)]
-pub(crate) struct UnlockArgs {
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
 /// Flags of `history`.
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
@@ -442,86 +409,6 @@ pub(crate) struct HistoryArgs {
     /// All of them
     #[arg(long)]
     pub(crate) all: bool,
-}
-
-/// What to do with aliases.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AliasCommand {
-    /// Point a name to a version; a branch name that is too long is shortened
-    Set {
-        /// The name
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
-        name: String,
-        /// The version's id, or 6 or more of its first characters
-        id: IdPrefix,
-        /// When it ends: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
-        #[arg(long, value_name = "WHEN")]
-        expires: Option<Expiry>,
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// List all names
-    List,
-    /// Take a name away; the version stays
-    Delete {
-        /// The name
-        name: String,
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
-/// What to do with tokens.
-#[derive(Debug, Subcommand)]
-pub(crate) enum TokenCommand {
-    /// List the tokens of the app
-    List {
-        /// Those of every app
-        #[arg(long)]
-        all_apps: bool,
-    },
-    /// Make a token for the app, or with --env for one environment of it, and print it
-    Create {
-        /// What the history calls it
-        #[arg(long)]
-        name: String,
-        /// What it may do: read, push, promote or admin, each holding those before it
-        #[arg(long)]
-        scope: Scope,
-        /// How long it lives, such as 90d or 12h; else as long as the token that makes it
-        #[arg(long, value_name = "TIME", value_parser = lifetime_s)]
-        expires: Option<u64>,
-        /// For every app
-        #[arg(long)]
-        all_apps: bool,
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Revoke a token: the next request with it is refused
-    Revoke {
-        /// Its id
-        id: String,
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
-/// Flags of `audit`.
-#[derive(Debug, Args)]
-pub(crate) struct AuditArgs {
-    /// How many
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) limit: u16,
-    /// Only those before this entry
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) before: Option<String>,
-    /// Of every app
-    #[arg(long)]
-    pub(crate) all_apps: bool,
 }
 
 /// What to do with hostnames.
@@ -548,50 +435,4 @@ pub(crate) enum HostnamesCommand {
         #[arg(long)]
         dry_run: bool,
     },
-}
-
-/// What to do with settings.
-#[derive(Debug, Subcommand)]
-pub(crate) enum EnvCommand {
-    /// List all names, and the values of those that are no secrets
-    List,
-    /// Set one or several; each keeps its kind where nothing is said of that
-    Set(EnvSetArgs),
-    /// Take names away
-    Unset {
-        /// The names
-        #[arg(required = true, value_name = "NAME")]
-        names: Vec<String>,
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
-/// Flags of `env set`.
-#[derive(Args)]
-pub(crate) struct EnvSetArgs {
-    /// NAME=VALUE; of NAME alone, and of NAME=-, the value comes by stdin, where other users do not see it
-    #[arg(value_name = "NAME=VALUE", required_unless_present = "from")]
-    pub(crate) settings: Vec<String>,
-    /// Set every name of a file in the form of .env as well; - is stdin
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) from: Option<PathBuf>,
-    /// Let the front read them; `=false` takes that back
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub(crate) public: Option<bool>,
-    /// Seal them, and never show them again; `=false` makes plain settings of them
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    pub(crate) secret: Option<bool>,
-    /// Say what would change, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-impl std::fmt::Debug for EnvSetArgs {
-    // A value may be a secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("EnvSetArgs");
-        shown.field("public", &self.public).field("secret", &self.secret).finish_non_exhaustive()
-    }
 }
