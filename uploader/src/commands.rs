@@ -11,7 +11,7 @@ use devanture_config::site_toml::{self, SiteFile};
 
 use crate::args::{Command, InitArgs, PromoteArgs, RollbackArgs, SwitchArgs};
 use crate::context::Context;
-use crate::exit::Failure;
+use crate::exit::{Failure, INTERRUPTED};
 use crate::foresee::{self, Foreseen};
 use crate::moving;
 use crate::project::WWW;
@@ -115,18 +115,26 @@ fn tell_switch(context: &Context, report: &SwitchReport, again: &Again) {
 }
 
 /// What to say last after `failure` of a command that makes a stored version live: which version is live now, where the
-/// checks before it or the watch after it were why.
+/// checks before it or the watch after it were why, or where the edge was not heard to the end.
 pub(crate) async fn last_sentence(context: &Context, command: &Command, failure: &Failure) -> Option<String> {
-    if !failure.is(Code::SmokeFailed) && !failure.is(Code::WatchFailed) {
+    let place = match command {
+        Command::Promote(args) if !args.dry_run => args.to.clone(),
+        Command::Rollback(args) if !args.dry_run => context.place().ok()?,
+        Command::Switch(args) if !args.dry_run => context.place().ok()?,
+        _ => return None,
+    };
+    let is_decided = failure.is(Code::SmokeFailed) || failure.is(Code::WatchFailed);
+    let is_open = failure.is(Code::Unreachable) || failure.exit >= INTERRUPTED;
+    if !is_decided && !is_open {
         return None;
     }
-    let place = match command {
-        Command::Promote(args) => args.to.clone(),
-        _ => context.place().ok()?,
-    };
     let status = context.edge().ok()?.status_within(&place, LAST_QUESTION_TIME_MAX).await;
-    let is_empty = status.is_ok_and(|status| status.version.is_none());
-    Some(if is_empty { report::NOTHING_LIVE.to_owned() } else { report::STILL_RUNNING.to_owned() })
+    Some(match status.map(|status| status.version) {
+        Ok(None) => report::NOTHING_LIVE.to_owned(),
+        Ok(Some(version)) if is_open => format!("{} is live in {place}.", version.short()),
+        Err(_) if is_open => report::NOT_KNOWN.to_owned(),
+        Ok(Some(_)) | Err(_) => report::STILL_RUNNING.to_owned(),
+    })
 }
 
 /// `status`.

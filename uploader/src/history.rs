@@ -70,8 +70,18 @@ async fn find(edge: &Edge, place: &PlaceName, id: &str) -> Result<Deploy, Failur
     let mut before = None;
     loop {
         let history = page(edge, place, PAGE_MAX, before.as_deref()).await?;
-        if let Some(deploy) = history.deploys.into_iter().find(is_it) {
-            return Ok(deploy);
+        let mut found = history.deploys.into_iter().filter(is_it).peekable();
+        if let Some(deploy) = found.next() {
+            // Of several deploys of one version the newest is meant; a part of an id means one deploy alone.
+            let other = found.find(|other| other.version != deploy.version);
+            return match other {
+                Some(other) => Err(Failure::new(
+                    Code::AmbiguousId,
+                    format!("{id} begins the ids of more than one deploy, such as {} and {}.", deploy.id, other.id),
+                )
+                .hint("write more of it")),
+                None => Ok(deploy),
+            };
         }
         before = history.next;
         if before.is_none() {

@@ -105,11 +105,9 @@ async fn confirm(name: &str, what: &str, way_back: &str, is_meant: bool, is_json
     let question = format!("{what}\n({way_back}.)\nType {name} to go on: ");
     let typed = tokio::task::spawn_blocking(move || {
         let mut typed = String::new();
-        io::stderr()
-            .lock()
-            .write_all(question.as_bytes())
-            .and_then(|()| io::stdin().read_line(&mut typed))
-            .map(|_| typed)
+        // Given back before somebody types: an interruption is told on it.
+        io::stderr().write_all(question.as_bytes())?;
+        io::stdin().read_line(&mut typed).map(|_| typed)
     });
     let typed = typed.await.ok().and_then(Result::ok).unwrap_or_default();
     if typed.trim() == name {

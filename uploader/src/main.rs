@@ -51,6 +51,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ContextKind;
 use clap::{CommandFactory, Parser};
 use devanture_config::problem::Code;
 
@@ -98,6 +99,10 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
         // A scan that was interrupted is not waited for.
         runtime.shutdown_background();
     }
+    let ended = match (ended, report::unwritten()) {
+        (Ok(()), Some(failure)) => Err((failure, None)),
+        (ended, _) => ended,
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((failure, last)) => {
@@ -224,7 +229,10 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
-    let failure = Failure::new(Code::Usage, first_paragraph(error)).hint("devanture --help");
+    let suggested = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    let suggested = suggested.into_iter().find_map(|kind| error.get(kind)).map(ToString::to_string);
+    let hint = suggested.map_or_else(|| "devanture --help".to_owned(), |meant| format!("did you mean `{meant}`?"));
+    let failure = Failure::new(Code::Usage, first_paragraph(error)).hint(hint);
     let output =
         Output { is_json: arguments.iter().any(|a| a == "--json"), style: progress::Style::of(environment, false) };
     if output.is_json {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{
-    BeginDeploy, ByteCounts, DeployBegun, DeployOptions, DeployReport, FileCounts, Source, Step, StepState,
+    BeginDeploy, ByteCounts, DeployBegun, DeployOptions, DeployReport, DeployState, DeployStatus, FileCounts, Source,
+    Step, StepState,
 };
 use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
@@ -18,10 +19,10 @@ use crate::bundle::{self, Blob, Bundle};
 use crate::client::{self, Edge, Refusal};
 use crate::context::Context;
 use crate::deploy::BlobError;
-use crate::exit::Failure;
+use crate::exit::{Failure, INTERRUPTED};
 use crate::git::{self, Said};
 use crate::progress::rate_text;
-use crate::report::{self, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
+use crate::report::{self, NOT_KNOWN, NOTHING_LIVE, STILL_RUNNING, byte_text, counted, milliseconds};
 use crate::rules::{self, RuleFiles};
 use crate::settings;
 use crate::team;
@@ -34,6 +35,8 @@ const PREVIEW: &str = "preview";
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// So much longer than it may take is the end of a watch waited for.
+const WATCH_SLACK: Duration = Duration::from_secs(15);
 /// Shortest upload whose rate is told.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 /// How often that is asked when the edge was lost at the end of a push.
@@ -56,6 +59,8 @@ pub(crate) struct Push<'c> {
     live: Live,
     /// The version that the edge is about to make live.
     finishing: Option<VersionId>,
+    /// Whether an archive is with the edge, which alone knows what becomes of it.
+    is_archive_sent: bool,
     steps: Vec<Step>,
 }
 
@@ -69,7 +74,7 @@ enum Uploaded {
 impl<'c> Push<'c> {
     /// Makes ready; nothing happens yet.
     pub(crate) fn new(context: &'c Context, args: &'c PushArgs) -> Self {
-        Self { context, args, live: Live::Unknown, finishing: None, steps: Vec::new() }
+        Self { context, args, live: Live::Unknown, finishing: None, is_archive_sent: false, steps: Vec::new() }
     }
 
     /// Pushes.
@@ -323,6 +328,10 @@ impl<'c> Push<'c> {
             };
             self.live = Live::Known(status.version);
             let went_live = status.version == Some(begun.version) && begun.live != Some(begun.version);
+            if let (true, Some(watch_s)) = (went_live, self.args.gate.watch_s()) {
+                // It is live, and may be undone yet: only the end of the watch says how the push ended.
+                return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await;
+            }
             if let (true, Some(urls)) = (went_live, status.urls) {
                 self.context.progress.note("the edge was lost before it had told everything; the version is live");
                 return Ok(DeployReport {
@@ -357,6 +366,31 @@ impl<'c> Push<'c> {
             Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
             None => "the edge may still be at work on it: `devanture status` says what is live",
         }))
+    }
+
+    /// How a deploy ended whose watch was not heard to its end.
+    async fn watched(
+        &mut self,
+        edge: &Edge,
+        begun: &DeployBegun,
+        watch: Duration,
+        failure: Failure,
+    ) -> Result<DeployReport, Failure> {
+        self.context.progress.note("the edge was lost before it had told everything; it is asked how the watch ends");
+        let until = Instant::now() + watch + WATCH_SLACK;
+        while Instant::now() < until {
+            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
+                Ok(DeployStatus { report: Some(report), .. }) => return client::check_report(edge, *report),
+                Ok(DeployStatus { problem: Some(problem), .. }) => {
+                    self.finishing = None;
+                    return Err((*problem).into());
+                }
+                // An edge that was started anew knows no more of it than the history does.
+                Ok(DeployStatus { state: DeployState::Live | DeployState::Failed, .. }) => break,
+                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))
     }
 
     async fn send_archive(
@@ -400,7 +434,9 @@ impl<'c> Push<'c> {
         query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
         let bytes = std::fs::metadata(archive.0).map_or(0, |metadata| metadata.len());
         let sending = self.context.progress.sending("upload", 1, bytes);
+        self.is_archive_sent = true;
         let mut report = edge.push_archive(place, archive, &query, &sending.sent).await?;
+        self.is_archive_sent = false;
         drop(sending);
         // The edge tells of the upload what it took, which says more.
         if !report.steps.iter().any(|step| step.name == "upload") {
@@ -431,16 +467,30 @@ impl<'c> Push<'c> {
         if self.args.alias.is_some() {
             return STILL_RUNNING.to_owned();
         }
-        let is_certain = self.finishing.is_none();
+        if failure.is(Code::Deleted) {
+            return NOTHING_LIVE.to_owned();
+        }
+        // An archive that the edge refused changed nothing; of one that it was not heard to the end of, it may have.
+        let is_archive_open = self.is_archive_sent && (failure.exit == 3 || failure.exit >= INTERRUPTED);
+        let is_certain = self.finishing.is_none() && !is_archive_open;
         let live = match self.live {
             Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
             // An edge that did not answer, or not to this token, is not asked again.
-            Live::Unknown if matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource) => STILL_RUNNING,
+            Live::Unknown if is_certain && (matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource)) => {
+                STILL_RUNNING
+            }
             Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
+                Some(Some(version)) if self.finishing == Some(version) && self.args.gate.watch_s().is_some() => {
+                    return format!("{} is live; the edge goes on watching it, and may go back.", version.short());
+                }
                 Some(Some(version)) if self.finishing == Some(version) => {
                     return format!("The edge has finished it all the same: {} is live.", version.short());
                 }
+                Some(Some(version)) if is_archive_open && self.live != Live::Known(Some(version)) => {
+                    return format!("{} is live.", version.short());
+                }
                 Some(None) => NOTHING_LIVE,
+                None if !is_certain => NOT_KNOWN,
                 Some(Some(_)) | None => STILL_RUNNING,
             },
         };

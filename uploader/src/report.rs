@@ -1,21 +1,27 @@
 //! What a command says at its end, for a person and as one line of JSON.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use devanture_config::api::{
     DeployReport, Lock, PlaceStatus, SettingName, SettingsDifference, Status, Step, StepState, SwitchReport,
 };
+use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::exit::Failure;
 use crate::progress::Style;
 
 /// The last line after a push that failed.
 pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
 /// The last line after a push that failed where nothing was live.
 pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
+
+/// The last line after a command whose end nobody heard, where the edge cannot be asked either.
+pub(crate) const NOT_KNOWN: &str = "What is live is not known: `devanture status` tells it.";
 
 /// Writes to stdout.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +44,24 @@ impl Output {
 
     /// Writes `text` and ends the line.
     pub(crate) fn raw(self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
         // A reader that has gone, such as `head`, wants nothing more: that is no failure of the command.
-        writeln!(io::stdout().lock(), "{text}").ok();
+        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            IS_UNWRITTEN.store(true, Ordering::Relaxed);
+        }
     }
+}
+
+/// Whether something that was to be told could not be written, as on a full disk.
+static IS_UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// What to say where something could not be written that somebody waits for.
+pub(crate) fn unwritten() -> Option<Failure> {
+    IS_UNWRITTEN.load(Ordering::Relaxed).then(|| {
+        Failure::new(Code::Internal, "What was done could not be told: stdout cannot be written.")
+            .hint("it was done all the same; `devanture status` and `devanture history` tell of it")
+    })
 }
 
 /// The flags that a person has to give again to mean the same place.
@@ -72,7 +93,7 @@ pub(crate) fn deploy_lines(
         lines.push(line("stored", format!("what is live stays  ·  preview {}", style.good(&report.urls.preview))));
         lines.push(line(
             "next",
-            format!("devanture switch {id}{}, once `devanture unlock` has ended the lock", again.0),
+            format!("devanture switch {id}{0}, once `devanture unlock{0}` has ended the lock", again.0),
         ));
         return lines;
     }

@@ -239,3 +239,106 @@ fn a_slip_of_an_environment_is_told_what_was_meant() {
     let pushed = project.run(&["push", "--env", "stagng"]);
     assert!(pushed.stderr.contains("stagng is a new environment; did you mean staging?"), "{pushed:#?}");
 }
+
+/// An edge that is lost in the watch of a push, and told later how the watch ended.
+fn lost_in_the_watch(ended: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> FakeEdge {
+    FakeEdge::start_with(move |request, state| match (request.method.as_str(), request.target.as_str()) {
+        ("POST", "/v1/apps/shop/deploys/d1/finish") => {
+            let step = Step { name: "switch".to_owned(), state: StepState::Done, detail: "moved".to_owned(), ms: 1 };
+            state.live = state.begun.last().map(|begin| begin.manifest.clone());
+            Some(Reply::Events(vec![event("step", &step)]))
+        }
+        ("GET", "/v1/apps/shop/deploys/d1") => Some(Reply::json(200, &ended())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
+    let status = |state: &str, problem: Option<Problem>| {
+        serde_json::json!({
+            "deploy": "d1", "app": "shop", "environment": "prod", "state": state, "version": null, "steps": [],
+            "problem": problem,
+        })
+    };
+    let undone = Problem::new(Code::WatchFailed, "404 rose.").hint("look at the log");
+    let edge = lost_in_the_watch(move || status("failed", Some(undone.clone())));
+    let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
+    assert_eq!(ran.failed("watch_failed", 1)["message"], "404 rose.");
+    // An edge that was started anew knows that it went live, and nothing of a watch.
+    let edge = lost_in_the_watch(move || status("live", None));
+    let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
+    let hint = ran.failed("unreachable", 3)["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("nobody heard its watch to the end"), "{ran:#?}");
+    assert!(ran.last_line().ends_with("is live; the edge goes on watching it, and may go back."), "{ran:#?}");
+}
+
+#[test]
+fn what_cannot_be_known_is_not_said_to_be_so() {
+    // The archive is with the edge when it is lost, and nobody answers from then on.
+    let is_lost = std::sync::atomic::AtomicBool::new(false);
+    let edge = FakeEdge::start_with(move |request, _| {
+        let is_push = request.method == "POST" && request.target.contains("/deploys");
+        let was_lost = is_lost.fetch_or(is_push, std::sync::atomic::Ordering::Relaxed);
+        (is_push || was_lost).then_some(Reply::Cut)
+    });
+    let project = Project::site(&edge.url());
+    std::fs::write(project.path("site.zip"), b"PK\x03\x04").unwrap();
+    let ran = project.run(&["push", "site.zip", "--json"]);
+    ran.failed("unreachable", 3);
+    assert_eq!(ran.last_line(), "What is live is not known: `devanture status` tells it.", "{ran:#?}");
+    let ran = project.run(&["rollback", "--json"]);
+    ran.failed("unreachable", 3);
+    assert_eq!(ran.last_line(), "What is live is not known: `devanture status` tells it.", "{ran:#?}");
+    let edge = refusing("POST", "/deploys", Reply::problem(Code::Deleted));
+    assert_eq!(Project::site(&edge.url()).run(&["push"]).last_line(), NOTHING_LIVE);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_could_not_be_written_is_a_failure() {
+    let edge = FakeEdge::start();
+    let project = Project::site(&edge.url());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ran: Ran = project.command(&["push", "--json"]).stdout(full).output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("stdout cannot be written"), "{ran:#?}");
+    assert!(edge.state.lock().unwrap().live.is_some());
+}
+
+#[test]
+fn an_interruption_at_a_question_ends_the_program() {
+    let foreseen = serde_json::json!({
+        "dry_run": true, "app": "shop", "until_ms": 0, "environments": ["prod"], "hostnames": [], "versions": 1,
+    });
+    let edge = refusing("DELETE", "dry_run=true", Reply::json(200, &foreseen));
+    let project = Project::site(&edge.url());
+    let ((mut outer, inner), (_outer, stdin)) = (terminal(), terminal());
+    let child =
+        project.command(&["delete", "app"]).stdin(Stdio::from(stdin)).stderr(Stdio::from(inner)).spawn().unwrap();
+    let (mut shown, mut piece) = (String::new(), [0; 256]);
+    while !shown.contains("to go on: ") {
+        let count = outer.read(&mut piece).unwrap();
+        shown.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    signal(&child, "-INT");
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, Some(130), "{shown}");
+}
+
+#[test]
+fn a_slip_of_a_command_is_told_what_was_meant() {
+    let edge = FakeEdge::start();
+    let project = Project::site(&edge.url());
+    for (arguments, meant) in
+        [(["psh", "--json"], "push"), (["push", "--jso"], "--json"), (["stats", "--json"], "status")]
+    {
+        let ran = project.run(&arguments);
+        assert_eq!(ran.code, Some(2), "{ran:#?}");
+        let told = ran.stderr.clone() + &ran.stdout;
+        assert!(told.contains(meant), "{arguments:?}: {ran:#?}");
+        if arguments[1] == "--json" {
+            assert_eq!(ran.failed("usage", 2)["hint"], format!("did you mean `{meant}`?"));
+        }
+    }
+}

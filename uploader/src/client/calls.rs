@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use devanture_config::api::{
-    AliasList, AliasRequest, BeginDeploy, DeployBegun, Diff, History, LockReport, LockRequest, PauseReport,
-    PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, Step, SwitchReport,
+    AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, Diff, History, LockReport, LockRequest,
+    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, Step, SwitchReport,
     SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
 };
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
@@ -87,6 +87,12 @@ impl Edge {
     /// What is live, asked once, for a failure that is to be told in `time_max`.
     pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
         let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
+        self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// Where a deploy is, asked once.
+    pub(crate) async fn deploy_within(&self, deploy: &str, time_max: Duration) -> Result<DeployStatus, Failure> {
+        let request = self.request(Method::GET, &["deploys", deploy], &[]).timeout(time_max);
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
