@@ -25,6 +25,7 @@ use attempts::{Attempts, Quota};
 use last_use::LastUse;
 use passwords::Passwords;
 
+pub(super) use attempts::Writes;
 pub use tokens::TOKENS_PAGE;
 
 /// How an actor showed who it is.
