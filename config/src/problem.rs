@@ -112,7 +112,7 @@ codes! {
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
     TooLarge "too_large" 413 Refused "The request's body is larger than allowed.",
     TooMany "too_many" 409 Refused "A limit of the edge allows no more of them.",
-    TooManyAttempts "too_many_attempts" 429 Unreachable "There were too many attempts to log in.",
+    TooManyAttempts "too_many_attempts" 429 Unreachable "There were too many attempts to log in, or too many changes in a minute.",
     Unauthenticated "unauthenticated" 401 Forbidden "A token is needed.",
     Unreachable "unreachable" 0 Unreachable "The edge cannot be reached.",
     UnreadableFile "unreadable_file" 0 Usage "A file of the folder cannot be read.",

@@ -3,7 +3,7 @@
 
 use devanture_config::{AppName, PlaceName};
 
-use super::{Catalog, Error, Record};
+use super::{Catalog, Error, Record, records, who};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
@@ -32,7 +32,7 @@ const OF_ENVIRONMENT: [&str; 6] = [
 ];
 
 /// Records whose JSON names the app in its member `app` and the environment in `environment`.
-const BY_NAME: [&str; 2] = ["hostnames/", "tokens/"];
+const BY_NAME: [&str; 3] = [who::ACCOUNTS_PREFIX, "hostnames/", records::TOKENS_PREFIX];
 
 /// At most `limit` records of an app, or of one environment of it.
 ///
@@ -56,11 +56,37 @@ pub(crate) async fn records_of(
         }
     }
     for prefix in BY_NAME {
-        let all = catalog.list(prefix, None, false, usize::MAX).await?;
-        let left = limit.saturating_sub(found.len());
-        found.extend(all.into_iter().filter(|(_, record)| names(record, app, environment)).take(left));
+        for (key, record) in catalog.list(prefix, None, false, usize::MAX).await? {
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            if names(&record, app, environment) {
+                // First what hangs on it: without it, nobody would find that any more.
+                let left = limit.saturating_sub(found.len());
+                found.extend(hanging_on(catalog, &key, &record, left).await?);
+                if found.len() < limit {
+                    found.push((key, record));
+                }
+            }
+        }
     }
     Ok(found)
+}
+
+/// At most `limit` of the records that are nothing without this one: the logins of an account, the last use of a token.
+async fn hanging_on(
+    catalog: &dyn Catalog,
+    key: &str,
+    record: &Record,
+    limit: usize,
+) -> Result<Vec<(String, Record)>, Error> {
+    if key.starts_with(who::ACCOUNTS_PREFIX) {
+        let account: who::AccountRecord = records::read(key, record)?;
+        return catalog.list(&who::login_key(&account.id), None, false, limit).await;
+    }
+    let Some(id) = key.strip_prefix(records::TOKENS_PREFIX) else { return Ok(Vec::new()) };
+    let used = who::used_key(id);
+    Ok(catalog.get(&used).await?.map(|record| (used, record)).into_iter().take(limit).collect())
 }
 
 /// Whether a record says that it is of this app, and of this environment where one is meant.
@@ -97,7 +123,18 @@ mod tests {
         ];
         let others = ["alias/shop-2/x", "live/shop2/prod", "withdrawn/shop-2", "deleted/shop", "apps/shop"];
         let mut changes: Vec<Change> = own.iter().chain(&others).map(|key| put(key, json!({}))).collect();
+        let account = |id: &str, app: &str, environment: &str| {
+            json!({"id": id, "password": "", "stamp": "", "app": app, "environment": environment, "scope": "admin",
+                "created_ms": 0, "password_ms": 0, "made_by": ""})
+        };
         changes.extend([
+            put("accounts/ada", account("aa", "shop", "staging")),
+            put("accounts/bob", account("bb", "other", "staging")),
+            put("logins/aa1", json!({})),
+            put("logins/aa2", json!({})),
+            put("logins/bb1", json!({})),
+            put("used/1", json!({})),
+            put("used/2", json!({})),
             put("hostnames/a.example", of("shop", "prod")),
             put("hostnames/b.example", of("shop", "staging")),
             put("hostnames/c.example", of("other", "staging")),
@@ -111,9 +148,13 @@ mod tests {
             found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         let mut expected: Vec<&str> = own.to_vec();
-        expected.extend(["hostnames/a.example", "hostnames/b.example", "tokens/1", "tokens/3"]);
+        expected.extend(["logins/aa1", "logins/aa2", "accounts/ada"]);
+        expected.extend(["hostnames/a.example", "hostnames/b.example", "used/1", "tokens/1", "tokens/3"]);
         assert_eq!(keys(None, usize::MAX).await, expected);
-        assert_eq!(keys(None, 4).await, expected[..4]);
+        // Wherever it ends, nothing is left behind that hangs on what is there.
+        for limit in 0..expected.len() {
+            assert_eq!(keys(None, limit).await, expected[..limit]);
+        }
         assert_eq!(
             keys(Some(&staging), usize::MAX).await,
             [
@@ -121,6 +162,9 @@ mod tests {
                 "listed/shop/staging",
                 "live/shop/staging",
                 "paused/shop/staging",
+                "logins/aa1",
+                "logins/aa2",
+                "accounts/ada",
                 "hostnames/b.example",
                 "tokens/3"
             ]

@@ -88,6 +88,12 @@ pub enum Error {
         /// The process, where it could be told.
         holder: Option<u32>,
     },
+    /// Whoever asks has changed as much as they may for now. Nothing was changed.
+    #[error("too many changes at once")]
+    TooOften {
+        /// Milliseconds until they may again.
+        wait_ms: u64,
+    },
     /// The store failed.
     #[error("the catalog failed: {0}")]
     Store(String),

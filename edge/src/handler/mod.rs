@@ -111,7 +111,7 @@ impl Handler {
             decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
-        let came = Came { peer, authority: &authority, host: &host };
+        let came = Came { peer: Some(peer), authority: &authority, host: &host };
         let response = self.carry_out(request, decision, &came, unwanted).await;
         let status = response.status();
         response.map(|body| measurement.measure(status, body))
@@ -178,7 +178,7 @@ impl Handler {
     async fn forward<B>(
         &self,
         mut request: Request<B>,
-        peer: SocketAddr,
+        peer: Option<SocketAddr>,
         host: &str,
         current: &Arc<Current>,
         to: ProxyTo,
@@ -221,7 +221,7 @@ impl Handler {
 /// Where a request came from, and what it is for.
 #[derive(Clone, Copy)]
 struct Came<'r> {
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     authority: &'r str,
     /// The name in the authority.
     host: &'r str,

@@ -1,6 +1,6 @@
 //! Asks a version that is about to go live what a visitor would ask it, by the very code that answers visitors.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ impl Handler {
     /// # Errors
     /// Where there is no whole answer.
     pub async fn ask_ahead(&self, question: SmokeQuestion) -> Result<SmokeAnswer, Unanswered> {
-        let SmokeQuestion { current, place, authority, custom_host, check, body_bytes_max } = question;
+        let SmokeQuestion { current, place, authority, custom_host, from, check, body_bytes_max } = question;
         let request = request(&check.path, check.method(), &authority)
             .map_err(|error| Unanswered(format!("it cannot be asked for: {error}")))?;
         let host = hostname(&authority);
@@ -46,7 +46,8 @@ impl Handler {
             target_bytes_max: self.target_bytes_max,
         };
         let decision = decide::decide_in(&head, current, place.as_deref(), custom_host);
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Never this machine's own: a backend may trust that, and what it answers is shown to whoever deploys.
+        let peer = from.map(|address| SocketAddr::new(address, 0));
         let came = Came { peer, authority: &authority, host: &host };
         let response = self.carry_out(request, decision, &came, Unwanted::Over).await;
         let (parts, mut body) = response.into_parts();

@@ -33,7 +33,7 @@ pub struct PublicSettings {
 
 impl PublicSettings {
     /// Those of `record`, the settings of that revision.
-    fn of(revision: u64, record: &SettingsRecord) -> Self {
+    pub(crate) fn of(revision: u64, record: &SettingsRecord) -> Self {
         let public = record.settings.iter().filter_map(|(name, setting)| match &setting.value {
             StoredValue::Plain { value, public: true } => Some((name, value.as_str())),
             StoredValue::Plain { public: false, .. } | StoredValue::Secret(_) => None,

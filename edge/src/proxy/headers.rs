@@ -14,8 +14,8 @@ use super::error::Error;
 pub struct Arrival<'a> {
     /// The host that the client asked for, with its port if it named one: `:authority`, or `Host` as it was sent.
     pub host: &'a str,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// The client's address; nothing where no client asks by one.
+    pub peer: Option<SocketAddr>,
     /// `https` or `http`.
     pub scheme: &'static str,
 }
@@ -239,14 +239,16 @@ fn join_crumbs(headers: &mut HeaderMap) {
 }
 
 fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, host: HeaderValue) {
-    let client = arrival.peer.ip().to_canonical();
+    let client = arrival.peer.map(|peer| peer.ip().to_canonical());
     let mut set = |name: HeaderName, text: &str| {
         // Everything here is an address, a number, or taken from a value that was valid.
         if let Ok(value) = HeaderValue::from_str(text) {
             out.insert(name, value);
         }
     };
-    set(FORWARDED_FOR, &client.to_string());
+    if let Some(client) = client {
+        set(FORWARDED_FOR, &client.to_string());
+    }
     set(FORWARDED_PROTO, arrival.scheme);
     set(FORWARDED_PORT, port(arrival));
     set(header::FORWARDED, &forwarded(client, arrival));
@@ -273,10 +275,11 @@ fn port<'a>(arrival: &Arrival<'a>) -> &'a str {
 }
 
 /// The element of RFC 7239: IPv6 in brackets and so in quotes, and a host in quotes if it holds more than a token does.
-fn forwarded(client: IpAddr, arrival: &Arrival<'_>) -> String {
+fn forwarded(client: Option<IpAddr>, arrival: &Arrival<'_>) -> String {
     let mut text = match client {
-        IpAddr::V4(four) => format!("for={four};host="),
-        IpAddr::V6(six) => format!("for=\"[{six}]\";host="),
+        Some(IpAddr::V4(four)) => format!("for={four};host="),
+        Some(IpAddr::V6(six)) => format!("for=\"[{six}]\";host="),
+        None => "for=unknown;host=".to_owned(),
     };
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if arrival.host.bytes().all(is_token) {

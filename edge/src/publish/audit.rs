@@ -3,9 +3,10 @@
 //! What somebody causes goes by [`Audit::commit`], with a [`Deed`] that says what it is. What the edge writes for itself
 //! goes by [`commit_own`], and [`Own`] lists all of that. A test holds that nothing in this room commits in another way.
 
+mod kept;
+
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::api::{AuditEntry, AuditLog, Scope};
 use devanture_config::limits::Limits;
@@ -13,12 +14,12 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
 
+use super::who::{Credential, Writes};
 use super::{Actor, Error};
-use crate::catalog::{self, Catalog, Change, Check, Commit, Revision, records, who};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, records, who};
 use crate::telemetry;
+use kept::{Kept, REMOVED_MAX};
 
-/// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
-const REMOVED_MAX: usize = 8;
 /// Entries on one page.
 const PAGE_MAX: usize = 1_000;
 /// Entries that are looked at for one page, where it is for one app.
@@ -101,6 +102,14 @@ actions! {
     Unlock = "unlock",
     /// A path was withdrawn.
     Withdraw = "withdraw",
+}
+
+impl Action {
+    /// Whether it ends what somebody may do, or has a limit of its own: whoever holds a stolen token must not keep its
+    /// owner from that by using it up.
+    const fn is_always_let(self) -> bool {
+        matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken)
+    }
 }
 
 /// What the edge writes for itself, whoever is about.
@@ -187,8 +196,9 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     entries_max: u64,
     days_max: u64,
-    /// The number of the last entry, read when it is first needed.
-    last: OnceCell<AtomicU64>,
+    /// Which entries there are, read when it is first needed.
+    kept: OnceCell<Kept>,
+    writes: Writes,
 }
 
 impl Audit {
@@ -196,53 +206,71 @@ impl Audit {
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
         let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
-        Self(Arc::new(Inner { catalog, entries_max, days_max, last: OnceCell::new() }))
+        let writes = Writes::new(limits);
+        Self(Arc::new(Inner { catalog, entries_max, days_max, kept: OnceCell::new(), writes }))
     }
 
-    /// Makes a commit that `actor` causes, together with its entry of the log. Entries that are too old go with it.
+    /// Makes a commit that `actor` causes, together with its entry of the log. Entries beyond what is kept go with it.
     ///
     /// # Errors
-    /// As [`Catalog::commit`]; nothing was changed then.
+    /// As [`Catalog::commit`], and [`catalog::Error::TooOften`]; nothing was changed then.
     pub(crate) async fn commit(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
+        let writer = writer_of(actor).filter(|_| !deed.action.is_always_let());
+        if let Some(writer) = &writer {
+            self.0.writes.begin(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
+        }
+        let done = self.commit_entry(actor, deed, commit).await;
+        if let (Err(_), Some(writer)) = (&done, &writer) {
+            self.0.writes.take_back(writer);
+        }
+        done
+    }
+
+    async fn commit_entry(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
+        let kept = self.kept().await?;
         loop {
-            let number = self.last().await?.fetch_add(1, Ordering::AcqRel).saturating_add(1);
-            let entry = deed.entry(actor, number);
-            let key = who::audit_key(number);
+            let old = self.too_old().await?;
+            let begun = kept.begin(deed.app.as_ref());
+            let entry = deed.entry(actor, begun.number);
+            let key = who::audit_key(begun.number);
             let mut with_entry = commit.clone();
             // Last, so that of two checks that fail the caller hears of its own.
             with_entry.checks.push(Check::Absent(key.clone()));
-            with_entry.changes.extend(self.outdated(number).await?);
+            let surplus = begun.surplus.iter().map(|(_, number)| who::audit_key(*number));
+            let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
+            with_entry.changes.extend(gone.map(Change::Delete));
             with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
             match self.0.catalog.commit(with_entry).await {
                 Ok(revision) => {
+                    begun.done();
+                    kept.forget(&old);
                     tell(&entry);
                     return Ok(revision);
                 }
                 // Somebody else writes to the same catalog: go on after their last one.
                 Err(catalog::Error::Conflict { key: taken }) if taken == key => {
-                    let newest = newest(&*self.0.catalog).await?;
-                    self.last().await?.fetch_max(newest, Ordering::AcqRel);
+                    begun.failed();
+                    kept.read_on(&*self.0.catalog).await?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    begun.failed();
+                    return Err(error);
+                }
             }
         }
     }
 
-    async fn last(&self) -> Result<&AtomicU64, catalog::Error> {
-        self.0.last.get_or_try_init(|| async { newest(&*self.0.catalog).await.map(AtomicU64::new) }).await
+    async fn kept(&self) -> Result<&Kept, catalog::Error> {
+        self.0.kept.get_or_try_init(|| Kept::read(&*self.0.catalog, self.0.entries_max)).await
     }
 
-    /// The removal of entries that are no longer kept, the oldest ones, when `number` is written.
-    async fn outdated(&self, number: u64) -> Result<Vec<Change>, catalog::Error> {
-        let oldest = self.0.catalog.list(who::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
-        let too_low = number.saturating_sub(self.0.entries_max);
+    /// The oldest entries, those of them that are too old.
+    async fn too_old(&self) -> Result<Vec<(String, Record)>, catalog::Error> {
+        let mut oldest = self.0.catalog.list(who::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
         let since_ms = self.since_ms();
-        let is_outdated = |key: &str, record: &catalog::Record| {
-            let is_low = number_of(key).is_some_and(|number| number <= too_low);
-            is_low || records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms)
-        };
-        let outdated = oldest.into_iter().filter(|(key, record)| is_outdated(key, record));
-        Ok(outdated.map(|(key, _)| Change::Delete(key)).collect())
+        oldest
+            .retain(|(key, record)| records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms));
+        Ok(oldest)
     }
 
     /// What is older is no longer kept, nor shown.
@@ -308,10 +336,14 @@ impl Audit {
     }
 }
 
-/// The number of the newest entry.
-async fn newest(catalog: &dyn Catalog) -> Result<u64, catalog::Error> {
-    let newest = catalog.list(who::AUDIT_PREFIX, None, true, 1).await?;
-    Ok(newest.first().and_then(|(key, _)| number_of(key)).unwrap_or(0))
+/// Whose changes are counted together: those of a token, those of all logins of an account. The edge's own machine writes
+/// what it likes.
+fn writer_of(actor: &Actor) -> Option<String> {
+    match &actor.credential {
+        Credential::Local => None,
+        Credential::Login(_) => Some(format!("account {}", actor.name)),
+        Credential::Token(id) => Some(id.clone()),
+    }
 }
 
 fn number_of(key: &str) -> Option<u64> {

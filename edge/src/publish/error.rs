@@ -45,6 +45,15 @@ impl From<catalog::Error> for Error {
             }
             catalog::Error::Full => Problem::new(Code::DiskFull, "The edge has no room left to write its records.")
                 .hint("make room on the disk of data_dir, then try again"),
+            catalog::Error::TooOften { wait_ms } => {
+                let seconds = wait_ms.div_ceil(1_000).max(1);
+                Problem::new(
+                    Code::TooManyAttempts,
+                    "This token or account has made as many changes as it may in a minute.",
+                )
+                .hint(format!("try again in {seconds} seconds; `writes_per_minute_max` in edge.toml is the limit"))
+                .retry_after(seconds)
+            }
             catalog::Error::Locked { .. } | catalog::Error::Store(_) => internal(&error),
         };
         problem.into()

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use metrics::counter;
 use super::steps::Steps;
 use super::switch::Intent;
 use super::{Error, Publisher};
-use crate::live::{Current, CurrentSettings, Found, Place};
+use crate::live::{Current, Found, Place};
 use crate::telemetry;
 use crate::version::Version;
 
@@ -35,6 +36,8 @@ pub struct SmokeQuestion {
     pub authority: String,
     /// Whether that is a hostname of the environment's own.
     pub custom_host: bool,
+    /// The address of whoever deploys, which is that of the visitor; nothing where it is this machine itself.
+    pub from: Option<IpAddr>,
     /// The request.
     pub check: SmokeCheck,
     /// So many bytes of the body are read.
@@ -127,8 +130,8 @@ impl Publisher {
         let (authority, custom_host) = self.visitors_host(intent);
         let withdrawn = self.live.withdrawn(intent.app);
         let place = self.live.place(intent.app, intent.environment);
-        let live = place.as_ref().and_then(|place| place.current());
-        let settings = live.map_or_else(CurrentSettings::default, |live| live.settings.clone());
+        // As the switch will choose them, also where nothing is live yet.
+        let settings = self.settings_to_be(intent.app, intent.environment, intent.settings).await?;
         let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings));
         let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
         let questions: Vec<SmokeQuestion> = version
@@ -139,6 +142,7 @@ impl Publisher {
                 place: place.clone(),
                 authority: authority.clone(),
                 custom_host,
+                from: intent.actor.from,
                 check: check.clone(),
                 body_bytes_max,
             })
@@ -176,7 +180,13 @@ impl Publisher {
         let answered = tokio::time::timeout(Duration::from_millis(ms_max), self.smoke.ask(question)).await;
         let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
         let outcome = match answered {
-            Ok(Ok(answer)) => judge(&check, &answer, body_bytes_max).map(|()| answer.status),
+            Ok(Ok(answer)) => {
+                // Not on the threads that everybody's requests to the API are answered by: a body may be large.
+                let check = check.clone();
+                let judging = move || judge(&check, &answer, body_bytes_max).map(|()| answer.status);
+                let judged = tokio::task::spawn_blocking(judging).await;
+                judged.unwrap_or_else(|_ended| Err("its answer could not be looked at".to_owned()))
+            }
             Ok(Err(unanswered)) => Err(unanswered.to_string()),
             Err(_elapsed) => Err(format!("no whole answer within {ms_max} ms")),
         };
@@ -246,8 +256,9 @@ fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: usize) -> Res
     }
 }
 
+/// Whether a text is in a body, in time that grows as they do, whatever they are.
 fn holds(body: &[u8], text: &[u8]) -> bool {
-    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+    memchr::memmem::find(body, text).is_some()
 }
 
 /// The body without its encodings, as far as it is looked at: nothing but the identity was asked for, but a backend
@@ -344,6 +355,18 @@ mod tests {
         }
         let bomb = zstd::encode_all(&vec![0_u8; 10_000_000][..], 1).unwrap();
         assert_eq!(decoded(&answer(200, &[("content-encoding", "zstd")], &bomb), 1_000).len(), 1_000);
+    }
+
+    #[test]
+    fn a_text_is_looked_for_in_time_that_grows_with_the_body() {
+        // Each place in the body is nearly the text: looked at one by one, that would be a million million bytes.
+        let (mut body, mut text) = (vec![b'a'; 1 << 21], vec![b'a'; 1 << 20]);
+        text.push(b'b');
+        let began = Instant::now();
+        assert!(!holds(&body, &text) && holds(&body, b"") && !holds(b"", b"a"));
+        body.push(b'b');
+        assert!(holds(&body, &text));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 
     #[test]

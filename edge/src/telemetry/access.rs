@@ -198,6 +198,14 @@ impl AccessLog {
         self.shared.kept().last(wanted, last)
     }
 
+    /// Forgets what is remembered of an app, or of one environment of it, and ends whoever reads it along: the next one
+    /// of that name is somebody else's.
+    pub fn forget(&self, app: &str, environment: Option<&str>) {
+        let mut kept = self.shared.kept();
+        kept.forget(app, environment, super::now_ms());
+        self.shared.readers.end_of(app, environment);
+    }
+
     /// Opens the file again: somebody has moved it away.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
@@ -261,6 +269,9 @@ impl Writer {
         }
         // Readers come under the same lock: a line is either remembered for them or handed to them.
         let mut kept = self.shared.kept();
+        if kept.is_forgotten(&line) {
+            return;
+        }
         self.shared.readers.tell(&line);
         if self.shared.written {
             kept.keep(line);

@@ -68,6 +68,49 @@ async fn a_version_that_answers_as_its_checks_say_goes_live_after_they_were_told
 }
 
 #[tokio::test]
+async fn the_first_version_is_asked_with_the_settings_that_it_will_have() {
+    let edge = edge().start().await;
+    edge.push("shop", &[("index.html", b"Shop")]).await;
+    let set = json!({"set": {"API_URL": {"value": "https://api.example.org", "public": true}}});
+    let path = "/v1/apps/shop/environments/staging/settings";
+    assert_eq!(got(edge.api(Method::PATCH, path).json(&set)).await.status, StatusCode::OK);
+    let check = |text: &str| format!("[[smoke]]\npath = \"/.well-known/devanture/env.json\"\ncontains = \"{text}\"\n");
+    let staging = async |toml: &str, text: &str| {
+        push(&edge, "staging", toml, DeployOptions::default(), &[("index.html", text.as_bytes())]).await
+    };
+    assert_eq!(staging(&check("example.com"), "a").await.unwrap_err().code, Code::SmokeFailed);
+    staging(&check("https://api.example.org"), "b").await.unwrap();
+    // As it is once something is live.
+    let set = json!({"set": {"API_URL": {"value": "https://two.example.org", "public": true}}});
+    assert_eq!(got(edge.api(Method::PATCH, path).json(&set)).await.status, StatusCode::OK);
+    staging(&check("https://two.example.org"), "c").await.unwrap();
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_is_told_who_deploys_and_never_that_the_edges_machine_asks() {
+    let (edge, backend) = (edge().start().await, Backend::start());
+    let toml = format!("{HEALTH}{}", routed(backend.address));
+    let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
+    let stored = push(&edge, "prod", &toml, options, &[("index.html", b"Shop")]).await.unwrap();
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(edge.ca()).unwrap()).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([ca])
+        .local_address(std::net::IpAddr::from([127, 0, 0, 9]))
+        .no_proxy()
+        .build()
+        .unwrap();
+    let url = format!("https://{}/v1/apps/shop/environments/prod/switch", edge.admin());
+    let request = client.post(url).bearer_auth(edge.admin_token()).json(&json!({"version": stored.version}));
+    assert_eq!(got(request).await.status, StatusCode::OK);
+    let heads = backend.heads();
+    assert_eq!(heads.len(), 1);
+    assert!(heads[0].contains("x-forwarded-for: 127.0.0.9\r\n"), "{}", heads[0]);
+    assert!(heads[0].contains("forwarded: for=127.0.0.9;") && !heads[0].contains("127.0.0.1\r"), "{}", heads[0]);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn the_result_of_each_path_is_an_event() {
     let (edge, backend) = (edge().start().await, Backend::start());
     let toml = format!("{HEALTH}{}", routed(backend.address));

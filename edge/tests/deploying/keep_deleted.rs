@@ -124,6 +124,54 @@ async fn an_app_whose_time_is_over_is_gone_with_all_that_it_had() {
     edge.stop().await;
 }
 
+/// What shows whether somebody still has a say: by the token of a login, and by logging in.
+async fn says_of(edge: &RunningEdge, access_token: &str, name: &str) -> (Code, Code) {
+    let asked = got(edge.ask(Method::GET, "/v1/apps/shop/environments/staging", access_token)).await;
+    let url = format!("https://localhost:{}/v1/login", edge.admin().port());
+    let request = json!({ "login": name, "password": "correct horse battery" });
+    (asked.code(), got(edge.client().post(url).json(&request)).await.code())
+}
+
+#[tokio::test]
+async fn the_accounts_of_an_app_or_an_environment_end_with_it() {
+    let setup = edge().with_limit("grace_ms_max", 0).with_limit("argon2_memory_kib", 7_168);
+    let setup = setup.with_limit("argon2_passes", 1);
+    let edge = setup.with_toml("[retention]\nundelete_hours = 0\ncollect_every_s = 0").start().await;
+    let mut tokens = Vec::new();
+    for (name, app, environment) in
+        [("ada", "shop", None), ("bob", "shop", Some("staging")), ("carol", "other", Some("staging"))]
+    {
+        let wanted = json!({ "name": name, "password": "correct horse battery", "scope": "admin", "app": app,
+            "environment": environment });
+        let made = got(edge.api(Method::POST, "/v1/accounts").json(&wanted)).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        let url = format!("https://localhost:{}/v1/login", edge.admin().port());
+        let request = json!({ "login": name, "password": "correct horse battery" });
+        let login: Value = got(edge.client().post(url).json(&request)).await.json();
+        tokens.push(login["access_token"].as_str().unwrap().to_owned());
+    }
+    for environment in ["prod", "staging"] {
+        push_to(&edge, "shop", environment, &[("index.html", b"old")]).await.unwrap();
+    }
+    let accounts = async || -> Vec<String> {
+        let list: Value = got(edge.api(Method::GET, "/v1/accounts")).await.json();
+        let accounts = list["accounts"].as_array().unwrap().iter();
+        accounts.map(|account| account["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(delete(&edge, "shop/environments/staging").await.status, 200);
+    collect(&edge, "").await;
+    assert_eq!(accounts().await, ["ada", "carol"]);
+    assert_eq!(says_of(&edge, &tokens[1], "bob").await, (Code::BadToken, Code::BadLogin));
+    assert_eq!(delete(&edge, "shop").await.status, 200);
+    collect(&edge, "").await;
+    // Somebody else has the name now.
+    push_to(&edge, "shop", "staging", &[("index.html", b"new")]).await.unwrap();
+    assert_eq!(accounts().await, ["carol"]);
+    assert_eq!(says_of(&edge, &tokens[0], "ada").await, (Code::BadToken, Code::BadLogin));
+    assert_eq!(got(edge.ask(Method::GET, "/v1/apps/other/aliases", &tokens[2])).await.code(), Code::NotFound);
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn an_environment_that_is_deleted_keeps_its_names_and_comes_back_as_it_was() {
     let edge = keeping(1).start().await;

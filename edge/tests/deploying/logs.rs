@@ -109,6 +109,25 @@ async fn the_last_lines_are_remembered_where_requests_are_logged() {
 }
 
 #[tokio::test]
+async fn the_next_owner_of_a_name_reads_nothing_of_the_one_before() {
+    let setup = edge().with_log("[access_log]\nto = \"access.log\"\n").with_limit("grace_ms_max", 0);
+    let setup = setup.with_toml("[retention]\nundelete_hours = 0\ncollect_every_s = 0");
+    let edge = setup.start().await;
+    edge.push("shop", SITE).await;
+    edge.get("shop.localhost", "/?token=secret").await;
+    let mut tail = Tail::open(&edge, "tail&lines=1").await;
+    assert_eq!(tail.next().await.unwrap()["target"], "/?token=secret");
+    assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/shop")).await.status, StatusCode::OK);
+    assert_eq!(got(edge.api(Method::POST, "/v1/gc")).await.status, StatusCode::OK);
+    assert_eq!(tail.next().await, None);
+    edge.push("shop", SITE).await;
+    assert!(remembered(&edge, "lines=100").await.is_empty());
+    edge.get("shop.localhost", "/new").await;
+    assert_eq!(remembered(&edge, "lines=100").await.len(), 1);
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_is_remembered_of_requests_that_are_not_logged() {
     let edge = edge().with_app("shop", SITE).start().await;
     edge.get("shop.localhost", "/").await;

@@ -179,7 +179,7 @@ fn a_kept_alive_connection_is_not_lent_to_a_stranger() {
         assert_eq!(front.get("/").await.0, 200);
         eventually("the connection is kept", || front.client.counts().idle == 1).await;
         let arrival =
-            devanture_edge::proxy::Arrival { host: "h", peer: "192.0.2.1:1".parse().unwrap(), scheme: "https" };
+            devanture_edge::proxy::Arrival { host: "h", peer: Some("192.0.2.1:1".parse().unwrap()), scheme: "https" };
         let ask = || Request::get("/").body(Empty::<Bytes>::new()).unwrap();
         let upstream = upstream(&to, 1_000);
         let refused = front.client.forward(&upstream, false, ask(), &arrival).await;

@@ -226,7 +226,7 @@ async fn serve(
 ) -> Response<Either<ProxyBody, Full<Bytes>>> {
     let named = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = request.uri().authority().map_or(named, |authority| authority.as_str()).to_owned();
-    let arrival = Arrival { host: &host, peer, scheme: "https" };
+    let arrival = Arrival { host: &host, peer: Some(peer), scheme: "https" };
     match client.forward(upstream, trusted, request, &arrival).await {
         Ok(response) => {
             note.text = response.status().as_u16().to_string();

@@ -14,7 +14,7 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn arrival<'a>(host: &'a str, peer: &str) -> Arrival<'a> {
-    Arrival { host, peer: peer.parse().unwrap(), scheme: "https" }
+    Arrival { host, peer: Some(peer.parse().unwrap()), scheme: "https" }
 }
 
 fn sent(lines: &[(&str, &str)], version: Version) -> HeaderMap {
@@ -232,7 +232,7 @@ proptest! {
     #[test]
     fn a_host_in_forwarded_can_be_read_back(host in "[ -~]{1,40}") {
         let from = arrival(&host, "192.0.2.9:1");
-        let text = forwarded(from.peer.ip(), &from);
+        let text = forwarded(from.peer.map(|peer| peer.ip()), &from);
         let written = text.strip_prefix("for=192.0.2.9;host=").unwrap().strip_suffix(";proto=https").unwrap();
         let read = match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(quoted) => {
@@ -247,4 +247,14 @@ proptest! {
         };
         prop_assert_eq!(read, host);
     }
+}
+
+#[test]
+fn a_request_that_no_address_sent_is_from_nobody() {
+    let arrival = Arrival { host: "example.org", peer: None, scheme: "https" };
+    let client = map(&[("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1")]);
+    let out = request(client, Version::HTTP_11, &arrival, None).unwrap();
+    assert_eq!(out.get("x-forwarded-for"), None);
+    let forwarded: Vec<_> = out.get_all("forwarded").into_iter().collect();
+    assert_eq!(forwarded, ["for=unknown;host=example.org;proto=https"]);
 }

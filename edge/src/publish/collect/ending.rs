@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::{PAGE, Pass};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, Record, Revision, belongs};
+use crate::catalog::{self, Change, Check, Commit, Record, Revision, belongs, who};
 use crate::publish::audit::{Own, commit_own};
 use crate::publish::{Error, Publisher};
 
@@ -75,6 +75,7 @@ impl Publisher {
             let same = Change::Put(key.clone(), record.value);
             let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
             self.end_records(app, Some(name)).await?;
+            self.access_log.forget(app.as_str(), Some(name.as_str()));
             self.claim(key.clone(), revision, Change::Delete(key)).await?;
             tracing::info!(app = %app, environment = %name, "an environment that was deleted has ended");
         }
@@ -103,6 +104,7 @@ impl Publisher {
         let Some(revision) = claimed else { return Ok(()) };
         self.end_records(app, None).await?;
         self.owned.forget_app(app);
+        self.access_log.forget(app.as_str(), None);
         let changes = vec![Change::Delete(records::app_key(app)), Change::Delete(key.clone())];
         let last = Commit { checks: vec![Check::At(key, revision)], changes };
         if self.collected(last).await?.is_some() {
@@ -118,8 +120,12 @@ impl Publisher {
             if found.is_empty() {
                 return Ok(());
             }
+            // A login or a use that is written meanwhile would hang on nothing: then it is all looked at again.
+            let carries = |key: &str| key.starts_with(who::ACCOUNTS_PREFIX) || key.starts_with(records::TOKENS_PREFIX);
+            let carriers = found.iter().filter(|(key, _)| carries(key));
+            let checks = carriers.map(|(key, record)| Check::At(key.clone(), record.revision)).collect();
             let changes = found.into_iter().map(|(key, _)| Change::Delete(key)).collect();
-            self.collected(Commit { checks: Vec::new(), changes }).await?;
+            self.collected(Commit { checks, changes }).await?;
         }
     }
 

@@ -11,6 +11,7 @@ mod reach;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use devanture_config::api::{SettingStatus, SettingsDifference, SettingsList};
 use devanture_config::problem::{Code, Problem};
@@ -24,6 +25,7 @@ use keys::{Keys, Unopened, locked};
 use super::{Error, Publisher};
 use crate::catalog::settings::{self, Held, SETTINGS_PREFIX, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{self, Check, Commit};
+use crate::live::{CurrentSettings, PublicSettings};
 
 /// The value of a setting, opened; it may be a secret, and so is in no text that is made of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -214,6 +216,30 @@ impl Publisher {
         let (_, written) = found.ok_or_else(|| not_kept(environment, revision))?;
         commit.checks.push(Check::At(settings::settings_key(app, environment, revision), written));
         Ok(())
+    }
+
+    /// What will be shown of an environment's settings once it is switched: those of the revision `wanted`, else of the one
+    /// that holds, which is the newest where nothing is live yet.
+    ///
+    /// # Errors
+    /// `not_found` where the revision is no longer kept.
+    pub(crate) async fn settings_to_be(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        wanted: Option<u64>,
+    ) -> Result<CurrentSettings, Error> {
+        let shown = match wanted {
+            Some(revision) => {
+                let found = settings::at(&*self.catalog, app, environment, revision).await?;
+                PublicSettings::of(revision, &found.ok_or_else(|| not_kept(environment, revision))?.0)
+            }
+            None => {
+                let held = settings::held(&*self.catalog, app, environment).await?;
+                PublicSettings::of(held.revision, &held.record)
+            }
+        };
+        Ok(CurrentSettings::Own(Arc::new(shown)))
     }
 
     /// The revision that a live pointer which is the environment's first one names, and the check that it is the newest.

@@ -1,7 +1,6 @@
 //! Tests of settings over a catalog of their own: what opens, what does not, and which revisions are kept.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use devanture_config::settings::{SettingWanted, SettingsPatch};
 

@@ -21,7 +21,7 @@ impl Credentials {
     /// Makes an account.
     ///
     /// # Errors
-    /// `forbidden` to whoever may not run the edge for good, `conflict` where there is one of that name, `bad_request` for
+    /// `forbidden` to whoever may not run the edge for good, as a login may not, `conflict` where there is one of that name, `bad_request` for
     /// a password that is too short, `too_many`, `busy`.
     pub async fn create_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountInfo, Error> {
         must_run_accounts(actor)?;
@@ -171,7 +171,7 @@ fn must_run_accounts(actor: &Actor) -> Result<(), Error> {
     if actor.expires_ms.is_none() {
         return Ok(());
     }
-    let detail = format!("The token `{}` ends, and an account would outlive it.", actor.name);
+    let detail = format!("{} ends, and an account would outlive it.", actor.shown());
     Err(Problem::new(Code::Forbidden, detail)
         .hint("`devanture-edge account` on the edge's machine needs no token")
         .into())

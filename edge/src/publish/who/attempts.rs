@@ -1,4 +1,4 @@
-//! How often somebody may try to log in: sliding windows by account and by address, in tables with an end.
+//! How often somebody may try to log in, or change something: sliding windows by account and by address, in tables with an end.
 //!
 //! Each attempt counts in two windows: that of the address it comes from, and that of the account. All addresses from
 //! which the account never logged in share one window of it, so that many addresses together gain nothing. An address
@@ -18,9 +18,13 @@ use devanture_config::limits::Limits;
 const LINES_MAX: usize = 20;
 /// … within so many milliseconds.
 const LINES_WINDOW_MS: u64 = 10_000;
+/// How long a change counts.
+const WRITES_WINDOW_MS: u64 = 60_000;
+/// Credentials whose changes are counted.
+const WRITERS_MAX: usize = 10_000;
 
 /// Sliding windows, one for each key.
-pub(super) struct Windows<K> {
+struct Windows<K> {
     /// When each attempt was made that may still count, the oldest first.
     attempts: HashMap<K, VecDeque<u64>>,
     count_max: usize,
@@ -29,12 +33,12 @@ pub(super) struct Windows<K> {
 }
 
 impl<K: Clone + Eq + Hash> Windows<K> {
-    pub(super) fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
+    fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
         Self { attempts: HashMap::new(), count_max, keys_max, window_ms }
     }
 
     /// How many milliseconds are left until another attempt may be made; nothing where it may be made now.
-    pub(super) fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
+    fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
         let attempts = self.attempts.get_mut(key)?;
         let window_ms = self.window_ms;
         while attempts.front().is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) >= window_ms) {
@@ -47,7 +51,7 @@ impl<K: Clone + Eq + Hash> Windows<K> {
     }
 
     /// Counts an attempt.
-    pub(super) fn add(&mut self, key: &K, now_ms: u64) {
+    fn add(&mut self, key: &K, now_ms: u64) {
         if self.attempts.len() >= self.keys_max && !self.attempts.contains_key(key) {
             self.make_room(now_ms);
         }
@@ -180,6 +184,41 @@ impl Attempts {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.by_account.take_back(&attempt.account);
         tables.by_address.take_back(&attempt.network);
+    }
+}
+
+/// How many changes each credential makes in a minute, so that none of them fills the history and the disk.
+pub(in crate::publish) struct Writes {
+    began: Instant,
+    windows: Mutex<Windows<String>>,
+}
+
+impl Writes {
+    pub(in crate::publish) fn new(limits: &Limits) -> Self {
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let windows = Windows::new(size(limits.writes_per_minute_max), WRITERS_MAX, WRITES_WINDOW_MS);
+        Self { began: Instant::now(), windows: Mutex::new(windows) }
+    }
+
+    /// Counts a change before it is made.
+    ///
+    /// # Errors
+    /// How many milliseconds to wait, where there were too many.
+    pub(in crate::publish) fn begin(&self, writer: &String) -> Result<(), u64> {
+        let now_ms = ms_since(self.began);
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        match windows.wait_ms(writer, now_ms) {
+            Some(wait_ms) => Err(wait_ms),
+            None => {
+                windows.add(writer, now_ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// The change was not made.
+    pub(in crate::publish) fn take_back(&self, writer: &String) {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).take_back(writer);
     }
 }
 

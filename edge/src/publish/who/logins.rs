@@ -117,7 +117,7 @@ impl Credentials {
                 account.password.clone_from(anew);
                 commit.changes.push(Change::Put(account_key, records::write(&account)?));
             }
-            let actor = actor_of(&id, &name, &account, from);
+            let actor = actor_of(&id, &login, &account, from);
             match self.audit.commit(&actor, of_account(Action::Login, &account), commit).await {
                 Ok(_) => {
                     count("ok");
@@ -236,7 +236,7 @@ impl Credentials {
 
     /// Ends a login one of whose old refresh tokens was presented. Returns whether nobody else changed it first.
     async fn end_stolen(&self, id: &str, found: &InForce, from: Option<IpAddr>) -> Result<bool, Error> {
-        let actor = actor_of(id, &found.login.account, &found.account, from);
+        let actor = actor_of(id, &found.login, &found.account, from);
         let deed = of_account(Action::ReuseRefreshToken, &found.account)
             .what("an old refresh token was presented; all tokens of its login are revoked");
         let ended = self.end_login(&actor, deed, id, found.revision).await?;
@@ -255,7 +255,7 @@ impl Credentials {
             let Some((id, family, _)) = self.family_of(token) else { return Err(self.bad_refresh(from)) };
             let found = self.login_in_force(id).await?.filter(|found| is_secret(family, &found.login.family));
             let Some(found) = found else { return Err(self.bad_refresh(from)) };
-            let actor = actor_of(id, &found.login.account, &found.account, from);
+            let actor = actor_of(id, &found.login, &found.account, from);
             if self.end_login(&actor, of_account(Action::Logout, &found.account), id, found.revision).await? {
                 return Ok(());
             }
@@ -327,7 +327,7 @@ impl Credentials {
         if found.login.previous.as_ref().is_some_and(is_young) {
             self.used.note_pair(id, token.generation);
         }
-        Ok(Some(actor_of(id, &found.login.account, &found.account, from)))
+        Ok(Some(actor_of(id, &found.login, &found.account, from)))
     }
 
     fn limited(&self, login: &str, from: Option<IpAddr>, wait: Duration) -> Error {
@@ -377,15 +377,17 @@ fn new_id(account: &AccountRecord) -> String {
     format!("{}{}", account.id, random_hex(tokens::ID_BYTES))
 }
 
-fn actor_of(id: &str, name: &AccountName, account: &AccountRecord, from: Option<IpAddr>) -> Actor {
+/// Who acts by a login. What it makes does not outlive the login: a copy of an access token, which is good for minutes,
+/// would else become a token that is good for ever.
+fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option<IpAddr>) -> Actor {
     Actor {
-        name: name.to_string(),
+        name: login.account.to_string(),
         app: account.app.clone(),
         environment: account.environment.clone(),
         scope: account.scope,
         from,
         credential: Credential::Login(id.to_owned()),
-        expires_ms: None,
+        expires_ms: Some(login.expires_ms),
     }
 }
 

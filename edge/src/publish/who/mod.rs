@@ -25,6 +25,7 @@ use attempts::{Attempts, Quota};
 use last_use::LastUse;
 use passwords::Passwords;
 
+pub(super) use attempts::Writes;
 pub use tokens::TOKENS_PAGE;
 
 /// How an actor showed who it is.
@@ -71,7 +72,7 @@ pub struct Actor {
     pub from: Option<IpAddr>,
     /// How it showed that.
     pub credential: Credential,
-    /// When its token ends, in milliseconds since 1970 UTC. An account does not end.
+    /// When its token or its login ends, in milliseconds since 1970 UTC. What it makes ends then, too.
     pub expires_ms: Option<u64>,
 }
 
@@ -87,6 +88,14 @@ impl Actor {
             from: None,
             credential: Credential::Local,
             expires_ms: None,
+        }
+    }
+
+    /// What it shows that it is, at the beginning of a sentence.
+    fn shown(&self) -> String {
+        match &self.credential {
+            Credential::Login(_) => format!("The login of `{}`", self.name),
+            Credential::Local | Credential::Token(_) => format!("The token `{}`", self.name),
         }
     }
 

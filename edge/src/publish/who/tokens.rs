@@ -234,8 +234,7 @@ fn ends(actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Option<
     match (actor.expires_ms, wanted) {
         (Some(own), Some(wanted)) if wanted > own => {
             let left_s = own.saturating_sub(now_ms) / 1000;
-            let detail =
-                format!("The token `{}` ends in {left_s} seconds, and makes none that outlives it.", actor.name);
+            let detail = format!("{} ends in {left_s} seconds, and makes no token that outlives it.", actor.shown());
             Err(Problem::new(Code::Forbidden, detail).hint("ask for a shorter life, or say none").into())
         }
         (own, wanted) => Ok(wanted.or(own)),

@@ -9,10 +9,14 @@ use super::readers::LogWanted;
 
 /// What a line takes beside its texts.
 const LINE_BYTES: usize = 256;
+/// Apps and environments of which it is known that they were forgotten.
+const FORGOTTEN_MAX: usize = 64;
 
 /// The last lines of each app.
 pub(super) struct Kept {
     apps: HashMap<String, Lines>,
+    /// What was forgotten, the oldest first: whose, and when. A request that came before may be told of after.
+    forgotten: VecDeque<(String, Option<String>, u64)>,
     bytes_max: usize,
     apps_max: usize,
     /// Lines that were kept so far.
@@ -30,7 +34,7 @@ struct Lines {
 
 impl Kept {
     pub(super) fn new(bytes_max: usize, apps_max: usize) -> Self {
-        Self { apps: HashMap::new(), bytes_max, apps_max, count: 0 }
+        Self { apps: HashMap::new(), forgotten: VecDeque::new(), bytes_max, apps_max, count: 0 }
     }
 
     pub(super) fn keep(&mut self, line: Arc<LogLine>) {
@@ -56,6 +60,34 @@ impl Kept {
             let Some(oldest) = lines.lines.pop_front() else { break };
             lines.bytes = lines.bytes.saturating_sub(self::weight(&oldest));
         }
+    }
+
+    /// Forgets the lines of an app, or of one environment of it, of all requests that came until now.
+    pub(super) fn forget(&mut self, app: &str, environment: Option<&str>, now_ms: u64) {
+        match environment {
+            None => drop(self.apps.remove(app)),
+            Some(_) => {
+                if let Some(lines) = self.apps.get_mut(app) {
+                    lines.lines.retain(|line| line.environment.as_deref() != environment);
+                    lines.bytes = lines.lines.iter().map(|line| weight(line)).sum();
+                }
+            }
+        }
+        self.forgotten.retain(|(other, place, _)| (other.as_str(), place.as_deref()) != (app, environment));
+        if self.forgotten.len() >= FORGOTTEN_MAX {
+            self.forgotten.pop_front();
+        }
+        self.forgotten.push_back((app.to_owned(), environment.map(str::to_owned), now_ms));
+    }
+
+    /// Whether a line is of what was forgotten since its request came.
+    pub(super) fn is_forgotten(&self, line: &LogLine) -> bool {
+        let is_of = |(app, environment, at_ms): &(String, Option<String>, u64)| {
+            line.app.as_deref() == Some(app.as_str())
+                && (environment.is_none() || line.environment == *environment)
+                && line.at_ms <= *at_ms
+        };
+        self.forgotten.iter().any(is_of)
     }
 
     /// At most `last` of the lines that are wanted, oldest first.

@@ -122,6 +122,14 @@ impl Readers {
         }
     }
 
+    /// Ends those of an app, or of one environment of it.
+    pub(super) fn end_of(&self, app: &str, environment: Option<&str>) {
+        let is_of = |wanted: &LogWanted| {
+            wanted.app == app && environment.is_none_or(|environment| wanted.environment == environment)
+        };
+        self.list.change(|entries| entries.retain(|entry| !is_of(&entry.known.wanted)));
+    }
+
     pub(super) fn end(&self) {
         let _one_at_a_time = self.adding.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.list.ended.store(true, Ordering::Release);

@@ -148,6 +148,36 @@ fn the_last_lines_of_each_app_are_remembered_within_their_bounds() {
     assert_eq!((targets("a", 9).len(), targets("b", 9).len(), targets("c", 9).len()), (0, 1, 1));
 }
 
+#[tokio::test]
+async fn what_was_forgotten_is_remembered_and_told_to_nobody_also_where_it_comes_late() {
+    let log = Paper::default().log(settings());
+    let at = |app: &str, environment: &str, target: &str, at_ms: u64| {
+        Box::new(LogLine { at_ms, environment: Some(environment.to_owned()), ..*line(app, target, 200) })
+    };
+    let staging = LogWanted { environment: "staging".to_owned(), ..wanted("a") };
+    let (_, mut reader) = log.read(staging.clone(), 0).unwrap();
+    let (_, mut other) = log.read(wanted("a"), 0).unwrap();
+    for environment in ["prod", "staging"] {
+        log.write(at("a", environment, "/old", 1));
+    }
+    log.flush(LONG);
+    log.forget("a", Some("staging"));
+    assert!(matches!(reader.next().await, Some(LogTold::Line(_))));
+    assert_eq!(reader.next().await, None);
+    let count = |wanted: &LogWanted| log.remembered(wanted, 9).len();
+    assert_eq!((count(&staging), count(&wanted("a"))), (0, 1));
+    // A download that began before is told of when it ends; what begins now is the next one's.
+    log.write(at("a", "staging", "/late", 1));
+    log.write(at("a", "staging", "/new", u64::MAX));
+    log.flush(LONG);
+    assert_eq!(log.remembered(&staging, 9)[0].target, "/new");
+    assert_eq!(count(&staging), 1);
+    log.forget("a", None);
+    assert_eq!((count(&staging), count(&wanted("a"))), (0, 0));
+    assert!(matches!(other.next().await, Some(LogTold::Line(_))));
+    assert_eq!(other.next().await, None);
+}
+
 #[test]
 fn a_full_disk_loses_lines_and_nothing_else() {
     let paper = Paper::default();

@@ -178,6 +178,62 @@ fn token(name: &str) -> TokenRequest {
 }
 
 #[tokio::test]
+async fn many_changes_of_one_app_push_out_no_entry_of_another() {
+    let site: crate::support::Files<'_> = &[("index.html", b"hi")];
+    let setup = edge().with_limit("audit_entries_max", 100).with_app("other", site).with_app("shop", site);
+    let mut edge = setup.start().await;
+    let before = log(&edge, "?app=other").await.entries;
+    assert!(!before.is_empty());
+    let toggle = async |edge: &RunningEdge, times: usize| {
+        for _ in 0..times {
+            done(edge, Method::POST, "/v1/apps/shop/environments/prod/pause", None).await;
+            done(edge, Method::POST, "/v1/apps/shop/environments/prod/resume", None).await;
+        }
+    };
+    for _ in 0..2 {
+        toggle(&edge, 60).await;
+        assert_eq!(log(&edge, "?app=other").await.entries, before);
+        assert_eq!(log(&edge, "?limit=1000").await.entries.len(), 100);
+        // Who has how many is known again after a restart.
+        edge = edge.restart().await;
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_makes_no_more_changes_in_a_minute_than_the_limit() {
+    let setup = edge().with_limit("writes_per_minute_max", 5).with_app("shop", &[("index.html", b"hi")]);
+    let edge = setup.start().await;
+    let (first, second) = (edge.token(Scope::Push).await, edge.token(Scope::Push).await);
+    let lock = async |token: &str| {
+        let request = edge.ask(Method::PUT, "/v1/apps/shop/environments/prod/lock", token);
+        got(request.json(&json!({ "reason": "x" }))).await
+    };
+    let mut refused = None;
+    for number in 0..10 {
+        let unlock = edge.ask(Method::DELETE, "/v1/apps/shop/environments/prod/lock", &first);
+        for got in [lock(&first).await, got(unlock).await] {
+            if !got.status.is_success() {
+                refused = refused.or(Some((number, got)));
+            }
+        }
+    }
+    let (number, answer) = refused.expect("it is refused at some time");
+    assert_eq!((number, answer.code(), answer.status), (2, Code::TooManyAttempts, StatusCode::TOO_MANY_REQUESTS));
+    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((50..=60).contains(&seconds), "{seconds}");
+    // It changed nothing and is in no log; others are not held up, and neither is the end of the token.
+    let entries = log(&edge, "?app=shop").await.entries;
+    assert_eq!(entries.iter().filter(|entry| ["lock", "unlock"].contains(&entry.action.as_str())).count(), 5);
+    let unlock = edge.ask(Method::DELETE, "/v1/apps/shop/environments/prod/lock", edge.admin_token());
+    assert!(got(unlock).await.status.is_success());
+    assert!(lock(&second).await.status.is_success());
+    let id = first.split('_').nth(1).unwrap();
+    assert!(got(edge.ask(Method::DELETE, &format!("/v1/tokens/{id}"), &first)).await.status.is_success());
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn two_who_write_to_one_catalog_lose_no_entry() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();

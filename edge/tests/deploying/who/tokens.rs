@@ -220,14 +220,25 @@ async fn what_goes_on_ends_with_the_token_that_began_it() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_an_admin_makes_tokens_that_outlast_its_login() {
-    let edge = quick().start().await;
+async fn what_a_login_makes_does_not_outlive_it() {
+    let edge = quick().with_limit("access_token_ms_max", 60_000).start().await;
     account(&edge, "ada", "admin").await;
     let ada = login(&edge, "ada").await;
-    let token: TokenMade =
-        make(&edge, ada.access_token.expose(), json!({ "name": "ci", "scope": "read" })).await.json();
-    assert_eq!(token.expires_ms, None);
-    let info = list(&edge, ada.access_token.expose(), "").await.into_iter().find(|info| info.id == token.id).unwrap();
-    assert_eq!(info.made_by.as_deref(), Some("ada"));
+    let access = ada.access_token.expose();
+    let ends_ms = devanture_edge::telemetry::now_ms() + ada.refresh_expires_in_s * 1_000;
+    let token: TokenMade = make(&edge, access, json!({ "name": "ci", "scope": "admin" })).await.json();
+    let late_ms = token.expires_ms.unwrap().abs_diff(ends_ms);
+    assert!(late_ms < 60_000, "it ends with the login: {late_ms} ms");
+    let info = list(&edge, access, "").await.into_iter().find(|info| info.id == token.id).unwrap();
+    assert_eq!((info.made_by.as_deref(), info.expires_ms), (Some("ada"), token.expires_ms));
+    let longer = json!({ "name": "x", "scope": "read", "expires_in_s": ada.refresh_expires_in_s + 60 });
+    assert_eq!(make(&edge, access, longer).await.code(), Code::Forbidden);
+    let shorter = json!({ "name": "x", "scope": "read", "expires_in_s": 3_600 });
+    assert_eq!(make(&edge, access, shorter).await.status, StatusCode::CREATED);
+    // Neither by itself nor by a token that it made.
+    let wanted = json!({ "name": "eve", "scope": "admin", "password": PASSWORD });
+    for by in [access, &token.token] {
+        assert_eq!(got(edge.ask(Method::POST, "/v1/accounts", by).json(&wanted)).await.code(), Code::Forbidden);
+    }
     edge.stop().await;
 }
