@@ -278,6 +278,14 @@ impl Audit {
         telemetry::now_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
     }
 
+    /// Since when the log is told to this actor: whoever runs an app is not told of another that had its name before.
+    async fn began_ms(&self, actor: &Actor) -> Result<u64, Error> {
+        let Some(app) = &actor.app else { return Ok(0) };
+        let key = records::app_key(app);
+        let Some(record) = self.0.catalog.get(&key).await? else { return Ok(0) };
+        Ok(records::read::<records::AppRecord>(&key, &record)?.created_ms)
+    }
+
     /// A page of the log, newest first: of all, or of one app; from before the entry `before` on.
     ///
     /// # Errors
@@ -305,7 +313,7 @@ impl Audit {
         };
         let limit = limit.clamp(1, PAGE_MAX);
         let (mut log, mut looked_at) = (AuditLog::default(), 0);
-        let since_ms = self.since_ms();
+        let since_ms = self.since_ms().max(self.began_ms(actor).await?);
         while looked_at < LOOKED_AT_MAX {
             let page = self.0.catalog.list(who::AUDIT_PREFIX, after.as_deref(), true, PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX;

@@ -167,6 +167,12 @@ async fn the_accounts_of_an_app_or_an_environment_end_with_it() {
     // Somebody else has the name now.
     push_to(&edge, "shop", "staging", &[("index.html", b"new")]).await.unwrap();
     assert_eq!(accounts().await, ["carol"]);
+    // Whoever runs it now is told of nobody who was there before.
+    let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    let told: Value = got(edge.ask(Method::GET, "/v1/audit?limit=1000", &owner)).await.json();
+    let actions: Vec<&str> =
+        told["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert!(actions.contains(&"push") && !actions.contains(&"delete_app"), "{told}");
     assert_eq!(says_of(&edge, &tokens[0], "ada").await, (Code::BadToken, Code::BadLogin));
     assert_eq!(got(edge.ask(Method::GET, "/v1/apps/other/aliases", &tokens[2])).await.code(), Code::NotFound);
     edge.stop().await;
