@@ -185,6 +185,7 @@ impl Follower {
                     None => CurrentSettings::Preview(self.live.preview_settings(&app)),
                 };
                 let current = Current::new(version, since_ms, self.live.withdrawn(&app), settings);
+                self.loader.tallies().switched(app.as_str(), name.as_str(), id);
                 place.switch(Arc::new(current), &self.live.0.grace);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }

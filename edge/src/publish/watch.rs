@@ -96,14 +96,12 @@ impl Publisher {
         steps: &mut Steps,
     ) -> Result<Moved, Error> {
         let watching = self.begin_watch(watch_s)?;
-        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
-        let before = self.loader.tallies().recent(app, environment, Duration::from_secs(self.watch_settings.before_s));
         let moved = self.make_live(intent, steps).boxed().await?;
         let Some(watching) = watching else { return Ok(moved) };
         match &moved.before {
             Some(replaced) if moved.switched => {
                 let teller = steps.teller("watch");
-                let watch = async { self.watch(intent, &watching, before, replaced, &teller).await };
+                let watch = async { self.watch(intent, &watching, replaced, &teller).await };
                 steps.run("watch", watch.boxed()).await?;
             }
             _ if !moved.switched => steps.skip("watch", "nothing was switched"),
@@ -116,11 +114,14 @@ impl Publisher {
         &self,
         intent: &Intent<'_>,
         watching: &Watching,
-        before: Answers,
         replaced: &LivePointer,
         teller: &Teller,
     ) -> Result<((), String), Error> {
         let began = Instant::now();
+        // Of the version that was replaced alone: one that was undone a moment ago is nothing to compare with.
+        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
+        let span = Duration::from_secs(self.watch_settings.before_s);
+        let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
         let mut paths = BadPaths::default();
         let ended = self.look(intent, watching, before, teller, &mut paths).await?;
         let (outcome, result) = match ended {

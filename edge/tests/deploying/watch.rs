@@ -72,6 +72,30 @@ async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     edge.stop().await;
 }
 
+/// What the version answered that was undone is nothing that the next try is compared with.
+#[tokio::test]
+async fn a_version_that_was_undone_is_undone_at_the_second_try_too() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let before = edge.live("shop").await.unwrap();
+    visit(&edge, "/shoes", 50).await;
+    for round in 0..2 {
+        let traffic = async {
+            until(is_new(&edge)).await;
+            visit(&edge, "/shoes", 100).await;
+            until(async || {
+                visit(&edge, "/shoes", 10).await;
+                edge.live("shop").await == Some(before)
+            })
+            .await;
+        };
+        let (pushed, ()) = tokio::join!(watched(&edge, 10, "", NEW), traffic);
+        let problem = pushed.expect_err(&format!("round {round}"));
+        assert_eq!(problem.code, Code::WatchFailed);
+        assert!(problem.detail.contains("404 rose from 0.0 % (0 of "), "{}", problem.detail);
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn a_backend_that_fails_after_a_switch_undoes_it() {
     let (edge, backend) = (edge().start().await, Backend::start());
