@@ -140,8 +140,13 @@ impl Follower {
         match key.split('/').next().unwrap_or_default() {
             "deleted" => self.app_deleted(key, value.is_some()),
             "live" => {
+                let is_new = place_of(key).is_some_and(|(app, name, _)| self.live.place(&app, &name).is_none());
                 self.point(key, value, revision).await;
                 self.follow_preview_settings(key).await;
+                // An environment that was deleted and is had back still answers for what it replaced before (law 10).
+                if is_new && let Err(error) = self.remember_replaced(key).await {
+                    tracing::warn!(key, %error, "earlier versions are not at hand for their assets");
+                }
             }
             "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
@@ -276,7 +281,7 @@ impl Follower {
         });
     }
 
-    /// After a start: loads the versions that were live within the grace period, for their assets (law 10).
+    /// Of a place that was not there before: loads the versions that were live within the grace period, for their assets (law 10).
     async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
         let Some((app, name, setting)) = place_of(live_key) else { return Ok(()) };
         let Some(place) = self.live.place(&app, &name) else { return Ok(()) };
