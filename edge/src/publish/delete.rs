@@ -10,7 +10,7 @@ use devanture_config::{AppName, VersionId};
 use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
-use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
@@ -87,6 +87,14 @@ impl Publisher {
         for (key, record) in self.catalog.list(&records::alias_prefix(app), None, false, usize::MAX).await? {
             if records::read::<AliasRecord>(&key, &record)?.version == *version {
                 users.push(format!("what the alias {} points at", key.rsplit('/').next().unwrap_or_default()));
+            }
+            checks.push(Check::At(key, record.revision));
+        }
+        for (key, record) in self.catalog.list(&gone::deleted_environments_prefix(app), None, false, usize::MAX).await?
+        {
+            if records::read::<DeletedEnvironment>(&key, &record)?.pointer.version == *version {
+                let name = key.rsplit('/').next().unwrap_or_default();
+                users.push(format!("what the deleted environment {name} comes back to"));
             }
             checks.push(Check::At(key, record.revision));
         }
