@@ -61,6 +61,7 @@ impl Follower {
                     }
                     Err(RecvError::Closed) => return,
                 },
+                () = self.live.0.again.notified() => self.load_missing().await,
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => self.reload(&id).await,
                     Err(RecvError::Lagged(_)) => {}
@@ -230,6 +231,23 @@ impl Follower {
             let others = previews.iter().filter(|(key, _)| key.id != *id);
             others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
         });
+    }
+
+    /// Loads what could not be loaded when its pointer was moved.
+    async fn load_missing(&self) {
+        let hosts = self.live.0.hosts.load_full();
+        for place in hosts.places.values().filter(|place| place.current.load().is_none()) {
+            let key = match place.setting {
+                Setting::Environment => records::live_key(&place.app, &place.name),
+                Setting::Preview => records::alias_key(&place.app, &place.name),
+            };
+            match self.loader.catalog().get(&key).await {
+                Ok(Some(record)) => self.point(&key, Some(&record.value), record.revision).await,
+                // The watch tells of its end.
+                Ok(None) => {}
+                Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
+            }
+        }
     }
 
     /// The place, made where it is new.

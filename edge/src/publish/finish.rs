@@ -97,6 +97,10 @@ impl Publisher {
         }
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
+        if !is_new {
+            // Its files may have been damaged until now: whatever could not be loaded of it is live again.
+            self.live.look_again();
+        }
         self.owned.stored(&push.app, &push.manifest).await?;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         for path in &withdrawn {
