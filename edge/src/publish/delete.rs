@@ -31,7 +31,7 @@ impl Actor {
 }
 
 impl Publisher {
-    /// Deletes a version that is live nowhere and that no alias points at. When this returns, no hostname of this node
+    /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this returns, no hostname of this node
     /// answers from it. Its files stay for as long as it can be had back.
     ///
     /// # Errors
@@ -97,6 +97,9 @@ impl Publisher {
                 users.push(format!("what the deleted environment {name} comes back to"));
             }
             checks.push(Check::At(key, record.revision));
+        }
+        if self.leases.may_go_back(app, version) {
+            users.push("what a switch that is watched would go back to".to_owned());
         }
         if users.is_empty() {
             return Ok(());

@@ -51,7 +51,7 @@ impl Publisher {
         let watched = self.deploys.open(&push.id, &push.app, &push.environment, Some(push.version));
         let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.finish_push(push, steps).await });
+        let task = self.tasks.spawn(async move { this.finish_push(push, steps).await });
         match task.await {
             Ok(result) => result,
             Err(error) => {
