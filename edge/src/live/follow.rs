@@ -61,6 +61,7 @@ impl Follower {
                     }
                     Err(RecvError::Closed) => return,
                 },
+                () = self.live.0.again.notified() => self.load_missing().await,
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => self.reload(&id).await,
                     Err(RecvError::Lagged(_)) => {}
@@ -140,8 +141,13 @@ impl Follower {
         match key.split('/').next().unwrap_or_default() {
             "deleted" => self.app_deleted(key, value.is_some()),
             "live" => {
+                let is_new = place_of(key).is_some_and(|(app, name, _)| self.live.place(&app, &name).is_none());
                 self.point(key, value, revision).await;
                 self.follow_preview_settings(key).await;
+                // An environment that was deleted and is had back still answers for what it replaced before (law 10).
+                if is_new && let Err(error) = self.remember_replaced(key).await {
+                    tracing::warn!(key, %error, "earlier versions are not at hand for their assets");
+                }
             }
             "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
@@ -185,6 +191,7 @@ impl Follower {
                     None => CurrentSettings::Preview(self.live.preview_settings(&app)),
                 };
                 let current = Current::new(version, since_ms, self.live.withdrawn(&app), settings);
+                self.loader.tallies().switched(app.as_str(), name.as_str(), id);
                 place.switch(Arc::new(current), &self.live.0.grace);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
@@ -224,6 +231,23 @@ impl Follower {
             let others = previews.iter().filter(|(key, _)| key.id != *id);
             others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
         });
+    }
+
+    /// Loads what could not be loaded when its pointer was moved.
+    async fn load_missing(&self) {
+        let hosts = self.live.0.hosts.load_full();
+        for place in hosts.places.values().filter(|place| place.current.load().is_none()) {
+            let key = match place.setting {
+                Setting::Environment => records::live_key(&place.app, &place.name),
+                Setting::Preview => records::alias_key(&place.app, &place.name),
+            };
+            match self.loader.catalog().get(&key).await {
+                Ok(Some(record)) => self.point(&key, Some(&record.value), record.revision).await,
+                // The watch tells of its end.
+                Ok(None) => {}
+                Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
+            }
+        }
     }
 
     /// The place, made where it is new.
@@ -275,7 +299,7 @@ impl Follower {
         });
     }
 
-    /// After a start: loads the versions that were live within the grace period, for their assets (law 10).
+    /// Of a place that was not there before: loads the versions that were live within the grace period, for their assets (law 10).
     async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
         let Some((app, name, setting)) = place_of(live_key) else { return Ok(()) };
         let Some(place) = self.live.place(&app, &name) else { return Ok(()) };

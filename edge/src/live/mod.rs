@@ -31,7 +31,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::catalog::Revision;
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
@@ -246,6 +246,8 @@ struct Shared {
     /// Versions that were loaded to become live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
+    /// That what could not be loaded may be whole again.
+    again: Notify,
 }
 
 /// Reads what is live. Cheap to clone, one for each thread.
@@ -266,6 +268,7 @@ impl Live {
             preview_settings: RwLock::default(),
             preparing: Mutex::default(),
             applied: watch::Sender::new(0),
+            again: Notify::new(),
         }))
     }
 
@@ -333,6 +336,11 @@ impl Live {
     #[must_use]
     pub fn place(&self, app: &AppName, name: &PlaceName) -> Option<Arc<Place>> {
         self.0.hosts.load().places.get(&(app.clone(), name.clone())).cloned()
+    }
+
+    /// Has places looked at again whose version could not be loaded: its files may be whole now.
+    pub fn look_again(&self) {
+        self.0.again.notify_one();
     }
 
     /// Waits until a commit of the catalog can be seen by requests to this node.

@@ -109,7 +109,8 @@ impl Publisher {
     /// Refuses a push to an alias before anything is sent for it.
     ///
     /// # Errors
-    /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed.
+    /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed, `deleted` where the name is that of an
+    /// environment that can be had back.
     pub(crate) async fn check_alias(
         &self,
         actor: &Actor,
@@ -119,6 +120,7 @@ impl Publisher {
     ) -> Result<(), Error> {
         actor.may_alias(app, name)?;
         ends_ms(expires, None, telemetry::now_ms())?;
+        self.check_there(app, Some(name)).await?;
         self.check_no_environment(app, name).await
     }
 
@@ -152,6 +154,7 @@ impl Publisher {
         let Aliasing { app, name, version, .. } = *wanted;
         let key = records::alias_key(app, name);
         for _ in 0..TRIES {
+            self.check_there(app, Some(name)).await?;
             self.check_no_environment(app, name).await?;
             let (found, before) = self.alias_record(app, name).await?;
             let revision = found.as_ref().map(|record| record.revision);

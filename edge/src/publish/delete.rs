@@ -10,7 +10,7 @@ use devanture_config::{AppName, VersionId};
 use super::audit::{Action, Deed};
 use super::switch::TRIES;
 use super::{Actor, Error, Publisher};
-use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
@@ -31,7 +31,7 @@ impl Actor {
 }
 
 impl Publisher {
-    /// Deletes a version that is live nowhere and that no alias points at. When this returns, no hostname of this node
+    /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this returns, no hostname of this node
     /// answers from it. Its files stay for as long as it can be had back.
     ///
     /// # Errors
@@ -89,6 +89,17 @@ impl Publisher {
                 users.push(format!("what the alias {} points at", key.rsplit('/').next().unwrap_or_default()));
             }
             checks.push(Check::At(key, record.revision));
+        }
+        for (key, record) in self.catalog.list(&gone::deleted_environments_prefix(app), None, false, usize::MAX).await?
+        {
+            if records::read::<DeletedEnvironment>(&key, &record)?.pointer.version == *version {
+                let name = key.rsplit('/').next().unwrap_or_default();
+                users.push(format!("what the deleted environment {name} comes back to"));
+            }
+            checks.push(Check::At(key, record.revision));
+        }
+        if self.leases.may_go_back(app, version) {
+            users.push("what a switch that is watched would go back to".to_owned());
         }
         if users.is_empty() {
             return Ok(());

@@ -72,6 +72,12 @@ impl Deploys {
         Watched { deploys: Arc::clone(self), id: id.to_owned() }
     }
 
+    /// Those that have not ended.
+    pub(crate) fn running(&self) -> Vec<DeployStatus> {
+        let remembered = self.remembered();
+        remembered.by_id.values().filter(|status| status.state == DeployState::Running).cloned().collect()
+    }
+
     fn find(&self, app: &AppName, id: &str) -> Option<DeployStatus> {
         self.remembered().by_id.get(id).filter(|status| status.app == *app).cloned()
     }

@@ -51,7 +51,7 @@ impl Publisher {
         let watched = self.deploys.open(&push.id, &push.app, &push.environment, Some(push.version));
         let steps = Steps::watched(sink, watched);
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.finish_push(push, steps).await });
+        let task = self.tasks.spawn(async move { this.finish_push(push, steps).await });
         match task.await {
             Ok(result) => result,
             Err(error) => {
@@ -97,6 +97,10 @@ impl Publisher {
         }
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
+        if !is_new {
+            // Its files may have been damaged until now: whatever could not be loaded of it is live again.
+            self.live.look_again();
+        }
         self.owned.stored(&push.app, &push.manifest).await?;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         for path in &withdrawn {

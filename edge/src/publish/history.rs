@@ -143,6 +143,17 @@ impl Publisher {
                 .hint("`devanture switch ID` makes a stored version live")
                 .into());
         };
+        self.earlier_of(app, environment, &pointer, wanted).await
+    }
+
+    /// The same for a pointer, which may be the one of an environment that was deleted.
+    pub(crate) async fn earlier_of(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        pointer: &LivePointer,
+        wanted: Option<VersionId>,
+    ) -> Result<Earlier, Error> {
         let prefix = records::history_prefix(app, environment);
         let mut after = match wanted {
             Some(_) => None,

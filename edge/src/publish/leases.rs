@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use devanture_config::{Manifest, VersionId};
+use devanture_config::{AppName, Manifest, VersionId};
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::blobs::Key;
@@ -26,6 +26,8 @@ struct Held {
     /// Bundles that come in without anybody knowing their hashes yet: the second since 1970 at which each began.
     arriving: BTreeMap<u64, u64>,
     next: u64,
+    /// Versions that a watch may go back to, and how many may.
+    back: HashMap<(AppName, VersionId), u32>,
 }
 
 /// Something that is held for as long as this value lives.
@@ -42,6 +44,8 @@ enum What {
     Bundle(VersionId, Arc<Manifest>),
     /// A version that is stored; its record holds the rest.
     Version(VersionId),
+    /// The same for one that an app may go back to, and that nobody may delete meanwhile.
+    Back(AppName, VersionId),
 }
 
 /// The gate, closed: nobody takes a lease while this lives.
@@ -61,6 +65,9 @@ impl Leases {
         for key in keys(&what) {
             *held.keys.entry(key).or_default() += 1;
         }
+        if let What::Back(app, version) = &what {
+            *held.back.entry((app.clone(), *version)).or_default() += 1;
+        }
         drop(held);
         Lease { leases: Arc::clone(self), what }
     }
@@ -73,6 +80,16 @@ impl Leases {
     /// Holds a version that is stored.
     pub(crate) async fn version(self: &Arc<Self>, version: VersionId) -> Lease {
         self.take(What::Version(version)).await
+    }
+
+    /// Holds a version that is stored, and keeps it from being deleted.
+    pub(crate) async fn going_back(self: &Arc<Self>, app: &AppName, version: VersionId) -> Lease {
+        self.take(What::Back(app.clone(), version)).await
+    }
+
+    /// Whether an app may go back to a version by itself.
+    pub(crate) fn may_go_back(&self, app: &AppName, version: &VersionId) -> bool {
+        self.held().back.contains_key(&(app.clone(), *version))
     }
 
     /// Holds every file that is put from the second `now_s` since 1970 on.
@@ -113,12 +130,10 @@ impl Drop for Lease {
             held.arriving.remove(&number);
         }
         for key in keys(&self.what) {
-            if let Some(count) = held.keys.get_mut(&key) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    held.keys.remove(&key);
-                }
-            }
+            give_back(&mut held.keys, &key);
+        }
+        if let What::Back(app, version) = &self.what {
+            give_back(&mut held.back, &(app.clone(), *version));
         }
     }
 }
@@ -128,10 +143,20 @@ fn keys(what: &What) -> impl Iterator<Item = Key> + '_ {
     let (version, manifest) = match what {
         What::Arriving(_) => (None, None),
         What::Bundle(version, manifest) => (Some(*version), Some(manifest)),
-        What::Version(version) => (Some(*version), None),
+        What::Version(version) | What::Back(_, version) => (Some(*version), None),
     };
     let blobs = manifest.into_iter().flat_map(|manifest| manifest.files.values().map(|file| Key::Blob(file.hash)));
     version.map(Key::Manifest).into_iter().chain(blobs)
+}
+
+/// Counts one less of `key`.
+fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 #[cfg(test)]

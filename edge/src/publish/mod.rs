@@ -28,6 +28,7 @@ mod pause;
 mod pushes;
 mod rules;
 mod settings;
+mod shares;
 mod smoke;
 mod steps;
 mod switch;
@@ -65,7 +66,9 @@ use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, VersionId};
-use tokio::sync::{Mutex, Semaphore, broadcast};
+use tokio::sync::{Mutex, broadcast};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, records};
@@ -85,7 +88,7 @@ pub struct Publisher {
     pushes: pushes::Pushes,
     deploys: Arc<deploys::Deploys>,
     /// One for each archive that may come in at once.
-    archives: Arc<Semaphore>,
+    archives: Arc<shares::Shares>,
     scratch: PathBuf,
     owned: owned::Owned,
     prover: hostnames::Prover,
@@ -102,7 +105,9 @@ pub struct Publisher {
     access_log: AccessLog,
     watch_settings: Watch,
     /// One for each switch that may be watched at once.
-    watches: Arc<Semaphore>,
+    watches: Arc<shares::Shares>,
+    /// Deploys and switches that were accepted and run to their end by themselves.
+    tasks: TaskTracker,
 }
 
 /// What a [`Publisher`] is made of.
@@ -153,9 +158,7 @@ impl Publisher {
             ),
             owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
             deploys: Arc::default(),
-            archives: Arc::new(Semaphore::new(
-                usize::try_from(parts.limits.pushes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
-            )),
+            archives: shares::Shares::new(parts.limits.pushes_max),
             scratch: archive::scratch(&parts.data_dir),
             pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
             audit: Audit::new(Arc::clone(&parts.catalog), &parts.limits),
@@ -176,10 +179,25 @@ impl Publisher {
             smoke: parts.smoke,
             access_log: parts.access_log,
             watch_settings: parts.watch,
-            watches: Arc::new(Semaphore::new(
-                usize::try_from(watches_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
-            )),
+            watches: shares::Shares::new(watches_max),
+            tasks: TaskTracker::new(),
         }
+    }
+
+    /// Begins the end: switches are watched no longer. What was accepted still runs, see [`Publisher::ended`].
+    pub fn end(&self) {
+        self.tasks.close();
+    }
+
+    /// Waits after [`Publisher::end`] until everything that was accepted has ended, at most until `deadline`.
+    pub async fn ended(&self, deadline: Instant) {
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        for status in self.deploys.running() {
+            tracing::error!(deploy = status.deploy, app = %status.app, environment = %status.environment, "a deploy is interrupted: the time to drain is over");
+        }
+        tracing::error!(count = self.tasks.len(), "deploys and switches are interrupted: the time to drain is over");
     }
 
     /// Where requests are told to whoever reads along.

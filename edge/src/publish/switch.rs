@@ -268,7 +268,7 @@ impl Publisher {
         sink: Option<EventSink>,
     ) -> Switching {
         let (this, actor, app, environment) = (Arc::clone(self), actor.clone(), app.clone(), environment.clone());
-        tokio::spawn(
+        self.tasks.spawn(
             async move {
                 let mut steps = Steps::new(sink);
                 let is_rollback = moving.kind == DeployKind::Rollback;

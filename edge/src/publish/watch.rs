@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use devanture_config::AppName;
 use devanture_config::api::{DeployKind, Source};
 use devanture_config::edge_toml::Watch;
 use devanture_config::logs::LogFilter;
 use devanture_config::problem::{Code, Problem};
 use futures_util::FutureExt as _;
 use metrics::counter;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::shares::Share;
 use super::smoke::printable;
 use super::steps::{Steps, Teller};
 use super::switch::{Intent, Moved};
@@ -36,7 +37,7 @@ const PATH_CHARACTERS: usize = 120;
 /// A place among the switches that are watched at once, and for how long.
 pub(crate) struct Watching {
     span: Duration,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// A share of bad answers that has risen.
@@ -54,6 +55,8 @@ enum Ended {
     Well(Answers),
     /// Something else went live.
     Elsewhere,
+    /// The edge ends, and leaves live what is live.
+    Stopping,
     Rose(Rise),
 }
 
@@ -62,14 +65,15 @@ impl Publisher {
     ///
     /// # Errors
     /// `bad_request` beyond the limit, `busy` where as many are watched as may be.
-    pub(crate) fn begin_watch(&self, watch_s: Option<u64>) -> Result<Option<Watching>, Error> {
+    pub(crate) fn begin_watch(&self, app: &AppName, watch_s: Option<u64>) -> Result<Option<Watching>, Error> {
         self.check_watch(watch_s)?;
         let Some(seconds) = watch_s else { return Ok(None) };
-        let permit = std::sync::Arc::clone(&self.watches).try_acquire_owned().map_err(|_none_left| {
-            let detail = format!("The edge watches {} switches already.", self.limits.watches_max);
-            Problem::new(Code::Busy, detail).hint("try again in a moment; `watches_max` in edge.toml is the limit")
+        let share = self.watches.take(app).ok_or_else(|| {
+            let detail = format!("The edge watches no more switches of the app {app} now.");
+            let hint = "try again in a moment; `watches_max` in edge.toml is the limit, and half of it for one app";
+            Problem::new(Code::Busy, detail).hint(hint)
         })?;
-        Ok(Some(Watching { span: Duration::from_secs(seconds), _permit: permit }))
+        Ok(Some(Watching { span: Duration::from_secs(seconds), _share: share }))
     }
 
     /// Checks for how long a switch is to be watched.
@@ -95,15 +99,13 @@ impl Publisher {
         watch_s: Option<u64>,
         steps: &mut Steps,
     ) -> Result<Moved, Error> {
-        let watching = self.begin_watch(watch_s)?;
-        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
-        let before = self.loader.tallies().recent(app, environment, Duration::from_secs(self.watch_settings.before_s));
+        let watching = self.begin_watch(intent.app, watch_s)?;
         let moved = self.make_live(intent, steps).boxed().await?;
         let Some(watching) = watching else { return Ok(moved) };
         match &moved.before {
             Some(replaced) if moved.switched => {
                 let teller = steps.teller("watch");
-                let watch = async { self.watch(intent, &watching, before, replaced, &teller).await };
+                let watch = async { self.watch(intent, &watching, replaced, &teller).await };
                 steps.run("watch", watch.boxed()).await?;
             }
             _ if !moved.switched => steps.skip("watch", "nothing was switched"),
@@ -116,11 +118,16 @@ impl Publisher {
         &self,
         intent: &Intent<'_>,
         watching: &Watching,
-        before: Answers,
         replaced: &LivePointer,
         teller: &Teller,
     ) -> Result<((), String), Error> {
         let began = Instant::now();
+        // What it would go back to is there until its end.
+        let _lease = self.leases.going_back(intent.app, replaced.version).await;
+        // Of the version that was replaced alone: one that was undone a moment ago is nothing to compare with.
+        let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
+        let span = Duration::from_secs(self.watch_settings.before_s);
+        let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
         let mut paths = BadPaths::default();
         let ended = self.look(intent, watching, before, teller, &mut paths).await?;
         let (outcome, result) = match ended {
@@ -129,6 +136,7 @@ impl Publisher {
             }
             Ended::Well(after) => ("passed", Ok(((), told(before, after)))),
             Ended::Elsewhere => ("left", Ok(((), "ended: something else went live meanwhile".to_owned()))),
+            Ended::Stopping => ("left", Ok(((), "ended: the edge stops".to_owned()))),
             Ended::Rose(rise) => {
                 let seconds = began.elapsed().as_secs().max(1);
                 let seen = format!("{rise} within {seconds} s of the switch{}", paths.told());
@@ -165,6 +173,9 @@ impl Publisher {
             let after = tally.answers().since(at_switch);
             if self.live_pointer(intent.app, intent.environment).await?.is_none_or(|(_, p)| p.deploy != intent.deploy) {
                 return Ok(Ended::Elsewhere);
+            }
+            if self.tasks.is_closed() {
+                return Ok(Ended::Stopping);
             }
             if let Some(rise) = rise(&self.watch_settings, before, after) {
                 return Ok(Ended::Rose(rise));
@@ -223,10 +234,11 @@ impl Publisher {
             Err(Error(problem)) if problem.code == Code::LiveMoved => {
                 ("left", Ok(((), format!("{seen}, but something else went live meanwhile and is left alone"))))
             }
-            Err(Error(mut problem)) => {
-                problem.detail = format!("{seen}, and the switch to {from} could not be undone: {}", problem.detail);
-                problem.hint = Some(format!("`devanture rollback {to}` goes back"));
-                ("failed", Err(Error(problem)))
+            Err(Error(problem)) => {
+                let why = format!("{} [{}]", problem.detail, problem.code.as_str());
+                let detail = format!("{seen}, and the switch to {from} could not be undone, so it is live: {why}");
+                let hint = format!("`devanture rollback {to}` goes back, or push something better");
+                ("failed", Err(Problem::new(Code::WatchFailed, detail).hint(hint).into()))
             }
         }
     }

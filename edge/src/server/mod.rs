@@ -70,6 +70,7 @@ pub struct Server {
     drain: watch::Sender<Option<Instant>>,
     drain_timeout: Duration,
     health: Arc<Health>,
+    publisher: Arc<Publisher>,
     socket: PathBuf,
     stop: CancellationToken,
     threads: Threads,
@@ -155,7 +156,7 @@ impl Server {
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits));
         let last_uses = Arc::clone(&credentials);
         control.spawn(async move { last_uses.keep_last_uses().await });
-        let admin = Admin::new(publisher, Arc::clone(&credentials), metrics, Arc::clone(&health));
+        let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
         let serving = Serving {
@@ -167,6 +168,8 @@ impl Server {
             drain: drain.subscribe(),
             https_port: port,
             certificates: certificates.clone(),
+            publisher: Arc::clone(&publisher),
+            archives_max: file.limits.pushes_max,
         };
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
@@ -181,6 +184,7 @@ impl Server {
             drain,
             drain_timeout,
             health,
+            publisher,
             socket,
             stop,
             threads,
@@ -207,11 +211,12 @@ impl Server {
         self.access_log.reopen();
     }
 
-    /// Takes no more connections, answers what is under way, and ends. Returns how many connections were cut because
+    /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends. Returns how many connections were cut because
     /// the time had run out.
     pub fn drain(self) -> usize {
         self.health.set_ready(false);
         let deadline = Instant::now() + self.drain_timeout;
+        self.publisher.end();
         self.drain.send_replace(Some(deadline));
         self.stop.cancel();
         // Else whoever reads along would hold the end up for as long as it may take.

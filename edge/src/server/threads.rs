@@ -13,6 +13,10 @@ use super::{HandlerParts, Sockets, StartError, local};
 use crate::admin::{Admin, Via};
 use crate::handler;
 use crate::listen::{self, Certificates, ConnectionLimits, Drain, Drained, ServerTls, Settings};
+use crate::publish::Publisher;
+
+/// Threads of each runtime for what waits, such as reads of a disk.
+const BLOCKING_THREADS: usize = 512;
 
 /// What the threads serve.
 pub(super) struct Serving {
@@ -25,6 +29,10 @@ pub(super) struct Serving {
     pub(super) https_port: u16,
     /// What is answered over plain HTTP to an authority that looks for a proof.
     pub(super) certificates: Certificates,
+    /// Whose tasks run on the thread of the API.
+    pub(super) publisher: Arc<Publisher>,
+    /// Archives that may be unpacked at once.
+    pub(super) archives_max: u64,
 }
 
 /// Every thread, until it has drained.
@@ -50,10 +58,16 @@ impl Threads {
             let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
             let (parts, port) = (serving.handler.clone(), serving.https_port);
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
-            threads.push(spawn(&format!("serve-{number}"), move || serve(socket, visitors, plain, parts, port))?);
+            let serve = move || serve(socket, visitors, plain, parts, port);
+            threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
-        threads.push(spawn("admin", move || serve_admin(admin_socket, settings, admin, local))?);
+        // An archive that is unpacked as it comes has one from its first byte to its last, however slowly they come.
+        let archives_max = usize::try_from(serving.archives_max).unwrap_or(usize::MAX);
+        let blocking = BLOCKING_THREADS.saturating_add(archives_max);
+        let publisher = serving.publisher;
+        let serve = move || serve_admin(admin_socket, settings, admin, publisher, local);
+        threads.push(spawn("admin", blocking, serve)?);
         Ok(Self(threads))
     }
 
@@ -65,11 +79,12 @@ impl Threads {
 }
 
 /// Starts a thread with a runtime of its own.
-fn spawn<F>(name: &str, work: F) -> Result<JoinHandle<usize>, StartError>
+fn spawn<F>(name: &str, blocking: usize, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
 {
-    let runtime: Runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let mut builder = Builder::new_current_thread();
+    let runtime: Runtime = builder.max_blocking_threads(blocking).enable_all().build().map_err(StartError::Runtime)?;
     let run = move || {
         let cut = LocalSet::new().block_on(&runtime, async { work().await });
         // Reads of a disk that nobody waits for any more do not hold the end up.
@@ -114,8 +129,15 @@ fn serve(
     })
 }
 
-fn serve_admin(socket: TcpListener, settings: Settings, admin: Arc<Admin>, local: Option<UnixListener>) -> Work {
+fn serve_admin(
+    socket: TcpListener,
+    settings: Settings,
+    admin: Arc<Admin>,
+    publisher: Arc<Publisher>,
+    local: Option<UnixListener>,
+) -> Work {
     Box::pin(async move {
+        let drain = settings.drain.clone();
         if let Some(local) = local {
             tokio::task::spawn_local(local::serve(local, Arc::clone(&admin)));
         }
@@ -123,7 +145,13 @@ fn serve_admin(socket: TcpListener, settings: Settings, admin: Arc<Admin>, local
             let admin = Arc::clone(&admin);
             async move { admin.handle(request, Via::Network(peer.address.ip())).await }
         });
-        cut(served.await)
+        let cut = cut(served.await);
+        // What was accepted ends with this thread: nobody may wait for it any more, but somebody was told of it.
+        let deadline = *drain.borrow();
+        if let Some(deadline) = deadline {
+            publisher.ended(deadline).await;
+        }
+        cut
     })
 }
 

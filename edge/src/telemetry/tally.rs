@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use devanture_config::VersionId;
 use http::StatusCode;
 
 /// Stripes of a tally: threads that are more than these share them.
@@ -25,6 +26,14 @@ pub struct Answers {
 }
 
 impl Answers {
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            not_found: self.not_found.saturating_add(other.not_found),
+            server_errors: self.server_errors.saturating_add(other.server_errors),
+        }
+    }
+
     /// Those since `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
@@ -90,7 +99,15 @@ impl Tally {
 struct Noted {
     tally: Arc<Tally>,
     /// The oldest first; only what differs from the one before.
-    notes: VecDeque<(Instant, Answers)>,
+    notes: VecDeque<Note>,
+}
+
+/// What was counted until a moment, and the version that is live from then on.
+#[derive(Clone, Copy)]
+struct Note {
+    at: Instant,
+    answers: Answers,
+    live: Option<VersionId>,
 }
 
 /// The tallies of every environment. Cheap to clone.
@@ -104,9 +121,18 @@ impl Tallies {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = all.entry((app.to_owned(), environment.to_owned())).or_insert_with(|| Noted {
             tally: Arc::default(),
-            notes: VecDeque::from([(Instant::now(), Answers::default())]),
+            notes: VecDeque::from([Note { at: Instant::now(), answers: Answers::default(), live: None }]),
         });
         Arc::clone(&noted.tally)
+    }
+
+    /// Notes that `version` goes live: what was counted until now was not answered by it.
+    pub fn switched(&self, app: &str, environment: &str, version: VersionId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Noted { tally, notes }) = all.get_mut(&(app.to_owned(), environment.to_owned())) else { return };
+        if notes.back().is_none_or(|last| last.live != Some(version)) {
+            notes.push_back(Note { at: Instant::now(), answers: tally.answers(), live: Some(version) });
+        }
     }
 
     /// Notes every count; to be called every [`TALLY_EVERY`]. What is older than `span` is forgotten.
@@ -117,25 +143,35 @@ impl Tallies {
         all.retain(|_, noted| Arc::strong_count(&noted.tally) > 1);
         for Noted { tally, notes } in all.values_mut() {
             let answers = tally.answers();
-            if notes.back().is_none_or(|(_, last)| *last != answers) {
-                notes.push_back((now, answers));
+            let last = notes.back().copied();
+            if last.is_none_or(|last| last.answers != answers) {
+                notes.push_back(Note { at: now, answers, live: last.and_then(|last| last.live) });
             }
             // One from before the span stays: what came since is counted from there.
-            while notes.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= span) {
+            while notes.get(1).is_some_and(|note| now.duration_since(note.at) >= span) {
                 notes.pop_front();
             }
         }
     }
 
-    /// What was answered within the last `span`, as exactly as it was noted.
+    /// What was answered within the last `span` while `version` was live, as exactly as it was noted: to the request
+    /// where it went live and where another one did, to [`TALLY_EVERY`] where the span begins.
     #[must_use]
-    pub fn recent(&self, app: &str, environment: &str, span: Duration) -> Answers {
+    pub fn recent(&self, app: &str, environment: &str, span: Duration, version: &VersionId) -> Answers {
         let now = Instant::now();
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(noted) = all.get(&(app.to_owned(), environment.to_owned())) else { return Answers::default() };
-        let before = noted.notes.iter().rev().find(|(at, _)| now.duration_since(*at) >= span);
-        let earlier = before.or_else(|| noted.notes.front()).map(|(_, answers)| *answers).unwrap_or_default();
-        noted.tally.answers().since(earlier)
+        let (mut sum, mut until) = (Answers::default(), noted.tally.answers());
+        for note in noted.notes.iter().rev() {
+            if note.live.as_ref() == Some(version) {
+                sum = sum.plus(until.since(note.answers));
+            }
+            if now.duration_since(note.at) >= span {
+                break;
+            }
+            until = note.answers;
+        }
+        sum
     }
 }
 
@@ -147,6 +183,8 @@ mod tests {
     fn no_request_of_any_thread_is_lost() {
         let tallies = Tallies::default();
         let tally = tallies.of("shop", "prod");
+        let (version, span) = (VersionId::of(b"one"), Duration::from_secs(60));
+        tallies.switched("shop", "prod", version);
         std::thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
                 scope.spawn(|| {
@@ -159,21 +197,42 @@ mod tests {
         let threads = 2 * STRIPES as u64;
         let all = Answers { requests: threads * 3_000, not_found: threads * 1_000, server_errors: threads * 1_000 };
         assert_eq!(tally.answers(), all);
-        assert_eq!(tallies.recent("shop", "prod", Duration::from_secs(60)), all);
-        assert_eq!(tallies.recent("shop", "staging", Duration::from_secs(60)), Answers::default());
+        assert_eq!(tallies.recent("shop", "prod", span, &version), all);
+        assert_eq!(tallies.recent("shop", "staging", span, &version), Answers::default());
+    }
+
+    #[test]
+    fn each_version_has_what_was_answered_while_it_was_live() {
+        let tallies = Tallies::default();
+        let tally = tallies.of("shop", "prod");
+        let (good, bad) = (VersionId::of(b"good"), VersionId::of(b"bad"));
+        let span = Duration::from_secs(60);
+        for (version, status) in [(good, StatusCode::OK), (bad, StatusCode::NOT_FOUND), (good, StatusCode::OK)] {
+            tallies.switched("shop", "prod", version);
+            tally.count(status);
+            // What is noted in between, or told twice, changes nothing.
+            tallies.note(span);
+            tallies.switched("shop", "prod", version);
+            tally.count(status);
+        }
+        let recent = |version| tallies.recent("shop", "prod", span, version);
+        assert_eq!(recent(&good), Answers { requests: 4, not_found: 0, server_errors: 0 });
+        assert_eq!(recent(&bad), Answers { requests: 2, not_found: 2, server_errors: 0 });
     }
 
     #[test]
     fn what_is_older_than_the_span_does_not_count() {
         let tallies = Tallies::default();
         let tally = tallies.of("shop", "prod");
+        let version = VersionId::of(b"one");
+        tallies.switched("shop", "prod", version);
         tally.count(StatusCode::OK);
         tallies.note(Duration::ZERO);
         tally.count(StatusCode::NOT_FOUND);
-        let recent = tallies.recent("shop", "prod", Duration::ZERO);
+        let recent = tallies.recent("shop", "prod", Duration::ZERO, &version);
         assert_eq!(recent, Answers { requests: 1, not_found: 1, server_errors: 0 });
         tallies.note(Duration::ZERO);
-        assert_eq!(tallies.recent("shop", "prod", Duration::ZERO), Answers::default());
+        assert_eq!(tallies.recent("shop", "prod", Duration::ZERO, &version), Answers::default());
         drop(tally);
         tallies.note(Duration::ZERO);
         assert!(tallies.0.lock().unwrap().is_empty(), "nobody serves there any more");

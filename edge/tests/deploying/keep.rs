@@ -347,3 +347,24 @@ async fn a_limit_of_one_pass_leaves_the_rest_to_the_next() {
     assert_eq!(names(&edge, "blobs"), [&b"five"[..], b"six"].map(|text| Digest::of(text).to_string()).into());
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_push_that_mends_a_version_mends_it_wherever_it_is_live() {
+    let edge = edge().start().await;
+    let version = edge.push("shop", &[("index.html", b"home")]).await.version;
+    assert_eq!(switch(&edge, "staging", version).await.status, 200);
+    assert_eq!(api(&edge, Method::PUT, "shop/aliases/demo", json!({ "version": version })).await.status, 200);
+    edge.push("other", &[("index.html", b"home")]).await;
+    let path = edge.data_dir().join(format!("manifests/{}/{version}.json", &version.to_string()[..2]));
+    std::fs::remove_file(&path).unwrap();
+    let edge = edge.restart().await;
+    let hosts = ["shop.localhost", "staging--shop.localhost", "demo--shop.localhost", "other.localhost"];
+    for host in hosts {
+        assert_eq!(edge.get(host, "/").await.status, 503, "{host}");
+    }
+    edge.push("shop", &[("index.html", b"home")]).await;
+    for host in hosts {
+        eventually("it is served again", async || edge.get(host, "/").await.body == &b"home"[..]).await;
+    }
+    edge.stop().await;
+}

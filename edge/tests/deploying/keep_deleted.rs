@@ -232,6 +232,77 @@ async fn an_environment_that_is_deleted_keeps_its_names_and_comes_back_as_it_was
 }
 
 #[tokio::test]
+async fn what_a_deleted_environment_would_go_back_to_is_kept_with_it() {
+    // Two by their age, or one by that and the other because it is gone back to.
+    for keep_versions in [1, 2] {
+        would_go_back(keep_versions).await;
+    }
+}
+
+async fn would_go_back(keep_versions: u64) {
+    let edge = keeping(keep_versions).start().await;
+    push_to(&edge, "shop", "staging", &[("index.html", b"one")]).await.unwrap();
+    let options = devanture_config::api::DeployOptions { no_switch: true, ..Default::default() };
+    let files: Files<'_> = &[("index.html", b"never live")];
+    let begin = devanture_config::api::BeginDeploy { manifest: manifest(files), source: Default::default(), options };
+    let idle = edge.try_push("shop", "staging", begin, files).await.unwrap().version;
+    push_to(&edge, "shop", "staging", &[("index.html", b"two")]).await.unwrap();
+    assert_eq!(delete(&edge, "shop/environments/staging").await.status, 200);
+    age(&edge);
+    // The first was live after this one was stored, and is what a rollback goes to.
+    let taken: Vec<_> = collect(&edge, "").await.versions.iter().map(|one| one.version).collect();
+    assert_eq!(taken, [idle]);
+    let wanted = json!({ "environment": "staging" });
+    assert_eq!(api(&edge, Method::POST, "shop/undelete", wanted).await.status, 200);
+    assert_eq!(api(&edge, Method::POST, "shop/environments/staging/rollback", json!({})).await.status, 200);
+    assert_eq!(edge.get("staging--shop.localhost", "/").await.text(), "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn law_10_an_environment_that_is_had_back_answers_for_what_it_replaced() {
+    let retention = "[retention]\nkeep_versions = 1\nkeep_days = 0\ncollect_every_s = 0";
+    let edge = edge().with_toml(retention).start().await;
+    edge.push("shop", &[("index.html", b"prod")]).await;
+    for (name, text) in [("a-4f2a91b1.js", "one"), ("a-4f2a91b2.js", "two"), ("a-4f2a91b3.js", "three")] {
+        push_to(&edge, "shop", "staging", &[(name, text.as_bytes())]).await.unwrap();
+    }
+    assert_eq!(delete(&edge, "shop/environments/staging").await.status, 200);
+    // The grace period goes on while it is deleted.
+    age(&edge);
+    assert_eq!(collect(&edge, "").await.versions, []);
+    let wanted = json!({ "environment": "staging" });
+    assert_eq!(api(&edge, Method::POST, "shop/undelete", wanted).await.status, 200);
+    for (name, text) in [("a-4f2a91b1.js", "one"), ("a-4f2a91b2.js", "two"), ("a-4f2a91b3.js", "three")] {
+        assert_eq!(edge.get("staging--shop.localhost", &format!("/{name}")).await.text(), text);
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn the_name_and_the_version_of_a_deleted_environment_are_not_free() {
+    let edge = edge().with_app("shop", &[("index.html", b"prod")]).start().await;
+    push_to(&edge, "shop", "staging", &[("index.html", b"one")]).await.unwrap();
+    let history: History = api(&edge, Method::GET, "shop/environments/staging/history", Value::Null).await.json();
+    let version = history.deploys[0].version;
+    assert_eq!(delete(&edge, "shop/environments/staging").await.status, 200);
+    let refused = delete(&edge, &format!("shop/versions/{version}")).await.problem();
+    assert_eq!(refused.code, Code::VersionInUse);
+    assert!(refused.detail.contains("the deleted environment staging"), "{}", refused.detail);
+    // Refused before anything is sent.
+    let options =
+        devanture_config::api::DeployOptions { alias: Some("staging".parse().unwrap()), ..Default::default() };
+    let files: Files<'_> = &[("index.html", b"never sent")];
+    let begin = devanture_config::api::BeginDeploy { manifest: manifest(files), source: Default::default(), options };
+    let begun = edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin);
+    assert_eq!(got(begun).await.code(), Code::Deleted);
+    let wanted = json!({ "environment": "staging" });
+    assert_eq!(api(&edge, Method::POST, "shop/undelete", wanted).await.status, 200);
+    assert_eq!(edge.get("staging--shop.localhost", "/").await.text(), "one");
+    edge.stop().await;
+}
+
+#[tokio::test]
 async fn an_environment_whose_time_is_over_leaves_its_names_and_the_rest_of_the_app() {
     let setup = edge().with_limit("grace_ms_max", 0);
     let edge = setup.with_toml("[retention]\nundelete_hours = 0\ncollect_every_s = 0").start().await;

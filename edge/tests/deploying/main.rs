@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accepted;
 mod backend;
 mod bad_input;
 mod envs;

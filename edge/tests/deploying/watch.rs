@@ -72,6 +72,30 @@ async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     edge.stop().await;
 }
 
+/// What the version answered that was undone is nothing that the next try is compared with.
+#[tokio::test]
+async fn a_version_that_was_undone_is_undone_at_the_second_try_too() {
+    let edge = edge().with_app("shop", OLD).start().await;
+    let before = edge.live("shop").await.unwrap();
+    visit(&edge, "/shoes", 50).await;
+    for round in 0..2 {
+        let traffic = async {
+            until(is_new(&edge)).await;
+            visit(&edge, "/shoes", 100).await;
+            until(async || {
+                visit(&edge, "/shoes", 10).await;
+                edge.live("shop").await == Some(before)
+            })
+            .await;
+        };
+        let (pushed, ()) = tokio::join!(watched(&edge, 10, "", NEW), traffic);
+        let problem = pushed.expect_err(&format!("round {round}"));
+        assert_eq!(problem.code, Code::WatchFailed);
+        assert!(problem.detail.contains("404 rose from 0.0 % (0 of "), "{}", problem.detail);
+    }
+    edge.stop().await;
+}
+
 #[tokio::test]
 async fn a_backend_that_fails_after_a_switch_undoes_it() {
     let (edge, backend) = (edge().start().await, Backend::start());
@@ -189,4 +213,70 @@ async fn no_more_switches_are_watched_at_once_than_the_limit_says() {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(!metrics.contains("devanture_watches_total{"), "none has ended yet");
     first.abort();
+}
+
+#[tokio::test]
+async fn what_a_watch_may_go_back_to_is_not_deleted_meanwhile() {
+    let edge = Arc::new(edge().with_app("shop", OLD).start().await);
+    let before = edge.live("shop").await.unwrap();
+    visit(&edge, "/shoes", 50).await;
+    let other = Arc::clone(&edge);
+    let pushed = tokio::spawn(async move { watched(&other, 60, "", NEW).await });
+    until(is_new(&edge)).await;
+    let path = format!("/v1/apps/shop/versions/{before}");
+    // The switch is seen a moment before the watch begins.
+    until(async || got(edge.api(Method::DELETE, &path)).await.code() == Code::VersionInUse).await;
+    until(async || {
+        visit(&edge, "/shoes", 10).await;
+        edge.live("shop").await == Some(before)
+    })
+    .await;
+    assert_eq!(pushed.await.unwrap().unwrap_err().code, Code::WatchFailed);
+    let stored = push(&edge, "prod", "", DeployOptions::default(), NEW).await.unwrap();
+    assert_eq!(edge.live("shop").await, Some(stored.version));
+    assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK, "no watch needs it any more");
+}
+
+#[tokio::test]
+async fn a_switch_that_cannot_be_undone_is_told_as_what_the_watch_saw() {
+    let edge = edge().with_limit("grace_versions_max", 0).with_app("shop", OLD).start().await;
+    let before = edge.live("shop").await.unwrap();
+    visit(&edge, "/shoes", 50).await;
+    let traffic = async {
+        until(is_new(&edge)).await;
+        let manifest = format!("manifests/{}/{before}.json", &before.to_string()[..2]);
+        std::fs::remove_file(edge.data_dir().join(manifest)).unwrap();
+        visit(&edge, "/shoes", 100).await;
+    };
+    let (pushed, ()) = tokio::join!(watched(&edge, 60, "", NEW), traffic);
+    let problem = pushed.unwrap_err();
+    assert_eq!(problem.code, Code::WatchFailed);
+    for text in ["404 rose from 0.0 % (0 of", "could not be undone"] {
+        assert!(problem.detail.contains(text), "{}", problem.detail);
+    }
+    assert!(is_new(&edge)().await);
+    edge.stop().await;
+}
+
+/// Law 11.
+#[tokio::test]
+async fn switches_of_one_app_leave_watches_for_those_of_others() {
+    let edge = Arc::new(edge().with_limit("watches_max", 2).with_app("shop", OLD).start().await);
+    let other = Arc::clone(&edge);
+    let first = tokio::spawn(async move { watched(&other, 60, "", NEW).await });
+    until(is_new(&edge)).await;
+    assert_eq!(watched(&edge, 1, "", OLD).await.unwrap_err().code, Code::Busy);
+    let options = DeployOptions { watch_s: Some(1), ..DeployOptions::default() };
+    for files in [OLD, NEW] {
+        let manifest = crate::support::manifest(files);
+        let begin =
+            devanture_config::api::BeginDeploy { manifest, source: Default::default(), options: options.clone() };
+        edge.try_push("blog", "prod", begin, files).await.unwrap();
+    }
+    // The watch of the first ends with the edge, and leaves live what is live.
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let began = Instant::now();
+    Arc::into_inner(edge).unwrap().stop().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "the edge waited for the watch");
 }

@@ -10,12 +10,12 @@ use devanture_config::api::{DeployOptions, DeployReport, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::super::deploys::Watched;
 use super::super::leases::Lease;
 use super::super::pushes::{Push, Received};
+use super::super::shares::Share;
 use super::super::steps::{EventSink, Steps};
 use super::super::{Actor, Error, Publisher, error};
 use super::feed::{Feed, feed};
@@ -50,7 +50,7 @@ struct Target {
     begun: u64,
     since: Instant,
     /// One of the archives that may be under way at once.
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
     /// Holds every file that is stored on the way.
     arriving: Lease,
 }
@@ -176,9 +176,9 @@ impl Publisher {
         environment: &PlaceName,
         announced: Option<u64>,
     ) -> Result<ArchiveIntake, Error> {
-        let Ok(permit) = Arc::clone(&self.archives).try_acquire_owned() else {
-            return Err(Problem::new(Code::Busy, "The edge is taking as many archives as it may already.")
-                .hint("try again in a moment; `pushes_max` in edge.toml is the limit")
+        let Some(share) = self.archives.take(app) else {
+            return Err(Problem::new(Code::Busy, format!("The edge takes no more archives of the app {app} now."))
+                .hint("try again in a moment; `pushes_max` in edge.toml is the limit, and half of it for one app")
                 .into());
         };
         let bytes_max = archive_bytes_max(&self.limits);
@@ -192,7 +192,7 @@ impl Publisher {
             environment: environment.clone(),
             begun,
             since: Instant::now(),
-            _permit: permit,
+            _share: share,
             arriving: self.leases.arriving(telemetry::now_ms() / 1_000).await,
         };
         Ok(ArchiveIntake {
@@ -218,7 +218,7 @@ impl Publisher {
         let this = Arc::clone(self);
         let target = &archive.target;
         let watched = self.deploys.open(&target.id, &target.app, &target.environment, None);
-        tokio::spawn(async move { this.run_archive(archive, source, options, sink, watched).await })
+        self.tasks.spawn(async move { this.run_archive(archive, source, options, sink, watched).await })
     }
 
     async fn run_archive(

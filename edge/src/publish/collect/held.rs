@@ -33,10 +33,11 @@ impl Publisher {
         }
         held.checks.push(Check::Absent(gone::deleted_app_key(app)));
         // What is live.
-        let mut environments: Vec<PlaceName> = Vec::new();
+        let mut pointers: Vec<(PlaceName, LivePointer)> = Vec::new();
         for (key, record) in all(&*self.catalog, &records::live_prefix(app)).await? {
-            held.ids.insert(records::read::<LivePointer>(&key, &record)?.version);
-            environments.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()));
+            let pointer: LivePointer = records::read(&key, &record)?;
+            held.ids.insert(pointer.version);
+            pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));
             held.checks.push(Check::At(key, record.revision));
         }
         // What an alias points at.
@@ -46,12 +47,14 @@ impl Publisher {
         }
         // What is live again when an environment is had back.
         for (key, record) in all(&*self.catalog, &gone::deleted_environments_prefix(app)).await? {
-            held.ids.insert(records::read::<DeletedEnvironment>(&key, &record)?.pointer.version);
+            let DeletedEnvironment { pointer, .. } = records::read(&key, &record)?;
+            held.ids.insert(pointer.version);
+            pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));
             held.checks.push(Check::At(key, record.revision));
         }
-        // What a rollback goes to.
-        for environment in &environments {
-            match self.earlier(app, environment, None).await {
+        // What a rollback goes to, also once a deleted environment is had back.
+        for (environment, pointer) in &pointers {
+            match self.earlier_of(app, environment, pointer, None).await {
                 Ok(earlier) => drop(held.ids.insert(earlier.version)),
                 Err(Error(problem)) if problem.code == Code::NoPrevious => {}
                 Err(error) => return Err(error),

@@ -7,7 +7,7 @@ use devanture_config::{AppName, VersionId};
 
 use super::{PAGE, Pass};
 use crate::blobs::Key;
-use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision, history};
 use crate::publish::audit::{Own, commit_own};
@@ -154,11 +154,22 @@ impl Publisher {
         Ok(beyond)
     }
 
-    /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now.
+    /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now, also
+    /// where the environment is deleted and can be had back: it then is as it was.
     async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
         let mut last: HashMap<VersionId, u64> = HashMap::new();
+        let mut pointers = Vec::new();
         for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
-            last.insert(records::read::<LivePointer>(&key, &record)?.version, now_ms);
+            let version = records::read::<LivePointer>(&key, &record)?.version;
+            pointers.push((key, version));
+        }
+        let deleted = gone::deleted_environments_prefix(app);
+        for (key, record) in self.catalog.list(&deleted, None, false, usize::MAX).await? {
+            let version = records::read::<DeletedEnvironment>(&key, &record)?.pointer.version;
+            pointers.push((key, version));
+        }
+        for (key, version) in pointers {
+            last.insert(version, now_ms);
             let Some(environment) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
             let prefix = records::history_prefix(app, &environment);
             for switch in history::switches(&*self.catalog, &prefix, since_ms, usize::MAX).await? {

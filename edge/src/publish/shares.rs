@@ -1,0 +1,91 @@
+//! Places of which the edge has so many for all apps, shared so that no app takes those that another one would need
+//! (law 11).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use devanture_config::AppName;
+
+/// All the places of one kind.
+pub(crate) struct Shares {
+    count_max: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    count: usize,
+    by_app: HashMap<AppName, usize>,
+}
+
+/// A place that an app has for as long as this value lives.
+#[must_use = "the place is free again once this is dropped"]
+pub(crate) struct Share {
+    shares: Arc<Shares>,
+    app: AppName,
+}
+
+impl Shares {
+    pub(crate) fn new(count_max: u64) -> Arc<Self> {
+        let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
+        Arc::new(Self { count_max, held: Mutex::default() })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for `app`. Its first one is any that is free; it gets another only while more are free than it has, so
+    /// that however much it asks for, others find some.
+    pub(crate) fn take(self: &Arc<Self>, app: &AppName) -> Option<Share> {
+        let mut held = self.held();
+        let own = held.by_app.get(app).copied().unwrap_or(0);
+        let free = self.count_max.saturating_sub(held.count);
+        if free <= own {
+            return None;
+        }
+        held.count = held.count.saturating_add(1);
+        held.by_app.insert(app.clone(), own.saturating_add(1));
+        Some(Share { shares: Arc::clone(self), app: app.clone() })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.shares.held();
+        held.count = held.count.saturating_sub(1);
+        if let Some(own) = held.by_app.get_mut(&self.app) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                held.by_app.remove(&self.app);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_11_whatever_one_app_takes_others_find_a_place() {
+        let shares = Shares::new(8);
+        let take_all = |app: &str| {
+            let app = app.parse().unwrap();
+            std::iter::from_fn(|| shares.take(&app)).collect::<Vec<Share>>()
+        };
+        let greedy = take_all("greedy");
+        assert_eq!(greedy.len(), 4);
+        let others: Vec<Vec<Share>> = ["second", "third", "fourth"].map(take_all).into();
+        assert_eq!(others.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1]);
+        assert!(take_all("fifth").is_empty());
+        drop(others);
+        drop(greedy);
+        assert_eq!(take_all("fifth").len(), 4);
+        assert!(shares.held().by_app.is_empty());
+        let (one, none) = (Shares::new(1), Shares::new(0));
+        let app = "shop".parse().unwrap();
+        let first = one.take(&app);
+        assert!(first.is_some() && one.take(&app).is_none() && none.take(&app).is_none());
+    }
+}
