@@ -98,6 +98,7 @@ impl Publisher {
         let given = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
         self.owned.stored(&push.app, &push.manifest).await?;
+        self.end_sent(push).await;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         for path in &withdrawn {
             steps.log(&format!("{path} stays withdrawn: this version was stored before"));

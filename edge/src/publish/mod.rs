@@ -27,6 +27,7 @@ mod page;
 mod pause;
 mod pushes;
 mod rules;
+mod sent;
 mod settings;
 mod smoke;
 mod steps;
@@ -88,6 +89,7 @@ pub struct Publisher {
     archives: Arc<Semaphore>,
     scratch: PathBuf,
     owned: owned::Owned,
+    unwritten: sent::Unwritten,
     prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
     keys: settings::KeyFile,
@@ -152,6 +154,7 @@ impl Publisher {
                 parts.limits.dns_lookups_max,
             ),
             owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
+            unwritten: sent::Unwritten::default(),
             deploys: Arc::default(),
             archives: Arc::new(Semaphore::new(
                 usize::try_from(parts.limits.pushes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),

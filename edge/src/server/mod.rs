@@ -70,6 +70,7 @@ pub struct Server {
     drain: watch::Sender<Option<Instant>>,
     drain_timeout: Duration,
     health: Arc<Health>,
+    publisher: Arc<Publisher>,
     socket: PathBuf,
     stop: CancellationToken,
     threads: Threads,
@@ -155,7 +156,7 @@ impl Server {
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits));
         let last_uses = Arc::clone(&credentials);
         control.spawn(async move { last_uses.keep_last_uses().await });
-        let admin = Admin::new(publisher, Arc::clone(&credentials), metrics, Arc::clone(&health));
+        let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
         let serving = Serving {
@@ -181,6 +182,7 @@ impl Server {
             drain,
             drain_timeout,
             health,
+            publisher,
             socket,
             stop,
             threads,
@@ -220,6 +222,7 @@ impl Server {
         self.asker.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         self.control.block_on(self.credentials.write_last_uses());
+        self.control.block_on(self.publisher.write_sent());
         durable::remove_file(&self.socket).ok();
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));
@@ -327,6 +330,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.block_on(publisher.check_secrets())?;
     control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(publisher)));
     control.spawn(Arc::clone(publisher).keep_collecting());
+    control.spawn(Arc::clone(publisher).keep_writing_sent());
     Ok(())
 }
 
