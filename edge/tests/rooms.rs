@@ -342,12 +342,13 @@ fn law_5_only_publish_commits_to_the_catalog() {
 }
 
 /// What the edge commits for itself, by the file that does it; everything else is somebody's deed.
-const OWN_COMMITS: [(&str, &str); 7] = [
+const OWN_COMMITS: [(&str, &str); 8] = [
     ("publish/alias.rs", "Own::ExpiredAlias"),
     ("publish/collect/ending.rs", "Own::Collection"),
     ("publish/collect/retire.rs", "Own::Collection"),
     ("publish/history.rs", "Own::History"),
     ("publish/hostnames/proof.rs", "Own::ProofSecret"),
+    ("publish/sent.rs", "Own::Sent"),
     ("publish/who/last_use.rs", "Own::LastUse"),
     ("publish/who/logins.rs", "Own::Refresh"),
 ];

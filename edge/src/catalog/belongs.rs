@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, records, who};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 11] = [
+const OF_APP: [&str; 12] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
     "gone/{app}/",
@@ -16,6 +16,7 @@ const OF_APP: [&str; 11] = [
     "live/{app}/",
     "locks/{app}/",
     "paused/{app}/",
+    "sent/{app}/",
     "settings/{app}/",
     "versions/{app}/",
     "withdrawn/{app}",
@@ -118,10 +119,12 @@ mod tests {
             "live/shop/prod",
             "live/shop/staging",
             "paused/shop/staging",
+            "sent/shop/1/1",
             "versions/shop/a",
             "withdrawn/shop",
         ];
-        let others = ["alias/shop-2/x", "live/shop2/prod", "withdrawn/shop-2", "deleted/shop", "apps/shop"];
+        let others =
+            ["alias/shop-2/x", "live/shop2/prod", "sent/shop-2/1/1", "withdrawn/shop-2", "deleted/shop", "apps/shop"];
         let mut changes: Vec<Change> = own.iter().chain(&others).map(|key| put(key, json!({}))).collect();
         let account = |id: &str, app: &str, environment: &str| {
             json!({"id": id, "password": "", "stamp": "", "app": app, "environment": environment, "scope": "admin",

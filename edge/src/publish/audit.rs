@@ -128,6 +128,8 @@ pub(crate) enum Own {
     Refresh,
     /// The secret that proofs of hostnames are made with.
     ProofSecret,
+    /// What a push has sent, so that it continues where it was, and the end of that: its version has an entry.
+    Sent,
 }
 
 /// Makes a commit that is the edge's own.

@@ -17,6 +17,7 @@ use super::{Actor, Error, Publisher};
 use crate::blobs::{Key, Upload};
 use crate::catalog::records::{self, LivePointer};
 use crate::proxy::address::{self, Policy};
+use crate::telemetry;
 use devanture_config::api::Scope;
 
 /// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
@@ -30,6 +31,8 @@ pub struct Receiving {
     digest: Digest,
     size: u64,
     left: u64,
+    /// When the last bytes came, in milliseconds since 1970: no later than the file is put.
+    came_ms: u64,
 }
 
 impl Publisher {
@@ -106,7 +109,8 @@ impl Publisher {
             return Err(Problem::new(Code::BadRequest, detail).into());
         };
         let upload = self.blobs.upload(Key::Blob(digest)).await?;
-        Ok(Receiving { upload, app: app.clone(), deploy: deploy.to_owned(), digest, size, left: size })
+        let (app, deploy, came_ms) = (app.clone(), deploy.to_owned(), telemetry::now_ms());
+        Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms })
     }
 
     /// Ends what [`Publisher::receive`] began, once all bytes were given to [`Receiving::write`].
@@ -126,10 +130,17 @@ impl Publisher {
         receiving.upload.finish().await?;
         self.owned.add(&receiving.app, receiving.digest).await?;
         let push = self.pushes.find(&receiving.app, &receiving.deploy)?;
-        let mut received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if received.blobs.insert(receiving.digest) {
-            received.bytes = received.bytes.saturating_add(receiving.size);
+        let is_new = {
+            let mut received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let is_new = received.blobs.insert(receiving.digest);
+            if is_new {
+                received.bytes = received.bytes.saturating_add(receiving.size);
+            }
+            is_new
+        };
+        if is_new {
             counter!("devanture_push_bytes_total", "app" => receiving.app.to_string()).increment(receiving.size);
+            self.note_sent(&push, receiving.digest, receiving.size, receiving.came_ms).await;
         }
         Ok(())
     }
@@ -257,6 +268,7 @@ impl Receiving {
                 format!("More bytes came for the blob {} than the manifest says.", self.digest),
             )
         })?;
+        self.came_ms = telemetry::now_ms();
         self.upload.write(bytes).await?;
         Ok(())
     }

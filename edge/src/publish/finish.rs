@@ -102,6 +102,7 @@ impl Publisher {
             self.live.look_again();
         }
         self.owned.stored(&push.app, &push.manifest).await?;
+        self.end_sent(push).await;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         for path in &withdrawn {
             steps.log(&format!("{path} stays withdrawn: this version was stored before"));

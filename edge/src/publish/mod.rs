@@ -27,6 +27,7 @@ mod page;
 mod pause;
 mod pushes;
 mod rules;
+mod sent;
 mod settings;
 mod shares;
 mod smoke;
@@ -91,6 +92,7 @@ pub struct Publisher {
     archives: Arc<shares::Shares>,
     scratch: PathBuf,
     owned: owned::Owned,
+    unwritten: sent::Unwritten,
     prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
     keys: settings::KeyFile,
@@ -157,6 +159,7 @@ impl Publisher {
                 parts.limits.dns_lookups_max,
             ),
             owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
+            unwritten: sent::Unwritten::default(),
             deploys: Arc::default(),
             archives: shares::Shares::new(parts.limits.pushes_max),
             scratch: archive::scratch(&parts.data_dir),

@@ -1,7 +1,8 @@
 //! What an app itself has sent: the only thing that it is ever told is there already.
 //!
 //! Equal bytes of two apps are one file on disk, but neither learns it: a blob counts as an app's own when one of its
-//! stored versions holds it, or when it was sent by this app to this process.
+//! stored versions holds it, or when it was sent by this app: to this process, or to an earlier one that wrote it down
+//! (`sent.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use devanture_config::{AppName, Digest, Manifest};
 use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key};
+use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Catalog, records};
 use crate::telemetry;
 
@@ -50,7 +52,30 @@ impl Owned {
     }
 
     async fn read(&self, app: &AppName) -> Result<Set, super::Error> {
-        Ok(Arc::new(Mutex::new(self.read_blobs(app).await?)))
+        let mut owned = self.read_blobs(app).await?;
+        self.read_sent(app, &mut owned).await?;
+        Ok(Arc::new(Mutex::new(owned)))
+    }
+
+    /// Adds what earlier processes wrote down that the app has sent.
+    async fn read_sent(&self, app: &AppName, owned: &mut AppBlobs) -> Result<(), super::Error> {
+        let prefix = sent::sent_prefix(app);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
+            for (key, record) in &page {
+                // What cannot be read says nothing: its blobs are sent again.
+                let Ok(sent) = records::read::<SentRecord>(key, record) else { continue };
+                let at_ms = sent.at_ms.max(1);
+                for digest in sent.blobs {
+                    owned.sent.entry(digest).or_insert(at_ms);
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, super::Error> {

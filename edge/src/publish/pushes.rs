@@ -1,7 +1,7 @@
 //! Pushes under way: what was begun and is not finished, in memory alone.
 //!
 //! A push that is forgotten, by time or by the end of the process, loses nothing: its blobs are stored under their
-//! hashes, and the next push finds them there when it sends them again.
+//! hashes, and what it had sent is written down (`sent.rs`), so that the next push of the app goes on from there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -225,6 +225,7 @@ impl Server {
         self.asker.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         self.control.block_on(self.credentials.write_last_uses());
+        self.control.block_on(self.publisher.write_sent());
         durable::remove_file(&self.socket).ok();
         // What still reads a disk for nobody is not waited for.
         self.control.shutdown_timeout(Duration::from_secs(1));
@@ -332,6 +333,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.block_on(publisher.check_secrets())?;
     control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(publisher)));
     control.spawn(Arc::clone(publisher).keep_collecting());
+    control.spawn(Arc::clone(publisher).keep_writing_sent());
     Ok(())
 }
 

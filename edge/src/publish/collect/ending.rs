@@ -105,6 +105,7 @@ impl Publisher {
         self.end_records(app, None).await?;
         self.owned.forget_app(app);
         self.access_log.forget(app.as_str(), None);
+        self.unwritten.forget_app(app).await;
         let changes = vec![Change::Delete(records::app_key(app)), Change::Delete(key.clone())];
         let last = Commit { checks: vec![Check::At(key, revision)], changes };
         if self.collected(last).await?.is_some() {

@@ -94,6 +94,7 @@ impl Publisher {
         if !pass.dry_run && !gone.is_empty() {
             // Before the gate opens: nobody is told that one of them is there.
             self.owned.forget(&gone);
+            self.unwritten.forget(&gone);
         }
         Ok(true)
     }

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use crate::blobs::durable::fault::{Fault, arm};
 use crate::blobs::{self, Blobs, Key};
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::{self, Catalog, records};
+use crate::catalog::{self, Catalog, records, sent};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::publish::tests::Nobody;
@@ -399,4 +399,61 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     assert!(live.is_held(&app, &two) && !live.is_held(&app, &one));
     let closed = world.publisher.leases.closed().await;
     assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
+}
+
+/// The keys of what pushes have written down that they sent.
+async fn sent(world: &World) -> Vec<String> {
+    let found = world.catalog.list(sent::SENT_PREFIX, None, false, usize::MAX).await.unwrap();
+    found.into_iter().map(|(key, _)| key).collect()
+}
+
+/// Of a push that is killed, nothing is lost but what came since it wrote something down.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, contents): (_, BTreeSet<u8>) = (name(0), (0..70).collect());
+    let deploy = {
+        let world = world(folder.path(), 1).await;
+        world.begin(&app, &contents).await.unwrap()
+    };
+    let world = reopened(folder.path()).await;
+    let written = sent(&world).await;
+    assert!(written.len() == 1 && written[0].starts_with(&format!("sent/{app}/{deploy}/")), "{written:?}");
+    let begin = async |app: &AppName| {
+        let manifest = manifest(&contents);
+        let begin = BeginDeploy { manifest, source: Source::default(), options: DeployOptions::default() };
+        world.publisher.begin(&Actor::local(), app, &PlaceName::prod(), begin).await.unwrap().missing.len()
+    };
+    assert_eq!((begin(&app).await, begin(&name(1)).await), (6, 70));
+    // A push with other files continues nothing, and takes nothing away.
+    world.push(&app, &[1, 200].into()).await.unwrap();
+    assert_eq!(sent(&world).await, written);
+    world.push(&app, &contents).await.unwrap();
+    world.publisher.write_sent().await;
+    assert_eq!(sent(&world).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), 1).await;
+    let keeping = tokio::spawn(Arc::clone(&world.publisher).keep_writing_sent());
+    world.begin(&name(0), &[1, 2].into()).await.unwrap();
+    let mut looks = 0;
+    while sent(&world).await.is_empty() {
+        looks += 1;
+        assert!(looks < 1_000, "it is never written");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    keeping.abort();
+    // What comes while the app is deleted is not written, so that its name tells the next one nothing.
+    world.begin(&name(0), &[3].into()).await.unwrap();
+    let deleted = gone::DeletedApp { at_ms: 1, until_ms: 1, who: String::new() };
+    let changes = vec![catalog::Change::Put(gone::deleted_app_key(&name(0)), records::write(&deleted).unwrap())];
+    world.catalog.commit(catalog::Commit { checks: Vec::new(), changes }).await.unwrap();
+    world.publisher.write_sent().await;
+    assert_eq!(sent(&world).await.len(), 1);
+    world.publisher.collect(false).await.unwrap();
+    world.publisher.write_sent().await;
+    assert_eq!(sent(&world).await, [""; 0]);
 }
