@@ -65,7 +65,7 @@ limits! {
     admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
     /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.
     admin_body_idle_ms_max = 60_000 in 100 ..= 86_400_000,
-    /// Pushes that the edge takes at once; a further one is told to come again.
+    /// Pushes, and archives, taken at once, half of these for one app at most; a further one is told to come again.
     pushes_max = 64 in 1 ..= 10_000,
     /// Milliseconds that a push may rest between two of its requests before it is forgotten.
     push_idle_ms_max = 3_600_000 in 1_000 ..= 604_800_000,
@@ -155,7 +155,7 @@ limits! {
     smoke_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
     /// Seconds for which a switch may be watched.
     watch_s_max = 3_600 in 1 ..= 86_400,
-    /// Switches that are watched at once; a further one is told to come again.
+    /// Switches that are watched at once, at most half of them of one app; a further one is told to come again.
     watches_max = 100 in 0 ..= 10_000,
     /// Tokens of all apps together.
     tokens_max = 10_000 in 1 ..= 1_000_000,

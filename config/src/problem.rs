@@ -121,7 +121,7 @@ codes! {
     UpstreamForbidden "upstream_forbidden" 422 Refused "A route points where upstreams of this app may not point.",
     Usage "usage" 0 Usage "The command was called in a way that it does not understand.",
     VersionCollected "version_collected" 410 Refused "The app had this version; it was old, nothing held it, and it was collected.",
-    VersionInUse "version_in_use" 409 Refused "The version is live, or an alias points at it.",
+    VersionInUse "version_in_use" 409 Refused "The version is live, or something points at it or goes back to it.",
     Warnings "warnings" 422 Refused "There are doubts; --allow-warnings lets them pass.",
     WatchFailed "watch_failed" 409 Refused "Errors rose after the switch, which was undone.",
 }

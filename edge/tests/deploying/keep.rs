@@ -364,7 +364,7 @@ async fn a_push_that_mends_a_version_mends_it_wherever_it_is_live() {
     }
     edge.push("shop", &[("index.html", b"home")]).await;
     for host in hosts {
-        eventually("it is served again", async || edge.get(host, "/").await.body == &b"home"[..]).await;
+        eventually("it is served again", async || edge.get(host, "/").await.body == b"home"[..]).await;
     }
     edge.stop().await;
 }
