@@ -190,7 +190,7 @@ limits! {
     /// Accounts, and addresses, whose attempts to log in are remembered.
     login_keys_max = 10_000 in 100 ..= 1_000_000,
     /// Changes that one token, or one account, makes in a minute; the bytes of files that are sent do not count.
-    writes_per_minute_max = 600 in 1 ..= 1_000_000,
+    writes_per_minute_max = 60_000 in 1 ..= 1_000_000,
     /// Entries of the audit log that are kept; what is beyond goes from the app that has most.
     audit_entries_max = 100_000 in 100 ..= 10_000_000,
     /// Days that an entry of the audit log is kept.

@@ -299,7 +299,15 @@ fn receiving() -> Vec<Case> {
                         break;
                     }
                 }
-                c.verdict(1, true).await
+                // The first word decides: what was sent before it was heard may be beyond the connection's window, too.
+                loop {
+                    let Some(frame) = c.next().await else { return Outcome::Closed };
+                    match frame.kind {
+                        kind::RST_STREAM if frame.stream == 1 => return Outcome::Reset(Code(frame.number(0))),
+                        kind::GOAWAY => return Outcome::GoAway(Code(frame.number(4))),
+                        _ => {}
+                    }
+                }
             }),
             stream_error(FLOW_CONTROL_ERROR),
         ),

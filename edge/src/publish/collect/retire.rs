@@ -67,6 +67,9 @@ impl Publisher {
                 pass.report.more = true;
             }
             if pass.dry_run {
+                let closed = self.leases.closed().await;
+                candidates.retain(|candidate| !closed.holds(Key::Manifest(candidate.id)));
+                drop(closed);
                 for Candidate { id, stored_ms, .. } in candidates {
                     pass.take(app, id, WhyCollected::Retention, stored_ms);
                 }

@@ -63,7 +63,7 @@ async fn it_is_validated_by_a_strong_tag_and_nothing_of_the_site_stands_before_i
     ];
     let toml = "not_found = \"single-page-application\"\n[[routes]]\npath = \"/.well-known/devanture/env.json\"\n\
         to = \"http://127.0.0.1:9\"\n[[redirects]]\nfrom = \"/.well-known/*\"\nto = \"/else\"\nforce = true\n\
-        [[headers]]\nfor = \"/*\"\nbasic_auth = [\"me:word\"]\n[[headers]]\nfor = \"/*\"\nset = { \"X-A\" = \"1\" }\n";
+        [[headers]]\nfor = \"/.well-known/devanture/other.json\"\nbasic_auth = [\"me:word\"]\n[[headers]]\nfor = \"/*\"\nset = { \"X-A\" = \"1\" }\n";
     push_site(&edge, "prod", site(files, toml, &[]), files).await;
     publish(&edge, "prod", "A", "1").await;
     let first = edge.get("shop.localhost", ENV).await;
