@@ -18,6 +18,7 @@ use devanture_edge::catalog::records::{self, AppRecord, HistoryEntry};
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use devanture_edge::live::{Domains, Grace, Live, Loader};
 use devanture_edge::proxy::address::Policy;
+use devanture_edge::proxy::{Registry, RegistrySettings, tls};
 use devanture_edge::publish::{Asked, Background, Page, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use devanture_edge::telemetry::AccessLog;
 
@@ -79,7 +80,12 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         live: Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 }),
         loader: Loader::new(blobs, catalog, &limits),
         limits,
-        upstreams: Policy { allow: Arc::default(), own: Arc::default(), trusted: false },
+        upstreams: Policy::default(),
+        registry: Registry::new(RegistrySettings {
+            policy: Policy::default(),
+            tls: tls::trusting([]).unwrap(),
+            requests_max: 1,
+        }),
         dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),

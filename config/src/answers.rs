@@ -3,27 +3,56 @@
 //! The edge decides the same in `handler`, with a request at hand; paths, pages and rules are read by one code for both.
 //! Where an answer depends on what is not known here, a backend or the visitor, that is what is said.
 
+mod by_rule;
+mod decide;
+mod end;
+mod explain;
+mod notes;
+
+pub use end::{BackendTo, Decided, End, Refused, Request};
+pub use explain::{Explanation, Shadowed};
+pub use notes::{Note, Stage, Stands};
+
 use url::Url;
 
 use crate::manifest::Manifest;
-use crate::names::HostPattern;
+use crate::names::{Canonical, HostPattern};
 use crate::path::BundlePath;
 use crate::resolve::{self, PathIndex, Resolution};
-use crate::rules::pattern::Ending;
-use crate::rules::query::{parameters, query_matches};
-use crate::rules::redirect::Filled;
 use crate::rules::{At, Redirect, RuleSet};
-use crate::site_toml::{HtmlHandling, NotFound, Route};
-use crate::target::{self, Target};
+use crate::site_toml::{HtmlHandling, NotFound, Route, Serving, UpstreamUrl, sort_routes};
+use crate::target;
+use by_rule::normal;
+use decide::{Asked, Who};
+use notes::Notes;
 
 /// Stands for the host of the site, whichever it is.
 pub const HOST: &str = "site.invalid";
-/// Below this the edge answers for every version itself.
-const OWN_PATHS: &str = "/.well-known/devanture/";
+/// Below it lie the edge's own paths; a site's files may lie there, too.
+const OWN_FOLDER: &str = "/.well-known/devanture/";
 /// Redirects that are followed; browsers give up after about as many.
 const REDIRECTS_MAX: usize = 20;
-/// Longest path that is looked at; the edge's own limit is not known here.
-const PATH_BYTES_MAX: usize = 65_536;
+
+/// A path of the edge's own: it is answered before routes, rules and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnPath {
+    /// The settings that the environment shows to its front.
+    Env,
+    /// What the version is.
+    Release,
+}
+
+impl OwnPath {
+    /// The one at `path`, as it was sent, if there is one.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        match path.strip_prefix(OWN_FOLDER)? {
+            "env.json" => Some(Self::Env),
+            "release.json" => Some(Self::Release),
+            _ => None,
+        }
+    }
+}
 
 /// How a browser asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,16 +86,14 @@ pub struct Site<'m> {
     index: PathIndex,
     html_handling: HtmlHandling,
     not_found: NotFound,
-    routes: Vec<Route>,
-    redirects: Vec<Redirect>,
+    /// In the order in which they are asked, each with its place in the list as it is written.
+    routes: Vec<(usize, Route)>,
+    rules: RuleSet,
     upstreams: Vec<String>,
     hosts: Vec<String>,
-}
-
-/// What one address leads to, redirects not followed.
-enum Step {
-    End(Answer),
-    To { location: String, by: Option<At> },
+    /// The hostname that the others lead to.
+    canonical: Option<String>,
+    serving: Serving,
 }
 
 impl<'m> Site<'m> {
@@ -76,19 +103,27 @@ impl<'m> Site<'m> {
     pub fn new(manifest: &'m Manifest, table: &str, rules: RuleSet) -> Self {
         let serving = manifest.serving_for(table);
         let paths: Vec<&BundlePath> = manifest.files.keys().collect();
-        let declared = serving.upstreams.iter().flat_map(|all| all.values());
-        let upstreams = declared.chain(serving.routes.iter().flatten().map(|route| &route.to));
         let hosts = serving.hostnames.iter().flatten().map(HostPattern::as_str).filter(|name| !name.starts_with('*'));
+        let hosts: Vec<String> = hosts.map(str::to_owned).collect();
+        let canonical = match &serving.canonical {
+            Some(Canonical::Name(name)) => Some(name.as_str().to_owned()),
+            Some(Canonical::None) => None,
+            None => hosts.first().cloned(),
+        };
+        let mut routes: Vec<(usize, Route)> = serving.routes.iter().flatten().cloned().enumerate().collect();
+        sort_routes(&mut routes, |(_, route)| &route.path);
         Self {
             manifest,
             index: PathIndex::new(paths.iter().copied()),
             paths,
             html_handling: manifest.html_handling_in(&serving),
             not_found: serving.not_found.unwrap_or(NotFound::Page404),
-            upstreams: upstreams.map(|url| url.url().origin().ascii_serialization()).collect(),
-            hosts: hosts.map(str::to_owned).collect(),
-            routes: serving.routes.clone().unwrap_or_default(),
-            redirects: rules.redirects,
+            upstreams: serving.backends().filter_map(UpstreamUrl::origin).collect(),
+            hosts,
+            canonical,
+            routes,
+            rules,
+            serving,
         }
     }
 
@@ -122,152 +157,38 @@ impl<'m> Site<'m> {
         is_web && url.port().is_none() && url.host_str().is_some_and(|h| h == HOST || self.hosts.iter().any(|n| n == h))
     }
 
-    /// Whether a path belongs to a backend.
-    #[must_use]
-    pub fn is_routed(&self, raw_path: &str) -> bool {
-        let takes = |path: &str| self.routes.iter().any(|route| route.path.takes(path));
-        match target::normalise_for_route(raw_path, PATH_BYTES_MAX) {
-            Target::Normal(path) => takes(&path),
-            Target::Redirect(to) => {
-                matches!(target::normalise_for_route(&to, PATH_BYTES_MAX), Target::Normal(path) if takes(&path))
-            }
-            Target::Refuse(_) => false,
-        }
-    }
-
     /// Where somebody ends who asks for `url`, which is the site's own.
     #[must_use]
     pub fn ask(&self, url: &Url, asking: Asking) -> Answer {
         let mut url = url.clone();
         let mut led_by = None;
         for _ in 0..REDIRECTS_MAX {
-            match self.step(url.path(), url.query(), asking) {
-                Step::End(Answer::Nothing(None)) => return Answer::Nothing(led_by),
-                Step::End(answer) => return answer,
-                Step::To { location, by } => {
-                    led_by = by.or(led_by);
+            let mut notes = Notes::default();
+            let asked = Asked { path: url.path(), query: url.query(), who: Who::Anybody(asking) };
+            let Decided { end, rule, .. } = self.decide(&asked, &mut notes);
+            led_by = rule.and_then(|rule| self.redirect(rule)).map(|rule| rule.at.clone()).or(led_by);
+            match end {
+                End::Redirect { location, .. } => {
                     url = match url.join(&location) {
                         Ok(next) if self.is_own(&next) => next,
                         Ok(_) | Err(_) => return Answer::Elsewhere,
                     };
                 }
+                End::File { file, status: 200 } => return Answer::File(file),
+                End::Backend { .. } | End::Own(_) => return Answer::Elsewhere,
+                End::Refused(_) => return Answer::BadPath,
+                End::File { .. } | End::Nothing | End::Methods | End::Preflight if notes.may_differ => {
+                    return Answer::Elsewhere;
+                }
+                End::File { .. } | End::Nothing | End::Methods | End::Preflight => return Answer::Nothing(led_by),
             }
         }
         Answer::Circle(led_by)
     }
 
-    fn step(&self, raw_path: &str, query: Option<&str>, asking: Asking) -> Step {
-        if raw_path.starts_with(OWN_PATHS) || self.is_routed(raw_path) {
-            return Step::End(Answer::Elsewhere);
-        }
-        let path = match target::normalise(raw_path, PATH_BYTES_MAX) {
-            Target::Normal(path) => path.into_owned(),
-            Target::Redirect(to) => match target::normalise(&to, PATH_BYTES_MAX) {
-                Target::Normal(path) => path.into_owned(),
-                Target::Redirect(_) | Target::Refuse(_) => return Step::End(Answer::BadPath),
-            },
-            Target::Refuse(_) => return Step::End(Answer::BadPath),
-        };
-        let (step, may_differ) = self.by_rule(&path, query, asking);
-        if let Some(step) = step {
-            return step;
-        }
-        match resolve::resolve(&self.index, self.html_handling, &path) {
-            Resolution::File(number) => Step::End(Answer::File(number)),
-            Resolution::Redirect(to) => Step::To { location: with_query(target::encode_path(&to), query), by: None },
-            Resolution::Missing if may_differ => Step::End(Answer::Elsewhere),
-            Resolution::Missing => Step::End(self.missing(None, asking)),
-        }
-    }
-
-    /// What the first rule says that applies to everybody, and whether one before it may apply to some.
-    fn by_rule(&self, path: &str, query: Option<&str>, asking: Asking) -> (Option<Step>, bool) {
-        let mut may_differ = false;
-        let sent = parameters(query);
-        for rule in self.redirects.iter().filter(|rule| !rule.is_unknowable) {
-            let Some(mut captures) = rule.from.matches(host_of(rule), path) else { continue };
-            if !query_matches(&rule.query, &sent, &mut captures) {
-                continue;
-            }
-            if rule.from.has_host() || !rule.languages.is_empty() || !rule.cookies.is_empty() {
-                may_differ = true;
-                continue;
-            }
-            let Some(filled) = rule.to.fill(&captures) else { continue };
-            let is_missing = || resolve::resolve(&self.index, self.html_handling, path) == Resolution::Missing;
-            if !rule.force && !is_missing() {
-                return (None, may_differ);
-            }
-            let step = self.carry_out(rule, &filled, path, query, asking);
-            let is_nothing = matches!(step, Some(Step::End(Answer::Nothing(_))));
-            return (if is_nothing && may_differ { Some(Step::End(Answer::Elsewhere)) } else { step }, may_differ);
-        }
-        (None, may_differ)
-    }
-
-    fn carry_out(
-        &self,
-        rule: &Redirect,
-        filled: &Filled,
-        path: &str,
-        query: Option<&str>,
-        asking: Asking,
-    ) -> Option<Step> {
-        let by = || Some(rule.at.clone());
-        if rule.is_redirect() {
-            // What the rule asks of the query has been used.
-            let query = query.filter(|_| rule.query.is_empty());
-            let is_here = filled.origin.is_none() && filled.path == target::encode_path(path);
-            let leads_here = is_here && filled.query.as_deref().or(query) == query;
-            return (!leads_here).then(|| Step::To { location: filled.location(query), by: by() });
-        }
-        if let Some(origin) = &filled.origin {
-            return self.upstreams.contains(origin).then_some(Step::End(Answer::Elsewhere));
-        }
-        let to = match target::normalise(&filled.path, PATH_BYTES_MAX) {
-            Target::Normal(path) => path.into_owned(),
-            Target::Redirect(to) => match target::normalise(&to, PATH_BYTES_MAX) {
-                Target::Normal(path) => path.into_owned(),
-                Target::Redirect(_) | Target::Refuse(_) => return None,
-            },
-            Target::Refuse(_) => return None,
-        };
-        if rule.status != 200 {
-            return Some(Step::End(Answer::Nothing(by())));
-        }
-        if self.routes.iter().any(|route| route.path.takes(&to)) {
-            return Some(Step::End(Answer::Elsewhere));
-        }
-        if rule.follows_html_handling {
-            return Some(match resolve::resolve(&self.index, self.html_handling, &to) {
-                Resolution::File(number) => Step::End(Answer::File(number)),
-                Resolution::Redirect(to) => {
-                    let place = Filled { path: target::encode_path(&to), ..filled.clone() };
-                    Step::To { location: place.location(query), by: by() }
-                }
-                Resolution::Missing => Step::End(self.missing(by(), asking)),
-            });
-        }
-        Some(Step::End(match self.index.page_at(&to) {
-            // A page for every path is no image and no script.
-            Some(number) if asking == Asking::Subresource && !rule.force && self.is_shell(rule, number) => {
-                Answer::Nothing(by())
-            }
-            Some(number) => Answer::File(number),
-            None => self.missing(by(), asking),
-        }))
-    }
-
-    /// What answers where there is no file: the page of an application, for who navigates there.
-    fn missing(&self, by: Option<At>, asking: Asking) -> Answer {
-        let is_application = self.not_found == NotFound::SinglePageApplication;
-        let shell = self.index.shell().filter(|_| is_application && asking == Asking::Navigation);
-        shell.map_or(Answer::Nothing(by), Answer::File)
-    }
-
-    fn is_shell(&self, rule: &Redirect, number: u32) -> bool {
-        let (_, ending) = rule.from.steps();
-        ending != Ending::Exact && rule.to.constant_path().is_some() && self.is_page(number)
+    /// The number of the route that `path` belongs to, in the order in which they are asked.
+    fn route(&self, path: &str) -> Option<usize> {
+        self.routes.iter().position(|(_, route)| route.path.takes(path))
     }
 
     /// Whether a file is a page, by what is said of its type, else by its name.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text_form::text_form;
+
 /// Hex characters of a version in hostnames and in the `devanture-version` header.
 pub const SHORT_CHARACTERS: usize = 12;
 /// Fewest hex characters that a person may type for an id.
@@ -81,19 +83,7 @@ impl FromStr for Digest {
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = BadDigest;
-
-    fn try_from(text: String) -> Result<Self, BadDigest> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
-    }
-}
+text_form!(Digest, BadDigest);
 
 /// The id of a version: the BLAKE3 of its canonical manifest.
 pub type VersionId = Digest;

@@ -5,9 +5,11 @@
 
 pub mod answers;
 pub mod api;
+pub mod deploy;
 pub mod digest;
 pub mod edge_toml;
 pub mod expiry;
+pub mod fields;
 pub mod fingerprint;
 pub mod hostnames;
 pub mod keeping;
@@ -16,8 +18,10 @@ pub mod limits;
 pub mod lines;
 pub mod logs;
 pub mod manifest;
+pub mod method;
 pub mod mistake;
 pub mod names;
+pub mod navigation;
 pub mod net;
 pub mod path;
 pub mod problem;
@@ -29,7 +33,9 @@ pub mod settings;
 pub mod site_toml;
 pub mod target;
 pub mod team;
+mod text_form;
 pub mod upkeep;
+pub mod upstreams;
 pub mod who;
 
 pub use digest::{Digest, VersionId};

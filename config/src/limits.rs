@@ -123,10 +123,18 @@ limits! {
     write_ms_max = 60_000 in 100 ..= 86_400_000,
     /// Bytes of a request's body that is proxied.
     proxy_body_bytes_max = 1_099_511_627_776 in 0 ..= 1_099_511_627_776,
-    /// Idle connections that are kept open to one upstream, on each serving thread.
+    /// Idle connections that are kept open to one member of an upstream, on each serving thread.
     upstream_idle_max = 32 in 0 ..= 10_000,
-    /// Requests, upgraded connections among them, that are under way to one upstream at once, on each serving thread.
-    upstream_requests_max = 1_024 in 1 ..= 1_000_000,
+    /// Requests, upgraded connections among them, that are under way to one member of an upstream at once; `connections_max` of the upstream may say less.
+    upstream_requests_max = 16_384 in 1 ..= 1_000_000,
+    /// Milliseconds for which DNS is believed about a backend's name at least, and after which it is asked again where it failed.
+    upstream_dns_ms_min = 1_000 in 10 ..= 3_600_000,
+    /// Milliseconds for which DNS is believed about a backend's name at most, whatever its time to live.
+    upstream_dns_ms_max = 300_000 in 10 ..= 86_400_000,
+    /// Milliseconds for which the last addresses of a backend's name stay after DNS said that it has none.
+    upstream_dns_hold_ms = 30_000 in 0 ..= 86_400_000,
+    /// Members that the API may add to one upstream.
+    upstream_members_max = 256 in 0 ..= 10_000,
     /// Hostnames of one environment.
     hostnames_max = 1_000 in 0 ..= 100_000,
     /// Questions to DNS about hostnames that are under way at once, of one app a quarter as many; a further one waits.

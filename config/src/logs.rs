@@ -52,6 +52,15 @@ pub struct LogLine {
     /// Whether a backend answered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxied: bool,
+    /// The id of a proxied request, as the backend and the client have it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The address of the backend that answered; where none did, what the route leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// What went wrong, in one word of a table of the documentation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Lines that a reader did not get, as it was too slow: the data of the event `lost`.
@@ -166,6 +175,9 @@ mod tests {
             environment: None,
             version: Some("4f2a91bc03de".to_owned()),
             proxied: false,
+            request_id: None,
+            upstream: None,
+            error: None,
         }
     }
 

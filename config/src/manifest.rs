@@ -13,7 +13,7 @@ use crate::digest::{Digest, VersionId};
 use crate::names::PlaceName;
 use crate::path::BundlePath;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
-use crate::site_toml::{HtmlHandling, Rules, Serving, SmokeMistake};
+use crate::site_toml::{HtmlHandling, Mistaken, Rules, Serving, UpstreamName};
 
 /// The number of the format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -71,6 +71,16 @@ pub enum BadManifest {
     Smoke {
         /// Its path, as far as it is shown.
         path: String,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A route or a pool that cannot be used.
+    #[error("{what}: `{key}` {message}")]
+    Backend {
+        /// Which.
+        what: String,
         /// The key.
         key: &'static str,
         /// What is wrong with it.
@@ -135,9 +145,17 @@ impl Manifest {
             }
         }
         for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
-            if let Some(SmokeMistake { key, message }) = check.mistakes().into_iter().next() {
+            if let Some(Mistaken { key, message }) = check.mistakes().into_iter().next() {
                 let path = check.path.chars().take(80).flat_map(char::escape_debug).collect();
                 return Err(BadManifest::Smoke { path, key, message });
+            }
+        }
+        self.tables().try_for_each(check_backends)?;
+        let places = self.env.keys().map(PlaceName::as_str).chain([""]);
+        for place in places {
+            if let Some((_, route)) = self.serving_for(place).routes_to_nothing().next() {
+                let message = format!("leads to `{}`, which is not below [upstreams]", route.to);
+                return Err(BadManifest::Backend { what: format!("the route {}", route.path), key: "to", message });
             }
         }
         Ok(())
@@ -193,6 +211,25 @@ impl Manifest {
             Some(Rules::Cloudflare) | None => HtmlHandling::AutoTrailingSlash,
         })
     }
+}
+
+/// The first thing that is wrong with the routes and pools of one table.
+fn check_backends(table: &Serving) -> Result<(), BadManifest> {
+    for (name, declared) in table.upstreams.iter().flatten() {
+        let what = || format!("the upstream `{}`", name.chars().take(80).collect::<String>());
+        if let Err(error) = name.parse::<UpstreamName>() {
+            return Err(BadManifest::Backend { what: what(), key: "upstreams", message: error.to_string() });
+        }
+        if let Some(Mistaken { key, message }) = declared.mistakes().into_iter().next() {
+            return Err(BadManifest::Backend { what: what(), key, message });
+        }
+    }
+    for route in table.routes.iter().flatten() {
+        if let Some(Mistaken { key, message }) = route.mistakes().into_iter().next() {
+            return Err(BadManifest::Backend { what: format!("the route {}", route.path), key, message });
+        }
+    }
+    Ok(())
 }
 
 /// Whether a text can be a media type in a header: a type and a subtype, which are tokens (RFC 9110 §8.3.1), and then

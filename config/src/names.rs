@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text_form::text_form;
+
 /// Longest app name, in characters; with `--` and a place it must still fit one DNS label (63, RFC 1035 §2.3.4).
 pub const APP_CHARACTERS_MAX: usize = 40;
 /// Longest environment or alias, in characters.
@@ -62,19 +64,7 @@ macro_rules! text_type {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = BadName;
-
-            fn try_from(text: String) -> Result<Self, BadName> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
+        text_form!($name, BadName);
     };
 }
 
@@ -303,13 +293,7 @@ impl FromStr for Canonical {
     }
 }
 
-impl TryFrom<String> for Canonical {
-    type Error = BadName;
-
-    fn try_from(text: String) -> Result<Self, BadName> {
-        text.parse()
-    }
-}
+text_form!(Canonical, BadName);
 
 impl fmt::Display for Canonical {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -317,12 +301,6 @@ impl fmt::Display for Canonical {
             Self::Name(name) => name.as_str(),
             Self::None => "none",
         })
-    }
-}
-
-impl From<Canonical> for String {
-    fn from(canonical: Canonical) -> Self {
-        canonical.to_string()
     }
 }
 

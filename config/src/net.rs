@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text_form::text_form;
+
 /// A block of addresses such as `10.0.0.0/8`; a bare address is a block of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -61,19 +63,7 @@ impl fmt::Display for AddressBlock {
     }
 }
 
-impl TryFrom<String> for AddressBlock {
-    type Error = BadBlock;
-
-    fn try_from(text: String) -> Result<Self, BadBlock> {
-        text.parse()
-    }
-}
-
-impl From<AddressBlock> for String {
-    fn from(block: AddressBlock) -> Self {
-        block.to_string()
-    }
-}
+text_form!(AddressBlock, BadBlock);
 
 /// The port of DNS where nothing is said (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;

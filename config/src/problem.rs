@@ -119,6 +119,7 @@ codes! {
     UnsupportedType "unsupported_type" 415 Refused "The body's media type is not one that is taken here.",
     UntrustedSource "untrusted_source" 0 Usage "The token and the address of the edge come from sources of unequal trust.",
     UpstreamForbidden "upstream_forbidden" 422 Refused "A route points where upstreams of this app may not point.",
+    UpstreamUnknown "upstream_unknown" 404 Refused "The live version has no upstream of that name whose members can change.",
     Usage "usage" 0 Usage "The command was called in a way that it does not understand.",
     VersionCollected "version_collected" 410 Refused "The app had this version; it was old, nothing held it, and it was collected.",
     VersionInUse "version_in_use" 409 Refused "The version is live, or something points at it or goes back to it.",

@@ -159,6 +159,18 @@ impl<'r, 't> Table<'r, 't> {
         Some(values)
     }
 
+    /// A text, or a list of texts, each read as a `T`.
+    pub(crate) fn text_or_list<T>(&self, key: &'static str) -> Option<Vec<T>>
+    where
+        T: FromStr,
+        T::Err: std::fmt::Display,
+    {
+        match self.value(key)?.get_ref() {
+            DeValue::String(text) => Some(self.parse_text(key, text).into_iter().collect()),
+            _ => self.list(key),
+        }
+    }
+
     pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
         match self.value(key)?.get_ref() {
             DeValue::Boolean(value) => Some(*value),

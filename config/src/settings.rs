@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, PlaceName};
+use crate::text_form::text_form;
 
 /// The name of a setting: `[A-Z][A-Z0-9_]*`, as variables of a process are named.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,19 +49,7 @@ impl fmt::Display for SettingName {
     }
 }
 
-impl TryFrom<String> for SettingName {
-    type Error = BadSettingName;
-
-    fn try_from(text: String) -> Result<Self, BadSettingName> {
-        text.parse()
-    }
-}
-
-impl From<SettingName> for String {
-    fn from(name: SettingName) -> Self {
-        name.0
-    }
-}
+text_form!(SettingName, BadSettingName);
 
 /// What one setting is to be.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,33 +1,46 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
 pub mod check;
+mod cors;
+mod field_rules;
 mod layers;
+mod mistaken;
 mod overlays;
 mod routes;
 pub mod rules;
 mod serving;
 mod smoke;
+mod upstream_url;
+mod upstreams;
 
 use std::collections::BTreeMap;
 
 use crate::manifest::is_media_type;
-use crate::mistake::Mistakes;
+use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::names::{AppName, Canonical, PlaceName};
 use crate::reader::{Reader, Table};
 use crate::rules::tables::{self, TableMistake};
 use crate::rules::{At, RuleTable};
 
+pub use cors::{BadCorsOrigin, CORS_ORIGINS_MAX, CorsOrigin};
+pub use field_rules::FieldRules;
 pub use layers::{Explained, Layer, Origin, PlaceLines};
+pub use mistaken::Mistaken;
 pub use overlays::{OverlayText, overlay_of};
 pub use routes::{
-    BadRoutePath, BadUpstreamUrl, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX, ROUTES_MAX, Route, RoutePath, UpstreamUrl,
+    BadHostRule, BadRoutePath, BadRouteTo, HostRule, ROUTE_CONNECT_TIMEOUT_MS, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX,
+    ROUTES_MAX, Route, RoutePath, RouteTimes, RouteTo, sort_routes, without_prefix,
 };
 pub use serving::{HtmlHandling, NotFound, Rules, Serving};
-pub use smoke::{
-    SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod, SmokeMistake,
+pub use smoke::{SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod};
+pub use upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
+pub use upstreams::{
+    BadStatusRange, Declared, EJECT_AFTER, EJECT_MS, HEALTH_INTERVAL_MS, HEALTH_TIMEOUT_MS, HEALTHY_AFTER, HealthCheck,
+    MEMBERS_MAX, Protocol, QUEUE_MAX, QUEUE_MS, RETRIES, RETRY_PERCENT, StatusRange, UNHEALTHY_AFTER, Upstream,
 };
 
 use check::CheckTable;
+use mistaken::{is_token, shown};
 use rules::{CacheTable, HeadersTable, RedirectTable};
 use serving::{HTML_HANDLING, NOT_FOUND, RULES};
 
@@ -110,6 +123,11 @@ impl SiteFile {
     /// # Errors
     /// All mistakes of the file.
     pub fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
+        Self::read(file, text)?.with_its_routes()
+    }
+
+    /// As [`SiteFile::parse`], but for what only all files together can tell.
+    fn read(file: &str, text: &str) -> Result<Self, Mistakes> {
         let reader = Reader::new(file, text);
         let document = reader.document();
         let root = reader.table(document.get_ref(), 0..0, "");
@@ -145,6 +163,38 @@ impl SiteFile {
     }
 }
 
+impl SiteFile {
+    /// Itself, where every route that names a pool finds it in each environment.
+    fn with_its_routes(self) -> Result<Self, Mistakes> {
+        let mut mistakes: Vec<Mistake> = Vec::new();
+        for place in std::iter::once(None).chain(self.env.keys().map(Some)) {
+            let over = place.and_then(|place| self.env.get(place));
+            let serving = over.map_or_else(|| self.base.clone(), |over| self.base.clone().overlaid_by(over));
+            let mut lost = serving.routes_to_nothing().peekable();
+            if lost.peek().is_none() {
+                continue;
+            }
+            let explained = self.explain(place, None);
+            for (number, route) in lost {
+                let key = format!("routes[{number}]");
+                let at = explained.iter().find(|one| one.key == key).map(|one| &one.origin);
+                let (file, line) = match at {
+                    Some(Origin::File(at)) => (at.file.to_string(), at.line),
+                    _ => (FILE_NAME.to_owned(), 0),
+                };
+                let message =
+                    format!("the route {} leads to `{}`, which is not below [upstreams]", route.path, route.to);
+                let hint = format!("write below [upstreams]: {} = \"http://127.0.0.1:3000\"", route.to);
+                let mistake = Mistake { file, line, weight: Weight::Mistake, message, hint: Some(hint) };
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
+        }
+        if mistakes.is_empty() { Ok(self) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
 impl Table<'_, '_> {
     /// Hostnames belong to one environment: at the top they would be those of every one.
     fn finish_serving_hostnames(&self) {
@@ -168,19 +218,22 @@ impl Table<'_, '_> {
 }
 
 fn serving(table: &Table<'_, '_>) -> Serving {
+    let cors: Option<Vec<CorsOrigin>> = table.list("cors");
+    cors::check(table, cors.as_deref());
     Serving {
         cache: cache_table(table),
         canonical: table.parsed("canonical"),
+        cors,
         headers: table.tables("headers").map(|tables| headers_tables(&tables)),
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
         not_found: table.word("not_found", NOT_FOUND),
         redirects: table.tables("redirects").map(|tables| redirect_tables(&tables, RuleTable::Redirects)),
         rewrites: table.tables("rewrites").map(|tables| redirect_tables(&tables, RuleTable::Rewrites)),
-        routes: table.tables("routes").map(|tables| routes(table, &tables)),
+        routes: table.tables("routes").map(|tables| routes::routes(table, &tables)),
         rules: table.word("rules", RULES),
         smoke: smoke::smoke(table),
-        upstreams: upstreams(table),
+        upstreams: upstreams::upstreams(table),
     }
 }
 
@@ -257,28 +310,6 @@ fn cache_table(outer: &Table<'_, '_>) -> Option<BTreeMap<String, CacheTable>> {
     Some(rules)
 }
 
-/// `[upstreams]`.
-fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, UpstreamUrl>> {
-    let table = outer.table("upstreams")?;
-    let mut upstreams = BTreeMap::new();
-    for (name, value) in table.texts_or_tables() {
-        let Ok(text) = value else {
-            table.mistake(&name, format!("`{}` must be a text in quotes, not a table", table.full(&name)), None);
-            continue;
-        };
-        match text.parse::<UpstreamUrl>() {
-            Ok(url) => {
-                upstreams.insert(name, url);
-            }
-            Err(error) => {
-                let message = format!("`{}`: {error}", table.full(&name));
-                table.mistake(&name, message, Some("api = \"http://127.0.0.1:3000\""));
-            }
-        }
-    }
-    Some(upstreams)
-}
-
 /// Reports those of `keys` that `table` does not hold.
 fn need(table: &Table<'_, '_>, keys: &[&str], hint: &str) {
     for key in keys {
@@ -292,34 +323,6 @@ fn tell(table: &Table<'_, '_>, mistakes: Vec<TableMistake>) {
     for TableMistake { key, message, hint } in mistakes {
         table.mistake(key, format!("`{}`: {message}", table.full(key)), hint.as_deref());
     }
-}
-
-fn routes(outer: &Table<'_, '_>, tables: &[Table<'_, '_>]) -> Vec<Route> {
-    let mut routes: Vec<Route> = Vec::with_capacity(tables.len());
-    for table in tables {
-        for key in ["path", "to"] {
-            if !table.has(key) {
-                table.mistake(
-                    key,
-                    format!("a route needs `{key}`"),
-                    Some("path = \"/api/*\"  to = \"http://127.0.0.1:3000\""),
-                );
-            }
-        }
-        let path: Option<RoutePath> = table.parsed("path");
-        let to = table.parsed("to");
-        let timeout_ms = table.integer("timeout_ms", 1..=ROUTE_TIMEOUT_MS_MAX);
-        table.finish();
-        let (Some(path), Some(to)) = (path, to) else { continue };
-        if routes.iter().any(|route| route.path == path) {
-            table.mistake("path", format!("`{path}` stands in two routes"), None);
-        }
-        routes.push(Route { path, timeout_ms, to });
-    }
-    if tables.len() > ROUTES_MAX {
-        outer.mistake("routes", format!("there are more than {ROUTES_MAX} routes"), None);
-    }
-    routes
 }
 
 #[cfg(test)]
@@ -444,16 +447,6 @@ hostnames = ["Staging.example.org"]
             ("/", "/x", false),
         ] {
             assert_eq!(pattern.parse::<RoutePath>().unwrap().takes(path), matches, "{pattern} {path}");
-        }
-    }
-
-    #[test]
-    fn an_upstream_is_an_origin() {
-        for good in ["http://127.0.0.1:3000", "https://api.example.org/", "http://[::1]:8"] {
-            assert!(good.parse::<UpstreamUrl>().is_ok(), "{good}");
-        }
-        for bad in ["", "127.0.0.1:3000", "ftp://x", "http://x/a", "http://x?y", "http://u@x", "file:///etc"] {
-            assert!(bad.parse::<UpstreamUrl>().is_err(), "{bad}");
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Scope;
 use crate::names::{AppName, PlaceName};
+use crate::text_form::text_form;
 
 /// Most characters of an account's name.
 pub const ACCOUNT_CHARACTERS_MAX: usize = 64;
@@ -72,19 +73,7 @@ impl FromStr for AccountName {
     }
 }
 
-impl TryFrom<String> for AccountName {
-    type Error = BadAccountName;
-
-    fn try_from(text: String) -> Result<Self, BadAccountName> {
-        text.parse()
-    }
-}
-
-impl From<AccountName> for String {
-    fn from(name: AccountName) -> Self {
-        name.0
-    }
-}
+text_form!(AccountName, BadAccountName);
 
 impl fmt::Display for AccountName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,6 +49,7 @@ fn concrete(path: &str) -> String {
         .replace("{name}", "feature")
         .replace("{account}", "ada")
         .replace("{host}", "www.example.org")
+        .replace("{address}", "http:%2F%2F203.0.113.7:3000")
         .replace("{id}", "012345")
         .replace("{digest}", &"0".repeat(64))
         .replace("{deploy}", "0123")

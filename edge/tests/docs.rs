@@ -134,6 +134,16 @@ fn law_8_every_code_is_in_the_table_of_the_documents() {
 }
 
 #[test]
+fn every_fault_is_in_the_table_of_the_documents() {
+    let mut table = "| word | status | when |\n|---|---|---|\n".to_owned();
+    for (word, status, when) in devanture_edge::handler::FAULTS {
+        let status = if status == 200 { "as sent".to_owned() } else { status.to_string() };
+        writeln!(table, "| `{word}` | {status} | {when} |").unwrap();
+    }
+    hold("docs/http.md", "faults", &table);
+}
+
+#[test]
 fn every_exit_code_is_in_the_readme() {
     let readme = read("README.md");
     let (_, section) = readme.split_once("## Exit codes").unwrap();
@@ -201,8 +211,20 @@ fn keys_of(source: &str) -> BTreeSet<String> {
 #[test]
 fn every_key_of_both_files_is_in_the_documents_and_no_other() {
     let document = read("docs/configuration.md");
-    let edge = ["config/src/edge_toml.rs", "config/src/edge_toml/access_log.rs", "config/src/edge_toml/watch.rs"];
-    let site = ["config/src/site_toml.rs", "config/src/site_toml/check.rs", "config/src/site_toml/smoke.rs"];
+    let edge = [
+        "config/src/edge_toml.rs",
+        "config/src/edge_toml/access_log.rs",
+        "config/src/edge_toml/tls.rs",
+        "config/src/edge_toml/watch.rs",
+    ];
+    let site = [
+        "config/src/site_toml.rs",
+        "config/src/site_toml/check.rs",
+        "config/src/site_toml/field_rules.rs",
+        "config/src/site_toml/routes.rs",
+        "config/src/site_toml/smoke.rs",
+        "config/src/site_toml/upstreams.rs",
+    ];
     for (file, sources) in [("edge.toml", &edge[..]), ("devanture.toml", &site)] {
         let table = marked(&document, &format!("keys of {file}"));
         let named = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
@@ -300,6 +322,7 @@ fn every_command_in_a_document_exists() {
         commands(&args, "AliasCommand"),
         commands(&args, "HostnamesCommand"),
         commands(&args, "TokenCommand"),
+        commands(&args, "UpstreamsCommand"),
         commands(&main, "AccountCommand"),
         commands(&main, "TokenCommand"),
     ];
@@ -315,7 +338,8 @@ fn every_command_in_a_document_exists() {
                         Some(command) if plain(&command) => {
                             assert!(commands.contains(*command), "{path}: there is no `{program} {command}`: {line}");
                             count += 1;
-                            if let (Some(second), "account" | "alias" | "hostnames" | "token") = (call.get(1), *command)
+                            if let (Some(second), "account" | "alias" | "hostnames" | "token" | "upstreams") =
+                                (call.get(1), *command)
                             {
                                 assert!(nested.contains(*second), "{path}: {line}");
                             }

@@ -403,6 +403,16 @@ fn the_clock_of_the_day_is_read_where_it_is_needed() {
 }
 
 #[test]
+fn the_command_line_starts_an_edge_in_one_place_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../uploader/src");
+    let mut files = Vec::new();
+    files_below(&root, &mut files);
+    let uses = files.iter().filter(|file| code_of(&fs::read_to_string(file).unwrap()).contains("devanture_edge"));
+    let uses: Vec<&Path> = uses.map(|file| file.strip_prefix(&root).unwrap()).collect();
+    assert_eq!(uses, [Path::new("dev/edge.rs")]);
+}
+
+#[test]
 fn code_is_told_from_comments_texts_and_tests() {
     let text = r##"
 use crate::site; // crate::listen

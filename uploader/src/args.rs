@@ -1,13 +1,16 @@
 //! The command line: commands, flags, help. It records what was typed, and touches nothing.
 
+mod dev;
 mod env;
 mod examples;
 mod gate;
 mod keeping;
 mod logs;
+mod routes;
 mod team;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 mod values;
 mod who;
 
@@ -21,11 +24,14 @@ use devanture_config::expiry::Expiry;
 use devanture_config::site_toml::RoutePath;
 use devanture_config::{HostPattern, PlaceName};
 
+pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use gate::GateArgs;
 pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use logs::LogsArgs;
+pub(crate) use routes::RoutesArgs;
 pub(crate) use team::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
+pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};
 pub(crate) use values::{Format, Provider};
 pub(crate) use who::{AuditArgs, TokenCommand};
 
@@ -140,6 +146,11 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Look for mistakes in devanture.toml and the folder, without an edge
     Check(CheckArgs),
+    /// Serve the folder on this machine as an edge would, and show each change at once
+    Dev(DevArgs),
+    /// Say which route, rule or file answers a path, and why, without an edge
+    #[command(after_help = routes::EXAMPLES)]
+    Routes(RoutesArgs),
     /// Send the folder, and make it live
     Push(PushArgs),
     /// Make a stored version live
@@ -169,6 +180,9 @@ pub(crate) enum Command {
     /// List, add and remove hostnames of an environment's own
     #[command(subcommand, after_help = examples::HOSTNAMES)]
     Hostnames(HostnamesCommand),
+    /// List the backends of an environment, and add, drain and remove members while it serves
+    #[command(after_help = upstreams::EXAMPLES)]
+    Upstreams(UpstreamsArgs),
     /// Show the requests that were answered, or with --tail those that are
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),

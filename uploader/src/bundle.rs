@@ -16,7 +16,7 @@ use crate::walk::Scan;
 /// Files whose meaning depends on whose they are.
 const RULE_FILES: [&str; 2] = [REDIRECTS_FILE, HEADERS_FILE];
 /// Files that stand beside a site made for Cloudflare.
-const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
+pub(crate) const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
 
 /// A bundle that is ready to be pushed.
 #[derive(Debug, Clone)]

@@ -18,6 +18,8 @@ use crate::upkeep;
 
 /// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
 const TOLD_MAX: usize = 50;
+/// The flags by which a deletion is meant.
+const MEANT: &str = "--yes (or --now)";
 
 /// What is deleted, or had back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +79,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
             if !args.dry_run {
                 let what = format!("`delete {path}` ends the path in every version that is stored, at once.");
                 let way_back = "`--undo` takes it back, and a push of the same content does not";
-                confirm(path, &what, way_back, is_meant, context.output.is_json).await?;
+                confirm(path, &what, way_back, MEANT, is_meant, context.output.is_json).await?;
             }
             upkeep::withdraw(context, &edge, path, args.dry_run).await
         }
@@ -85,7 +87,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
             if !args.dry_run {
                 let what = format!("`delete {id}` ends the version and its preview at once.");
                 let way_back = "`devanture undelete version` has it back for a while";
-                confirm(id.as_str(), &what, way_back, is_meant, context.output.is_json).await?;
+                confirm(id.as_str(), &what, way_back, MEANT, is_meant, context.output.is_json).await?;
             }
             delete_version(context, &edge, id, args.dry_run).await
         }
@@ -94,12 +96,21 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
 
 /// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it is
 /// meant.
-async fn confirm(name: &str, what: &str, way_back: &str, is_meant: bool, is_json: bool) -> Result<(), Failure> {
+///
+/// `flags` are those by which it can be meant.
+pub(crate) async fn confirm(
+    name: &str,
+    what: &str,
+    way_back: &str,
+    flags: &str,
+    is_meant: bool,
+    is_json: bool,
+) -> Result<(), Failure> {
     if is_meant {
         return Ok(());
     }
     if is_json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let hint = format!("{way_back}: pass --yes (or --now) to mean it, or --dry-run to see what it would do");
+        let hint = format!("{way_back}: pass {flags} to mean it, or --dry-run to see what it would do");
         return Err(Failure::new(Code::Usage, what).hint(hint));
     }
     let question = format!("{what}\n({way_back}.)\nType {name} to go on: ");
@@ -113,7 +124,7 @@ async fn confirm(name: &str, what: &str, way_back: &str, is_meant: bool, is_json
     if typed.trim() == name {
         return Ok(());
     }
-    Err(Failure::new(Code::Usage, format!("That is not {name}; nothing was deleted.")))
+    Err(Failure::new(Code::Usage, format!("That is not {name}; nothing has changed.")))
 }
 
 async fn delete_place(
@@ -134,7 +145,7 @@ async fn delete_place(
             false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true).await?)),
         };
         let way_back = "`devanture undelete` has it back for a while";
-        confirm(name, &what, way_back, yes, context.output.is_json).await?;
+        confirm(name, &what, way_back, MEANT, yes, context.output.is_json).await?;
     }
     let report = edge.delete_place(environment, dry_run).await?;
     let again = context.again().0;

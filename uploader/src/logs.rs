@@ -104,8 +104,9 @@ fn line_text(style: Style, line: &LogLine) -> String {
         us => format!("{} ms", us / 1_000),
     };
     let proxied = if line.proxied { "  proxied" } else { "" };
+    let error = line.error.as_deref().map_or_else(String::new, |error| format!("  {}", escaped(error)));
     format!(
-        "{}  {status}  {:<6}  {}  {}  {took}  {}  {}{proxied}",
+        "{}  {status}  {:<6}  {}  {}  {took}  {}  {}{proxied}{error}",
         time_text(line.at_ms),
         escaped(&line.method),
         escaped(&line.target),
@@ -144,11 +145,12 @@ mod tests {
     #[test]
     fn a_line_tells_what_was_asked_and_answered() {
         let data = r#"{"at_ms":0,"client":"203.0.113.0","protocol":"h2","host":"h","method":"GET","target":"/a?b",
-            "status":200,"bytes":1200,"us":3400,"version":"4f2a91bc03de","proxied":true}"#;
+            "status":200,"bytes":1200,"us":3400,"version":"4f2a91bc03de","proxied":true,
+            "error":"closed"}"#;
         let line: LogLine = serde_json::from_str(data).unwrap();
         assert_eq!(
             line_text(plain(), &line),
-            "1970-01-01 00:00:00 UTC  200  GET     /a?b  1.2 KB  3 ms  4f2a91bc03de  203.0.113.0  proxied"
+            "1970-01-01 00:00:00 UTC  200  GET     /a?b  1.2 KB  3 ms  4f2a91bc03de  203.0.113.0  proxied  closed"
         );
     }
 

@@ -2,10 +2,10 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the
-//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team`, `upkeep` and
-//! `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks at what would be
-//! pushed; `progress`, `telling` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been
-//! meant.
+//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team`, `upkeep`,
+//! `upstreams` and `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks
+//! at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`,
+//! `telling` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
@@ -16,6 +16,8 @@ mod client;
 mod commands;
 mod context;
 mod deploy;
+#[cfg(unix)]
+mod dev;
 mod dotenv;
 mod env;
 mod exit;
@@ -35,6 +37,7 @@ mod push;
 #[cfg(test)]
 mod recipes_tests;
 mod report;
+mod routes;
 mod rules;
 mod settings;
 mod sse;
@@ -44,6 +47,7 @@ mod team;
 mod telling;
 mod trust;
 mod upkeep;
+mod upstreams;
 mod walk;
 mod who;
 
@@ -136,6 +140,10 @@ async fn carry_out(
         // It tells of mistakes in `devanture.toml` in the form that is wanted.
         return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
+    if let Command::Dev(args) = command {
+        // It is over when somebody ends it, which is no failure.
+        return dev::run(context, args, read).await.map_err(|failure| (failure, None));
+    }
     // A file with mistakes is no reason not to write another, which will say that there is one.
     let read = if matches!(command, Command::Init(_)) { Ok(()) } else { read };
     let ended = match read {
@@ -170,13 +178,29 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Promote(args) => commands::promote(context, args).await,
         Command::Resume(args) => upkeep::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
+        Command::Routes(args) => routes::routes(context, args).await,
         Command::Status => commands::status(context).await,
         Command::Token(command) => who::token(context, command).await,
         Command::Unlock(args) => team::unlock(context, args).await,
         Command::Switch(args) => commands::switch(context, args).await,
+        Command::Upstreams(args) => upstreams::upstreams(context, args).await,
         Command::Undelete(args) => keeping::undelete(context, args).await,
         // Carried out by the callers.
-        Command::Check(_) | Command::Completions { .. } | Command::Push(_) => Ok(()),
+        Command::Check(_) | Command::Completions { .. } | Command::Dev(_) | Command::Push(_) => Ok(()),
+    }
+}
+
+/// What stands for `dev` where there is no edge.
+#[cfg(not(unix))]
+mod dev {
+    use crate::args::DevArgs;
+    use crate::context::Context;
+    use crate::exit::Failure;
+
+    /// Refuses.
+    pub(crate) async fn run(_context: &Context, _args: &DevArgs, _read: Result<(), Failure>) -> Result<(), Failure> {
+        let message = "`dev` runs an edge, and there is none for this system.";
+        Err(Failure::new(devanture_config::problem::Code::Usage, message).hint("use it within WSL"))
     }
 }
 
@@ -193,7 +217,7 @@ async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Resul
 
 /// Waits for the signal by which CI ends a job.
 #[cfg(unix)]
-async fn terminated() -> Failure {
+pub(crate) async fn terminated() -> Failure {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut signal) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     match signal.recv().await {

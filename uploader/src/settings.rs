@@ -109,6 +109,12 @@ pub(crate) struct Setting<T> {
 pub(crate) struct Token(String);
 
 impl Token {
+    /// A token that an edge has just made.
+    #[cfg(unix)]
+    pub(crate) fn made(text: String) -> Self {
+        Self(text)
+    }
+
     /// The token itself, for the one header that carries it.
     pub(crate) fn secret(&self) -> &str {
         &self.0
@@ -159,7 +165,8 @@ pub(crate) struct EdgeAccess {
 pub(crate) struct Settings {
     texts: BTreeMap<Name, Setting<String>>,
     site_file_name: String,
-    state_folder: Option<PathBuf>,
+    /// The folder for the state of this program, where there is one.
+    pub(crate) state_folder: Option<PathBuf>,
 }
 
 /// The sources that settings are gathered from.

@@ -118,8 +118,8 @@ fn of_a_token_and_a_login_the_stronger_source_counts() {
 #[test]
 fn a_login_is_kept_where_the_state_of_programs_is() {
     let folder = |pairs: &[(&str, &str)]| state_folder(&map(pairs)).map(|path| path.display().to_string());
-    assert_eq!(folder(&[("HOME", "/home/ada")]).as_deref(), Some("/home/ada/.local/state/devanture"));
-    let both = [("HOME", "/home/ada"), ("XDG_STATE_HOME", "/state")];
+    assert_eq!(folder(&[("HOME", "/ada")]).as_deref(), Some("/ada/.local/state/devanture"));
+    let both = [("HOME", "/ada"), ("XDG_STATE_HOME", "/state")];
     assert_eq!(folder(&both).as_deref(), Some("/state/devanture"));
     assert_eq!(folder(&[("XDG_STATE_HOME", "state")]), None);
     assert_eq!(folder(&[("HOME", "")]), None);

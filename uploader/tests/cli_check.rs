@@ -211,3 +211,17 @@ fn the_hook_for_pre_commit_calls_what_there_is() {
     let project = site("", &[("index.html", "hi")]);
     assert_eq!(project.run(&words[1..]).code, Some(0));
 }
+
+#[test]
+fn an_origin_of_a_visitors_own_machine_is_doubted_for_prod_alone() {
+    let files: &[(&str, &str)] = &[("index.html", "<p>hi")];
+    let everywhere = site("cors = [\n  \"https://app.example.org\",\n  \"http://localhost:5173\",\n]\n", files);
+    let ran = everywhere.run(&["check", "--json"]);
+    assert_eq!(found(&ran), ["local-origin? devanture.toml:3:0"]);
+    let staging = "[env.staging]\ncors = [\"http://localhost:5173\"]\n";
+    assert!(found(&site(staging, files).run(&["check", "--json"])).is_empty());
+    let over = "cors = [\"http://127.0.0.1:3000\"]\n[env.prod]\ncors = []\n";
+    assert!(found(&site(over, files).run(&["check", "--json"])).is_empty());
+    let meant = "cors = [\"http://localhost:5173\"]\n[check]\nignore = [\"local-origin:http://localhost:*\"]\n";
+    assert!(found(&site(meant, files).run(&["check", "--json"])).is_empty());
+}

@@ -95,6 +95,11 @@ fn differ_by_scheme(one: &Pattern, other: &Pattern) -> bool {
     one.as_str() != other.as_str() && one.has_host() && rest(one.as_str()) == rest(other.as_str())
 }
 
+/// The number of the first of `routes` that takes every path of a rule, which then never applies.
+pub fn route_before<'r>(rule: &Redirect, mut routes: impl Iterator<Item = &'r Route>) -> Option<usize> {
+    routes.position(|route| lies_under(&rule.from, route))
+}
+
 /// Whether every path of a pattern lies under a route, which is asked before every rule.
 fn lies_under(pattern: &Pattern, route: &Route) -> bool {
     let (segments, ending) = pattern.steps();
@@ -136,10 +141,8 @@ fn upstream(rule: &Redirect, origin: &str, serving: &Serving, findings: &mut Fin
         findings.mistake(&rule.at, message, Some("write one rule for each host"));
         return;
     }
-    let wanted = Url::parse(origin).map(|url| url.origin()).ok();
-    let upstreams = serving.upstreams.iter().flat_map(|upstreams| upstreams.values());
-    let routes = serving.routes.iter().flatten().map(|route| &route.to);
-    let is_declared = upstreams.chain(routes).any(|known| Some(known.url().origin()) == wanted);
+    let wanted = Url::parse(origin).map(|url| url.origin().ascii_serialization()).ok();
+    let is_declared = wanted.is_some() && serving.backends().any(|known| known.origin() == wanted);
     if is_declared {
         return;
     }

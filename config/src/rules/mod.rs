@@ -5,6 +5,7 @@
 //! the edge compiles. What is wrong comes out beside it, as mistakes and doubts with their lines; [`check`] adds what
 //! only shows when all rules are looked at together.
 
+pub mod access;
 pub mod check;
 mod cloudflare;
 pub mod headers;
@@ -18,6 +19,7 @@ pub mod redirect;
 mod said;
 pub mod tables;
 pub mod template;
+pub mod visitor;
 
 pub use headers::HeaderRule;
 pub use manifest::{of_manifest, tables_checked};

@@ -6,16 +6,18 @@ use std::str::FromStr;
 use crate::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
-pub const CODES: [&str; 10] = [
+pub const CODES: [&str; 12] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
     CASE_COLLISION,
     FINGERPRINT_COLLISION,
     LARGE_FILE,
+    LOCAL_ORIGIN,
     MISSING_ASSET,
     MIXED_CONTENT,
     OVER_LIMIT,
     SECRET,
+    SHADOWED_FILE,
     SOURCE_MAP,
 ];
 /// A link leads to a place of a page that the page does not have.
@@ -28,6 +30,8 @@ pub const CASE_COLLISION: &str = "case-collision";
 pub const FINGERPRINT_COLLISION: &str = "fingerprint-collision";
 /// A file is larger than the site itself allows.
 pub const LARGE_FILE: &str = "large-file";
+/// Pages of visitors' own machines may use the backends of `prod`.
+pub const LOCAL_ORIGIN: &str = "local-origin";
 /// A page or a style is made with what nothing answers.
 pub const MISSING_ASSET: &str = "missing-asset";
 /// A page is made with what comes without encryption.
@@ -36,6 +40,8 @@ pub const MIXED_CONTENT: &str = "mixed-content";
 pub const OVER_LIMIT: &str = "over-limit";
 /// Something that nobody should read.
 pub const SECRET: &str = "secret";
+/// A file that no visitor gets, since a route takes its path.
+pub const SHADOWED_FILE: &str = "shadowed-file";
 /// The sources of a program, for everybody to read.
 pub const SOURCE_MAP: &str = "source-map";
 

@@ -40,7 +40,7 @@ impl SiteFile {
     /// All mistakes of all files.
     pub fn parse_with(file: &str, text: Option<&str>, overlays: &[OverlayText<'_>]) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
-        let mut site = match Self::parse(file, text.unwrap_or_default()) {
+        let mut site = match Self::read(file, text.unwrap_or_default()) {
             Ok(site) => Some(site),
             Err(found) => {
                 mistakes.extend(found.0);
@@ -54,7 +54,7 @@ impl SiteFile {
             }
         }
         match site {
-            Some(site) if mistakes.is_empty() => Ok(site),
+            Some(site) if mistakes.is_empty() => site.with_its_routes(),
             _ => Err(Mistakes(mistakes)),
         }
     }

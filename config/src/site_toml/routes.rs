@@ -4,7 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use url::Url;
+
+use super::Mistaken;
+use super::field_rules::{FieldRules, field_rules};
+use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
+use super::upstreams::is_host;
+use crate::reader::Table;
+use crate::text_form::text_form;
 
 /// Most routes that one table may hold.
 pub const ROUTES_MAX: usize = 1_000;
@@ -12,6 +18,9 @@ pub const ROUTES_MAX: usize = 1_000;
 pub const ROUTE_TIMEOUT_MS_MAX: u64 = 86_400_000;
 /// How long a route waits where it does not say, in milliseconds.
 pub const ROUTE_TIMEOUT_MS: u64 = 60_000;
+/// Longest time for a connection and its TLS handshake where a route says nothing, in milliseconds: with more than one
+/// member, waiting longer for one that is dead helps nobody.
+pub const ROUTE_CONNECT_TIMEOUT_MS: u64 = 10_000;
 
 /// The path of a route: `/api/*` for everything below and `/api` itself, or one path alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,69 +85,137 @@ impl fmt::Display for RoutePath {
     }
 }
 
-impl TryFrom<String> for RoutePath {
-    type Error = BadRoutePath;
+text_form!(RoutePath, BadRoutePath);
 
-    fn try_from(text: String) -> Result<Self, BadRoutePath> {
-        text.parse()
+/// How long what may take on a route, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RouteTimes {
+    /// Until a connection is there, with its TLS handshake.
+    pub connect_ms: u64,
+    /// Until the answer begins.
+    pub first_byte_ms: u64,
+    /// Between two parts of the answer.
+    pub idle_ms: u64,
+    /// In all, where there is such a limit.
+    pub total_ms: Option<u64>,
+}
+
+impl RouteTimes {
+    /// Those of `route`, or where there is none those that hold where nothing is said.
+    #[must_use]
+    pub fn of(route: Option<&Route>) -> Self {
+        let said = |time: fn(&Route) -> Option<u64>| route.and_then(time);
+        let both = said(|route| route.timeout_ms).unwrap_or(ROUTE_TIMEOUT_MS);
+        Self {
+            connect_ms: said(|route| route.connect_timeout_ms).unwrap_or_else(|| ROUTE_CONNECT_TIMEOUT_MS.min(both)),
+            first_byte_ms: said(|route| route.first_byte_timeout_ms).unwrap_or(both),
+            idle_ms: said(|route| route.idle_timeout_ms).unwrap_or(both),
+            total_ms: said(|route| route.total_timeout_ms),
+        }
     }
 }
 
-impl From<RoutePath> for String {
-    fn from(path: RoutePath) -> Self {
-        path.0
-    }
+/// The order in which routes are asked: the longest path first, so that the first match is the most exact one; an exact
+/// path before an open one of its length. `path` says that of each one.
+pub fn sort_routes<T>(routes: &mut [T], path: impl Fn(&T) -> &RoutePath) {
+    routes.sort_by_key(|route| {
+        let (prefix, is_open) = path(route).prefix();
+        (std::cmp::Reverse(prefix.matches('/').count()), is_open)
+    });
 }
 
-/// The address of a backend: an `http` or `https` URL without a query, a fragment or a user.
+/// The path of a request, as it was sent, without the part of a route's own, `prefix`.
+#[must_use]
+pub fn without_prefix(path: &str, prefix: &str) -> String {
+    // The path may be encoded where the route is not: what was matched is a number of whole segments.
+    let rest = match prefix.matches('/').count() {
+        0 => path,
+        count => path.match_indices('/').nth(count).map_or("", |(at, _)| path.get(at..).unwrap_or_default()),
+    };
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    format!("{slash}{rest}")
+}
+
+/// Where a route leads: to an address, or to a pool of `[upstreams]` by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct UpstreamUrl(Url);
+pub enum RouteTo {
+    /// An address.
+    Address(UpstreamUrl),
+    /// A pool.
+    Upstream(UpstreamName),
+}
 
-/// Says why a text is not the address of a backend.
+/// Says why a text is not where a route may lead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not the address of a backend: http://HOST[:PORT] or https://HOST[:PORT] is wanted, with nothing after it"
-)]
-pub struct BadUpstreamUrl(pub String);
+pub enum BadRouteTo {
+    /// It looks like an address.
+    #[error(transparent)]
+    Address(#[from] BadUpstreamUrl),
+    /// It looks like a name.
+    #[error(transparent)]
+    Name(#[from] BadUpstreamName),
+}
 
-impl UpstreamUrl {
-    /// The URL.
-    #[must_use]
-    pub fn url(&self) -> &Url {
-        &self.0
+impl FromStr for RouteTo {
+    type Err = BadRouteTo;
+
+    fn from_str(text: &str) -> Result<Self, BadRouteTo> {
+        // No name holds a colon, and every address does.
+        if text.contains(':') { Ok(Self::Address(text.parse()?)) } else { Ok(Self::Upstream(text.parse()?)) }
     }
 }
 
-impl FromStr for UpstreamUrl {
-    type Err = BadUpstreamUrl;
-
-    fn from_str(text: &str) -> Result<Self, BadUpstreamUrl> {
-        let bad = || BadUpstreamUrl(text.chars().take(200).collect());
-        let url: Url = text.parse().map_err(|_reason| bad())?;
-        let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-        let plain = plain && url.password().is_none() && url.path() == "/" && url.host().is_some();
-        if plain && matches!(url.scheme(), "http" | "https") { Ok(Self(url)) } else { Err(bad()) }
-    }
-}
-
-impl fmt::Display for UpstreamUrl {
+impl fmt::Display for RouteTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
+        match self {
+            Self::Address(url) => url.fmt(f),
+            Self::Upstream(name) => name.fmt(f),
+        }
     }
 }
 
-impl TryFrom<String> for UpstreamUrl {
-    type Error = BadUpstreamUrl;
+text_form!(RouteTo, BadRouteTo);
 
-    fn try_from(text: String) -> Result<Self, BadUpstreamUrl> {
-        text.parse()
+/// Which host a backend is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum HostRule {
+    /// The one that the client asked for.
+    Keep,
+    /// The backend's own.
+    Upstream,
+    /// This one.
+    Name(String),
+}
+
+/// Says why a text names no host.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither \"keep\" nor \"upstream\" nor a host")]
+pub struct BadHostRule(pub String);
+
+impl FromStr for HostRule {
+    type Err = BadHostRule;
+
+    fn from_str(text: &str) -> Result<Self, BadHostRule> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "upstream" => Ok(Self::Upstream),
+            name if is_host(name) => Ok(Self::Name(name.to_owned())),
+            _ => Err(BadHostRule(text.chars().take(80).collect())),
+        }
     }
 }
 
-impl From<UpstreamUrl> for String {
-    fn from(url: UpstreamUrl) -> Self {
-        url.to_string()
+text_form!(HostRule, BadHostRule);
+
+impl fmt::Display for HostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Upstream => "upstream",
+            Self::Name(name) => name,
+        })
     }
 }
 
@@ -146,11 +223,216 @@ impl From<UpstreamUrl> for String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
+    /// Most bytes of a request's body; the edge's own limit where nothing is said, which is never exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<u64>,
+    /// How long a connection may take to come about, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout_ms: Option<u64>,
+    /// How long the backend may take to begin its answer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_timeout_ms: Option<u64>,
+    /// Which host the backend is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostRule>,
+    /// How long the backend may rest within its answer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
     /// Which paths.
     pub path: RoutePath,
-    /// How long the backend may take to begin its answer, and then rest within it, in milliseconds.
+    /// What is changed in the head of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_headers: Option<FieldRules>,
+    /// What is changed in the head of an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_headers: Option<FieldRules>,
+    /// Whether the backend sees the path without the route's own part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strip_prefix: bool,
+    /// How long the backend may take to begin its answer, and then rest within it, in milliseconds; what is said for one
+    /// of the two counts before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Where to.
-    pub to: UpstreamUrl,
+    pub to: RouteTo,
+    /// How long an exchange may take in all, in milliseconds; upgraded connections have no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<u64>,
+}
+
+impl Route {
+    /// A route from a path to a place, that says nothing else.
+    #[must_use]
+    pub fn new(path: RoutePath, to: RouteTo) -> Self {
+        Self {
+            body_bytes_max: None,
+            connect_timeout_ms: None,
+            first_byte_timeout_ms: None,
+            host: None,
+            idle_timeout_ms: None,
+            path,
+            request_headers: None,
+            response_headers: None,
+            strip_prefix: false,
+            timeout_ms: None,
+            to,
+            total_timeout_ms: None,
+        }
+    }
+
+    /// Everything that is wrong with it.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistaken> {
+        let mut found = Vec::new();
+        let times = [
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("first_byte_timeout_ms", self.first_byte_timeout_ms),
+            ("idle_timeout_ms", self.idle_timeout_ms),
+            ("timeout_ms", self.timeout_ms),
+            ("total_timeout_ms", self.total_timeout_ms),
+        ];
+        for (key, value) in times {
+            if value.is_some_and(|value| !(1..=ROUTE_TIMEOUT_MS_MAX).contains(&value)) {
+                found.push(Mistaken { key, message: format!("must lie between 1 and {ROUTE_TIMEOUT_MS_MAX}") });
+            }
+        }
+        let fields = [("request_headers", &self.request_headers), ("response_headers", &self.response_headers)];
+        for (key, rules) in fields {
+            if let Some(rules) = rules {
+                rules.mistakes(key, &mut found);
+            }
+        }
+        if matches!(&self.to, RouteTo::Address(to) if to.socket().is_some()) && self.host == Some(HostRule::Upstream) {
+            found.push(Mistaken { key: "host", message: "cannot be \"upstream\": a socket has no host".to_owned() });
+        }
+        found
+    }
+}
+
+/// Reads `[[routes]]`.
+pub(super) fn routes(outer: &Table<'_, '_>, tables: &[Table<'_, '_>]) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::with_capacity(tables.len());
+    for table in tables {
+        for key in ["path", "to"] {
+            if !table.has(key) {
+                table.mistake(
+                    key,
+                    format!("a route needs `{key}`"),
+                    Some("path = \"/api/*\"  to = \"http://127.0.0.1:3000\""),
+                );
+            }
+        }
+        let count = 0..=u64::MAX;
+        let (path, to) = (table.parsed("path"), table.parsed("to"));
+        let body_bytes_max = table.integer("body_bytes_max", count.clone());
+        let connect_timeout_ms = table.integer("connect_timeout_ms", count.clone());
+        let first_byte_timeout_ms = table.integer("first_byte_timeout_ms", count.clone());
+        let idle_timeout_ms = table.integer("idle_timeout_ms", count.clone());
+        let timeout_ms = table.integer("timeout_ms", count.clone());
+        let total_timeout_ms = table.integer("total_timeout_ms", count);
+        let host = table.parsed("host");
+        let request_headers = table.table("request_headers").map(|inner| field_rules(&inner));
+        let response_headers = table.table("response_headers").map(|inner| field_rules(&inner));
+        let strip_prefix = table.boolean("strip_prefix").unwrap_or_default();
+        table.finish();
+        let (Some(path), Some(to)) = (path, to) else { continue };
+        let times = Route { connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, ..Route::new(path, to) };
+        let times = Route { timeout_ms, total_timeout_ms, ..times };
+        let route = Route { body_bytes_max, host, request_headers, response_headers, strip_prefix, ..times };
+        if routes.iter().any(|other| other.path == route.path) {
+            table.mistake("path", format!("`{}` stands in two routes", route.path), None);
+        }
+        for Mistaken { key, message } in route.mistakes() {
+            table.mistake(key, format!("`{}` {message}", table.full(key)), None);
+        }
+        routes.push(route);
+    }
+    if tables.len() > ROUTES_MAX {
+        outer.mistake("routes", format!("there are more than {ROUTES_MAX} routes"), None);
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site_toml::SiteFile;
+
+    fn read(text: &str) -> Result<SiteFile, Vec<String>> {
+        SiteFile::parse("f", text).map_err(|all| all.0.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_longest_path_is_asked_first_and_an_exact_one_before_an_open_one() {
+        let mut paths: Vec<RoutePath> =
+            ["/*", "/api/*", "/", "/api/v2/*", "/api", "/hook", "/api/v2"].map(|path| path.parse().unwrap()).into();
+        sort_routes(&mut paths, |path| path);
+        let order: Vec<&str> = paths.iter().map(RoutePath::as_str).collect();
+        assert_eq!(order, ["/api/v2", "/api/v2/*", "/", "/api", "/hook", "/api/*", "/*"]);
+    }
+
+    #[test]
+    fn a_prefix_is_taken_away_by_segments() {
+        for (path, prefix, expected) in [
+            ("/api/x", "/api", "/x"),
+            ("/api", "/api", "/"),
+            ("/api/", "/api", "/"),
+            ("/%61pi/a%2Fb", "/api", "/a%2Fb"),
+            ("/a/b/c/d", "/a/b", "/c/d"),
+            ("/x", "", "/x"),
+        ] {
+            assert_eq!(without_prefix(path, prefix), expected, "{path} {prefix}");
+        }
+    }
+
+    #[test]
+    fn a_route_says_all_that_it_may() {
+        let text = "[[routes]]\npath = \"/api/*\"\nto = \"api\"\nconnect_timeout_ms = 1_000\n\
+            first_byte_timeout_ms = 7_200_000\nidle_timeout_ms = 5\ntotal_timeout_ms = 9\nbody_bytes_max = 10\n\
+            strip_prefix = true\nhost = \"upstream\"\nrequest_headers = { set = { X-A = \"1\" }, remove = [\"cookie\"] }\n\
+            response_headers = { remove = [\"server\"] }\n[upstreams]\napi = \"http://127.0.0.1:1\"\n";
+        let route = read(text).unwrap().base.routes.unwrap().remove(0);
+        assert_eq!(route.to, RouteTo::Upstream("api".parse().unwrap()));
+        assert_eq!((route.first_byte_timeout_ms, route.total_timeout_ms), (Some(7_200_000), Some(9)));
+        assert_eq!((route.host.clone(), route.strip_prefix), (Some(HostRule::Upstream), true));
+        assert_eq!(route.request_headers.as_ref().unwrap().set["X-A"], "1");
+        let written = serde_json::to_string(&route).unwrap();
+        assert_eq!(serde_json::from_str::<Route>(&written).unwrap(), route);
+    }
+
+    #[test]
+    fn a_route_to_a_pool_that_is_not_there_is_a_mistake_where_it_stands() {
+        let route = "[[routes]]\npath = \"/a\"\nto = \"api\"\n";
+        let lost = read(route).unwrap_err();
+        assert_eq!(
+            lost,
+            [
+                "f:1: the route /a leads to `api`, which is not below [upstreams] (write below [upstreams]: api = \"http://127.0.0.1:3000\")"
+            ]
+        );
+        read(&format!("{route}[upstreams]\napi = \"http://h\"\n")).unwrap();
+        // Of an environment alone, it is missing everywhere else.
+        assert_eq!(read(&format!("{route}[env.staging.upstreams]\napi = \"http://h\"\n")).unwrap_err().len(), 1);
+        let in_staging = "[env.staging]\nroutes = [{ path = \"/b\", to = \"x\" }]\n";
+        assert!(read(in_staging).unwrap_err()[0].starts_with("f:2: the route /b leads to `x`"), "{in_staging}");
+    }
+
+    #[test]
+    fn every_mistake_of_a_route_has_its_line() {
+        for bad in [
+            "connect_timeout_ms = 0",
+            "first_byte_timeout_ms = 86_400_001",
+            "host = \"a b\"",
+            "request_headers = { set = { Host = \"x\" } }",
+            "request_headers = { set = { \"a b\" = \"x\" } }",
+            "response_headers = { set = { X = \"a\\nb\" } }",
+            "response_headers = { remove = [\"Content-Length\"] }",
+            "request_headers = { set = { X-Forwarded-For = \"1.1.1.1\" } }",
+        ] {
+            let text = format!("[[routes]]\npath = \"/a\"\nto = \"http://h\"\n{bad}\n");
+            let mistakes = read(&text).unwrap_err();
+            assert!(mistakes[0].starts_with("f:4: "), "{bad}: {mistakes:?}");
+        }
+        assert!(read("[[routes]]\npath = \"/a\"\nto = \"unix:/s\"\nhost = \"upstream\"\n").is_err());
+    }
 }

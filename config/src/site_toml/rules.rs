@@ -136,7 +136,7 @@ to = "/y"
         let cache: Vec<(&str, &str)> =
             merged.cache.iter().flatten().map(|(path, rule)| (path.as_str(), rule.control.as_str())).collect();
         assert_eq!(cache, [("/a", "immutable"), ("/aa", "1d"), ("/b", "no-store")]);
-        assert_eq!(merged.upstreams.unwrap()["two"].to_string(), "http://127.0.0.1:1");
+        assert_eq!(merged.upstreams.unwrap()["two"].to()[0].to_string(), "http://127.0.0.1:1");
         let lines = |place: Option<&PlaceName>, table| {
             let lines = site.lines_in(place);
             (0..4).map(|index| lines.at(table, index).line).collect::<Vec<_>>()

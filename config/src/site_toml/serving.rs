@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::routes::{Route, UpstreamUrl};
+use super::cors::CorsOrigin;
+use super::routes::{Route, RouteTo};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
 use super::smoke::SmokeCheck;
+use super::upstream_url::UpstreamUrl;
+use super::upstreams::Declared;
 use crate::names::{Canonical, HostPattern};
 
 /// How a path without its `.html` finds its page.
@@ -104,6 +107,9 @@ pub struct Serving {
     /// Which of the hostnames the others lead to; the first that is no wildcard where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canonical: Option<Canonical>,
+    /// Origins whose pages may use the backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Vec<CorsOrigin>>,
     /// Hostnames of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostnames: Option<Vec<HostPattern>>,
@@ -128,9 +134,9 @@ pub struct Serving {
     /// What a version must answer before it goes live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Vec<SmokeCheck>>,
-    /// Origins that rewrites may lead to, by name.
+    /// Pools of backends that routes and rewrites may lead to, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstreams: Option<BTreeMap<String, UpstreamUrl>>,
+    pub upstreams: Option<BTreeMap<String, Declared>>,
 }
 
 impl Serving {
@@ -140,6 +146,26 @@ impl Serving {
         *self == Self::default()
     }
 
+    /// Every address of a backend that it names: those of `upstreams`, then those of routes.
+    pub fn backends(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        let declared = self.upstreams.iter().flatten().flat_map(|(_, declared)| declared.to());
+        let routed = self.routes.iter().flatten().filter_map(|route| match &route.to {
+            RouteTo::Address(to) => Some(to),
+            RouteTo::Upstream(_) => None,
+        });
+        declared.chain(routed)
+    }
+
+    /// The numbers of the routes that lead to a pool which is not there; for a table with all that it is laid over.
+    pub fn routes_to_nothing(&self) -> impl Iterator<Item = (usize, &Route)> {
+        let is_there = |name: &str| self.upstreams.as_ref().is_some_and(|all| all.contains_key(name));
+        self.routes
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter(move |(_, route)| matches!(&route.to, RouteTo::Upstream(name) if !is_there(name.as_str())))
+    }
+
     /// Lays `over` upon it: what `over` says counts, a list as a whole, `cache` and `upstreams` by key.
     #[must_use]
     pub fn overlaid_by(self, over: &Self) -> Self {
@@ -147,6 +173,7 @@ impl Serving {
             cache: merged(self.cache, over.cache.as_ref()),
             headers: over.headers.clone().or(self.headers),
             canonical: over.canonical.clone().or(self.canonical),
+            cors: over.cors.clone().or(self.cors),
             hostnames: over.hostnames.clone().or(self.hostnames),
             html_handling: over.html_handling.or(self.html_handling),
             not_found: over.not_found.or(self.not_found),

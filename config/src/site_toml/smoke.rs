@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Mistaken, is_token, shown};
 use crate::reader::Table;
 
 /// Most checks that one table may hold; the edge's own limit may be lower.
@@ -67,15 +68,6 @@ pub struct SmokeCheck {
     pub timeout_ms: Option<u64>,
 }
 
-/// One thing that is wrong with a check: at which key, and what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SmokeMistake {
-    /// The key.
-    pub key: &'static str,
-    /// What is wrong with it.
-    pub message: String,
-}
-
 impl SmokeCheck {
     /// How it is asked.
     #[must_use]
@@ -97,9 +89,9 @@ impl SmokeCheck {
 
     /// Everything that is wrong with it.
     #[must_use]
-    pub fn mistakes(&self) -> Vec<SmokeMistake> {
+    pub fn mistakes(&self) -> Vec<Mistaken> {
         let mut found = Vec::new();
-        let mut wrong = |key, message: &str| found.push(SmokeMistake { key, message: message.to_owned() });
+        let mut wrong = |key, message: &str| found.push(Mistaken { key, message: message.to_owned() });
         if !is_target(&self.path) {
             wrong("path", "is not a path: it begins with one /, and holds neither spaces nor a #");
         }
@@ -154,7 +146,7 @@ pub(super) fn smoke(outer: &Table<'_, '_>) -> Option<Vec<SmokeCheck>> {
         table.finish();
         let Some(path) = path else { continue };
         let check = SmokeCheck { contains, headers, method, path, status, timeout_ms };
-        for SmokeMistake { key, message } in check.mistakes() {
+        for Mistaken { key, message } in check.mistakes() {
             table.mistake(key, format!("`{}` {message}", table.full(key)), None);
         }
         checks.push(check);
@@ -171,17 +163,6 @@ fn is_target(path: &str) -> bool {
         && !path.starts_with("//")
         && path.len() <= PATH_BYTES_MAX
         && !path.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '#' | '\\'))
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 256
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@
 //! | `/v1/apps/{app}/environments/{env}/lock` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/environments/{env}/hostnames` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/hostnames/{host}` | PUT, DELETE | push |
+//! | `/v1/apps/{app}/environments/{env}/upstreams` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/environments/{env}/pause`, `…/resume` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/settings` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/settings` | PATCH | promote |
@@ -54,6 +56,7 @@ mod route;
 mod settings;
 mod team;
 mod upkeep;
+mod upstreams;
 mod who;
 
 pub use answer::Body;
@@ -171,7 +174,7 @@ impl Admin {
                 Ok(answer::typed(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",
-                    self.metrics.render().into(),
+                    (self.metrics.render() + &self.publisher.upstream_metrics()).into(),
                 ))
             }
             Route::Accounts => self.accounts(&actor).await,
@@ -201,6 +204,9 @@ impl Admin {
             Route::RemoveHostname { app, environment, host } => {
                 self.remove_hostname(&actor, &app, &environment, &host, &request).await
             }
+            Route::RemoveMember(member) => self.remove_member(&actor, &member, &request).await,
+            Route::SetMember(member) => self.set_member(&actor, &member, request).await,
+            Route::Upstreams { app, environment } => self.upstreams(&actor, &app, &environment).await,
             Route::Settings { app, environment } => self.settings(&actor, &app, &environment).await,
             Route::ChangeSettings { app, environment } => {
                 self.change_settings(&actor, &app, &environment, request).await

@@ -6,6 +6,7 @@ use devanture_config::{AppName, Digest, HostPattern, PlaceName};
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use super::upstreams::Member;
 use crate::publish::Error;
 
 /// The methods of an address that is only read.
@@ -54,11 +55,13 @@ pub(super) enum Route {
     Promote { app: AppName, environment: PlaceName },
     Refresh,
     RemoveHostname { app: AppName, environment: PlaceName, host: HostPattern },
+    RemoveMember(Member),
     Restore { app: AppName },
     Resume { app: AppName, environment: PlaceName },
     RevokeToken { id: String },
     Rollback { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
+    SetMember(Member),
     Settings { app: AppName, environment: PlaceName },
     SetPassword { account: AccountName },
     Status { app: AppName, environment: PlaceName },
@@ -66,6 +69,7 @@ pub(super) enum Route {
     Tokens,
     Unlock { app: AppName, environment: PlaceName },
     Undelete { app: AppName },
+    Upstreams { app: AppName, environment: PlaceName },
     Withdraw { app: AppName },
     Withdrawn { app: AppName },
 }
@@ -98,7 +102,9 @@ impl Route {
             | Self::Collect
             | Self::DeleteApp { .. }
             | Self::DeleteEnvironment { .. }
-            | Self::RemoveHostname { .. } => &["dry_run"],
+            | Self::RemoveHostname { .. }
+            | Self::RemoveMember(_)
+            | Self::SetMember(_) => &["dry_run"],
             Self::Begin { .. } => &[
                 "no_switch",
                 "no_smoke",
@@ -219,6 +225,12 @@ impl Route {
                     _ => Err(method_not_allowed("PUT, DELETE")),
                 }
             }
+            (["environments", environment, "upstreams", upstream, "members", address], "PUT" | "DELETE") => {
+                let (environment, upstream) = (name(environment)?, decoded(upstream)?);
+                let member = Member { app, environment, name: upstream, address: decoded(address)? };
+                Ok(if method == "PUT" { Self::SetMember(member) } else { Self::RemoveMember(member) })
+            }
+            (["environments", _, "upstreams", _, "members", _], _) => Err(method_not_allowed("PUT, DELETE")),
             _ => Err(nothing()),
         }
     }
@@ -234,6 +246,7 @@ impl Route {
             "resume" => (Self::Resume { app, environment }, "POST"),
             "rollback" => (Self::Rollback { app, environment }, "POST"),
             "switch" => (Self::Switch { app, environment }, "POST"),
+            "upstreams" => (Self::Upstreams { app, environment }, "GET"),
             _ => return Err(nothing()),
         };
         match method {
@@ -288,6 +301,8 @@ mod tests {
         assert_eq!(code("GET", "/v1/apps/shop/environments/prod/switch"), Code::MethodNotAllowed);
         assert_eq!(code("POST", "/v1/apps/Shop/environments/prod/switch"), Code::BadRequest);
         assert_eq!(code("PUT", "/v1/apps/shop/blobs/xyz"), Code::BadRequest);
+        let member = "/v1/apps/shop/environments/prod/upstreams/api/members/xyz";
+        assert_eq!((code("GET", member), code("PUT", member)), (Code::MethodNotAllowed, Code::BadRequest));
         for path in [
             "/",
             "/v1",

@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, records, who};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 12] = [
+const OF_APP: [&str; 13] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
     "gone/{app}/",
@@ -18,18 +18,20 @@ const OF_APP: [&str; 12] = [
     "paused/{app}/",
     "sent/{app}/",
     "settings/{app}/",
+    "upstreams/{app}/",
     "versions/{app}/",
     "withdrawn/{app}",
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 6] = [
+const OF_ENVIRONMENT: [&str; 7] = [
     "history/{app}/{env}/",
     "listed/{app}/{env}",
     "live/{app}/{env}",
     "locks/{app}/{env}",
     "paused/{app}/{env}",
     "settings/{app}/{env}/",
+    "upstreams/{app}/{env}/",
 ];
 
 /// Records whose JSON names the app in its member `app` and the environment in `environment`.

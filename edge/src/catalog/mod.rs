@@ -19,6 +19,7 @@ pub mod records;
 pub mod sent;
 pub mod settings;
 mod team;
+pub mod upstreams;
 pub mod who;
 
 /// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.

@@ -272,19 +272,11 @@ impl Asked<'_, '_> {
         navigation::wants_page(mode.as_deref(), dest.as_deref(), accept.as_deref())
     }
 
-    /// Whether the page of an application may answer, where a rule of the site says so for every path: as
-    /// [`Asked::wants_page`], and who says nothing of what is wanted gets it, but not for the name of an asset.
+    /// Whether the page of an application may answer, where a rule of the site says so for every path.
     pub(super) fn may_have_shell(&self) -> bool {
-        let (dest, accept) = (self.field(&SEC_FETCH_DEST), self.field(&ACCEPT));
-        let is_said = self.field(&SEC_FETCH_MODE).is_some() || dest.is_some();
-        if is_said || self.wants_page() {
-            // A script may ask for a part of a page, and then says so.
-            let fetches_page = dest.as_deref() == Some(b"empty".as_slice())
-                && accept.is_some_and(|accept| navigation::lists_html(&accept));
-            return self.wants_page() || fetches_page;
-        }
-        let takes_all = accept.is_none_or(|accept| navigation::takes_anything(&accept));
-        takes_all && !navigation::names_an_asset(self.path)
+        let (mode, dest) = (self.field(&SEC_FETCH_MODE), self.field(&SEC_FETCH_DEST));
+        let accept = self.field(&ACCEPT);
+        navigation::may_have_shell(mode.as_deref(), dest.as_deref(), accept.as_deref(), self.path)
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::asked::Asked;
-use super::own::OwnPath;
 use super::refused::Refused;
 use super::ruled::Ruled;
-use super::{canonical, pause};
+use super::{canonical, cors, own, pause};
 use crate::live::{Current, Found, HostEntry, Live, Place, PreviewKey};
 use crate::site::cache::{self, Kept};
 use crate::site::method;
@@ -86,17 +86,21 @@ impl Decision {
     }
 }
 
-/// Which backend a request goes to.
-pub enum ProxyTo {
-    /// That of a route, by its number in the version.
+/// Which backends a request goes to.
+pub struct ProxyTo {
+    /// Whose they are.
+    pub number: WayNumber,
+    /// What they are asked for, where a rule says something else than the request.
+    pub path_and_query: Option<String>,
+}
+
+/// A way to backends, by its number in the version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WayNumber {
+    /// That of a route.
     Route(usize),
-    /// One that a rewrite names, by its number in the version.
-    Upstream {
-        /// The number.
-        number: usize,
-        /// What it is asked for.
-        path_and_query: String,
-    },
+    /// That to a pool which a rewrite names.
+    Upstream(usize),
 }
 
 /// A file, by reference.
@@ -207,8 +211,13 @@ fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
     }
 }
 
-/// Decides for a version that is known: the edge's own paths, then routes, then files.
+/// Decides for a version that is known.
 pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
+    cors::answered(head, decide_by(head, current, place, custom_host))
+}
+
+/// Decides by what a path is: one of the edge's own, then a route's, then a file's.
+fn decide_by(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     match *head.method {
         // RFC 9110 §9.3.6: the edge is no proxy that a client chooses; a tunnel has no path that a route could match.
         HttpMethod::CONNECT => return refuse(current, custom_host, Refused::MethodNotAllowed),
@@ -216,7 +225,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
         HttpMethod::OPTIONS if head.path == "*" => return options(current, custom_host),
         _ => {}
     }
-    if let Some(own) = OwnPath::of(head.path) {
+    if let Some(path) = OwnPath::of(head.path) {
         let asked = Asked {
             head,
             current: Arc::clone(&current),
@@ -228,7 +237,7 @@ pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&P
         // What a site keeps from strangers, it keeps here too.
         return match asked.access(head.path) {
             Access::Refused => asked.refuse(Refused::Unauthorised),
-            Access::Everybody | Access::Known => own.answer(head, current, custom_host),
+            Access::Everybody | Access::Known => own::answer(path, head, current, custom_host),
         };
     }
     if let Some(decision) = route(head, &current, custom_host) {
@@ -255,7 +264,8 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
             if *head.method == HttpMethod::TRACE {
                 return Some(refuse(Arc::clone(current), custom_host, Refused::MethodUnknown));
             }
-            let (to, ruled) = (ProxyTo::Route(route), Ruled::default());
+            let to = ProxyTo { number: WayNumber::Route(route), path_and_query: None };
+            let ruled = Ruled::default();
             Some(Decision::Proxy { current: Arc::clone(current), to, ruled, custom_host })
         }
         // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes on.

@@ -86,13 +86,13 @@ pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Respo
     response
 }
 
-/// The answer for a backend that gave none.
-pub(super) fn of_route(refused: Refused, current: &Current, asker: &Asker) -> Response<Body> {
+/// The answer for a backend that gave none; `code` is one of [`super::FAULTS`].
+pub(super) fn of_route(refused: Refused, code: &str, current: &Current, asker: &Asker) -> Response<Body> {
     let (status, sentence) = refused.row();
     let answer = match asker.wants_page {
         true => page(refused, current, asker),
         // Whoever calls an API reads JSON, also when it is the edge that speaks.
-        false if status >= 500 => Some(problem(refused, sentence)),
+        false if status >= 500 => Some(problem(refused, code, sentence)),
         false => None,
     };
     answer.unwrap_or_else(|| respond::refused(refused))
@@ -102,7 +102,7 @@ pub(super) fn of_route(refused: Refused, current: &Current, asker: &Asker) -> Re
 fn paused(pause: &Pause, current: Option<&Current>, asker: &Asker) -> Response<Body> {
     let mut response = match asker.wants_page {
         true => current.and_then(|current| page(Refused::Paused, current, asker)).unwrap_or_else(|| pause::page(pause)),
-        false => problem(Refused::Paused, pause::sentence(pause)),
+        false => problem(Refused::Paused, "paused", pause::sentence(pause)),
     };
     pause::add_fields(pause, response.headers_mut());
     response
@@ -142,13 +142,14 @@ fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<B
 }
 
 /// RFC 9457; the title of `about:blank` is the status' own phrase (§4.2.1).
-fn problem(refused: Refused, detail: &str) -> Response<Body> {
+fn problem(refused: Refused, code: &str, detail: &str) -> Response<Body> {
     let (status, _) = refused.row();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let problem = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or_default(),
         "status": status.as_u16(),
+        "code": code,
         "detail": detail,
     });
     let mut response = respond::typed(status, "application/problem+json", Bytes::from(problem.to_string()));

@@ -1,6 +1,6 @@
-//! Counts and logs a request when the last byte of its answer is gone, or its client is.
+//! Counts and logs a request when the last byte of its answer is gone, or its client is, however little was answered.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{HeaderName, REFERER, USER_AGENT};
-use http::{HeaderMap, Request, StatusCode};
-use http_body::{Frame, SizeHint};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
 
 use super::body::{Body, Error};
 use devanture_config::logs::LogLine;
 
 use super::decide::Decision;
 use super::refused::Refused;
+use super::told::{CLIENT_GONE, CLIENT_IS_GONE, Told};
 use super::{Began, protocol};
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
@@ -25,19 +26,23 @@ pub(super) struct Measurement {
     began: Began,
     log: Option<(AccessLog, Box<LogLine>)>,
     version: Option<Arc<Version>>,
-    proxied: bool,
     /// Whether it says nothing about the version: the environment is paused.
     paused: bool,
+    /// Whether nothing of an answer's body is sent, since the method is HEAD.
+    is_head: bool,
+    /// Whether it was counted.
+    is_over: bool,
+    told: Told,
 }
 
 impl Measurement {
-    pub(super) fn begin<B>(request: &Request<B>, peer: SocketAddr, log: &AccessLog) -> Self {
+    pub(super) fn begin<B>(request: &Request<B>, client: IpAddr, log: &AccessLog) -> Self {
         let began = Instant::now();
         // Nothing is copied for a log that is off.
         let log = log.is_on().then(|| {
             let record = LogLine {
                 at_ms: telemetry::now_ms(),
-                client: log.address(peer.ip()),
+                client: log.address(client),
                 protocol: protocol(request.version()).to_owned(),
                 host: super::authority(request).unwrap_or_default(),
                 method: request.method().to_string(),
@@ -51,10 +56,20 @@ impl Measurement {
                 environment: None,
                 version: None,
                 proxied: false,
+                request_id: None,
+                upstream: None,
+                error: None,
             };
             (log.clone(), Box::new(record))
         });
-        Self { began, log, version: None, proxied: false, paused: false }
+        let is_head = request.method() == Method::HEAD;
+        let told = Told::default();
+        Self { began, log, version: None, paused: false, is_head, is_over: false, told }
+    }
+
+    /// Where to note what becomes known of the request.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
     }
 
     pub(super) fn decided(&mut self, decision: &Decision) {
@@ -71,7 +86,6 @@ impl Measurement {
             }
             Decision::Proxy { current, .. } => {
                 self.version = Some(Arc::clone(&current.version));
-                self.proxied = true;
             }
             Decision::Load(_) => {}
         }
@@ -79,7 +93,47 @@ impl Measurement {
 
     /// Goes with the body until it ends.
     pub(super) fn measure(self, status: StatusCode, body: Body) -> Measured {
-        Measured { body, bytes: 0, status, measurement: self }
+        Measured { body, bytes: 0, is_whole: false, status, measurement: self }
+    }
+
+    /// Counts and logs it.
+    fn end(&mut self, status: StatusCode, bytes: u64) {
+        self.is_over = true;
+        let elapsed = self.began.elapsed();
+        if let Some(version) = &self.version {
+            version.metrics.count(status, bytes, elapsed.as_secs_f64());
+            if !self.paused {
+                version.tally.count(status);
+            }
+            if let (true, Some(reason)) = (self.told.is_proxied(), self.told.error()) {
+                let app = version.app.to_string();
+                metrics::counter!("devanture_upstream_errors_total", "app" => app, "reason" => reason).increment(1);
+            }
+        }
+        let Some((log, mut record)) = self.log.take() else { return };
+        record.status = status.as_u16();
+        record.bytes = bytes;
+        record.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        record.proxied = self.told.is_proxied();
+        record.request_id = self.told.request_id();
+        record.upstream = self.told.upstream();
+        record.error = self.told.error().map(str::to_owned);
+        if let Some(version) = &self.version {
+            record.app = Some(version.app.to_string());
+            record.environment = Some(version.place.clone());
+            record.version = version.header.to_str().ok().map(str::to_owned);
+        }
+        log.write(record);
+    }
+}
+
+impl Drop for Measurement {
+    /// A request that is given up before its answer began: its client went away.
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.told.fail(CLIENT_IS_GONE);
+            self.end(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST), 0);
+        }
     }
 }
 
@@ -87,6 +141,8 @@ impl Measurement {
 pub struct Measured {
     body: Body,
     bytes: u64,
+    /// Whether it was asked for until its end.
+    is_whole: bool,
     status: StatusCode,
     measurement: Measurement,
 }
@@ -97,10 +153,14 @@ impl http_body::Body for Measured {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.bytes = self.bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.bytes = self.bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+            }
+            Poll::Ready(Some(Err(error))) => self.measurement.told.break_off(error),
+            Poll::Ready(None) => self.is_whole = true,
+            Poll::Pending => {}
         }
         polled
     }
@@ -116,24 +176,10 @@ impl http_body::Body for Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        let elapsed = self.measurement.began.elapsed();
-        if let Some(version) = &self.measurement.version {
-            version.metrics.count(self.status, self.bytes, elapsed.as_secs_f64());
-            if !self.measurement.paused {
-                version.tally.count(self.status);
-            }
+        if !self.is_whole && !self.measurement.is_head && !self.body.is_end_stream() {
+            self.measurement.told.fail(CLIENT_IS_GONE);
         }
-        let Some((log, mut record)) = self.measurement.log.take() else { return };
-        record.status = self.status.as_u16();
-        record.bytes = self.bytes;
-        record.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
-        record.proxied = self.measurement.proxied;
-        if let Some(version) = &self.measurement.version {
-            record.app = Some(version.app.to_string());
-            record.environment = Some(version.place.clone());
-            record.version = version.header.to_str().ok().map(str::to_owned);
-        }
-        log.write(record);
+        self.measurement.end(self.status, self.bytes);
     }
 }
 

@@ -8,6 +8,7 @@ mod asked;
 mod body;
 mod canonical;
 mod confine;
+mod cors;
 mod decide;
 mod error_page;
 mod measure;
@@ -17,31 +18,37 @@ mod refused;
 mod respond;
 mod ruled;
 mod smoke;
+mod told;
+mod ways;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, decide};
+pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, WayNumber, decide};
 pub use measure::Measured;
 pub use refused::Refused;
 pub use respond::plain;
 pub use ruled::Ruled;
+pub use told::FAULTS;
+pub use ways::Ways;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use devanture_config::Hostname;
+use devanture_config::net::AddressBlock;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 
 use crate::live::{Current, Found, HostEntry, Live, Loader};
-use crate::proxy::{self, Arrival, Upstream};
+use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
 use crate::site::cache::Kept;
 use crate::telemetry::{self, AccessLog};
 use body::Unwanted;
 use error_page::Asker;
 use measure::Measurement;
+use told::Told;
 
 /// What every request of one serving thread is answered from.
 pub struct Handler {
@@ -51,6 +58,8 @@ pub struct Handler {
     pub loader: Loader,
     /// The thread's connections to backends.
     pub backends: proxy::Client,
+    /// The ways to them.
+    pub ways: Ways,
     /// Where requests are told.
     pub access_log: AccessLog,
     /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
@@ -59,18 +68,22 @@ pub struct Handler {
     pub trusted: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Longest target of a request, in bytes.
     pub target_bytes_max: usize,
+    /// Proxies before the edge that are believed about who asks: `[listen] trusted_proxies`.
+    pub trusted_proxies: Arc<[AddressBlock]>,
 }
 
 impl Handler {
     /// Answers one request that came in over TLS from `peer`; `covers` says whether the connection's certificate is
-    /// good for a host.
+    /// good for a host, `interim` takes what a backend says ahead of its answer.
     pub async fn handle(
         &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        peer: IpAddr,
+        interim: Option<&Arc<Interim>>,
         covers: impl Fn(&str) -> bool,
     ) -> Response<Measured> {
-        let mut measurement = Measurement::begin(&request, peer, &self.access_log);
+        let from = Chain::of(request.headers(), peer, &self.trusted_proxies);
+        let mut measurement = Measurement::begin(&request, from.client, &self.access_log);
         let authority = match authority(&request) {
             Ok(authority) => authority,
             Err(refused) => {
@@ -111,7 +124,7 @@ impl Handler {
             decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
-        let came = Came { peer: Some(peer), authority: &authority, host: &host };
+        let came = Came { from: Some(&from), authority: &authority, host: &host, told: measurement.told(), interim };
         let response = self.carry_out(request, decision, &came, unwanted).await;
         let status = response.status();
         response.map(|body| measurement.measure(status, body))
@@ -129,7 +142,7 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Came { peer, authority, host } = *came;
+        let host = came.host;
         let custom_host = decision.is_custom_host();
         let is_proxied = matches!(decision, Decision::Proxy { .. });
         let is_ruled = decision.is_ruled();
@@ -148,10 +161,14 @@ impl Handler {
                     request.headers_mut().remove(AUTHORIZATION);
                 }
                 let asker = Asker::of(request.headers(), host, Some(&current));
-                let mut response = self.forward(request, peer, authority, &current, to, &asker).await;
+                let origin = cors::origin(request.headers(), &current.version);
+                let mut response = self.forward(request, came, &current, to, &asker).await;
                 let status = response.status();
                 ruled.apply(response.headers_mut(), Kept::File, status);
                 respond::trace(response.headers_mut(), &current.version);
+                if let Some(origin) = origin {
+                    cors::allow(response.headers_mut(), origin);
+                }
                 response
             }
         };
@@ -178,8 +195,7 @@ impl Handler {
     async fn forward<B>(
         &self,
         mut request: Request<B>,
-        peer: Option<SocketAddr>,
-        host: &str,
+        came: &Came<'_>,
         current: &Arc<Current>,
         to: ProxyTo,
         asker: &Asker,
@@ -188,43 +204,60 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let Came { from, authority, told, .. } = *came;
         let version = &current.version;
-        let upstream = match to {
-            ProxyTo::Route(number) => version.routes.get(number).map(Upstream::new),
-            ProxyTo::Upstream { number, path_and_query } => {
-                let Some(target) = with_path(request.uri(), &path_and_query) else {
-                    return respond::refused(Refused::BadTarget);
-                };
-                *request.uri_mut() = target;
-                version.upstreams.get(number).map(|served| Upstream::at(&served.to, served.timeout_ms))
-            }
+        let ids = Ids::of(request.headers(), from.is_some_and(|from| from.is_trusted));
+        if let Some(path_and_query) = to.path_and_query {
+            let Some(target) = with_path(request.uri(), &path_and_query) else {
+                return respond::refused(Refused::BadTarget);
+            };
+            *request.uri_mut() = target;
+        }
+        let Some(way) = self.ways.way(version, to.number) else { return respond::refused(Refused::Unavailable) };
+        told.begin(&ids, &way.pool);
+        // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
+        let is_told_ahead = request.version() == HttpVersion::HTTP_11;
+        let passing = came.interim.filter(|_| is_told_ahead).map(Interim::open);
+        let arrival = Arrival {
+            host: authority,
+            ids: &ids,
+            passing: passing.as_ref(),
+            client: from.map(|from| from.client),
+            proxies: from.map_or(&[], |from| &from.proxies),
+            scheme: from.map_or("https", |from| from.scheme),
         };
-        let Some(upstream) = upstream else { return respond::refused(Refused::Unavailable) };
-        let arrival = Arrival { host, peer, scheme: "https" };
-        match self.backends.forward(&upstream, version.trusted, request, &arrival).await {
+        let mut response = match self.backends.forward(&way, request, &arrival).await {
             Ok(mut response) => {
-                confine::cookies(response.headers_mut(), &hostname(host));
+                told.answered(response.body().member());
+                confine::cookies(response.headers_mut(), came.host);
                 response.map(Body::proxied)
             }
             Err(error) => {
-                let refused = Refused::from(&error);
-                tracing::info!(app = %version.app, upstream = %upstream, %error, "a backend did not answer");
-                metrics::counter!("devanture_upstream_errors_total", "app" => version.app.to_string(),
-                    "reason" => refused.reason())
-                .increment(1);
-                error_page::of_route(refused, current, asker)
+                let reason = error.reason();
+                let upstream = &way.pool.key.name;
+                tracing::info!(app = %version.app, upstream, %error, reason, "a backend did not answer");
+                told.fail(reason);
+                error_page::of_route(Refused::from(&error), reason, current, asker)
             }
-        }
+        };
+        // What a person can quote is what the edge's log and the backend's have, whatever the backend calls it.
+        response.headers_mut().insert(REQUEST_ID, ids.request_id);
+        response
     }
 }
 
 /// Where a request came from, and what it is for.
 #[derive(Clone, Copy)]
 struct Came<'r> {
-    peer: Option<SocketAddr>,
+    /// Nothing where no client asks.
+    from: Option<&'r Chain>,
     authority: &'r str,
     /// The name in the authority.
     host: &'r str,
+    /// Where to note what becomes known of it.
+    told: &'r Told,
+    /// How interim answers are passed on, where they can be.
+    interim: Option<&'r Arc<Interim>>,
 }
 
 /// The same address with another path and query, where these can stand in one.

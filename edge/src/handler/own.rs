@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use devanture_config::answers::OwnPath;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -13,40 +14,17 @@ use crate::site::conditional::{self, Comparison};
 use crate::site::method::Method;
 use crate::site::{cache, fields};
 
-/// Below it lie the edge's own paths; a site's files may lie there, too.
-const FOLDER: &str = "/.well-known/devanture/";
-
-/// One of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OwnPath {
-    /// The settings that the environment shows to its front.
-    Env,
-    /// What the version is.
-    Release,
-}
-
-impl OwnPath {
-    /// The one at `path`, if there is one.
-    pub(super) fn of(path: &str) -> Option<Self> {
-        match path.strip_prefix(FOLDER)? {
-            "env.json" => Some(Self::Env),
-            "release.json" => Some(Self::Release),
-            _ => None,
-        }
+/// Answers what is asked for at one of them.
+pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
+    match Method::of(head.method.as_str()) {
+        Method::Get | Method::Head => {}
+        _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
     }
-
-    /// What it answers.
-    pub(super) fn answer(self, head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
-        match Method::of(head.method.as_str()) {
-            Method::Get | Method::Head => {}
-            _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
-        }
-        match self {
-            Self::Env => env(head, current, custom_host),
-            Self::Release => {
-                let body = current.version.release.clone();
-                small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
-            }
+    match own {
+        OwnPath::Env => env(head, current, custom_host),
+        OwnPath::Release => {
+            let body = current.version.release.clone();
+            small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An environment that is paused: what it still answers, and what visitors are told.
 
 use bytes::Bytes;
+use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
 use devanture_config::site_toml::RoutePath;
 use http::header::{CONTENT_SECURITY_POLICY, RETRY_AFTER};
@@ -8,7 +9,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decide::{Head, Refusal};
-use super::own::OwnPath;
 use super::refused::Refused;
 use super::respond;
 use crate::live::HostEntry;

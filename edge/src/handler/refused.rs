@@ -1,10 +1,8 @@
 //! Why the edge itself answers with an error: the one table from reason to status and sentence.
 
+use super::told::CLIENT_GONE;
 use crate::proxy::{self, Phase};
 use crate::site::target::TargetError;
-
-/// The status of a client that went away before its answer; for logs and metrics alone, nobody is left to read it.
-const CLIENT_GONE: u16 = 499;
 
 /// Why the edge itself answers with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,19 +103,6 @@ impl Refused {
             Self::Unavailable => (503, "This site cannot be served just now."),
         }
     }
-
-    /// A word for metrics.
-    #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::BackendBusy => "busy",
-            Self::BackendFailed => "failed",
-            Self::BackendSlow => "timeout",
-            Self::ClientGone | Self::ClientSlow => "client",
-            Self::Loop => "loop",
-            _ => "refused",
-        }
-    }
 }
 
 impl From<TargetError> for Refused {
@@ -140,6 +125,7 @@ impl From<&proxy::Error> for Refused {
             proxy::Error::BadAnswer(_)
             | proxy::Error::Connect(_)
             | proxy::Error::Forbidden(_)
+            | proxy::Error::NoAddress(_)
             | proxy::Error::Tls(_) => Self::BackendFailed,
             proxy::Error::BadRequest(_) => Self::BadRequest,
             proxy::Error::Cancelled => Self::ClientGone,
@@ -147,8 +133,8 @@ impl From<&proxy::Error> for Refused {
             proxy::Error::NotImplemented(_) => Self::MethodUnknown,
             proxy::Error::RequestTooLarge { .. } => Self::BodyTooLarge,
             proxy::Error::Timeout(Phase::RequestBody) => Self::ClientSlow,
-            proxy::Error::Timeout(Phase::Body | Phase::Connect | Phase::Head) => Self::BackendSlow,
-            proxy::Error::Unavailable(_) => Self::BackendBusy,
+            proxy::Error::Timeout(Phase::Body | Phase::Connect | Phase::Head | Phase::Total) => Self::BackendSlow,
+            proxy::Error::NoMember(_) | proxy::Error::Unavailable(_) => Self::BackendBusy,
         }
     }
 }

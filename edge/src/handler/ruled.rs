@@ -6,12 +6,11 @@ use devanture_config::Hostname;
 use devanture_config::rules::Redirect;
 use devanture_config::rules::pattern::Ending;
 use devanture_config::rules::redirect::Filled;
-use devanture_config::site_toml::UpstreamUrl;
 use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::asked::Asked;
-use super::decide::{Decision, ProxyTo, with_query};
+use super::decide::{Decision, ProxyTo, WayNumber, with_query};
 use super::refused::Refused;
 use crate::live::Place;
 use crate::site::cache::{self, Kept};
@@ -170,14 +169,15 @@ impl Asked<'_, '_> {
             return self.redirect_by(rule, filled);
         }
         if let Some(origin) = &filled.origin {
-            return self.proxy_to(&origin.parse().ok()?, rule, filled);
+            let number = self.current.version.upstream(&origin.parse().ok()?)?;
+            return Some(self.proxy_to(WayNumber::Upstream(number), rule, filled));
         }
         let path = normal(&filled.path, self.head.target_bytes_max)?;
         let version = &self.current.version;
-        if let Some(route) = version.route(&path).and_then(|at| version.routes.get(at))
+        if let Some(route) = version.route(&path)
             && rule.status == 200
         {
-            return self.proxy_to(&route.to, rule, filled);
+            return Some(self.proxy_to(WayNumber::Route(route), rule, filled));
         }
         if let Some(decision) = self.by_method() {
             return Some(decision);
@@ -217,20 +217,18 @@ impl Asked<'_, '_> {
     }
 
     /// A rewrite to a backend, if the environment has one there: the edge is nobody's open proxy.
-    fn proxy_to(&self, to: &UpstreamUrl, rule: &Redirect, filled: &Filled) -> Option<Decision> {
-        let number = self.current.version.upstream(to)?;
+    fn proxy_to(&self, number: WayNumber, rule: &Redirect, filled: &Filled) -> Decision {
         if *self.head.method == Method::TRACE {
-            return Some(self.refuse(Refused::MethodUnknown));
+            return self.refuse(Refused::MethodUnknown);
         }
         // What was captured must lead nowhere but below the path that was written: dot segments mean something there.
         if !matches!(target::normalise_for_route(&filled.path, self.head.target_bytes_max), Target::Normal(_)) {
-            return Some(self.refuse(Refused::BadTarget));
+            return self.refuse(Refused::BadTarget);
         }
         let query = filled.query.as_deref().or_else(|| self.query_beside(rule));
-        let path_and_query = with_query(filled.path.clone(), query);
-        let to = ProxyTo::Upstream { number, path_and_query };
+        let to = ProxyTo { number, path_and_query: Some(with_query(filled.path.clone(), query)) };
         let ruled = Ruled::new(FieldChanges::default(), self.varies, self.access(self.path) == Access::Known);
-        Some(Decision::Proxy { current: Arc::clone(&self.current), to, ruled, custom_host: self.custom_host })
+        Decision::Proxy { current: Arc::clone(&self.current), to, ruled, custom_host: self.custom_host }
     }
 
     /// Answers with the file at `path` as if it were here.

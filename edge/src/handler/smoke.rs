@@ -1,6 +1,5 @@
 //! Asks a version that is about to go live what a visitor would ask it, by the very code that answers visitors.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -13,7 +12,9 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::body::Unwanted;
 use super::decide::{self, Head};
+use super::told::Told;
 use super::{Came, Handler, hostname};
+use crate::proxy::Chain;
 use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
 use crate::site::navigation;
 use crate::telemetry;
@@ -47,8 +48,9 @@ impl Handler {
         };
         let decision = decide::decide_in(&head, current, place.as_deref(), custom_host);
         // Never this machine's own: a backend may trust that, and what it answers is shown to whoever deploys.
-        let peer = from.map(|address| SocketAddr::new(address, 0));
-        let came = Came { peer, authority: &authority, host: &host };
+        let from = from.map(Chain::direct);
+        let told = Told::default();
+        let came = Came { from: from.as_ref(), authority: &authority, host: &host, told: &told, interim: None };
         let response = self.carry_out(request, decision, &came, Unwanted::Over).await;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();

@@ -2,7 +2,7 @@
 //! HTTP/2 stream has a peer that does not take what it asked for.
 
 use std::cell::{Cell, RefCell};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -179,14 +179,15 @@ pub(crate) struct Streams {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        drop(tokio::task::spawn_local(guarded(stream, Rc::clone(&self.activity), self.write_max)));
+        // Boxed here, so that it is not moved into the task, and within it once more.
+        let guarded = guarded(Box::pin(stream), Rc::clone(&self.activity), self.write_max);
+        drop(tokio::task::spawn_local(guarded));
     }
 }
 
 /// Resets the stream, by dropping it, when its body gave bytes for which the peer opens no window in time. The socket
 /// does not show that: such a peer may well take other streams' bytes.
-async fn guarded<F: Future<Output = ()>>(stream: F, activity: Rc<Activity>, write_max: Duration) {
-    let mut stream = pin!(stream);
+async fn guarded<F: Future<Output = ()>>(mut stream: Pin<Box<F>>, activity: Rc<Activity>, write_max: Duration) {
     let mut stall = Stall::default();
     std::future::poll_fn(|cx| {
         activity.body.set(BodyPoll::Untouched);

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::answer::{Activity, Answer, Streams};
+use super::beside::Beside;
 use super::coalesce::coalesce;
 use super::limits::{ConnectionLimits, Sizes};
 use super::preface::Prefaced;
@@ -31,6 +32,7 @@ use super::socket::{Pulse, SocketIo};
 use super::tls::{Failed, H2, ServerTls};
 use super::unsound;
 use super::watch::{Turn, Verdict, Watch};
+use crate::proxy::Interim;
 
 /// Bytes of a target up to which hyper reads it, so that one that is too long is told from fields that are too large.
 const HTTP1_TARGET_BYTES_MAX: usize = 64 * 1024;
@@ -72,7 +74,7 @@ where
 {
     let Accepted { io, address, local } = accepted;
     let driver = Driver { pulse: Arc::clone(io.pulse()), activity };
-    let mut peer = Peer { address, local, protocol: Protocol::Http1, sni: None, tls_version: None };
+    let mut peer = Peer { address, local, protocol: Protocol::Http1, interim: None, sni: None, tls_version: None };
     let Some(tls) = &shared.tls else {
         return http1(&shared, io, peer, driver).await;
     };
@@ -93,7 +95,7 @@ where
     }
 }
 
-async fn http1<S, F, B, T>(shared: &Rc<Shared<S>>, io: T, peer: Peer, driver: Driver)
+async fn http1<S, F, B, T>(shared: &Rc<Shared<S>>, io: T, mut peer: Peer, driver: Driver)
 where
     S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -101,6 +103,9 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     shared.http1.increment(1);
+    let interim = Arc::<Interim>::default();
+    peer.interim = Some(Arc::clone(&interim));
+    let io = Beside::new(io, interim);
     let Sizes { header_bytes, header_fields, .. } = shared.limits.sizes;
     let of = Requests { shared: Rc::clone(shared), peer: Arc::new(peer), activity: Rc::clone(&driver.activity) };
     let service = service_fn(move |request| answer(&of, request));
@@ -181,7 +186,8 @@ where
     let answering = of.activity.begin();
     let is_head = request.method() == Method::HEAD;
     let response = match unsound::refusal(&request, &of.shared.limits.sizes) {
-        None => Ok((of.shared.service)(request, Arc::clone(&of.peer))),
+        // Boxed, since hyper moves it several times before it polls it, and a request's whole state is some kilobytes.
+        None => Ok(Box::pin((of.shared.service)(request, Arc::clone(&of.peer)))),
         Some(refusal) => Err(refusal),
     };
     async move {

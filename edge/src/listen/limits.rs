@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use devanture_config::limits::Limits;
+use devanture_config::net::AddressBlock;
 use metrics::Gauge;
 use tokio::sync::Notify;
 
@@ -16,6 +17,8 @@ pub struct ConnectionLimits {
     pub(crate) times: Times,
     pub(crate) sizes: Sizes,
     counts: Arc<Counts>,
+    /// Addresses that stand for many: theirs is no share of one.
+    exempt: Arc<[AddressBlock]>,
 }
 
 /// How long each phase of a connection may take.
@@ -116,7 +119,14 @@ impl ConnectionLimits {
                 open: AtomicUsize::new(0),
                 by_address: Mutex::default(),
             }),
+            exempt: Arc::default(),
         }
+    }
+
+    /// Counts connections of proxies that stand for all their clients among all connections alone.
+    #[must_use]
+    pub fn exempting(self, proxies: &[AddressBlock]) -> Self {
+        Self { exempt: proxies.into(), ..self }
     }
 
     /// How many connections are open under these limits.
@@ -132,7 +142,8 @@ impl ConnectionLimits {
             counts.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Total);
         }
-        let address = (counts.per_address_max > 0).then(|| counted_as(address));
+        let is_limited = counts.per_address_max > 0 && !self.exempt.iter().any(|block| block.contains(address));
+        let address = is_limited.then(|| counted_as(address));
         if let Some(address) = address {
             let mut by_address = counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);
             let held = by_address.entry(address).or_insert(0);
@@ -212,5 +223,16 @@ mod tests {
         assert_eq!(limits.open(), 2);
         drop((held, mapped));
         assert!(limits.counts.by_address.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_trusted_proxy_stands_for_many() {
+        let (limits, gauge, tally) = (limits(3, 1), Gauge::noop(), Arc::default());
+        let limits = limits.exempting(&["10.0.0.0/8".parse().unwrap()]);
+        let proxy = IpAddr::from([10, 0, 0, 1]);
+        let held = [(); 3].map(|()| limits.admit(proxy, &gauge, &tally).unwrap());
+        assert_eq!(limits.admit(proxy, &gauge, &tally).unwrap_err(), Refused::Total);
+        drop(held);
+        assert_eq!(limits.open(), 0);
     }
 }

@@ -9,6 +9,7 @@
 mod acme;
 mod answer;
 mod authority;
+mod beside;
 mod certificates;
 mod coalesce;
 mod connection;

@@ -26,6 +26,7 @@ use super::connection::{Accepted, Shared, run};
 use super::limits::{ConnectionLimits, Refused, Tally};
 use super::socket::SocketIo;
 use super::tls::ServerTls;
+use crate::proxy::Interim;
 
 /// How long accepting rests after the system refused, as it does when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -65,6 +66,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// What it speaks.
     pub protocol: Protocol,
+    /// How interim answers are passed on, where that can be: over HTTP/1.1.
+    pub interim: Option<Arc<Interim>>,
     /// The host that it named in the handshake, in lower case.
     pub sni: Option<Box<str>>,
     /// The version of TLS, on a listener that has it.

@@ -26,8 +26,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 4;
 /// How long an ended connection is read, so that its last answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
-/// How much of it is read.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How much of it is read: more than the systems of both ends hold for one connection (on Linux up to 4 and 6 MiB), as
+/// all that may be on its way when a client in the midst of an upload sees its answer.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Opens a listening socket, ready for [`super::serve`].
 ///
@@ -124,7 +125,7 @@ impl Pulse {
                 return;
             }
             // On the heap, so that this rare end does not make every connection larger.
-            let mut bytes = vec![0; 4096];
+            let mut bytes = vec![0; 16 * 1024];
             let mut total = 0;
             while total < LINGER_BYTES_MAX {
                 match stream.read(&mut bytes).await {
@@ -205,6 +206,10 @@ impl AsyncWrite for SocketIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // An answer is mostly one record, and the system takes longer over a list of one than over one.
+        if let [slice] = slices {
+            return self.poll_write(cx, slice);
+        }
         let result = self.stream()?.poll_write_vectored(cx, slices);
         self.written(result)
     }

@@ -338,6 +338,14 @@ impl Live {
         self.0.hosts.load().places.get(&(app.clone(), name.clone())).cloned()
     }
 
+    /// Every environment of every app.
+    #[must_use]
+    pub fn environments(&self) -> Vec<(AppName, PlaceName)> {
+        let hosts = self.0.hosts.load();
+        let environments = hosts.places.iter().filter(|(_, place)| place.setting == Setting::Environment);
+        environments.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Has places looked at again whose version could not be loaded: its files may be whole now.
     pub fn look_again(&self) {
         self.0.again.notify_one();

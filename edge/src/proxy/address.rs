@@ -2,12 +2,29 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devanture_config::net::AddressBlock;
 use devanture_config::site_toml::UpstreamUrl;
 
-use super::upstream::Target;
+/// Where a connection to a member goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A socket of this machine.
+    Socket(PathBuf),
+    /// An address and a port.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
 
 /// What kind of network an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,6 +156,10 @@ pub struct Policy {
     pub allow: Arc<[AddressBlock]>,
     /// The edge's own listeners, which nobody may reach.
     pub own: Arc<[SocketAddr]>,
+    /// The edge's own sockets, which nobody may reach.
+    pub own_sockets: Arc<[PathBuf]>,
+    /// Folders whose sockets everybody may reach: `[upstreams] sockets` of `edge.toml`.
+    pub sockets: Arc<[PathBuf]>,
     /// Whether an `admin` token deployed the version: it may reach loopback and private addresses.
     pub trusted: bool,
 }
@@ -149,7 +170,7 @@ impl Policy {
     /// # Errors
     /// Why it may not.
     pub fn permits(&self, address: SocketAddr) -> Result<(), Refusal> {
-        let refuse = |reason| Err(Refusal { address, reason });
+        let refuse = |reason| Err(Refusal { endpoint: Endpoint::Tcp(address), reason });
         if self.own.iter().any(|own| is_own(*own, address)) {
             return refuse(Reason::Own);
         }
@@ -170,6 +191,32 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Whether a connection to `endpoint` may be made.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn permits_endpoint(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        match endpoint {
+            Endpoint::Tcp(address) => self.permits(*address),
+            Endpoint::Socket(path) => self.permits_socket(path),
+        }
+    }
+
+    /// A socket is a file of the machine, behind which may be more than a web server, so that no token opens any: only
+    /// who runs the edge says where those of backends lie. Links are followed before that is looked at.
+    fn permits_socket(&self, path: &Path) -> Result<(), Refusal> {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_missing| path.to_owned());
+        let refuse = |reason| Err(Refusal { endpoint: Endpoint::Socket(path.to_owned()), reason });
+        let leads_to = real(path);
+        if self.own_sockets.iter().any(|own| real(own) == leads_to) {
+            return refuse(Reason::Own);
+        }
+        let is_listed = self.sockets.iter().any(|folder| leads_to.starts_with(real(folder)));
+        if is_listed { Ok(()) } else { refuse(Reason::SocketNotAllowed) }
+    }
+}
+
 /// Whether a connection to `address` would end at the edge's own listener `own`.
 fn is_own(own: SocketAddr, address: SocketAddr) -> bool {
     if own.port() != address.port() {
@@ -186,10 +233,10 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 /// Says that an upstream may not point somewhere; the sentence is for the person who wrote the route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Where it would have gone.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// Why not.
     pub reason: Reason,
 }
@@ -203,19 +250,32 @@ pub enum Reason {
     NotAllowed(Class),
     /// It is a listener of the edge itself.
     Own,
+    /// It takes `[upstreams] sockets`.
+    SocketNotAllowed,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = self.address.ip();
+        let Endpoint::Tcp(address) = &self.endpoint else {
+            return match self.reason {
+                Reason::Own => write!(f, "{} is the edge's own socket, which no route may reach", self.endpoint),
+                _ => write!(
+                    f,
+                    "{}: such an upstream needs its folder in [upstreams] sockets of edge.toml",
+                    self.endpoint
+                ),
+            };
+        };
+        let ip = address.ip();
         match self.reason {
-            Reason::Own => write!(f, "{} is a listener of the edge itself, which no route may reach", self.address),
+            Reason::Own => write!(f, "{address} is a listener of the edge itself, which no route may reach"),
             Reason::Never(class) => write!(f, "{ip} is {class}, which no route may reach"),
             Reason::NotAllowed(class @ (Class::Loopback | Class::Private)) => write!(
                 f,
                 "{ip} is {class}: such an upstream needs its block in [upstreams] allow of edge.toml, or a push with an admin token"
             ),
-            Reason::NotAllowed(class) => {
+            Reason::NotAllowed(_) | Reason::SocketNotAllowed => {
+                let class = class(ip);
                 write!(f, "{ip} is {class}: such an upstream needs its block in [upstreams] allow of edge.toml")
             }
         }
@@ -249,220 +309,37 @@ impl fmt::Display for Class {
 /// # Errors
 /// The first address that is refused.
 pub async fn check_at_publish(policy: &Policy, url: &UpstreamUrl) -> Result<(), Refusal> {
-    let target = Target::new(url);
-    for address in target.addresses().await.unwrap_or_default() {
-        policy.permits(address)?;
+    if let Some(socket) = url.socket() {
+        return policy.permits_socket(Path::new(&socket));
     }
-    Ok(())
+    let (host, port) = host_and_port(url);
+    match host {
+        Host::Address(ip) => policy.permits(SocketAddr::new(ip, port)),
+        Host::Name(name) => {
+            let found = tokio::net::lookup_host((name.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+            found.unwrap_or_default().into_iter().try_for_each(|address| policy.permits(address))
+        }
+    }
+}
+
+/// A host, which is an address or a name to resolve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+/// What an `http` or `https` URL names.
+pub(crate) fn host_and_port(url: &UpstreamUrl) -> (Host, u16) {
+    let url = url.url();
+    let host = url.host_str().unwrap_or_default();
+    let address = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(six) => six.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse().ok(),
+    };
+    let default = if url.scheme() == "https" { 443 } else { 80 };
+    (address.map_or_else(|| Host::Name(host.to_owned()), Host::Address), url.port().unwrap_or(default))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn every_address_has_its_class() {
-        use Class::*;
-        let table: &[(&str, Class)] = &[
-            ("1.1.1.1", Public),
-            ("8.8.8.8", Public),
-            ("100.63.255.255", Public),
-            ("100.128.0.0", Public),
-            ("172.15.255.255", Public),
-            ("172.32.0.0", Public),
-            ("198.17.0.1", Public),
-            ("223.255.255.255", Public),
-            ("0.0.0.0", Unspecified),
-            ("0.1.2.3", Unspecified),
-            ("10.0.0.1", Private),
-            ("172.16.0.1", Private),
-            ("172.31.255.255", Private),
-            ("192.168.1.1", Private),
-            ("100.64.0.1", Private),
-            ("100.127.255.255", Private),
-            ("127.0.0.1", Loopback),
-            ("127.255.255.254", Loopback),
-            ("169.254.1.1", LinkLocal),
-            ("169.254.169.254", Metadata),
-            ("169.254.170.2", Metadata),
-            ("169.254.170.23", Metadata),
-            ("100.100.100.200", Metadata),
-            ("168.63.129.16", Metadata),
-            ("192.0.0.192", Metadata),
-            ("192.0.0.1", Reserved),
-            ("192.88.99.1", Reserved),
-            ("198.18.0.1", Reserved),
-            ("240.0.0.1", Reserved),
-            ("192.0.2.1", Documentation),
-            ("198.51.100.1", Documentation),
-            ("203.0.113.1", Documentation),
-            ("224.0.0.1", Multicast),
-            ("239.255.255.255", Multicast),
-            ("255.255.255.255", Broadcast),
-            ("::", Unspecified),
-            ("::1", Loopback),
-            ("2606:4700::1111", Public),
-            ("fe80::1", LinkLocal),
-            ("febf::1", LinkLocal),
-            ("fec0::1", Private),
-            ("fc00::1", Private),
-            ("fd12:3456::1", Private),
-            ("fd00:ec2::254", Metadata),
-            ("fd00:ec2::23", Metadata),
-            ("fd20:ce::254", Metadata),
-            ("ff02::1", Multicast),
-            ("2001:db8::1", Documentation),
-            ("3fff::1", Documentation),
-            ("2001:2::1", Reserved),
-            ("100::1", Reserved),
-            ("4000::1", Reserved),
-            ("64:ff9b:1::1", Reserved),
-            // Mapped, compatible, translated.
-            ("::ffff:127.0.0.1", Loopback),
-            ("::ffff:169.254.169.254", Metadata),
-            ("::ffff:8.8.8.8", Public),
-            ("::10.0.0.1", Private),
-            ("::ffff:0:10.0.0.1", Private),
-            // NAT64.
-            ("64:ff9b::169.254.169.254", Metadata),
-            ("64:ff9b::10.0.0.1", Private),
-            ("64:ff9b::8.8.8.8", Public),
-            // 6to4 of 127.0.0.1, 169.254.169.254, 8.8.8.8.
-            ("2002:7f00:1::", Loopback),
-            ("2002:a9fe:a9fe::1", Metadata),
-            ("2002:808:808::1", Public),
-            // Teredo: server 8.8.8.8 with client 127.0.0.1, 8.8.4.4; server 10.0.0.1.
-            ("2001:0:808:808:0:0:80ff:fffe", Loopback),
-            ("2001:0:808:808:0:0:f7f7:fbfb", Public),
-            ("2001:0:a00:1:0:0:f7f7:fbfb", Private),
-        ];
-        for (address, expected) in table {
-            assert_eq!(class(address.parse().unwrap()), *expected, "{address}");
-        }
-    }
-
-    fn policy(allow: &[&str], own: &[&str], trusted: bool) -> Policy {
-        Policy {
-            allow: allow.iter().map(|block| block.parse().unwrap()).collect(),
-            own: own.iter().map(|address| address.parse().unwrap()).collect(),
-            trusted,
-        }
-    }
-
-    fn permitted(policy: &Policy, address: &str) -> bool {
-        policy.permits(address.parse().unwrap()).is_ok()
-    }
-
-    #[test]
-    fn loopback_and_private_need_an_allowance_or_trust() {
-        let stranger = policy(&[], &[], false);
-        assert!(permitted(&stranger, "8.8.8.8:80"));
-        for address in ["127.0.0.1:3000", "[::1]:3000", "10.1.2.3:80", "[fd12::1]:80", "[::ffff:10.0.0.1]:80"] {
-            assert!(!permitted(&stranger, address), "{address}");
-            assert!(permitted(&policy(&[], &[], true), address), "{address}");
-        }
-        let allowed = policy(&["127.0.0.0/8", "10.1.0.0/16", "203.0.113.0/24"], &[], false);
-        for address in ["127.0.0.1:1", "10.1.2.3:80", "[64:ff9b::10.1.2.3]:80", "203.0.113.9:80"] {
-            assert!(permitted(&allowed, address), "{address}");
-        }
-        assert!(!permitted(&allowed, "10.2.0.1:80"));
-        assert!(!permitted(&policy(&[], &[], true), "203.0.113.9:80"), "trust opens one's own networks only");
-    }
-
-    #[test]
-    fn some_addresses_are_never_permitted() {
-        let everything = policy(&["0.0.0.0/0", "::/0"], &[], true);
-        for address in [
-            "169.254.169.254:80",
-            "169.254.0.5:80",
-            "100.100.100.200:80",
-            "[fd00:ec2::254]:80",
-            "[fe80::1]:80",
-            "0.0.0.0:80",
-            "[::]:80",
-            "224.0.0.1:80",
-            "255.255.255.255:80",
-            "[ff02::1]:80",
-            "[::ffff:169.254.169.254]:80",
-            "[64:ff9b::a9fe:a9fe]:80",
-            "[2002:a9fe:a9fe::]:80",
-        ] {
-            assert!(!permitted(&everything, address), "{address}");
-        }
-    }
-
-    #[test]
-    fn the_edges_own_listeners_are_never_permitted() {
-        let bound = policy(&["0.0.0.0/0"], &["127.0.0.1:8444"], true);
-        assert!(!permitted(&bound, "127.0.0.1:8444"));
-        assert!(!permitted(&bound, "[::ffff:127.0.0.1]:8444"));
-        assert!(permitted(&bound, "127.0.0.1:8445"));
-        assert!(permitted(&bound, "127.0.0.2:8444"));
-        let anywhere = policy(&["0.0.0.0/0", "::/0"], &["0.0.0.0:8444", "[::]:8443"], true);
-        for address in ["127.0.0.1:8444", "127.9.9.9:8444", "[::1]:8444", "127.0.0.1:8443", "[::1]:8443"] {
-            assert!(!permitted(&anywhere, address), "{address}");
-        }
-        // An address that this machine does not have is somebody else's.
-        assert!(permitted(&anywhere, "8.8.8.8:8443"));
-    }
-
-    #[test]
-    fn an_address_of_this_machine_leads_to_a_listener_bound_to_all() {
-        // A connected datagram socket tells which address this machine would use; nothing is sent.
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        if socket.connect("192.0.2.1:9").is_err() {
-            return;
-        }
-        let local = SocketAddr::new(socket.local_addr().unwrap().ip(), 8443);
-        let anywhere = policy(&["0.0.0.0/0"], &["0.0.0.0:8443"], true);
-        assert_eq!(anywhere.permits(local).unwrap_err().reason, Reason::Own);
-    }
-
-    #[test]
-    fn a_refusal_is_a_sentence_with_the_way_out() {
-        let text = policy(&[], &[], false).permits("10.0.0.1:80".parse().unwrap()).unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "10.0.0.1 is a private address: such an upstream needs its block in [upstreams] allow of edge.toml, or a push with an admin token"
-        );
-        let text = policy(&[], &[], true).permits("169.254.169.254:80".parse().unwrap()).unwrap_err().to_string();
-        assert_eq!(text, "169.254.169.254 is a cloud's metadata service, which no route may reach");
-    }
-
-    #[tokio::test]
-    async fn a_route_is_checked_when_it_is_published() {
-        let stranger = policy(&[], &[], false);
-        let refused = async |url: &str| check_at_publish(&stranger, &url.parse().unwrap()).await.is_err();
-        assert!(refused("http://127.0.0.1:3000").await);
-        assert!(refused("http://[::1]:3000").await);
-        // The URL parser knows the old spellings of IPv4 addresses.
-        assert!(refused("http://0x7f.1:3000").await);
-        assert!(refused("http://2130706433").await);
-        assert!(refused("http://localhost:3000").await, "a name that resolves to loopback");
-        assert!(!refused("http://8.8.8.8").await);
-        assert!(!refused("http://not-there.invalid").await, "a name may come up later");
-    }
-
-    proptest! {
-        #[test]
-        fn an_ipv4_address_has_one_class_in_every_clothing(bits: u32) {
-            let four = Ipv4Addr::from_bits(bits);
-            let expected = class(four.into());
-            // `::` and `::1` are addresses of their own.
-            prop_assume!(bits > 1);
-            let [a, b, c, d] = four.octets();
-            let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-            for six in [
-                four.to_ipv6_mapped(),
-                Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low),
-                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
-                Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
-                Ipv6Addr::new(0x2001, 0, 0x808, 0x808, 0, 0, !high, !low),
-            ] {
-                prop_assert_eq!(class(six.into()), expected, "{}", six);
-            }
-        }
-    }
-}
+mod tests;

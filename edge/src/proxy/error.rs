@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::address::Refusal;
+use super::http1::Fault;
 
 /// Why a backend's answer did not come, or broke off.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +43,14 @@ pub enum Error {
     /// The backend's: its certificate is not trusted, or no TLS connection comes about. 502.
     #[error("no TLS connection to the backend: {0}")]
     Tls(#[source] io::Error),
-    /// The edge's: a limit is reached, of connections to this backend or of the system. 503.
-    #[error("no connection to the backend is free: {0}")]
+    /// The network's: a name of the upstream's has no address. 502.
+    #[error("the backend cannot be reached: {0}")]
+    NoAddress(String),
+    /// The upstream's: it has no backend, or none that is well. 503.
+    #[error("no backend is free: {0}")]
+    NoMember(&'static str),
+    /// The edge's: a limit is reached, of requests to this upstream or of the system. 503.
+    #[error("no backend is free: {0}")]
     Unavailable(&'static str),
 }
 
@@ -58,6 +65,8 @@ pub enum Phase {
     Head,
     /// The client rested too long within its request's body.
     RequestBody,
+    /// The exchange took too long in all.
+    Total,
 }
 
 impl fmt::Display for Phase {
@@ -67,6 +76,7 @@ impl fmt::Display for Phase {
             Self::Connect => "the backend did not accept a connection in time",
             Self::Head => "the backend did not begin its answer in time",
             Self::RequestBody => "the client rested too long within its request's body",
+            Self::Total => "the exchange took too long in all",
         })
     }
 }
@@ -74,8 +84,10 @@ impl fmt::Display for Phase {
 /// What is wrong with an answer.
 #[derive(Debug)]
 pub enum BadAnswer {
-    /// What the connection says.
+    /// What the connection says, of HTTP/2.
     Http(hyper::Error),
+    /// The same of HTTP/1.1.
+    Http1(Fault),
     /// It holds something that cannot be passed on.
     Unfit(&'static str),
 }
@@ -87,15 +99,80 @@ impl fmt::Display for BadAnswer {
                 Some(source) => write!(f, "{error} ({source})"),
                 None => error.fmt(f),
             },
+            Self::Http1(fault) => fault.fmt(f),
             Self::Unfit(what) => f.write_str(what),
         }
     }
+}
+
+impl BadAnswer {
+    /// Whether the other side closed the connection before an answer came, rather than answered badly.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Http(error) => is_closed(error),
+            Self::Http1(fault) => fault.is_closed(),
+            Self::Unfit(_) => false,
+        }
+    }
+}
+
+fn is_closed(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    error.is_incomplete_message()
+        || error.is_closed()
+        || error.is_canceled()
+        || matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof))
 }
 
 /// The system's numbers for "too many open files", of the process and of the machine.
 const OPEN_FILES: [i32; 2] = [24, 23];
 
 impl Error {
+    /// The word for it in logs, metrics and problems.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadAnswer(answer) if answer.is_closed() => "closed",
+            Self::BadAnswer(_) => "bad-answer",
+            Self::BadRequest(_) => "bad-request",
+            Self::Cancelled => "client-gone",
+            Self::Connect(_) | Self::NoAddress(_) => "connect",
+            Self::Forbidden(_) => "refused-address",
+            Self::Loop(_) => "loop",
+            Self::NoMember(_) => "no-member",
+            Self::NotImplemented(_) => "not-implemented",
+            Self::RequestTooLarge { .. } => "too-large",
+            Self::Timeout(Phase::Body) => "timeout-idle",
+            Self::Timeout(Phase::Connect) => "timeout-connect",
+            Self::Timeout(Phase::Head) => "timeout-first-byte",
+            Self::Timeout(Phase::RequestBody) => "client-slow",
+            Self::Timeout(Phase::Total) => "timeout-total",
+            Self::Tls(_) => "tls",
+            Self::Unavailable(_) => "busy",
+        }
+    }
+
+    /// Whether it is the backend, or the way to it, that failed.
+    pub(crate) const fn is_backends(&self) -> bool {
+        match self {
+            Self::BadAnswer(_)
+            | Self::Connect(_)
+            | Self::Forbidden(_)
+            | Self::Timeout(Phase::Body | Phase::Connect | Phase::Head)
+            | Self::Tls(_) => true,
+            Self::BadRequest(_)
+            | Self::Cancelled
+            | Self::Loop(_)
+            | Self::NoAddress(_)
+            | Self::NoMember(_)
+            | Self::NotImplemented(_)
+            | Self::RequestTooLarge { .. }
+            | Self::Timeout(Phase::RequestBody | Phase::Total)
+            | Self::Unavailable(_) => false,
+        }
+    }
+
     pub(crate) fn unfit(what: &'static str) -> Self {
         Self::BadAnswer(BadAnswer::Unfit(what))
     }

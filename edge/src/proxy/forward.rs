@@ -1,51 +1,45 @@
 //! One request, from the client's to the backend's answer.
 
-use std::cell::Cell;
-use std::error::Error as _;
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::net::AddressBlock;
+use devanture_config::site_toml::{HostRule, Protocol, without_prefix};
 use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use rustls::ClientConfig;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::address::Policy;
-use super::body::{Exchange, ProxyBody, RequestBody};
-use super::connect::connect;
+use super::body::{Answer, Exchange, Original, ProxyBody};
+use super::connect::{Connection, connect};
+use super::counts::{Counters, Counts, add};
 use super::error::{BadAnswer, Error, Phase};
 use super::headers::{self, Arrival};
-use super::pool::{Connection, IDLE_AGE_ONCE_MAX, Permit, Pool};
+use super::http1::Fault;
+use super::interim::Passing;
+use super::kept::{IDLE_AGE_ONCE_MAX, Kept};
+use super::outgoing::Outgoing;
+use super::pool::{Lease, Member, Pool};
 use super::progress::{Progress, Upload};
 use super::upgrade::{self, Tunnel};
-use super::upstream::Upstream;
+use super::way::Way;
+
+/// How often a request may find that a connection of HTTP/2 takes no more, before its member counts as failed.
+const STALE_SHARED_MAX: u32 = 3;
 
 /// What a thread's [`Client`] is made of.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// Blocks that every route may reach: `[upstreams] allow`.
-    pub allow: Arc<[AddressBlock]>,
     /// Most bytes of a request's body: `proxy_body_bytes_max`.
     pub body_bytes_max: u64,
-    /// Most idle connections kept to one upstream: `upstream_idle_max`.
-    pub idle_per_upstream_max: usize,
-    /// Most requests, upgraded ones among them, that are under way to one upstream.
-    pub in_use_per_upstream_max: usize,
-    /// The addresses that the edge itself listens at.
-    pub own: Arc<[SocketAddr]>,
+    /// Most idle connections kept to one member: `upstream_idle_max`.
+    pub idle_per_member_max: usize,
     /// Ends upgraded connections when it is cancelled; requests end by themselves.
     pub stop: CancellationToken,
-    /// Whom `https` upstreams are trusted by, see [`super::tls`].
-    pub tls: Arc<ClientConfig>,
 }
 
 /// Forwards requests, with the kept-alive connections of one serving thread. Cheap to clone, not `Send`.
@@ -57,87 +51,69 @@ pub struct Client {
 struct Inner {
     body_bytes_max: u64,
     counters: Rc<Counters>,
-    pool: Rc<Pool>,
+    kept: Rc<Kept>,
     stop: CancellationToken,
-    tls: Arc<ClientConfig>,
-    /// For versions of strangers, and for those that an `admin` token deployed.
-    policies: (Policy, Policy),
 }
 
-/// What a [`Client`] counts.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    connected: Cell<u64>,
-    retried: Cell<u64>,
-    reused: Cell<u64>,
-    pub(crate) upgraded: Cell<u64>,
-    pub(crate) upgraded_bytes_received: Cell<u64>,
-    pub(crate) upgraded_bytes_sent: Cell<u64>,
+/// The right to use a member, and its count on this thread.
+pub(crate) struct Permit {
+    pub(crate) lease: Lease,
+    counters: Rc<Counters>,
 }
 
-/// Adds to a counter.
-pub(crate) fn add(counter: &Cell<u64>, by: u64) {
-    counter.set(counter.get().wrapping_add(by));
+impl Permit {
+    fn new(lease: Lease, counters: &Rc<Counters>) -> Self {
+        counters.in_use.set(counters.in_use.get() + 1);
+        Self { lease, counters: Rc::clone(counters) }
+    }
 }
 
-/// What a [`Client`] has done and holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Connections made.
-    pub connected: u64,
-    /// Connections that are idle now.
-    pub idle: usize,
-    /// Requests under way now, upgraded ones among them.
-    pub in_use: usize,
-    /// Requests sent a second time since their kept-alive connection turned out to be dead.
-    pub retried: u64,
-    /// Requests sent on a kept-alive connection.
-    pub reused: u64,
-    /// Connections upgraded.
-    pub upgraded: u64,
-    /// Bytes that clients sent on upgraded connections.
-    pub upgraded_bytes_received: u64,
-    /// Bytes that backends sent on upgraded connections.
-    pub upgraded_bytes_sent: u64,
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.counters.in_use.set(self.counters.in_use.get().saturating_sub(1));
+    }
 }
 
 /// A request that was not answered.
 struct Failure {
     error: Error,
-    /// The request itself, if nothing of it was sent.
-    unsent: Option<Box<Request<RequestBody>>>,
-    /// Whether the connection was closed before an answer came.
-    is_closed: bool,
+    /// Whether the same request may be sent once more.
+    may_repeat: bool,
+    /// Whether it was only a connection that had been kept for too long.
+    is_stale: bool,
+}
+
+impl Failure {
+    fn last(error: Error) -> Self {
+        Self { error, may_repeat: false, is_stale: false }
+    }
 }
 
 /// A request on its way.
 struct Sent {
     connection: Connection,
+    permit: Permit,
     progress: Rc<Progress>,
-    response: Response<Incoming>,
+    response: Response<Answer>,
 }
 
 impl Client {
     /// Makes the client of one thread.
     #[must_use]
     pub fn new(settings: ClientSettings) -> Self {
-        let ClientSettings { allow, body_bytes_max, idle_per_upstream_max, in_use_per_upstream_max, own, stop, tls } =
-            settings;
-        let stranger = Policy { allow, own, trusted: false };
-        let trusted = Policy { trusted: true, ..stranger.clone() };
-        let pool = Pool::new(idle_per_upstream_max, in_use_per_upstream_max);
-        let counters = Rc::default();
-        Self { inner: Rc::new(Inner { body_bytes_max, counters, pool, stop, tls, policies: (stranger, trusted) }) }
+        let ClientSettings { body_bytes_max, idle_per_member_max, stop } = settings;
+        let kept = Kept::new(idle_per_member_max);
+        Self { inner: Rc::new(Inner { body_bytes_max, counters: Rc::default(), kept, stop }) }
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Inner { counters, pool, .. } = &*self.inner;
+        let Inner { counters, kept, .. } = &*self.inner;
         Counts {
             connected: counters.connected.get(),
-            idle: pool.idle(),
-            in_use: pool.in_use(),
+            idle: kept.idle(),
+            in_use: counters.in_use.get(),
             retried: counters.retried.get(),
             reused: counters.reused.get(),
             upgraded: counters.upgraded.get(),
@@ -146,18 +122,16 @@ impl Client {
         }
     }
 
-    /// Sends `request` to `upstream` and hands back the answer as soon as its head is there.
+    /// Sends `request` on its `way` and hands back the answer as soon as its head is there.
     ///
-    /// `trusted` says that an `admin` token deployed the version whose route this is. Dropping the future, or the
-    /// answer's body before its end, cancels the request by closing the connection to the backend. After an answer of
+    /// Dropping the future, or the answer's body before its end, cancels the request at the backend. After an answer of
     /// 101 the two connections are joined by a task of this thread. Must be called inside a `LocalSet`.
     ///
     /// # Errors
     /// Why there is no answer; one that breaks off later is an error of the [`ProxyBody`].
     pub async fn forward<B>(
         &self,
-        upstream: &Upstream,
-        trusted: bool,
+        way: &Way,
         mut request: Request<B>,
         arrival: &Arrival<'_>,
     ) -> Result<Response<ProxyBody>, Error>
@@ -177,27 +151,32 @@ impl Client {
             *answer.status_mut() = StatusCode::NO_CONTENT;
             return Ok(answer);
         }
+        let deadline = way.times.total.map(|total| Instant::now() + total);
         let protocols = headers::upgrade(request.headers(), request.version());
         let asked = protocols.map(|protocols| (hyper::upgrade::on(&mut request), protocols));
-        let outgoing = self.outgoing(request, arrival, asked.as_ref().map(|(_, protocols)| protocols))?;
-        let permit = self.inner.pool.permit(&upstream.target)?;
-        let sent = Box::pin(self.exchange(upstream, trusted, outgoing)).await?;
-        self.answer(upstream, sent, permit, asked)
+        let outgoing = self.outgoing(way, request, arrival, asked.as_ref().map(|(_, protocols)| protocols))?;
+        let exchange = Box::pin(self.exchange(way, outgoing, arrival.passing, asked.is_some()));
+        let sent = match deadline {
+            Some(deadline) => timeout_at(deadline, exchange).await.unwrap_or(Err(Error::Timeout(Phase::Total)))?,
+            None => exchange.await?,
+        };
+        self.answer(way, sent, asked, deadline)
     }
 
-    /// The request for the backend: origin-form target as it came, head made anew, and one length or coding.
+    /// The request for the backend: its target, its head made anew, and one length or coding.
     fn outgoing<B>(
         &self,
+        way: &Way,
         request: Request<B>,
         arrival: &Arrival<'_>,
         protocols: Option<&HeaderValue>,
-    ) -> Result<Request<RequestBody>, Error>
+    ) -> Result<Outgoing, Error>
     where
         B: Body<Data = Bytes> + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let bytes_max = self.inner.body_bytes_max;
+        let bytes_max = self.inner.body_bytes_max.min(way.body_bytes_max);
         if body.size_hint().lower() > bytes_max {
             return Err(Error::RequestTooLarge { bytes_max });
         }
@@ -205,103 +184,217 @@ impl Client {
         check_target(target)?;
         let said_length = parts.headers.contains_key(header::CONTENT_LENGTH);
         let mut headers = headers::request(parts.headers, parts.version, arrival, protocols)?;
-        let body = RequestBody::new(body, bytes_max);
-        match body.size_hint().exact() {
+        let target = match &way.strip {
+            Some(prefix) => {
+                headers::say_prefix(&mut headers, prefix);
+                without(target, prefix).ok_or(Error::BadRequest("its target is no path"))?
+            }
+            None => target.clone(),
+        };
+        if let HostRule::Name(name) = &way.host {
+            let host = HeaderValue::from_str(name).map_err(|_invalid| Error::BadRequest("its host is no host"))?;
+            headers.insert(header::HOST, host);
+        }
+        way.request.apply(&mut headers);
+        let length = body.size_hint().exact();
+        match length {
             // Some backends want to be told of an empty body where a body is usual.
             Some(0) if !said_length && !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {}
             Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
             None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
         }
-        let mut outgoing = Request::new(body);
-        *outgoing.uri_mut() = Uri::from(target.clone());
-        *outgoing.method_mut() = parts.method;
-        *outgoing.headers_mut() = headers;
-        Ok(outgoing)
+        // Over HTTP/2 a backend says what it did nothing for, so that even a POST can be sent again.
+        let may_be_sent_again = parts.method.is_idempotent() || way.pool.protocol() == Protocol::Http2;
+        let body = Original::new(body, bytes_max, may_be_sent_again);
+        Ok(Outgoing { body, headers, length, method: parts.method, target })
     }
 
-    /// Sends `request` on a connection that is kept alive, or else on a new one.
+    /// Sends `request` to the member that the pool gives it, and to another one where the first failed and that does no
+    /// harm, as often as the pool says and within its budget.
+    async fn exchange(
+        &self,
+        way: &Way,
+        mut request: Outgoing,
+        passing: Option<&Passing>,
+        upgrade: bool,
+    ) -> Result<Sent, Error> {
+        let Way { pool, times, .. } = way;
+        pool.budget().earn();
+        let (mut left, mut avoid, mut before) = (pool.retries(), None, None);
+        loop {
+            let lease = match pool.lease(avoid, Instant::now() + times.connect).await {
+                Ok(lease) => lease,
+                // What became of it before says more than that nobody else is free.
+                Err(error) => return Err(before.unwrap_or(error)),
+            };
+            let permit = Permit::new(lease, &self.inner.counters);
+            if way.host == HostRule::Upstream
+                && let Ok(host) = HeaderValue::from_str(&permit.lease.member.authority)
+            {
+                request.headers.insert(header::HOST, host);
+            }
+            avoid = Some(permit.lease.member.id);
+            match self.attempt(way, permit, &request, passing, upgrade).await {
+                Ok(sent) => return Ok(sent),
+                Err(Failure { may_repeat: true, error, .. })
+                    if left > 0 && pool.has_other(avoid) && pool.budget().spend() =>
+                {
+                    tracing::debug!(%error, "a request is sent to another backend");
+                    add(&self.inner.counters.retried, 1);
+                    (left, before) = (left - 1, Some(error));
+                }
+                // That nobody else could be reached says less than what the one before did.
+                Err(Failure { error: error @ Error::Connect(_), .. }) => return Err(before.unwrap_or(error)),
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+
+    /// Sends `request` to one member, on a connection that is kept alive, or else on a new one.
     ///
     /// A kept-alive connection may be closed by the backend at the very moment it is used. Then the request goes out
     /// once more, on a new connection, if nothing of it was sent, or if sending it twice does no harm.
-    async fn exchange(
+    async fn attempt(
         &self,
-        upstream: &Upstream,
-        trusted: bool,
-        mut request: Request<RequestBody>,
-    ) -> Result<Sent, Error> {
-        let Inner { counters, pool, policies, tls, .. } = &*self.inner;
-        let policy = if trusted { &policies.1 } else { &policies.0 };
-        let is_replayable = request.method().is_idempotent() && request.body().is_empty();
-        let age_max = if is_replayable { Duration::MAX } else { IDLE_AGE_ONCE_MAX };
-        if let Some(connection) = pool.take(&upstream.target, policy, age_max) {
-            add(&counters.reused, 1);
-            let spare = is_replayable.then(|| copy_of_empty(&request));
-            match self.send(connection, request, upstream.timeout).await {
-                Ok(sent) => return Ok(sent),
-                Err(Failure { unsent: Some(unsent), .. }) => request = *unsent,
-                Err(Failure { error, is_closed, .. }) => match spare {
-                    Some(spare) if is_closed => request = spare,
-                    _ => return Err(error),
-                },
+        way: &Way,
+        permit: Permit,
+        request: &Outgoing,
+        passing: Option<&Passing>,
+        upgrade: bool,
+    ) -> Result<Sent, Failure> {
+        let Inner { counters, kept, .. } = &*self.inner;
+        let (pool, member) = (&permit.lease.pool, &permit.lease.member);
+        let is_shared = pool.protocol() == Protocol::Http2 && !upgrade;
+        // What can be sent twice is not held up by a connection that may just be closing.
+        let age_max = if request.method.is_idempotent() { Duration::MAX } else { IDLE_AGE_ONCE_MAX };
+        let mut found = if is_shared { kept.share(member) } else { kept.take(member, age_max) };
+        let mut left = if is_shared { STALE_SHARED_MAX } else { 1 };
+        loop {
+            let taken = match found.take() {
+                Some(connection) => Ok((connection, false)),
+                None => self.connected(pool, member, upgrade, way.times.connect).await,
+            };
+            let (connection, is_new) = match taken {
+                Ok(taken) => taken,
+                // Nothing has reached the backend.
+                Err(error) => {
+                    let may_repeat = error.is_backends() && request.is_whole();
+                    return Err(told(&permit, Failure { error, may_repeat, is_stale: false }));
+                }
+            };
+            if !is_new {
+                add(&counters.reused, 1);
+            }
+            match self.send(connection, &permit, request, passing, way).await {
+                Ok((connection, progress, response)) => return Ok(answered(connection, permit, progress, response)),
+                Err(Failure { may_repeat: true, is_stale: true, .. }) if left > 0 && !is_new => left -= 1,
+                Err(failure) => return Err(told(&permit, failure)),
             }
             add(&counters.retried, 1);
+            // On a connection of HTTP/2 that somebody else made, the same may happen once more.
+            found = if is_shared { kept.share(member) } else { None };
         }
-        let connection = connect(&upstream.target, policy, tls, upstream.timeout).await?;
-        add(&counters.connected, 1);
-        self.send(connection, request, upstream.timeout).await.map_err(|failure| failure.error)
     }
 
-    /// Sends `request` and waits for the answer's head for as long as the request's body moves, and `limit` longer.
+    /// A new connection; of HTTP/2, the one that somebody else may just have made. Says whether it is new.
+    async fn connected(
+        &self,
+        pool: &Pool,
+        member: &Arc<Member>,
+        upgrade: bool,
+        limit: Duration,
+    ) -> Result<(Connection, bool), Error> {
+        let Inner { counters, kept, .. } = &*self.inner;
+        if upgrade || pool.protocol() == Protocol::Http1 {
+            let connection = connect(pool, member, upgrade, limit).await?;
+            add(&counters.connected, 1);
+            return Ok((connection, true));
+        }
+        // Whoever waits for somebody else's connection waits no longer than for one of their own.
+        let deadline = Instant::now() + limit;
+        let opening = kept.opening(member);
+        let Ok(_turn) = timeout_at(deadline, opening.lock()).await else { return Err(Error::Timeout(Phase::Connect)) };
+        if let Some(connection) = kept.share(member) {
+            return Ok((connection, false));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let connection = connect(pool, member, upgrade, left).await?;
+        add(&counters.connected, 1);
+        kept.keep_shared(member, &connection);
+        Ok((connection, true))
+    }
+
+    /// Sends `request` and waits for the answer's head for as long as the request's body moves, and a while longer.
     async fn send(
         &self,
         mut connection: Connection,
-        request: Request<RequestBody>,
-        limit: Duration,
-    ) -> Result<Sent, Failure> {
-        let progress = request.body().progress();
-        let answered = progress.limit(limit, connection.sender.try_send_request(request)).await;
-        let mut error = match answered {
-            Some(Ok(response)) => return Ok(Sent { connection, progress, response }),
-            Some(Err(error)) => error,
+        permit: &Permit,
+        request: &Outgoing,
+        passing: Option<&Passing>,
+        way: &Way,
+    ) -> Result<(Connection, Rc<Progress>, Response<Answer>), Failure> {
+        let body = request.body.body();
+        let progress = body.progress();
+        let sent = connection.send(request, body, &permit.lease.member, passing);
+        let failed = match progress.limit(way.times.first_byte, sent).await {
+            Some(Ok(response)) => return Ok((connection, progress, response)),
+            Some(Err(failed)) => failed,
             None => {
-                let phase = if progress.upload() == Upload::Waiting { Phase::RequestBody } else { Phase::Head };
-                return Err(Failure { error: Error::Timeout(phase), unsent: None, is_closed: false });
+                let waits_for_client = progress.upload() == Upload::Waiting;
+                if !waits_for_client {
+                    connection.leave();
+                }
+                let phase = if waits_for_client { Phase::RequestBody } else { Phase::Head };
+                return Err(Failure::last(Error::Timeout(phase)));
             }
         };
-        let unsent = error.take_message().map(Box::new);
-        let error = error.into_error();
-        let is_closed = is_closed(&error);
-        let error = match progress.upload() {
-            Upload::BrokenOff => Error::Cancelled,
-            Upload::TooLarge => Error::RequestTooLarge { bytes_max: self.inner.body_bytes_max },
-            Upload::Done | Upload::Running | Upload::Waiting => Error::BadAnswer(BadAnswer::Http(error)),
-        };
-        Err(Failure { error, unsent, is_closed })
+        let is_closed = matches!(&failed.error, Error::BadAnswer(answer) if answer.is_closed());
+        let is_stale = failed.is_unsent || is_closed;
+        if is_stale {
+            connection.leave();
+        }
+        match (progress.upload(), failed.error) {
+            (Upload::TooLarge, _) => {
+                let bytes_max = self.inner.body_bytes_max.min(way.body_bytes_max);
+                Err(Failure::last(Error::RequestTooLarge { bytes_max }))
+            }
+            (Upload::BrokenOff, _) | (_, Error::BadAnswer(BadAnswer::Http1(Fault::Request))) => {
+                Err(Failure::last(Error::Cancelled))
+            }
+            (Upload::Done | Upload::Running | Upload::Waiting, error) => {
+                // Of a long body, the beginning is no longer there.
+                let may_repeat = failed.is_unsent && request.is_whole() || is_closed && request.is_repeatable();
+                Err(Failure { error, may_repeat, is_stale })
+            }
+        }
     }
 
     /// The answer for the client out of the backend's.
     fn answer(
         &self,
-        upstream: &Upstream,
+        way: &Way,
         sent: Sent,
-        permit: Permit,
         asked: Option<(OnUpgrade, HeaderValue)>,
+        deadline: Option<Instant>,
     ) -> Result<Response<ProxyBody>, Error> {
-        let Sent { mut connection, progress, mut response } = sent;
+        let Sent { mut connection, permit, progress, mut response } = sent;
         *response.version_mut() = Version::HTTP_11;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some((client, protocols)) = asked else { return Err(Error::unfit("it switches protocols unasked")) };
             if !headers::switches_to(response.headers(), &protocols) {
                 return Err(Error::unfit("it switches to a protocol that was not asked for"));
             }
+            let Some(backend) = connection.into_stream() else {
+                return Err(Error::unfit("it switches protocols within the request"));
+            };
             headers::answer(response.headers_mut(), true);
+            way.response.apply(response.headers_mut());
             upgrade::start(Tunnel {
-                backend: hyper::upgrade::on(&mut response),
+                backend,
                 client,
-                connection,
                 counters: Rc::clone(&self.inner.counters),
                 permit,
-                rest_max: upstream.timeout,
+                rest_max: way.times.idle,
                 stop: self.inner.stop.clone(),
             });
             return Ok(response.map(|_nothing| ProxyBody::empty()));
@@ -313,9 +406,31 @@ impl Client {
             connection.keep_for(said_s);
         }
         headers::answer(response.headers_mut(), false);
-        let (pool, target) = (Rc::clone(&self.inner.pool), Arc::clone(&upstream.target));
-        let exchange = Exchange { connection, permit, pool, progress, target };
-        Ok(response.map(|body| ProxyBody::new(body, exchange, upstream.timeout)))
+        way.response.apply(response.headers_mut());
+        let exchange = Exchange { connection, permit, kept: Rc::clone(&self.inner.kept), progress };
+        Ok(response.map(|answer| ProxyBody::new(answer, exchange, way.times.idle, deadline)))
+    }
+}
+
+fn answered(connection: Connection, permit: Permit, progress: Rc<Progress>, response: Response<Answer>) -> Sent {
+    permit.lease.succeeded();
+    Sent { connection, permit, progress, response }
+}
+
+/// Tells the pool of a failure that is the member's.
+fn told(permit: &Permit, failure: Failure) -> Failure {
+    if failure.error.is_backends() {
+        permit.lease.failed();
+    }
+    failure
+}
+
+/// The target without the route's own part of its path.
+fn without(target: &PathAndQuery, prefix: &str) -> Option<PathAndQuery> {
+    let path = without_prefix(target.path(), prefix);
+    match target.query() {
+        Some(query) => format!("{path}?{query}").parse().ok(),
+        None => path.parse().ok(),
     }
 }
 
@@ -329,21 +444,24 @@ fn check_target(target: &PathAndQuery) -> Result<(), Error> {
     }
 }
 
-/// The same request once more; only for one without a body.
-fn copy_of_empty(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.uri_mut() = request.uri().clone();
-    *copy.method_mut() = request.method().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Whether the other side closed the connection before an answer came, rather than answered badly.
-fn is_closed(error: &hyper::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    error.is_incomplete_message()
-        || error.is_closed()
-        || error.is_canceled()
-        || matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof))
+    #[test]
+    fn a_routes_own_part_is_taken_off_by_whole_segments() {
+        for (target, prefix, expected) in [
+            ("/api/x?y", "/api", "/x?y"),
+            ("/api", "/api", "/"),
+            ("/api?y", "/api", "/?y"),
+            ("/api/", "/api", "/"),
+            ("/a%70i/x%2Fy", "/api", "/x%2Fy"),
+            ("/a/b/c", "/a/b", "/c"),
+            ("/x", "", "/x"),
+            ("/hook", "/hook", "/"),
+        ] {
+            let target: PathAndQuery = target.parse().unwrap();
+            assert_eq!(without(&target, prefix).unwrap().as_str(), expected, "{target} {prefix}");
+        }
+    }
 }

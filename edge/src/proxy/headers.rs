@@ -2,12 +2,15 @@
 //! what tells the backend who asks is the edge's own word alone.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Version};
 
 use super::error::Error;
+use super::forwarded::is_token;
+use super::ids::{Ids, REQUEST_ID, TRACEPARENT, TRACESTATE};
+use super::interim::Passing;
 
 /// How a request reached the edge.
 #[derive(Debug, Clone, Copy)]
@@ -15,11 +18,19 @@ pub struct Arrival<'a> {
     /// The host that the client asked for, with its port if it named one: `:authority`, or `Host` as it was sent.
     pub host: &'a str,
     /// The client's address; nothing where no client asks by one.
-    pub peer: Option<SocketAddr>,
-    /// `https` or `http`.
+    pub client: Option<IpAddr>,
+    /// What the request is called.
+    pub ids: &'a Ids,
+    /// Passes interim answers on to the client, where that can be.
+    pub passing: Option<&'a Passing>,
+    /// The trusted proxies between client and edge, see [`super::forwarded::Chain`].
+    pub proxies: &'a [IpAddr],
+    /// The scheme that the client asked by: `https` or `http`.
     pub scheme: &'static str,
 }
 
+/// What the edge itself was asked by: visitors come over TLS alone.
+const RECEIVED_BY: &str = "https";
 /// The edge's name in `Via`. Requests carry it because a gateway must say so (RFC 9110, section 7.6.3) and because it is
 /// what ends a circle; answers do not, since there it is optional and would only be a banner.
 const PSEUDONYM: &str = "devanture";
@@ -28,6 +39,7 @@ const HOPS_MAX: usize = 4;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -52,12 +64,14 @@ pub(crate) fn request(
     }
     let trailers = upgrade.is_none() && accepts_trailers(&client);
     let listed = listed(&client);
-    let mut out = HeaderMap::with_capacity(client.len() + 10);
+    let mut out = HeaderMap::with_capacity(client.len() + 12);
     out.insert(header::HOST, host.clone());
     let mut kept: Option<HeaderName> = None;
     for (name, value) in client {
         if let Some(name) = name {
-            let dropped = belongs_to_connection(&name) || is_the_edges(&name) || listed.contains(&name);
+            let is_traced = arrival.ids.keeps_tracestate && name == TRACESTATE;
+            let is_the_edges = is_the_edges(&name) && !is_traced;
+            let dropped = belongs_to_connection(&name) || is_the_edges || listed.contains(&name);
             kept = (!dropped).then_some(name);
         }
         if let Some(name) = &kept {
@@ -77,6 +91,13 @@ pub(crate) fn request(
     }
     say_who_asks(&mut out, version, arrival, host);
     Ok(out)
+}
+
+/// Says which part of the path the backend does not see, so that it can write addresses which lead back to it.
+pub(crate) fn say_prefix(headers: &mut HeaderMap, prefix: &str) {
+    if let Ok(prefix) = HeaderValue::from_str(prefix) {
+        headers.insert(FORWARDED_PREFIX, prefix);
+    }
 }
 
 /// The head for the client out of the backend's; of an upgrade, the protocol that was switched to is kept.
@@ -197,27 +218,40 @@ fn hops(headers: &HeaderMap) -> usize {
 }
 
 /// What is about one connection, or frames one message on it. `Expect` is answered by the edge, which reads the body as
-/// the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385).
+/// the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385). What ends a
+/// body is none of these in other letters either: some servers take `_` for `-`.
 fn belongs_to_connection(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(
         name,
         "connection"
             | "content-length"
+            | "content_length"
             | "expect"
             | "http2-settings"
             | "keep-alive"
             | "proxy"
             | "te"
             | "transfer-encoding"
+            | "transfer_encoding"
             | "upgrade"
     ) || name.starts_with("proxy-")
 }
 
 /// What only the edge may tell a backend. Many servers take `_` for `-`, so a client could say it in other letters.
 fn is_the_edges(name: &HeaderName) -> bool {
-    const NAMES: &[&str] =
-        &["forwarded", "host", "true-client-ip", "x-client-ip", "x-cluster-client-ip", "x-forwarded", "x-real-ip"];
+    const NAMES: &[&str] = &[
+        "forwarded",
+        "host",
+        "traceparent",
+        "tracestate",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-forwarded",
+        "x-real-ip",
+        "x-request-id",
+    ];
     const PREFIX: &str = "x-forwarded-";
     let same = |a: u8, b: u8| a == b || a == b'_' && b == b'-';
     let begins = |prefix: &str| name.as_str().bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b));
@@ -239,28 +273,35 @@ fn join_crumbs(headers: &mut HeaderMap) {
 }
 
 fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, host: HeaderValue) {
-    let client = arrival.peer.map(|peer| peer.ip().to_canonical());
-    let mut set = |name: HeaderName, text: &str| {
+    let mut set = |name: HeaderName, text: String| {
         // Everything here is an address, a number, or taken from a value that was valid.
-        if let Ok(value) = HeaderValue::from_str(text) {
+        if let Ok(value) = HeaderValue::try_from(text) {
             out.insert(name, value);
         }
     };
-    if let Some(client) = client {
-        set(FORWARDED_FOR, &client.to_string());
+    if let Some(client) = arrival.client {
+        let mut list = client.to_string();
+        for proxy in arrival.proxies {
+            write!(list, ", {proxy}").unwrap_or_default();
+        }
+        set(FORWARDED_FOR, list);
     }
-    set(FORWARDED_PROTO, arrival.scheme);
-    set(FORWARDED_PORT, port(arrival));
-    set(header::FORWARDED, &forwarded(client, arrival));
+    set(FORWARDED_PORT, port(arrival).to_owned());
+    set(header::FORWARDED, forwarded(arrival));
+    out.insert(FORWARDED_PROTO, HeaderValue::from_static(arrival.scheme));
     out.insert(FORWARDED_HOST, host);
-    let received = match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => "1.1",
-    };
-    if let Ok(via) = HeaderValue::from_str(&format!("{received} {PSEUDONYM}")) {
-        out.append(header::VIA, via);
+    out.insert(REQUEST_ID, arrival.ids.request_id.clone());
+    out.insert(TRACEPARENT, arrival.ids.traceparent.clone());
+    out.append(header::VIA, HeaderValue::from_static(via(version)));
+}
+
+/// What the edge adds to `Via`.
+const fn via(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0 devanture",
+        Version::HTTP_2 => "2 devanture",
+        Version::HTTP_3 => "3 devanture",
+        _ => "1.1 devanture",
     }
 }
 
@@ -274,14 +315,28 @@ fn port<'a>(arrival: &Arrival<'a>) -> &'a str {
     }
 }
 
-/// The element of RFC 7239: IPv6 in brackets and so in quotes, and a host in quotes if it holds more than a token does.
-fn forwarded(client: Option<IpAddr>, arrival: &Arrival<'_>) -> String {
-    let mut text = match client {
-        Some(IpAddr::V4(four)) => format!("for={four};host="),
-        Some(IpAddr::V6(six)) => format!("for=\"[{six}]\";host="),
-        None => "for=unknown;host=".to_owned(),
-    };
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+/// An element of RFC 7239 for each hop that is known, the last of them by whom the edge was asked, with what it was
+/// asked for: IPv6 in brackets and so in quotes, and a host in quotes if it holds more than a token does.
+///
+/// The client's own element says by what it asked, where a proxy told it.
+fn forwarded(arrival: &Arrival<'_>) -> String {
+    let mut text = String::new();
+    let hops = arrival.client.into_iter().chain(arrival.proxies.iter().copied());
+    for (place, hop) in hops.enumerate() {
+        if place == 1 {
+            write!(text, ";proto={}", arrival.scheme).unwrap_or_default();
+        }
+        let comma = if place == 0 { "" } else { ", " };
+        // Writing to a string cannot fail.
+        match hop.to_canonical() {
+            IpAddr::V4(four) => write!(text, "{comma}for={four}").unwrap_or_default(),
+            IpAddr::V6(six) => write!(text, "{comma}for=\"[{six}]\"").unwrap_or_default(),
+        }
+    }
+    if text.is_empty() {
+        text.push_str("for=unknown");
+    }
+    text.push_str(";host=");
     if arrival.host.bytes().all(is_token) {
         text.push_str(arrival.host);
     } else {
@@ -294,8 +349,8 @@ fn forwarded(client: Option<IpAddr>, arrival: &Arrival<'_>) -> String {
         }
         text.push('"');
     }
-    // Writing to a string cannot fail.
-    write!(text, ";proto={}", arrival.scheme).unwrap_or_default();
+    let scheme = if arrival.proxies.is_empty() { arrival.scheme } else { RECEIVED_BY };
+    write!(text, ";proto={scheme}").unwrap_or_default();
     text
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use devanture_config::site_toml::{Protocol, Upstream};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 /// The platform's roots, in which a company's own authority is where its machines already trust it; a list built into
 /// the edge could not be added to. Where the platform has none, no `https` upstream is trusted, and a warning says so.
@@ -36,4 +38,54 @@ pub fn trusting(
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What the `https` members of a pool are spoken with by.
+#[derive(Debug, Clone)]
+pub struct PoolTls {
+    /// For HTTP/1.1, and so for whatever is upgraded from it.
+    pub(crate) http1: Arc<ClientConfig>,
+    /// For what the pool speaks.
+    pub(crate) usual: Arc<ClientConfig>,
+}
+
+/// What a pool's `https` members are spoken with by: `platform`, or what the pool itself says.
+///
+/// # Errors
+/// Why its own certificates cannot be used, as a sentence.
+pub fn of_pool(said: &Upstream, platform: &Arc<ClientConfig>) -> Result<PoolTls, String> {
+    let http1 = match &said.ca {
+        Some(pem) => own(pem)?,
+        None => Arc::clone(platform),
+    };
+    let usual = match said.protocol.unwrap_or_default() {
+        Protocol::Http1 => Arc::clone(&http1),
+        Protocol::Http2 => {
+            let mut config = ClientConfig::clone(&http1);
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            Arc::new(config)
+        }
+    };
+    Ok(PoolTls { http1, usual })
+}
+
+/// Checks at publish what a pool says about trust.
+///
+/// # Errors
+/// Why its certificates cannot be used, as a sentence.
+pub fn check(said: &Upstream) -> Result<(), String> {
+    said.ca.as_deref().map_or(Ok(()), |pem| own(pem).map(drop))
+}
+
+fn own(pem: &str) -> Result<Arc<ClientConfig>, String> {
+    let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let certificates = read.map_err(|error| format!("`ca` cannot be read: {error}"))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|error| format!("`ca` holds a certificate that is none: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("`ca` holds no certificate".to_owned());
+    }
+    trusting(certificates).map_err(|error| format!("`ca` cannot be used: {error}"))
 }

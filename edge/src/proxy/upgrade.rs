@@ -7,29 +7,27 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::forward::{Counters, add};
-use super::pool::{Connection, Permit};
+use super::counts::{Counters, add};
+use super::forward::Permit;
+use super::http1::Early;
+use super::join::join;
 
 /// How long an upgraded connection may be silent, unless its route waits longer. Dead peers are found by TCP itself, so
 /// this is for those that live and have forgotten.
 const SILENCE_MAX: Duration = Duration::from_secs(3600);
 /// Longest time between the backend's 101 and the client's having it.
 const SWITCH_MAX: Duration = Duration::from_secs(30);
-/// Bytes under way in each direction.
-const BUFFER_BYTES: usize = 8 * 1024;
 
 /// Two connections that are to be joined.
 pub(crate) struct Tunnel {
-    pub(crate) backend: OnUpgrade,
+    pub(crate) backend: Early,
     pub(crate) client: OnUpgrade,
-    /// Drives the backend's side until it is handed over.
-    pub(crate) connection: Connection,
     pub(crate) counters: Rc<Counters>,
     pub(crate) permit: Permit,
     /// How long one side may be silent after the other has ended.
@@ -44,25 +42,26 @@ pub(crate) fn start(tunnel: Tunnel) {
 
 impl Tunnel {
     async fn run(self) {
-        let Self { backend, client, connection, counters, permit, rest_max, stop } = self;
-        let both = timeout(SWITCH_MAX, async { tokio::try_join!(client, backend) }).await;
-        let Ok(Ok((client, backend))) = both else {
-            tracing::debug!("a connection was to be upgraded, and one side went away");
+        let Self { backend, client, counters, permit, rest_max, stop } = self;
+        let Ok(Ok(client)) = timeout(SWITCH_MAX, client).await else {
+            tracing::debug!("a connection was to be upgraded, and the client went away");
             return;
         };
-        drop(connection);
         add(&counters.upgraded, 1);
         let state = Rc::new(State { ended: Cell::new(false), moved: Cell::new(Instant::now()) });
-        let metered = |io, count| Metered {
+        let client = Metered {
             counters: Rc::clone(&counters),
-            count,
-            io: TokioIo::new(io),
+            count: |counters| &counters.upgraded_bytes_received,
+            io: TokioIo::new(client),
             state: Rc::clone(&state),
         };
-        let mut client = metered(client, |counters: &Counters| &counters.upgraded_bytes_received);
-        let mut backend = metered(backend, |counters: &Counters| &counters.upgraded_bytes_sent);
-        // A side that has ended is told to the other, which may still have something to say.
-        let joined = copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER_BYTES, BUFFER_BYTES);
+        let backend = Metered {
+            counters,
+            count: |counters| &counters.upgraded_bytes_sent,
+            io: backend,
+            state: Rc::clone(&state),
+        };
+        let joined = join(client, backend);
         let how = tokio::select! {
             ended = joined => if ended.is_ok() { "both sides ended it" } else { "one side broke it off" },
             () = state.silence(SILENCE_MAX.max(rest_max), rest_max) => "nothing moved for too long",
@@ -95,14 +94,14 @@ impl State {
 }
 
 /// Counts what is read from one side.
-struct Metered {
+struct Metered<T> {
     count: fn(&Counters) -> &Cell<u64>,
     counters: Rc<Counters>,
-    io: TokioIo<Upgraded>,
+    io: T,
     state: Rc<State>,
 }
 
-impl AsyncRead for Metered {
+impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -122,7 +121,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }

@@ -11,7 +11,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::audit::{Action, Deed, Own, commit_own};
 use super::pushes::Push;
 use super::steps::Steps;
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Condition, Error, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{self, Change, Check, Commit, Record, Revision, gone};
@@ -185,14 +185,10 @@ impl Publisher {
                 self.hold_no_settings(app, name, &mut commit).await?;
             }
             let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
-            match self.audit.commit(wanted.actor, deed, commit).await {
-                Ok(revision) => {
-                    self.live.wait_for(revision).await;
-                    tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
-                    return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
-                }
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            let committed = self.audit.commit(wanted.actor, deed, commit).await;
+            if let Some(revision) = self.seen(committed).await? {
+                tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
+                return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
             }
         }
         Err(catalog::Error::Conflict { key }.into())
@@ -296,14 +292,7 @@ impl Publisher {
             }
             None => commit_own(&*self.catalog, Own::ExpiredAlias, commit).await,
         };
-        match committed {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.seen(committed).await?.is_some())
     }
 
     /// Removes the records of aliases that have ended. Returns how many.

@@ -15,7 +15,7 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::OnceCell;
 
 use super::who::{Credential, Writes};
-use super::{Actor, Error};
+use super::{Actor, Error, Publisher};
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, records, who};
 use crate::telemetry;
 use kept::{Kept, REMOVED_MAX};
@@ -48,6 +48,8 @@ macro_rules! actions {
 actions! {
     /// A hostname was given to an environment, or the one that the others lead to was said.
     AddHostname = "add_hostname",
+    /// A member was added to an upstream, or gets requests again.
+    AddMember = "add_member",
     /// An account was made.
     CreateAccount = "create_account",
     /// A token was made.
@@ -62,6 +64,8 @@ actions! {
     DeleteEnvironment = "delete_environment",
     /// A version was deleted.
     DeleteVersion = "delete_version",
+    /// A member of an upstream gets no new requests.
+    DrainMember = "drain_member",
     /// An environment was locked, or its lock changed.
     Lock = "lock",
     /// Somebody logged in.
@@ -76,6 +80,8 @@ actions! {
     Push = "push",
     /// A hostname was taken from an environment.
     RemoveHostname = "remove_hostname",
+    /// A member was taken from an upstream.
+    RemoveMember = "remove_member",
     /// A withdrawn path was let answer again.
     Restore = "restore",
     /// A pause was ended.
@@ -139,6 +145,31 @@ pub(crate) enum Own {
 pub(crate) async fn commit_own(catalog: &dyn Catalog, why: Own, commit: Commit) -> Result<Revision, catalog::Error> {
     tracing::trace!(?why, "a commit of the edge's own");
     catalog.commit(commit).await
+}
+
+/// The revision of a commit; nothing where somebody else was first, and it has to be looked at again.
+pub(crate) fn unless_late(committed: Result<Revision, catalog::Error>) -> Result<Option<Revision>, Error> {
+    match committed {
+        Ok(revision) => Ok(Some(revision)),
+        Err(catalog::Error::Conflict { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Publisher {
+    /// Makes a commit that `actor` causes and waits until requests see it; false where somebody else was first.
+    pub(super) async fn made(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
+        Ok(self.seen(self.audit.commit(actor, deed, commit).await).await?.is_some())
+    }
+
+    /// Waits until requests see a commit; nothing where somebody else was first.
+    pub(super) async fn seen(&self, committed: Result<Revision, catalog::Error>) -> Result<Option<Revision>, Error> {
+        let revision = unless_late(committed)?;
+        if let Some(revision) = revision {
+            self.live.wait_for(revision).await;
+        }
+        Ok(revision)
+    }
 }
 
 /// What somebody does, as the audit log tells it.

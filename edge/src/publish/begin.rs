@@ -1,6 +1,6 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Source};
@@ -16,6 +16,7 @@ use super::pushes::{Push, Received};
 use super::{Actor, Error, Publisher};
 use crate::blobs::{Key, Upload};
 use crate::catalog::records::{self, LivePointer};
+use crate::proxy;
 use crate::proxy::address::{self, Policy};
 use crate::telemetry;
 use devanture_config::api::Scope;
@@ -238,18 +239,19 @@ impl Publisher {
     /// Checks what the manifest says about serving that this actor may not say: upstreams.
     pub(crate) async fn check_serving(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
         let policy = Policy { trusted: actor.scope == Scope::Admin, ..self.upstreams.clone() };
-        let tables: Vec<&Serving> = std::iter::once(&manifest.base).chain(manifest.env.values()).collect();
-        let routes: Vec<_> = tables.iter().filter_map(|table| table.routes.as_ref()).flatten().collect();
-        let declared =
-            tables.iter().filter_map(|table| table.upstreams.as_ref()).flat_map(|upstreams| upstreams.values());
-        let all = routes.into_iter().map(|route| &route.to).chain(declared);
-        let origins: BTreeMap<String, &UpstreamUrl> = all.map(|to| (to.to_string(), to)).collect();
-        if origins.len() > ROUTES_MAX {
-            let detail = format!("Routes and upstreams name {} backends; {ROUTES_MAX} are the most.", origins.len());
+        let addresses: BTreeSet<&UpstreamUrl> = manifest.tables().flat_map(Serving::backends).collect();
+        if addresses.len() > ROUTES_MAX {
+            let detail = format!("Routes and upstreams name {} backends; {ROUTES_MAX} are the most.", addresses.len());
             return Err(Problem::new(Code::BadManifest, detail).into());
         }
-        for to in origins.into_values() {
+        for to in addresses {
             address::check_at_publish(&policy, to).await?;
+        }
+        for (name, declared) in manifest.tables().filter_map(|table| table.upstreams.as_ref()).flatten() {
+            if let Err(why) = proxy::tls::check(&declared.pool()) {
+                let detail = format!("The upstream `{name}`: {why}.");
+                return Err(Problem::new(Code::BadManifest, detail).into());
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
 
 use super::audit::{Action, Deed};
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
@@ -62,14 +62,9 @@ impl Publisher {
             let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), keep] };
             let deed = Deed::of(Action::DeleteVersion).app(app).what(version.short());
-            match self.audit.commit(actor, deed, commit).await {
-                Ok(revision) => {
-                    self.live.wait_for(revision).await;
-                    tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");
-                    return Ok(DeleteReport { app: app.clone(), version, until_ms });
-                }
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if self.made(actor, deed, commit).await? {
+                tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");
+                return Ok(DeleteReport { app: app.clone(), version, until_ms });
             }
         }
         Err(catalog::Error::Conflict { key }.into())

@@ -3,15 +3,15 @@
 //! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's is
 //! one record that has its live pointer; its hostnames stay its own.
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, PlaceDeleteReport, Source};
+use devanture_config::api::{DeployKind, PlaceDeleteReport};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::audit::{Action, Deed};
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
-use crate::catalog::records::{self, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::records::{self, HostnameRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
 
@@ -71,7 +71,8 @@ impl Publisher {
                 return Ok(report);
             }
             let at_ms = telemetry::now_ms();
-            let (entry_key, entry) = self.note(actor, app, environment, DeployKind::Delete, &pointer, at_ms).await?;
+            let (entry_key, entry) =
+                self.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
             let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who: actor.name.clone(), pointer };
             let checks = vec![
                 Check::Absent(key.clone()),
@@ -92,50 +93,6 @@ impl Publisher {
             }
         }
         Err(catalog::Error::Conflict { key }.into())
-    }
-
-    /// An entry of the history for what happens to an environment as a whole.
-    pub(crate) async fn note(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        environment: &PlaceName,
-        kind: DeployKind,
-        pointer: &LivePointer,
-        at_ms: u64,
-    ) -> Result<(String, HistoryEntry), Error> {
-        // A deploy is looked for from the moment on that its id tells.
-        let id = format!("{:x}", self.tick());
-        let key = self.next_entry(app, environment).await?;
-        let deploy = Deploy {
-            id,
-            kind,
-            environment: environment.clone(),
-            version: pointer.version,
-            previous: None,
-            who: actor.name.clone(),
-            at_ms,
-            source: Source::default(),
-            steps: Vec::new(),
-            outcome: Outcome::Done,
-            settings: pointer.settings,
-            alias: None,
-            log: Vec::new(),
-            problem: None,
-        };
-        Ok((key.clone(), HistoryEntry { deploy, position: key }))
-    }
-
-    /// Makes a commit and waits until requests see it; false where somebody else was first.
-    pub(crate) async fn made(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
-        match self.audit.commit(actor, deed, commit).await {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn place_report(

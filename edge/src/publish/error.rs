@@ -75,6 +75,7 @@ impl From<LoadError> for Error {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let hint = match refusal.reason {
+            Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",
             Reason::NotAllowed(_) => "add the address to [upstreams] allow in edge.toml, or deploy with an admin token",
             Reason::Never(_) | Reason::Own => "point the route somewhere else: no setting allows this",
         };

@@ -16,11 +16,11 @@ use super::audit::{Action, Deed};
 use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
-use super::switch::{Intent, Moved};
+use super::swap::{Intent, Moved};
 use super::{Actor, Condition, Error, Publisher, compress, lock};
 use crate::blobs::{Form, Key};
 use crate::catalog::records::{self, AppRecord, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, gone};
+use crate::catalog::{Change, Check, Commit, gone};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.
@@ -313,14 +313,9 @@ impl Publisher {
                 }
             }
             let deed = Deed::of(Action::StoreVersion).app(&push.app).what(push.version.short());
-            match self.audit.commit(&push.actor, deed, commit).await {
-                Ok(revision) => {
-                    self.live.wait_for(revision).await;
-                    return Ok(is_new);
-                }
-                // Another push of the same content, or the app's first, was quicker: look again.
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            // Where another push of the same content, or the app's first, was quicker: look again.
+            if self.made(&push.actor, deed, commit).await? {
+                return Ok(is_new);
             }
         }
     }

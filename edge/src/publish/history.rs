@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use devanture_config::api::{Deploy, DeployKind, History, Outcome, PlaceStatus, Status};
+use devanture_config::api::{Deploy, DeployKind, History, Outcome, PlaceStatus, Source, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::audit::{Own, commit_own};
-use super::{Error, PAGE_MAX, Page, Publisher};
+use super::{Actor, Error, PAGE_MAX, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
 use crate::telemetry;
@@ -205,6 +205,39 @@ impl Publisher {
         };
         commit_own(&*self.catalog, Own::History, commit).await?;
         Ok(())
+    }
+
+    /// An entry of the history for what happens to an environment as a whole, and its key. The `pointer` says what is
+    /// live in it, the `message` why it happens or what of it.
+    pub(super) async fn note(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        kind: DeployKind,
+        pointer: &LivePointer,
+        at_ms: u64,
+        message: Option<String>,
+    ) -> Result<(String, HistoryEntry), Error> {
+        // A deploy is looked for from the moment on that its id tells.
+        let id = format!("{:x}", self.tick());
+        let key = self.next_entry(app, environment).await?;
+        let deploy = Deploy {
+            id,
+            kind,
+            environment: environment.clone(),
+            version: pointer.version,
+            previous: None,
+            who: actor.name.clone(),
+            at_ms,
+            source: Source { message, ..Source::default() },
+            steps: Vec::new(),
+            outcome: Outcome::Done,
+            settings: pointer.settings,
+            alias: None,
+            problem: None,
+            log: Vec::new(),
+        };
+        Ok((key.clone(), HistoryEntry { deploy, position: key }))
     }
 
     /// The key of the next entry of a history: after every entry that is there, whatever the clock says.

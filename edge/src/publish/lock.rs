@@ -1,14 +1,13 @@
 //! Locks an environment and ends a lock: one record, checked by whatever moves the live pointer in the same commit.
 
-use devanture_config::api::{Deploy, DeployKind, Lock, LockReport, LockRequest, Outcome, Scope, Source};
+use devanture_config::api::{DeployKind, Lock, LockReport, LockRequest, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::audit::{Action, Deed};
-use super::switch::{Intent, TRIES};
+use super::swap::{Intent, TRIES};
 use super::{Actor, Condition, Error, Publisher};
-use crate::catalog::records::{self, HistoryEntry};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Change, Check, Commit, Revision, records};
 use crate::telemetry;
 
 /// Whether an intent may move the live pointer as far as locks go.
@@ -138,40 +137,19 @@ impl Publisher {
             Some(revision) => Check::At(key, revision),
             None => Check::Absent(key),
         };
-        let id = format!("{:x}", self.tick());
-        let entry_key = self.next_entry(app, environment).await?;
-        let deploy = Deploy {
-            id,
-            kind,
-            environment: environment.clone(),
-            version: pointer.version,
-            previous: None,
-            who: actor.name.clone(),
-            at_ms: telemetry::now_ms(),
-            source: Source { message: reason.map(str::to_owned), ..Source::default() },
-            steps: Vec::new(),
-            outcome: Outcome::Done,
-            settings: pointer.settings,
-            alias: None,
-            problem: None,
-            log: Vec::new(),
-        };
-        let entry = HistoryEntry { deploy, position: entry_key.clone() };
+        let (at_ms, message) = (telemetry::now_ms(), reason.map(str::to_owned));
+        let (entry_key, entry) = self.note(actor, (app, environment), kind, &pointer, at_ms, message).await?;
         let commit = Commit {
             checks: vec![check, Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
         let action = if kind == DeployKind::Unlock { Action::Unlock } else { Action::Lock };
         let deed = Deed::of(action).place(app, environment).what(reason.unwrap_or_default());
-        match self.audit.commit(actor, deed, commit).await {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "lock");
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+        let is_made = self.made(actor, deed, commit).await?;
+        if is_made {
+            tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "lock");
         }
+        Ok(is_made)
     }
 
     fn check_reason(&self, reason: Option<&str>) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 //!
 //! A push is begun with its manifest ([`Publisher::begin`]), sends what is missing ([`Publisher::receive`]) and is
 //! finished ([`Publisher::finish`], whose steps stand in order in `finish.rs`). Whatever fails, or however the process
-//! ends, before the one compare-and-swap of `switch.rs`, the version that was live stays live (laws 2 and 3).
+//! ends, before the one compare-and-swap of `swap.rs`, the version that was live stays live (laws 2 and 3).
 
 mod alias;
 mod archive;
@@ -32,10 +32,12 @@ mod settings;
 mod shares;
 mod smoke;
 mod steps;
+mod swap;
 mod switch;
 #[cfg(test)]
 mod tests;
 mod undelete;
+mod upstreams;
 mod watch;
 mod who;
 mod withdraw;
@@ -54,6 +56,7 @@ pub(crate) use settings::etag as settings_etag;
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
+pub use upstreams::MemberAt;
 pub use who::{Actor, Credential, Credentials, TOKENS_PAGE};
 
 use std::net::SocketAddr;
@@ -74,6 +77,7 @@ use tokio_util::task::TaskTracker;
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, records};
 use crate::live::{Live, Loader};
+use crate::proxy::Registry;
 use crate::proxy::address::Policy;
 use crate::telemetry::{self, AccessLog};
 
@@ -86,6 +90,7 @@ pub struct Publisher {
     loader: Loader,
     limits: Limits,
     upstreams: Policy,
+    registry: Registry,
     pushes: pushes::Pushes,
     deploys: Arc<deploys::Deploys>,
     /// One for each archive that may come in at once.
@@ -103,6 +108,8 @@ pub struct Publisher {
     leases: Arc<leases::Leases>,
     /// One collection at a time.
     collecting: Mutex<()>,
+    /// One change of an upstream's members at a time: however many scripts there are, none has to try again for long.
+    changing_members: Mutex<()>,
     smoke: Arc<dyn Smoke>,
     access_log: AccessLog,
     watch_settings: Watch,
@@ -126,6 +133,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Where upstreams may point.
     pub upstreams: Policy,
+    /// The pools of upstreams.
+    pub registry: Registry,
     /// Where DNS is asked; of the system's resolvers where there is none.
     pub dns_servers: Vec<SocketAddr>,
     /// The pass that remakes variants.
@@ -171,6 +180,7 @@ impl Publisher {
             loader: parts.loader,
             limits: parts.limits,
             upstreams: parts.upstreams,
+            registry: parts.registry,
             fingerprints: fingerprints::Fingerprints::default(),
             keys: settings::KeyFile::new(parts.secrets_key_file),
             background: parts.background,
@@ -179,6 +189,7 @@ impl Publisher {
             retention: parts.retention,
             leases: Arc::default(),
             collecting: Mutex::default(),
+            changing_members: Mutex::default(),
             smoke: parts.smoke,
             access_log: parts.access_log,
             watch_settings: parts.watch,

@@ -1,14 +1,13 @@
 //! Pauses an environment and ends a pause: one record, and an entry of the history beside it. What is live stays.
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Pause, PauseReport, PauseRequest, Source};
+use devanture_config::api::{DeployKind, Pause, PauseReport, PauseRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::audit::{Action, Deed};
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
-use crate::catalog::records::{self, HistoryEntry};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{self, Change, Check, Commit, Revision, records};
 use crate::telemetry;
 
 /// Seconds after which visitors are told to come again where nobody said a number.
@@ -99,40 +98,18 @@ impl Publisher {
             Some(revision) => Check::At(key, revision),
             None => Check::Absent(key),
         };
-        // A deploy is looked for from the moment on that its id tells.
-        let id = format!("{:x}", self.tick());
-        let entry_key = self.next_entry(app, environment).await?;
-        let deploy = Deploy {
-            id,
-            kind,
-            environment: environment.clone(),
-            version: pointer.version,
-            previous: None,
-            who: actor.name.clone(),
-            at_ms: telemetry::now_ms(),
-            source: Source::default(),
-            steps: Vec::new(),
-            outcome: Outcome::Done,
-            alias: None,
-            problem: None,
-            log: Vec::new(),
-            settings: pointer.settings,
-        };
-        let entry = HistoryEntry { deploy, position: entry_key.clone() };
+        let at_ms = telemetry::now_ms();
+        let (entry_key, entry) = self.note(actor, (app, environment), kind, &pointer, at_ms, None).await?;
         let commit = Commit {
             checks: vec![check, Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
         let action = if kind == DeployKind::Resume { Action::Resume } else { Action::Pause };
-        match self.audit.commit(actor, Deed::of(action).place(app, environment), commit).await {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "maintenance");
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+        let is_made = self.made(actor, Deed::of(action).place(app, environment), commit).await?;
+        if is_made {
+            tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "maintenance");
         }
+        Ok(is_made)
     }
 
     /// Whether a pause may be as it is wanted.

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 
 use super::steps::Steps;
-use super::switch::Intent;
+use super::swap::Intent;
 use super::{Error, Publisher};
 use crate::live::{Current, Found, Place};
 use crate::telemetry;

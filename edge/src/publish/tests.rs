@@ -9,13 +9,14 @@ use devanture_config::problem::Code;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::switch::Intent;
+use super::swap::Intent;
 use super::{Actor, Asked, Background, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
+use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::telemetry::AccessLog;
 use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
@@ -41,7 +42,12 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         live,
         loader: Loader::new(blobs, Arc::clone(&catalog), &limits),
         limits,
-        upstreams: Policy { allow: Arc::default(), own: Arc::default(), trusted: false },
+        upstreams: Policy::default(),
+        registry: Registry::new(RegistrySettings {
+            policy: Policy::default(),
+            tls: tls::trusting([]).unwrap(),
+            requests_max: 1,
+        }),
         dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),

@@ -8,7 +8,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::audit::{Action, Deed};
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::{self, Change, Check, Commit, records};
@@ -136,7 +136,8 @@ impl Publisher {
             in_time(&what, until_ms)?;
             let _lease = self.leases.version(pointer.version).await;
             let at_ms = telemetry::now_ms();
-            let (entry_key, entry) = self.note(actor, app, environment, DeployKind::Undelete, &pointer, at_ms).await?;
+            let (entry_key, entry) =
+                self.note(actor, (app, environment), DeployKind::Undelete, &pointer, at_ms, None).await?;
             let mut commit = Commit {
                 checks: vec![
                     Check::At(key.clone(), record.revision),

@@ -18,7 +18,7 @@ use metrics::counter;
 use super::shares::Share;
 use super::smoke::printable;
 use super::steps::{Steps, Teller};
-use super::switch::{Intent, Moved};
+use super::swap::{Intent, Moved};
 use super::{Condition, Error, Publisher};
 use crate::catalog::records::LivePointer;
 use crate::telemetry::{Answers, LogReader, LogTold, LogWanted};

@@ -6,7 +6,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
 use super::audit::{Action, Deed};
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Error, Page, Publisher};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
@@ -95,14 +95,7 @@ impl Publisher {
             None => Check::Absent(key.to_owned()),
         };
         let changes = vec![Change::Put(key.to_owned(), records::write(record)?)];
-        match self.audit.commit(actor, deed, Commit { checks: vec![check], changes }).await {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        self.made(actor, deed, Commit { checks: vec![check], changes }).await
     }
 
     /// The withdrawn paths that a stored version has, and no longer answers.

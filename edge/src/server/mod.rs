@@ -9,6 +9,7 @@ mod error;
 mod local;
 mod smoke;
 mod threads;
+mod upstreams;
 
 pub use error::StartError;
 pub use local::{Local, LocalError, SOCKET_NAME, create_token};
@@ -21,6 +22,7 @@ use std::time::Duration;
 use devanture_config::AppName;
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::limits::Limits;
+use devanture_config::net::AddressBlock;
 use http::HeaderValue;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -31,11 +33,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, durable};
 use crate::catalog::{self, Catalog, records};
-use crate::handler::Handler;
+use crate::handler::{Handler, Ways};
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
-use crate::proxy::address::Policy;
-use crate::proxy::{self, Client, ClientSettings};
+use crate::proxy::{Client, ClientSettings, Registry};
 use crate::publish::{self, Background, Credentials, Parts, Publisher, Smoke};
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use threads::{Serving, Threads};
@@ -74,6 +75,7 @@ pub struct Server {
     socket: PathBuf,
     stop: CancellationToken,
     threads: Threads,
+    upstream_keeper: upstreams::Keeper,
     control: Runtime,
 }
 
@@ -119,8 +121,8 @@ impl Server {
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
         let background = background(file, &control, &stores, remade)?;
-        let own: Arc<[SocketAddr]> = addresses.all().collect();
-        let upstreams = Policy { allow: file.upstreams_allow.clone().into(), own, trusted: false };
+        let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
+        let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let stop = CancellationToken::new();
         let handler = HandlerParts {
             live: live.clone(),
@@ -128,8 +130,8 @@ impl Server {
             access_log: access_log::open(file, base)?,
             certificates: certificates.clone(),
             limits: file.limits.clone(),
-            upstreams: upstreams.clone(),
-            roots: proxy::tls::platform().map_err(StartError::UpstreamTls)?,
+            registry: registry.clone(),
+            trusted_proxies: file.listen.trusted_proxies.clone().into(),
             stop: stop.clone(),
         };
         let access_log = handler.access_log.clone();
@@ -141,6 +143,7 @@ impl Server {
             loader,
             limits: file.limits.clone(),
             upstreams,
+            registry,
             dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             data_dir: data_dir.clone(),
@@ -154,8 +157,7 @@ impl Server {
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::default());
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits));
-        let last_uses = Arc::clone(&credentials);
-        control.spawn(async move { last_uses.keep_last_uses().await });
+        control.spawn(keep_last_uses(Arc::clone(&credentials)));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
@@ -163,8 +165,8 @@ impl Server {
             handler,
             visitors: certificates.server_config(),
             admin_tls: certificates.admin_server_config(),
-            limits: ConnectionLimits::new(&file.limits),
-            admin_limits: ConnectionLimits::new(&file.limits),
+            limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
+            admin_limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
             drain: drain.subscribe(),
             https_port: port,
             certificates: certificates.clone(),
@@ -174,7 +176,6 @@ impl Server {
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
-        let drain_timeout = Duration::from_millis(file.drain_timeout_ms);
         Ok(Self {
             access_log,
             addresses,
@@ -182,12 +183,13 @@ impl Server {
             certificates,
             credentials,
             drain,
-            drain_timeout,
+            drain_timeout: Duration::from_millis(file.drain_timeout_ms),
             health,
             publisher,
             socket,
             stop,
             threads,
+            upstream_keeper,
             control,
         })
     }
@@ -223,6 +225,7 @@ impl Server {
         self.access_log.end_readers();
         let cut = self.threads.join();
         self.asker.end();
+        self.upstream_keeper.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         self.control.block_on(self.credentials.write_last_uses());
         self.control.block_on(self.publisher.write_sent());
@@ -291,8 +294,8 @@ pub(crate) struct HandlerParts {
     access_log: AccessLog,
     certificates: Certificates,
     limits: Limits,
-    upstreams: Policy,
-    roots: Arc<rustls::ClientConfig>,
+    registry: Registry,
+    trusted_proxies: Arc<[AddressBlock]>,
     stop: CancellationToken,
 }
 
@@ -301,24 +304,26 @@ impl HandlerParts {
     fn handler(self) -> Handler {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let settings = ClientSettings {
-            allow: self.upstreams.allow,
             body_bytes_max: self.limits.proxy_body_bytes_max,
-            idle_per_upstream_max: size(self.limits.upstream_idle_max),
-            in_use_per_upstream_max: size(self.limits.upstream_requests_max),
-            own: self.upstreams.own,
+            idle_per_member_max: size(self.limits.upstream_idle_max),
             stop: self.stop,
-            tls: self.roots,
         };
         Handler {
             live: self.live,
             loader: self.loader,
             backends: Client::new(settings),
+            ways: Ways::new(self.registry),
             access_log: self.access_log,
             hsts: HSTS,
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
+            trusted_proxies: self.trusted_proxies,
         }
     }
+}
+
+async fn keep_last_uses(credentials: Arc<Credentials>) {
+    credentials.keep_last_uses().await;
 }
 
 /// The threads of everything but visitors' requests.

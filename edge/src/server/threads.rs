@@ -9,10 +9,13 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
+use devanture_config::net::AddressBlock;
+
 use super::{HandlerParts, Sockets, StartError, local};
 use crate::admin::{Admin, Via};
 use crate::handler;
 use crate::listen::{self, Certificates, ConnectionLimits, Drain, Drained, ServerTls, Settings};
+use crate::proxy::Chain;
 use crate::publish::Publisher;
 
 /// Threads of each runtime for what waits, such as reads of a disk.
@@ -65,8 +68,8 @@ impl Threads {
         // An archive that is unpacked as it comes has one from its first byte to its last, however slowly they come.
         let archives_max = usize::try_from(serving.archives_max).unwrap_or(usize::MAX);
         let blocking = BLOCKING_THREADS.saturating_add(archives_max);
-        let publisher = serving.publisher;
-        let serve = move || serve_admin(admin_socket, settings, admin, publisher, local);
+        let (publisher, trusted_proxies) = (serving.publisher, serving.handler.trusted_proxies);
+        let serve = move || serve_admin(admin_socket, settings, admin, publisher, local, trusted_proxies);
         threads.push(spawn("admin", blocking, serve)?);
         Ok(Self(threads))
     }
@@ -113,12 +116,12 @@ fn serve(
                 async move { response }
             }))
         });
-        let tls = visitors.tls.clone();
+        let tls = Rc::new(visitors.tls.clone());
         let served = listen::serve(socket, visitors, move |request, peer| {
-            let (handler, tls) = (Rc::clone(&handler), tls.clone());
+            let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
             async move {
-                let covers = |host: &str| tls.as_ref().is_none_or(|tls| tls.covers(peer.sni.as_deref(), host));
-                handler.handle(request, peer.address, covers).await
+                let covers = |host: &str| (*tls).as_ref().is_none_or(|tls| tls.covers(peer.sni.as_deref(), host));
+                handler.handle(request, peer.address.ip(), peer.interim.as_ref(), covers).await
             }
         });
         let mut cut = cut(served.await);
@@ -135,6 +138,7 @@ fn serve_admin(
     admin: Arc<Admin>,
     publisher: Arc<Publisher>,
     local: Option<UnixListener>,
+    trusted_proxies: Arc<[AddressBlock]>,
 ) -> Work {
     Box::pin(async move {
         let drain = settings.drain.clone();
@@ -143,7 +147,8 @@ fn serve_admin(
         }
         let served = listen::serve(socket, settings, move |request, peer| {
             let admin = Arc::clone(&admin);
-            async move { admin.handle(request, Via::Network(peer.address.ip())).await }
+            let from = Chain::of(request.headers(), peer.address.ip(), &trusted_proxies);
+            async move { admin.handle(request, Via::Network(from.client)).await }
         });
         let cut = cut(served.await);
         // What was accepted ends with this thread: nobody may wait for it any more, but somebody was told of it.

@@ -4,7 +4,8 @@
 //! to a redirect. [`negotiate`] then picks the variant, [`conditional`] decides whether the client has it already, and
 //! [`range`] which part of it is wanted. What a file's name says is in [`media`] and [`fingerprint`], what its bytes
 //! say about their encoding in [`charset`]; these three run when a version is loaded. Time comes in as seconds since
-//! the epoch. What the site itself says about its paths, beyond its files, is in [`rules`].
+//! the epoch. What the site itself says about its paths, beyond its files, is in [`rules`]. `devanture_config::answers` is
+//! the same order of questions for the command line, which has no stored version.
 //!
 //! Values of header fields come in as bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a
 //! malformed part must not hide a well-formed one beside it. A field that came in several lines is put together by
@@ -14,13 +15,10 @@ pub mod cache;
 pub mod charset;
 pub mod conditional;
 pub mod date;
-pub mod fields;
 pub mod media;
-pub mod method;
-pub mod navigation;
 pub mod negotiate;
 pub mod range;
 pub mod rules;
 
 /// What the command line has to foresee too, and so stands beside its files and messages.
-pub use devanture_config::{fingerprint, resolve, target};
+pub use devanture_config::{fields, fingerprint, method, navigation, resolve, target};

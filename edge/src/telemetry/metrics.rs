@@ -39,6 +39,17 @@ impl Exposition {
         self.0.render()
     }
 
+    /// What `set` sets, as text that follows [`Exposition::render`]'s: series that come and go are set anew each time.
+    #[must_use]
+    pub fn of_now(set: impl FnOnce()) -> String {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            set();
+        });
+        recorder.handle().render()
+    }
+
     /// Moves what was recorded into the histograms; to be called every few seconds, or samples pile up.
     pub fn upkeep(&self) {
         self.0.run_upkeep();
@@ -74,6 +85,12 @@ pub fn describe() {
     describe_counter!("devanture_collected_files_total", "Files that collections deleted.");
     describe_counter!("devanture_collected_bytes_total", "Bytes of the files that collections deleted.");
     describe_counter!("devanture_upstream_errors_total", "Requests to backends that failed, by app and reason.");
+    describe_gauge!(
+        "devanture_upstream_members",
+        "Backends of an upstream, by app, environment, upstream and state: up, draining, ejected, unwell."
+    );
+    describe_gauge!("devanture_upstream_requests", "Requests under way to them, by app, environment and upstream.");
+    describe_gauge!("devanture_upstream_waiting", "Requests that wait for one, by app, environment and upstream.");
     describe_counter!(
         "devanture_kept_assets_total",
         "Requests for an asset that the live version lacks, saved by another."

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use devanture_config::api::Source as Origin;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::{NotFound, Route, Rules, Serving};
+use devanture_config::site_toml::{CORS_ORIGINS_MAX, NotFound, RouteTo, Rules, Serving, Upstream, sort_routes};
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
@@ -16,7 +17,9 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::{Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedUpstream, Setting, Source, Version};
+use super::{
+    Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
+};
 use crate::blobs::{self, Blobs, Form, Key};
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
@@ -30,6 +33,9 @@ const READS_AT_ONCE: usize = 16;
 const ETAG_CHARACTERS: usize = 32;
 /// Bytes read at once from a file that is not held in memory.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// The number of the next version that is loaded.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// The header that names the version of an answer.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
@@ -95,20 +101,23 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let loads: Vec<_> = public.map(|(path, entry)| loader.file(path, entry)).collect();
     let files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
 
+    let (upstreams, routes) = backends(&serving);
     Ok(Version {
+        serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         id: request.id,
         app: request.app.clone(),
         place: request.place.clone(),
         setting: request.setting,
         index,
         files,
+        cors: cors(&serving),
         html_handling: manifest.html_handling_in(&serving),
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
-        upstreams: upstreams(&serving),
+        upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),
         tally: Arc::clone(&request.tally),
         rules,
-        routes: routes(serving),
+        routes,
         trusted: request.trusted,
         stored_ms: request.stored_ms,
         release: release(&request),
@@ -128,21 +137,33 @@ async fn compiled(
     made.await.map_err(|_panicked| Error::Rules)
 }
 
-/// The longest first, so that the first match is the most exact one; an exact path before an open one of its length.
-fn routes(serving: Serving) -> Vec<Route> {
-    let mut routes = serving.routes.unwrap_or_default();
-    routes.sort_by_key(|route| {
-        let (prefix, is_open) = route.path.prefix();
-        (std::cmp::Reverse(prefix.matches('/').count()), is_open)
-    });
-    routes
+/// The pools, and the routes that lead to them in the order in which they are asked.
+fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
+    let declared = serving.upstreams.iter().flatten();
+    let mut upstreams: Vec<ServedUpstream> =
+        declared.map(|(name, declared)| ServedUpstream { name: name.clone(), said: declared.pool() }).collect();
+    let mut routes: Vec<ServedRoute> = Vec::new();
+    for said in serving.routes.iter().flatten() {
+        let name = said.to.to_string();
+        let upstream = match (upstreams.iter().position(|upstream| upstream.name == name), &said.to) {
+            (Some(number), _) => number,
+            (None, RouteTo::Address(to)) => {
+                upstreams.push(ServedUpstream { name, said: Upstream::from(to.clone()) });
+                upstreams.len() - 1
+            }
+            // No manifest has such a route.
+            (None, RouteTo::Upstream(_)) => continue,
+        };
+        routes.push(ServedRoute { said: said.clone(), upstream });
+    }
+    sort_routes(&mut routes, |route| &route.said.path);
+    (upstreams, routes)
 }
 
-/// What rewrites may lead to: declared upstreams, and the backends of routes.
-fn upstreams(serving: &Serving) -> Vec<ServedUpstream> {
-    let declared = serving.upstreams.iter().flatten().map(|(_, to)| (to, None));
-    let routed = serving.routes.iter().flatten().map(|route| (&route.to, route.timeout_ms));
-    declared.chain(routed).map(|(to, timeout_ms)| ServedUpstream { to: to.clone(), timeout_ms }).collect()
+/// The origins that `cors` names; a text of theirs is always a value.
+fn cors(serving: &Serving) -> Vec<HeaderValue> {
+    let origins = serving.cors.iter().flatten().take(CORS_ORIGINS_MAX);
+    origins.filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()).collect()
 }
 
 fn release(request: &LoadRequest) -> Bytes {

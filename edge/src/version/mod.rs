@@ -12,7 +12,7 @@ pub use rule_files::RuleFiles;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, UpstreamUrl};
+use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Upstream, UpstreamUrl};
 use devanture_config::{AppName, VersionId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -100,12 +100,20 @@ pub struct ServedFile {
     pub representations: Vec<Representation>,
 }
 
-/// A backend that rewrites may lead to.
+/// A pool of backends that routes and rewrites lead to.
 pub struct ServedUpstream {
-    /// Where it is.
-    pub to: UpstreamUrl,
-    /// How long it may take, in milliseconds; the default where nothing is said.
-    pub timeout_ms: Option<u64>,
+    /// Its name below `[upstreams]`, or the address that routes lead to.
+    pub name: String,
+    /// What is said of it.
+    pub said: Upstream,
+}
+
+/// A path that goes to a backend.
+pub struct ServedRoute {
+    /// What is said of it.
+    pub said: Route,
+    /// The number of its pool.
+    pub upstream: usize,
 }
 
 /// Where a version is served, as far as its heads depend on it.
@@ -119,6 +127,8 @@ pub enum Setting {
 
 /// A version ready to serve.
 pub struct Version {
+    /// A number that no other loaded version ever has.
+    pub serial: u64,
     /// Its id.
     pub id: VersionId,
     /// Its app.
@@ -131,15 +141,17 @@ pub struct Version {
     pub index: PathIndex,
     /// The files, by the numbers of the index.
     pub files: Vec<ServedFile>,
+    /// Origins whose pages may use the backends.
+    pub cors: Vec<HeaderValue>,
     /// How pages are found.
     pub html_handling: HtmlHandling,
     /// What answers a path that is no file.
     pub not_found: NotFound,
     /// Paths that go to backends, the longest first.
-    pub routes: Vec<Route>,
+    pub routes: Vec<ServedRoute>,
     /// Redirects, rewrites, fields, access.
     pub rules: CompiledRules,
-    /// Backends that rewrites may lead to, those of the routes among them.
+    /// Pools that routes and rewrites lead to.
     pub upstreams: Vec<ServedUpstream>,
     /// Whether an `admin` token stored it, so that its routes may point to private addresses.
     pub trusted: bool,
@@ -164,16 +176,16 @@ impl Version {
         self.files.get(usize::try_from(number).ok()?)
     }
 
-    /// The number of the backend at `to`, if the environment has one there.
+    /// The number of the pool with a member at `to`, if the environment has one there.
     #[must_use]
     pub fn upstream(&self, to: &UpstreamUrl) -> Option<usize> {
-        self.upstreams.iter().position(|upstream| upstream.to == *to)
+        self.upstreams.iter().position(|upstream| upstream.said.to.contains(to))
     }
 
     /// The number of the route that `path` belongs to: as `site::target::normalise_for_route` gives it, decoded but for
     /// encoded slashes, so that neither an encoded letter avoids a route nor `%2f` makes a segment of its own (law 9).
     #[must_use]
     pub fn route(&self, path: &str) -> Option<usize> {
-        self.routes.iter().position(|route| route.path.takes(path))
+        self.routes.iter().position(|route| route.said.path.takes(path))
     }
 }

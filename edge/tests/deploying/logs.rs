@@ -7,7 +7,7 @@ use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Files, Got, RunningEdge, edge, got};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got};
 
 const SITE: Files<'_> = &[("index.html", b"hi"), ("a.html", b"a")];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,7 +80,8 @@ async fn requests_are_shown_as_they_are_answered_and_filtered() {
 async fn events_are_sent_to_whoever_takes_them() {
     let edge = edge().with_log("[access_log]\nto = \"access.log\"\n").with_app("shop", SITE).start().await;
     edge.get("shop.localhost", "/a").await;
-    assert_eq!(remembered(&edge, "").await.len(), 1);
+    // A line is written after its answer.
+    eventually("the line is there", async || remembered(&edge, "").await.len() == 1).await;
     let answer = got(edge.api(Method::GET, &path("lines=5")).header("accept", "text/event-stream")).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
     assert!(answer.text().starts_with("event: line\ndata: {\"at_ms\":"), "{}", answer.text());
@@ -94,6 +95,7 @@ async fn the_last_lines_are_remembered_where_requests_are_logged() {
     for number in 0..5 {
         edge.get("shop.localhost", &format!("/{number}?token=secret")).await;
     }
+    eventually("the lines are there", async || remembered(&edge, "lines=9").await.len() == 5).await;
     let lines = remembered(&edge, "lines=3&status=404").await;
     let targets: Vec<&str> = lines.iter().map(|line| line.target.as_str()).collect();
     assert_eq!(targets, ["/2", "/3", "/4"]);

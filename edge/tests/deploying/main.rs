@@ -18,6 +18,7 @@ mod gate;
 mod keep;
 mod keep_deleted;
 mod logs;
+mod proxied;
 mod resume;
 mod team;
 mod watch;

@@ -5,6 +5,7 @@
 //! of them is in `routes`; what is known to be otherwise than the standard has it is in `deviations`, with its reason.
 
 #![allow(
+    clippy::cast_possible_truncation,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -16,7 +17,9 @@ mod connections;
 mod deviations;
 mod framing;
 mod heads;
+mod interim;
 mod routes;
+mod smuggling;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]

@@ -58,7 +58,7 @@ async fn routed(port: u16) -> RunningEdge {
     let edge = edge().start().await;
     let mut manifest = manifest(files);
     let to = format!("http://127.0.0.1:{port}").parse().unwrap();
-    manifest.base.routes = Some(vec![Route { path: "/api/*".parse().unwrap(), timeout_ms: None, to }]);
+    manifest.base.routes = Some(vec![Route::new("/api/*".parse().unwrap(), to)]);
     let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
     edge.try_push("shop", "prod", begin, files).await.unwrap();
     edge

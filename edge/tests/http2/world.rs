@@ -59,11 +59,7 @@ impl World {
         let files: [(&str, &[u8]); 3] =
             [("index.html", FRONT_PAGE), ("big.bin", &big), ("404.html", b"<!doctype html>not here")];
         let mut manifest = manifest(&files);
-        let route = |path: &str, to: String| Route {
-            path: path.parse().unwrap(),
-            timeout_ms: None,
-            to: to.parse().unwrap_or_else(|error| panic!("{error:?}")),
-        };
+        let route = |path: &str, to: String| Route::new(path.parse().unwrap(), to.parse().unwrap());
         manifest.base.routes = Some(vec![
             route("/api/*", format!("http://127.0.0.1:{backend}")),
             route("/deaf", format!("http://{}", deaf.local_addr().unwrap())),

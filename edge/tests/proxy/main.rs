@@ -9,8 +9,15 @@
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 
+mod dns;
+mod dns_server;
 mod faults;
+mod garbage;
+mod http2;
+mod http2_wire;
+mod pools;
 mod safety;
+mod sockets;
 mod streaming;
 mod support;
 mod transparency;

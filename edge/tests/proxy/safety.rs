@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::support::{Front, OK, Setup, eventually, recording, run, text, upstream};
+use crate::support::{Front, OK, Setup, eventually, recording, registry, run, text, way};
 
 #[test]
 fn a_request_with_two_lengths_reaches_the_backend_with_one_or_not_at_all() {
@@ -178,13 +178,21 @@ fn a_kept_alive_connection_is_not_lent_to_a_stranger() {
         let front = Front::start(&to, Setup::default()).await;
         assert_eq!(front.get("/").await.0, 200);
         eventually("the connection is kept", || front.client.counts().idle == 1).await;
-        let arrival =
-            devanture_edge::proxy::Arrival { host: "h", peer: Some("192.0.2.1:1".parse().unwrap()), scheme: "https" };
+        let ids = devanture_edge::proxy::Ids::of(&http::HeaderMap::new(), false);
+        let arrival = devanture_edge::proxy::Arrival {
+            host: "h",
+            client: Some([192, 0, 2, 1].into()),
+            ids: &ids,
+            passing: None,
+            proxies: &[],
+            scheme: "https",
+        };
         let ask = || Request::get("/").body(Empty::<Bytes>::new()).unwrap();
-        let upstream = upstream(&to, 1_000);
-        let refused = front.client.forward(&upstream, false, ask(), &arrival).await;
+        let stranger = Setup { trusted: false, ..Setup::default() };
+        let way = way(&registry(&stranger), &to, &stranger);
+        let refused = front.client.forward(&way, ask(), &arrival).await;
         assert!(matches!(refused, Err(devanture_edge::proxy::Error::Forbidden(_))));
-        front.client.forward(&upstream, true, ask(), &arrival).await.unwrap();
+        front.client.forward(&front.way, ask(), &arrival).await.unwrap();
         assert_eq!((records.borrow().len(), front.client.counts().reused), (2, 1));
     });
 }

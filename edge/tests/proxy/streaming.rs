@@ -340,6 +340,70 @@ fn an_answer_may_come_before_the_upload_has_ended() {
 }
 
 #[test]
+fn a_client_goes_on_after_an_answer_that_came_before_the_end_of_its_upload() {
+    run(async {
+        for reads_on in [true, false] {
+            let backend = bare_backend(move |mut stream, number| async move {
+                if number == 0 {
+                    let mut head = [0; 1024];
+                    assert!(stream.read(&mut head).await.unwrap() > 0);
+                    stream.write_all(OK).await.unwrap();
+                    if !reads_on {
+                        return;
+                    }
+                    let mut rest = [0; 10];
+                    stream.read_exact(&mut rest).await.unwrap();
+                    assert_eq!(&rest, b"not at all");
+                }
+                while receive(&mut stream).await.is_some() {
+                    stream.write_all(OK).await.unwrap();
+                }
+            })
+            .await;
+            let front = Front::to(backend).await;
+            let mut stream = tokio::net::TcpStream::connect(front.address).await.unwrap();
+            stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\n").await.unwrap();
+            let mut answers = Vec::new();
+            for rest in [&b"not at allGET / HTTP/1.1\r\nhost: h\r\n\r\n"[..], b""] {
+                while !answers.ends_with(b"\r\n\r\nok") {
+                    assert!(stream.read_buf(&mut answers).await.unwrap() > 0, "{reads_on}: it was closed");
+                }
+                answers.clear();
+                stream.write_all(rest).await.unwrap();
+            }
+            eventually("nothing is in use", || front.client.counts().in_use == 0).await;
+            eventually("a connection is kept", || front.client.counts().idle > 0).await;
+        }
+    });
+}
+
+#[test]
+fn a_long_answer_goes_on_beside_a_long_upload() {
+    run(async {
+        // The answer begins at once, and neither side waits for the other to end.
+        let backend = backend(|request: Request<Incoming>| async move {
+            let (body, _) = faucet(20_000_000, true);
+            tokio::task::spawn_local(request.into_body().collect());
+            Response::new(body)
+        })
+        .await;
+        let front = Front::to(backend).await;
+        let mut stream = tokio::net::TcpStream::connect(front.address).await.unwrap();
+        stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 20000000\r\n\r\n").await.unwrap();
+        // The client reads nothing before it has sent all.
+        for _ in 0..200 {
+            stream.write_all(&[b'x'; 100_000]).await.unwrap();
+        }
+        let (mut read, mut buffer) = (0, vec![0; 1 << 20]);
+        while read < 20_000_000 {
+            let more = stream.read(&mut buffer).await.unwrap();
+            assert!(more > 0, "it was closed");
+            read += more;
+        }
+    });
+}
+
+#[test]
 fn a_body_beyond_the_limit_is_refused() {
     run(async {
         let (backend, records) = crate::support::recording(OK).await;

@@ -11,7 +11,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_edge::proxy::{Arrival, Client, ClientSettings, Error, Phase, ProxyBody, Upstream, tls};
+use devanture_edge::proxy::address::Policy;
+use devanture_edge::proxy::{
+    Arrival, Client, ClientSettings, DnsTimes, Error, Ids, Names, Phase, PoolKey, ProxyBody, Registry,
+    RegistrySettings, Way, keep_pools, tls,
+};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Either, Full};
@@ -63,6 +67,15 @@ pub(crate) struct Setup {
     pub(crate) timeout_ms: u64,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) trusted: bool,
+    /// What is said of the pool beside its first address.
+    pub(crate) said: serde_json::Value,
+    /// What is said of the route beside its path and where it leads.
+    pub(crate) route: serde_json::Value,
+    pub(crate) dns: Vec<SocketAddr>,
+    /// For how long addresses stay after DNS said that there are none.
+    pub(crate) dns_hold: Duration,
+    /// Folders of sockets that may be reached.
+    pub(crate) sockets: Vec<std::path::PathBuf>,
 }
 
 impl Default for Setup {
@@ -78,6 +91,11 @@ impl Default for Setup {
             timeout_ms: 20_000,
             tls: tls::trusting([]).unwrap(),
             trusted: true,
+            said: serde_json::json!({}),
+            route: serde_json::json!({}),
+            dns: Vec::new(),
+            dns_hold: Duration::from_millis(100),
+            sockets: Vec::new(),
         }
     }
 }
@@ -86,6 +104,7 @@ impl Default for Setup {
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
+    pub(crate) way: Rc<Way>,
     pub(crate) stop: CancellationToken,
     /// What became of each request: a status, an error, or that the client went away.
     pub(crate) outcomes: Rc<RefCell<Vec<String>>>,
@@ -103,9 +122,40 @@ impl Drop for Note {
     }
 }
 
-pub(crate) fn upstream(to: &str, timeout_ms: u64) -> Upstream {
-    let route = serde_json::json!({"path": "/*", "to": to, "timeout_ms": timeout_ms});
-    Upstream::new(&serde_json::from_value(route).unwrap())
+/// The pools of a front, looked after on this thread.
+pub(crate) fn registry(setup: &Setup) -> Registry {
+    let registry = Registry::new(RegistrySettings {
+        policy: Policy {
+            allow: setup.allow.iter().map(|block| block.parse().unwrap()).collect(),
+            own: setup.own.clone().into(),
+            sockets: setup.sockets.clone().into(),
+            ..Policy::default()
+        },
+        tls: Arc::clone(&setup.tls),
+        requests_max: u64::try_from(setup.in_use_max).unwrap(),
+    });
+    // Names are asked about again at once.
+    let times = DnsTimes { least: Duration::from_millis(10), most: Duration::from_secs(60), hold: setup.dns_hold };
+    tokio::task::spawn_local(keep_pools(registry.clone(), Names::new(&setup.dns), times));
+    registry
+}
+
+/// A way to a pool whose addresses are `to`, parted by spaces.
+pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> Way {
+    let mut said = setup.said.clone();
+    said["to"] = to.split(' ').filter(|to| !to.is_empty()).collect();
+    let said: devanture_config::site_toml::Upstream = serde_json::from_value(said).unwrap();
+    assert!(said.mistakes().is_empty(), "{:?}", said.mistakes());
+    let mut route = setup.route.clone();
+    for (key, value) in [("path", "/*".into()), ("to", "pool".into()), ("timeout_ms", setup.timeout_ms.into())] {
+        let value: serde_json::Value = value;
+        route.as_object_mut().unwrap().entry(key).or_insert(value);
+    }
+    let route: devanture_config::site_toml::Route = serde_json::from_value(route).unwrap();
+    assert!(route.mistakes().is_empty(), "{:?}", route.mistakes());
+    let app = "shop".parse().unwrap();
+    let key = PoolKey { app, place: "prod".to_owned(), name: "pool".to_owned(), trusted: setup.trusted, said };
+    Way::new(&route, registry.pool(&key))
 }
 
 impl Front {
@@ -114,32 +164,30 @@ impl Front {
     }
 
     pub(crate) async fn start(to: &str, setup: Setup) -> Self {
-        let upstream = upstream(to, setup.timeout_ms);
+        let registry = registry(&setup);
+        let way = Rc::new(way(&registry, to, &setup));
         let stop = CancellationToken::new();
         let client = Client::new(ClientSettings {
-            allow: setup.allow.iter().map(|block| block.parse().unwrap()).collect(),
             body_bytes_max: setup.body_bytes_max,
-            idle_per_upstream_max: setup.idle_max,
-            in_use_per_upstream_max: setup.in_use_max,
-            own: setup.own.clone().into(),
+            idle_per_member_max: setup.idle_max,
             stop: stop.clone(),
-            tls: Arc::clone(&setup.tls),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let outcomes: Rc<RefCell<Vec<String>>> = Rc::default();
         let (shared, notes) = (client.clone(), Rc::clone(&outcomes));
+        let shown = Rc::clone(&way);
         tokio::task::spawn_local(async move {
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
                 if let Some(bytes) = setup.send_buffer {
                     socket2::SockRef::from(&stream).set_send_buffer_size(bytes).unwrap();
                 }
-                let (client, upstream, notes) = (shared.clone(), upstream.clone(), Rc::clone(&notes));
+                let (client, way, notes) = (shared.clone(), Rc::clone(&way), Rc::clone(&notes));
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (client, upstream) = (client.clone(), upstream.clone());
+                    let (client, way) = (client.clone(), Rc::clone(&way));
                     let note = Note { outcomes: Rc::clone(&notes), text: "went away".to_owned() };
-                    async move { Ok::<_, Infallible>(serve(&client, &upstream, setup.trusted, request, peer, note).await) }
+                    async move { Ok::<_, Infallible>(serve(&client, &way, request, peer, note).await) }
                 });
                 tokio::task::spawn_local(async move {
                     let io = TokioIo::new(stream);
@@ -151,7 +199,7 @@ impl Front {
                 });
             }
         });
-        Self { address, client, stop, outcomes }
+        Self { address, client, way: shown, stop, outcomes }
     }
 
     /// Sends raw bytes and reads until the front closes.
@@ -218,16 +266,17 @@ pub(crate) async fn text(response: Response<Incoming>) -> String {
 
 async fn serve(
     client: &Client,
-    upstream: &Upstream,
-    trusted: bool,
+    way: &Way,
     request: Request<Incoming>,
     peer: SocketAddr,
     mut note: Note,
 ) -> Response<Either<ProxyBody, Full<Bytes>>> {
     let named = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = request.uri().authority().map_or(named, |authority| authority.as_str()).to_owned();
-    let arrival = Arrival { host: &host, peer: Some(peer), scheme: "https" };
-    match client.forward(upstream, trusted, request, &arrival).await {
+    let ids = Ids::of(request.headers(), false);
+    let arrival =
+        Arrival { host: &host, client: Some(peer.ip()), ids: &ids, passing: None, proxies: &[], scheme: "https" };
+    match client.forward(way, request, &arrival).await {
         Ok(response) => {
             note.text = response.status().as_u16().to_string();
             response.map(Either::Left)
@@ -244,7 +293,7 @@ async fn serve(
 /// What the docs of [`Error`] say.
 fn status(error: &Error) -> StatusCode {
     let code = match error {
-        Error::BadAnswer(_) | Error::Connect(_) | Error::Forbidden(_) | Error::Tls(_) => 502,
+        Error::BadAnswer(_) | Error::Connect(_) | Error::Forbidden(_) | Error::NoAddress(_) | Error::Tls(_) => 502,
         Error::BadRequest(_) => 400,
         Error::Cancelled => 499,
         Error::Loop(_) => 508,
@@ -252,7 +301,7 @@ fn status(error: &Error) -> StatusCode {
         Error::RequestTooLarge { .. } => 413,
         Error::Timeout(Phase::RequestBody) => 408,
         Error::Timeout(_) => 504,
-        Error::Unavailable(_) => 503,
+        Error::NoMember(_) | Error::Unavailable(_) => 503,
     };
     StatusCode::from_u16(code).unwrap()
 }

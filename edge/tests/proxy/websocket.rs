@@ -16,15 +16,25 @@ use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 use crate::support::{Front, Setup, backend, bare_backend, eventually, receive, recording, run};
 
 async fn echo() -> std::net::SocketAddr {
-    bare_backend(|stream, _| async move {
-        let mut socket = accept_async(stream).await.unwrap();
-        while let Some(Ok(message)) = socket.next().await {
-            if message.is_text() || message.is_binary() {
-                socket.send(message).await.unwrap();
-            }
+    bare_backend(|stream, _| echo_on(stream)).await
+}
+
+/// The backend's side of a WebSocket that sends back what it gets.
+pub(crate) async fn echo_on(stream: TcpStream) {
+    let mut socket = accept_async(stream).await.unwrap();
+    while let Some(Ok(message)) = socket.next().await {
+        if message.is_text() || message.is_binary() {
+            socket.send(message).await.unwrap();
         }
-    })
-    .await
+    }
+}
+
+/// Opens a WebSocket, hears one message back, and closes it.
+pub(crate) async fn one_echo(front: &Front) {
+    let mut socket = open(front).await;
+    socket.send(Message::text("there")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("there"));
+    socket.close(None).await.unwrap();
 }
 
 async fn open(front: &Front) -> WebSocketStream<TcpStream> {

@@ -64,6 +64,7 @@ pub(crate) fn edge() -> Setup {
         toml: String::new(),
         apps: Vec::new(),
         plain_http: false,
+        listen: String::new(),
         domain: "localhost".to_owned(),
         tls: "mode = \"self-signed\"\n".to_owned(),
         log: "[log]\naccess = \"off\"\n".to_owned(),
@@ -79,6 +80,7 @@ pub(crate) struct Setup {
     toml: String,
     apps: Vec<App>,
     plain_http: bool,
+    listen: String,
     domain: String,
     tls: String,
     log: String,
@@ -102,6 +104,13 @@ impl Setup {
     /// Listens for plain HTTP too, see [`RunningEdge::http`].
     pub(crate) fn with_plain_http(mut self) -> Self {
         self.plain_http = true;
+        self
+    }
+
+    /// Adds keys to `[listen]`.
+    pub(crate) fn with_listen(mut self, lines: &str) -> Self {
+        self.listen.push_str(lines);
+        self.listen.push('\n');
         self
     }
 
@@ -134,10 +143,10 @@ impl Setup {
     pub(crate) async fn start(self) -> RunningEdge {
         let folder = tempfile::tempdir().unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
-        let (domain, tls, log) = (&self.domain, &self.tls, &self.log);
+        let (domain, listen, tls, log) = (&self.domain, &self.listen, &self.tls, &self.log);
         let mut text = format!(
             "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
-            [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}\
+            [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
             [tls]\n{tls}{log}[limits]\n"
         );
         for (name, value) in &self.limits {

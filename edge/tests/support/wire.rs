@@ -169,11 +169,11 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Every field's name and value, sorted, but for the time.
+    /// Every field's name and value, sorted, but for the time and the id of the request.
     pub(crate) fn fields(&self) -> Vec<(String, String)> {
         let mut fields: Vec<_> =
             self.headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
-        fields.retain(|(name, _)| name != "date");
+        fields.retain(|(name, _)| name != "date" && name != "x-request-id");
         fields.sort();
         fields
     }

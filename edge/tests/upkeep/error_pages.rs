@@ -26,12 +26,15 @@ fn is_page(answer: &Answer, status: u16, body: &[u8]) {
 }
 
 #[track_caller]
-fn is_problem(answer: &Answer, status: u16, detail: &str) {
+fn is_problem(answer: &Answer, status: u16, code: &str, detail: &str) {
     assert_eq!((answer.status, answer.header("content-type").as_str()), (status, "application/problem+json"));
     assert_eq!(answer.header("cache-control"), "no-store");
     let problem: Value = serde_json::from_slice(&answer.body).unwrap();
     let title = http::StatusCode::from_u16(status).unwrap().canonical_reason().unwrap();
-    assert_eq!(problem, json!({"type": "about:blank", "title": title, "status": status, "detail": detail}));
+    assert_eq!(
+        problem,
+        json!({"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail})
+    );
 }
 
 #[tokio::test]
@@ -64,7 +67,7 @@ async fn a_backend_that_fails_is_told_to_people_by_the_sites_page_and_to_program
         assert!(unpacked == page);
 
         let answer = fetch("/api/x").send(&edge, protocol).await;
-        is_problem(&answer, 502, "The service behind this address did not answer.");
+        is_problem(&answer, 502, "connect", "The service behind this address did not answer.");
         assert_eq!(answer.header("devanture-version"), short);
         for dest in ["script", "style", "image"] {
             let asked = ask("/api/x.js").with("Sec-Fetch-Mode", "no-cors").with("Sec-Fetch-Dest", dest);
@@ -92,6 +95,7 @@ async fn the_status_names_the_page_and_5xx_stands_for_all_that_have_none() {
     is_problem(
         &fetch("/api/x").send(&edge, protocol).await,
         504,
+        "timeout-first-byte",
         "The service behind this address took too long to answer.",
     );
     push_served(&edge, serving.clone(), &[index, ("5xx.html", b"any"), ("504.html", b"late")]).await;
@@ -156,6 +160,10 @@ async fn a_backend_without_capacity_is_a_503_that_says_when_to_come_again() {
     let edge = edge().with_limit("upstream_requests_max", 1).start().await;
     let mut serving = routed(silent.local_addr().unwrap().port());
     serving.routes.as_mut().unwrap()[0].timeout_ms = Some(10_000);
+    serving.routes.as_mut().unwrap()[0].to = "api".parse().unwrap();
+    // Nobody waits for a free place.
+    let pool = json!({"to": [format!("http://{}", silent.local_addr().unwrap())], "queue_max": 0});
+    serving.upstreams = Some([("api".to_owned(), serde_json::from_value(pool).unwrap())].into());
     push_served(&edge, serving, &[("index.html", b"home"), ("503.html", b"busy")]).await;
     let first = edge.visit(Method::GET, "shop.localhost", "/api/first");
     let first = tokio::spawn(first.send());
@@ -165,7 +173,7 @@ async fn a_backend_without_capacity_is_a_503_that_says_when_to_come_again() {
         is_page(&answer, 503, b"busy");
         assert_eq!(answer.header("retry-after"), "1");
         let answer = fetch("/api/x").send(&edge, protocol).await;
-        is_problem(&answer, 503, "The service has no capacity left just now.");
+        is_problem(&answer, 503, "busy", "The service has no capacity left just now.");
         assert_eq!(answer.header("retry-after"), "1");
     }
     drop(held);

@@ -69,7 +69,7 @@ async fn store(edge: &RunningEdge, files: Files<'_>) -> DeployReport {
 /// `/api/*` to a port of this machine.
 fn routed(port: u16) -> Serving {
     let to = format!("http://127.0.0.1:{port}").parse().unwrap();
-    let route = Route { path: "/api/*".parse().unwrap(), timeout_ms: Some(300), to };
+    let route = Route { timeout_ms: Some(300), ..Route::new("/api/*".parse().unwrap(), to) };
     Serving { routes: Some(vec![route]), ..Serving::default() }
 }
 

@@ -4,6 +4,7 @@ pub(super) const ALL: &str = "\
 Examples:
   devanture init                          write a devanture.toml for this folder
   devanture init --from netlify           … from another provider's configuration
+  devanture dev                           look at it on this machine, with every change at once
   devanture push                          put the site in production
   devanture push dist --env staging       … a given folder, in another environment
   devanture push --no-switch              store it and look at its preview first

@@ -1,6 +1,6 @@
 //! Whether the addresses in a page or style sheet are answered, by the very code that answers them at the edge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use devanture_config::answers::{Answer, Asking, Site};
 use devanture_config::path::BundlePath;
@@ -61,6 +61,21 @@ impl<'m> Places<'m> {
     /// The first place.
     pub(crate) fn first(&self) -> Option<&Site<'m>> {
         self.sites.first().map(|(_, site)| site)
+    }
+
+    /// Files that no visitor gets, since a route takes their paths: each with the route's path, and the place where
+    /// that is so, unless it is so in the first.
+    pub(crate) fn shadowed(&self) -> Vec<(&BundlePath, String, Option<&str>)> {
+        let mut all: Vec<(&BundlePath, String, Option<&str>)> = Vec::new();
+        let mut known = HashSet::new();
+        for (number, (name, site)) in self.sites.iter().enumerate() {
+            for ((_, route), shadowed) in site.routes().iter().zip(site.shadowed()) {
+                let files = shadowed.files.into_iter().filter(|file| known.insert(*file));
+                let files = files.filter_map(|file| site.path(file));
+                all.extend(files.map(|path| (path, route.path.to_string(), (number > 0).then_some(name.as_str()))));
+            }
+        }
+        all
     }
 
     /// Looks at the addresses of one file, again and again.

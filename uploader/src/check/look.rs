@@ -13,7 +13,7 @@ use devanture_config::mistake::Weight;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::rules::RuleSet;
-use devanture_config::site_toml::check::{BROKEN_FRAGMENT, CheckTable};
+use devanture_config::site_toml::check::{BROKEN_FRAGMENT, CheckTable, SHADOWED_FILE};
 
 use super::finding::{BUNDLE, Finding};
 use super::html::{self, Page};
@@ -160,6 +160,9 @@ impl Task<'_> {
         for found in of_files.into_iter().chain(names::over_limits(sizes, self.table.file_bytes_max)) {
             self.of_file(found, &mut looked);
         }
+        for (path, route, place) in self.places.shadowed() {
+            self.shadowed(path, route, place, &mut looked);
+        }
         looked.findings.sort_unstable();
         let more = looked.findings.len().saturating_sub(FINDINGS_MAX);
         looked.findings.truncate(FINDINGS_MAX);
@@ -185,6 +188,23 @@ impl Task<'_> {
             message: format!("`{page}` has no place `#{}`", link.fragment.id),
             hint: None,
             target: Some(target),
+        });
+    }
+
+    fn shadowed(&self, path: &BundlePath, route: String, place: Option<&str>, looked: &mut Looked) {
+        if self.table.ignores(SHADOWED_FILE, path.as_str(), Some(&route)) {
+            return;
+        }
+        let place = place.map_or_else(String::new, |place| format!("in {place}: "));
+        looked.findings.push(Finding {
+            file: self.shown(path),
+            line: 0,
+            column: 0,
+            code: SHADOWED_FILE,
+            is_doubt: true,
+            message: format!("{place}no visitor gets it: the route `{route}` takes its path before"),
+            hint: Some("take the file away, or its path out of the route".to_owned()),
+            target: Some(route),
         });
     }
 

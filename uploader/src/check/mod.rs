@@ -9,6 +9,7 @@ mod html;
 mod links;
 mod look;
 mod names;
+mod origins;
 mod secrets;
 
 use std::path::{Path, PathBuf};
@@ -99,7 +100,10 @@ impl Task {
                 known.push(serving);
             }
         }
-        let looked = look::look(&scan, &manifest, rules, &project.site.check, &www, allows_doubts)?;
+        let mut looked = look::look(&scan, &manifest, rules, &project.site.check, &www, allows_doubts)?;
+        if places.iter().any(PlaceName::is_prod) {
+            looked.findings.extend(origins::local(&project.site));
+        }
         Ok(Examined { www, scan, manifest, guessed, of_rules, looked })
     }
 }

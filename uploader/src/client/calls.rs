@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use devanture_config::api::{
     AliasList, AliasRequest, BeginDeploy, DeployBegun, DeployStatus, Diff, History, LockReport, LockRequest,
-    PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest, Status, Step, SwitchReport,
-    SwitchRequest, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath,
+    MemberRequest, MemberWish, PauseReport, PauseRequest, PlaceStatus, PromoteRequest, RestoreReport, RollbackRequest,
+    Status, Step, SwitchReport, SwitchRequest, UpstreamReport, UpstreamsReport, WithdrawReport, WithdrawRequest,
+    WithdrawnList, WithdrawnPath,
 };
 use devanture_config::hostnames::{HostnameList, HostnameRemoved, HostnameRequest, HostnameSet};
 use devanture_config::settings::{SettingsList, SettingsPatch, SettingsReport};
+use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 use devanture_config::{HostPattern, PlaceName};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
@@ -218,6 +220,41 @@ impl Edge {
         let segments = ["environments", env.as_str(), "hostnames", name.as_str()];
         let request = self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
+    }
+
+    /// The upstreams of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn upstreams(&self, env: &PlaceName) -> Result<UpstreamsReport, Failure> {
+        self.get(&["environments", env.as_str(), "upstreams"], &[]).await
+    }
+
+    /// Wishes something of a member of an upstream; that it is none, where it is to be out. What is wished twice is as
+    /// wished once.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn wish_member(
+        &self,
+        env: &PlaceName,
+        (name, address): (&UpstreamName, &UpstreamUrl),
+        wish: MemberWish,
+        query: &[(&str, &str)],
+    ) -> Result<UpstreamReport, Failure> {
+        let address = address.to_string();
+        let segments = ["environments", env.as_str(), "upstreams", name.as_str(), "members", &address];
+        if wish == MemberWish::Out {
+            return self.repeated(|| self.request(Method::DELETE, &segments, query).timeout(ANSWER_TIME_MAX)).await;
+        }
+        let body = bytes::Bytes::from(encoded(&MemberRequest { wish })?);
+        self.repeated(|| {
+            self.request(Method::PUT, &segments, query)
+                .header(CONTENT_TYPE, "application/json")
+                .timeout(ANSWER_TIME_MAX)
+                .body(body.clone())
+        })
+        .await
     }
 
     /// The settings of an environment.

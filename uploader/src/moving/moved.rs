@@ -211,7 +211,11 @@ impl Moved {
         let place = origin.split_once("://").map_or(origin.as_str(), |(_, place)| place);
         let words: Vec<&str> =
             place.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        let mut name = words.join("-");
+        // A name has 64 characters at most; room is left for what tells it from another.
+        let mut name: String = words.join("-").chars().take(40).collect();
+        if name.is_empty() {
+            name.push_str("upstream");
+        }
         while self.upstreams.iter().any(|(known, _)| *known == name) {
             name.push_str("-2");
         }

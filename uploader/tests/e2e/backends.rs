@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::edge::{Edge, edge};
 
 /// A backend that says what it was asked, and answers with the status that the path ends in.
-fn echo() -> SocketAddr {
+pub(super) fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -2,11 +2,12 @@
 //! its visitors see.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,54 +17,45 @@ use crate::support::edge::{Edge, Ran, edge};
 const STILL_RUNNING: &str = "The previous version is still running.";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The backend's own process, see [`Backend`].
-#[test]
-#[ignore = "it is the backend of other tests"]
-fn backend_process() {
-    if std::env::var_os("GATE_BACKEND").is_none() {
-        return;
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    println!("\nLISTENING {}", listener.local_addr().unwrap());
-    for stream in listener.incoming().map_while(Result::ok) {
-        let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
-        let mut line = String::new();
-        while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
-            line.clear();
-        }
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 14\r\nconnection: close\r\n\r\n{\"fine\": true}";
-        writer.write_all(answer.as_bytes()).ok();
-    }
-}
-
-/// A backend in a process of its own: this test binary once more.
+/// A backend that is well, until it is dropped: then nothing listens at its address any more.
 struct Backend {
-    child: Child,
     address: SocketAddr,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Backend {
     fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "gate::backend_process", "--ignored", "--nocapture"])
-            .env("GATE_BACKEND", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find_map(|line| line.strip_prefix("LISTENING ").map(str::to_owned)).unwrap();
-        // The rest of what it says is taken for as long as it runs.
-        std::thread::spawn(move || lines.count());
-        Self { child, address: line.parse().unwrap() }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, ended) = (listener.local_addr().unwrap(), Arc::<AtomicBool>::default());
+        let is_ended = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if is_ended.load(Ordering::Acquire) {
+                    return;
+                }
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                    line.clear();
+                }
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 14\r\nconnection: close\r\n\r\n{\"fine\": true}";
+                writer.write_all(answer.as_bytes()).ok();
+            }
+        });
+        Self { address, ended, thread: Some(thread) }
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.ended.store(true, Ordering::Release);
+        // The thread waits for a connection; with this one it sees that it has ended.
+        TcpStream::connect(self.address).ok();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
     }
 }
 

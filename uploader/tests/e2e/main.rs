@@ -9,11 +9,14 @@
 )]
 
 mod backends;
+mod backends_page;
 mod bytes;
 mod check;
 mod crash;
 mod curl;
+mod dev;
 mod envs;
+mod faults;
 mod foresight;
 mod gate;
 mod hostnames;
@@ -22,11 +25,13 @@ mod keep;
 mod moves;
 mod pages;
 mod refusals;
+mod routes;
 mod sites;
 mod story;
 mod switching;
 mod team;
 mod upkeep;
+mod upstreams;
 mod who;
 
 #[path = "../support/mod.rs"]

@@ -344,7 +344,10 @@ impl State {
                     self.answered(&said["redirectResponse"]);
                 }
                 self.urls.insert(request.clone(), text(&said["request"]["url"]));
-                self.under_way.insert(request);
+                // A stream of events is under way for as long as its page is there.
+                if said["type"] != "EventSource" {
+                    self.under_way.insert(request);
+                }
             }
             "Network.responseReceived" => self.answered(&said["response"]),
             "Network.loadingFinished" => {

@@ -134,6 +134,19 @@ impl Resolve for Loopback {
     }
 }
 
+/// A client that trusts the authority of this file and no other, follows no redirect and decodes nothing.
+pub(crate) fn client_of(ca: &Path, http2: bool) -> reqwest::Client {
+    // A second installation in one process is refused, and is as good as the first.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
+    let builder = reqwest::Client::builder()
+        .tls_certs_only([ca])
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(Loopback))
+        .no_proxy();
+    if http2 { builder } else { builder.http1_only() }.build().unwrap()
+}
+
 impl Edge {
     pub(crate) fn https(&self) -> SocketAddr {
         self.process.https
@@ -177,15 +190,7 @@ impl Edge {
 
     /// A client that trusts the local authority and no other, follows no redirect and decodes nothing.
     pub(crate) fn client(&self, http2: bool) -> reqwest::Client {
-        // A second installation in one process is refused, and is as good as the first.
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let ca = reqwest::Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
-        let builder = reqwest::Client::builder()
-            .tls_certs_only([ca])
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Arc::new(Loopback))
-            .no_proxy();
-        if http2 { builder } else { builder.http1_only() }.build().unwrap()
+        client_of(&self.ca(), http2)
     }
 
     /// Calls the API with the admin token.
@@ -239,6 +244,13 @@ impl Edge {
     #[track_caller]
     pub(crate) fn push(&self, app: &str, folder: &Path) -> Value {
         self.json(app, &["push", folder.to_str().unwrap()])
+    }
+
+    /// Bytes of memory that the process has now, as the system tells it.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
 
     /// Ends the process at once, as a power loss would end it.

@@ -1,4 +1,5 @@
-//! The real sites that the tests push, as `tools/test-inputs` has fetched them into the target folder.
+//! The real sites that the tests push, and what backends run on, as `tools/test-inputs` has fetched them into the
+//! target folder.
 //!
 //! Each function gives the folder, or none after having said why the test is left out; on a CI machine it fails.
 
@@ -47,6 +48,12 @@ pub(super) fn jupyterlab_server(release: &str) -> Option<PathBuf> {
 #[track_caller]
 pub(crate) fn vite(variant: &str) -> Option<PathBuf> {
     fetched(&format!("vite-{variant}"))
+}
+
+/// The packages of `uploader/tests/frameworks/requirements.txt`, for `PYTHONPATH`.
+#[track_caller]
+pub(crate) fn frameworks() -> Option<PathBuf> {
+    fetched("frameworks")
 }
 
 /// The site of `tools/sites.d/NAME` as its generator builds it, in release `a` or `b`.

@@ -13,6 +13,7 @@
 pub(crate) mod browser;
 mod cdp;
 pub(crate) mod crawl;
+pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod inputs;
 pub(crate) mod jupyter;

@@ -1,8 +1,12 @@
 //! Heads that go in, and heads that come out.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
+
+static IDS: LazyLock<Ids> = LazyLock::new(|| Ids::of(&HeaderMap::new(), false));
 
 fn map(lines: &[(&str, &str)]) -> HeaderMap {
     let pair = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
@@ -14,7 +18,8 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn arrival<'a>(host: &'a str, peer: &str) -> Arrival<'a> {
-    Arrival { host, peer: Some(peer.parse().unwrap()), scheme: "https" }
+    let peer: std::net::SocketAddr = peer.parse().unwrap();
+    Arrival { host, client: Some(peer.ip().to_canonical()), ids: &IDS, passing: None, proxies: &[], scheme: "https" }
 }
 
 fn sent(lines: &[(&str, &str)], version: Version) -> HeaderMap {
@@ -59,12 +64,14 @@ fn what_belongs_to_the_connection_is_dropped_from_a_request() {
             "authorization",
             "forwarded",
             "host",
+            "traceparent",
             "trailer",
             "via",
             "x-forwarded-for",
             "x-forwarded-host",
             "x-forwarded-port",
-            "x-forwarded-proto"
+            "x-forwarded-proto",
+            "x-request-id"
         ]
     );
     assert_eq!(values(&map, "accept"), ["a", "b"]);
@@ -95,6 +102,10 @@ fn a_clients_own_word_about_itself_is_dropped() {
             ("x-real-ip", "6.6.6.6"),
             ("x-client-ip", "6.6.6.6"),
             ("true-client-ip", "6.6.6.6"),
+            ("x-request-id", "6.6.6.6"),
+            ("X_Request_Id", "6.6.6.6"),
+            ("traceparent", "00-6.6.6.6"),
+            ("tracestate", "a=6.6.6.6"),
             ("x-forwarder", "kept"),
             ("connection", "x-forwarded-for, host"),
             ("host", "evil"),
@@ -109,7 +120,7 @@ fn a_clients_own_word_about_itself_is_dropped() {
     assert_eq!(values(&map, "forwarded"), ["for=192.0.2.9;host=shop.example;proto=https"]);
     assert_eq!(values(&map, "x-forwarder"), ["kept"]);
     assert!(map.values().all(|value| !value.to_str().unwrap().contains("6.6.6.6")), "{map:?}");
-    assert_eq!(map.len(), 8, "{map:?}");
+    assert_eq!(map.len(), 10, "{map:?}");
 }
 
 #[test]
@@ -123,6 +134,35 @@ fn an_ipv6_client_is_quoted_in_forwarded_alone() {
     let map = request(HeaderMap::new(), Version::HTTP_11, &from, None).unwrap();
     assert_eq!(values(&map, "forwarded"), [r#"for=192.0.2.1;host="[::1]";proto=https"#]);
     assert_eq!(values(&map, "x-forwarded-port"), ["443"]);
+}
+
+#[test]
+fn trusted_proxies_stand_between_the_client_and_the_edge() {
+    let proxies = ["fd00::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
+    let from = Arrival { proxies: &proxies, scheme: "http", ..arrival("shop.example", "192.0.2.9:1") };
+    let map = request(map(&[("x-forwarded-for", "6.6.6.6")]), Version::HTTP_11, &from, None).unwrap();
+    assert_eq!(values(&map, "x-forwarded-for"), ["192.0.2.9, fd00::1, 10.0.0.1"]);
+    assert_eq!(values(&map, "x-forwarded-proto"), ["http"]);
+    assert_eq!(values(&map, "x-forwarded-port"), ["80"]);
+    assert_eq!(
+        values(&map, "forwarded"),
+        [r#"for=192.0.2.9;proto=http, for="[fd00::1]", for=10.0.0.1;host=shop.example;proto=https"#]
+    );
+}
+
+#[test]
+fn the_state_of_a_trace_goes_on_with_its_trace_alone() {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let came = map(&[("traceparent", trace), ("tracestate", "a=1"), ("tracestate", "b=2"), ("x-request-id", "mine")]);
+    for is_trusted in [false, true] {
+        let ids = Ids::of(&came, is_trusted);
+        let from = Arrival { ids: &ids, ..arrival("shop.example", "192.0.2.9:1") };
+        let map = request(came.clone(), Version::HTTP_11, &from, None).unwrap();
+        assert_eq!(values(&map, "tracestate"), if is_trusted { vec!["a=1", "b=2"] } else { Vec::new() });
+        assert_eq!(values(&map, "x-request-id") == ["mine"], is_trusted);
+        assert_ne!(values(&map, "traceparent"), [trace]);
+        assert_eq!(values(&map, "traceparent").len(), 1);
+    }
 }
 
 #[test]
@@ -232,7 +272,7 @@ proptest! {
     #[test]
     fn a_host_in_forwarded_can_be_read_back(host in "[ -~]{1,40}") {
         let from = arrival(&host, "192.0.2.9:1");
-        let text = forwarded(from.peer.map(|peer| peer.ip()), &from);
+        let text = forwarded(&from);
         let written = text.strip_prefix("for=192.0.2.9;host=").unwrap().strip_suffix(";proto=https").unwrap();
         let read = match written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(quoted) => {
@@ -251,7 +291,8 @@ proptest! {
 
 #[test]
 fn a_request_that_no_address_sent_is_from_nobody() {
-    let arrival = Arrival { host: "example.org", peer: None, scheme: "https" };
+    let arrival =
+        Arrival { host: "example.org", client: None, ids: &IDS, passing: None, proxies: &[], scheme: "https" };
     let client = map(&[("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1")]);
     let out = request(client, Version::HTTP_11, &arrival, None).unwrap();
     assert_eq!(out.get("x-forwarded-for"), None);

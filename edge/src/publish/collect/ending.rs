@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::{PAGE, Pass};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, Record, Revision, belongs, who};
+use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, who};
 use crate::publish::audit::{Own, commit_own};
 use crate::publish::{Error, Publisher};
 
@@ -138,13 +138,6 @@ impl Publisher {
 
     /// Makes a commit of the collection, and waits until requests see it; nothing where somebody else was first.
     pub(super) async fn collected(&self, commit: Commit) -> Result<Option<Revision>, Error> {
-        match commit_own(&*self.catalog, Own::Collection, commit).await {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                Ok(Some(revision))
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        self.seen(commit_own(&*self.catalog, Own::Collection, commit).await).await
     }
 }

@@ -9,8 +9,8 @@ use super::{PAGE, Pass};
 use crate::blobs::Key;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, LivePointer, VersionRecord};
-use crate::catalog::{self, Change, Check, Commit, Revision, history};
-use crate::publish::audit::{Own, commit_own};
+use crate::catalog::{Change, Check, Commit, Revision, history};
+use crate::publish::audit::{Own, commit_own, unless_late};
 use crate::publish::{Error, Publisher};
 
 /// Versions that lose their records in one commit.
@@ -111,11 +111,8 @@ impl Publisher {
         if free.is_empty() {
             return Ok(true);
         }
-        let revision = match commit_own(&*self.catalog, Own::Collection, commit).await {
-            Ok(revision) => revision,
-            Err(catalog::Error::Conflict { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
+        let committed = commit_own(&*self.catalog, Own::Collection, commit).await;
+        let Some(revision) = unless_late(committed)? else { return Ok(false) };
         drop(closed);
         self.live.wait_for(revision).await;
         for Candidate { id, stored_ms, .. } in free {

@@ -22,6 +22,7 @@ use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{self, Catalog, records, sent};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
+use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::publish::tests::Nobody;
 use crate::publish::{Actor, Background, Condition, Error, Parts, Publisher};
 use crate::telemetry::AccessLog;
@@ -56,7 +57,12 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         live,
         loader,
         limits,
-        upstreams: Policy { allow: Arc::default(), own: Arc::default(), trusted: false },
+        upstreams: Policy::default(),
+        registry: Registry::new(RegistrySettings {
+            policy: Policy::default(),
+            tls: tls::trusting([]).unwrap(),
+            requests_max: 1,
+        }),
         dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),

@@ -9,7 +9,7 @@ use super::{Needed, Own, forbidden, full, proof, taken};
 use crate::blobs::Key;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
-use crate::publish::switch::Intent;
+use crate::publish::swap::Intent;
 use crate::publish::{Actor, Error, Publisher};
 use crate::telemetry;
 

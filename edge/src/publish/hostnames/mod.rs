@@ -17,7 +17,7 @@ pub(crate) use claim::Claims;
 pub(crate) use proof::Prover;
 
 use super::audit::{Action, Deed};
-use super::switch::TRIES;
+use super::swap::TRIES;
 use super::{Actor, Error, Page, Publisher};
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
 use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, gone};
@@ -162,7 +162,7 @@ impl Publisher {
             own.names.retain(|(name, ..)| name != host);
             own.names.push((host.clone(), record.clone(), 0));
             let deed = Deed::of(Action::AddHostname).place(app, environment).what(host);
-            if changed && !dry_run && !self.committed(actor, deed, commit).await? {
+            if changed && !dry_run && !self.made(actor, deed, commit).await? {
                 continue;
             }
             let moved_from = before.filter(|_| !is_own);
@@ -201,7 +201,7 @@ impl Publisher {
             let checks = vec![Check::At(key.clone(), *revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
             let deed = Deed::of(Action::RemoveHostname).place(app, environment).what(host);
-            if !dry_run && !self.committed(actor, deed, commit).await? {
+            if !dry_run && !self.made(actor, deed, commit).await? {
                 continue;
             }
             own.names.retain(|(name, ..)| name != host);
@@ -325,18 +325,6 @@ impl Publisher {
 
     fn hostnames_max(&self) -> usize {
         usize::try_from(self.limits.hostnames_max).unwrap_or(usize::MAX)
-    }
-
-    /// Makes a commit and waits until requests see it; false where somebody else was first.
-    async fn committed(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
-        match self.audit.commit(actor, deed, commit).await {
-            Ok(revision) => {
-                self.live.wait_for(revision).await;
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

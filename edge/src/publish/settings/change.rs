@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::api::DeployKind;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::settings::{SettingName, SettingWanted, SettingsPatch, SettingsReport};
@@ -10,11 +10,11 @@ use devanture_config::{AppName, PlaceName};
 
 use super::context;
 use super::keys::Keys;
-use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{self, Change, Check, Commit, Revision};
-use crate::publish::audit::{Action, Deed};
-use crate::publish::switch::TRIES;
+use crate::publish::audit::{Action, Deed, unless_late};
+use crate::publish::swap::TRIES;
 use crate::publish::{Actor, Error, Publisher};
 use crate::site::conditional::{Comparison, matches_any};
 use crate::telemetry;
@@ -262,44 +262,22 @@ impl Publisher {
         match live {
             None => commit.checks.push(Check::Absent(live_key)),
             Some((before, pointer)) => {
-                let id = format!("{:x}", self.tick());
-                let entry_key = self.next_entry(app, environment).await?;
-                let deploy = Deploy {
-                    id,
-                    kind: DeployKind::Settings,
-                    environment: environment.clone(),
-                    version: pointer.version,
-                    previous: None,
-                    who: actor.name.clone(),
-                    at_ms: record.at_ms,
-                    source: Source { message: Some(message(changes)), ..Source::default() },
-                    steps: Vec::new(),
-                    outcome: Outcome::Done,
-                    settings: revision,
-                    alias: None,
-                    problem: None,
-                    log: Vec::new(),
-                };
-                let entry = HistoryEntry { deploy, position: entry_key.clone() };
-                commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
                 let pointer = LivePointer { settings: revision, ..pointer };
+                let (kind, said) = (DeployKind::Settings, Some(message(changes)));
+                let (entry_key, entry) =
+                    self.note(actor, (app, environment), kind, &pointer, record.at_ms, said).await?;
+                commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
                 commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
                 commit.changes.push(Change::Put(live_key, records::write(&pointer)?));
             }
         }
         self.prune_settings(app, environment, &mut commit).await?;
         let deed = Deed::of(Action::Settings).place(app, environment).what(message(changes));
-        match self.audit.commit(actor, deed, commit).await {
-            Ok(commit) => {
-                // Of an environment that nothing is live in, nobody sees anything.
-                if is_live || environment.as_str() == "preview" {
-                    self.live.wait_for(commit).await;
-                }
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let committed = self.audit.commit(actor, deed, commit).await;
+        // Of an environment that nothing is live in, nobody sees anything.
+        let is_seen = is_live || environment.as_str() == "preview";
+        let revision = if is_seen { self.seen(committed).await? } else { unless_late(committed)? };
+        Ok(revision.is_some())
     }
 }
 

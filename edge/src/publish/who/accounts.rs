@@ -8,8 +8,8 @@ use crate::catalog::records;
 use crate::catalog::who::{self, AccountRecord, LoginRecord};
 use crate::catalog::{self, Change, Check, Commit, Revision};
 use crate::publish::Error;
-use crate::publish::audit::{Action, Deed};
-use crate::publish::switch::TRIES;
+use crate::publish::audit::{Action, Deed, unless_late};
+use crate::publish::swap::TRIES;
 use crate::telemetry;
 
 /// Random bytes of an account's id.
@@ -93,10 +93,8 @@ impl Credentials {
             changes.push(Change::Put(key.clone(), records::write(&account)?));
             let deed = of_account(Action::SetPassword, &account).what(name);
             let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
-            match self.audit.commit(actor, deed, commit).await {
-                Ok(_) => return Ok(()),
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if unless_late(self.audit.commit(actor, deed, commit).await)?.is_some() {
+                return Ok(());
             }
         }
         Err(catalog::Error::Conflict { key }.into())
@@ -115,10 +113,8 @@ impl Credentials {
             changes.push(Change::Delete(key.clone()));
             let deed = of_account(Action::DeleteAccount, &account).what(name);
             let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes };
-            match self.audit.commit(actor, deed, commit).await {
-                Ok(_) => return Ok(()),
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if unless_late(self.audit.commit(actor, deed, commit).await)?.is_some() {
+                return Ok(());
             }
         }
         Err(catalog::Error::Conflict { key }.into())

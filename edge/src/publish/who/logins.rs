@@ -22,8 +22,8 @@ use super::{Actor, Credential, Credentials, accounts, bad_token, from_text, is_h
 use crate::catalog::who::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 use crate::catalog::{self, Change, Check, Commit, Revision, records};
 use crate::publish::Error;
-use crate::publish::audit::{Action, Own, commit_own};
-use crate::publish::switch::TRIES;
+use crate::publish::audit::{Action, Deed, Own, commit_own, unless_late};
+use crate::publish::swap::TRIES;
 use crate::telemetry;
 
 /// How every access token begins.
@@ -118,13 +118,10 @@ impl Credentials {
                 commit.changes.push(Change::Put(account_key, records::write(&account)?));
             }
             let actor = actor_of(&id, &login, &account, from);
-            match self.audit.commit(&actor, of_account(Action::Login, &account), commit).await {
-                Ok(_) => {
-                    count("ok");
-                    return Ok(answer(&id, &family, pair, &login, &account));
-                }
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            let deed = of_account(Action::Login, &account);
+            if unless_late(self.audit.commit(&actor, deed, commit).await)?.is_some() {
+                count("ok");
+                return Ok(answer(&id, &family, pair, &login, &account));
             }
         }
         Err(catalog::Error::Conflict { key: who::account_key(&name) }.into())
@@ -204,11 +201,9 @@ impl Credentials {
                 checks: vec![Check::At(key.clone(), found.revision)],
                 changes: vec![Change::Put(key, records::write(&login)?)],
             };
-            match commit_own(&*self.catalog, Own::Refresh, commit).await {
-                Ok(_) => return Ok(answer(id, family, pair, &login, &found.account)),
-                // Somebody else refreshed at the same moment: now this one is the token before.
-                Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            // Where somebody else refreshed at the same moment, this one is now the token before.
+            if unless_late(commit_own(&*self.catalog, Own::Refresh, commit).await)?.is_some() {
+                return Ok(answer(id, family, pair, &login, &found.account));
             }
         }
         Err(catalog::Error::Conflict { key: "logins/".to_owned() }.into())
@@ -263,23 +258,14 @@ impl Credentials {
         Err(catalog::Error::Conflict { key: "logins/".to_owned() }.into())
     }
 
-    async fn end_login(
-        &self,
-        actor: &Actor,
-        deed: crate::publish::audit::Deed,
-        id: &str,
-        revision: Revision,
-    ) -> Result<bool, Error> {
+    async fn end_login(&self, actor: &Actor, deed: Deed, id: &str, revision: Revision) -> Result<bool, Error> {
         let key = who::login_key(id);
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
-        match self.audit.commit(actor, deed, commit).await {
-            Ok(_) => {
-                self.used.forget(id);
-                Ok(true)
-            }
-            Err(catalog::Error::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
+        let is_ended = unless_late(self.audit.commit(actor, deed, commit).await)?.is_some();
+        if is_ended {
+            self.used.forget(id);
         }
+        Ok(is_ended)
     }
 
     /// The id, the part of the family and the token's own part of a refresh token.

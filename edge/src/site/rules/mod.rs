@@ -1,13 +1,12 @@
 //! The rules of a version, made ready: which redirect a path has, which fields its answer gets, who may see it.
 
-mod access;
 mod fields;
 mod index;
-mod visitor;
 
+pub use devanture_config::rules::visitor::Visitor;
 pub use fields::{FieldChanges, append_member};
-pub use visitor::Visitor;
 
+use devanture_config::rules::access::Users;
 use devanture_config::rules::query::{parameters, query_matches};
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
@@ -36,7 +35,7 @@ pub struct Matched<'r> {
 struct FieldRule {
     path: Pattern,
     changes: fields::Changes,
-    users: access::Users,
+    users: Users,
 }
 
 /// The rules of one version in one environment.
@@ -59,7 +58,7 @@ impl CompiledRules {
         let RuleSet { redirects, headers, redirects_have_fields } = rules;
         let field_rule = |rule: HeaderRule| FieldRule {
             changes: fields::Changes::new(&rule),
-            users: access::Users::new(&rule.users),
+            users: Users::new(&rule.users),
             path: rule.path,
         };
         let field_rules: Vec<FieldRule> = headers.into_iter().map(field_rule).collect();

@@ -123,6 +123,9 @@ mod tests {
             environment: None,
             version: None,
             proxied: false,
+            request_id: None,
+            upstream: None,
+            error: None,
         }
     }
 

@@ -108,4 +108,6 @@ fn weight(line: &LogLine) -> usize {
         + line.method.len()
         + optional(&line.referer)
         + optional(&line.user_agent)
+        + optional(&line.request_id)
+        + optional(&line.upstream)
 }

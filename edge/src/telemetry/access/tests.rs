@@ -75,6 +75,9 @@ fn line(app: &str, target: &str, status: u16) -> Box<LogLine> {
         environment: Some("prod".to_owned()),
         version: None,
         proxied: false,
+        request_id: None,
+        upstream: None,
+        error: None,
     })
 }
 

@@ -46,11 +46,7 @@ async fn files_bytes_and_what_visitors_load_again_are_told() {
     let one = push(&edge, Serving::default(), DeployOptions::default(), before).await;
     let serving = Serving {
         html_handling: Some(HtmlHandling::AsIs),
-        routes: Some(vec![Route {
-            path: "/api/*".parse().unwrap(),
-            timeout_ms: None,
-            to: "http://127.0.0.1:9".parse().unwrap(),
-        }]),
+        routes: Some(vec![Route::new("/api/*".parse().unwrap(), "http://127.0.0.1:9".parse().unwrap())]),
         ..Serving::default()
     };
     let two = push(&edge, serving, DeployOptions { no_switch: true, ..DeployOptions::default() }, now).await;

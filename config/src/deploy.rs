@@ -1,0 +1,254 @@
+//! The messages of the HTTP API for a push: how it begins, its steps, and how it ends.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Outcome, SwitchReport};
+use crate::digest::{Digest, VersionId};
+use crate::expiry::Expiry;
+use crate::manifest::Manifest;
+use crate::names::{AppName, PlaceName};
+use crate::problem::Problem;
+use crate::team::{Lock, PlaceStatus};
+
+/// Where a bundle comes from, for the history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Source {
+    /// The commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The branch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// What the person said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Whether the tree held changes that no commit has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
+    /// The CI system that pushed it, such as `github`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci: Option<String>,
+    /// Where that system shows the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// `POST /v1/apps/{app}/environments/{env}/deploys` as `application/json`: begins a push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeginDeploy {
+    /// What is to be stored.
+    pub manifest: Manifest,
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: Source,
+    /// How it is to end.
+    #[serde(default)]
+    pub options: DeployOptions,
+}
+
+/// How a push is to end.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeployOptions {
+    /// Store the version and give its preview, without touching the live pointer.
+    pub no_switch: bool,
+    /// Go live even if a newer push did in the meantime.
+    pub force: bool,
+    /// Go live only if this version is live now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_live: Option<String>,
+    /// Let doubts pass.
+    pub allow_warnings: bool,
+    /// Let a fingerprinted name have other content than it had.
+    pub allow_refingerprint: bool,
+    /// Point this alias at the version, and leave what is live as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<PlaceName>,
+    /// When that alias ends: as before where nothing is said, and never for one that is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias_expires: Option<Expiry>,
+    /// Go live without the checks of `[[smoke]]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_smoke: bool,
+    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch_s: Option<u64>,
+}
+
+/// The answer to [`BeginDeploy`]: 201.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployBegun {
+    /// The deploy's id, for `finish`.
+    pub deploy: String,
+    /// The version's id.
+    pub version: VersionId,
+    /// The blobs that this app has not sent yet, each once.
+    pub missing: Vec<Digest>,
+    /// The version that is live now; of a push to an alias, the version that it points at now.
+    pub live: Option<VersionId>,
+}
+
+/// Totals of files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    /// Files of the version.
+    pub total: u64,
+    /// Of these, files whose bytes the app had never sent.
+    pub new: u64,
+}
+
+/// Totals of bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteCounts {
+    /// Bytes of the version's files.
+    pub total: u64,
+    /// Bytes of blobs that were sent.
+    pub sent: u64,
+}
+
+/// Where a version can be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Urls {
+    /// The environment.
+    pub live: String,
+    /// The version alone.
+    pub preview: String,
+    /// The alias, where one was pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Under way.
+    Started,
+    /// Done.
+    Done,
+    /// Not needed.
+    Skipped,
+    /// It stopped the deploy.
+    Failed,
+}
+
+/// One step of a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `smoke`, `switch`, `watch`.
+    pub name: String,
+    /// How it ended.
+    pub state: StepState,
+    /// What there is to say, such as `12 files, 31 variants`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub ms: u64,
+}
+
+/// The one line of `push --json`, and the last event of a deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployReport {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// The version's id.
+    pub version: VersionId,
+    /// What was live before, where something was.
+    pub previous: Option<VersionId>,
+    /// Where to look.
+    pub urls: Urls,
+    /// Files.
+    pub files: FileCounts,
+    /// Bytes.
+    pub bytes: ByteCounts,
+    /// The deploy's id; where nothing changed, that of the deploy that made the version live.
+    pub deploy: Option<String>,
+    /// Whether the live pointer was moved.
+    pub switched: bool,
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Paths of the version that it does not answer: it was stored before they were withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<String>,
+    /// The alias as it is now, where one was pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<PlaceStatus>,
+    /// How the environment is locked, where that kept the version from going live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Lock>,
+}
+
+/// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "lowercase")]
+pub enum DeployEvent {
+    /// A step began or ended.
+    Step(Step),
+    /// The deploy ended well. The last event.
+    Done(Box<DeployReport>),
+    /// A switch, rollback or promotion ended well. The last event, `done` by name.
+    Switched(Box<SwitchReport>),
+    /// The deploy failed. The last event.
+    Problem(Box<Problem>),
+}
+
+/// Where a deploy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployState {
+    /// Its blobs are coming in.
+    Begun,
+    /// Its steps are under way.
+    Running,
+    /// Its version is live, or was when the deploy ended.
+    Live,
+    /// Its version is stored and has a preview.
+    Stored,
+    /// A newer push was live by then; its version is stored and has a preview.
+    Superseded,
+    /// It failed.
+    Failed,
+}
+
+impl From<Outcome> for DeployState {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            // A pause or a lock, its end, or a change of settings, left live what was.
+            Outcome::Live | Outcome::Done => Self::Live,
+            Outcome::Stored => Self::Stored,
+            Outcome::Superseded => Self::Superseded,
+            Outcome::Failed => Self::Failed,
+        }
+    }
+}
+
+/// `GET /v1/apps/{app}/deploys/{deploy}`: where a deploy is.
+///
+/// The edge remembers the latest deploys with their report or problem; of older ones it tells what the history has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployStatus {
+    /// The deploy's id.
+    pub deploy: String,
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: PlaceName,
+    /// Where it is.
+    pub state: DeployState,
+    /// The version's id, once it is known.
+    pub version: Option<VersionId>,
+    /// Its steps so far.
+    pub steps: Vec<Step>,
+    /// The report, where it ended well and is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<DeployReport>>,
+    /// The problem, where it failed and is remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Box<Problem>>,
+}

@@ -1,0 +1,135 @@
+//! What rules ask about a visitor: the query, the language that is preferred, cookies.
+
+use std::collections::HashSet;
+
+use crate::fields::{members, trimmed};
+
+/// The cookie that says a language before the browser does, as Netlify has it.
+const LANGUAGE_COOKIE: &[u8] = b"nf_lang";
+/// Most tags of equal weight that are looked at.
+const TAGS_MAX: usize = 16;
+
+/// A visitor, as far as rules depend on one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Visitor<'v> {
+    /// The host, in lower case.
+    pub host: &'v str,
+    /// The query as it was sent.
+    pub query: Option<&'v str>,
+    /// `Accept-Language`.
+    pub accept_language: Option<&'v [u8]>,
+    /// `Cookie`.
+    pub cookie: Option<&'v [u8]>,
+}
+
+/// What a visitor prefers and sends, read once however many rules ask for it.
+#[derive(Debug, Default)]
+pub struct Tastes<'v> {
+    /// The tags that are liked best; of equal weight there may be several (RFC 9110 §12.5.4).
+    languages: Vec<&'v [u8]>,
+    /// The names of cookies.
+    cookies: HashSet<&'v [u8]>,
+}
+
+impl<'v> Visitor<'v> {
+    /// Reads what conditions ask for.
+    #[must_use]
+    pub fn tastes(&self) -> Tastes<'v> {
+        // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
+        let pairs = self.cookie.unwrap_or_default().split(|&byte| byte == b';' || byte == b',').map(trimmed);
+        let pairs = pairs.filter_map(|pair| pair.iter().position(|&b| b == b'=').map(|at| pair.split_at(at)));
+        let (mut cookies, mut said) = (HashSet::new(), None);
+        for (name, value) in pairs {
+            if name == LANGUAGE_COOKIE && said.is_none() {
+                said = value.get(1..);
+            }
+            cookies.insert(name);
+        }
+        let languages = match said {
+            Some(said) => vec![said],
+            None => best(self.accept_language.unwrap_or_default()),
+        };
+        Tastes { languages, cookies }
+    }
+}
+
+/// The tags of the greatest weight; a few are enough.
+fn best(accept: &[u8]) -> Vec<&[u8]> {
+    let greatest = members(accept).map(|member| weighted(member).1).max().unwrap_or_default();
+    let all = members(accept).map(weighted).filter(|(_, weight)| *weight == greatest && greatest > 0);
+    all.map(|(tag, _)| tag).take(TAGS_MAX).collect()
+}
+
+impl Tastes<'_> {
+    /// Whether one of `languages`, in lower case, is liked best, and one of `cookies` is sent; an empty list asks for
+    /// nothing. A language stands for its regions too: `fr` for `fr-CH`.
+    #[must_use]
+    pub fn suit(&self, languages: &[String], cookies: &[String]) -> bool {
+        let is_liked = |language: &String| self.languages.iter().any(|tag| stands_for(language, tag));
+        (languages.is_empty() || languages.iter().any(is_liked))
+            && (cookies.is_empty() || cookies.iter().any(|name| self.cookies.contains(name.as_bytes())))
+    }
+}
+
+fn stands_for(language: &str, tag: &[u8]) -> bool {
+    let language = language.as_bytes();
+    let rest = tag.get(language.len()..).unwrap_or_default();
+    tag.get(..language.len()).is_some_and(|start| start.eq_ignore_ascii_case(language))
+        && matches!(rest.first(), None | Some(b'-'))
+}
+
+/// A tag and its weight in thousandths (RFC 9110 §12.4.2); what cannot be read weighs nothing.
+fn weighted(member: &[u8]) -> (&[u8], u16) {
+    let mut parts = member.split(|&byte| byte == b';').map(trimmed);
+    let tag = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
+    (tag, weight.map_or(1_000, thousandths))
+}
+
+fn thousandths(text: &[u8]) -> u16 {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.bytes().all(|b| b.is_ascii_digit()) && fraction.len() <= 3;
+    match (whole, digits) {
+        ("1", true) => 1_000,
+        ("0", true) => format!("{fraction:0<3}").parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_that_is_liked_best_counts() {
+        let prefers = |accept: &str, language: &str| {
+            let visitor = Visitor { accept_language: Some(accept.as_bytes()), ..Visitor::default() };
+            visitor.tastes().suit(&[language.to_owned()], &[])
+        };
+        for (accept, language, expected) in [
+            ("fr", "fr", true),
+            ("fr-CH, fr;q=0.9, en;q=0.8", "fr", true),
+            ("fr-CH, fr;q=0.9, en;q=0.8", "en", false),
+            ("en;q=0.8, de;q=0.9", "de", true),
+            ("de, en", "en", true),
+            ("FR-ch", "fr", true),
+            ("fra", "fr", false),
+            ("fr;q=0", "fr", false),
+            ("fr", "fr-ch", false),
+            ("", "fr", false),
+        ] {
+            assert_eq!(prefers(accept, language), expected, "{accept} {language}");
+        }
+        let visitor = Visitor { cookie: Some(b"a=1; nf_lang=de"), accept_language: Some(b"fr"), ..Visitor::default() };
+        let prefers = |language: &str| visitor.tastes().suit(&[language.to_owned()], &[]);
+        assert!(prefers("de") && !prefers("fr"));
+    }
+
+    #[test]
+    fn a_cookie_counts_by_its_name_alone() {
+        let visitor = Visitor { cookie: Some(b"beta=; other=x"), ..Visitor::default() };
+        let has = |name: &str| visitor.tastes().suit(&[], &["no".to_owned(), name.to_owned()]);
+        assert!(has("beta") && !has("bet") && !has("x"));
+    }
+}

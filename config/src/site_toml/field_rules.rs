@@ -1,0 +1,86 @@
+//! What a route changes in heads on their way.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Mistaken, is_token, shown};
+use crate::reader::Table;
+
+/// Fields that a route may change in one head.
+const ROUTE_FIELDS_MAX: usize = 64;
+/// Longest value of a field that a route sets, in bytes.
+const ROUTE_FIELD_BYTES_MAX: usize = 8_192;
+
+/// What is changed in a head on its way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldRules {
+    /// Fields that are taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+    /// Fields that are set, in place of those of the same name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
+}
+
+impl FieldRules {
+    /// Whether nothing is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty()
+    }
+
+    pub(super) fn mistakes(&self, key: &'static str, found: &mut Vec<Mistaken>) {
+        let mut wrong = |message: String| found.push(Mistaken { key, message });
+        if self.remove.len() + self.set.len() > ROUTE_FIELDS_MAX {
+            wrong(format!("has more than {ROUTE_FIELDS_MAX} fields"));
+        }
+        for name in self.remove.iter().chain(self.set.keys()) {
+            if !is_token(name) {
+                wrong(format!("holds `{}`, which is not the name of a field", shown(name)));
+            } else if is_reserved(name) {
+                wrong(format!("holds `{name}`, which belongs to the connection or is the edge's own"));
+            }
+        }
+        for (name, value) in &self.set {
+            if value.len() > ROUTE_FIELD_BYTES_MAX || value.chars().any(char::is_control) {
+                wrong(format!("holds a value for {} that cannot be one", shown(name)));
+            }
+        }
+    }
+}
+
+/// Fields that frame a message, belong to its connection (RFC 9110 §7.6.1), or that only the edge may say.
+fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is_named = matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "devanture-version"
+            | "expect"
+            | "forwarded"
+            | "host"
+            | "keep-alive"
+            | "te"
+            | "traceparent"
+            | "tracestate"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "via"
+            | "x-request-id"
+    );
+    is_named || name.starts_with("proxy-") || name.starts_with("x-forwarded-")
+}
+
+/// Reads `request_headers` or `response_headers`.
+pub(super) fn field_rules(table: &Table<'_, '_>) -> FieldRules {
+    let rules = FieldRules {
+        remove: table.list("remove").unwrap_or_default(),
+        set: table.named_strings("set").into_iter().collect(),
+    };
+    table.finish();
+    rules
+}

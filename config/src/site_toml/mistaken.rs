@@ -1,0 +1,22 @@
+//! What is wrong with one entry of a table, wherever it comes from: a file, or a manifest of the API.
+
+/// One thing that is wrong with an entry: at which key, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistaken {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong with it, as the rest of a sentence that begins with the key.
+    pub message: String,
+}
+
+/// RFC 9110 §5.6.2.
+pub(super) fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 256
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// A text as it may stand in a sentence.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}

@@ -1,0 +1,152 @@
+//! Where a backend is, and what a pool of them is called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::text_form::text_form;
+
+/// Longest path of a socket, in bytes: `sockaddr_un` holds 107 and a zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The address of a backend: an `http` or `https` URL without a path, a query, a fragment or a user, or the path of a
+/// socket, `unix:/run/shop.sock`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UpstreamUrl(Url);
+
+/// Says why a text is not the address of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the address of a backend: http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH is wanted, with nothing after it"
+)]
+pub struct BadUpstreamUrl(pub String);
+
+impl UpstreamUrl {
+    /// The URL.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// The path of the socket, where it is one.
+    #[must_use]
+    pub fn socket(&self) -> Option<String> {
+        (self.0.scheme() == "unix").then(|| percent_decode_str(self.0.path()).decode_utf8_lossy().into_owned())
+    }
+
+    /// Its origin as rules write it; a socket has none.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        (self.0.scheme() != "unix").then(|| self.0.origin().ascii_serialization())
+    }
+}
+
+impl FromStr for UpstreamUrl {
+    type Err = BadUpstreamUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUpstreamUrl> {
+        let bad = || BadUpstreamUrl(text.chars().take(200).collect());
+        let url: Url = text.parse().map_err(|_reason| bad())?;
+        let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        let plain = plain && url.password().is_none() && url.port() != Some(0);
+        let is_fine = match url.scheme() {
+            "http" | "https" => url.path() == "/" && url.host().is_some(),
+            "unix" => {
+                let decoded = percent_decode_str(url.path()).decode_utf8().map_err(|_reason| bad())?;
+                let is_path = decoded.len() > 1 && decoded.starts_with('/') && !decoded.ends_with('/');
+                let is_path = is_path && decoded.len() <= SOCKET_PATH_BYTES_MAX && !decoded.contains('\0');
+                // `unix://host/path` would look like an address elsewhere.
+                is_path && !url.has_authority()
+            }
+            _ => false,
+        };
+        if plain && is_fine { Ok(Self(url)) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+text_form!(UpstreamUrl, BadUpstreamUrl);
+
+/// The name of a pool: 1 to 64 letters, digits, `-`, `_` or `.`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UpstreamName(String);
+
+/// Says why a text is not the name of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the name of an upstream: 1 to 64 letters, digits, -, _ or . are")]
+pub struct BadUpstreamName(pub String);
+
+impl UpstreamName {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UpstreamName {
+    type Err = BadUpstreamName;
+
+    fn from_str(text: &str) -> Result<Self, BadUpstreamName> {
+        let is_fine = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if is_fine { Ok(Self(text.to_owned())) } else { Err(BadUpstreamName(text.chars().take(80).collect())) }
+    }
+}
+
+impl fmt::Display for UpstreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(UpstreamName, BadUpstreamName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_an_origin_or_a_socket() {
+        for good in [
+            "http://127.0.0.1:3000",
+            "https://api.example.org/",
+            "http://[::1]:8",
+            "unix:/run/shop.sock",
+            "unix:/run/a%20b/s",
+        ] {
+            assert!(good.parse::<UpstreamUrl>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1:3000",
+            "ftp://x",
+            "http://x/a",
+            "http://x?y",
+            "http://u@x",
+            "http://x:0",
+            "file:///etc",
+            "unix:",
+            "unix:/",
+            "unix:run/x",
+            "unix://run/x",
+            "unix:/run/x/",
+            "unix:/a%00b",
+        ] {
+            assert!(bad.parse::<UpstreamUrl>().is_err(), "{bad}");
+        }
+        let socket: UpstreamUrl = "unix:/run/a%20b".parse().unwrap();
+        assert_eq!((socket.socket().as_deref(), socket.origin()), (Some("/run/a b"), None));
+        assert_eq!(socket.to_string(), "unix:/run/a%20b");
+    }
+}

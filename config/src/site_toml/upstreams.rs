@@ -1,0 +1,399 @@
+//! `[upstreams]`: pools of backends, by names of the author's choice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Mistaken;
+use super::upstream_url::{UpstreamName, UpstreamUrl};
+use crate::reader::Table;
+use crate::text_form::text_form;
+
+/// Most addresses that one pool may declare.
+pub const MEMBERS_MAX: usize = 256;
+/// Longest time that a pool or a check of health may be told to wait, in milliseconds: a day.
+const UPSTREAM_MS_MAX: u64 = 86_400_000;
+/// Requests that wait for a free member where nothing is said.
+pub const QUEUE_MAX: u64 = 256;
+/// How long a request waits for a free member where nothing is said, in milliseconds.
+pub const QUEUE_MS: u64 = 5_000;
+/// Attempts after the first one where nothing is said.
+pub const RETRIES: u64 = 2;
+/// The share of requests that may be retries where nothing is said, in percent.
+pub const RETRY_PERCENT: u64 = 20;
+/// Failures in a row after which a member is ejected where nothing is said.
+pub const EJECT_AFTER: u64 = 5;
+/// How long a member is ejected at first where nothing is said, in milliseconds.
+pub const EJECT_MS: u64 = 10_000;
+/// Between two checks of a member's health where nothing is said, in milliseconds.
+pub const HEALTH_INTERVAL_MS: u64 = 5_000;
+/// How long a check of health may take where nothing is said, in milliseconds.
+pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
+/// Checks in a row that make a member healthy where nothing is said.
+pub const HEALTHY_AFTER: u64 = 2;
+/// Checks in a row that make a member unhealthy where nothing is said.
+pub const UNHEALTHY_AFTER: u64 = 3;
+/// Longest list of certificates that `ca` may hold, in bytes.
+const CA_BYTES_MAX: usize = 256 * 1024;
+/// Longest path of a check of health, in bytes.
+const HEALTH_PATH_BYTES_MAX: usize = 4_096;
+const PROTOCOLS: &[(&str, Protocol)] = &[("http1", Protocol::Http1), ("http2", Protocol::Http2)];
+
+/// What is spoken with a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: over TLS by ALPN, else with prior knowledge (RFC 9113 §3.3), as gRPC has it.
+    Http2,
+}
+
+/// How the members of a pool are asked whether they are well.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// Answers in a row that make an unhealthy member healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_after: Option<u64>,
+    /// The `Host` of the question; the member's own address where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Milliseconds between two questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
+    /// What is asked for.
+    pub path: String,
+    /// The statuses that are well: one, or a first and a last one, `200-399`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusRange>,
+    /// Milliseconds that the answer may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Bad answers in a row that make a healthy member unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy_after: Option<u64>,
+}
+
+/// Statuses from a first to a last one: `204`, or `200-399`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StatusRange {
+    first: u16,
+    last: u16,
+}
+
+/// Says that a text names no statuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no statuses: \"204\" or \"200-399\" does, within 200 to 599")]
+pub struct BadStatusRange(pub String);
+
+impl StatusRange {
+    /// What is well where nothing is said.
+    pub const OK: Self = Self { first: 200, last: 299 };
+
+    /// Whether `status` lies within.
+    #[must_use]
+    pub const fn holds(self, status: u16) -> bool {
+        self.first <= status && status <= self.last
+    }
+}
+
+impl FromStr for StatusRange {
+    type Err = BadStatusRange;
+
+    fn from_str(text: &str) -> Result<Self, BadStatusRange> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if 200 <= first && first <= last && last <= 599 => Ok(Self { first, last }),
+            _ => Err(BadStatusRange(text.chars().take(40).collect())),
+        }
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+text_form!(StatusRange, BadStatusRange);
+
+/// A pool of backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Certificates in PEM that `https` members are trusted by, in place of the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Requests that may be under way to one member at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u64>,
+    /// Failures in a row after which a member gets no requests for a while; 0 never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eject_after: Option<u64>,
+    /// For how long at first, in milliseconds; each further time doubles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eject_ms: Option<u64>,
+    /// How members are asked whether they are well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// What is spoken with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Requests that may wait for a free member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_max: Option<u64>,
+    /// How long they wait, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_ms: Option<u64>,
+    /// Attempts after the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u64>,
+    /// The share of requests that may be retries, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_percent: Option<u64>,
+    /// The name that an `https` member's certificate must have, and that it is asked for (SNI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Where the members are; a name stands for every address that it has. None: the API adds them.
+    pub to: Vec<UpstreamUrl>,
+}
+
+impl From<UpstreamUrl> for Upstream {
+    fn from(to: UpstreamUrl) -> Self {
+        Self { to: vec![to], ..Self::default() }
+    }
+}
+
+/// What stands below `[upstreams]` under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Declared {
+    /// One address alone.
+    Address(UpstreamUrl),
+    /// A table.
+    Pool(Box<Upstream>),
+}
+
+impl Declared {
+    /// Its addresses.
+    #[must_use]
+    pub fn to(&self) -> &[UpstreamUrl] {
+        match self {
+            Self::Address(to) => std::slice::from_ref(to),
+            Self::Pool(pool) => &pool.to,
+        }
+    }
+
+    /// As a pool.
+    #[must_use]
+    pub fn pool(&self) -> Upstream {
+        match self {
+            Self::Address(to) => Upstream::from(to.clone()),
+            Self::Pool(pool) => Upstream::clone(pool),
+        }
+    }
+
+    /// Everything that is wrong with it.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistaken> {
+        match self {
+            Self::Address(_) => Vec::new(),
+            Self::Pool(pool) => pool.mistakes(),
+        }
+    }
+}
+
+impl Upstream {
+    /// Everything that is wrong with it.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistaken> {
+        let mut found = Vec::new();
+        let mut wrong = |key, message: String| found.push(Mistaken { key, message });
+        if self.to.len() > MEMBERS_MAX {
+            wrong("to", format!("holds more than {MEMBERS_MAX} addresses"));
+        }
+        let is_double = |(at, to): (usize, &UpstreamUrl)| self.to.iter().take(at).any(|other| other == to);
+        if self.to.iter().enumerate().any(is_double) {
+            wrong("to", "holds an address twice".to_owned());
+        }
+        let is_secure = self.to.iter().any(|to| to.url().scheme() == "https");
+        for (key, is_there) in [("ca", self.ca.is_some()), ("server_name", self.server_name.is_some())] {
+            if is_there && !is_secure && !self.to.is_empty() {
+                wrong(key, "is for https members, and there is none".to_owned());
+            }
+        }
+        if self.ca.as_ref().is_some_and(|ca| ca.len() > CA_BYTES_MAX || !ca.contains("-----BEGIN CERTIFICATE-----")) {
+            wrong("ca", format!("must be certificates in PEM, at most {CA_BYTES_MAX} bytes"));
+        }
+        if self.server_name.as_ref().is_some_and(|name| !is_host(name)) {
+            wrong("server_name", "must be the name of a host".to_owned());
+        }
+        let ranges = [
+            ("connections_max", self.connections_max, 1..=1_000_000),
+            ("eject_after", self.eject_after, 0..=1_000_000),
+            ("eject_ms", self.eject_ms, 1..=UPSTREAM_MS_MAX),
+            ("queue_max", self.queue_max, 0..=1_000_000),
+            ("queue_ms", self.queue_ms, 0..=UPSTREAM_MS_MAX),
+            ("retries", self.retries, 0..=10),
+            ("retry_percent", self.retry_percent, 0..=100),
+        ];
+        for (key, value, range) in ranges {
+            if value.is_some_and(|value| !range.contains(&value)) {
+                wrong(key, format!("must lie between {} and {}", range.start(), range.end()));
+            }
+        }
+        if let Some(health) = &self.health {
+            health.mistakes(&mut wrong);
+        }
+        found
+    }
+}
+
+impl HealthCheck {
+    fn mistakes(&self, wrong: &mut impl FnMut(&'static str, String)) {
+        let path = &self.path;
+        let is_path = path.starts_with('/') && path.len() <= HEALTH_PATH_BYTES_MAX;
+        if !is_path || path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+            wrong("health", "needs a `path` that begins with /, and holds neither spaces nor a #".to_owned());
+        }
+        if self.host.as_ref().is_some_and(|host| !is_host(host)) {
+            wrong("health", "has a `host` that is none".to_owned());
+        }
+        let times = [("interval_ms", self.interval_ms, 100), ("timeout_ms", self.timeout_ms, 1)];
+        for (key, value, least) in times {
+            if value.is_some_and(|value| !(least..=UPSTREAM_MS_MAX).contains(&value)) {
+                wrong("health", format!("has a `{key}` that does not lie between {least} and {UPSTREAM_MS_MAX}"));
+            }
+        }
+        for (key, value) in [("healthy_after", self.healthy_after), ("unhealthy_after", self.unhealthy_after)] {
+            if value.is_some_and(|value| !(1..=100).contains(&value)) {
+                wrong("health", format!("has a `{key}` that does not lie between 1 and 100"));
+            }
+        }
+    }
+}
+
+/// Whether a text can be the name or the address of a host, perhaps with a port.
+pub(super) fn is_host(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    (1..=260).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+/// Reads `[upstreams]`.
+pub(super) fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, Declared>> {
+    const HINT: &str = "api = \"http://127.0.0.1:3000\", or a table with to = [\"http://10.0.0.1:3000\", …]";
+    let table = outer.table("upstreams")?;
+    let mut upstreams = BTreeMap::new();
+    for (name, value) in table.texts_or_tables() {
+        if let Err(error) = name.parse::<UpstreamName>() {
+            table.mistake(&name, format!("`{}`: {error}", table.full(&name)), None);
+        }
+        let declared = match value {
+            Ok(text) => text.parse::<UpstreamUrl>().map(Declared::Address).map_err(|error| {
+                table.mistake(&name, format!("`{}`: {error}", table.full(&name)), Some(HINT));
+            }),
+            Err(inner) => pool(&inner).map(|pool| Declared::Pool(Box::new(pool))).ok_or(()),
+        };
+        if let Ok(declared) = declared {
+            upstreams.insert(name, declared);
+        }
+    }
+    Some(upstreams)
+}
+
+/// Reads `[upstreams.NAME]`.
+fn pool(table: &Table<'_, '_>) -> Option<Upstream> {
+    let to = table.text_or_list("to");
+    if !table.has("to") {
+        let message = format!("`{}` is missing", table.full("to"));
+        table.mistake("to", message, Some("to = [\"http://10.0.0.1:3000\", \"http://10.0.0.2:3000\"]"));
+    }
+    let count = 0..=u64::MAX;
+    let pool = Upstream {
+        ca: table.string("ca"),
+        connections_max: table.integer("connections_max", count.clone()),
+        eject_after: table.integer("eject_after", count.clone()),
+        eject_ms: table.integer("eject_ms", count.clone()),
+        health: health(table),
+        protocol: table.word("protocol", PROTOCOLS),
+        queue_max: table.integer("queue_max", count.clone()),
+        queue_ms: table.integer("queue_ms", count.clone()),
+        retries: table.integer("retries", count.clone()),
+        retry_percent: table.integer("retry_percent", count),
+        server_name: table.string("server_name"),
+        to: to.unwrap_or_default(),
+    };
+    table.finish();
+    for Mistaken { key, message } in pool.mistakes() {
+        table.mistake(key, format!("`{}` {message}", table.full(key)), None);
+    }
+    table.has("to").then_some(pool)
+}
+
+fn health(outer: &Table<'_, '_>) -> Option<HealthCheck> {
+    let table = outer.table("health")?;
+    let count = 0..=u64::MAX;
+    let health = HealthCheck {
+        healthy_after: table.integer("healthy_after", count.clone()),
+        host: table.string("host"),
+        interval_ms: table.integer("interval_ms", count.clone()),
+        path: table.string("path").unwrap_or_default(),
+        status: table.parsed("status"),
+        timeout_ms: table.integer("timeout_ms", count.clone()),
+        unhealthy_after: table.integer("unhealthy_after", count),
+    };
+    table.finish();
+    Some(health)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site_toml::SiteFile;
+
+    #[test]
+    fn a_pool_is_read_with_all_that_it_says() {
+        let text = "[upstreams]\nshort = \"http://127.0.0.1:1\"\n[upstreams.api]\n\
+            to = [\"http://10.0.0.1:3000\", \"https://api.internal\"]\nprotocol = \"http2\"\n\
+            server_name = \"api.internal\"\nconnections_max = 10\nqueue_max = 5\nqueue_ms = 100\nretries = 1\n\
+            retry_percent = 10\neject_after = 3\neject_ms = 500\n\
+            [upstreams.api.health]\npath = \"/healthz\"\nstatus = \"200-399\"\ninterval_ms = 500\n";
+        let upstreams = SiteFile::parse("devanture.toml", text).unwrap().base.upstreams.unwrap();
+        assert_eq!(serde_json::to_value(&upstreams["short"]).unwrap(), "http://127.0.0.1:1");
+        let pool = upstreams["api"].pool();
+        assert_eq!((pool.to.len(), pool.protocol, pool.queue_max), (2, Some(Protocol::Http2), Some(5)));
+        let health = pool.health.clone().unwrap();
+        assert!(health.status.unwrap().holds(302) && !health.status.unwrap().holds(404));
+        let written = serde_json::to_string(&upstreams["api"]).unwrap();
+        assert_eq!(serde_json::from_str::<Declared>(&written).unwrap(), upstreams["api"]);
+        // One address may stand alone.
+        let one = SiteFile::parse("devanture.toml", "[upstreams.a]\nto = \"http://h\"\n").unwrap();
+        assert_eq!(one.base.upstreams.unwrap()["a"].to().len(), 1);
+    }
+
+    #[test]
+    fn every_mistake_of_a_pool_has_its_line() {
+        for (line, bad) in [
+            (1, "tu = \"http://h\""),
+            (2, "to = \"h\""),
+            (3, "to = []\nretries = 11"),
+            (3, "to = []\nqueue_ms = 86_400_001"),
+            (3, "to = \"http://h\"\nca = \"x\""),
+            (3, "to = \"http://h\"\nserver_name = \"a\""),
+            (3, "to = \"https://h\"\nserver_name = \"a b\""),
+            (3, "to = \"http://h\"\nhealth = { path = \"x\" }"),
+            (3, "to = \"http://h\"\nhealth = { path = \"/\", interval_ms = 1 }"),
+            (3, "to = \"http://h\"\nhealth = { path = \"/\", status = \"99\" }"),
+            (2, "to = [\"http://h\", \"http://h\"]"),
+        ] {
+            let mistakes = SiteFile::parse("f", &format!("[upstreams.a]\n{bad}\n")).unwrap_err().0;
+            assert_eq!(mistakes[0].line, line, "{bad}: {mistakes:?}");
+        }
+        assert!(SiteFile::parse("f", "[upstreams]\n\"a b\" = \"http://h\"\n").is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! Operations about pools of backends: who is a member, and members that come and go.
+
+use devanture_config::api::{MemberRequest, Scope};
+use devanture_config::site_toml::UpstreamUrl;
+use devanture_config::{AppName, PlaceName};
+use http::{Request, Response, StatusCode};
+
+use super::body::RequestBody;
+use super::{Admin, Body, answer, body, hostnames};
+use crate::publish::{Actor, Error, MemberAt};
+
+/// A member as an address of the API names it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) app: AppName,
+    pub(super) environment: PlaceName,
+    pub(super) name: String,
+    pub(super) address: UpstreamUrl,
+}
+
+impl Member {
+    fn at(&self) -> MemberAt<'_> {
+        MemberAt { app: &self.app, environment: &self.environment, name: &self.name, address: &self.address }
+    }
+}
+
+impl Admin {
+    pub(super) async fn upstreams(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, Some(environment))?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.upstreams(app, environment).await?))
+    }
+
+    pub(super) async fn set_member(
+        &self,
+        actor: &Actor,
+        member: &Member,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, &member.app, Some(&member.environment))?;
+        let dry_run = hostnames::dry_run(request.uri())?;
+        let (parts, incoming) = request.into_parts();
+        let bytes_max = self.publisher.limits().admin_body_bytes_max;
+        let wanted: MemberRequest = body::json_or_default(&parts.headers, incoming, bytes_max).await?;
+        let report = self.publisher.set_member(actor, member.at(), wanted.wish, dry_run).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+
+    pub(super) async fn remove_member(
+        &self,
+        actor: &Actor,
+        member: &Member,
+        request: &Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, &member.app, Some(&member.environment))?;
+        let dry_run = hostnames::dry_run(request.uri())?;
+        let report = self.publisher.remove_member(actor, member.at(), dry_run).await?;
+        Ok(answer::json(StatusCode::OK, &report))
+    }
+}

@@ -1,0 +1,44 @@
+//! The records of pools: what the API says about their members, with their keys. `docs/storage.md` is the reference.
+
+use std::collections::BTreeMap;
+
+use devanture_config::api::MemberWish;
+use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
+use devanture_config::{AppName, PlaceName};
+use serde::{Deserialize, Serialize};
+
+/// The prefix of what the API says about the members of every pool.
+pub const UPSTREAMS_PREFIX: &str = "upstreams/";
+
+/// `upstreams/{app}/{env}/{name}`: what the API says about the members of a pool, beside what the live version says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembersRecord {
+    /// By the address.
+    pub members: BTreeMap<UpstreamUrl, MemberEntry>,
+}
+
+/// One member of a [`MembersRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberEntry {
+    /// What is wished for.
+    pub wish: MemberWish,
+    /// Whether an `admin` token wished it: the address may be loopback or private.
+    #[serde(default)]
+    pub trusted: bool,
+    /// The name of the token that wished it.
+    pub who: String,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// The key of what the API says about the members of a pool.
+#[must_use]
+pub fn members_key(app: &AppName, environment: &PlaceName, name: &UpstreamName) -> String {
+    format!("{UPSTREAMS_PREFIX}{app}/{environment}/{name}")
+}
+
+/// The prefix of those of an environment.
+#[must_use]
+pub fn members_prefix(app: &AppName, environment: &PlaceName) -> String {
+    format!("{UPSTREAMS_PREFIX}{app}/{environment}/")
+}

@@ -1,0 +1,118 @@
+//! Pages of another origin that use an environment's backends, such as a front that its own server for development
+//! serves: the protocol of the Fetch Standard (section 3.2), for the origins that `cors` names and for nobody else.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, HeaderName, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::decide::{Decision, Head, SmallAnswer};
+use super::ruled::Ruled;
+use crate::site::cache;
+use crate::version::Version;
+
+/// For how long a browser need not ask again, in seconds: no longer than somebody waits who has changed the list.
+const MAX_AGE_S: u64 = 600;
+/// What the answer to a preflight depends on.
+const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+/// What every page may read of an answer (section 2.2.2 of the standard), so that it need not be said.
+const SAFELISTED: [&str; 7] =
+    ["cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"];
+
+/// The origin of a request, where it is one that the version names.
+pub(super) fn origin(headers: &HeaderMap, version: &Version) -> Option<HeaderValue> {
+    if version.cors.is_empty() {
+        return None;
+    }
+    let mut lines = headers.get_all(ORIGIN).into_iter();
+    let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
+    version.cors.iter().find(|named| *named == origin).cloned()
+}
+
+/// Answers a preflight in the place of the backend that it would go to; everything else stays as it was decided.
+pub(super) fn answered(head: &Head<'_>, decision: Decision) -> Decision {
+    let Decision::Proxy { current, custom_host, .. } = &decision else { return decision };
+    if *head.method != Method::OPTIONS {
+        return decision;
+    }
+    let Some(method) = head.headers.get(ACCESS_CONTROL_REQUEST_METHOD) else { return decision };
+    let Some(origin) = origin(head.headers, &current.version) else { return decision };
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    // Beside credentials, `*` is no wildcard: what is asked for is named.
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+    for fields in head.headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.append(ACCESS_CONTROL_ALLOW_HEADERS, fields.clone());
+    }
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_S));
+    headers.insert(VARY, HeaderValue::from_static(PREFLIGHT_VARY));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
+    let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
+    let (current, custom_host) = (Some(current.clone()), *custom_host);
+    Decision::Small(SmallAnswer { status, headers, body, current, ruled, custom_host })
+}
+
+/// Lets a page of `origin` read an answer, all of it: in place of what the backend says, also of the edge's own errors.
+pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    let of_backend = |name: &&HeaderName| name.as_str().starts_with("access-control-");
+    let doomed: Vec<HeaderName> = headers.keys().filter(of_backend).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+    let mut exposed = String::new();
+    for name in headers.keys().map(HeaderName::as_str) {
+        // No page may ever read cookies there.
+        if SAFELISTED.contains(&name) || matches!(name, "set-cookie" | "set-cookie2") {
+            continue;
+        }
+        if !exposed.is_empty() {
+            exposed.push_str(", ");
+        }
+        exposed.push_str(name);
+    }
+    if let Ok(exposed) = HeaderValue::try_from(exposed) {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    let says_so = |line: &HeaderValue| {
+        let mut words = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        words.any(|word| word == b"*" || word.eq_ignore_ascii_case(b"origin"))
+    };
+    if !headers.get_all(VARY).iter().any(says_so) {
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backend_says_is_replaced_and_everything_can_be_read_but_cookies() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-expose-headers", "x-other"),
+            ("access-control-max-age", "1"),
+            ("set-cookie", "a=1"),
+            ("vary", "accept, ORIGIN"),
+            ("x-total", "7"),
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        allow(&mut headers, HeaderValue::from_static("http://localhost:5173"));
+        let said = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(said("access-control-allow-origin"), ["http://localhost:5173"]);
+        assert_eq!(said("access-control-allow-credentials"), ["true"]);
+        assert_eq!(said("access-control-max-age"), Vec::<&str>::new());
+        let mut exposed: Vec<&str> = said("access-control-expose-headers")[0].split(", ").collect();
+        exposed.sort_unstable();
+        assert_eq!(exposed, ["vary", "x-total"]);
+        assert_eq!(said("vary"), ["accept, ORIGIN"]);
+    }
+}

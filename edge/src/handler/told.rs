@@ -1,0 +1,98 @@
+//! What is told of a request beside its answer: what a backend's part in it was, and what went wrong.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::body;
+use crate::proxy::{Ids, Member, Pool};
+
+/// The status of a client that went away before its answer; for logs and metrics alone, nobody is left to read it.
+pub(super) const CLIENT_GONE: u16 = 499;
+/// The word for such a client, also for one that went away within its answer.
+pub(super) const CLIENT_IS_GONE: &str = "client-gone";
+/// The word for a stored file that could not be read to its end.
+const STORE: &str = "store";
+
+/// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is said: the
+/// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
+pub const FAULTS: [(&str, u16, &str); 19] = [
+    ("bad-answer", 502, "What the backend sent is no HTTP answer, or none that can be passed on."),
+    ("bad-request", 400, "The request cannot be forwarded as it is."),
+    ("busy", 503, "A limit is reached, of requests to this backend or of the system."),
+    (CLIENT_IS_GONE, CLIENT_GONE, "The client went away before the answer's end; the status is never sent."),
+    ("client-slow", 408, "The client rested too long within its request's body."),
+    ("closed", 502, "The backend closed the connection before its answer, or within it."),
+    ("connect", 502, "The backend's name does not resolve, or no connection to it can be made."),
+    ("loop", 508, "The request came back to an edge again and again."),
+    ("no-member", 503, "The upstream has no backend, or none that is well."),
+    ("not-implemented", 501, "A method, or a way to transfer a body, that is not forwarded."),
+    ("paused", 503, "The environment is paused; said in problems alone."),
+    ("refused-address", 502, "The backend's address is one that the route may not reach."),
+    (STORE, 200, "A stored file could not be read to its end; the answer broke off."),
+    ("timeout-connect", 504, "The backend did not accept a connection in time."),
+    ("timeout-first-byte", 504, "The backend did not begin its answer in time."),
+    ("timeout-idle", 504, "The backend rested too long within its answer, which broke off."),
+    ("timeout-total", 504, "The exchange took longer than the route's `total_timeout_ms` in all."),
+    ("tls", 502, "No TLS connection to the backend comes about: its certificate is not trusted."),
+    ("too-large", 413, "The request's body is longer than `proxy_body_bytes_max`."),
+];
+
+/// What is told of one request, noted as it comes to be known.
+#[derive(Default)]
+pub(super) struct Told {
+    error: Cell<Option<&'static str>>,
+    member: OnceCell<Arc<Member>>,
+    pool: OnceCell<Arc<Pool>>,
+    request_id: OnceCell<HeaderValue>,
+}
+
+impl Told {
+    /// A request begins its way to a backend.
+    pub(super) fn begin(&self, ids: &Ids, pool: &Arc<Pool>) {
+        self.request_id.set(ids.request_id.clone()).ok();
+        self.pool.set(Arc::clone(pool)).ok();
+    }
+
+    pub(super) fn is_proxied(&self) -> bool {
+        self.pool.get().is_some()
+    }
+
+    /// The backend that answered.
+    pub(super) fn answered(&self, member: Option<&Arc<Member>>) {
+        if let Some(member) = member {
+            self.member.set(Arc::clone(member)).ok();
+        }
+    }
+
+    /// The first fault is the one that is told: others follow from it.
+    pub(super) fn fail(&self, error: &'static str) {
+        if self.error.get().is_none() {
+            self.error.set(Some(error));
+        }
+    }
+
+    pub(super) fn break_off(&self, error: &body::Error) {
+        self.fail(match error {
+            body::Error::Backend(error) => error.reason(),
+            body::Error::Store(_) => STORE,
+        });
+    }
+
+    pub(super) fn error(&self) -> Option<&'static str> {
+        self.error.get()
+    }
+
+    pub(super) fn request_id(&self) -> Option<String> {
+        self.request_id.get().and_then(|id| id.to_str().ok()).map(str::to_owned)
+    }
+
+    /// The very address that answered; where none did, what the request was for.
+    pub(super) fn upstream(&self) -> Option<String> {
+        match self.member.get() {
+            Some(member) => Some(member.endpoint.to_string()),
+            None => self.pool.get().map(|pool| pool.key.name.clone()),
+        }
+    }
+}

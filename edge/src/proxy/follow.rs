@@ -1,0 +1,128 @@
+//! Follows the catalog: the pools of what is live are there before the first request, and the API's wishes hold at once.
+
+use std::sync::Arc;
+
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::pool::PoolKey;
+use super::registry::Registry;
+use crate::catalog::records;
+use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
+use crate::catalog::{self, Catalog, Change, Committed, Record};
+use crate::live::Live;
+
+/// Records read at once.
+const PAGE: usize = 1_000;
+/// What comes before the names in the key of a live pointer.
+const LIVE_PREFIX: &str = "live/";
+
+/// Brings a registry to what the catalog says, and keeps it there.
+pub struct Following {
+    registry: Registry,
+    live: Live,
+    catalog: Arc<dyn Catalog>,
+    watch: Receiver<Committed>,
+}
+
+impl Following {
+    /// Brings `registry` to what the catalog says now; `live` has what is live already.
+    ///
+    /// # Errors
+    /// Where the catalog cannot be read.
+    pub async fn start(registry: Registry, live: Live, catalog: Arc<dyn Catalog>) -> Result<Self, catalog::Error> {
+        // The watch begins before the first reading: nothing that is committed in between is missed.
+        let watch = catalog.watch();
+        let following = Self { registry, live, catalog, watch };
+        following.read_all().await?;
+        Ok(following)
+    }
+
+    /// Follows until the catalog is closed.
+    pub async fn run(mut self) {
+        loop {
+            match self.watch.recv().await {
+                Ok(committed) => self.apply(&committed).await,
+                Err(RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "the watch of the catalog lagged: upstreams are read anew");
+                    if let Err(error) = self.read_all().await {
+                        tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
+                    }
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn read_all(&self) -> Result<(), catalog::Error> {
+        let mut known: Vec<(AppName, String, String)> = Vec::new();
+        let (mut after, mut revision) = (None, 0);
+        loop {
+            let page = self.catalog.list(UPSTREAMS_PREFIX, after.as_deref(), false, PAGE).await?;
+            for (key, record) in &page {
+                self.wished(key, Some(record));
+                known.extend(names_of(key));
+                revision = record.revision.max(revision);
+            }
+            if page.len() < PAGE {
+                break;
+            }
+            after = page.last().map(|(key, _)| key.clone());
+        }
+        self.registry.forget_wishes_but(&known);
+        for (app, name) in self.live.environments() {
+            self.hold(&app, &name);
+        }
+        self.registry.applied(revision);
+        Ok(())
+    }
+
+    async fn apply(&self, committed: &Committed) {
+        let mut switched = Vec::new();
+        for change in committed.changes.iter() {
+            let (key, value) = match change {
+                Change::Delete(key) => (key, None),
+                Change::Put(key, value) => (key, Some(value)),
+            };
+            if key.starts_with(UPSTREAMS_PREFIX) {
+                let record = value.map(|value| Record { value: Arc::clone(value), revision: committed.revision });
+                self.wished(key, record.as_ref());
+            } else if let Some((app, name)) = key.strip_prefix(LIVE_PREFIX).and_then(|names| names.split_once('/')) {
+                switched.extend(app.parse::<AppName>().ok().zip(name.parse::<PlaceName>().ok()));
+            }
+        }
+        self.registry.applied(committed.revision);
+        if !switched.is_empty() {
+            self.live.wait_for(committed.revision).await;
+        }
+        for (app, name) in switched {
+            self.hold(&app, &name);
+        }
+    }
+
+    fn wished(&self, key: &str, record: Option<&Record>) {
+        let Some((app, place, name)) = names_of(key) else { return };
+        match record.map(|record| records::read::<MembersRecord>(key, record)).transpose() {
+            Ok(record) => self.registry.wished(&app, &place, &name, record),
+            Err(error) => tracing::error!(key, %error, "the members of an upstream cannot be read: they stay"),
+        }
+    }
+
+    /// Keeps the pools of what is live in an environment.
+    fn hold(&self, app: &AppName, name: &PlaceName) {
+        let current = self.live.place(app, name).and_then(|place| place.current());
+        let version = current.as_ref().map(|current| &current.version);
+        let count = version.map_or(0, |version| version.upstreams.len());
+        let keys: Vec<PoolKey> =
+            version.iter().flat_map(|version| (0..count).filter_map(|number| PoolKey::of(version, number))).collect();
+        self.registry.hold(app, name.as_str(), &keys);
+    }
+}
+
+/// App, environment and pool of a record's key.
+fn names_of(key: &str) -> Option<(AppName, String, String)> {
+    let (app, rest) = key.strip_prefix(UPSTREAMS_PREFIX)?.split_once('/')?;
+    let (place, name) = rest.split_once('/')?;
+    Some((app.parse().ok()?, place.to_owned(), name.to_owned()))
+}

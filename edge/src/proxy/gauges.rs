@@ -1,0 +1,56 @@
+//! The pools of now as metrics: set anew whenever somebody asks, so that nothing is told of a pool that is gone.
+
+use std::collections::BTreeMap;
+
+use metrics::gauge;
+
+use super::pool::MemberState;
+use super::registry::Registry;
+use crate::telemetry::Exposition;
+
+/// What is told of the pools of one name in one place: those of previews, and of versions that are being left, count
+/// together.
+#[derive(Default)]
+struct Sums {
+    by_state: BTreeMap<&'static str, u32>,
+    requests: u32,
+    waiting: u32,
+}
+
+impl Registry {
+    /// Every pool, as metrics.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let mut sums: BTreeMap<(String, String, String), Sums> = BTreeMap::new();
+        for pool in self.all() {
+            let key = &pool.key;
+            let of = sums.entry((key.app.to_string(), key.place.clone(), key.name.clone())).or_default();
+            of.waiting = of.waiting.saturating_add(number(pool.waiting()));
+            for state in MemberState::ALL {
+                of.by_state.entry(state.word()).or_default();
+            }
+            for member in pool.members().iter() {
+                *of.by_state.entry(member.state().word()).or_default() += 1;
+                of.requests = of.requests.saturating_add(number(member.in_flight()));
+            }
+        }
+        Exposition::of_now(|| {
+            for ((app, environment, upstream), of) in sums {
+                let labels = [("app", app), ("environment", environment), ("upstream", upstream)];
+                gauge!("devanture_upstream_requests", &labels).set(of.requests);
+                gauge!("devanture_upstream_waiting", &labels).set(of.waiting);
+                let [(_, app), (_, environment), (_, upstream)] = labels;
+                for (state, count) in of.by_state {
+                    gauge!("devanture_upstream_members", "app" => app.clone(), "environment" => environment.clone(),
+                        "upstream" => upstream.clone(), "state" => state)
+                    .set(count);
+                }
+            }
+        })
+    }
+}
+
+/// Gauges are floating: what they hold without loss is enough.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,258 @@
+//! What stands on the wire: the head of a request, the head of an answer, and how its body is framed (RFC 9112).
+//!
+//! Nothing here reads or waits: bytes go in as they come, in whatever pieces, and what they mean comes out.
+
+mod body;
+
+pub use body::{Decoded, Decoder};
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+
+/// Most bytes of an answer's head.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most fields of a head, and of trailers.
+pub const FIELDS_MAX: usize = 256;
+
+/// Why an exchange of HTTP/1.1 came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The backend closed the connection before its answer was whole.
+    #[error("the connection was closed before the answer was whole")]
+    Closed,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The answer is none of HTTP/1.1.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// The request's own body did not come to its end.
+    #[error("the request's body broke off")]
+    Request,
+}
+
+impl Fault {
+    /// Whether the other side closed the connection, rather than answered badly.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => {
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+            }
+            Self::Malformed(_) | Self::Request => false,
+        }
+    }
+}
+
+/// Writes the head of a request, whose parts hold nothing that could end a line.
+pub fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, fields: &HeaderMap) {
+    const LINE: &[u8] = b" HTTP/1.1\r\n";
+    // Most fields are of around this length; where they are longer, the vector grows.
+    out.reserve(method.as_str().len() + 1 + target.len() + LINE.len() + 48 * fields.len() + 2);
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(LINE);
+    write_fields(out, fields);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes lines of fields.
+pub fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) {
+    for (name, value) in fields {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    /// Its fields.
+    pub fields: HeaderMap,
+    /// What stands behind the status, where that is not the usual.
+    pub reason: Option<ReasonPhrase>,
+    /// Its status.
+    pub status: StatusCode,
+    /// 1.0 or 1.1.
+    pub version: Version,
+}
+
+/// How long the body of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// As its chunks say.
+    Chunked,
+    /// So many bytes.
+    Known(u64),
+    /// Until the connection ends.
+    UntilClose,
+}
+
+/// Takes the head of an answer, interim or not, off the front of `input`, once all of it is there.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
+    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
+    let mut answer = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let window = input.get(..HEAD_BYTES_MAX).unwrap_or(input);
+    let length = match parser.parse_response_with_uninit_headers(&mut answer, window, &mut slots) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if window.len() < HEAD_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(Fault::Malformed("its head is too long")),
+        Err(error) => return Err(malformed(error)),
+    };
+    let (Some(code), Some(version)) = (answer.code, answer.version) else { return Ok(None) };
+    let status = StatusCode::from_u16(code).map_err(|_invalid| Fault::Malformed("its status is none"))?;
+    let reason = answer.reason.filter(|reason| status.canonical_reason() != Some(*reason));
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let places = places(window, answer.headers)?;
+    // Values are shares of what was read: they are not copied.
+    let head = input.split_to(length).freeze();
+    Ok(Some(Head { fields: fields(&head, places)?, reason, status, version }))
+}
+
+/// What the fields are called, and where in `text` their values stand.
+fn places(text: &[u8], lines: &[httparse::Header<'_>]) -> Result<Vec<(HeaderName, Range<usize>)>, Fault> {
+    let mut places = Vec::with_capacity(lines.len());
+    for line in lines {
+        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let start = line.value.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        // The parser's empty value need not lie within the text.
+        let place = if line.value.is_empty() { 0..0 } else { start..start.saturating_add(line.value.len()) };
+        places.push((name.map_err(|_invalid| Fault::Malformed("a field's name is none"))?, place));
+    }
+    Ok(places)
+}
+
+fn fields(text: &Bytes, places: Vec<(HeaderName, Range<usize>)>) -> Result<HeaderMap, Fault> {
+    let mut fields = HeaderMap::with_capacity(places.len());
+    for (name, place) in places {
+        let value = if place.end <= text.len() { text.slice(place) } else { Bytes::new() };
+        let value = HeaderValue::from_maybe_shared(value);
+        fields.append(name, value.map_err(|_invalid| Fault::Malformed("a field's value is none"))?);
+    }
+    Ok(fields)
+}
+
+fn malformed(error: httparse::Error) -> Fault {
+    Fault::Malformed(match error {
+        httparse::Error::HeaderName => "a field's name is none",
+        httparse::Error::HeaderValue => "a field's value is none",
+        httparse::Error::NewLine => "a line does not end as it should",
+        httparse::Error::Status => "its status is none",
+        httparse::Error::Token => "it is no HTTP answer",
+        httparse::Error::TooManyHeaders => "it has too many fields",
+        httparse::Error::Version => "it is of another version of HTTP",
+    })
+}
+
+impl Head {
+    /// How long the body is that follows this final answer to a request of `method` (RFC 9112 §6.3).
+    ///
+    /// # Errors
+    /// What is wrong with what it says of it.
+    pub fn length(&self, method: &Method) -> Result<Length, Fault> {
+        let bodiless = [StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if *method == Method::HEAD || bodiless.contains(&self.status) {
+            return Ok(Length::Known(0));
+        }
+        let mut codings = self.fields.get_all(header::TRANSFER_ENCODING).into_iter();
+        match (codings.next(), codings.next()) {
+            (None, _) => {}
+            (Some(_), _) if self.version == Version::HTTP_10 => {
+                return Err(Fault::Malformed("HTTP/1.0 has no transfer codings"));
+            }
+            // A length beside it is void.
+            (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+                return Ok(Length::Chunked);
+            }
+            (Some(_), _) => return Err(Fault::Malformed("its transfer coding is not chunked alone")),
+        }
+        Ok(self.said_length()?.map_or(Length::UntilClose, Length::Known))
+    }
+
+    /// Says the length once, and only where it means something: whoever reads it after this may be stricter.
+    ///
+    /// # Errors
+    /// That it is no length, or several.
+    pub fn normalise(&mut self, length: Length) -> Result<(), Fault> {
+        let said = match length {
+            // RFC 9110 §8.6: in the answer to HEAD and in a 304 it is that of what is not sent; in a 204 it has no place.
+            Length::Known(0) if self.status == StatusCode::NO_CONTENT => None,
+            Length::Known(_) | Length::UntilClose => self.said_length()?,
+            // Void beside a coding.
+            Length::Chunked => None,
+        };
+        match said {
+            Some(said) => drop(self.fields.insert(header::CONTENT_LENGTH, said.into())),
+            None => drop(self.fields.remove(header::CONTENT_LENGTH)),
+        }
+        Ok(())
+    }
+
+    /// Whether it speaks of a body where there is none by rule: what comes after it may be that body.
+    #[must_use]
+    pub fn may_lie(&self, method: &Method) -> bool {
+        let is_empty = self.status == StatusCode::NO_CONTENT;
+        let says_body =
+            self.fields.contains_key(header::TRANSFER_ENCODING) || self.said_length().is_ok_and(|said| said > Some(0));
+        *method == Method::HEAD || is_empty && says_body
+    }
+
+    /// What its fields say of the length.
+    fn said_length(&self) -> Result<Option<u64>, Fault> {
+        let mut known = None;
+        for line in self.fields.get_all(header::CONTENT_LENGTH) {
+            // The same length twice says one thing.
+            for length in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                let length = decimal(length).ok_or(Fault::Malformed("its length is no number"))?;
+                if known.is_some_and(|known| known != length) {
+                    return Err(Fault::Malformed("it has several lengths"));
+                }
+                known = Some(length);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Whether another request may follow on the connection (RFC 9112 §9.3).
+    #[must_use]
+    pub fn keeps_connection(&self) -> bool {
+        let lines = self.fields.get_all(header::CONNECTION).into_iter();
+        let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        let mut is_kept = self.version == Version::HTTP_11;
+        for option in options {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            is_kept |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+        is_kept
+    }
+}
+
+/// A number in digits and nothing else.
+fn decimal(text: &[u8]) -> Option<u64> {
+    // "+1" is a number to the parser of numbers.
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! HTTP/1.1 as it is spoken with backends: what stands on the wire (`codec`), and a connection that whoever waits for it
+//! drives (`connection`), without a task or a channel of its own.
+
+pub mod codec;
+mod connection;
+mod output;
+mod stream;
+
+pub use codec::Fault;
+pub(crate) use connection::Connection;
+pub(crate) use stream::{Early, Stream};

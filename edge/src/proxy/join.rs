@@ -1,0 +1,140 @@
+//! Two streams joined, byte for byte, without a buffer while nothing moves: of many upgraded connections most are idle.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Most bytes under way in one direction.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// Lent for the time of one read and one write.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
+}
+
+/// Copies both ways until both sides have ended; the end of one is told to the other, which may still have something to
+/// say.
+///
+/// # Errors
+/// What either side says.
+pub(super) async fn join<A, B>(mut a: A, mut b: B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut there, mut back) = (Direction::default(), Direction::default());
+    std::future::poll_fn(|cx| {
+        let there = there.poll(cx, &mut a, &mut b)?;
+        let back = back.poll(cx, &mut b, &mut a)?;
+        if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// What one direction knows.
+#[derive(Default)]
+struct Direction {
+    /// Bytes that were read and not yet taken; the first `written` of them were.
+    held: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    ended: bool,
+    is_over: bool,
+}
+
+impl Direction {
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        while !self.is_over {
+            ready!(self.poll_held(cx, to))?;
+            if self.ended {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                self.is_over = true;
+            } else if self.poll_read(cx, from, to)?.is_pending() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_held<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.held.get(self.written..)
+            && !rest.is_empty()
+        {
+            let count = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+            self.unflushed = true;
+        }
+        self.held = Vec::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, and writes as much of it as is taken at once.
+    fn poll_read<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            let taken = match Pin::new(to).poll_write(cx, bytes)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(taken) => taken,
+                Poll::Pending => 0,
+            };
+            self.unflushed |= taken > 0;
+            self.held = bytes.get(taken..).unwrap_or_default().to_vec();
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_byte_arrives_however_little_is_taken_at_once() {
+        let ((mut client, a), (b, mut backend)) = (duplex(100), duplex(7));
+        let joined = tokio::spawn(join(a, b));
+        let sent: Vec<u8> = (0..50_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let expected = sent.clone();
+        let writer = tokio::spawn(async move {
+            client.write_all(&sent).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            answer
+        });
+        let mut received = Vec::new();
+        backend.read_to_end(&mut received).await.unwrap();
+        assert!(received == expected);
+        // One direction has ended, the other goes on.
+        backend.write_all(b"still here").await.unwrap();
+        drop(backend);
+        assert_eq!(writer.await.unwrap(), b"still here");
+        joined.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,157 @@
+//! Looks after pools on a thread of its own: asks about names when their time is over, asks members whether they are
+//! well, follows what is live and what the API wishes.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use devanture_config::site_toml::UpstreamUrl;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::health;
+use super::membership::{self, Known};
+use super::names::{Names, Said};
+use super::pool::Pool;
+use super::registry::Registry;
+
+/// How often a pool is looked at where nothing asks for it: whether anybody still has it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// For how long what DNS says is believed.
+#[derive(Debug, Clone, Copy)]
+pub struct DnsTimes {
+    /// At least, whatever its time to live is, and before it is asked again after a failure: `upstream_dns_ms_min`.
+    pub least: Duration,
+    /// At most: `upstream_dns_ms_max`.
+    pub most: Duration,
+    /// The last addresses stay for so long after DNS said that there are none: `upstream_dns_hold_ms`.
+    pub hold: Duration,
+}
+
+/// Looks after the pools of `registry` until it is dropped. Must run inside a `LocalSet`.
+pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes) {
+    let Some(mut births) = registry.births() else { return };
+    let names = Rc::new(names);
+    while let Some(pool) = births.recv().await {
+        let (registry, names) = (registry.clone(), Rc::clone(&names));
+        drop(tokio::task::spawn_local(keep(pool, registry, names, times)));
+    }
+}
+
+/// What is remembered of the names of one pool.
+#[derive(Default)]
+struct Remembered {
+    known: Known,
+    /// Those that are being asked about.
+    asked: HashSet<UpstreamUrl>,
+    /// When each is to be asked about again.
+    due: HashMap<UpstreamUrl, Instant>,
+    /// Since when DNS says that there is no address.
+    nothing_since: HashMap<UpstreamUrl, Instant>,
+}
+
+/// What DNS said of one name of a pool.
+struct Answer {
+    address: UpstreamUrl,
+    name: String,
+    port: u16,
+    said: Said,
+}
+
+/// Looks after one pool for as long as anybody has it.
+async fn keep(pool: Weak<Pool>, registry: Registry, names: Rc<Names>, times: DnsTimes) {
+    let mut remembered = Remembered::default();
+    let checked = Rc::new(RefCell::new(HashMap::new()));
+    // Each name is asked about beside the others, so that one which gets no answer holds up nobody.
+    let mut asking = FuturesUnordered::new();
+    loop {
+        let Some(strong) = pool.upgrade() else { return };
+        let record = registry.wish(&strong);
+        let wanted = membership::wanted(&strong.key.said, strong.key.trusted, record.as_deref());
+        let named = wanted.iter().filter_map(|one| Some((one.address.clone(), membership::name_of(&one.address)?)));
+        for (address, (name, port)) in remembered.take_due(&named.collect::<Vec<_>>()) {
+            let names = Rc::clone(&names);
+            asking.push(async move { Answer { said: names.ask(&name).await, address, name, port } });
+        }
+        membership::update(&strong, &|| registry.wish(&strong), &remembered.known);
+        health::watch(&strong, &checked);
+        let next = remembered.due.values().min().copied();
+        let next = next.unwrap_or_else(|| Instant::now() + LOOK_INTERVAL).min(Instant::now() + LOOK_INTERVAL);
+        let changed = Arc::clone(&strong.changed);
+        // Whoever waits here keeps no pool that nobody else has.
+        drop(strong);
+        tokio::select! {
+            Some(answer) = asking.next() => match pool.upgrade() {
+                Some(strong) => remembered.take(&strong, answer, times),
+                None => return,
+            },
+            () = changed.notified() => {}
+            () = sleep_until(next) => {}
+        }
+        // A pool that changes all the time is looked at now and then.
+        sleep_until(Instant::now() + Duration::from_millis(1)).await;
+    }
+}
+
+impl Remembered {
+    /// The names whose time is over and that are not being asked about already; what is no longer wanted is forgotten.
+    fn take_due(&mut self, named: &[(UpstreamUrl, (String, u16))]) -> Vec<(UpstreamUrl, (String, u16))> {
+        let is_named = |address: &UpstreamUrl| named.iter().any(|(one, _)| one == address);
+        self.due.retain(|address, _| is_named(address));
+        self.known.addresses.retain(|address, _| is_named(address));
+        self.known.failed.retain(|address, _| is_named(address));
+        self.nothing_since.retain(|address, _| is_named(address));
+        let now = Instant::now();
+        let is_due = |address: &UpstreamUrl| self.due.get(address).is_none_or(|due| *due <= now);
+        let mut due: Vec<_> = named.iter().filter(|(address, _)| is_due(address)).cloned().collect();
+        due.retain(|(address, _)| self.asked.insert(address.clone()));
+        for (address, _) in &due {
+            self.due.remove(address);
+        }
+        due
+    }
+
+    /// Takes over what DNS said. What fails changes nothing, and that there is nothing is believed only after a while:
+    /// a backend outlives most troubles of its DNS.
+    fn take(&mut self, pool: &Pool, answer: Answer, times: DnsTimes) {
+        let Answer { address, name, port, said } = answer;
+        self.asked.remove(&address);
+        let now = Instant::now();
+        let has_some = self.known.addresses.get(&address).is_some_and(|known| !known.is_empty());
+        let (app, upstream) = (&pool.key.app, &pool.key.name);
+        let wait = match said {
+            Said::Addresses(found, ttl) => {
+                let found: Vec<SocketAddr> = found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                if self.known.addresses.get(&address) != Some(&found) {
+                    tracing::info!(%app, upstream, name, addresses = ?found, "a backend's name has other addresses");
+                }
+                self.known.failed.remove(&address);
+                self.nothing_since.remove(&address);
+                self.known.addresses.insert(address.clone(), found);
+                ttl.clamp(times.least, times.most)
+            }
+            Said::Nothing => {
+                let since = *self.nothing_since.entry(address.clone()).or_insert(now);
+                if !has_some || now.duration_since(since) >= times.hold {
+                    tracing::warn!(%app, upstream, name, "a backend's name has no address");
+                    self.known.addresses.insert(address.clone(), Vec::new());
+                    self.known.failed.insert(address.clone(), format!("{name} has no address"));
+                }
+                times.least
+            }
+            Said::Failed(why) => {
+                tracing::warn!(%app, upstream, name, why, kept = has_some, "a backend's name cannot be asked about");
+                if !has_some {
+                    self.known.failed.insert(address.clone(), format!("{name}: {why}"));
+                }
+                times.least
+            }
+        };
+        self.due.insert(address, now + wait);
+    }
+}

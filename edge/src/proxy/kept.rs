@@ -1,0 +1,175 @@
+//! Connections to members that are kept for the next request, those of one serving thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::connect::{Connection, Sender, Shared2};
+use super::pool::Member;
+
+/// How long a connection is kept idle where the backend does not say: below what servers keep by default (Node, uvicorn
+/// and Apache keep 5 s), so that it is this side that closes.
+pub(crate) const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
+/// How long a connection may have been idle to be used for a request that could not be sent a second time.
+pub(crate) const IDLE_AGE_ONCE_MAX: Duration = Duration::from_secs(1);
+/// How long a connection of HTTP/2 is kept without a stream: its end is told by a frame, so nothing is lost by it.
+const HTTP2_IDLE_AGE_MAX: Duration = Duration::from_secs(60);
+/// How often connections that are too old are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The connections of one thread.
+pub(crate) struct Kept {
+    places: RefCell<HashMap<u64, Place>>,
+    idle_max: usize,
+    is_swept: Cell<bool>,
+}
+
+/// Those to one member.
+struct Place {
+    member: Arc<Member>,
+    /// The one used last stands last, and is taken first: the others grow old and are closed.
+    idle: Vec<Idle>,
+    shared: Vec<Rc<Shared2>>,
+    /// Who makes a connection that others will share.
+    opening: Rc<Mutex<()>>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Idle {
+    fn is_usable(&self, now: Instant) -> bool {
+        now.duration_since(self.since) <= self.connection.idle_age_max && self.connection.is_quiet()
+    }
+}
+
+impl Place {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty() && Rc::strong_count(&self.opening) == 1
+    }
+
+    /// Drops what is too old, broken, or leads to a member that is none any more.
+    fn sweep(&mut self, now: Instant) {
+        let is_gone = self.member.is_gone();
+        self.idle.retain(|one| !is_gone && one.is_usable(now));
+        // What is in use lives on with its streams.
+        self.shared.retain(|one| !is_gone && !one.is_closed() && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX);
+    }
+}
+
+impl Kept {
+    pub(crate) fn new(idle_max: usize) -> Rc<Self> {
+        Rc::new(Self { places: RefCell::default(), idle_max, is_swept: Cell::new(false) })
+    }
+
+    /// The freshest idle connection of HTTP/1.1 to `member`, idle for no longer than `age_max`.
+    pub(crate) fn take(&self, member: &Member, age_max: Duration) -> Option<Connection> {
+        let mut places = self.places.borrow_mut();
+        let idle = &mut places.get_mut(&member.id)?.idle;
+        // The freshest is at the end: where it is too old, all are.
+        let now = Instant::now();
+        while let Some(one) = idle.pop() {
+            if !one.is_usable(now) {
+                continue;
+            }
+            if now.duration_since(one.since) <= age_max {
+                return Some(one.connection);
+            }
+            idle.push(one);
+            return None;
+        }
+        None
+    }
+
+    /// A connection of HTTP/2 to `member` with room for one more stream.
+    pub(crate) fn share(&self, member: &Member) -> Option<Connection> {
+        let places = self.places.borrow();
+        let shared = &places.get(&member.id)?.shared;
+        let free = shared.iter().find(|one| !one.is_closed() && one.has_room(member))?;
+        Some(Connection::sharing(free))
+    }
+
+    /// Whoever holds this makes the next connection of HTTP/2 to `member`; the others wait, and share it.
+    pub(crate) fn opening(&self, member: &Arc<Member>) -> Rc<Mutex<()>> {
+        let mut places = self.places.borrow_mut();
+        Rc::clone(&Self::place(&mut places, member).opening)
+    }
+
+    fn place<'p>(places: &'p mut HashMap<u64, Place>, member: &Arc<Member>) -> &'p mut Place {
+        places.entry(member.id).or_insert_with(|| Place {
+            member: Arc::clone(member),
+            idle: Vec::new(),
+            shared: Vec::new(),
+            opening: Rc::default(),
+        })
+    }
+
+    /// Keeps a connection of HTTP/2 for whoever comes next.
+    pub(crate) fn keep_shared(self: &Rc<Self>, member: &Arc<Member>, connection: &Connection) {
+        if let Sender::Http2 { shared, .. } = &connection.sender {
+            Self::place(&mut self.places.borrow_mut(), member).shared.push(Rc::clone(&shared.0));
+            self.sweep_on();
+        }
+    }
+
+    /// Keeps `connection`, whose exchange has ended, if it is free for another.
+    pub(crate) fn give_back(self: &Rc<Self>, member: &Arc<Member>, mut connection: Connection) {
+        if self.idle_max > 0 && connection.rest() && !member.is_gone() {
+            self.keep(member, connection);
+        }
+    }
+
+    fn keep(self: &Rc<Self>, member: &Arc<Member>, connection: Connection) {
+        let mut places = self.places.borrow_mut();
+        let place = Self::place(&mut places, member);
+        if place.idle.len() >= self.idle_max {
+            place.idle.remove(0);
+        }
+        place.idle.push(Idle { connection, since: Instant::now() });
+        drop(places);
+        self.sweep_on();
+    }
+
+    /// Closes connections that have grown too old, until there are none at all.
+    fn sweep_on(self: &Rc<Self>) {
+        if self.is_swept.replace(true) {
+            return;
+        }
+        let kept = Rc::downgrade(self);
+        drop(tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                let Some(kept) = kept.upgrade() else { return };
+                if kept.sweep() {
+                    kept.is_swept.set(false);
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Drops what is too old; says whether nothing is left to be swept.
+    fn sweep(&self) -> bool {
+        let now = Instant::now();
+        let mut places = self.places.borrow_mut();
+        places.retain(|_, place| {
+            place.sweep(now);
+            !place.is_empty()
+        });
+        places.is_empty()
+    }
+
+    /// How many connections wait for a request.
+    pub(crate) fn idle(&self) -> usize {
+        let places = self.places.borrow();
+        let shared = |place: &Place| place.shared.iter().filter(|one| one.streams() == 0).count();
+        places.values().map(|place| place.idle.len() + shared(place)).sum()
+    }
+}

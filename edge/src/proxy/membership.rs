@@ -1,0 +1,165 @@
+//! Who is a member of a pool: what `devanture.toml` declares, what the API wishes, and what names stand for.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use devanture_config::api::MemberWish;
+use devanture_config::site_toml::{Upstream, UpstreamUrl};
+
+use super::address::{Endpoint, Host, host_and_port};
+use super::pool::{Member, Pool, Resolved};
+use crate::catalog::upstreams::MembersRecord;
+
+/// What is known of the names of a pool.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// The addresses of names that were asked about.
+    pub(crate) addresses: HashMap<UpstreamUrl, Vec<SocketAddr>>,
+    /// Why names have none.
+    pub(crate) failed: HashMap<UpstreamUrl, String>,
+}
+
+/// An address that is to be in a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) address: UpstreamUrl,
+    pub(crate) is_draining: bool,
+    /// Whether it may be loopback or private: who declared it was trusted, or who added it.
+    pub(crate) trusted: bool,
+}
+
+/// The addresses of a pool: those that are declared, by somebody `trusted` or not, then those that were added.
+pub(crate) fn wanted(said: &Upstream, trusted: bool, record: Option<&MembersRecord>) -> Vec<Wanted> {
+    let wish = |address: &UpstreamUrl| record.and_then(|record| record.members.get(address));
+    let of = |address: &UpstreamUrl| {
+        let entry = wish(address);
+        let is_draining = entry.is_some_and(|entry| entry.wish == MemberWish::Drain);
+        let trusted = trusted && said.to.contains(address) || entry.is_some_and(|entry| entry.trusted);
+        Wanted { address: address.clone(), is_draining, trusted }
+    };
+    let is_in = |address: &&UpstreamUrl| wish(address).is_none_or(|entry| entry.wish != MemberWish::Out);
+    let declared = said.to.iter().filter(is_in).map(of);
+    let added = record.iter().flat_map(|record| record.members.keys());
+    declared.chain(added.filter(|address| !said.to.contains(address)).filter(is_in).map(of)).collect()
+}
+
+/// The name that an address has to be asked about, and its port.
+pub(crate) fn name_of(address: &UpstreamUrl) -> Option<(String, u16)> {
+    if address.socket().is_some() {
+        return None;
+    }
+    match host_and_port(address) {
+        (Host::Name(name), port) => Some((name, port)),
+        (Host::Address(_), _) => None,
+    }
+}
+
+/// Where an address leads, of a name as far as it is known.
+fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
+    if let Some(socket) = address.socket() {
+        return vec![Endpoint::Socket(PathBuf::from(socket))];
+    }
+    match host_and_port(address) {
+        (Host::Address(ip), port) => vec![Endpoint::Tcp(SocketAddr::new(ip, port))],
+        (Host::Name(_), _) => known.addresses.get(address).into_iter().flatten().copied().map(Endpoint::Tcp).collect(),
+    }
+}
+
+/// What the API wishes of a pool, read when it is asked.
+type Wishes<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
+
+/// Gives a pool the members that it is to have; those that it has stay the same ones.
+pub(crate) fn update(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
+    pool.one_at_a_time(|| follow(pool, wishes, known));
+}
+
+fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
+    let wanted = wanted(&pool.key.said, pool.key.trusted, wishes().as_deref());
+    let before = pool.members();
+    // One that joins others is asked first whether it is well; the first ones have nobody to stand in for them.
+    let is_well = before.is_empty() || pool.key.said.health.is_none();
+    let mut members: Vec<Arc<Member>> = Vec::with_capacity(wanted.len());
+    for one in &wanted {
+        for endpoint in endpoints(&one.address, known) {
+            if members.iter().any(|member| member.endpoint == endpoint && member.declared == one.address) {
+                continue;
+            }
+            let old = before.iter().find(|old| old.endpoint == endpoint && old.declared == one.address);
+            // Who is trusted no longer begins anew, without the connections that were made while it was.
+            let member = old.filter(|old| one.trusted || !old.is_trusted()).cloned().unwrap_or_else(|| {
+                let server_name = pool.key.said.server_name.as_deref();
+                Arc::new(Member::new(one.address.clone(), endpoint, server_name, is_well, one.trusted))
+            });
+            if one.trusted {
+                member.set_trusted();
+            }
+            member.set_draining(one.is_draining);
+            members.push(member);
+        }
+    }
+    let names = || wanted.iter().filter(|one| name_of(&one.address).is_some());
+    let is_asked = |one: &Wanted| known.addresses.contains_key(&one.address) || known.failed.contains_key(&one.address);
+    let resolved = match names().all(is_asked) {
+        true => Resolved::Said(names().find_map(|one| known.failed.get(&one.address).cloned())),
+        false => Resolved::Not,
+    };
+    pool.set_members(members, resolved);
+}
+
+/// Follows what the API wishes of members whose addresses are known; names wait for whoever asks about them.
+pub(crate) fn update_wishes(pool: &Pool, wishes: Wishes<'_>) {
+    pool.one_at_a_time(|| {
+        let mut known = Known::default();
+        for member in pool.members().iter() {
+            if let (Endpoint::Tcp(address), Some(_)) = (&member.endpoint, name_of(&member.declared)) {
+                known.addresses.entry(member.declared.clone()).or_default().push(*address);
+            }
+        }
+        follow(pool, wishes, &known);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::upstreams::MemberEntry;
+
+    fn record(wishes: &[(&str, MemberWish)]) -> MembersRecord {
+        let entry = |wish| MemberEntry { wish, trusted: false, who: "ci".to_owned(), at_ms: 1 };
+        MembersRecord { members: wishes.iter().map(|(to, wish)| (to.parse().unwrap(), entry(*wish))).collect() }
+    }
+
+    fn said(to: &[&str]) -> Upstream {
+        Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..Upstream::default() }
+    }
+
+    #[test]
+    fn what_the_api_wishes_counts_before_what_is_declared() {
+        let of = |to: &[&str], wishes: &[(&str, MemberWish)]| -> Vec<(String, bool)> {
+            let found = wanted(&said(to), true, Some(&record(wishes)));
+            found.into_iter().map(|one| (one.address.to_string(), one.is_draining)).collect()
+        };
+        let is = |address: &str, draining| (address.to_owned(), draining);
+        assert_eq!(of(&["http://a", "http://b"], &[]), [is("http://a", false), is("http://b", false)]);
+        assert_eq!(of(&["http://a", "http://b"], &[("http://a", MemberWish::Out)]), [is("http://b", false)]);
+        assert_eq!(of(&["http://a"], &[("http://a", MemberWish::Drain)]), [is("http://a", true)]);
+        assert_eq!(
+            of(&["http://b"], &[("http://a", MemberWish::In), ("http://c", MemberWish::Drain)]),
+            [is("http://b", false), is("http://a", false), is("http://c", true)]
+        );
+        assert_eq!(of(&[], &[("http://a", MemberWish::Out)]), []);
+    }
+
+    #[test]
+    fn what_is_added_is_as_trusted_as_whoever_added_it() {
+        let trusted = |by_admin: bool, added_by_admin: bool| -> Vec<bool> {
+            let mut record = record(&[("http://a", MemberWish::Drain), ("http://b", MemberWish::In)]);
+            record.members.get_mut(&"http://b".parse().unwrap()).unwrap().trusted = added_by_admin;
+            wanted(&said(&["http://a"]), by_admin, Some(&record)).iter().map(|one| one.trusted).collect()
+        };
+        assert_eq!(trusted(true, false), [true, false]);
+        assert_eq!(trusted(false, true), [false, true]);
+    }
+}

@@ -1,0 +1,53 @@
+//! A request as it is sent: to whichever member, as often as need be, without a copy of its head.
+
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri, Version};
+
+use super::body::{Original, RequestBody};
+use super::error::Error;
+use super::pool::Member;
+
+/// A request for a backend.
+pub(crate) struct Outgoing {
+    pub(crate) body: Original,
+    pub(crate) headers: HeaderMap,
+    /// The length of its body; without one it is sent in chunks. The fields say the same.
+    pub(crate) length: Option<u64>,
+    pub(crate) method: Method,
+    pub(crate) target: PathAndQuery,
+}
+
+impl Outgoing {
+    /// Whether it can be sent from its beginning.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.body.is_whole()
+    }
+
+    /// Whether sending it twice does no harm.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.method.is_idempotent() && self.is_whole()
+    }
+
+    /// The same request in the form of HTTP/2.
+    pub(crate) fn for_http2(&self, body: RequestBody, member: &Member) -> Result<Request<RequestBody>, Error> {
+        let mut headers = self.headers.clone();
+        // RFC 9113 §8.2.2: what belongs to a connection has no place here, but for `TE: trailers`.
+        for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+            headers.remove(name);
+        }
+        if headers.get(TE).is_some_and(|te| te != HeaderValue::from_static("trailers")) {
+            headers.remove(TE);
+        }
+        let host = headers.remove(HOST);
+        let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&member.authority);
+        let scheme = if member.tls.is_some() { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(self.target.clone()).build();
+        let mut request = Request::new(body);
+        *request.uri_mut() = uri.map_err(|_invalid| Error::BadRequest("its host or path cannot be asked for"))?;
+        *request.version_mut() = Version::HTTP_2;
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}

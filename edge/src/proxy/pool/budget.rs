@@ -1,0 +1,64 @@
+//! A budget of retries: a share of what was asked, so that a backend in trouble is not asked many times over.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What one retry costs.
+const RETRY: u64 = 100;
+/// Retries that may be saved up, and that a pool begins with.
+const SAVED_MAX: u64 = 10;
+
+/// Tokens that requests earn and retries spend.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// What a request earns: hundredths of a retry.
+    percent: u64,
+    tokens: AtomicU64,
+}
+
+impl Budget {
+    /// Where `percent` of requests may be retries.
+    pub(super) fn new(percent: u64) -> Self {
+        let saved = if percent == 0 { 0 } else { RETRY * SAVED_MAX };
+        Self { percent, tokens: AtomicU64::new(saved) }
+    }
+
+    /// Notes a request.
+    pub(crate) fn earn(&self) {
+        // Full most of the time: then nothing is written that other threads read.
+        if self.percent == 0 || self.tokens.load(Ordering::Relaxed) >= RETRY * SAVED_MAX {
+            return;
+        }
+        self.tokens.fetch_add(self.percent, Ordering::Relaxed);
+    }
+
+    /// Takes what a retry costs; `false` says that there is not enough.
+    pub(crate) fn spend(&self) -> bool {
+        self.tokens.try_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| tokens.checked_sub(RETRY)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifth_of_requests_may_be_retries_once_what_was_saved_is_spent() {
+        let budget = Budget::new(20);
+        assert_eq!((0..20).filter(|_| budget.spend()).count(), 10);
+        for _ in 0..100 {
+            budget.earn();
+        }
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10, "no more than was saved up");
+        for _ in 0..10 {
+            budget.earn();
+        }
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 2);
+    }
+
+    #[test]
+    fn no_share_is_no_retry() {
+        let budget = Budget::new(0);
+        budget.earn();
+        assert!(!budget.spend());
+    }
+}

@@ -1,0 +1,337 @@
+//! Pools of backends, shared by all threads: who is a member, who is fit, who gets the next request, who waits.
+
+mod budget;
+mod member;
+
+pub use member::{Member, MemberState};
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use devanture_config::AppName;
+use devanture_config::site_toml::{self, Protocol};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use self::budget::Budget;
+use super::address::{Policy, Refusal};
+use super::error::Error;
+use super::tls::PoolTls;
+
+/// What a pool is known by: whoever says the same of the same place shares it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// The app.
+    pub app: AppName,
+    /// The environment or alias, or `preview`.
+    pub place: String,
+    /// Its name below `[upstreams]`, or the address of the route that leads to it.
+    pub name: String,
+    /// Whether an `admin` token deployed the version: its members may be loopback and private addresses.
+    pub trusted: bool,
+    /// What is said of it.
+    pub said: site_toml::Upstream,
+}
+
+/// A pool of backends.
+pub struct Pool {
+    /// What it is known by.
+    pub key: PoolKey,
+    /// Where its members may be.
+    pub(crate) policy: Policy,
+    /// Whom `https` members are trusted by.
+    pub(crate) tls: Result<PoolTls, String>,
+    members: ArcSwap<Vec<Arc<Member>>>,
+    /// Held by whoever gives it other members.
+    changing: Mutex<()>,
+    connections_max: usize,
+    budget: Budget,
+    /// That a member is free, or another one fit.
+    freed: Notify,
+    waiting: AtomicUsize,
+    /// That its members are to be looked at again.
+    pub(crate) changed: Arc<Notify>,
+    /// Why there are no members, where a name is the reason.
+    resolved: ArcSwap<Resolved>,
+}
+
+/// What became of a pool's names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// They were not asked about yet.
+    #[default]
+    Not,
+    /// They were, and this was said where one had no address.
+    Said(Option<String>),
+}
+
+/// The right to send one request to a member, given back when it is dropped.
+pub(crate) struct Lease {
+    pub(crate) member: Arc<Member>,
+    pub(crate) pool: Arc<Pool>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.member.release();
+        self.pool.wake_one();
+    }
+}
+
+impl Lease {
+    /// Notes that the member answered.
+    pub(crate) fn succeeded(&self) {
+        self.member.succeeded();
+    }
+
+    /// Notes that the member failed, and takes it out for a while where that is once too often and somebody else is fit.
+    pub(crate) fn failed(&self) {
+        let said = &self.pool.key.said;
+        let after = u32::try_from(said.eject_after.unwrap_or(site_toml::EJECT_AFTER)).unwrap_or(u32::MAX);
+        if !self.member.failed(after) {
+            return;
+        }
+        if !self.pool.has_other(Some(self.member.id)) {
+            return;
+        }
+        let for_ms = self.member.eject(said.eject_ms.unwrap_or(site_toml::EJECT_MS), after);
+        let PoolKey { app, place, name, .. } = &self.pool.key;
+        tracing::warn!(%app, environment = place, upstream = name, member = %self.member.endpoint, for_ms, "a backend failed too often in a row, and gets no requests for a while");
+    }
+}
+
+/// Who gets a request.
+enum Picked {
+    Member(Arc<Member>),
+    /// All that are fit have as many requests as they may.
+    Full,
+    /// Nobody is fit.
+    Nobody,
+}
+
+impl Pool {
+    /// A pool without members, which whoever looks after it gives it.
+    pub(crate) fn new(key: PoolKey, policy: Policy, tls: Result<PoolTls, String>, connections_max: u64) -> Self {
+        let max = key.said.connections_max.map_or(connections_max, |said| said.min(connections_max));
+        Self {
+            budget: Budget::new(key.said.retry_percent.unwrap_or(site_toml::RETRY_PERCENT)),
+            key,
+            policy,
+            tls,
+            members: ArcSwap::default(),
+            changing: Mutex::new(()),
+            connections_max: usize::try_from(max).unwrap_or(usize::MAX),
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            changed: Arc::default(),
+            resolved: ArcSwap::default(),
+        }
+    }
+
+    /// Its members now.
+    #[must_use]
+    pub fn members(&self) -> Arc<Vec<Arc<Member>>> {
+        self.members.load_full()
+    }
+
+    /// Requests that wait for a member.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What is spoken with its members.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.key.said.protocol.unwrap_or_default()
+    }
+
+    /// How often a request may be tried again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.key.said.retries.unwrap_or(site_toml::RETRIES)
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Runs what finds out who is to be a member and says so, while nobody else does.
+    pub(crate) fn one_at_a_time(&self, change: impl FnOnce()) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        change();
+    }
+
+    /// Gives it other members; those that are left out end what is under way to them.
+    pub(crate) fn set_members(&self, members: Vec<Arc<Member>>, resolved: Resolved) {
+        let before = self.members.swap(Arc::new(members));
+        let now = self.members.load();
+        for old in before.iter().filter(|old| !now.iter().any(|new| new.id == old.id)) {
+            old.set_gone();
+        }
+        self.resolved.store(Arc::new(resolved));
+        self.freed.notify_waiters();
+    }
+
+    /// Whether a connection to `member` may be made: what somebody added is not trusted since somebody else deployed.
+    pub(crate) fn permits(&self, member: &Member) -> Result<(), Refusal> {
+        match member.is_trusted() {
+            trusted if trusted == self.policy.trusted => self.policy.permits_endpoint(&member.endpoint),
+            trusted => Policy { trusted, ..self.policy.clone() }.permits_endpoint(&member.endpoint),
+        }
+    }
+
+    /// Says that a member may have become fit.
+    pub(crate) fn wake_all(&self) {
+        self.freed.notify_waiters();
+    }
+
+    fn wake_one(&self) {
+        // In one order with the place that was freed before: either whoever begins to wait sees it, or is seen here.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// The member for the next request; `avoid` has failed it already. Waits where all are busy, for as long as the
+    /// pool's queue lets it, and until `deadline` for the first addresses of a name.
+    ///
+    /// # Errors
+    /// That nobody is fit, or nobody free in time.
+    pub(crate) async fn lease(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
+        // Who came before goes first.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            match self.pick(avoid) {
+                Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
+                Picked::Nobody if **self.resolved.load() != Resolved::Not => return Err(self.nobody()),
+                Picked::Full | Picked::Nobody => {}
+            }
+        }
+        Box::pin(self.wait(avoid, deadline)).await
+    }
+
+    async fn wait(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
+        let queue_max = self.key.said.queue_max.unwrap_or(site_toml::QUEUE_MAX);
+        let place = Waiting::new(self);
+        if u64::try_from(place.before).unwrap_or(u64::MAX) >= queue_max && **self.resolved.load() != Resolved::Not {
+            return Err(Error::Unavailable("too many requests wait for it"));
+        }
+        let queue_ms = self.key.said.queue_ms.unwrap_or(site_toml::QUEUE_MS);
+        let until = Instant::now() + Duration::from_millis(queue_ms);
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // What is freed from here on is not missed.
+            freed.as_mut().enable();
+            let until = match self.pick(avoid) {
+                Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
+                Picked::Full => until,
+                Picked::Nobody if **self.resolved.load() == Resolved::Not => deadline,
+                Picked::Nobody => return Err(self.nobody()),
+            };
+            if timeout_at(until, freed).await.is_err() {
+                return Err(match **self.resolved.load() == Resolved::Not && self.members.load().is_empty() {
+                    true => Error::NoAddress("DNS has not answered yet".to_owned()),
+                    false => Error::Unavailable("no backend was free in time"),
+                });
+            }
+        }
+    }
+
+    /// Whether somebody else than `avoid` is fit.
+    pub(crate) fn has_other(&self, avoid: Option<u64>) -> bool {
+        self.members.load().iter().any(|member| Some(member.id) != avoid && member.state() == MemberState::Up)
+    }
+
+    /// Two are drawn by lot, and the one with less to do is taken: nearly as good as asking all, without everybody
+    /// running to the same one.
+    fn pick(&self, avoid: Option<u64>) -> Picked {
+        let members = self.members.load();
+        if let [only] = members.as_slice() {
+            return match only.is_last_resort() {
+                true if only.take(self.connections_max) => Picked::Member(Arc::clone(only)),
+                true => Picked::Full,
+                false => Picked::Nobody,
+            };
+        }
+        let is_up = |member: &Member| member.state() == MemberState::Up;
+        let rounds: [&dyn Fn(&Member) -> bool; 3] =
+            [&|member| is_up(member) && Some(member.id) != avoid, &is_up, &Member::is_last_resort];
+        for is_fit in rounds {
+            let fit = || members.iter().filter(|member| is_fit(member));
+            let count = fit().count();
+            if count == 0 {
+                continue;
+            }
+            let free = || fit().filter(|member| member.in_flight() < self.connections_max);
+            let chosen = match free().count() {
+                0 => None,
+                1 => free().next(),
+                count => {
+                    let (first, second) = two_of(count);
+                    let (first, second) = (free().nth(first), free().nth(second));
+                    first.into_iter().chain(second).min_by_key(|member| member.in_flight())
+                }
+            };
+            // The last place may have been taken in between, which is the same to whoever waits.
+            let taken = chosen.filter(|member| member.take(self.connections_max));
+            return taken.map_or(Picked::Full, |member| Picked::Member(Arc::clone(member)));
+        }
+        Picked::Nobody
+    }
+
+    /// Why there is nobody.
+    fn nobody(&self) -> Error {
+        match (&**self.resolved.load(), self.members.load().is_empty()) {
+            (Resolved::Said(Some(why)), true) => Error::NoAddress(why.clone()),
+            (_, true) => Error::NoMember("it has no members"),
+            (_, false) => Error::NoMember("none of its backends is well"),
+        }
+    }
+}
+
+/// Two different numbers below `count`, which is 2 at least.
+fn two_of(count: usize) -> (usize, usize) {
+    let first = below(count);
+    let second = below(count - 1);
+    (first, if second >= first { second + 1 } else { second })
+}
+
+/// A number below `count`, by a generator that needs no lock (Marsaglia's xorshift).
+fn below(count: usize) -> usize {
+    use std::cell::Cell;
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(rand::random::<u64>() | 1);
+    }
+    let drawn = STATE.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        x
+    });
+    let count = u64::try_from(count.max(1)).unwrap_or(1);
+    usize::try_from((drawn >> 8) % count).unwrap_or_default()
+}
+
+/// A place in the queue of a pool, given up when it is dropped.
+struct Waiting<'p> {
+    pool: &'p Pool,
+    before: usize,
+}
+
+impl<'p> Waiting<'p> {
+    fn new(pool: &'p Pool) -> Self {
+        Self { pool, before: pool.waiting.fetch_add(1, Ordering::SeqCst) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Pools without a network: who gets a request, who waits, who is out for a while.
+
+use devanture_config::api::MemberWish;
+
+use super::super::membership::{self, Known};
+use super::super::registry::{Registry, RegistrySettings};
+use super::super::tls;
+use super::*;
+use crate::catalog::upstreams::{MemberEntry, MembersRecord};
+
+fn pool(to: &[&str], said: site_toml::Upstream) -> Arc<Pool> {
+    let settings =
+        RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1_000_000 };
+    let said = site_toml::Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..said };
+    let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "api".to_owned());
+    Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, said })
+}
+
+async fn lease(pool: &Arc<Pool>) -> Result<Lease, Error> {
+    pool.lease(None, Instant::now()).await
+}
+
+fn endpoint(lease: &Lease) -> String {
+    lease.member.endpoint.to_string()
+}
+
+const THREE: [&str; 3] = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"];
+
+#[tokio::test]
+async fn requests_are_spread_and_nobody_has_much_more_to_do_than_another() {
+    let pool = pool(&THREE, site_toml::Upstream::default());
+    let mut leases = Vec::new();
+    for _ in 0..300 {
+        leases.push(lease(&pool).await.unwrap());
+    }
+    let counts: Vec<usize> = pool.members().iter().map(|member| member.in_flight()).collect();
+    assert!(counts.iter().all(|count| (90..=110).contains(count)), "{counts:?}");
+    drop(leases);
+    assert!(pool.members().iter().all(|member| member.in_flight() == 0));
+}
+
+#[tokio::test]
+async fn a_member_that_drains_or_is_not_well_gets_no_request() {
+    let pool = pool(&THREE, site_toml::Upstream::default());
+    pool.members()[0].set_draining(true);
+    pool.members()[1].set_well(false);
+    for _ in 0..50 {
+        assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:3");
+    }
+    pool.members()[2].set_well(false);
+    let error = lease(&pool).await.err().unwrap().to_string();
+    assert_eq!(error, "no backend is free: none of its backends is well");
+    pool.members()[1].set_well(true);
+    assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:2");
+}
+
+#[tokio::test]
+async fn who_failed_a_request_is_not_asked_again_while_there_is_another() {
+    let pool = pool(&THREE[..2], site_toml::Upstream::default());
+    let failed = pool.members()[0].id;
+    for _ in 0..50 {
+        let lease = pool.lease(Some(failed), Instant::now()).await.unwrap();
+        assert_ne!(lease.member.id, failed);
+    }
+    pool.members()[1].set_draining(true);
+    assert_eq!(pool.lease(Some(failed), Instant::now()).await.unwrap().member.id, failed);
+}
+
+#[tokio::test]
+async fn a_member_that_fails_is_out_for_a_while_but_never_the_last_one() {
+    let said =
+        site_toml::Upstream { eject_after: Some(2), eject_ms: Some(3_600_000), ..site_toml::Upstream::default() };
+    let pool = pool(&THREE[..2], said);
+    let failing = |number: usize| {
+        for _ in 0..2 {
+            let member = Arc::clone(&pool.members()[number]);
+            assert!(member.take(usize::MAX));
+            Lease { member, pool: Arc::clone(&pool) }.failed();
+        }
+    };
+    failing(0);
+    assert_eq!(pool.members()[0].state(), MemberState::Ejected);
+    for _ in 0..20 {
+        assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:2");
+    }
+    failing(1);
+    assert_eq!(pool.members()[1].state(), MemberState::Up, "nobody else is left");
+    // One that is out is better than one of which it is known that it is not well.
+    pool.members()[1].set_well(false);
+    assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_all_busy_waits_in_a_queue_that_ends() {
+    let said = site_toml::Upstream {
+        connections_max: Some(1),
+        queue_max: Some(2),
+        queue_ms: Some(1_000),
+        ..site_toml::Upstream::default()
+    };
+    let pool = pool(&THREE[..1], said);
+    let first = lease(&pool).await.unwrap();
+    let waiter = |pool: &Arc<Pool>| {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move { lease(&pool).await.map(|_lease| ()).map_err(|error| error.to_string()) })
+    };
+    let (second, third) = (waiter(&pool), waiter(&pool));
+    while pool.waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let error = lease(&pool).await.err().unwrap().to_string();
+    assert_eq!(error, "no backend is free: too many requests wait for it");
+    drop(first);
+    assert_eq!((second.await.unwrap(), third.await.unwrap()), (Ok(()), Ok(())));
+    let _busy = lease(&pool).await.unwrap();
+    let late = waiter(&pool).await.unwrap();
+    assert_eq!(late, Err("no backend is free: no backend was free in time".to_owned()));
+    assert_eq!(pool.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_requests_pass_through_one_place_and_none_is_forgotten() {
+    let said = site_toml::Upstream {
+        connections_max: Some(1),
+        queue_max: Some(1_000),
+        queue_ms: Some(60_000),
+        ..site_toml::Upstream::default()
+    };
+    let pool = pool(&THREE[..1], said);
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let pool = Arc::clone(&pool);
+            tokio::spawn(async move {
+                let lease = lease(&pool).await.unwrap();
+                assert_eq!(lease.member.in_flight(), 1);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!((pool.waiting(), pool.members()[0].in_flight()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_request_waits_for_the_addresses_of_a_name() {
+    let pool = pool(&["http://api.internal:80"], site_toml::Upstream::default());
+    assert!(pool.members().is_empty());
+    let waiting = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(
+            async move { pool.lease(None, Instant::now() + Duration::from_secs(5)).await.map(|l| endpoint(&l)) },
+        )
+    };
+    while pool.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut known = Known::default();
+    known.addresses.insert("http://api.internal:80".parse().unwrap(), vec!["10.0.0.1:80".parse().unwrap()]);
+    membership::update(&pool, &|| None, &known);
+    assert_eq!(waiting.await.unwrap().unwrap(), "10.0.0.1:80");
+    let mut nothing = Known::default();
+    nothing.failed.insert("http://api.internal:80".parse().unwrap(), "api.internal has no address".to_owned());
+    membership::update(&pool, &|| None, &nothing);
+    assert!(matches!(lease(&pool).await.err().unwrap(), Error::NoAddress(_)));
+}
+
+#[tokio::test]
+async fn a_member_that_stays_is_the_same_one_and_one_that_joins_is_asked_first() {
+    let health = serde_json::from_str(r#"{"path":"/health"}"#).unwrap();
+    let pool = pool(&["http://a"], site_toml::Upstream { health: Some(health), ..site_toml::Upstream::default() });
+    let address: site_toml::UpstreamUrl = "http://a".parse().unwrap();
+    let known = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Known { addresses: [(address.clone(), addresses)].into(), ..Known::default() }
+    };
+    membership::update(&pool, &|| None, &known(&["10.0.0.1:80"]));
+    let first = Arc::clone(&pool.members()[0]);
+    assert_eq!(first.state(), MemberState::Up);
+    membership::update(&pool, &|| None, &known(&["10.0.0.1:80", "10.0.0.2:80"]));
+    assert_eq!(pool.members()[0].id, first.id);
+    assert_eq!(pool.members()[1].state(), MemberState::Unwell);
+    membership::update(&pool, &|| None, &known(&["10.0.0.2:80"]));
+    assert!(first.is_gone());
+}
+
+#[tokio::test]
+async fn who_is_let_in_by_an_admin_stays_the_same_one_and_who_is_trusted_no_longer_does_not() {
+    let pool = pool(&[], site_toml::Upstream::default());
+    let update = |trusted| {
+        let entry = MemberEntry { wish: MemberWish::In, trusted, who: "ci".to_owned(), at_ms: 1 };
+        let record = MembersRecord { members: [("http://127.0.0.1:1".parse().unwrap(), entry)].into() };
+        let record = Arc::new(record);
+        membership::update(&pool, &|| Some(Arc::clone(&record)), &Known::default());
+        Arc::clone(&pool.members()[0])
+    };
+    let first = update(false);
+    assert!(pool.permits(&first).is_err(), "the pool's own trust is not that of who was added");
+    let second = update(true);
+    assert_eq!((first.id, pool.permits(&second).is_ok()), (second.id, true));
+    let third = update(false);
+    assert!(third.id != first.id && first.is_gone() && pool.permits(&third).is_err());
+}
+
+#[test]
+fn a_wish_that_is_followed_is_never_taken_back_by_who_read_an_older_one() {
+    let settings = RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1 };
+    let registry = Registry::new(settings);
+    let said = site_toml::Upstream { to: vec![THREE[0].parse().unwrap()], ..site_toml::Upstream::default() };
+    let (app, place, name): (AppName, _, _) = ("shop".parse().unwrap(), "prod", "api");
+    let key = PoolKey { app: app.clone(), place: place.to_owned(), name: name.to_owned(), trusted: true, said };
+    let pool = registry.pool(&key);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // As the thread does that looks after names.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                membership::update(&pool, &|| registry.wish(&pool), &Known::default());
+            }
+        });
+        for number in 0..5_000_u64 {
+            let wish = if number % 2 == 0 { MemberWish::Drain } else { MemberWish::Out };
+            let entry = MemberEntry { wish, trusted: false, who: "ci".to_owned(), at_ms: number };
+            let record = MembersRecord { members: [(THREE[0].parse().unwrap(), entry)].into() };
+            registry.wished(&app, place, name, Some(record));
+            for _ in 0..20 {
+                let states: Vec<MemberState> = pool.members().iter().map(|member| member.state()).collect();
+                let expected = if wish == MemberWish::Drain { vec![MemberState::Draining] } else { Vec::new() };
+                assert_eq!(states, expected, "wish {number}");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn two_are_drawn_that_differ() {
+    for count in 2..10 {
+        for _ in 0..200 {
+            let (first, second) = two_of(count);
+            assert!(first < count && second < count && first != second, "{first} {second} of {count}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Where a route leads and how: its pool, its times, what it changes in heads. Made once for each version and thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::site_toml::{FieldRules, HostRule, Route, RouteTimes};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::pool::Pool;
+
+/// A way to backends.
+pub struct Way {
+    /// Who answers.
+    pub pool: Arc<Pool>,
+    pub(crate) times: Times,
+    /// Most bytes of a request's body, where the route says less than the edge.
+    pub(crate) body_bytes_max: u64,
+    pub(crate) host: HostRule,
+    /// The part of the path that the backend does not see.
+    pub(crate) strip: Option<Box<str>>,
+    pub(crate) request: FieldChanges,
+    pub(crate) response: FieldChanges,
+}
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) connect: Duration,
+    pub(crate) first_byte: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) total: Option<Duration>,
+}
+
+/// What is changed in a head.
+#[derive(Debug, Default)]
+pub(crate) struct FieldChanges {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl FieldChanges {
+    fn of(rules: Option<&FieldRules>) -> Self {
+        let Some(rules) = rules else { return Self::default() };
+        let set = rules.set.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
+        Self { remove: rules.remove.iter().filter_map(|name| name.parse().ok()).collect(), set: set.collect() }
+    }
+
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+impl Way {
+    /// The way of `route`, whose backends are those of `pool`.
+    #[must_use]
+    pub fn new(route: &Route, pool: Arc<Pool>) -> Self {
+        let (prefix, _) = route.path.prefix();
+        Self {
+            body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
+            host: route.host.clone().unwrap_or(HostRule::Keep),
+            strip: route.strip_prefix.then(|| prefix.into()),
+            request: FieldChanges::of(route.request_headers.as_ref()),
+            response: FieldChanges::of(route.response_headers.as_ref()),
+            times: Times::of(Some(route)),
+            pool,
+        }
+    }
+
+    /// The way to `pool` of a rewrite, which may wait as long as `route`, if one leads there too.
+    #[must_use]
+    pub fn plain(pool: Arc<Pool>, route: Option<&Route>) -> Self {
+        Self {
+            body_bytes_max: u64::MAX,
+            host: HostRule::Keep,
+            strip: None,
+            request: FieldChanges::default(),
+            response: FieldChanges::default(),
+            times: Times::of(route),
+            pool,
+        }
+    }
+}
+
+impl Times {
+    fn of(route: Option<&Route>) -> Self {
+        let times = RouteTimes::of(route);
+        Self {
+            connect: Duration::from_millis(times.connect_ms),
+            first_byte: Duration::from_millis(times.first_byte_ms),
+            idle: Duration::from_millis(times.idle_ms),
+            total: times.total_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_waits_a_minute_and_what_it_says_counts() {
+        let times = |text: &str| Times::of(Some(&serde_json::from_str(text).unwrap()));
+        let plain = times(r#"{"path":"/a","to":"http://h"}"#);
+        assert_eq!((plain.first_byte, plain.idle), (Duration::from_secs(60), Duration::from_secs(60)));
+        assert_eq!((plain.connect, plain.total), (Duration::from_secs(10), None));
+        let short = times(r#"{"path":"/a","to":"http://h","timeout_ms":5}"#);
+        assert_eq!((short.connect, short.first_byte, short.idle), (Duration::from_millis(5), short.idle, short.idle));
+        let each = times(
+            r#"{"path":"/a","to":"http://h","timeout_ms":5,"connect_timeout_ms":1,"first_byte_timeout_ms":7200000,"idle_timeout_ms":3,"total_timeout_ms":4}"#,
+        );
+        assert_eq!((each.connect, each.first_byte), (Duration::from_millis(1), Duration::from_secs(7200)));
+        assert_eq!((each.idle, each.total), (Duration::from_millis(3), Some(Duration::from_millis(4))));
+    }
+}

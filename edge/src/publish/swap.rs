@@ -1,0 +1,394 @@
+//! Moves live pointers: the one compare-and-swap by which the served version changes, with its entry of the history.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use devanture_config::api::{Deploy, DeployKind, Lock, Outcome, Source, Step, StepState};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+use futures_util::FutureExt as _;
+use metrics::counter;
+
+use super::audit::{Action, Deed};
+use super::hostnames::Claims;
+use super::lock::{self, Gate};
+use super::steps::Steps;
+use super::{Actor, Condition, Error, Publisher};
+use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::{self, Change, Check, Commit, Revision, gone};
+use crate::live::Preparing;
+use crate::telemetry;
+use crate::version::Setting;
+
+/// How often a switch is tried again when another one came in between.
+pub(crate) const TRIES: usize = 16;
+
+/// What is to become live, and why.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
+pub(crate) struct Intent<'i> {
+    pub(crate) app: &'i AppName,
+    pub(crate) environment: &'i PlaceName,
+    pub(crate) version: VersionId,
+    pub(crate) kind: DeployKind,
+    pub(crate) deploy: &'i str,
+    pub(crate) begun: u64,
+    pub(crate) actor: &'i Actor,
+    pub(crate) source: &'i Source,
+    pub(crate) if_live: Option<&'i str>,
+    pub(crate) force: bool,
+    /// For a rollback: where the next one starts from; nothing where it goes to a version that was never live here.
+    pub(crate) position: Option<String>,
+    pub(crate) allow_refingerprint: bool,
+    /// Whether it goes on in spite of a lock, where the actor may.
+    pub(crate) passes_lock: bool,
+    /// What it expects of the live pointer.
+    pub(crate) condition: &'i Condition,
+    /// The lines of its log so far.
+    pub(crate) log: &'i [String],
+    /// Whether the checks of `[[smoke]]` are left out.
+    pub(crate) no_smoke: bool,
+    /// Only if this deploy is the one that made live what is live.
+    pub(crate) replaces: Option<&'i str>,
+    /// The revision of the settings that is to hold; the one that holds already where nothing is said.
+    pub(crate) settings: Option<u64>,
+}
+
+impl Intent<'_> {
+    /// Whether it goes live without being asked anything: what was live here was asked, and an incident must not wait.
+    pub(super) fn passes_smoke(&self) -> bool {
+        match self.kind {
+            DeployKind::Push | DeployKind::Switch | DeployKind::Promote => false,
+            DeployKind::Rollback => self.position.is_some(),
+            DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Settings
+            | DeployKind::Lock
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => true,
+        }
+    }
+
+    /// What the audit log calls it.
+    fn deed(&self) -> Deed {
+        let action = match self.kind {
+            DeployKind::Push => Action::Push,
+            DeployKind::Switch => Action::Switch,
+            DeployKind::Rollback => Action::Rollback,
+            DeployKind::Promote => Action::Promote,
+            DeployKind::Pause => Action::Pause,
+            DeployKind::Resume => Action::Resume,
+            DeployKind::Lock => Action::Lock,
+            DeployKind::Unlock => Action::Unlock,
+            DeployKind::Settings => Action::Settings,
+            DeployKind::Delete => Action::DeleteEnvironment,
+            DeployKind::Undelete => Action::Undelete,
+        };
+        Deed::of(action).place(self.app, self.environment)
+    }
+
+    /// Whether nobody has looked at the rules of the version for this environment yet: a push has, and so has what was
+    /// live here.
+    fn has_unseen_rules(&self) -> bool {
+        match self.kind {
+            DeployKind::Push
+            | DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Settings
+            | DeployKind::Lock
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => false,
+            DeployKind::Switch | DeployKind::Promote => true,
+            DeployKind::Rollback => self.position.is_none(),
+        }
+    }
+}
+
+/// What a switch did.
+pub(crate) struct Moved {
+    pub(crate) previous: Option<VersionId>,
+    /// The pointer that was replaced, where one was.
+    pub(crate) before: Option<LivePointer>,
+    pub(crate) deploy: Option<String>,
+    pub(crate) switched: bool,
+    /// The lock that kept a push from going live.
+    pub(crate) locked: Option<Lock>,
+}
+
+impl Publisher {
+    /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
+    pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
+        if let Some(held) = self.held_back(intent, steps).await? {
+            return Ok(held);
+        }
+        // From here on no collection takes it.
+        let _lease = self.leases.version(intent.version).await;
+        self.must_be_stored(intent.app, &intent.version).await?;
+        // Before the check: whatever goes live after this moment is one more version to check against.
+        let checked_at = self.live_revision(intent).await?;
+        if !intent.allow_refingerprint {
+            self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
+        }
+        if intent.has_unseen_rules() {
+            self.check_stored_rules(intent.version, intent.environment).await?;
+        }
+        let prepare = async {
+            // DNS may have to be asked, so before anything is held ready for the switch.
+            let claims = self.claims(intent).await?;
+            self.prepare(intent).await.map(|(prepared, detail)| ((prepared, claims), detail))
+        };
+        let (prepared, claims) = steps.run("prepare", prepare).await?;
+        // It was not there as something to switch to: its assets answer no longer once this is given up.
+        if let Some(preparing) = &prepared {
+            self.smoke(intent, preparing.version(), steps).boxed().await?;
+        }
+        let before = steps.list().to_vec();
+        steps.run("switch", self.swap(intent, &claims, before, checked_at)).await
+    }
+
+    /// What a push comes to where the environment is locked; nothing where it may go on.
+    ///
+    /// # Errors
+    /// As [`Publisher::gate`]: no other kind of switch is begun in vain.
+    async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
+        let live = self.live_pointer(intent.app, intent.environment).await?;
+        let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+        if previous == Some(intent.version) {
+            return Ok(None);
+        }
+        let Gate::Shut(lock) = self.gate(intent).await? else { return Ok(None) };
+        self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
+        steps.skip("prepare", "not wanted");
+        steps.skip("switch", &lock::told(&lock, intent.environment));
+        let deploy = Some(intent.deploy.to_owned());
+        Ok(Some(Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }))
+    }
+
+    /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
+    async fn prepare(&self, intent: &Intent<'_>) -> Result<(Option<Preparing>, String), Error> {
+        let place = self.live.place(intent.app, intent.environment);
+        if let Some(current) = place.as_ref().and_then(|place| place.current())
+            && current.version.id == intent.version
+        {
+            return Ok((None, "already live".to_owned()));
+        }
+        let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
+        let version = match at_hand {
+            Some(version) => version,
+            None => {
+                let name = intent.environment.as_str();
+                Arc::new(self.loader.load(intent.app, &intent.version, name, Setting::Environment).await?)
+            }
+        };
+        Ok((Some(self.live.begin_preparing(&version)), "ready".to_owned()))
+    }
+
+    /// The revision of the live pointer; nothing where nothing is live.
+    async fn live_revision(&self, intent: &Intent<'_>) -> Result<Option<Revision>, Error> {
+        Ok(self.live_pointer(intent.app, intent.environment).await?.map(|(revision, _)| revision))
+    }
+
+    /// Moves the pointer. `checked_at` is its revision at which fingerprinted names were checked.
+    pub(super) async fn swap(
+        &self,
+        intent: &Intent<'_>,
+        claims: &Claims,
+        before: Vec<Step>,
+        mut checked_at: Option<Revision>,
+    ) -> Result<(Moved, String), Error> {
+        let began = Instant::now();
+        let key = records::live_key(intent.app, intent.environment);
+        for _ in 0..TRIES {
+            self.check_place(intent.app, intent.environment).await?;
+            let live = self.live_pointer(intent.app, intent.environment).await?;
+            intent.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
+            self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
+            if let Some((revision, pointer)) = &live
+                && pointer.version == intent.version
+            {
+                if !self.stay_live(intent, claims, &key, *revision, pointer).await? {
+                    continue;
+                }
+                let (previous, deploy) = (Some(pointer.version), Some(pointer.deploy.clone()));
+                let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
+                return Ok((moved, format!("{} is live already", intent.version.short())));
+            }
+            let revision = live.as_ref().map(|(revision, _)| *revision);
+            if !intent.allow_refingerprint && revision != checked_at {
+                // Another version went live in the meantime, with names of its own.
+                self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
+                checked_at = revision;
+            }
+            let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone());
+            let previous = before_pointer.as_ref().map(|pointer| pointer.version);
+            let gate = match self.gate(intent).await? {
+                Gate::Open(check) => check,
+                // It was locked since the push looked.
+                Gate::Shut(lock) => {
+                    let detail = lock::told(&lock, intent.environment);
+                    let deploy = Some(intent.deploy.to_owned());
+                    return Ok((Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }, detail));
+                }
+            };
+            let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
+            let detail = format!("{}: {from} → {}", intent.environment, intent.version.short());
+            let mut steps = before.clone();
+            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
+            let mut commit = self.compose(intent, claims, &key, live, steps).await?;
+            commit.checks.push(gate);
+            let deed = intent.deed().what(&detail);
+            if self.made(intent.actor, deed, commit).await? {
+                counter!("devanture_switches_total", "app" => intent.app.to_string(),
+                    "environment" => intent.environment.to_string())
+                .increment(1);
+                let deploy = Some(intent.deploy.to_owned());
+                let moved = Moved { previous, before: before_pointer, deploy, switched: true, locked: None };
+                return Ok((moved, detail));
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
+    /// to change is still the newest one, which an older one does not take over from; and a version that could not be
+    /// loaded, as after a stored file was damaged, is served from now on. A push takes the names again that it lists and
+    /// that were taken from the environment. Returns whether nobody else was quicker.
+    async fn stay_live(
+        &self,
+        intent: &Intent<'_>,
+        claims: &Claims,
+        key: &str,
+        revision: u64,
+        pointer: &LivePointer,
+    ) -> Result<bool, Error> {
+        let served = self.live.place(intent.app, intent.environment).and_then(|place| place.current());
+        let is_served = served.is_some_and(|current| current.version.id == pointer.version);
+        let is_newer = intent.kind == DeployKind::Push && intent.begun > pointer.begun;
+        if is_served && !is_newer {
+            return Ok(true);
+        }
+        let begun = if is_newer { intent.begun } else { pointer.begun };
+        let mut commit = Commit {
+            checks: vec![Check::At(key.to_owned(), revision)],
+            changes: vec![Change::Put(key.to_owned(), records::write(&LivePointer { begun, ..pointer.clone() })?)],
+        };
+        // Of a locked environment the hostnames stay as well.
+        if intent.kind == DeployKind::Push
+            && let Gate::Open(check) = self.gate(intent).await?
+        {
+            commit.checks.push(check);
+            self.claim_hostnames(intent, claims, &mut commit).await?;
+        }
+        let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
+        self.made(intent.actor, deed, commit).await
+    }
+
+    /// Whether the intent may take over from what is live now.
+    fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
+        if let Some(expected) = intent.if_live {
+            let is = live.map_or_else(|| "nothing".to_owned(), |pointer| pointer.version.to_string());
+            if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {
+                let detail = format!("{expected} was expected to be live in {}, but {is} is.", intent.environment);
+                return Err(Problem::new(Code::LiveMoved, detail)
+                    .hint("look at `devanture status`, then decide")
+                    .into());
+            }
+        }
+        if let Some(replaces) = intent.replaces
+            && live.is_none_or(|pointer| pointer.deploy != replaces)
+        {
+            return Err(Problem::new(Code::LiveMoved, "Another deploy went live meanwhile.").into());
+        }
+        if let Some(live) = live
+            && live.version != intent.version
+            && intent.kind == DeployKind::Push
+            && !intent.force
+            && intent.begun < live.begun
+        {
+            let detail = format!("{} went live from a push that began after this one.", live.version.short());
+            return Err(Problem::new(Code::Superseded, detail)
+                .hint("the version is stored and has its preview; --force makes it live all the same")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment.
+    async fn compose(
+        &self,
+        intent: &Intent<'_>,
+        claims: &Claims,
+        key: &str,
+        live: Option<(u64, LivePointer)>,
+        steps: Vec<Step>,
+    ) -> Result<Commit, Error> {
+        let entry_key = self.next_entry(intent.app, intent.environment).await?;
+        let position = intent.position.clone().unwrap_or_else(|| entry_key.clone());
+        // The clock of the machine may have been set back; what a browser was told must not (design, section 6).
+        let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
+        let now_ms = telemetry::now_ms().max(before_ms);
+        let begun = match intent.kind {
+            DeployKind::Push => intent.begun,
+            // Going back does not let a push through that was older than the one gone back from: that one's number stays.
+            DeployKind::Switch
+            | DeployKind::Rollback
+            | DeployKind::Promote
+            | DeployKind::Pause
+            | DeployKind::Resume
+            | DeployKind::Settings
+            | DeployKind::Lock
+            | DeployKind::Unlock
+            | DeployKind::Delete
+            | DeployKind::Undelete => live.as_ref().map_or(0, |(_, p)| p.begun),
+        };
+        let mut commit = Commit::default();
+        let settings = match (intent.settings, &live) {
+            (Some(revision), _) => {
+                self.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
+                revision
+            }
+            (None, Some((_, pointer))) => pointer.settings,
+            // What was set before anything was live; a promotion brings no other environment's.
+            (None, None) => self.newest_settings(intent.app, intent.environment, &mut commit).await?,
+        };
+        let pointer = LivePointer {
+            version: intent.version,
+            settings,
+            switched_ms: now_ms,
+            deploy: intent.deploy.to_owned(),
+            begun,
+            position: position.clone(),
+        };
+        let deploy = Deploy {
+            id: intent.deploy.to_owned(),
+            kind: intent.kind,
+            environment: intent.environment.clone(),
+            version: intent.version,
+            previous: live.as_ref().map(|(_, pointer)| pointer.version),
+            who: intent.actor.name.clone(),
+            at_ms: now_ms,
+            source: intent.source.clone(),
+            steps,
+            outcome: Outcome::Live,
+            alias: None,
+            problem: None,
+            log: intent.log.to_vec(),
+            settings,
+        };
+        let check = match &live {
+            Some((revision, _)) => Check::At(key.to_owned(), *revision),
+            None => Check::Absent(key.to_owned()),
+        };
+        // An alias of that name may have been made since the push began.
+        let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
+        let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
+        commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
+        self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
+        self.claim_hostnames(intent, claims, &mut commit).await?;
+        commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
+        commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
+        Ok(commit)
+    }
+}

@@ -1,0 +1,344 @@
+//! The pools of backends of an environment: who is a member and how each is, and members that come and go by the API.
+//!
+//! What the API says is one record for each pool, changed by compare-and-swap; beside it stands what the live version
+//! declares. Whoever asks for a change is answered when requests go by it.
+
+use std::sync::Arc;
+
+use devanture_config::api::{Backend, MemberReport, MemberWish, Scope, UpstreamReport, UpstreamsReport};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
+use devanture_config::{AppName, PlaceName};
+
+use super::audit::{Action, Deed, unless_late};
+use super::swap::TRIES;
+use super::{Actor, Error, Publisher};
+use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key};
+use crate::catalog::{self, Change, Check, Commit, Revision, gone, records};
+use crate::proxy::address::{self, Policy};
+use crate::proxy::{Member, Pool, PoolKey};
+use crate::telemetry;
+use crate::version::Version;
+
+/// A member of a pool, by what names it.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberAt<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// The environment.
+    pub environment: &'a PlaceName,
+    /// The name of the pool.
+    pub name: &'a str,
+    /// Where the member is.
+    pub address: &'a UpstreamUrl,
+}
+
+/// What is said of one member from now on.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// Nothing: what the version declares is all.
+    Nothing,
+    /// This, and whether it may be loopback or private.
+    Wish(MemberWish, bool),
+}
+
+impl Publisher {
+    /// The pools of what is live in an environment, in the order of their names, as this node sees them.
+    ///
+    /// # Errors
+    /// `nothing_live`, `not_found`.
+    pub async fn upstreams(&self, app: &AppName, environment: &PlaceName) -> Result<UpstreamsReport, Error> {
+        self.known(app).await?;
+        let version = self.served(app, environment)?;
+        let keys = (0..version.upstreams.len()).filter_map(|number| PoolKey::of(&version, number));
+        let pools = keys.map(|key| self.registry.pool(&key));
+        let mut upstreams: Vec<UpstreamReport> =
+            pools.map(|pool| self.pool_report(&pool, self.registry.wish(&pool).as_deref())).collect();
+        upstreams.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(UpstreamsReport { upstreams })
+    }
+
+    /// Has a member get requests, or drain; with `dry_run` it only says what would come of it. When this returns,
+    /// requests to this node go by it.
+    ///
+    /// # Errors
+    /// `upstream_unknown`, `upstream_forbidden` where the actor may not add that address, `not_found` for what is no
+    /// member and is to drain, `too_many`, `nothing_live`.
+    pub async fn set_member(
+        &self,
+        actor: &Actor,
+        at: MemberAt<'_>,
+        wish: MemberWish,
+        dry_run: bool,
+    ) -> Result<UpstreamReport, Error> {
+        if wish == MemberWish::Out {
+            let detail = "A member is taken out by DELETE.";
+            return Err(Problem::new(Code::BadRequest, detail).hint("`wish` is `in` or `drain`").into());
+        }
+        self.change_member(actor, at, wish, dry_run).await
+    }
+
+    /// Takes a member out: one that was added is forgotten, one that the version declares is none from now on. What is
+    /// under way to it goes on.
+    ///
+    /// # Errors
+    /// `upstream_unknown`, `too_many`, `nothing_live`.
+    pub async fn remove_member(&self, actor: &Actor, at: MemberAt<'_>, dry_run: bool) -> Result<UpstreamReport, Error> {
+        self.change_member(actor, at, MemberWish::Out, dry_run).await
+    }
+
+    async fn change_member(
+        &self,
+        actor: &Actor,
+        at: MemberAt<'_>,
+        wish: MemberWish,
+        dry_run: bool,
+    ) -> Result<UpstreamReport, Error> {
+        self.known(at.app).await?;
+        let mut allowed_as = None;
+        for _ in 0..TRIES {
+            let (live, version) = self.live_version(at.app, at.environment).await?;
+            let (name, pool) = self.named_pool(&version, at.name)?;
+            let is_declared = pool.key.said.to.contains(at.address);
+            let one = self.changing_members.lock().await;
+            let key = members_key(at.app, at.environment, &name);
+            let found = self.catalog.get(&key).await?;
+            let before: MembersRecord =
+                found.as_ref().map(|found| records::read(&key, found)).transpose()?.unwrap_or_default();
+            let entry = before.members.get(at.address);
+            let said = said_next(entry, is_declared, wish, actor.scope == Scope::Admin)
+                .ok_or_else(|| no_member(at.name, at.address))?;
+            if said == Said::of(entry) {
+                drop(one);
+                if let Some(found) = found.filter(|_| !dry_run) {
+                    self.registry.wait_for(found.revision).await;
+                }
+                return Ok(self.pool_report(&pool, Some(&before)));
+            }
+            if let Said::Wish(MemberWish::In, trusted) = said
+                && allowed_as != Some(trusted)
+            {
+                // Asked without the lock: nobody else waits for the DNS of this one.
+                drop(one);
+                let policy = Policy { trusted, ..self.upstreams.clone() };
+                address::check_at_publish(&policy, at.address).await.map_err(|refusal| refused(&refusal))?;
+                allowed_as = Some(trusted);
+                continue;
+            }
+            let after = self.with(&before, at.address, &said, actor)?;
+            if dry_run {
+                return Ok(self.pool_report(&pool, Some(&after)));
+            }
+            let checks = vec![
+                found.map_or_else(|| Check::Absent(key.clone()), |found| Check::At(key.clone(), found.revision)),
+                // What is live names the pool, and is not deleted.
+                Check::At(records::live_key(at.app, at.environment), live),
+                Check::Absent(gone::deleted_app_key(at.app)),
+            ];
+            let change = match after.members.is_empty() {
+                true => Change::Delete(key),
+                false => Change::Put(key.clone(), records::write(&after)?),
+            };
+            let deed = Deed::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
+            let commit = Commit { checks, changes: vec![change] };
+            let committed = unless_late(self.audit.commit(actor, deed, commit).await)?;
+            drop(one);
+            if let Some(revision) = committed {
+                self.registry.wait_for(revision).await;
+                tracing::info!(app = %at.app, environment = %at.environment, upstream = %name, member = %at.address, who = actor.name, ?wish, "members of an upstream");
+                return Ok(self.pool_report(&pool, self.registry.wish(&pool).as_deref()));
+            }
+        }
+        Err(catalog::Error::Conflict { key: format!("{}/{}", at.environment, at.name) }.into())
+    }
+
+    /// What the record says with one member changed.
+    fn with(
+        &self,
+        before: &MembersRecord,
+        address: &UpstreamUrl,
+        said: &Said,
+        actor: &Actor,
+    ) -> Result<MembersRecord, Error> {
+        let mut after = before.clone();
+        match *said {
+            Said::Nothing => drop(after.members.remove(address)),
+            Said::Wish(wish, trusted) => {
+                let entry = MemberEntry { wish, trusted, who: actor.name.clone(), at_ms: telemetry::now_ms() };
+                after.members.insert(address.clone(), entry);
+            }
+        }
+        let (count, max) = (after.members.len(), self.limits.upstream_members_max);
+        if count > before.members.len() && u64::try_from(count).unwrap_or(u64::MAX) > max {
+            let detail = format!("The API would say something about {count} members; {max} are allowed.");
+            let hint = "`upstream_members_max` in edge.toml is the limit";
+            return Err(Problem::new(Code::TooMany, detail).hint(hint).into());
+        }
+        Ok(after)
+    }
+
+    /// What is live in an environment, and the revision of its live pointer.
+    async fn live_version(&self, app: &AppName, environment: &PlaceName) -> Result<(Revision, Arc<Version>), Error> {
+        let (revision, _) = self.live_pointer(app, environment).await?.ok_or_else(|| nothing_live(app, environment))?;
+        self.live.wait_for(revision).await;
+        Ok((revision, self.served(app, environment)?))
+    }
+
+    fn served(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Version>, Error> {
+        let current = self.live.place(app, environment).and_then(|place| place.current());
+        Ok(Arc::clone(&current.ok_or_else(|| nothing_live(app, environment))?.version))
+    }
+
+    /// The pool of that name, where its members can change.
+    fn named_pool(&self, version: &Version, name: &str) -> Result<(UpstreamName, Arc<Pool>), Error> {
+        let number = version.upstreams.iter().position(|upstream| upstream.name == name);
+        let Some(key) = number.and_then(|number| PoolKey::of(version, number)) else {
+            let detail = format!("What is live in {} names no upstream `{name}`.", version.place);
+            let hint = "`devanture upstreams` lists them; devanture.toml names them below [upstreams]";
+            return Err(Problem::new(Code::UpstreamUnknown, detail).hint(hint).into());
+        };
+        match name.parse() {
+            Ok(parsed) => Ok((parsed, self.registry.pool(&key))),
+            Err(_address) => {
+                let detail = format!("{name} is the address of a route, and an upstream without a name.");
+                let hint =
+                    format!("give it one: NAME = \"{name}\" below [upstreams], and `to = \"NAME\"` in the route");
+                Err(Problem::new(Code::UpstreamUnknown, detail).hint(hint).into())
+            }
+        }
+    }
+
+    /// Every pool of the edge, as metrics.
+    #[must_use]
+    pub fn upstream_metrics(&self) -> String {
+        self.registry.metrics()
+    }
+
+    fn pool_report(&self, pool: &Pool, wishes: Option<&MembersRecord>) -> UpstreamReport {
+        let declared = &pool.key.said.to;
+        let members = pool.members();
+        // Requests that came to an earlier version, which said otherwise about the pool, are under way all the same.
+        let mut others = self.registry.of_place(&pool.key.app, &pool.key.place);
+        others.retain(|other| other.key.name == pool.key.name && other.key != pool.key);
+        let elsewhere = |member: &Member| -> usize {
+            let of = |other: &Arc<Pool>| -> usize {
+                let same = |one: &&Arc<Member>| one.endpoint == member.endpoint && one.declared == member.declared;
+                other.members().iter().filter(same).map(|one| one.in_flight()).sum()
+            };
+            others.iter().map(of).sum()
+        };
+        let backend = |member: &Arc<Member>| Backend {
+            address: member.endpoint.to_string(),
+            requests: u64::try_from(member.in_flight().saturating_add(elsewhere(member))).unwrap_or(u64::MAX),
+            state: member.state().word().to_owned(),
+        };
+        let of = |address: &UpstreamUrl| {
+            let entry = wishes.and_then(|record| record.members.get(address));
+            MemberReport {
+                address: address.clone(),
+                backends: members.iter().filter(|member| member.declared == *address).map(backend).collect(),
+                declared: declared.contains(address),
+                wish: entry.map(|entry| entry.wish),
+                who: entry.map(|entry| entry.who.clone()),
+            }
+        };
+        // What an earlier version declared, and somebody took out, is no member of this one.
+        let is_added = |(address, entry): &(&UpstreamUrl, &MemberEntry)| {
+            !declared.contains(address) && entry.wish != MemberWish::Out
+        };
+        let added = wishes.iter().flat_map(|record| &record.members).filter(is_added).map(|(address, _)| address);
+        UpstreamReport {
+            members: declared.iter().chain(added).map(of).collect(),
+            name: pool.key.name.clone(),
+            protocol: pool.key.said.protocol.unwrap_or_default(),
+            waiting: u64::try_from(pool.waiting()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Said {
+    fn of(entry: Option<&MemberEntry>) -> Self {
+        entry.map_or(Self::Nothing, |entry| Self::Wish(entry.wish, entry.trusted))
+    }
+}
+
+/// What is said of a member that is wished something of; nothing where it cannot be wished, since it is no member. What an
+/// admin let in may be drained, and let in again, by whoever may push.
+fn said_next(entry: Option<&MemberEntry>, is_declared: bool, wish: MemberWish, is_admin: bool) -> Option<Said> {
+    let is_trusted = entry.is_some_and(|entry| entry.trusted);
+    let is_out = entry.is_some_and(|entry| entry.wish == MemberWish::Out);
+    match wish {
+        MemberWish::In if is_declared => Some(Said::Nothing),
+        MemberWish::In => Some(Said::Wish(MemberWish::In, is_trusted || is_admin)),
+        MemberWish::Drain if is_declared || entry.is_some() && !is_out => {
+            Some(Said::Wish(MemberWish::Drain, is_trusted))
+        }
+        MemberWish::Drain => None,
+        // Also of an address that an earlier version declared, to which a rollback may go.
+        MemberWish::Out if is_declared || is_out => Some(Said::Wish(MemberWish::Out, false)),
+        MemberWish::Out => Some(Said::Nothing),
+    }
+}
+
+const fn action(wish: MemberWish) -> Action {
+    match wish {
+        MemberWish::In => Action::AddMember,
+        MemberWish::Drain => Action::DrainMember,
+        MemberWish::Out => Action::RemoveMember,
+    }
+}
+
+fn nothing_live(app: &AppName, environment: &PlaceName) -> Problem {
+    Problem::new(Code::NothingLive, format!("Nothing is live in {environment} of the app {app}."))
+        .hint("`devanture status` lists the environments")
+}
+
+fn no_member(name: &str, address: &UpstreamUrl) -> Problem {
+    Problem::new(Code::NotFound, format!("{address} is no member of the upstream `{name}`."))
+        .hint("`devanture upstreams` lists the members")
+}
+
+/// The refusal of an address, for whoever adds it by the API.
+fn refused(refusal: &address::Refusal) -> Problem {
+    let hint = match refusal.reason {
+        address::Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",
+        address::Reason::NotAllowed(_) => {
+            "add the address to [upstreams] allow in edge.toml, or add the member with an admin token"
+        }
+        address::Reason::Never(_) | address::Reason::Own => "no setting allows this",
+    };
+    Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_member_depends_on_what_was_said_and_declared() {
+        use MemberWish::{Drain, In, Out};
+        let entry = |wish, trusted| MemberEntry { wish, trusted, who: "ci".to_owned(), at_ms: 1 };
+        let said = |before: Option<(MemberWish, bool)>, is_declared, wish, is_admin| {
+            let before = before.map(|(wish, trusted)| entry(wish, trusted));
+            said_next(before.as_ref(), is_declared, wish, is_admin)
+        };
+        let wish = |wish, trusted| Some(Said::Wish(wish, trusted));
+        // One that is declared is a member unless somebody says otherwise, and is trusted as its version is.
+        assert_eq!(said(None, true, In, true), Some(Said::Nothing));
+        assert_eq!(said(Some((Out, false)), true, In, true), Some(Said::Nothing));
+        assert_eq!(said(None, true, Drain, true), wish(Drain, false));
+        assert_eq!(said(Some((Drain, false)), true, Out, true), wish(Out, false));
+        // One that is not is there by what is said, and forgotten when it goes.
+        assert_eq!((said(None, false, In, false), said(None, false, In, true)), (wish(In, false), wish(In, true)));
+        assert_eq!(said(Some((In, true)), false, Drain, false), wish(Drain, true));
+        assert_eq!(said(Some((Drain, true)), false, In, false), wish(In, true));
+        assert_eq!(said(Some((In, false)), false, In, true), wish(In, true));
+        assert_eq!(said(Some((Drain, true)), false, Out, false), Some(Said::Nothing));
+        assert_eq!((said(None, false, Out, false), said(None, false, Drain, true)), (Some(Said::Nothing), None));
+        // What a version before this one declared stays out, for when it is gone back to.
+        assert_eq!(
+            (said(Some((Out, false)), false, Out, true), said(Some((Out, false)), false, Drain, true)),
+            (wish(Out, false), None)
+        );
+    }
+}

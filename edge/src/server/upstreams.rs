@@ -1,0 +1,87 @@
+//! The thread that looks after pools of backends, and where these may be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use devanture_config::edge_toml::{EdgeFile, Upstreams};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use crate::catalog::Catalog;
+use crate::live::Live;
+use crate::proxy::address::Policy;
+use crate::proxy::{DnsTimes, Following, Names, Registry, RegistrySettings, keep_pools, tls};
+
+/// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself.
+pub(super) fn policy(said: &Upstreams, own: Arc<[SocketAddr]>, own_socket: PathBuf) -> Policy {
+    Policy {
+        allow: said.allow.clone().into(),
+        own,
+        own_sockets: [own_socket].into(),
+        sockets: said.sockets.clone().into(),
+        trusted: false,
+    }
+}
+
+/// The pools of what is live, and the thread that looks after them.
+pub(super) fn start(
+    file: &EdgeFile,
+    policy: &Policy,
+    control: &Runtime,
+    live: &Live,
+    catalog: &Arc<dyn Catalog>,
+) -> Result<(Registry, Keeper), StartError> {
+    let registry = Registry::new(RegistrySettings {
+        policy: policy.clone(),
+        tls: tls::platform().map_err(StartError::UpstreamTls)?,
+        requests_max: file.limits.upstream_requests_max,
+    });
+    let following = Following::start(registry.clone(), live.clone(), Arc::clone(catalog));
+    control.spawn(control.block_on(following)?.run());
+    let keeper = Keeper::start(&registry, file)?;
+    Ok((registry, keeper))
+}
+
+/// Looks after pools on a thread of its own, so that no name and no check of health takes a serving thread.
+pub(super) struct Keeper {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    pub(super) fn start(registry: &Registry, file: &EdgeFile) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let (stopped, registry) = (stop.clone(), registry.clone());
+        let servers: Vec<SocketAddr> = file.dns_servers.iter().map(|server| server.0).collect();
+        let ms = Duration::from_millis;
+        let limits = &file.limits;
+        let least = ms(limits.upstream_dns_ms_min);
+        let times =
+            DnsTimes { least, most: ms(limits.upstream_dns_ms_max).max(least), hold: ms(limits.upstream_dns_hold_ms) };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+        let run = move || {
+            LocalSet::new().block_on(&runtime, async {
+                let names = Names::new(&servers);
+                tokio::select! {
+                    () = keep_pools(registry, names, times) => {}
+                    () = stopped.cancelled() => {}
+                }
+            });
+            runtime.shutdown_background();
+        };
+        let thread =
+            std::thread::Builder::new().name("upstreams".to_owned()).spawn(run).map_err(StartError::Runtime)?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the thread, and what it holds.
+    pub(super) fn end(self) {
+        self.stop.cancel();
+        self.thread.join().ok();
+    }
+}

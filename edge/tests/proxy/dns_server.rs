@@ -1,0 +1,118 @@
+//! A DNS server on loopback, over UDP and TCP, whose mood a test changes while it runs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hickory_server::Server;
+use hickory_server::net::runtime::Time;
+use hickory_server::proto::op::{Metadata, ResponseCode};
+use hickory_server::proto::rr::rdata::{A, AAAA};
+use hickory_server::proto::rr::{RData, Record, RecordType};
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+use tokio::net::{TcpListener, UdpSocket};
+
+/// What it does with a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// These are the addresses, for no time at all. None: there is the name, and nothing is said of it.
+    Answers(Vec<IpAddr>),
+    /// It has trouble of its own.
+    Fails,
+    /// There is no such name.
+    KnowsNoName,
+    /// It says nothing, until its mood is another one.
+    Silent,
+}
+
+impl Mood {
+    pub(crate) fn at(addresses: &[&str]) -> Self {
+        Self::Answers(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    mood: Mood,
+    questions: usize,
+}
+
+/// The server; it ends with this value. Of names that begin with `mute` it never says anything.
+pub(crate) struct Dns {
+    pub(crate) address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    _server: Server<Moody>,
+}
+
+struct Moody(Arc<Mutex<State>>);
+
+#[async_trait::async_trait]
+impl RequestHandler for Moody {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
+        let asked = request.request_info().unwrap().query;
+        if asked.name().to_string().starts_with("mute") {
+            std::future::pending::<()>().await;
+        }
+        let mood = loop {
+            let mood = self.0.lock().unwrap().mood.clone();
+            if mood != Mood::Silent {
+                break mood;
+            }
+            self.0.lock().unwrap().questions += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        self.0.lock().unwrap().questions += 1;
+        let builder = MessageResponseBuilder::from_message_request(request);
+        let sent = match mood {
+            Mood::Answers(addresses) => {
+                let of = |address: IpAddr| match (address, asked.query_type()) {
+                    (IpAddr::V4(four), RecordType::A) => Some(RData::A(A(four))),
+                    (IpAddr::V6(six), RecordType::AAAA) => Some(RData::AAAA(AAAA(six))),
+                    _ => None,
+                };
+                let data = addresses.into_iter().filter_map(of);
+                let records: Vec<Record> = data.map(|data| Record::from_rdata(asked.name().into(), 0, data)).collect();
+                let metadata = Metadata::response_from_request(&request.metadata);
+                response.send_response(builder.build(metadata, &records, [], [], [])).await
+            }
+            Mood::Fails => response.send_response(builder.error_msg(&request.metadata, ResponseCode::ServFail)).await,
+            Mood::KnowsNoName | Mood::Silent => {
+                response.send_response(builder.error_msg(&request.metadata, ResponseCode::NXDomain)).await
+            }
+        };
+        sent.unwrap()
+    }
+}
+
+impl Dns {
+    pub(crate) async fn start(mood: Mood) -> Self {
+        let state = Arc::new(Mutex::new(State { mood, questions: 0 }));
+        let mut server = Server::new(Moody(Arc::clone(&state)));
+        let (tcp, udp) = sockets().await;
+        let address = udp.local_addr().unwrap();
+        server.register_socket(udp);
+        server.register_listener(tcp, Duration::from_secs(10), 16);
+        Self { address, state, _server: server }
+    }
+
+    pub(crate) fn set(&self, mood: Mood) {
+        self.state.lock().unwrap().mood = mood;
+    }
+
+    /// How often it was asked, or looked again whether it may answer.
+    pub(crate) fn questions(&self) -> usize {
+        self.state.lock().unwrap().questions
+    }
+}
+
+/// One port for both protocols: the system chooses it for one, and where the other has it taken, again.
+async fn sockets() -> (TcpListener, UdpSocket) {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+            return (tcp, udp);
+        }
+    }
+    panic!("no port is free for both");
+}

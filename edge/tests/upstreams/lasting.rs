@@ -1,0 +1,75 @@
+//! What is said of members lasts: through restarts, pushes, rollbacks and promotions, as long as its environment.
+
+use devanture_config::problem::Code;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::backend::Backend;
+use crate::support::{RunningEdge, edge, got};
+use crate::{SITE, api, listed, names, push, put, put_with, remove, told, who, who_of, wire};
+
+async fn done(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Value {
+    got(edge.api(method, path).json(&body)).await.json()
+}
+
+#[tokio::test]
+async fn what_is_said_of_members_outlasts_a_restart_and_every_switch() {
+    let (one, two, three) = (Backend::start("one").await, Backend::start("two").await, Backend::start("three").await);
+    let edge = edge().start().await;
+    push(&edge, "prod", &api(&[&one], ""), SITE).await;
+    put(&edge, &two.url(), "in").await;
+    remove(&edge, &one.url()).await;
+    let expected = told(&listed(&edge, "prod").await);
+    assert_eq!(expected[0], (one.url(), vec![], json!("out")));
+    let edge = edge.restart().await;
+    assert_eq!((told(&listed(&edge, "prod").await), who(&edge).await), (expected.clone(), names(&["two"])));
+    // A version that says otherwise of the upstream, and declares one more.
+    push(&edge, "prod", &api(&[&one, &three], "retries = 1\n"), &[("index.html", b"other")]).await;
+    assert_eq!(who(&edge).await, names(&["two", "three"]));
+    done(&edge, Method::POST, "/v1/apps/shop/environments/prod/rollback", json!({})).await;
+    assert_eq!((told(&listed(&edge, "prod").await), who(&edge).await), (expected, names(&["two"])));
+    // Each environment has members of its own, whatever goes from one to the other.
+    push(&edge, "staging", &api(&[&three], ""), &[("index.html", b"staged")]).await;
+    assert_eq!(who_of(&edge, "staging--shop.localhost").await, names(&["three"]));
+    done(&edge, Method::POST, "/v1/apps/shop/environments/prod/promote", json!({ "from": "staging" })).await;
+    assert_eq!(who(&edge).await, names(&["two", "three"]));
+    // What the live version no longer declares is no member that is out, and is out again when it is gone back to.
+    assert_eq!(listed(&edge, "prod").await.members.len(), 2);
+    done(&edge, Method::POST, "/v1/apps/shop/environments/prod/rollback", json!({})).await;
+    assert_eq!(who(&edge).await, names(&["two"]));
+    // A version without the upstream has none, and one that has it again has its members.
+    push(&edge, "prod", "", SITE).await;
+    assert_eq!(put_with(&edge, edge.admin_token(), &two.url(), "drain").await.code(), Code::UpstreamUnknown);
+    push(&edge, "prod", &api(&[], ""), SITE).await;
+    assert_eq!(who(&edge).await, names(&["two"]));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_environment_takes_its_members_along_and_has_them_when_it_is_had_back() {
+    let (one, two) = (Backend::start("one").await, Backend::start("two").await);
+    let edge = edge().start().await;
+    push(&edge, "prod", &api(&[&one], ""), SITE).await;
+    put(&edge, &two.url(), "in").await;
+    let prod = "/v1/apps/shop/environments/prod";
+    done(&edge, Method::DELETE, prod, Value::Null).await;
+    assert_eq!(put_with(&edge, edge.admin_token(), &one.url(), "drain").await.code(), Code::Deleted);
+    done(&edge, Method::POST, "/v1/apps/shop/undelete", json!({ "environment": "prod" })).await;
+    assert_eq!(who(&edge).await, names(&["one", "two"]));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_environment_that_has_ended_leaves_no_members_to_the_next_of_its_name() {
+    let (one, two) = (Backend::start("one").await, Backend::start("two").await);
+    let edge = edge().with_toml("[retention]\nundelete_hours = 0\ncollect_every_s = 0").start().await;
+    push(&edge, "prod", &api(&[&one], ""), SITE).await;
+    put(&edge, &two.url(), "in").await;
+    done(&edge, Method::DELETE, "/v1/apps/shop/environments/prod", Value::Null).await;
+    done(&edge, Method::POST, "/v1/gc", Value::Null).await;
+    push(&edge, "prod", &api(&[&one], ""), SITE).await;
+    assert_eq!(listed(&edge, "prod").await.members.len(), 1);
+    assert_eq!(who(&edge).await, names(&["one"]));
+    assert_eq!(edge.get(wire::HOST, "/").await.text(), "home");
+    edge.stop().await;
+}

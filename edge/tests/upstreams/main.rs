@@ -1,0 +1,107 @@
+//! Members of upstreams that come and go by the API while requests are served, over sockets.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by panicking, in its helpers too"
+)]
+
+mod backend;
+mod lasting;
+mod rights;
+mod saying;
+mod serving;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/wire.rs"]
+mod wire;
+
+use std::collections::BTreeSet;
+
+use backend::Backend;
+use devanture_config::api::{BeginDeploy, DeployReport, UpstreamReport, UpstreamsReport};
+use devanture_config::site_toml::SiteFile;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::{Files, Got, RunningEdge, got, manifest};
+
+const SITE: Files<'static> = &[("index.html", b"home")];
+/// Where the upstreams of most tests are.
+const UPSTREAMS: &str = "/v1/apps/shop/environments/prod/upstreams";
+
+/// A `devanture.toml` with the upstream `api`, `/api/*` and what else is said of it.
+fn api(to: &[&Backend], more: &str) -> String {
+    let to: Vec<String> = to.iter().map(|backend| format!("\"{}\"", backend.url())).collect();
+    format!("[[routes]]\npath = \"/api/*\"\nto = \"api\"\n[upstreams.api]\nto = [{}]\n{more}", to.join(", "))
+}
+
+async fn push(edge: &RunningEdge, environment: &str, toml: &str, files: Files<'_>) -> DeployReport {
+    let site = SiteFile::parse("devanture.toml", toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let mut manifest = manifest(files);
+    (manifest.base, manifest.env) = (site.base, site.env);
+    let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+    edge.try_push("shop", environment, begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
+}
+
+/// The address of a member of `name` in the API.
+fn member(name: &str, address: &str) -> String {
+    format!("{UPSTREAMS}/{}/members/{}", name.replace('/', "%2F"), address.replace('/', "%2F"))
+}
+
+/// Wishes `wish` of a member of `api`, with a token.
+async fn put_with(edge: &RunningEdge, token: &str, address: &str, wish: &str) -> Got {
+    got(edge.ask(Method::PUT, &member("api", address), token).json(&json!({ "wish": wish }))).await
+}
+
+async fn put(edge: &RunningEdge, address: &str, wish: &str) -> UpstreamReport {
+    put_with(edge, edge.admin_token(), address, wish).await.json()
+}
+
+async fn remove_with(edge: &RunningEdge, token: &str, address: &str) -> Got {
+    got(edge.ask(Method::DELETE, &member("api", address), token)).await
+}
+
+async fn remove(edge: &RunningEdge, address: &str) -> UpstreamReport {
+    remove_with(edge, edge.admin_token(), address).await.json()
+}
+
+/// The upstream `api` of an environment.
+async fn listed(edge: &RunningEdge, environment: &str) -> UpstreamReport {
+    let path = format!("/v1/apps/shop/environments/{environment}/upstreams");
+    let list: UpstreamsReport = got(edge.api(Method::GET, &path)).await.json();
+    list.upstreams.into_iter().find(|upstream| upstream.name == "api").unwrap()
+}
+
+/// Members as the report tells them: address, states, and what is wished.
+fn told(report: &UpstreamReport) -> Vec<(String, Vec<String>, Value)> {
+    let of = |backends: &[devanture_config::api::Backend]| backends.iter().map(|one| one.state.clone()).collect();
+    let members = report.members.iter();
+    members.map(|one| (one.address.to_string(), of(&one.backends), json!(one.wish))).collect()
+}
+
+/// Requests that are under way to a member.
+fn requests(report: &UpstreamReport, address: &str) -> u64 {
+    let member = report.members.iter().find(|member| member.address.to_string() == address).unwrap();
+    member.backends.iter().map(|backend| backend.requests).sum()
+}
+
+/// Who answers, of many requests to `host`.
+async fn who_of(edge: &RunningEdge, host: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for _ in 0..60 {
+        let answer = edge.get(host, "/api/who").await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        names.insert(answer.text());
+    }
+    names
+}
+
+async fn who(edge: &RunningEdge) -> BTreeSet<String> {
+    who_of(edge, wire::HOST).await
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}

@@ -1,0 +1,143 @@
+//! The pages of a scan with the tag that reloads them, as copies beside the folder: the folder itself is only read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use devanture_config::Digest;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::MediaTypes;
+
+use super::inject;
+use crate::exit::Failure;
+use crate::hash::Hashed;
+use crate::walk::{FoundFile, Scan};
+
+/// Largest page that gets the tag; a larger one is served as it is.
+const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Endings of pages.
+const ENDINGS: [&str; 2] = [".html", ".htm"];
+/// Characters of a digest that tell one page from another.
+const NAME_CHARACTERS: usize = 16;
+
+/// The copies that were made.
+#[derive(Debug)]
+pub(super) struct Pages {
+    folder: PathBuf,
+    /// By the digest of the page as it is in the folder.
+    copies: BTreeMap<Digest, Hashed>,
+}
+
+impl Pages {
+    /// Copies lie in `folder`, which is there and empty.
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, copies: BTreeMap::new() }
+    }
+
+    /// Puts copies with the tag in the place of the pages of `scan`. Gives what their tags say.
+    ///
+    /// # Errors
+    /// `unreadable_file` where a page is no longer what was scanned, or no copy can be written.
+    pub(super) fn put_into(&mut self, scan: &mut Scan, types: &MediaTypes) -> Result<BTreeSet<String>, Failure> {
+        let mut used = BTreeSet::new();
+        for (path, file) in &mut scan.files {
+            if !is_page(path.as_str(), types) || file.hashed.bytes > PAGE_BYTES_MAX {
+                continue;
+            }
+            let digest = file.hashed.digest;
+            if let Some(copy) = self.copy(file)? {
+                used.insert(digest);
+                *file = FoundFile { path: self.path(&digest), hashed: copy };
+            }
+        }
+        let old: Vec<Digest> = self.copies.keys().filter(|digest| !used.contains(digest)).copied().collect();
+        for digest in old {
+            self.copies.remove(&digest);
+            // The whole folder goes at the end.
+            std::fs::remove_file(self.path(&digest)).ok();
+        }
+        Ok(used.iter().map(name).collect())
+    }
+
+    /// The copy of a page; nothing where it takes no tag.
+    fn copy(&mut self, page: &FoundFile) -> Result<Option<Hashed>, Failure> {
+        let digest = page.hashed.digest;
+        if let Some(copy) = self.copies.get(&digest) {
+            return Ok(Some(*copy));
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", page.path.display()))
+        };
+        let bytes = std::fs::read(&page.path).map_err(|error| failed(&error))?;
+        if Digest::of(&bytes) != digest {
+            return Err(failed(&"it has changed"));
+        }
+        let Some(injected) = inject::inject(&bytes, &inject::tag(&name(&digest))) else { return Ok(None) };
+        let path = self.path(&digest);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+        file.and_then(|mut file| file.write_all(&injected)).map_err(|error| failed(&error))?;
+        let copy = Hashed { digest: Digest::of(&injected), bytes: injected.len() as u64 };
+        self.copies.insert(digest, copy);
+        Ok(Some(copy))
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join(digest.to_string())
+    }
+}
+
+/// What the tag of a page says.
+fn name(digest: &Digest) -> String {
+    digest.to_string().chars().take(NAME_CHARACTERS).collect()
+}
+
+/// Whether the file at `path` is served as a page.
+fn is_page(path: &str, types: &MediaTypes) -> bool {
+    match types.of(path) {
+        Some(media_type) => media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html"),
+        None => {
+            let path = path.to_ascii_lowercase();
+            ENDINGS.iter().any(|ending| path.ends_with(ending))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::site_toml::SiteFile;
+    use std::path::Path;
+
+    fn put(path: &Path, text: &str) {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn pages_are_copied_with_their_tag_and_the_folder_stays() {
+        let (www, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, text) in [("a.html", "<p>a"), ("B.HTM", "<p>b"), ("c.txt", "<p>c"), ("d.tpl", "<p>d")] {
+            put(&www.path().join(name), text);
+        }
+        let site = SiteFile::parse("devanture.toml", "[types]\n\".tpl\" = \"text/html; charset=utf-8\"\n").unwrap();
+        let mut pages = Pages::new(copies.path().to_owned());
+        let mut look = || {
+            let mut scan = crate::walk::scan(www.path(), false).unwrap();
+            let names = pages.put_into(&mut scan, &site.types).unwrap();
+            let texts = scan.files.values().map(|file| std::fs::read_to_string(&file.path).unwrap());
+            (names, texts.collect::<Vec<_>>())
+        };
+        let (names, texts) = look();
+        assert_eq!(names.len(), 3);
+        let has_tag: Vec<bool> = texts.iter().map(|text| text.contains("/.devanture-dev/reload.js")).collect();
+        assert_eq!(has_tag, [true, true, false, true]);
+        assert!(names.iter().all(|name| texts.iter().any(|text| text.contains(name))));
+        assert_eq!(std::fs::read_to_string(www.path().join("a.html")).unwrap(), "<p>a");
+        assert_eq!(std::fs::read_dir(copies.path()).unwrap().count(), 3);
+
+        put(&www.path().join("a.html"), "<p>other");
+        assert!(look().0.is_disjoint(&[name(&Digest::of(b"<p>a"))].into()));
+        assert_eq!(std::fs::read_dir(copies.path()).unwrap().count(), 3, "what is not used any more goes");
+    }
+}

@@ -1,0 +1,278 @@
+//! Tells open pages that another version is live: the script that `inject` puts into them, and the stream of events
+//! (HTML, §9.2) that it listens to.
+//!
+//! A small server on a loopback port has both. Pages reach it on their own origin by a route that `dev` alone adds.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use devanture_config::problem::Code;
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use url::form_urlencoded;
+
+use crate::exit::Failure;
+
+/// The path of the route: one that no site has.
+pub(super) const ROUTE_PATH: &str = "/.devanture-dev/*";
+/// The script.
+pub(super) const SCRIPT_PATH: &str = "/.devanture-dev/reload.js";
+/// The stream.
+const EVENTS_PATH: &str = "/.devanture-dev/events";
+const SCRIPT: &str = include_str!("reload.js");
+/// What stands in the script for the version that is live when it is loaded.
+const STAMP: &str = "STAMP";
+/// How often a stream says that it is still there: well within the time that a route may rest.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// Most connections at once: each page that is open has one.
+const CONNECTIONS_MAX: usize = 512;
+/// How long the listener rests after a connection could not be taken.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How long a connection may take to send the head of a request.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What is live, as open pages need to know it.
+#[derive(Debug, Clone)]
+struct Live {
+    /// This run and a number that grows: what an open page says of itself, so that it is of this run and of now.
+    stamp: String,
+    /// The stamp before.
+    before: String,
+    /// Since when.
+    since: Instant,
+    /// What is said in the tag of each page of it.
+    pages: Arc<BTreeSet<String>>,
+    /// Paths of the stylesheets that have changed, where nothing else has.
+    styles: Option<Arc<[String]>>,
+}
+
+/// The server; with it, the streams end.
+#[derive(Debug)]
+pub(super) struct Reload {
+    address: SocketAddr,
+    live: watch::Sender<Live>,
+    run: u128,
+    count: u64,
+    server: JoinHandle<()>,
+}
+
+impl Reload {
+    /// Starts it on a port that is free.
+    ///
+    /// # Errors
+    /// `internal` where the system gives none.
+    pub(super) async fn start() -> Result<Self, Failure> {
+        let failed = |error| Failure::new(Code::Internal, format!("No port can be listened on: {error}."));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let stamp = stamp(run, 0);
+        let first = Live { before: stamp.clone(), stamp, since: Instant::now(), pages: Arc::default(), styles: None };
+        let live = watch::Sender::new(first);
+        let server = tokio::spawn(serve(listener, live.subscribe()));
+        Ok(Self { address, live, run, count: 0, server })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says that a version with these pages is live. `styles` are the paths of the stylesheets that have changed since the
+    /// one before, where nothing else has.
+    pub(super) fn went_live(&mut self, pages: BTreeSet<String>, styles: Option<Vec<String>>) {
+        self.count += 1;
+        let (stamp, pages) = (stamp(self.run, self.count), Arc::new(pages));
+        self.live.send_modify(|live| {
+            let before = std::mem::replace(&mut live.stamp, stamp);
+            *live =
+                Live { stamp: live.stamp.clone(), before, since: Instant::now(), pages, styles: styles.map(Arc::from) };
+        });
+    }
+}
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn stamp(run: u128, count: u64) -> String {
+    format!("{run:x}-{count}")
+}
+
+async fn serve(listener: TcpListener, live: watch::Receiver<Live>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        let live = live.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = answer(&request, &live);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let mut http = hyper::server::conn::http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+            // A page that was left breaks its connection off.
+            http.serve_connection(TokioIo::new(stream), service).await.ok();
+            drop(permit);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response<Body> {
+    let (media_type, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, SCRIPT_PATH) => {
+            let script = SCRIPT.replacen(STAMP, &live.borrow().stamp, 1);
+            ("text/javascript; charset=utf-8", Full::new(Bytes::from(script)).boxed_unsync())
+        }
+        (&Method::GET, EVENTS_PATH) => {
+            let page = Page::of(request.uri().query().unwrap_or_default());
+            ("text/event-stream", page.events(live.clone()))
+        }
+        _ => {
+            let mut missing = Response::new(Full::default().boxed_unsync());
+            *missing.status_mut() = StatusCode::NOT_FOUND;
+            return missing;
+        }
+    };
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A page that is open.
+#[derive(Debug, Default)]
+struct Page {
+    /// What its tag says.
+    page: String,
+    /// Up to where it knows what has changed.
+    stamp: String,
+    /// How long ago its loading began, where it has just been loaded.
+    age: Option<Duration>,
+}
+
+impl Page {
+    fn of(query: &str) -> Self {
+        let mut page = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "page" => page.page = value.into_owned(),
+                "stamp" => page.stamp = value.into_owned(),
+                "age" => page.age = value.parse().ok().map(Duration::from_millis),
+                _ => {}
+            }
+        }
+        page
+    }
+
+    /// What it is told first: to load itself again, where it is not of what is live; a comment, where it is.
+    fn greeting(&self, live: &Live) -> String {
+        // What was loaded before and after a switch may not go together.
+        let is_whole = self.age.is_none_or(|age| age <= live.since.elapsed());
+        if is_whole && self.stamp == live.stamp && live.pages.contains(&self.page) {
+            ": live\n\n".to_owned()
+        } else {
+            reload_event(&live.stamp)
+        }
+    }
+
+    /// What it is told when `live` went live.
+    fn told(&mut self, live: &Live) -> String {
+        match &live.styles {
+            Some(paths) if live.before == self.stamp => {
+                self.stamp.clone_from(&live.stamp);
+                let data = serde_json::json!({ "stamp": live.stamp, "paths": &**paths });
+                format!("event: styles\ndata: {data}\n\n")
+            }
+            _ => reload_event(&live.stamp),
+        }
+    }
+
+    fn events(self, mut live: watch::Receiver<Live>) -> Body {
+        let greeting = self.greeting(&live.borrow_and_update());
+        let first = stream::once(async move { Ok(Frame::data(Bytes::from(greeting))) });
+        let events = stream::unfold((self, live), |(mut page, mut live)| async move {
+            let text = match tokio::time::timeout(KEEP_ALIVE_EVERY, live.changed()).await {
+                Ok(Ok(())) => page.told(&live.borrow_and_update()),
+                // `dev` ends.
+                Ok(Err(_)) => return None,
+                Err(_) => ":\n\n".to_owned(),
+            };
+            Some((Ok(Frame::data(Bytes::from(text))), (page, live)))
+        });
+        StreamBody::new(futures_util::StreamExt::chain(first, events)).boxed_unsync()
+    }
+}
+
+fn reload_event(stamp: &str) -> String {
+    format!("event: reload\ndata: {stamp}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(styles: Option<&[&str]>) -> Live {
+        Live {
+            stamp: "r-2".to_owned(),
+            before: "r-1".to_owned(),
+            since: Instant::now(),
+            pages: Arc::new(["p".to_owned()].into()),
+            styles: styles.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect()),
+        }
+    }
+
+    fn page(page: &str, stamp: &str) -> Page {
+        Page::of(&format!("page={page}&stamp={stamp}"))
+    }
+
+    #[test]
+    fn a_page_that_is_not_of_what_is_live_loads_itself_again() {
+        assert_eq!(page("p", "r-2").greeting(&live(None)), ": live\n\n");
+        for stale in [page("p", "r-1"), page("q", "r-2"), page("p", "other-2"), Page::of("")] {
+            assert_eq!(stale.greeting(&live(None)), "event: reload\ndata: r-2\n\n");
+        }
+        // One that was loaded in a switch, and one that was after it.
+        assert_eq!(page("p", "r-2&age=60000").greeting(&live(None)), "event: reload\ndata: r-2\n\n");
+        assert_eq!(page("p", "r-2&age=0").greeting(&live(None)), ": live\n\n");
+    }
+
+    #[test]
+    fn stylesheets_are_put_in_place_only_where_no_change_was_missed() {
+        let styles = live(Some(&["/a \"b\".css"]));
+        let mut one = page("p", "r-1");
+        let told = one.told(&styles);
+        assert_eq!(told, "event: styles\ndata: {\"paths\":[\"/a \\\"b\\\".css\"],\"stamp\":\"r-2\"}\n\n");
+        assert_eq!(one.stamp, "r-2");
+        assert_eq!(page("p", "r-0").told(&styles), "event: reload\ndata: r-2\n\n");
+        assert_eq!(page("p", "r-1").told(&live(None)), "event: reload\ndata: r-2\n\n");
+    }
+
+    #[test]
+    fn the_script_says_once_what_is_live() {
+        assert_eq!(SCRIPT.matches(STAMP).count(), 1);
+        assert!(SCRIPT_PATH.starts_with(ROUTE_PATH.trim_end_matches('*')));
+        assert!(EVENTS_PATH.starts_with(ROUTE_PATH.trim_end_matches('*')));
+    }
+}

@@ -1,0 +1,317 @@
+//! One round: the folder as it is now becomes a version that is live, by the code that every push goes by; what `dev`
+//! adds is laid over what was read, and stands in no file of the project.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use devanture_config::api::{BeginDeploy, DeployOptions, Source};
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{Route, RouteTo, SiteFile, UpstreamUrl};
+use devanture_config::{Manifest, PlaceName, VersionId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::pages::Pages;
+use super::policy;
+use super::reload::{ROUTE_PATH, Reload};
+use crate::args::ApiRoute;
+use crate::bundle::{self, Bundle};
+use crate::client::{Edge, Refusal};
+use crate::deploy::BlobError;
+use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::project::Project;
+use crate::push;
+use crate::report::milliseconds;
+use crate::rules::{self, RuleFiles};
+use crate::walk::{self, Scan};
+
+/// Blobs that are sent at once.
+const JOBS: usize = 8;
+/// The folder is likely half built when it holds less than the first of so many parts of what it held.
+const PARTS: usize = 2;
+/// The page without which a site that had it is likely half built.
+const HOME: &str = "index.html";
+
+/// What to do about a fingerprinted name with other content.
+const REUSED_HINT: &str = "its name says that its content never changes, so browsers keep the old one, and a push refuses \
+                           it, too: let the build give it another name, or start `devanture dev` anew";
+
+/// What rounds are made of.
+pub(super) struct Rounds {
+    /// The edge of the run.
+    pub(super) edge: Edge,
+    /// Which environment.
+    pub(super) place: PlaceName,
+    /// Tells open pages.
+    pub(super) reload: Reload,
+    /// Copies of pages.
+    pub(super) pages: Pages,
+    /// What `--api` says.
+    pub(super) api: Vec<ApiRoute>,
+    /// The manifest that is live.
+    pub(super) live: Option<Manifest>,
+    /// Where blobs are told of on their way.
+    pub(super) progress: Progress,
+}
+
+/// What a round begins with.
+pub(super) struct Begin {
+    /// What the working folder says.
+    pub(super) project: Project,
+    /// The folder.
+    pub(super) www: PathBuf,
+    /// Whether a folder that looks half built is left alone.
+    pub(super) is_patient: bool,
+}
+
+/// How a round ended.
+pub(super) enum Ended {
+    /// Another version is live.
+    Live(Went),
+    /// The same version is.
+    Same,
+    /// The folder looks as if a build were under way.
+    HalfBuilt,
+}
+
+/// A version that went live.
+pub(super) struct Went {
+    /// Its id.
+    pub(super) version: VersionId,
+    /// How many files it has.
+    pub(super) files: usize,
+    /// How many of them are others than before, came or went; none is told of the first version.
+    pub(super) changed: Option<usize>,
+    /// How long it took, in milliseconds.
+    pub(super) ms: u64,
+    /// What may not mean what it says: a push would refuse it.
+    pub(super) doubts: BTreeSet<String>,
+    /// Paths that were left out.
+    pub(super) left_out: Vec<String>,
+    /// Where a policy is set under which pages do not reload by themselves.
+    pub(super) policy: Option<String>,
+    /// Whose meaning the rule files have, where it was guessed.
+    pub(super) guess: Option<String>,
+}
+
+impl Rounds {
+    /// Makes live what is in the folder now.
+    ///
+    /// # Errors
+    /// Why it did not go live; what was live before still is.
+    pub(super) async fn run(&mut self, begin: Begin) -> Result<Ended, Failure> {
+        let begun = Instant::now();
+        let Begin { mut project, www, is_patient } = begin;
+        lay_over(&mut project.site, &self.place, &self.api, self.reload.address())?;
+        let mut scan = self.scan(&www).await?;
+        if is_patient && self.live.as_ref().is_some_and(|live| is_half_built(live, &scan)) {
+            return Ok(Ended::HalfBuilt);
+        }
+        let guessed = bundle::guess_rules(&scan, &project, &www);
+        let (rules, doubts) = {
+            let bundle = Bundle::of(&scan, &project.site, guessed)?;
+            let files = RuleFiles::read(&scan)?;
+            let doubts = rules::judge(files.findings(&bundle.manifest, &project, &self.place), Code::BadRules, true)?;
+            (files.rules_in(&bundle.manifest, &project, &self.place).0, doubts)
+        };
+        let tags = self.pages.put_into(&mut scan, &project.site.types)?;
+        let bundle = Bundle::of(&scan, &project.site, guessed)?;
+        if self.live.as_ref() == Some(&bundle.manifest) {
+            return Ok(Ended::Same);
+        }
+        let version = self.push(&bundle).await?;
+        let change = self.live.as_ref().map(|live| Change::between(live, &bundle.manifest));
+        self.reload.went_live(tags, change.as_ref().and_then(|change| change.styles.clone()));
+        let went = Went {
+            version,
+            files: bundle.manifest.files.len(),
+            changed: change.map(|change| change.files),
+            ms: milliseconds(begun.elapsed()),
+            doubts: doubts.iter().map(ToString::to_string).collect(),
+            left_out: scan.left_out,
+            policy: policy::forbidden_by(&rules),
+            guess: guessed.map(bundle::guess_note),
+        };
+        self.live = Some(bundle.manifest);
+        Ok(Ended::Live(went))
+    }
+
+    async fn scan(&self, www: &Path) -> Result<Scan, Failure> {
+        let folder = www.to_owned();
+        let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, false)).await;
+        scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))?
+    }
+
+    async fn push(&self, bundle: &Bundle) -> Result<VersionId, Failure> {
+        let options = DeployOptions {
+            // Nobody else pushes here.
+            force: true,
+            // They are told, and stop nobody from going on.
+            allow_warnings: true,
+            // A check may ask a backend, which may be down: the front is served all the same.
+            no_smoke: true,
+            ..DeployOptions::default()
+        };
+        let begin = BeginDeploy { manifest: bundle.manifest.clone(), source: Source::default(), options };
+        let begun = self.edge.begin(&self.place, &begin).await?;
+        let missing = push::missing_blobs(bundle, &begun)?;
+        let (files, bytes) = missing.iter().fold((0, 0), |(f, b), (_, blob)| (f + blob.files, b + blob.bytes));
+        let sending = self.progress.sending("upload", files, bytes);
+        let (edge, deploy, sent) = (&self.edge, &begun.deploy, &sending.sent);
+        let puts = missing.iter().map(|(digest, blob)| async move {
+            edge.put_blob(deploy, *digest, blob, sent).await.map_err(|error| match error {
+                BlobError::Changed => {
+                    let message = format!("{} cannot be read: it has changed.", blob.path.display());
+                    Failure::new(Code::UnreadableFile, message)
+                }
+                BlobError::Failed(failure) => failure,
+            })?;
+            sent.add_files(blob.files);
+            Ok::<(), Failure>(())
+        });
+        stream::iter(puts).buffer_unordered(JOBS).try_collect::<()>().await?;
+        drop(sending);
+        match self.edge.finish(&begun.deploy, &mut |_| {}).await.map_err(Refusal::into_failure) {
+            Ok(report) => Ok(report.version),
+            // There is no flag for it here: the next run knows nothing of this one.
+            Err(failure) if failure.is(Code::FingerprintReused) => Err(failure.hint(REUSED_HINT)),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// How a manifest differs from the one before.
+struct Change {
+    /// Files that are others, came or went.
+    files: usize,
+    /// The paths of the stylesheets that have changed, where nothing else has.
+    styles: Option<Vec<String>>,
+}
+
+impl Change {
+    fn between(before: &Manifest, now: &Manifest) -> Self {
+        let gone = before.files.keys().filter(|path| !now.files.contains_key(*path)).count();
+        let other: BTreeMap<_, _> =
+            now.files.iter().filter(|(path, entry)| before.files.get(*path) != Some(entry)).collect();
+        let is_serving_alike =
+            (&before.base, &before.env, before.guessed_rules) == (&now.base, &now.env, now.guessed_rules);
+        let are_styles = !other.is_empty()
+            && gone == 0
+            && other.keys().all(|path| before.files.contains_key(*path) && path.as_str().ends_with(".css"));
+        let styles = (is_serving_alike && are_styles).then(|| other.keys().map(|path| format!("/{path}")).collect());
+        Self { files: gone + other.len(), styles }
+    }
+}
+
+/// Whether a build that empties the folder first seems to be at work: the home page is gone, or most files are.
+fn is_half_built(live: &Manifest, scan: &Scan) -> bool {
+    let is_without_home = live.files.contains_key(HOME) && !scan.files.contains_key(HOME);
+    is_without_home || scan.files.len().saturating_mul(PARTS) < live.files.len()
+}
+
+/// The routes that hold in `place`.
+pub(super) fn routes_of(site: &SiteFile, place: &PlaceName, api: &[ApiRoute]) -> Vec<Route> {
+    let own = site.env.get(place).and_then(|over| over.routes.as_ref()).or(site.base.routes.as_ref());
+    let mut routes = own.cloned().unwrap_or_default();
+    for wanted in api {
+        let to = RouteTo::Address(wanted.to.clone());
+        match routes.iter_mut().find(|route| route.path == wanted.path) {
+            Some(own) => own.to = to,
+            None => routes.push(Route::new(wanted.path.clone(), to)),
+        }
+    }
+    routes
+}
+
+/// Lays over what a site says what it is to say here: the routes of `--api`, and the one to `reload`. Hostnames are those of
+/// visitors, and would lead away from this machine.
+fn lay_over(site: &mut SiteFile, place: &PlaceName, api: &[ApiRoute], reload: SocketAddr) -> Result<(), Failure> {
+    let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
+    let mut routes = routes_of(site, place, api);
+    let to: UpstreamUrl = format!("http://{reload}").parse().map_err(|error| bad(&error))?;
+    routes.push(Route::new(ROUTE_PATH.parse().map_err(|error| bad(&error))?, RouteTo::Address(to)));
+    site.env.retain(|name, _| name == place);
+    for table in site.env.values_mut().chain([&mut site.base]) {
+        (table.hostnames, table.canonical, table.routes) = (None, None, None);
+    }
+    site.base.routes = Some(routes);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use devanture_config::manifest::FileEntry;
+
+    fn manifest(files: &[(&str, &str)]) -> Manifest {
+        let entry = |text: &str| FileEntry { hash: Digest::of(text.as_bytes()), size: 1, media_type: None };
+        Manifest::of_files(files.iter().map(|(path, text)| (path.parse().unwrap(), entry(text))).collect())
+    }
+
+    #[test]
+    fn what_is_typed_goes_before_what_the_file_says_and_nothing_leads_away() {
+        let text = "[[routes]]\npath = \"/api/*\"\nto = \"http://a\"\ntimeout_ms = 5\n\
+                    [[routes]]\npath = \"/b\"\nto = \"http://b\"\n[env.prod]\nhostnames = [\"www.example.org\"]\n\
+                    [env.staging]\nhostnames = [\"x.example\"]\ncanonical = \"x.example\"\n\
+                    [[env.staging.routes]]\npath = \"/c\"\nto = \"http://c\"\n[env.other]\nnot_found = \"none\"\n";
+        let site = SiteFile::parse("devanture.toml", text).unwrap();
+        let api: Vec<ApiRoute> = vec!["http://127.0.0.1:1".parse().unwrap(), "/new=http://new".parse().unwrap()];
+        let routes = |place: &str| -> Vec<String> {
+            let mut site = site.clone();
+            lay_over(&mut site, &place.parse().unwrap(), &api, ([127, 0, 0, 1], 9).into()).unwrap();
+            assert_eq!(site.env.len(), 1);
+            let merged = site.base.overlaid_by(site.env.values().next().unwrap());
+            assert_eq!((&merged.hostnames, &merged.canonical), (&None, &None));
+            merged.routes.unwrap().iter().map(|r| format!("{} {} {:?}", r.path, r.to, r.timeout_ms)).collect()
+        };
+        let own = "/.devanture-dev/* http://127.0.0.1:9 None";
+        assert_eq!(
+            routes("prod"),
+            ["/api/* http://127.0.0.1:1 Some(5)", "/b http://b None", "/new http://new None", own]
+        );
+        assert_eq!(
+            routes("staging"),
+            ["/c http://c None", "/api/* http://127.0.0.1:1 None", "/new http://new None", own]
+        );
+    }
+
+    #[test]
+    fn a_change_of_stylesheets_alone_is_told_from_others() {
+        let before = manifest(&[("a.css", "1"), ("b.css", "1"), ("index.html", "1")]);
+        let between = |files: &[(&str, &str)]| {
+            let change = Change::between(&before, &manifest(files));
+            (change.files, change.styles.map(|paths| paths.join(" ")))
+        };
+        let styles = |paths: &str| Some(paths.to_owned());
+        assert_eq!(between(&[("a.css", "2"), ("b.css", "2"), ("index.html", "1")]), (2, styles("/a.css /b.css")));
+        assert_eq!(between(&[("a.css", "2"), ("b.css", "1"), ("index.html", "2")]), (2, None));
+        assert_eq!(between(&[("a.css", "2"), ("index.html", "1")]), (2, None));
+        assert_eq!(between(&[("a.css", "1"), ("b.css", "1"), ("c.css", "1"), ("index.html", "1")]), (1, None));
+        let mut served = before.clone();
+        served.guessed_rules = Some(devanture_config::site_toml::Rules::Netlify);
+        let change = Change::between(&before, &served);
+        assert_eq!((change.files, change.styles), (0, None));
+    }
+
+    #[test]
+    fn a_folder_that_a_build_has_emptied_looks_half_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let scan = |names: &[&str]| {
+            let mut scan = Scan::default();
+            for name in names {
+                let path = folder.path().join(name);
+                let hashed = crate::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
+                scan.files.insert(name.parse().unwrap(), walk::FoundFile { path, hashed });
+            }
+            scan
+        };
+        let live = manifest(&[("a.js", "1"), ("b.js", "1"), ("c.js", "1"), ("index.html", "1")]);
+        assert!(is_half_built(&live, &scan(&["a.js", "b.js", "c.js"])), "the home page is gone");
+        assert!(is_half_built(&live, &scan(&["index.html"])), "most is gone");
+        assert!(!is_half_built(&live, &scan(&["d.js", "index.html"])));
+        assert!(!is_half_built(&manifest(&[("a.js", "1")]), &scan(&["b.js"])));
+    }
+}

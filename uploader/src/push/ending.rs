@@ -1,0 +1,150 @@
+//! How a push ended that was not heard to its end, and what is said last of one that failed.
+
+use std::time::{Duration, Instant};
+
+use devanture_config::api::{ByteCounts, DeployBegun, DeployReport, DeployState, DeployStatus, FileCounts};
+use devanture_config::problem::Code;
+use devanture_config::{Digest, PlaceName, VersionId};
+
+use super::{LAST_QUESTION_TIME_MAX, Live, Push};
+use crate::bundle::{Blob, Bundle};
+use crate::client::{self, Edge};
+use crate::exit::{Failure, INTERRUPTED};
+use crate::report::{NOT_KNOWN, NOTHING_LIVE, STILL_RUNNING};
+
+/// So much longer than it may take is the end of a watch waited for.
+const WATCH_SLACK: Duration = Duration::from_secs(15);
+/// How often it is asked what is live when the edge was lost at the end of a push.
+const LAST_QUESTIONS_MAX: u32 = 3;
+
+impl Push<'_> {
+    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows.
+    pub(super) async fn lost(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        bundle: &Bundle,
+        begun: &DeployBegun,
+        missing: &[(Digest, &Blob)],
+        failure: Failure,
+    ) -> Result<DeployReport, Failure> {
+        for _ in 0..LAST_QUESTIONS_MAX {
+            let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            self.live = Live::Known(status.version);
+            let went_live = status.version == Some(begun.version) && begun.live != Some(begun.version);
+            if let (true, Some(watch_s)) = (went_live, self.args.gate.watch_s()) {
+                // It is live, and may be undone yet: only the end of the watch says how the push ended.
+                return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await;
+            }
+            if let (true, Some(urls)) = (went_live, status.urls) {
+                self.context.progress.note("the edge was lost before it had told everything; the version is live");
+                return Ok(DeployReport {
+                    app: status.app,
+                    environment: status.environment,
+                    version: begun.version,
+                    previous: begun.live,
+                    urls,
+                    files: FileCounts {
+                        total: bundle.manifest.files.len() as u64,
+                        new: missing.iter().map(|(_, blob)| blob.files).sum(),
+                    },
+                    bytes: ByteCounts {
+                        total: bundle.manifest.total_bytes(),
+                        sent: missing.iter().map(|(_, blob)| blob.bytes).sum(),
+                    },
+                    deploy: status.deploy,
+                    switched: true,
+                    steps: Vec::new(),
+                    withdrawn: Vec::new(),
+                    alias: None,
+                    locked: None,
+                });
+            }
+            break;
+        }
+        // What the edge itself said of it is told as it is.
+        if !failure.is(Code::Unreachable) {
+            return Err(failure);
+        }
+        Err(failure.hint(match self.args.alias {
+            Some(_) => "the edge may still be at work on it: `devanture alias list` says where the alias points",
+            None => "the edge may still be at work on it: `devanture status` says what is live",
+        }))
+    }
+
+    /// How a deploy ended whose watch was not heard to its end.
+    async fn watched(
+        &mut self,
+        edge: &Edge,
+        begun: &DeployBegun,
+        watch: Duration,
+        failure: Failure,
+    ) -> Result<DeployReport, Failure> {
+        self.context.progress.note("the edge was lost before it had told everything; it is asked how the watch ends");
+        let until = Instant::now() + watch + WATCH_SLACK;
+        while Instant::now() < until {
+            match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
+                Ok(DeployStatus { report: Some(report), .. }) => return client::check_report(edge, *report),
+                Ok(DeployStatus { problem: Some(problem), .. }) => {
+                    self.finishing = None;
+                    return Err((*problem).into());
+                }
+                // An edge that was started anew knows no more of it than the history does.
+                Ok(DeployStatus { state: DeployState::Live | DeployState::Failed, .. }) => break,
+                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        Err(failure.hint("it went live, but nobody heard its watch to the end: `devanture history` says what is live"))
+    }
+
+    /// What to say last after `failure`: which version is live now.
+    pub(crate) async fn last_sentence(&self, failure: &Failure) -> String {
+        // A push to an alias leaves what is live, however it ends.
+        if self.args.alias.is_some() {
+            return STILL_RUNNING.to_owned();
+        }
+        if failure.is(Code::Deleted) {
+            return NOTHING_LIVE.to_owned();
+        }
+        // An archive that the edge refused changed nothing; of one that it was not heard to the end of, it may have.
+        let is_archive_open = self.is_archive_sent && (failure.exit == 3 || failure.exit >= INTERRUPTED);
+        let is_certain = self.finishing.is_none() && !is_archive_open;
+        let live = match self.live {
+            Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
+            // An edge that did not answer, or not to this token, is not asked again.
+            Live::Unknown if is_certain && (matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource)) => {
+                STILL_RUNNING
+            }
+            Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
+                Some(Some(version)) if self.finishing == Some(version) && self.args.gate.watch_s().is_some() => {
+                    return format!("{} is live; the edge goes on watching it, and may go back.", version.short());
+                }
+                Some(Some(version)) if self.finishing == Some(version) => {
+                    return format!("The edge has finished it all the same: {} is live.", version.short());
+                }
+                Some(Some(version)) if is_archive_open && self.live != Live::Known(Some(version)) => {
+                    return format!("{} is live.", version.short());
+                }
+                Some(None) => NOTHING_LIVE,
+                None if !is_certain => NOT_KNOWN,
+                Some(Some(_)) | None => STILL_RUNNING,
+            },
+        };
+        live.to_owned()
+    }
+
+    /// What is live, where the edge can be asked and answers soon.
+    async fn ask_what_is_live(&self) -> Option<Option<VersionId>> {
+        let place = self.context.place().ok()?;
+        let edge = self.context.edge().ok()?;
+        match edge.status_within(&place, LAST_QUESTION_TIME_MAX).await {
+            Ok(status) => Some(status.version),
+            // Neither the app nor the environment is there before the first push.
+            Err(failure) if failure.is(Code::NotFound) => Some(None),
+            Err(_) => None,
+        }
+    }
+}

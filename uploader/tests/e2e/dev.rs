@@ -1,0 +1,342 @@
+//! `devanture dev`: the folder is served as an edge would serve it, and a page that is open shows each change by itself.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::backends::echo;
+use crate::support::browser::{Browser, Page};
+use crate::support::edge::{client_of, edge, files};
+
+/// Longest time until something is told that is waited for.
+const TIME_MAX: Duration = Duration::from_secs(60);
+/// A page whose script counts how often it was loaded.
+const PAGE: &str = "<!doctype html><html><head><title>shop</title><link rel=icon href=data:,>\
+                    <script>sessionStorage.loads = 1 + Number(sessionStorage.loads || 0)</script>\
+                    <link rel=stylesheet href=/style.css></head><body><p>one</p></body></html>";
+
+/// A project folder, and a state folder of its own.
+struct Project(TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let project = Self(tempfile::tempdir().unwrap());
+        project.put("devanture.toml", "app = \"shop\"\nwww = \"www\"\n");
+        project.put("www/index.html", PAGE);
+        project.put("www/style.css", "p { color: rgb(1, 2, 3) }");
+        project
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("project")
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devanture"));
+        command
+            .args(["dev", "--json"])
+            .args(arguments)
+            .args(if arguments.contains(&"--port") { &[][..] } else { &["--port", "0"] })
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("XDG_STATE_HOME", self.0.path().join("state"))
+            .env("TMPDIR", self.0.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts `dev` and waits until it says where the site is.
+    fn dev(&self, arguments: &[&str]) -> Dev {
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let event: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                // A test that has failed listens no more.
+                sender.send(event).ok();
+            }
+        });
+        let mut dev = Dev { child, events, url: String::new(), ca: PathBuf::new() };
+        let ready = dev.wait_for("ready");
+        dev.url = ready["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+        dev.ca = ready["ca"].as_str().unwrap().into();
+        dev
+    }
+}
+
+/// A running `dev`. It is killed when it is dropped.
+struct Dev {
+    child: Child,
+    events: Receiver<Value>,
+    url: String,
+    ca: PathBuf,
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Dev {
+    /// The next event of this kind; those before it are passed over.
+    #[track_caller]
+    fn wait_for(&self, kind: &str) -> Value {
+        self.wait_until(kind, |_| true)
+    }
+
+    /// The next event of this kind of which that is true.
+    #[track_caller]
+    fn wait_until(&self, kind: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let event = self.events.recv_timeout(TIME_MAX).unwrap_or_else(|error| panic!("no event {kind}: {error}"));
+            if event["event"] == kind && is_meant(&event) {
+                return event;
+            }
+        }
+    }
+
+    /// The first mistake of the next failure that is one in this file.
+    #[track_caller]
+    fn mistake_in(&self, file: &str) -> Value {
+        let is_meant = |event: &Value| event["error"]["mistakes"][0]["file"] == file;
+        self.wait_until("failed", is_meant)["error"]["mistakes"][0].clone()
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Response {
+        client_of(&self.ca, true).get(format!("{}{path}", self.url)).send().await.unwrap()
+    }
+
+    async fn text(&self, path: &str) -> String {
+        self.get(path).await.text().await.unwrap()
+    }
+
+    /// Ends it by a signal. Gives the exit code.
+    fn end(mut self, signal: &str) -> Option<i32> {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+async fn loads(page: &Page) -> u64 {
+    page.evaluate("Number(sessionStorage.loads)").await.as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_open_shows_each_change_by_itself() {
+    let Some(browser) = Browser::start().await else { return };
+    let project = Project::new();
+    let dev = project.dev(&[]);
+    assert_eq!(dev.wait_for("live")["files"], 2);
+    let page = browser.open(&dev.url).await;
+    assert_eq!(page.report().await.console_errors, [""; 0]);
+    assert_eq!(page.evaluate("document.querySelector('p').textContent").await, "one");
+    assert_eq!(loads(&page).await, 1);
+
+    project.put("www/index.html", &PAGE.replace("one", "two"));
+    let live = dev.wait_for("live");
+    assert_eq!(live["changed"], 1);
+    assert!(live["ms"].is_u64() && live["version"].as_str().unwrap().len() == 64, "{live}");
+    page.wait_for("document.querySelector('p')?.textContent === 'two'").await;
+    assert_eq!(loads(&page).await, 2);
+
+    // A stylesheet is put in its place; the page stays.
+    page.evaluate("window.isSame = true").await;
+    project.put("www/style.css", "p { color: rgb(4, 5, 6) }");
+    page.wait_for("getComputedStyle(document.querySelector('p')).color === 'rgb(4, 5, 6)'").await;
+    page.wait_for("document.querySelectorAll('link[rel=stylesheet]').length === 1").await;
+    assert_eq!(page.evaluate("window.isSame").await, true);
+    // A second time, and a page after it.
+    project.put("www/style.css", "p { color: rgb(7, 8, 9) }");
+    page.wait_for("getComputedStyle(document.querySelector('p')).color === 'rgb(7, 8, 9)'").await;
+    assert_eq!((page.evaluate("window.isSame").await, loads(&page).await), (Value::Bool(true), 2));
+    project.put("www/index.html", &PAGE.replace("one", "three"));
+    page.wait_for("document.querySelector('p')?.textContent === 'three'").await;
+    assert_eq!(loads(&page).await, 3);
+
+    // A build that empties the folder and fills it again: the page is never without its content, and loaded once.
+    std::fs::remove_dir_all(project.path().join("www")).unwrap();
+    project.put("www/style.css", "p { color: rgb(1, 1, 1) }");
+    dev.wait_for("waiting");
+    assert!(dev.text("/").await.contains("three"));
+    project.put("www/index.html", &PAGE.replace("one", "four"));
+    page.wait_for("document.querySelector('p')?.textContent === 'four'").await;
+    assert_eq!(loads(&page).await, 4);
+    assert_eq!(dev.end("-INT"), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_finds_a_run_that_was_started_anew() {
+    let Some(browser) = Browser::start().await else { return };
+    let project = Project::new();
+    let dev = project.dev(&[]);
+    dev.wait_for("live");
+    let page = browser.open(&dev.url).await;
+    let (ca, port) = (std::fs::read(&dev.ca).unwrap(), dev.url.rsplit(':').next().unwrap().to_owned());
+    assert_eq!(dev.end("-TERM"), Some(0));
+    project.put("www/index.html", &PAGE.replace("one", "two"));
+    let dev = project.dev(&["--port", &port]);
+    dev.wait_for("live");
+    page.wait_for("document.querySelector('p')?.textContent === 'two'").await;
+    assert_eq!(std::fs::read(&dev.ca).unwrap(), ca, "the authority that a browser trusts stays");
+
+    // Another run cannot have the same port, and says so.
+    let ran = project.command(&["--port", &port]).output().unwrap();
+    let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((ran.status.code(), told["error"]["code"].as_str()), (Some(2), Some("usage")), "{told}");
+    assert!(told["error"]["hint"].as_str().unwrap().contains("--port"), "{told}");
+    assert_eq!(dev.end("-INT"), Some(0));
+    let left = std::fs::read_dir(project.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_str().unwrap().starts_with("devanture-dev-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_is_told_with_its_line_and_what_was_live_stays() {
+    let project = Project::new();
+    let dev = project.dev(&[]);
+    dev.wait_for("live");
+    project.put("devanture.toml", "app = \"shop\"\nwww = \"www\"\nnot_found = \"nothing\"\n");
+    assert_eq!(dev.mistake_in("devanture.toml")["line"], 3);
+    assert_eq!(dev.get("/").await.status(), 200);
+    project.put("www/_redirects", "/old\n");
+    project.put("devanture.toml", "app = \"shop\"\nwww = \"www\"\n");
+    assert_eq!(dev.mistake_in("_redirects")["line"], 1);
+    assert!(dev.text("/").await.contains("one"));
+    // Set right, everything that has changed meanwhile is live.
+    project.put("www/_redirects", "/old /new 301\n");
+    dev.wait_for("live");
+    assert_eq!(dev.get("/old").await.status(), 301);
+    project.put("www/_headers", "/*\n  X-Own: yes\n");
+    dev.wait_for("live");
+    assert_eq!(dev.get("/").await.headers()["x-own"], "yes");
+    // What a push would refuse is told as early as here.
+    project.put("www/app.3f2a91bc.js", "one");
+    dev.wait_for("live");
+    project.put("www/app.3f2a91bc.js", "two");
+    let is_reused = |event: &Value| event["error"]["code"] == "fingerprint_reused";
+    assert!(dev.wait_until("failed", is_reused)["error"]["hint"].as_str().unwrap().contains("devanture dev"));
+    assert_eq!(dev.text("/app.3f2a91bc.js").await, "one");
+    assert_eq!(dev.end("-TERM"), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_forbids_the_script_breaks_no_page() {
+    let Some(browser) = Browser::start().await else { return };
+    let project = Project::new();
+    project.put("www/_headers", "/*\n  Content-Security-Policy: default-src 'none'; style-src 'self'; img-src data:\n");
+    let dev = project.dev(&[]);
+    let is_of_policy = |event: &Value| event["text"].as_str().unwrap().contains("Content-Security-Policy");
+    let note = dev.wait_until("note", is_of_policy);
+    assert!(note["text"].as_str().unwrap().starts_with("_headers:"), "{note}");
+    dev.wait_for("live");
+    let page = browser.open(&dev.url).await;
+    let colour = page.evaluate("getComputedStyle(document.querySelector('p')).color").await;
+    assert_eq!(colour, "rgb(1, 2, 3)");
+    // With one for its own origin, the page shows changes.
+    project.put("www/_headers", "/*\n  Content-Security-Policy: default-src 'self'; img-src data:\n");
+    dev.wait_for("live");
+    page.reload().await;
+    project.put("www/index.html", &PAGE.replace("one", "two"));
+    page.wait_for("document.querySelector('p')?.textContent === 'two'").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_is_a_backends_alone_and_its_end_is_not_the_fronts() {
+    let project = Project::new();
+    let settings = "app = \"shop\"\nwww = \"www\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://203.0.113.1\"\n";
+    project.put("devanture.toml", settings);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = listener.local_addr().unwrap();
+    let echoing = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let message = socket.next().await.unwrap().unwrap();
+        socket.send(message).await.unwrap();
+        // Until the other side has gone.
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    let (api, socket) = (format!("http://{}", echo()), format!("/socket=http://{socket}"));
+    let dev = project.dev(&["--api", &api, "--api", &socket]);
+    dev.wait_for("live");
+    let answer = dev.get("/api/x/201").await;
+    assert_eq!(answer.status(), 201);
+    let said: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert!(said["head"][0].as_str().unwrap().starts_with("GET /api/x/201"), "{said}");
+
+    let request = client_of(&dev.ca, false)
+        .get(format!("{}/socket", dev.url))
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let upgraded = request.send().await.unwrap().upgrade().await.unwrap();
+    let role = tokio_tungstenite::tungstenite::protocol::Role::Client;
+    let mut open = tokio_tungstenite::WebSocketStream::from_raw_socket(upgraded, role, None).await;
+    open.send("hello".into()).await.unwrap();
+    assert_eq!(open.next().await.unwrap().unwrap().into_text().unwrap().as_str(), "hello");
+    drop(open);
+    echoing.await.unwrap();
+    // Its listener has gone with it.
+    assert_eq!(dev.get("/socket").await.status(), 502);
+    assert_eq!(dev.get("/").await.status(), 200, "the front is served whatever the backends do");
+    assert_eq!(dev.end("-INT"), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dev_adds_is_in_nothing_that_is_pushed() {
+    let project = Project::new();
+    let www = project.path().join("www");
+    let before = files(&www);
+    let dev = project.dev(&[]);
+    dev.wait_for("live");
+    assert!(dev.text("/").await.contains("<script src=\"/.devanture-dev/reload.js\""));
+    assert_eq!(dev.get("/.devanture-dev/reload.js").await.headers()["cache-control"], "no-store");
+    assert_eq!(dev.end("-INT"), Some(0));
+    assert_eq!(files(&www), before, "the folder is only read");
+    let edge = edge().start();
+    edge.push("shop", &www);
+    let get = async |path: &str| edge.client(true).get(edge.url("shop.localhost", path)).send().await.unwrap();
+    assert_eq!(get("/").await.text().await.unwrap(), PAGE);
+    assert_eq!(get("/.devanture-dev/reload.js").await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_waited_for_and_files_are_looked_at_where_nobody_tells() {
+    let project = Project::new();
+    let www = project.path().join("www");
+    let aside = project.path().join("aside");
+    std::fs::rename(&www, &aside).unwrap();
+    let dev = project.dev(&["--poll"]);
+    assert!(dev.wait_for("waiting")["text"].as_str().unwrap().contains("www"));
+    std::fs::create_dir(&www).unwrap();
+    assert!(dev.wait_for("waiting")["text"].as_str().unwrap().contains("no file"));
+    move_files(&aside, &www);
+    dev.wait_for("live");
+    project.put("www/index.html", &PAGE.replace("one", "two"));
+    dev.wait_for("live");
+    assert!(dev.text("/").await.contains("two"));
+    assert_eq!(dev.end("-TERM"), Some(0));
+}
+
+fn move_files(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        std::fs::write(to.join(name), bytes).unwrap();
+    }
+}

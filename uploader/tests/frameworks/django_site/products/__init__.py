@@ -1,0 +1,1 @@
+# The one app of the site: products, each with an uploaded sheet.

@@ -1,0 +1,152 @@
+//! A client with cookies, bodies that are known by their hash, and the comparison of answers with the backend's own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::Value;
+
+use crate::HOST;
+use crate::support::edge::Edge;
+
+/// A visitor, who keeps cookies by their names.
+pub(crate) struct Visitor<'a> {
+    edge: &'a Edge,
+    client: Client,
+    pub(crate) cookies: BTreeMap<String, String>,
+}
+
+impl<'a> Visitor<'a> {
+    pub(crate) fn new(edge: &'a Edge, http2: bool) -> Self {
+        Self { edge, client: edge.client(http2), cookies: BTreeMap::new() }
+    }
+
+    /// The origin of the shop as a browser names it.
+    pub(crate) fn origin(&self) -> String {
+        self.edge.url(HOST, "")
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let request = self.client.request(Method::from_bytes(method.as_bytes()).unwrap(), self.edge.url(HOST, path));
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) }
+    }
+
+    /// Sends a request and keeps the cookies of the answer.
+    pub(crate) async fn send(&mut self, request: RequestBuilder) -> Response {
+        let answer = request.send().await.unwrap();
+        for set in answer.headers().get_all("set-cookie") {
+            let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        answer
+    }
+
+    pub(crate) async fn json(&mut self, path: &str) -> Value {
+        let answer = self.send(self.request("GET", path)).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    }
+}
+
+/// Fields that belong to a connection or to the moment, and those that the edge adds.
+const NOT_COMPARED: [&str; 6] =
+    ["connection", "keep-alive", "transfer-encoding", "date", "devanture-version", "x-request-id"];
+
+/// Status, fields and body of an answer; the fields that differ by nature left out.
+async fn whole(answer: Response) -> (u16, Vec<(String, HeaderValue)>, Bytes) {
+    let mut fields: Vec<_> = answer
+        .headers()
+        .iter()
+        .filter(|(name, _)| !NOT_COMPARED.contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), value.clone()))
+        .collect();
+    // The order of fields counts among those of one name alone.
+    fields.sort_by(|one, other| one.0.cmp(&other.0));
+    (answer.status().as_u16(), fields, answer.bytes().await.unwrap())
+}
+
+/// Asks the backend itself, as the edge would, and the edge over both protocols: each answer must be the same.
+pub(crate) async fn is_the_backends_own(
+    edge: &Edge,
+    backend: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &HeaderMap,
+) -> (u16, HeaderMap, Bytes) {
+    let host = format!("{HOST}:{}", edge.https().port());
+    let visitors = [true, false].map(|http2| (http2, Visitor::new(edge, http2)));
+    let direct = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let own = direct
+        .request(Method::from_bytes(method.as_bytes()).unwrap(), format!("http://{backend}{path}"))
+        .headers(fields.clone())
+        .header("host", &host)
+        .header("x-forwarded-host", &host)
+        .header("x-forwarded-proto", "https")
+        .header("x-forwarded-for", "127.0.0.1");
+    let own = whole(own.send().await.unwrap()).await;
+    for (http2, visitor) in visitors {
+        let answer = visitor.request(method, path).headers(fields.clone()).send().await.unwrap();
+        let is_once = |name| answer.headers().get_all(name).iter().count() == 1;
+        assert!(["date", "devanture-version", "x-request-id"].into_iter().all(is_once), "{answer:?}");
+        assert_eq!(whole(answer).await, own, "{method} {path} over HTTP/{}", if http2 { 2 } else { 1 });
+    }
+    let fields = own.1.iter().map(|(name, value)| (name.parse().unwrap(), value.clone())).collect();
+    (own.0, fields, own.2)
+}
+
+/// Bytes that no compression shortens, the same ones whenever they are made, a chunk at a time.
+pub(crate) fn noise(length: u64) -> impl Iterator<Item = Bytes> {
+    let mut source = blake3::Hasher::new().finalize_xof();
+    let mut left = length;
+    std::iter::from_fn(move || {
+        let mut chunk = vec![0; usize::try_from(left.min(65_536)).unwrap()];
+        source.fill(&mut chunk);
+        left -= u64::try_from(chunk.len()).unwrap();
+        (!chunk.is_empty()).then(|| chunk.into())
+    })
+}
+
+/// A form of `fields` and a file of noise, streamed: the value of `Content-Type`, its length, and itself.
+pub(crate) fn form(fields: &[(&str, &str)], length: u64) -> (String, u64, reqwest::Body) {
+    let boundary = "between-the-parts";
+    let mut head = String::new();
+    for (name, value) in fields {
+        head += &format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    }
+    head += &format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"sheet\"; filename=\"sheet.bin\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    let tail = format!("\r\n--{boundary}--\r\n");
+    let whole = u64::try_from(head.len() + tail.len()).unwrap() + length;
+    let parts = std::iter::once(Bytes::from(head)).chain(noise(length)).chain(std::iter::once(Bytes::from(tail)));
+    (format!("multipart/form-data; boundary={boundary}"), whole, streamed(parts))
+}
+
+/// A body that is sent as it is made.
+pub(crate) fn streamed(parts: impl Iterator<Item = Bytes> + Send + 'static) -> reqwest::Body {
+    reqwest::Body::wrap_stream(futures_util::stream::iter(parts.map(Ok::<_, std::io::Error>)))
+}
+
+/// The hash and the length of a body, which is not held as a whole.
+pub(crate) async fn digest(answer: Response) -> (blake3::Hash, u64) {
+    let mut hasher = blake3::Hasher::new();
+    let mut chunks = answer.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        hasher.update(&chunk.unwrap());
+    }
+    (hasher.finalize(), hasher.count())
+}
+
+/// What [`digest`] says of [`noise`].
+pub(crate) fn digest_of_noise(length: u64) -> (blake3::Hash, u64) {
+    let mut hasher = blake3::Hasher::new();
+    for chunk in noise(length) {
+        hasher.update(&chunk);
+    }
+    (hasher.finalize(), hasher.count())
+}

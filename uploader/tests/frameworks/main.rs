@@ -1,0 +1,36 @@
+//! Backends as teams write them, in Django and FastAPI, as real processes behind the edge, on the front's own origin.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod away;
+mod forms;
+mod front;
+mod http;
+mod servers;
+mod tokens;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+/// The host of the shop; the edge's port belongs to it.
+const HOST: &str = "shop.localhost";
+
+/// Pushes the front with a route for each path to a backend.
+fn push(edge: &support::edge::Edge, routes: &[(&str, std::net::SocketAddr)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let www = servers::sources().join("front");
+    let mut toml = format!("app = \"shop\"\nwww = {www:?}\nnot_found = \"single-page-application\"\n");
+    for (path, to) in routes {
+        toml.push_str(&format!("[[routes]]\npath = {path:?}\nto = \"http://{to}\"\n"));
+    }
+    std::fs::write(folder.path().join("devanture.toml"), toml).unwrap();
+    let ran = edge.command(folder.path(), "shop", &["push", "--json"]).output().unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+}
