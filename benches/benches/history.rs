@@ -19,7 +19,7 @@ use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use devanture_edge::live::{Domains, Grace, Live, Loader};
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{Registry, RegistrySettings, tls};
-use devanture_edge::publish::{Asked, Background, Page, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use devanture_edge::publish::{Asked, Background, KeyFile, Page, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use devanture_edge::telemetry::AccessLog;
 
 const DEPLOYS: u64 = 10_000;
@@ -91,7 +91,9 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
-        secrets_key_file: Some(folder.join("secrets.key")),
+        keys: Arc::new(KeyFile::new(Some(folder.join("secrets.key")))),
+        runner: None,
+        node: "node-1".to_owned(),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),

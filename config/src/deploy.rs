@@ -138,7 +138,7 @@ pub enum StepState {
 /// One step of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `smoke`, `switch`, `watch`.
+    /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `release`, `smoke`, `switch`, `watch`.
     pub name: String,
     /// How it ended.
     pub state: StepState,

@@ -1,6 +1,7 @@
 //! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
 
 mod access_log;
+mod runner;
 mod tls;
 mod watch;
 
@@ -15,6 +16,7 @@ use crate::reader::{Reader, Table};
 use crate::retention::Retention;
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
+pub use runner::{BadUids, NODE, RUNNER_PATH, RUNNER_UIDS, Runner, Uids};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls};
 pub use watch::Watch;
 
@@ -78,6 +80,8 @@ pub struct EdgeFile {
     pub preview_domain: Hostname,
     /// What is kept, and for how long.
     pub retention: Retention,
+    /// How the backends of bundles are run.
+    pub runner: Runner,
     /// The file of the keys that secrets are sealed with, relative to `edge.toml`; beside the data folder where nothing
     /// is said, see [`EdgeFile::secrets_key_file`].
     pub secrets_key_file: Option<PathBuf>,
@@ -115,6 +119,18 @@ impl EdgeFile {
             Some(self.data_dir.with_file_name(name))
         })
     }
+
+    /// The folder of the code of backends and of what they keep: `data-run` beside the data folder `data` where nothing
+    /// else is said, since the apps' users have to come to it, and must not come to the data. None where the data folder
+    /// has no name of its own.
+    #[must_use]
+    pub fn runner_folder(&self) -> Option<PathBuf> {
+        self.runner.folder.clone().or_else(|| {
+            let mut name = self.data_dir.file_name()?.to_owned();
+            name.push("-run");
+            Some(self.data_dir.with_file_name(name))
+        })
+    }
 }
 
 fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str) -> Option<T> {
@@ -144,6 +160,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         servers
     });
     let upstreams = root.table("upstreams").map(|table| upstreams(&table)).unwrap_or_default();
+    let runner = runner::runner(root);
     let secrets_key_file = root.table("secrets").and_then(|table| secrets(&table, data_dir.as_deref()));
     if let (Some(Tls::Acme { authority, .. }), Some(Listen { http: None, .. })) = (&mut tls, &listen) {
         if authority.challenges == [ChallengeKind::Http] {
@@ -162,6 +179,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         listen: listen?,
         preview_domain: preview_domain?,
         retention,
+        runner,
         secrets_key_file,
         tls: tls?,
         upstreams,

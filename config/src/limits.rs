@@ -135,6 +135,48 @@ limits! {
     upstream_dns_hold_ms = 30_000 in 0 ..= 86_400_000,
     /// Members that the API may add to one upstream.
     upstream_members_max = 256 in 0 ..= 10_000,
+    /// Instances of one environment, of all its processes together.
+    instances_max = 64 in 0 ..= 100_000,
+    /// Instances of all apps together.
+    instances_total_max = 512 in 0 ..= 1_000_000,
+    /// Bytes of memory of one instance with all that it starts; a backend may say less.
+    instance_memory_bytes_max = 1_073_741_824 in 16_777_216 ..= 1_099_511_627_776,
+    /// Processes and threads of one instance.
+    instance_processes_max = 512 in 8 ..= 4_194_304,
+    /// Files that a process of an instance may have open.
+    instance_open_files_max = 16_384 in 64 ..= 1_048_576,
+    /// Processor time of one instance in percent of one core, where there are control groups; 0 is no limit.
+    instance_cpu_percent_max = 0 in 0 ..= 100_000,
+    /// Milliseconds that an instance may take to start, however long its backend says.
+    instance_start_ms_max = 600_000 in 100 ..= 86_400_000,
+    /// Milliseconds that requests under way to an instance may take once it is to end, however long its backend says.
+    instance_drain_ms_max = 600_000 in 0 ..= 86_400_000,
+    /// Milliseconds from SIGTERM on after which an instance is killed, however long its backend says.
+    instance_stop_ms_max = 60_000 in 0 ..= 86_400_000,
+    /// Ends in a row without a minute of health between them after which a backend is given up by a deploy.
+    instance_crashes_max = 3 in 1 ..= 1_000,
+    /// Milliseconds after which an instance that ended is started again at first; each further end doubles them.
+    instance_restart_ms_min = 500 in 1 ..= 86_400_000,
+    /// Milliseconds after which an instance that ended is started again, however often it ended.
+    instance_restart_ms_max = 60_000 in 1 ..= 86_400_000,
+    /// Milliseconds between two questions to an instance whether it is well.
+    instance_health_ms = 5_000 in 50 ..= 3_600_000,
+    /// Bad answers in a row after which an instance gets no requests; after twice as many it is started anew.
+    instance_unhealthy_after = 3 in 1 ..= 1_000,
+    /// Milliseconds that the command `release` of a backend may take.
+    release_ms_max = 600_000 in 100 ..= 86_400_000,
+    /// Bytes of one file of the log of an environment's instances.
+    instance_log_bytes_max = 8_388_608 in 4_096 ..= 1_099_511_627_776,
+    /// Files of the log of an environment's instances that are kept; the oldest one goes.
+    instance_log_files_max = 4 in 1 ..= 1_000,
+    /// Bytes of a line of an instance's log; what is beyond begins another one.
+    instance_log_line_bytes_max = 16_384 in 256 ..= 1_048_576,
+    /// Previews whose instances run at once; those that were asked the longest ago end first.
+    previews_running_max = 8 in 0 ..= 10_000,
+    /// Milliseconds without a request after which the instances of a preview end.
+    preview_idle_ms_max = 300_000 in 100 ..= 86_400_000,
+    /// Milliseconds that replaced instances stay for a rollback, however long their backend says.
+    instance_warm_ms_max = 3_600_000 in 0 ..= 86_400_000,
     /// Hostnames of one environment.
     hostnames_max = 1_000 in 0 ..= 100_000,
     /// Questions to DNS about hostnames that are under way at once, of one app a quarter as many; a further one waits.

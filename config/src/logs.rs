@@ -1,4 +1,5 @@
-//! The messages of the HTTP API about requests that were answered: one line of the access log, and which are wanted.
+//! The messages of the HTTP API about requests that were answered, one line of the access log and which are wanted, and
+//! about what instances of backends write.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -61,6 +62,38 @@ pub struct LogLine {
     /// What went wrong, in one word of a table of the documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What `source` of `GET /v1/apps/{app}/environments/{env}/logs` says for requests, which is what nothing says too.
+pub const SOURCE_REQUESTS: &str = "requests";
+/// What it says for the instances of every process; the name of a process says those of it.
+pub const SOURCE_INSTANCES: &str = "instances";
+
+/// Where an instance wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// To its standard output.
+    Stdout,
+    /// To its standard error.
+    Stderr,
+    /// Nowhere: the edge says what became of it.
+    Edge,
+}
+
+/// One line that an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceLine {
+    /// Milliseconds since 1970 UTC at which it came.
+    pub at_ms: u64,
+    /// The instance's name on its node, such as `web.2`.
+    pub instance: String,
+    /// The node that runs it.
+    pub node: String,
+    /// Where it was written.
+    pub stream: LogStream,
+    /// The line, without its end.
+    pub text: String,
 }
 
 /// Lines that a reader did not get, as it was too slow: the data of the event `lost`.
@@ -230,5 +263,13 @@ mod tests {
         fn no_text_breaks_the_reading_of_statuses(text in ".{0,40}") {
             let _read = text.parse::<StatusFilter>();
         }
+    }
+
+    #[test]
+    fn a_line_of_an_instance_is_as_the_api_has_it() {
+        let json = r#"{"at_ms":1,"instance":"web.2","node":"node-1","stream":"stderr","text":"no"}"#;
+        let line: InstanceLine = serde_json::from_str(json).unwrap();
+        assert_eq!((line.instance.as_str(), line.stream), ("web.2", LogStream::Stderr));
+        assert_eq!(serde_json::to_string(&line).unwrap(), json);
     }
 }

@@ -4,6 +4,8 @@
 //! members left out, integers alone as numbers. It is fixed: a change of what these types write changes every id, so
 //! it needs another [`FORMAT`].
 
+mod server_folder;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
@@ -13,7 +15,9 @@ use crate::digest::{Digest, VersionId};
 use crate::names::PlaceName;
 use crate::path::BundlePath;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
-use crate::site_toml::{HtmlHandling, Mistaken, Rules, Serving, UpstreamName};
+use crate::site_toml::{HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamName};
+
+pub use server_folder::{BadServerFolder, ServerFile, ServerFolder, stays_within};
 
 /// The number of the format that this code writes.
 pub const FORMAT: u32 = 1;
@@ -49,6 +53,18 @@ pub struct Manifest {
     /// Whose meaning `_redirects` and `_headers` have, where it was guessed and not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guessed_rules: Option<Rules>,
+    /// The backend's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerFolder>,
+}
+
+/// A backend as a place runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Managed {
+    /// The BLAKE3 of its folder and of what is said of it, routes aside: the same for two versions that run the same.
+    pub digest: Digest,
+    /// What is said of it.
+    pub server: Server,
 }
 
 /// Says why a manifest is refused.
@@ -86,6 +102,17 @@ pub enum BadManifest {
         /// What is wrong with it.
         message: String,
     },
+    /// The backend's folder cannot be used.
+    #[error(transparent)]
+    Server(#[from] BadServerFolder),
+    /// What is said of a backend cannot be used.
+    #[error("[server]: `{key}` {message}")]
+    ServerTable {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A media type that cannot stand in a header.
     #[error("`{0}` has a media type that is not one")]
     MediaType(BundlePath),
@@ -95,7 +122,14 @@ impl Manifest {
     /// Makes a manifest of files alone.
     #[must_use]
     pub fn of_files(files: BTreeMap<BundlePath, FileEntry>) -> Self {
-        Self { base: Serving::default(), env: BTreeMap::new(), files, format: FORMAT, guessed_rules: None }
+        Self {
+            base: Serving::default(),
+            env: BTreeMap::new(),
+            files,
+            format: FORMAT,
+            guessed_rules: None,
+            server: None,
+        }
     }
 
     /// The canonical bytes.
@@ -130,8 +164,11 @@ impl Manifest {
         if self.format != FORMAT {
             return Err(BadManifest::Format(self.format));
         }
-        if self.files.is_empty() {
+        if self.files.is_empty() && self.server.is_none() {
             return Err(BadManifest::Empty);
+        }
+        if let Some(folder) = &self.server {
+            folder.check()?;
         }
         for (path, file) in &self.files {
             // What lies below a folder of this name comes next in the order of the paths, if there is anything.
@@ -144,6 +181,11 @@ impl Manifest {
                 return Err(BadManifest::MediaType(path.clone()));
             }
         }
+        for table in self.tables().filter_map(|table| table.server.as_ref()) {
+            if let Some(Mistaken { key, message }) = table.mistakes().into_iter().next() {
+                return Err(BadManifest::ServerTable { key, message });
+            }
+        }
         for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
             if let Some(Mistaken { key, message }) = check.mistakes().into_iter().next() {
                 let path = check.path.chars().take(80).flat_map(char::escape_debug).collect();
@@ -153,7 +195,18 @@ impl Manifest {
         self.tables().try_for_each(check_backends)?;
         let places = self.env.keys().map(PlaceName::as_str).chain([""]);
         for place in places {
-            if let Some((_, route)) = self.serving_for(place).routes_to_nothing().next() {
+            let serving = self.serving_for(place);
+            if serving.server.is_some() != self.server.is_some() {
+                let message = match self.server {
+                    Some(_) => "is missing, and the bundle holds a backend".to_owned(),
+                    None => "is said, and the bundle holds no backend".to_owned(),
+                };
+                return Err(BadManifest::ServerTable { key: "server", message });
+            }
+            if let Some(Mistaken { key, message }) = serving.mistaken_server() {
+                return Err(BadManifest::ServerTable { key, message });
+            }
+            if let Some((_, route)) = serving.routes_to_nothing().next() {
                 let message = format!("leads to `{}`, which is not below [upstreams]", route.to);
                 return Err(BadManifest::Backend { what: format!("the route {}", route.path), key: "to", message });
             }
@@ -177,20 +230,42 @@ impl Manifest {
         std::iter::once(&self.base).chain(self.env.values())
     }
 
+    /// Every blob of it with its length: those of pages, then those of the backend.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
+        let pages = self.files.values().map(|file| (file.hash, file.size));
+        pages.chain(self.server.iter().flat_map(ServerFolder::blobs))
+    }
+
+    /// Files of both folders.
+    #[must_use]
+    pub fn files_count(&self) -> usize {
+        self.files.len() + self.server.as_ref().map_or(0, |server| server.files.len() + server.links.len())
+    }
+
     /// Bytes of all files together.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.files.values().fold(0, |sum, file| sum.saturating_add(file.size))
+        self.blobs().fold(0, |sum, (_, size)| sum.saturating_add(size))
     }
 
-    /// What holds for `place`: the base with that environment's table laid over it.
+    /// The backend where `serving` holds, which is what [`Manifest::serving_for`] gives; nothing where there is none.
+    #[must_use]
+    pub fn managed_in(&self, serving: &Serving) -> Option<Managed> {
+        let (folder, table) = (self.server.as_ref()?, serving.server.as_ref()?);
+        let mut said = table.clone();
+        said.routes = None;
+        let value = serde_json::json!({ "folder": folder, "said": said });
+        Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server: table.resolved() })
+    }
+
+    /// What holds for `place`: the base with that environment's table laid over it, and the routes of its own backend.
     ///
     /// `table` is the environment's name, or `preview`; a table that does not exist changes nothing.
     #[must_use]
     pub fn serving_for(&self, table: &str) -> Serving {
         match self.env.iter().find(|(name, _)| name.as_str() == table).map(|(_, over)| over) {
-            Some(over) => self.base.clone().overlaid_by(over),
-            None => self.base.clone(),
+            Some(over) => self.base.clone().overlaid_by(over).with_server_routes(),
+            None => self.base.clone().with_server_routes(),
         }
     }
 

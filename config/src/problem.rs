@@ -85,6 +85,7 @@ codes! {
     CaseCollision "case_collision" 422 Usage "Two paths differ in nothing but their case.",
     CheckFailed "check_failed" 0 Usage "`devanture check` found mistakes in the site.",
     Conflict "conflict" 409 Refused "Something else changed the same record at the same time.",
+    CrashLoop "crash_loop" 422 Refused "An instance of the backend ends again and again; it did not go live.",
     Deleted "deleted" 410 Refused "The app or the environment was deleted, and can be had back for a while.",
     DigestMismatch "digest_mismatch" 422 Refused "The body does not have the digest that was sent with it.",
     DiskFull "disk_full" 507 Refused "The edge has no room left on its disk.",
@@ -95,6 +96,7 @@ codes! {
     HostnamesFull "hostnames_full" 409 Refused "The environment has as many hostnames as the edge allows.",
     HostnameTaken "hostname_taken" 409 Refused "Another app or environment has that hostname.",
     HostnameUnproven "hostname_unproven" 422 Refused "DNS does not prove that the hostname may be taken.",
+    InstanceFailed "instance_failed" 422 Refused "An instance of the backend did not become healthy; it did not go live.",
     Internal "internal" 500 Refused "The edge failed; its log says more.",
     LiveMoved "live_moved" 409 Refused "Another version is live than the one that was expected.",
     Locked "locked" 409 Refused "The environment is locked; what is live stays.",
@@ -107,6 +109,9 @@ codes! {
     PathEscapes "path_escapes" 422 Refused "A path leads out of the bundle.",
     PathTooLong "path_too_long" 413 Refused "A path, or a segment of it, is longer than a limit of the edge allows.",
     PreconditionFailed "precondition_failed" 412 Refused "The record is not as the request expects it.",
+    ReleaseFailed "release_failed" 422 Refused "The release command of the backend failed; it did not go live.",
+    RunnerForbidden "runner_forbidden" 403 Forbidden "The edge runs backends of this token's only under user ids of their own, and has none.",
+    RunnerOff "runner_off" 422 Refused "The bundle holds a backend, and the edge runs none.",
     SecretsLocked "secrets_locked" 503 Refused "The key that secrets are sealed with cannot be used.",
     SmokeFailed "smoke_failed" 422 Refused "The version did not answer as its smoke checks say; it did not go live.",
     Superseded "superseded" 409 Refused "A newer push went live in the meantime; this one is stored with its preview.",
@@ -127,7 +132,7 @@ codes! {
     WatchFailed "watch_failed" 409 Refused "Errors rose after the switch, which was undone.",
 }
 
-/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `mistakes` and `retry_after_s` added.
+/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `lines`, `mistakes` and `retry_after_s` added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
@@ -148,6 +153,9 @@ pub struct Problem {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The last lines of the log of the instance that is the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<String>,
     /// Mistakes of files, where they are the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
@@ -171,6 +179,7 @@ impl Problem {
             code,
             detail: detail.into(),
             hint: None,
+            lines: Vec::new(),
             mistakes: Vec::new(),
             retry_after_s: None,
         }
@@ -187,6 +196,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Adds the last lines of the log of an instance.
+    #[must_use]
+    pub fn with_lines(mut self, lines: Vec<String>) -> Self {
+        self.lines = lines;
         self
     }
 
@@ -218,5 +234,14 @@ mod tests {
         assert_eq!(json["type"], "about:blank");
         assert_eq!(json["status"], 404);
         assert_eq!(json["code"], "not_found");
+    }
+
+    #[test]
+    fn the_last_lines_of_an_instance_are_there_only_where_there_are_some() {
+        let plain = Problem::new(Code::ReleaseFailed, "It ended with 1.");
+        assert!(!serde_json::to_string(&plain).unwrap().contains("lines"));
+        let told = plain.with_lines(vec!["Error: no database".to_owned()]);
+        let json = serde_json::to_string(&told).unwrap();
+        assert_eq!(serde_json::from_str::<Problem>(&json).unwrap().lines, ["Error: no database"]);
     }
 }

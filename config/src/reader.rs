@@ -338,6 +338,12 @@ impl<'r, 't> Table<'r, 't> {
         tables
     }
 
+    /// Whether what stands under `key` is a text.
+    pub(crate) fn is_text(&self, key: &str) -> bool {
+        let found = self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key);
+        found.is_some_and(|(_, value)| matches!(value.get_ref(), DeValue::String(_)))
+    }
+
     /// Whether the file is not TOML throughout, so that what seems to be missing may be there.
     pub(crate) fn is_broken(&self) -> bool {
         self.reader.broken.get()

@@ -3,11 +3,13 @@
 pub mod check;
 mod cors;
 mod field_rules;
+mod from_procfile;
 mod layers;
 mod mistaken;
 mod overlays;
 mod routes;
 pub mod rules;
+mod server;
 mod serving;
 mod smoke;
 mod upstream_url;
@@ -24,12 +26,17 @@ use crate::rules::{At, RuleTable};
 
 pub use cors::{BadCorsOrigin, CORS_ORIGINS_MAX, CorsOrigin};
 pub use field_rules::FieldRules;
+pub use from_procfile::{FindProcfile, FromProcfile};
 pub use layers::{Explained, Layer, Origin, PlaceLines};
 pub use mistaken::Mistaken;
 pub use overlays::{OverlayText, overlay_of};
 pub use routes::{
     BadHostRule, BadRoutePath, BadRouteTo, HostRule, ROUTE_CONNECT_TIMEOUT_MS, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX,
     ROUTES_MAX, Route, RoutePath, RouteTimes, RouteTo, sort_routes, without_prefix,
+};
+pub use server::{
+    All, BadProcessName, DRAIN_MS, INSTANCES_MAX, Instances, Kind, ListenOn, PROCESSES_MAX, Process, ProcessName,
+    ProcessTable, SERVER_DIR, SERVER_UPSTREAM, START_MS, STOP_MS, Server, ServerTable, WARM_MS, WEB,
 };
 pub use serving::{HtmlHandling, NotFound, Rules, Serving};
 pub use smoke::{SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod};
@@ -46,6 +53,27 @@ use serving::{HTML_HANDLING, NOT_FOUND, RULES};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
+/// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
+const KEYS_OF_AN_APP: [&str; 17] = [
+    "app",
+    "cache",
+    "check",
+    "cors",
+    "env",
+    "headers",
+    "html_handling",
+    "not_found",
+    "redirects",
+    "rewrites",
+    "routes",
+    "rules",
+    "server",
+    "smoke",
+    "types",
+    "upstreams",
+    "www",
+];
+
 /// The whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SiteFile {
@@ -53,6 +81,12 @@ pub struct SiteFile {
     pub app: Option<AppName>,
     /// The folder to push, relative to the file.
     pub www: Option<String>,
+    /// The folder of the backend, relative to the file.
+    pub server_dir: Option<String>,
+    /// The `Procfile` that says its commands, where it does.
+    pub procfile: Option<FromProcfile>,
+    /// `[apps.*]`: the apps of a repository that has more than one, each as if it had a file of its own.
+    pub apps: BTreeMap<AppName, Self>,
     /// The address of the edge's admin listener.
     pub url: Option<String>,
     /// What holds in every environment.
@@ -131,11 +165,44 @@ impl SiteFile {
         let reader = Reader::new(file, text);
         let document = reader.document();
         let root = reader.table(document.get_ref(), 0..0, "");
+        let mut site = Self::of_table(file, &root);
+        for (name, table) in root.named_tables("apps") {
+            match name.parse::<AppName>() {
+                Ok(app) => {
+                    let mut one = Self::of_table(file, &table);
+                    for key in ["app", "apps", "url"] {
+                        table.misplaced(
+                            key,
+                            format!("`{}` is said by the name of the table, or above it", table.full(key)),
+                            "leave it out",
+                        );
+                    }
+                    table.finish();
+                    one.url.clone_from(&site.url);
+                    one.app = Some(app.clone());
+                    site.apps.insert(app, one);
+                }
+                Err(error) => root.mistake("apps", error.to_string(), None),
+            }
+        }
+        if !site.apps.is_empty() {
+            for key in KEYS_OF_AN_APP {
+                root.misplaced(key, format!("`{key}` is said by each of [apps.*]"), "move it below [apps.NAME]");
+            }
+        }
+        root.finish();
+        drop(root);
+        drop(document);
+        reader.finish(Some(site))
+    }
+
+    /// What one table says of an app: the root, or one of `[apps.*]`. Whoever calls it finishes the table.
+    fn of_table(file: &str, root: &Table<'_, '_>) -> Self {
         let app = root.parsed("app");
         let www = root.string("www");
         let url = root.string("url");
-        let base = serving(&root);
-        let mut layers = vec![Layer::new(file, None, base.clone(), &root)];
+        let base = serving(root);
+        let mut layers = vec![Layer::new(file, None, base.clone(), root)];
         root.finish_serving_hostnames();
         let mut env = BTreeMap::new();
         for (name, table) in root.named_tables("env") {
@@ -154,27 +221,49 @@ impl SiteFile {
                 env.insert(place, over);
             }
         }
-        let types = MediaTypes::read(&root);
-        let check = CheckTable::read(&root);
-        root.finish();
-        drop(root);
-        drop(document);
-        reader.finish(Some(Self { app, www, url, base, env, types, check, layers }))
+        let types = MediaTypes::read(root);
+        let check = CheckTable::read(root);
+        let server_dir = root.table("server").and_then(|table| server::dir(&table));
+        Self { app, www, server_dir, procfile: None, apps: BTreeMap::new(), url, base, env, types, check, layers }
     }
 }
 
 impl SiteFile {
-    /// Itself, where every route that names a pool finds it in each environment.
-    fn with_its_routes(self) -> Result<Self, Mistakes> {
+    /// Where `[server]` stands.
+    fn server_at(&self) -> (String, usize) {
+        let layer = self.layers.iter().find(|layer| layer.serving.server.is_some());
+        layer.map_or_else(|| (FILE_NAME.to_owned(), 0), |layer| layer.place_of("server"))
+    }
+
+    /// Itself, where every route that names a pool finds it in each environment, and a backend says all that it needs.
+    fn with_its_routes(mut self) -> Result<Self, Mistakes> {
         let mut mistakes: Vec<Mistake> = Vec::new();
         for place in std::iter::once(None).chain(self.env.keys().map(Some)) {
+            if !self.apps.is_empty() {
+                break;
+            }
             let over = place.and_then(|place| self.env.get(place));
             let serving = over.map_or_else(|| self.base.clone(), |over| self.base.clone().overlaid_by(over));
+            let mistaken = serving.mistaken_server();
             let mut lost = serving.routes_to_nothing().peekable();
-            if lost.peek().is_none() {
+            if lost.peek().is_none() && mistaken.is_none() {
                 continue;
             }
             let explained = self.explain(place, None);
+            if let Some(Mistaken { key, message }) = mistaken {
+                let full =
+                    if key == "upstreams" { format!("upstreams.{SERVER_UPSTREAM}") } else { format!("server.{key}") };
+                let at = explained.iter().find(|one| one.key == full).map(|one| &one.origin);
+                let (file, line) = match at {
+                    Some(Origin::File(at)) => (at.file.to_string(), at.line),
+                    _ => self.server_at(),
+                };
+                let message = format!("`{full}` {message}");
+                let mistake = Mistake { file, line, weight: Weight::Mistake, message, hint: None };
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
             for (number, route) in lost {
                 let key = format!("routes[{number}]");
                 let at = explained.iter().find(|one| one.key == key).map(|one| &one.origin);
@@ -191,6 +280,14 @@ impl SiteFile {
                 }
             }
         }
+        let mut apps = BTreeMap::new();
+        for (name, app) in std::mem::take(&mut self.apps) {
+            match app.with_its_routes() {
+                Ok(app) => drop(apps.insert(name, app)),
+                Err(found) => mistakes.extend(found.0),
+            }
+        }
+        self.apps = apps;
         if mistakes.is_empty() { Ok(self) } else { Err(Mistakes(mistakes)) }
     }
 }
@@ -232,6 +329,7 @@ fn serving(table: &Table<'_, '_>) -> Serving {
         rewrites: table.tables("rewrites").map(|tables| redirect_tables(&tables, RuleTable::Rewrites)),
         routes: table.tables("routes").map(|tables| routes::routes(table, &tables)),
         rules: table.word("rules", RULES),
+        server: server::server(table),
         smoke: smoke::smoke(table),
         upstreams: upstreams::upstreams(table),
     }

@@ -19,6 +19,8 @@ pub mod live;
 
 pub mod proxy;
 
+pub mod runner;
+
 pub mod publish;
 
 pub mod handler;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, Secret, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::EdgeFile;
 use devanture_config::{AppName, PlaceName};
+use devanture_edge::runner::spawner::{DoorSettings, HostSettings, exec_instance, host, open_door};
 use devanture_edge::server::{self, Local, LocalError, Server, StartError};
 use devanture_edge::telemetry;
 use rand::seq::IndexedRandom as _;
@@ -46,6 +48,36 @@ enum Command {
     /// Make, list and delete accounts, which log in with a password
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Start the instances of backends for an edge; started by the edge, or as a service of its own with --listen
+    #[command(hide = true)]
+    Spawner(SpawnerArgs),
+    /// Become an instance; started by the spawner
+    #[command(hide = true)]
+    ExecInstance,
+}
+
+/// With --listen, a service for edges of another user; else a child that serves whoever has its standard input.
+#[derive(Args)]
+struct SpawnerArgs {
+    /// Serve edges that connect here
+    #[arg(long, value_name = "SOCKET", requires_all = ["user", "uids"])]
+    listen: Option<PathBuf>,
+    /// The user that the edge runs as, by name or number
+    #[arg(long, requires = "listen")]
+    user: Option<String>,
+    /// The users that instances may run as, such as 200000-265535
+    #[arg(long, value_name = "FIRST-LAST", value_parser = uids)]
+    uids: Option<RangeInclusive<u32>>,
+    /// A cgroup (version 2) that was delegated to this process
+    #[arg(long, value_name = "FOLDER")]
+    cgroup: Option<PathBuf>,
+}
+
+/// Reads a range of users.
+fn uids(text: &str) -> Result<RangeInclusive<u32>, String> {
+    let (first, last) = text.split_once('-').ok_or("it is no range, such as 200000-265535")?;
+    let number = |text: &str| text.parse().map_err(|_not_one| format!("`{text}` is no number of a user"));
+    Ok(number(first)?..=number(last)?)
 }
 
 #[derive(Subcommand)]
@@ -172,12 +204,29 @@ impl Failure {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    // Neither has a configuration: what they do comes over a socket.
+    let refused = |error: std::io::Error| Failure::refused(&error);
+    let command = match arguments.command {
+        Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
+        Some(Command::ExecInstance) => return exec_instance().map_err(refused),
+        other => other,
+    };
     let (file, base) = read(&arguments.config)?;
-    match arguments.command {
+    match command {
         None => serve(&file, &base, &arguments.config),
         Some(Command::Check) => check(&file, &base, &arguments.config),
         Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
+        Some(Command::Spawner(_) | Command::ExecInstance) => Ok(()),
+    }
+}
+
+fn spawner(arguments: SpawnerArgs) -> std::io::Result<()> {
+    match arguments {
+        SpawnerArgs { listen: Some(listen), user: Some(user), uids: Some(uids), cgroup } => {
+            open_door(&DoorSettings { listen, user, uids, cgroup })
+        }
+        SpawnerArgs { uids, cgroup, .. } => host(HostSettings { cgroup, uids }),
     }
 }
 

@@ -34,10 +34,10 @@ fn write(path: &Path, text: &str) {
     file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// Runs the demo once in `folder`, and gives what it told.
-fn demo(folder: &Path, programs: &Path) -> String {
+/// Runs the demo of an example once in `folder`, and gives what it told.
+fn demo(folder: &Path, programs: &Path, example: &[&str]) -> String {
     let mut command = Command::new(folder.join("demo"));
-    command.env("DEMO_ONCE", "1").env("DEMO_BIN", programs).stdin(Stdio::null());
+    command.args(example).env("DEMO_ONCE", "1").env("DEMO_BIN", programs).stdin(Stdio::null());
     // Settings of another edge do not count, nor are they told.
     command.env("DEVANTURE_URL", "https://192.0.2.1").env("DEVANTURE_TOKEN", "of-another-edge");
     let output = command.output().unwrap();
@@ -57,23 +57,29 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// A copy of the demo and one example below `folder`, with an edge whose data will be in `data`.
+fn clone(folder: &Path, example: &str, data: &str, table: &str) -> PathBuf {
+    // A path with a space is nothing unusual.
+    let folder = folder.join("a clone");
+    fs::create_dir_all(folder.join("examples")).unwrap();
+    for path in ["demo".to_owned(), format!("examples/{example}")] {
+        let to = folder.join(&path);
+        assert!(Command::new("cp").arg("-R").arg(root().join(path)).arg(to).status().unwrap().success());
+    }
+    // Ports that the system chooses, as another edge may have the usual ones.
+    fs::create_dir(folder.join(data)).unwrap();
+    let config = fs::read_to_string(root().join("config/samples/valid/edge-least.toml")).unwrap();
+    write(&folder.join(data).join("edge.toml"), &(config.replace("8443", "0").replace("8444", "0") + table));
+    folder
+}
+
 #[test]
 fn the_demo_serves_two_versions_and_finds_them_again() {
     let Some(programs) = programs() else { return };
     let folder = tempfile::tempdir().unwrap();
-    // A path with a space is nothing unusual.
-    let folder = folder.path().join("a clone");
-    fs::create_dir_all(folder.join("examples")).unwrap();
-    for path in ["demo", "examples/shop"] {
-        let to = folder.join(path);
-        assert!(Command::new("cp").arg("-R").arg(root().join(path)).arg(to).status().unwrap().success());
-    }
-    // Ports that the system chooses, as another edge may have the usual ones.
-    fs::create_dir(folder.join(".demo")).unwrap();
-    let config = fs::read_to_string(root().join("config/samples/valid/edge-least.toml")).unwrap();
-    write(&folder.join(".demo/edge.toml"), &config.replace("8443", "0").replace("8444", "0"));
+    let folder = clone(folder.path(), "shop", ".demo", "");
 
-    let first = demo(&folder, &programs);
+    let first = demo(&folder, &programs, &[]);
     let previews = urls(&first);
     assert!(previews.iter().all(|url| url.starts_with("https://") && !url.ends_with(":0")), "{first}");
     assert_ne!(previews[1], previews[2], "{first}");
@@ -83,7 +89,7 @@ fn the_demo_serves_two_versions_and_finds_them_again() {
 
     // What somebody has changed meanwhile is theirs to push.
     write(&folder.join("examples/shop/www/new.html"), "<!doctype html><title>New</title>");
-    let second = demo(&folder, &programs);
+    let second = demo(&folder, &programs, &[]);
     assert_eq!(urls(&second), previews);
     assert!(!second.contains("$ devanture push"), "{second}");
 
@@ -95,4 +101,25 @@ fn the_demo_serves_two_versions_and_finds_them_again() {
         .unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     assert!(!folder.join(".demo/data/control.sock").exists());
+}
+
+#[test]
+fn the_demo_of_the_game_builds_it_and_runs_its_backend() {
+    let Some(programs) = programs() else { return };
+    if Command::new("npm").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "npm is not installed");
+        eprintln!("left out: npm is not installed, and the game is built by it");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = clone(folder.path(), "game", ".demo-game", "\n[runner]\nenabled = true\n");
+    let first = demo(&folder, &programs, &["game"]);
+    let live = first.lines().find_map(|line| line.trim_start().strip_prefix("live ")).unwrap().trim();
+    assert!(live.starts_with("https://game.localhost:"), "{first}");
+    assert!(first.contains("createGame") && !first.contains("dvt_"), "{first}");
+    assert_eq!(mode(&folder.join("examples/game/.env")), 0o600);
+    assert!(folder.join("examples/game/dist/server/server.js").is_file());
+    // It is pushed once, and runs again at the next start.
+    let second = demo(&folder, &programs, &["game"]);
+    assert!(second.contains(live) && !second.contains("$ devanture push"), "{second}");
 }

@@ -4,6 +4,7 @@ mod dev;
 mod env;
 mod examples;
 mod gate;
+mod instances;
 mod keeping;
 mod logs;
 mod routes;
@@ -27,6 +28,7 @@ use devanture_config::{HostPattern, PlaceName};
 pub(crate) use dev::{ApiRoute, DevArgs};
 pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use gate::GateArgs;
+pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
 pub(crate) use logs::LogsArgs;
 pub(crate) use routes::RoutesArgs;
@@ -183,7 +185,16 @@ pub(crate) enum Command {
     /// List the backends of an environment, and add, drain and remove members while it serves
     #[command(after_help = upstreams::EXAMPLES)]
     Upstreams(UpstreamsArgs),
-    /// Show the requests that were answered, or with --tail those that are
+    /// List the processes of the backend that the edge runs, and how each is
+    #[command(after_help = instances::EXAMPLES)]
+    Instances,
+    /// Say how many instances of a process there are to be, or show how many there are
+    #[command(after_help = instances::SCALE_EXAMPLES)]
+    Scale(ScaleArgs),
+    /// Start the instances of the backend, or of one process of it, anew
+    #[command(after_help = instances::RESTART_EXAMPLES)]
+    Restart(RestartArgs),
+    /// Show the requests that were answered, or what instances write; with --tail as they come
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),
     /// List, set and unset the settings and secrets of an environment
@@ -257,6 +268,16 @@ pub(crate) struct CheckArgs {
 }
 
 impl Command {
+    /// Whether it concerns the edge, and no app alone.
+    pub(crate) fn is_of_the_edge(&self) -> bool {
+        match self {
+            Self::Audit(args) => args.all_apps,
+            Self::Token(TokenCommand::Create { all_apps, .. } | TokenCommand::List { all_apps }) => *all_apps,
+            Self::Token(TokenCommand::Revoke { .. }) | Self::Gc(_) | Self::Login | Self::Logout => true,
+            _ => false,
+        }
+    }
+
     /// Whether the command itself asks for JSON, besides --json.
     pub(crate) fn wants_json(&self) -> bool {
         matches!(self, Self::Check(CheckArgs { format: Format::Json, .. }))

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use devanture_config::manifest::FileEntry;
+use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
+use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
-use devanture_config::site_toml::{Rules, SiteFile};
+use devanture_config::site_toml::{FromProcfile, Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
 
 use crate::exit::Failure;
 use crate::project::Project;
-use crate::walk::Scan;
+use crate::walk::{FoundFile, Scan};
 
 /// Files whose meaning depends on whose they are.
 const RULE_FILES: [&str; 2] = [REDIRECTS_FILE, HEADERS_FILE];
@@ -39,6 +40,11 @@ pub(crate) struct Blob {
 }
 
 impl Bundle {
+    /// Files of which the bytes are sent, in both folders.
+    pub(crate) fn files(&self) -> u64 {
+        self.blobs.values().map(|blob| blob.files).sum()
+    }
+
     /// Makes the manifest.
     ///
     /// # Errors
@@ -46,14 +52,26 @@ impl Bundle {
     pub(crate) fn of(scan: &Scan, site: &SiteFile, guessed_rules: Option<Rules>) -> Result<Self, Failure> {
         let mut files = BTreeMap::new();
         let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
-        for (path, file) in &scan.files {
+        let mut add = |file: &FoundFile| {
             let (hash, size) = (file.hashed.digest, file.hashed.bytes);
-            let media_type = site.types.of(path.as_str()).map(str::to_owned);
-            files.insert(path.clone(), FileEntry { hash, size, media_type });
             let blob = blobs.entry(hash).or_insert_with(|| Blob { path: file.path.clone(), bytes: size, files: 0 });
             blob.files += 1;
+            (hash, size)
+        };
+        for (path, file) in &scan.files {
+            let (hash, size) = add(file);
+            let media_type = site.types.of(path.as_str()).map(str::to_owned);
+            files.insert(path.clone(), FileEntry { hash, size, media_type });
         }
+        let server = scan.server.as_ref().map(|server| {
+            let file = |(path, (file, run)): (&BundlePath, &(FoundFile, bool))| {
+                let (hash, size) = add(file);
+                (path.clone(), ServerFile { hash, run: *run, size })
+            };
+            ServerFolder { files: server.files.iter().map(file).collect(), links: server.links.clone() }
+        });
         let mut manifest = Manifest::of_files(files);
+        manifest.server = server;
         manifest.base = site.base.clone();
         manifest.env.clone_from(&site.env);
         manifest.guessed_rules = guessed_rules;
@@ -80,6 +98,17 @@ pub(crate) fn guess_rules(scan: &Scan, project: &Project, www: &Path) -> Option<
     let mut folders = [Some(www), Some(project.folder.as_path()), beside].into_iter().flatten();
     let is_cloudflare = folders.any(|folder| WRANGLER_FILES.iter().any(|name| folder.join(name).is_file()));
     Some(if is_cloudflare { Rules::Cloudflare } else { Rules::Netlify })
+}
+
+/// What to tell the person about a `Procfile` that was read.
+pub(crate) fn procfile_note(from: &FromProcfile) -> String {
+    let file = &from.file;
+    match &from.route {
+        Some(route) => {
+            format!("{file} says how the backend is started; as nobody says a route to it, {route} leads there")
+        }
+        None => format!("{file} says how the backend is started"),
+    }
 }
 
 /// What to tell the person about a guess.
@@ -131,6 +160,32 @@ mod tests {
         assert_eq!(guess(&[rules, ("dist/wrangler.toml", "")], ""), Some(Rules::Cloudflare));
         assert_eq!(guess(&[rules, ("wrangler.json", "")], "rules = \"netlify\""), None);
         assert_eq!(guess(&[("dist/a/_redirects", "")], ""), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn equal_bytes_of_pages_and_backend_are_sent_once() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = folder(&[("www/a", "same"), ("server/b", "same"), ("server/run", "other")]);
+        fs::set_permissions(folder.path().join("server/run"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("b", folder.path().join("server/link")).unwrap();
+        let site = SiteFile::parse("devanture.toml", "[server]\ndir = \"server\"\ncommand = [\"./run\"]\n").unwrap();
+        let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
+        let scan = project.folders(None).scan(false).unwrap();
+        let bundle = Bundle::of(&scan, &project.site, None).unwrap();
+        assert_eq!((bundle.blobs.len(), bundle.files(), bundle.blobs[&Digest::of(b"same")].files), (2, 3, 2));
+        assert_eq!((bundle.manifest.files_count() as u64, bundle.manifest.total_bytes()), (scan.count(), 13));
+        let server = bundle.manifest.server.clone().unwrap();
+        let runs: Vec<_> = server.files.iter().map(|(path, file)| (path.as_str(), file.run)).collect();
+        assert_eq!((runs, server.links.len()), (vec![("b", false), ("run", true)], 1));
+        // Another run bit is another version.
+        fs::set_permissions(folder.path().join("server/run"), fs::Permissions::from_mode(0o644)).unwrap();
+        let other = Bundle::of(&project.folders(None).scan(false).unwrap(), &project.site, None).unwrap();
+        assert_ne!(other.manifest.id(), bundle.manifest.id());
+        // The backend alone.
+        fs::remove_dir_all(folder.path().join("www")).unwrap();
+        let alone = Bundle::of(&project.folders(None).scan(false).unwrap(), &project.site, None).unwrap();
+        assert!(alone.manifest.files.is_empty() && alone.files() == 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
 
 mod calls;
+mod instances;
 mod keeping;
 
 use std::error::Error as _;
@@ -386,7 +387,7 @@ pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
     };
     let message = text("detail").or_else(|| text("title"))?;
     let failure = Failure::new(known, message);
-    Some(Failure { code: text("code").unwrap_or(failure.code), hint: text("hint"), ..failure })
+    Some(Failure { code: text("code").unwrap_or(failure.code), hint: text("hint").map(Into::into), ..failure })
 }
 
 pub(crate) fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {

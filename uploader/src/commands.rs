@@ -220,6 +220,9 @@ www = "{www}"                             # what your build writes, relative to 
 # path = "/api/*"
 # to = "http://127.0.0.1:3000"
 
+# [server]                                # a backend of yours that goes along, and that the edge runs
+# command = ["node", "server.js"]         # in the folder dist/server, or what dir = "…" says
+
 # [env.staging]                           # any of the above again, for one environment
 # not_found = "none"
 "#

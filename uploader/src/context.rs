@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::progress::{Progress, Style};
 use crate::project::Project;
 use crate::report::{Again, Output};
-use crate::settings::{Setting, Settings, Source, Sources};
+use crate::settings::{Name, Setting, Settings, Source, Sources};
 
 /// What every command works with.
 #[derive(Debug)]
@@ -32,13 +32,18 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Gathers everything; a `devanture.toml` with mistakes comes back beside it, as if it said nothing.
+    /// Gathers everything; what is wrong with a `devanture.toml` comes back beside it, as if that said nothing.
     pub(crate) fn new(common: &Common, environment: BTreeMap<String, String>) -> (Self, Result<(), Failure>) {
-        let (project, read) = Project::read(common.config.as_deref());
+        let (mut project, read) = Project::read(common.config.as_deref());
         let flags = common.flags();
+        let app = flags.get(&Name::App).or_else(|| environment.get(Name::App.variable())).map(String::as_str);
+        let chosen = project.choose(app);
+        // What is wrong with the file itself comes first.
+        let read = read.and(chosen);
         let settings = Settings::gather(&Sources {
             flags: &flags,
             environment: &environment,
+            app_dotenv: &project.app_dotenv,
             dotenv: &project.dotenv,
             site: &project.site,
             site_file_name: &project.file_name,

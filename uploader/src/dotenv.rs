@@ -6,8 +6,15 @@
 
 use std::collections::BTreeMap;
 
+use devanture_config::AppName;
+
 /// The name of the file.
 pub(crate) const FILE_NAME: &str = ".env";
+
+/// The name of the file of one app, which goes before [`FILE_NAME`]: the name of an app leads to no other folder.
+pub(crate) fn file_name_of(app: &AppName) -> String {
+    format!("{FILE_NAME}.{app}")
+}
 
 /// Reads `text`; of a name that stands twice the last value counts, and lines that are not assignments are passed over.
 ///

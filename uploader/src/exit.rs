@@ -6,6 +6,8 @@ use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
 use serde::Serialize;
 
+use crate::logs::escaped;
+
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// The exit code after SIGTERM, which CI sends when a job is cancelled.
@@ -20,9 +22,11 @@ pub(crate) struct Failure {
     /// What happened, as a sentence.
     pub(crate) message: String,
     /// What to do.
-    pub(crate) hint: Option<String>,
+    pub(crate) hint: Option<Box<str>>,
     /// Mistakes of files, where they are the reason.
-    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) mistakes: Box<[Mistake]>,
+    /// The last lines of the log of the instance that is the reason.
+    pub(crate) lines: Box<[String]>,
     /// Whether the line of `--json` has been written already.
     pub(crate) is_told: bool,
     /// The exit code.
@@ -36,7 +40,8 @@ impl Failure {
             code: code.as_str().to_owned(),
             message: message.into(),
             hint: None,
-            mistakes: Vec::new(),
+            mistakes: Box::default(),
+            lines: Box::default(),
             is_told: false,
             exit: number(code.exit()),
         }
@@ -51,13 +56,13 @@ impl Failure {
 
     /// Adds what to do.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into());
         self
     }
 
     /// Adds mistakes of files.
     pub(crate) fn with_mistakes(mut self, mistakes: Vec<Mistake>) -> Self {
-        self.mistakes = mistakes;
+        self.mistakes = mistakes.into();
         self
     }
 
@@ -74,6 +79,12 @@ impl Failure {
         Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
     }
 
+    /// The sentence and the mistakes, each on a line of its own.
+    fn without_lines(&self) -> String {
+        let mistakes = self.mistakes.iter().map(|mistake| format!("\n{mistake}"));
+        std::iter::once(self.message.clone()).chain(mistakes).collect()
+    }
+
     /// Whether this is the failure that `code` names.
     pub(crate) fn is(&self, code: Code) -> bool {
         self.code == code.as_str()
@@ -88,19 +99,23 @@ impl Failure {
             hint: Option<&'f str>,
             #[serde(skip_serializing_if = "<[Mistake]>::is_empty")]
             mistakes: &'f [Mistake],
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            lines: &'f [String],
         }
-        let error =
-            Error { code: &self.code, message: self.to_string(), hint: self.hint.as_deref(), mistakes: &self.mistakes };
+        let Self { code, hint, mistakes, lines, .. } = self;
+        let message = self.without_lines();
+        let error = Error { code, message, hint: hint.as_deref(), mistakes, lines };
         serde_json::json!({ "error": error })
     }
 }
 
-/// The sentence and the mistakes, each on a line of its own.
+/// The sentence, the mistakes and the lines of an instance, each on a line of its own. Whatever that wrote, it speaks to
+/// no terminal.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        for mistake in &self.mistakes {
-            write!(f, "\n{mistake}")?;
+        f.write_str(&self.without_lines())?;
+        for line in &self.lines {
+            write!(f, "\n    | {}", escaped(line))?;
         }
         Ok(())
     }
@@ -109,7 +124,12 @@ impl fmt::Display for Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let message = if problem.detail.is_empty() { problem.title } else { problem.detail };
-        Self { hint: problem.hint, mistakes: problem.mistakes, ..Self::new(problem.code, message) }
+        Self {
+            hint: problem.hint.map(Into::into),
+            mistakes: problem.mistakes.into(),
+            lines: problem.lines.into(),
+            ..Self::new(problem.code, message)
+        }
     }
 }
 
@@ -132,6 +152,16 @@ mod tests {
     fn the_json_line_has_code_message_and_hint_even_where_there_is_none() {
         let line = Failure::new(Code::NotFound, "No app `x`.").json().to_string();
         assert_eq!(line, r#"{"error":{"code":"not_found","hint":null,"message":"No app `x`."}}"#);
+    }
+
+    #[test]
+    fn the_last_lines_of_an_instance_are_told_below_the_reason_and_speak_to_no_terminal() {
+        let problem = Problem::new(Code::ReleaseFailed, "It ended with 1.");
+        let failure = Failure::from(problem.with_lines(vec!["Error: \u{1b}[2Jno".to_owned(), "at x".to_owned()]));
+        assert_eq!(failure.to_string(), "It ended with 1.\n    | Error: \\u{1b}[2Jno\n    | at x");
+        let json = failure.json();
+        assert_eq!(json["error"]["message"], "It ended with 1.");
+        assert_eq!(json["error"]["lines"], serde_json::json!(["Error: \u{1b}[2Jno", "at x"]));
     }
 
     #[test]

@@ -67,6 +67,8 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Default => "default".to_owned(),
         Origin::Guessed => "guessed".to_owned(),
+        // Of a `Procfile` as a whole no line is known.
+        Origin::File(at) if at.line == 0 => at.file.to_string(),
         Origin::File(at) => format!("{}:{}", at.file, at.line),
     }
 }

@@ -1,9 +1,10 @@
-//! `logs`: requests of an environment, as the edge answers them.
+//! `logs`: requests of an environment as the edge answers them, and what its instances write.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
 
 use devanture_config::api::{LogLine, LogLost};
+use devanture_config::logs::{InstanceLine, LogStream};
 use devanture_config::problem::Code;
 use reqwest::Method;
 use reqwest::header::ACCEPT;
@@ -25,8 +26,14 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// # Errors
 /// As the edge says, or `unreachable` where it was lost.
 pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failure> {
+    let is_of_instances = args.source.is_of_instances();
+    if is_of_instances && args.filters_requests() {
+        let message = "--status, --path, --version and --method are about requests, and --source about instances.";
+        return Err(Failure::new(Code::Usage, message).hint("leave one of them out"));
+    }
     let (edge, place) = (context.edge()?, context.place()?);
     let texts = [
+        ("source", is_of_instances.then(|| args.source.to_string())),
         ("tail", args.tail.then(|| "true".to_owned())),
         ("lines", args.lines.map(|lines| lines.to_string())),
         ("status", args.status.as_ref().map(ToString::to_string)),
@@ -51,16 +58,17 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
         let Some(chunk) = chunk.map_err(|error| edge.unreachable(&error))? else { break };
         for event in parser.take(&chunk).map_err(|error| garbled(&error))? {
             has_told = true;
-            if !tell(context, &event)? {
+            if !tell(context, &event, is_of_instances)? {
                 // Whoever read it has gone, such as `head`.
                 return Ok(());
             }
         }
     }
     if !has_told {
-        context
-            .progress
-            .note("no such request is remembered: nobody came, or the edge does not log; --tail shows who comes");
+        context.progress.note(match is_of_instances {
+            true => "no line of such an instance is kept: none runs, or none wrote; --tail shows what comes",
+            false => "no such request is remembered: nobody came, or the edge does not log; --tail shows who comes",
+        });
     }
     match args.tail {
         true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),
@@ -69,10 +77,14 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
 }
 
 /// Tells an event. Returns whether anybody still listens.
-fn tell(context: &Context, event: &sse::Event) -> Result<bool, Failure> {
+fn tell(context: &Context, event: &sse::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
         "line" | "lost" if output.is_json => event.data.clone(),
+        "line" if is_of_instances => {
+            let line: InstanceLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
+            instance_line_text(output.style, &line)
+        }
         "line" => {
             let line: LogLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
             line_text(output.style, &line)
@@ -116,6 +128,22 @@ fn line_text(style: Style, line: &LogLine) -> String {
     )
 }
 
+/// What an instance wrote as a person reads it: the time of day in UTC, who, and the line.
+fn instance_line_text(style: Style, line: &InstanceLine) -> String {
+    let seconds = line.at_ms / 1_000 % 86_400;
+    let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let who = format!("{}/{}", escaped(&line.node), escaped(&line.instance));
+    let who = match line.stream {
+        LogStream::Stdout => style.dim(&who),
+        // What the edge says of it stands out among what it says itself.
+        LogStream::Edge => style.good(&who),
+        LogStream::Stderr => style.bad(&who),
+    };
+    // A tab moves nothing but what follows on its line.
+    let text: Vec<String> = line.text.split('\t').map(escaped).collect();
+    format!("{clock} {who} {}", text.join("\t"))
+}
+
 /// The text with everything as a number that is no plain character: what moves a cursor, ends a line, or turns the
 /// direction of what follows.
 pub(crate) fn escaped(text: &str) -> String {
@@ -152,6 +180,18 @@ mod tests {
             line_text(plain(), &line),
             "1970-01-01 00:00:00 UTC  200  GET     /a?b  1.2 KB  3 ms  4f2a91bc03de  203.0.113.0  proxied  closed"
         );
+    }
+
+    #[test]
+    fn a_line_of_an_instance_has_its_time_and_name() {
+        let line = InstanceLine {
+            at_ms: 86_400_000 + 43_384_000,
+            instance: "web.2".to_owned(),
+            node: "node-1".to_owned(),
+            stream: LogStream::Stderr,
+            text: "a\tb \u{1b}[31mred\u{7}".to_owned(),
+        };
+        assert_eq!(instance_line_text(plain(), &line), "12:03:04 node-1/web.2 a\tb \\u{1b}[31mred\\u{7}");
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
 //! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the
-//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `keeping`, `logs`, `team`, `upkeep`,
+//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`,
 //! `upstreams` and `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks
 //! at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`,
 //! `telling` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
@@ -27,6 +27,7 @@ mod git;
 mod hash;
 mod history;
 mod hostnames;
+mod instances;
 mod keeping;
 mod logs;
 mod moving;
@@ -125,7 +126,7 @@ async fn carry_out(
     if let Command::Push(args) = command {
         let mut push = Push::new(context, args);
         let ended = match read {
-            Ok(()) => interruptible(push.run()).await,
+            Ok(()) => Box::pin(interruptible(push.run())).await,
             Err(failure) => Err(failure),
         };
         return match ended {
@@ -142,10 +143,15 @@ async fn carry_out(
     }
     if let Command::Dev(args) = command {
         // It is over when somebody ends it, which is no failure.
-        return dev::run(context, args, read).await.map_err(|failure| (failure, None));
+        return Box::pin(dev::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
-    // A file with mistakes is no reason not to write another, which will say that there is one.
-    let read = if matches!(command, Command::Init(_)) { Ok(()) } else { read };
+    // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
+    // apps is none where no app is meant.
+    let read = match command {
+        Command::Init(_) => Ok(()),
+        _ if command.is_of_the_edge() && !context.project.site.apps.is_empty() => Ok(()),
+        _ => read,
+    };
     let ended = match read {
         Ok(()) => interruptible(answer(context, command)).await,
         Err(failure) => Err(failure),
@@ -170,15 +176,18 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
         Command::Init(args) => commands::init(context, args),
+        Command::Instances => instances::instances(context).await,
         Command::Login => who::login(context).await,
         Command::Logout => who::logout(context).await,
         Command::Lock(args) => team::lock(context, args).await,
         Command::Logs(args) => logs::logs(context, args).await,
         Command::Pause(args) => upkeep::pause(context, args).await,
         Command::Promote(args) => commands::promote(context, args).await,
+        Command::Restart(args) => instances::restart(context, args).await,
         Command::Resume(args) => upkeep::resume(context, args).await,
         Command::Rollback(args) => commands::rollback(context, args).await,
         Command::Routes(args) => routes::routes(context, args).await,
+        Command::Scale(args) => instances::scale(context, args).await,
         Command::Status => commands::status(context).await,
         Command::Token(command) => who::token(context, command).await,
         Command::Unlock(args) => team::unlock(context, args).await,

@@ -1,15 +1,19 @@
-//! Where the command was called: `devanture.toml`, its overlays and `.env`, read from the disk.
+//! Where the command was called: `devanture.toml`, its overlays, a `Procfile` and `.env`, read from the disk.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use devanture_config::AppName;
 use devanture_config::mistake::{Mistake, Mistakes, Weight};
 use devanture_config::problem::Code;
+use devanture_config::procfile::PROCFILE;
 use devanture_config::site_toml::{self, OverlayText, SiteFile};
 
 use crate::dotenv;
 use crate::exit::Failure;
+use crate::settings::APP_VARIABLE;
+use crate::walk::{Folders, Pages};
 
 /// Most bytes that a file of settings may have.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -27,8 +31,12 @@ pub(crate) struct Project {
     pub(crate) site: SiteFile,
     /// Whether there is one.
     pub(crate) exists: bool,
+    /// Whether it has several apps, of which `site` is one.
+    pub(crate) is_one_of_several: bool,
     /// What `.env` says.
     pub(crate) dotenv: BTreeMap<String, String>,
+    /// What `.env.APP` says, where the app is known.
+    pub(crate) app_dotenv: BTreeMap<String, String>,
 }
 
 impl Project {
@@ -44,8 +52,53 @@ impl Project {
         };
         let mut project = Self { folder, file_name: path.display().to_string(), ..Self::default() };
         let site = project.read_site(path, config.is_some());
-        let dotenv = project.read_dotenv();
+        let dotenv = read_dotenv(Path::new(dotenv::FILE_NAME)).map(|read| project.dotenv = read);
         (project, site.and(dotenv))
+    }
+
+    /// Turns to the app that is meant, where there are several: `said` is what a flag or the environment says, then comes
+    /// `.env`. Reads what the file of that app's own says beside `.env`.
+    ///
+    /// # Errors
+    /// `usage` where the file has several apps and none of them is said; `bad_config` where `.env.APP` cannot be read.
+    pub(crate) fn choose(&mut self, said: Option<&str>) -> Result<(), Failure> {
+        let said = said.or_else(|| self.dotenv.get(APP_VARIABLE).map(String::as_str)).map(str::to_owned);
+        let chosen = self.choose_site(said.as_deref());
+        let app = said.and_then(|said| said.parse::<AppName>().ok()).or_else(|| self.site.app.clone());
+        if let Some(app) = app {
+            self.app_dotenv = read_dotenv(Path::new(&dotenv::file_name_of(&app)))?;
+        }
+        chosen
+    }
+
+    fn choose_site(&mut self, said: Option<&str>) -> Result<(), Failure> {
+        if self.site.apps.is_empty() {
+            return Ok(());
+        }
+        let mut apps = std::mem::take(&mut self.site.apps);
+        self.is_one_of_several = true;
+        let names: Vec<&str> = apps.keys().map(AppName::as_str).collect();
+        let list = names.join(", ");
+        let of_them = format!("{} has the apps {list}", self.file_name);
+        let hint = format!("give --app with one of them, such as --app {}", names.first().copied().unwrap_or_default());
+        let chosen = match said {
+            // Whether it is a name is said by whoever needs one.
+            Some(said) => apps.keys().find(|name| name.as_str() == said).cloned().ok_or_else(|| {
+                Failure::new(Code::Usage, format!("There is no app `{}` here: {of_them}.", said.escape_debug()))
+            }),
+            None if apps.len() == 1 => apps.keys().next().cloned().ok_or_else(|| Failure::new(Code::Usage, "")),
+            None => Err(Failure::new(Code::Usage, format!("Which app is meant is not said: {of_them}."))),
+        };
+        match chosen {
+            Ok(chosen) => {
+                self.site = apps.remove(&chosen).unwrap_or_default();
+                Ok(())
+            }
+            Err(failure) => {
+                self.site.apps = apps;
+                Err(failure.hint(hint))
+            }
+        }
     }
 
     fn read_site(&mut self, path: &Path, must_exist: bool) -> Result<(), Failure> {
@@ -58,7 +111,18 @@ impl Project {
         let found = self.read_overlays(path)?;
         let overlays: Vec<OverlayText<'_>> =
             found.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
-        let site = SiteFile::parse_with(&self.file_name, text.as_deref(), &overlays);
+        let mut unread = None;
+        let mut find = |dir: &str| match find_procfile(&self.folder, dir) {
+            Ok(found) => found,
+            Err(failure) => {
+                unread.get_or_insert(failure);
+                None
+            }
+        };
+        let site = SiteFile::parse_with_procfile(&self.file_name, text.as_deref(), &overlays, &mut find);
+        if let Some(failure) = unread {
+            return Err(failure);
+        }
         self.site = site.map_err(|mistakes| Failure::of_config(&self.file_name, mistakes))?;
         self.exists = text.is_some();
         Ok(())
@@ -84,30 +148,67 @@ impl Project {
         Ok(found)
     }
 
-    fn read_dotenv(&mut self) -> Result<(), Failure> {
-        let path = Path::new(dotenv::FILE_NAME);
-        // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
-        if path.is_file()
-            && let Some(bytes) = read_bytes(path)?
-        {
-            self.dotenv = dotenv::parse(&String::from_utf8_lossy(&bytes));
-        }
-        Ok(())
+    /// What the file `name` beside `devanture.toml` says; nothing where there is none.
+    ///
+    /// # Errors
+    /// `bad_config` where it cannot be read.
+    #[cfg(unix)]
+    pub(crate) fn settings_of_server(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+        read_dotenv(&self.folder.join(name))
     }
 
     /// The folder to push: `dir` of the command line, else `www` of the file, else [`WWW`].
     pub(crate) fn www(&self, dir: Option<&Path>) -> PathBuf {
         match dir {
             Some(dir) => dir.to_owned(),
-            None => {
-                let www = self.folder.join(self.site.www.as_deref().unwrap_or(WWW));
-                // `./dist` reads worse than `dist` in every message.
-                match www.strip_prefix(".") {
-                    Ok(short) if !short.as_os_str().is_empty() => short.to_owned(),
-                    _ => www,
-                }
-            }
+            None => without_dot(self.folder.join(self.site.www.as_deref().unwrap_or(WWW))),
         }
+    }
+
+    /// The folders to push: that of the pages as [`Project::www`] has it, and that of the backend, where there is one.
+    pub(crate) fn folders(&self, dir: Option<&Path>) -> Folders {
+        let tables = std::iter::once(&self.site.base).chain(self.site.env.values());
+        let has_server = tables.into_iter().any(|table| table.server.is_some());
+        let server = has_server.then(|| without_dot(self.folder.join(self.site.server_folder())));
+        let pages = match has_server && dir.is_none() && self.site.www.is_none() {
+            true if self.is_one_of_several => Pages::None,
+            true => Pages::IfThere,
+            false => Pages::Needed,
+        };
+        Folders { www: self.www(dir), pages, server }
+    }
+}
+
+/// What a file of settings says; nothing where there is none.
+fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
+    let bytes = if path.is_file() { read_bytes(path)? } else { None };
+    Ok(bytes.map(|bytes| dotenv::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default())
+}
+
+/// The `Procfile` of a backend whose folder `dir` is within `folder`: within that, or beside `devanture.toml`. Without the
+/// folder there is no backend, and a `Procfile` is somebody else's.
+fn find_procfile(folder: &Path, dir: &str) -> Result<Option<(String, String)>, Failure> {
+    let server = folder.join(dir);
+    if !server.is_dir() {
+        return Ok(None);
+    }
+    for folder in [server.as_path(), folder] {
+        let path = without_dot(folder.join(PROCFILE));
+        if path.is_file()
+            && let Some(text) = read_text(&path)?
+        {
+            return Ok(Some((path.display().to_string(), text)));
+        }
+    }
+    Ok(None)
+}
+
+/// `./dist` reads worse than `dist` in every message.
+fn without_dot(path: PathBuf) -> PathBuf {
+    match path.strip_prefix(".") {
+        Ok(short) if !short.as_os_str().is_empty() => short.to_owned(),
+        _ => path,
     }
 }
 
@@ -143,4 +244,64 @@ fn text_of(bytes: Vec<u8>, file_name: &str) -> Result<String, Failure> {
         let mistake = Mistake { file: file_name.to_owned(), line, weight: Weight::Mistake, message, hint: None };
         Failure::of_config(file_name, Mistakes(vec![mistake]))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = std::fs::OpenOptions::new().create_new(true).write(true).open(path);
+            file.unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        folder
+    }
+
+    fn read(files: &[(&str, &str)], said: Option<&str>) -> (Project, Result<(), Failure>) {
+        let folder = folder(files);
+        let (mut project, read) = Project::read(Some(&folder.path().join("devanture.toml")));
+        let chosen = read.and_then(|()| project.choose(said));
+        (project, chosen)
+    }
+
+    const APPS: &str = "[apps.shop]\nwww = \"shop\"\n[apps.notifier.server]\ndir = \"n\"\ncommand = [\"a\"]\n";
+
+    #[test]
+    fn of_several_apps_the_one_that_is_said_is_meant() {
+        let file = [("devanture.toml", APPS)];
+        let (project, chosen) = read(&file, Some("notifier"));
+        chosen.unwrap();
+        assert_eq!(project.site.app.as_ref().unwrap().as_str(), "notifier");
+        let folders = project.folders(None);
+        assert!(folders.pages == Pages::None && folders.server.unwrap().ends_with("n"));
+        for said in [None, Some("other")] {
+            let failure = read(&file, said).1.unwrap_err();
+            assert!(failure.is(Code::Usage) && failure.message.contains("notifier, shop"), "{failure}");
+        }
+        let (project, chosen) = read(&[("devanture.toml", "[apps.shop]\nwww = \"shop\"\n")], None);
+        chosen.unwrap();
+        assert_eq!(project.site.www.as_deref(), Some("shop"), "there is one alone");
+    }
+
+    #[test]
+    fn a_procfile_is_read_in_the_folder_of_the_backend_or_beside_the_file() {
+        let (toml, procfile) = (("devanture.toml", "app = \"game\"\n"), "web: node server.js\n");
+        let from = |files: &[(&str, &str)]| {
+            let (project, chosen) = read(files, None);
+            chosen.unwrap();
+            let name = project.site.procfile.as_ref().map(|from| from.file.clone());
+            assert_eq!(project.folders(None).server.is_some(), name.is_some());
+            name
+        };
+        let built = ("dist/server/server.js", "");
+        assert!(from(&[toml, built, ("dist/server/Procfile", procfile)]).unwrap().ends_with("dist/server/Procfile"));
+        assert!(from(&[toml, built, ("Procfile", procfile)]).unwrap().ends_with("/Procfile"));
+        assert_eq!(from(&[toml, ("Procfile", procfile)]), None, "nothing was built");
+        assert_eq!(from(&[toml, built]), None);
+    }
 }

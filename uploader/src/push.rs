@@ -20,12 +20,12 @@ use crate::deploy::BlobError;
 use crate::exit::Failure;
 use crate::git::{self, Said};
 use crate::progress::rate_text;
-use crate::report::{self, byte_text, counted, milliseconds};
+use crate::report::{self, byte_text, milliseconds};
 use crate::rules::{self, RuleFiles};
 use crate::settings;
 use crate::team;
 use crate::telling::StepTeller;
-use crate::walk::{self, Scan};
+use crate::walk::{Folders, Scan};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 const PREVIEW: &str = "preview";
@@ -80,16 +80,21 @@ impl<'c> Push<'c> {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
                 .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
         }
-        let www = self.context.project.www(self.args.dir.as_deref());
-        let archive_type = archive::media_type(&www).filter(|_| www.is_file());
+        let folders = self.context.project.folders(self.args.dir.as_deref());
+        let archive_type = archive::media_type(&folders.www).filter(|_| folders.www.is_file());
+        if let (Some(_), Some(server)) = (archive_type, &folders.server) {
+            let message =
+                format!("An archive holds pages alone, and the backend in `{}` would stay.", server.display());
+            return Err(Failure::new(Code::Usage, message).hint("unpack it, and give the folder"));
+        }
         if self.args.dry_run {
-            return self.dry_run(&www, archive_type.is_some()).await;
+            return self.dry_run(&folders, archive_type.is_some()).await;
         }
         let place = self.place()?;
         let edge = self.context.edge()?;
         let report = match archive_type {
-            Some(media_type) => self.send_archive(&edge, &place, (&www, media_type)).await?,
-            None => self.send_folder(&edge, &place, &www).await?,
+            Some(media_type) => self.send_archive(&edge, &place, (&folders.www, media_type)).await?,
+            None => self.send_folder(&edge, &place, &folders).await?,
         };
         let was_live = self.live == Live::Known(Some(report.version));
         let again = self.context.again();
@@ -110,7 +115,7 @@ impl<'c> Push<'c> {
         Ok(())
     }
 
-    async fn dry_run(&mut self, www: &Path, is_archive: bool) -> Result<(), Failure> {
+    async fn dry_run(&mut self, folders: &Folders, is_archive: bool) -> Result<(), Failure> {
         if is_archive {
             return Err(Failure::new(
                 Code::Usage,
@@ -118,24 +123,32 @@ impl<'c> Push<'c> {
             )
             .hint("unpack it, and give the folder"));
         }
-        let (scan, bundle) = self.scan(www).await?;
+        let (scan, bundle) = self.scan(folders).await?;
         let id = bundle.manifest.id();
         let app = self.context.settings.app_if_said()?.map(|app| app.value);
-        let value = serde_json::json!({
+        let mut value = serde_json::json!({
             "dry_run": true,
             "app": app,
             "environment": self.place()?,
             "version": id,
-            "files": { "total": scan.files.len() },
+            "files": { "total": scan.count() },
             "bytes": { "total": scan.total_bytes() },
             "left_out": scan.left_out,
         });
+        if let (Some(server), Some(members)) = (&scan.server, value.as_object_mut()) {
+            members.insert("server".to_owned(), server.json());
+        }
         self.context.output.write(&value, || vec![id.to_string()]);
         Ok(())
     }
 
-    async fn send_folder(&mut self, edge: &Edge, place: &PlaceName, www: &Path) -> Result<DeployReport, Failure> {
-        let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(www));
+    async fn send_folder(
+        &mut self,
+        edge: &Edge,
+        place: &PlaceName,
+        folders: &Folders,
+    ) -> Result<DeployReport, Failure> {
+        let (source, mut scanned) = tokio::join!(source(self.context, self.args), self.scan(folders));
         let options = self.options(&source)?;
         for scans in 1..=SCANS_MAX {
             let (_, bundle) = scanned?;
@@ -156,9 +169,9 @@ impl<'c> Push<'c> {
                 }
             }
             self.steps.clear();
-            scanned = self.scan(www).await;
+            scanned = self.scan(folders).await;
         }
-        let message = format!("The folder `{}` keeps changing while it is sent.", www.display());
+        let message = format!("The folder `{}` keeps changing while it is sent.", folders.www.display());
         Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
     }
 
@@ -196,17 +209,16 @@ impl<'c> Push<'c> {
     }
 
     /// Reads and hashes the folder, off the threads that speak with the network.
-    async fn scan(&mut self, www: &Path) -> Result<(Scan, Bundle), Failure> {
+    async fn scan(&mut self, folders: &Folders) -> Result<(Scan, Bundle), Failure> {
         let begun = Instant::now();
-        let working = self.context.progress.working("scan", &www.display().to_string());
-        let (folder, strict) = (www.to_owned(), self.args.strict);
-        let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, strict)).await;
+        let working = self.context.progress.working("scan", &folders.www.display().to_string());
+        let (wanted, strict) = (folders.clone(), self.args.strict);
+        let scan = tokio::task::spawn_blocking(move || wanted.scan(strict)).await;
         let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
         drop(working);
-        let guessed = bundle::guess_rules(&scan, &self.context.project, www);
+        let guessed = bundle::guess_rules(&scan, &self.context.project, &folders.www);
         let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
-        let files = counted(scan.files.len() as u64, "file");
-        self.done("scan", format!("{files}, {}", byte_text(scan.total_bytes())), begun);
+        self.done("scan", scan.text(), begun);
         tell_notes(self.context, &scan, guessed);
         let findings = RuleFiles::read(&scan)?.findings(&bundle.manifest, &self.context.project, &self.place()?);
         let doubts = rules::judge(findings, Code::BadRules, self.args.allow_warnings)?;
@@ -227,7 +239,7 @@ impl<'c> Push<'c> {
 
     fn tell_diff(&mut self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
         let new: u64 = missing.iter().map(|(_, blob)| blob.files).sum();
-        let there = bundle.manifest.files.len() as u64 - new;
+        let there = bundle.files().saturating_sub(new);
         self.done("diff", format!("{new} new, {there} already there"), Instant::now());
     }
 
@@ -415,4 +427,5 @@ pub(crate) fn tell_notes(context: &Context, scan: &Scan, rules: Option<devanture
     if let Some(rules) = rules {
         context.progress.note(&bundle::guess_note(rules));
     }
+    context.project.site.procfile.iter().for_each(|from| context.progress.note(&bundle::procfile_note(from)));
 }

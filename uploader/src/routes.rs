@@ -11,7 +11,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::rules::headers::{Change, is_field_name, is_field_value};
 use devanture_config::rules::{At, HEADERS_FILE, REDIRECTS_FILE};
-use devanture_config::site_toml::{HostRule, Origin, Route, RouteTimes};
+use devanture_config::site_toml::{HostRule, Origin, Route, RouteTimes, SERVER_UPSTREAM};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 use url::Url;
@@ -23,7 +23,6 @@ use crate::exit::Failure;
 use crate::progress::Style;
 use crate::report::counted;
 use crate::rules::RuleFiles;
-use crate::walk;
 
 /// What no program sends in a path as it is.
 const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
@@ -38,13 +37,14 @@ const SHOWN_MAX: usize = 5;
 /// `usage` where what is asked for cannot be asked, and as a push of the folder.
 pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), Failure> {
     let (question, dir) = question(args)?;
-    let www = context.project.www(dir.as_deref());
+    let folders = context.project.folders(dir.as_deref());
+    let www = folders.www.clone();
     let (project, place) = (context.project.clone(), context.place()?);
     let style = context.output.style;
     let _working = context.progress.working("routes", &www.display().to_string());
     // Off the thread that hears of Ctrl-C.
     let told = tokio::task::spawn_blocking(move || {
-        let scan = walk::scan(&www, false)?;
+        let scan = folders.scan(false)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
         let (rules, findings) = RuleFiles::read(&scan)?.rules_in(&manifest, &project, &place);
@@ -245,6 +245,12 @@ impl Teller<'_> {
         with_place(value, self.place_of(self.at_of(&self.stands(decided))))
     }
 
+    /// The key of a route by its number: those of `[server]` come after those of `[[routes]]`.
+    fn key_of(&self, index: usize) -> String {
+        let key = format!("routes[{index}]");
+        if self.lines.contains_key(&key) { key } else { "server.routes".to_owned() }
+    }
+
     /// Where what gave the answer stands.
     fn stands(&self, decided: &Decided) -> Stands {
         let rule = decided.rule.and_then(|rule| self.site.redirect(rule));
@@ -252,7 +258,7 @@ impl Teller<'_> {
             (_, Some(rule)) => Stands::At(rule.at.clone()),
             (End::Backend { to: BackendTo::Route(number), .. }, None) => {
                 let route = self.site.routes().get(*number);
-                route.map_or(Stands::Nowhere, |(index, _)| Stands::Key(format!("routes[{index}]")))
+                route.map_or(Stands::Nowhere, |(index, _)| Stands::Key(self.key_of(*index)))
             }
             _ => Stands::Nowhere,
         }
@@ -340,7 +346,11 @@ impl Teller<'_> {
         let through = own.map_or_else(|| "a rewrite".to_owned(), |route| format!("the route `{}`", route.path));
         let mut lines = vec![line("answer", &format!("{who}, by {through}{by}"))];
         if upstream.is_some() {
-            let members = if members.is_empty() { "none is declared".to_owned() } else { members.join(", ") };
+            let members = match upstream {
+                Some(SERVER_UPSTREAM) => "the instances of [server], which the edge runs".to_owned(),
+                _ if members.is_empty() => "none is declared".to_owned(),
+                _ => members.join(", "),
+            };
             lines.push(line("members", &members));
         }
         let stripped = if own.is_some_and(|route| route.strip_prefix) { "  (strip_prefix)" } else { "" };
@@ -378,7 +388,7 @@ impl Teller<'_> {
         let mut lines = vec![format!("Routes in {}, in the order in which they are asked:", self.place)];
         let width = routes.iter().map(|((_, route), _)| route.path.as_str().chars().count()).max().unwrap_or(0);
         for (number, ((index, route), shadowed)) in routes.iter().enumerate() {
-            let place = self.style.dim(&self.at_text(self.lines.get(&format!("routes[{index}]"))));
+            let place = self.style.dim(&self.at_text(self.lines.get(&self.key_of(*index))));
             lines.push(format!("  {:>2}. {:<width$}  → {}  {place}", number + 1, route.path.as_str(), route.to));
             let files = shadowed.files.iter().filter_map(|file| self.site.path(*file)).map(ToString::to_string);
             lines.extend(some_of("no visitor gets", files.collect()));
@@ -404,7 +414,7 @@ impl Teller<'_> {
             "strip_prefix": route.strip_prefix,
             "shadows": { "files": files, "rules": rules.collect::<Vec<_>>() },
         });
-        with_place(value, self.place_of(self.lines.get(&format!("routes[{index}]"))))
+        with_place(value, self.place_of(self.lines.get(&self.key_of(*index))))
     }
 
     fn at_of<'s>(&'s self, stands: &'s Stands) -> Option<&'s At> {

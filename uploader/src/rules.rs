@@ -131,6 +131,6 @@ mod tests {
         let failure = judge(vec![doubt.clone(), mistake.clone()], Code::BadRules, true).unwrap_err();
         assert!(failure.is(Code::BadRules));
         assert_eq!(failure.message, "The rules have 1 mistake, and 1 doubt.");
-        assert_eq!(failure.mistakes, [mistake, doubt]);
+        assert_eq!(*failure.mistakes, [mistake, doubt]);
     }
 }

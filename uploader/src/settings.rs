@@ -1,4 +1,4 @@
-//! Settings: flags, then the environment, then `.env`, then `devanture.toml`; and which of them may go together.
+//! Settings: flags, then the environment, then `.env.APP`, then `.env`, then `devanture.toml`; and which of them may go together.
 //!
 //! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
 
@@ -22,6 +22,8 @@ pub(crate) enum Source {
     Flag,
     /// A variable of the environment.
     Environment,
+    /// `.env.APP` in the working folder.
+    AppDotEnv,
     /// `.env` in the working folder.
     DotEnv,
     /// `devanture.toml`.
@@ -37,6 +39,9 @@ impl Source {
         matches!(self, Self::Flag | Self::Environment)
     }
 }
+
+/// The variable that says which app is meant.
+pub(crate) const APP_VARIABLE: &str = Name::App.variable();
 
 /// One of the settings that have several sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,6 +170,7 @@ pub(crate) struct EdgeAccess {
 pub(crate) struct Settings {
     texts: BTreeMap<Name, Setting<String>>,
     site_file_name: String,
+    app_dotenv_name: String,
     /// The folder for the state of this program, where there is one.
     pub(crate) state_folder: Option<PathBuf>,
 }
@@ -175,6 +181,8 @@ pub(crate) struct Sources<'s> {
     pub(crate) flags: &'s BTreeMap<Name, String>,
     /// The environment.
     pub(crate) environment: &'s BTreeMap<String, String>,
+    /// `.env.APP`.
+    pub(crate) app_dotenv: &'s BTreeMap<String, String>,
     /// `.env`.
     pub(crate) dotenv: &'s BTreeMap<String, String>,
     /// `devanture.toml`.
@@ -200,6 +208,8 @@ impl Settings {
             let candidates = [
                 (Source::Flag, sources.flags.get(&name).cloned()),
                 (Source::Environment, variable(sources.environment)),
+                // Which app it is of is known before it is read.
+                (Source::AppDotEnv, variable(sources.app_dotenv).filter(|_| name != Name::App)),
                 (Source::DotEnv, variable(sources.dotenv)),
                 (Source::SiteFile, of_site),
                 (Source::Default, default),
@@ -208,7 +218,11 @@ impl Settings {
             texts.extend(strongest.map(|setting| (name, setting)));
         }
         let state_folder = state_folder(sources.environment);
-        Self { texts, site_file_name: sources.site_file_name.to_owned(), state_folder }
+        let site_file_name = sources.site_file_name.to_owned();
+        let mut settings = Self { texts, site_file_name, app_dotenv_name: String::new(), state_folder };
+        let app = settings.app_if_said().ok().flatten();
+        settings.app_dotenv_name = app.map(|app| dotenv::file_name_of(&app.value)).unwrap_or_default();
+        settings
     }
 
     /// The source of a setting, as a person knows it.
@@ -216,6 +230,7 @@ impl Settings {
         match source {
             Source::Flag => name.flag(),
             Source::Environment => name.variable(),
+            Source::AppDotEnv => &self.app_dotenv_name,
             Source::DotEnv => dotenv::FILE_NAME,
             Source::SiteFile => &self.site_file_name,
             Source::Default => "the default",

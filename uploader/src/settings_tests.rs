@@ -11,6 +11,7 @@ fn settings(flags: &[(Name, &str)], environment: &[(&str, &str)], dotenv: &[(&st
     Settings::gather(&Sources {
         flags: &flags,
         environment: &map(environment),
+        app_dotenv: &BTreeMap::new(),
         dotenv: &map(dotenv),
         site: &SiteFile::parse("devanture.toml", site).unwrap(),
         site_file_name: "devanture.toml",
@@ -35,6 +36,36 @@ fn flags_beat_the_environment_beats_dotenv_beats_devanture_toml() {
     let nothing = settings(&[], &[], &[], "");
     assert_eq!(nothing.app().unwrap_err().code, "usage");
     assert_eq!(nothing.environment().unwrap(), Setting { value: PlaceName::prod(), source: Source::Default });
+}
+
+#[test]
+fn the_file_of_one_app_goes_before_dotenv_and_is_trusted_no_more() {
+    let gathered = |environment: &[(&str, &str)], own: &[(&str, &str)], dotenv: &[(&str, &str)]| {
+        Settings::gather(&Sources {
+            flags: &BTreeMap::new(),
+            environment: &map(environment),
+            app_dotenv: &map(own),
+            dotenv: &map(dotenv),
+            site: &SiteFile::parse("devanture.toml", "app = \"game\"").unwrap(),
+            site_file_name: "devanture.toml",
+        })
+    };
+    let login = [URL, ("DEVANTURE_LOGIN", "ada"), ("DEVANTURE_PASSWORD", "of game"), ("DEVANTURE_APP", "other")];
+    let settings = gathered(&[], &login, &[("DEVANTURE_LOGIN", "bob"), TOKEN]);
+    assert_eq!(settings.app().unwrap().value.as_str(), "game", "the file is of one app, and names none");
+    // A login of the app's own is stronger than a token of all.
+    let Credential::Login(access) = settings.edge_access().unwrap().credential else { panic!("it is a login") };
+    assert_eq!((access.name.as_str(), access.is_trusted), ("ada", false));
+    assert_eq!(access.password.unwrap().secret(), "of game");
+    assert!(
+        settings.explained().iter().any(|line| line.ends_with("ada  from .env.game")),
+        "{:?}",
+        settings.explained()
+    );
+    // The real environment goes before it, and its secrets go to no address that the file names.
+    let settings = gathered(&[("DEVANTURE_LOGIN", "eve"), ("DEVANTURE_PASSWORD", "p")], &login, &[]);
+    let failure = settings.edge_access().unwrap_err();
+    assert!(failure.is(Code::UntrustedSource) && failure.message.contains(".env.game"), "{failure}");
 }
 
 const URL: (&str, &str) = ("DEVANTURE_URL", "https://edge.example.org");

@@ -2,6 +2,7 @@
 
 use devanture_config::api::{Step, StepState};
 
+use crate::logs::escaped;
 use crate::progress::{Progress, Working};
 use crate::report;
 
@@ -22,9 +23,10 @@ impl<'p> StepTeller<'p> {
         Self { progress, working, only: None, has_switched: false }
     }
 
-    /// Tells the checks before a switch and the watch after it; the command itself says what was switched.
+    /// Tells what instances do and the checks before a switch, and the watch after it; the command itself says what was
+    /// switched.
     pub(crate) fn of_gate(progress: &'p Progress) -> Self {
-        Self { progress, working: None, only: Some(&["smoke", "watch"]), has_switched: false }
+        Self { progress, working: None, only: Some(&["prepare", "release", "smoke", "watch"]), has_switched: false }
     }
 
     /// Tells one.
@@ -33,15 +35,27 @@ impl<'p> StepTeller<'p> {
         if self.only.is_some_and(|only| !only.contains(&step.name.as_str())) {
             return;
         }
+        // That nodes are ready is told of a push alone, where it is one of many steps.
+        if self.only.is_some() && step.name == "prepare" && step.state == StepState::Done {
+            drop(self.working.take());
+            return;
+        }
         // The one before has to leave the line first.
         drop(self.working.take());
-        let is_line = step.name == "smoke" || !self.progress.has_bars();
+        // What is told of instances may hold what they wrote.
+        let step = &Step { detail: escaped(&step.detail), ..step.clone() };
+        let is_of_instances = matches!(step.name.as_str(), "prepare" | "release");
+        let is_line = is_of_instances || step.name == "smoke" || !self.progress.has_bars();
         match step.state {
             StepState::Started if step.detail.is_empty() || !is_line => {
                 self.working = Some(self.progress.working(&step.name, &step.detail));
             }
             // How it goes so far.
-            StepState::Started => self.progress.step(&step.name, &step.detail),
+            StepState::Started => {
+                self.progress.step(&step.name, &step.detail);
+                // Others of them may take long yet.
+                self.working = is_of_instances.then(|| self.progress.working(&step.name, ""));
+            }
             StepState::Done | StepState::Skipped | StepState::Failed => {
                 self.progress.step(&step.name, &report::step_text(self.progress.style, step));
             }

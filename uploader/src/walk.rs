@@ -1,7 +1,11 @@
 //! Walks the folder that is pushed: which files belong to the bundle, and what is wrong with the others.
 //!
 //! Links are followed inside the folder and refused where they lead out of it, in circles or nowhere. What is most
-//! likely secret or left there by a tool is left out, also where a link of another name leads to it.
+//! likely secret or left there by a tool is left out, also where a link of another name leads to it. The folder of the
+//! backend, which [`server`] walks over by other rules, is no page of anybody's.
+
+mod folders;
+mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +19,10 @@ use devanture_config::site_toml::{FILE_NAME, overlay_of};
 
 use crate::exit::Failure;
 use crate::hash::{self, HashError, Hashed};
+use crate::report::{byte_text, counted};
+
+pub(crate) use folders::{Folders, Pages};
+pub(crate) use server::ServerScan;
 
 /// Most files that are walked over; the edge's own limit may be lower.
 const FILES_MAX: usize = 10_000_000;
@@ -37,41 +45,61 @@ pub(crate) struct Scan {
     pub(crate) files: BTreeMap<BundlePath, FoundFile>,
     /// Paths that were left out.
     pub(crate) left_out: Vec<String>,
+    /// The folder of the backend, where there is one.
+    pub(crate) server: Option<ServerScan>,
 }
 
 impl Scan {
+    /// Files of both folders, links of the backend's among them.
+    pub(crate) fn count(&self) -> u64 {
+        self.files.len() as u64 + self.server.as_ref().map_or(0, ServerScan::count)
+    }
+
     /// Bytes of all files together.
     pub(crate) fn total_bytes(&self) -> u64 {
+        self.page_bytes().saturating_add(self.server.as_ref().map_or(0, ServerScan::total_bytes))
+    }
+
+    /// Bytes of all pages together.
+    fn page_bytes(&self) -> u64 {
         self.files.values().fold(0, |sum, file| sum.saturating_add(file.hashed.bytes))
+    }
+
+    /// How many files there are, and how many bytes they have.
+    pub(crate) fn text(&self) -> String {
+        let of = |count, bytes| format!("{}, {}", counted(count, "file"), byte_text(bytes));
+        let pages = || of(self.files.len() as u64, self.page_bytes());
+        match &self.server {
+            None => pages(),
+            Some(server) if self.files.is_empty() => format!("server {}", of(server.count(), server.total_bytes())),
+            Some(server) => format!("{} · server {}", pages(), of(server.count(), server.total_bytes())),
+        }
     }
 }
 
-/// Walks `root` and hashes what it finds.
+/// Walks `root`, a folder of pages, and hashes what it finds.
 ///
 /// With `strict`, what would be left out is refused.
 ///
 /// # Errors
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
+#[cfg(test)]
 pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
+    scan_apart(root, None, strict)
+}
+
+/// Walks `root`, and passes over the folder `apart`, which has no link in its path.
+fn scan_apart(root: &Path, apart: Option<PathBuf>, strict: bool) -> Result<Scan, Failure> {
     let shown = root.display().to_string();
-    let missing = |why: &str| {
-        Failure::new(Code::MissingFolder, format!("The folder `{shown}` {why}."))
-            .hint("build the site first, or say which folder it is: `devanture push DIR`, or `www` in devanture.toml")
-    };
-    let real_root = fs::canonicalize(root).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => missing("does not exist"),
-        _ => Failure::new(Code::UnreadableFile, format!("The folder `{shown}` cannot be read: {error}.")),
-    })?;
-    if !real_root.is_dir() {
-        return Err(missing("is not a folder"));
-    }
-    let mut walk = Walk { root: real_root.clone(), shown, ..Walk::default() };
+    let hint = "build the site first, or say which folder it is: `devanture push DIR`, or `www` in devanture.toml";
+    let real_root = real_folder(root, hint)?;
+    let mut walk = Walk { root: real_root.clone(), shown, apart, ..Walk::default() };
     walk.folder(&real_root, "", &mut Vec::new());
     if strict {
         walk.refuse_left_out();
     }
-    let mut scan = Scan { files: BTreeMap::new(), left_out: std::mem::take(&mut walk.left_out) };
-    walk.hash_into(&mut scan);
+    let left_out = std::mem::take(&mut walk.left_out);
+    let scan = Scan { files: walk.hashed().collect(), left_out, server: None };
     walk.finish()?;
     if scan.files.is_empty() {
         let failure = Failure::new(Code::EmptyBundle, format!("The folder `{}` holds no file to publish.", walk.shown));
@@ -84,12 +112,26 @@ pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
     Ok(scan)
 }
 
+/// The folder without links in its path; `hint` says what to do where it is none.
+fn real_folder(root: &Path, hint: &str) -> Result<PathBuf, Failure> {
+    let shown = root.display();
+    let missing =
+        |why: &str| Failure::new(Code::MissingFolder, format!("The folder `{shown}` {why}.")).hint(hint.to_owned());
+    let real_root = fs::canonicalize(root).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => missing("does not exist"),
+        _ => Failure::new(Code::UnreadableFile, format!("The folder `{shown}` cannot be read: {error}.")),
+    })?;
+    if real_root.is_dir() { Ok(real_root) } else { Err(missing("is not a folder")) }
+}
+
 #[derive(Default)]
 struct Walk {
     /// The folder, without links.
     root: PathBuf,
     /// The folder as the person knows it.
     shown: String,
+    /// A folder that is passed over, without links.
+    apart: Option<PathBuf>,
     /// By path in the bundle: the path as the file system spells it, and where it leads.
     found: BTreeMap<BundlePath, (String, PathBuf)>,
     left_out: Vec<String>,
@@ -101,6 +143,9 @@ struct Walk {
 impl Walk {
     /// Walks `folder`, which has no link in its path; `relative` is how it was reached; `above` is every folder on the way.
     fn folder(&mut self, folder: &Path, relative: &str, above: &mut Vec<PathBuf>) {
+        if self.is_apart(folder) {
+            return;
+        }
         if above.iter().any(|known| known == folder) {
             self.refuse(relative, "it leads in a circle, to a folder that it stands in", None);
             return;
@@ -154,7 +199,7 @@ impl Walk {
         } else if kind.is_dir() {
             self.folder(&entry.path(), &path, above);
         } else if kind.is_file() {
-            self.file(path, entry.path());
+            drop(self.file(path, entry.path()));
         } else {
             self.refuse(&path, "it is neither a file nor a folder nor a link", Some("remove it"));
         }
@@ -176,6 +221,9 @@ impl Walk {
             let why = format!("it is a link that leads out of the folder, to {}", target.display());
             return self.refuse(&path, &why, Some("put a copy in its place"));
         };
+        if self.is_apart(&target) {
+            return;
+        }
         // A harmless name must not publish what another name keeps out.
         if inside.to_str().is_some_and(|inside| overlay_of(FILE_NAME, inside).is_some()) {
             return;
@@ -185,27 +233,39 @@ impl Walk {
         } else if target.is_dir() {
             self.folder(&target, &path, above);
         } else if target.is_file() {
-            self.file(path, target);
+            drop(self.file(path, target));
         } else {
             self.refuse(&path, "it is a link to what is neither a file nor a folder", Some("remove it"));
         }
     }
 
-    fn file(&mut self, path: String, real: PathBuf) {
+    /// Whether it stands in the folder that is passed over.
+    fn is_apart(&self, real: &Path) -> bool {
+        self.apart.as_ref().is_some_and(|apart| real.starts_with(apart))
+    }
+
+    /// The path in the bundle, where it can be one.
+    fn key(&mut self, path: &str) -> Option<BundlePath> {
+        let key = BundlePath::normalised(path);
+        key.map_err(|error| self.refuse(path, &error.to_string(), Some("rename it"))).ok()
+    }
+
+    /// Adds a file. Returns its path in the bundle, where it was added.
+    fn file(&mut self, path: String, real: PathBuf) -> Option<BundlePath> {
         if self.found.len() >= FILES_MAX {
             self.is_full = true;
-            return self.refuse(&path, &format!("the folder holds more than {FILES_MAX} files"), None);
+            self.refuse(&path, &format!("the folder holds more than {FILES_MAX} files"), None);
+            return None;
         }
-        let key = match BundlePath::normalised(&path) {
-            Ok(key) => key,
-            Err(error) => return self.refuse(&path, &error.to_string(), Some("rename it")),
-        };
+        let key = self.key(&path)?;
         if let Some((other, _)) = self.found.get(&key) {
             let (one, two) = (other.escape_unicode().to_string(), path.escape_unicode().to_string());
             let why = format!("its name is the same as another's, spelled otherwise in Unicode ({one} and {two})");
-            return self.refuse(&path, &why, Some("keep one of the two"));
+            self.refuse(&path, &why, Some("keep one of the two"));
+            return None;
         }
-        self.found.insert(key, (path, real));
+        self.found.insert(key.clone(), (path, real));
+        Some(key)
     }
 
     fn refuse_left_out(&mut self) {
@@ -214,22 +274,25 @@ impl Walk {
         }
     }
 
-    fn hash_into(&mut self, scan: &mut Scan) {
+    /// The files that were found, with what they hold.
+    fn hashed(&mut self) -> impl Iterator<Item = (BundlePath, FoundFile)> + use<> {
+        let mut files = Vec::new();
+        let mut found = std::mem::take(&mut self.found);
         // What is refused already need not be read.
         if self.has_refused {
-            return;
+            found.clear();
         }
-        let found = std::mem::take(&mut self.found);
         let paths: Vec<PathBuf> = found.values().map(|(_, real)| real.clone()).collect();
         let answers = hash::hash_all(&paths);
         for ((key, (shown, path)), answer) in found.into_iter().zip(answers) {
             match answer {
                 Ok(hashed) => {
-                    scan.files.insert(key, FoundFile { path, hashed });
+                    files.push((key, FoundFile { path, hashed }));
                 }
                 Err(error @ (HashError::Changing | HashError::Io(_))) => self.unreadable(&shown, &error.to_string()),
             }
         }
+        files.into_iter()
     }
 
     fn refuse(&mut self, path: &str, why: &str, hint: Option<&str>) {
@@ -276,10 +339,10 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::symlink;
 
-    struct Folder(tempfile::TempDir);
+    pub(super) struct Folder(pub(super) tempfile::TempDir);
 
     impl Folder {
-        fn new(files: &[&str]) -> Self {
+        pub(super) fn new(files: &[&str]) -> Self {
             let folder = Self(tempfile::tempdir().unwrap());
             for path in files {
                 folder.file(path);
@@ -287,7 +350,7 @@ mod tests {
             folder
         }
 
-        fn path(&self) -> PathBuf {
+        pub(super) fn path(&self) -> PathBuf {
             self.0.path().join("www")
         }
 
@@ -298,7 +361,7 @@ mod tests {
             file.write_all(path.file_name().unwrap().as_encoded_bytes()).unwrap();
         }
 
-        fn link(&self, path: &str, target: impl AsRef<Path>) {
+        pub(super) fn link(&self, path: &str, target: impl AsRef<Path>) {
             symlink(target, self.path().join(path)).unwrap();
         }
 

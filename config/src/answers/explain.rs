@@ -121,7 +121,8 @@ impl Site<'_> {
                 Some(RouteTo::Address(to)) => (None, vec![to.clone()]),
                 Some(RouteTo::Upstream(name)) => {
                     let found = pools().find(|(own, _)| own.as_str() == name.as_str());
-                    (found.map(|(name, _)| name.as_str()), found.map_or_else(Vec::new, |(_, pool)| pool.to().to_vec()))
+                    // The pool of the bundle's own instances need not be declared.
+                    (Some(name.as_str()), found.map_or_else(Vec::new, |(_, pool)| pool.to().to_vec()))
                 }
                 None => (None, Vec::new()),
             },

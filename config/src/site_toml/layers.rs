@@ -12,7 +12,7 @@ use crate::reader::{Table, ValueLines};
 use crate::rules::{At, RuleTable};
 
 /// Keys of which each entry counts by itself, as [`Serving::overlaid_by`] merges them.
-const MERGED: [&str; 2] = ["cache", "upstreams"];
+const MERGED: [&str; 3] = ["cache", "server", "upstreams"];
 /// The members of a rule that passwords stand in.
 const GUARDED: &str = "basic_auth";
 
@@ -38,6 +38,17 @@ impl Layer {
 
     fn at(&self, line: Option<usize>) -> At {
         At { file: Arc::clone(&self.file), line: line.unwrap_or(0) }
+    }
+
+    /// What a whole file says in every environment, of which no line is told.
+    pub(super) fn of_whole(file: &str, serving: Serving) -> Self {
+        Self { place: None, serving, file: file.into(), lines: Default::default() }
+    }
+
+    /// The file, and the line of a key.
+    pub(super) fn place_of(&self, key: &str) -> (String, usize) {
+        let at = self.key(key);
+        (at.file.to_string(), at.line)
     }
 
     fn key(&self, key: &str) -> At {
@@ -247,12 +258,13 @@ mod tests {
         "redirects = []",
         "not_found = \"single-page-application\"",
     ];
-    const TABLES: [&str; 8] = [
+    const TABLES: [&str; 9] = [
         "[[PREroutes]]\npath = \"/aN/*\"\nto = \"http://127.0.0.1:100N\"\n",
         "[[PREredirects]]\nfrom = \"/bN\"\nto = \"/c\"\n",
         "[[PRErewrites]]\nfrom = \"/dN\"\nto = \"/e\"\n",
         "[[PREheaders]]\nfor = \"/fN\"\nset = { \"X-A\" = \"N\" }\n",
         "[PREcache]\n\"/gN\" = \"1h\"\n\"/same\" = \"Nh\"\n",
+        "[PREserver]\ncommand = [\"N\"]\nstart_ms = 10N\n",
         "[PREupstreams]\nuN = \"http://127.0.0.1:200N\"\nsame = \"http://127.0.0.1:300N\"\n",
         "",
         "",
@@ -318,9 +330,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_explained_is_what_is_served_and_stands_where_it_is_said_to(
-            base in (chosen(9), chosen(8)),
-            env in (chosen(9), chosen(8)),
-            overlay in (chosen(9), chosen(8)),
+            base in (chosen(9), chosen(9)),
+            env in (chosen(9), chosen(9)),
+            overlay in (chosen(9), chosen(9)),
         ) {
             let base = text("", 1, &base.0, &base.1) + &text("env.staging.", 2, &env.0, &env.1);
             let overlay = text("", 3, &overlay.0, &overlay.1);

@@ -1,12 +1,12 @@
 //! Overlays: `devanture.staging.toml` beside `devanture.toml` says what is different in `staging`.
 
-use super::{Layer, SiteFile, serving};
+use super::{FindProcfile, Layer, SiteFile, serving};
 use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::names::{Canonical, PlaceName};
 use crate::reader::Reader;
 
 /// Keys that hold in every environment, and so belong in `devanture.toml`.
-const BASE_KEYS: [&str; 5] = ["app", "env", "types", "url", "www"];
+const BASE_KEYS: [&str; 6] = ["app", "apps", "env", "types", "url", "www"];
 
 /// An overlay that was found beside `devanture.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,19 @@ impl SiteFile {
     /// # Errors
     /// All mistakes of all files.
     pub fn parse_with(file: &str, text: Option<&str>, overlays: &[OverlayText<'_>]) -> Result<Self, Mistakes> {
+        Self::parse_with_procfile(file, text, overlays, &mut |_| None)
+    }
+
+    /// As [`SiteFile::parse_with`], with what `find` finds where nobody says how a backend is started.
+    ///
+    /// # Errors
+    /// All mistakes of all files.
+    pub fn parse_with_procfile(
+        file: &str,
+        text: Option<&str>,
+        overlays: &[OverlayText<'_>],
+        find: &mut FindProcfile<'_>,
+    ) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let mut site = match Self::read(file, text.unwrap_or_default()) {
             Ok(site) => Some(site),
@@ -47,14 +60,19 @@ impl SiteFile {
                 None
             }
         };
+        let has_apps = site.as_ref().is_some_and(|site| !site.apps.is_empty());
         for overlay in overlays {
+            if has_apps {
+                mistakes.push(of_no_app(overlay));
+                continue;
+            }
             match layer(overlay, site.as_ref()) {
                 Ok(layer) => site = site.map(|site| site.with(layer)),
                 Err(found) => mistakes.extend(found.0),
             }
         }
         match site {
-            Some(site) if mistakes.is_empty() => site.with_its_routes(),
+            Some(site) if mistakes.is_empty() => site.with_procfiles(find)?.with_its_routes(),
             _ => Err(Mistakes(mistakes)),
         }
     }
@@ -67,6 +85,13 @@ impl SiteFile {
         self.layers.push(layer);
         self
     }
+}
+
+/// What is wrong with an overlay beside a file of several apps.
+fn of_no_app(overlay: &OverlayText<'_>) -> Mistake {
+    let message = "it does not say which app it is for, and devanture.toml has several".to_owned();
+    let hint = format!("write it in devanture.toml, below [apps.NAME.env.{}]", overlay.place);
+    Mistake { file: overlay.file.to_owned(), line: 0, weight: Weight::Mistake, message, hint: Some(hint) }
 }
 
 /// What an overlay says; `site` is what it is laid over, as far as that can be read.
@@ -88,6 +113,9 @@ fn layer(overlay: &OverlayText<'_>, site: Option<&SiteFile>) -> Result<Layer, Mi
             _ => "write it in devanture.toml",
         };
         table.misplaced(key, message, hint);
+    }
+    if let Some(server) = table.table("server") {
+        server.misplaced("dir", "`server.dir` is the same in every environment", "write it in devanture.toml");
     }
     let over = serving(&table);
     let beneath = site.and_then(|site| site.env.get(&place)).cloned().unwrap_or_default();
@@ -181,6 +209,12 @@ mod tests {
         let base = format!("{BASE}\n[env.next]\ncanonical = \"a.example.org\"\n");
         let found = read(Some(&base), &[("next", "\nhostnames = [\"b.example.org\"]\n")]).unwrap_err();
         assert!(found[0].starts_with("devanture.next.toml:2: "), "{found:?}");
+    }
+
+    #[test]
+    fn of_several_apps_an_overlay_says_nothing() {
+        let found = read(Some("[apps.a]\nwww = \"a\"\n"), &[("staging", "not_found = \"none\"\n")]).unwrap_err();
+        assert!(found[0].starts_with("devanture.staging.toml: ") && found[0].contains("[apps.NAME.env.staging]"));
     }
 
     #[test]

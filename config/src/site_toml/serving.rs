@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Mistaken;
 use super::cors::CorsOrigin;
 use super::routes::{Route, RouteTo};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
+use super::server::{SERVER_UPSTREAM, ServerTable};
 use super::smoke::SmokeCheck;
 use super::upstream_url::UpstreamUrl;
 use super::upstreams::Declared;
@@ -131,6 +133,9 @@ pub struct Serving {
     /// Whose meaning the rule files have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules>,
+    /// The backend that comes with the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerTable>,
     /// What a version must answer before it goes live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Vec<SmokeCheck>>,
@@ -156,9 +161,31 @@ impl Serving {
         declared.chain(routed)
     }
 
+    /// With the routes of the backend that comes with the bundle, after its own.
+    #[must_use]
+    pub fn with_server_routes(mut self) -> Self {
+        let own: Vec<_> = self.server.iter().flat_map(|server| server.as_routes()).collect();
+        if !own.is_empty() {
+            self.routes.get_or_insert_default().extend(own);
+        }
+        self
+    }
+
+    /// What is wrong with the backend that comes with the bundle; for a table with all that it is laid over.
+    #[must_use]
+    pub fn mistaken_server(&self) -> Option<Mistaken> {
+        let incomplete = self.server.as_ref()?.incomplete();
+        incomplete.or_else(|| {
+            let said = self.upstreams.as_ref()?.get(SERVER_UPSTREAM)?;
+            let message = "is the pool of [server]: its members are the instances, and `to` stays empty".to_owned();
+            (!said.to().is_empty()).then_some(Mistaken { key: "upstreams", message })
+        })
+    }
+
     /// The numbers of the routes that lead to a pool which is not there; for a table with all that it is laid over.
     pub fn routes_to_nothing(&self) -> impl Iterator<Item = (usize, &Route)> {
-        let is_there = |name: &str| self.upstreams.as_ref().is_some_and(|all| all.contains_key(name));
+        let is_declared = |name: &str| self.upstreams.as_ref().is_some_and(|all| all.contains_key(name));
+        let is_there = move |name: &str| is_declared(name) || (self.server.is_some() && name == SERVER_UPSTREAM);
         self.routes
             .iter()
             .flatten()
@@ -181,6 +208,10 @@ impl Serving {
             rewrites: over.rewrites.clone().or(self.rewrites),
             routes: over.routes.clone().or(self.routes),
             rules: over.rules.or(self.rules),
+            server: match (self.server, &over.server) {
+                (Some(server), Some(over)) => Some(server.overlaid_by(over)),
+                (server, over) => over.clone().or(server),
+            },
             smoke: over.smoke.clone().or(self.smoke),
             upstreams: merged(self.upstreams, over.upstreams.as_ref()),
         }

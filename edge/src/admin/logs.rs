@@ -1,4 +1,4 @@
-//! Requests of an environment as they are answered: server-sent events, or a line of JSON each.
+//! Requests of an environment as they are answered, or what its instances write: server-sent events, or a line of JSON each.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use devanture_config::api::{LogLine, LogLost, Scope};
-use devanture_config::logs::LogFilter;
+use devanture_config::api::{LogLost, Scope};
+use devanture_config::logs::{InstanceLine, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_REQUESTS};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
+use serde::Serialize;
 
 use super::body::RequestBody;
 use super::bundle::flag;
 use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
+use crate::runner;
 use crate::telemetry::{LogReader, LogTold, LogWanted, TooManyReaders};
 
 /// How long a stream is silent at most.
@@ -35,9 +38,62 @@ const METHOD_CHARACTERS_MAX: usize = 32;
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
+    source: Source,
     filter: LogFilter,
     lines: Option<usize>,
     tail: bool,
+}
+
+/// What is told of.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Source {
+    #[default]
+    Requests,
+    /// All instances.
+    Instances,
+    /// Those of one process, or one of them.
+    Process(String),
+}
+
+/// Who reads along.
+enum Reader {
+    Requests(LogReader),
+    Instances(runner::LogReader, String),
+}
+
+/// What a reader is told: a line as JSON, or how many were left out.
+enum Told {
+    Line(String),
+    Lost(u64),
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Told> {
+        Some(match self {
+            Self::Requests(reader) => match reader.next().await? {
+                LogTold::Line(line) => Told::Line(json(&*line)),
+                LogTold::Lost(lost) => Told::Lost(lost),
+            },
+            Self::Instances(reader, node) => match reader.next().await? {
+                runner::LogTold::Line(line) => Told::Line(json(&instance_line(&line, node))),
+                runner::LogTold::Lost(lost) => Told::Lost(lost),
+            },
+        })
+    }
+}
+
+fn json(line: &impl Serialize) -> String {
+    serde_json::to_string(line).unwrap_or_default()
+}
+
+fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {
+    let stream = match line.stream {
+        runner::LineStream::Stdout => LogStream::Stdout,
+        runner::LineStream::Stderr => LogStream::Stderr,
+        runner::LineStream::Edge => LogStream::Edge,
+    };
+    let (instance, node, text) = (line.instance.clone(), node.to_owned(), line.text.clone());
+    InstanceLine { at_ms: line.at_ms, instance, node, stream, text }
 }
 
 /// How a line is written.
@@ -56,18 +112,19 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let Wanted { filter, lines, tail } = Wanted::of_query(request.uri().query().unwrap_or_default())?;
+        let Wanted { source, filter, lines, tail } = Wanted::of_query(request.uri().query().unwrap_or_default())?;
         if !self.publisher.app_exists(app).await? {
             let detail = format!("There is no app {app}.");
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
         }
-        let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
-        let log = self.publisher.access_log();
-        let (before, reader) = if tail {
-            let (before, reader) = log.read(wanted, lines.unwrap_or(LINES_BEFORE_TAIL)).map_err(too_many)?;
-            (before, Some(reader))
-        } else {
-            (log.remembered(&wanted, lines.unwrap_or(LINES)), None)
+        let lines = lines.unwrap_or(if tail { LINES_BEFORE_TAIL } else { LINES });
+        let (before, reader) = match source {
+            Source::Requests => {
+                let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
+                self.requests(wanted, lines, tail)?
+            }
+            Source::Instances => self.said(app, environment, None, lines, tail).await?,
+            Source::Process(name) => self.said(app, environment, Some(&name), lines, tail).await?,
         };
         let form = if body::accepts_events(request.headers()) { Form::Events } else { Form::JsonLines };
         // A stream that goes on for as long as it is wanted ends with the token that opened it.
@@ -76,13 +133,49 @@ impl Admin {
             Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
         Ok(streamed(form, before.into(), reader, is_over))
     }
+
+    /// Requests: those that are remembered, and whoever reads along.
+    fn requests(&self, wanted: LogWanted, lines: usize, tail: bool) -> Result<(Vec<String>, Option<Reader>), Error> {
+        let log = self.publisher.access_log();
+        let (before, reader) = match tail {
+            true => log.read(wanted, lines).map(|(before, reader)| (before, Some(Reader::Requests(reader)))),
+            false => Ok((log.remembered(&wanted, lines), None)),
+        }
+        .map_err(too_many)?;
+        Ok((before.iter().map(|line| json(&**line)).collect(), reader))
+    }
+
+    /// What instances write, in the same manner.
+    async fn said(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        name: Option<&str>,
+        lines: usize,
+        tail: bool,
+    ) -> Result<(Vec<String>, Option<Reader>), Error> {
+        let (logs, node) = self.publisher.instance_logs()?;
+        let place = environment.as_str();
+        let (before, reader) = match tail {
+            true => {
+                let (before, reader) = logs.follow(app, place, name, lines).await.map_err(|too_many| {
+                    let detail = format!("Of the logs of {environment}: {too_many}.");
+                    let hint = "`log_readers_per_app_max` in edge.toml is the limit";
+                    Problem::new(Code::TooMany, detail).hint(hint)
+                })?;
+                (before, Some(Reader::Instances(reader, node.to_owned())))
+            }
+            false => (logs.last(app, place, name, lines).await, None),
+        };
+        Ok((before.iter().map(|line| json(&instance_line(line, node))).collect(), reader))
+    }
 }
 
 /// The lines before, and then those that come, until whoever reads them goes, may no longer, or the edge ends.
 fn streamed(
     form: Form,
-    before: VecDeque<Arc<LogLine>>,
-    reader: Option<LogReader>,
+    before: VecDeque<String>,
+    reader: Option<Reader>,
     is_over: impl Future<Output = ()> + Send + 'static,
 ) -> Response<Body> {
     let frames = stream::unfold((before, reader), move |(mut before, mut reader)| async move {
@@ -90,8 +183,8 @@ fn streamed(
             Some(line) => form.line(&line),
             None => match tokio::time::timeout(REST_MAX, reader.as_mut()?.next()).await {
                 Ok(told) => match told? {
-                    LogTold::Line(line) => form.line(&line),
-                    LogTold::Lost(lost) => form.lost(LogLost { lost }),
+                    Told::Line(line) => form.line(&line),
+                    Told::Lost(lost) => form.lost(LogLost { lost }),
                 },
                 Err(_elapsed) => form.silence(),
             },
@@ -106,8 +199,8 @@ fn streamed(
 }
 
 impl Form {
-    fn line(self, line: &LogLine) -> String {
-        self.text("line", &serde_json::to_string(line).unwrap_or_default())
+    fn line(self, line: &str) -> String {
+        self.text("line", line)
     }
 
     fn lost(self, lost: LogLost) -> String {
@@ -152,6 +245,7 @@ impl Wanted {
                     filter.method = Some(value.to_ascii_uppercase());
                 }
                 "path" => filter.path = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+                "source" => wanted.source = Source::of(&value).map_err(bad)?,
                 "status" => filter.status = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
                 "tail" => wanted.tail = flag("tail", &value)?,
                 "version" => filter.version = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
@@ -159,7 +253,30 @@ impl Wanted {
                 _ => {}
             }
         }
+        if wanted.source != Source::Requests && wanted.filter != LogFilter::default() {
+            let detail = "Lines of instances have no status, path, version or method.";
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        }
         Ok(wanted)
+    }
+}
+
+impl Source {
+    fn of(text: &str) -> Result<Self, String> {
+        match text {
+            SOURCE_REQUESTS => Ok(Self::Requests),
+            SOURCE_INSTANCES => Ok(Self::Instances),
+            // The command that runs before a switch is no process, and has a log.
+            "release" => Ok(Self::Process(text.to_owned())),
+            name => {
+                // A process, or one instance of it.
+                let process = name.split_once('.').map_or(name, |(process, _)| process);
+                let number = name.split_once('.').map_or("1", |(_, number)| number);
+                process.parse::<ProcessName>().map_err(|error| error.to_string())?;
+                number.parse::<u32>().map_err(|_not_one| format!("`{name}` is no instance, such as web.2"))?;
+                Ok(Self::Process(name.to_owned()))
+            }
+        }
     }
 }
 
@@ -188,7 +305,20 @@ mod tests {
         assert_eq!((wanted.filter.method.as_deref(), wanted.lines), (Some("GET"), Some(3)));
         assert_eq!(Wanted::of_query("").unwrap(), Wanted::default());
         let long = format!("method={}", "a".repeat(33));
-        for query in ["status=700", "path=api", "version=xyz", "method=", "method=G%20T", "lines=-1", &long] {
+        let of_web = Wanted::of_query("source=web.2&tail").unwrap();
+        assert_eq!(of_web.source, Source::Process("web.2".to_owned()));
+        for query in [
+            "source=Web",
+            "source=web.x",
+            "source=instances&status=5xx",
+            "status=700",
+            "path=api",
+            "version=xyz",
+            "method=",
+            "method=G%20T",
+            "lines=-1",
+            &long,
+        ] {
             assert_eq!(Wanted::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
         }
     }

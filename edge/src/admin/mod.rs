@@ -31,6 +31,9 @@
 //! | `/v1/apps/{app}/environments/{env}/hostnames/{host}` | PUT, DELETE | push |
 //! | `/v1/apps/{app}/environments/{env}/upstreams` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/upstreams/{name}/members/{address}` | PUT, DELETE | push |
+//! | `/v1/apps/{app}/environments/{env}/instances` | GET | read |
+//! | `/v1/apps/{app}/environments/{env}/instances` | PATCH | push |
+//! | `/v1/apps/{app}/environments/{env}/instances/restart` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/pause`, `…/resume` | POST | push |
 //! | `/v1/apps/{app}/environments/{env}/settings` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/settings` | PATCH | promote |
@@ -47,6 +50,7 @@ mod body;
 mod bundle;
 mod content_digest;
 mod hostnames;
+mod instances;
 mod keeping;
 mod logs;
 mod precondition;
@@ -174,7 +178,8 @@ impl Admin {
                 Ok(answer::typed(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",
-                    (self.metrics.render() + &self.publisher.upstream_metrics()).into(),
+                    (self.metrics.render() + &self.publisher.upstream_metrics() + &self.publisher.instance_metrics())
+                        .into(),
                 ))
             }
             Route::Accounts => self.accounts(&actor).await,
@@ -207,6 +212,9 @@ impl Admin {
             Route::RemoveMember(member) => self.remove_member(&actor, &member, &request).await,
             Route::SetMember(member) => self.set_member(&actor, &member, request).await,
             Route::Upstreams { app, environment } => self.upstreams(&actor, &app, &environment).await,
+            Route::Instances { app, environment } => self.instances(&actor, &app, &environment).await,
+            Route::Scale { app, environment } => self.scale(&actor, &app, &environment, request).await,
+            Route::Restart { app, environment } => self.restart(&actor, &app, &environment, request).await,
             Route::Settings { app, environment } => self.settings(&actor, &app, &environment).await,
             Route::ChangeSettings { app, environment } => {
                 self.change_settings(&actor, &app, &environment, request).await

@@ -44,6 +44,7 @@ pub(super) enum Route {
     Diff { app: AppName },
     Finish { app: AppName, deploy: String },
     History { app: AppName, environment: PlaceName },
+    Instances { app: AppName, environment: PlaceName },
     Hostnames { app: AppName, environment: PlaceName },
     Login,
     Logout,
@@ -56,10 +57,12 @@ pub(super) enum Route {
     Refresh,
     RemoveHostname { app: AppName, environment: PlaceName, host: HostPattern },
     RemoveMember(Member),
+    Restart { app: AppName, environment: PlaceName },
     Restore { app: AppName },
     Resume { app: AppName, environment: PlaceName },
     RevokeToken { id: String },
     Rollback { app: AppName, environment: PlaceName },
+    Scale { app: AppName, environment: PlaceName },
     SetAlias { app: AppName, name: PlaceName },
     SetMember(Member),
     Settings { app: AppName, environment: PlaceName },
@@ -104,6 +107,8 @@ impl Route {
             | Self::DeleteEnvironment { .. }
             | Self::RemoveHostname { .. }
             | Self::RemoveMember(_)
+            | Self::Restart { .. }
+            | Self::Scale { .. }
             | Self::SetMember(_) => &["dry_run"],
             Self::Begin { .. } => &[
                 "no_switch",
@@ -125,7 +130,7 @@ impl Route {
             Self::Aliases { .. } | Self::Hostnames { .. } | Self::Withdrawn { .. } => &["limit", "after"],
             Self::Diff { .. } => &["from", "to", "env", "limit", "after"],
             Self::History { .. } => &["limit", "before"],
-            Self::Logs { .. } => &["tail", "lines", "status", "path", "version", "method"],
+            Self::Logs { .. } => &["tail", "lines", "source", "status", "path", "version", "method"],
             Self::Restore { .. } => &["path"],
             Self::Tokens => &["app", "limit", "after"],
             _ => &[],
@@ -214,6 +219,18 @@ impl Route {
                     _ => Err(method_not_allowed("GET, HEAD, PATCH")),
                 }
             }
+            (["environments", environment, "instances"], method) => {
+                let environment = name(environment)?;
+                match method {
+                    "GET" => Ok(Self::Instances { app, environment }),
+                    "PATCH" => Ok(Self::Scale { app, environment }),
+                    _ => Err(method_not_allowed("GET, HEAD, PATCH")),
+                }
+            }
+            (["environments", environment, "instances", "restart"], "POST") => {
+                Ok(Self::Restart { app, environment: name(environment)? })
+            }
+            (["environments", _, "instances", "restart"], _) => Err(method_not_allowed("POST")),
             (["environments", environment, operation], method) => {
                 Self::of_environment(app, name(environment)?, operation, method)
             }

@@ -1,5 +1,7 @@
 //! Operations about the settings and secrets of environments.
 
+use std::sync::Arc;
+
 use devanture_config::api::{Scope, SettingsPatch};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
@@ -41,8 +43,14 @@ impl Admin {
         let bytes = body::json_bytes(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await?;
         let patch = read(&bytes)?;
         let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
-        let changed =
-            self.publisher.change_settings(actor, app, environment, &patch, if_match.as_deref(), dry_run).await?;
+        let if_match = if_match.map(|tags| tags.to_vec());
+        // New instances are started with the settings, which may take longer than whoever asked has patience.
+        let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
+        let (app, environment) = (app.clone(), environment.clone());
+        let change = async move {
+            publisher.change_settings(&actor, &app, &environment, &patch, if_match.as_deref(), dry_run).await
+        };
+        let changed = self.publisher.to_its_end(change).await?;
         let holds = if dry_run { changed.previous } else { changed.revision };
         Ok(tagged(answer::json(StatusCode::OK, &changed), holds))
     }

@@ -16,8 +16,13 @@ use super::Error;
 
 #[cfg(test)]
 pub(crate) mod fault;
+mod remove;
 #[cfg(test)]
 mod tests;
+mod tree;
+
+pub use remove::remove_folder;
+pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};
 
 /// The mode of a file that says nothing else: its owner reads and writes it.
 pub const FILE_MODE: u32 = 0o600;

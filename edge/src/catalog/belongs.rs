@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, records, who};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 13] = [
+const OF_APP: [&str; 15] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
     "gone/{app}/",
@@ -16,20 +16,23 @@ const OF_APP: [&str; 13] = [
     "live/{app}/",
     "locks/{app}/",
     "paused/{app}/",
+    "scale/{app}/",
     "sent/{app}/",
     "settings/{app}/",
+    "uids/{app}",
     "upstreams/{app}/",
     "versions/{app}/",
     "withdrawn/{app}",
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 7] = [
+const OF_ENVIRONMENT: [&str; 8] = [
     "history/{app}/{env}/",
     "listed/{app}/{env}",
     "live/{app}/{env}",
     "locks/{app}/{env}",
     "paused/{app}/{env}",
+    "scale/{app}/{env}",
     "settings/{app}/{env}/",
     "upstreams/{app}/{env}/",
 ];

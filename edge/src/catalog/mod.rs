@@ -15,6 +15,7 @@ mod conformance;
 mod embedded;
 pub mod gone;
 pub(crate) mod history;
+pub mod instances;
 pub mod records;
 pub mod sent;
 pub mod settings;

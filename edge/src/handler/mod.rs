@@ -213,7 +213,7 @@ impl Handler {
             };
             *request.uri_mut() = target;
         }
-        let Some(way) = self.ways.way(version, to.number) else { return respond::refused(Refused::Unavailable) };
+        let Some(way) = self.ways.way(current, to.number) else { return respond::refused(Refused::Unavailable) };
         told.begin(&ids, &way.pool);
         // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
         let is_told_ahead = request.version() == HttpVersion::HTTP_11;

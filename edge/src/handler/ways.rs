@@ -4,12 +4,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::decide::WayNumber;
-use crate::proxy::{PoolKey, Registry, Way};
-use crate::version::Version;
+use crate::live::Current;
+use crate::proxy::{Registry, Way};
 
 /// How often ways are looked for that nobody went since the last look.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -17,9 +16,13 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// The ways that one thread has made. Must be used inside a `LocalSet`.
 pub struct Ways {
     registry: Registry,
-    made: Rc<RefCell<HashMap<(u64, WayNumber), Made>>>,
+    made: Rc<RefCell<HashMap<Key, Made>>>,
     is_swept: Rc<Cell<bool>>,
 }
+
+/// A loaded version, the revision of the settings that its own backend runs with, and the number of the way. The revision
+/// counts for that backend alone: a request sees one version, and one set of its settings (law 1).
+type Key = (u64, u64, WayNumber);
 
 struct Made {
     way: Rc<Way>,
@@ -34,8 +37,10 @@ impl Ways {
     }
 
     /// The way of that number, if the version has one.
-    pub(super) fn way(&self, version: &Arc<Version>, number: WayNumber) -> Option<Rc<Way>> {
-        let key = (version.serial, number);
+    pub(super) fn way(&self, current: &Current, number: WayNumber) -> Option<Rc<Way>> {
+        let version = &current.version;
+        let settings = if version.managed.is_some() { current.settings.load().revision } else { 0 };
+        let key = (version.serial, settings, number);
         if let Some(made) = self.made.borrow().get(&key) {
             made.is_used.set(true);
             return Some(Rc::clone(&made.way));
@@ -43,12 +48,12 @@ impl Ways {
         let way = match number {
             WayNumber::Route(number) => {
                 let route = version.routes.get(number)?;
-                Way::new(&route.said, self.registry.pool(&PoolKey::of(version, route.upstream)?))
+                Way::new(&route.said, self.registry.pool_of(version, route.upstream, settings)?)
             }
             WayNumber::Upstream(number) => {
                 // It may take as long as a route that leads to the same place.
                 let route = version.routes.iter().find(|route| route.upstream == number);
-                Way::plain(self.registry.pool(&PoolKey::of(version, number)?), route.map(|route| &route.said))
+                Way::plain(self.registry.pool_of(version, number, settings)?, route.map(|route| &route.said))
             }
         };
         let way = Rc::new(way);

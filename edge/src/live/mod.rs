@@ -338,6 +338,12 @@ impl Live {
         self.0.hosts.load().places.get(&(app.clone(), name.clone())).cloned()
     }
 
+    /// Whether an app was deleted, and answers nothing.
+    #[must_use]
+    pub fn is_deleted(&self, app: &AppName) -> bool {
+        self.0.hosts.load().deleted.contains(app)
+    }
+
     /// Every environment of every app.
     #[must_use]
     pub fn environments(&self) -> Vec<(AppName, PlaceName)> {

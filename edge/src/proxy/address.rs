@@ -206,15 +206,36 @@ impl Policy {
     /// A socket is a file of the machine, behind which may be more than a web server, so that no token opens any: only
     /// who runs the edge says where those of backends lie. Links are followed before that is looked at.
     fn permits_socket(&self, path: &Path) -> Result<(), Refusal> {
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_missing| path.to_owned());
         let refuse = |reason| Err(Refusal { endpoint: Endpoint::Socket(path.to_owned()), reason });
         let leads_to = real(path);
-        if self.own_sockets.iter().any(|own| real(own) == leads_to) {
+        if self.is_own_socket(&leads_to) {
             return refuse(Reason::Own);
         }
         let is_listed = self.sockets.iter().any(|folder| leads_to.starts_with(real(folder)));
         if is_listed { Ok(()) } else { refuse(Reason::SocketNotAllowed) }
     }
+
+    fn is_own_socket(&self, leads_to: &Path) -> bool {
+        self.own_sockets.iter().any(|own| real(own) == leads_to)
+    }
+
+    /// Whether a connection may be made to an instance that the edge itself put at `endpoint`: wherever that is, but never
+    /// to the edge itself, which trusts whoever comes from there.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn permits_instance(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        let is_own = match endpoint {
+            Endpoint::Tcp(address) => self.own.iter().any(|own| is_own(*own, *address)),
+            Endpoint::Socket(path) => self.is_own_socket(&real(path)),
+        };
+        if is_own { Err(Refusal { endpoint: endpoint.clone(), reason: Reason::Own }) } else { Ok(()) }
+    }
+}
+
+/// Where a path leads, links followed; one that leads nowhere is itself.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_missing| path.to_owned())
 }
 
 /// Whether a connection to `address` would end at the edge's own listener `own`.

@@ -265,6 +265,7 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
         match &member.endpoint {
             Endpoint::Socket(path) => {
                 let stream = UnixStream::connect(path).await.map_err(Error::connect)?;
+                check_listener(&stream, member)?;
                 speak(Stream::Unix(stream), protocol, member).await
             }
             Endpoint::Tcp(address) => {
@@ -284,6 +285,17 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
         }
     });
     timeout(limit, work).await.unwrap_or(Err(Error::Timeout(Phase::Connect)))
+}
+
+/// Whoever may write to the folder of a socket can have put there another one, or a link to it. Who listens is known for
+/// sure only of the connection itself: the system says whose process it was that began to.
+fn check_listener(stream: &UnixStream, member: &Member) -> Result<(), Error> {
+    let Some(uid) = member.uid else { return Ok(()) };
+    if stream.peer_cred().map_err(Error::connect)?.uid() == uid {
+        return Ok(());
+    }
+    let why = "a process of somebody else listens there";
+    Err(Error::Connect(io::Error::new(io::ErrorKind::PermissionDenied, why)))
 }
 
 fn set_up(stream: &TcpStream) {

@@ -6,7 +6,6 @@ use devanture_config::{AppName, PlaceName};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::pool::PoolKey;
 use super::registry::Registry;
 use crate::catalog::records;
 use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
@@ -112,11 +111,12 @@ impl Following {
     /// Keeps the pools of what is live in an environment.
     fn hold(&self, app: &AppName, name: &PlaceName) {
         let current = self.live.place(app, name).and_then(|place| place.current());
-        let version = current.as_ref().map(|current| &current.version);
-        let count = version.map_or(0, |version| version.upstreams.len());
-        let keys: Vec<PoolKey> =
-            version.iter().flat_map(|version| (0..count).filter_map(|number| PoolKey::of(version, number))).collect();
-        self.registry.hold(app, name.as_str(), &keys);
+        let pools = current.map_or_else(Vec::new, |current| {
+            let (version, settings) = (&current.version, current.settings.load().revision);
+            let numbers = 0..version.upstreams.len();
+            numbers.filter_map(|number| self.registry.pool_of(version, number, settings)).collect()
+        });
+        self.registry.hold(app, name.as_str(), pools);
     }
 }
 

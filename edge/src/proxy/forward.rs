@@ -222,7 +222,9 @@ impl Client {
         pool.budget().earn();
         let (mut left, mut avoid, mut before) = (pool.retries(), None, None);
         loop {
-            let lease = match pool.lease(avoid, Instant::now() + times.connect).await {
+            // Instances that are only being started are waited for as long as for the beginning of an answer.
+            let patience = if pool.run.is_some() { times.connect.max(times.first_byte) } else { times.connect };
+            let lease = match pool.lease(avoid, Instant::now() + patience).await {
                 Ok(lease) => lease,
                 // What became of it before says more than that nobody else is free.
                 Err(error) => return Err(before.unwrap_or(error)),

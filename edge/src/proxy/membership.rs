@@ -10,6 +10,7 @@ use devanture_config::site_toml::{Upstream, UpstreamUrl};
 
 use super::address::{Endpoint, Host, host_and_port};
 use super::pool::{Member, Pool, Resolved};
+use super::runs::{RunNow, RunState};
 use crate::catalog::upstreams::MembersRecord;
 
 /// What is known of the names of a pool.
@@ -72,6 +73,10 @@ type Wishes<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
 
 /// Gives a pool the members that it is to have; those that it has stay the same ones.
 pub(crate) fn update(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
+    // Who runs its instances says who they are, see `follow_run`.
+    if pool.run.is_some() {
+        return;
+    }
     pool.one_at_a_time(|| follow(pool, wishes, known));
 }
 
@@ -110,6 +115,9 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
 
 /// Follows what the API wishes of members whose addresses are known; names wait for whoever asks about them.
 pub(crate) fn update_wishes(pool: &Pool, wishes: Wishes<'_>) {
+    if pool.run.is_some() {
+        return;
+    }
     pool.one_at_a_time(|| {
         let mut known = Known::default();
         for member in pool.members().iter() {
@@ -118,6 +126,33 @@ pub(crate) fn update_wishes(pool: &Pool, wishes: Wishes<'_>) {
             }
         }
         follow(pool, wishes, &known);
+    });
+}
+
+/// Gives the pool of a run the members that `now` says when it is asked; those that it has stay the same ones.
+pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
+    pool.one_at_a_time(|| {
+        let (now, before) = (now(), pool.members());
+        let mut members: Vec<Arc<Member>> = Vec::with_capacity(now.members.len());
+        for one in &now.members {
+            let member = before.iter().find(|old| old.endpoint == one.endpoint && old.uid == one.uid);
+            let member = member.cloned().or_else(|| {
+                let declared = match &one.endpoint {
+                    Endpoint::Socket(path) => format!("unix:{}", path.display()),
+                    Endpoint::Tcp(address) => format!("http://{address}"),
+                };
+                let member = Member::new(declared.parse().ok()?, one.endpoint.clone(), None, true, true);
+                Some(Arc::new(member.run_by(one.uid)))
+            });
+            let Some(member) = member else {
+                tracing::error!(endpoint = %one.endpoint, "an instance cannot be a member of its pool");
+                continue;
+            };
+            member.set_draining(one.is_draining);
+            members.push(member);
+        }
+        let resolved = if now.state == RunState::Starting { Resolved::Not } else { Resolved::Said(None) };
+        pool.set_members(members, resolved);
     });
 }
 

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use devanture_config::AppName;
+use devanture_config::site_toml::SERVER_UPSTREAM;
 use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
-use super::address::Policy;
+use super::address::{Endpoint, Policy};
 use super::membership::{self, Known};
-use super::pool::{Pool, PoolKey};
+use super::pool::{Pool, PoolKey, now_ms};
+use super::runs::{PoolRun, RunId, RunKey, RunNow, RunOrigin, Runs};
 use super::tls;
 use crate::catalog::Revision;
 use crate::catalog::upstreams::MembersRecord;
@@ -46,21 +48,25 @@ struct Shared {
     wishes: RwLock<HashMap<PlaceKey, Wishes>>,
     born: mpsc::UnboundedSender<Weak<Pool>>,
     births: Mutex<Option<mpsc::UnboundedReceiver<Weak<Pool>>>>,
+    runs: Runs,
     /// The commit up to which wishes are known.
     applied: watch::Sender<Revision>,
 }
 
 impl PoolKey {
-    /// That of an upstream of a version, by its number there.
+    /// That of an upstream of a version, by its number there; `settings` is the revision of the settings that the
+    /// version has where it is served, which its own backend runs with.
     #[must_use]
-    pub fn of(version: &Version, number: usize) -> Option<Self> {
+    pub fn of(version: &Version, number: usize, settings: u64) -> Option<Self> {
         let served = version.upstreams.get(number)?;
+        let managed = version.managed.as_ref().filter(|_| served.name == SERVER_UPSTREAM);
         Some(Self {
             app: version.app.clone(),
             place: version.place.clone(),
             name: served.name.clone(),
             trusted: version.trusted,
             said: served.said.clone(),
+            run: managed.map(|managed| RunKey { digest: managed.digest, settings }),
         })
     }
 }
@@ -77,13 +83,26 @@ impl Registry {
             wishes: RwLock::default(),
             born,
             births: Mutex::new(Some(births)),
+            runs: Runs::default(),
             applied: watch::Sender::new(0),
         }))
+    }
+
+    /// The pool of an upstream of a version, made where there is none, see [`PoolKey::of`].
+    #[must_use]
+    pub fn pool_of(&self, version: &Version, number: usize, settings: u64) -> Option<Arc<Pool>> {
+        let key = PoolKey::of(version, number, settings)?;
+        let origin = key.run.and_then(|_| RunOrigin::of(version));
+        Some(self.made(&key, origin))
     }
 
     /// The pool of that key, made where there is none.
     #[must_use]
     pub fn pool(&self, key: &PoolKey) -> Arc<Pool> {
+        self.made(key, None)
+    }
+
+    fn made(&self, key: &PoolKey, origin: Option<RunOrigin>) -> Arc<Pool> {
         let mut pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(key).and_then(Weak::upgrade) {
             return pool;
@@ -95,9 +114,14 @@ impl Registry {
         if let Err(error) = &made {
             tracing::error!(app = %key.app, upstream = key.name, error, "the https members of an upstream cannot be used");
         }
-        let pool = Arc::new(Pool::new(key.clone(), policy, made, *requests_max));
+        let run = key.run.map(|run| {
+            let id = RunId { app: key.app.clone(), place: key.place.clone(), key: run };
+            PoolRun::new(id, origin, Arc::clone(&self.0.runs.asks))
+        });
+        let pool = Arc::new(Pool::new(key.clone(), policy, made, *requests_max, run));
         // Addresses are members at once; names are asked about by whoever looks after pools.
         membership::update(&pool, &|| self.wish(&pool), &Known::default());
+        self.follow_run(&pool);
         pools.insert(key.clone(), Arc::downgrade(&pool));
         drop(pools);
         self.0.born.send(Arc::downgrade(&pool)).ok();
@@ -162,8 +186,7 @@ impl Registry {
     }
 
     /// Keeps the pools of what is live in an environment, in place of those that were live there before.
-    pub(crate) fn hold(&self, app: &AppName, place: &str, keys: &[PoolKey]) {
-        let pools: Vec<Arc<Pool>> = keys.iter().map(|key| self.pool(key)).collect();
+    pub(crate) fn hold(&self, app: &AppName, place: &str, pools: Vec<Arc<Pool>>) {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match pools.is_empty() {
             true => held.remove(&(app.clone(), place.to_owned())),
@@ -172,6 +195,63 @@ impl Registry {
         // A pool that ends here does so without the lock.
         drop(held);
         drop(before);
+    }
+
+    /// Says who answers requests to a run from now on; where it is nothing, the first request asks for it again.
+    pub fn run(&self, id: &RunId, now: Option<RunNow>) {
+        // Under the lock of pools: one that is made now sees either this or what comes after it.
+        let pools = {
+            let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            self.0.runs.set(id, now);
+            of_run(&pools, id)
+        };
+        for pool in pools {
+            self.follow_run(&pool);
+        }
+    }
+
+    fn follow_run(&self, pool: &Pool) {
+        if let Some(run) = &pool.run {
+            membership::follow_run(pool, &|| self.0.runs.get(&run.id));
+        }
+    }
+
+    /// Begins to hear which runs requests ask for, or ends to: as long as somebody does they wait, rather than being
+    /// refused.
+    pub fn hear_asks(&self, is_heard: bool) {
+        self.0.runs.asks.hear(is_heard);
+        for pool in self.all().iter().filter(|pool| pool.run.is_some()) {
+            self.follow_run(pool);
+        }
+    }
+
+    /// The next run that a request came to and that has no member.
+    pub async fn next_asked(&self) -> (RunId, RunOrigin) {
+        self.0.runs.asks.next().await
+    }
+
+    /// What is under way to the instances of a run, or to the one at `endpoint` alone; what is upgraded counts.
+    #[must_use]
+    pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
+        let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
+        let members = pools.iter().flat_map(|pool| pool.members().iter().cloned().collect::<Vec<_>>());
+        let here = members.filter(|member| endpoint.is_none_or(|endpoint| member.endpoint == *endpoint));
+        here.map(|member| member.in_flight()).sum()
+    }
+
+    /// Requests that wait for an instance of a run.
+    #[must_use]
+    pub fn run_waiting(&self, id: &RunId) -> usize {
+        let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
+        pools.iter().map(|pool| pool.waiting()).sum()
+    }
+
+    /// Milliseconds since a request last came to a run; nothing where none did in the life of its pools.
+    #[must_use]
+    pub fn run_idle_ms(&self, id: &RunId) -> Option<u64> {
+        let pools = of_run(&self.0.pools.lock().unwrap_or_else(PoisonError::into_inner), id);
+        let used = pools.iter().filter_map(|pool| pool.run.as_ref()).map(PoolRun::used_ms).filter(|used| *used != 0);
+        used.max().map(|used| now_ms().saturating_sub(used))
     }
 
     /// Says up to which commit wishes are known.
@@ -188,4 +268,10 @@ impl Registry {
         // The sender lives as long as `self`.
         self.0.applied.subscribe().wait_for(|seen| *seen >= revision).await.ok();
     }
+}
+
+/// The pools whose members are the instances of a run.
+fn of_run(pools: &HashMap<PoolKey, Weak<Pool>>, id: &RunId) -> Vec<Arc<Pool>> {
+    let of = |key: &PoolKey| key.run == Some(id.key) && key.app == id.app && key.place == id.place;
+    pools.iter().filter(|(key, _)| of(key)).filter_map(|(_, pool)| pool.upgrade()).collect()
 }

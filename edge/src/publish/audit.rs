@@ -82,6 +82,8 @@ actions! {
     RemoveHostname = "remove_hostname",
     /// A member was taken from an upstream.
     RemoveMember = "remove_member",
+    /// Instances of an environment were started anew.
+    Restart = "restart",
     /// A withdrawn path was let answer again.
     Restore = "restore",
     /// A pause was ended.
@@ -92,6 +94,8 @@ actions! {
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
     Rollback = "rollback",
+    /// How many instances there are was changed.
+    Scale = "scale",
     /// An alias was pointed to a version.
     SetAlias = "set_alias",
     /// An account got another password.
@@ -134,6 +138,8 @@ pub(crate) enum Own {
     Refresh,
     /// The secret that proofs of hostnames are made with.
     ProofSecret,
+    /// The number of an app's user id: the push that needs it has its entry.
+    Uid,
     /// What a push has sent, so that it continues where it was, and the end of that: its version has an entry.
     Sent,
 }

@@ -56,13 +56,17 @@ impl Publisher {
         Self::check_cases(&manifest, &options)?;
         self.check_smoke(&manifest)?;
         self.check_serving(actor, &manifest).await?;
+        self.check_backend(actor, &manifest)?;
         match &options.alias {
             Some(alias) => self.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.check_place(app, environment).await?,
         }
         let is_switching = !options.no_switch && options.alias.is_none();
+        if is_switching {
+            self.check_backend_stays(app, environment, &manifest, options.allow_warnings)?;
+        }
         self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
-        let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         let (version, manifest) = (manifest.id(), Arc::new(manifest));
         // Before anybody is told what is there: it stays there until the push has ended.
         let lease = self.leases.bundle(version, &manifest).await;
@@ -105,7 +109,7 @@ impl Publisher {
     ) -> Result<Receiving, Error> {
         let push = self.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
-        let Some(size) = push.manifest.files.values().find(|file| file.hash == digest).map(|file| file.size) else {
+        let Some(size) = push.manifest.blobs().find(|(named, _)| *named == digest).map(|(_, size)| size) else {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };
@@ -195,7 +199,7 @@ impl Publisher {
             Err(problem.hint(format!("`{limit}` in edge.toml is the limit")).into())
         };
         let too_large = |what, limit: &str| beyond(Code::BundleTooLarge, what, limit);
-        let count = u64::try_from(manifest.files.len()).unwrap_or(u64::MAX);
+        let count = u64::try_from(manifest.files_count()).unwrap_or(u64::MAX);
         if count > limits.bundle_files_max {
             return too_large(
                 format!("The bundle has {count} files; {} are allowed.", limits.bundle_files_max),
@@ -209,7 +213,12 @@ impl Publisher {
                 "bundle_bytes_max",
             );
         }
-        for (path, file) in &manifest.files {
+        let pages = manifest.files.iter().map(|(path, file)| (path, file.size));
+        let server = manifest.server.iter().flat_map(|folder| {
+            let links = folder.links.keys().map(|path| (path, 0));
+            folder.files.iter().map(|(path, file)| (path, file.size)).chain(links)
+        });
+        for (path, size) in pages.chain(server) {
             let path = path.as_str();
             let longest = path.split('/').map(str::len).max().unwrap_or(0);
             if exceeds(path.len(), limits.path_bytes_max) {
@@ -226,9 +235,9 @@ impl Publisher {
                     "segment_bytes_max",
                 );
             }
-            if file.size > limits.file_bytes_max {
+            if size > limits.file_bytes_max {
                 return too_large(
-                    format!("`{path}` has {} bytes; {} are allowed.", file.size, limits.file_bytes_max),
+                    format!("`{path}` has {size} bytes; {} are allowed.", limits.file_bytes_max),
                     "file_bytes_max",
                 );
             }

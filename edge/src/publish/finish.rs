@@ -102,6 +102,10 @@ impl Publisher {
             self.live.look_again();
         }
         self.owned.stored(&push.app, &push.manifest).await?;
+        if push.manifest.server.is_some() {
+            // Its previews may be asked for from now on.
+            self.give_uid(&push.app).await?;
+        }
         self.end_sent(push).await;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
         for path in &withdrawn {
@@ -189,14 +193,14 @@ impl Publisher {
             urls.live.clone_from(url);
         }
         let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let new = push.manifest.files.values().filter(|file| push.missing.contains(&file.hash)).count();
+        let new = push.manifest.blobs().filter(|(digest, _)| push.missing.contains(digest)).count();
         DeployReport {
             app: push.app.clone(),
             environment: push.environment.clone(),
             version: push.version,
             previous: moved.previous,
             urls,
-            files: FileCounts { total: count(push.manifest.files.len()), new: count(new) },
+            files: FileCounts { total: count(push.manifest.files_count()), new: count(new) },
             bytes: ByteCounts { total: push.manifest.total_bytes(), sent: received.bytes },
             deploy: moved.deploy,
             switched: moved.switched,
@@ -229,7 +233,7 @@ impl Publisher {
             let detail = format!("{absent_count} blobs of the manifest were not sent, such as {absent}.");
             return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
         }
-        let wanted: BTreeMap<Digest, u64> = push.manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let wanted: BTreeMap<Digest, u64> = push.manifest.blobs().collect();
         let check = |(digest, size)| self.verify_blob(digest, size, received.contains(&digest));
         let checks: Vec<_> = wanted.into_iter().map(check).collect();
         stream::iter(checks).buffer_unordered(CHECKS_AT_ONCE).try_collect::<Vec<()>>().await?;
@@ -295,7 +299,7 @@ impl Publisher {
                         who: push.actor.name.clone(),
                         trusted,
                         source: push.source.clone(),
-                        files: count(push.manifest.files.len()),
+                        files: count(push.manifest.files_count()),
                         bytes: push.manifest.total_bytes(),
                         given: given.clone(),
                     };

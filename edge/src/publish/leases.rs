@@ -145,7 +145,7 @@ fn keys(what: &What) -> impl Iterator<Item = Key> + '_ {
         What::Bundle(version, manifest) => (Some(*version), Some(manifest)),
         What::Version(version) | What::Back(_, version) => (Some(*version), None),
     };
-    let blobs = manifest.into_iter().flat_map(|manifest| manifest.files.values().map(|file| Key::Blob(file.hash)));
+    let blobs = manifest.into_iter().flat_map(|manifest| manifest.blobs().map(|(digest, _)| Key::Blob(digest)));
     version.map(Key::Manifest).into_iter().chain(blobs)
 }
 

@@ -7,6 +7,7 @@
 mod alias;
 mod archive;
 mod audit;
+mod backend;
 mod begin;
 mod collect;
 mod compress;
@@ -45,6 +46,7 @@ mod withdraw;
 pub use alias::keep_sweeping_aliases;
 pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use audit::{Action, Audit};
+pub use backend::SettingsOf;
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 pub use compress::Background;
 pub use condition::{Condition, Expected};
@@ -52,6 +54,7 @@ pub use diff::DiffRequest;
 pub use error::Error;
 pub use finish::Taken;
 pub use page::{PAGE_MAX, Page};
+pub use settings::KeyFile;
 pub(crate) use settings::etag as settings_etag;
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
@@ -79,6 +82,7 @@ use crate::catalog::{Catalog, records};
 use crate::live::{Live, Loader};
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
+use crate::runner::Runner;
 use crate::telemetry::{self, AccessLog};
 
 /// Everything that publishing needs.
@@ -100,7 +104,11 @@ pub struct Publisher {
     unwritten: sent::Unwritten,
     prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
-    keys: settings::KeyFile,
+    keys: Arc<KeyFile>,
+    runner: Option<Runner>,
+    settings_of: Option<Arc<SettingsOf>>,
+    placing: backend::Placing,
+    node: String,
     background: Background,
     quick: compress::Pool,
     clock: AtomicU64,
@@ -141,8 +149,12 @@ pub struct Parts {
     pub background: Background,
     /// The folder of the edge's data, for temporary files.
     pub data_dir: PathBuf,
-    /// The file of the keys that secrets are sealed with, where one can be.
-    pub secrets_key_file: Option<PathBuf>,
+    /// The keys that secrets are sealed with.
+    pub keys: Arc<KeyFile>,
+    /// What this node is called.
+    pub node: String,
+    /// What runs backends, where it does, and what gives them their settings.
+    pub runner: Option<(Runner, Arc<SettingsOf>)>,
     /// Files that are compressed at once before a switch.
     pub compress_threads: usize,
     /// What is kept, and for how long.
@@ -160,6 +172,7 @@ impl Publisher {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let watches_max = parts.limits.watches_max;
+        let (runner, settings_of) = parts.runner.unzip();
         Self {
             prover: hostnames::Prover::new(
                 Arc::clone(&parts.catalog),
@@ -182,7 +195,11 @@ impl Publisher {
             upstreams: parts.upstreams,
             registry: parts.registry,
             fingerprints: fingerprints::Fingerprints::default(),
-            keys: settings::KeyFile::new(parts.secrets_key_file),
+            keys: parts.keys,
+            runner,
+            settings_of,
+            placing: backend::Placing::default(),
+            node: parts.node,
             background: parts.background,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),
@@ -212,6 +229,20 @@ impl Publisher {
             tracing::error!(deploy = status.deploy, app = %status.app, environment = %status.environment, "a deploy is interrupted: the time to drain is over");
         }
         tracing::error!(count = self.tasks.len(), "deploys and switches are interrupted: the time to drain is over");
+    }
+
+    /// Does what was accepted to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// As the work itself.
+    pub async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.tasks.spawn(work).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a change ended without a result");
+            Err(Problem::new(Code::Internal, "The change ended without a result.").into())
+        })
     }
 
     /// Where requests are told to whoever reads along.

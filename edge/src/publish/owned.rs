@@ -89,8 +89,8 @@ impl Owned {
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
                 let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
                 let Ok(manifest) = Manifest::parse(&canonical) else { continue };
-                owned.sent.extend(manifest.files.values().map(|file| (file.hash, 0)));
-                owned.stored.extend(manifest.files.values().map(|file| (file.hash, 0)));
+                owned.sent.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
+                owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
             }
             if page.len() < PAGE {
                 break;
@@ -132,8 +132,8 @@ impl Owned {
         let set = self.of(app).await?;
         let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = telemetry::now_ms();
-        set.sent.extend(manifest.files.values().map(|file| (file.hash, now_ms)));
-        set.stored.extend(manifest.files.values().map(|file| (file.hash, now_ms)));
+        set.sent.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
+        set.stored.extend(manifest.blobs().map(|(digest, _)| (digest, now_ms)));
         Ok(())
     }
 

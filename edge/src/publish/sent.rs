@@ -163,7 +163,7 @@ impl Publisher {
         loop {
             let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
             if held.is_empty() && !page.is_empty() {
-                held.extend(push.manifest.files.values().map(|file| file.hash));
+                held.extend(push.manifest.blobs().map(|(digest, _)| digest));
             }
             let is_held = |key: &str, record: &_| {
                 let sent = records::read::<SentRecord>(key, record);

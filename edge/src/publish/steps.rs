@@ -1,5 +1,6 @@
 //! The steps of a deploy: told as they happen, and kept for its record.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use devanture_config::VersionId;
@@ -13,6 +14,9 @@ use super::deploys::Watched;
 const LOG_LINES_MAX: usize = 100;
 /// … most characters of each.
 const LOG_CHARACTERS_MAX: usize = 1_000;
+
+/// Most lines that a step tells while it runs: whoever listens may be slow, and what waits for them is in memory.
+const DETAIL_LINES_MAX: u64 = 1_000;
 
 /// Where the events of a deploy go as it runs.
 pub type EventSink = UnboundedSender<DeployEvent>;
@@ -31,11 +35,23 @@ pub(crate) struct Teller {
     sink: Option<EventSink>,
     watched: Option<Watched>,
     begun: Instant,
+    told: AtomicU64,
 }
 
 impl Teller {
-    /// Tells a line.
+    /// Tells a line; of a step that says very much the first ones alone, and where the others are.
     pub(crate) fn tell(&self, detail: &str) {
+        match self.told.fetch_add(1, Ordering::Relaxed) {
+            before if before < DETAIL_LINES_MAX => self.tell_one(detail),
+            DETAIL_LINES_MAX if self.name == "release" => {
+                self.tell_one("… and more: `devanture logs --source release`");
+            }
+            DETAIL_LINES_MAX => self.tell_one("… and more"),
+            _ => {}
+        }
+    }
+
+    fn tell_one(&self, detail: &str) {
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (name, detail) = (self.name.to_owned(), detail.to_owned());
         let step = Step { name, state: StepState::Started, detail, ms };
@@ -107,7 +123,13 @@ impl Steps {
 
     /// Tells, beside the steps, how a step goes that is under way.
     pub(crate) fn teller(&self, name: &'static str) -> Teller {
-        Teller { name, sink: self.sink.clone(), watched: self.watched.clone(), begun: Instant::now() }
+        Teller {
+            name,
+            sink: self.sink.clone(),
+            watched: self.watched.clone(),
+            begun: Instant::now(),
+            told: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn skip(&mut self, name: &str, why: &str) {

@@ -17,6 +17,7 @@ use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{self, Change, Check, Commit, Revision, gone};
 use crate::live::Preparing;
+use crate::runner::{Held, Wanted};
 use crate::telemetry;
 use crate::version::Setting;
 
@@ -105,6 +106,12 @@ impl Intent<'_> {
     }
 }
 
+/// The backend of what is to become live, and what holds its instances.
+pub(super) struct Running<'r> {
+    pub(super) wanted: &'r mut Option<Wanted>,
+    pub(super) held: &'r mut Option<Held>,
+}
+
 /// What a switch did.
 pub(crate) struct Moved {
     pub(crate) previous: Option<VersionId>,
@@ -133,18 +140,29 @@ impl Publisher {
         if intent.has_unseen_rules() {
             self.check_stored_rules(intent.version, intent.environment).await?;
         }
+        let mut backend = self.backend_of(intent).await?;
+        if let Some(wanted) = &backend {
+            self.release(intent, wanted, steps).await?;
+        }
+        let teller = steps.teller("prepare");
         let prepare = async {
             // DNS may have to be asked, so before anything is held ready for the switch.
             let claims = self.claims(intent).await?;
-            self.prepare(intent).await.map(|(prepared, detail)| ((prepared, claims), detail))
+            let (prepared, detail) = self.prepare(intent).await?;
+            let instances = self.prepare_instances(backend.as_ref(), &|line| teller.tell(line)).await?;
+            Ok(((prepared, claims, instances), detail))
         };
-        let (prepared, claims) = steps.run("prepare", prepare).await?;
+        let (prepared, claims, mut instances) = steps.run("prepare", prepare).await?;
         // It was not there as something to switch to: its assets answer no longer once this is given up.
         if let Some(preparing) = &prepared {
             self.smoke(intent, preparing.version(), steps).boxed().await?;
         }
         let before = steps.list().to_vec();
-        steps.run("switch", self.swap(intent, &claims, before, checked_at)).await
+        let running = Running { wanted: &mut backend, held: &mut instances };
+        let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
+        // Until here they would have ended if anything had failed; now the pointer holds them.
+        drop(instances);
+        Ok(moved)
     }
 
     /// What a push comes to where the environment is locked; nothing where it may go on.
@@ -194,6 +212,7 @@ impl Publisher {
         &self,
         intent: &Intent<'_>,
         claims: &Claims,
+        running: Running<'_>,
         before: Vec<Step>,
         mut checked_at: Option<Revision>,
     ) -> Result<(Moved, String), Error> {
@@ -219,6 +238,15 @@ impl Publisher {
                 // Another version went live in the meantime, with names of its own.
                 self.check_fingerprints(intent.app, intent.environment, intent.version).await?;
                 checked_at = revision;
+            }
+            // What runs is what was started with the settings that will hold, and no other.
+            if let Some(wanted) = running.wanted.as_mut()
+                && let (None, Some(settings)) = (intent.settings, live.as_ref().map(|(_, pointer)| pointer.settings))
+                && wanted.settings != settings
+            {
+                wanted.settings = settings;
+                *running.held = self.prepare_instances(Some(wanted), &|_line| {}).await?;
+                continue;
             }
             let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone());
             let previous = before_pointer.as_ref().map(|pointer| pointer.version);
@@ -286,7 +314,7 @@ impl Publisher {
     }
 
     /// Whether the intent may take over from what is live now.
-    fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
+    pub(super) fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
         if let Some(expected) = intent.if_live {
             let is = live.map_or_else(|| "nothing".to_owned(), |pointer| pointer.version.to_string());
             if !(expected.len() >= 6 && is.starts_with(&expected.to_ascii_lowercase())) {

@@ -9,7 +9,7 @@ use devanture_config::problem::Code;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::swap::Intent;
+use super::swap::{Intent, Running};
 use super::{Actor, Asked, Background, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
@@ -51,7 +51,9 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         dns_servers: Vec::new(),
         background: Background::off(),
         data_dir: folder.to_owned(),
-        secrets_key_file: Some(folder.join("data.key")),
+        keys: Arc::new(crate::publish::KeyFile::new(Some(folder.join("data.key")))),
+        runner: None,
+        node: "node-1".to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
         smoke: Arc::new(Nobody),
@@ -182,7 +184,11 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
     ];
     let revision = catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
 
-    let error = publisher.swap(&intent, &claims, Vec::new(), None).await.map(|_| ()).unwrap_err();
+    let error = publisher
+        .swap(&intent, &claims, Running { wanted: &mut None, held: &mut None }, Vec::new(), None)
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert_eq!(error.0.code, Code::FingerprintReused);
     assert_eq!(catalog.get(&live).await.unwrap().unwrap().revision, revision);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use devanture_config::api::{Backend, MemberReport, MemberWish, Scope, UpstreamReport, UpstreamsReport};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
+use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
 
 use super::audit::{Action, Deed, unless_late};
@@ -15,6 +15,7 @@ use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key};
 use crate::catalog::{self, Change, Check, Commit, Revision, gone, records};
+use crate::live::Current;
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey};
 use crate::telemetry;
@@ -49,9 +50,10 @@ impl Publisher {
     /// `nothing_live`, `not_found`.
     pub async fn upstreams(&self, app: &AppName, environment: &PlaceName) -> Result<UpstreamsReport, Error> {
         self.known(app).await?;
-        let version = self.served(app, environment)?;
-        let keys = (0..version.upstreams.len()).filter_map(|number| PoolKey::of(&version, number));
-        let pools = keys.map(|key| self.registry.pool(&key));
+        let current = self.current(app, environment)?;
+        let (version, settings) = (&current.version, current.settings.load().revision);
+        let numbers = 0..version.upstreams.len();
+        let pools = numbers.filter_map(|number| self.registry.pool_of(version, number, settings));
         let mut upstreams: Vec<UpstreamReport> =
             pools.map(|pool| self.pool_report(&pool, self.registry.wish(&pool).as_deref())).collect();
         upstreams.sort_by(|a, b| a.name.cmp(&b.name));
@@ -184,15 +186,25 @@ impl Publisher {
         Ok((revision, self.served(app, environment)?))
     }
 
-    fn served(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Version>, Error> {
+    fn current(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Current>, Error> {
         let current = self.live.place(app, environment).and_then(|place| place.current());
-        Ok(Arc::clone(&current.ok_or_else(|| nothing_live(app, environment))?.version))
+        Ok(current.ok_or_else(|| nothing_live(app, environment))?)
+    }
+
+    pub(super) fn served(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Version>, Error> {
+        Ok(Arc::clone(&self.current(app, environment)?.version))
     }
 
     /// The pool of that name, where its members can change.
     fn named_pool(&self, version: &Version, name: &str) -> Result<(UpstreamName, Arc<Pool>), Error> {
         let number = version.upstreams.iter().position(|upstream| upstream.name == name);
-        let Some(key) = number.and_then(|number| PoolKey::of(version, number)) else {
+        if version.managed.is_some() && name == SERVER_UPSTREAM {
+            let detail = "Its members are the instances of the backend that came with the version.";
+            let hint = "`devanture scale` says how many there are";
+            return Err(Problem::new(Code::UpstreamUnknown, detail).hint(hint).into());
+        }
+        // No other pool depends on the settings.
+        let Some(key) = number.and_then(|number| PoolKey::of(version, number, 0)) else {
             let detail = format!("What is live in {} names no upstream `{name}`.", version.place);
             let hint = "`devanture upstreams` lists them; devanture.toml names them below [upstreams]";
             return Err(Problem::new(Code::UpstreamUnknown, detail).hint(hint).into());
@@ -247,8 +259,10 @@ impl Publisher {
             !declared.contains(address) && entry.wish != MemberWish::Out
         };
         let added = wishes.iter().flat_map(|record| &record.members).filter(is_added).map(|(address, _)| address);
+        // Those of an instance's pool are the instances.
+        let run = members.iter().filter(|_| pool.key.run.is_some()).map(|member| &member.declared);
         UpstreamReport {
-            members: declared.iter().chain(added).map(of).collect(),
+            members: declared.iter().chain(added).chain(run).map(of).collect(),
             name: pool.key.name.clone(),
             protocol: pool.key.said.protocol.unwrap_or_default(),
             waiting: u64::try_from(pool.waiting()).unwrap_or(u64::MAX),

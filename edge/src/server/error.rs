@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use devanture_config::Mistakes;
 
-use crate::{blobs, catalog, listen};
+use crate::{blobs, catalog, listen, runner};
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,12 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Backends cannot be run.
+    #[error("backends cannot be run: {0}")]
+    Runner(runner::Error),
+    /// The data folder has no name, and the folder of backends would lie beside it.
+    #[error("where backends lie is not said: write folder = \"…\" below [runner] in edge.toml")]
+    RunnerFolder,
     /// A thread or its runtime cannot be started.
     #[error("a thread cannot be started: {0}")]
     Runtime(std::io::Error),
@@ -54,7 +60,9 @@ impl StartError {
             | Self::Catalog(catalog::Error::Locked { .. })
             | Self::Certificates(_)
             | Self::Config(_)
-            | Self::ConfigFile { .. } => 2,
+            | Self::ConfigFile { .. }
+            | Self::Runner(_)
+            | Self::RunnerFolder => 2,
             Self::Blobs(_) | Self::Catalog(_) | Self::Runtime(_) | Self::UpstreamTls(_) => 1,
         }
     }

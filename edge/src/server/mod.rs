@@ -7,6 +7,7 @@
 mod access_log;
 mod error;
 mod local;
+mod runner;
 mod smoke;
 mod threads;
 mod upstreams;
@@ -37,7 +38,8 @@ use crate::handler::{Handler, Ways};
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::{Client, ClientSettings, Registry};
-use crate::publish::{self, Background, Credentials, Parts, Publisher, Smoke};
+use crate::publish::{self, Background, Credentials, KeyFile, Parts, Publisher, SettingsOf, Smoke};
+use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use threads::{Serving, Threads};
 
@@ -75,6 +77,7 @@ pub struct Server {
     socket: PathBuf,
     stop: CancellationToken,
     threads: Threads,
+    runner: Option<Runner>,
     upstream_keeper: upstreams::Keeper,
     control: Runtime,
 }
@@ -136,6 +139,10 @@ impl Server {
         };
         let access_log = handler.access_log.clone();
         let asker = Arc::new(smoke::Asker::start(handler.clone())?);
+        let keys = Arc::new(KeyFile::new(file.secrets_key_file().map(|path| base.join(path))));
+        let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
+        let running = runner::start((file, base), &control, &stores, &live, &registry, &settings_of)?;
+        let runner = running.as_ref().map(|(runner, _)| runner.clone());
         let publisher = Arc::new(Publisher::new(Parts {
             blobs: stores.blobs,
             catalog: Arc::clone(&stores.catalog),
@@ -147,7 +154,9 @@ impl Server {
             dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             data_dir: data_dir.clone(),
-            secrets_key_file: file.secrets_key_file().map(|path| base.join(path)),
+            keys,
+            runner: running,
+            node: file.runner.node.clone(),
             compress_threads: cores(),
             retention: file.retention.clone(),
             smoke: Arc::clone(&asker) as Arc<dyn Smoke>,
@@ -161,18 +170,7 @@ impl Server {
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
-        let serving = Serving {
-            handler,
-            visitors: certificates.server_config(),
-            admin_tls: certificates.admin_server_config(),
-            limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
-            admin_limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
-            drain: drain.subscribe(),
-            https_port: port,
-            certificates: certificates.clone(),
-            publisher: Arc::clone(&publisher),
-            archives_max: file.limits.pushes_max,
-        };
+        let serving = serving(file, handler, &certificates, &drain, port, &publisher);
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
@@ -186,6 +184,7 @@ impl Server {
             drain_timeout: Duration::from_millis(file.drain_timeout_ms),
             health,
             publisher,
+            runner,
             socket,
             stop,
             threads,
@@ -225,6 +224,9 @@ impl Server {
         self.access_log.end_readers();
         let cut = self.threads.join();
         self.asker.end();
+        if let Some(runner) = &self.runner {
+            self.control.block_on(runner.end(self.drain_timeout));
+        }
         self.upstream_keeper.end();
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         self.control.block_on(self.credentials.write_last_uses());
@@ -319,6 +321,29 @@ impl HandlerParts {
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
             trusted_proxies: self.trusted_proxies,
         }
+    }
+}
+
+/// What serving threads are given.
+fn serving(
+    file: &EdgeFile,
+    handler: HandlerParts,
+    certificates: &Certificates,
+    drain: &watch::Sender<Option<Instant>>,
+    https_port: u16,
+    publisher: &Arc<Publisher>,
+) -> Serving {
+    Serving {
+        handler,
+        visitors: certificates.server_config(),
+        admin_tls: certificates.admin_server_config(),
+        limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
+        admin_limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
+        drain: drain.subscribe(),
+        https_port,
+        certificates: certificates.clone(),
+        publisher: Arc::clone(publisher),
+        archives_max: file.limits.pushes_max,
     }
 }
 

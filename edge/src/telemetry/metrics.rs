@@ -91,6 +91,15 @@ pub fn describe() {
     );
     describe_gauge!("devanture_upstream_requests", "Requests under way to them, by app, environment and upstream.");
     describe_gauge!("devanture_upstream_waiting", "Requests that wait for one, by app, environment and upstream.");
+    describe_gauge!(
+        "devanture_instances",
+        "Instances of backends, by app, environment, process and state: starting, healthy, unhealthy, waiting, crash-loop, warm, stopping."
+    );
+    describe_counter!(
+        "devanture_instance_restarts_total",
+        "Instances that ended by themselves and were started again, by app, environment and process."
+    );
+    describe_histogram!("devanture_instance_start_seconds", "Seconds from an instance's start to its health, by app.");
     describe_counter!(
         "devanture_kept_assets_total",
         "Requests for an asset that the live version lacks, saved by another."

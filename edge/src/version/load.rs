@@ -8,7 +8,9 @@ use bytes::Bytes;
 use devanture_config::api::Source as Origin;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::{CORS_ORIGINS_MAX, NotFound, RouteTo, Rules, Serving, Upstream, sort_routes};
+use devanture_config::site_toml::{
+    CORS_ORIGINS_MAX, NotFound, RouteTo, Rules, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
+};
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
@@ -101,6 +103,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let loads: Vec<_> = public.map(|(path, entry)| loader.file(path, entry)).collect();
     let files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
 
+    let managed = manifest.managed_in(&serving).map(Arc::new);
     let (upstreams, routes) = backends(&serving);
     Ok(Version {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -118,6 +121,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         tally: Arc::clone(&request.tally),
         rules,
         routes,
+        managed,
         trusted: request.trusted,
         stored_ms: request.stored_ms,
         release: release(&request),
@@ -142,6 +146,9 @@ fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
     let declared = serving.upstreams.iter().flatten();
     let mut upstreams: Vec<ServedUpstream> =
         declared.map(|(name, declared)| ServedUpstream { name: name.clone(), said: declared.pool() }).collect();
+    if serving.server.is_some() && upstreams.iter().all(|upstream| upstream.name != SERVER_UPSTREAM) {
+        upstreams.push(ServedUpstream { name: SERVER_UPSTREAM.to_owned(), said: Upstream::default() });
+    }
     let mut routes: Vec<ServedRoute> = Vec::new();
     for said in serving.routes.iter().flatten() {
         let name = said.to.to_string();

@@ -12,6 +12,7 @@ pub use rule_files::RuleFiles;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use devanture_config::manifest::Managed;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Upstream, UpstreamUrl};
 use devanture_config::{AppName, VersionId};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -153,6 +154,8 @@ pub struct Version {
     pub rules: CompiledRules,
     /// Pools that routes and rewrites lead to.
     pub upstreams: Vec<ServedUpstream>,
+    /// The backend that came with it, which the edge runs itself.
+    pub managed: Option<Arc<Managed>>,
     /// Whether an `admin` token stored it, so that its routes may point to private addresses.
     pub trusted: bool,
     /// When it was stored, in milliseconds since 1970 UTC.

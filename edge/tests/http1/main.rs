@@ -20,6 +20,7 @@ mod heads;
 mod interim;
 mod routes;
 mod smuggling;
+mod smuggling_h2;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]

@@ -14,6 +14,7 @@ mod dns_server;
 mod faults;
 mod garbage;
 mod http2;
+mod http2_grpc;
 mod http2_wire;
 mod pools;
 mod safety;

@@ -154,7 +154,8 @@ pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> Way {
     let route: devanture_config::site_toml::Route = serde_json::from_value(route).unwrap();
     assert!(route.mistakes().is_empty(), "{:?}", route.mistakes());
     let app = "shop".parse().unwrap();
-    let key = PoolKey { app, place: "prod".to_owned(), name: "pool".to_owned(), trusted: setup.trusted, said };
+    let key =
+        PoolKey { app, place: "prod".to_owned(), name: "pool".to_owned(), trusted: setup.trusted, said, run: None };
     Way::new(&route, registry.pool(&key))
 }
 

@@ -13,7 +13,7 @@ Examples:
   devanture promote --from staging --to prod
   devanture status                        what is live, and where
 
-Settings, the strongest first: flags, the environment, .env, devanture.toml.
+Settings, the strongest first: flags, the environment, .env.APP, .env, devanture.toml.
   DEVANTURE_URL     address of the edge's admin listener   --url
   DEVANTURE_TOKEN   token of `devanture-edge token create` --token
   DEVANTURE_LOGIN, DEVANTURE_PASSWORD   in place of a token: an account of the edge
@@ -48,10 +48,12 @@ Examples:
                                           a preview with a lasting name; what is live stays
   devanture push dist --alias             … named after the branch
   devanture push --watch 60s              undo it by itself when errors rise
+  devanture push --app notifier           … one of several apps of devanture.toml
   devanture push --dry-run                print the version's id; needs no edge
   devanture push --json | jq -r .urls.preview
 
-Left out, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
+The folder of [server] goes along: all of it as it is, but for .git.
+Left out of the pages, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
 After a push that failed, the version that was live still is.";
 
 pub(super) const HOSTNAMES: &str = "\

@@ -1,9 +1,12 @@
 //! Flags of `logs`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use clap::Args;
 use devanture_config::digest::IdPrefix;
-use devanture_config::logs::StatusFilter;
-use devanture_config::site_toml::RoutePath;
+use devanture_config::logs::{SOURCE_INSTANCES, SOURCE_REQUESTS, StatusFilter};
+use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath};
 
 /// Examples of `logs`.
 pub(super) const EXAMPLES: &str = "\
@@ -12,6 +15,9 @@ Examples:
   devanture logs --tail                   requests as they are answered, until Ctrl-C
   devanture logs --tail --status 404,5xx --path '/api/*'
   devanture logs --tail --json | jq -r .target
+  devanture logs --source web --tail      what the instances of a backend's process write
+  devanture logs --source web.2           one of them
+  devanture logs --source all-instances --lines 500
 
 A reader that is too slow is told how many lines it lost.";
 
@@ -19,7 +25,10 @@ A reader that is too slow is told how many lines it lost.";
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
 pub(crate) struct LogsArgs {
-    /// Go on with requests as they are answered
+    /// Requests, or what instances of a backend write: a process such as web, one of it as web.2, release, or all-instances
+    #[arg(long, value_name = "SOURCE", default_value = SOURCE_REQUESTS)]
+    pub(crate) source: LogSource,
+    /// Go on with lines as they come
     #[arg(long, short = 'f')]
     pub(crate) tail: bool,
     /// Only these statuses: 404, 5xx or 400-499, or several with commas between
@@ -37,4 +46,88 @@ pub(crate) struct LogsArgs {
     /// How many remembered lines at most; 100, or 10 with --tail, where nothing is said
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) lines: Option<u32>,
+}
+
+impl LogsArgs {
+    /// Whether only some requests are wanted.
+    pub(crate) fn filters_requests(&self) -> bool {
+        self.status.is_some() || self.path.is_some() || self.version.is_some() || self.method.is_some()
+    }
+}
+
+/// The word for the instances of every process.
+const ALL_INSTANCES: &str = "all-instances";
+/// The word for the command that runs before a switch.
+const RELEASE: &str = "release";
+
+/// Whose lines are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LogSource {
+    /// Requests.
+    Requests,
+    /// Instances of every process.
+    AllInstances,
+    /// The command that runs before a switch.
+    Release,
+    /// Those of one, or its instance of that number.
+    Process(ProcessName, Option<u32>),
+}
+
+impl LogSource {
+    /// Whether it is instances that wrote them.
+    pub(crate) fn is_of_instances(&self) -> bool {
+        *self != Self::Requests
+    }
+}
+
+impl FromStr for LogSource {
+    type Err = BadProcessName;
+
+    fn from_str(text: &str) -> Result<Self, BadProcessName> {
+        match text {
+            SOURCE_REQUESTS => Ok(Self::Requests),
+            ALL_INSTANCES | SOURCE_INSTANCES => Ok(Self::AllInstances),
+            RELEASE => Ok(Self::Release),
+            name => match name.split_once('.').map(|(process, number)| (process, number.parse())) {
+                Some((process, Ok(number))) => Ok(Self::Process(process.parse()?, Some(number))),
+                _ => Ok(Self::Process(name.parse()?, None)),
+            },
+        }
+    }
+}
+
+/// As the API has it.
+impl fmt::Display for LogSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests => f.write_str(SOURCE_REQUESTS),
+            Self::AllInstances => f.write_str(SOURCE_INSTANCES),
+            Self::Release => f.write_str(RELEASE),
+            Self::Process(name, None) => name.fmt(f),
+            Self::Process(name, Some(number)) => write!(f, "{name}.{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_requests_a_process_or_all_instances() {
+        for (typed, sent) in [
+            ("requests", Some("requests")),
+            ("web", Some("web")),
+            ("web.2", Some("web.2")),
+            ("web.x", None),
+            ("release", Some("release")),
+            ("all-instances", Some("instances")),
+            ("instances", Some("instances")),
+            ("Web", None),
+            ("", None),
+        ] {
+            let read: Option<LogSource> = typed.parse().ok();
+            assert_eq!(read.map(|source| source.to_string()).as_deref(), sent, "{typed}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! `check`: looks for mistakes in `devanture.toml`, in the rules and in the files of a folder, without an edge.
 //!
 //! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and `names`
-//! look at files by themselves; `look` goes through the folder, and `finding` is how it is told.
+//! look at files by themselves; `look` goes through the folder of pages, `server` through
+//! that of the backend, and `finding` is how it is told.
 
 mod css;
 mod finding;
@@ -11,6 +12,7 @@ mod look;
 mod names;
 mod origins;
 mod secrets;
+mod server;
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +35,7 @@ use crate::push;
 use crate::report::{byte_text, counted};
 use crate::rules::{self, RuleFiles};
 use crate::settings::Source;
-use crate::walk::{self, Scan};
+use crate::walk::{Folders, Scan};
 
 /// Files that are named where they were too large to be looked into.
 const NAMED_MAX: usize = 5;
@@ -43,9 +45,10 @@ const NAMED_MAX: usize = 5;
 /// # Errors
 /// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config`, `check_failed` or `warnings`.
 pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Failure>) -> Result<(), Failure> {
-    let www = context.project.www(args.dir.as_deref());
+    let folders = context.project.folders(args.dir.as_deref());
+    let www = folders.www.clone();
     let examined = match read {
-        Ok(()) => examine(context, args, www.clone()).await,
+        Ok(()) => examine(context, args, folders).await,
         Err(failure) => Err(failure),
     };
     match examined {
@@ -75,7 +78,7 @@ struct Examined {
 
 /// What is looked at, on a thread of its own.
 struct Task {
-    www: PathBuf,
+    folders: Folders,
     project: Project,
     places: Vec<PlaceName>,
     is_strict: bool,
@@ -84,8 +87,9 @@ struct Task {
 
 impl Task {
     fn run(self) -> Result<Examined, Failure> {
-        let Self { www, project, places, is_strict, allows_doubts } = self;
-        let scan = walk::scan(&www, is_strict)?;
+        let Self { folders, project, places, is_strict, allows_doubts } = self;
+        let scan = folders.scan(is_strict)?;
+        let www = folders.www;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
         let files = RuleFiles::read(&scan)?;
@@ -101,6 +105,9 @@ impl Task {
             }
         }
         let mut looked = look::look(&scan, &manifest, rules, &project.site.check, &www, allows_doubts)?;
+        if let Some(server) = &scan.server {
+            looked.findings.extend(server::secrets(server, &project.site.check));
+        }
         if places.iter().any(PlaceName::is_prod) {
             looked.findings.extend(origins::local(&project.site));
         }
@@ -108,12 +115,12 @@ impl Task {
     }
 }
 
-async fn examine(context: &Context, args: &CheckArgs, www: PathBuf) -> Result<Examined, Failure> {
+async fn examine(context: &Context, args: &CheckArgs, folders: Folders) -> Result<Examined, Failure> {
     context.settings.app_if_said()?;
-    let _working = context.progress.working("check", &www.display().to_string());
+    let _working = context.progress.working("check", &folders.www.display().to_string());
     let (project, places) = (context.project.clone(), places(context)?);
     let (is_strict, allows_doubts) = (args.strict, args.allow_warnings);
-    let task = Task { www, project, places, is_strict, allows_doubts };
+    let task = Task { folders, project, places, is_strict, allows_doubts };
     // Off the thread that hears of Ctrl-C.
     let examined = tokio::task::spawn_blocking(|| task.run()).await;
     examined.map_err(|error| Failure::new(Code::Internal, format!("The check failed: {error}.")))?
@@ -236,7 +243,7 @@ fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: 
         "ok": true,
         "www": www,
         "version": id,
-        "files": { "total": scan.files.len() },
+        "files": { "total": scan.count() },
         "bytes": { "total": scan.total_bytes() },
         "left_out": scan.left_out,
         "guessed_rules": guessed,
@@ -244,6 +251,9 @@ fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: 
         "findings": findings,
         "not_looked_into": looked.too_large,
     });
+    if let (Some(server), Some(members)) = (&scan.server, value.as_object_mut()) {
+        members.insert("server".to_owned(), server.json());
+    }
     if let (Some(explained), Some(members)) = (explained, value.as_object_mut()) {
         members.insert("explained".to_owned(), explained.json());
     }
@@ -251,14 +261,18 @@ fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: 
         return;
     }
     context.output.write(&value, || {
-        let files = counted(scan.files.len() as u64, "file");
         let folder = www.display();
         let and = if *doubts > 0 { format!(", and {}", count(*doubts, "doubt")) } else { String::new() };
-        let bytes = byte_text(scan.total_bytes());
+        let files = scan.text();
         let mut lines = explained.as_ref().map(|all| all.lines(context.output.style)).unwrap_or_default();
-        lines.push(format!("No mistakes{and}. {folder} holds {files}, {bytes}: version {}.", id.short()));
+        lines.push(format!("No mistakes{and}. {folder} holds {files}: version {}.", id.short()));
         lines
     });
+}
+
+/// Whether a file of a backend is one of settings, by its path.
+pub(crate) fn is_settings_of_a_backend(path: &BundlePath) -> bool {
+    server::is_settings(path) && !server::is_of_a_package(path)
 }
 
 /// One line about secrets in files that are about to be sent; nothing where there are none.

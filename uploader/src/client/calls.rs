@@ -15,6 +15,7 @@ use devanture_config::{HostPattern, PlaceName};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
+use super::instances::INSTANCES_TIME_MAX;
 use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
 use crate::exit::Failure;
 
@@ -280,7 +281,7 @@ impl Edge {
         self.repeated(|| {
             self.request(Method::PATCH, &["environments", env.as_str(), "settings"], query)
                 .header(CONTENT_TYPE, "application/json")
-                .timeout(ANSWER_TIME_MAX)
+                .timeout(INSTANCES_TIME_MAX)
                 .body(body.clone())
         })
         .await

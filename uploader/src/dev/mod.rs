@@ -2,8 +2,9 @@
 //!
 //! `edge` starts the very edge of production in this process, and `watch` hears of changes. Each one makes a `round`: the
 //! folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`, and `reload` tells
-//! the pages that are open. `tell` says it, and `policy` knows when a page cannot be told.
+//! the pages that are open. The `backend` of the bundle runs beside it. `tell` says it, and `policy` knows when a page cannot be told.
 
+mod backend;
 mod edge;
 mod inject;
 mod pages;
@@ -21,6 +22,7 @@ use devanture_config::AppName;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
+use self::backend::Backend;
 use self::edge::{LocalEdge, Wanted};
 use self::pages::Pages;
 use self::reload::Reload;
@@ -77,16 +79,32 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     let ended = tokio::select! {
         biased;
         () = &mut told_to_end, if !is_over => Ok(()),
-        ended = serve(context, args, &edge), if !is_over => ended,
+        ended = serve_all(context, args, &edge), if !is_over => ended,
         else => Ok(()),
     };
     edge.end().await;
     ended
 }
 
+/// Serves, with the backend of the bundle beside it, which ends with this.
+async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<(), Failure> {
+    let place = context.place()?;
+    let backend = Backend::of(context, args, &place, edge.folder())?;
+    let running = async {
+        match &backend {
+            Some(backend) => backend.run(context, args, &place).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = serve(context, args, edge, backend.as_ref()) => ended,
+        () = running => Ok(()),
+    }
+}
+
 /// Serves until something fails that no change of a file can mend. What is dropped with it, the streams of open pages among
 /// them, is gone before the edge ends.
-async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<(), Failure> {
+async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Option<&Backend>) -> Result<(), Failure> {
     let app = app(context)?;
     let place = context.place()?;
     let copies = edge.folder().join("pages");
@@ -98,6 +116,7 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<()
         reload: Reload::start().await?,
         pages: Pages::new(copies),
         api: args.api.clone(),
+        backend: backend.map(|backend| backend.url.clone()),
         live: None,
         progress: context.progress.clone(),
     };
@@ -106,7 +125,7 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Result<()
     teller.ready(&Ready {
         url: &edge.url(&app, &place)?,
         www: &www,
-        routes: &routes_of(&context.project.site, &place, &args.api),
+        routes: &routes_of(&context.project.site, &place, &args.api, backend.map(|backend| &backend.url)),
         authority: edge.authority(),
     });
     let config = ConfigPath::of(context);
@@ -169,11 +188,12 @@ async fn round(
     watch: &mut Watch,
     is_patient: bool,
 ) -> Result<Ended, Failure> {
-    let (project, read) = Project::read(config.said());
+    let (mut project, read) = Project::read(config.said());
     read?;
-    let www = project.www(args.dir.as_deref());
-    watch.turn_to(Watched::new(&www, config.path()));
-    rounds.run(Begin { project, www, is_patient }).await
+    project.choose(Some(rounds.edge.app().as_str()))?;
+    let folders = project.folders(args.dir.as_deref());
+    watch.turn_to(Watched::new(&folders.www, config.path()));
+    rounds.run(Begin { project, folders, is_patient }).await
 }
 
 /// Which app: the one that is said, else one of the folder's name.

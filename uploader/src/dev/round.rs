@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::problem::Code;
-use devanture_config::site_toml::{Route, RouteTo, SiteFile, UpstreamUrl};
+use devanture_config::site_toml::{Route, RouteTo, SERVER_UPSTREAM, SiteFile, UpstreamUrl};
 use devanture_config::{Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -25,7 +24,7 @@ use crate::project::Project;
 use crate::push;
 use crate::report::milliseconds;
 use crate::rules::{self, RuleFiles};
-use crate::walk::{self, Scan};
+use crate::walk::{Folders, Scan};
 
 /// Blobs that are sent at once.
 const JOBS: usize = 8;
@@ -50,6 +49,8 @@ pub(super) struct Rounds {
     pub(super) pages: Pages,
     /// What `--api` says.
     pub(super) api: Vec<ApiRoute>,
+    /// Where the backend of the bundle answers, if it does.
+    pub(super) backend: Option<UpstreamUrl>,
     /// The manifest that is live.
     pub(super) live: Option<Manifest>,
     /// Where blobs are told of on their way.
@@ -60,8 +61,8 @@ pub(super) struct Rounds {
 pub(super) struct Begin {
     /// What the working folder says.
     pub(super) project: Project,
-    /// The folder.
-    pub(super) www: PathBuf,
+    /// The folders.
+    pub(super) folders: Folders,
     /// Whether a folder that looks half built is left alone.
     pub(super) is_patient: bool,
 }
@@ -103,9 +104,10 @@ impl Rounds {
     /// Why it did not go live; what was live before still is.
     pub(super) async fn run(&mut self, begin: Begin) -> Result<Ended, Failure> {
         let begun = Instant::now();
-        let Begin { mut project, www, is_patient } = begin;
-        lay_over(&mut project.site, &self.place, &self.api, self.reload.address())?;
-        let mut scan = self.scan(&www).await?;
+        let Begin { mut project, folders, is_patient } = begin;
+        let www = folders.www.clone();
+        lay_over(&mut project.site, &self.place, &self.api, (self.reload.address(), self.backend.as_ref()))?;
+        let mut scan = self.scan(folders).await?;
         if is_patient && self.live.as_ref().is_some_and(|live| is_half_built(live, &scan)) {
             return Ok(Ended::HalfBuilt);
         }
@@ -138,9 +140,8 @@ impl Rounds {
         Ok(Ended::Live(went))
     }
 
-    async fn scan(&self, www: &Path) -> Result<Scan, Failure> {
-        let folder = www.to_owned();
-        let scan = tokio::task::spawn_blocking(move || walk::scan(&folder, false)).await;
+    async fn scan(&self, folders: Folders) -> Result<Scan, Failure> {
+        let scan = tokio::task::spawn_blocking(move || folders.scan_pages(false)).await;
         scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))?
     }
 
@@ -211,10 +212,19 @@ fn is_half_built(live: &Manifest, scan: &Scan) -> bool {
     is_without_home || scan.files.len().saturating_mul(PARTS) < live.files.len()
 }
 
-/// The routes that hold in `place`.
-pub(super) fn routes_of(site: &SiteFile, place: &PlaceName, api: &[ApiRoute]) -> Vec<Route> {
-    let own = site.env.get(place).and_then(|over| over.routes.as_ref()).or(site.base.routes.as_ref());
-    let mut routes = own.cloned().unwrap_or_default();
+/// The routes that hold in `place`; those to the backend of the bundle lead to `backend`, or are left out without one.
+pub(super) fn routes_of(
+    site: &SiteFile,
+    place: &PlaceName,
+    api: &[ApiRoute],
+    backend: Option<&UpstreamUrl>,
+) -> Vec<Route> {
+    let over = site.env.get(place).cloned().unwrap_or_default();
+    let serving = site.base.clone().overlaid_by(&over);
+    let mut routes = match serving.server {
+        Some(_) => without_pool(serving.with_server_routes().routes.unwrap_or_default(), backend),
+        None => serving.routes.unwrap_or_default(),
+    };
     for wanted in api {
         let to = RouteTo::Address(wanted.to.clone());
         match routes.iter_mut().find(|route| route.path == wanted.path) {
@@ -225,16 +235,33 @@ pub(super) fn routes_of(site: &SiteFile, place: &PlaceName, api: &[ApiRoute]) ->
     routes
 }
 
+/// The routes, where those to the pool of the bundle's own instances lead to `backend`.
+fn without_pool(routes: Vec<Route>, backend: Option<&UpstreamUrl>) -> Vec<Route> {
+    let turned = routes.into_iter().filter_map(|mut route| {
+        if matches!(&route.to, RouteTo::Upstream(name) if name.as_str() == SERVER_UPSTREAM) {
+            route.to = RouteTo::Address(backend?.clone());
+        }
+        Some(route)
+    });
+    turned.collect()
+}
+
 /// Lays over what a site says what it is to say here: the routes of `--api`, and the one to `reload`. Hostnames are those of
-/// visitors, and would lead away from this machine.
-fn lay_over(site: &mut SiteFile, place: &PlaceName, api: &[ApiRoute], reload: SocketAddr) -> Result<(), Failure> {
+/// visitors, and would lead away from this machine. The edge of the run runs no instances.
+fn lay_over(
+    site: &mut SiteFile,
+    place: &PlaceName,
+    api: &[ApiRoute],
+    (reload, backend): (SocketAddr, Option<&UpstreamUrl>),
+) -> Result<(), Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
-    let mut routes = routes_of(site, place, api);
+    let mut routes = routes_of(site, place, api, backend);
     let to: UpstreamUrl = format!("http://{reload}").parse().map_err(|error| bad(&error))?;
     routes.push(Route::new(ROUTE_PATH.parse().map_err(|error| bad(&error))?, RouteTo::Address(to)));
     site.env.retain(|name, _| name == place);
     for table in site.env.values_mut().chain([&mut site.base]) {
-        (table.hostnames, table.canonical, table.routes) = (None, None, None);
+        (table.hostnames, table.canonical, table.routes, table.server) = (None, None, None, None);
+        table.upstreams.as_mut().map(|pools| pools.remove(SERVER_UPSTREAM));
     }
     site.base.routes = Some(routes);
     Ok(())
@@ -261,7 +288,7 @@ mod tests {
         let api: Vec<ApiRoute> = vec!["http://127.0.0.1:1".parse().unwrap(), "/new=http://new".parse().unwrap()];
         let routes = |place: &str| -> Vec<String> {
             let mut site = site.clone();
-            lay_over(&mut site, &place.parse().unwrap(), &api, ([127, 0, 0, 1], 9).into()).unwrap();
+            lay_over(&mut site, &place.parse().unwrap(), &api, (([127, 0, 0, 1], 9).into(), None)).unwrap();
             assert_eq!(site.env.len(), 1);
             let merged = site.base.overlaid_by(site.env.values().next().unwrap());
             assert_eq!((&merged.hostnames, &merged.canonical), (&None, &None));
@@ -276,6 +303,27 @@ mod tests {
             routes("staging"),
             ["/c http://c None", "/api/* http://127.0.0.1:1 None", "/new http://new None", own]
         );
+    }
+
+    #[test]
+    fn routes_to_the_backend_of_the_bundle_lead_to_where_it_answers_or_nowhere() {
+        let text = "[[routes]]\npath = \"/rpc/*\"\nto = \"server\"\n[server]\ncommand = [\"node\"]\n\
+                    routes = [\"/api/*\"]\n[upstreams.server]\nto = []\n[env.prod.server]\ninstances = 2\n";
+        let site = SiteFile::parse("devanture.toml", text).unwrap();
+        let routes = |backend: Option<&str>, api: &[&str]| -> Vec<String> {
+            let (mut site, backend) = (site.clone(), backend.map(|to| to.parse::<UpstreamUrl>().unwrap()));
+            let api: Vec<ApiRoute> = api.iter().map(|one| one.parse().unwrap()).collect();
+            let to = (([127, 0, 0, 1], 9).into(), backend.as_ref());
+            lay_over(&mut site, &PlaceName::prod(), &api, to).unwrap();
+            let merged = site.base.overlaid_by(site.env.values().next().unwrap());
+            assert!(merged.server.is_none() && merged.routes_to_nothing().next().is_none());
+            merged.routes.unwrap().iter().map(|r| format!("{} {}", r.path, r.to)).collect()
+        };
+        let own = "/.devanture-dev/* http://127.0.0.1:9";
+        assert_eq!(routes(None, &[]), [own]);
+        assert_eq!(routes(None, &["http://127.0.0.1:1"]), ["/api/* http://127.0.0.1:1", own]);
+        let to = "http://127.0.0.1:2";
+        assert_eq!(routes(Some(to), &[]), [&format!("/rpc/* {to}"), &format!("/api/* {to}"), own]);
     }
 
     #[test]
@@ -304,7 +352,7 @@ mod tests {
             for name in names {
                 let path = folder.path().join(name);
                 let hashed = crate::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
-                scan.files.insert(name.parse().unwrap(), walk::FoundFile { path, hashed });
+                scan.files.insert(name.parse().unwrap(), crate::walk::FoundFile { path, hashed });
             }
             scan
         };

@@ -48,7 +48,7 @@ impl Push<'_> {
                     previous: begun.live,
                     urls,
                     files: FileCounts {
-                        total: bundle.manifest.files.len() as u64,
+                        total: bundle.manifest.files_count() as u64,
                         new: missing.iter().map(|(_, blob)| blob.files).sum(),
                     },
                     bytes: ByteCounts {

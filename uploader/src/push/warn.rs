@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use devanture_config::api::DeployBegun;
 use devanture_config::path::BundlePath;
+use devanture_config::site_toml::check::SECRET;
 use devanture_config::{Digest, PlaceName};
 
 use super::Push;
@@ -40,6 +41,18 @@ impl Push<'_> {
         });
         if let Ok(Some(line)) = looked.await {
             self.context.progress.warning(&line);
+        }
+        let server = bundle.manifest.server.iter().flat_map(|folder| folder.files.iter());
+        let table = &self.context.project.site.check;
+        let mut settings = server.filter(|(path, file)| {
+            let is_new = missing.iter().any(|(digest, _)| *digest == file.hash);
+            is_new && check::is_settings_of_a_backend(path) && !table.ignores(SECRET, path.as_str(), None)
+        });
+        if let Some((path, _)) = settings.next() {
+            self.context.progress.warning(&format!(
+                "the backend holds {path}, a file of settings, which stays in this version: `devanture env set` gives \
+                 settings and secrets to the instances of an environment"
+            ));
         }
     }
 }

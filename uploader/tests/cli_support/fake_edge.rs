@@ -224,7 +224,7 @@ fn behave(request: &Request, state: &mut State) -> Reply {
 
 fn begin(request: &Request, state: &mut State) -> Reply {
     let begin: BeginDeploy = serde_json::from_slice(&request.body).unwrap();
-    let mut missing: Vec<Digest> = begin.manifest.files.values().map(|file| file.hash).collect();
+    let mut missing: Vec<Digest> = begin.manifest.blobs().map(|(digest, _)| digest).collect();
     missing.sort();
     missing.dedup();
     missing.retain(|digest| !state.blobs.contains_key(digest));
@@ -238,7 +238,7 @@ fn begin(request: &Request, state: &mut State) -> Reply {
 fn finish(state: &mut State) -> Reply {
     let begin = state.begun.last().unwrap();
     let manifest = begin.manifest.clone();
-    assert!(manifest.files.values().all(|file| state.blobs.contains_key(&file.hash)), "a blob is missing");
+    assert!(manifest.blobs().all(|(digest, _)| state.blobs.contains_key(&digest)), "a blob is missing");
     let previous = state.live.as_ref().map(Manifest::id);
     let switched = previous != Some(manifest.id()) && !begin.options.no_switch;
     let step = |state, detail: &str| Step { name: "switch".to_owned(), state, detail: detail.to_owned(), ms: 3 };
@@ -248,7 +248,7 @@ fn finish(state: &mut State) -> Reply {
         version: manifest.id(),
         previous,
         urls: urls(),
-        files: FileCounts { total: manifest.files.len() as u64, new: state.received.0 },
+        files: FileCounts { total: manifest.files_count() as u64, new: state.received.0 },
         bytes: ByteCounts { total: manifest.total_bytes(), sent: state.received.1 },
         deploy: Some("d1".to_owned()),
         switched,

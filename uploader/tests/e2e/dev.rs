@@ -340,3 +340,67 @@ fn move_files(from: &Path, to: &Path) {
         std::fs::write(to.join(name), bytes).unwrap();
     }
 }
+
+/// A backend that answers every request with its own process id and a word, and starts another process that outlives it
+/// unless somebody ends that too.
+const BACKEND: &str = r#"
+import http.server, os, subprocess, sys
+child = subprocess.Popen(["sleep", "600"])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        said = [str(os.getpid()), str(child.pid), "WORD", os.environ.get("GREETING", ""), os.environ.get("DEVANTURE_TOKEN", "")]
+        body = " ".join(said).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *words):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+/// Whether a process runs; one that ended and was not asked how does not.
+fn runs(id: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_backend_of_the_bundle_runs_beside_and_ends_with_it() {
+    let is_there = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !is_there("python3") || !Path::new("/proc/self/stat").exists() {
+        eprintln!("left out: there is no python3, or no /proc");
+        return;
+    }
+    let project = Project::new();
+    project.put(
+        "devanture.toml",
+        "app = \"shop\"\nwww = \"www\"\n[server]\ndir = \"server\"\ncommand = [\"python3\", \"main.py\"]\nroutes = [\"/api/*\"]\n",
+    );
+    project.put("server/main.py", &BACKEND.replace("WORD", "one"));
+    project.put(".env.server", "GREETING=hello\n");
+    let dev = project.dev(&[]);
+    dev.wait_for("live");
+    let answer = async |word: &str| -> Vec<String> {
+        let until = tokio::time::Instant::now() + TIME_MAX;
+        loop {
+            let response = dev.get("/api/x").await;
+            let (is_fine, text) = (response.status() == 200, response.text().await.unwrap_or_default());
+            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            if is_fine && words.get(2).is_some_and(|found| found == word) {
+                return words;
+            }
+            assert!(tokio::time::Instant::now() < until, "{text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let first = answer("one").await;
+    assert_eq!((first[3].as_str(), first[4].as_str()), ("hello", ""), "the client's own settings are not its own");
+    project.put("server/main.py", &BACKEND.replace("WORD", "two"));
+    let second = answer("two").await;
+    assert_ne!(first[0], second[0]);
+    assert!(!runs(&first[0]) && !runs(&first[1]), "the one before has ended with what it started");
+    assert!(runs(&second[0]) && runs(&second[1]));
+    assert_eq!(dev.end("-INT"), Some(0));
+    assert!(!runs(&second[0]) && !runs(&second[1]), "it ends with dev");
+}

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -49,9 +50,16 @@ impl EdgeBuilder {
         self
     }
 
+    /// Runs the backends of bundles.
+    pub(crate) fn with_runner(self) -> Self {
+        self.with_table("[runner]\nenabled = true\n")
+    }
+
     /// Starts it, and waits until it says that it is ready.
     pub(crate) fn start(self) -> Edge {
         let folder = tempfile::tempdir().unwrap();
+        // The users of apps come to the folder of backends, which lies in it.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
         let config = format!(
             "data_dir = {data_dir:?}\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
@@ -251,6 +259,11 @@ impl Edge {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
+    /// The process' id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Ends the process at once, as a power loss would end it.

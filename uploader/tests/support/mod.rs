@@ -17,6 +17,7 @@ pub(crate) mod dns;
 pub(crate) mod edge;
 pub(crate) mod inputs;
 pub(crate) mod jupyter;
+pub(crate) mod managed;
 
 /// Says why a part of the tests is left out, and returns so that the test can end.
 ///

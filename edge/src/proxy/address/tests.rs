@@ -199,6 +199,10 @@ fn a_socket_needs_its_folder_to_be_named_and_links_are_followed() {
         assert!(!permits(&refused), "{}", refused.display());
     }
     assert!(Policy::default().permits_endpoint(&Endpoint::Socket(apps.join("shop.sock"))).is_err());
+    // An instance is where the edge put it; what the app put there leads to the edge itself no more than any other.
+    let is_permitted = |name: &str| policy.permits_instance(&Endpoint::Socket(hidden.join(name))).is_ok();
+    std::os::unix::fs::symlink(apps.join("loop.sock"), hidden.join("s")).unwrap();
+    assert!(is_permitted("docker.sock") && !is_permitted("s"));
     let text = policy.permits_endpoint(&Endpoint::Socket(hidden.join("docker.sock"))).unwrap_err().to_string();
     assert!(text.ends_with("needs its folder in [upstreams] sockets of edge.toml"), "{text}");
 }

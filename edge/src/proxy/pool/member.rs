@@ -27,6 +27,8 @@ pub struct Member {
     pub(crate) authority: Box<str>,
     /// The name that its certificate must have, where it speaks TLS.
     pub(crate) tls: Option<Option<ServerName<'static>>>,
+    /// The user whose socket it must be: of an instance whose app has one of its own.
+    pub(crate) uid: Option<u32>,
     /// Whether it may be loopback or private, see [`Member::is_trusted`].
     is_trusted: AtomicBool,
     in_flight: AtomicUsize,
@@ -103,6 +105,7 @@ impl Member {
             authority: authority.into(),
             declared,
             tls,
+            uid: None,
             is_trusted: AtomicBool::new(trusted),
             in_flight: AtomicUsize::new(0),
             is_draining: AtomicBool::new(false),
@@ -113,6 +116,11 @@ impl Member {
             streams_max: AtomicUsize::new(HTTP2_STREAMS_MAX),
             ejected_until_ms: AtomicU64::new(0),
         }
+    }
+
+    /// The same for an instance of the edge whose app has this user.
+    pub(crate) fn run_by(self, uid: Option<u32>) -> Self {
+        Self { uid, ..self }
     }
 
     /// Requests under way to it, upgraded ones among them.

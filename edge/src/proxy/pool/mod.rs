@@ -3,6 +3,7 @@
 mod budget;
 mod member;
 
+pub(crate) use member::now_ms;
 pub use member::{Member, MemberState};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use self::budget::Budget;
 use super::address::{Policy, Refusal};
 use super::error::Error;
+use super::runs::{PoolRun, RunKey};
 use super::tls::PoolTls;
 
 /// What a pool is known by: whoever says the same of the same place shares it.
@@ -33,6 +35,8 @@ pub struct PoolKey {
     pub trusted: bool,
     /// What is said of it.
     pub said: site_toml::Upstream,
+    /// Which instances of the edge its members are, where it is the pool of a version's own backend.
+    pub run: Option<RunKey>,
 }
 
 /// A pool of backends.
@@ -55,6 +59,8 @@ pub struct Pool {
     pub(crate) changed: Arc<Notify>,
     /// Why there are no members, where a name is the reason.
     resolved: ArcSwap<Resolved>,
+    /// The instances that its members are, where the edge runs them.
+    pub(super) run: Option<PoolRun>,
 }
 
 /// What became of a pool's names.
@@ -113,7 +119,13 @@ enum Picked {
 
 impl Pool {
     /// A pool without members, which whoever looks after it gives it.
-    pub(crate) fn new(key: PoolKey, policy: Policy, tls: Result<PoolTls, String>, connections_max: u64) -> Self {
+    pub(super) fn new(
+        key: PoolKey,
+        policy: Policy,
+        tls: Result<PoolTls, String>,
+        connections_max: u64,
+        run: Option<PoolRun>,
+    ) -> Self {
         let max = key.said.connections_max.map_or(connections_max, |said| said.min(connections_max));
         Self {
             budget: Budget::new(key.said.retry_percent.unwrap_or(site_toml::RETRY_PERCENT)),
@@ -127,6 +139,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             changed: Arc::default(),
             resolved: ArcSwap::default(),
+            run,
         }
     }
 
@@ -175,6 +188,11 @@ impl Pool {
 
     /// Whether a connection to `member` may be made: what somebody added is not trusted since somebody else deployed.
     pub(crate) fn permits(&self, member: &Member) -> Result<(), Refusal> {
+        // What the edge runs lies where the edge put it, and nobody else names members there; but what lies there is the
+        // app's to make, a link for one thing.
+        if self.run.is_some() {
+            return self.policy.permits_instance(&member.endpoint);
+        }
         match member.is_trusted() {
             trusted if trusted == self.policy.trusted => self.policy.permits_endpoint(&member.endpoint),
             trusted => Policy { trusted, ..self.policy.clone() }.permits_endpoint(&member.endpoint),
@@ -199,12 +217,20 @@ impl Pool {
     /// # Errors
     /// That nobody is fit, or nobody free in time.
     pub(crate) async fn lease(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
+        if let Some(run) = &self.run {
+            run.note_use();
+        }
         // Who came before goes first.
         if self.waiting.load(Ordering::Relaxed) == 0 {
             match self.pick(avoid) {
                 Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
-                Picked::Nobody if **self.resolved.load() != Resolved::Not => return Err(self.nobody()),
-                Picked::Full | Picked::Nobody => {}
+                Picked::Nobody => {
+                    self.ask_for_somebody();
+                    if **self.resolved.load() != Resolved::Not {
+                        return Err(self.nobody());
+                    }
+                }
+                Picked::Full => {}
             }
         }
         Box::pin(self.wait(avoid, deadline)).await
@@ -213,7 +239,8 @@ impl Pool {
     async fn wait(self: &Arc<Self>, avoid: Option<u64>, deadline: Instant) -> Result<Lease, Error> {
         let queue_max = self.key.said.queue_max.unwrap_or(site_toml::QUEUE_MAX);
         let place = Waiting::new(self);
-        if u64::try_from(place.before).unwrap_or(u64::MAX) >= queue_max && **self.resolved.load() != Resolved::Not {
+        let is_full = u64::try_from(place.before).unwrap_or(u64::MAX) >= queue_max;
+        if is_full && (self.run.is_some() || **self.resolved.load() != Resolved::Not) {
             return Err(Error::Unavailable("too many requests wait for it"));
         }
         let queue_ms = self.key.said.queue_ms.unwrap_or(site_toml::QUEUE_MS);
@@ -226,15 +253,27 @@ impl Pool {
             let until = match self.pick(avoid) {
                 Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
                 Picked::Full => until,
-                Picked::Nobody if **self.resolved.load() == Resolved::Not => deadline,
+                Picked::Nobody if **self.resolved.load() == Resolved::Not => {
+                    self.ask_for_somebody();
+                    deadline
+                }
                 Picked::Nobody => return Err(self.nobody()),
             };
             if timeout_at(until, freed).await.is_err() {
                 return Err(match **self.resolved.load() == Resolved::Not && self.members.load().is_empty() {
+                    true if self.run.is_some() => Error::Unavailable("its instances did not start in time"),
                     true => Error::NoAddress("DNS has not answered yet".to_owned()),
                     false => Error::Unavailable("no backend was free in time"),
                 });
             }
+        }
+    }
+
+    /// Asks for instances where the edge is to run them and none is there that stays.
+    fn ask_for_somebody(&self) {
+        let is_left = || self.members.load().iter().all(|member| member.state() == MemberState::Draining);
+        if let Some(run) = self.run.as_ref().filter(|_| is_left()) {
+            run.ask();
         }
     }
 
@@ -284,6 +323,7 @@ impl Pool {
     fn nobody(&self) -> Error {
         match (&**self.resolved.load(), self.members.load().is_empty()) {
             (Resolved::Said(Some(why)), true) => Error::NoAddress(why.clone()),
+            (_, true) if self.run.is_some() => Error::NoMember("none of its instances runs"),
             (_, true) => Error::NoMember("it has no members"),
             (_, false) => Error::NoMember("none of its backends is well"),
         }

@@ -4,6 +4,7 @@ use devanture_config::api::MemberWish;
 
 use super::super::membership::{self, Known};
 use super::super::registry::{Registry, RegistrySettings};
+use super::super::runs::{RunId, RunMember, RunNow, RunState};
 use super::super::tls;
 use super::*;
 use crate::catalog::upstreams::{MemberEntry, MembersRecord};
@@ -13,7 +14,7 @@ fn pool(to: &[&str], said: site_toml::Upstream) -> Arc<Pool> {
         RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1_000_000 };
     let said = site_toml::Upstream { to: to.iter().map(|to| to.parse().unwrap()).collect(), ..said };
     let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "api".to_owned());
-    Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, said })
+    Registry::new(settings).pool(&PoolKey { app, place, name, trusted: true, said, run: None })
 }
 
 async fn lease(pool: &Arc<Pool>) -> Result<Lease, Error> {
@@ -209,7 +210,8 @@ fn a_wish_that_is_followed_is_never_taken_back_by_who_read_an_older_one() {
     let registry = Registry::new(settings);
     let said = site_toml::Upstream { to: vec![THREE[0].parse().unwrap()], ..site_toml::Upstream::default() };
     let (app, place, name): (AppName, _, _) = ("shop".parse().unwrap(), "prod", "api");
-    let key = PoolKey { app: app.clone(), place: place.to_owned(), name: name.to_owned(), trusted: true, said };
+    let key =
+        PoolKey { app: app.clone(), place: place.to_owned(), name: name.to_owned(), trusted: true, said, run: None };
     let pool = registry.pool(&key);
     let is_over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -242,4 +244,86 @@ fn two_are_drawn_that_differ() {
             assert!(first < count && second < count && first != second, "{first} {second} of {count}");
         }
     }
+}
+
+/// A pool of instances that the edge runs itself, and what it is known by.
+fn run_pool() -> (Registry, Arc<Pool>, RunId) {
+    let settings = RegistrySettings { policy: Policy::default(), tls: tls::trusting([]).unwrap(), requests_max: 1_000 };
+    let registry = Registry::new(settings);
+    let (app, place, name) = ("shop".parse().unwrap(), "prod".to_owned(), "server".to_owned());
+    let run = RunKey { digest: devanture_config::Digest::of(b"1"), settings: 7 };
+    let id = RunId { app, place, key: run };
+    let said = site_toml::Upstream { queue_max: Some(1), ..site_toml::Upstream::default() };
+    let (app, place) = (id.app.clone(), id.place.clone());
+    let pool = registry.pool(&PoolKey { app, place, name, trusted: false, said, run: Some(run) });
+    (registry, pool, id)
+}
+
+fn running(ports: &[(u16, bool)]) -> RunNow {
+    let member = |(port, is_draining): &(u16, bool)| RunMember {
+        endpoint: crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], *port).into()),
+        is_draining: *is_draining,
+        uid: None,
+    };
+    RunNow { state: RunState::Running, members: ports.iter().map(member).collect() }
+}
+
+#[tokio::test]
+async fn requests_to_instances_wait_while_these_start_and_leave_them_at_once_when_they_end() {
+    let (registry, pool, id) = run_pool();
+    assert!(matches!(lease(&pool).await, Err(Error::NoMember(_))), "nobody runs anything");
+    registry.hear_asks(true);
+    let later = Instant::now() + Duration::from_secs(60);
+    let waiting = tokio::spawn({
+        let pool = Arc::clone(&pool);
+        async move { pool.lease(None, later).await.map(|lease| endpoint(&lease)) }
+    });
+    while registry.run_waiting(&id) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The queue is bounded here too.
+    assert!(matches!(pool.lease(None, later).await, Err(Error::Unavailable(_))));
+    registry.run(&id, Some(running(&[(1, false)])));
+    assert_eq!(waiting.await.unwrap().unwrap(), "127.0.0.1:1");
+    let first = lease(&pool).await.unwrap();
+    assert!(pool.permits(&first.member).is_ok(), "loopback, whatever the policy says");
+    registry.run(&id, Some(running(&[(1, true), (2, false)])));
+    assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:2");
+    let of_first = crate::proxy::address::Endpoint::Tcp(([127, 0, 0, 1], 1).into());
+    assert_eq!((registry.run_in_flight(&id, Some(&of_first)), registry.run_in_flight(&id, None)), (1, 1));
+    registry.run(&id, Some(running(&[(2, false)])));
+    assert!(first.member.is_gone());
+    registry.run(&id, Some(RunNow { state: RunState::Refused, members: Vec::new() }));
+    assert!(matches!(lease(&pool).await, Err(Error::NoMember("none of its instances runs"))));
+    assert!(registry.run_idle_ms(&id).is_some());
+}
+
+#[tokio::test]
+async fn an_instance_is_only_reached_where_its_own_user_listens() {
+    let (registry, pool, id) = run_pool();
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("other"), folder.path().join("s"));
+    let _listener = tokio::net::UnixListener::bind(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    for (uid, is_reached) in [(None, true), (Some(own), true), (Some(own + 1), false)] {
+        let endpoint = crate::proxy::address::Endpoint::Socket(link.clone());
+        let members = vec![RunMember { endpoint, is_draining: false, uid }];
+        registry.run(&id, Some(RunNow { state: RunState::Running, members }));
+        let lease = lease(&pool).await.unwrap();
+        let connected = crate::proxy::connect::connect(&pool, &lease.member, false, Duration::from_secs(60)).await;
+        assert_eq!(connected.is_ok(), is_reached, "{uid:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_but_the_edge_names_its_instances() {
+    let (registry, pool, id) = run_pool();
+    registry.run(&id, Some(running(&[(1, false)])));
+    let entry = MemberEntry { wish: MemberWish::In, trusted: true, who: "ci".to_owned(), at_ms: 1 };
+    let record = MembersRecord { members: [("http://127.0.0.1:9".parse().unwrap(), entry)].into() };
+    registry.wished(&id.app, "prod", "server", Some(record));
+    membership::update(&pool, &|| registry.wish(&pool), &Known::default());
+    let members: Vec<String> = pool.members().iter().map(|member| member.endpoint.to_string()).collect();
+    assert_eq!(members, ["127.0.0.1:1"]);
 }

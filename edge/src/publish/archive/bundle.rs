@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use devanture_config::Manifest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{FILE_NAME, OverlayText, Rules, SiteFile, overlay_of};
+use devanture_config::{AppName, Manifest};
 
 use super::super::Error;
 use super::store::Files;
@@ -37,14 +37,23 @@ type Tree = BTreeMap<String, FileEntry>;
 ///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
 ///    the command line; else the root is.
 /// 3. `_redirects` and `_headers` have the meaning that the command line guesses where nothing is said.
-pub(super) async fn manifest(store: &dyn Blobs, files: Files) -> Result<Manifest, Error> {
+pub(super) async fn manifest(store: &dyn Blobs, app: &AppName, files: Files) -> Result<Manifest, Error> {
     let mut tree: Tree = files.into_iter().map(|(path, file)| (path.into(), file)).collect();
     let wrapper = wrapper(&tree);
     if let Some(wrapper) = &wrapper {
         tree = below(&tree, wrapper);
     }
     let exists = tree.contains_key(FILE_NAME);
-    let site = site_file(store, &tree, wrapper.as_deref()).await?;
+    let mut site = site_file(store, &tree, wrapper.as_deref()).await?;
+    if !site.apps.is_empty() {
+        let names: Vec<String> = site.apps.keys().map(ToString::to_string).collect();
+        let missing = || of_config(FILE_NAME, 0, format!("[apps.*] has {}, and not {app}", names.join(", ")));
+        site = site.apps.remove(app).ok_or_else(missing)?;
+    }
+    if site.base.server.is_some() {
+        let why = "an archive holds pages alone, and [server] wants a folder: push the project with the command line";
+        return Err(of_config(FILE_NAME, 0, why.to_owned()).into());
+    }
     tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     let wrangled = has_any(&tree, &WRANGLER_FILES);
     if let Some(www) = exists.then(|| www(&site, &tree)).flatten() {

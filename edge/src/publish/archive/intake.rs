@@ -266,7 +266,7 @@ impl Publisher {
                 unpack_into(Arc::clone(&self.blobs), unpack).await?
             }
         };
-        let manifest = bundle::manifest(&*self.blobs, files).await?;
+        let manifest = bundle::manifest(&*self.blobs, &target.app, files).await?;
         self.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
         self.check_smoke(&manifest)?;
@@ -275,8 +275,12 @@ impl Publisher {
             self.check_alias(&target.actor, &target.app, alias, options.alias_expires).await?;
         }
         let is_switching = !options.no_switch && options.alias.is_none();
+        if is_switching {
+            let (app, environment) = (&target.app, &target.environment);
+            self.check_backend_stays(app, environment, &manifest, options.allow_warnings)?;
+        }
         self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
-        let wanted: HashMap<Digest, u64> = manifest.files.values().map(|file| (file.hash, file.size)).collect();
+        let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         let (version, manifest) = (manifest.id(), Arc::new(manifest));
         // From here on the blobs are held by name, and no longer by their age.
         let lease = self.leases.bundle(version, &manifest).await;

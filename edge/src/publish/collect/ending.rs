@@ -102,6 +102,13 @@ impl Publisher {
         }
         pass.report.apps.push(app.clone());
         let Some(revision) = claimed else { return Ok(()) };
+        // The name is free afterwards, and whoever takes it must not find what was kept under it.
+        if let Some(runner) = &self.runner
+            && let Err(error) = runner.forget(app).await
+        {
+            tracing::warn!(app = %app, %error, "an app that was deleted stays until what its backend kept is gone");
+            return Ok(());
+        }
         self.end_records(app, None).await?;
         self.owned.forget_app(app);
         self.access_log.forget(app.as_str(), None);

@@ -75,7 +75,7 @@ impl Publisher {
             Err(error) => return Err(error.into()),
         };
         match Manifest::parse(&canonical) {
-            Ok(manifest) => marked.blobs.extend(manifest.files.values().map(|file| file.hash)),
+            Ok(manifest) => marked.blobs.extend(manifest.blobs().map(|(digest, _)| digest)),
             Err(_) => marked.unreadable.push(version),
         }
         Ok(())

@@ -60,6 +60,11 @@ impl Publisher {
     ) -> Result<SettingsReport, Error> {
         self.known(app).await?;
         let wanted = self.read_patch(patch)?;
+        self.check_settings_actor(actor)?;
+        let place = self.placing.of(app, environment);
+        // Instances are started with a revision before it is stored, so that no two changes may be at the same one.
+        let mut highest = place.lock().await;
+        let mut begun_with = None;
         for _ in 0..TRIES {
             self.check_place(app, environment).await?;
             let live = self.live_pointer(app, environment).await?;
@@ -69,7 +74,13 @@ impl Publisher {
             }
             let changes = Self::changes(&held, &wanted)?;
             let changed = !changes.set.is_empty() || !changes.unset.is_empty();
-            let revision = if changed { held.newest.saturating_add(1) } else { held.revision };
+            let next = held.newest.max(*highest).saturating_add(1);
+            let revision = match begun_with {
+                _ if !changed => held.revision,
+                // The same values, after somebody else was quicker with something else.
+                Some(begun) if begun > held.newest => begun,
+                _ => next,
+            };
             let report = SettingsReport {
                 dry_run,
                 app: app.clone(),
@@ -86,7 +97,18 @@ impl Publisher {
                 return Ok(report);
             }
             let record = self.changed(actor, (app, environment), &held.record, &wanted, &changes, revision)?;
+            let instances = match &live {
+                Some((_, pointer)) => {
+                    if self.runner.is_some() {
+                        *highest = revision.max(*highest);
+                        begun_with = Some(revision);
+                    }
+                    self.prepare_for_settings((app, environment), pointer.version, revision, &record).await?
+                }
+                None => None,
+            };
             if self.commit_settings(actor, (app, environment), live, revision, &record, &changes).await? {
+                drop(instances);
                 tracing::info!(app = %app, environment = %environment, who = actor.name, revision, "settings were changed");
                 return Ok(report);
             }

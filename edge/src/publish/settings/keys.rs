@@ -36,7 +36,7 @@ const HEAD: &str = "# Keys that the secrets of Devanture are sealed with. The la
 
 /// Where the keys are.
 #[derive(Debug)]
-pub(crate) struct KeyFile {
+pub struct KeyFile {
     path: Option<PathBuf>,
     making: std::sync::Mutex<()>,
 }
@@ -60,7 +60,9 @@ pub(crate) enum Unopened {
 }
 
 impl KeyFile {
-    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+    /// Those in the file at `path`, where one can be.
+    #[must_use]
+    pub fn new(path: Option<PathBuf>) -> Self {
         Self { path, making: std::sync::Mutex::default() }
     }
 

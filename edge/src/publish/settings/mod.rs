@@ -19,12 +19,12 @@ use devanture_config::settings::SettingName;
 use devanture_config::{AppName, PlaceName};
 
 pub(crate) use change::etag;
-pub(crate) use keys::KeyFile;
+pub use keys::KeyFile;
 use keys::{Keys, Unopened, locked};
 
 use super::{Error, Publisher};
 use crate::catalog::settings::{self, Held, SETTINGS_PREFIX, SettingsRecord, StoredSetting, StoredValue};
-use crate::catalog::{self, Check, Commit};
+use crate::catalog::{self, Catalog, Check, Commit};
 use crate::live::{CurrentSettings, PublicSettings};
 
 /// The value of a setting, opened; it may be a secret, and so is in no text that is made of it.
@@ -33,7 +33,6 @@ pub(crate) struct OpenedValue(String);
 
 impl OpenedValue {
     /// The value itself, for the one who needs it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what starts processes will ask for it"))]
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -43,6 +42,51 @@ impl std::fmt::Debug for OpenedValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OpenedValue(…)")
     }
+}
+
+/// Opens all settings of an environment in one revision, secrets among them: for the instances of a version's backend.
+///
+/// # Errors
+/// `not_found` where the revision is not kept; `secrets_locked` where a secret does not open, with its name.
+pub(super) async fn open(
+    catalog: &dyn Catalog,
+    key_file: &KeyFile,
+    app: &AppName,
+    environment: &PlaceName,
+    revision: u64,
+) -> Result<BTreeMap<SettingName, OpenedValue>, Error> {
+    let found = settings::at(catalog, app, environment, revision).await?;
+    let (record, _) = found.ok_or_else(|| not_kept(environment, revision))?;
+    opened(record, key_file, app, environment)
+}
+
+/// Opens all settings of a record.
+///
+/// # Errors
+/// `secrets_locked` where a secret does not open, with its name.
+pub(super) fn opened(
+    record: SettingsRecord,
+    key_file: &KeyFile,
+    app: &AppName,
+    environment: &PlaceName,
+) -> Result<BTreeMap<SettingName, OpenedValue>, Error> {
+    let mut keys = None;
+    let mut opened = BTreeMap::new();
+    for (name, setting) in record.settings {
+        let value = match &setting.value {
+            StoredValue::Plain { value, .. } => value.clone(),
+            StoredValue::Secret(sealed) => {
+                let keys: &Keys = match &keys {
+                    Some(keys) => keys,
+                    None => keys.insert(key_file.read()?),
+                };
+                let context = context(app, environment, &name, setting.revision);
+                keys.open(&context, sealed).map_err(|why| unopened(&name, why))?
+            }
+        };
+        opened.insert(name, OpenedValue(value));
+    }
+    Ok(opened)
 }
 
 impl Publisher {
@@ -74,39 +118,6 @@ impl Publisher {
             at_ms: is_any.then_some(held.record.at_ms),
             settings: held.record.settings.into_iter().map(status).collect(),
         })
-    }
-
-    /// Opens all settings of an environment in one revision, secrets among them: for the processes that a version of it
-    /// brings.
-    ///
-    /// # Errors
-    /// `not_found` where the revision is not kept; `secrets_locked` where a secret does not open, with its name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what starts processes will ask for them"))]
-    pub(crate) async fn open_settings(
-        &self,
-        app: &AppName,
-        environment: &PlaceName,
-        revision: u64,
-    ) -> Result<BTreeMap<SettingName, OpenedValue>, Error> {
-        let found = settings::at(&*self.catalog, app, environment, revision).await?;
-        let (record, _) = found.ok_or_else(|| not_kept(environment, revision))?;
-        let mut keys = None;
-        let mut opened = BTreeMap::new();
-        for (name, setting) in record.settings {
-            let value = match &setting.value {
-                StoredValue::Plain { value, .. } => value.clone(),
-                StoredValue::Secret(sealed) => {
-                    let keys: &Keys = match &keys {
-                        Some(keys) => keys,
-                        None => keys.insert(self.keys.read()?),
-                    };
-                    let context = context(app, environment, &name, setting.revision);
-                    keys.open(&context, sealed).map_err(|why| unopened(&name, why))?
-                }
-            };
-            opened.insert(name, OpenedValue(value));
-        }
-        Ok(opened)
     }
 
     /// How the settings of revision `was` differ from those that hold; nothing where no name does.

@@ -5,9 +5,9 @@ use std::path::Path;
 use devanture_config::settings::{SettingWanted, SettingsPatch};
 
 use super::*;
+use crate::catalog::Change;
 use crate::catalog::records::{self, AppRecord, LivePointer, app_key, live_key};
 use crate::catalog::settings::{Sealed, settings_key};
-use crate::catalog::{Catalog, Change};
 use crate::publish::Actor;
 use crate::publish::tests::publisher;
 
@@ -53,7 +53,7 @@ impl World {
 
     /// `A=1 B=2`: everything opened.
     async fn opened(&self, revision: u64) -> Result<String, String> {
-        let opened = self.publisher.open_settings(&self.app, &self.prod, revision).await;
+        let opened = open(&*self.publisher.catalog, &self.publisher.keys, &self.app, &self.prod, revision).await;
         let text = |(name, value): (&SettingName, &OpenedValue)| format!("{name}={}", value.expose());
         let opened = opened.map(|opened| opened.iter().map(text).collect::<Vec<_>>().join(" "));
         opened.map_err(|error| format!("{}: {}", error.0.code.as_str(), error.0.detail))
@@ -88,7 +88,7 @@ async fn everything_of_a_revision_opens_and_no_secret_is_in_a_record_or_a_debug_
         let texts = format!("{record:?} {}", serde_json::to_string(&record).unwrap());
         assert!(!texts.contains("hush") && !texts.contains("quiet"), "{texts}");
     }
-    let opened = world.publisher.open_settings(&world.app, &world.prod, 2).await.unwrap();
+    let opened = open(&*world.publisher.catalog, &world.publisher.keys, &world.app, &world.prod, 2).await.unwrap();
     assert!(!format!("{opened:?}").contains("hush"));
 }
 
@@ -122,7 +122,8 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
     assert!(later.contains("damaged"), "{later}");
     let moved_place = settings_key(&world.app, &"staging".parse().unwrap(), 1);
     world.put(moved_place, records::write(&record).unwrap()).await;
-    let opened = world.publisher.open_settings(&world.app, &"staging".parse().unwrap(), 1).await;
+    let opened =
+        open(&*world.publisher.catalog, &world.publisher.keys, &world.app, &"staging".parse().unwrap(), 1).await;
     assert_eq!(opened.unwrap_err().0.code, Code::SecretsLocked);
 
     // The key is lost: what it sealed is told of, and set again with a new one.

@@ -1,0 +1,114 @@
+//! `[runner]`: whether and how the edge runs the backends of bundles.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::reader::Table;
+
+/// Where programs are looked for where nothing is said.
+pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The user ids of apps where nothing is said and the edge may use them.
+pub const RUNNER_UIDS: RangeInclusive<u32> = 200_000..=265_535;
+/// What a node is called where nothing is said.
+pub const NODE: &str = "node-1";
+
+/// How backends are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runner {
+    /// Whether they are run at all.
+    pub enabled: bool,
+    /// Below which instances get control groups of their own; without one, limits are those of processes.
+    pub cgroup: Option<PathBuf>,
+    /// Where the code of backends lies and what they keep, relative to `edge.toml`; beside the data folder where nothing
+    /// is said, see [`super::EdgeFile::runner_folder`].
+    pub folder: Option<PathBuf>,
+    /// What this node is called.
+    pub node: String,
+    /// Where instances look for programs.
+    pub path: String,
+    /// The socket of a spawner that runs as root, for an edge that does not.
+    pub spawner: Option<PathBuf>,
+    /// The user ids of apps.
+    pub uids: Option<Uids>,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            cgroup: None,
+            folder: None,
+            node: NODE.to_owned(),
+            path: RUNNER_PATH.to_owned(),
+            spawner: None,
+            uids: None,
+        }
+    }
+}
+
+/// A range of user ids, written `200000-265535`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uids(pub RangeInclusive<u32>);
+
+/// Says that a text is no range of user ids.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no range of user ids, such as \"200000-265535\", from 1000 on")]
+pub struct BadUids(pub String);
+
+impl FromStr for Uids {
+    type Err = BadUids;
+
+    fn from_str(text: &str) -> Result<Self, BadUids> {
+        let bounds = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match bounds {
+            // The last one stands for nobody in the system's calls.
+            Some((first, last)) if (1_000..=last).contains(&first) && last < u32::MAX => Ok(Self(first..=last)),
+            _ => Err(BadUids(text.chars().take(80).collect())),
+        }
+    }
+}
+
+/// Reads `[runner]`.
+pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
+    let default = Runner::default();
+    let Some(table) = root.table("runner") else { return default };
+    let runner = Runner {
+        enabled: table.boolean("enabled").unwrap_or(default.enabled),
+        cgroup: table.string("cgroup").map(PathBuf::from),
+        folder: table.string("folder").map(PathBuf::from),
+        node: table.string("node").unwrap_or(default.node),
+        path: table.string("path").unwrap_or(default.path),
+        spawner: table.string("spawner").map(PathBuf::from),
+        uids: table.parsed("uids"),
+    };
+    table.finish();
+    let is_name = |name: &str| {
+        (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    };
+    if !is_name(&runner.node) {
+        table.mistake("node", "`runner.node` must be 1 to 63 letters, digits, - and .", Some("node = \"node-1\""));
+    }
+    if runner.path.split(':').any(|folder| !folder.starts_with('/')) {
+        table.mistake("path", "`runner.path` must be folders from / on, joined by :", None);
+    }
+    for (key, path) in [("cgroup", &runner.cgroup), ("spawner", &runner.spawner)] {
+        if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+            table.mistake(key, format!("`runner.{key}` must be a path from / on"), None);
+        }
+    }
+    runner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_user_ids_keeps_off_those_of_the_system() {
+        assert_eq!("200000-265535".parse(), Ok(Uids(200_000..=265_535)));
+        for bad in ["", "0-10", "999-2000", "3000-2000", "2000", "2000-4294967295", "a-b"] {
+            assert!(bad.parse::<Uids>().is_err(), "{bad}");
+        }
+    }
+}

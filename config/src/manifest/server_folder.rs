@@ -1,0 +1,140 @@
+//! The `server` folder of a bundle: its files as they are, with their run bits and links.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::path::BundlePath;
+
+/// Longest target of a link, in bytes.
+const LINK_BYTES_MAX: usize = 4_096;
+
+/// One file of the folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerFile {
+    /// The BLAKE3 of its bytes.
+    pub hash: Digest,
+    /// Whether it may be run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run: bool,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// The folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerFolder {
+    /// Path to file.
+    pub files: BTreeMap<BundlePath, ServerFile>,
+    /// Path to target: relative, and within the folder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<BundlePath, String>,
+}
+
+/// Says why a folder is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadServerFolder {
+    /// It holds no file.
+    #[error("the server folder holds no file")]
+    Empty,
+    /// A path is two things.
+    #[error("`{0}` of the server folder is two things at once")]
+    Double(BundlePath),
+    /// A link that leads out of the folder, or is no relative path.
+    #[error("the link `{0}` of the server folder leads out of it")]
+    Link(BundlePath),
+}
+
+impl ServerFolder {
+    /// Checks what the types alone do not hold: no path lies below a file or a link, and no link leads out.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), BadServerFolder> {
+        if self.files.is_empty() {
+            return Err(BadServerFolder::Empty);
+        }
+        for path in self.files.keys().chain(self.links.keys()) {
+            let below = format!("{path}/");
+            let bounds = || (Bound::Included(below.as_str()), Bound::Unbounded);
+            let file = self.files.range::<str, _>(bounds()).next().map(|(other, _)| other);
+            let link = self.links.range::<str, _>(bounds()).next().map(|(other, _)| other);
+            let is_folder = file.into_iter().chain(link).any(|other| other.as_str().starts_with(&below));
+            if is_folder || (self.files.contains_key(path) && self.links.contains_key(path)) {
+                return Err(BadServerFolder::Double(path.clone()));
+            }
+        }
+        match self.links.iter().find(|(path, target)| !stays_within(path, target)) {
+            Some((path, _)) => Err(BadServerFolder::Link(path.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Every blob of it, with its length.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.files.values().map(|file| (file.hash, file.size))
+    }
+}
+
+/// Whether a link at `path` with that target stays within the folder, whatever other links there are: each step up is one
+/// from the folder of the link, counted by names alone, so none may follow a name that could itself be a link elsewhere.
+#[must_use]
+pub fn stays_within(path: &BundlePath, target: &str) -> bool {
+    if target.is_empty() || target.len() > LINK_BYTES_MAX || target.starts_with('/') || target.contains(['\0', '\\']) {
+        return false;
+    }
+    let depth = path.as_str().matches('/').count();
+    let ups = target.split('/').take_while(|segment| *segment == "..").count();
+    let is_plain = |segment: &str| !matches!(segment, "" | "." | "..");
+    let mut rest = target.split('/').skip(ups).peekable();
+    ups <= depth && (rest.peek().is_some() || ups > 0) && rest.all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str], links: &[(&str, &str)]) -> ServerFolder {
+        let file = |path: &&str| {
+            (path.parse().unwrap(), ServerFile { hash: Digest::of(path.as_bytes()), run: false, size: 1 })
+        };
+        let link = |(path, target): &(&str, &str)| (path.parse().unwrap(), (*target).to_owned());
+        ServerFolder { files: files.iter().map(file).collect(), links: links.iter().map(link).collect() }
+    }
+
+    #[test]
+    fn a_link_stays_within_its_folder() {
+        for (path, target, stays) in [
+            ("node_modules/.bin/tsc", "../typescript/bin/tsc", true),
+            ("a", "b/c", true),
+            ("a/b", "..", true),
+            ("a/b", "../..", false),
+            ("a", "..", false),
+            ("a", "/etc/passwd", false),
+            ("a", "", false),
+            ("a", "b/../c", false),
+            ("a", "./b", false),
+            ("a", "b//c", false),
+            ("a/b/c", "../../d", true),
+            ("a/b/c", "../../../d", false),
+        ] {
+            assert_eq!(stays_within(&path.parse().unwrap(), target), stays, "{path} → {target}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_thing() {
+        assert_eq!(folder(&["a/b", "c"], &[("d", "a")]).check(), Ok(()));
+        assert_eq!(folder(&[], &[]).check(), Err(BadServerFolder::Empty));
+        let double = |path: &str| Err(BadServerFolder::Double(path.parse().unwrap()));
+        assert_eq!(folder(&["a", "a/b"], &[]).check(), double("a"));
+        assert_eq!(folder(&["a/b"], &[("a", "c")]).check(), double("a"));
+        assert_eq!(folder(&["a"], &[("a/b", "c")]).check(), double("a"));
+        assert_eq!(folder(&["a"], &[("a", "c")]).check(), double("a"));
+        assert_eq!(folder(&["a"], &[("b", "../x")]).check(), Err(BadServerFolder::Link("b".parse().unwrap())));
+    }
+}

@@ -1,0 +1,520 @@
+//! `[server]`: the backend that comes with a bundle, and how the edge runs it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Mistaken;
+use super::routes::{ROUTES_MAX, Route, RoutePath, RouteTo};
+use super::upstream_url::UpstreamName;
+use crate::path::BundlePath;
+use crate::reader::Table;
+use crate::text_form::text_form;
+
+/// The name of the pool of a bundle's own instances: routes may lead to it as to one of `[upstreams]`, and a table
+/// `[upstreams.server]` without `to` says how it is used.
+pub const SERVER_UPSTREAM: &str = "server";
+/// The process whose instances get requests.
+pub const WEB: &str = "web";
+/// The folder where nothing is said.
+pub const SERVER_DIR: &str = "dist/server";
+/// How long an instance may take until it is healthy, in milliseconds, where nothing is said.
+pub const START_MS: u64 = 60_000;
+/// How long an instance has between SIGTERM and SIGKILL where nothing is said, in milliseconds.
+pub const STOP_MS: u64 = 10_000;
+/// How long requests that are under way may go on before SIGTERM where nothing is said, in milliseconds.
+pub const DRAIN_MS: u64 = 30_000;
+/// How long replaced instances stay for a rollback where nothing is said, in milliseconds.
+pub const WARM_MS: u64 = 300_000;
+/// Longest time that a key of `[server]` may say, in milliseconds: a day.
+const SERVER_MS_MAX: u64 = 86_400_000;
+/// Most instances of one process that a file may ask for; `instances_max` of the edge may say less.
+pub const INSTANCES_MAX: u64 = 1_000;
+/// Most processes of one backend.
+pub const PROCESSES_MAX: usize = 32;
+/// Most words of a command, and …
+const COMMAND_WORDS_MAX: usize = 256;
+/// … most bytes of one of them.
+const COMMAND_WORD_BYTES_MAX: usize = 32_768;
+/// Longest path of a question about health, in bytes.
+const HEALTH_PATH_BYTES_MAX: usize = 4_096;
+/// Most MiB of memory that a file may ask for.
+const MEMORY_MB_MAX: u64 = 1_048_576;
+/// Most processor time that a file may ask for, in percent of one core.
+const CPU_PERCENT_MAX: u64 = 100_000;
+
+/// What logs call something else.
+const RESERVED: [&str; 4] = ["all-instances", "instances", "release", "requests"];
+const KINDS: &[(&str, Kind)] = &[("web", Kind::Web), ("worker", Kind::Worker)];
+const LISTENS: &[(&str, ListenOn)] = &[("port", ListenOn::Port), ("socket", ListenOn::Socket)];
+
+/// Whether a process gets requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It does, and is ready when it answers.
+    Web,
+    /// It does not, and is ready when it runs.
+    Worker,
+}
+
+/// Where a `web` instance listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenOn {
+    /// On the port of 127.0.0.1 that `PORT` names.
+    #[default]
+    Port,
+    /// On the Unix socket that `SOCKET` names.
+    Socket,
+}
+
+/// How many instances of a process there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Instances {
+    /// So many on each node.
+    Count(u64),
+    /// One on every node.
+    All(All),
+}
+
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum All {
+    /// `"all"`.
+    All,
+}
+
+impl Instances {
+    /// How many of them a node runs.
+    #[must_use]
+    pub fn per_node(self) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::All(All::All) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::All(All::All) => f.write_str("all"),
+        }
+    }
+}
+
+/// The name of a process, as in a `Procfile`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProcessName(String);
+
+/// Says why a text is not the name of a process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the name of a process: 1 to 32 lower-case letters, digits, - and _, beginning with a letter, and none of requests, instances, all-instances, release"
+)]
+pub struct BadProcessName(pub String);
+
+impl ProcessName {
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether its instances get requests.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        if self.0 == WEB { Kind::Web } else { Kind::Worker }
+    }
+}
+
+impl FromStr for ProcessName {
+    type Err = BadProcessName;
+
+    fn from_str(text: &str) -> Result<Self, BadProcessName> {
+        let is_fine = (1..=32).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+            && !RESERVED.contains(&text);
+        if is_fine { Ok(Self(text.to_owned())) } else { Err(BadProcessName(text.chars().take(80).collect())) }
+    }
+}
+
+impl fmt::Display for ProcessName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(ProcessName, BadProcessName);
+
+/// `[server.processes.NAME]`: a process beside the main one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessTable {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How many of it; one where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Instances>,
+}
+
+/// What a table says about the backend; what it does not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTable {
+    /// The program and its arguments; a name without a slash is looked for on the edge's `PATH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Processor time of one instance, in percent of one core; only where the edge has control groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u64>,
+    /// How long requests that are under way may go on before SIGTERM, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_ms: Option<u64>,
+    /// The path that answers 2xx when an instance is well; where nothing is said, one that listens is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// How many instances of the main process; one where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Instances>,
+    /// Whether the main process gets requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Where `web` instances listen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<ListenOn>,
+    /// Memory of one instance, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u64>,
+    /// A folder that stays through releases: a link of that name beside the code, and `DEVANTURE_DATA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persist: Option<BundlePath>,
+    /// Processes beside the main one, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<BTreeMap<ProcessName, ProcessTable>>,
+    /// A command that runs once per deploy before the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Vec<String>>,
+    /// Paths that go to the `web` instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<RoutePath>>,
+    /// How long an instance may take until it is healthy, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_ms: Option<u64>,
+    /// How long an instance has between SIGTERM and SIGKILL, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_ms: Option<u64>,
+    /// How long replaced instances stay for a rollback, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_ms: Option<u64>,
+}
+
+/// One process of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Its name.
+    pub name: ProcessName,
+    /// Whether it gets requests.
+    pub kind: Kind,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How many of it.
+    pub instances: Instances,
+}
+
+/// A backend as it runs in one place: every key has its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Its processes, by name.
+    pub processes: Vec<Process>,
+    /// The path that says that a `web` instance is well; where there is none, one that listens is.
+    pub health: Option<String>,
+    /// Where `web` instances listen.
+    pub listen: ListenOn,
+    /// Memory of one instance in bytes, where it is said.
+    pub memory_bytes: Option<u64>,
+    /// Processor time of one instance in percent of one core, where it is said.
+    pub cpu_percent: Option<u64>,
+    /// The folder that stays.
+    pub persist: Option<BundlePath>,
+    /// What runs once before the switch.
+    pub release: Option<Vec<String>>,
+    /// Milliseconds until an instance must be healthy.
+    pub start_ms: u64,
+    /// Milliseconds between SIGTERM and SIGKILL.
+    pub stop_ms: u64,
+    /// Milliseconds for what is under way, before SIGTERM.
+    pub drain_ms: u64,
+    /// Milliseconds that replaced instances stay.
+    pub warm_ms: u64,
+}
+
+impl ServerTable {
+    /// Lays `over` upon it, key by key.
+    #[must_use]
+    pub fn overlaid_by(self, over: &Self) -> Self {
+        Self {
+            command: over.command.clone().or(self.command),
+            cpu_percent: over.cpu_percent.or(self.cpu_percent),
+            drain_ms: over.drain_ms.or(self.drain_ms),
+            health: over.health.clone().or(self.health),
+            instances: over.instances.or(self.instances),
+            kind: over.kind.or(self.kind),
+            listen: over.listen.or(self.listen),
+            memory_mb: over.memory_mb.or(self.memory_mb),
+            persist: over.persist.clone().or(self.persist),
+            processes: over.processes.clone().or(self.processes),
+            release: over.release.clone().or(self.release),
+            routes: over.routes.clone().or(self.routes),
+            start_ms: over.start_ms.or(self.start_ms),
+            stop_ms: over.stop_ms.or(self.stop_ms),
+            warm_ms: over.warm_ms.or(self.warm_ms),
+        }
+    }
+
+    /// Its routes, as those that `[[routes]]` would say.
+    pub(crate) fn as_routes(&self) -> impl Iterator<Item = Route> {
+        // The name is one: it is written above.
+        let to: Option<UpstreamName> = SERVER_UPSTREAM.parse().ok();
+        let paths = self.routes.iter().flatten();
+        paths.zip(std::iter::repeat(to)).filter_map(|(path, to)| Some(Route::new(path.clone(), RouteTo::Upstream(to?))))
+    }
+
+    /// Every key with its value, for a table with all that it is laid over.
+    #[must_use]
+    pub fn resolved(&self) -> Server {
+        let mut processes = Vec::new();
+        if let Some(command) = &self.command {
+            let kind = self.kind.unwrap_or(Kind::Web);
+            let name = ProcessName(if kind == Kind::Web { WEB } else { "worker" }.to_owned());
+            let instances = self.instances.unwrap_or(Instances::Count(1));
+            processes.push(Process { name, kind, command: command.clone(), instances });
+        }
+        for (name, table) in self.processes.iter().flatten() {
+            // `instances` of the table itself is that of `web`, also where a `Procfile` names its command.
+            let own = if self.command.is_none() && name.as_str() == WEB { self.instances } else { None };
+            let instances = own.or(table.instances).unwrap_or(Instances::Count(1));
+            let (name, kind) = (name.clone(), name.kind());
+            processes.push(Process { name, kind, command: table.command.clone(), instances });
+        }
+        processes.sort_by(|a, b| a.name.cmp(&b.name));
+        Server {
+            processes,
+            health: self.health.clone(),
+            listen: self.listen.unwrap_or_default(),
+            memory_bytes: self.memory_mb.map(|mb| mb.saturating_mul(1024 * 1024)),
+            cpu_percent: self.cpu_percent,
+            persist: self.persist.clone(),
+            release: self.release.clone(),
+            start_ms: self.start_ms.unwrap_or(START_MS),
+            stop_ms: self.stop_ms.unwrap_or(STOP_MS),
+            drain_ms: self.drain_ms.unwrap_or(DRAIN_MS),
+            warm_ms: self.warm_ms.unwrap_or(WARM_MS),
+        }
+    }
+
+    /// Everything that is wrong with what it says itself.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistaken> {
+        let mut found = Vec::new();
+        let mut wrong = |key, message: String| found.push(Mistaken { key, message });
+        for (key, command) in [("command", &self.command), ("release", &self.release)] {
+            if let Some(why) = command.as_deref().and_then(bad_command) {
+                wrong(key, why.to_owned());
+            }
+        }
+        for (name, process) in self.processes.iter().flatten() {
+            if let Some(why) = bad_command(&process.command) {
+                wrong("processes", format!("`{name}`: `command` {why}"));
+            }
+            if process.instances.is_some_and(|instances| instances.per_node() > INSTANCES_MAX) {
+                wrong("processes", format!("`{name}`: `instances` must lie between 0 and {INSTANCES_MAX}"));
+            }
+        }
+        if self.processes.as_ref().is_some_and(|processes| processes.len() > PROCESSES_MAX) {
+            wrong("processes", format!("holds more than {PROCESSES_MAX} processes"));
+        }
+        let ranges = [
+            ("cpu_percent", self.cpu_percent, 1..=CPU_PERCENT_MAX),
+            ("drain_ms", self.drain_ms, 0..=SERVER_MS_MAX),
+            ("instances", self.instances.map(Instances::per_node), 0..=INSTANCES_MAX),
+            ("memory_mb", self.memory_mb, 16..=MEMORY_MB_MAX),
+            ("start_ms", self.start_ms, 100..=SERVER_MS_MAX),
+            ("stop_ms", self.stop_ms, 0..=SERVER_MS_MAX),
+            ("warm_ms", self.warm_ms, 0..=SERVER_MS_MAX),
+        ];
+        for (key, value, range) in ranges {
+            if value.is_some_and(|value| !range.contains(&value)) {
+                wrong(key, format!("must lie between {} and {}", range.start(), range.end()));
+            }
+        }
+        if self.routes.as_ref().is_some_and(|routes| routes.len() > ROUTES_MAX) {
+            wrong("routes", format!("holds more than {ROUTES_MAX} paths"));
+        }
+        let is_path = |path: &str| {
+            path.starts_with('/')
+                && path.len() <= HEALTH_PATH_BYTES_MAX
+                && path.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+        };
+        if self.health.as_deref().is_some_and(|path| !is_path(path)) {
+            wrong("health", format!("must be a path from / on, of at most {HEALTH_PATH_BYTES_MAX} bytes"));
+        }
+        found
+    }
+
+    /// What is wrong with it as a whole, with all that it is laid over.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<Mistaken> {
+        let wrong = |key, message: &str| Some(Mistaken { key, message: message.to_owned() });
+        if self.command.is_none() && self.processes.as_ref().is_none_or(BTreeMap::is_empty) {
+            return wrong("command", "is missing: say how the backend is started, such as [\"node\", \"server.js\"]");
+        }
+        let server = self.resolved();
+        let main = if self.kind == Some(Kind::Worker) { "worker" } else { WEB };
+        if self.command.is_some() && self.processes.iter().flatten().any(|(name, _)| name.as_str() == main) {
+            return wrong("processes", &format!("says `{main}` again, which is what `command` starts"));
+        }
+        let has_web = server.processes.iter().any(|process| process.kind == Kind::Web);
+        if !has_web && self.routes.as_ref().is_some_and(|routes| !routes.is_empty()) {
+            return wrong("routes", "leads to processes of the kind `web`, and there is none");
+        }
+        None
+    }
+}
+
+/// What is wrong with a command.
+fn bad_command(words: &[String]) -> Option<&'static str> {
+    match words.first() {
+        None => Some("must name a program"),
+        Some(program) if program.is_empty() => Some("must name a program"),
+        _ if words.len() > COMMAND_WORDS_MAX => Some("has more than 256 words"),
+        _ if words.iter().any(|word| word.len() > COMMAND_WORD_BYTES_MAX || word.contains('\0')) => {
+            Some("has a word that is too long, or holds a NUL")
+        }
+        _ => None,
+    }
+}
+
+/// Reads `[server]` of a table; `dir` is read by whoever needs it, see [`dir`].
+pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
+    let table = outer.table("server")?;
+    if dir(&table).is_some() && outer.full("server").rsplit('.').nth(2) == Some("env") {
+        table.mistake(
+            "dir",
+            format!("`{}` is the same in every environment", table.full("dir")),
+            Some("write it below [server]"),
+        );
+    }
+    let processes = table.has("processes").then(|| {
+        let tables = table.named_tables("processes");
+        let read = |(name, inner): &(String, Table<'_, '_>)| {
+            let process =
+                ProcessTable { command: inner.list("command").unwrap_or_default(), instances: instances(inner) };
+            inner.finish();
+            match name.parse::<ProcessName>() {
+                Ok(name) => Some((name, process)),
+                Err(error) => {
+                    table.mistake("processes", error.to_string(), None);
+                    None
+                }
+            }
+        };
+        tables.iter().filter_map(read).collect()
+    });
+    let ms = 0..=SERVER_MS_MAX;
+    let server = ServerTable {
+        command: table.list("command"),
+        cpu_percent: table.integer("cpu_percent", 0..=CPU_PERCENT_MAX),
+        drain_ms: table.integer("drain_ms", ms.clone()),
+        health: table.string("health"),
+        instances: instances(&table),
+        kind: table.word("kind", KINDS),
+        listen: table.word("listen", LISTENS),
+        memory_mb: table.integer("memory_mb", 0..=MEMORY_MB_MAX),
+        persist: table.parsed("persist"),
+        processes,
+        release: table.list("release"),
+        routes: table.list("routes"),
+        start_ms: table.integer("start_ms", ms.clone()),
+        stop_ms: table.integer("stop_ms", ms.clone()),
+        warm_ms: table.integer("warm_ms", ms),
+    };
+    table.finish();
+    for Mistaken { key, message } in server.mistakes() {
+        table.mistake(key, format!("`{}` {message}", table.full(key)), None);
+    }
+    Some(server)
+}
+
+/// The folder of the backend, relative to the file.
+pub(super) fn dir(server: &Table<'_, '_>) -> Option<String> {
+    server.string("dir")
+}
+
+fn instances(table: &Table<'_, '_>) -> Option<Instances> {
+    if table.is_text("instances") {
+        return table.word("instances", &[("all", Instances::All(All::All))]);
+    }
+    table.integer("instances", 0..=INSTANCES_MAX).map(Instances::Count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site_toml::SiteFile;
+
+    const GAME: &str = "app = \"game\"\n[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\ninstances = 3\n\
+        health = \"/healthz\"\nroutes = [\"/api/*\"]\npersist = \"data\"\n[server.processes.mailer]\n\
+        command = [\"node\", \"mailer.js\"]\n[env.staging.server]\ninstances = \"all\"\n";
+
+    #[test]
+    fn a_backend_is_read_with_what_an_environment_says_of_it() {
+        let file = SiteFile::parse("devanture.toml", GAME).unwrap();
+        assert_eq!(file.server_dir.as_deref(), Some("out"));
+        let counts = |place: &str| -> Vec<(String, Kind, String)> {
+            let over = file.env.get(&place.parse::<crate::PlaceName>().unwrap()).cloned().unwrap_or_default();
+            let server = file.base.clone().overlaid_by(&over).server.unwrap().resolved();
+            server.processes.iter().map(|p| (p.name.to_string(), p.kind, p.instances.to_string())).collect()
+        };
+        let is = |name: &str, kind, count: &str| (name.to_owned(), kind, count.to_owned());
+        assert_eq!(counts("prod"), [is("mailer", Kind::Worker, "1"), is("web", Kind::Web, "3")]);
+        assert_eq!(counts("staging"), [is("mailer", Kind::Worker, "1"), is("web", Kind::Web, "all")]);
+        let written = serde_json::to_string(&file.base).unwrap();
+        assert_eq!(serde_json::from_str::<crate::site_toml::Serving>(&written).unwrap(), file.base);
+    }
+
+    #[test]
+    fn every_mistake_of_a_backend_has_its_line() {
+        for (line, bad) in [
+            (2, "command = []"),
+            (2, "command = [\"\"]"),
+            (2, "command = \"node server.js\""),
+            (2, "comand = [\"node\"]"),
+            (3, "command = [\"a\"]\ninstances = 1001"),
+            (3, "command = [\"a\"]\ninstances = \"some\""),
+            (3, "command = [\"a\"]\nhealth = \"healthz\""),
+            (3, "command = [\"a\"]\nmemory_mb = 1"),
+            (3, "command = [\"a\"]\npersist = \"../data\""),
+            (3, "command = [\"a\"]\nroutes = [\"api\"]"),
+            (3, "command = [\"a\"]\nkind = \"job\""),
+            (3, "command = [\"a\"]\nprocesses = { \"A\" = { command = [\"b\"] } }"),
+            // As a whole:
+            (1, "health = \"/\""),
+            (3, "command = [\"a\"]\nprocesses = { web = { command = [\"b\"] } }"),
+            (4, "command = [\"a\"]\nkind = \"worker\"\nroutes = [\"/api/*\"]"),
+        ] {
+            let mistakes = SiteFile::parse("f", &format!("[server]\n{bad}\n")).unwrap_err().0;
+            assert_eq!(mistakes[0].line, line, "{bad}: {mistakes:?}");
+        }
+        let both = "[server]\ncommand = [\"a\"]\n[upstreams]\nserver = \"http://h\"\n";
+        assert!(SiteFile::parse("f", both).unwrap_err().to_string().contains("[server]"));
+    }
+}

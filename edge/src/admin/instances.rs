@@ -1,0 +1,61 @@
+//! Operations about instances: how they are, how many there are to be, starting them anew.
+
+use std::sync::Arc;
+
+use devanture_config::api::Scope;
+use devanture_config::instances::{RestartRequest, ScaleRequest};
+use devanture_config::{AppName, PlaceName};
+use http::{Request, Response, StatusCode};
+
+use super::body::RequestBody;
+use super::{Admin, Body, answer, body, hostnames};
+use crate::publish::{Actor, Error};
+
+impl Admin {
+    pub(super) async fn instances(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Read, app, Some(environment))?;
+        Ok(answer::json(StatusCode::OK, &self.publisher.instances(app, environment).await?))
+    }
+
+    pub(super) async fn scale(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        let dry_run = hostnames::dry_run(request.uri())?;
+        let (parts, incoming) = request.into_parts();
+        let bytes_max = self.publisher.limits().admin_body_bytes_max;
+        let wanted: ScaleRequest = body::json(&parts.headers, incoming, bytes_max).await?;
+        let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
+        let (app, environment) = (app.clone(), environment.clone());
+        let scale = async move { publisher.scale(&actor, &app, &environment, &wanted, dry_run).await };
+        Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(scale).await?))
+    }
+
+    pub(super) async fn restart(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        actor.may(Scope::Push, app, Some(environment))?;
+        let dry_run = hostnames::dry_run(request.uri())?;
+        let (parts, incoming) = request.into_parts();
+        let bytes_max = self.publisher.limits().admin_body_bytes_max;
+        let wanted: RestartRequest = body::json_or_default(&parts.headers, incoming, bytes_max).await?;
+        let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
+        let (app, environment) = (app.clone(), environment.clone());
+        let restart =
+            async move { publisher.restart(&actor, &app, &environment, wanted.process.as_ref(), dry_run).await };
+        Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(restart).await?))
+    }
+}

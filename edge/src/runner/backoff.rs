@@ -1,0 +1,57 @@
+//! How long an instance that ended waits until it is started again.
+
+use std::time::Duration;
+
+/// An instance that was healthy for so long begins anew: what ended it has nothing to do with what did before.
+pub(super) const STEADY: Duration = Duration::from_secs(60);
+
+/// Waits that double.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    next: Duration,
+    least: Duration,
+    most: Duration,
+    /// Ends in a row without a minute of health between them.
+    pub(super) ends: u64,
+}
+
+impl Backoff {
+    pub(super) fn new(least: Duration, most: Duration) -> Self {
+        Self { next: least.min(most), least: least.min(most), most, ends: 0 }
+    }
+
+    /// Notes an end after so long a time of health; gives how long to wait.
+    pub(super) fn ended(&mut self, healthy: Option<Duration>) -> Duration {
+        if healthy.is_some_and(|healthy| healthy >= STEADY) {
+            self.reset();
+        }
+        self.ends = self.ends.saturating_add(1);
+        let wait = self.next;
+        self.next = wait.saturating_mul(2).min(self.most);
+        wait
+    }
+
+    /// Forgets the ends until now.
+    pub(super) fn reset(&mut self) {
+        (self.next, self.ends) = (self.least, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_most_and_begin_anew_after_a_minute_of_health() {
+        let s = Duration::from_secs;
+        let mut backoff = Backoff::new(s(1), s(5));
+        let waits: Vec<Duration> = (0..5).map(|_| backoff.ended(None)).collect();
+        assert_eq!(waits, [s(1), s(2), s(4), s(5), s(5)]);
+        assert_eq!((backoff.ended(Some(s(59))), backoff.ends), (s(5), 6));
+        assert_eq!((backoff.ended(Some(s(60))), backoff.ends), (s(1), 1));
+        assert_eq!(backoff.ended(None), s(2));
+        backoff.reset();
+        assert_eq!(backoff.ended(None), s(1));
+        assert_eq!(Backoff::new(s(9), s(2)).ended(None), s(2));
+    }
+}

@@ -1,0 +1,97 @@
+//! The variables of an instance: the place's settings and secrets, and what the edge says. Nothing of the edge's own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use devanture_config::VersionId;
+
+use crate::proxy::address::Endpoint;
+
+/// What no setting may say.
+const PREFIX: &str = "DEVANTURE_";
+
+/// What the edge says to an instance.
+pub(super) struct Told<'t> {
+    pub(super) app: &'t str,
+    pub(super) place: &'t str,
+    pub(super) version: &'t VersionId,
+    /// Such as `web.2`.
+    pub(super) instance: &'t str,
+    pub(super) node: &'t str,
+    /// The folder that stays, where there is one.
+    pub(super) data: Option<&'t Path>,
+    /// Where it listens, where it does.
+    pub(super) listen: Option<&'t Endpoint>,
+    /// Where programs are looked for.
+    pub(super) path: &'t str,
+    /// Where it may write what nobody keeps.
+    pub(super) temporary: &'t Path,
+}
+
+/// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR` or `LANG`, and nothing else that the
+/// edge says.
+pub(super) fn variables(settings: &BTreeMap<String, String>, told: &Told<'_>) -> BTreeMap<String, String> {
+    let text = |path: &Path| path.display().to_string();
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    let mut say = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
+    say("PATH", told.path.to_owned());
+    say("HOME", text(told.temporary));
+    say("TMPDIR", text(told.temporary));
+    say("LANG", "C.UTF-8".to_owned());
+    for (name, value) in settings.iter().filter(|(name, _)| !name.starts_with(PREFIX)) {
+        say(name, value.clone());
+    }
+    say("DEVANTURE_APP", told.app.to_owned());
+    say("DEVANTURE_ENVIRONMENT", told.place.to_owned());
+    say("DEVANTURE_VERSION", told.version.to_string());
+    say("DEVANTURE_INSTANCE", told.instance.to_owned());
+    say("DEVANTURE_NODE", told.node.to_owned());
+    if let Some(data) = told.data {
+        say("DEVANTURE_DATA", text(data));
+    }
+    match told.listen {
+        Some(Endpoint::Tcp(address)) => {
+            all.remove("SOCKET");
+            all.insert("PORT".to_owned(), address.port().to_string());
+        }
+        Some(Endpoint::Socket(socket)) => {
+            all.remove("PORT");
+            all.insert("SOCKET".to_owned(), text(socket));
+        }
+        None => {}
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_does_not_say_what_the_edge_says() {
+        let given = ["PORT", "SOCKET", "DEVANTURE_APP", "DEVANTURE_TOKEN", "GAME_PASSWORD", "PATH"];
+        let settings = given.map(|name| (name.to_owned(), "mine".to_owned())).into();
+        let listen = Endpoint::Tcp("127.0.0.1:4000".parse().unwrap());
+        let version = VersionId::of(b"");
+        let told = Told {
+            app: "shop",
+            place: "prod",
+            version: &version,
+            instance: "web.2",
+            node: "node-1",
+            data: None,
+            listen: Some(&listen),
+            path: "/bin",
+            temporary: Path::new("/tmp/shop"),
+        };
+        let all = variables(&settings, &told);
+        let of = |name: &str| all.get(name).map(String::as_str);
+        assert_eq!((of("PORT"), of("SOCKET"), of("DEVANTURE_APP")), (Some("4000"), None, Some("shop")));
+        assert_eq!((of("DEVANTURE_TOKEN"), of("GAME_PASSWORD"), of("PATH")), (None, Some("mine"), Some("mine")));
+        assert_eq!((of("DEVANTURE_VERSION").map(str::len), of("DEVANTURE_DATA")), (Some(64), None));
+        assert_eq!((of("HOME"), of("LANG")), (Some("/tmp/shop"), Some("C.UTF-8")));
+        let socket = Endpoint::Socket("/run/s".into());
+        let all = variables(&settings, &Told { listen: Some(&socket), ..told });
+        assert_eq!((all.get("PORT"), all.get("SOCKET").map(String::as_str)), (None, Some("/run/s")));
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong with instances, each with what happened, which instance it was, and why.
+
+use crate::catalog;
+
+/// Lines of an instance's log that go with an error.
+pub const ERROR_LINES_MAX: usize = 20;
+
+/// Why instances do not run as they should.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// `[runner] enabled` is not said.
+    #[error("this edge runs no backends: [runner] enabled is not true in its edge.toml")]
+    Off,
+    /// There are no user ids for apps, and the bundle is not of an admin.
+    #[error(
+        "this edge has no user ids for apps, so that it runs only backends that an admin token pushed: [runner] uids in edge.toml needs an edge that is root, or [runner] spawner"
+    )]
+    Forbidden,
+    /// The edge is about to end.
+    #[error("the edge is about to end")]
+    Ended,
+    /// Somebody else wished it away meanwhile.
+    #[error("{instance} is not wanted any more")]
+    Unwanted {
+        /// Such as `web.2`.
+        instance: String,
+    },
+    /// Nothing of the backend runs in that place.
+    #[error("no backend runs in {place} of {app}")]
+    NothingRuns {
+        /// The app.
+        app: String,
+        /// The environment or alias.
+        place: String,
+    },
+    /// It ended again and again: before it was healthy, or soon after.
+    #[error("{instance} ended {times} times {when}; the last time it {reason}")]
+    CrashLoop {
+        /// Such as `web.2`.
+        instance: String,
+        /// How often.
+        times: u64,
+        /// `before it was healthy`, or how else it stood with its health.
+        when: &'static str,
+        /// Such as `exited with code 1`.
+        reason: String,
+        /// Its last lines.
+        lines: Vec<String>,
+    },
+    /// It ran, and did not become healthy in time.
+    #[error("{instance} was not healthy within {after_ms} ms: {reason}")]
+    NotHealthy {
+        /// Such as `web.2`.
+        instance: String,
+        /// How long it had.
+        after_ms: u64,
+        /// What its last answer was.
+        reason: String,
+        /// Its last lines.
+        lines: Vec<String>,
+    },
+    /// Its command cannot be run: it is missing, or lacks the run bit.
+    #[error("{instance} cannot be started: {reason}")]
+    Missing {
+        /// Such as `web.2`.
+        instance: String,
+        /// Which command, and what about it.
+        reason: String,
+        /// Its last lines.
+        lines: Vec<String>,
+    },
+    /// The command `release` failed.
+    #[error("the command `release` {reason}")]
+    ReleaseFailed {
+        /// Such as `exited with code 1`.
+        reason: String,
+        /// Its last lines.
+        lines: Vec<String>,
+    },
+    /// More instances than may be.
+    #[error("{wanted} instances would run, and {max} may: `{setting}` in edge.toml is the limit")]
+    TooMany {
+        /// How many there would be.
+        wanted: u64,
+        /// How many there may be.
+        max: u64,
+        /// The limit's name.
+        setting: &'static str,
+    },
+    /// A folder of the runner cannot be made or used.
+    #[error("the folders of the backend cannot be made: {0}")]
+    Folder(String),
+    /// The app has no user id, or none in the range.
+    #[error("{0}")]
+    User(String),
+    /// The settings and secrets cannot be had.
+    #[error("the variables of the backend cannot be had: {0}")]
+    Variables(String),
+    /// The spawner failed.
+    #[error("{0}")]
+    Spawn(String),
+    /// The catalog failed.
+    #[error("{0}")]
+    Catalog(String),
+}
+
+impl Error {
+    /// The last lines of the log of the instance that it is about, oldest first.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        match self {
+            Self::CrashLoop { lines, .. }
+            | Self::NotHealthy { lines, .. }
+            | Self::Missing { lines, .. }
+            | Self::ReleaseFailed { lines, .. } => lines,
+            _ => &[],
+        }
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        Self::Catalog(error.to_string())
+    }
+}
+
+impl From<crate::blobs::Error> for Error {
+    fn from(error: crate::blobs::Error) -> Self {
+        Self::Folder(error.to_string())
+    }
+}

@@ -1,0 +1,410 @@
+//! The folders of backends: the code of a version, laid out whole and read-only; what an app keeps; what it may write
+//! that nobody keeps; where its sockets lie.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use devanture_config::manifest::{ServerFile, ServerFolder};
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::Error;
+use super::follow::PREVIEW;
+use super::users::Users;
+use crate::blobs::durable::{self, Owner};
+use crate::blobs::{Blobs, Key, ReadAt};
+
+/// Files that are copied at once.
+const COPIES_AT_ONCE: usize = 8;
+/// Bytes copied at once.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// Longest path of a socket that every system takes, in bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
+/// What lies in the runner's folder may be passed by everybody, and listed by nobody else.
+const PASSED: u32 = 0o711;
+
+/// What the folder of an app's previews is called by, behind the name of the app.
+const OF_PREVIEWS: &str = "--preview";
+/// What a folder with the sockets of an earlier run is called, before a number of its own.
+const OLD_RUN: &str = "run.old-";
+
+/// The code of a backend on disk, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Code {
+    pub(super) path: PathBuf,
+    folder: ServerFolder,
+}
+
+/// The code of one app that is on disk, by its folder.
+type Known = HashMap<PathBuf, Weak<Code>>;
+
+/// What is to be laid out.
+pub(super) struct Layout<'l> {
+    pub(super) app: &'l AppName,
+    pub(super) place: &'l str,
+    /// Whose settings it has: previews have folders and a user apart.
+    pub(super) settings_place: &'l str,
+    /// What the folder is named by.
+    pub(super) digest: &'l Digest,
+    pub(super) folder: ServerFolder,
+    /// The user of the app, where it has one.
+    pub(super) uid: Option<u32>,
+    /// The name of the folder that stays, and where it is.
+    pub(super) persist: Option<(&'l BundlePath, &'l Path)>,
+}
+
+/// All folders of the runner.
+pub(super) struct Folders {
+    root: PathBuf,
+    users: Users,
+    blobs: Arc<dyn Blobs>,
+    /// Held while one of an app is laid out or removed.
+    apps: Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<Known>>>>,
+}
+
+impl Folders {
+    /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way; what apps have
+    /// made of their folders is removed meanwhile, and never keeps an edge from starting.
+    pub(super) fn open(root: PathBuf, users: Users, blobs: Arc<dyn Blobs>) -> Result<Self, Error> {
+        durable::make_folder(&root)?;
+        durable::make_folder_as(&root, PASSED, Owner::default())?;
+        let old = root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()));
+        if let Some(error) = durable::move_folder(&root.join("run"), &old).err().filter(|_| root.join("run").exists()) {
+            tracing::warn!(%error, "the sockets of an earlier run stay where they are");
+        }
+        for name in ["code", "data", "run", "tmp"] {
+            durable::make_folder_as(&root.join(name), PASSED, Owner::default())?;
+        }
+        users.can_reach(&root)?;
+        let olds = entries(&root).into_iter().filter(|folder| name_of(folder).starts_with(OLD_RUN));
+        let olds: Vec<PathBuf> = olds.collect();
+        drop(tokio::task::spawn_blocking(move || {
+            for old in olds {
+                if let Err(error) = durable::remove_folder(&old) {
+                    tracing::warn!(%error, "the sockets of an earlier run cannot be removed");
+                }
+            }
+        }));
+        Ok(Self { root, users, blobs, apps: Mutex::default() })
+    }
+
+    /// Whom what only one app may read belongs to.
+    fn readers(&self, uid: Option<u32>) -> Owner {
+        match self.users {
+            Users::Given(_) => Owner { uid: None, gid: uid },
+            Users::Same | Users::Lent(_) => Owner::default(),
+        }
+    }
+
+    fn of(&self, app: &AppName) -> Arc<tokio::sync::Mutex<Known>> {
+        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(apps.entry(app.clone()).or_default())
+    }
+
+    /// The code of a backend, laid out where it is not.
+    pub(super) async fn code(&self, layout: Layout<'_>) -> Result<Arc<Code>, Error> {
+        let known = self.of(layout.app);
+        let mut known = known.lock().await;
+        let of_app = self.root.join("code").join(folder_name(layout.app, layout.settings_place));
+        let of_place = of_app.join(layout.place);
+        let path = of_place.join(layout.digest.short());
+        if let Some(code) = known.get(&path).and_then(Weak::upgrade) {
+            return Ok(code);
+        }
+        known.retain(|_, code| code.strong_count() > 0);
+        // Where apps have users, nobody else reads the code of one.
+        let mode = if matches!(self.users, Users::Given(_)) { 0o710 } else { PASSED };
+        durable::make_folder_as(&of_app, mode, self.readers(layout.uid))?;
+        durable::make_folder_as(&of_place, PASSED, Owner::default())?;
+        if !path.is_dir() {
+            // What nobody but the edge can change may be one file under several names.
+            let earlier: Vec<Arc<Code>> = match self.users.are_there() {
+                true => known.values().filter_map(Weak::upgrade).collect(),
+                false => Vec::new(),
+            };
+            let draft = of_place.join(draft_name());
+            let laid = match self.lay_out(&draft, &layout, &earlier).await {
+                Ok(()) => durable::move_folder(&draft, &path).map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = laid {
+                drop(blocking(move || Ok(durable::remove_folder(&draft)?)).await);
+                return Err(error);
+            }
+        }
+        let code = Arc::new(Code { path: path.clone(), folder: layout.folder });
+        known.insert(path, Arc::downgrade(&code));
+        Ok(code)
+    }
+
+    async fn lay_out(&self, draft: &Path, layout: &Layout<'_>, earlier: &[Arc<Code>]) -> Result<(), Error> {
+        let owner = self.readers(layout.uid);
+        let folders = folders_of(draft, layout)?;
+        let made = folders.clone();
+        blocking(move || {
+            let mut made = made.iter();
+            made.try_for_each(|folder| Ok(durable::make_folder_as(folder, 0o700, Owner::default())?))
+        })
+        .await?;
+        let mut same: HashMap<(Digest, bool), PathBuf> = HashMap::new();
+        for code in earlier {
+            for (path, file) in &code.folder.files {
+                same.entry((file.hash, file.run)).or_insert_with(|| code.path.join(path.as_str()));
+            }
+        }
+        // Made before they are run: a closure in the stream would keep the future from being `Send`.
+        let files = layout.folder.files.iter();
+        let copies: Vec<_> = files
+            .map(|(path, file)| {
+                self.file(draft.join(path.as_str()), file, owner, same.get(&(file.hash, file.run)).cloned())
+            })
+            .collect();
+        stream::iter(copies).buffer_unordered(COPIES_AT_ONCE).try_collect::<Vec<()>>().await?;
+        let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+        links.extend(layout.folder.links.iter().map(|(path, to)| (draft.join(path.as_str()), PathBuf::from(to))));
+        links.extend(layout.persist.map(|(path, to)| (draft.join(path.as_str()), to.to_owned())));
+        let draft = draft.to_owned();
+        blocking(move || {
+            for (path, to) in links {
+                durable::link_to(&to, &path)?;
+            }
+            // The deepest first: what is closed is not gone into any more.
+            for folder in folders.iter().rev() {
+                durable::make_folder_as(folder, 0o555, owner)?;
+            }
+            Ok(durable::sync_file_system(&draft)?)
+        })
+        .await
+    }
+
+    async fn file(&self, path: PathBuf, file: &ServerFile, owner: Owner, same: Option<PathBuf>) -> Result<(), Error> {
+        let mode = if file.run { 0o555 } else { 0o444 };
+        if let Some(same) = same {
+            let to = path.clone();
+            if blocking(move || Ok(durable::link_file(&same, &to))).await? {
+                return Ok(());
+            }
+        }
+        let from = self.blobs.open(Key::Blob(file.hash)).await?;
+        blocking(move || Ok(durable::new_file(&path, mode, owner, |to| copy(&*from, to))?)).await
+    }
+
+    /// Removes the code of an app that nothing has any more.
+    pub(super) async fn tidy(&self, app: &AppName) {
+        let known = self.of(app);
+        let mut known = known.lock().await;
+        known.retain(|_, code| code.strong_count() > 0);
+        let used: Vec<PathBuf> = known.keys().cloned().collect();
+        let code = self.root.join("code");
+        let of_app = [code.join(app.as_str()), code.join(folder_name(app, PREVIEW))];
+        let tidied = blocking(move || {
+            let mut failed = None;
+            for place in of_app.iter().flat_map(|folder| entries(folder)) {
+                let old = entries(&place).into_iter().filter(|folder| !used.contains(folder));
+                for folder in old {
+                    if let Err(error) = remove_code(folder) {
+                        failed = Some(error);
+                    }
+                }
+            }
+            failed.map_or(Ok(()), Err)
+        });
+        if let Err(error) = tidied.await {
+            tracing::warn!(%app, %error, "the code of earlier backends cannot be removed");
+        }
+    }
+
+    /// Removes the code of all apps that nothing has.
+    pub(super) async fn tidy_all(&self) {
+        for folder in entries(&self.root.join("code")) {
+            let name = name_of(&folder);
+            let name = name.strip_suffix(OF_PREVIEWS).unwrap_or(name);
+            if let Ok(app) = name.parse() {
+                self.tidy(&app).await;
+            }
+        }
+    }
+
+    /// The folder that stays for a place of an app, below which the app's own is made by [`Folders::own`].
+    pub(super) fn data(&self, app: &AppName, place: &str) -> PathBuf {
+        self.root.join("data").join(app.as_str()).join(place)
+    }
+
+    /// The folder for what an app writes and nobody keeps; previews have another one than environments.
+    pub(super) fn temporary(&self, app: &AppName, settings_place: &str) -> PathBuf {
+        self.root.join("tmp").join(folder_name(app, settings_place))
+    }
+
+    /// Removes what an app, of which nothing runs, has kept.
+    pub(super) async fn forget(&self, app: &AppName) -> Result<(), Error> {
+        self.tidy(app).await;
+        let folders =
+            [self.root.join("data").join(app.as_str()), self.temporary(app, ""), self.temporary(app, PREVIEW)];
+        blocking(move || Ok(folders.iter().try_for_each(|folder| durable::remove_folder(folder).map(drop))?)).await
+    }
+
+    /// Makes a folder that an app alone may read and write; says where it is.
+    pub(super) fn own(&self, path: &Path, uid: Option<u32>) -> Result<Own, Error> {
+        if let Some(parent) = path.parent() {
+            durable::make_folder(parent)?;
+            durable::make_folder_as(parent, PASSED, Owner::default())?;
+        }
+        match (&self.users, uid) {
+            (Users::Lent(_), Some(uid)) => {
+                let own = path.join("own");
+                if std::fs::symlink_metadata(&own).is_ok() {
+                    check_own(&own, uid)?;
+                    return Ok(Own::There(own));
+                }
+                // A folder that everybody may make one in, under a name that nobody knows.
+                let parent = path.parent().unwrap_or(path);
+                let draft = parent.join(draft_name());
+                // Nobody but whoever made it removes it or moves it away again.
+                durable::make_folder_as(&draft, 0o1733, Owner::default())?;
+                Ok(Own::ToMake { make: draft.join("own"), draft, path: path.to_owned(), own })
+            }
+            (_, uid) => {
+                durable::make_folder_as(path, 0o700, Owner { uid, gid: uid })?;
+                Ok(Own::There(path.to_owned()))
+            }
+        }
+    }
+
+    /// A folder for the socket of one instance, and the socket in it.
+    pub(super) fn socket(&self, uid: Option<u32>) -> Result<(PathBuf, PathBuf), Error> {
+        let folder = self.root.join("run").join(format!("{:016x}", rand::random::<u64>()));
+        let socket = folder.join("s");
+        if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let path = socket.display();
+            return Err(Error::Folder(format!(
+                "{path} is too long for a socket ({SOCKET_PATH_BYTES_MAX} bytes): choose a shorter [runner] folder, or listen = \"port\""
+            )));
+        }
+        let (mode, owner) = match (&self.users, uid) {
+            // The group is the edge's own.
+            (Users::Given(_), Some(uid)) => (0o770, Owner { uid: Some(uid), gid: None }),
+            // What is made in it has the edge's group; its name is known to the instance alone.
+            (Users::Lent(_), Some(_)) => (0o3733, Owner::default()),
+            _ => (0o700, Owner::default()),
+        };
+        durable::make_folder_as(&folder, mode, owner)?;
+        Ok((folder, socket))
+    }
+}
+
+/// A folder of an app's own.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It is there.
+    There(PathBuf),
+    /// A process of the app's user has to make `make`; then `draft` gets the name `path`, see [`finish_own`].
+    ToMake { make: PathBuf, draft: PathBuf, path: PathBuf, own: PathBuf },
+}
+
+/// Gives a folder its name in which the app's user has made its own.
+pub(super) fn finish_own(draft: &Path, path: &Path, uid: Option<u32>) -> Result<(), Error> {
+    durable::make_folder_as(draft, PASSED, Owner::default())?;
+    // From here on nobody else changes what is in it.
+    if let Some(uid) = uid {
+        check_own(&draft.join("own"), uid)?;
+    }
+    Ok(durable::move_folder(draft, path)?)
+}
+
+/// Whether a folder that others could make is one, no link to another, and made by the user that it is for.
+fn check_own(own: &Path, uid: u32) -> Result<(), Error> {
+    let found = std::fs::symlink_metadata(own);
+    match found.is_ok_and(|found| found.is_dir() && found.uid() == uid) {
+        true => Ok(()),
+        false => Err(Error::Folder(format!("{} is no folder of the user {uid}: remove it", own.display()))),
+    }
+}
+
+/// Every folder of a backend in `draft`, parents first.
+fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> {
+    let persist = layout.persist.map(|(path, _)| path);
+    if let Some(persist) = persist {
+        let below = format!("{persist}/");
+        let paths = layout.folder.files.keys().chain(layout.folder.links.keys());
+        let taken = paths.map(BundlePath::as_str).find(|path| {
+            let is_parent = persist.as_str().strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+            *path == persist.as_str() || path.starts_with(&below) || is_parent
+        });
+        if let Some(taken) = taken {
+            return Err(Error::Folder(format!("`persist = \"{persist}\"` is in the way of `{taken}` of the bundle")));
+        }
+    }
+    let paths = layout.folder.files.keys().chain(layout.folder.links.keys()).chain(persist);
+    let parents = paths.flat_map(|path| Path::new(path.as_str()).ancestors().skip(1));
+    let mut folders: Vec<PathBuf> = parents.map(|parent| draft.join(parent)).collect();
+    folders.push(draft.to_owned());
+    // `join` of an empty path ends in a slash that is none to compare.
+    folders = folders.into_iter().map(|folder| folder.components().collect()).collect();
+    folders.sort();
+    folders.dedup();
+    Ok(folders)
+}
+
+fn copy(from: &dyn ReadAt, to: &mut std::fs::File) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut at = 0;
+    while at < from.size() {
+        let piece = from.read_at(at, PIECE_BYTES)?;
+        if piece.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        to.write_all(&piece)?;
+        at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+    }
+    Ok(())
+}
+
+/// Removes laid out code, under another name: what is only half there is never taken for what it was.
+fn remove_code(folder: PathBuf) -> Result<(), Error> {
+    let folder = match name_of(&folder).starts_with('.') {
+        true => folder,
+        false => {
+            let aside = folder.with_file_name(draft_name());
+            durable::move_folder(&folder, &aside)?;
+            aside
+        }
+    };
+    durable::remove_folder(&folder)?;
+    Ok(())
+}
+
+/// What the folder of an app is called, or of its previews: no app has such a name.
+fn folder_name(app: &AppName, settings_place: &str) -> String {
+    format!("{app}{}", if settings_place == PREVIEW { OF_PREVIEWS } else { "" })
+}
+
+/// A name for what is not whole, which nothing else has.
+fn draft_name() -> String {
+    format!(".{:016x}.tmp", rand::random::<u64>())
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// What is in a folder; nothing where there is none.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let found = std::fs::read_dir(folder).into_iter().flatten();
+    found
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|e| e.path())
+        .collect()
+}
+
+/// Does what waits for a disk where nobody else waits.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_panicked| Err(Error::Folder("the work on the disk broke off".to_owned())))
+}
+
+#[cfg(test)]
+mod tests;

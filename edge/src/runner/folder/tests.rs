@@ -1,0 +1,146 @@
+//! Folders of backends on a real disk.
+
+use bytes::Bytes;
+
+use super::*;
+
+struct Setup {
+    root: tempfile::TempDir,
+    blobs: Arc<dyn Blobs>,
+    app: AppName,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let blobs = crate::blobs::open(root.path().join("blobs")).unwrap();
+        Self { root, blobs, app: "shop".parse().unwrap() }
+    }
+
+    fn folders(&self) -> Folders {
+        Folders::open(self.root.path().join("run"), Users::Same, Arc::clone(&self.blobs)).unwrap()
+    }
+
+    async fn folder(&self, files: &[(&str, &str, bool)]) -> ServerFolder {
+        let mut folder = ServerFolder::default();
+        for (path, text, run) in files {
+            let (hash, size) = (Digest::of(text.as_bytes()), text.len() as u64);
+            self.blobs.put(Key::Blob(hash), Bytes::copy_from_slice(text.as_bytes())).await.unwrap();
+            folder.files.insert(path.parse().unwrap(), ServerFile { hash, run: *run, size });
+        }
+        folder
+    }
+
+    fn layout<'l>(&'l self, digest: &'l Digest, folder: ServerFolder) -> Layout<'l> {
+        Layout { app: &self.app, place: "prod", settings_place: "prod", digest, folder, uid: None, persist: None }
+    }
+}
+
+#[tokio::test]
+async fn the_code_of_a_backend_is_laid_out_read_only_with_its_run_bits_and_links() {
+    let setup = Setup::new();
+    let folders = setup.folders();
+    let mut folder = setup.folder(&[("server.js", "code", false), ("bin/run", "#!/bin/sh", true)]).await;
+    folder.links.insert("bin/link".parse().unwrap(), "run".to_owned());
+    let (digest, kept) = (Digest::of(b"1"), setup.root.path().join("kept"));
+    durable::make_folder(&kept).unwrap();
+    let persist = "var/data".parse().unwrap();
+    let layout = Layout { persist: Some((&persist, &kept)), ..setup.layout(&digest, folder.clone()) };
+    let code = folders.code(layout).await.unwrap();
+    let mode = |name: &str| std::fs::metadata(code.path.join(name)).unwrap().mode() & 0o777;
+    assert_eq!((mode(""), mode("bin"), mode("server.js"), mode("bin/run")), (0o555, 0o555, 0o444, 0o555));
+    assert_eq!(std::fs::read_to_string(code.path.join("bin/link")).unwrap(), "#!/bin/sh");
+    assert_eq!(std::fs::read_link(code.path.join("var/data")).unwrap(), kept);
+    let again = folders.code(setup.layout(&digest, folder)).await.unwrap();
+    assert!(Arc::ptr_eq(&code, &again));
+}
+
+#[tokio::test]
+async fn code_goes_when_nobody_has_it() {
+    let setup = Setup::new();
+    let folders = setup.folders();
+    let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+    let first = folders.code(setup.layout(&one, setup.folder(&[("a", "1", false)]).await)).await.unwrap();
+    let second = folders.code(setup.layout(&two, setup.folder(&[("a", "2", false)]).await)).await.unwrap();
+    folders.tidy(&setup.app).await;
+    assert!(first.path.is_dir() && second.path.is_dir());
+    let path = first.path.clone();
+    drop(first);
+    folders.tidy(&setup.app).await;
+    assert!(!path.exists() && second.path.is_dir());
+    // Another run of the edge finds what is there, and takes it over.
+    let path = second.path.clone();
+    drop(folders);
+    let folders = setup.folders();
+    let before = std::fs::metadata(path.join("a")).unwrap().ino();
+    let kept = folders.code(setup.layout(&two, setup.folder(&[("a", "2", false)]).await)).await.unwrap();
+    assert_eq!(std::fs::metadata(kept.path.join("a")).unwrap().ino(), before);
+    drop(kept);
+    folders.tidy_all().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_fails_leaves_nothing_behind() {
+    let setup = Setup::new();
+    let folders = setup.folders();
+    let mut folder = setup.folder(&[("a", "1", false)]).await;
+    let missing = ServerFile { hash: Digest::of(b"never put"), run: false, size: 9 };
+    folder.files.insert("b".parse().unwrap(), missing);
+    let digest = Digest::of(b"1");
+    assert!(matches!(folders.code(setup.layout(&digest, folder)).await, Err(Error::Folder(_))));
+    assert_eq!(std::fs::read_dir(setup.root.path().join("run/code/shop/prod")).unwrap().count(), 0);
+    // A folder that stays cannot be where the bundle has something.
+    let folder = setup.folder(&[("data/a", "1", false)]).await;
+    let persist = "data".parse().unwrap();
+    let layout = Layout { persist: Some((&persist, Path::new("/x"))), ..setup.layout(&digest, folder) };
+    assert!(folders.code(layout).await.unwrap_err().to_string().contains("in the way of `data/a`"));
+}
+
+#[tokio::test]
+async fn previews_have_folders_apart_from_those_of_environments() {
+    let setup = Setup::new();
+    let folders = setup.folders();
+    let digest = Digest::of(b"1");
+    let folder = setup.folder(&[("a", "1", false)]).await;
+    let preview = Layout { settings_place: PREVIEW, ..setup.layout(&digest, folder.clone()) };
+    let (own, preview) =
+        (folders.code(setup.layout(&digest, folder)).await.unwrap(), folders.code(preview).await.unwrap());
+    assert_ne!(own.path, preview.path);
+    assert_ne!(folders.temporary(&setup.app, "prod"), folders.temporary(&setup.app, PREVIEW));
+    let path = preview.path.clone();
+    drop(preview);
+    folders.tidy_all().await;
+    assert!(!path.exists() && own.path.exists());
+}
+
+#[tokio::test]
+async fn an_edge_starts_whatever_an_earlier_run_left() {
+    let setup = Setup::new();
+    drop(setup.folders());
+    let root = setup.root.path().join("run");
+    durable::make_folder(&root.join("run/1/2/3")).unwrap();
+    let half = root.join("code/shop/prod/.0123.tmp");
+    durable::make_folder(&half).unwrap();
+    let folders = setup.folders();
+    assert_eq!(std::fs::read_dir(root.join("run")).unwrap().count(), 0);
+    folders.tidy_all().await;
+    assert!(!half.exists());
+    let is_old =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().to_string_lossy().starts_with(OLD_RUN);
+    while std::fs::read_dir(&root).unwrap().any(is_old) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_folder_of_an_app_is_no_link_and_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let uid = rustix::process::geteuid().as_raw();
+    let (own, link) = (folder.path().join("own"), folder.path().join("link"));
+    durable::make_folder(&own).unwrap();
+    durable::link_to(&own, &link).unwrap();
+    assert!(check_own(&own, uid).is_ok());
+    assert!(check_own(&own, uid + 1).is_err() && check_own(&link, uid).is_err());
+    assert!(check_own(&folder.path().join("missing"), uid).is_err());
+}

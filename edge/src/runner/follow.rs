@@ -1,0 +1,228 @@
+//! Follows what is live: its backends run, those before stay warm for a while, and a preview's begin at its first request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::group::Group;
+use super::supervise::{Asked, SWITCH_GRACE};
+use super::{Shared, ms};
+use crate::catalog::instances::SCALE_PREFIX;
+use crate::catalog::{Change, Committed, gone, records};
+use crate::live::Current;
+use crate::proxy::{RunId, RunKey, RunOrigin};
+use crate::version::Setting;
+
+/// What comes before the names in the key of a live pointer.
+const LIVE_PREFIX: &str = "live/";
+/// Whose settings previews have.
+pub(super) const PREVIEW: &str = "preview";
+
+/// The run of something that is live, where it has a backend.
+pub(super) fn run_of(current: &Current) -> Option<RunId> {
+    let version = &current.version;
+    let key = RunKey { digest: version.managed.as_ref()?.digest, settings: current.settings.load().revision };
+    Some(RunId { app: version.app.clone(), place: version.place.clone(), key })
+}
+
+impl Shared {
+    /// Runs what is live in every environment, and nothing else.
+    pub(super) fn reconcile_all(self: &Arc<Self>) {
+        for (app, name) in self.live.environments() {
+            self.reconcile(&app, &name);
+        }
+        let groups = self.all_groups();
+        for group in groups {
+            if let Ok(name) = group.id.place.parse() {
+                self.reconcile(&group.id.app, &name);
+            }
+        }
+    }
+
+    /// Follows the catalog, and what requests ask for, until the edge ends.
+    pub(super) async fn follow(self: Arc<Self>, mut watch: Receiver<Committed>) {
+        loop {
+            tokio::select! {
+                committed = watch.recv() => match committed {
+                    Ok(committed) => self.apply(&committed).await,
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "the watch of the catalog lagged: what runs is compared with all that is live");
+                        self.reconcile_all();
+                        for group in self.all_groups() {
+                            self.rescale_later(group);
+                        }
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                (id, origin) = self.registry.next_asked() => self.asked(id, &origin),
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn apply(self: &Arc<Self>, committed: &Committed) {
+        let mut moved: Vec<(AppName, PlaceName)> = Vec::new();
+        let mut is_app = Vec::new();
+        for change in committed.changes.iter() {
+            let (Change::Delete(key) | Change::Put(key, _)) = change;
+            let names = |rest: &str| {
+                let (app, name) = rest.split_once('/')?;
+                Some((app.parse::<AppName>().ok()?, name.parse::<PlaceName>().ok()?))
+            };
+            if let Some(place) = key.strip_prefix(LIVE_PREFIX).or_else(|| key.strip_prefix(records::ALIASES_PREFIX)) {
+                moved.extend(names(place));
+            } else if let Some((app, name)) = key.strip_prefix(SCALE_PREFIX).and_then(names) {
+                self.groups_of(&app, name.as_str()).into_iter().for_each(|group| self.rescale_later(group));
+            } else if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
+                is_app.extend(app.parse::<AppName>());
+            }
+        }
+        if moved.is_empty() && is_app.is_empty() {
+            return;
+        }
+        self.live.wait_for(committed.revision).await;
+        for app in is_app {
+            moved.extend(self.live.environments().into_iter().filter(|(other, _)| *other == app));
+            let places = self.all_groups().into_iter().filter(|group| group.id.app == app);
+            moved.extend(places.filter_map(|group| Some((app.clone(), group.id.place.parse().ok()?))));
+        }
+        for (app, name) in moved {
+            self.reconcile(&app, &name);
+        }
+    }
+
+    /// Runs what is live in a place; what was before stays warm, and what was before that ends.
+    fn reconcile(self: &Arc<Self>, app: &AppName, name: &PlaceName) {
+        let place = self.live.place(app, name).filter(|_| !self.live.is_deleted(app));
+        let is_environment = place.as_ref().is_some_and(|place| place.setting == Setting::Environment);
+        let current = place.as_ref().and_then(|place| place.current());
+        if place.is_some() && current.is_none() {
+            // It cannot be loaded just now: what ran goes on.
+            return;
+        }
+        let wanted = current.as_ref().filter(|_| is_environment).and_then(|current| run_of(current));
+        if let (Some(id), Some(current)) = (&wanted, &current)
+            && let Some(origin) = RunOrigin::of(&current.version)
+        {
+            let asked = asked_of(id.clone(), &origin, id.place.clone());
+            let begun = self.group(asked, |inner| {
+                inner.reasons.is_live = true;
+                inner.reasons.warm_until = None;
+            });
+            if let Err(error) = begun {
+                tracing::error!(%app, environment = %name, %error, "the backend of what is live does not run");
+                self.refuse(id.clone());
+            }
+        }
+        let others: Vec<Arc<Group>> =
+            self.groups_of(app, name.as_str()).into_iter().filter(|group| Some(&group.id) != wanted.as_ref()).collect();
+        let was_live = others.iter().any(|group| group.inner().reasons.is_live);
+        for group in others {
+            let grace = Instant::now() + SWITCH_GRACE;
+            {
+                let mut inner = group.inner();
+                let reasons = &mut inner.reasons;
+                if place.is_none() {
+                    reasons.idle_until = None;
+                }
+                if std::mem::replace(&mut reasons.is_live, false) {
+                    let warm = ms(group.managed.server.warm_ms.min(self.limits.instance_warm_ms_max));
+                    let until = if current.is_some() { Instant::now() + warm } else { grace };
+                    reasons.warm_until = Some(until.max(grace));
+                    reasons.lingers_until = None;
+                } else if was_live || place.is_none() {
+                    // Only the last one before stays for a rollback.
+                    reasons.warm_until = reasons.warm_until.map(|until| until.min(grace));
+                }
+            }
+            group.tell();
+            self.publish(&group.id);
+        }
+    }
+
+    fn rescale_later(self: &Arc<Self>, group: Arc<Group>) {
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            if let Err(error) = shared.adjust(&group).await {
+                let (app, environment) = (&group.id.app, &group.id.place);
+                tracing::warn!(%app, environment, %error, "the number of instances stays as it was");
+            }
+        });
+    }
+
+    /// A request came to a run that has no member.
+    fn asked(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
+        let is_running = self.groups_of(&id.app, &id.place).iter().any(|group| group.id == id);
+        if origin.setting == Setting::Environment {
+            match id.place.parse() {
+                Ok(name) if !is_running && self.is_live(&id) => self.reconcile(&id.app, &name),
+                _ if !is_running => self.refuse(id),
+                _ => {}
+            }
+            return;
+        }
+        if !is_running && !self.make_room(&id.app) {
+            self.refuse(id);
+            return;
+        }
+        let idle = ms(self.limits.preview_idle_ms_max);
+        let asked = asked_of(id.clone(), origin, PREVIEW.to_owned());
+        let begun = self.group(asked, |inner| inner.reasons.idle_until = Some(Instant::now() + idle));
+        if let Err(error) = begun {
+            tracing::warn!(app = %id.app, environment = id.place, %error, "the backend of a preview does not run");
+            self.refuse(id);
+        }
+    }
+
+    /// Ends previews until there is room for another one of `app`: its own first, of all those that were asked the longest
+    /// ago, and none of another app that is busy. Says whether there is room.
+    fn make_room(&self, app: &AppName) -> bool {
+        let max = usize::try_from(self.limits.previews_running_max).unwrap_or(usize::MAX);
+        if max == 0 {
+            return false;
+        }
+        let all = self.all_groups().into_iter().filter(|group| group.settings_place == PREVIEW);
+        let (ending, mut running): (Vec<_>, Vec<_>) = all.partition(|group| group.inner().is_stopping);
+        running.retain(|group| group.inner().reasons.is_preview());
+        if ending.len() >= max {
+            // Those that end have processes as well: as many as may run, and no more.
+            let own = || ending.iter().filter(|group| group.id.app == *app);
+            own().flat_map(|group| group.inner().slots.clone()).for_each(|slot| slot.kill.cancel());
+            if ending.len() - own().count() >= max {
+                return false;
+            }
+        }
+        let is_busy = |id: &RunId| self.registry.run_in_flight(id, None) > 0 || self.registry.run_waiting(id) > 0;
+        let order = |group: &Arc<Group>| {
+            let unused = self.registry.run_idle_ms(&group.id).unwrap_or(u64::MAX);
+            (group.id.app != *app, is_busy(&group.id), std::cmp::Reverse(unused))
+        };
+        let too_many = (running.len() + 1).saturating_sub(max);
+        running.retain(|group| group.id.app == *app || !is_busy(&group.id));
+        running.sort_by_cached_key(order);
+        if running.len() < too_many {
+            return false;
+        }
+        for group in running.iter().take(too_many) {
+            group.inner().reasons.idle_until = None;
+            group.tell();
+        }
+        true
+    }
+
+    pub(super) fn all_groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+fn asked_of(id: RunId, origin: &RunOrigin, settings_place: String) -> Asked {
+    let RunOrigin { version, managed, trusted, .. } = origin;
+    Asked { id, version: *version, managed: Arc::clone(managed), trusted: *trusted, settings_place }
+}
+
+/// How long one who held a group may have made it live without that being known here.
+pub(super) const HELD_LINGERS: Duration = Duration::from_secs(2);

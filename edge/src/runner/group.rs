@@ -1,0 +1,195 @@
+//! A group: the instances of one backend in one place with one revision of settings. Why it runs, and until when.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use devanture_config::VersionId;
+use devanture_config::instances::{InstanceState, InstanceStatus};
+use devanture_config::manifest::Managed;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::error::Error;
+use super::folder::Code;
+use super::slot::Slot;
+use crate::proxy::{RunId, RunMember, RunNow, RunState};
+
+/// What all instances of a group are started with.
+pub(super) struct SetUp {
+    pub(super) code: Arc<Code>,
+    pub(super) data: Option<PathBuf>,
+    pub(super) temporary: PathBuf,
+    pub(super) uid: Option<u32>,
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+/// A group.
+pub(super) struct Group {
+    pub(super) id: RunId,
+    /// The version that it was started for; others may share it.
+    pub(super) version: VersionId,
+    pub(super) managed: Arc<Managed>,
+    /// Whose settings it has: those of its place, or of `preview`.
+    pub(super) settings_place: String,
+    inner: Mutex<Inner>,
+    changed: watch::Sender<u64>,
+    /// Held by whoever starts or ends instances of it.
+    pub(super) adjusting: tokio::sync::Mutex<()>,
+}
+
+/// What changes of it.
+#[derive(Default)]
+pub(super) struct Inner {
+    pub(super) slots: Vec<Arc<Slot>>,
+    pub(super) reasons: Reasons,
+    /// It ends, and nobody begins to rely on it any more.
+    pub(super) is_stopping: bool,
+    pub(super) is_over: bool,
+    pub(super) set_up: Option<Arc<SetUp>>,
+    /// Instances were started as often as they are to be.
+    pub(super) is_begun: bool,
+    /// Why none could be.
+    pub(super) failed: Option<Error>,
+}
+
+/// Why a group runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Reasons {
+    /// So many hold it, since they are about to make it live.
+    pub(super) held: usize,
+    /// It is live in its environment.
+    pub(super) is_live: bool,
+    /// Until when the last one who held it may have made it live, without that being known here.
+    pub(super) lingers_until: Option<Instant>,
+    /// Until when it stays for a rollback.
+    pub(super) warm_until: Option<Instant>,
+    /// Until when it stays if no request comes; of a preview.
+    pub(super) idle_until: Option<Instant>,
+}
+
+/// What becomes of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    StaysUntil(Instant),
+    Ends,
+}
+
+impl Reasons {
+    pub(super) fn fate(&self, now: Instant) -> Fate {
+        if self.held > 0 || self.is_live {
+            return Fate::Stays;
+        }
+        let latest = [self.lingers_until, self.warm_until, self.idle_until].into_iter().flatten().max();
+        latest.filter(|until| *until > now).map_or(Fate::Ends, Fate::StaysUntil)
+    }
+
+    /// Whether it runs for a rollback alone.
+    pub(super) fn is_warm(&self) -> bool {
+        self.held == 0 && !self.is_live && self.idle_until.is_none() && self.warm_until.is_some()
+    }
+
+    /// Whether it runs for the requests of a preview alone.
+    pub(super) fn is_preview(&self) -> bool {
+        self.held == 0 && !self.is_live && self.idle_until.is_some()
+    }
+}
+
+impl Group {
+    pub(super) fn new(id: RunId, version: VersionId, managed: Arc<Managed>, settings_place: String) -> Self {
+        Self {
+            id,
+            version,
+            managed,
+            settings_place,
+            inner: Mutex::default(),
+            changed: watch::Sender::new(0),
+            adjusting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that something of it changed.
+    pub(super) fn tell(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Instances that are to run.
+    pub(super) fn wanted_slots(&self) -> Vec<Arc<Slot>> {
+        self.inner().slots.iter().filter(|slot| slot.is_wanted()).cloned().collect()
+    }
+
+    /// Forgets an instance that is over.
+    pub(super) fn remove(&self, slot: &Slot) {
+        self.inner().slots.retain(|other| other.serial != slot.serial);
+    }
+
+    pub(super) fn statuses(&self, node: &str) -> Vec<InstanceStatus> {
+        let inner = self.inner();
+        let is_warm = inner.reasons.is_warm();
+        let status = |slot: &Arc<Slot>| slot.status(node, self.version, self.id.key.settings, is_warm);
+        inner.slots.iter().map(status).collect()
+    }
+
+    /// What requests meet.
+    fn state(&self) -> RunState {
+        let inner = self.inner();
+        if inner.failed.is_some() {
+            return RunState::Refused;
+        }
+        if inner.is_stopping {
+            // A request that comes now asks for others.
+            return RunState::Starting;
+        }
+        let is_web =
+            self.managed.server.processes.iter().any(|process| process.kind == devanture_config::site_toml::Kind::Web);
+        let comes = |slot: &Arc<Slot>| {
+            let state = slot.seen().state;
+            slot.is_web() && slot.is_wanted() && matches!(state, InstanceState::Starting | InstanceState::Waiting)
+        };
+        match !inner.is_begun && is_web || inner.slots.iter().any(comes) {
+            true => RunState::Starting,
+            false => RunState::Running,
+        }
+    }
+
+    fn members(&self) -> Vec<RunMember> {
+        self.inner().slots.iter().filter_map(|slot| slot.member()).collect()
+    }
+}
+
+/// What requests to a run meet, of which there are several groups where one ends while the next begins: those that end
+/// come first.
+pub(super) fn now_of(groups: &[Arc<Group>]) -> Option<RunNow> {
+    let state = groups.last()?.state();
+    Some(RunNow { state, members: groups.iter().flat_map(|group| group.members()).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_group_stays_for_as_long_as_there_is_a_reason() {
+        let now = Instant::now();
+        let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(9));
+        let none = Reasons::default();
+        assert_eq!(none.fate(now), Fate::Ends);
+        assert_eq!(Reasons { held: 1, ..none.clone() }.fate(now), Fate::Stays);
+        let warm = Reasons { warm_until: Some(later), lingers_until: Some(soon), ..none.clone() };
+        assert_eq!((warm.fate(now), warm.fate(later)), (Fate::StaysUntil(later), Fate::Ends));
+        assert!(warm.is_warm() && !Reasons { is_live: true, ..warm.clone() }.is_warm());
+        assert_eq!(Reasons { is_live: true, ..warm }.fate(later), Fate::Stays);
+        let preview = Reasons { idle_until: Some(soon), ..none };
+        assert!(preview.is_preview() && !Reasons { held: 1, ..preview }.is_preview());
+    }
+}

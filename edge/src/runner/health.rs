@@ -1,0 +1,266 @@
+//! Asks an instance whether it is well, on a connection of its own each time: one that takes no new connection is not.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::spawner::listener_uid;
+use crate::proxy::address::Endpoint;
+
+/// Bytes of an answer that are looked at for its status.
+const ANSWER_BYTES_MAX: usize = 1_024;
+/// Between two questions to an instance that is only starting, at first and after a while.
+const STARTING_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
+/// What a question may take at least, however often it is asked.
+const ANSWER_MIN: Duration = Duration::from_secs(1);
+/// A process without requests is well when it still runs after so long.
+const WORKER_STEADY: Duration = Duration::from_secs(1);
+
+/// How an instance is asked.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    /// Where it listens; a worker does not.
+    pub(super) endpoint: Option<Endpoint>,
+    /// The path; without one it is enough that it listens.
+    pub(super) path: Option<String>,
+    /// Who must own the socket that listens, where instances have users of their own.
+    pub(super) uid: Option<u32>,
+    /// Between two questions to an instance that is healthy.
+    pub(super) interval: Duration,
+}
+
+/// What an instance answered: nothing, or why it is not well.
+pub(super) type Answer = Result<(), Bad>;
+
+/// Why an instance is not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bad {
+    /// What follows its name in a sentence.
+    pub(super) why: String,
+    /// Somebody else listens in its place, and is to get none of its requests.
+    pub(super) is_foreign: bool,
+}
+
+impl From<String> for Bad {
+    fn from(why: String) -> Self {
+        Self { why, is_foreign: false }
+    }
+}
+
+impl Bad {
+    fn foreign(place: &str) -> Self {
+        Self { why: format!("a process of somebody else listens on its {place}"), is_foreign: true }
+    }
+}
+
+impl Question {
+    /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
+    pub(super) async fn ask_on(self, tell: mpsc::Sender<Answer>) {
+        let Some(endpoint) = &self.endpoint else {
+            sleep(WORKER_STEADY).await;
+            tell.send(Ok(())).await.ok();
+            return;
+        };
+        let limit = self.interval.max(ANSWER_MIN);
+        let (mut wait, most) = STARTING_INTERVALS;
+        loop {
+            sleep(wait).await;
+            let answer = self.check_and_ask(endpoint, limit).await;
+            let is_well = answer.is_ok();
+            if tell.send(answer).await.is_err() {
+                return;
+            }
+            if is_well {
+                break;
+            }
+            wait = (wait + wait / 2).min(most);
+        }
+        loop {
+            sleep(self.interval).await;
+            if tell.send(self.check_and_ask(endpoint, limit).await).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn check_and_ask(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
+        self.check_owner(endpoint).await?;
+        self.ask(endpoint, limit).await
+    }
+
+    /// Whoever else listens on the port of an instance would get its requests, also where it was its own before.
+    async fn check_owner(&self, endpoint: &Endpoint) -> Answer {
+        let (Some(uid), Endpoint::Tcp(address)) = (self.uid, endpoint) else { return Ok(()) };
+        let port = address.port();
+        match tokio::task::spawn_blocking(move || listener_uid(port)).await {
+            Ok(Some(owner)) if owner == uid => Ok(()),
+            Ok(Some(_other)) => Err(Bad::foreign(&format!("port {port}"))),
+            Ok(None) => Err(format!("it does not listen on its port {port}").into()),
+            Err(_panicked) => Err("who listens could not be found out".to_owned().into()),
+        }
+    }
+
+    async fn ask(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
+        let asked = async {
+            match endpoint {
+                Endpoint::Tcp(address) => {
+                    exchange(TcpStream::connect(address).await?, &self.path, endpoint).await.map(Ok)
+                }
+                Endpoint::Socket(path) => {
+                    let stream = UnixStream::connect(path).await?;
+                    // As for requests: the app may have put anything there, a link to the socket of somebody else too.
+                    let listener = stream.peer_cred()?.uid();
+                    if self.uid.is_some_and(|uid| uid != listener) {
+                        return Ok(Err(Bad::foreign("socket")));
+                    }
+                    exchange(stream, &self.path, endpoint).await.map(Ok)
+                }
+            }
+        };
+        let said = match timeout(limit, asked).await {
+            Ok(Ok(said)) => said?,
+            Ok(Err(error)) => return Err(unreached(endpoint, &error).into()),
+            Err(_elapsed) => return Err(format!("it did not answer within {} ms", limit.as_millis()).into()),
+        };
+        match said {
+            None => Ok(()),
+            Some(status) if (200..400).contains(&status) => Ok(()),
+            Some(status) => Err(format!("it answered {status} to {}", self.path.as_deref().unwrap_or_default()).into()),
+        }
+    }
+}
+
+fn unreached(endpoint: &Endpoint, error: &io::Error) -> String {
+    match (error.kind(), endpoint) {
+        (io::ErrorKind::ConnectionRefused, Endpoint::Tcp(address)) => {
+            format!("it does not listen on its port {}", address.port())
+        }
+        (io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused, Endpoint::Socket(_)) => {
+            "it does not listen on its socket".to_owned()
+        }
+        (io::ErrorKind::PermissionDenied, Endpoint::Socket(_)) => {
+            "its socket lets nobody else connect: it must be writable for its group".to_owned()
+        }
+        (io::ErrorKind::InvalidData, _) => "what it answered is no HTTP".to_owned(),
+        (io::ErrorKind::UnexpectedEof, _) => "it closed the connection without an answer".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Asks for `path`, if there is one; gives the status.
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &Option<String>,
+    endpoint: &Endpoint,
+) -> io::Result<Option<u16>> {
+    let Some(path) = path else { return Ok(None) };
+    let host = match endpoint {
+        Endpoint::Tcp(address) => address.to_string(),
+        Endpoint::Socket(_) => "localhost".to_owned(),
+    };
+    let question = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: devanture\r\nconnection: close\r\n\r\n");
+    stream.write_all(question.as_bytes()).await?;
+    let mut answer = Vec::with_capacity(ANSWER_BYTES_MAX);
+    while memchr::memchr(b'\n', &answer).is_none() && answer.len() < ANSWER_BYTES_MAX {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    status(&answer).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The status of an answer that begins with `bytes` (RFC 9112 §4).
+fn status(bytes: &[u8]) -> Option<u16> {
+    let rest = bytes.strip_prefix(b"HTTP/1.")?;
+    let digits = rest.get(2..5)?;
+    let ends = rest.get(5).is_none_or(|byte| matches!(byte, b' ' | b'\r' | b'\n'));
+    let text = std::str::from_utf8(digits).ok().filter(|_| ends && rest.get(1) == Some(&b' '))?;
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn a_status_is_that_of_the_first_line() {
+        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
+        assert_eq!(status(b"HTTP/1.0 503\r\n"), Some(503));
+        for bad in [&b"HTTP/2 200\r\n"[..], b"HTTP/1.1 2000 x\n", b"HTTP/1.1  20\n", b"SSH-2.0-x\r\n", b""] {
+            assert_eq!(status(bad), None, "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    async fn answering(answer: &'static [u8]) -> Endpoint {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut question = [0; 1024];
+                assert!(stream.read(&mut question).await.unwrap() > 0);
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        Endpoint::Tcp(address)
+    }
+
+    fn question(endpoint: Option<Endpoint>, path: Option<&str>) -> Question {
+        let interval = Duration::from_millis(50);
+        Question { endpoint, path: path.map(str::to_owned), uid: None, interval }
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_well_when_it_answers_as_it_should() {
+        let limit = Duration::from_secs(10);
+        for (answer, expected) in [
+            (&b"HTTP/1.1 200 OK\r\n\r\n"[..], None),
+            (b"HTTP/1.1 302 Found\r\n\r\n", None),
+            (b"HTTP/1.1 500 Oh\r\n\r\n", Some("it answered 500 to /healthz")),
+            (b"hello\r\n", Some("what it answered is no HTTP")),
+            (b"", Some("it closed the connection without an answer")),
+        ] {
+            let endpoint = answering(answer).await;
+            let said = question(None, Some("/healthz")).ask(&endpoint, limit).await;
+            assert_eq!(said.err().map(|bad| bad.why).as_deref(), expected);
+            // Without a path it is enough that it listens.
+            assert_eq!(question(None, None).ask(&endpoint, limit).await, Ok(()));
+        }
+        let gone = Endpoint::Socket("/nowhere/at/all".into());
+        assert!(question(None, None).ask(&gone, limit).await.unwrap_err().why.contains("does not listen"));
+    }
+
+    #[tokio::test]
+    async fn whoever_else_listens_in_the_place_of_an_instance_is_told_each_time() {
+        let own = rustix::process::geteuid().as_raw();
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("s"));
+        let _socket = tokio::net::UnixListener::bind(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        // That they listen is enough: nobody has to accept.
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for endpoint in [Endpoint::Socket(link), Endpoint::Tcp(port.local_addr().unwrap())] {
+            for (uid, is_foreign) in [(own, false), (own + 1, true)] {
+                let question = Question { uid: Some(uid), ..question(Some(endpoint.clone()), None) };
+                let said = question.check_and_ask(&endpoint, Duration::from_secs(10)).await;
+                assert_eq!(said.is_err_and(|bad| bad.is_foreign), is_foreign, "{endpoint} {uid}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_asked_again_and_again() {
+        let endpoint = answering(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let (tell, mut told) = mpsc::channel(1);
+        let asking = tokio::spawn(question(Some(endpoint), Some("/")).ask_on(tell));
+        for _ in 0..3 {
+            assert_eq!(told.recv().await, Some(Ok(())));
+        }
+        asking.abort();
+    }
+}

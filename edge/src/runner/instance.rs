@@ -1,0 +1,444 @@
+//! The life of one instance: it is started, asked whether it is well, drained, ended; and started again when it ends by
+//! itself, ever more rarely.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::instances::InstanceState;
+use devanture_config::site_toml::{ListenOn, Server};
+use metrics::{counter, histogram};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::backoff::Backoff;
+use super::environment::{self, Told};
+use super::error::Error;
+use super::group::{Group, SetUp};
+use super::health::{Answer, Question};
+use super::logs::{Line, LineStream, PlaceLog, Splitter};
+use super::slot::Slot;
+use super::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
+use super::{Shared, ms};
+use crate::blobs::durable;
+use crate::proxy::address::Endpoint;
+use crate::telemetry;
+
+/// Between two looks at what is under way to an instance that drains; the first one comes after whoever had chosen it
+/// already has begun.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// How long the end of what was killed is waited for before it is given up to the spawner.
+const KILLED_WAIT: Duration = Duration::from_secs(15);
+
+/// How long an instance is held back for lines that the disk does not take; then they are left out of the files.
+const LINES_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// How a process of an instance ended.
+struct Ended {
+    exit: Exit,
+    /// Why the edge ended it, where it did and was not told to.
+    because: Option<String>,
+    /// Since when it was healthy.
+    healthy: Option<Instant>,
+    /// It was not healthy in time.
+    is_late: bool,
+}
+
+/// Runs an instance until it is told to stop.
+pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<SetUp>, slot: Arc<Slot>) {
+    let limits = &shared.limits;
+    let mut backoff = Backoff::new(ms(limits.instance_restart_ms_min), ms(limits.instance_restart_ms_max));
+    let log = shared.logs.of(&group.id.app, &group.id.place).await;
+    while slot.is_wanted() {
+        slot.is(InstanceState::Starting, None);
+        group.tell();
+        shared.publish(&group.id);
+        let life = Life::new(&shared, &group, &set_up, &slot, &log);
+        let ended = match life.place() {
+            Ok(place) => life.run(place).await,
+            Err(error) => Ended::unborn(error.to_string()),
+        };
+        shared.publish(&group.id);
+        if !slot.is_wanted() {
+            break;
+        }
+        let wait = backoff.ended(ended.healthy.map(|since| since.elapsed()));
+        let reason = ended.because.clone().unwrap_or_else(|| ended.exit.to_string());
+        let is_missing = matches!(ended.exit, Exit::Missing(_) | Exit::NotExecutable(_));
+        let failed = failure(&shared, &group, &slot, &ended, &reason, backoff.ends);
+        let is_looping = is_missing || backoff.ends >= limits.instance_crashes_max;
+        // A folder that never changes holds no command that comes later; one of the system may.
+        let wait = if is_missing { ms(limits.instance_restart_ms_max) } else { wait };
+        {
+            let mut seen = slot.seen();
+            seen.restarts = seen.restarts.saturating_add(1);
+            if failed.is_some() {
+                seen.failed = failed;
+            }
+        }
+        slot.is(if is_looping { InstanceState::CrashLoop } else { InstanceState::Waiting }, Some(reason.clone()));
+        group.tell();
+        shared.publish(&group.id);
+        counter!("devanture_instance_restarts_total", "app" => group.id.app.to_string(), "environment" => group.id.place.clone(),
+            "process" => slot.process.name.to_string())
+        .increment(1);
+        let (environment, instance) = (&group.id.place, &slot.name);
+        tracing::warn!(app = %group.id.app, environment, instance, reason, "an instance ended, and is started again");
+        life.note(format!("{} {reason}; it is started again in {} ms", slot.name, wait.as_millis())).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = slot.kick.notified() => backoff.reset(),
+            () = slot.stop.cancelled() => {}
+        }
+    }
+    slot.seen().is_over = true;
+    group.remove(&slot);
+    group.tell();
+    shared.publish(&group.id);
+}
+
+/// What whoever waits for the instance is told.
+fn failure(shared: &Shared, group: &Group, slot: &Slot, ended: &Ended, reason: &str, times: u64) -> Option<Error> {
+    let (instance, lines) = (slot.name.clone(), slot.lines());
+    let reason = reason.to_owned();
+    if matches!(ended.exit, Exit::Missing(_) | Exit::NotExecutable(_) | Exit::CannotStart(_)) {
+        return Some(Error::Missing { instance, reason, lines });
+    }
+    if ended.is_late {
+        return Some(Error::NotHealthy { instance, after_ms: shared.start_ms(&group.managed.server), reason, lines });
+    }
+    // One that becomes healthy and ends soon after, again and again, would be waited for without an end.
+    let is_loop = times >= shared.limits.instance_crashes_max;
+    let was_healthy = slot.seen().healthy_ms.is_some();
+    let when = if was_healthy { "without staying healthy" } else { "before it was healthy" };
+    is_loop.then_some(Error::CrashLoop { instance, times, when, reason, lines })
+}
+
+impl Ended {
+    fn unborn(why: String) -> Self {
+        Self { exit: Exit::CannotStart(why), because: None, healthy: None, is_late: false }
+    }
+}
+
+/// Where an instance listens, and the folder that is made for it alone.
+struct Place {
+    endpoint: Option<Endpoint>,
+    folder: Option<PathBuf>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            // There may be anything in it. What stays is removed at the next start.
+            drop(tokio::task::spawn_blocking(move || durable::remove_folder(&folder)));
+        }
+    }
+}
+
+/// What an instance is in the middle of.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Starting,
+    Up,
+    /// Until when what is under way may go on.
+    Draining(Instant),
+    /// SIGTERM was sent; when SIGKILL is.
+    Terminating(Instant),
+    /// SIGKILL was sent; until when it is waited for.
+    Killed(Instant),
+}
+
+/// Asking goes on until this is dropped.
+struct Asking(AbortHandle);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One process of an instance, from its start to its end.
+struct Life<'l> {
+    shared: &'l Shared,
+    group: &'l Group,
+    set_up: &'l SetUp,
+    slot: &'l Slot,
+    log: &'l PlaceLog,
+    server: &'l Server,
+}
+
+/// What changes while it runs.
+struct Now {
+    phase: Phase,
+    begun: Instant,
+    healthy: Option<Instant>,
+    /// Bad answers in a row.
+    bad: u64,
+    because: Option<String>,
+    is_late: bool,
+    /// When it is looked at what is under way.
+    look: Instant,
+}
+
+fn kill(now: &mut Now, running: &Running) {
+    running.signaller().kill();
+    now.phase = Phase::Killed(Instant::now() + KILLED_WAIT);
+}
+
+impl<'l> Life<'l> {
+    fn new(shared: &'l Shared, group: &'l Group, set_up: &'l SetUp, slot: &'l Slot, log: &'l PlaceLog) -> Self {
+        Self { shared, group, set_up, slot, log, server: &group.managed.server }
+    }
+
+    /// Finds where it will listen.
+    fn place(&self) -> Result<Place, Error> {
+        if !self.slot.is_web() {
+            return Ok(Place { endpoint: None, folder: None });
+        }
+        match self.server.listen {
+            ListenOn::Port => {
+                let port =
+                    self.shared.ports.free().map_err(|error| Error::Spawn(format!("no port is free: {error}")))?;
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None })
+            }
+            ListenOn::Socket => {
+                let (folder, socket) = self.shared.folders.socket(self.set_up.uid)?;
+                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder) })
+            }
+        }
+    }
+
+    async fn launch(&self, place: &Place) -> Result<Running, String> {
+        let told = Told {
+            app: self.group.id.app.as_str(),
+            place: &self.group.id.place,
+            version: &self.group.version,
+            instance: &self.slot.name,
+            node: &self.shared.settings.node,
+            data: self.set_up.data.as_deref(),
+            listen: place.endpoint.as_ref(),
+            path: &self.shared.settings.path,
+            temporary: &self.set_up.temporary,
+        };
+        let launch = Launch {
+            id: format!("{}/{}/{}#{}", self.group.id.app, self.group.id.place, self.slot.name, self.slot.serial),
+            command: self.slot.process.command.clone(),
+            folder: self.set_up.code.path.clone(),
+            environment: environment::variables(&self.set_up.variables, &told),
+            uid: self.set_up.uid,
+            limits: self.shared.instance_limits(self.server),
+        };
+        self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
+    }
+
+    async fn run(&self, place: Place) -> Ended {
+        let begun = Instant::now();
+        let mut running = match self.launch(&place).await {
+            Ok(running) => running,
+            Err(why) => return Ended::unborn(why),
+        };
+        {
+            let mut seen = self.slot.seen();
+            (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), self.set_up.uid);
+        }
+        let question = Question {
+            endpoint: place.endpoint.clone(),
+            path: self.server.health.clone(),
+            uid: self.set_up.uid,
+            interval: ms(self.shared.limits.instance_health_ms),
+        };
+        let (tell, mut answers) = mpsc::channel(1);
+        let _asking = Asking(tokio::spawn(question.ask_on(tell)).abort_handle());
+        let mut out = Splitter::new(self.log.line_bytes_max);
+        let mut err = Splitter::new(self.log.line_bytes_max);
+        let mut now =
+            Now { phase: Phase::Starting, begun, healthy: None, bad: 0, because: None, is_late: false, look: begun };
+        let exit = loop {
+            let is_up = matches!(now.phase, Phase::Starting | Phase::Up);
+            tokio::select! {
+                happened = running.next() => match happened {
+                    Some(Happened::Output { stream, bytes }) => {
+                        let (splitter, stream) = match stream {
+                            Stream::Stdout => (&mut out, LineStream::Stdout),
+                            Stream::Stderr => (&mut err, LineStream::Stderr),
+                        };
+                        // Of all of them together: what is to be done with the instance waits for no disk.
+                        let until = Instant::now() + LINES_WAIT_MAX;
+                        for line in splitter.take(&bytes) {
+                            self.line(stream, line, until).await;
+                        }
+                    }
+                    Some(Happened::Exited(exit)) => break exit,
+                    None => break Exit::Lost,
+                },
+                Some(answer) = answers.recv(), if is_up => self.answered(&mut now, answer, &running),
+                () = self.slot.stop.cancelled(), if is_up => self.drain(&mut now),
+                () = self.slot.kill.cancelled(), if matches!(now.phase, Phase::Draining(_) | Phase::Terminating(_)) => {
+                    kill(&mut now, &running);
+                }
+                () = sleep_until(self.next_look(&now)) => {
+                    if !self.look(&mut now, &running, place.endpoint.as_ref()) {
+                        break Exit::Lost;
+                    }
+                }
+            }
+        };
+        let until = Instant::now() + LINES_WAIT_MAX;
+        for (splitter, stream) in [(&mut out, LineStream::Stdout), (&mut err, LineStream::Stderr)] {
+            if let Some(line) = splitter.finish() {
+                self.line(stream, line, until).await;
+            }
+        }
+        {
+            let mut seen = self.slot.seen();
+            (seen.pid, seen.endpoint) = (None, None);
+        }
+        Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late }
+    }
+
+    /// When something is to be done although nothing happens.
+    fn next_look(&self, now: &Now) -> Instant {
+        match now.phase {
+            Phase::Starting => now.begun + ms(self.shared.start_ms(self.server)),
+            Phase::Up => Instant::now() + Duration::from_secs(3_600),
+            Phase::Draining(_) => now.look,
+            Phase::Terminating(until) | Phase::Killed(until) => until,
+        }
+    }
+
+    /// Does it. Says whether the instance may still be there.
+    fn look(&self, now: &mut Now, running: &Running, endpoint: Option<&Endpoint>) -> bool {
+        match now.phase {
+            Phase::Starting => {
+                now.is_late = true;
+                let last = self.slot.seen().detail.clone();
+                now.because = Some(last.unwrap_or_else(|| "it gave no answer".to_owned()));
+                self.terminate(now, running);
+            }
+            Phase::Up => {}
+            Phase::Draining(until) => {
+                let is_busy = endpoint.is_some()
+                    && self.slot.is_web()
+                    && self.shared.registry.run_in_flight(&self.group.id, endpoint) > 0;
+                // Where the edge ends, it has waited for all requests before.
+                if is_busy && Instant::now() < until && !self.shared.stop.is_cancelled() {
+                    now.look = (Instant::now() + DRAIN_LOOK).min(until);
+                } else {
+                    self.slot.seen().endpoint = None;
+                    self.shared.publish(&self.group.id);
+                    self.terminate(now, running);
+                }
+            }
+            Phase::Terminating(_) => kill(now, running),
+            Phase::Killed(_) => return false,
+        }
+        true
+    }
+
+    fn terminate(&self, now: &mut Now, running: &Running) {
+        running.signaller().terminate();
+        now.phase = Phase::Terminating(Instant::now() + self.shared.stop_time(self.server));
+    }
+
+    fn drain(&self, now: &mut Now) {
+        // Nobody waits for the answers of one that was not healthy.
+        let is_asked = now.healthy.is_some() && self.slot.is_web();
+        let time = if is_asked { self.shared.drain_time(self.server) } else { Duration::ZERO };
+        self.slot.is(InstanceState::Stopping, None);
+        let begin = Instant::now();
+        now.look = begin + if now.healthy.is_some() { DRAIN_LOOK } else { Duration::ZERO };
+        now.phase = Phase::Draining(begin + time);
+        self.group.tell();
+        self.shared.publish(&self.group.id);
+    }
+
+    fn answered(&self, now: &mut Now, answer: Answer, running: &Running) {
+        let after = self.shared.limits.instance_unhealthy_after;
+        let is_foreign = answer.as_ref().is_err_and(|bad| bad.is_foreign);
+        match (answer.map_err(|bad| bad.why), now.phase) {
+            (Ok(()), Phase::Starting) => {
+                let took = now.begun.elapsed();
+                (now.phase, now.healthy) = (Phase::Up, Some(Instant::now()));
+                self.slot.is(InstanceState::Healthy, None);
+                {
+                    let mut seen = self.slot.seen();
+                    (seen.healthy_ms, seen.failed) = (Some(took.as_millis()), None);
+                }
+                histogram!("devanture_instance_start_seconds", "app" => self.group.id.app.to_string())
+                    .record(took.as_secs_f64());
+            }
+            (Ok(()), _) => {
+                now.bad = 0;
+                self.slot.is(InstanceState::Healthy, None);
+            }
+            (Err(why), Phase::Starting) => {
+                self.slot.is(InstanceState::Starting, Some(why));
+                return;
+            }
+            (Err(why), _) => {
+                now.bad = now.bad.saturating_add(1);
+                if now.bad >= after.saturating_mul(2) {
+                    now.because = Some(format!("was not well {} times in a row: {why}", now.bad));
+                    self.slot.is(InstanceState::Unhealthy, now.because.clone());
+                    self.terminate(now, running);
+                } else if is_foreign || now.bad >= after {
+                    // What somebody else would get of its requests is not to be waited for.
+                    self.slot.is(InstanceState::Unhealthy, Some(why));
+                } else {
+                    return;
+                }
+            }
+        }
+        self.group.tell();
+        self.shared.publish(&self.group.id);
+    }
+
+    async fn line(&self, stream: LineStream, text: String, until: Instant) {
+        self.slot.remember(&text);
+        let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
+        self.log.add_until(Line { at_ms, instance, stream, text }, until).await;
+    }
+
+    /// Writes a line of the edge's own.
+    async fn note(&self, text: String) {
+        let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
+        let line = Line { at_ms, instance, stream: LineStream::Edge, text };
+        self.log.add_until(line, Instant::now() + LINES_WAIT_MAX).await;
+    }
+}
+
+impl Shared {
+    /// How long an instance may take to start.
+    pub(super) fn start_ms(&self, server: &Server) -> u64 {
+        server.start_ms.min(self.limits.instance_start_ms_max)
+    }
+
+    /// How long what is under way to an instance may take once it is to end.
+    pub(super) fn drain_time(&self, server: &Server) -> Duration {
+        ms(server.drain_ms.min(self.limits.instance_drain_ms_max))
+    }
+
+    /// How long an instance may take from SIGTERM on before it is killed.
+    fn stop_time(&self, server: &Server) -> Duration {
+        ms(server.stop_ms.min(self.limits.instance_stop_ms_max))
+    }
+
+    /// What an instance may take: what its backend says, where that is less than what the edge allows.
+    pub(super) fn instance_limits(&self, server: &Server) -> InstanceLimits {
+        let most = self.limits.instance_memory_bytes_max;
+        let cpu_percent = match (server.cpu_percent, self.limits.instance_cpu_percent_max) {
+            (Some(said), 0) => said,
+            (Some(said), most) => said.min(most),
+            (None, most) => most,
+        };
+        InstanceLimits {
+            memory_bytes: server.memory_bytes.map_or(most, |said| said.min(most)),
+            processes: self.limits.instance_processes_max,
+            open_files: self.limits.instance_open_files_max,
+            cpu_percent,
+        }
+    }
+}

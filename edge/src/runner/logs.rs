@@ -1,0 +1,359 @@
+//! What instances wrote: the last lines of each place at hand, all of them in files that are rotated, and readers that
+//! follow as they come. None of it grows without a bound, and nobody who is slow holds up an instance.
+
+mod files;
+mod splitter;
+
+pub(super) use splitter::Splitter;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use devanture_config::AppName;
+use devanture_config::limits::Limits;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+
+use self::files::Files;
+
+/// Bytes of lines of one place that are remembered; the files hold more.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// What a line takes beside its text.
+const LINE_BYTES: usize = 96;
+/// Lines that wait for the disk.
+const WRITING_LINES_MAX: usize = 1_024;
+/// Lines written at once.
+const BATCH_LINES_MAX: usize = 512;
+/// How long an instance waits for the disk before its line is given up.
+const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long the end waits until the lines of all places are written.
+const FLUSH_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineStream {
+    /// The standard output.
+    Stdout,
+    /// The standard error.
+    Stderr,
+    /// The edge: that an instance began, ended, and why.
+    Edge,
+}
+
+/// A line that an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Which one, such as `web.2`.
+    pub instance: String,
+    /// Where to.
+    pub stream: LineStream,
+    /// What; bytes that are no UTF-8 are replaced.
+    pub text: String,
+}
+
+/// Says that a log has as many readers as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} read along already, and no more may")]
+pub struct TooManyReaders(pub u64);
+
+/// The logs of all places. Cheap to clone.
+#[derive(Clone)]
+pub struct Logs(Arc<All>);
+
+struct All {
+    folder: PathBuf,
+    bytes_max: u64,
+    files_max: u64,
+    line_bytes_max: usize,
+    readers_max: u64,
+    reader_lines_max: usize,
+    runtime: Handle,
+    places: tokio::sync::Mutex<HashMap<(AppName, String), Arc<PlaceLog>>>,
+}
+
+impl Logs {
+    /// Logs in files below `folder`, written on the runtime that this is called on.
+    pub(super) fn new(folder: PathBuf, limits: &Limits) -> Self {
+        Self(Arc::new(All {
+            folder,
+            bytes_max: limits.instance_log_bytes_max,
+            files_max: limits.instance_log_files_max,
+            line_bytes_max: usize::try_from(limits.instance_log_line_bytes_max).unwrap_or(usize::MAX),
+            readers_max: limits.log_readers_per_app_max,
+            reader_lines_max: usize::try_from(limits.log_reader_lines_max).unwrap_or(usize::MAX),
+            runtime: Handle::current(),
+            places: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// At most the `last` lines of a place, oldest first; those of `instance` or of all instances of a process alone,
+    /// where one is named. Whoever only asks leaves nothing behind, whatever name of a place was asked for.
+    pub async fn last(&self, app: &AppName, place: &str, instance: Option<&str>, last: usize) -> Vec<Arc<Line>> {
+        let known = self.0.places.lock().await.get(&(app.clone(), place.to_owned())).map(Arc::clone);
+        match known {
+            Some(log) => log.last(instance, last),
+            None => {
+                let mut kept = Kept::default();
+                self.left(app, place).await.into_iter().for_each(|line| kept.push(Arc::new(line)));
+                kept.last(instance, last)
+            }
+        }
+    }
+
+    /// The same, and then all lines as they come.
+    ///
+    /// # Errors
+    /// [`TooManyReaders`] where there are `log_readers_per_app_max` of this app already.
+    pub async fn follow(
+        &self,
+        app: &AppName,
+        place: &str,
+        instance: Option<&str>,
+        last: usize,
+    ) -> Result<(Vec<Arc<Line>>, LogReader), TooManyReaders> {
+        let log = self.of(app, place).await;
+        let places = self.0.places.lock().await;
+        let of_app = places.iter().filter(|((other, _), _)| other == app);
+        let readers: usize = of_app.map(|(_, log)| log.live.receiver_count()).sum();
+        if u64::try_from(readers).unwrap_or(u64::MAX) >= self.0.readers_max {
+            return Err(TooManyReaders(self.0.readers_max));
+        }
+        let kept = log.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = LogReader { lines: log.live.subscribe(), instance: instance.map(str::to_owned) };
+        Ok((kept.last(instance, last), reader))
+    }
+
+    /// The log of a place, with what an earlier run of the edge left of it. It is kept for as long as somebody writes or
+    /// reads along; others that nobody needs any more are forgotten by the way.
+    pub(super) async fn of(&self, app: &AppName, place: &str) -> Arc<PlaceLog> {
+        let key = (app.clone(), place.to_owned());
+        if let Some(log) = self.0.places.lock().await.get(&key) {
+            return Arc::clone(log);
+        }
+        // Not under the lock: a slow disk holds up this place alone.
+        let left = self.left(app, place).await;
+        let mut places = self.0.places.lock().await;
+        places.retain(|_, log| log.is_needed());
+        if let Some(log) = places.get(&key) {
+            return Arc::clone(log);
+        }
+        let (to_file, lines) = mpsc::channel(WRITING_LINES_MAX);
+        let log = Arc::new(PlaceLog::new(to_file, self.0.line_bytes_max, self.0.reader_lines_max));
+        for line in left {
+            log.keep(Arc::new(line));
+        }
+        let files = Files::new(self.folder(app, place), self.0.bytes_max, self.0.files_max);
+        self.0.runtime.spawn(write_on(lines, files, Arc::clone(&log.writing)));
+        places.insert(key, Arc::clone(&log));
+        log
+    }
+
+    fn folder(&self, app: &AppName, place: &str) -> PathBuf {
+        self.0.folder.join(app.as_str()).join(place)
+    }
+
+    /// The last lines of a place that are in files.
+    async fn left(&self, app: &AppName, place: &str) -> Vec<Line> {
+        let from = self.folder(app, place);
+        tokio::task::spawn_blocking(move || files::tail(&from, KEPT_BYTES_MAX)).await.unwrap_or_default()
+    }
+
+    /// Forgets what an app wrote, with its files; those that read along are ended.
+    pub(super) async fn forget(&self, app: &AppName) {
+        let mut places = self.0.places.lock().await;
+        places.retain(|(other, _), _| other != app);
+        let folder = self.0.folder.join(app.as_str());
+        tokio::task::spawn_blocking(move || files::remove(&folder)).await.ok();
+    }
+
+    /// Ends all readers, and waits until what came is written.
+    pub(super) async fn end(&self) {
+        let places: Vec<_> = self.0.places.lock().await.drain().map(|(_, log)| log).collect();
+        let all = async {
+            for log in places {
+                log.flush().await;
+            }
+        };
+        // However many there are, a disk that is stuck holds up the end once.
+        tokio::time::timeout(FLUSH_WAIT_MAX, all).await.ok();
+    }
+}
+
+async fn write_on(mut lines: mpsc::Receiver<Job>, mut files: Files, writing: Arc<AtomicUsize>) {
+    let mut batch = Vec::new();
+    while lines.recv_many(&mut batch, BATCH_LINES_MAX).await > 0 {
+        let mut done = Vec::new();
+        let mut bytes = Vec::new();
+        for job in batch.drain(..) {
+            match job {
+                Job::Line(line) => bytes.push(line),
+                Job::Flush(flushed) => done.push(flushed),
+            }
+        }
+        let count = bytes.len();
+        let written = tokio::task::spawn_blocking(move || {
+            files.write(&bytes);
+            files
+        });
+        let Ok(back) = written.await else { return };
+        files = back;
+        writing.fetch_sub(count, Ordering::Relaxed);
+        for flushed in done {
+            flushed.send(()).ok();
+        }
+    }
+}
+
+enum Job {
+    Line(Arc<Line>),
+    Flush(tokio::sync::oneshot::Sender<()>),
+}
+
+/// The log of one place.
+pub(super) struct PlaceLog {
+    kept: Mutex<Kept>,
+    live: broadcast::Sender<Arc<Line>>,
+    to_file: mpsc::Sender<Job>,
+    /// Lines that the disk was too slow for, and that nobody was told of.
+    lost: AtomicU64,
+    /// Lines on their way to the disk.
+    writing: Arc<AtomicUsize>,
+    pub(super) line_bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: VecDeque<Arc<Line>>,
+    bytes: usize,
+}
+
+impl PlaceLog {
+    fn new(to_file: mpsc::Sender<Job>, line_bytes_max: usize, reader_lines_max: usize) -> Self {
+        let live = broadcast::Sender::new(reader_lines_max.max(1));
+        let writing = Arc::default();
+        Self { kept: Mutex::default(), live, to_file, lost: AtomicU64::new(0), writing, line_bytes_max }
+    }
+
+    /// Whether somebody writes or reads along, or not all is written: two that write to the same files would disturb
+    /// each other. Asked under the lock of all places.
+    fn is_needed(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || self.live.receiver_count() > 0 || self.writing.load(Ordering::Relaxed) > 0
+    }
+
+    fn keep(&self, line: Arc<Line>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(Arc::clone(&line));
+        // Under the lock: whoever begins to read has each line once.
+        self.live.send(line).ok();
+    }
+
+    /// Adds a line. Waits for the disk a while, so that whoever writes too fast is held back rather than cut; then the
+    /// line is left out of the file.
+    pub(super) async fn add(&self, line: Line) {
+        self.add_until(line, Instant::now() + DISK_WAIT_MAX).await;
+    }
+
+    /// The same, where the disk is waited for until then; not at all where that is past.
+    pub(super) async fn add_until(&self, line: Line, until: Instant) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let text = format!("{lost} lines were left out of the files: they came faster than the disk took them");
+            let told = Arc::new(Line { stream: LineStream::Edge, text, ..line.clone() });
+            match self.write(Arc::clone(&told), until).await {
+                true => self.keep(told),
+                false => drop(self.lost.fetch_add(lost, Ordering::Relaxed)),
+            }
+        }
+        let line = Arc::new(line);
+        self.keep(Arc::clone(&line));
+        if !self.write(line, until).await {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives a line to whoever writes the files; says whether there was room in time.
+    async fn write(&self, line: Arc<Line>, until: Instant) -> bool {
+        let Ok(Ok(room)) = tokio::time::timeout_at(until, self.to_file.reserve()).await else { return false };
+        self.writing.fetch_add(1, Ordering::Relaxed);
+        room.send(Job::Line(line));
+        true
+    }
+
+    fn last(&self, instance: Option<&str>, last: usize) -> Vec<Arc<Line>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).last(instance, last)
+    }
+
+    async fn flush(&self) {
+        let (flushed, done) = tokio::sync::oneshot::channel();
+        if tokio::time::timeout(DISK_WAIT_MAX, self.to_file.send(Job::Flush(flushed))).await.is_ok() {
+            tokio::time::timeout(DISK_WAIT_MAX, done).await.ok();
+        }
+    }
+}
+
+impl Kept {
+    fn push(&mut self, line: Arc<Line>) {
+        self.bytes += line.text.len() + LINE_BYTES;
+        self.lines.push_back(line);
+        while self.bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(oldest.text.len() + LINE_BYTES);
+        }
+    }
+
+    fn last(&self, instance: Option<&str>, last: usize) -> Vec<Arc<Line>> {
+        let wanted = self.lines.iter().rev().filter(|line| is_of(line, instance));
+        let mut found: Vec<_> = wanted.take(last).cloned().collect();
+        found.reverse();
+        found
+    }
+}
+
+/// Whether a line is of `instance`, such as `web.2`, or of one of the process `web`.
+fn is_of(line: &Line, instance: Option<&str>) -> bool {
+    instance.is_none_or(|wanted| {
+        let rest = line.instance.strip_prefix(wanted);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// What a reader is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTold {
+    /// A line.
+    Line(Arc<Line>),
+    /// So many lines of the place were left out: they came faster than they were taken.
+    Lost(u64),
+}
+
+/// Lines as they come. Dropped, it is a reader no more.
+pub struct LogReader {
+    lines: broadcast::Receiver<Arc<Line>>,
+    instance: Option<String>,
+}
+
+impl LogReader {
+    /// What comes next; nothing when the log is ended.
+    pub async fn next(&mut self) -> Option<LogTold> {
+        loop {
+            return match self.lines.recv().await {
+                Ok(line) if !is_of(&line, self.instance.as_deref()) => continue,
+                Ok(line) => Some(LogTold::Line(line)),
+                Err(RecvError::Lagged(lost)) => Some(LogTold::Lost(lost)),
+                Err(RecvError::Closed) => None,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! Logs in a real folder.
+
+use super::*;
+
+fn line(instance: &str, text: &str) -> Line {
+    Line { at_ms: 1, instance: instance.to_owned(), stream: LineStream::Stdout, text: text.to_owned() }
+}
+
+fn logs(folder: &std::path::Path, bytes_max: u64, files_max: u64) -> Logs {
+    let limits = Limits {
+        instance_log_bytes_max: bytes_max,
+        instance_log_files_max: files_max,
+        log_reader_lines_max: 16,
+        ..Limits::default()
+    };
+    Logs::new(folder.to_owned(), &limits)
+}
+
+#[tokio::test]
+async fn a_reader_gets_the_last_lines_and_then_each_one_that_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = logs(folder.path(), 1 << 20, 2);
+    let app: AppName = "shop".parse().unwrap();
+    let log = logs.of(&app, "prod").await;
+    for number in 0..5 {
+        log.add(line(if number % 2 == 0 { "web.1" } else { "web.10" }, &number.to_string())).await;
+    }
+    let texts = |lines: &[Arc<Line>]| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&logs.last(&app, "prod", None, 2).await), ["3", "4"]);
+    assert_eq!(texts(&logs.last(&app, "prod", Some("web.1"), 9).await), ["0", "2", "4"]);
+    assert_eq!(texts(&logs.last(&app, "prod", Some("web"), 9).await).len(), 5);
+    assert!(logs.last(&app, "other", None, 9).await.is_empty());
+    let (before, mut reader) = logs.follow(&app, "prod", Some("web.1"), 1).await.unwrap();
+    assert_eq!(texts(&before), ["4"]);
+    log.add(line("web.10", "no")).await;
+    log.add(line("web.1", "yes")).await;
+    let Some(LogTold::Line(told)) = reader.next().await else { panic!("a line comes") };
+    assert_eq!(told.text, "yes");
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_told_how_much_it_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = logs(folder.path(), 1 << 20, 2);
+    let app: AppName = "shop".parse().unwrap();
+    let log = logs.of(&app, "prod").await;
+    let (_, mut reader) = logs.follow(&app, "prod", None, 0).await.unwrap();
+    for number in 0..26 {
+        log.add(line("web.1", &number.to_string())).await;
+    }
+    assert_eq!(reader.next().await, Some(LogTold::Lost(10)));
+    let Some(LogTold::Line(told)) = reader.next().await else { panic!("a line comes") };
+    assert_eq!(told.text, "10");
+}
+
+#[tokio::test]
+async fn files_are_rotated_and_hold_no_more_than_they_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bytes_max, files_max) = (4_096, 3);
+    let logs = logs(folder.path(), bytes_max, files_max);
+    let app: AppName = "shop".parse().unwrap();
+    let log = logs.of(&app, "prod").await;
+    for number in 0..400 {
+        log.add(line("web.1", &format!("{number} {}", "x".repeat(100)))).await;
+    }
+    log.flush().await;
+    let of_place = folder.path().join("shop/prod");
+    let sizes: Vec<u64> =
+        std::fs::read_dir(&of_place).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+    assert_eq!(sizes.len(), 3);
+    assert!(sizes.iter().all(|size| *size <= bytes_max), "{sizes:?}");
+    // What another run finds are the last ones, in their order.
+    let again = self::logs(folder.path(), bytes_max, files_max);
+    let found = again.last(&app, "prod", None, 1_000).await;
+    let numbers: Vec<u64> = found.iter().map(|line| line.text.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(numbers.len() > 40 && numbers.ends_with(&[398, 399]), "{numbers:?}");
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = logs(folder.path(), 1 << 20, 2);
+    let app: AppName = "shop".parse().unwrap();
+    let log = logs.of(&app, "prod").await;
+    for _ in 0..400 {
+        log.add(line("web.1", &"x".repeat(16_000))).await;
+    }
+    let kept = log.kept.lock().unwrap();
+    assert!(kept.bytes <= KEPT_BYTES_MAX && kept.lines.len() < 70, "{}", kept.lines.len());
+}
+
+#[tokio::test]
+async fn whoever_reads_what_nobody_wrote_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = logs(folder.path(), 1 << 20, 2);
+    let app: AppName = "shop".parse().unwrap();
+    let count = async || logs.0.places.lock().await.len();
+    assert!(logs.last(&app, "invented", None, 9).await.is_empty());
+    assert_eq!(count().await, 0);
+    let (_, reader) = logs.follow(&app, "invented", None, 9).await.unwrap();
+    assert_eq!(count().await, 1);
+    drop(reader);
+    let written = logs.of(&app, "prod").await;
+    assert_eq!(count().await, 1);
+    written.add(line("web.1", "kept")).await;
+    written.flush().await;
+    drop(written);
+    let other = logs.of(&app, "other").await;
+    assert_eq!(count().await, 1);
+    drop(other);
+    assert_eq!(logs.last(&app, "prod", None, 9).await.len(), 1);
+}

@@ -1,0 +1,383 @@
+//! Runs the backends that came with versions, as instances of this machine: starts them, asks whether they are well, has
+//! requests led to them, keeps their logs, ends them.
+//!
+//! The instances of one backend in one place with one revision of settings are a group ([`crate::proxy::RunId`]): versions
+//! that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so has each
+//! instance (`instance`); what is live is followed (`follow`), and pools are told who answers.
+
+mod backoff;
+mod environment;
+mod error;
+mod folder;
+mod follow;
+mod gauges;
+mod group;
+mod health;
+mod instance;
+mod logs;
+mod ports;
+mod release;
+mod slot;
+pub mod spawner;
+mod supervise;
+mod users;
+
+pub use error::{ERROR_LINES_MAX, Error};
+pub use logs::{Line, LineStream, LogReader, LogTold, Logs, TooManyReaders};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use devanture_config::edge_toml;
+use devanture_config::instances::InstanceStatus;
+use devanture_config::limits::Limits;
+use devanture_config::manifest::Managed;
+use devanture_config::site_toml::ProcessName;
+use devanture_config::{AppName, Digest, VersionId};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use self::folder::Folders;
+use self::group::Group;
+use self::ports::Ports;
+use self::spawner::{Spawner, SpawnerSettings};
+use self::supervise::Asked;
+use self::users::Users;
+use crate::blobs::Blobs;
+use crate::catalog::Catalog;
+use crate::live::Live;
+use crate::proxy::{Registry, RunId, RunKey};
+use crate::version::Setting;
+
+/// Between two looks at whether everything has ended.
+const END_LOOK: Duration = Duration::from_millis(20);
+
+/// Told of every step that a person may want to see, as a line of text.
+pub type Tell<'t> = &'t (dyn Fn(&str) + Send + Sync);
+
+/// What a [`Runner`] is made of.
+pub struct Parts {
+    /// `[runner]` of `edge.toml`.
+    pub settings: edge_toml::Runner,
+    /// The limits.
+    pub limits: Limits,
+    /// Where everything of the runner lies, absolute: `EdgeFile::runner_folder`.
+    pub folder: PathBuf,
+    /// This very program, `devanture-edge`.
+    pub program: PathBuf,
+    /// Where the files of backends are.
+    pub blobs: Arc<dyn Blobs>,
+    /// How many instances are wished, and which user an app has.
+    pub catalog: Arc<dyn Catalog>,
+    /// What is live.
+    pub live: Live,
+    /// The pools that instances are members of.
+    pub registry: Registry,
+    /// Settings and secrets.
+    pub variables: Arc<dyn Variables>,
+}
+
+/// Knows the settings and secrets of places.
+#[async_trait]
+pub trait Variables: Send + Sync {
+    /// All variables of an environment in one revision of its settings, secrets opened; for previews `place` is `preview`.
+    ///
+    /// # Errors
+    /// Why they cannot be had, in a sentence.
+    async fn of(&self, app: &AppName, place: &str, revision: u64) -> Result<BTreeMap<String, String>, String>;
+}
+
+/// A backend that is to run.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub place: String,
+    /// The version.
+    pub version: VersionId,
+    /// Its backend.
+    pub managed: Arc<Managed>,
+    /// The revision of the settings that it runs with.
+    pub settings: u64,
+    /// Whether an `admin` token stored it.
+    pub trusted: bool,
+}
+
+impl Wanted {
+    fn run(&self) -> RunId {
+        let key = RunKey { digest: self.managed.digest, settings: self.settings };
+        RunId { app: self.app.clone(), place: self.place.clone(), key }
+    }
+}
+
+/// Instances that run for as long as this lives, so that a switch finds them. Dropped without a switch, they end.
+#[must_use = "the instances run for as long as this lives"]
+pub struct Held {
+    group: Arc<Group>,
+    /// Whether they may be live by now.
+    is_ready: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        {
+            let mut inner = self.group.inner();
+            inner.reasons.held = inner.reasons.held.saturating_sub(1);
+            if self.is_ready {
+                inner.reasons.lingers_until = Some(Instant::now() + follow::HELD_LINGERS);
+            }
+        }
+        self.group.tell();
+    }
+}
+
+/// Runs backends. Cheap to clone.
+#[derive(Clone)]
+pub struct Runner(Arc<Shared>);
+
+struct Shared {
+    settings: edge_toml::Runner,
+    limits: Limits,
+    users: Users,
+    folders: Folders,
+    spawner: Spawner,
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    live: Live,
+    registry: Registry,
+    variables: Arc<dyn Variables>,
+    logs: Logs,
+    ports: Ports,
+    /// All groups; of the same run, one that ends comes before the one that takes its place.
+    groups: Mutex<Vec<Arc<Group>>>,
+    /// Held while pools are told who answers, so that the last word is the newest.
+    publishing: Mutex<()>,
+    /// Where everything runs that outlives the call that began it: whoever calls may be on a thread that ends before.
+    runtime: Handle,
+    /// That the edge ends.
+    stop: CancellationToken,
+}
+
+impl Runner {
+    /// Starts the spawner, removes what an earlier run left, and begins to run what is live. Everything runs on the
+    /// runtime that this is called on.
+    ///
+    /// # Errors
+    /// [`Error::Off`], [`Error::Spawn`], [`Error::Folder`], [`Error::User`].
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
+        let Parts { settings, limits, folder, program, blobs, catalog, live, registry, variables } = parts;
+        if !settings.enabled {
+            return Err(Error::Off);
+        }
+        let users = Users::new(&settings, rustix::process::geteuid().is_root())?;
+        let (root, of_folders, from) = (folder.clone(), users.clone(), Arc::clone(&blobs));
+        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from)).await;
+        let folders =
+            opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
+        let spawner = SpawnerSettings {
+            program,
+            socket: settings.spawner.clone(),
+            cgroup: settings.cgroup.clone(),
+            // No two edges have one folder.
+            edge_id: Digest::of(folder.as_os_str().as_encoded_bytes()).short(),
+        };
+        let spawner = Spawner::start(spawner).await.map_err(|error| Error::Spawn(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            logs: Logs::new(folder.join("logs"), &limits),
+            settings,
+            limits,
+            users,
+            folders,
+            spawner,
+            blobs,
+            catalog,
+            live,
+            registry,
+            variables,
+            ports: Ports::default(),
+            groups: Mutex::default(),
+            publishing: Mutex::default(),
+            runtime: Handle::current(),
+            stop: CancellationToken::new(),
+        });
+        // The watch begins before what is live is looked at: nothing that is committed in between is missed.
+        let watch = shared.catalog.watch();
+        shared.registry.hear_asks(true);
+        shared.reconcile_all();
+        tokio::spawn(Arc::clone(&shared).follow(watch));
+        let tidied = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // What is live has its code by then, or keeps what it finds.
+            for group in tidied.all_groups() {
+                tidied.wait_begun(&group).await.ok();
+            }
+            tidied.folders.tidy_all().await;
+        });
+        Ok(Self(shared))
+    }
+
+    /// Whether backends of such a bundle may run here.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] where there are no user ids and no admin pushed it.
+    pub fn check(&self, trusted: bool) -> Result<(), Error> {
+        self.0.check(trusted)
+    }
+
+    /// Has all instances run and waits until they are healthy; at once where they are already. `tell` hears of each.
+    ///
+    /// # Errors
+    /// The first instance that is none; then, where nothing else needs them, all of them end.
+    pub async fn prepare(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Held, Error> {
+        let shared = &self.0;
+        let asked = Asked {
+            id: wanted.run(),
+            version: wanted.version,
+            managed: Arc::clone(&wanted.managed),
+            trusted: wanted.trusted,
+            settings_place: shared.settings_place(wanted),
+        };
+        let group = shared.group(asked, |inner| {
+            inner.reasons.held += 1;
+            inner.failed = None;
+        })?;
+        let mut held = Held { group: Arc::clone(&group), is_ready: false };
+        for slot in group.wanted_slots() {
+            slot.begin_anew();
+        }
+        shared.wait_begun(&group).await?;
+        // Those that were warm may be fewer than are wished by now.
+        shared.adjust(&group).await?;
+        shared.wait_healthy(&group, &group.wanted_slots(), tell).await?;
+        held.is_ready = true;
+        Ok(held)
+    }
+
+    /// Runs the command `release` once, if there is one; `tell` hears its lines. Returns how long it took, in
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::ReleaseFailed`], and what keeps it from being started.
+    pub async fn release(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Option<u128>, Error> {
+        self.0.run_release(wanted, tell).await
+    }
+
+    /// Every instance of a place, by process and number.
+    #[must_use]
+    pub fn instances(&self, app: &AppName, place: &str) -> Vec<InstanceStatus> {
+        let groups = self.0.all_groups();
+        let here = groups.iter().filter(|group| group.id.app == *app && group.id.place == place);
+        let mut found: Vec<InstanceStatus> = here.flat_map(|group| group.statuses(&self.0.settings.node)).collect();
+        let number =
+            |status: &InstanceStatus| status.name.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+        found.sort_by(|a, b| (&a.process, number(a), a.since_ms).cmp(&(&b.process, number(b), b.since_ms)));
+        found
+    }
+
+    /// Follows how many instances the API wishes now, and returns when new ones are healthy.
+    ///
+    /// # Errors
+    /// [`Error::NothingRuns`], [`Error::TooMany`], the first new instance that is not healthy.
+    pub async fn rescale(&self, app: &AppName, place: &str, tell: Tell<'_>) -> Result<(), Error> {
+        for group in self.0.running(app, place)? {
+            self.0.wait_begun(&group).await?;
+            // Whoever follows the catalog may have started them already.
+            self.0.adjust(&group).await?;
+            self.0.wait_healthy(&group, &group.wanted_slots(), tell).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts every instance of a process, or of all, anew: one after the other, each only replaced when the new one is
+    /// healthy.
+    ///
+    /// # Errors
+    /// [`Error::NothingRuns`]; the first new instance that is not healthy: the one before it stays.
+    pub async fn restart(
+        &self,
+        app: &AppName,
+        place: &str,
+        process: Option<&ProcessName>,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
+        for group in self.0.running(app, place)? {
+            self.0.wait_begun(&group).await?;
+            let slots = group.wanted_slots();
+            for slot in slots.iter().filter(|slot| process.is_none_or(|process| slot.process.name == *process)) {
+                self.0.replace(&group, slot, tell).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an app has kept: for one that was deleted and cannot be had back.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], also while something of it runs.
+    pub async fn forget(&self, app: &AppName) -> Result<(), Error> {
+        if self.0.all_groups().iter().any(|group| group.id.app == *app) {
+            return Err(Error::Folder(format!("the backends of {app} run")));
+        }
+        self.0.logs.forget(app).await;
+        self.0.folders.forget(app).await
+    }
+
+    /// What instances wrote.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        &self.0.logs
+    }
+
+    /// Instances and how they are, as metrics of now.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.0.metrics()
+    }
+
+    /// Ends all instances: by SIGTERM at once, since whoever calls has waited for what was under way; then by SIGKILL,
+    /// after what their backends say, and after `within` whatever they say.
+    pub async fn end(&self, within: Duration) {
+        self.0.stop.cancel();
+        self.0.registry.hear_asks(false);
+        let until = Instant::now() + within;
+        while !self.0.all_groups().is_empty() && Instant::now() < until {
+            sleep(END_LOOK).await;
+        }
+        self.0.logs.end().await;
+        self.0.spawner.end().await;
+    }
+}
+
+impl Shared {
+    fn check(&self, trusted: bool) -> Result<(), Error> {
+        if trusted || self.users.are_there() { Ok(()) } else { Err(Error::Forbidden) }
+    }
+
+    /// Whose settings a backend has: those of its environment, or of `preview` where its place is none.
+    fn settings_place(&self, wanted: &Wanted) -> String {
+        let place = wanted.place.parse().ok().and_then(|name| self.live.place(&wanted.app, &name));
+        match place.is_some_and(|place| place.setting == Setting::Preview) {
+            true => follow::PREVIEW.to_owned(),
+            false => wanted.place.clone(),
+        }
+    }
+
+    /// What runs in a place, and not for a rollback alone.
+    fn running(&self, app: &AppName, place: &str) -> Result<Vec<Arc<Group>>, Error> {
+        let mut groups = self.groups_of(app, place);
+        groups.retain(|group| !group.inner().reasons.is_warm());
+        match groups.is_empty() {
+            true => Err(Error::NothingRuns { app: app.to_string(), place: place.to_owned() }),
+            false => Ok(groups),
+        }
+    }
+}
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

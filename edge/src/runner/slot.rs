@@ -1,0 +1,158 @@
+//! One instance as others see it: how it is, since when, why; and how it is told to end.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use devanture_config::VersionId;
+use devanture_config::instances::{InstanceState, InstanceStatus};
+use devanture_config::site_toml::{Kind, Process};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{ERROR_LINES_MAX, Error};
+use crate::proxy::RunMember;
+use crate::proxy::address::Endpoint;
+use crate::telemetry;
+
+/// An instance: one process after the other, under one name.
+pub(super) struct Slot {
+    /// Such as `web.2`.
+    pub(super) name: String,
+    /// What it is one of.
+    pub(super) process: Process,
+    /// From 1 on.
+    pub(super) number: u64,
+    /// A number that no other has.
+    pub(super) serial: u64,
+    /// That it is to end.
+    pub(super) stop: CancellationToken,
+    /// That it is to end at once, where it is to end: others need its room.
+    pub(super) kill: CancellationToken,
+    /// That it is to be started now, rather than after a while.
+    pub(super) kick: Notify,
+    seen: Mutex<Seen>,
+}
+
+/// What is known of it.
+pub(super) struct Seen {
+    pub(super) state: InstanceState,
+    pub(super) since_ms: u64,
+    pub(super) pid: Option<u32>,
+    pub(super) restarts: u64,
+    pub(super) detail: Option<String>,
+    /// Where it listens, while it does.
+    pub(super) endpoint: Option<Endpoint>,
+    /// The user whose process listens there, where the app has one of its own.
+    pub(super) uid: Option<u32>,
+    /// How long its last start took, in milliseconds.
+    pub(super) healthy_ms: Option<u128>,
+    /// Why it is given up by whoever waits for it.
+    pub(super) failed: Option<Error>,
+    /// Nothing of it runs any more, nor will.
+    pub(super) is_over: bool,
+    lines: VecDeque<String>,
+}
+
+impl Slot {
+    pub(super) fn new(process: Process, number: u64) -> Self {
+        static SERIALS: AtomicU64 = AtomicU64::new(1);
+        let seen = Seen {
+            state: InstanceState::Starting,
+            since_ms: telemetry::now_ms(),
+            pid: None,
+            restarts: 0,
+            detail: None,
+            endpoint: None,
+            uid: None,
+            healthy_ms: None,
+            failed: None,
+            is_over: false,
+            lines: VecDeque::new(),
+        };
+        Self {
+            name: format!("{}.{number}", process.name),
+            process,
+            number,
+            serial: SERIALS.fetch_add(1, Ordering::Relaxed),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            kick: Notify::new(),
+            seen: Mutex::new(seen),
+        }
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is one that is to run.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.stop.is_cancelled()
+    }
+
+    pub(super) fn is_web(&self) -> bool {
+        self.process.kind == Kind::Web
+    }
+
+    /// Notes how it is now.
+    pub(super) fn is(&self, state: InstanceState, detail: Option<String>) {
+        let mut seen = self.seen();
+        if seen.state != state {
+            seen.since_ms = telemetry::now_ms();
+        }
+        (seen.state, seen.detail) = (state, detail);
+    }
+
+    /// Remembers a line of its log, for what may go wrong.
+    pub(super) fn remember(&self, line: &str) {
+        let mut seen = self.seen();
+        if seen.lines.len() >= ERROR_LINES_MAX {
+            seen.lines.pop_front();
+        }
+        seen.lines.push_back(line.to_owned());
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.seen().lines.iter().cloned().collect()
+    }
+
+    /// Forgets what went wrong until now, and has it started at once where it waits.
+    pub(super) fn begin_anew(&self) {
+        let mut seen = self.seen();
+        seen.failed = None;
+        if matches!(seen.state, InstanceState::Waiting | InstanceState::CrashLoop) {
+            self.kick.notify_one();
+        }
+    }
+
+    /// What it is as a member of its pool, if it is one.
+    pub(super) fn member(&self) -> Option<RunMember> {
+        let seen = self.seen();
+        let endpoint = seen.endpoint.clone().filter(|_| self.is_web())?;
+        let is_draining = match seen.state {
+            InstanceState::Healthy | InstanceState::Warm => false,
+            InstanceState::Stopping => true,
+            _ => return None,
+        };
+        Some(RunMember { endpoint, is_draining, uid: seen.uid })
+    }
+
+    pub(super) fn status(&self, node: &str, version: VersionId, settings: u64, is_warm: bool) -> InstanceStatus {
+        let seen = self.seen();
+        let state = if is_warm && seen.state == InstanceState::Healthy { InstanceState::Warm } else { seen.state };
+        InstanceStatus {
+            name: self.name.clone(),
+            node: node.to_owned(),
+            process: self.process.name.clone(),
+            kind: self.process.kind,
+            state,
+            version,
+            settings,
+            pid: seen.pid,
+            restarts: seen.restarts,
+            since_ms: seen.since_ms,
+            detail: seen.detail.clone(),
+        }
+    }
+}

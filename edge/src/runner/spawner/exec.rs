@@ -1,0 +1,191 @@
+//! `devanture-edge exec-instance`: makes of itself what an instance may be, and then becomes the instance's program.
+//!
+//! What is to be done comes over the socket that is its standard input, never by its arguments or environment: nothing
+//! that an app says (`LD_PRELOAD`, …) may touch this program, which can still be root. The socket closes by itself when
+//! the program begins; what went wrong before that is said over it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::Mode;
+use rustix::process::{
+    Gid, Resource, Rlimit, Signal, Uid, getppid, getrlimit, getuid, set_parent_process_death_signal, setrlimit, setsid,
+    umask,
+};
+use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use serde::{Deserialize, Serialize};
+
+use super::{Exit, InstanceLimits};
+
+/// Where a command is looked for when the instance has no `PATH` of its own.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// What a process may have mapped beyond the memory of its instance: stacks of threads and what a runtime sets aside,
+/// which are counted though they are never touched. The bound is a second line behind whoever watches the instance.
+const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
+/// The kernel counts threads, of all instances of a user together: the bound is far above what is meant, and a second
+/// line too.
+pub(super) const TASKS_PER_PROCESS: u64 = 32;
+/// The least of that bound.
+pub(super) const TASKS_MIN: u64 = 1_024;
+
+/// What is to become of this process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Spec {
+    /// The process that must still be there.
+    pub(super) parent: i32,
+    pub(super) command: Vec<String>,
+    pub(super) folder: String,
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) uid: Option<u32>,
+    pub(super) limits: InstanceLimits,
+    /// A cgroup holds the memory.
+    pub(super) has_cgroup: bool,
+}
+
+/// Becomes the program that the standard input tells of. Returns only where that failed, which whoever is at the other
+/// end of the standard input was told.
+///
+/// # Errors
+/// What the standard input says, where it tells of nothing.
+pub fn exec_instance() -> io::Result<()> {
+    // Closed when the program begins, like every file that is opened here; the number 0 leads to nothing from now on.
+    let mut status = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let mut text = String::new();
+    status.read_to_string(&mut text)?;
+    let spec: Spec = serde_json::from_str(&text)?;
+    let exit = match confine(&spec) {
+        Ok(()) => become_program(&spec),
+        Err((what, error)) => Exit::CannotStart(format!("{what}: {error}")),
+    };
+    status.write_all(serde_json::to_string(&exit)?.as_bytes())
+}
+
+/// Gives up what the instance may not have. In an order that matters: privileges go before the parent-death signal is
+/// asked for, since their change takes it back, and whether the parent is still there is looked at after that.
+fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
+    let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
+    setsid().map_err(step("no session of its own"))?;
+    let is_other = spec.uid.is_some_and(|uid| uid != getuid().as_raw());
+    if let Some(uid) = spec.uid.filter(|_| is_other) {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
+        set_thread_groups(&[]).map_err(step("the groups cannot be given up"))?;
+        set_thread_res_gid(gid, gid, gid).map_err(step("the group cannot be changed"))?;
+        set_thread_res_uid(uid, uid, uid).map_err(step("the user cannot be changed"))?;
+    }
+    set_no_new_privs(true).map_err(step("privileges cannot be ruled out"))?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(step("no signal at the parent's end"))?;
+    if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(spec.parent) {
+        return Err(("the parent is gone", io::ErrorKind::NotFound.into()));
+    }
+    limit(Resource::Core, 0).map_err(step("the limit of core files cannot be set"))?;
+    limit(Resource::Nofile, spec.limits.open_files).map_err(step("the limit of open files cannot be set"))?;
+    if is_other {
+        limit(Resource::Nproc, tasks_max(&spec.limits)).map_err(step("the limit of processes cannot be set"))?;
+    }
+    if !spec.has_cgroup {
+        let bytes = spec.limits.memory_bytes.saturating_add(DATA_SLACK_BYTES);
+        limit(Resource::Data, bytes).map_err(step("the limit of memory cannot be set"))?;
+    }
+    umask(Mode::from_raw_mode(0o007));
+    std::env::set_current_dir(&spec.folder).map_err(|error| ("the working folder cannot be entered", error))
+}
+
+/// Most tasks, threads among them, before the kernel refuses another one.
+pub(super) const fn tasks_max(limits: &InstanceLimits) -> u64 {
+    let tasks = limits.processes.saturating_mul(TASKS_PER_PROCESS);
+    if tasks < TASKS_MIN { TASKS_MIN } else { tasks }
+}
+
+/// Sets a limit for good, or leaves a lower one that is there for good.
+fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {
+    let value = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
+    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+}
+
+/// Becomes the program; returns why that failed.
+fn become_program(spec: &Spec) -> Exit {
+    let Some((command, arguments)) = spec.command.split_first() else {
+        return Exit::CannotStart("the command is empty".to_owned());
+    };
+    let mut found = None;
+    for candidate in candidates(command, spec.environment.get("PATH").map(String::as_str)) {
+        let mut program = Command::new(&candidate);
+        program.arg0(command).args(arguments).env_clear().envs(&spec.environment);
+        // Returns only with an error.
+        let error = program.exec();
+        match why(command, &candidate, &error) {
+            Exit::Missing(_) => {}
+            // The first one counts, unless a later folder has one that runs.
+            exit => found = found.or(Some(exit)),
+        }
+    }
+    found.unwrap_or_else(|| Exit::Missing(command.clone()))
+}
+
+/// The files that a command can mean, in the order in which they are tried: itself where it has a slash, else one in
+/// each folder of `path`.
+fn candidates(command: &str, path: Option<&str>) -> Vec<PathBuf> {
+    if command.contains('/') {
+        return vec![PathBuf::from(command)];
+    }
+    let folders = path.unwrap_or(DEFAULT_PATH).split(':').filter(|folder| !folder.is_empty());
+    // With a slash, always, so that nobody looks it up once more.
+    folders.map(|folder| Path::new("./").join(folder).join(command)).collect()
+}
+
+/// What it means that a file could not be executed.
+fn why(command: &str, file: &Path, error: &io::Error) -> Exit {
+    let is_there = file.metadata().is_ok();
+    match error.kind() {
+        // Scripts fail in this way too, when the program that their first line names is not there.
+        io::ErrorKind::NotFound if is_there => {
+            Exit::CannotStart(format!("`{command}` is there, but what should run it is not"))
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Exit::Missing(command.to_owned()),
+        io::ErrorKind::PermissionDenied if is_there => Exit::NotExecutable(command.to_owned()),
+        _ => Exit::CannotStart(format!("`{command}`: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_a_slash_is_itself_and_others_are_looked_for() {
+        assert_eq!(candidates("./run", Some("/bin")), [Path::new("./run")]);
+        assert_eq!(candidates("bin/run", None), [Path::new("bin/run")]);
+        assert_eq!(
+            candidates("node", Some("/a::b:/c")),
+            [Path::new("/a/node"), Path::new("./b/node"), Path::new("/c/node")]
+        );
+        assert_eq!(candidates("node", None).len(), 3);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_from_what_may_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().to_owned();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(why("run", &there, &denied), Exit::NotExecutable("run".to_owned()));
+        assert_eq!(why("run", &there.join("no"), &missing), Exit::Missing("run".to_owned()));
+        assert!(matches!(why("run", &there, &missing), Exit::CannotStart(_)));
+        assert!(matches!(why("run", &there.join("no"), &denied), Exit::CannotStart(_)));
+    }
+
+    #[test]
+    fn the_bound_of_tasks_is_far_above_that_of_processes() {
+        let limits = |processes| InstanceLimits { memory_bytes: 1, processes, open_files: 1, cpu_percent: 0 };
+        assert_eq!(tasks_max(&limits(1)), TASKS_MIN);
+        assert_eq!(tasks_max(&limits(100)), 3_200);
+        assert_eq!(tasks_max(&limits(u64::MAX)), u64::MAX);
+    }
+}

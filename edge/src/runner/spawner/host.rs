@@ -1,0 +1,398 @@
+//! `devanture-edge spawner`: the process that all instances come from. It does what the other end of its standard input
+//! says, and kills everything when that ends.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd as _, RawFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, geteuid, getpid, kill_process, kill_process_group,
+    set_child_subreaper, wait, waitid, waitpid,
+};
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::cgroup::Groups;
+use super::instance::Instance;
+use super::processes::{
+    BETWEEN_PASSES, Identity, KILL_WAIT, Owner, Process, Shares, Table, kill_leftovers, shares, variable_of,
+};
+use super::processes::{INSTANCE_MARKER, may_be_ours};
+use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
+use super::{Exit, InstanceLimits};
+
+/// How often it is looked at what instances take.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Looking takes one part in so many of the time at most, on a machine with a great many processes.
+const LOOK_SHARE: u32 = 20;
+/// Most instances at once.
+const INSTANCES_MAX: usize = 4_096;
+/// Most frames of output that wait to be written, of all instances together.
+const FRAMES_WAITING: usize = 8;
+/// Most orders that wait to be carried out.
+const ORDERS_WAITING: usize = 64;
+
+/// How a spawner runs.
+#[derive(Debug, Clone, Default)]
+pub struct HostSettings {
+    /// A delegated cgroup, below which each instance has its own.
+    pub cgroup: Option<PathBuf>,
+    /// Where the edge has fewer privileges than this process: the only users that it may start anything as.
+    pub uids: Option<RangeInclusive<u32>>,
+}
+
+/// Serves the edge at the other end of the standard input, a Unix socket; returns when that has ended and every
+/// descendant of this process is gone.
+///
+/// # Errors
+/// Where the process cannot be made ready, or the other end does not speak the protocol.
+pub fn host(settings: HostSettings) -> io::Result<()> {
+    close_inherited()?;
+    let socket = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    set_child_subreaper(Some(getpid()))?;
+    socket.set_nonblocking(true)?;
+    // One thread, the one that everything is started from: the signal at a parent's end is one at the thread's end.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let (from, to) = UnixStream::from_std(socket)?.into_split();
+        serve(settings, from, to).await
+    })
+}
+
+/// Closes every file but the first three. To be called before anything is opened: what is there then was left open by
+/// whoever started the edge, and would be open in every instance too.
+pub(super) fn close_inherited() -> io::Result<()> {
+    let names = std::fs::read_dir("/proc/self/fd")?.flatten().map(|entry| entry.file_name());
+    let numbers: Vec<RawFd> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // The folder that was read is among them, and closed already.
+        nix::unistd::close(number).ok();
+    }
+    Ok(())
+}
+
+/// Where messages and output are put to be written.
+struct Out {
+    /// What never waits.
+    first: mpsc::UnboundedSender<Vec<u8>>,
+    /// Output, and ends, which come after it.
+    then: mpsc::Sender<Vec<u8>>,
+}
+
+impl Out {
+    fn tell(&self, told: &Told) {
+        // Where the edge is gone, so is everything soon.
+        if let Ok(frame) = wire::message(told) {
+            self.first.send(frame).ok();
+        }
+    }
+}
+
+struct Host {
+    own: i32,
+    uids: Option<RangeInclusive<u32>>,
+    edge_id: String,
+    groups: Option<Groups>,
+    out: Out,
+    instances: RefCell<HashMap<u64, Rc<Instance>>>,
+    /// Which processes were whose when it was last looked.
+    seen: RefCell<HashMap<Identity, u64>>,
+    /// Those that were nobody's when it was last looked, and since when.
+    strays: RefCell<HashMap<Identity, Instant>>,
+    /// Something may be there to be looked at.
+    is_watching: Cell<bool>,
+}
+
+async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) -> io::Result<()> {
+    // A terminal's Ctrl-C and a service manager's SIGTERM are for the edge, which drains its instances; a spawner that
+    // is a service of its own ends by them, with all that it has started.
+    let mut told_to_end = signal(SignalKind::terminate())?;
+    let _ignored = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let mut children = signal(SignalKind::child())?;
+    let mut from = BufReader::with_capacity(wire::CHUNK_BYTES, from);
+    let begin = wire::read::<Order>(&mut from).await?;
+    let Some(Frame::Message(Order::Begin { protocol: PROTOCOL, edge_id })) = begin else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no edge of this version"));
+    };
+    let uids = settings.uids.clone();
+    kill_leftovers(&edge_id, move |uid| {
+        uids.as_ref().map_or_else(|| may_be_ours(uid, geteuid().as_raw()), |uids| uids.contains(&uid))
+    })
+    .await;
+    let groups = settings.cgroup.as_deref().map(Groups::open).transpose();
+    let (first, first_out) = mpsc::unbounded_channel();
+    let (then, then_out) = mpsc::channel(FRAMES_WAITING);
+    let out = Out { first, then };
+    out.tell(&Told::Ready { protocol: PROTOCOL, doubt: groups.as_ref().err().cloned() });
+    spawn_local(write(to, first_out, then_out));
+    let mut orders = orders(from);
+    let host = Rc::new(Host {
+        own: getpid().as_raw_nonzero().get(),
+        uids: settings.uids,
+        edge_id,
+        groups: groups.unwrap_or_default(),
+        out,
+        instances: RefCell::default(),
+        seen: RefCell::default(),
+        strays: RefCell::default(),
+        is_watching: Cell::default(),
+    });
+    let mut look_at = Instant::now() + LOOK_EVERY;
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => host.carry_out(order),
+                None => break,
+            },
+            _ = children.recv() => host.ended(),
+            () = sleep_until(look_at), if host.is_watching.get() => {
+                let began = Instant::now();
+                host.look();
+                look_at = Instant::now() + LOOK_EVERY.max(began.elapsed() * LOOK_SHARE);
+            }
+            _ = told_to_end.recv() => if host.uids.is_some() {
+                break;
+            },
+        }
+    }
+    host.kill_everything().await;
+    Ok(())
+}
+
+/// The orders of the edge, until it is gone or says something that is none.
+fn orders(mut from: BufReader<OwnedReadHalf>) -> mpsc::Receiver<Order> {
+    let (sender, receiver) = mpsc::channel(ORDERS_WAITING);
+    spawn_local(async move {
+        while let Ok(Some(Frame::Message(order))) = wire::read(&mut from).await {
+            if sender.send(order).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Writes what there is, messages before output.
+async fn write(mut to: OwnedWriteHalf, mut first: mpsc::UnboundedReceiver<Vec<u8>>, mut then: mpsc::Receiver<Vec<u8>>) {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = first.recv() => frame,
+            frame = then.recv() => frame,
+        };
+        match frame {
+            Some(frame) if to.write_all(&frame).await.is_ok() => {}
+            _ => return,
+        }
+    }
+}
+
+impl Host {
+    fn carry_out(self: &Rc<Self>, order: Order) {
+        match order {
+            Order::Launch(start) => {
+                let key = start.key;
+                if let Err(reason) = self.launch(*start) {
+                    self.out.tell(&Told::Refused { key, reason });
+                }
+            }
+            Order::Terminate { key } => self.with(key, Instance::terminate),
+            Order::Kill { key } => self.with(key, |instance| {
+                self.kill_once(instance);
+            }),
+            Order::Credit { key, bytes } => self.with(key, |instance| instance.credit(bytes)),
+            // It was said already.
+            Order::Begin { .. } => {}
+        }
+    }
+
+    fn with(&self, key: u64, act: impl FnOnce(&Instance)) {
+        let instance = self.instances.borrow().get(&key).cloned();
+        if let Some(instance) = instance {
+            act(&instance);
+        }
+    }
+
+    fn launch(self: &Rc<Self>, start: Start) -> Result<(), String> {
+        if let Some(uids) = self.uids.as_ref()
+            && !start.uid.is_some_and(|uid| uids.contains(&uid))
+        {
+            let users = format!("{}-{}", uids.start(), uids.end());
+            return Err(format!("an instance must have a user of its own, and one of {users}"));
+        }
+        if self.instances.borrow().len() >= INSTANCES_MAX || self.instances.borrow().contains_key(&start.key) {
+            return Err(format!("there are {INSTANCES_MAX} instances already"));
+        }
+        let key = start.key;
+        let started = |main: Pid| {
+            self.out.tell(&Told::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
+        };
+        let instance = Instance::start(start, &self.edge_id, self.groups.as_ref(), started, &self.out.then)?;
+        self.instances.borrow_mut().insert(key, instance);
+        self.is_watching.set(true);
+        // It may have ended before it was known.
+        self.ended();
+        Ok(())
+    }
+
+    /// Looks which main processes have ended. They are not reaped yet, so that their ids stay theirs.
+    fn ended(self: &Rc<Self>) {
+        self.is_watching.set(true);
+        for instance in self.instances.borrow().values().filter(|instance| !instance.is_ending.get()) {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            if let Ok(Some(status)) = waitid(WaitId::Pid(instance.main), options) {
+                instance.is_ending.set(true);
+                spawn_local(Rc::clone(self).end(Rc::clone(instance), status));
+            }
+        }
+    }
+
+    /// Kills what is left of an instance whose main process has ended, passes its last output on, and tells its end.
+    async fn end(self: Rc<Self>, instance: Rc<Instance>, status: WaitIdStatus) {
+        let until = Instant::now() + KILL_WAIT;
+        while !self.kill_once(&instance) && Instant::now() < until {
+            sleep(BETWEEN_PASSES).await;
+        }
+        instance.is_over.cancel();
+        let failed = instance.finished().await;
+        let was_out_of_memory = instance.group.as_ref().is_some_and(super::cgroup::Group::was_out_of_memory);
+        let verdict = instance.verdict.borrow_mut().take();
+        let exit = match (verdict.or(failed), exit_of(&status)) {
+            (Some(exit), _) => exit,
+            (None, exit) if was_out_of_memory && exit != Exit::Code(0) => Exit::OutOfMemory,
+            (None, exit) => exit,
+        };
+        self.instances.borrow_mut().remove(&instance.key);
+        waitpid(Some(instance.main), WaitOptions::NOHANG).ok();
+        if let Ok(frame) = wire::message(&Told::Exited { key: instance.key, exit }) {
+            self.out.then.send(frame).await.ok();
+        }
+    }
+
+    /// Says what is whose, and kills what stays nobody's: a process that left its family, its group and its marker
+    /// behind would outlive its instance. One look is not enough: in the middle of `execve` a process has no marker.
+    fn shares<'t>(&self, table: &'t Table) -> Shares<'t> {
+        let owners: Vec<Owner> = self.instances.borrow().values().map(|instance| instance.owner()).collect();
+        let marker_of = |pid| variable_of(pid, INSTANCE_MARKER);
+        let shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), marker_of);
+        let (mut strays, now) = (self.strays.borrow_mut(), Instant::now());
+        let before = std::mem::take(&mut *strays);
+        for stray in &shares.strays {
+            let since = before.get(&stray.identity()).copied().unwrap_or(now);
+            if now.duration_since(since) >= BETWEEN_PASSES {
+                stray.kill();
+            }
+            strays.insert(stray.identity(), since);
+        }
+        shares
+    }
+
+    /// One pass of SIGKILL over all processes of an instance; whether there was none left, and none that may be its own.
+    fn kill_once(&self, instance: &Instance) -> bool {
+        // First, and the group at once: whoever sees a child die may exit with a code before it is its turn.
+        kill_process(instance.main, Signal::KILL).ok();
+        kill_process_group(instance.main, Signal::KILL).ok();
+        if let Some(group) = &instance.group {
+            group.kill();
+        }
+        let table = Table::read();
+        let shares = self.shares(&table);
+        let members = shares.of.get(&instance.key).map(Vec::as_slice).unwrap_or_default();
+        members.iter().for_each(|process| process.kill());
+        self.reap(&table);
+        members.is_empty()
+            && shares.strays.is_empty()
+            && instance.group.as_ref().is_none_or(super::cgroup::Group::is_empty)
+    }
+
+    /// Looks what each instance takes, and kills those that take too much.
+    fn look(&self) {
+        let table = Table::read();
+        let shares = self.shares(&table);
+        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
+        for (key, members) in &shares.of {
+            self.with(*key, |instance| {
+                if let Some(verdict) = beyond(&instance.limits, members, page) {
+                    instance.verdict.borrow_mut().get_or_insert(verdict);
+                    self.kill_once(instance);
+                }
+            });
+        }
+        self.reap(&table);
+        self.is_watching.set(!table.descendants(self.own).is_empty());
+    }
+
+    /// Reaps the dead that came to this process, but for main processes.
+    fn reap(&self, table: &Table) {
+        let mains: HashSet<i32> =
+            self.instances.borrow().values().map(|instance| instance.main.as_raw_nonzero().get()).collect();
+        let dead = table.all().filter(|process| process.is_dead && process.parent == self.own);
+        for pid in dead.filter(|process| !mains.contains(&process.pid)).filter_map(|dead| Pid::from_raw(dead.pid)) {
+            waitpid(Some(pid), WaitOptions::NOHANG).ok();
+        }
+    }
+
+    /// Kills every descendant, again and again until there is none.
+    async fn kill_everything(&self) {
+        let until = Instant::now() + KILL_WAIT;
+        loop {
+            for instance in self.instances.borrow().values() {
+                if let Some(group) = &instance.group {
+                    group.kill();
+                }
+            }
+            let table = Table::read();
+            let descendants = table.descendants(self.own);
+            descendants.iter().filter(|process| !process.is_dead).for_each(|process| process.kill());
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+            if descendants.is_empty() || Instant::now() > until {
+                return;
+            }
+            sleep(BETWEEN_PASSES).await;
+        }
+    }
+}
+
+/// What an instance takes too much of.
+fn beyond(limits: &InstanceLimits, members: &[&Process], page: u64) -> Option<Exit> {
+    let resident: u64 = members.iter().map(|process| process.resident_pages.saturating_mul(page)).sum();
+    let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
+    match count > limits.processes {
+        true => Some(Exit::TooManyProcesses),
+        false => (resident > limits.memory_bytes).then_some(Exit::OutOfMemory),
+    }
+}
+
+fn exit_of(status: &WaitIdStatus) -> Exit {
+    let code = status.exit_status().map(Exit::Code);
+    code.or_else(|| status.terminating_signal().map(Exit::Signal)).unwrap_or(Exit::Lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_beyond_its_limits_with_one_more() {
+        let limits = InstanceLimits { memory_bytes: 8_192, processes: 2, open_files: 1, cpu_percent: 0 };
+        let process =
+            Process { pid: 1, parent: 0, group: 1, session: 1, is_dead: false, started: 0, resident_pages: 1 };
+        assert_eq!(beyond(&limits, &[], 4_096), None);
+        assert_eq!(beyond(&limits, &[&process, &process], 4_096), None);
+        assert_eq!(beyond(&limits, &[&process, &process], 4_097), Some(Exit::OutOfMemory));
+        assert_eq!(beyond(&limits, &[&process; 3], 1), Some(Exit::TooManyProcesses));
+    }
+}

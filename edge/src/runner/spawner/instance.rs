@@ -1,0 +1,211 @@
+//! One instance, as the spawner holds it: how it is started, and how its output is passed on.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::cgroup::{Group, Groups};
+use super::exec::Spec;
+use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
+use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
+use super::{Exit, InstanceLimits, Stream};
+
+/// This very program, even where its file was replaced meanwhile.
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
+/// How it is called.
+pub(super) const OWN_NAME: &str = "devanture-edge";
+/// Most bytes of what `exec-instance` says of a failure.
+const STATUS_BYTES_MAX: u64 = 64 * 1024;
+
+/// An instance whose main process has not been reaped: its id, and that of its group, are nobody else's.
+pub(super) struct Instance {
+    pub(super) key: u64,
+    pub(super) main: Pid,
+    pub(super) limits: InstanceLimits,
+    pub(super) group: Option<Group>,
+    /// Why the spawner killed it.
+    pub(super) verdict: RefCell<Option<Exit>>,
+    /// Its main process has ended.
+    pub(super) is_ending: Cell<bool>,
+    /// Nothing of it runs any more: what is in the pipes is all that comes.
+    pub(super) is_over: CancellationToken,
+    marker: String,
+    /// Bytes of output that may still be sent.
+    window: Semaphore,
+    tasks: RefCell<Option<Tasks>>,
+}
+
+struct Tasks {
+    begin: JoinHandle<Option<Exit>>,
+    outputs: [JoinHandle<()>; 2],
+}
+
+impl Instance {
+    /// Starts an instance, in the middle of a [`tokio::task::LocalSet`]. `started` is told its process id before any
+    /// output is put into `out`.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be.
+    pub(super) fn start(
+        start: Start,
+        edge_id: &str,
+        groups: Option<&Groups>,
+        started: impl FnOnce(Pid),
+        out: &mpsc::Sender<Vec<u8>>,
+    ) -> Result<Rc<Self>, String> {
+        let number = rand::random::<u64>();
+        let marker = format!("{}#{number:016x}", start.id);
+        let failed = |error: io::Error| format!("no process can be started: {error}");
+        let group = groups.map(|groups| groups.make(&format!("instance-{number:016x}"), &start.limits));
+        let group = group.transpose().map_err(|error| format!("no cgroup can be made: {error}"))?;
+        let Begun { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
+        let taken = group.as_ref().map(|group| group.take(main.as_raw_nonzero().get().unsigned_abs()));
+        if let Some(Err(error)) = taken {
+            // Nothing was told to it yet, so that it is nothing but this program.
+            kill_process(main, Signal::KILL).ok();
+            return Err(format!("its cgroup does not take it: {error}"));
+        }
+        let mut environment = start.environment;
+        environment.insert(EDGE_MARKER.to_owned(), edge_id.to_owned());
+        environment.insert(INSTANCE_MARKER.to_owned(), marker.clone());
+        let spec = Spec {
+            parent: getpid().as_raw_nonzero().get(),
+            command: start.command,
+            folder: start.folder,
+            environment,
+            uid: start.uid,
+            limits: start.limits,
+            has_cgroup: group.is_some(),
+        };
+        let instance = Rc::new(Self {
+            key: start.key,
+            main,
+            limits: start.limits,
+            group,
+            verdict: RefCell::default(),
+            is_ending: Cell::default(),
+            is_over: CancellationToken::new(),
+            marker,
+            window: Semaphore::new(WINDOW_BYTES),
+            tasks: RefCell::default(),
+        });
+        started(main);
+        let pass = |pipe, stream| tokio::task::spawn_local(pass_on(Rc::clone(&instance), pipe, stream, out.clone()));
+        let outputs = [pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr)];
+        let begin = tokio::task::spawn_local(hand_over(status, spec));
+        *instance.tasks.borrow_mut() = Some(Tasks { begin, outputs });
+        Ok(instance)
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        Owner { key: self.key, main: self.main.as_raw_nonzero().get(), marker: self.marker.clone() }
+    }
+
+    /// SIGTERM to its group; to its main process alone, where it has come to make no group yet.
+    pub(super) fn terminate(&self) {
+        if kill_process_group(self.main, Signal::TERM).is_err() {
+            kill_process(self.main, Signal::TERM).ok();
+        }
+    }
+
+    /// So many bytes of output were taken.
+    pub(super) fn credit(&self, bytes: u32) {
+        let room = WINDOW_BYTES.saturating_sub(self.window.available_permits());
+        self.window.add_permits(room.min(usize::try_from(bytes).unwrap_or(room)));
+    }
+
+    /// Waits until all output is passed on; returns what kept the program from beginning. To be called once, when it
+    /// is over.
+    pub(super) async fn finished(&self) -> Option<Exit> {
+        let tasks = self.tasks.borrow_mut().take()?;
+        for output in tasks.outputs {
+            output.await.ok();
+        }
+        tasks.begin.await.ok().flatten()
+    }
+}
+
+/// A process that waits to be told what it becomes.
+struct Begun {
+    main: Pid,
+    status: StdUnixStream,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
+    let (status, its) = StdUnixStream::pair()?;
+    let mut command = Command::new(OWN_PROGRAM);
+    command.arg0(OWN_NAME).arg("exec-instance").current_dir("/");
+    command.env_clear().env(EDGE_MARKER, edge_id).env(INSTANCE_MARKER, marker);
+    command.stdin(OwnedFd::from(its)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Waited for by the host, who waits for all that comes to it.
+    let mut child = command.spawn()?;
+    let none = || io::Error::from(io::ErrorKind::NotFound);
+    let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(none)?;
+    let stdout = child.stdout.take().ok_or_else(none)?.into();
+    let stderr = child.stderr.take().ok_or_else(none)?.into();
+    Ok(Begun { main, status, stdout, stderr })
+}
+
+/// Says what the process is to become, and waits until it has: then it says nothing, and why, where it has not.
+async fn hand_over(status: StdUnixStream, spec: Spec) -> Option<Exit> {
+    status.set_nonblocking(true).ok()?;
+    let mut status = UnixStream::from_std(status).ok()?;
+    let text = serde_json::to_vec(&spec).ok()?;
+    drop(spec);
+    status.write_all(&text).await.ok()?;
+    status.shutdown().await.ok()?;
+    let mut answer = Vec::new();
+    status.take(STATUS_BYTES_MAX).read_to_end(&mut answer).await.ok()?;
+    serde_json::from_slice(&answer).ok()
+}
+
+/// Passes on what comes from a pipe, as far as the window allows, until it ends; or, when the instance is over, until
+/// nothing is in it any more: who else may hold its other end is no part of the instance.
+async fn pass_on(instance: Rc<Instance>, pipe: OwnedFd, stream: Stream, out: mpsc::Sender<Vec<u8>>) {
+    let Ok(pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
+    loop {
+        let is_over = tokio::select! {
+            ready = pipe.readable() => match ready {
+                Ok(()) => instance.is_over.is_cancelled(),
+                Err(_) => return,
+            },
+            () = instance.is_over.cancelled() => true,
+        };
+        let chunk = u32::try_from(CHUNK_BYTES).unwrap_or(u32::MAX);
+        let Ok(permits) = instance.window.acquire_many(chunk).await else { return };
+        let mut filling = Filling::new(instance.key, stream);
+        let read = match is_over {
+            // Past the runtime, which says that nothing is there as long as it was not told that something is.
+            true => rustix::io::read(pipe.as_fd(), filling.room()).map_err(io::Error::from),
+            false => pipe.try_read(filling.room()),
+        };
+        match read {
+            Ok(0) => return,
+            Ok(count) => {
+                permits.forget();
+                instance.window.add_permits(CHUNK_BYTES.saturating_sub(count));
+                let Ok(frame) = filling.filled(count) else { return };
+                if out.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !is_over => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The edge's end of the conversation with its spawner: passes wishes on, hands out what happens, and starts the
+//! spawner anew when it died, after everything that it had started is gone.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitOptions, geteuid, getpid, set_child_subreaper, waitpid};
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table, kill_leftovers, may_be_ours, owner_of};
+use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
+use super::{Exit, Happened, Launch, SpawnError, SpawnerSettings};
+
+/// How long a spawner may take to say that it is ready; it kills what an earlier run has left before.
+const READY_WAIT: Duration = Duration::from_secs(30);
+/// How long it may take to end, after which it is killed.
+const END_WAIT: Duration = Duration::from_secs(20);
+/// How long it is waited before a spawner that cannot be started is tried again: at first, and at most.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Most frames that were read and wait to be handed out.
+const FRAMES_WAITING: usize = 16;
+
+/// What the edge wishes of the spawner.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Launch { launch: Box<Launch>, reply: oneshot::Sender<Result<Launched, SpawnError>> },
+    Terminate { key: u64 },
+    Kill { key: u64 },
+    Credit { key: u64, bytes: usize },
+    Abandon { key: u64 },
+    End { reply: oneshot::Sender<()> },
+}
+
+/// An instance that was started.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) key: u64,
+    pub(super) pid: u32,
+    pub(super) happens: mpsc::UnboundedReceiver<Happened>,
+}
+
+/// Starts the spawner, and the task that keeps it.
+///
+/// # Errors
+/// [`SpawnError::Start`], [`SpawnError::Protocol`].
+pub(super) async fn start(settings: SpawnerSettings, wishes: mpsc::UnboundedReceiver<Wish>) -> Result<(), SpawnError> {
+    set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
+    let session = Session::open(&settings).await?;
+    let keeper = Keeper { settings, slots: HashMap::new(), next: 1, uids: HashSet::new() };
+    tokio::spawn(keeper.keep(session, wishes));
+    Ok(())
+}
+
+/// One spawner, from its start to its end.
+struct Session {
+    child: Option<Child>,
+    frames: mpsc::Receiver<Frame<Told>>,
+    out: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl Session {
+    async fn open(settings: &SpawnerSettings) -> Result<Self, SpawnError> {
+        let (child, socket) = match &settings.socket {
+            Some(path) => (None, UnixStream::connect(path).await.map_err(SpawnError::Start)?),
+            None => own_spawner(settings).map_err(SpawnError::Start)?,
+        };
+        let (from, mut to) = socket.into_split();
+        let (out, mut waiting) = mpsc::unbounded_channel::<Vec<u8>>();
+        tokio::spawn(async move {
+            while let Some(frame) = waiting.recv().await {
+                if to.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let (sender, frames) = mpsc::channel(FRAMES_WAITING);
+        let mut from = BufReader::with_capacity(4 * wire::CHUNK_BYTES, from);
+        tokio::spawn(async move {
+            loop {
+                match wire::read(&mut from).await {
+                    Ok(Some(frame)) => {
+                        if sender.send(frame).await.is_err() {
+                            return;
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(error) => return tracing::debug!(%error, "the spawner cannot be heard any more"),
+                }
+            }
+        });
+        let mut session = Self { child, frames, out };
+        session.say(&Order::Begin { protocol: PROTOCOL, edge_id: settings.edge_id.clone() }).ok();
+        match timeout(READY_WAIT, session.frames.recv()).await {
+            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, doubt }))) => {
+                if let Some(doubt) = doubt {
+                    tracing::warn!(doubt, "instances have no cgroups: their limits are held by looking");
+                }
+                Ok(session)
+            }
+            Ok(Some(_)) => Err(SpawnError::Protocol),
+            Ok(None) => Err(SpawnError::Start(io::ErrorKind::BrokenPipe.into())),
+            Err(_) => Err(SpawnError::Start(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn say(&self, order: &Order) -> io::Result<()> {
+        let frame = wire::message(order)?;
+        // Where nobody hears it, the end is noticed by what is not heard either.
+        self.out.send(frame).ok();
+        Ok(())
+    }
+
+    /// Says that nothing more comes, upon which the spawner kills everything, and waits until it is gone.
+    async fn close(self) {
+        let Self { child, mut frames, out } = self;
+        drop(out);
+        let gone = async { while frames.recv().await.is_some() {} };
+        let is_gone = timeout(END_WAIT, gone).await.is_ok();
+        if let Some(mut child) = child {
+            if !is_gone {
+                child.start_kill().ok();
+            }
+            child.wait().await.ok();
+        }
+    }
+
+    /// What is left to do with a spawner that is not heard any more.
+    async fn bury(self) {
+        if let Some(mut child) = self.child {
+            child.start_kill().ok();
+            child.wait().await.ok();
+        }
+    }
+}
+
+/// Starts a spawner as a child, whose standard input is the socket. It has nothing of the edge's environment, and a
+/// process group of its own, so that a terminal's Ctrl-C is the edge's alone.
+fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStream)> {
+    let (own, its) = StdUnixStream::pair()?;
+    own.set_nonblocking(true)?;
+    let mut command = Command::new(&settings.program);
+    command.arg("spawner").env_clear().process_group(0);
+    if let Some(cgroup) = &settings.cgroup {
+        command.arg("--cgroup").arg(cgroup);
+    }
+    let child = command.stdin(OwnedFd::from(its)).stdout(Stdio::null()).spawn()?;
+    Ok((Some(child), UnixStream::from_std(own)?))
+}
+
+/// Where it is told that an instance was started.
+type Reply = oneshot::Sender<Result<Launched, SpawnError>>;
+
+/// An instance that runs, or is about to.
+struct Slot {
+    happens: mpsc::UnboundedSender<Happened>,
+    /// Who waits to hear that it was started.
+    asked: Option<(Reply, mpsc::UnboundedReceiver<Happened>)>,
+    pid: Option<u32>,
+}
+
+struct Keeper {
+    settings: SpawnerSettings,
+    slots: HashMap<u64, Slot>,
+    next: u64,
+    /// Users that instances were started as.
+    uids: HashSet<u32>,
+}
+
+/// How a conversation ended.
+enum Outcome {
+    /// The edge wished so; who waits for it, if anybody does.
+    Ended(Option<oneshot::Sender<()>>),
+    Lost,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut session: Session, mut wishes: mpsc::UnboundedReceiver<Wish>) {
+        loop {
+            let outcome = self.converse(&mut session, &mut wishes).await;
+            let reply = match outcome {
+                Outcome::Ended(reply) => {
+                    session.close().await;
+                    reply
+                }
+                Outcome::Lost => {
+                    tracing::error!(instances = self.slots.len(), "the spawner died, and its instances with it");
+                    session.bury().await;
+                    self.clean_up().await;
+                    // Before anybody hears of the loss, so that they can start anew at once.
+                    let first = Session::open(&self.settings).await;
+                    self.tell_all(&Exit::Lost);
+                    match self.again(first, &mut wishes).await {
+                        Ok(again) => {
+                            session = again;
+                            continue;
+                        }
+                        Err(reply) => reply,
+                    }
+                }
+            };
+            self.tell_all(&Exit::Signal(rustix::process::Signal::KILL.as_raw()));
+            wishes.close();
+            if let Some(reply) = reply {
+                reply.send(()).ok();
+            }
+            return;
+        }
+    }
+
+    /// A session, after as many attempts as it takes; who waits for the end, where that is wished meanwhile.
+    async fn again(
+        &self,
+        mut opened: Result<Session, SpawnError>,
+        wishes: &mut mpsc::UnboundedReceiver<Wish>,
+    ) -> Result<Session, Option<oneshot::Sender<()>>> {
+        let mut pause = AGAIN_AFTER.0;
+        loop {
+            match opened {
+                Ok(session) => return Ok(session),
+                Err(error) => tracing::error!(%error, "the spawner cannot be started again yet"),
+            }
+            let until = Instant::now() + pause;
+            loop {
+                tokio::select! {
+                    () = sleep_until(until) => break,
+                    wish = wishes.recv() => match wish {
+                        None => return Err(None),
+                        Some(Wish::End { reply }) => return Err(Some(reply)),
+                        Some(Wish::Launch { reply, .. }) => drop(reply.send(Err(SpawnError::Gone))),
+                        Some(_) => {}
+                    },
+                }
+            }
+            pause = (pause * 2).min(AGAIN_AFTER.1);
+            opened = Session::open(&self.settings).await;
+        }
+    }
+
+    async fn converse(&mut self, session: &mut Session, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> Outcome {
+        loop {
+            tokio::select! {
+                wish = wishes.recv() => match wish {
+                    None => return Outcome::Ended(None),
+                    Some(Wish::End { reply }) => return Outcome::Ended(Some(reply)),
+                    Some(wish) => self.fulfil(session, wish),
+                },
+                frame = session.frames.recv() => match frame {
+                    None => return Outcome::Lost,
+                    Some(Frame::Output { key, stream, bytes }) => {
+                        let count = bytes.len();
+                        let slot = self.slots.get(&key);
+                        let is_taken =
+                            slot.is_some_and(|slot| slot.happens.send(Happened::Output { stream, bytes }).is_ok());
+                        if !is_taken {
+                            credit(session, key, count);
+                        }
+                    }
+                    Some(Frame::Message(told)) => self.hear(session, told),
+                },
+            }
+        }
+    }
+
+    fn fulfil(&mut self, session: &Session, wish: Wish) {
+        match wish {
+            Wish::Launch { launch, reply } => self.launch(session, *launch, reply),
+            Wish::Terminate { key } => drop(session.say(&Order::Terminate { key })),
+            Wish::Kill { key } | Wish::Abandon { key } => drop(session.say(&Order::Kill { key })),
+            Wish::Credit { key, bytes } => credit(session, key, bytes),
+            Wish::End { .. } => {}
+        }
+    }
+
+    fn launch(&mut self, session: &Session, launch: Launch, reply: Reply) {
+        let key = self.next;
+        let Some(folder) = launch.folder.to_str().map(str::to_owned) else {
+            reply.send(Err(SpawnError::Order("the folder's name is no UTF-8".to_owned()))).ok();
+            return;
+        };
+        let Launch { id, command, environment, uid, limits, .. } = launch;
+        let start = Start { key, id, command, folder, environment, uid, limits };
+        if let Err(error) = session.say(&Order::Launch(Box::new(start))) {
+            reply.send(Err(SpawnError::Order(error.to_string()))).ok();
+            return;
+        }
+        self.next += 1;
+        self.uids.extend(uid);
+        let (happens, receiver) = mpsc::unbounded_channel();
+        self.slots.insert(key, Slot { happens, asked: Some((reply, receiver)), pid: None });
+    }
+
+    fn hear(&mut self, session: &Session, told: Told) {
+        match told {
+            Told::Started { key, pid } => {
+                let Some(slot) = self.slots.get_mut(&key) else { return };
+                slot.pid = Some(pid);
+                let Some((reply, happens)) = slot.asked.take() else { return };
+                if reply.send(Ok(Launched { key, pid, happens })).is_err() {
+                    // Nobody waits for it any more.
+                    session.say(&Order::Kill { key }).ok();
+                }
+            }
+            Told::Refused { key, reason } => {
+                if let Some((reply, _)) = self.slots.remove(&key).and_then(|slot| slot.asked) {
+                    reply.send(Err(SpawnError::Refused(reason))).ok();
+                }
+            }
+            Told::Exited { key, exit } => {
+                if let Some(slot) = self.slots.remove(&key) {
+                    slot.happens.send(Happened::Exited(exit)).ok();
+                }
+            }
+            Told::Ready { .. } => {}
+        }
+    }
+
+    fn tell_all(&mut self, exit: &Exit) {
+        for (_, slot) in self.slots.drain() {
+            match slot.asked {
+                Some((reply, _)) => drop(reply.send(Err(SpawnError::Gone))),
+                None => drop(slot.happens.send(Happened::Exited(exit.clone()))),
+            }
+        }
+    }
+
+    /// Kills what a dead spawner has left, which came to this process, and reaps it. Behind a socket, whoever listens
+    /// there does so.
+    async fn clean_up(&self) {
+        if self.settings.socket.is_some() {
+            return;
+        }
+        let own_uid = geteuid().as_raw();
+        let mut known = kill_leftovers(&self.settings.edge_id, move |uid| may_be_ours(uid, own_uid)).await;
+        let mains: HashSet<u32> = self.slots.values().filter_map(|slot| slot.pid).collect();
+        known.extend(&mains);
+        let own = getpid().as_raw_nonzero().get();
+        let until = Instant::now() + KILL_WAIT;
+        loop {
+            let table = Table::read();
+            let mut is_done = true;
+            for process in table.descendants(own) {
+                let is_in = |ids: &HashSet<u32>, id| u32::try_from(id).is_ok_and(|id| ids.contains(&id));
+                // By its session: one that died by itself when its children were killed.
+                let is_known = is_in(&known, process.pid) || is_in(&mains, process.session);
+                // Of a user that only instances run as: one without a marker, too.
+                let is_ours = || owner_of(process.pid).is_some_and(|uid| uid != own_uid && self.uids.contains(&uid));
+                if !is_known && !is_ours() {
+                    continue;
+                }
+                is_done = false;
+                process.kill();
+                if process.parent == own {
+                    waitpid(Pid::from_raw(process.pid), WaitOptions::NOHANG).ok();
+                }
+            }
+            if is_done || Instant::now() > until {
+                return;
+            }
+            sleep(BETWEEN_PASSES).await;
+        }
+    }
+}
+
+fn credit(session: &Session, key: u64, bytes: usize) {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    session.say(&Order::Credit { key, bytes }).ok();
+}

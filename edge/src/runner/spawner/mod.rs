@@ -1,0 +1,280 @@
+//! Starts, limits, signals and cleans up the processes of backends ("instances"), by a process of its own.
+//!
+//! [`Spawner`] is the edge's handle. Behind it, `keeper` holds the conversation (`wire`) with the spawner: a child,
+//! `devanture-edge spawner`, or one that runs with more privileges behind a socket (`door`). There, `host` starts each
+//! instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches what it takes,
+//! with what `/proc` tells (`processes`) and a cgroup where there is one (`cgroup`).
+//!
+//! Nothing is left behind by any end of anybody: an instance dies with the spawner by the signal at its parent's end;
+//! the spawner kills all when the edge is gone, which ends its standard input; what comes from an instance stays below
+//! the spawner, which is a subreaper; where the spawner was killed, it comes to the edge, which is one too; and where
+//! both were killed at once, the next start finds what is left by the marker in its environment.
+
+mod cgroup;
+mod door;
+mod exec;
+mod host;
+mod instance;
+mod keeper;
+mod ports;
+mod processes;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+pub use door::{DoorSettings, open_door};
+pub use exec::exec_instance;
+pub use host::{HostSettings, host};
+pub use ports::listener_uid;
+pub use processes::kill_leftovers;
+
+use keeper::Wish;
+
+/// How instances are started.
+#[derive(Debug, Clone)]
+pub struct SpawnerSettings {
+    /// This very program, `devanture-edge`.
+    pub program: PathBuf,
+    /// Where a spawner with more privileges listens; without one, the edge starts its own.
+    pub socket: Option<PathBuf>,
+    /// A cgroup of version 2, with nothing in it, that was delegated to the edge.
+    pub cgroup: Option<PathBuf>,
+    /// What marks the processes of this edge; the same after a restart, and no other edge's on this machine.
+    pub edge_id: String,
+}
+
+/// What went wrong with an order to the spawner.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The spawner cannot be started, or reached.
+    #[error("the spawner cannot be started: {0}")]
+    Start(#[source] io::Error),
+    /// What is behind the socket is no spawner of this version.
+    #[error("the spawner speaks another protocol")]
+    Protocol,
+    /// The spawner does not start this instance.
+    #[error("the spawner refuses: {0}")]
+    Refused(String),
+    /// The order is too long, or has texts that are no UTF-8.
+    #[error("the order cannot be sent: {0}")]
+    Order(String),
+    /// The spawner was ended, or died before it had started the instance.
+    #[error("the spawner is gone")]
+    Gone,
+}
+
+/// A handle of the spawner. When the last one is gone, with every [`Running`] and [`Signaller`], all instances end.
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    wishes: mpsc::UnboundedSender<Wish>,
+}
+
+impl Spawner {
+    /// Starts the spawner, which kills what an earlier run of the same edge has left. It is started anew whenever it
+    /// dies. Makes the calling process a subreaper, and must be called in a tokio runtime that lives as long as it.
+    ///
+    /// # Errors
+    /// [`SpawnError::Start`], [`SpawnError::Protocol`].
+    pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
+        let (wishes, receiver) = mpsc::unbounded_channel();
+        keeper::start(settings, receiver).await?;
+        Ok(Self { wishes })
+    }
+
+    /// Starts an instance. Whether its command can be executed is told by [`Running::next`].
+    ///
+    /// # Errors
+    /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
+    pub async fn launch(&self, launch: Launch) -> Result<Running, SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        let wish = Wish::Launch { launch: Box::new(launch), reply };
+        self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
+        let signaller = Signaller { key: launched.key, wishes: self.wishes.clone() };
+        Ok(Running { pid: launched.pid, happens: launched.happens, signaller, taken: 0, has_exited: false })
+    }
+
+    /// Kills all that is left, and waits until the spawner is gone. Nothing can be launched any more.
+    pub async fn end(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.wishes.send(Wish::End { reply }).is_ok() {
+            answer.await.ok();
+        }
+    }
+}
+
+/// An instance that is to be started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Such as `shop/prod/web.2`; unique among those that run.
+    pub id: String,
+    /// The program and its arguments. A program without a slash is looked for in the `PATH` of `environment`; one with
+    /// a slash is relative to `folder`.
+    pub command: Vec<String>,
+    /// The working folder.
+    pub folder: PathBuf,
+    /// All variables that the instance has, beside the two markers.
+    pub environment: BTreeMap<String, String>,
+    /// The user, and the group of the same number; without one, those of the spawner.
+    pub uid: Option<u32>,
+    /// What it may take.
+    pub limits: InstanceLimits,
+}
+
+/// What an instance may take: all of its processes together, but for open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceLimits {
+    /// Resident memory; beyond it the instance ends with [`Exit::OutOfMemory`].
+    pub memory_bytes: u64,
+    /// Processes; beyond it the instance ends with [`Exit::TooManyProcesses`].
+    pub processes: u64,
+    /// Open files of each process.
+    pub open_files: u64,
+    /// Time of CPU, where 100 is one core; held by a cgroup only, and 0 is no limit.
+    pub cpu_percent: u64,
+}
+
+/// An instance that was started. When it is dropped, the instance is killed: nobody would learn what becomes of it.
+#[derive(Debug)]
+pub struct Running {
+    /// The main process.
+    pub pid: u32,
+    happens: mpsc::UnboundedReceiver<Happened>,
+    signaller: Signaller,
+    /// Output that was taken since the spawner was last told.
+    taken: usize,
+    has_exited: bool,
+}
+
+impl Running {
+    /// What happens next; nothing after [`Happened::Exited`]. Where output is not taken, the instance waits in its
+    /// next write. May be dropped before it is ready.
+    pub async fn next(&mut self) -> Option<Happened> {
+        let happened = self.happens.recv().await;
+        match &happened {
+            Some(Happened::Output { bytes, .. }) => {
+                self.taken += bytes.len();
+                if self.taken >= wire::WINDOW_BYTES / 4 {
+                    let bytes = std::mem::take(&mut self.taken);
+                    self.signaller.wish(|key| Wish::Credit { key, bytes });
+                }
+                happened
+            }
+            Some(Happened::Exited(_)) => {
+                self.has_exited = true;
+                happened
+            }
+            // The keeper is gone with its runtime, and all instances with it.
+            None if !self.has_exited => {
+                self.has_exited = true;
+                Some(Happened::Exited(Exit::Lost))
+            }
+            None => None,
+        }
+    }
+
+    /// A handle to signal the instance with.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        self.signaller.clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_exited {
+            self.signaller.wish(|key| Wish::Abandon { key });
+        }
+    }
+}
+
+/// Sends signals to an instance; does nothing where it has exited.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    key: u64,
+    wishes: mpsc::UnboundedSender<Wish>,
+}
+
+impl Signaller {
+    /// SIGTERM to the process group of the instance.
+    pub fn terminate(&self) {
+        self.wish(|key| Wish::Terminate { key });
+    }
+
+    /// SIGKILL to every process of the instance.
+    pub fn kill(&self) {
+        self.wish(|key| Wish::Kill { key });
+    }
+
+    fn wish(&self, wish: impl FnOnce(u64) -> Wish) {
+        // Where nobody listens any more, the instance is gone.
+        self.wishes.send(wish(self.key)).ok();
+    }
+}
+
+/// What happens to an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// It wrote something; 16 KiB at most.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// What, as it came: lines may be cut anywhere.
+        bytes: Bytes,
+    },
+    /// Its main process ended, and no other process of it is left.
+    Exited(Exit),
+}
+
+/// What an instance writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// The standard output.
+    Stdout,
+    /// The standard error.
+    Stderr,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// With a code of its own.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+    /// There is no such command.
+    Missing(String),
+    /// The command is there and may not be run.
+    NotExecutable(String),
+    /// It did not come to begin, for another reason.
+    CannotStart(String),
+    /// It took more memory than it may.
+    OutOfMemory,
+    /// It had more processes than it may.
+    TooManyProcesses,
+    /// The spawner died, and the instance with it.
+    Lost,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
+            Self::Missing(command) => write!(f, "there is no `{command}`, neither in its folder nor in its PATH"),
+            Self::NotExecutable(command) => write!(f, "`{command}` may not be run: it lacks the run bit"),
+            Self::CannotStart(reason) => write!(f, "could not be started: {reason}"),
+            Self::OutOfMemory => write!(f, "took more memory than it may"),
+            Self::TooManyProcesses => write!(f, "had more processes than it may"),
+            Self::Lost => write!(f, "was lost with the process that ran it"),
+        }
+    }
+}

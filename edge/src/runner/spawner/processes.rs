@@ -1,0 +1,244 @@
+//! What `/proc` says of processes: whose children they are, what they hold, which marker they carry; and their end.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::hash::BuildHasher;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+/// The variable that says which edge a process belongs to.
+pub(super) const EDGE_MARKER: &str = "DEVANTURE_EDGE_ID";
+/// The variable that says which instance a process belongs to.
+pub(super) const INSTANCE_MARKER: &str = "DEVANTURE_INSTANCE_ID";
+/// Most bytes of a process's environment that are looked through.
+const ENVIRONMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How long the dead are given to be gone before it is looked again.
+pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(5);
+/// How long what was sent SIGKILL is waited for: a process in the middle of disk I/O dies late.
+pub(super) const KILL_WAIT: Duration = Duration::from_secs(10);
+
+/// One process, as `/proc/PID/stat` describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
+    /// It has ended, and nobody has asked how.
+    pub(super) is_dead: bool,
+    /// In ticks since the machine's start: with the id, it names a process for ever.
+    pub(super) started: u64,
+    pub(super) resident_pages: u64,
+}
+
+/// Which process, also after its id was given to another.
+pub(super) type Identity = (i32, u64);
+
+impl Process {
+    /// Reads the text of `/proc/PID/stat`. The name of the program, in brackets, may hold anything, brackets too.
+    pub(super) fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let (_, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |index: usize| fields.get(index).copied();
+        Some(Self {
+            pid: pid.parse().ok()?,
+            is_dead: matches!(field(0)?, "Z" | "X" | "x"),
+            parent: field(1)?.parse().ok()?,
+            group: field(2)?.parse().ok()?,
+            session: field(3)?.parse().ok()?,
+            started: field(19)?.parse().ok()?,
+            // Negative numbers have been seen for processes that end.
+            resident_pages: field(21)?.parse().unwrap_or(0),
+        })
+    }
+
+    fn read(pid: i32) -> Option<Self> {
+        Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+    }
+
+    pub(super) const fn identity(&self) -> Identity {
+        (self.pid, self.started)
+    }
+
+    /// SIGKILL to this very process: where its id was given to another meanwhile, nothing happens.
+    pub(super) fn kill(&self) {
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 1) else { return };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if Self::read(self.pid).is_some_and(|now| now.started == self.started) {
+            pidfd_send_signal(&handle, Signal::KILL).ok();
+        }
+    }
+}
+
+/// All processes of the machine at one moment, or rather at a few that follow each other.
+pub(super) struct Table(HashMap<i32, Process>);
+
+impl Table {
+    pub(super) fn read() -> Self {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Self::of(ids.filter_map(Process::read))
+    }
+
+    pub(super) fn of(processes: impl IntoIterator<Item = Process>) -> Self {
+        Self(processes.into_iter().map(|process| (process.pid, process)).collect())
+    }
+
+    pub(super) fn get(&self, pid: i32) -> Option<&Process> {
+        self.0.get(&pid)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Process> {
+        self.0.values()
+    }
+
+    /// Everything that comes from `root`, each with its ancestors before it, `root` itself aside.
+    pub(super) fn descendants(&self, root: i32) -> Vec<&Process> {
+        let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
+        for process in self.0.values() {
+            children.entry(process.parent).or_default().push(process);
+        }
+        let mut found: Vec<&Process> = children.remove(&root).unwrap_or_default();
+        let mut next = 0;
+        while let Some(process) = found.get(next) {
+            // Taken out, so that a table whose moments do not fit each other makes no circle.
+            let more = children.remove(&process.pid).unwrap_or_default();
+            found.extend(more);
+            next += 1;
+        }
+        found
+    }
+
+    /// `pid` and what it comes from.
+    fn with_ancestors(&self, pid: i32) -> HashSet<i32> {
+        let mut found = HashSet::new();
+        let mut at = pid;
+        while at > 0 && found.insert(at) {
+            at = self.get(at).map_or(0, |process| process.parent);
+        }
+        found
+    }
+}
+
+/// The value of a variable in the environment that a process was started with, where it may be read.
+pub(super) fn variable_of(pid: i32, name: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let mut variables = bytes.split(|byte| *byte == 0);
+    variables.find_map(|variable| {
+        let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        String::from_utf8(value.to_vec()).ok()
+    })
+}
+
+/// An instance, as far as it is needed to say which processes are its own.
+pub(super) struct Owner {
+    pub(super) key: u64,
+    pub(super) main: i32,
+    pub(super) marker: String,
+}
+
+/// Who belongs to whom, among the descendants of one process.
+pub(super) struct Shares<'t> {
+    /// By instance; the dead are left out.
+    pub(super) of: HashMap<u64, Vec<&'t Process>>,
+    /// Those of which nobody can say whose they are.
+    pub(super) strays: Vec<&'t Process>,
+}
+
+/// Says which descendants of `root` belong to which instance: its main process and whatever comes from it; what is in
+/// its group or session; what was its own when it was last looked (`seen`, which is brought up to date); what carries
+/// its marker. `marker_of` reads the marker of a process.
+pub(super) fn shares<'t>(
+    table: &'t Table,
+    root: i32,
+    owners: &[Owner],
+    seen: &mut HashMap<Identity, u64, impl BuildHasher + Default>,
+    marker_of: impl Fn(i32) -> Option<String>,
+) -> Shares<'t> {
+    let by_main: HashMap<i32, u64> = owners.iter().map(|owner| (owner.main, owner.key)).collect();
+    let by_marker: HashMap<&str, u64> = owners.iter().map(|owner| (owner.marker.as_str(), owner.key)).collect();
+    let mut key_of: HashMap<i32, u64> = HashMap::new();
+    let mut strays = Vec::new();
+    for process in table.descendants(root) {
+        let by_group = || by_main.get(&process.group).or_else(|| by_main.get(&process.session)).copied();
+        let by_marker = || by_marker.get(marker_of(process.pid)?.as_str()).copied();
+        let key = by_main.get(&process.pid).or_else(|| key_of.get(&process.parent)).copied();
+        let key = key.or_else(|| seen.get(&process.identity()).copied()).or_else(by_group);
+        match key.or_else(|| if process.is_dead { None } else { by_marker() }) {
+            Some(key) => drop(key_of.insert(process.pid, key)),
+            None if process.is_dead => {}
+            None => strays.push(process),
+        }
+    }
+    let mut of: HashMap<u64, Vec<&Process>> = HashMap::new();
+    seen.clear();
+    for (process, key) in key_of.iter().filter_map(|(pid, key)| Some((table.get(*pid)?, *key))) {
+        seen.insert(process.identity(), key);
+        if !process.is_dead {
+            of.entry(key).or_default().push(process);
+        }
+    }
+    Shares { of, strays }
+}
+
+/// Kills every process that carries the marker of the edge `edge_id`, and what comes from it; own ancestors are spared.
+/// Only processes of users of whom `is_allowed` says so are looked at: anybody can give a process any marker.
+/// Returns the ids of those that were killed; waits until they are gone, ten seconds at most.
+pub async fn kill_leftovers(edge_id: &str, is_allowed: impl Fn(u32) -> bool + Clone + Send + 'static) -> HashSet<u32> {
+    let mut killed = HashSet::new();
+    let until = tokio::time::Instant::now() + KILL_WAIT;
+    loop {
+        let (edge_id, is_allowed) = (edge_id.to_owned(), is_allowed.clone());
+        let pass = tokio::task::spawn_blocking(move || kill_marked(&edge_id, is_allowed)).await;
+        let found = pass.unwrap_or_default();
+        if found.is_empty() || tokio::time::Instant::now() > until {
+            return killed;
+        }
+        killed.extend(found);
+        tokio::time::sleep(BETWEEN_PASSES).await;
+    }
+}
+
+/// One pass: the ids of those that were found alive, all of which were sent SIGKILL.
+fn kill_marked(edge_id: &str, is_allowed: impl Fn(u32) -> bool) -> HashSet<u32> {
+    let table = Table::read();
+    let spared = table.with_ancestors(getpid().as_raw_nonzero().get());
+    let mut found = HashSet::new();
+    let mut kill = |process: &Process| {
+        if !process.is_dead && !spared.contains(&process.pid) {
+            process.kill();
+            found.extend(u32::try_from(process.pid));
+        }
+    };
+    for process in table.all().filter(|process| !process.is_dead && !spared.contains(&process.pid)) {
+        let is_marked = || variable_of(process.pid, EDGE_MARKER).is_some_and(|id| id == edge_id);
+        if owner_of(process.pid).is_some_and(&is_allowed) && is_marked() {
+            kill(process);
+            table.descendants(process.pid).into_iter().for_each(&mut kill);
+        }
+    }
+    found
+}
+
+/// The user that a process runs as.
+pub(super) fn owner_of(pid: i32) -> Option<u32> {
+    fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
+}
+
+/// The first id of users that are no part of the system.
+const FIRST_USER: u32 = 1_000;
+
+/// Whether a process of the user `uid` can have been started by an edge that runs as the user `own`.
+pub(super) const fn may_be_ours(uid: u32, own: u32) -> bool {
+    uid == own || own == 0 && uid >= FIRST_USER
+}
+
+#[cfg(test)]
+#[path = "processes_tests.rs"]
+mod tests;

@@ -1,0 +1,539 @@
+//! Looks after groups: sets them up, starts as many instances as there are to be, ends them when nobody needs them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use devanture_config::site_toml::{Process, ProcessName, Server};
+use devanture_config::{AppName, Manifest, VersionId};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::backoff::Backoff;
+use super::error::Error;
+use super::folder::{self, Layout, Own};
+use super::group::{self, Fate, Group, Inner, SetUp};
+use super::instance;
+use super::slot::Slot;
+use super::spawner::{Exit, Happened, Launch};
+use super::{Shared, Tell, ms};
+use crate::blobs::Key;
+use crate::catalog::instances::{ScaleRecord, scale_key};
+use crate::catalog::records;
+use crate::proxy::{RunId, RunNow, RunState};
+
+/// How long a request that took what was live before a switch may need until it has chosen its instance.
+pub(super) const SWITCH_GRACE: Duration = Duration::from_secs(1);
+/// Between two looks at whether a preview is idle, or requests wait.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long is waited for the room of what ends.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a folder may take to be made by the user that is to own it.
+const OWN_FOLDER_MAX: Duration = Duration::from_secs(10);
+/// How long requests to what cannot run are refused before it is asked for again.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// What a group is for.
+pub(super) struct Asked {
+    pub(super) id: RunId,
+    pub(super) version: VersionId,
+    pub(super) managed: Arc<devanture_config::manifest::Managed>,
+    pub(super) trusted: bool,
+    /// Whose settings it gets.
+    pub(super) settings_place: String,
+}
+
+impl Shared {
+    /// The group that is asked for, begun where there is none; `rely` is noted before anybody could end it.
+    pub(super) fn group(self: &Arc<Self>, asked: Asked, rely: impl FnOnce(&mut Inner)) -> Result<Arc<Group>, Error> {
+        self.check(asked.trusted)?;
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stop.is_cancelled() {
+            return Err(Error::Ended);
+        }
+        for group in groups.iter().filter(|group| group.id == asked.id) {
+            let mut inner = group.inner();
+            if !inner.is_stopping {
+                rely(&mut inner);
+                drop(inner);
+                group.tell();
+                return Ok(Arc::clone(group));
+            }
+        }
+        let Asked { id, version, managed, settings_place, .. } = asked;
+        let group = Arc::new(Group::new(id, version, managed, settings_place));
+        rely(&mut group.inner());
+        groups.push(Arc::clone(&group));
+        drop(groups);
+        self.publish(&group.id);
+        self.runtime.spawn(Arc::clone(self).supervise(Arc::clone(&group)));
+        Ok(group)
+    }
+
+    /// Groups of a place that do not end.
+    pub(super) fn groups_of(&self, app: &AppName, place: &str) -> Vec<Arc<Group>> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = groups.iter().filter(|group| group.id.app == *app && group.id.place == place);
+        here.filter(|group| !group.inner().is_stopping).cloned().collect()
+    }
+
+    /// Tells pools who answers.
+    pub(super) fn publish(&self, id: &RunId) {
+        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_id: Vec<Arc<Group>> = {
+            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.iter().filter(|group| group.id == *id).cloned().collect()
+        };
+        self.registry.run(id, group::now_of(&of_id));
+    }
+
+    /// Has requests to a run refused for a moment: it cannot run, and none of them is to wait for it.
+    pub(super) fn refuse(self: &Arc<Self>, id: RunId) {
+        {
+            let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.all_groups().iter().any(|group| group.id == id) {
+                return;
+            }
+            self.registry.run(&id, Some(RunNow { state: RunState::Refused, members: Vec::new() }));
+        }
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            sleep(REFUSED).await;
+            shared.publish(&id);
+        });
+    }
+
+    async fn supervise(self: Arc<Self>, group: Arc<Group>) {
+        let mut changes = group.changes();
+        let mut backoff =
+            Backoff::new(ms(self.limits.instance_restart_ms_min), ms(self.limits.instance_restart_ms_max));
+        let mut try_at = Some(Instant::now());
+        loop {
+            if try_at.is_some_and(|at| at <= Instant::now()) {
+                try_at = match self.begin(&group).await {
+                    Ok(()) => None,
+                    Err(error) => {
+                        let (app, environment) = (&group.id.app, &group.id.place);
+                        tracing::error!(%app, environment, %error, "a backend cannot be started");
+                        group.inner().failed = Some(error);
+                        Some(Instant::now() + backoff.ended(None))
+                    }
+                };
+                group.tell();
+                self.publish(&group.id);
+            }
+            changes.borrow_and_update();
+            let fate = self.fate(&group);
+            let until = match fate {
+                Fate::Ends => break,
+                Fate::Stays => None,
+                Fate::StaysUntil(at) => Some(at),
+            };
+            let wake = [until, try_at].into_iter().flatten().min();
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.stop.cancelled() => {}
+                () = sleep_until(wake.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))) => {}
+            }
+        }
+        self.end_group(&group).await;
+    }
+
+    /// Decides whether a group goes on; where it does not, nobody relies on it from here on.
+    fn fate(&self, group: &Group) -> Fate {
+        let is_live = self.is_live(&group.id);
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = group.inner();
+        let now = Instant::now();
+        if self.stop.is_cancelled() {
+            inner.is_stopping = true;
+            return Fate::Ends;
+        }
+        // What is live by now may not have been told here yet.
+        inner.reasons.is_live |= is_live && inner.reasons.lingers_until.is_some();
+        if inner.reasons.idle_until.is_some() {
+            let idle = ms(self.limits.preview_idle_ms_max);
+            let used = match self.registry.run_idle_ms(&group.id) {
+                _ if self.registry.run_in_flight(&group.id, None) > 0 || self.registry.run_waiting(&group.id) > 0 => {
+                    Some(now)
+                }
+                Some(unused) => now.checked_sub(ms(unused)),
+                None => None,
+            };
+            inner.reasons.idle_until = inner.reasons.idle_until.max(used.map(|used| used + idle));
+        }
+        let fate = inner.reasons.fate(now);
+        if fate == Fate::Ends {
+            inner.is_stopping = true;
+        }
+        drop(inner);
+        drop(groups);
+        fate
+    }
+
+    /// Whether a run is that of what is live in its environment.
+    pub(super) fn is_live(&self, id: &RunId) -> bool {
+        let Ok(name) = id.place.parse() else { return false };
+        let place = self.live.place(&id.app, &name);
+        let place = place.filter(|place| place.setting == crate::version::Setting::Environment);
+        place.and_then(|place| place.current()).and_then(|current| super::follow::run_of(&current)).as_ref() == Some(id)
+    }
+
+    /// Ends all instances of a group; what waits for one of them goes first.
+    async fn end_group(self: &Arc<Self>, group: &Arc<Group>) {
+        let until = Instant::now() + self.drain_time(&group.managed.server);
+        while !self.stop.is_cancelled()
+            && self.registry.run_waiting(&group.id) > 0
+            && Instant::now() < until
+            && group.inner().slots.iter().any(|slot| slot.member().is_some())
+        {
+            sleep(LOOK).await;
+        }
+        let mut changes = group.changes();
+        // Whoever waits for one of them gives up now; what was begun meanwhile is told once nobody begins any more.
+        group.wanted_slots().iter().for_each(|slot| slot.stop.cancel());
+        let _adjusting = group.adjusting.lock().await;
+        group.wanted_slots().iter().for_each(|slot| slot.stop.cancel());
+        loop {
+            changes.borrow_and_update();
+            if group.inner().slots.is_empty() {
+                break;
+            }
+            // Each instance bounds its own end.
+            changes.changed().await.ok();
+        }
+        {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.retain(|other| !Arc::ptr_eq(other, group));
+            let mut inner = group.inner();
+            (inner.set_up, inner.is_over) = (None, true);
+        }
+        group.tell();
+        self.publish(&group.id);
+        self.folders.tidy(&group.id.app).await;
+    }
+
+    /// Sets a group up, where it is not, and starts its instances.
+    async fn begin(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), Error> {
+        let known = group.inner().set_up.clone();
+        if known.is_none() {
+            let set_up = self.set_up(&group.id, &group.version, &group.managed.server, &group.settings_place).await?;
+            group.inner().set_up = Some(Arc::new(set_up));
+        }
+        self.adjust(group).await?;
+        let mut inner = group.inner();
+        (inner.is_begun, inner.failed) = (true, None);
+        Ok(())
+    }
+
+    /// Everything that instances are started with.
+    pub(super) async fn set_up(
+        &self,
+        id: &RunId,
+        version: &VersionId,
+        server: &Server,
+        settings_place: &str,
+    ) -> Result<SetUp, Error> {
+        let uid = self.users.of(&*self.catalog, &id.app, settings_place).await?;
+        let variables = self.variables.of(&id.app, settings_place, id.key.settings).await.map_err(Error::Variables)?;
+        let temporary = self.own_folder(&self.folders.temporary(&id.app, settings_place), uid).await?;
+        let data = match &server.persist {
+            Some(_) => Some(self.own_folder(&self.folders.data(&id.app, &id.place), uid).await?),
+            None => None,
+        };
+        let manifest = self.blobs.get(Key::Manifest(*version)).await?;
+        let manifest = Manifest::parse(&manifest).map_err(|error| Error::Folder(error.to_string()))?;
+        let folder = manifest.server.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
+        let persist = server.persist.as_ref().zip(data.as_deref());
+        let (app, place, digest) = (&id.app, &id.place, &id.key.digest);
+        let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
+        let code = self.folders.code(layout).await?;
+        Ok(SetUp { code, data, temporary, uid, variables })
+    }
+
+    /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.
+    async fn own_folder(&self, path: &Path, uid: Option<u32>) -> Result<std::path::PathBuf, Error> {
+        let (make, draft, path, own) = match self.folders.own(path, uid)? {
+            Own::There(path) => return Ok(path),
+            Own::ToMake { make, draft, path, own } => (make, draft, path, own),
+        };
+        let command = ["mkdir", "-m", "700"].map(str::to_owned).into_iter().chain([make.display().to_string()]);
+        let launch = Launch {
+            id: format!("folder#{}", draft.display()),
+            command: command.collect(),
+            folder: draft.clone(),
+            environment: BTreeMap::from([("PATH".to_owned(), self.settings.path.clone())]),
+            uid,
+            limits: self.instance_limits(&devanture_config::site_toml::ServerTable::default().resolved()),
+        };
+        let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
+        let ended = async {
+            loop {
+                match running.next().await {
+                    Some(Happened::Exited(exit)) => return exit,
+                    Some(Happened::Output { .. }) => {}
+                    None => return Exit::Lost,
+                }
+            }
+        };
+        match timeout(OWN_FOLDER_MAX, ended).await {
+            Ok(Exit::Code(0)) => {}
+            Ok(exit) => return Err(Error::Folder(format!("`mkdir` for a folder of the app's own {exit}"))),
+            Err(_elapsed) => {
+                return Err(Error::Folder("`mkdir` for a folder of the app's own took too long".to_owned()));
+            }
+        }
+        folder::finish_own(&draft, &path, uid)?;
+        Ok(own)
+    }
+
+    /// How many instances of each process there are to be.
+    async fn counts(&self, id: &RunId, server: &Server) -> Result<BTreeMap<ProcessName, u64>, Error> {
+        let key = scale_key(&id.app, &id.place);
+        let record = self.catalog.get(&key).await?;
+        let scale: ScaleRecord = match record {
+            Some(record) => records::read(&key, &record)?,
+            None => ScaleRecord::default(),
+        };
+        let count = |process: &Process| {
+            let wished = scale.processes.get(&process.name).copied();
+            (process.name.clone(), wished.unwrap_or_else(|| process.instances.per_node()))
+        };
+        let counts: BTreeMap<ProcessName, u64> = server.processes.iter().map(count).collect();
+        let wanted = counts.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let max = self.limits.instances_max;
+        if wanted > max {
+            return Err(Error::TooMany { wanted, max, setting: "instances_max" });
+        }
+        Ok(counts)
+    }
+
+    /// Adds instances to a group, or begins to end some, by `change`, which gives those that are new; where there would
+    /// be more than `max` then, those that end and are warm among them, what the app can spare goes first.
+    async fn with_room<T>(
+        &self,
+        group: &Group,
+        max: u64,
+        mut change: impl FnMut(&mut Inner) -> (Vec<Arc<Slot>>, T),
+    ) -> Result<(Vec<Arc<Slot>>, T), Error> {
+        let until = Instant::now() + ROOM_WAIT_MAX;
+        let mut has_asked = false;
+        loop {
+            {
+                // Whoever else counts does so with these.
+                let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+                let others = groups.iter().filter(|other| !std::ptr::eq(other.as_ref(), group));
+                let others: usize = others.map(|other| other.inner().slots.len()).sum();
+                let mut inner = group.inner();
+                if inner.is_stopping {
+                    return Err(Error::Ended);
+                }
+                let (made, more) = change(&mut inner);
+                let wanted = others.saturating_add(inner.slots.len()).saturating_add(made.len());
+                let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+                if made.is_empty() || wanted <= max {
+                    inner.slots.extend(made.iter().cloned());
+                    return Ok((made, more));
+                }
+                if Instant::now() >= until || (has_asked && !has_spare(&groups, &group.id.app, &inner, group)) {
+                    return Err(Error::TooMany { wanted, max, setting: "instances_total_max" });
+                }
+            }
+            self.spare(group);
+            has_asked = true;
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Ends what an app has for a rollback alone, and at once what it has that ends already.
+    fn spare(&self, group: &Group) {
+        for other in self.all_groups().into_iter().filter(|other| other.id.app == group.id.app) {
+            let is_warm = {
+                let mut inner = other.inner();
+                let is_ending = |slot: &&Arc<Slot>| !slot.is_wanted();
+                inner.slots.iter().filter(is_ending).for_each(|slot| slot.kill.cancel());
+                let is_warm = inner.reasons.is_warm() && !inner.is_stopping;
+                if is_warm {
+                    (inner.reasons.warm_until, inner.reasons.lingers_until) = (None, None);
+                }
+                is_warm
+            };
+            if is_warm {
+                other.tell();
+            }
+        }
+    }
+
+    /// Brings a group to as many instances as there are to be. Gives those that were started.
+    pub(super) async fn adjust(self: &Arc<Self>, group: &Arc<Group>) -> Result<Vec<Arc<Slot>>, Error> {
+        let _one_at_a_time = group.adjusting.lock().await;
+        let server = &group.managed.server;
+        let counts = self.counts(&group.id, server).await?;
+        let Some(set_up) = group.inner().set_up.clone() else { return Ok(Vec::new()) };
+        let change = |inner: &mut Inner| {
+            let mut made = Vec::new();
+            for process in &server.processes {
+                let count = counts.get(&process.name).copied().unwrap_or(0);
+                let of = |slot: &&Arc<Slot>| slot.process.name == process.name && slot.is_wanted();
+                for slot in inner.slots.iter().filter(of).filter(|slot| slot.number > count) {
+                    slot.stop.cancel();
+                }
+                let there: HashSet<u64> = inner.slots.iter().filter(of).map(|slot| slot.number).collect();
+                for number in (1..=count).filter(|number| !there.contains(number)) {
+                    made.push(Arc::new(Slot::new(process.clone(), number)));
+                }
+            }
+            (made, ())
+        };
+        let (made, ()) = self.with_room(group, self.limits.instances_total_max, change).await?;
+        for slot in &made {
+            self.start(group, &set_up, slot);
+        }
+        Ok(made)
+    }
+
+    fn start(self: &Arc<Self>, group: &Arc<Group>, set_up: &Arc<SetUp>, slot: &Arc<Slot>) {
+        let (shared, group) = (Arc::clone(self), Arc::clone(group));
+        self.runtime.spawn(instance::keep(shared, group, Arc::clone(set_up), Arc::clone(slot)));
+    }
+
+    /// Replaces an instance by a new one, once that is healthy.
+    pub(super) async fn replace(
+        self: &Arc<Self>,
+        group: &Arc<Group>,
+        old: &Arc<Slot>,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
+        let _one_at_a_time = group.adjusting.lock().await;
+        if !old.is_wanted() {
+            return Ok(());
+        }
+        let new = Arc::new(Slot::new(old.process.clone(), old.number));
+        // For as long as it takes there may be one more than otherwise: else what is full could not be restarted.
+        let max = self.limits.instances_total_max.saturating_add(1);
+        let change = |inner: &mut Inner| (vec![Arc::clone(&new)], inner.set_up.clone());
+        let (_, set_up) = self.with_room(group, max, change).await?;
+        let Some(set_up) = set_up else {
+            group.remove(&new);
+            return Ok(());
+        };
+        self.start(group, &set_up, &new);
+        let given_up = GivesUp(Some(&new));
+        self.wait_healthy(group, std::slice::from_ref(&new), tell).await?;
+        given_up.keep();
+        old.stop.cancel();
+        Ok(())
+    }
+
+    /// Waits until the instances of a group are set up and started.
+    pub(super) async fn wait_begun(&self, group: &Group) -> Result<(), Error> {
+        let mut changes = group.changes();
+        loop {
+            changes.borrow_and_update();
+            {
+                let inner = group.inner();
+                if let Some(failed) = &inner.failed {
+                    return Err(failed.clone());
+                }
+                if inner.is_begun {
+                    return Ok(());
+                }
+                if inner.is_stopping {
+                    return Err(Error::Ended);
+                }
+            }
+            changes.changed().await.ok();
+        }
+    }
+
+    /// How long all instances of a group together may take until they are healthy at the same moment: as many starts as
+    /// one may have before it is given up, and the waits between them.
+    fn healthy_time(&self, server: &Server) -> Duration {
+        let starts = self.limits.instance_crashes_max.saturating_add(1);
+        let mut backoff =
+            Backoff::new(ms(self.limits.instance_restart_ms_min), ms(self.limits.instance_restart_ms_max));
+        let waits: Duration = (0..starts).map(|_| backoff.ended(None)).sum();
+        ms(self.start_ms(server).saturating_mul(starts)) + waits
+    }
+
+    /// Waits until `slots` are healthy, and tells of each. What one may take is bounded by its own start, and all of them
+    /// by [`Self::healthy_time`].
+    pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
+        use devanture_config::instances::InstanceState::Healthy;
+        let mut changes = group.changes();
+        let mut told: HashSet<u64> = HashSet::new();
+        let node = &self.settings.node;
+        let mut is_first = true;
+        let time = self.healthy_time(&group.managed.server);
+        let until = Instant::now() + time;
+        loop {
+            changes.borrow_and_update();
+            for slot in slots {
+                let (state, took, failed, is_over) = {
+                    let seen = slot.seen();
+                    (seen.state, seen.healthy_ms, seen.failed.clone(), seen.is_over)
+                };
+                match (state, took) {
+                    (Healthy, _) if is_first => {
+                        told.insert(slot.serial);
+                        tell(&format!("{node}/{} runs already", slot.name));
+                    }
+                    (Healthy, Some(took)) if told.insert(slot.serial) => {
+                        tell(&format!("{node}/{} healthy in {took} ms", slot.name));
+                    }
+                    (Healthy, _) => {}
+                    _ => {
+                        if let Some(failed) = failed {
+                            return Err(failed);
+                        }
+                        if is_over || !slot.is_wanted() {
+                            let instance = slot.name.clone();
+                            return Err(if group.inner().is_stopping {
+                                Error::Ended
+                            } else {
+                                Error::Unwanted { instance }
+                            });
+                        }
+                        told.remove(&slot.serial);
+                    }
+                }
+            }
+            if told.len() >= slots.len() {
+                return Ok(());
+            }
+            is_first = false;
+            if timeout_at(until, changes.changed()).await.is_err() {
+                let Some(slot) = slots.iter().find(|slot| !told.contains(&slot.serial)) else { return Ok(()) };
+                let reason = slot.seen().detail.clone().unwrap_or_else(|| "it did not stay healthy".to_owned());
+                let after_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                return Err(Error::NotHealthy { instance: slot.name.clone(), after_ms, reason, lines: slot.lines() });
+            }
+        }
+    }
+}
+
+/// Whether something of an app is about to make room.
+fn has_spare(groups: &[Arc<Group>], app: &AppName, own: &Inner, group: &Group) -> bool {
+    let ends = |inner: &Inner| inner.is_stopping || inner.slots.iter().any(|slot| !slot.is_wanted());
+    let others = groups.iter().filter(|other| other.id.app == *app && !std::ptr::eq(other.as_ref(), group));
+    let mut others = others.map(|other| other.inner());
+    // One that was warm until just now has no reason any more, and nobody who looks after it may know yet.
+    ends(own) || others.any(|inner| ends(&inner) || inner.reasons.fate(Instant::now()) == Fate::Ends)
+}
+
+/// Ends a new instance, unless it is kept: whoever waits for it may be gone at any moment.
+struct GivesUp<'s>(Option<&'s Slot>);
+
+impl GivesUp<'_> {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for GivesUp<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            slot.stop.cancel();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Backends that do not start: each has its own end, and what was live goes on.
+
+use devanture_edge::runner::Error;
+use serde_json::json;
+
+use crate::world::{World, eventually, limits, plain, plain_but, run};
+
+/// Prepares a backend of one command beside one that is live; gives what is wrong with it.
+async fn failed(world: &World, command: &[&str], said: serde_json::Value) -> Error {
+    let mut server = plain_but(said);
+    server["command"] = json!(command);
+    server["instances"] = json!(1);
+    let files = [("plain.sh", "#!/bin/sh\nexit 0\n", false), ("run.sh", "#!/bin/sh\necho no >&2\nexit 7\n", true)];
+    let version = world.version_of("bad", &files, &server).await;
+    world.prepare(&version).await.err().unwrap()
+}
+
+#[test]
+fn a_backend_that_does_not_start_is_told_why_and_what_was_live_goes_on() {
+    run(async {
+        let world = World::start(limits()).await;
+        let good = world.version("1", "one", &plain()).await;
+        world.switch(&good).await;
+        let before = world.pids();
+
+        let error = failed(&world, &["./run.sh"], json!({})).await;
+        assert!(matches!(&error, Error::CrashLoop { instance, times: 3, .. } if instance == "web.1"), "{error:?}");
+        assert_eq!(error.to_string(), "web.1 ended 3 times before it was healthy; the last time it exited with code 7");
+        assert_eq!(error.lines(), ["no", "no", "no"]);
+
+        let error = failed(&world, &["sh", "-c", "echo begun; exec sleep 1000"], json!({ "start_ms": 700 })).await;
+        assert!(matches!(error, Error::NotHealthy { after_ms: 700, .. }), "{error:?}");
+        assert!(error.to_string().contains("does not listen on its port"), "{error}");
+        assert_eq!(error.lines(), ["begun"]);
+
+        let hog = "const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1));";
+        let error = failed(&world, &["node", "-e", hog], json!({ "memory_mb": 128 })).await;
+        assert!(error.to_string().ends_with("it took more memory than it may"), "{error}");
+
+        let error = failed(&world, &["no-such-command"], json!({})).await;
+        assert!(matches!(error, Error::Missing { .. }), "{error:?}");
+        assert!(error.to_string().contains("there is no `no-such-command`"), "{error}");
+
+        let error = failed(&world, &["./plain.sh"], json!({})).await;
+        assert!(error.to_string().contains("lacks the run bit"), "{error}");
+
+        eventually("nothing of them is left", || world.instances().len() == 2).await;
+        assert_eq!(world.pids(), before);
+        assert_eq!(world.json("/").await["build"], "one");
+        let code = || std::fs::read_dir(world.path("run/code/shop/prod")).unwrap().count();
+        eventually("their folders are gone", || code() == 1).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn instances_that_are_healthy_and_end_soon_after_again_and_again_are_given_up() {
+    run(async {
+        let world = World::start(limits()).await;
+        // The other one never listens, so that the two are never well at one moment.
+        let brief = "if (process.env.DEVANTURE_INSTANCE === 'web.2') setInterval(() => {}, 1000); else {
+            require('http').createServer((_, answer) => answer.end()).listen(+process.env.PORT, '127.0.0.1');
+            setTimeout(() => process.exit(5), 300); }";
+        let server = plain_but(json!({ "command": ["node", "-e", brief], "instances": 2 }));
+        let version = world.version_of("brief", &[("some", "file", false)], &server).await;
+        let error = world.prepare(&version).await.err().unwrap();
+        assert!(matches!(&error, Error::CrashLoop { instance, times: 3, .. } if instance == "web.1"), "{error:?}");
+        world.end().await;
+    });
+}
+
+#[test]
+fn more_instances_than_may_be_are_refused() {
+    run(async {
+        let world = World::start(devanture_config::limits::Limits { instances_max: 2, ..limits() }).await;
+        let version = world.version("1", "one", &plain_but(json!({ "instances": 3 }))).await;
+        let error = world.prepare(&version).await.err().unwrap();
+        assert!(matches!(error, Error::TooMany { wanted: 3, max: 2, setting: "instances_max" }), "{error:?}");
+        eventually("nothing runs", || world.instances().is_empty()).await;
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_release_runs_once_with_the_same_variables_and_its_failure_is_told() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.set("prod", 0, "GAME_PASSWORD", "sesame");
+        let told: std::sync::Mutex<Vec<String>> = std::sync::Mutex::default();
+        let tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let release = |command: &str| plain_but(json!({ "release": ["sh", "-c", command] }));
+        let good = release("echo $GAME_PASSWORD $DEVANTURE_APP >> data/releases; echo migrated");
+        let good = world.version("1", "one", &good).await;
+        let took = world.runner.release(&world.wanted(&good, 0), &tell).await.unwrap();
+        assert!(took.is_some());
+        assert_eq!(*told.lock().unwrap(), ["migrated"]);
+        assert_eq!(std::fs::read_to_string(world.path("run/data/shop/prod/releases")).unwrap(), "sesame shop\n");
+        let bad = world.version("1", "one", &release("echo gone wrong >&2; exit 4")).await;
+        let error = world.runner.release(&world.wanted(&bad, 0), &tell).await.unwrap_err();
+        assert_eq!(error.to_string(), "the command `release` exited with code 4");
+        assert_eq!(error.lines(), ["gone wrong"]);
+        let none = world.version("1", "one", &plain()).await;
+        assert_eq!(world.runner.release(&world.wanted(&none, 0), &tell).await.unwrap(), None);
+        world.end().await;
+    });
+}

@@ -1,0 +1,195 @@
+//! What an instance has, and what becomes of one that ends by itself.
+
+use devanture_config::instances::InstanceState;
+use serde_json::json;
+
+use crate::world::{World, eventually, is_root, is_there, limits, plain_but, run};
+
+#[test]
+fn instances_are_prepared_and_have_what_they_are_to_have() {
+    run(async {
+        let world = World::start(limits()).await;
+        world.set("prod", 0, "GAME_PASSWORD", "sesame");
+        world.set("prod", 0, "PORT", "1");
+        let version = world.version("1", "one", &plain_but(json!({ "instances": 3 }))).await;
+        let (held, told) = world.prepare(&version).await.unwrap();
+        let mut names: Vec<&str> = told.iter().map(|line| line.split(" healthy in ").next().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["node-1/web.1", "node-1/web.2", "node-1/web.3"], "{told:?}");
+        world.point(&version, 0).await;
+        drop(held);
+        // Without users of their own, the apps of strangers would be the edge itself.
+        assert_eq!(world.runner.check(false).is_ok(), is_root());
+        let env = world.json("/env").await;
+        let of = |name: &str| env[name].as_str().unwrap_or_default().to_owned();
+        assert_eq!((of("GAME_PASSWORD"), of("DEVANTURE_APP")), ("sesame".to_owned(), "shop".to_owned()));
+        assert_eq!(of("DEVANTURE_VERSION"), version.id.to_string());
+        assert!(of("PORT").parse::<u16>().unwrap() > 1);
+        for missing in ["CARGO_MANIFEST_DIR", "USER", "SOCKET"] {
+            assert!(env.get(missing).is_none(), "{missing}");
+        }
+        // What it keeps stays; what it runs is nobody's to change.
+        world.json("/keep").await;
+        assert_eq!(world.json("/").await["kept"], true);
+        if is_root() {
+            assert_eq!(world.get("/spoil").await.1, "EACCES");
+            assert!(world.json("/").await["uid"].as_u64().unwrap() >= 200_000);
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_instance_that_dies_is_started_again_and_others_answer_meanwhile() {
+    run(async {
+        let world = World::start(limits()).await;
+        let version = world.version("1", "one", &plain_but(json!({}))).await;
+        world.switch(&version).await;
+        let before = world.pids();
+        assert_eq!(before.len(), 2);
+        world.get("/die").await;
+        for _ in 0..50 {
+            assert_eq!(world.get("/").await.0, 200);
+        }
+        eventually("two are healthy again", || world.pids().len() == 2 && world.pids() != before).await;
+        let restarts: u64 = world.instances().iter().map(|one| one.restarts).sum();
+        assert_eq!(restarts, 1);
+        assert!(world.runner.metrics().contains(r#"state="healthy"} 2"#), "{}", world.runner.metrics());
+        world.end().await;
+    });
+}
+
+#[test]
+fn a_request_waits_for_the_only_instance_where_it_is_started_again() {
+    run(async {
+        let world = World::start(limits()).await;
+        let version = world.version("1", "one", &plain_but(json!({ "instances": 1 }))).await;
+        world.switch(&version).await;
+        let before = world.pids();
+        world.get("/die").await;
+        eventually("it is gone", || !is_there(before[0])).await;
+        assert_eq!(world.get("/").await.0, 200);
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_instance_that_answers_no_more_gets_no_requests_and_is_started_anew() {
+    run(async {
+        for path in ["/close", "/sick"] {
+            let world = World::start(limits()).await;
+            let version = world.version("1", "one", &plain_but(json!({}))).await;
+            world.switch(&version).await;
+            let before = world.pids();
+            world.get(path).await;
+            eventually("one was started anew", || {
+                let now = world.pids();
+                now.len() == 2 && now != before
+            })
+            .await;
+            let detail = world.lines("web").await;
+            assert!(detail.iter().any(|line| line.contains("was not well 4 times in a row")), "{detail:?}");
+            world.end().await;
+        }
+    });
+}
+
+#[test]
+fn a_worker_runs_beside_and_gets_no_requests() {
+    run(async {
+        let world = World::start(limits()).await;
+        let worker = json!({ "worker": { "command": ["sh", "-c", "echo works; exec sleep 1000"] } });
+        let version = world.version("1", "one", &plain_but(json!({ "processes": worker }))).await;
+        world.switch(&version).await;
+        let names: Vec<String> = world.instances().into_iter().map(|one| one.name).collect();
+        assert_eq!(names, ["web.1", "web.2", "worker.1"]);
+        assert_eq!(world.state("worker.1"), Some(InstanceState::Healthy));
+        assert_eq!(world.lines("worker.1").await, ["works"]);
+        for _ in 0..20 {
+            assert!(world.json("/").await["instance"].as_str().unwrap().starts_with("web."));
+        }
+        world.end().await;
+    });
+}
+
+#[test]
+fn an_instance_may_listen_on_a_socket() {
+    run(async {
+        let world = World::start(limits()).await;
+        let version = world.version("1", "one", &plain_but(json!({ "listen": "socket" }))).await;
+        world.switch(&version).await;
+        assert_eq!(world.json("/").await["build"], "one");
+        assert!(world.json("/env").await.get("PORT").is_none());
+        world.end().await;
+    });
+}
+
+#[test]
+fn one_that_ignores_sigterm_is_killed() {
+    run(async {
+        let world = World::start(limits()).await;
+        let deaf = json!({ "deaf": { "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"] } });
+        let said = plain_but(json!({ "processes": deaf, "stop_ms": 200 }));
+        let version = world.version("1", "one", &said).await;
+        world.switch(&version).await;
+        // Looked at by `end`: nothing is left.
+        world.end().await;
+    });
+}
+
+#[test]
+fn what_is_live_runs_again_when_the_edge_starts_again() {
+    run(async {
+        let mut world = World::start(limits()).await;
+        let version = world.version("1", "one", &plain_but(json!({}))).await;
+        world.switch(&version).await;
+        world.json("/keep").await;
+        world.end().await;
+        assert_eq!(world.get("/").await.0, 503);
+        world.start_again().await;
+        // The first requests wait for it.
+        assert_eq!(world.json("/").await["kept"], true);
+        assert!(world.runner.forget(&world.app).await.is_err(), "it runs");
+        world.end().await;
+        world.runner.forget(&world.app).await.unwrap();
+        assert!(!world.path("run/data/shop").exists() && world.lines("web").await.is_empty());
+    });
+}
+
+#[test]
+fn an_instance_that_leads_to_the_socket_of_somebody_else_gets_no_requests() {
+    // Without users of their own, instances are the edge's own user, and everything is theirs.
+    if !is_root() {
+        return;
+    }
+    run(async {
+        let world = World::start(limits()).await;
+        let socket = world.path("control.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let (hear, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let hear = hear.clone();
+                tokio::spawn(async move {
+                    let mut bytes = Vec::new();
+                    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await.ok();
+                    hear.send(bytes).ok();
+                });
+            }
+        });
+        let version = world.version("1", "one", &plain_but(json!({ "instances": 1, "listen": "socket" }))).await;
+        world.switch(&version).await;
+        let before = world.pids();
+        assert_eq!(world.get(&format!("/swap?{}", socket.display())).await.0, 200);
+        // Somebody came, saw whose socket it is, and said nothing.
+        assert_eq!(heard.recv().await, Some(Vec::new()));
+        world.get("/").await;
+        eventually("it is started anew", || world.pids().len() == 1 && world.pids() != before).await;
+        assert_eq!(world.get("/").await.0, 200);
+        while let Ok(bytes) = heard.try_recv() {
+            assert_eq!(bytes, Vec::<u8>::new());
+        }
+        world.end().await;
+    });
+}

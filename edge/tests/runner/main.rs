@@ -1,0 +1,9 @@
+//! Backends of versions as instances: started, switched, drained, restarted, ended; real processes behind real pools.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+mod failing;
+mod living;
+mod logging;
+mod previews;
+mod switching;
+mod world;

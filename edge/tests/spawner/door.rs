@@ -1,0 +1,159 @@
+//! A spawner as a service of its own, behind a socket.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use devanture_edge::runner::spawner::{Exit, SpawnError, Spawner, SpawnerSettings};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use tempfile::TempDir;
+
+use crate::world::{
+    USER, World, eventually, is_root, line, marked, new_edge_id, parent_of, program, ran, send, settings,
+};
+
+struct Door {
+    process: Child,
+    folder: TempDir,
+}
+
+impl Door {
+    async fn open(user: &str) -> Self {
+        Self::open_telling(user, Stdio::inherit()).await
+    }
+
+    async fn open_telling(user: &str, stderr: Stdio) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("spawner.sock");
+        let mut command = Command::new(program());
+        command.arg("spawner").arg("--listen").arg(&socket).args(["--user", user, "--uids", "200000-200999"]);
+        let process = command.stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
+        let door = Self { process, folder };
+        eventually("somebody listens", || UnixStream::connect(&socket).is_ok()).await;
+        door
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("spawner.sock")
+    }
+
+    fn settings(&self) -> SpawnerSettings {
+        SpawnerSettings { socket: Some(self.socket()), program: "/nowhere".into(), ..settings(&new_edge_id()) }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_connects_gets_its_own_users_only() {
+    if !is_root() {
+        return;
+    }
+    let door = Door::open("root").await;
+    let world = World::of(door.settings()).await;
+    let mut launch = world.shell("id -u");
+    for uid in [None, Some(0), Some(1_000), Some(199_999), Some(201_000)] {
+        launch.uid = uid;
+        assert!(matches!(world.launch(launch.clone()).await, Err(SpawnError::Refused(_))), "{uid:?}");
+    }
+    launch.uid = Some(USER);
+    let ran = world.run(launch).await;
+    assert_eq!((ran.stdout, ran.exit), (format!("{USER}\n"), Exit::Code(0)));
+    world.spawner.end().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_ends_its_instances_and_no_others() {
+    if !is_root() {
+        return;
+    }
+    let door = Door::open("0").await;
+    let (one, two) = (World::of(door.settings()).await, World::of(door.settings()).await);
+    let start = async |world: &World| {
+        let mut launch = world.shell("trap '' TERM; setsid sleep 1000 & echo ready; wait");
+        launch.uid = Some(USER);
+        let mut running = world.launch(launch).await.unwrap();
+        line(&mut running).await;
+        running
+    };
+    let (first, second) = (start(&one).await, start(&two).await);
+    one.spawner.end().await;
+    assert_eq!(one.marked(), [0; 0]);
+    assert_eq!(ran(first).await.exit, Exit::Signal(9));
+    eventually("the other one still runs", || two.marked().len() == 2).await;
+    // Its spawner dies: the one that listens kills what came to it.
+    send(parent_of(i32::try_from(second.pid).unwrap()).unwrap(), Signal::KILL);
+    assert_eq!(ran(second).await.exit, Exit::Lost);
+    eventually("nothing is left", || two.marked().is_empty()).await;
+    assert_eq!(ran(start_again(&two).await).await.exit, Exit::Code(3));
+    two.spawner.end().await;
+    assert_eq!(marked(&two.edge_id), [0; 0]);
+}
+
+async fn start_again(world: &World) -> devanture_edge::runner::spawner::Running {
+    let mut launch = world.shell("exit 3");
+    launch.uid = Some(USER);
+    world.launch(launch).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_door_outlasts_an_edge_that_it_cannot_let_in() {
+    if !is_root() {
+        return;
+    }
+    let mut door = Door::open_telling("root", Stdio::piped()).await;
+    let pid = Pid::from_raw(door.process.id().try_into().unwrap());
+    let few = Rlimit { current: Some(1), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(pid, Resource::Nofile, few).unwrap();
+    let _edge = UnixStream::connect(door.socket()).unwrap();
+    let told = door.process.stderr.take().unwrap();
+    let told = tokio::task::spawn_blocking(move || {
+        let mut told = BufReader::new(told);
+        let mut line = String::new();
+        while !line.contains("could not be let in") {
+            line.clear();
+            assert!(told.read_line(&mut line).unwrap() > 0, "it ended");
+        }
+        told
+    });
+    let told = told.await.unwrap();
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    let world = World::of(door.settings()).await;
+    let mut launch = world.shell("echo in");
+    launch.uid = Some(USER);
+    assert_eq!(world.run(launch).await.stdout, "in\n");
+    world.spawner.end().await;
+    drop(told);
+}
+
+#[tokio::test]
+async fn another_user_is_turned_away() {
+    if !is_root() {
+        return;
+    }
+    let door = Door::open("12345").await;
+    assert!(Spawner::start(door.settings()).await.is_err());
+}
+
+#[test]
+fn a_door_needs_to_be_told_for_whom_it_is() {
+    let fails = |arguments: &[&str]| {
+        let mut command = Command::new(program());
+        command.arg("spawner").args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        assert!(!command.status().unwrap().success(), "{arguments:?}");
+    };
+    let socket = tempfile::tempdir().unwrap().path().join("s").to_str().unwrap().to_owned();
+    fails(&["--listen", &socket]);
+    fails(&["--listen", &socket, "--user", "root"]);
+    fails(&["--listen", &socket, "--user", "root", "--uids", "0-10"]);
+    fails(&["--listen", &socket, "--user", "root", "--uids", "20-10"]);
+    fails(&["--listen", &socket, "--user", "5", "--uids", "1-10"]);
+    fails(&["--listen", &socket, "--user", "nobody-is-called-so", "--uids", "10-20"]);
+    assert!(!Path::new(&socket).exists());
+}

@@ -1,0 +1,19 @@
+//! The spawner of instances, as a process of its own: what instances begin with, what they write, what limits them, how
+//! they end, and that nothing of them is left behind by any end of anybody.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should stop where it is"
+)]
+
+mod beginning;
+mod door;
+mod ending;
+mod limits;
+mod orphans;
+mod output;
+mod world;

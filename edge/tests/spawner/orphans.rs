@@ -1,0 +1,142 @@
+//! Nothing is orphaned: by the end of the edge, of the spawner, or of both at once.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use devanture_edge::runner::spawner::{Exit, Spawner};
+use rustix::process::Signal;
+
+use crate::world::{
+    World, eventually, is_alive, is_root, line, marked, new_edge_id, new_user, ran, send, settings, spawner_of,
+};
+
+/// A process that outlives signals, with a child, a grandchild, and one in a session of its own.
+const FAMILY: &str =
+    "trap '' TERM HUP INT; sleep 1000 & sh -c 'sleep 1000 & sleep 1000' & setsid sleep 1000 & echo ready; wait";
+/// How many processes that is.
+const FAMILY_SIZE: usize = 6;
+/// Says to the process of this test that it is an edge, and which.
+const ACT_AS: &str = "TEST_ACT_AS_EDGE";
+
+#[tokio::test]
+#[ignore = "other tests start it, as a process of its own"]
+async fn an_edge_that_is_killed() {
+    let Ok(edge_id) = std::env::var(ACT_AS) else { return };
+    let world = World::of(settings(&edge_id)).await;
+    let mut running = world.launch(world.shell(FAMILY)).await.unwrap();
+    line(&mut running).await;
+    let mut launch = world.shell(FAMILY);
+    launch.uid = is_root().then(new_user);
+    let mut other = world.launch(launch).await.unwrap();
+    line(&mut other).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+}
+
+/// An edge as a process of its own, with two families.
+struct OtherEdge {
+    process: Child,
+    edge_id: String,
+    spawner: i32,
+}
+
+impl OtherEdge {
+    async fn start() -> Self {
+        let edge_id = new_edge_id();
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "orphans::an_edge_that_is_killed"])
+            .env(ACT_AS, &edge_id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("both families run", || marked(&edge_id).len() == 2 * FAMILY_SIZE).await;
+        let spawner = spawner_of(process.id()).unwrap();
+        Self { process, edge_id, spawner }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for OtherEdge {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn the_death_of_the_edge_is_the_death_of_all() {
+    let mut edge = OtherEdge::start().await;
+    edge.kill();
+    eventually("nothing is left", || marked(&edge.edge_id).is_empty() && !is_alive(edge.spawner)).await;
+}
+
+#[tokio::test]
+async fn what_outlived_edge_and_spawner_is_killed_by_the_next_start() {
+    let mut edge = OtherEdge::start().await;
+    // So that it cannot do anything in between.
+    send(edge.spawner, Signal::STOP);
+    edge.kill();
+    send(edge.spawner, Signal::KILL);
+    eventually("the main processes are gone", || marked(&edge.edge_id).len() == 2 * (FAMILY_SIZE - 1)).await;
+    let strangers = World::start().await;
+    assert_eq!(marked(&edge.edge_id).len(), 2 * (FAMILY_SIZE - 1), "another edge leaves them alone");
+    let again = World::of(settings(&edge.edge_id)).await;
+    assert_eq!(again.marked(), [0; 0]);
+    assert_eq!(again.run(again.shell("exit 3")).await.exit, Exit::Code(3));
+    drop(strangers);
+}
+
+#[tokio::test]
+async fn the_death_of_the_spawner_is_told_and_leaves_nothing_and_another_one_starts() {
+    let world = World::start().await;
+    let mut running = world.launch(world.shell(FAMILY)).await.unwrap();
+    line(&mut running).await;
+    let mut launch = world.shell(FAMILY);
+    launch.uid = is_root().then(new_user);
+    let mut other = world.launch(launch).await.unwrap();
+    line(&mut other).await;
+    eventually("all of both run", || world.marked().len() == 2 * FAMILY_SIZE).await;
+    let family = world.marked();
+    let spawner = world.spawner_pid().await;
+    send(spawner, Signal::KILL);
+    assert_eq!(ran(running).await.exit, Exit::Lost);
+    assert_eq!(ran(other).await.exit, Exit::Lost);
+    assert!(family.iter().all(|pid| !is_alive(*pid)));
+    assert_eq!(world.marked(), [0; 0]);
+    // At once, without a pause.
+    assert_eq!(world.run(world.shell("exit 3")).await.exit, Exit::Code(3));
+    assert_ne!(world.spawner_pid().await, spawner);
+    let left: Vec<String> =
+        family.iter().filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()).collect();
+    assert_eq!(left, [""; 0], "the edge asked for all that came to it");
+}
+
+#[tokio::test]
+async fn signals_that_are_meant_for_the_edge_leave_the_spawner_alone() {
+    let world = World::start().await;
+    let mut running = world.launch(world.shell("echo ready; sleep 0.1; echo more; sleep 1000")).await.unwrap();
+    line(&mut running).await;
+    let spawner = world.spawner_pid().await;
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        send(spawner, signal);
+    }
+    assert_eq!(line(&mut running).await, "more\n");
+    assert_eq!(world.run(world.shell("exit 3")).await.exit, Exit::Code(3));
+    assert_eq!(world.spawner_pid().await, spawner);
+    let group = std::fs::read_to_string(format!("/proc/{spawner}/stat")).unwrap();
+    let group = group.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap().to_owned();
+    assert_eq!(group, spawner.to_string(), "a terminal's Ctrl-C does not reach it");
+}
+
+#[tokio::test]
+async fn a_spawner_that_cannot_be_started_is_an_error() {
+    let mut settings = settings(&new_edge_id());
+    settings.program = "/nowhere/devanture-edge".into();
+    assert!(Spawner::start(settings.clone()).await.is_err());
+    settings.program = "/bin/true".into();
+    assert!(Spawner::start(settings).await.is_err());
+}

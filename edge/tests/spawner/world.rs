@@ -1,0 +1,204 @@
+//! A spawner with a folder and a marker of its own, and what is asked of the processes of this machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use devanture_edge::runner::spawner::{
+    Exit, Happened, InstanceLimits, Launch, Running, SpawnError, Spawner, SpawnerSettings, Stream,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+pub(crate) const MIB: u64 = 1024 * 1024;
+/// Enough for everything that is not about limits.
+pub(crate) const LIMITS: InstanceLimits =
+    InstanceLimits { memory_bytes: 1024 * MIB, processes: 200, open_files: 1_000, cpu_percent: 0 };
+/// A user that nobody is.
+pub(crate) const USER: u32 = 200_123;
+
+pub(crate) struct World {
+    pub(crate) spawner: Spawner,
+    pub(crate) edge_id: String,
+    pub(crate) folder: TempDir,
+}
+
+/// An id that no other test has.
+pub(crate) fn new_edge_id() -> String {
+    format!("test-{:016x}", rand::random::<u64>())
+}
+
+/// A user that no other test has: an edge kills what comes to it of the users of its instances, and tests may share one
+/// process.
+pub(crate) fn new_user() -> u32 {
+    USER + 1 + rand::random::<u32>() % 700
+}
+
+pub(crate) fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"))
+}
+
+pub(crate) fn settings(edge_id: &str) -> SpawnerSettings {
+    SpawnerSettings { program: program(), socket: None, cgroup: None, edge_id: edge_id.to_owned() }
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::of(settings(&new_edge_id())).await
+    }
+
+    pub(crate) async fn of(settings: SpawnerSettings) -> Self {
+        let edge_id = settings.edge_id.clone();
+        let folder = tempfile::tempdir().unwrap();
+        // Others than its owner run in it.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self { spawner: Spawner::start(settings).await.unwrap(), edge_id, folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What starts `command` in the folder, with the `PATH` of the test and nothing else.
+    pub(crate) fn command(&self, command: &[&str]) -> Launch {
+        Launch {
+            id: "shop/prod/web.1".to_owned(),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            folder: self.folder.path().to_owned(),
+            environment: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
+            uid: None,
+            limits: LIMITS,
+        }
+    }
+
+    pub(crate) fn shell(&self, script: &str) -> Launch {
+        self.command(&["/bin/sh", "-c", script])
+    }
+
+    pub(crate) async fn launch(&self, launch: Launch) -> Result<Running, SpawnError> {
+        self.spawner.launch(launch).await
+    }
+
+    /// Runs to the end.
+    pub(crate) async fn run(&self, launch: Launch) -> Ran {
+        ran(self.spawner.launch(launch).await.unwrap()).await
+    }
+
+    /// The process that all instances come from.
+    pub(crate) async fn spawner_pid(&self) -> i32 {
+        self.run(self.shell("echo $PPID")).await.stdout.trim().parse().unwrap()
+    }
+
+    /// The processes that carry the marker of this edge.
+    pub(crate) fn marked(&self) -> Vec<i32> {
+        marked(&self.edge_id)
+    }
+}
+
+/// The spawner that is a child of `parent`.
+pub(crate) fn spawner_of(parent: u32) -> Option<i32> {
+    pids().into_iter().find(|pid| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        parent_of(*pid) == i32::try_from(parent).ok() && words.split(|byte| *byte == 0).nth(1) == Some(b"spawner")
+    })
+}
+
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+fn pids() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+pub(crate) fn marked(edge_id: &str) -> Vec<i32> {
+    let marker = format!("DEVANTURE_EDGE_ID={edge_id}");
+    let mut pids = pids();
+    pids.retain(|pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+    });
+    pids
+}
+
+/// Whether a process runs: neither gone nor dead and not yet asked about.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+pub(crate) fn send(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// A number of KiB in `/proc/PID/status`, as bytes.
+pub(crate) fn status_bytes(pid: i32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// What an instance wrote, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) exit: Exit,
+}
+
+pub(crate) async fn ran(mut running: Running) -> Ran {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    loop {
+        match next(&mut running).await.expect("an end is told") {
+            Happened::Output { stream: Stream::Stdout, bytes } => stdout.extend_from_slice(&bytes),
+            Happened::Output { stream: Stream::Stderr, bytes } => stderr.extend_from_slice(&bytes),
+            Happened::Exited(exit) => {
+                assert_eq!(next(&mut running).await, None, "nothing comes after the end");
+                return Ran { stdout: text(stdout), stderr: text(stderr), exit };
+            }
+        }
+    }
+}
+
+/// What happens next, which it does soon.
+pub(crate) async fn next(running: &mut Running) -> Option<Happened> {
+    tokio::time::timeout(Duration::from_secs(60), running.next()).await.expect("something happens")
+}
+
+/// Waits until the instance has written a whole line.
+pub(crate) async fn line(running: &mut Running) -> String {
+    let mut text = String::new();
+    while !text.ends_with('\n') {
+        match next(running).await {
+            Some(Happened::Output { bytes, .. }) => text.push_str(std::str::from_utf8(&bytes).unwrap()),
+            other => panic!("{other:?} after {text:?}"),
+        }
+    }
+    text
+}
+
+/// Waits until `fact` holds, and fails when it does not for long.
+pub(crate) async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if fact() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("this never came true: {what}");
+}
+
+/// A file that can be run.
+pub(crate) fn script(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}

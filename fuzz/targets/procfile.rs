@@ -1,0 +1,16 @@
+//! `Procfile`: processes, or mistakes that name lines that are there.
+
+#![no_main]
+
+use devanture_config::procfile;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    match procfile::parse("Procfile", text) {
+        Ok(found) => assert!(!found.processes.is_empty()),
+        Err(mistakes) => {
+            assert!(!mistakes.0.is_empty());
+            assert!(mistakes.0.iter().all(|mistake| mistake.line <= text.lines().count()));
+        }
+    }
+});

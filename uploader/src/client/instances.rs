@@ -1,0 +1,67 @@
+//! Asks the edge about the instances of a backend.
+
+use std::time::Duration;
+
+use devanture_config::PlaceName;
+use devanture_config::instances::{InstanceList, RestartRequest, ScaleRequest};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde::Serialize;
+
+use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
+use crate::exit::Failure;
+
+/// Longest time until instances are as they are wanted: each may take its `start_ms`, one after the other.
+pub(super) const INSTANCES_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+impl Edge {
+    /// The instances of an environment.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn instances(&self, env: &PlaceName) -> Result<InstanceList, Failure> {
+        self.get(&["environments", env.as_str(), "instances"], &[]).await
+    }
+
+    /// Says how many of which process there are to be; with `dry_run` the edge only says what would be.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn scale(
+        &self,
+        env: &PlaceName,
+        wanted: &ScaleRequest,
+        dry_run: bool,
+    ) -> Result<InstanceList, Failure> {
+        self.change(Method::PATCH, &["environments", env.as_str(), "instances"], wanted, dry_run).await
+    }
+
+    /// Starts instances anew; with `dry_run` the edge only says which.
+    ///
+    /// # Errors
+    /// As the edge says, or `unreachable`.
+    pub(crate) async fn restart(
+        &self,
+        env: &PlaceName,
+        wanted: &RestartRequest,
+        dry_run: bool,
+    ) -> Result<InstanceList, Failure> {
+        self.change(Method::POST, &["environments", env.as_str(), "instances", "restart"], wanted, dry_run).await
+    }
+
+    /// Sends a change once, as whether it was done cannot be known.
+    async fn change(
+        &self,
+        method: Method,
+        segments: &[&str],
+        wanted: &impl Serialize,
+        dry_run: bool,
+    ) -> Result<InstanceList, Failure> {
+        let (query, time_max): (&[_], _) = match dry_run {
+            true => (&[("dry_run", "true")], ANSWER_TIME_MAX),
+            false => (&[], INSTANCES_TIME_MAX),
+        };
+        let request = self.request(method, segments, query).header(CONTENT_TYPE, "application/json");
+        self.once(request.timeout(time_max).body(encoded(wanted)?)).await.map_err(Refusal::into_failure)
+    }
+}

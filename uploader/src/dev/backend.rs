@@ -1,0 +1,214 @@
+//! The backend of the bundle on this machine: its `web` process runs beside the edge of the run, is started anew when its
+//! folder changes, and ends with it.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use devanture_config::PlaceName;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::{ListenOn, Process, RouteTo, Server, UpstreamUrl, WEB};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::process::{Child, Command};
+
+use super::round::routes_of;
+use super::tell::Teller;
+use super::watch::{Watch, Watched};
+use super::{ConfigPath, Project};
+use crate::args::DevArgs;
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// The file beside `devanture.toml` with settings for the backend on this machine.
+const SETTINGS_FILE: &str = ".env.server";
+/// What of the environment is the client's own, and none of the backend's business.
+const OWN: &str = "DEVANTURE_";
+/// How long a backend may take to end once it is told to, …
+const END_TIME_MAX: Duration = Duration::from_secs(2);
+/// … and how often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What is said where it is not run.
+const NOT_RUN: &str = "the backend of [server] is not run by dev: start it yourself and use --api";
+
+/// A backend that is to run.
+pub(super) struct Backend {
+    /// Where it is to answer.
+    pub(super) url: UpstreamUrl,
+    port: u16,
+    /// The folder for what it keeps, which goes with the run.
+    data: PathBuf,
+}
+
+impl Backend {
+    /// The backend of the project, where it has one that gets requests in `place` and can be run here.
+    ///
+    /// # Errors
+    /// Where no port can be had.
+    pub(super) fn of(
+        context: &Context,
+        args: &DevArgs,
+        place: &PlaceName,
+        folder: &Path,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(server) = server_in(&context.project, place) else { return Ok(None) };
+        let port = free_port().map_err(|error| Failure::new(Code::Internal, format!("No port is free: {error}.")))?;
+        let bad = |error| Failure::new(Code::Internal, format!("{error}."));
+        let url: UpstreamUrl = format!("http://127.0.0.1:{port}").parse().map_err(bad)?;
+        let routes = routes_of(&context.project.site, place, &args.api, Some(&url));
+        // Somebody else answers for it, or nobody asks it.
+        if !routes.iter().any(|route| matches!(&route.to, RouteTo::Address(to) if *to == url)) {
+            return Ok(None);
+        }
+        if web_of(&server).is_none() || server.listen == ListenOn::Socket {
+            context.progress.note(NOT_RUN);
+            return Ok(None);
+        }
+        Ok(Some(Self { url, port, data: folder.join("data") }))
+    }
+
+    /// Runs it until this is dropped, which ends it.
+    pub(super) async fn run(&self, context: &Context, args: &DevArgs, place: &PlaceName) {
+        let config = ConfigPath::of(context);
+        let mut teller = Teller::new(context.output, &context.progress);
+        let mut watch: Option<Watch> = None;
+        loop {
+            let started = self.start(context, &config, place);
+            let folder = match &started {
+                Ok((_, folder)) => folder.clone(),
+                Err(_) => context.project.folders(None).server.unwrap_or_default(),
+            };
+            let watched = Watched::new(&folder, config.path());
+            let watch = match &mut watch {
+                Some(watch) => {
+                    watch.turn_to(watched);
+                    watch
+                }
+                // How files are looked at is told by who looks at the pages.
+                None => watch.insert(Watch::begin(watched, args.poll).0),
+            };
+            match started {
+                Err(failure) => {
+                    teller.failed(&failure, false);
+                    watch.settled().await;
+                }
+                Ok((mut running, _)) => {
+                    let ended = tokio::select! {
+                        () = watch.settled() => None,
+                        ended = running.child.wait() => Some(ended),
+                    };
+                    if let Some(ended) = ended {
+                        // What it has left is ended now, while its number is nobody else's.
+                        drop(running);
+                        let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                        teller
+                            .note(&format!("the backend ended by itself, {how}: a change of its files starts it anew"));
+                        watch.settled().await;
+                    } else {
+                        running.end().await;
+                        teller.note("the backend is started anew: its files have changed");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts it as the files say now. Returns its folder too.
+    fn start(&self, context: &Context, config: &ConfigPath, place: &PlaceName) -> Result<(Running, PathBuf), Failure> {
+        let (mut project, read) = Project::read(config.said());
+        read?;
+        project.choose(context.project.site.app.as_ref().map(|app| app.as_str()))?;
+        let lost = || Failure::new(Code::BadConfig, "[server] names no process `web` any more.");
+        let server = server_in(&project, place).ok_or_else(lost)?;
+        let process = web_of(&server).ok_or_else(lost)?;
+        let folder = project.folders(None).server.unwrap_or_default();
+        let running = self.spawn(context, &project, process, &folder)?;
+        Ok((running, folder))
+    }
+
+    fn spawn(
+        &self,
+        context: &Context,
+        project: &Project,
+        process: &Process,
+        folder: &Path,
+    ) -> Result<Running, Failure> {
+        let failed = |what: &str, error: &io::Error| {
+            let message = format!("The backend cannot be started: {what}: {error}.");
+            Failure::new(Code::UnreadableFile, message)
+                .hint("build the backend first; `command` below [server] says how it is started")
+        };
+        let Some((program, arguments)) = process.command.split_first() else {
+            return Err(Failure::new(Code::BadConfig, "`command` below [server] names no program."));
+        };
+        std::fs::create_dir_all(&self.data).map_err(|error| failed(&self.data.display().to_string(), &error))?;
+        let folder_there = std::fs::canonicalize(folder);
+        let folder = folder_there.map_err(|error| failed(&folder.display().to_string(), &error))?;
+        // One that is named by its path is that of the folder, as on the edge.
+        let program = if program.contains('/') { folder.join(program).into_os_string() } else { program.into() };
+        let mut command = Command::new(program);
+        let own = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
+        command.args(arguments).current_dir(folder).env_clear().envs(own);
+        // An app called `server` has its own settings of this program in a file of that name.
+        let said = project.settings_of_server(SETTINGS_FILE)?;
+        command.envs(said.iter().filter(|(name, _)| !name.starts_with(OWN)));
+        command.env("PORT", self.port.to_string()).env("DEVANTURE_DATA", &self.data);
+        // Stdout is for what `dev` itself tells.
+        command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
+        let child = command.process_group(0).kill_on_drop(true).spawn();
+        let child = child.map_err(|error| failed(&process.command.join(" "), &error))?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Ok(Running { child, group })
+    }
+}
+
+/// A backend that runs, with all that it has started.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Running {
+    /// Tells it to end, and waits for that.
+    async fn end(mut self) {
+        if let Some(group) = self.group {
+            // Whoever is not there any more needs no signal.
+            kill_process_group(group, Signal::TERM).ok();
+            // One that takes too long is killed when it is dropped.
+            tokio::time::timeout(END_TIME_MAX, self.child.wait()).await.ok();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(group) = self.group else { return };
+        kill_process_group(group, Signal::TERM).ok();
+        let until = Instant::now() + END_TIME_MAX;
+        while Instant::now() < until {
+            // The first of them is there until it is asked how it ended.
+            let has_ended = self.child.try_wait().is_ok_and(|ended| ended.is_some());
+            if has_ended && test_kill_process_group(group).is_err() {
+                return;
+            }
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+        kill_process_group(group, Signal::KILL).ok();
+    }
+}
+
+/// The backend as `place` has it.
+fn server_in(project: &Project, place: &PlaceName) -> Option<Server> {
+    let over = project.site.env.get(place).cloned().unwrap_or_default();
+    project.site.base.clone().overlaid_by(&over).server.map(|server| server.resolved())
+}
+
+fn web_of(server: &Server) -> Option<&Process> {
+    server.processes.iter().find(|process| process.name.as_str() == WEB)
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,96 @@
+//! The folders of a push: that of the pages, and that of the backend, which is no page of anybody's.
+
+use std::fs;
+use std::path::PathBuf;
+
+use devanture_config::problem::Code;
+
+use super::{Scan, scan_apart, server};
+use crate::exit::Failure;
+
+/// Whether a folder of pages has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// It has: it was named, or there is nothing else to push.
+    Needed,
+    /// It is pushed where it is there: nobody named it, and there is a backend.
+    IfThere,
+    /// There is none: a folder of the usual name is another app's.
+    None,
+}
+
+/// The folders of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Folders {
+    /// That of the pages.
+    pub(crate) www: PathBuf,
+    /// Whether it has to be there.
+    pub(crate) pages: Pages,
+    /// That of the backend, where there is one.
+    pub(crate) server: Option<PathBuf>,
+}
+
+impl Folders {
+    /// Walks both, and hashes what it finds. With `strict`, what would be left out of the pages is refused.
+    ///
+    /// # Errors
+    /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong; `usage` where
+    /// both are one folder.
+    pub(crate) fn scan(&self, strict: bool) -> Result<Scan, Failure> {
+        let server = self.server.as_deref().map(server::scan).transpose()?;
+        Ok(Scan { server, ..self.scan_pages(strict)? })
+    }
+
+    /// As [`Folders::scan`], without the backend.
+    ///
+    /// # Errors
+    /// As [`Folders::scan`].
+    pub(crate) fn scan_pages(&self, strict: bool) -> Result<Scan, Failure> {
+        // What the server runs is not for visitors to read, also where its folder stands among the pages.
+        let apart = self.server.as_deref().and_then(|folder| fs::canonicalize(folder).ok());
+        if self.pages != Pages::None && apart.is_some() && fs::canonicalize(&self.www).ok() == apart {
+            let message = format!("The folder `{}` is named for pages and for the backend.", self.www.display());
+            return Err(Failure::new(Code::Usage, message)
+                .hint("every visitor could read the backend: give each a folder of its own"));
+        }
+        match self.pages {
+            Pages::None => Ok(Scan::default()),
+            Pages::IfThere if !self.www.exists() => Ok(Scan::default()),
+            Pages::IfThere | Pages::Needed => scan_apart(&self.www, apart, strict),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::super::tests::Folder;
+    use super::*;
+    use devanture_config::path::BundlePath;
+
+    #[test]
+    fn the_backends_folder_among_the_pages_is_read_by_nobody() {
+        let folder = Folder::new(&["index.html", "server/server.js", "server/sub/a.js"]);
+        folder.link("code.js", "server/server.js");
+        folder.link("all", "server");
+        folder.link("below", "server/sub");
+        let folders = |server: &str| Folders {
+            www: folder.path(),
+            pages: Pages::Needed,
+            server: Some(folder.path().join(server)),
+        };
+        let scan = folders("server").scan(true).unwrap();
+        assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["index.html"]);
+        assert_eq!((scan.count(), scan.total_bytes(), scan.left_out.len()), (3, 10 + 9 + 4, 0));
+        assert_eq!(scan.text(), "1 file, 10 B · server 2 files, 13 B");
+        assert_eq!(folders(".").scan(false).unwrap_err().code, "usage");
+    }
+
+    #[test]
+    fn pages_may_be_absent_beside_a_backend_where_nobody_names_them() {
+        let folder = Folder::new(&["server.js"]);
+        let folders = Folders { www: folder.0.path().join("none"), pages: Pages::IfThere, server: Some(folder.path()) };
+        assert_eq!(folders.scan(false).unwrap().text(), "server 1 file, 9 B");
+        assert_eq!(Folders { pages: Pages::Needed, ..folders }.scan(false).unwrap_err().code, "missing_folder");
+    }
+}

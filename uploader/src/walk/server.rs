@@ -1,0 +1,236 @@
+//! Walks the folder of the backend: everything in it as it is, with run bits and links.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use devanture_config::manifest::stays_within;
+use devanture_config::path::BundlePath;
+use devanture_config::problem::Code;
+use devanture_config::site_toml::FILE_NAME;
+
+use super::{DEPTH_MAX, FILES_MAX, FoundFile, Walk, prefix, real_folder};
+use crate::exit::Failure;
+
+/// What git keeps of a folder, which no program needs to run.
+const GIT: &str = ".git";
+
+/// What a walk over the folder of a backend found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ServerScan {
+    /// The folder as the person knows it.
+    pub(crate) folder: PathBuf,
+    /// The files by their paths in the folder, and whether each may be run.
+    pub(crate) files: BTreeMap<BundlePath, (FoundFile, bool)>,
+    /// Links by their paths in the folder, with where they lead.
+    pub(crate) links: BTreeMap<BundlePath, String>,
+}
+
+impl ServerScan {
+    /// Files and links.
+    pub(crate) fn count(&self) -> u64 {
+        (self.files.len() + self.links.len()) as u64
+    }
+
+    /// What a command tells of it as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "files": self.count(), "bytes": self.total_bytes() })
+    }
+
+    /// Bytes of all files together.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.files.values().fold(0, |sum, (file, _)| sum.saturating_add(file.hashed.bytes))
+    }
+}
+
+/// Walks the folder of a backend and hashes what it finds.
+///
+/// # Errors
+/// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
+pub(crate) fn scan(root: &Path) -> Result<ServerScan, Failure> {
+    let hint = format!("build the backend first, or say where it is: `dir` below [server] in {FILE_NAME}");
+    let real_root = real_folder(root, &hint)?;
+    let mut walk = ServerWalk {
+        walk: Walk { root: real_root.clone(), shown: root.display().to_string(), ..Walk::default() },
+        ..ServerWalk::default()
+    };
+    walk.folder(&real_root, "", 0);
+    let mut scan = ServerScan { folder: root.to_owned(), links: std::mem::take(&mut walk.links), ..Default::default() };
+    let runs = std::mem::take(&mut walk.runs);
+    for (path, file) in walk.walk.hashed() {
+        let may_run = runs.contains(&path);
+        scan.files.insert(path, (file, may_run));
+    }
+    walk.walk.finish()?;
+    if scan.files.is_empty() {
+        let message = format!("The folder `{}` of the backend holds no file.", walk.walk.shown);
+        return Err(Failure::new(Code::EmptyBundle, message).hint("build the backend first"));
+    }
+    Ok(scan)
+}
+
+#[derive(Default)]
+struct ServerWalk {
+    /// What is like a walk over pages.
+    walk: Walk,
+    links: BTreeMap<BundlePath, String>,
+    /// Files that may be run.
+    runs: std::collections::BTreeSet<BundlePath>,
+}
+
+impl ServerWalk {
+    /// Walks `folder`, which stands in `depth` others of the folder; `relative` is how it was reached. No link is
+    /// followed.
+    fn folder(&mut self, folder: &Path, relative: &str, depth: usize) {
+        if depth >= DEPTH_MAX {
+            return self.walk.refuse(relative, &format!("more than {DEPTH_MAX} folders stand in one another"), None);
+        }
+        let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return self.walk.unreadable(relative, &error.to_string()),
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            if self.walk.is_full {
+                return;
+            }
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                let name = format!("{}{}", prefix(relative), name.to_string_lossy());
+                self.walk.refuse(&name, "its name is not UTF-8", Some("rename it"));
+                continue;
+            };
+            if name != GIT {
+                self.entry(&entry, format!("{}{name}", prefix(relative)), depth);
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &fs::DirEntry, path: String, depth: usize) {
+        let kind = match entry.file_type() {
+            Ok(kind) => kind,
+            Err(error) => return self.walk.unreadable(&path, &error.to_string()),
+        };
+        if kind.is_symlink() {
+            self.link(&entry.path(), &path);
+        } else if kind.is_dir() {
+            self.folder(&entry.path(), &path, depth + 1);
+        } else if kind.is_file() {
+            let may_run = entry.metadata().is_ok_and(|metadata| may_run(&metadata));
+            if let Some(key) = self.walk.file(path, entry.path())
+                && may_run
+            {
+                self.runs.insert(key);
+            }
+        } else {
+            self.walk.refuse(&path, "it is neither a file nor a folder nor a link", Some("remove it"));
+        }
+    }
+
+    fn link(&mut self, link: &Path, path: &str) {
+        let target = match fs::read_link(link) {
+            Ok(target) => target,
+            Err(error) => return self.walk.unreadable(path, &error.to_string()),
+        };
+        let Some(key) = self.walk.key(path) else { return };
+        match target.to_str().filter(|target| stays_within(&key, target)) {
+            Some(target) if self.links.len() < FILES_MAX => drop(self.links.insert(key, target.to_owned())),
+            Some(_) => {
+                self.walk.is_full = true;
+                self.walk.refuse(path, &format!("the folder holds more than {FILES_MAX} links"), None);
+            }
+            None => {
+                let why =
+                    format!("it is a link that leads out of the folder, or is no plain path: {}", target.display());
+                self.walk.refuse(path, &why, Some("make it lead to a file of the folder, from where it stands"));
+            }
+        }
+    }
+}
+
+/// Whether the owner may run it.
+#[cfg(unix)]
+fn may_run(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.permissions().mode() & 0o100 != 0
+}
+
+#[cfg(not(unix))]
+fn may_run(_metadata: &fs::Metadata) -> bool {
+    false
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use devanture_config::Digest;
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+
+    fn folder(files: &[(&str, u32)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, mode) in files {
+            let at = folder.path().join(path);
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(*mode).open(&at).unwrap();
+            file.write_all(path.as_bytes()).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn everything_of_a_backend_is_kept_as_it_is() {
+        let folder = folder(&[
+            ("server.js", 0o644),
+            ("bin/run", 0o744),
+            ("for-others", 0o655),
+            (".env.example", 0o600),
+            ("node_modules/a/index.js", 0o644),
+            (".git/config", 0o644),
+            ("sub/.git/config", 0o644),
+        ]);
+        symlink("../a/index.js", folder.path().join("node_modules/link")).unwrap_or_default();
+        symlink("node_modules/a", folder.path().join("a")).unwrap();
+        fs::create_dir(folder.path().join("empty")).unwrap();
+        let scan = scan(folder.path()).unwrap();
+        let files: Vec<(&str, bool)> = scan.files.iter().map(|(path, (_, run))| (path.as_str(), *run)).collect();
+        assert_eq!(
+            files,
+            [
+                (".env.example", false),
+                ("bin/run", true),
+                ("for-others", false),
+                ("node_modules/a/index.js", false),
+                ("server.js", false),
+            ]
+        );
+        let links: Vec<(&str, &str)> = scan.links.iter().map(|(path, to)| (path.as_str(), to.as_str())).collect();
+        assert_eq!(links, [("a", "node_modules/a"), ("node_modules/link", "../a/index.js")]);
+        assert_eq!(scan.files["server.js"].0.hashed.digest, Digest::of(b"server.js"));
+        assert_eq!((scan.count(), scan.total_bytes()), (7, 9 + 7 + 10 + 12 + 23));
+    }
+
+    #[test]
+    fn links_that_lead_out_are_mistakes_that_name_them() {
+        let folder = folder(&[("server.js", 0o644)]);
+        symlink("/etc/passwd", folder.path().join("passwd")).unwrap();
+        symlink("../secret", folder.path().join("up")).unwrap();
+        let failure = scan(folder.path()).unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 2));
+        assert!(failure.mistakes[0].file.ends_with("/passwd"), "{failure}");
+        assert!(failure.mistakes[0].message.contains("/etc/passwd"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_folder_must_be_there_and_hold_something() {
+        let folder = folder(&[("server.js", 0o644)]);
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        assert!(scan(folder.path()).unwrap_err().mistakes[0].file.ends_with("/socket"));
+        let missing = scan(&folder.path().join("not-there")).unwrap_err();
+        assert!(missing.is(Code::MissingFolder) && missing.hint.unwrap().contains("build the backend first"));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(scan(empty.path()).unwrap_err().is(Code::EmptyBundle));
+    }
+}

@@ -1,0 +1,162 @@
+//! Apps whose backend the edge runs: a folder with a front and a backend in Node, and what its instances answer.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::edge::{Edge, Ran};
+
+/// How long something may take that only has to come about.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// A backend in Node. `/api/who` says which instance it is, in words parted by spaces: the code's name, the instance, its
+/// process id; what else it does is said by the test.
+const SERVER: &str = r#"
+const http = require('http');
+const fs = require('fs');
+const name = fs.readFileSync(__dirname + '/name.txt', 'utf8').trim();
+const who = () => `${name} ${process.env.DEVANTURE_INSTANCE} ${process.pid}`;
+const server = http.createServer((request, answer) => {
+  const chunks = [];
+  request.on('data', (chunk) => chunks.push(chunk));
+  request.on('end', () => {
+    const url = new URL(request.url, 'http://here');
+    if (url.pathname === '/healthz') return answer.end('well');
+    if (url.pathname === '/api/environment') return answer.end(JSON.stringify(process.env));
+    if (url.pathname === '/api/slow') return setTimeout(() => answer.end(who()), Number(url.searchParams.get('ms')));
+    if (url.pathname === '/api/left') return answer.end(String(globalThis.left));
+    if (url.pathname === '/api/exit') return process.exit(3);
+    if (url.pathname === '/api/close') { answer.end('closed'); server.close(); server.closeAllConnections(); return; }
+    if (url.pathname === '/api/keep') {
+      fs.appendFileSync(process.env.DEVANTURE_DATA + '/kept', Buffer.concat(chunks));
+      return answer.end(fs.readFileSync('data/kept'));
+    }
+    answer.end(who());
+  });
+});
+server.on('upgrade', (request, socket) => {
+  const key = require('crypto').createHash('sha1')
+    .update(request.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64');
+  socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    `Sec-WebSocket-Accept: ${key}\r\n\r\n`);
+  const text = Buffer.from(who());
+  socket.write(Buffer.concat([Buffer.from([0x81, text.length]), text]));
+});
+"#;
+
+/// What it ends with: it listens, and ends in order.
+const LISTEN: &str = "
+server.listen(process.env.SOCKET || Number(process.env.PORT), '127.0.0.1');
+process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
+";
+
+/// A project of an app with a backend.
+pub(crate) struct Project {
+    pub(crate) folder: TempDir,
+    app: String,
+}
+
+impl Project {
+    /// One whose front and backend say `name`; `[server]` has these lines beside its folder, command, health and routes.
+    pub(crate) fn new(app: &str, name: &str, lines: &str) -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap(), app: app.to_owned() };
+        project.front(name);
+        project.backend(name);
+        project.toml(&format!(
+            "[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/healthz\"\nroutes = [\"/api/*\"]\n{lines}\n"
+        ));
+        project
+    }
+
+    /// Its `devanture.toml`, after the first lines.
+    pub(crate) fn toml(&self, rest: &str) {
+        self.write("devanture.toml", &format!("app = \"{}\"\nwww = \"www\"\n{rest}", self.app));
+    }
+
+    /// What the front says from the next push on.
+    pub(crate) fn front(&self, name: &str) {
+        self.write("www/index.html", &format!("<title>{name}</title>"));
+    }
+
+    /// What the backend is called from the next push on.
+    pub(crate) fn backend(&self, name: &str) {
+        self.write("out/name.txt", name);
+        self.write("out/server.js", &format!("{SERVER}{LISTEN}"));
+    }
+
+    /// The backend with code of the test's own in place of its last lines.
+    pub(crate) fn backend_that(&self, name: &str, ends: &str) {
+        self.write("out/name.txt", name);
+        self.write("out/server.js", &format!("{SERVER}{ends}"));
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs the command line in it.
+    pub(crate) fn run(&self, edge: &Edge, arguments: &[&str]) -> Ran {
+        Ran::of(edge.command(self.path(), &self.app, arguments).output().unwrap())
+    }
+
+    /// Pushes it, which succeeds. Gives the version.
+    #[track_caller]
+    pub(crate) fn push(&self, edge: &Edge) -> String {
+        let ran = self.run(edge, &["push", "--json"]);
+        assert_eq!(ran.code, Some(0), "{ran:#?}\n{}", edge.log());
+        ran.json()["version"].as_str().unwrap().to_owned()
+    }
+
+    /// Pushes it, which fails, with this code; what was live before is said to go on.
+    #[track_caller]
+    pub(crate) fn fails(&self, edge: &Edge, code: &str) -> Ran {
+        let ran = self.run(edge, &["push", "--json"]);
+        assert_eq!(ran.problem(), code, "{ran:#?}\n{}", edge.log());
+        ran
+    }
+}
+
+/// Asks until the answer is as wanted.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The instances of an environment, as the API has them.
+pub(crate) async fn instances(edge: &Edge, app: &str, environment: &str) -> Vec<Value> {
+    let (status, list) = edge.api("GET", &format!("/v1/apps/{app}/environments/{environment}/instances"), None).await;
+    assert_eq!(status, 200, "{list}");
+    list["instances"].as_array().unwrap().clone()
+}
+
+/// Waits until so many instances are healthy and no other is there but warm ones. Gives their process ids.
+pub(crate) async fn healthy(edge: &Edge, app: &str, count: usize) -> BTreeSet<u64> {
+    eventually(&format!("{count} healthy instances of {app}"), async || {
+        let all = instances(edge, app, "prod").await;
+        let of = |state: &str| all.iter().filter(|one| one["state"] == state).count();
+        let pids = all.iter().filter(|one| one["state"] == "healthy").map(|one| one["pid"].as_u64().unwrap());
+        (of("healthy") == count && of("warm") + of("stopping") + count == all.len()).then(|| pids.collect())
+    })
+    .await
+}
+
+/// Whether a process is there, and no zombie.
+pub(crate) fn is_alive(pid: u64) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z') && !rest.starts_with('X'))
+}
