@@ -22,11 +22,26 @@ pub use watch::Watch;
 
 /// How long a drain may take where nothing is said, in milliseconds.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
+
+/// What speaks HTTP to visitors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// The edge's own engine; hyper speaks for it where a connection of HTTP/1.1 asks for more than files.
+    #[default]
+    Devanture,
+    /// hyper alone.
+    Hyper,
+}
+
+const ENGINES: &[(&str, Engine)] = &[("devanture", Engine::Devanture), ("hyper", Engine::Hyper)];
+
 /// The sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// The HTTPS API; never public.
     pub admin: SocketAddr,
+    /// What speaks HTTP to visitors.
+    pub engine: Engine,
     /// Plain HTTP, which only redirects to HTTPS; off where nothing is said.
     pub http: Option<SocketAddr>,
     /// HTTPS for visitors.
@@ -85,6 +100,9 @@ pub struct EdgeFile {
     /// The file of the keys that secrets are sealed with, relative to `edge.toml`; beside the data folder where nothing
     /// is said, see [`EdgeFile::secrets_key_file`].
     pub secrets_key_file: Option<PathBuf>,
+    /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this process
+    /// alone where there is none.
+    pub ticket_keys: Option<PathBuf>,
     /// Where certificates come from.
     pub tls: Tls,
     /// Where any app's routes may point to.
@@ -148,7 +166,9 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let preview_domain = required(root, "preview_domain", root.parsed("preview_domain"), "\"localhost\"");
     let drain_timeout_ms = root.integer("drain_timeout_ms", 0..=3_600_000);
     let listen = required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen(&t));
-    let mut tls = required(root, "tls", root.table("tls"), "…, as a table [tls]").and_then(|t| tls::tls(root, &t));
+    let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
+    let ticket_keys = tls.as_ref().and_then(|table| table.string("ticket_keys")).map(PathBuf::from);
+    let mut tls = tls.and_then(|table| tls::tls(root, &table));
     let compress = root.table("compress").map_or(Compress { background: true, threads: 0 }, |t| compress(&t));
     let access_log = access_log::access_log(root);
     let watch = watch::watch(root);
@@ -181,6 +201,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         retention,
         runner,
         secrets_key_file,
+        ticket_keys,
         tls: tls?,
         upstreams,
         watch,
@@ -190,6 +211,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
 fn listen(table: &Table<'_, '_>) -> Option<Listen> {
     let https = required(table, "https", table.parsed("https"), "\"127.0.0.1:8443\"");
     let admin = required(table, "admin", table.parsed("admin"), "\"127.0.0.1:8444\"");
+    let engine = table.word("engine", ENGINES).unwrap_or_default();
     let http = table.parsed("http");
     let public_port = table.integer("public_port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
@@ -204,7 +226,7 @@ fn listen(table: &Table<'_, '_>) -> Option<Listen> {
             table.mistake(name, format!("`listen.{name}` and `listen.{other}` are the same socket"), None);
         }
     }
-    Some(Listen { admin, http, https, public_port, threads, trusted_proxies })
+    Some(Listen { admin, engine, http, https, public_port, threads, trusted_proxies })
 }
 
 fn secrets(table: &Table<'_, '_>, data_dir: Option<&str>) -> Option<PathBuf> {
@@ -290,6 +312,13 @@ mode = "self-signed"
         assert_eq!(edge.limits, Limits::default());
         assert_eq!(edge.drain_timeout_ms, 10_000);
         assert!(edge.compress.background);
+        assert_eq!(edge.listen.engine, Engine::Devanture);
+    }
+
+    #[test]
+    fn hyper_alone_serves_where_that_is_said() {
+        let text = LEAST.replace("[listen]", "[listen]\nengine = \"hyper\"");
+        assert_eq!(EdgeFile::parse("edge.toml", &text).unwrap().listen.engine, Engine::Hyper);
     }
 
     #[test]

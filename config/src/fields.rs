@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 
 /// Puts the lines of one field together, in their order (RFC 9110 §5.3); one line alone is borrowed.
+#[inline]
 #[must_use]
 pub fn joined<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Cow<'a, [u8]>> {
     let mut lines = lines.into_iter();
-    let mut value = Cow::Borrowed(lines.next()?);
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
+    let mut whole = [first, second].join(b", ".as_slice());
     for line in lines {
-        let whole = value.to_mut();
         whole.extend_from_slice(b", ");
         whole.extend_from_slice(line);
     }
-    Some(value)
+    Some(Cow::Owned(whole))
 }
 
 /// The members of a list whose members hold no quoted text; empty ones are passed over (RFC 9110 §5.6.1.2).

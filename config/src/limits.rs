@@ -113,6 +113,16 @@ limits! {
     header_fields_max = 100 in 10 ..= 10_000,
     /// HTTP/2 streams that one connection may have open at once.
     streams_max = 128 in 1 ..= 10_000,
+    /// Requests of one connection; after the last one the client is told to open another.
+    requests_per_connection_max = 1_000_000 in 1 ..= 1_000_000_000_000,
+    /// HTTP/2 streams that a client may reset, or have reset for its mistakes, in one second beyond those it lets end; as many again of those whose answers are at hand.
+    resets_per_second_max = 200 in 1 ..= 1_000_000,
+    /// HTTP/2 frames of one connection in one second that carry neither a request nor bytes of one.
+    control_frames_per_second_max = 10_000 in 100 ..= 10_000_000,
+    /// Bytes of one request's body that a client of HTTP/2 may send before the edge has passed any on.
+    stream_window_bytes = 524_288 in 65_535 ..= 2_147_483_647,
+    /// Bytes of all requests' bodies that a client of HTTP/2 may send on one connection before the edge has passed any on.
+    connection_window_bytes = 1_048_576 in 65_535 ..= 2_147_483_647,
     /// Milliseconds for a TLS handshake.
     handshake_ms_max = 10_000 in 100 ..= 600_000,
     /// Milliseconds until a request's head is complete.
@@ -121,6 +131,8 @@ limits! {
     idle_ms_max = 120_000 in 100 ..= 86_400_000,
     /// Milliseconds without a byte taken by a client that is being sent a body.
     write_ms_max = 60_000 in 100 ..= 86_400_000,
+    /// Milliseconds that the body of a visitor's request may rest between two of its bytes, over HTTP/2.
+    body_ms_max = 60_000 in 100 ..= 86_400_000,
     /// Bytes of a request's body that is proxied.
     proxy_body_bytes_max = 1_099_511_627_776 in 0 ..= 1_099_511_627_776,
     /// Idle connections that are kept open to one member of an upstream, on each serving thread.

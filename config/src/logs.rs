@@ -68,6 +68,12 @@ pub struct LogLine {
 pub const SOURCE_REQUESTS: &str = "requests";
 /// What it says for the instances of every process; the name of a process says those of it.
 pub const SOURCE_INSTANCES: &str = "instances";
+/// The source of what the command wrote that runs before a switch.
+pub const SOURCE_RELEASE: &str = "release";
+/// What the command line calls [`SOURCE_INSTANCES`].
+pub const SOURCE_ALL_INSTANCES: &str = "all-instances";
+/// What logs call something else than a process, which therefore no process is called.
+pub(crate) const SOURCES: [&str; 4] = [SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS];
 
 /// Where an instance wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

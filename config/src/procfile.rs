@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::logs::SOURCE_RELEASE;
 use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::site_toml::{PROCESSES_MAX, ProcessName, ProcessTable};
 
 /// The name of the file.
 pub const PROCFILE: &str = "Procfile";
-/// The process that runs once before a switch, by the habit of those who have such files.
-const RELEASE: &str = "release";
 
 /// What a `Procfile` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub fn parse(file: &str, text: &str) -> Result<Procfile, Mistakes> {
             continue;
         }
         let command = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
-        if name == RELEASE {
+        if name == SOURCE_RELEASE {
             found.release = Some(command);
             continue;
         }

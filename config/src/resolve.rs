@@ -37,7 +37,7 @@ struct Entry {
 /// The paths of a bundle that visitors may see, made ready for look-ups that do not allocate.
 #[derive(Debug, Clone, Default)]
 pub struct PathIndex {
-    names: HashMap<Box<str>, Entry>,
+    names: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,
     /// Folder, without a final slash, to its `404.html`.
     not_found_pages: HashMap<Box<str>, u32>,
 }

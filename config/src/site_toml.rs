@@ -5,8 +5,10 @@ mod cors;
 mod field_rules;
 mod from_procfile;
 mod layers;
+mod media_types;
 mod mistaken;
 mod overlays;
+mod process;
 mod routes;
 pub mod rules;
 mod server;
@@ -17,7 +19,6 @@ mod upstreams;
 
 use std::collections::BTreeMap;
 
-use crate::manifest::is_media_type;
 use crate::mistake::{Mistake, Mistakes, Weight};
 use crate::names::{AppName, Canonical, PlaceName};
 use crate::reader::{Reader, Table};
@@ -28,15 +29,17 @@ pub use cors::{BadCorsOrigin, CORS_ORIGINS_MAX, CorsOrigin};
 pub use field_rules::FieldRules;
 pub use from_procfile::{FindProcfile, FromProcfile};
 pub use layers::{Explained, Layer, Origin, PlaceLines};
+pub use media_types::MediaTypes;
 pub use mistaken::Mistaken;
 pub use overlays::{OverlayText, overlay_of};
+pub use process::{All, BadProcessName, Instances, Kind, ListenOn, ProcessName};
 pub use routes::{
     BadHostRule, BadRoutePath, BadRouteTo, HostRule, ROUTE_CONNECT_TIMEOUT_MS, ROUTE_TIMEOUT_MS, ROUTE_TIMEOUT_MS_MAX,
     ROUTES_MAX, Route, RoutePath, RouteTimes, RouteTo, sort_routes, without_prefix,
 };
 pub use server::{
-    All, BadProcessName, DRAIN_MS, INSTANCES_MAX, Instances, Kind, ListenOn, PROCESSES_MAX, Process, ProcessName,
-    ProcessTable, SERVER_DIR, SERVER_UPSTREAM, START_MS, STOP_MS, Server, ServerTable, WARM_MS, WEB,
+    DRAIN_MS, INSTANCES_MAX, PROCESSES_MAX, Process, ProcessTable, SERVER_DIR, SERVER_UPSTREAM, START_MS, STOP_MS,
+    Server, ServerTable, WARM_MS, WEB,
 };
 pub use serving::{HtmlHandling, NotFound, Rules, Serving};
 pub use smoke::{SMOKE_CHECKS_MAX, SMOKE_STATUS, SMOKE_TIMEOUT_MS, SMOKE_TIMEOUT_MS_MAX, SmokeCheck, SmokeMethod};
@@ -99,56 +102,6 @@ pub struct SiteFile {
     pub check: CheckTable,
     /// Every table of it that says something about serving, a weaker one before a stronger, and where its values stand.
     pub layers: Vec<Layer>,
-}
-
-/// `[types]`: media types by the path of a file, or by the ending of its name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MediaTypes {
-    by_ending: BTreeMap<String, String>,
-    by_path: BTreeMap<String, String>,
-}
-
-impl MediaTypes {
-    /// The type that was said for the file at `path` of a bundle: for itself, else for the longest ending of its name,
-    /// whose letters have no case.
-    #[must_use]
-    pub fn of(&self, path: &str) -> Option<&str> {
-        if let Some(media_type) = self.by_path.get(path) {
-            return Some(media_type);
-        }
-        let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-        let dots = name.match_indices('.');
-        let mut endings = dots.filter_map(|(at, _)| name.get(at..));
-        endings.find_map(|ending| self.by_ending.get(ending)).map(String::as_str)
-    }
-
-    /// What was said: an ending or a path, as it is written, and its type.
-    fn said(&self) -> impl Iterator<Item = (String, &str)> {
-        let endings = self.by_ending.iter().map(|(ending, media_type)| (ending.clone(), media_type.as_str()));
-        endings.chain(self.by_path.iter().map(|(path, media_type)| (format!("/{path}"), media_type.as_str())))
-    }
-
-    fn read(table: &Table<'_, '_>) -> Self {
-        let mut types = Self::default();
-        for (name, media_type) in table.named_strings("types") {
-            if !is_media_type(&media_type) {
-                table.mistake(
-                    "types",
-                    format!("`{media_type}`, of `{name}`, is not a media type"),
-                    Some("\"text/plain\""),
-                );
-            }
-            if let Some(path) = name.strip_prefix('/') {
-                types.by_path.insert(path.to_owned(), media_type);
-            } else if name.starts_with('.') && name.len() > 1 && !name.contains('/') {
-                types.by_ending.insert(name.to_ascii_lowercase(), media_type);
-            } else {
-                let message = format!("`{name}` is neither an ending nor a path");
-                table.mistake("types", message, Some("\".md\" is an ending, \"/docs/data\" a path"));
-            }
-        }
-        types
-    }
 }
 
 impl SiteFile {

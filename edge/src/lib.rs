@@ -13,6 +13,8 @@ pub mod catalog;
 
 pub mod site;
 
+pub mod engine;
+
 pub mod version;
 
 pub mod live;

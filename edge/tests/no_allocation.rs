@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
+#[path = "support/in_process.rs"]
+mod in_process;
+
 use std::hint::black_box;
+use std::rc::Rc;
 
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
+use devanture_edge::engine::{AnswerHead, Fields, Lines, Outcome as _, RequestHead, Service as _};
+use devanture_edge::handler::Lane;
 use devanture_edge::site::conditional::{self, Outcome, Preconditions, Validators};
 use devanture_edge::site::method::Method;
 use devanture_edge::site::negotiate::{self, Coding};
@@ -15,7 +21,7 @@ use devanture_edge::site::resolve::{PathIndex, Resolution, not_found_page, resol
 use devanture_edge::site::target::{Target, normalise, normalise_for_route};
 use devanture_edge::site::{fields, navigation};
 use devanture_edge::telemetry::{AccessLog, LogSettings, Tallies};
-use http::StatusCode;
+use http::{Method as HttpMethod, StatusCode, Version};
 
 /// Runs `work` and gives how often it asked for memory.
 fn allocations(work: impl FnMut()) -> u64 {
@@ -133,5 +139,66 @@ fn a_request_is_counted_and_a_line_that_nobody_wants_is_left_without_memory() {
             tally.count(black_box(StatusCode::NOT_FOUND));
         });
         assert_eq!(count, 0);
+    }
+}
+
+/// From the head of a request to the count of its answer: whoever carries it out adds what it needs, and no more.
+#[tokio::test]
+async fn a_plain_request_is_answered_and_counted_without_memory() {
+    let stores = in_process::Stores::new();
+    stores.encode(b"page", devanture_edge::blobs::Form::Br, b"br").await;
+    stores.push("shop", &[("index.html", b"page"), ("ten.txt", b"0123456789")], serde_json::json!({})).await;
+    let paged: in_process::Files<'_> = &[("index.html", b"page"), ("404.html", b"nothing")];
+    stores.push("paged", paged, serde_json::json!({})).await;
+    let host = "www.shop.example".parse().unwrap();
+    let record =
+        serde_json::json!({"app": "shop", "environment": "prod", "added_ms": 1, "canonical": true, "who": "me"});
+    stores.put(devanture_edge::catalog::records::hostname_key(&host), record).await;
+    let served = stores.handler(AccessLog::unread()).await;
+    let lane = Lane::new(Rc::clone(&served.handler), std::net::Ipv4Addr::LOCALHOST.into(), |_| true);
+    let browser = [
+        ("user-agent", "Mozilla/5.0"),
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-language", "en-US,en;q=0.5"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+    ];
+    for (status, method, authority, path, more) in [
+        (200, HttpMethod::GET, "shop.localhost", "/", None),
+        (200, HttpMethod::HEAD, "shop.localhost:8443", "/ten.txt", None),
+        (200, HttpMethod::GET, "www.shop.example", "/ten.txt", None),
+        (304, HttpMethod::GET, "shop.localhost", "/", Some(("if-none-match", "*"))),
+        (
+            304,
+            HttpMethod::GET,
+            "shop.localhost",
+            "/ten.txt",
+            Some(("if-modified-since", "Tue, 14 Nov 2023 22:13:21 GMT")),
+        ),
+        (404, HttpMethod::GET, "shop.localhost", "/missing", None),
+        (404, HttpMethod::GET, "paged.localhost", "/missing/page", None),
+    ] {
+        let mut lines = Lines::default();
+        for (name, value) in browser.into_iter().chain(more) {
+            lines.push(name.as_bytes(), value.as_bytes());
+        }
+        let request = RequestHead {
+            version: Version::HTTP_2,
+            method: &method,
+            scheme: Some("https"),
+            authority: Some(authority),
+            path,
+            query: None,
+            fields: Fields::Lines(&lines),
+        };
+        let answer = || {
+            let mut answer = lane.answer(black_box(&request), std::time::Instant::now()).unwrap();
+            assert_eq!(answer.status.as_u16(), status, "{path}");
+            assert!(matches!(answer.head, AnswerHead::Prepared(..)));
+            answer.outcome.sent(1);
+            answer.outcome.complete();
+        };
+        // What is sent is made at the first.
+        answer();
+        assert_eq!(allocations(answer), 0, "{method} {authority} {path} {status}");
     }
 }

@@ -1,17 +1,15 @@
 //! `[server]`: the backend that comes with a bundle, and how the edge runs it.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::Mistaken;
+use super::process::{All, Instances, Kind, ListenOn, ProcessName};
 use super::routes::{ROUTES_MAX, Route, RoutePath, RouteTo};
 use super::upstream_url::UpstreamName;
 use crate::path::BundlePath;
 use crate::reader::Table;
-use crate::text_form::text_form;
 
 /// The name of the pool of a bundle's own instances: routes may lead to it as to one of `[upstreams]`, and a table
 /// `[upstreams.server]` without `to` says how it is used.
@@ -45,115 +43,8 @@ const MEMORY_MB_MAX: u64 = 1_048_576;
 /// Most processor time that a file may ask for, in percent of one core.
 const CPU_PERCENT_MAX: u64 = 100_000;
 
-/// What logs call something else.
-const RESERVED: [&str; 4] = ["all-instances", "instances", "release", "requests"];
 const KINDS: &[(&str, Kind)] = &[("web", Kind::Web), ("worker", Kind::Worker)];
 const LISTENS: &[(&str, ListenOn)] = &[("port", ListenOn::Port), ("socket", ListenOn::Socket)];
-
-/// Whether a process gets requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// It does, and is ready when it answers.
-    Web,
-    /// It does not, and is ready when it runs.
-    Worker,
-}
-
-/// Where a `web` instance listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenOn {
-    /// On the port of 127.0.0.1 that `PORT` names.
-    #[default]
-    Port,
-    /// On the Unix socket that `SOCKET` names.
-    Socket,
-}
-
-/// How many instances of a process there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Instances {
-    /// So many on each node.
-    Count(u64),
-    /// One on every node.
-    All(All),
-}
-
-/// The word `all`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum All {
-    /// `"all"`.
-    All,
-}
-
-impl Instances {
-    /// How many of them a node runs.
-    #[must_use]
-    pub fn per_node(self) -> u64 {
-        match self {
-            Self::Count(count) => count,
-            Self::All(All::All) => 1,
-        }
-    }
-}
-
-impl fmt::Display for Instances {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count(count) => count.fmt(f),
-            Self::All(All::All) => f.write_str("all"),
-        }
-    }
-}
-
-/// The name of a process, as in a `Procfile`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ProcessName(String);
-
-/// Says why a text is not the name of a process.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not the name of a process: 1 to 32 lower-case letters, digits, - and _, beginning with a letter, and none of requests, instances, all-instances, release"
-)]
-pub struct BadProcessName(pub String);
-
-impl ProcessName {
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether its instances get requests.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        if self.0 == WEB { Kind::Web } else { Kind::Worker }
-    }
-}
-
-impl FromStr for ProcessName {
-    type Err = BadProcessName;
-
-    fn from_str(text: &str) -> Result<Self, BadProcessName> {
-        let is_fine = (1..=32).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-            && !RESERVED.contains(&text);
-        if is_fine { Ok(Self(text.to_owned())) } else { Err(BadProcessName(text.chars().take(80).collect())) }
-    }
-}
-
-impl fmt::Display for ProcessName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-text_form!(ProcessName, BadProcessName);
 
 /// `[server.processes.NAME]`: a process beside the main one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -294,7 +185,7 @@ impl ServerTable {
         let mut processes = Vec::new();
         if let Some(command) = &self.command {
             let kind = self.kind.unwrap_or(Kind::Web);
-            let name = ProcessName(if kind == Kind::Web { WEB } else { "worker" }.to_owned());
+            let name = ProcessName::of_main(kind);
             let instances = self.instances.unwrap_or(Instances::Count(1));
             processes.push(Process { name, kind, command: command.clone(), instances });
         }

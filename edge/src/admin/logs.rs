@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::{LogLost, Scope};
-use devanture_config::logs::{InstanceLine, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_REQUESTS};
+use devanture_config::logs::{InstanceLine, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, PlaceName};
@@ -267,7 +267,7 @@ impl Source {
             SOURCE_REQUESTS => Ok(Self::Requests),
             SOURCE_INSTANCES => Ok(Self::Instances),
             // The command that runs before a switch is no process, and has a log.
-            "release" => Ok(Self::Process(text.to_owned())),
+            SOURCE_RELEASE => Ok(Self::Process(text.to_owned())),
             name => {
                 // A process, or one instance of it.
                 let process = name.split_once('.').map_or(name, |(process, _)| process);

@@ -9,6 +9,8 @@ mod tests;
 
 use std::fs::File;
 use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::Digest;
+#[cfg(target_os = "linux")]
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::sync::Semaphore;
 
 use folder::{Folder, digest_of};
@@ -270,6 +274,21 @@ impl ReadAt for OpenedFile {
         let mut bytes = vec![0; len.min(rest)];
         self.file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes.into())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
+        let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(rest)];
+        let pieces = &mut [IoSliceMut::new(&mut bytes)];
+        match preadv2(&self.file, pieces, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) if read == bytes.len() => Ok(Some(bytes.into())),
+            // A part is in memory, or the file is shorter than it was: a read that waits tells.
+            Ok(_) => Ok(None),
+            // It would wait, or this kind of file cannot tell.
+            Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn size(&self) -> u64 {

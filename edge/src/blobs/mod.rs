@@ -162,6 +162,15 @@ pub trait ReadAt: Send + Sync {
     /// What the system says.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes>;
 
+    /// As [`ReadAt::read_at`], of what needs no disk: nothing where any of it would have to be waited for, or where that
+    /// cannot be told. May be called on a thread that serves.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_cached(&self, _offset: u64, _len: usize) -> std::io::Result<Option<Bytes>> {
+        Ok(None)
+    }
+
     /// Its length in bytes.
     fn size(&self) -> u64;
 }

@@ -9,11 +9,12 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::{HeaderValue, Method as HttpMethod, StatusCode};
+use http::{Method as HttpMethod, StatusCode};
 
 use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
 use super::refused::Refused;
 use super::ruled::Ruled;
+use crate::engine::Names;
 use crate::live::{Current, Place};
 use crate::site::cache::Kept;
 use crate::site::conditional::{self, Outcome, Preconditions, Validators};
@@ -26,6 +27,9 @@ use crate::site::{fields, navigation, negotiate, target};
 use crate::version::{Representation, ServedFile, Setting, Version};
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+/// What asks for less than all of a file.
+const CONDITIONS: Names =
+    Names::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"]);
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// A request for something of a version.
@@ -78,7 +82,7 @@ impl Asked<'_, '_> {
 
     /// A field as one value, however many lines it came in.
     pub(super) fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        fields::joined(self.head.headers.get_all(name).iter().map(HeaderValue::as_bytes))
+        fields::joined(self.head.fields.get_all(name))
     }
 
     pub(super) fn refuse(&self, refused: Refused) -> Decision {
@@ -94,7 +98,7 @@ impl Asked<'_, '_> {
     pub(super) fn redirect(&self, status: StatusCode, location: &str) -> Decision {
         let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
         let custom_host = self.custom_host;
-        Decision::Small(SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) })
+        SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) }.into()
     }
 
     /// Whether the visitor may see what has this path.
@@ -124,19 +128,11 @@ impl Asked<'_, '_> {
         if access == Access::Refused {
             return self.refuse(Refused::Unauthorised);
         }
-        let validators = Validators {
-            etag: &chosen.etag,
-            last_modified: self.current.last_modified_s,
-            date_is_strong: chosen.coding == Coding::Identity,
-        };
-        let (status, part) = match self.preconditions(&validators) {
-            Outcome::PreconditionFailed => return self.refuse(Refused::PreconditionFailed),
-            Outcome::NotModified => (StatusCode::NOT_MODIFIED, Part::None),
-            Outcome::Proceed => match self.range(&validators, chosen.size) {
-                RangeOutcome::Whole => (StatusCode::OK, Part::Whole),
-                RangeOutcome::One(first, last) => (StatusCode::PARTIAL_CONTENT, Part::One((first, last))),
-                RangeOutcome::Several(spans) => (StatusCode::PARTIAL_CONTENT, Part::Several(spans)),
-                RangeOutcome::Unsatisfiable => return self.refuse(Refused::RangeNotSatisfiable(chosen.size)),
+        let (status, part) = match self.head.fields.may_have(CONDITIONS) {
+            false => (StatusCode::OK, Part::Whole),
+            true => match self.part(chosen) {
+                Ok(part) => part,
+                Err(refused) => return self.refuse(refused),
             },
         };
         let kept = if kept == Kept::File && file.is_page { Kept::Page } else { kept };
@@ -151,6 +147,25 @@ impl Asked<'_, '_> {
             ruled: self.ruled(access),
             custom_host: self.custom_host,
         })
+    }
+
+    /// Which bytes of a representation are asked for, with the status that says so.
+    fn part(&self, chosen: &Representation) -> Result<(StatusCode, Part), Refused> {
+        let validators = Validators {
+            etag: &chosen.etag,
+            last_modified: self.current.last_modified_s,
+            date_is_strong: chosen.coding == Coding::Identity,
+        };
+        match self.preconditions(&validators) {
+            Outcome::PreconditionFailed => Err(Refused::PreconditionFailed),
+            Outcome::NotModified => Ok((StatusCode::NOT_MODIFIED, Part::None)),
+            Outcome::Proceed => match self.range(&validators, chosen.size) {
+                RangeOutcome::Whole => Ok((StatusCode::OK, Part::Whole)),
+                RangeOutcome::One(first, last) => Ok((StatusCode::PARTIAL_CONTENT, Part::One((first, last)))),
+                RangeOutcome::Several(spans) => Ok((StatusCode::PARTIAL_CONTENT, Part::Several(spans))),
+                RangeOutcome::Unsatisfiable => Err(Refused::RangeNotSatisfiable(chosen.size)),
+            },
+        }
     }
 
     /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads to
@@ -199,12 +214,14 @@ impl Asked<'_, '_> {
         let if_none_match = self.field(&IF_NONE_MATCH);
         let if_modified_since = self.field(&IF_MODIFIED_SINCE);
         let if_unmodified_since = self.field(&IF_UNMODIFIED_SINCE);
+        // No clock is asked where no date is to be read.
+        let has_date = if_modified_since.is_some() || if_unmodified_since.is_some();
         let preconditions = Preconditions {
             if_match: if_match.as_deref(),
             if_none_match: if_none_match.as_deref(),
             if_modified_since: if_modified_since.as_deref(),
             if_unmodified_since: if_unmodified_since.as_deref(),
-            now_seconds: self.head.now_s,
+            now_seconds: if has_date { (self.head.now_s)() } else { 0 },
         };
         conditional::evaluate(true, &preconditions, validators)
     }
@@ -219,7 +236,7 @@ impl Asked<'_, '_> {
             return RangeOutcome::Whole;
         }
         let if_range = self.field(&IF_RANGE);
-        if !conditional::range_applies(if_range.as_deref(), validators, self.head.now_s) {
+        if !conditional::range_applies(if_range.as_deref(), validators, (self.head.now_s)()) {
             return RangeOutcome::Whole;
         }
         range::parse(range.as_deref(), size)

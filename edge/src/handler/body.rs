@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{Request, Version as HttpVersion};
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -20,7 +19,7 @@ use crate::site::range::{Multipart, Span};
 use crate::version::Source;
 
 /// Bytes read at once from a stored file: a slow client holds no more of it than this.
-const PIECE_BYTES: u64 = 128 * 1024;
+const PIECE_BYTES: u64 = 64 * 1024;
 
 /// Why a body broke off. The connection, or the stream, is reset: what was sent so far cannot be taken for the whole.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +55,10 @@ pub(super) enum Unwanted {
 ///
 /// A client that waits for its answer before it sends the rest gets it soon, and one that waits for a word (`Expect`)
 /// at once. HTTP/2 frames bodies below the requests, and resets what is broken itself.
-pub(super) async fn pass_over(request: &mut Request<Incoming>) -> Unwanted {
+pub(super) async fn pass_over<B>(request: &mut Request<B>) -> Unwanted
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     if request.body().is_end_stream() {
         return Unwanted::Over;
     }
@@ -158,6 +160,14 @@ impl Body {
         Self::segments(file, queue)
     }
 
+    /// What is at hand of it as a whole; else the body itself.
+    pub(super) fn at_hand(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Kind::Full(bytes) => Ok(bytes.unwrap_or_default()),
+            kind => Err(Self(kind)),
+        }
+    }
+
     fn segments(file: Option<Arc<dyn ReadAt>>, queue: VecDeque<Segment>) -> Self {
         let left = queue.iter().map(Segment::length).sum();
         Self(Kind::Segments(Segments { file, queue, left, reading: None }))
@@ -201,6 +211,11 @@ impl Segments {
                     self.queue.push_front(Segment::Stored { next: after, end });
                 }
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
+                match file.read_cached(next, length) {
+                    Ok(Some(bytes)) if bytes.len() == length => return Poll::Ready(Some(self.took(Ok(bytes)))),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                }
                 // The disk may make a reader wait; the thread that serves others must not.
                 let read = move || match file.read_at(next, length) {
                     Ok(bytes) if bytes.len() == length => Ok(bytes),
@@ -259,6 +274,7 @@ impl http_body::Body for Body {
 mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
+    use std::sync::Mutex;
 
     struct Stored(Vec<u8>);
 
@@ -288,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_and_store_give_the_same_bytes() {
-        for length in [0, 1, 1_000, 128 * 1024, 128 * 1024 + 1, 400_000] {
+        for length in [0, 1, 1_000, 64 * 1024, 64 * 1024 + 1, 400_000] {
             let (bytes, sources) = both(length);
             for source in &sources {
                 assert_eq!(collected(Body::whole(source, length as u64)).await, bytes);
@@ -309,6 +325,39 @@ mod tests {
             assert_eq!(sent.len() as u64, parts.body_bytes(&spans));
             assert!(sent.windows(10).any(|w| w == &bytes[0..10]));
         }
+    }
+
+    /// A file of which every other piece is in memory.
+    struct Patchy {
+        whole: Stored,
+        waited: Mutex<Vec<(u64, usize)>>,
+    }
+
+    impl ReadAt for Patchy {
+        fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+            self.waited.lock().unwrap().push((offset, len));
+            self.whole.read_at(offset, len)
+        }
+
+        fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
+            let is_there = (offset / PIECE_BYTES).is_multiple_of(2);
+            is_there.then(|| self.whole.read_at(offset, len)).transpose()
+        }
+
+        fn size(&self) -> u64 {
+            self.whole.size()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_is_in_memory_is_not_waited_for_and_what_is_skipped_is_not_read() {
+        let (bytes, _) = both(400_000);
+        let file = Arc::new(Patchy { whole: Stored(bytes.clone()), waited: Mutex::default() });
+        let source = Source::Stored(Arc::<Patchy>::clone(&file));
+        let span = (PIECE_BYTES, 4 * PIECE_BYTES + 9);
+        let [piece, last] = [span.0, span.1].map(|place| usize::try_from(place).unwrap());
+        assert_eq!(collected(Body::span(&source, span)).await, bytes[piece..=last]);
+        assert_eq!(*file.waited.lock().unwrap(), [(PIECE_BYTES, piece), (3 * PIECE_BYTES, piece)]);
     }
 
     #[tokio::test]

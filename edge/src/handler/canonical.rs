@@ -22,5 +22,5 @@ pub(super) fn redirect(head: &Head<'_>, entry: &HostEntry, live: &Live) -> Optio
         location.extend(utf8_percent_encode(query, CONTROLS));
     }
     let answer = SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location);
-    Some(Decision::Small(SmallAnswer { current: entry.place.current(), custom_host: entry.custom, ..answer }))
+    Some(SmallAnswer { current: entry.place.current(), custom_host: entry.custom, ..answer }.into())
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::decide::{Decision, Head, SmallAnswer};
 use super::ruled::Ruled;
+use crate::engine::Fields;
 use crate::site::cache;
 use crate::version::Version;
 
@@ -22,13 +23,14 @@ const SAFELISTED: [&str; 7] =
     ["cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"];
 
 /// The origin of a request, where it is one that the version names.
-pub(super) fn origin(headers: &HeaderMap, version: &Version) -> Option<HeaderValue> {
+pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValue> {
     if version.cors.is_empty() {
         return None;
     }
-    let mut lines = headers.get_all(ORIGIN).into_iter();
+    let name = ORIGIN;
+    let mut lines = fields.get_all(&name);
     let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
-    version.cors.iter().find(|named| *named == origin).cloned()
+    version.cors.iter().find(|named| named.as_bytes() == origin).cloned()
 }
 
 /// Answers a preflight in the place of the backend that it would go to; everything else stays as it was decided.
@@ -37,22 +39,25 @@ pub(super) fn answered(head: &Head<'_>, decision: Decision) -> Decision {
     if *head.method != Method::OPTIONS {
         return decision;
     }
-    let Some(method) = head.headers.get(ACCESS_CONTROL_REQUEST_METHOD) else { return decision };
-    let Some(origin) = origin(head.headers, &current.version) else { return decision };
+    let Some(method) = head.fields.get(&ACCESS_CONTROL_REQUEST_METHOD) else { return decision };
+    let Ok(method) = HeaderValue::from_bytes(method) else { return decision };
+    let Some(origin) = origin(head.fields, &current.version) else { return decision };
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     // Beside credentials, `*` is no wildcard: what is asked for is named.
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
-    for fields in head.headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.append(ACCESS_CONTROL_ALLOW_HEADERS, fields.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method);
+    for names in head.fields.get_all(&ACCESS_CONTROL_REQUEST_HEADERS) {
+        if let Ok(names) = HeaderValue::from_bytes(names) {
+            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, names);
+        }
     }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_S));
     headers.insert(VARY, HeaderValue::from_static(PREFLIGHT_VARY));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
     let (current, custom_host) = (Some(current.clone()), *custom_host);
-    Decision::Small(SmallAnswer { status, headers, body, current, ruled, custom_host })
+    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
 }
 
 /// Lets a page of `origin` read an answer, all of it: in place of what the backend says, also of the edge's own errors.

@@ -12,6 +12,7 @@ use super::asked::Asked;
 use super::refused::Refused;
 use super::ruled::Ruled;
 use super::{canonical, cors, own, pause};
+use crate::engine::Fields;
 use crate::live::{Current, Found, HostEntry, Live, Place, PreviewKey};
 use crate::site::cache::{self, Kept};
 use crate::site::method;
@@ -32,9 +33,9 @@ pub struct Head<'r> {
     /// The host, in lower case, without a port.
     pub host: &'r str,
     /// The fields.
-    pub headers: &'r HeaderMap,
-    /// The time, in seconds since 1970 UTC.
-    pub now_s: u64,
+    pub fields: Fields<'r>,
+    /// The time, in seconds since 1970 UTC; asked for where a date is to be read.
+    pub now_s: fn() -> u64,
     /// Longest path that is looked at, in bytes.
     pub target_bytes_max: usize,
 }
@@ -59,7 +60,7 @@ pub enum Decision {
     /// An error of the edge's own.
     Refuse(Refusal),
     /// A head with a short body.
-    Small(SmallAnswer),
+    Small(Box<SmallAnswer>),
 }
 
 impl Decision {
@@ -175,6 +176,12 @@ pub struct SmallAnswer {
     pub custom_host: bool,
 }
 
+impl From<SmallAnswer> for Decision {
+    fn from(answer: SmallAnswer) -> Self {
+        Self::Small(Box::new(answer))
+    }
+}
+
 impl SmallAnswer {
     /// A redirect.
     #[must_use]
@@ -192,14 +199,14 @@ impl SmallAnswer {
 /// Decides what a request is answered with.
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
-    match live.find(head.host) {
+    live.find(head.host, |found| match found {
         Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
         Found::Preview(key) => match live.preview(&key) {
             Some(current) => decide_in(head, current, None, false),
             None => Decision::Load(key),
         },
-        Found::Place(entry) => canonical::redirect(head, &entry, live).unwrap_or_else(|| decide_for(head, &entry)),
-    }
+        Found::Place(entry) => canonical::redirect(head, entry, live).unwrap_or_else(|| decide_for(head, entry)),
+    })
 }
 
 /// Decides for an environment or alias: what it says while it is paused, else what is live there.
@@ -317,7 +324,7 @@ fn redirect(
     location: String,
 ) -> Decision {
     let location = with_query(location, head.query);
-    Decision::Small(SmallAnswer { current: Some(current), custom_host, ..SmallAnswer::redirect(status, &location) })
+    SmallAnswer { current: Some(current), custom_host, ..SmallAnswer::redirect(status, &location) }.into()
 }
 
 /// A path with the request's query after it.
@@ -334,5 +341,5 @@ pub(super) fn options(current: Arc<Current>, custom_host: bool) -> Decision {
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
-    Decision::Small(SmallAnswer { status, headers, body, current: Some(current), ruled, custom_host })
+    SmallAnswer { status, headers, body, current: Some(current), ruled, custom_host }.into()
 }

@@ -10,17 +10,20 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, ETAG, HeaderName, LAST_MODIFIED,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decide::Refusal;
 use super::refused::Refused;
+use super::respond::Ready;
 use super::{pause, respond};
+use crate::engine::Fields;
 use crate::live::Current;
 use crate::site::cache::{self, Kept};
+use crate::site::fields::joined;
+use crate::site::navigation;
 use crate::site::negotiate::Acceptable;
 use crate::site::rules::Access;
-use crate::site::{fields, navigation};
 use crate::version::Version;
 use devanture_config::api::Pause;
 
@@ -43,8 +46,8 @@ struct Visitor {
 
 impl Asker {
     /// Reads it from a request's fields; `current` is what the answer will be about.
-    pub(super) fn of(headers: &HeaderMap, host: &str, current: Option<&Current>) -> Self {
-        let field = |name: HeaderName| fields::joined(headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    pub(super) fn of(fields: Fields<'_>, host: &str, current: Option<&Current>) -> Self {
+        let field = |name: HeaderName| joined(fields.get_all(&name));
         let mode = field(HeaderName::from_static("sec-fetch-mode"));
         let dest = field(HeaderName::from_static("sec-fetch-dest"));
         let wants_page = navigation::wants_page(mode.as_deref(), dest.as_deref(), field(ACCEPT).as_deref());
@@ -76,6 +79,27 @@ pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Respo
         }
         (None, _) => respond::refused(refused),
     };
+    finish(refusal, &mut response);
+    response
+}
+
+/// The plain 404 of a version, as it is prepared for the engine; nothing where anything is said about it.
+pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
+    if refusal.refused != Refused::NotFound || refusal.paused.is_some() || !refusal.ruled.is_empty() {
+        return None;
+    }
+    let head = refusal.current.as_ref()?.version.miss_ready(|| {
+        let mut response = respond::refused(Refused::NotFound);
+        finish(refusal, &mut response);
+        response.into_parts().0.headers
+    });
+    let (_, sentence) = Refused::NotFound.row();
+    let body = Body::full(Bytes::from_static(sentence.as_bytes()));
+    Some(Ready { status: StatusCode::NOT_FOUND, head, last_modified: None, body })
+}
+
+/// Says what the answer to every refusal says.
+fn finish(refusal: &Refusal, response: &mut Response<Body>) {
     let status = response.status();
     refusal.ruled.apply(response.headers_mut(), Kept::StandIn, status);
     // Whatever a rule says: an error must not outlive its cause.
@@ -83,7 +107,6 @@ pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Respo
     if let Some(current) = &refusal.current {
         respond::trace(response.headers_mut(), &current.version);
     }
-    response
 }
 
 /// The answer for a backend that gave none; `code` is one of [`super::FAULTS`].

@@ -1,23 +1,25 @@
 //! Counts and logs a request when the last byte of its answer is gone, or its client is, however little was answered.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{HeaderName, REFERER, USER_AGENT};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::body::{Body, Error};
 use devanture_config::logs::LogLine;
 
+use super::authority::authority;
+use super::body::{Body, Error};
 use super::decide::Decision;
 use super::refused::Refused;
 use super::told::{CLIENT_GONE, CLIENT_IS_GONE, Told};
 use super::{Began, protocol};
+use crate::engine::{Fields, Outcome, RequestHead};
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
 
@@ -36,22 +38,27 @@ pub(super) struct Measurement {
 }
 
 impl Measurement {
-    pub(super) fn begin<B>(request: &Request<B>, client: IpAddr, log: &AccessLog) -> Self {
-        let began = Instant::now();
+    /// Begins with a request that came at `began`, from `client`.
+    pub(super) fn begin(
+        began: Began,
+        request: &RequestHead<'_>,
+        log: &AccessLog,
+        client: impl FnOnce() -> IpAddr,
+    ) -> Self {
         // Nothing is copied for a log that is off.
         let log = log.is_on().then(|| {
             let record = LogLine {
                 at_ms: telemetry::now_ms(),
-                client: log.address(client),
-                protocol: protocol(request.version()).to_owned(),
-                host: super::authority(request).unwrap_or_default(),
-                method: request.method().to_string(),
-                target: log.target(request.uri().path_and_query().map_or("", |target| target.as_str())).to_owned(),
+                client: log.address(client()),
+                protocol: protocol(request.version).to_owned(),
+                host: authority(request).unwrap_or_default().to_owned(),
+                method: request.method.to_string(),
+                target: log.target(&target(request)).to_owned(),
                 status: 0,
                 bytes: 0,
                 us: 0,
-                referer: said(request.headers(), &REFERER).map(|from| log.target(&from).to_owned()),
-                user_agent: said(request.headers(), &USER_AGENT),
+                referer: said(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
+                user_agent: said(request.fields, &USER_AGENT),
                 app: None,
                 environment: None,
                 version: None,
@@ -62,7 +69,7 @@ impl Measurement {
             };
             (log.clone(), Box::new(record))
         });
-        let is_head = request.method() == Method::HEAD;
+        let is_head = *request.method == Method::HEAD;
         let told = Told::default();
         Self { began, log, version: None, paused: false, is_head, is_over: false, told }
     }
@@ -93,7 +100,17 @@ impl Measurement {
 
     /// Goes with the body until it ends.
     pub(super) fn measure(self, status: StatusCode, body: Body) -> Measured {
-        Measured { body, bytes: 0, is_whole: false, status, measurement: self }
+        Measured { body, sending: self.sending(status, false) }
+    }
+
+    /// Goes with an answer until it was sent, of which nothing is to be sent if it `is_whole`.
+    pub(super) const fn sending(self, status: StatusCode, is_whole: bool) -> Sending {
+        Sending { bytes: 0, is_whole, status, measurement: self }
+    }
+
+    /// Whether nothing of an answer's body is sent.
+    pub(super) const fn is_head(&self) -> bool {
+        self.is_head
     }
 
     /// Counts and logs it.
@@ -101,7 +118,7 @@ impl Measurement {
         self.is_over = true;
         let elapsed = self.began.elapsed();
         if let Some(version) = &self.version {
-            version.metrics.count(status, bytes, elapsed.as_secs_f64());
+            version.metrics.count(status, bytes, elapsed);
             if !self.paused {
                 version.tally.count(status);
             }
@@ -137,14 +154,38 @@ impl Drop for Measurement {
     }
 }
 
-/// A body that is counted as it is sent.
-pub struct Measured {
-    body: Body,
+/// An answer that is being sent; counted and logged when it is dropped.
+pub(super) struct Sending {
     bytes: u64,
     /// Whether it was asked for until its end.
     is_whole: bool,
     status: StatusCode,
     measurement: Measurement,
+}
+
+impl Outcome for Sending {
+    fn sent(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    fn complete(&mut self) {
+        self.is_whole = true;
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_whole && !self.measurement.is_head {
+            self.measurement.told.fail(CLIENT_IS_GONE);
+        }
+        self.measurement.end(self.status, self.bytes);
+    }
+}
+
+/// A body that is counted as it is sent.
+pub struct Measured {
+    body: Body,
+    sending: Sending,
 }
 
 impl http_body::Body for Measured {
@@ -154,12 +195,9 @@ impl http_body::Body for Measured {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.bytes = self.bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-            }
-            Poll::Ready(Some(Err(error))) => self.measurement.told.break_off(error),
-            Poll::Ready(None) => self.is_whole = true,
+            Poll::Ready(Some(Ok(frame))) => self.sending.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Err(error))) => self.sending.measurement.told.break_off(error),
+            Poll::Ready(None) => self.sending.complete(),
             Poll::Pending => {}
         }
         polled
@@ -176,14 +214,21 @@ impl http_body::Body for Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        if !self.is_whole && !self.measurement.is_head && !self.body.is_end_stream() {
-            self.measurement.told.fail(CLIENT_IS_GONE);
+        if self.body.is_end_stream() {
+            self.sending.complete();
         }
-        self.measurement.end(self.status, self.bytes);
     }
 }
 
 /// A field as a text, whatever its bytes are.
-fn said(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+fn said(fields: Fields<'_>, name: &HeaderName) -> Option<String> {
+    fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+/// The path and the query as they were sent.
+fn target<'r>(request: &RequestHead<'r>) -> Cow<'r, str> {
+    match request.query {
+        Some(query) => Cow::Owned(format!("{}?{query}", request.path)),
+        None => Cow::Borrowed(request.path),
+    }
 }

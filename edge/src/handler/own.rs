@@ -32,7 +32,7 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custo
 /// One request sees one version and one revision of its settings (law 1): both come with `current`.
 fn env(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
     let settings = current.settings.load();
-    let field = |name: &HeaderName| fields::joined(head.headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    let field = |name: &HeaderName| fields::joined(head.fields.get_all(name));
     // RFC 9110 §13.2.2; there is no date to compare with.
     if field(&IF_MATCH).is_some_and(|tags| !conditional::matches_any(&tags, &settings.etag, Comparison::Strong)) {
         return refuse(current, custom_host, Refused::PreconditionFailed);
@@ -62,5 +62,5 @@ fn small(
     custom_host: bool,
 ) -> Decision {
     let (current, ruled) = (Some(current), Ruled::default());
-    Decision::Small(SmallAnswer { status, headers, body, current, ruled, custom_host })
+    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
 }

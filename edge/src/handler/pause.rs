@@ -112,6 +112,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Fields;
     use http::Method;
 
     fn is_open(allowed: &[&str], path: &str) -> bool {
@@ -128,8 +129,8 @@ mod tests {
             path,
             query: None,
             host: "h",
-            headers: &headers,
-            now_s: 0,
+            fields: Fields::Map(&headers),
+            now_s: || 0,
             target_bytes_max: 100,
         };
         leaves_open(&pause, &head, None)

@@ -1,5 +1,7 @@
 //! Decisions as responses: the prepared heads of files, small answers, errors of the edge's own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED,
@@ -10,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use super::body::Body;
 use super::decide::{FileAnswer, Part, SmallAnswer};
 use super::refused::Refused;
+use crate::engine::{PreparedHead, SharedField};
 use crate::site::cache::{self, Kept};
 use crate::site::method;
 use crate::site::range::{self, Multipart};
@@ -123,7 +126,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         headers.remove(ACCEPT_RANGES);
     } else if answer.part != Part::None {
         // A 304 has the tag, beside which the date would tell a cache nothing (RFC 9110 §15.4.5).
-        headers.insert(LAST_MODIFIED, answer.current.last_modified.clone());
+        headers.insert(LAST_MODIFIED, answer.current.last_modified.value().clone());
     }
     if answer.version.setting == Setting::Preview {
         headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
@@ -132,6 +135,34 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     *response.status_mut() = answer.status;
     *response.headers_mut() = headers;
     response
+}
+
+/// An answer whose head was prepared for the engine.
+pub(super) struct Ready<'r> {
+    pub(super) status: StatusCode,
+    pub(super) head: &'r Arc<PreparedHead>,
+    pub(super) last_modified: Option<&'r Arc<SharedField>>,
+    pub(super) body: Body,
+}
+
+/// A file as it is prepared for the engine: all of it, or that it is the same as before, with nothing said by rules.
+pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
+    if !answer.ruled.is_empty() {
+        return None;
+    }
+    let chosen = answer.version.file(answer.file)?.representations.get(answer.representation)?;
+    if answer.kept == Kept::StandIn && !chosen.head.may_stand_in() {
+        return None;
+    }
+    let (status, changed) = (answer.status, Some(answer.current.last_modified.shared()));
+    let (head, last_modified) = match answer.part {
+        Part::None => (chosen.head.not_modified_ready(), None),
+        Part::Whole if status.is_client_error() => (chosen.head.error_ready(), None),
+        Part::Whole => (chosen.head.ok_ready(), changed),
+        Part::One(_) | Part::Several(_) => return None,
+    };
+    let body = if answer.part == Part::None { Body::empty() } else { Body::whole(&chosen.bytes, chosen.size) };
+    Some(Ready { status, head, last_modified, body })
 }
 
 /// RFC 9110 §14.6: the parts carry the ranges, the whole only says that there are parts.

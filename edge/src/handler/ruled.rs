@@ -274,7 +274,7 @@ impl Asked<'_, '_> {
             true => rules.fields(self.head.host, self.path),
             false => FieldChanges::default(),
         };
-        let is_private = rules.has_guards() && self.head.headers.contains_key(AUTHORIZATION);
+        let is_private = rules.has_guards() && self.head.fields.contains(&AUTHORIZATION);
         Ruled::new(changes, self.varies, is_private)
     }
 }

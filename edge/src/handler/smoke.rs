@@ -10,14 +10,13 @@ use http_body::Body as _;
 use http_body_util::Empty;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-use super::body::Unwanted;
-use super::decide::{self, Head};
+use super::authority::{head_of, hostname};
+use super::decide;
 use super::told::Told;
-use super::{Came, Handler, hostname};
+use super::{Came, Handler};
 use crate::proxy::Chain;
 use crate::publish::{SmokeAnswer, SmokeQuestion, Unanswered};
 use crate::site::navigation;
-use crate::telemetry;
 
 /// What a check says that it takes: a page, where its path may be one's …
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
@@ -37,21 +36,12 @@ impl Handler {
         let request = request(&check.path, check.method(), &authority)
             .map_err(|error| Unanswered(format!("it cannot be asked for: {error}")))?;
         let host = hostname(&authority);
-        let head = Head {
-            method: request.method(),
-            path: request.uri().path(),
-            query: request.uri().query(),
-            host: &host,
-            headers: request.headers(),
-            now_s: telemetry::since_epoch().as_secs(),
-            target_bytes_max: self.target_bytes_max,
-        };
-        let decision = decide::decide_in(&head, current, place.as_deref(), custom_host);
+        let decision = decide::decide_in(&self.head(&head_of(&request), &host), current, place.as_deref(), custom_host);
         // Never this machine's own: a backend may trust that, and what it answers is shown to whoever deploys.
         let from = from.map(Chain::direct);
         let told = Told::default();
         let came = Came { from: from.as_ref(), authority: &authority, host: &host, told: &told, interim: None };
-        let response = self.carry_out(request, decision, &came, Unwanted::Over).await;
+        let response = self.carry_out(request, decision, &came).await;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();
         // One byte more tells that there is more.

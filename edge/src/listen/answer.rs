@@ -74,6 +74,11 @@ impl Activity {
         }
     }
 
+    /// Counts requests that were answered by another.
+    pub(crate) fn carry(&self, requests: u64) {
+        self.requests.set(self.requests.get() + requests);
+    }
+
     /// Counts a request.
     pub(crate) fn begin(self: &Rc<Self>) -> Answering {
         self.requests.set(self.requests.get() + 1);

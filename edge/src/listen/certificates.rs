@@ -15,6 +15,7 @@ use super::Error;
 use super::acme::{Acme, Keeper, Served};
 use super::authority::{Authority, ForAdmin, ForVisitors};
 use super::files::{Files, Pair};
+use super::tickets::{TicketFile, Tickets};
 use super::tls::{ServerTls, provider};
 
 /// How often [`Certificates::watch_files`] looks at the files.
@@ -39,6 +40,7 @@ pub struct Certificates {
     visitors: ServerTls,
     admin: ServerTls,
     source: Source,
+    tickets: Option<Arc<TicketFile>>,
 }
 
 #[derive(Debug, Clone)]
@@ -84,7 +86,7 @@ impl Certificates {
                     let covers = move |sni: &str, host: &str| asked.covers(sni, host);
                     ServerTls::new(Arc::<Files>::clone(&files), Arc::new(|_| true), Arc::new(covers))
                 };
-                Ok(Self { visitors: listener()?, admin: listener()?, source: Source::Files(files) })
+                Ok(Self { visitors: listener()?, admin: listener()?, source: Source::Files(files), tickets: None })
             }
             Tls::SelfSigned => {
                 let authority = Arc::new(Authority::open(&folder, provider())?);
@@ -94,7 +96,7 @@ impl Certificates {
                 // Each name has a leaf of its own; the admin's one is for every name.
                 let visitors = ServerTls::new(Arc::new(for_visitors), serves, Arc::new(|_, _| false))?;
                 let admin = ServerTls::new(Arc::new(ForAdmin(authority)), Arc::new(|_| true), Arc::new(|_, _| true))?;
-                Ok(Self { visitors, admin, source: Source::SelfSigned })
+                Ok(Self { visitors, admin, source: Source::SelfSigned, tickets: None })
             }
         }
     }
@@ -134,7 +136,8 @@ impl Certificates {
         let visitors = ServerTls::new(Arc::new(issued), serves, Arc::new(covers))?;
         let visitors = visitors.with_challenges(Arc::clone(acme.challenges()));
         let admin = ServerTls::new(Arc::new(own), Arc::new(|_| true), Arc::new(|_, _| true))?;
-        Ok(Self { visitors, admin, source: Source::Acme { acme, files, knows: Known(knows) } })
+        let source = Source::Acme { acme, files, knows: Known(knows) };
+        Ok(Self { visitors, admin, source, tickets: None })
     }
 
     /// Checks the files that `tls` names, as far as that can be done without a data folder.
@@ -151,6 +154,27 @@ impl Certificates {
         let settings = settings.and_then(|settings| Acme::check(settings, base_dir).err());
         let errors: Vec<Error> = files.chain(settings).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Has the tickets of sessions by the keys in the file at `path`, which other nodes may have too.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::TicketKeys`].
+    pub fn with_ticket_keys(self, path: &Path) -> Result<Self, Error> {
+        let file = Arc::new(TicketFile::open(path.to_path_buf())?);
+        // As with random keys, a session begun on one listener is never resumed on the other.
+        let tickets = |purpose: &'static str| Tickets::new(Arc::clone(&file), purpose);
+        let visitors = self.visitors.with_tickets(tickets("visitors")?);
+        let admin = self.admin.with_tickets(tickets("admin")?);
+        Ok(Self { visitors, admin, source: self.source, tickets: Some(file) })
+    }
+
+    /// Checks the file of the keys of tickets at `path`.
+    ///
+    /// # Errors
+    /// As [`Certificates::with_ticket_keys`].
+    pub fn check_ticket_keys(path: &Path) -> Result<(), Error> {
+        TicketFile::open(path.to_path_buf()).map(drop)
     }
 
     /// What the listener for visitors needs.
@@ -187,25 +211,38 @@ impl Certificates {
         }
     }
 
-    /// Reads the files again. New handshakes get the new certificates only if all of them are good.
+    /// Reads the files again. New handshakes get the new certificates only if all of them are good, and the new keys of
+    /// tickets only if these are.
     ///
     /// # Errors
-    /// What is wrong with the files; the earlier certificates stay.
+    /// What is wrong with the files; the earlier certificates, or keys, stay.
     pub fn reload(&self) -> Result<(), Error> {
-        self.files().map_or(Ok(()), |files| files.reload())
+        let tickets = self.tickets.as_ref().map_or(Ok(()), |tickets| tickets.reload());
+        self.files().map_or(Ok(()), |files| files.reload()).and(tickets)
     }
 
     /// Looks at the files every [`WATCH_INTERVAL`] and reads them again when they have changed; never ends. To be
     /// dropped when it is not wanted any more; it must be inside a tokio runtime.
     pub async fn watch_files(self) {
-        let Some(files) = self.files() else { return std::future::pending().await };
+        let (files, tickets) = (self.files().cloned(), self.tickets.clone());
+        if files.is_none() && tickets.is_none() {
+            return std::future::pending().await;
+        }
         let mut interval = tokio::time::interval(WATCH_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let files = Arc::clone(files);
+            let (files, tickets) = (files.clone(), tickets.clone());
+            let look = move || {
+                if let Some(files) = files {
+                    files.look();
+                }
+                if let Some(tickets) = tickets {
+                    tickets.look();
+                }
+            };
             // The disk may be slow. A panic there would leave the certificates as they are.
-            drop(tokio::task::spawn_blocking(move || files.look()).await);
+            drop(tokio::task::spawn_blocking(look).await);
         }
     }
 

@@ -1,5 +1,6 @@
-//! One connection from its handshake to its end: hyper speaks HTTP on it, and this drives hyper, writes what it
-//! collected, and ends it when a limit is over or the edge drains.
+//! One connection from its handshake to its end: the engine speaks HTTP on it, where the listener has a lane, or hyper
+//! does. This drives hyper, writes what it collected, and ends it when a limit is over or the edge drains; the engine is
+//! driven by [`super::engine`].
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -10,8 +11,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -20,28 +21,26 @@ use hyper_util::rt::TokioIo;
 use metrics::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::answer::{Activity, Answer, Streams};
 use super::beside::Beside;
 use super::coalesce::coalesce;
-use super::limits::{ConnectionLimits, Sizes};
+use super::engine::{Drive, End, Machine, Unread};
+use super::limits::{ConnectionLimits, Sizes, Times};
 use super::preface::Prefaced;
 use super::serve::{Peer, Protocol};
+use super::service::Answers;
 use super::socket::{Pulse, SocketIo};
 use super::tls::{Failed, H2, ServerTls};
 use super::unsound;
 use super::watch::{Turn, Verdict, Watch};
+use crate::engine;
 use crate::proxy::Interim;
 
-/// Bytes of a target up to which hyper reads it, so that one that is too long is told from fields that are too large.
-const HTTP1_TARGET_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a head up to which hyper needs no memory of its own for them.
 const HTTP1_FIELDS_FREE: usize = 100;
-/// Bytes of one upload that may be on their way before the edge has passed them on: 5 MB/s at a distance of 100 ms.
-const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
-/// Bytes of all uploads of one connection that the edge may have to hold.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes of one answer that HTTP/2 asks for ahead of the peer's window.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Streams that a peer may have reset before the edge came to see them (CVE-2023-44487, rapid reset).
@@ -53,6 +52,8 @@ const ERROR_RESETS_MAX: usize = 256;
 pub(crate) struct Shared<S> {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) limits: ConnectionLimits,
+    /// The same for the engine.
+    pub(crate) engine: engine::Limits,
     pub(crate) service: S,
     pub(crate) http1: Counter,
     pub(crate) http2: Counter,
@@ -66,78 +67,140 @@ pub(crate) struct Accepted {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn run<S, F, B>(shared: Rc<Shared<S>>, accepted: Accepted, activity: Rc<Activity>)
-where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
-    F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
-{
+pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, activity: Rc<Activity>) {
     let Accepted { io, address, local } = accepted;
-    let driver = Driver { pulse: Arc::clone(io.pulse()), activity };
-    let mut peer = Peer { address, local, protocol: Protocol::Http1, interim: None, sni: None, tls_version: None };
+    let pulse = Arc::clone(io.pulse());
+    let peer = Peer { address, local, protocol: Protocol::Http1, interim: None, sni: None, tls_version: None };
+    // What is rare or short is on the heap, so that the task of a connection that rests is small.
     let Some(tls) = &shared.tls else {
-        return http1(&shared, io, peer, driver).await;
+        shared.http1.increment(1);
+        let begun = Begun::new(Watch::new(shared.limits.times, true));
+        return Box::pin(http1(&shared, io, peer, Driver { pulse, activity }, begun)).await;
     };
+    let Some((stream, peer)) = Box::pin(shake(&shared, tls, io, peer)).await else { return };
+    let peer = Arc::new(peer);
+    let is_http2 = peer.protocol == Protocol::Http2;
+    if is_http2 {
+        shared.http2.increment(1);
+    } else {
+        shared.http1.increment(1);
+    }
+    let Some(lane) = shared.service.lane(&peer) else {
+        let driver = Driver { pulse, activity };
+        if is_http2 {
+            return Box::pin(http2(&shared, stream, peer, driver)).await;
+        }
+        let begun = Begun::new(Watch::new(shared.limits.times, true));
+        return Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), driver, begun)).await;
+    };
+    let times = shared.limits.times;
+    if is_http2 {
+        let machine = engine::http2::Connection::new(&shared.engine, lane);
+        let mut drive = Box::new(Drive::new(stream, machine, times, activity));
+        let end = poll_fn(|cx| drive.poll(cx)).await;
+        return Box::pin(close(end, drive, times, pulse)).await;
+    }
+    let machine = engine::http1::Connection::new(&shared.engine, lane);
+    let mut drive = Box::new(Drive::new(stream, machine, times, Rc::clone(&activity)));
+    match poll_fn(|cx| drive.poll(cx)).await {
+        End::HandOver(bytes) => {
+            activity.carry(drive.requests());
+            let begun = Begun { watch: drive.watch, finishes: drive.finishes };
+            let stream = Unread::new(drive.stream, bytes);
+            Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver { pulse, activity }, begun)).await;
+        }
+        end => Box::pin(close(end, drive, times, pulse)).await,
+    }
+}
+
+/// Shakes hands, and says who the peer is.
+async fn shake<S>(
+    shared: &Shared<S>,
+    tls: &ServerTls,
+    io: SocketIo,
+    mut peer: Peer,
+) -> Option<(TlsStream<SocketIo>, Peer)> {
     let shaken = timeout(shared.limits.times.handshake, tls.accept(io)).await;
     let stream = match shaken.unwrap_or(Err(Failed::Timeout)) {
-        Ok(Some(stream)) => stream,
-        Ok(None) => return,
-        Err(failed) => return failed.record(),
+        Ok(stream) => stream?,
+        Err(failed) => {
+            failed.record();
+            return None;
+        }
     };
     let (_, session) = stream.get_ref();
     peer.sni = session.server_name().map(Into::into);
     peer.tls_version = session.protocol_version();
     if session.alpn_protocol() == Some(H2) {
         peer.protocol = Protocol::Http2;
-        http2(&shared, stream, peer, driver).await;
-    } else {
-        http1(&shared, stream, peer, driver).await;
+    }
+    Some((stream, peer))
+}
+
+/// Ends a connection that the engine drove.
+async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, times: Times, pulse: Arc<Pulse>) {
+    match end {
+        End::Limit => return,
+        End::Lost | End::HandOver(_) => {}
+        End::Close => {
+            drive.say_end();
+            drop(timeout(times.handshake, poll_fn(|cx| drive.poll_close(cx))).await);
+        }
+    }
+    drop(drive);
+    pulse.linger().await;
+}
+
+/// Where a connection of HTTP/1.1 is when the library begins to speak on it.
+struct Begun {
+    watch: Watch,
+    /// The peer is to be told that its next request is the last.
+    finishes: bool,
+}
+
+impl Begun {
+    const fn new(watch: Watch) -> Self {
+        Self { watch, finishes: false }
     }
 }
 
-async fn http1<S, F, B, T>(shared: &Rc<Shared<S>>, io: T, mut peer: Peer, driver: Driver)
+async fn http1<S, T>(shared: &Rc<Shared<S>>, io: T, mut peer: Peer, driver: Driver, begun: Begun)
 where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
-    F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+    S: Answers,
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    shared.http1.increment(1);
     let interim = Arc::<Interim>::default();
     peer.interim = Some(Arc::clone(&interim));
     let io = Beside::new(io, interim);
-    let Sizes { header_bytes, header_fields, .. } = shared.limits.sizes;
+    let Sizes { header_bytes, header_fields, target_bytes, requests, .. } = shared.limits.sizes;
     let of = Requests { shared: Rc::clone(shared), peer: Arc::new(peer), activity: Rc::clone(&driver.activity) };
     let service = service_fn(move |request| answer(&of, request));
     let mut builder = http1::Builder::new();
     // The clocks are those of `watch`. A pipelined answer is not held back for the next (`pipeline_flush`): hyper would
     // hold it also while the rest of the next request is awaited, which may await this very answer.
     builder.header_read_timeout(None).half_close(false).keep_alive(true);
-    let head_bytes = header_bytes.saturating_add(HTTP1_TARGET_BYTES_MAX);
+    let head_bytes = header_bytes.saturating_add(target_bytes);
     builder.max_header_size(head_bytes).max_buf_size(head_bytes);
     if header_fields != HTTP1_FIELDS_FREE {
         builder.max_headers(header_fields);
     }
-    let watch = Watch::new(shared.limits.times, true);
     let ended = {
         let connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-        driver.drive(watch, connection, |connection| connection.graceful_shutdown(), |_| Poll::Ready(Ok(()))).await
+        let finish = |connection: Pin<&mut _>| http1::UpgradeableConnection::graceful_shutdown(connection);
+        driver.drive(begun, requests, connection, finish, |_| Poll::Ready(Ok(()))).await
     };
-    if ended == End::Http {
+    if ended == Ended::Http {
         driver.pulse.linger().await;
     }
 }
 
-async fn http2<S, F, B, T>(shared: &Rc<Shared<S>>, io: T, peer: Peer, driver: Driver)
+async fn http2<S, T>(shared: &Rc<Shared<S>>, io: T, peer: Arc<Peer>, driver: Driver)
 where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
-    F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+    S: Answers,
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    shared.http2.increment(1);
     let (times, sizes) = (shared.limits.times, shared.limits.sizes);
-    let of = Requests { shared: Rc::clone(shared), peer: Arc::new(peer), activity: Rc::clone(&driver.activity) };
+    let of = Requests { shared: Rc::clone(shared), peer, activity: Rc::clone(&driver.activity) };
     let service = service_fn(move |request| answer(&of, request));
     let streams = Streams { activity: Rc::clone(&driver.activity), write_max: times.write };
     let mut builder = http2::Builder::new(streams);
@@ -145,23 +208,24 @@ where
         .max_concurrent_streams(sizes.streams)
         .max_header_list_size(u32::try_from(sizes.header_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(sizes.stream_window)
+        .initial_connection_window_size(sizes.connection_window)
         .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
         .max_local_error_reset_streams(ERROR_RESETS_MAX);
-    let watch = Watch::new(times, false);
+    let begun = Begun::new(Watch::new(times, false));
     let ended = {
         let (io, flusher) = coalesce(Prefaced::new(io));
         let connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let flush = |cx: &mut Context<'_>| flusher.poll_flush(cx);
-        let ended = driver.drive(watch, connection, |connection| connection.graceful_shutdown(), flush).await;
-        if ended == End::Http {
+        let finish = |connection: Pin<&mut _>| http2::Connection::graceful_shutdown(connection);
+        let ended = driver.drive(begun, sizes.requests, connection, finish, flush).await;
+        if ended == Ended::Http {
             // After a mistake of the peer, hyper may have left its last frame here.
             drop(timeout(times.handshake, poll_fn(flush)).await);
         }
         ended
     };
-    if ended == End::Http {
+    if ended == Ended::Http {
         driver.pulse.linger().await;
     }
 }
@@ -174,37 +238,39 @@ struct Requests<S> {
 }
 
 /// Counts a request and has it answered, unless it is refused as it stands.
-fn answer<S, F, B>(
+fn answer<S: Answers>(
     of: &Requests<S>,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Answer<B>>, Infallible>> + use<S, F, B>
-where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F,
-    F: Future<Output = Response<B>>,
-    B: Body,
-{
+) -> impl Future<Output = Result<Response<Answer<S::Body>>, Infallible>> + use<S> {
     let answering = of.activity.begin();
     let is_head = request.method() == Method::HEAD;
+    let request_is_http1 = request.version() <= Version::HTTP_11;
     let response = match unsound::refusal(&request, &of.shared.limits.sizes) {
         // Boxed, since hyper moves it several times before it polls it, and a request's whole state is some kilobytes.
-        None => Ok(Box::pin((of.shared.service)(request, Arc::clone(&of.peer)))),
+        None => Ok(Box::pin(of.shared.service.call(request, Arc::clone(&of.peer)))),
         Some(refusal) => Err(refusal),
     };
+    // HTTP/2 says so beside its answers.
+    let is_last = request_is_http1 && of.activity.requests() >= of.shared.limits.sizes.requests;
     async move {
-        match response {
+        let mut response = match response {
             // RFC 9110 §9.3.2: on HTTP/2, hyper would send the body.
-            Ok(response) => Ok(response.await.map(|body| {
+            Ok(response) => response.await.map(|body| {
                 let is_sent = !is_head || body.is_end_stream();
                 Answer::new(is_sent.then_some(body), answering)
-            })),
-            Err(refusal) => Ok(refusal.map(|()| Answer::new(None, answering))),
+            }),
+            Err(refusal) => refusal.map(|()| Answer::new(None, answering)),
+        };
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        Ok(response)
     }
 }
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum Ended {
     /// HTTP did: it is complete, the peer has gone, or made a mistake.
     Http,
     /// A limit was over.
@@ -220,14 +286,17 @@ impl Driver {
     /// Polls `connection` to its end, `flush`es after each of its turns, and keeps the clocks.
     async fn drive<C>(
         &self,
-        mut watch: Watch,
+        begun: Begun,
+        requests_max: u64,
         mut connection: Pin<&mut C>,
         finish: impl Fn(Pin<&mut C>),
         flush: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,
-    ) -> End
+    ) -> Ended
     where
         C: Future<Output = hyper::Result<()>>,
     {
+        let Begun { mut watch, mut finishes } = begun;
+        let mut has_finished = false;
         poll_fn(|cx| {
             self.activity.register(cx.waker());
             loop {
@@ -235,18 +304,25 @@ impl Driver {
                     if let Err(error) = result {
                         debug!(%error, "a connection ended with an error");
                     }
-                    return Poll::Ready(End::Http);
+                    return Poll::Ready(Ended::Http);
                 }
                 if let Poll::Ready(Err(error)) = flush(cx) {
                     debug!(%error, "a connection was lost");
-                    return Poll::Ready(End::Http);
+                    return Poll::Ready(Ended::Http);
+                }
+                finishes |= self.activity.requests() >= requests_max;
+                if finishes && !has_finished {
+                    // Once it has read what it was given: it takes a connection without a byte for one that can go.
+                    has_finished = true;
+                    finish(connection.as_mut());
+                    continue;
                 }
                 match watch.turn(cx, self.turn(), self.activity.draining()) {
                     Verdict::Stay => return Poll::Pending,
-                    Verdict::Finish => finish(connection.as_mut()),
+                    Verdict::Finish => finishes = true,
                     Verdict::Cut(limit) => {
                         debug!(limit, "a connection was closed: its limit is over");
-                        return Poll::Ready(End::Limit);
+                        return Poll::Ready(Ended::Limit);
                     }
                 }
             }

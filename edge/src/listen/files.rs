@@ -1,11 +1,8 @@
 //! Certificates from PEM files: chosen by the name that a visitor asks for, read again when they change.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::InconsistentKeys;
@@ -19,9 +16,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Error;
-
-/// How old the last change of a file must be for its time to tell one change from the next.
-const SETTLED: Duration = Duration::from_secs(3);
+use super::changes::Changes;
 
 /// A pair of files, with paths that can be opened.
 #[derive(Debug, Clone)]
@@ -36,32 +31,7 @@ pub(crate) struct Files {
     pairs: Vec<Pair>,
     provider: Arc<CryptoProvider>,
     loaded: ArcSwap<Loaded>,
-    seen: Mutex<Seen>,
-}
-
-/// What of the files was last looked at.
-#[derive(Debug, Default)]
-struct Seen {
-    marks: Vec<Mark>,
-    /// How they look since they changed: they are read when that holds for two looks, as a file that is being written
-    /// may be good PEM already, of half a chain.
-    changing: Option<Vec<Mark>>,
-    /// The last attempt failed, with this message.
-    failure: Option<String>,
-}
-
-/// How a file looks from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
-    changed: Option<SystemTime>,
-    length: u64,
-    file: (u64, u64),
-}
-
-impl Mark {
-    fn is_settled(&self) -> bool {
-        self.changed.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > SETTLED))
-    }
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -76,52 +46,31 @@ struct Loaded {
 
 impl Files {
     pub(crate) fn open(pairs: Vec<Pair>, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
-        let marks = marks(&pairs);
-        let loaded = Loaded::read(&pairs, &provider)?;
-        Ok(Self {
-            pairs,
-            provider,
-            loaded: ArcSwap::from_pointee(loaded),
-            seen: Mutex::new(Seen { marks, changing: None, failure: None }),
-        })
+        let paths = pairs.iter().flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
+        let changes = Changes::new(paths.collect());
+        let loaded = ArcSwap::from_pointee(Loaded::read(&pairs, &provider)?);
+        Ok(Self { pairs, provider, loaded, changes })
     }
 
     /// Reads all the files again; what is served changes only if all of them are good, and then at once.
     pub(crate) fn reload(&self) -> Result<(), Error> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Taken before the files are read: what changes meanwhile is then seen as a change the next time.
-        seen.marks = marks(&self.pairs);
-        seen.changing = None;
-        let loaded = Loaded::read(&self.pairs, &self.provider);
-        seen.failure = loaded.as_ref().err().map(ToString::to_string);
-        let loaded = loaded?;
+        self.changes.reload(|| self.read())
+    }
+
+    /// Reads the files again if they may have changed, or were not good the last time. To be called every so often.
+    pub(crate) fn look(&self) {
+        if let Err(error) = self.changes.look(|| self.read()) {
+            warn!(%error, "changed certificates cannot be used; the earlier ones stay until they can");
+        }
+    }
+
+    fn read(&self) -> Result<(), Error> {
+        let loaded = Loaded::read(&self.pairs, &self.provider)?;
         if loaded.bytes != self.loaded.load().bytes {
             self.loaded.store(Arc::new(loaded));
             info!("certificates were read again");
         }
         Ok(())
-    }
-
-    /// Reads the files again if they may have changed, or were not good the last time. To be called every so often.
-    pub(crate) fn look(&self) {
-        let before = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = marks(&self.pairs);
-            if now != seen.marks {
-                if seen.changing.as_ref() != Some(&now) {
-                    seen.changing = Some(now);
-                    return;
-                }
-            } else if seen.failure.is_none() && now.iter().all(Mark::is_settled) {
-                return;
-            }
-            seen.failure.clone()
-        };
-        if let Err(error) = self.reload()
-            && before != Some(error.to_string())
-        {
-            warn!(%error, "changed certificates cannot be used; the earlier ones stay until they can");
-        }
     }
 
     /// Whether the certificates for `sni` are good for `host` too; which of them an old client got does not matter, as
@@ -233,18 +182,4 @@ fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
             _ => None,
         })
         .collect())
-}
-
-fn marks(pairs: &[Pair]) -> Vec<Mark> {
-    pairs.iter().flat_map(|pair| [mark(&pair.certificate), mark(&pair.key)]).collect()
-}
-
-fn mark(path: &Path) -> Mark {
-    use std::os::unix::fs::MetadataExt;
-    let metadata: io::Result<Metadata> = std::fs::metadata(path);
-    metadata.map_or(Mark { changed: None, length: 0, file: (0, 0) }, |metadata| Mark {
-        changed: metadata.modified().ok(),
-        length: metadata.len(),
-        file: (metadata.dev(), metadata.ino()),
-    })
 }

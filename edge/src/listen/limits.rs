@@ -11,6 +11,11 @@ use devanture_config::net::AddressBlock;
 use metrics::Gauge;
 use tokio::sync::Notify;
 
+use crate::engine;
+
+/// Bytes of a target up to which it is read, so that one that is too long is told from fields that are too large.
+pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
+
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
@@ -28,6 +33,7 @@ pub(crate) struct Times {
     pub(crate) header: Duration,
     pub(crate) idle: Duration,
     pub(crate) write: Duration,
+    pub(crate) body: Duration,
 }
 
 /// How large the parts of a request may be.
@@ -35,7 +41,13 @@ pub(crate) struct Times {
 pub(crate) struct Sizes {
     pub(crate) header_bytes: usize,
     pub(crate) header_fields: usize,
+    pub(crate) target_bytes: usize,
     pub(crate) streams: u32,
+    pub(crate) stream_window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) requests: u64,
+    pub(crate) resets_per_second: u32,
+    pub(crate) control_frames_per_second: u32,
 }
 
 #[derive(Debug)]
@@ -101,17 +113,25 @@ impl ConnectionLimits {
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Self {
             times: Times {
                 handshake: Duration::from_millis(limits.handshake_ms_max),
                 header: Duration::from_millis(limits.header_ms_max),
                 idle: Duration::from_millis(limits.idle_ms_max),
                 write: Duration::from_millis(limits.write_ms_max),
+                body: Duration::from_millis(limits.body_ms_max),
             },
             sizes: Sizes {
                 header_bytes: size(limits.header_bytes_max),
                 header_fields: size(limits.header_fields_max),
-                streams: u32::try_from(limits.streams_max).unwrap_or(u32::MAX),
+                target_bytes: TARGET_BYTES_MAX,
+                streams: number(limits.streams_max),
+                stream_window: number(limits.stream_window_bytes),
+                connection_window: number(limits.connection_window_bytes),
+                requests: limits.requests_per_connection_max,
+                resets_per_second: number(limits.resets_per_second_max),
+                control_frames_per_second: number(limits.control_frames_per_second_max),
             },
             counts: Arc::new(Counts {
                 connections_max: size(limits.connections_max),
@@ -120,6 +140,25 @@ impl ConnectionLimits {
                 by_address: Mutex::default(),
             }),
             exempt: Arc::default(),
+        }
+    }
+
+    /// What the engine is to obey on each connection.
+    pub(crate) fn of_engine(&self) -> engine::Limits {
+        let Self { times, sizes, .. } = self;
+        engine::Limits {
+            streams: sizes.streams,
+            header_bytes: sizes.header_bytes,
+            header_fields: sizes.header_fields,
+            target_bytes: sizes.target_bytes,
+            stream_window: sizes.stream_window,
+            connection_window: sizes.connection_window,
+            requests: sizes.requests,
+            resets_per_second: sizes.resets_per_second,
+            control_frames_per_second: sizes.control_frames_per_second,
+            header: times.header,
+            write: times.write,
+            body: times.body,
         }
     }
 

@@ -2,22 +2,27 @@
 //!
 //! [`bind_all`] opens one socket per serving thread, [`Certificates`] says who the edge is, and [`serve`] takes
 //! connections from one socket on one thread until it is told to drain. A connection goes through `serve` (accepted,
-//! counted), `tls` (handshake), `connection` (HTTP/1.1 or HTTP/2 by hyper, with the clocks of `watch`), and never
-//! leaves its thread. What is written for HTTP/2 is collected per turn by `coalesce`. Certificates that no file brings are
-//! ordered by `acme`.
+//! counted), `tls` (handshake), `connection` (HTTP/1.1 or HTTP/2, by the engine, which `engine` drives, or by hyper, with
+//! the clocks of `watch`), and never leaves its thread. What hyper writes for HTTP/2 is collected per turn by `coalesce`. Certificates that no file brings are
+//! ordered by `acme`; sessions that are resumed have their tickets
+//! by `tickets`, and files that change are seen by `changes`.
 
 mod acme;
 mod answer;
 mod authority;
 mod beside;
 mod certificates;
+mod changes;
 mod coalesce;
 mod connection;
+mod engine;
 mod files;
 mod limits;
 mod preface;
 mod serve;
+mod service;
 mod socket;
+mod tickets;
 mod tls;
 mod unsound;
 mod watch;
@@ -28,6 +33,7 @@ mod tests;
 pub use certificates::{Certificates, Knows, PatternOf, WATCH_INTERVAL};
 pub use limits::ConnectionLimits;
 pub use serve::{Drain, Drained, Peer, Protocol, Settings, serve};
+pub use service::{Answers, NoLane, WithLane};
 pub use socket::{bind, bind_all};
 pub use tls::ServerTls;
 
@@ -93,6 +99,14 @@ pub enum Error {
     /// A certificate, the local authority or an account could not be kept.
     #[error("what certificates need could not be written: {0}")]
     Store(#[from] crate::blobs::Error),
+    /// The file of the keys of tickets is there but cannot be used.
+    #[error("the keys of tickets in {path} cannot be used: {reason}")]
+    TicketKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The TLS library refused the settings.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),

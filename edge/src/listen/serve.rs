@@ -9,10 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use metrics::{Gauge, counter, gauge};
 use rustls::ProtocolVersion;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +20,7 @@ use tracing::{debug, warn};
 use super::answer::Activity;
 use super::connection::{Accepted, Shared, run};
 use super::limits::{ConnectionLimits, Refused, Tally};
+use super::service::Answers;
 use super::socket::SocketIo;
 use super::tls::ServerTls;
 use crate::proxy::Interim;
@@ -110,12 +107,7 @@ impl Drop for Listed {
 ///
 /// # Errors
 /// When `listener` cannot be used on this runtime at all.
-pub async fn serve<S, F, B>(listener: std::net::TcpListener, settings: Settings, service: S) -> io::Result<Drained>
-where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
-    F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
-{
+pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settings, service: S) -> io::Result<Drained> {
     let Settings { name, tls, limits, drain } = settings;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -123,7 +115,7 @@ where
     let http2 = counter!("devanture_connections_total", "listener" => name, "protocol" => "h2");
     let mut server = Server {
         name,
-        shared: Rc::new(Shared { tls, limits, service, http1, http2 }),
+        shared: Rc::new(Shared { tls, engine: limits.of_engine(), limits, service, http1, http2 }),
         table: Rc::default(),
         tally: Arc::default(),
         open: gauge!("devanture_connections_open", "listener" => name),
@@ -166,12 +158,7 @@ struct Server<S> {
     number: u64,
 }
 
-impl<S, F, B> Server<S>
-where
-    S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
-    F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
-{
+impl<S: Answers> Server<S> {
     fn take(&mut self, stream: TcpStream, address: SocketAddr) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let permit = match self.shared.limits.admit(address.ip(), &self.open, &self.tally) {

@@ -14,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Error;
 use super::acme::Challenges;
+use super::tickets::Tickets;
 
 /// The name that HTTP/2 has in ALPN.
 pub(crate) const H2: &[u8] = b"h2";
@@ -58,10 +59,19 @@ impl ServerTls {
         config.ignore_client_order = true;
         // One ticket, not two: browsers use one, and each costs an encryption and bytes of every handshake.
         config.send_tls13_tickets = 1;
-        // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it.
+        // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it. The keys are
+        // this process's own, made at random and exchanged for others every six hours; a ticket is good for up to twelve.
+        // There is no early data: whoever records it could send it again (RFC 8446 §8), and it stays off, as rustls has it.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         Ok(Self { config: Arc::new(config), serves, covers, challenges: None })
+    }
+
+    /// Has tickets by `tickets` in place of keys that are this process's alone.
+    pub(crate) fn with_tickets(self, tickets: Tickets) -> Self {
+        let mut config = Arc::unwrap_or_clone(self.config);
+        config.ticketer = Arc::new(tickets);
+        Self { config: Arc::new(config), ..self }
     }
 
     /// Shows an authority that asks for it the proof that a name is this edge's.

@@ -31,12 +31,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
+use http::header::LAST_MODIFIED;
 use tokio::sync::{Notify, watch};
 
 use crate::catalog::Revision;
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
-use crate::version::{Setting, Version};
+use crate::version::{CommonField, Setting, Version};
 
 /// A version as it is served in one place since one switch.
 pub struct Current {
@@ -45,7 +46,7 @@ pub struct Current {
     /// The time of the switch (for a preview: of storing), in whole seconds since 1970 UTC.
     pub last_modified_s: u64,
     /// The same, as a header says it.
-    pub last_modified: HeaderValue,
+    pub last_modified: CommonField,
     /// What was withdrawn of its app.
     pub withdrawn: Arc<Withdrawn>,
     /// The settings that it has.
@@ -59,6 +60,7 @@ impl Current {
         let last_modified_s = since_ms / 1000;
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
         Self { version, last_modified_s, last_modified, withdrawn, settings }
     }
 }
@@ -201,7 +203,7 @@ pub struct HostEntry {
 /// Every hostname, and every place.
 #[derive(Clone, Default)]
 struct Hosts {
-    by_name: HashMap<Box<str>, HostEntry>,
+    by_name: HashMap<Box<str>, HostEntry, foldhash::fast::RandomState>,
     /// Wildcards, by the name below which theirs lie.
     below: HashMap<Box<str>, HostEntry>,
     /// Exact names that somebody has, where nothing is live.
@@ -223,11 +225,11 @@ pub struct PreviewKey {
 }
 
 /// Who a hostname belongs to.
-pub enum Found {
+pub enum Found<'h> {
     /// Nobody here.
     Nobody,
     /// An environment or alias.
-    Place(HostEntry),
+    Place(&'h HostEntry),
     /// A version alone.
     Preview(PreviewKey),
 }
@@ -278,18 +280,18 @@ impl Live {
         &self.0.domains
     }
 
-    /// Who `host` belongs to: in lower case, without a port.
-    #[must_use]
-    pub fn find(&self, host: &str) -> Found {
+    /// What `then` makes of who `host` belongs to: in lower case, without a port. Nothing is copied for it, so it is not
+    /// to wait.
+    pub fn find<R>(&self, host: &str, then: impl FnOnce(Found<'_>) -> R) -> R {
         let hosts = self.0.hosts.load();
         if let Some(entry) = hosts.by_name.get(host).filter(|entry| !entry.place.has_ended()) {
-            return Found::Place(entry.clone());
+            return then(Found::Place(entry));
         }
         // Whoever has a wildcard of the edge's own domains gets what nobody else has.
         if let Some(key) = self.stored(host) {
-            return Found::Preview(key);
+            return then(Found::Preview(key));
         }
-        hosts.wildcard(host).map_or(Found::Nobody, |entry| Found::Place(entry.clone()))
+        then(hosts.wildcard(host).map_or(Found::Nobody, Found::Place))
     }
 
     /// The stored version whose own hostname `host` is.
@@ -306,7 +308,7 @@ impl Live {
     /// Whether a certificate may be made for `host`.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
-        !matches!(self.find(host), Found::Nobody)
+        self.find(host, |found| !matches!(found, Found::Nobody))
     }
 
     /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then

@@ -39,7 +39,7 @@ pub(crate) fn canonical<'n>(
 impl Hosts {
     /// Derives what requests look up anew from the whole of what is known; `place_host` names a place's own hostname.
     pub(super) fn index(&mut self, place_host: impl Fn(&AppName, &PlaceName) -> String) {
-        self.by_name = HashMap::with_capacity(self.places.len() + self.custom.len());
+        self.by_name = HashMap::with_capacity_and_hasher(self.places.len() + self.custom.len(), Default::default());
         self.below = HashMap::new();
         self.idle = HashSet::new();
         let mut leading: HashMap<(AppName, PlaceName), Leading> = HashMap::new();
@@ -224,10 +224,10 @@ mod tests {
     }
 
     fn place_of(live: &Live, word: &str) -> String {
-        match live.find(host(word).as_str()) {
+        live.find(host(word).as_str(), |found| match found {
             super::super::Found::Place(entry) => format!("{} {}", entry.place.app, entry.place.name),
             _ => String::new(),
-        }
+        })
     }
 
     #[test]

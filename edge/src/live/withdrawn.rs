@@ -1,7 +1,7 @@
 //! Paths that were withdrawn: no version that was stored until then answers them any more, on any hostname of the app.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,8 @@ use crate::version::Version;
 pub struct Withdrawn {
     /// Path, without its leading slash as a bundle has it, to the moment, in milliseconds since 1970 UTC.
     paths: ArcSwap<HashMap<Box<str>, u64>>,
+    /// Whether there are any, since mostly there are none.
+    any: AtomicBool,
     /// The commit that they were last written by.
     written: AtomicU64,
 }
@@ -26,23 +28,31 @@ pub struct Withdrawn {
 impl Withdrawn {
     /// Whether `version` no longer answers the normal path `path` of a request.
     #[must_use]
+    #[inline]
     pub fn hides(&self, version: &Version, path: &str) -> bool {
-        let paths = self.paths.load();
-        !paths.is_empty() && is_before(&paths, version, path.strip_prefix('/').unwrap_or(path))
+        self.has_any() && is_before(&self.paths.load(), version, path.strip_prefix('/').unwrap_or(path))
     }
 
     /// Whether `version` no longer answers with its file of that number: its own path was withdrawn, or another one at
     /// which it answers in this version, or it is a compressed form of one that was.
     #[must_use]
+    #[inline]
     pub fn hides_file(&self, version: &Version, number: u32) -> bool {
-        let paths = self.paths.load();
-        !paths.is_empty() && is_file_before(&paths, version, number)
+        self.has_any() && is_file_before(&self.paths.load(), version, number)
+    }
+
+    #[inline]
+    fn has_any(&self) -> bool {
+        // Whoever sees what tells of a withdrawal sees this, too.
+        self.any.load(Ordering::Acquire)
     }
 
     fn write(&self, paths: HashMap<Box<str>, u64>, revision: Revision) {
         // After everything was read anew, the watch still holds commits that were in what was read.
         if self.written.fetch_max(revision, Ordering::AcqRel) <= revision {
+            let any = !paths.is_empty();
             self.paths.store(Arc::new(paths));
+            self.any.store(any, Ordering::Release);
         }
     }
 }

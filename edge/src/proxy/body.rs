@@ -23,6 +23,7 @@ use super::http1::codec::Decoder;
 use super::kept::Kept;
 use super::pool::Member;
 use super::progress::{Progress, Upload};
+use crate::engine::inbound::Broken;
 
 /// Bytes of a request's body up to which it is remembered, so that it can be sent again where that does no harm.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
@@ -176,7 +177,8 @@ impl Body for RequestBody {
             Some(Err(error)) => {
                 tracing::debug!(%error, "a client broke off its request's body");
                 drop(source);
-                return this.break_off(Upload::BrokenOff);
+                let is_slow = matches!(error.downcast_ref(), Some(Broken::Slow));
+                return this.break_off(if is_slow { Upload::TooSlow } else { Upload::BrokenOff });
             }
             Some(Ok(frame)) => frame,
         };
@@ -338,6 +340,7 @@ impl ProxyBody {
         self.answer = None;
         match upload {
             Some(Upload::BrokenOff | Upload::TooLarge) => Error::Cancelled,
+            Some(Upload::TooSlow) => Error::Timeout(Phase::RequestBody),
             _ => Error::BadAnswer(error),
         }
     }
@@ -437,3 +440,6 @@ impl std::fmt::Debug for ProxyBody {
         f.debug_struct("ProxyBody").field("answer", &self.answer).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

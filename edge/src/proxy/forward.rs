@@ -360,6 +360,7 @@ impl Client {
                 let bytes_max = self.inner.body_bytes_max.min(way.body_bytes_max);
                 Err(Failure::last(Error::RequestTooLarge { bytes_max }))
             }
+            (Upload::TooSlow, _) => Err(Failure::last(Error::Timeout(Phase::RequestBody))),
             (Upload::BrokenOff, _) | (_, Error::BadAnswer(BadAnswer::Http1(Fault::Request))) => {
                 Err(Failure::last(Error::Cancelled))
             }

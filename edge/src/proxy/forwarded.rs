@@ -9,13 +9,16 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use devanture_config::net::AddressBlock;
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName};
+
+use crate::engine::Fields;
 
 /// Most trusted proxies before the edge; a longer chain is not believed.
 pub const PROXIES_MAX: usize = 16;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED: HeaderName = header::FORWARDED;
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Who asks, and the trusted proxies that the request came through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,20 +61,21 @@ impl Chain {
     /// Proxies write one of the two fields and often let the other pass as it came. So where both are there and do not
     /// name the same client, either may be a stranger's, and neither is believed (RFC 7239, section 7.4).
     #[must_use]
-    pub fn of(headers: &HeaderMap, peer: IpAddr, trusted: &[AddressBlock]) -> Self {
+    pub fn of<'r>(fields: impl Into<Fields<'r>>, peer: IpAddr, trusted: &[AddressBlock]) -> Self {
+        let fields = fields.into();
         let direct = Self::direct(peer);
         let is_trusted = |address: IpAddr| trusted.iter().any(|block| block.contains(address));
         if !is_trusted(peer) {
             return direct;
         }
-        let elements = read(by_forwarded(headers), direct.client, is_trusted);
-        let list = read(by_list(headers), direct.client, is_trusted);
+        let elements = read(by_forwarded(fields), direct.client, is_trusted);
+        let list = read(by_list(fields), direct.client, is_trusted);
         let found = match (elements, list) {
             (Ok(Some(found)), Ok(None)) | (Ok(None), Ok(Some(found))) => Some(found),
             (Ok(Some(found)), Ok(Some(other))) if found.client == other.client => Some(found),
             _ => None,
         };
-        let scheme = found.as_ref().and_then(|found| found.scheme).or_else(|| scheme_field(headers)).unwrap_or("https");
+        let scheme = found.as_ref().and_then(|found| found.scheme).or_else(|| scheme_field(fields)).unwrap_or("https");
         let (client, proxies) = match found {
             Some(found) => (found.client, found.proxies),
             None => (direct.client, Vec::new()),
@@ -110,9 +114,9 @@ fn read(
 }
 
 /// The hops of `X-Forwarded-For`, the nearest first.
-fn by_list(headers: &HeaderMap) -> impl Iterator<Item = Result<Told, Malformed>> {
-    let lines = headers.get_all(FORWARDED_FOR).into_iter().rev();
-    let words = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+fn by_list(fields: Fields<'_>) -> impl Iterator<Item = Result<Told, Malformed>> {
+    let lines = fields.get_all(&FORWARDED_FOR).rev();
+    let words = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
     words.map(<[u8]>::trim_ascii).filter(|word| !word.is_empty()).map(|word| {
         // Written by programs of many kinds: an IPv6 address comes with and without brackets, and with a port or none.
         let bare = || str::from_utf8(word).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
@@ -123,8 +127,8 @@ fn by_list(headers: &HeaderMap) -> impl Iterator<Item = Result<Told, Malformed>>
 
 /// The hops of `Forwarded`, the nearest first. A line is read as a whole, since quotes are only known from its left; so
 /// one that a client left open spoils what was written after it, and lends it no other meaning.
-fn by_forwarded(headers: &HeaderMap) -> impl Iterator<Item = Result<Told, Malformed>> {
-    headers.get_all(FORWARDED).into_iter().rev().flat_map(|line| match elements(line.as_bytes()) {
+fn by_forwarded(fields: Fields<'_>) -> impl Iterator<Item = Result<Told, Malformed>> {
+    fields.get_all(&FORWARDED).rev().flat_map(|line| match elements(line) {
         Some(elements) => elements.into_iter().rev().map(|told| told.ok_or(Malformed)).collect(),
         None => vec![Err(Malformed)],
     })
@@ -217,8 +221,8 @@ fn node(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// `X-Forwarded-Proto`, where it says one thing.
-fn scheme_field(headers: &HeaderMap) -> Option<&'static str> {
-    let mut lines = headers.get_all(FORWARDED_PROTO).into_iter().map(HeaderValue::as_bytes);
+fn scheme_field(fields: Fields<'_>) -> Option<&'static str> {
+    let mut lines = fields.get_all(&FORWARDED_PROTO);
     match (lines.next(), lines.next()) {
         (Some(line), None) => known_scheme(line.trim_ascii()),
         _ => None,

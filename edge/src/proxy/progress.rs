@@ -19,6 +19,8 @@ pub(crate) enum Upload {
     Waiting,
     /// A part was handed on, and the backend is to take more.
     Running,
+    /// The client rested too long within it.
+    TooSlow,
     /// It is longer than the limit.
     TooLarge,
 }

@@ -198,13 +198,12 @@ impl Publisher {
     fn visitors_host(&self, intent: &Intent<'_>) -> (String, bool) {
         let domains = self.live.domains();
         let own = domains.place_host(intent.app, intent.environment);
-        let (host, custom) = match self.live.find(&own) {
-            Found::Place(entry) => match entry.canonical {
-                Some(canonical) => (canonical.to_string(), true),
-                None => (own, entry.custom),
-            },
-            Found::Nobody | Found::Preview(_) => (own, false),
-        };
+        let (canonical, custom) = self.live.find(&own, |found| match found {
+            Found::Place(entry) => (entry.canonical.clone(), entry.custom),
+            Found::Nobody | Found::Preview(_) => (None, false),
+        });
+        let custom = custom || canonical.is_some();
+        let host = canonical.map_or(own, |canonical| canonical.to_string());
         let url = domains.url(&host);
         (url.strip_prefix("https://").unwrap_or(&url).to_owned(), custom)
     }

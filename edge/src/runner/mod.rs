@@ -17,10 +17,13 @@ mod instance;
 mod logs;
 mod ports;
 mod release;
+mod room;
+mod set_up;
 mod slot;
 pub mod spawner;
 mod supervise;
 mod users;
+mod wait;
 
 pub use error::{ERROR_LINES_MAX, Error};
 pub use logs::{Line, LineStream, LogReader, LogTold, Logs, TooManyReaders};

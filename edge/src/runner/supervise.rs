@@ -1,23 +1,19 @@
 //! Looks after groups: sets them up, starts as many instances as there are to be, ends them when nobody needs them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use devanture_config::site_toml::{Process, ProcessName, Server};
-use devanture_config::{AppName, Manifest, VersionId};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use devanture_config::{AppName, VersionId};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::error::Error;
-use super::folder::{self, Layout, Own};
 use super::group::{self, Fate, Group, Inner, SetUp};
 use super::instance;
 use super::slot::Slot;
-use super::spawner::{Exit, Happened, Launch};
 use super::{Shared, Tell, ms};
-use crate::blobs::Key;
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records;
 use crate::proxy::{RunId, RunNow, RunState};
@@ -25,11 +21,7 @@ use crate::proxy::{RunId, RunNow, RunState};
 /// How long a request that took what was live before a switch may need until it has chosen its instance.
 pub(super) const SWITCH_GRACE: Duration = Duration::from_secs(1);
 /// Between two looks at whether a preview is idle, or requests wait.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long is waited for the room of what ends.
-const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
-/// How long a folder may take to be made by the user that is to own it.
-const OWN_FOLDER_MAX: Duration = Duration::from_secs(10);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// How long requests to what cannot run are refused before it is asked for again.
 const REFUSED: Duration = Duration::from_secs(1);
 
@@ -226,67 +218,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Everything that instances are started with.
-    pub(super) async fn set_up(
-        &self,
-        id: &RunId,
-        version: &VersionId,
-        server: &Server,
-        settings_place: &str,
-    ) -> Result<SetUp, Error> {
-        let uid = self.users.of(&*self.catalog, &id.app, settings_place).await?;
-        let variables = self.variables.of(&id.app, settings_place, id.key.settings).await.map_err(Error::Variables)?;
-        let temporary = self.own_folder(&self.folders.temporary(&id.app, settings_place), uid).await?;
-        let data = match &server.persist {
-            Some(_) => Some(self.own_folder(&self.folders.data(&id.app, &id.place), uid).await?),
-            None => None,
-        };
-        let manifest = self.blobs.get(Key::Manifest(*version)).await?;
-        let manifest = Manifest::parse(&manifest).map_err(|error| Error::Folder(error.to_string()))?;
-        let folder = manifest.server.ok_or_else(|| Error::Folder("the version has no backend".to_owned()))?;
-        let persist = server.persist.as_ref().zip(data.as_deref());
-        let (app, place, digest) = (&id.app, &id.place, &id.key.digest);
-        let layout = Layout { app, place, settings_place, digest, folder, uid, persist };
-        let code = self.folders.code(layout).await?;
-        Ok(SetUp { code, data, temporary, uid, variables })
-    }
-
-    /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.
-    async fn own_folder(&self, path: &Path, uid: Option<u32>) -> Result<std::path::PathBuf, Error> {
-        let (make, draft, path, own) = match self.folders.own(path, uid)? {
-            Own::There(path) => return Ok(path),
-            Own::ToMake { make, draft, path, own } => (make, draft, path, own),
-        };
-        let command = ["mkdir", "-m", "700"].map(str::to_owned).into_iter().chain([make.display().to_string()]);
-        let launch = Launch {
-            id: format!("folder#{}", draft.display()),
-            command: command.collect(),
-            folder: draft.clone(),
-            environment: BTreeMap::from([("PATH".to_owned(), self.settings.path.clone())]),
-            uid,
-            limits: self.instance_limits(&devanture_config::site_toml::ServerTable::default().resolved()),
-        };
-        let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
-        let ended = async {
-            loop {
-                match running.next().await {
-                    Some(Happened::Exited(exit)) => return exit,
-                    Some(Happened::Output { .. }) => {}
-                    None => return Exit::Lost,
-                }
-            }
-        };
-        match timeout(OWN_FOLDER_MAX, ended).await {
-            Ok(Exit::Code(0)) => {}
-            Ok(exit) => return Err(Error::Folder(format!("`mkdir` for a folder of the app's own {exit}"))),
-            Err(_elapsed) => {
-                return Err(Error::Folder("`mkdir` for a folder of the app's own took too long".to_owned()));
-            }
-        }
-        folder::finish_own(&draft, &path, uid)?;
-        Ok(own)
-    }
-
     /// How many instances of each process there are to be.
     async fn counts(&self, id: &RunId, server: &Server) -> Result<BTreeMap<ProcessName, u64>, Error> {
         let key = scale_key(&id.app, &id.place);
@@ -306,62 +237,6 @@ impl Shared {
             return Err(Error::TooMany { wanted, max, setting: "instances_max" });
         }
         Ok(counts)
-    }
-
-    /// Adds instances to a group, or begins to end some, by `change`, which gives those that are new; where there would
-    /// be more than `max` then, those that end and are warm among them, what the app can spare goes first.
-    async fn with_room<T>(
-        &self,
-        group: &Group,
-        max: u64,
-        mut change: impl FnMut(&mut Inner) -> (Vec<Arc<Slot>>, T),
-    ) -> Result<(Vec<Arc<Slot>>, T), Error> {
-        let until = Instant::now() + ROOM_WAIT_MAX;
-        let mut has_asked = false;
-        loop {
-            {
-                // Whoever else counts does so with these.
-                let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-                let others = groups.iter().filter(|other| !std::ptr::eq(other.as_ref(), group));
-                let others: usize = others.map(|other| other.inner().slots.len()).sum();
-                let mut inner = group.inner();
-                if inner.is_stopping {
-                    return Err(Error::Ended);
-                }
-                let (made, more) = change(&mut inner);
-                let wanted = others.saturating_add(inner.slots.len()).saturating_add(made.len());
-                let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
-                if made.is_empty() || wanted <= max {
-                    inner.slots.extend(made.iter().cloned());
-                    return Ok((made, more));
-                }
-                if Instant::now() >= until || (has_asked && !has_spare(&groups, &group.id.app, &inner, group)) {
-                    return Err(Error::TooMany { wanted, max, setting: "instances_total_max" });
-                }
-            }
-            self.spare(group);
-            has_asked = true;
-            sleep(LOOK).await;
-        }
-    }
-
-    /// Ends what an app has for a rollback alone, and at once what it has that ends already.
-    fn spare(&self, group: &Group) {
-        for other in self.all_groups().into_iter().filter(|other| other.id.app == group.id.app) {
-            let is_warm = {
-                let mut inner = other.inner();
-                let is_ending = |slot: &&Arc<Slot>| !slot.is_wanted();
-                inner.slots.iter().filter(is_ending).for_each(|slot| slot.kill.cancel());
-                let is_warm = inner.reasons.is_warm() && !inner.is_stopping;
-                if is_warm {
-                    (inner.reasons.warm_until, inner.reasons.lingers_until) = (None, None);
-                }
-                is_warm
-            };
-            if is_warm {
-                other.tell();
-            }
-        }
     }
 
     /// Brings a group to as many instances as there are to be. Gives those that were started.
@@ -424,101 +299,6 @@ impl Shared {
         old.stop.cancel();
         Ok(())
     }
-
-    /// Waits until the instances of a group are set up and started.
-    pub(super) async fn wait_begun(&self, group: &Group) -> Result<(), Error> {
-        let mut changes = group.changes();
-        loop {
-            changes.borrow_and_update();
-            {
-                let inner = group.inner();
-                if let Some(failed) = &inner.failed {
-                    return Err(failed.clone());
-                }
-                if inner.is_begun {
-                    return Ok(());
-                }
-                if inner.is_stopping {
-                    return Err(Error::Ended);
-                }
-            }
-            changes.changed().await.ok();
-        }
-    }
-
-    /// How long all instances of a group together may take until they are healthy at the same moment: as many starts as
-    /// one may have before it is given up, and the waits between them.
-    fn healthy_time(&self, server: &Server) -> Duration {
-        let starts = self.limits.instance_crashes_max.saturating_add(1);
-        let mut backoff =
-            Backoff::new(ms(self.limits.instance_restart_ms_min), ms(self.limits.instance_restart_ms_max));
-        let waits: Duration = (0..starts).map(|_| backoff.ended(None)).sum();
-        ms(self.start_ms(server).saturating_mul(starts)) + waits
-    }
-
-    /// Waits until `slots` are healthy, and tells of each. What one may take is bounded by its own start, and all of them
-    /// by [`Self::healthy_time`].
-    pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
-        use devanture_config::instances::InstanceState::Healthy;
-        let mut changes = group.changes();
-        let mut told: HashSet<u64> = HashSet::new();
-        let node = &self.settings.node;
-        let mut is_first = true;
-        let time = self.healthy_time(&group.managed.server);
-        let until = Instant::now() + time;
-        loop {
-            changes.borrow_and_update();
-            for slot in slots {
-                let (state, took, failed, is_over) = {
-                    let seen = slot.seen();
-                    (seen.state, seen.healthy_ms, seen.failed.clone(), seen.is_over)
-                };
-                match (state, took) {
-                    (Healthy, _) if is_first => {
-                        told.insert(slot.serial);
-                        tell(&format!("{node}/{} runs already", slot.name));
-                    }
-                    (Healthy, Some(took)) if told.insert(slot.serial) => {
-                        tell(&format!("{node}/{} healthy in {took} ms", slot.name));
-                    }
-                    (Healthy, _) => {}
-                    _ => {
-                        if let Some(failed) = failed {
-                            return Err(failed);
-                        }
-                        if is_over || !slot.is_wanted() {
-                            let instance = slot.name.clone();
-                            return Err(if group.inner().is_stopping {
-                                Error::Ended
-                            } else {
-                                Error::Unwanted { instance }
-                            });
-                        }
-                        told.remove(&slot.serial);
-                    }
-                }
-            }
-            if told.len() >= slots.len() {
-                return Ok(());
-            }
-            is_first = false;
-            if timeout_at(until, changes.changed()).await.is_err() {
-                let Some(slot) = slots.iter().find(|slot| !told.contains(&slot.serial)) else { return Ok(()) };
-                let reason = slot.seen().detail.clone().unwrap_or_else(|| "it did not stay healthy".to_owned());
-                let after_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                return Err(Error::NotHealthy { instance: slot.name.clone(), after_ms, reason, lines: slot.lines() });
-            }
-        }
-    }
-}
-
-/// Whether something of an app is about to make room.
-fn has_spare(groups: &[Arc<Group>], app: &AppName, own: &Inner, group: &Group) -> bool {
-    let ends = |inner: &Inner| inner.is_stopping || inner.slots.iter().any(|slot| !slot.is_wanted());
-    let others = groups.iter().filter(|other| other.id.app == *app && !std::ptr::eq(other.as_ref(), group));
-    let mut others = others.map(|other| other.inner());
-    // One that was warm until just now has no reason any more, and nobody who looks after it may know yet.
-    ends(own) || others.any(|inner| ends(&inner) || inner.reasons.fate(Instant::now()) == Fate::Ends)
 }
 
 /// Ends a new instance, unless it is kept: whoever waits for it may be gone at any moment.

@@ -25,6 +25,7 @@ use devanture_config::edge_toml::EdgeFile;
 use devanture_config::limits::Limits;
 use devanture_config::net::AddressBlock;
 use http::HeaderValue;
+use http::header::STRICT_TRANSPORT_SECURITY;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -41,6 +42,7 @@ use crate::proxy::{Client, ClientSettings, Registry};
 use crate::publish::{self, Background, Credentials, KeyFile, Parts, Publisher, SettingsOf, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
+use crate::version::CommonField;
 use threads::{Serving, Threads};
 
 /// The catalog's file in the data folder.
@@ -93,7 +95,8 @@ pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
 #[must_use]
 pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     let found = Certificates::check(&file.tls, base).err().unwrap_or_default();
-    found.into_iter().map(StartError::from).collect()
+    let tickets = file.ticket_keys.as_ref().and_then(|keys| Certificates::check_ticket_keys(&base.join(keys)).err());
+    found.into_iter().chain(tickets).map(StartError::from).collect()
 }
 
 impl Server {
@@ -199,7 +202,7 @@ impl Server {
         self.addresses
     }
 
-    /// Reads the certificates again; the earlier ones stay where the new ones are not good.
+    /// Reads the certificates and the keys of tickets again; the earlier ones stay where the new ones are not good.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -316,7 +319,7 @@ impl HandlerParts {
             backends: Client::new(settings),
             ways: Ways::new(self.registry),
             access_log: self.access_log,
-            hsts: HSTS,
+            hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, HSTS),
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
             target_bytes_max: target_bytes_max(size(self.limits.path_bytes_max)),
             trusted_proxies: self.trusted_proxies,
@@ -337,6 +340,7 @@ fn serving(
         handler,
         visitors: certificates.server_config(),
         admin_tls: certificates.admin_server_config(),
+        engine: file.listen.engine,
         limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
         admin_limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
         drain: drain.subscribe(),
@@ -386,7 +390,11 @@ fn open_certificates(
     let (knowing, naming) = (live.clone(), live.clone());
     let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
     let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
-    Certificates::open(&file.tls, base, data_dir, knows, pattern_of)
+    let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
+    match &file.ticket_keys {
+        Some(keys) => certificates.with_ticket_keys(&base.join(keys)),
+        None => Ok(certificates),
+    }
 }
 
 /// The names that want a certificate of their own, and whose they are: those that people chose come before those that follow from an app's

@@ -6,15 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use http::Request;
+use hyper::body::Incoming;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
+use devanture_config::edge_toml::Engine;
 use devanture_config::net::AddressBlock;
 
 use super::{HandlerParts, Sockets, StartError, local};
 use crate::admin::{Admin, Via};
-use crate::handler;
-use crate::listen::{self, Certificates, ConnectionLimits, Drain, Drained, ServerTls, Settings};
+use crate::handler::{self, Lane};
+use crate::listen::{self, Certificates, ConnectionLimits, Drain, Drained, Peer, ServerTls, Settings, WithLane};
 use crate::proxy::Chain;
 use crate::publish::Publisher;
 
@@ -30,6 +33,8 @@ pub(super) struct Serving {
     pub(super) admin_limits: ConnectionLimits,
     pub(super) drain: Drain,
     pub(super) https_port: u16,
+    /// What speaks HTTP to visitors.
+    pub(super) engine: Engine,
     /// What is answered over plain HTTP to an authority that looks for a proof.
     pub(super) certificates: Certificates,
     /// Whose tasks run on the thread of the API.
@@ -59,9 +64,9 @@ impl Threads {
         let mut http = http.map(|socket| (socket, settings("http", None, &serving.limits)));
         for (number, socket) in https.into_iter().enumerate() {
             let visitors = settings("https", Some(serving.visitors.clone()), &serving.limits);
-            let (parts, port) = (serving.handler.clone(), serving.https_port);
+            let (parts, port, engine) = (serving.handler.clone(), serving.https_port, serving.engine);
             let plain = http.take().map(|(socket, settings)| (socket, settings, serving.certificates.clone()));
-            let serve = move || serve(socket, visitors, plain, parts, port);
+            let serve = move || serve(socket, visitors, plain, parts, port, engine);
             threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
@@ -105,31 +110,50 @@ fn serve(
     plain: Option<(TcpListener, Settings, Certificates)>,
     parts: HandlerParts,
     https_port: u16,
+    engine: Engine,
 ) -> Work {
+    let is_on_engine = engine == Engine::Devanture;
     Box::pin(async move {
         let handler = Rc::new(parts.handler());
         let live = handler.live.clone();
         let plain = plain.map(|(socket, settings, certificates)| {
-            tokio::task::spawn_local(listen::serve(socket, settings, move |request, _peer| {
-                let proof = |host: &str, path: &str| certificates.http_proof(host, path);
-                let response = handler::to_https(&request, &live, https_port, proof);
-                async move { response }
-            }))
+            tokio::task::spawn_local(listen::serve(
+                socket,
+                settings,
+                move |request: Request<Incoming>, _peer: Arc<Peer>| {
+                    let proof = |host: &str, path: &str| certificates.http_proof(host, path);
+                    let response = handler::to_https(&request, &live, https_port, proof);
+                    async move { response }
+                },
+            ))
         });
         let tls = Rc::new(visitors.tls.clone());
-        let served = listen::serve(socket, visitors, move |request, peer| {
+        let lane = {
+            let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
+            move |peer: &Arc<Peer>| {
+                let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
+                let covers = move |host: &str| covers(&tls, sni.as_deref(), host);
+                is_on_engine.then(|| Lane::new(Rc::clone(&handler), peer.address.ip(), covers))
+            }
+        };
+        let call = move |request: Request<Incoming>, peer: Arc<Peer>| {
             let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
             async move {
-                let covers = |host: &str| (*tls).as_ref().is_none_or(|tls| tls.covers(peer.sni.as_deref(), host));
+                let covers = |host: &str| covers(&tls, peer.sni.as_deref(), host);
                 handler.handle(request, peer.address.ip(), peer.interim.as_ref(), covers).await
             }
-        });
-        let mut cut = cut(served.await);
+        };
+        let mut cut = cut(listen::serve(socket, visitors, WithLane { call, lane }).await);
         if let Some(plain) = plain {
             cut += plain.await.map_or(0, self::cut);
         }
         cut
     })
+}
+
+/// Whether the certificate of a connection for the host `sni` is good for `host` too.
+fn covers(tls: &Option<ServerTls>, sni: Option<&str>, host: &str) -> bool {
+    tls.as_ref().is_none_or(|tls| tls.covers(sni, host))
 }
 
 fn serve_admin(
@@ -145,7 +169,7 @@ fn serve_admin(
         if let Some(local) = local {
             tokio::task::spawn_local(local::serve(local, Arc::clone(&admin)));
         }
-        let served = listen::serve(socket, settings, move |request, peer| {
+        let served = listen::serve(socket, settings, move |request: Request<Incoming>, peer: Arc<Peer>| {
             let admin = Arc::clone(&admin);
             let from = Chain::of(request.headers(), peer.address.ip(), &trusted_proxies);
             async move { admin.handle(request, Via::Network(from.client)).await }

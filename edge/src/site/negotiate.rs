@@ -51,6 +51,14 @@ impl Coding {
 
     /// The coding of this name, in any case; `x-gzip` is an old name of gzip (RFC 9110 §8.4.1.3).
     fn named(name: &[u8]) -> Option<Self> {
+        // As browsers write them.
+        match name {
+            b"gzip" => return Some(Self::Gzip),
+            b"br" => return Some(Self::Br),
+            b"zstd" => return Some(Self::Zstd),
+            b"deflate" => return None,
+            _ => {}
+        }
         if name.eq_ignore_ascii_case(b"x-gzip") {
             return Some(Self::Gzip);
         }

@@ -1,13 +1,9 @@
-//! The metrics, in Prometheus' form. What is counted per request is prepared when a version is loaded.
+//! The metrics, in Prometheus' form.
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Upper bounds of the latency histogram, in seconds.
-const LATENCY_BOUNDS_S: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Status classes, `1xx` to `5xx`.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+use super::requests;
 
 /// The text that `/metrics` answers.
 #[derive(Clone)]
@@ -20,10 +16,12 @@ impl Exposition {
         static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
         let handle = HANDLE.get_or_init(|| {
             let builder = PrometheusBuilder::new();
-            let matcher = Matcher::Full("devanture_request_seconds".to_owned());
+            // This one is written by `requests`; but bounds of one make `histogram` the type of all the others, too.
+            let matcher = Matcher::Full(requests::SECONDS.to_owned());
             // Only an empty list of bounds is refused.
-            let builder =
-                builder.set_buckets_for_metric(matcher, LATENCY_BOUNDS_S).unwrap_or_else(|_| PrometheusBuilder::new());
+            let builder = builder
+                .set_buckets_for_metric(matcher, &requests::bounds_s())
+                .unwrap_or_else(|_| PrometheusBuilder::new());
             let recorder = builder.build_recorder();
             let handle = recorder.handle();
             metrics::set_global_recorder(recorder).ok();
@@ -33,10 +31,11 @@ impl Exposition {
         Self(handle.clone())
     }
 
-    /// The metrics as text.
+    /// The metrics as text, with every request that was counted until now.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        let latency = requests::gather_and_render();
+        self.0.render() + &latency
     }
 
     /// What `set` sets, as text that follows [`Exposition::render`]'s: series that come and go are set anew each time.
@@ -50,8 +49,9 @@ impl Exposition {
         recorder.handle().render()
     }
 
-    /// Moves what was recorded into the histograms; to be called every few seconds, or samples pile up.
+    /// Moves what was counted and recorded to where it is told from; to be called every few seconds, or samples pile up.
     pub fn upkeep(&self) {
+        requests::gather();
         self.0.run_upkeep();
     }
 }
@@ -108,38 +108,4 @@ pub fn describe() {
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
     describe_counter!("devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome.");
     describe_counter!("devanture_watches_total", "Watched switches, by app, environment and outcome.");
-}
-
-/// The counters of one version in one place, ready for the hot path: no look-up by name is left.
-pub struct RequestMetrics {
-    by_class: [Counter; 5],
-    bytes: Counter,
-    seconds: Histogram,
-}
-
-impl RequestMetrics {
-    /// Prepares the counters for `app`, `environment` and the short id `version`.
-    #[must_use]
-    pub fn new(app: &str, environment: &str, version: &str) -> Self {
-        let by_class = CLASSES.map(|class| {
-            counter!("devanture_requests_total", "app" => app.to_owned(), "environment" => environment.to_owned(),
-                "version" => version.to_owned(), "status" => class)
-        });
-        let labels = [("app", app.to_owned()), ("environment", environment.to_owned())];
-        Self {
-            by_class,
-            bytes: counter!("devanture_response_bytes_total", &labels),
-            seconds: histogram!("devanture_request_seconds", &labels),
-        }
-    }
-
-    /// Counts one request.
-    pub fn count(&self, status: http::StatusCode, body_bytes: u64, seconds: f64) {
-        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
-        if let Some(counter) = self.by_class.get(class) {
-            counter.increment(1);
-        }
-        self.bytes.increment(body_bytes);
-        self.seconds.record(seconds);
-    }
 }

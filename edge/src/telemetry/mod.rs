@@ -2,10 +2,12 @@
 
 mod access;
 mod metrics;
+mod requests;
 mod tally;
 
 pub use access::{AccessLog, LineForm, LogOutput, LogReader, LogSettings, LogTold, LogWanted, OpenLog, TooManyReaders};
-pub use metrics::{Exposition, RequestMetrics, describe};
+pub use metrics::{Exposition, describe};
+pub use requests::RequestMetrics;
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use devanture_config::VersionId;
 use http::StatusCode;
 
-/// Stripes of a tally: threads that are more than these share them.
-const STRIPES: usize = 8;
+/// Stripes of what is counted: threads that are more than these share them.
+pub(super) const STRIPES: usize = 8;
 /// How often the counts are to be noted.
 pub const TALLY_EVERY: Duration = Duration::from_secs(5);
 
@@ -63,7 +63,7 @@ thread_local! {
 }
 
 /// The stripe of this thread: the threads take turns.
-fn stripe() -> usize {
+pub(super) fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     STRIPE.with(|stripe| {
         if stripe.get() == usize::MAX {

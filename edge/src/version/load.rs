@@ -15,10 +15,10 @@ use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
+use super::head::{FieldPool, MissHead};
 use super::{
     Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
 };
@@ -94,7 +94,8 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
     let rules = compiled(rule_files, serving.clone(), manifest.rules_in(&serving), request.rules_max).await?;
     let header = text_value(&request.id.short());
-    let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header };
+    let fields = FieldPool::default();
+    let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header, fields: &fields };
 
     // Private files are never read: nobody can ask for them.
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
@@ -127,6 +128,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         release: release(&request),
         metrics: RequestMetrics::new(request.app.as_str(), &request.place, &request.id.short()),
         header,
+        miss: MissHead::new(fields.into_fields()),
     })
 }
 
@@ -195,6 +197,7 @@ struct Loader<'l> {
     request: &'l LoadRequest,
     manifest: &'l Manifest,
     header: &'l HeaderValue,
+    fields: &'l FieldPool,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.
@@ -291,26 +294,25 @@ impl HeadFields<'_> {
         let hex = at_hand.hash.to_string();
         let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or(&hex));
 
-        let mut not_modified = Vec::with_capacity(5);
-        let cache_control = cache::default_cache_control(self.fingerprinted);
-        not_modified.push((CACHE_CONTROL, HeaderValue::from_static(cache_control)));
-        not_modified.push((ETAG, text_value(&etag)));
+        let field = |name, value| self.version.fields.field(name, value);
+        let fixed = |name, value| field(name, HeaderValue::from_static(value));
+        let mut not_modified = Vec::with_capacity(4);
+        not_modified.push(fixed(CACHE_CONTROL, cache::default_cache_control(self.fingerprinted)));
         if self.choice {
-            not_modified.push((VARY, HeaderValue::from_static("accept-encoding")));
+            not_modified.push(fixed(VARY, "accept-encoding"));
         }
-        not_modified.push((VERSION_HEADER, self.version.header.clone()));
+        not_modified.push(field(VERSION_HEADER, self.version.header.clone()));
         if self.version.request.setting == Setting::Preview {
-            not_modified.push((HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")));
+            not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));
         }
-        let mut more = Vec::with_capacity(5);
-        more.push((CONTENT_TYPE, self.media_type.clone()));
-        more.push((CONTENT_LENGTH, HeaderValue::from(at_hand.size)));
+        let mut more = Vec::with_capacity(4);
+        more.push(field(CONTENT_TYPE, self.media_type.clone()));
         if at_hand.coding != Coding::Identity {
-            more.push((CONTENT_ENCODING, HeaderValue::from_static(at_hand.coding.as_str())));
+            more.push(fixed(CONTENT_ENCODING, at_hand.coding.as_str()));
         }
-        more.push((ACCEPT_RANGES, HeaderValue::from_static("bytes")));
-        more.push((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
-        let head = PreparedHead::new(not_modified, more);
+        more.push(fixed(ACCEPT_RANGES, "bytes"));
+        more.push(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        let head = PreparedHead::new(text_value(&etag), at_hand.size, not_modified, more);
         Representation { coding: at_hand.coding, size: at_hand.size, etag, head, bytes }
     }
 }

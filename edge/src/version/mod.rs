@@ -1,23 +1,26 @@
 //! A manifest made ready to serve: the path index, the merged settings, and for every encoding of every file the head
 //! that goes before it. Made once when a version is loaded; nothing in it changes afterwards.
 
+mod head;
 mod load;
 mod memory;
 mod rule_files;
 
+pub use head::{CommonField, PreparedHead};
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;
 pub use rule_files::RuleFiles;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::manifest::Managed;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Upstream, UpstreamUrl};
 use devanture_config::{AppName, VersionId};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::blobs::ReadAt;
+use crate::engine;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::rules::CompiledRules;
@@ -30,45 +33,6 @@ pub enum Source {
     Memory(Bytes),
     /// Read from the store as it is sent.
     Stored(Arc<dyn ReadAt>),
-}
-
-/// The fields of a representation's answers, but for `date` and `last-modified`.
-///
-/// Kept as a list that costs what it holds, for the many files that nobody asks for in a while; the map that a response
-/// is begun with is made at the first request.
-pub struct PreparedHead {
-    /// Those of a 304 first.
-    fields: Box<[(HeaderName, HeaderValue)]>,
-    not_modified_count: usize,
-    map: OnceLock<HeaderMap>,
-}
-
-impl PreparedHead {
-    /// Takes the fields that a 304 has too, then those that only a 200 has (RFC 9110 §15.4.5).
-    fn new(not_modified: Vec<(HeaderName, HeaderValue)>, more: Vec<(HeaderName, HeaderValue)>) -> Self {
-        let not_modified_count = not_modified.len();
-        let fields = not_modified.into_iter().chain(more).collect();
-        Self { fields, not_modified_count, map: OnceLock::new() }
-    }
-
-    /// The fields of a 200.
-    pub fn ok(&self) -> HeaderMap {
-        self.map.get_or_init(|| collected(&self.fields)).clone()
-    }
-
-    /// The fields of a 304.
-    pub fn not_modified(&self) -> HeaderMap {
-        collected(self.fields.get(..self.not_modified_count).unwrap_or_default())
-    }
-}
-
-fn collected(fields: &[(HeaderName, HeaderValue)]) -> HeaderMap {
-    // Two more than it holds now: the date of the last change, and what a range or a custom hostname adds.
-    let mut map = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, value) in fields {
-        map.append(name.clone(), value.clone());
-    }
-    map
 }
 
 /// One encoding of one file, ready to be sent.
@@ -170,6 +134,8 @@ pub struct Version {
     pub tally: Arc<Tally>,
     /// What it must answer before it goes live in its place.
     pub smoke: Vec<SmokeCheck>,
+    /// The head of its plain 404.
+    miss: head::MissHead,
 }
 
 impl Version {
@@ -177,6 +143,11 @@ impl Version {
     #[must_use]
     pub fn file(&self, number: u32) -> Option<&ServedFile> {
         self.files.get(usize::try_from(number).ok()?)
+    }
+
+    /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.
+    pub(crate) fn miss_ready(&self, make: impl FnOnce() -> HeaderMap) -> &Arc<engine::PreparedHead> {
+        self.miss.get_or_make(make)
     }
 
     /// The number of the pool with a member at `to`, if the environment has one there.

@@ -3,7 +3,12 @@
 use std::process::Command;
 
 use crate::site::{shop, text};
-use crate::support::RunningEdge;
+use crate::support::{RunningEdge, on_each_engine};
+
+on_each_engine! {
+    curl_gets_what_was_pushed
+    curl_revalidates_by_tag_and_by_date
+}
 
 /// Runs curl, and gives what it wrote to stdout; nothing where it is not on this machine.
 async fn curl(edge: &RunningEdge, arguments: &[&str]) -> Option<Vec<u8>> {
@@ -27,7 +32,6 @@ async fn curl(edge: &RunningEdge, arguments: &[&str]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-#[tokio::test]
 async fn curl_gets_what_was_pushed() {
     let edge = shop().await;
     for protocol in ["--http1.1", "--http2", "--http1.0"] {
@@ -69,7 +73,6 @@ async fn curl_gets_what_was_pushed() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn curl_revalidates_by_tag_and_by_date() {
     let edge = shop().await;
     let folder = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ mod methods;
 mod negotiation;
 mod own_headers;
 mod ranges;
+mod resumption;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

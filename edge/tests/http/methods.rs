@@ -1,9 +1,16 @@
 //! Methods (RFC 9110 §9).
 
 use crate::site::shop;
+use crate::support::on_each_engine;
 use crate::wire::{PROTOCOLS, Protocol, ask};
 
-#[tokio::test]
+on_each_engine! {
+    every_method_has_its_answer
+    head_has_exactly_the_headers_of_get
+    options_may_ask_about_the_server_as_a_whole
+    nobody_gets_a_tunnel
+}
+
 async fn every_method_has_its_answer() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -42,7 +49,6 @@ async fn every_method_has_its_answer() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn head_has_exactly_the_headers_of_get() {
     let edge = shop().await;
     let accept_all = ["Accept-Encoding: br, gzip, zstd"];
@@ -76,7 +82,6 @@ async fn head_has_exactly_the_headers_of_get() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn options_may_ask_about_the_server_as_a_whole() {
     let edge = shop().await;
     for protocol in PROTOCOLS {
@@ -85,13 +90,14 @@ async fn options_may_ask_about_the_server_as_a_whole() {
         assert_eq!((answer.status, answer.header("allow").as_str()), (204, "GET, HEAD, OPTIONS"), "{protocol:?}");
         // §8.6: a 204 has no length.
         assert_eq!(answer.header("content-length"), "", "{protocol:?}");
-        let answer = ask("*").send(&edge, protocol).await;
-        assert_eq!(answer.status, 400, "{protocol:?}");
+        // Of another method, it is malformed; over HTTP/2 that may be a reset, see `http2/pseudo.rs`.
+        if protocol == Protocol::Http1 {
+            assert_eq!(ask("*").send(&edge, protocol).await.status, 400);
+        }
     }
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn nobody_gets_a_tunnel() {
     let edge = shop().await;
     // §9.3.6; how HTTP/2 says it, `tests/http2` looks at.

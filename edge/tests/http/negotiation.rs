@@ -3,8 +3,15 @@
 use std::io::{Read as _, Write as _};
 
 use crate::site::{shop, text};
-use crate::support::edge;
+use crate::support::{edge, on_each_engine};
 use crate::wire::{Answer, PROTOCOLS, ask};
+
+on_each_engine! {
+    weights_decide_and_then_the_fewest_bytes
+    vary_is_on_every_answer_where_there_is_a_choice
+    nothing_is_ever_not_acceptable
+    a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte
+}
 
 /// Takes the encoding off.
 fn decoded(answer: &Answer) -> Vec<u8> {
@@ -19,7 +26,6 @@ fn decoded(answer: &Answer) -> Vec<u8> {
     out
 }
 
-#[tokio::test]
 async fn weights_decide_and_then_the_fewest_bytes() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -78,7 +84,6 @@ async fn weights_decide_and_then_the_fewest_bytes() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn vary_is_on_every_answer_where_there_is_a_choice() {
     let edge = shop().await;
     for protocol in PROTOCOLS {
@@ -106,7 +111,6 @@ async fn vary_is_on_every_answer_where_there_is_a_choice() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn nothing_is_ever_not_acceptable() {
     let edge = shop().await;
     for protocol in PROTOCOLS {
@@ -118,7 +122,6 @@ async fn nothing_is_ever_not_acceptable() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
     let plain = text(200);
     let mut br = Vec::new();

@@ -3,8 +3,17 @@
 use tokio::io::AsyncWriteExt as _;
 
 use crate::site::{page, shop};
-use crate::support::{RunningEdge, edge};
+use crate::support::{RunningEdge, edge, on_each_engine};
 use crate::wire::{Answer, HOST, PROTOCOLS, Protocol, ask, connect, read_answers};
+
+on_each_engine! {
+    a_path_is_normal_redirected_or_refused
+    bytes_that_are_no_target_are_refused
+    a_target_of_any_length_has_an_answer
+    the_authority_of_an_absolute_target_counts_and_host_does_not
+    authority_and_host_of_http2_may_not_disagree
+    a_host_that_nobody_has_learns_nothing
+}
 
 /// The answer to any bytes as a target, over HTTP/1.1.
 async fn raw(edge: &RunningEdge, target: &[u8]) -> Answer {
@@ -14,7 +23,6 @@ async fn raw(edge: &RunningEdge, target: &[u8]) -> Answer {
     read_answers(&mut stream, &[false]).await.0.remove(0)
 }
 
-#[tokio::test]
 async fn a_path_is_normal_redirected_or_refused() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -84,7 +92,6 @@ async fn a_path_is_normal_redirected_or_refused() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn bytes_that_are_no_target_are_refused() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -114,7 +121,6 @@ async fn bytes_that_are_no_target_are_refused() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_target_of_any_length_has_an_answer() {
     let edge = shop().await;
     for protocol in PROTOCOLS {
@@ -134,7 +140,6 @@ async fn a_target_of_any_length_has_an_answer() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
     let edge =
         edge().with_app("shop", &[("index.html", b"shop")]).with_app("game", &[("index.html", b"game")]).start().await;
@@ -174,7 +179,6 @@ async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn authority_and_host_of_http2_may_not_disagree() {
     let edge =
         edge().with_app("shop", &[("index.html", b"shop")]).with_app("game", &[("index.html", b"game")]).start().await;
@@ -187,7 +191,6 @@ async fn authority_and_host_of_http2_may_not_disagree() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_host_that_nobody_has_learns_nothing() {
     let edge = edge().with_app("shop", &[("index.html", &page("index"))]).start().await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;

@@ -1,10 +1,18 @@
 //! Where HTTP/1.1 is otherwise than the standard has it, as it is today: hyper decides these before anybody is asked,
 //! and has no setting for them. None lets one message mean two things. An engine of the edge's own is to mend them.
 
+use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_until_rest, write};
 use crate::{Case, REST, hold, over_tls, shop};
 
-#[tokio::test]
+on_each_engine! {
+    versions_that_are_not_known_are_400
+    the_preface_of_http2_where_http11_was_agreed_on_is_not_answered
+    http10_is_answered_as_http10
+    a_fragment_is_cut_off_and_not_refused
+    a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large
+}
+
 async fn versions_that_are_not_known_are_400() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -19,7 +27,6 @@ async fn versions_that_are_not_known_are_400() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn the_preface_of_http2_where_http11_was_agreed_on_is_not_answered() {
     let edge = shop().await;
     // A 400 would be no use to a client that speaks HTTP/2.
@@ -28,7 +35,6 @@ async fn the_preface_of_http2_where_http11_was_agreed_on_is_not_answered() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn http10_is_answered_as_http10() {
     let edge = shop().await;
     // RFC 9110 §6.2: the version of an answer SHOULD be the highest that the server conforms to.
@@ -39,7 +45,6 @@ async fn http10_is_answered_as_http10() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_fragment_is_cut_off_and_not_refused() {
     let edge = shop().await;
     // RFC 9112 §3.2: no target has one, and 400 SHOULD be the answer. A backend does not get to see it.
@@ -48,7 +53,6 @@ async fn a_fragment_is_cut_off_and_not_refused() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
     let edge = shop().await;
     // RFC 9112 §3: it MUST be 414; beyond 128 KiB hyper gives up before it knows where the target ends.

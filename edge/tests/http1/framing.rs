@@ -1,8 +1,14 @@
 //! Where a body ends (RFC 9112 §6 and §7).
 
+use crate::support::on_each_engine;
 use crate::{Case, hold, over_tls, shop};
 
-#[tokio::test]
+on_each_engine! {
+    a_length_is_one_number
+    a_transfer_coding_is_chunked_and_stands_alone
+    chunks_are_read_to_their_end_or_refused
+}
+
 async fn a_length_is_one_number() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -32,7 +38,6 @@ async fn a_length_is_one_number() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_transfer_coding_is_chunked_and_stands_alone() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -62,7 +67,6 @@ async fn a_transfer_coding_is_chunked_and_stands_alone() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn chunks_are_read_to_their_end_or_refused() {
     let edge = shop().await;
     #[rustfmt::skip]

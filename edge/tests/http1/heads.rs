@@ -1,9 +1,18 @@
 //! The head of a request (RFC 9112 §2 to §5).
 
+use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_answers, write};
 use crate::{Case, Outcome, hold, over_plain, over_tls, shop};
 
-#[tokio::test]
+on_each_engine! {
+    a_request_line_has_three_parts
+    a_field_is_a_name_a_colon_and_a_value
+    a_request_names_one_host
+    plain_http_leads_to_https_and_is_as_strict
+    a_head_that_is_too_large_or_a_target_that_is_too_long_is_told_so
+    a_head_may_come_byte_by_byte
+}
+
 async fn a_request_line_has_three_parts() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -36,7 +45,6 @@ async fn a_request_line_has_three_parts() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_field_is_a_name_a_colon_and_a_value() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -63,7 +71,6 @@ async fn a_field_is_a_name_a_colon_and_a_value() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_request_names_one_host() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -84,7 +91,6 @@ async fn a_request_names_one_host() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn plain_http_leads_to_https_and_is_as_strict() {
     let edge = shop().await;
     #[rustfmt::skip]
@@ -108,7 +114,6 @@ async fn plain_http_leads_to_https_and_is_as_strict() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_head_that_is_too_large_or_a_target_that_is_too_long_is_told_so() {
     let edge = shop().await;
     let field = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: shop.localhost\r\nX: {}\r\n\r\n", "a".repeat(bytes));
@@ -139,7 +144,6 @@ async fn a_head_that_is_too_large_or_a_target_that_is_too_long_is_told_so() {
     edge.stop().await;
 }
 
-#[tokio::test]
 async fn a_head_may_come_byte_by_byte() {
     let edge = shop().await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;

@@ -3,9 +3,16 @@
 
 use std::sync::Arc;
 
+use crate::support::on_each_engine;
 use crate::table::Code;
 use crate::wire::{Conn, Frame, Script, flag, kind, request};
 use crate::world::World;
+
+on_each_engine! {
+    a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goaway_comes
+    clients_that_never_stop_asking_lose_nothing_in_a_drain
+    a_body_that_is_being_sent_as_the_drain_begins_is_sent_to_its_end_in_both_directions
+}
 
 const STREAM_MOST: u32 = (1 << 31) - 1;
 
@@ -50,7 +57,6 @@ async fn answered(c: &mut Conn, streams: impl Iterator<Item = u32>) -> usize {
     streams.filter(|stream| ended.contains(stream) && c.so_far(*stream).status == 200).count()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goaway_comes() {
     const CONNECTIONS: usize = 4;
     let world = World::start().await;
@@ -90,7 +96,6 @@ async fn a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goawa
     stopped.await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_stop_asking_lose_nothing_in_a_drain() {
     let world = World::start().await;
     let mut clients = Vec::new();
@@ -138,7 +143,6 @@ async fn clients_that_never_stop_asking_lose_nothing_in_a_drain() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_being_sent_as_the_drain_begins_is_sent_to_its_end_in_both_directions() {
     let world = World::start().await;
     let mut c = world.connect().await;

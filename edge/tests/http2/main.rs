@@ -14,6 +14,7 @@
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 #![allow(clippy::too_many_lines, reason = "a table is as long as its section")]
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -30,15 +31,21 @@ mod flow;
 mod formats;
 mod frames;
 mod hpack;
+mod large;
 mod limits;
+mod memory;
 mod messages;
 mod preface;
+mod proxied;
 mod pseudo;
+mod resets;
 mod settings;
+mod slow;
 mod streams;
 
 use std::collections::BTreeSet;
 
+use support::{Engine, on_each_engine};
 use table::{Case, play};
 use world::World;
 
@@ -56,7 +63,10 @@ fn tables() -> Vec<Case> {
         messages::cases(),
         preface::cases(),
         pseudo::cases(),
+        resets::cases(),
         settings::cases(),
+        slow::cases(),
+        slow::cases_of_devanture(),
         streams::cases(),
     ];
     tables.into_iter().flatten().collect()
@@ -72,15 +82,20 @@ fn the_table_is_as_long_as_it_was_and_no_case_is_in_it_twice() {
     assert!(cases.len() >= CASES_MIN, "{} cases", cases.len());
 }
 
-/// One test for each module of the table, with an edge of its own.
+/// Two tests for each module of the table, one for each engine, with an edge of its own.
 macro_rules! tests {
     ($($fact:ident => $module:ident;)+) => {
         $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $fact() {
                 play($module::cases(), World::start().await).await;
             }
         )+
+        on_each_engine! {
+            $($fact)+
+            clients_that_stop_are_not_waited_for
+            floods_end_and_limits_are_answered
+            streams_that_are_begun_to_be_reset_end_their_connection
+        }
     };
 }
 
@@ -97,7 +112,20 @@ tests! {
     windows_are_kept_in_both_directions => flow;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_end_and_limits_are_answered() {
     play(limits::cases(), World::with(limits::setup()).await).await;
+}
+
+async fn streams_that_are_begun_to_be_reset_end_their_connection() {
+    play(resets::cases(), World::with(resets::setup()).await).await;
+}
+
+async fn clients_that_stop_are_not_waited_for() {
+    play(slow::cases(), World::with(slow::setup()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_limits_that_our_engine_alone_has_are_kept() {
+    let world = World::with(slow::setup().with_engine(Engine::Devanture)).await;
+    play(slow::cases_of_devanture(), world).await;
 }

@@ -277,6 +277,30 @@ impl Conn {
         Outcome::Holds
     }
 
+    /// Sends bytes and takes what comes meanwhile, which stays to be read; ends when all is sent, or the edge has closed.
+    pub(crate) async fn pour(&mut self, bytes: &[u8]) {
+        let (mut from, mut to) = tokio::io::split(&mut self.io);
+        let sending = async {
+            if to.write_all(bytes).await.is_ok() {
+                to.flush().await.ok();
+            }
+        };
+        let taking = async { while matches!(from.read_buf(&mut self.unread).await, Ok(1..)) {} };
+        let poured = async {
+            tokio::select! { () = sending => (), () = taking => () }
+        };
+        timeout(PATIENCE * 6, poured).await.expect("the edge takes the bytes, or closes");
+    }
+
+    /// Sends bytes, each in a record of its own.
+    pub(crate) async fn drip(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if self.try_send(&Script::default().raw([*byte])).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends the text of a request of HTTP/1.1, and reads until the edge closes.
     pub(crate) async fn text_for(&mut self, request: &str) -> String {
         self.send(&Script::default().raw(request)).await;
@@ -284,6 +308,26 @@ impl Conn {
         // The length of the answer says whether it is whole, not how the connection ends.
         timeout(PATIENCE, self.io.read_to_end(&mut text)).await.expect("the edge closes").ok();
         String::from_utf8(text).unwrap()
+    }
+
+    /// Reads the text of the head of an answer of HTTP/1.1; what comes of its body is dropped.
+    pub(crate) async fn head_of_text(&mut self) -> String {
+        let end = |read: &[u8]| read.windows(4).position(|four| four == b"\r\n\r\n");
+        while end(&self.unread).is_none() {
+            let read = timeout(PATIENCE, self.io.read_buf(&mut self.unread)).await.expect("a head").unwrap();
+            assert!(read > 0, "it closed instead: {:?}", self.unread);
+        }
+        let head = self.unread.split_to(end(&self.unread).unwrap());
+        self.unread.clear();
+        String::from_utf8(head.to_vec()).unwrap()
+    }
+
+    /// Reads to the end of the connection.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.unread).to_vec();
+        // A reset is an end as well.
+        timeout(PATIENCE * 6, self.io.read_to_end(&mut all)).await.expect("the edge closes").ok();
+        all
     }
 
     /// The end of what the client sends.

@@ -14,10 +14,11 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::{RunningEdge, Setup, edge, manifest};
 use crate::wire::{Conn, HOST, PATIENCE};
@@ -92,7 +93,28 @@ impl World {
                 .with_no_client_auth();
         }
         tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let stream = TcpStream::connect(self.edge.https()).await?;
+        self.connect_over(TcpStream::connect(self.edge.https()).await?, host, tls).await
+    }
+
+    /// A connection for a client of somebody else's.
+    pub(crate) async fn tls_for(&self, protocol: &str) -> TlsStream<TcpStream> {
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let stream = TcpStream::connect(self.edge.https()).await.unwrap();
+        TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from(HOST).unwrap(), stream).await.unwrap()
+    }
+
+    /// A connection whose client takes little before it is read: what it is sent stays with the edge, or is not sent.
+    pub(crate) async fn connect_slowly(&self, host: &'static str, protocol: &[u8]) -> Conn {
+        const TAKEN_BYTES: u32 = 16 * 1024;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(TAKEN_BYTES).unwrap();
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        self.connect_over(socket.connect(self.edge.https()).await.unwrap(), host, tls).await.unwrap()
+    }
+
+    async fn connect_over(&self, stream: TcpStream, host: &'static str, tls: ClientConfig) -> std::io::Result<Conn> {
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(host).unwrap();
         let stream = timeout(PATIENCE, TlsConnector::from(Arc::new(tls)).connect(name, stream)).await.unwrap()?;

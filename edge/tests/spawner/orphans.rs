@@ -18,11 +18,9 @@ const FAMILY_SIZE: usize = 6;
 /// Says to the process of this test that it is an edge, and which.
 const ACT_AS: &str = "TEST_ACT_AS_EDGE";
 
-#[tokio::test]
-#[ignore = "other tests start it, as a process of its own"]
-async fn an_edge_that_is_killed() {
-    let Ok(edge_id) = std::env::var(ACT_AS) else { return };
-    let world = World::of(settings(&edge_id)).await;
+/// What a test's own program does where it was started as the edge that is to be killed.
+async fn act_as_edge(edge_id: &str) {
+    let world = World::of(settings(edge_id)).await;
     let mut running = world.launch(world.shell(FAMILY)).await.unwrap();
     line(&mut running).await;
     let mut launch = world.shell(FAMILY);
@@ -40,10 +38,15 @@ struct OtherEdge {
 }
 
 impl OtherEdge {
-    async fn start() -> Self {
+    /// Starts the program of `test` once more, as the edge. In there, this gives nothing, once the edge was long enough.
+    async fn start(test: &str) -> Option<Self> {
+        if let Ok(edge_id) = std::env::var(ACT_AS) {
+            act_as_edge(&edge_id).await;
+            return None;
+        }
         let edge_id = new_edge_id();
         let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "orphans::an_edge_that_is_killed"])
+            .args(["--exact", &format!("orphans::{test}")])
             .env(ACT_AS, &edge_id)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -51,7 +54,7 @@ impl OtherEdge {
             .unwrap();
         eventually("both families run", || marked(&edge_id).len() == 2 * FAMILY_SIZE).await;
         let spawner = spawner_of(process.id()).unwrap();
-        Self { process, edge_id, spawner }
+        Some(Self { process, edge_id, spawner })
     }
 
     fn kill(&mut self) {
@@ -69,14 +72,16 @@ impl Drop for OtherEdge {
 
 #[tokio::test]
 async fn the_death_of_the_edge_is_the_death_of_all() {
-    let mut edge = OtherEdge::start().await;
+    let Some(mut edge) = OtherEdge::start("the_death_of_the_edge_is_the_death_of_all").await else { return };
     edge.kill();
     eventually("nothing is left", || marked(&edge.edge_id).is_empty() && !is_alive(edge.spawner)).await;
 }
 
 #[tokio::test]
 async fn what_outlived_edge_and_spawner_is_killed_by_the_next_start() {
-    let mut edge = OtherEdge::start().await;
+    let Some(mut edge) = OtherEdge::start("what_outlived_edge_and_spawner_is_killed_by_the_next_start").await else {
+        return;
+    };
     // So that it cannot do anything in between.
     send(edge.spawner, Signal::STOP);
     edge.kill();

@@ -18,6 +18,9 @@
 //! an admin, [`RunningEdge::ask`] with that of somebody else ([`RunningEdge::token`]); [`RunningEdge::push`],
 //! [`RunningEdge::try_push`] as the command line does it. Every answer is a [`Got`], read to its end.
 //! What it looks at: [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`].
+//! What speaks HTTP in it: [`Setup::with_engine`], or the engine of the test, where [`on_each_engine`] makes two of one.
+//! Where it runs: in this process, or, after [`Setup::in_a_process`], in one of its own whose memory can be looked at,
+//! see [`process`].
 //! How it ends: [`RunningEdge::stop`] drains and fails where a connection had to be cut, [`RunningEdge::restart`] starts
 //! another edge over the same data; dropped without either, it is drained too.
 
@@ -31,6 +34,7 @@
 )]
 
 pub(crate) mod archives;
+pub(crate) mod process;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -42,11 +46,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Scope, Status, TokenRequest};
 use devanture_config::edge_toml::EdgeFile;
+pub(crate) use devanture_config::edge_toml::Engine;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{Digest, Manifest, VersionId};
 use devanture_edge::server::{self, Server};
 use http::{HeaderMap, Method, StatusCode};
+use process::Process;
 use reqwest::RequestBuilder;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::de::DeserializeOwned;
@@ -57,9 +63,38 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Files of a bundle: path and bytes.
 pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
+tokio::task_local! {
+    /// What speaks HTTP in the edges of a test, where [`on_each_engine`] made it.
+    pub(crate) static ENGINE: Engine;
+}
+
+/// Makes two tests of each function, one for each engine: an edge that the function starts serves by that one.
+#[allow(unused_macros, reason = "as above")]
+macro_rules! on_each_engine {
+    ($($test:ident)+) => {
+        on_each_engine! { @one devanture Devanture $($test)+ }
+        on_each_engine! { @one hyper Hyper $($test)+ }
+    };
+    (@one $name:ident $engine:ident $($test:ident)+) => {
+        mod $name {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let engine = crate::support::Engine::$engine;
+                    crate::support::ENGINE.scope(engine, Box::pin(super::$test())).await;
+                }
+            )+
+        }
+    };
+}
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use on_each_engine;
+
 /// Begins to describe an edge; [`Setup::start`] starts it.
 pub(crate) fn edge() -> Setup {
     Setup {
+        engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
+        in_a_process: false,
         limits: BTreeMap::new(),
         toml: String::new(),
         apps: Vec::new(),
@@ -76,6 +111,8 @@ type App = (String, Vec<(String, Vec<u8>)>);
 
 /// An edge that is not running yet.
 pub(crate) struct Setup {
+    engine: Engine,
+    in_a_process: bool,
     limits: BTreeMap<String, u64>,
     toml: String,
     apps: Vec<App>,
@@ -87,6 +124,18 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
+    /// Serves by this engine, whichever the test is for.
+    pub(crate) fn with_engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Runs the program in a process of its own, which [`RunningEdge::process`] shows.
+    pub(crate) fn in_a_process(mut self) -> Self {
+        self.in_a_process = true;
+        self
+    }
+
     /// Sets a key of `[limits]`.
     pub(crate) fn with_limit(mut self, name: &str, value: u64) -> Self {
         self.limits.insert(name.to_owned(), value);
@@ -144,9 +193,13 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
         let (domain, listen, tls, log) = (&self.domain, &self.listen, &self.tls, &self.log);
+        let engine = match self.engine {
+            Engine::Devanture => "devanture",
+            Engine::Hyper => "hyper",
+        };
         let mut text = format!(
             "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
-            [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
+            [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
             [tls]\n{tls}{log}[limits]\n"
         );
         for (name, value) in &self.limits {
@@ -154,7 +207,11 @@ impl Setup {
         }
         text.push_str(&self.toml);
         let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
-        let edge = RunningEdge::over(folder, file).await;
+        let edge = if self.in_a_process {
+            Box::pin(RunningEdge::as_a_process(folder, file, &text)).await
+        } else {
+            Box::pin(RunningEdge::over(folder, file)).await
+        };
         for (app, files) in &self.apps {
             let files: Vec<(&str, &[u8])> = files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
             edge.push(app, &files).await;
@@ -166,6 +223,7 @@ impl Setup {
 /// An edge that runs until this value is dropped.
 pub(crate) struct RunningEdge {
     server: Option<Server>,
+    process: Option<Process>,
     addresses: server::Addresses,
     client: reqwest::Client,
     admin_token: String,
@@ -183,6 +241,23 @@ impl RunningEdge {
         let started = tokio::task::spawn_blocking(move || Server::start(&config, &path)).await.unwrap();
         let server = started.unwrap_or_else(|error| panic!("the edge does not start: {error}"));
         let addresses = server.addresses();
+        Self::running(Some(server), None, addresses, folder, file).await
+    }
+
+    /// Starts the program; `text` is what `file` was read from.
+    async fn as_a_process(folder: tempfile::TempDir, file: EdgeFile, text: &str) -> Self {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let (process, addresses) = Process::start(folder.path(), text);
+        Self::running(None, Some(process), addresses, folder.into(), file).await
+    }
+
+    async fn running(
+        server: Option<Server>,
+        process: Option<Process>,
+        addresses: server::Addresses,
+        folder: Arc<tempfile::TempDir>,
+        file: EdgeFile,
+    ) -> Self {
         let request = TokenRequest {
             name: "test".to_owned(),
             app: None,
@@ -192,7 +267,12 @@ impl RunningEdge {
         };
         let admin_token = server::create_token(&file, folder.path(), request).await.unwrap().token;
         let client = client(&folder.path().join("data/tls/ca.pem"));
-        Self { server: Some(server), addresses, client, admin_token, file, folder }
+        Self { server, process, addresses, client, admin_token, file, folder }
+    }
+
+    /// The process of its own in which it runs.
+    pub(crate) fn process(&self) -> &Process {
+        self.process.as_ref().expect("it was started by `in_a_process`")
     }
 
     /// Where the API is.
@@ -315,13 +395,16 @@ impl RunningEdge {
         self.drain().await;
     }
 
-    /// Ends the edge and starts another one over the same data, on other ports.
+    /// Ends the edge and starts another one over the same data, on other ports, and in this process.
     pub(crate) async fn restart(mut self) -> Self {
         self.drain().await;
-        Self::over(Arc::clone(&self.folder), self.file.clone()).await
+        Box::pin(Self::over(Arc::clone(&self.folder), self.file.clone())).await
     }
 
     async fn drain(&mut self) {
+        if let Some(process) = self.process.take() {
+            return tokio::task::spawn_blocking(move || process.terminate()).await.unwrap();
+        }
         let server = self.server.take().expect("it runs");
         let cut = tokio::task::spawn_blocking(move || server.drain()).await.unwrap();
         assert_eq!(cut, 0, "connections had to be cut");

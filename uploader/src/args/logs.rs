@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use devanture_config::digest::IdPrefix;
-use devanture_config::logs::{SOURCE_INSTANCES, SOURCE_REQUESTS, StatusFilter};
+use devanture_config::logs::{SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS, StatusFilter};
 use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath};
 
 /// Examples of `logs`.
@@ -55,11 +55,6 @@ impl LogsArgs {
     }
 }
 
-/// The word for the instances of every process.
-const ALL_INSTANCES: &str = "all-instances";
-/// The word for the command that runs before a switch.
-const RELEASE: &str = "release";
-
 /// Whose lines are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LogSource {
@@ -86,8 +81,8 @@ impl FromStr for LogSource {
     fn from_str(text: &str) -> Result<Self, BadProcessName> {
         match text {
             SOURCE_REQUESTS => Ok(Self::Requests),
-            ALL_INSTANCES | SOURCE_INSTANCES => Ok(Self::AllInstances),
-            RELEASE => Ok(Self::Release),
+            SOURCE_ALL_INSTANCES | SOURCE_INSTANCES => Ok(Self::AllInstances),
+            SOURCE_RELEASE => Ok(Self::Release),
             name => match name.split_once('.').map(|(process, number)| (process, number.parse())) {
                 Some((process, Ok(number))) => Ok(Self::Process(process.parse()?, Some(number))),
                 _ => Ok(Self::Process(name.parse()?, None)),
@@ -102,7 +97,7 @@ impl fmt::Display for LogSource {
         match self {
             Self::Requests => f.write_str(SOURCE_REQUESTS),
             Self::AllInstances => f.write_str(SOURCE_INSTANCES),
-            Self::Release => f.write_str(RELEASE),
+            Self::Release => f.write_str(SOURCE_RELEASE),
             Self::Process(name, None) => name.fmt(f),
             Self::Process(name, Some(number)) => write!(f, "{name}.{number}"),
         }

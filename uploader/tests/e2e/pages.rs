@@ -1,5 +1,9 @@
 //! What a visitor sees: real pages in a real browser, before and after a switch.
 
+use std::fmt::Write as _;
+
+use devanture_config::edge_toml::Engine;
+
 use crate::support::browser::Browser;
 use crate::support::edge::{Ran, edge};
 use crate::support::{inputs, jupyter};
@@ -67,4 +71,57 @@ async fn a_page_that_was_open_in_a_switch_goes_on() {
     assert_eq!(page.evaluate("visit('list')").await, "b");
     page.reload().await;
     page.wait_for("document.documentElement.dataset.ready === 'a'").await;
+}
+
+/// Small files of one page, and its large ones.
+const SMALL_FILES: usize = 100;
+const LARGE_FILES: usize = 4;
+/// One is in memory, the others are read from the disk.
+const LARGE_BYTES: [usize; LARGE_FILES] = [1_000_000, 5_000_000, 6_000_000, 7_000_000];
+
+/// A browser asks for all of a page at once, on one connection, with the windows and the priorities that it has.
+async fn a_page_of_many_files(engine: Engine) {
+    let Some(browser) = Browser::start().await else { return };
+    let edge = edge().with_engine(engine).start();
+    let site = tempfile::tempdir().unwrap();
+    let mut page = "<!doctype html><title>Many</title><link rel=icon href=data:,><script>\n\
+        let sum = 0; const sizes = [];\n\
+        const all = [...Array(4).keys()].map(async n => {\n\
+          const bytes = new Uint8Array(await (await fetch(`large-${n}.bin`)).arrayBuffer());\n\
+          sizes[n] = bytes.every((byte, at) => byte === at * 31 % 251) ? bytes.length : -1;\n\
+        });\n\
+        addEventListener('load', async () => { await Promise.all(all); document.title = 'Whole'; });\n\
+        </script>\n"
+        .to_owned();
+    for number in 0..SMALL_FILES {
+        writeln!(page, "<script src=small-{number}.js></script>").unwrap();
+        std::fs::write(site.path().join(format!("small-{number}.js")), format!("sum += {number};\n")).unwrap();
+    }
+    for (number, size) in LARGE_BYTES.into_iter().enumerate() {
+        let bytes: Vec<u8> = (0..size).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect();
+        std::fs::write(site.path().join(format!("large-{number}.bin")), bytes).unwrap();
+    }
+    std::fs::write(site.path().join("index.html"), page).unwrap();
+    edge.push("many", site.path());
+    let page = browser.open(&edge.url("many.localhost", "/")).await;
+    page.wait_for("document.title === 'Whole'").await;
+    assert_eq!(page.evaluate("sum").await, SMALL_FILES * (SMALL_FILES - 1) / 2);
+    assert_eq!(page.evaluate("sizes").await, serde_json::json!(LARGE_BYTES));
+    let seen = page.report().await;
+    assert_eq!(seen.console_errors, [""; 0]);
+    assert_eq!(seen.failed_requests, [""; 0]);
+    assert_eq!(seen.responses.len(), 1 + SMALL_FILES + LARGE_FILES);
+    assert!(seen.responses.iter().all(|(_, status)| *status == 200), "{:?}", seen.responses);
+    assert!(seen.protocols.iter().all(|protocol| protocol == "h2"), "{:?}", seen.protocols);
+    page.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_many_files_is_whole() {
+    a_page_of_many_files(Engine::Devanture).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_many_files_is_whole_where_hyper_serves() {
+    a_page_of_many_files(Engine::Hyper).await;
 }

@@ -5,20 +5,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use devanture_config::edge_toml::Engine;
 use serde_json::json;
 
 use crate::support::edge::{Edge, edge, files};
 use crate::support::inputs;
 
 const SWITCHES: usize = 1_000;
+/// The same where hyper serves, which is behind a switch of its own.
+const SWITCHES_OF_HYPER: usize = 200;
 
 type Site = BTreeMap<String, Vec<u8>>;
 
-/// Switches back and forth until `SWITCHES` are done.
-async fn switch_back_and_forth(edge: &Edge, app: &str, versions: &[String; 2]) {
+/// Switches back and forth until so many switches are done.
+async fn switch_back_and_forth(edge: &Edge, app: &str, versions: &[String; 2], switches: usize) {
     let client = edge.client(true);
     let url = format!("https://{}/v1/apps/{app}/environments/prod/switch", edge.admin());
-    for number in 0..SWITCHES {
+    for number in 0..switches {
         let body = json!({"version": versions[number % 2]});
         let answer = client.post(&url).bearer_auth(&edge.token).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
@@ -37,8 +40,17 @@ fn sites(first: &Path, second: &Path, versions: &[String; 2]) -> BTreeMap<String
 /// Law 1: one request, one version.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_version_that_it_names() {
+    every_response_is_a_file_of_its_version(Engine::Devanture, SWITCHES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_1_every_response_of_hyper_during_switches_is_a_file_of_the_version_that_it_names() {
+    every_response_is_a_file_of_its_version(Engine::Hyper, SWITCHES_OF_HYPER).await;
+}
+
+async fn every_response_is_a_file_of_its_version(engine: Engine, switches: usize) {
     let (Some(first), Some(second)) = (inputs::swagger("5.29.0"), inputs::swagger("5.29.1")) else { return };
-    let edge = edge().start();
+    let edge = edge().with_engine(engine).start();
     let versions = [version_of(&edge.push("docs", &first)), version_of(&edge.push("docs", &second))];
     let sites = Arc::new(sites(&first, &second, &versions));
     let stop = Arc::new(AtomicBool::new(false));
@@ -62,7 +74,7 @@ async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_versio
             }
         }));
     }
-    switch_back_and_forth(&edge, "docs", &versions).await;
+    switch_back_and_forth(&edge, "docs", &versions, switches).await;
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.unwrap();
@@ -135,7 +147,7 @@ async fn law_10_no_page_load_fails_that_straddles_a_switch() {
             }
         }));
     }
-    switch_back_and_forth(&edge, "shop", &versions).await;
+    switch_back_and_forth(&edge, "shop", &versions, SWITCHES).await;
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.unwrap();

@@ -450,3 +450,23 @@ proptest! {
         });
     }
 }
+
+/// Whether a read would wait is the system's to say; that it gives what a read that waits gives is ours.
+#[tokio::test]
+async fn what_is_read_without_waiting_is_what_is_stored() {
+    let harness = InAFolder::start().await;
+    let bytes = sample(3, 200_000);
+    let key = Key::Blob(Digest::of(&bytes));
+    harness.store().put(key, bytes.clone()).await.unwrap();
+    let opened = harness.store().open(key).await.unwrap();
+    for (offset, len) in [(0, 65_536), (1, 10), (199_990, 10), (199_990, 100), (200_000, 10), (300_000, 10), (0, 0)] {
+        let read = opened.read_at(offset, len);
+        if let Some(cached) = opened.read_cached(offset, len).unwrap() {
+            assert_eq!(cached, read.unwrap(), "{len} from {offset}");
+        }
+    }
+    // What was cut meanwhile is left to a read that waits, which tells.
+    overwrite(&path_of(harness.data.path(), key), &bytes[..100_000]);
+    assert_eq!(opened.read_cached(90_000, 65_536).unwrap(), None);
+    assert!(opened.read_at(90_000, 65_536).is_err());
+}

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn requests_under_way_are_answered_and_new_connections_refused() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -46,7 +46,7 @@ fn requests_under_way_are_answered_and_new_connections_refused() {
 
 #[test]
 fn a_connection_that_waits_to_be_accepted_is_served() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -72,7 +72,7 @@ fn a_connection_that_waits_to_be_accepted_is_served() {
 
 #[test]
 fn a_large_answer_that_is_being_read_slowly_is_not_cut_by_the_drain() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -93,7 +93,7 @@ fn a_large_answer_that_is_being_read_slowly_is_not_cut_by_the_drain() {
 
 #[test]
 fn what_is_still_open_at_the_deadline_is_cut_and_counted() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());

@@ -12,7 +12,7 @@ fn h2_client(folder: &std::path::Path) -> Arc<ClientConfig> {
 
 #[test]
 fn a_thousand_requests_on_one_http2_connection_are_all_answered() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -39,7 +39,7 @@ fn a_thousand_requests_on_one_http2_connection_are_all_answered() {
 
 #[test]
 fn large_answers_and_uploads_arrive_whole_over_http2() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -55,7 +55,7 @@ fn large_answers_and_uploads_arrive_whole_over_http2() {
 
 #[test]
 fn pipelined_requests_of_http1_are_answered_in_order_also_before_the_last_is_complete() {
-    local(async {
+    local(async || {
         let running = Running::start(None, &Limits::default());
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         let mut text = String::new();
@@ -78,7 +78,7 @@ fn pipelined_requests_of_http1_are_answered_in_order_also_before_the_last_is_com
 
 #[test]
 fn plain_http_is_http1_only() {
-    local(async {
+    local(async || {
         let running = Running::start(None, &Limits::default());
         let mut sender = http1_over(TcpStream::connect(running.address).await.unwrap()).await;
         assert_eq!(text(sender.send_request(get("/")).await.unwrap()).await, "hello");
@@ -95,7 +95,7 @@ fn plain_http_is_http1_only() {
 
 #[test]
 fn an_upgraded_connection_outlives_its_request_and_counts() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let limits = Limits { idle_ms_max: 100, header_ms_max: 100, ..Limits::default() };
@@ -125,7 +125,7 @@ fn an_upgraded_connection_outlives_its_request_and_counts() {
 
 #[test]
 fn an_answer_to_a_body_that_was_not_read_is_not_lost() {
-    local(async {
+    local(async || {
         let running = Running::start(None, &Limits::default());
         for _ in 0..20 {
             let mut stream = TcpStream::connect(running.address).await.unwrap();
@@ -141,7 +141,7 @@ fn an_answer_to_a_body_that_was_not_read_is_not_lost() {
 
 #[test]
 fn a_head_beyond_its_limits_is_answered_431() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let limits = Limits { header_fields_max: 20, header_bytes_max: 8_192, ..Limits::default() };

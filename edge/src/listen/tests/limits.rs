@@ -20,7 +20,7 @@ fn short(set: impl FnOnce(&mut Limits)) -> Limits {
 
 #[test]
 fn a_slow_head_is_cut_although_its_bytes_keep_coming() {
-    local(async {
+    local(async || {
         let running = Running::start(None, &short(|limits| limits.header_ms_max = 300));
         let (read, mut write) = TcpStream::connect(running.address).await.unwrap().into_split();
         let drip = spawn_local(async move {
@@ -49,7 +49,7 @@ fn a_slow_head_is_cut_although_its_bytes_keep_coming() {
 
 #[test]
 fn an_idle_connection_is_closed_after_the_limit_for_that() {
-    local(async {
+    local(async || {
         let limits = short(|limits| (limits.header_ms_max, limits.idle_ms_max) = (100, 500));
         let running = Running::start(None, &limits);
         let mut stream = TcpStream::connect(running.address).await.unwrap();
@@ -62,7 +62,7 @@ fn an_idle_connection_is_closed_after_the_limit_for_that() {
 
 #[test]
 fn an_idle_http2_connection_is_told_to_go_and_one_with_a_request_is_not() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &short(|limits| limits.idle_ms_max = 200));
@@ -84,7 +84,7 @@ fn an_idle_http2_connection_is_told_to_go_and_one_with_a_request_is_not() {
 
 #[test]
 fn a_handshake_that_does_not_end_is_cut() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &short(|limits| limits.handshake_ms_max = 200));
@@ -97,7 +97,7 @@ fn a_handshake_that_does_not_end_is_cut() {
 #[test]
 fn no_more_connections_than_the_limit_are_open() {
     for limits in [short(|limits| limits.connections_max = 3), short(|limits| limits.connections_per_address_max = 3)] {
-        local(async {
+        local(async || {
             let running = Running::start(None, &limits);
             let mut open = Vec::new();
             for _ in 0..3 {
@@ -117,7 +117,7 @@ fn no_more_connections_than_the_limit_are_open() {
 
 #[test]
 fn a_client_that_takes_nothing_is_cut_and_one_that_is_slow_is_not() {
-    local(async {
+    local(async || {
         let running = Running::start(None, &short(|limits| limits.write_ms_max = 400));
         let mut stuck = TcpStream::connect(running.address).await.unwrap();
         stuck.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -141,7 +141,7 @@ fn a_client_that_takes_nothing_is_cut_and_one_that_is_slow_is_not() {
 
 #[test]
 fn an_http2_stream_without_a_window_is_reset_and_its_connection_goes_on() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let limits = short(|limits| (limits.write_ms_max, limits.idle_ms_max) = (300, 60_000));
@@ -173,8 +173,9 @@ fn an_http2_stream_without_a_window_is_reset_and_its_connection_goes_on() {
 }
 
 #[test]
-fn an_http2_client_that_takes_no_end_of_its_answers_is_cut() {
-    local(async {
+fn an_http2_client_that_takes_no_end_of_its_answers_loses_them() {
+    // With the library alone: the engine knows whose the bytes are, and resets the stream (the test above).
+    local_with(false, async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &short(|limits| limits.write_ms_max = 300));

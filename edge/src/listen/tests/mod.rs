@@ -1,11 +1,14 @@
 //! The whole room on real sockets: a server and its clients on one thread.
 
 mod drain;
+mod engine;
 mod http;
+mod lane;
 mod limits;
+mod resumption;
 mod tls;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,7 +21,7 @@ use devanture_config::edge_toml::Tls;
 use devanture_config::limits::Limits;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
@@ -32,7 +35,8 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Certificates, ConnectionLimits, Drained, Peer, ServerTls, Settings, bind, serve};
+use self::lane::Lane;
+use super::{Certificates, ConnectionLimits, Drained, Peer, ServerTls, Settings, WithLane, bind, serve};
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -61,12 +65,16 @@ impl Running {
         let (gate, peers) = (Rc::new(Semaphore::new(0)), Rc::new(RefCell::new(Vec::new())));
         let service = {
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
-            move |request, peer| {
+            move |request: Request<Incoming>, peer: Arc<Peer>| {
                 peers.borrow_mut().push(peer);
                 respond(request, Rc::clone(&gate))
             }
         };
-        let ended = spawn_local(serve(listener, settings, service));
+        let lane = {
+            let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
+            move |peer: &Arc<Peer>| ON_ENGINE.get().then(|| Lane::new(peer, &gate, &peers))
+        };
+        let ended = spawn_local(serve(listener, settings, WithLane { call: service, lane }));
         Self { address, drain, ended, limits, gate, peers }
     }
 
@@ -93,7 +101,10 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 
 /// `/bytes/N` gives N bytes, `/wait` waits for the gate, `/echo` gives the body back, `/upgrade` echoes on the
 /// connection, `/endless` gives frames of 64 KiB for ever; anything else says hello and reads nothing.
-async fn respond(request: Request<Incoming>, gate: Rc<Semaphore>) -> Response<TestBody> {
+async fn respond<B>(request: Request<B>, gate: Rc<Semaphore>) -> Response<TestBody>
+where
+    B: Body<Data = Bytes, Error: std::fmt::Debug> + 'static,
+{
     let path = request.uri().path().to_owned();
     if let Some(count) = path.strip_prefix("/bytes/") {
         return Response::new(full(vec![b'x'; count.parse().unwrap()]));
@@ -126,10 +137,23 @@ fn full(bytes: impl Into<Bytes>) -> TestBody {
     Full::new(bytes.into()).boxed_unsync()
 }
 
-/// Runs a test on one thread, as the edge serves.
-fn local<F: Future>(test: F) -> F::Output {
+thread_local! {
+    /// Whether listeners have a lane.
+    static ON_ENGINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test on one thread, as the edge serves: with the library alone, and with the engine.
+fn local(test: impl AsyncFn()) {
+    for on_engine in [false, true] {
+        local_with(on_engine, &test);
+    }
+}
+
+/// As [`local`], with one of the two.
+fn local_with(on_engine: bool, test: impl AsyncFn()) {
+    ON_ENGINE.set(on_engine);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, test)
+    LocalSet::new().block_on(&runtime, test());
 }
 
 /// Certificates of a local authority in a folder, which serve `names`.

@@ -96,7 +96,7 @@ async fn shown(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> V
 
 #[test]
 fn both_protocols_are_served_to_a_client_that_trusts_the_authority() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let certificates = self_signed(folder.path(), &["shop.localhost"]);
         assert!(!certificates.are_trusted_for("shop.localhost"));
@@ -118,7 +118,7 @@ fn both_protocols_are_served_to_a_client_that_trusts_the_authority() {
 
 #[test]
 fn a_name_that_is_not_served_is_refused_by_its_own_alert() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -134,7 +134,7 @@ fn a_name_that_is_not_served_is_refused_by_its_own_alert() {
 
 #[test]
 fn names_that_only_a_wildcard_stands_for_share_one_certificate() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let pattern = |name: &str| {
             let (_, base) = name.split_once('.')?;
@@ -156,7 +156,7 @@ fn names_that_only_a_wildcard_stands_for_share_one_certificate() {
 
 #[test]
 fn a_client_that_names_no_host_gets_the_certificate_of_localhost() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let certificates = self_signed(folder.path(), &[]);
         let config = Arc::new(trusting(folder.path(), &["h2"]));
@@ -173,7 +173,7 @@ fn a_client_that_names_no_host_gets_the_certificate_of_localhost() {
 
 #[test]
 fn a_handshake_is_modern_and_the_second_is_resumed() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
         let running = Running::start(Some(tls), &Limits::default());
@@ -203,7 +203,7 @@ fn a_handshake_is_modern_and_the_second_is_resumed() {
 
 #[test]
 fn a_certificate_is_chosen_by_name_then_by_wildcard_and_else_is_the_first() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let first = put(folder.path(), "first", &["first.example"]);
         let wild = put(folder.path(), "wild", &["*.example.app", "example.app"]);
@@ -229,7 +229,7 @@ fn a_certificate_is_chosen_by_name_then_by_wildcard_and_else_is_the_first() {
 /// No authority is asked: there is none at that address.
 #[test]
 fn with_acme_files_come_first_and_the_local_authority_last() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let wild = put(folder.path(), "wild", &["*.example.app"]);
         let authority = Acme {
@@ -271,7 +271,7 @@ fn with_acme_files_come_first_and_the_local_authority_last() {
 
 #[test]
 fn certificates_change_under_running_handshakes_without_one_that_fails() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let old = put(folder.path(), "a", &["shop.example"]);
         let certificates = open(folder.path(), &["a"]).unwrap();
@@ -299,7 +299,7 @@ fn certificates_change_under_running_handshakes_without_one_that_fails() {
 
 #[test]
 fn files_that_do_not_fit_leave_the_earlier_certificate_and_are_taken_once_they_do() {
-    local(async {
+    local(async || {
         let folder = tempfile::tempdir().unwrap();
         let old = put(folder.path(), "a", &["shop.example"]);
         let certificates = open(folder.path(), &["a"]).unwrap();

@@ -1,5 +1,6 @@
 //! Who asks: by what trusted proxies write, and by nothing that a client writes.
 
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;

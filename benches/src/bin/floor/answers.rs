@@ -1,0 +1,186 @@
+//! The constant answers: one for each file, read before anything listens, for both protocols.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use devanture_edge::engine::hpack::huffman;
+use http::StatusCode;
+
+/// The numbers of names in HPACK's static table (RFC 7541 appendix A).
+mod name {
+    pub(super) const PATH: [usize; 2] = [4, 5];
+    pub(super) const CACHE_CONTROL: u8 = 24;
+    pub(super) const CONTENT_ENCODING: u8 = 26;
+    pub(super) const CONTENT_LENGTH: u8 = 28;
+    pub(super) const CONTENT_TYPE: u8 = 31;
+    pub(super) const DATE: u8 = 33;
+    pub(super) const ETAG: u8 = 34;
+    pub(super) const IF_NONE_MATCH: usize = 41;
+    pub(super) const VARY: u8 = 59;
+}
+
+/// An answer: its head for each protocol, and its body.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// A block of HPACK, of literals alone.
+    pub(crate) block: Bytes,
+    /// The lines of HTTP/1.1, with the empty one.
+    pub(crate) lines: Bytes,
+    pub(crate) body: Bytes,
+}
+
+/// What is answered to whom.
+pub(crate) struct Answers {
+    /// By path, as it is sent plainly and by Huffman's code: the file, and that it has not changed.
+    files: HashMap<Vec<u8>, (Answer, Answer)>,
+    missing: Answer,
+}
+
+impl Answers {
+    /// Reads the files of a folder, each with its `.br` sibling in its place where there is one.
+    pub(crate) fn read(www: &Path) -> io::Result<Self> {
+        let mut files = HashMap::new();
+        for entry in std::fs::read_dir(www)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let brotli = www.join(format!("{name}.br"));
+            let is_encoded = brotli.exists();
+            let body = Bytes::from(std::fs::read(if is_encoded { brotli } else { entry.path() })?);
+            let encoding = if is_encoded { "br" } else { "" };
+            let found = Answer::new(StatusCode::OK, content_type(&name), encoding, body.clone());
+            let unchanged = Answer::new(StatusCode::NOT_MODIFIED, "", "", Bytes::new());
+            let path = format!("/{name}").into_bytes();
+            let mut coded = Vec::new();
+            huffman::encode(&path, &mut coded);
+            files.insert(coded, (found.clone(), unchanged.clone()));
+            files.insert(path, (found, unchanged));
+        }
+        let missing = Answer::new(
+            StatusCode::NOT_FOUND,
+            "text/plain; charset=utf-8",
+            "",
+            Bytes::from_static(b"Nothing is here.\n"),
+        );
+        Ok(Self { files, missing })
+    }
+
+    /// The answer to the lines of a head of HTTP/1.1.
+    pub(crate) fn to_lines(&self, head: &[u8]) -> &Answer {
+        let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let is_conditional =
+            head.split(|byte| *byte == b'\n').any(|line| line.to_ascii_lowercase().starts_with(b"if-none-match:"));
+        self.choose(path, is_conditional)
+    }
+
+    /// The answer to a block of HPACK that is the first of its connection: nothing in it is from the dynamic table.
+    pub(crate) fn to_block(&self, block: &[u8]) -> &Answer {
+        let (mut path, mut is_conditional, mut rest) = (None, false, block);
+        while let Some((Field { index, value }, after)) = field(rest) {
+            rest = after;
+            path = path.or_else(|| value.filter(|_| name::PATH.contains(&index)));
+            is_conditional |= index == name::IF_NONE_MATCH;
+        }
+        self.choose(path.unwrap_or_default(), is_conditional)
+    }
+
+    fn choose(&self, path: &[u8], is_conditional: bool) -> &Answer {
+        self.files.get(path).map_or(&self.missing, |(found, same)| if is_conditional { same } else { found })
+    }
+}
+
+impl Answer {
+    fn new(status: StatusCode, content_type: &str, encoding: &str, body: Bytes) -> Self {
+        let length = if status == StatusCode::NOT_MODIFIED { String::new() } else { body.len().to_string() };
+        let fields = [
+            (name::CONTENT_TYPE, "content-type", content_type),
+            (name::CONTENT_ENCODING, "content-encoding", encoding),
+            (name::CONTENT_LENGTH, "content-length", length.as_str()),
+            (name::ETAG, "etag", "\"0123456789abcdef0123456789abcdef\""),
+            (name::CACHE_CONTROL, "cache-control", "public, max-age=0, must-revalidate"),
+            (name::VARY, "vary", "accept-encoding"),
+            (name::DATE, "date", "Thu, 01 Jan 2026 00:00:00 GMT"),
+        ];
+        let mut block = vec![match status {
+            StatusCode::OK => 0x88,
+            StatusCode::NOT_MODIFIED => 0x8b,
+            _ => 0x8d,
+        }];
+        let mut lines = format!("HTTP/1.1 {status}\r\n");
+        for (number, name, value) in fields.into_iter().filter(|(.., value)| !value.is_empty()) {
+            // A literal without indexing, its name by number, its value plain (RFC 7541 §6.2.2); all are short.
+            if number < 15 {
+                block.push(number);
+            } else {
+                block.extend([15, number - 15]);
+            }
+            block.push(u8::try_from(value.len()).unwrap_or_default());
+            block.extend_from_slice(value.as_bytes());
+            lines.push_str(&format!("{name}: {value}\r\n"));
+        }
+        lines.push_str("\r\n");
+        Self { block: block.into(), lines: lines.into(), body }
+    }
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+/// A field of a block.
+struct Field<'b> {
+    /// The number of its name, or of all of it.
+    index: usize,
+    /// Its value where it is said, as it is sent: one by Huffman's code stays one.
+    value: Option<&'b [u8]>,
+}
+
+/// The first field of a block, and what follows it.
+fn field(block: &[u8]) -> Option<(Field<'_>, &[u8])> {
+    let first = *block.first()?;
+    let (bits, has_value) = match first {
+        0x80.. => (7, false),
+        0x40.. => (6, true),
+        0x20.. => (5, false),
+        _ => (4, true),
+    };
+    let (index, mut rest) = integer(block, bits)?;
+    if !has_value {
+        return Some((Field { index, value: None }, rest));
+    }
+    if index == 0 {
+        rest = text(rest)?.1;
+    }
+    let (value, rest) = text(rest)?;
+    Some((Field { index, value: Some(value) }, rest))
+}
+
+fn text(block: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = integer(block, 7)?;
+    rest.split_at_checked(length)
+}
+
+/// An integer of RFC 7541 §5.1 with a prefix of `bits`.
+fn integer(block: &[u8], bits: u32) -> Option<(usize, &[u8])> {
+    let (first, mut rest) = block.split_first()?;
+    let mask = (1_usize << bits) - 1;
+    let mut value = usize::from(*first) & mask;
+    if value < mask {
+        return Some((value, rest));
+    }
+    for shift in [0, 7, 14] {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        value += usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value, rest));
+        }
+    }
+    None
+}

@@ -1,0 +1,181 @@
+//! What serving costs at the least: TLS, sockets and the runtime as the edge has them, and answers that are constant
+//! bytes, with next to no HTTP. `benches/performance` measures the edge beside it.
+//!
+//! From the environment: PORT, CERT and KEY (PEM files), WWW (the folder, with its precompressed siblings). The first head
+//! of a connection says what is asked for; every further one is taken to ask for the same, and is not looked at.
+
+mod answers;
+mod protocol;
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Read, Write};
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use devanture_config::edge_toml::{CertificateFiles, Tls};
+use devanture_edge::listen::{Certificates, bind};
+use rustls::{ServerConfig, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+use answers::Answers;
+use protocol::{Out, Protocol};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Bytes that are read at once, and about as many are written.
+pub(crate) const TURN_BYTES: usize = 64 * 1024;
+
+/// What the connections of the thread use in turn.
+struct Shared {
+    input: Box<[u8]>,
+    plain: Box<[u8]>,
+    out: Out,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let variable = |name| std::env::var(name).map_err(|error| format!("{name}: {error}"));
+    let (port, www) = (variable("PORT")?.parse::<u16>()?, variable("WWW")?);
+    let files = CertificateFiles { certificate: variable("CERT")?.into(), key: variable("KEY")?.into() };
+    let here = Path::new(".");
+    let certificates =
+        Certificates::open(&Tls::Files(vec![files]), here, here, Arc::new(|_| false), Arc::new(|_| None))?;
+    let tls = certificates.server_config();
+    let answers = Arc::new(Answers::read(Path::new(&www))?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = bind(([127, 0, 0, 1], port).into(), false)?;
+    LocalSet::new().block_on(&runtime, accept(listener, Arc::clone(tls.config()), answers))
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    tls: Arc<ServerConfig>,
+    answers: Arc<Answers>,
+) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::from_std(listener)?;
+    let buffer = || vec![0; TURN_BYTES].into_boxed_slice();
+    let shared = Rc::new(RefCell::new(Shared { input: buffer(), plain: buffer(), out: Out::default() }));
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let mut connection = Connection {
+            socket,
+            tls: ServerConnection::new(Arc::clone(&tls))?,
+            protocol: None,
+            answers: Arc::clone(&answers),
+        };
+        connection.tls.set_buffer_limit(None);
+        let shared = Rc::clone(&shared);
+        spawn_local(async move {
+            // However it ends: the client has its answers, or says that it has not.
+            drop(poll_fn(|cx| connection.poll(cx, &mut shared.borrow_mut())).await);
+        });
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    tls: ServerConnection,
+    /// Known when the handshake is done.
+    protocol: Option<Protocol>,
+    answers: Arc<Answers>,
+}
+
+impl Connection {
+    /// Reads, answers and writes until there is nothing to do.
+    fn poll(&mut self, cx: &mut Context<'_>, shared: &mut Shared) -> Poll<io::Result<()>> {
+        loop {
+            if self.tls.wants_write() {
+                ready!(self.poll_write(cx))?;
+            }
+            if self.produce(&mut shared.out)? || self.tls.wants_write() {
+                continue;
+            }
+            let mut input = ReadBuf::new(&mut shared.input);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut input))?;
+            if input.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.receive(input.filled(), &mut shared.plain)?;
+        }
+    }
+
+    /// Writes all ciphertext that there is, or waits for the socket.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut Polled { socket: &mut self.socket, cx }) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Seals what a turn answers; whether there was something.
+    fn produce(&mut self, out: &mut Out) -> io::Result<bool> {
+        let Some(protocol) = &mut self.protocol else { return Ok(false) };
+        protocol.produce(out, TURN_BYTES);
+        if out.is_empty() {
+            return Ok(false);
+        }
+        let slices: Vec<IoSlice<'_>> = out.slices().map(IoSlice::new).collect();
+        let written = self.tls.writer().write_vectored(&slices)?;
+        debug_assert_eq!(written, slices.iter().map(|slice| slice.len()).sum::<usize>());
+        out.clear();
+        Ok(true)
+    }
+
+    fn receive(&mut self, mut input: &[u8], plain: &mut [u8]) -> io::Result<()> {
+        while !input.is_empty() {
+            self.tls.read_tls(&mut input)?;
+            let state = self.tls.process_new_packets().map_err(io::Error::other)?;
+            if self.protocol.is_none() && !self.tls.is_handshaking() {
+                let is_http2 = self.tls.alpn_protocol() == Some(b"h2");
+                self.protocol = Some(Protocol::new(is_http2, Arc::clone(&self.answers)));
+            }
+            let mut left = state.plaintext_bytes_to_read();
+            while left > 0 {
+                let count = self.tls.reader().read(plain)?;
+                left = left.saturating_sub(count);
+                if let (Some(protocol), Some(bytes)) = (&mut self.protocol, plain.get(..count)) {
+                    protocol.receive(bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A socket that would block where its task is to wait.
+struct Polled<'p, 'c> {
+    socket: &'p mut TcpStream,
+    cx: &'p mut Context<'c>,
+}
+
+fn blocking(polled: Poll<io::Result<usize>>) -> io::Result<usize> {
+    match polled {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl Write for Polled<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        blocking(Pin::new(&mut *self.socket).poll_write(self.cx, bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        blocking(Pin::new(&mut *self.socket).poll_write_vectored(self.cx, slices))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! A process of a backend: its name, what kind it is, how many instances it has and where they listen.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::server::WEB;
+use crate::logs::SOURCES;
+use crate::text_form::text_form;
+
+/// Whether a process gets requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It does, and is ready when it answers.
+    Web,
+    /// It does not, and is ready when it runs.
+    Worker,
+}
+
+/// Where a `web` instance listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenOn {
+    /// On the port of 127.0.0.1 that `PORT` names.
+    #[default]
+    Port,
+    /// On the Unix socket that `SOCKET` names.
+    Socket,
+}
+
+/// How many instances of a process there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Instances {
+    /// So many on each node.
+    Count(u64),
+    /// One on every node.
+    All(All),
+}
+
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum All {
+    /// `"all"`.
+    All,
+}
+
+impl Instances {
+    /// How many of them a node runs.
+    #[must_use]
+    pub fn per_node(self) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::All(All::All) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => count.fmt(f),
+            Self::All(All::All) => f.write_str("all"),
+        }
+    }
+}
+
+/// The name of a process, as in a `Procfile`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProcessName(String);
+
+/// Says why a text is not the name of a process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the name of a process: 1 to 32 lower-case letters, digits, - and _, beginning with a letter, and none of requests, instances, all-instances, release"
+)]
+pub struct BadProcessName(pub String);
+
+impl ProcessName {
+    /// That of the main process of a backend, by what it is.
+    pub(super) fn of_main(kind: Kind) -> Self {
+        Self(if kind == Kind::Web { WEB } else { "worker" }.to_owned())
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether its instances get requests.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        if self.0 == WEB { Kind::Web } else { Kind::Worker }
+    }
+}
+
+impl FromStr for ProcessName {
+    type Err = BadProcessName;
+
+    fn from_str(text: &str) -> Result<Self, BadProcessName> {
+        let is_fine = (1..=32).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+            && !SOURCES.contains(&text);
+        if is_fine { Ok(Self(text.to_owned())) } else { Err(BadProcessName(text.chars().take(80).collect())) }
+    }
+}
+
+impl fmt::Display for ProcessName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(ProcessName, BadProcessName);

@@ -1,0 +1,129 @@
+//! What a request is answered with, in the form in which it costs least to send.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
+
+use super::StreamBody;
+use super::hpack;
+
+/// The id of the next field that is shared.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+/// An answer that is decided: its head, and its body or how to come by it.
+pub struct Answer<O> {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, but for `date`, which the connection adds.
+    pub head: AnswerHead,
+    /// The body. That of an answer to HEAD, of a 204 and of a 304 is empty, whatever the head says.
+    pub body: AnswerBody,
+    /// Told how it went.
+    pub outcome: O,
+}
+
+/// The fields of an answer.
+pub enum AnswerHead {
+    /// As they were prepared, and after them those that are the same for many answers.
+    Prepared(Arc<PreparedHead>, [Option<Arc<SharedField>>; 2]),
+    /// As they were made for this one request; apart, so that an answer that was prepared is small.
+    Map(Box<HeaderMap>),
+}
+
+impl AnswerHead {
+    /// The length that `content-length` tells.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        const NAME: &[u8] = b"content-length: ";
+        let value = match self {
+            Self::Map(map) => map.get(CONTENT_LENGTH)?.as_bytes(),
+            Self::Prepared(head, _) => {
+                head.lines.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(NAME))?.trim_ascii_end()
+            }
+        };
+        str::from_utf8(value).ok()?.parse().ok()
+    }
+}
+
+/// The body of an answer.
+pub enum AnswerBody {
+    /// None.
+    Empty,
+    /// At hand.
+    Bytes(Bytes),
+    /// To be asked for.
+    Stream(StreamBody),
+}
+
+/// A field that the answers of one connection have in common: written once, then named by its place in the table of
+/// fields (RFC 7541 §2.3.2).
+#[derive(Debug)]
+pub struct SharedField {
+    /// A number that no other field ever has: two with one number are equal in every byte.
+    pub(super) id: u64,
+    /// What it takes in the table (RFC 7541 §4.1).
+    pub(super) size: usize,
+    /// Written so that it is in the table from now on.
+    pub(super) inserting: Box<[u8]>,
+    /// Written without it.
+    pub(super) passing: Box<[u8]>,
+    /// As a line of HTTP/1.1.
+    pub(super) line: Box<[u8]>,
+}
+
+impl SharedField {
+    /// Prepares a field. `name` is in lower case, and both are sound as a field.
+    #[must_use]
+    pub fn new(name: &str, value: &[u8]) -> Self {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let (inserting, passing) = (hpack::literal_inserting(name, value), hpack::literal(name, value));
+        let size = hpack::entry_size(name.len(), value.len());
+        Self { id, size, inserting: inserting.into(), passing: passing.into(), line: line(name, value).into() }
+    }
+
+    /// The field as a line of HTTP/1.1, with its end.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
+        &self.line
+    }
+}
+
+/// The fields of an answer, ready to be sent over both protocols.
+#[derive(Debug)]
+pub struct PreparedHead {
+    /// Fields that only this answer has, in HTTP/2.
+    pub(super) own: Box<[u8]>,
+    /// Fields that others have too.
+    pub(super) shared: Box<[Arc<SharedField>]>,
+    /// All of them, in HTTP/1.1.
+    pub(super) lines: Box<[u8]>,
+}
+
+impl PreparedHead {
+    /// Prepares the fields `own`, which no other answer is likely to have, and `shared`.
+    #[must_use]
+    pub fn new<'f>(own: impl IntoIterator<Item = (&'f str, &'f [u8])>, shared: Vec<Arc<SharedField>>) -> Self {
+        let (mut block, mut lines) = (Vec::new(), Vec::new());
+        for (name, value) in own {
+            block.extend_from_slice(&hpack::literal(name, value));
+            lines.extend_from_slice(&line(name, value));
+        }
+        for field in &shared {
+            lines.extend_from_slice(&field.line);
+        }
+        Self { own: block.into(), shared: shared.into(), lines: lines.into() }
+    }
+
+    /// The fields as lines of HTTP/1.1, each with its end.
+    #[must_use]
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+}
+
+/// A field as a line of HTTP/1.1.
+fn line(name: &str, value: &[u8]) -> Vec<u8> {
+    [name.as_bytes(), b": ", value, b"\r\n"].concat()
+}

@@ -1,0 +1,227 @@
+//! The decoder of a peer's blocks (RFC 7541 §3.2, §6).
+
+use super::integer::Reader;
+use super::table::{Entry, Span, Table};
+use super::{Class, entry_size, static_table};
+
+/// A field as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field<'f> {
+    /// The name. If [`Class::Malformed`], any bytes.
+    pub name: &'f [u8],
+    /// The value. If [`Class::Malformed`], any bytes.
+    pub value: &'f [u8],
+    /// What it is to a request.
+    pub class: Class,
+}
+
+/// A block that was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// The size of the list as RFC 9113 §6.5.2 counts it, in bytes. If it is more than was asked for, fields are missing.
+    pub list_bytes: usize,
+}
+
+/// Why a block cannot be read. The tables of both ends may differ from there on, so that the connection ends with
+/// `COMPRESSION_ERROR` (RFC 9113 §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The block ends within a field (RFC 7541 §5).
+    #[error("the block of fields ends within a field")]
+    Truncated,
+    /// A number is longer than any that could be meant (RFC 7541 §5.1).
+    #[error("a number of the block of fields is too long")]
+    Overflow,
+    /// A field has the number 0, or one that neither table has (RFC 7541 §2.3.3, §6.1).
+    #[error("the block of fields names a field that there is not")]
+    Index,
+    /// A size is said for the table that is more than was announced (RFC 7541 §6.3).
+    #[error("the block of fields asks for a larger table than there is")]
+    TableSize,
+    /// A size is said for the table after a field, or a third time (RFC 7541 §4.2).
+    #[error("the block of fields changes the size of the table where it must not")]
+    TableSizePlace,
+    /// A string is not what its code allows (RFC 7541 §5.2).
+    #[error("a string of the block of fields is not in the Huffman code")]
+    Huffman,
+}
+
+/// A name or a value while its field is read.
+#[derive(Clone, Copy)]
+enum Text<'b> {
+    /// As it stands in the block, or in the static table.
+    Given(&'b [u8]),
+    /// In the table's text: of an entry, or just appended.
+    Kept(Span),
+}
+
+impl<'t> Text<'t> {
+    /// Its bytes.
+    #[inline]
+    fn of<'s>(self, table: &'s Table) -> &'s [u8]
+    where
+        't: 's,
+    {
+        match self {
+            Self::Given(bytes) => bytes,
+            Self::Kept(span) => table.text(span),
+        }
+    }
+
+    /// The same at the end of the table's text, behind `mark`.
+    fn kept(self, mark: usize, table: &mut Table) -> Span {
+        match self {
+            Self::Given(bytes) => table.append(bytes),
+            Self::Kept(span) => table.behind(mark, span),
+        }
+    }
+}
+
+/// Gives fields on, as long as their list is not too large.
+struct List<E> {
+    each: E,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl<E: FnMut(Field<'_>)> List<E> {
+    #[inline]
+    fn give(&mut self, name: &[u8], value: &[u8], class: Class) {
+        self.bytes = self.bytes.saturating_add(entry_size(name.len(), value.len()));
+        if self.bytes <= self.bytes_max {
+            (self.each)(Field { name, value, class });
+        }
+    }
+}
+
+/// The decoder of one connection. It holds no memory until a block needs some, and then no more than a few times the
+/// size of the table between blocks.
+#[derive(Debug)]
+pub struct Decoder {
+    table: Table,
+}
+
+impl Decoder {
+    /// A decoder whose table may take `table_bytes_max`: what was announced as `SETTINGS_HEADER_TABLE_SIZE`. As the peer
+    /// begins with [`super::TABLE_BYTES_DEFAULT`] until it knows the settings, that is the one to announce.
+    #[must_use]
+    pub const fn new(table_bytes_max: usize) -> Self {
+        Self { table: Table::new(table_bytes_max) }
+    }
+
+    /// Reads a whole block, and gives every field in order to `each`, until their list takes more than
+    /// `list_bytes_max`; those beyond are still read, as the ones of the next block may refer to them. While a string is
+    /// read it takes no more than 8/5 of its bytes in the block.
+    ///
+    /// # Errors
+    /// If the block is not sound. The decoder is of no use any more.
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        list_bytes_max: usize,
+        each: impl FnMut(Field<'_>),
+    ) -> Result<Decoded, DecodeError> {
+        let mut list = List { each, bytes: 0, bytes_max: list_bytes_max };
+        let mut reader = Reader::new(block);
+        // Two sizes may be said, and none after a field.
+        let mut sizes_left = 2_u8;
+        while let Some(first) = reader.byte() {
+            match first {
+                0x80.. => {
+                    let number = reader.integer(first, 0x7f)?;
+                    self.indexed(number, &mut list)?;
+                }
+                0x40.. => self.literal(true, reader.integer(first, 0x3f)?, &mut reader, &mut list)?,
+                0x20.. => {
+                    sizes_left = sizes_left.checked_sub(1).ok_or(DecodeError::TableSizePlace)?;
+                    self.table.resize(reader.integer(first, 0x1f)?)?;
+                    continue;
+                }
+                _ => self.literal(false, reader.integer(first, 0x0f)?, &mut reader, &mut list)?,
+            }
+            sizes_left = 0;
+        }
+        self.table.tidy();
+        self.table.shrink();
+        Ok(Decoded { list_bytes: list.bytes })
+    }
+
+    /// What the entries of the table take (RFC 7541 §4.1).
+    #[must_use]
+    pub const fn table_bytes(&self) -> usize {
+        self.table.size()
+    }
+
+    /// What they may take, as the peer said last.
+    #[must_use]
+    pub const fn table_bytes_max(&self) -> usize {
+        self.table.max()
+    }
+
+    /// Memory that is held, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.table.memory()
+    }
+
+    /// A field that one of the tables has (RFC 7541 §6.1).
+    #[inline]
+    fn indexed<E: FnMut(Field<'_>)>(&self, number: usize, list: &mut List<E>) -> Result<(), DecodeError> {
+        let place = number.checked_sub(1).ok_or(DecodeError::Index)?;
+        if let Some((name, value, class)) = static_table::FIELDS.get(place) {
+            list.give(name.as_bytes(), value.as_bytes(), *class);
+        } else {
+            let entry = self.table.get(place - static_table::FIELDS.len()).ok_or(DecodeError::Index)?;
+            list.give(self.table.text(entry.name), self.table.text(entry.value), entry.class);
+        }
+        Ok(())
+    }
+
+    /// A field whose value is written out, and its name if that has no number (RFC 7541 §6.2).
+    fn literal<E: FnMut(Field<'_>)>(
+        &mut self,
+        is_inserted: bool,
+        number: usize,
+        reader: &mut Reader<'_>,
+        list: &mut List<E>,
+    ) -> Result<(), DecodeError> {
+        let mark = self.table.end();
+        let (name, name_class) = self.name(number, reader)?;
+        let value = self.string(reader)?;
+        let class = name_class.with_value(value.of(&self.table));
+        if is_inserted {
+            let (name, value) = (name.kept(mark, &mut self.table), value.kept(mark, &mut self.table));
+            let has_room = self.table.insert(Entry { name, value, name_class, class });
+            list.give(self.table.text(name), self.table.text(value), class);
+            if !has_room {
+                self.table.truncate(mark);
+            }
+            self.table.tidy();
+        } else {
+            list.give(name.of(&self.table), value.of(&self.table), class);
+            self.table.truncate(mark);
+        }
+        Ok(())
+    }
+
+    /// A name: that of the field of this number, or, for 0, the one that follows.
+    fn name<'b>(&mut self, number: usize, reader: &mut Reader<'b>) -> Result<(Text<'b>, Class), DecodeError> {
+        let Some(place) = number.checked_sub(1) else {
+            let name = self.string(reader)?;
+            return Ok((name, Class::of_name(name.of(&self.table))));
+        };
+        if let Some((name, _, class)) = static_table::FIELDS.get(place) {
+            return Ok((Text::Given(name.as_bytes()), *class));
+        }
+        let entry = self.table.get(place - static_table::FIELDS.len()).ok_or(DecodeError::Index)?;
+        Ok((Text::Kept(entry.name), entry.name_class))
+    }
+
+    /// A string (RFC 7541 §5.2).
+    fn string<'b>(&mut self, reader: &mut Reader<'b>) -> Result<Text<'b>, DecodeError> {
+        let first = reader.byte().ok_or(DecodeError::Truncated)?;
+        let bytes = reader.integer(first, 0x7f)?;
+        let text = reader.take(bytes)?;
+        if first & 0x80 == 0 { Ok(Text::Given(text)) } else { self.table.append_coded(text).map(Text::Kept) }
+    }
+}

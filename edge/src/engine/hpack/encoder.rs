@@ -1,0 +1,199 @@
+//! The encoder of our blocks (RFC 7541 §6), and what of a field can be written ahead of time.
+
+use std::collections::VecDeque;
+
+use http::StatusCode;
+
+use super::super::answer::{PreparedHead, SharedField};
+use super::{TABLE_BYTES_DEFAULT, huffman, integer, static_table};
+
+/// The number of a field that the static table has, or a table's first entry.
+const INDEXED: (u8, u8) = (0x80, 0x7f);
+
+/// The number of the newest entry of the dynamic table (RFC 7541 §2.3.3).
+const NUMBER_OF_NEWEST: usize = static_table::FIELDS.len() + 1;
+
+/// What a field that is written out says to the tables on its way (RFC 7541 §6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Indexing {
+    /// Be kept.
+    Incremental,
+    /// Nothing.
+    Without,
+    /// Never be kept, by none that passes it on (RFC 7541 §7.1.3).
+    Never,
+}
+
+impl Indexing {
+    /// The bits above the number of the name, and those of the number.
+    const fn pattern(self) -> (u8, u8) {
+        match self {
+            Self::Incremental => (0x40, 0x3f),
+            Self::Without => (0x00, 0x0f),
+            Self::Never => (0x10, 0x0f),
+        }
+    }
+}
+
+/// Writes a field out, in as few bytes as it takes without a table.
+pub(super) fn put_literal(indexing: Indexing, name: &str, value: &[u8], block: &mut Vec<u8>) {
+    put_name(indexing, name, block);
+    put_shortest(value, block);
+}
+
+/// Writes the begin of a field: its name.
+fn put_name(indexing: Indexing, name: &str, block: &mut Vec<u8>) {
+    let (pattern, mask) = indexing.pattern();
+    if let Some(number) = static_table::number_of(name.as_bytes()) {
+        integer::put(usize::from(number), pattern, mask, block);
+    } else {
+        block.push(pattern);
+        put_shortest(name.as_bytes(), block);
+    }
+}
+
+/// Writes a string in the code, if it is shorter so.
+fn put_shortest(text: &[u8], block: &mut Vec<u8>) {
+    let coded_bytes = huffman::encoded_bytes(text);
+    if coded_bytes < text.len() {
+        integer::put(coded_bytes, 0x80, 0x7f, block);
+        huffman::encode(text, block);
+    } else {
+        put_plain(text, block);
+    }
+}
+
+/// Writes a string as it is.
+fn put_plain(text: &[u8], block: &mut Vec<u8>) {
+    integer::put(text.len(), 0, 0x7f, block);
+    block.extend_from_slice(text);
+}
+
+/// A field of the peer's table, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Of the [`SharedField`].
+    id: u64,
+    /// What it takes.
+    size: usize,
+}
+
+/// The encoder of one connection: it knows what the peer's table holds. It has no memory of its own until a field is to
+/// be in the table. Blocks must be sent in the order in which they were written, and all of them.
+#[derive(Debug)]
+pub struct Encoder {
+    /// The newest is first.
+    entries: VecDeque<Entry>,
+    /// What they take.
+    size: usize,
+    /// What they may take.
+    max: usize,
+    /// The smallest that `max` has been since the peer was last told of it.
+    untold: Option<usize>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    /// An encoder for a peer of which no SETTINGS are known.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { entries: VecDeque::new(), size: 0, max: TABLE_BYTES_DEFAULT, untold: None }
+    }
+
+    /// Keeps to the peer's `SETTINGS_HEADER_TABLE_SIZE`. No more than [`TABLE_BYTES_DEFAULT`] is used of it.
+    pub fn resize(&mut self, peer_table_bytes: u32) {
+        let max = usize::try_from(peer_table_bytes).unwrap_or(TABLE_BYTES_DEFAULT).min(TABLE_BYTES_DEFAULT);
+        if max != self.max {
+            self.untold = Some(self.untold.unwrap_or(self.max).min(max));
+            self.max = max;
+            self.evict(max);
+        }
+    }
+
+    /// Begins a block: the peer is told of the sizes that its table has had since the last one, the smallest and the
+    /// last (RFC 7541 §4.2).
+    pub fn begin(&mut self, block: &mut Vec<u8>) {
+        if let Some(smallest) = self.untold.take() {
+            if smallest < self.max {
+                integer::put(smallest, 0x20, 0x1f, block);
+            }
+            integer::put(self.max, 0x20, 0x1f, block);
+        }
+    }
+
+    /// Writes `:status`, which comes before all fields.
+    pub fn status(&mut self, status: StatusCode, block: &mut Vec<u8>) {
+        let text = status.as_str();
+        if let Some(number) = static_table::number_of_whole(b":status", text.as_bytes()) {
+            block.push(INDEXED.0 | number);
+        } else {
+            put_name(Indexing::Without, ":status", block);
+            put_plain(text.as_bytes(), block);
+        }
+    }
+
+    /// Writes a field that others of this connection may have too: as its number, if the table has it; else so that it
+    /// will, unless it would take more than half of it.
+    #[inline]
+    pub fn shared(&mut self, field: &SharedField, block: &mut Vec<u8>) {
+        if let Some(place) = self.entries.iter().position(|entry| entry.id == field.id) {
+            integer::put(NUMBER_OF_NEWEST + place, INDEXED.0, INDEXED.1, block);
+        } else if field.size <= self.max / 2 {
+            self.evict(self.max - field.size);
+            self.entries.push_front(Entry { id: field.id, size: field.size });
+            self.size += field.size;
+            block.extend_from_slice(&field.inserting);
+        } else {
+            block.extend_from_slice(&field.passing);
+        }
+    }
+
+    /// Writes the fields of a prepared head.
+    pub fn prepared(&mut self, head: &PreparedHead, block: &mut Vec<u8>) {
+        for field in &head.shared {
+            self.shared(field, block);
+        }
+        block.extend_from_slice(&head.own);
+    }
+
+    /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as never
+    /// to be kept (RFC 7541 §7.1.3). `name` is in lower case, and both are sound as a field.
+    pub fn field(&mut self, name: &str, value: &[u8], block: &mut Vec<u8>) {
+        if let Some(number) = static_table::number_of_whole(name.as_bytes(), value) {
+            block.push(INDEXED.0 | number);
+            return;
+        }
+        let indexing = match name {
+            "set-cookie" | "cookie" | "authorization" | "proxy-authorization" => Indexing::Never,
+            _ => Indexing::Without,
+        };
+        let (pattern, mask) = indexing.pattern();
+        if let Some(number) = static_table::number_of(name.as_bytes()) {
+            integer::put(usize::from(number), pattern, mask, block);
+        } else {
+            block.push(pattern);
+            put_plain(name.as_bytes(), block);
+        }
+        put_plain(value, block);
+    }
+
+    /// What the peer's table holds, in bytes (RFC 7541 §4.1).
+    #[must_use]
+    pub const fn table_bytes(&self) -> usize {
+        self.size
+    }
+
+    /// Lets the oldest entries go until the others take no more than `bytes`, as the peer does (RFC 7541 §4.3, §4.4).
+    fn evict(&mut self, bytes: usize) {
+        while self.size > bytes
+            && let Some(entry) = self.entries.pop_back()
+        {
+            self.size -= entry.size;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Numbers as HPACK writes them (RFC 7541 §5.1), and the reader of a block's bytes.
+
+use super::DecodeError;
+
+/// Bytes of a number after its first one: four hold more than any block that is accepted is long.
+const CONTINUATION_BYTES_MAX: u32 = 4;
+
+/// What is left of a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Reader<'b> {
+    /// Reads `block` from its begin.
+    pub(super) fn new(block: &'b [u8]) -> Self {
+        Self { rest: block }
+    }
+
+    /// The next byte, `None` at the end.
+    #[inline]
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    /// The next `bytes` bytes.
+    #[inline]
+    pub(super) fn take(&mut self, bytes: usize) -> Result<&'b [u8], DecodeError> {
+        let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// The number that begins in the low bits of `first`, which `mask` has set.
+    ///
+    /// # Errors
+    /// If it does not end, or takes more bytes than any number that could be meant.
+    #[inline]
+    pub(super) fn integer(&mut self, first: u8, mask: u8) -> Result<usize, DecodeError> {
+        let prefix = first & mask;
+        if prefix < mask { Ok(usize::from(prefix)) } else { self.continuation(usize::from(prefix)) }
+    }
+
+    /// The rest of a number that filled its prefix.
+    fn continuation(&mut self, prefix: usize) -> Result<usize, DecodeError> {
+        let mut value = prefix;
+        for place in 0..CONTINUATION_BYTES_MAX {
+            let byte = self.byte().ok_or(DecodeError::Truncated)?;
+            value += usize::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::Overflow)
+    }
+}
+
+/// Writes `value` with `mask` as the bits of its prefix and `pattern` in the bits above.
+pub(super) fn put(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(small) if small < mask => block.push(pattern | small),
+        _ => {
+            block.push(pattern | mask);
+            let mut rest = value - usize::from(mask);
+            while rest >= 0x80 {
+                block.push(low_seven_bits(rest) | 0x80);
+                rest >>= 7;
+            }
+            block.push(low_seven_bits(rest));
+        }
+    }
+}
+
+/// The last seven bits of a number.
+fn low_seven_bits(value: usize) -> u8 {
+    u8::try_from(value & 0x7f).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], mask: u8) -> Result<usize, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let first = reader.byte().unwrap();
+        let value = reader.integer(first, mask)?;
+        assert_eq!(reader.byte(), None);
+        Ok(value)
+    }
+
+    #[test]
+    fn the_numbers_of_appendix_c_1_are_read_and_written() {
+        for (value, pattern, mask, bytes) in [
+            (10, 0b1110_0000, 0x1f, &[0b1110_1010][..]),
+            (1_337, 0, 0x1f, &[0b0001_1111, 0b1001_1010, 0b0000_1010]),
+            (42, 0, 0xff, &[0b0010_1010]),
+        ] {
+            let mut written = Vec::new();
+            put(value, pattern, mask, &mut written);
+            assert_eq!(written, bytes);
+            assert_eq!(read(bytes, mask), Ok(value));
+        }
+    }
+
+    #[test]
+    fn every_number_is_read_as_it_was_written() {
+        let numbers = (0..70_000).chain([(1 << 21) - 1, 1 << 21, (1 << 28) - 1]);
+        for value in numbers {
+            for mask in [0x0f, 0x1f, 0x3f, 0x7f, 0xff] {
+                let mut written = Vec::new();
+                put(value, 0, mask, &mut written);
+                assert_eq!(read(&written, mask), Ok(value));
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_does_not_end_is_refused() {
+        assert_eq!(read(&[0x7f], 0x7f), Err(DecodeError::Truncated));
+        assert_eq!(read(&[0x7f, 0x80], 0x7f), Err(DecodeError::Truncated));
+        assert_eq!(read(&[0x7f, 0xff, 0xff, 0xff, 0xff, 0x00], 0x7f), Err(DecodeError::Overflow));
+        assert_eq!(read(&[0x7f, 0xff, 0xff, 0xff, 0x7f], 0x7f), Ok(127 + (1 << 28) - 1));
+        // Zeros at the end are allowed, as far as any number may go.
+        assert_eq!(read(&[0x7f, 0x81, 0x80, 0x80, 0x00], 0x7f), Ok(128));
+        assert_eq!(read(&[0x7f, 0x80, 0x80, 0x80, 0x80, 0x00], 0x7f), Err(DecodeError::Overflow));
+    }
+}

@@ -1,0 +1,229 @@
+//! One answer of HTTP/1.1, put piece by piece.
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, DATE};
+use http::{Method, StatusCode};
+use http_body::Body as _;
+
+use crate::engine::answer::{Answer, AnswerBody, AnswerHead};
+use crate::engine::sink::Sink;
+use crate::engine::{Outcome, StreamBody, Turn};
+
+/// An answer that is being put.
+pub(super) struct Current<O> {
+    status: StatusCode,
+    /// The fields, until they are put.
+    head: Option<AnswerHead>,
+    framing: Framing,
+    body: Rest,
+    outcome: O,
+}
+
+/// What the fields do not say about the body's length (RFC 9112 §6).
+#[derive(Debug, Clone, Copy)]
+enum Framing {
+    /// They say all that is to be said.
+    Said,
+    /// It has so many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+}
+
+/// What of a body is to be put.
+enum Rest {
+    /// Nothing.
+    None,
+    /// Bytes that are at hand.
+    Bytes(Bytes),
+    /// So many bytes are to come, after those that are at hand.
+    Stream(StreamBody, u64, Bytes),
+    /// As many as come, in chunks (RFC 9112 §7.1).
+    Chunks(StreamBody),
+}
+
+/// How much of an answer was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// All of it.
+    All,
+    /// As much as there was room for, or at hand.
+    Some,
+    /// As much as there is, which is less than was announced.
+    Broken,
+}
+
+impl<O: Outcome> Current<O> {
+    /// Begins with an answer to a request of `method`.
+    pub(super) fn new(answer: Answer<O>, method: &Method) -> Self {
+        let Answer { status, head, body, outcome } = answer;
+        let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let (framing, body) = match body {
+            _ if !has_body => (Framing::Said, Rest::None),
+            AnswerBody::Empty => (unless_said(&head, 0), Rest::None),
+            AnswerBody::Bytes(bytes) => (unless_said(&head, bytes.len()), Rest::Bytes(bytes)),
+            AnswerBody::Stream(stream) => match (head.content_length(), stream.size_hint().exact()) {
+                (Some(length), _) => (Framing::Said, Rest::Stream(stream, length, Bytes::new())),
+                (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
+                (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
+            },
+        };
+        Self { status, head: Some(head), framing, body, outcome }
+    }
+
+    /// Puts what there is room for.
+    pub(super) fn put(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Put {
+        if sink.room() == 0 {
+            return Put::Some;
+        }
+        if let Some(head) = self.head.take() {
+            self.put_head(&head, sink, turn);
+        }
+        let put = match &mut self.body {
+            Rest::None => Put::All,
+            Rest::Bytes(bytes) => {
+                put_bytes(bytes, sink, &mut self.outcome);
+                if bytes.is_empty() { Put::All } else { Put::Some }
+            }
+            Rest::Stream(stream, left, at_hand) => put_stream(stream, left, at_hand, sink, &mut self.outcome, cx),
+            Rest::Chunks(stream) => put_chunks(stream, sink, &mut self.outcome, cx),
+        };
+        if put == Put::All {
+            self.body = Rest::None;
+            self.outcome.complete();
+        }
+        put
+    }
+
+    fn put_head(&self, head: &AnswerHead, sink: &mut impl Sink, turn: &mut Turn<'_>) {
+        let block = &mut turn.scratch.block;
+        block.clear();
+        block.extend_from_slice(b"HTTP/1.1 ");
+        block.extend_from_slice(self.status.as_str().as_bytes());
+        block.push(b' ');
+        block.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        block.extend_from_slice(b"\r\n");
+        let mut is_dated = false;
+        match head {
+            AnswerHead::Prepared(head, more) => {
+                block.extend_from_slice(&head.lines);
+                for field in more.iter().flatten() {
+                    block.extend_from_slice(&field.line);
+                }
+            }
+            AnswerHead::Map(map) => {
+                is_dated = map.contains_key(DATE);
+                for (name, value) in &**map {
+                    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                        block.extend_from_slice(part);
+                    }
+                }
+            }
+        }
+        if !is_dated {
+            block.extend_from_slice(&turn.date.line);
+        }
+        match self.framing {
+            Framing::Said => {}
+            // A vector takes all that is written to it.
+            Framing::Length(length) => drop(write!(block, "content-length: {length}\r\n")),
+            Framing::Chunked => block.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        block.extend_from_slice(b"\r\n");
+        sink.put(block);
+    }
+}
+
+/// What is to be added about the length. Heads that were prepared say theirs.
+fn unless_said(head: &AnswerHead, length: usize) -> Framing {
+    match head {
+        AnswerHead::Map(map) if !map.contains_key(CONTENT_LENGTH) => {
+            Framing::Length(u64::try_from(length).unwrap_or(u64::MAX))
+        }
+        _ => Framing::Said,
+    }
+}
+
+fn put_bytes(bytes: &mut Bytes, sink: &mut impl Sink, outcome: &mut impl Outcome) {
+    let count = sink.room().min(bytes.len());
+    if count > 0 {
+        sink.put_body(bytes.split_to(count));
+        outcome.sent(count);
+    }
+}
+
+fn put_stream(
+    stream: &mut StreamBody,
+    left: &mut u64,
+    at_hand: &mut Bytes,
+    sink: &mut impl Sink,
+    outcome: &mut impl Outcome,
+    cx: &mut Context<'_>,
+) -> Put {
+    loop {
+        put_bytes(at_hand, sink, outcome);
+        if !at_hand.is_empty() {
+            return Put::Some;
+        }
+        if *left == 0 {
+            return Put::All;
+        }
+        if sink.room() == 0 {
+            return Put::Some;
+        }
+        match poll_bytes(stream, cx) {
+            Poll::Pending => return Put::Some,
+            Poll::Ready(Some(Some(bytes))) => match left.checked_sub(bytes.len().try_into().unwrap_or(u64::MAX)) {
+                Some(rest) => (*left, *at_hand) = (rest, bytes),
+                None => return Put::Broken,
+            },
+            Poll::Ready(_) => return Put::Broken,
+        }
+    }
+}
+
+fn put_chunks(stream: &mut StreamBody, sink: &mut impl Sink, outcome: &mut impl Outcome, cx: &mut Context<'_>) -> Put {
+    while sink.room() > 0 {
+        match poll_bytes(stream, cx) {
+            Poll::Pending => return Put::Some,
+            // An empty chunk would be the last.
+            Poll::Ready(Some(Some(bytes))) if bytes.is_empty() => {}
+            Poll::Ready(Some(Some(bytes))) => {
+                let count = bytes.len();
+                sink.put(format!("{count:x}\r\n").as_bytes());
+                sink.put_body(bytes);
+                sink.put(b"\r\n");
+                outcome.sent(count);
+            }
+            Poll::Ready(Some(None)) => return Put::Broken,
+            Poll::Ready(None) => {
+                sink.put(b"0\r\n\r\n");
+                return Put::All;
+            }
+        }
+    }
+    Put::Some
+}
+
+/// The next bytes of a body; none within where it broke off.
+fn poll_bytes(stream: &mut StreamBody, cx: &mut Context<'_>) -> Poll<Option<Option<Bytes>>> {
+    loop {
+        return match Pin::new(&mut *stream).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "the body of an answer broke off");
+                Poll::Ready(Some(None))
+            }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(bytes) => Poll::Ready(Some(Some(bytes))),
+                // Trailers are not passed on.
+                Err(_) => continue,
+            },
+        };
+    }
+}

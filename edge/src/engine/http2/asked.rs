@@ -1,0 +1,201 @@
+//! From the head of a request to its answer, or to the stream that will have one.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::super::answer::{Answer, AnswerBody, AnswerHead};
+use super::super::inbound::{Broken, Inbound};
+use super::super::{Service, Turn};
+use super::flow::{ReceiveWindow, WINDOW_MAX};
+use super::frame::{Code, Fault};
+use super::streams::{Head, Rest, Stream, Upload};
+use super::turn::DATA_BYTES_MAX;
+use super::{Connection, Phase, head};
+
+/// Bytes of an upload after whose reading the connection looks at its windows. Less than half a window of a stream:
+/// many that are read in part take from the window of the connection, too.
+const NOTABLE_BYTES: usize = 32 * 1024;
+
+/// An answer that waits to be put whole: no stream is made for it.
+pub(super) struct Ready<O> {
+    pub(super) id: u32,
+    /// Its request is whole.
+    pub(super) is_whole: bool,
+    /// By how much the peer has opened the stream's window since: it counts if a stream is made of this after all.
+    pub(super) opened: i64,
+    pub(super) content: Content<O>,
+}
+
+/// What is put.
+pub(super) enum Content<O> {
+    /// The service's answer, whose body is at hand and fits a frame and the windows.
+    Answer { status: StatusCode, head: AnswerHead, body: Bytes, outcome: O },
+    /// A status of our own, without a body.
+    Status(StatusCode),
+}
+
+impl<O> Ready<O> {
+    /// Bytes of it that count in windows.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Answer { body, .. } => body.len(),
+            Content::Status(_) => 0,
+        }
+    }
+}
+
+impl<S: Service> Connection<S> {
+    /// A request begins.
+    pub(super) fn request(&mut self, id: u32, is_whole: bool, block: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
+        self.last_begun = id;
+        if self.drain.passes_over(id) {
+            self.floods.control(turn.now)?;
+            return head::discard(&mut self.decoder, block);
+        }
+        // §5.1.2. What is refused costs next to nothing, but is not for nothing either.
+        if self.in_flight() >= usize::try_from(self.limits.streams).unwrap_or(usize::MAX) {
+            self.floods.control(turn.now)?;
+            head::discard(&mut self.decoder, block)?;
+            self.reset(id, Code::RefusedStream);
+            return Ok(());
+        }
+        self.last_taken = id;
+        let head = match head::read(&mut self.decoder, block, &self.limits, turn.scratch)? {
+            Ok(head) => head,
+            Err(head::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
+            Err(head::Unsound::TooLarge) => {
+                self.count_request();
+                self.say(id, is_whole, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+                return Ok(());
+            }
+        };
+        // §8.1.1.
+        if is_whole && head.content_length.is_some_and(|length| length > 0) {
+            return Err(Fault::Stream(id, Code::Protocol));
+        }
+        self.count_request();
+        if is_whole && let Some(answer) = self.service.answer(&head.request(turn.scratch), turn.now) {
+            self.answered(id, answer, head.method == Method::HEAD);
+            return Ok(());
+        }
+        self.begin(id, is_whole, head, turn);
+        Ok(())
+    }
+
+    fn count_request(&mut self) {
+        self.floods.request();
+        self.requests += 1;
+        if self.requests >= self.limits.requests {
+            self.begin_drain();
+        }
+    }
+
+    /// Takes an answer that is at hand.
+    fn answered(&mut self, id: u32, answer: Answer<S::Outcome>, is_head: bool) {
+        let Answer { status, head, body, outcome } = answer;
+        // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
+        let is_bare = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let body = if is_bare { AnswerBody::Empty } else { body };
+        let body = match body {
+            AnswerBody::Empty => Rest::Bytes(Bytes::new()),
+            AnswerBody::Bytes(bytes) => Rest::Bytes(bytes),
+            AnswerBody::Stream(stream) => Rest::Stream(Bytes::new(), stream),
+        };
+        let window = usize::try_from(self.peer.window).unwrap_or(usize::MAX).min(self.window.available());
+        match body {
+            Rest::Bytes(body) if body.len() <= DATA_BYTES_MAX.min(window) => {
+                self.window.spend(body.len());
+                let content = Content::Answer { status, head, body, outcome };
+                self.ready_push(Ready { id, is_whole: true, opened: 0, content });
+            }
+            body => {
+                let mut stream = Stream::new(id, is_head, self.peer.window);
+                stream.is_begun = matches!(body, Rest::Stream(..));
+                stream.left = if stream.is_begun { head.content_length() } else { None };
+                (stream.head, stream.body, stream.outcome) = (Some(Head::Answer(status, head)), body, Some(outcome));
+                self.streams.add(stream);
+            }
+        }
+    }
+
+    fn ready_push(&mut self, ready: Ready<S::Outcome>) {
+        if self.ready.capacity() == 0 {
+            self.ready.reserve(self.ready_usual);
+        }
+        self.ready.push_back(ready);
+    }
+
+    /// Answers with a status of our own.
+    fn say(&mut self, id: u32, is_whole: bool, status: StatusCode) {
+        self.ready_push(Ready { id, is_whole, opened: 0, content: Content::Status(status) });
+    }
+
+    /// Begins an answer that is awaited.
+    fn begin(&mut self, id: u32, is_whole: bool, head: head::Head, turn: &Turn<'_>) {
+        let mut stream = Stream::new(id, head.method == Method::HEAD, self.peer.window);
+        stream.is_begun = true;
+        let body = if is_whole {
+            Inbound::empty()
+        } else {
+            let waker = self.streams.waker(id);
+            let window = ReceiveWindow::new(self.limits.stream_window);
+            let notable = NOTABLE_BYTES.min(usize::try_from(self.limits.stream_window / 2).unwrap_or(usize::MAX));
+            let (inbound, filler) = Inbound::new(head.content_length, notable, waker.clone());
+            (stream.waker, stream.filler, stream.upload) = (Some(waker), Some(filler), Some(Upload { window }));
+            inbound
+        };
+        match head.into_request(turn.scratch, body) {
+            Some(request) => {
+                stream.answering = Some(self.service.begin(request));
+                self.streams.add(stream);
+            }
+            // The target may be one by the bytes that RFC 9113 allows, and none by RFC 3986.
+            None => self.say(id, is_whole, StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// Makes streams of the answers that wait, for which `window` was the window of a stream.
+    pub(super) fn unready(&mut self, window: u32) {
+        for ready in std::mem::take(&mut self.ready) {
+            let (id, bytes) = (ready.id, ready.bytes());
+            match ready.content {
+                Content::Answer { status, head, body, outcome } if bytes > 0 => {
+                    self.window.refund(bytes);
+                    // The sum is no more than a window can be: it was looked at when it was opened.
+                    let window = u32::try_from(i64::from(window) + ready.opened).unwrap_or(WINDOW_MAX);
+                    let mut stream = Stream::new(id, false, window);
+                    stream.head = Some(Head::Answer(status, head));
+                    (stream.body, stream.outcome) = (Rest::Bytes(body), Some(outcome));
+                    self.streams.add(stream);
+                }
+                content => self.ready.push_back(Ready { content, ..ready }),
+            }
+        }
+    }
+
+    /// Lets go of a stream that was taken out of the others.
+    pub(super) fn release(&mut self, stream: &Stream<S::Outcome>, broken: Broken) {
+        let Some(filler) = &stream.filler else { return };
+        if stream.upload.is_some() {
+            filler.fail(broken);
+        }
+        let unread = filler.detach();
+        self.give_back(unread);
+    }
+
+    /// Lets go of everything.
+    pub(super) fn abandon(&mut self) {
+        self.phase = Phase::Ended;
+        (self.partial, self.block) = (Vec::new(), None);
+        self.ready = Default::default();
+        let ids: Vec<u32> = self.streams.iter().map(|stream| stream.id).collect();
+        for id in ids {
+            if let Some(stream) = self.streams.remove(id)
+                && let Some(filler) = &stream.filler
+            {
+                filler.fail(Broken::Gone);
+            }
+        }
+        self.streams.rest();
+    }
+}

@@ -1,0 +1,182 @@
+//! Windows (RFC 9113 §5.2 and §6.9): what this end may send, and what it lets the peer send.
+
+/// The most that a window can be.
+pub(super) const WINDOW_MAX: u32 = (1 << 31) - 1;
+/// What every window is at first.
+pub(super) const WINDOW_DEFAULT: u32 = 65_535;
+
+/// A window went beyond its most, or more came than it allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exceeded;
+
+/// What this end may send. A change of `SETTINGS_INITIAL_WINDOW_SIZE` can make it negative (§6.9.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SendWindow(i64);
+
+impl SendWindow {
+    pub(super) fn new(size: u32) -> Self {
+        Self(i64::from(size))
+    }
+
+    /// Bytes that may be sent now.
+    pub(super) fn available(self) -> usize {
+        usize::try_from(self.0).unwrap_or(0)
+    }
+
+    /// Takes account of bytes that are sent: no more than are available.
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.0 -= i64::try_from(bytes).unwrap_or(i64::MAX);
+    }
+
+    /// Bytes that were counted are not sent after all.
+    pub(super) fn refund(&mut self, bytes: usize) {
+        self.0 += i64::try_from(bytes).unwrap_or(0);
+    }
+
+    /// The peer opens it by `increment`, or a change of its settings shifts it.
+    ///
+    /// # Errors
+    ///
+    /// Beyond 2³¹-1 (§6.9.1).
+    pub(super) fn shift(&mut self, by: i64) -> Result<(), Exceeded> {
+        let window = self.0 + by;
+        if window > i64::from(WINDOW_MAX) {
+            return Err(Exceeded);
+        }
+        self.0 = window;
+        Ok(())
+    }
+}
+
+/// What the peer may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReceiveWindow {
+    /// Bytes that the peer may still send, as far as it was told.
+    open: u32,
+    /// Bytes that were taken, and that the peer was not yet told of.
+    taken: u32,
+    /// What it was told at most.
+    size: u32,
+    /// It is told when so many were taken.
+    notable: u32,
+}
+
+impl ReceiveWindow {
+    /// A window of which the peer is told this size. Before it has read that, it may believe in the default, which is
+    /// not held against it.
+    pub(super) fn new(told: u32) -> Self {
+        let size = told.clamp(WINDOW_DEFAULT, WINDOW_MAX);
+        Self { open: size, taken: 0, size, notable: (told / 2).clamp(1, WINDOW_MAX / 2) }
+    }
+
+    /// Bytes that the peer may still send, as far as it was told.
+    pub(super) fn open(self) -> u32 {
+        self.open
+    }
+
+    /// What the peer has to be told so that it knows the size.
+    pub(super) fn beyond_default(self) -> u32 {
+        self.size - WINDOW_DEFAULT
+    }
+
+    /// Takes account of bytes that came.
+    ///
+    /// # Errors
+    ///
+    /// More than the peer was allowed.
+    pub(super) fn receive(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        let bytes = u32::try_from(bytes).map_err(|_too_many| Exceeded)?;
+        self.open = self.open.checked_sub(bytes).ok_or(Exceeded)?;
+        Ok(())
+    }
+
+    /// Bytes that came were taken. When they are half of the window, the peer is to be told this increment.
+    pub(super) fn give_back(&mut self, bytes: usize) -> Option<u32> {
+        // What came was allowed, so that the sum is no more than the size.
+        let came = self.size.saturating_sub(self.open);
+        self.taken = self.taken.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)).min(came);
+        if self.taken < self.notable {
+            return None;
+        }
+        self.open += self.taken;
+        Some(std::mem::take(&mut self.taken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_window_is_as_large_as_it_was_told_and_can_be_negative() {
+        let mut window = SendWindow::new(1_000);
+        window.spend(1_000);
+        assert_eq!(window.available(), 0);
+        window.shift(-1_000).unwrap();
+        assert_eq!(window.available(), 0);
+        window.shift(1_000).unwrap();
+        assert_eq!(window.available(), 0);
+        window.shift(1).unwrap();
+        assert_eq!(window.available(), 1);
+        window.refund(4);
+        assert_eq!(window.available(), 5);
+    }
+
+    #[test]
+    fn a_window_is_at_most_2_to_31_less_1() {
+        let mut window = SendWindow::new(0);
+        window.shift(i64::from(WINDOW_MAX)).unwrap();
+        assert_eq!(window.shift(1), Err(Exceeded));
+        assert_eq!(window.available(), 0x7fff_ffff);
+        window.spend(1);
+        assert_eq!(window.shift(1), Ok(()));
+    }
+
+    #[test]
+    fn a_peer_is_told_of_the_window_when_half_of_it_was_taken() {
+        let mut window = ReceiveWindow::new(100_000);
+        assert_eq!(window.beyond_default(), 34_465);
+        window.receive(60_000).unwrap();
+        assert_eq!(window.give_back(49_999), None);
+        assert_eq!(window.give_back(1), Some(50_000));
+        assert_eq!(window.give_back(0), None);
+        assert_eq!(window.receive(90_001), Err(Exceeded));
+        assert_eq!(window.receive(90_000), Ok(()));
+        assert_eq!(window.receive(1), Err(Exceeded));
+        assert_eq!(window.receive(0), Ok(()));
+        assert_eq!(window.give_back(100_000), Some(100_000));
+        assert_eq!(window.receive(100_000), Ok(()));
+    }
+
+    #[test]
+    fn a_window_is_no_less_than_a_peer_believes_at_first() {
+        let mut window = ReceiveWindow::new(10);
+        assert_eq!(window.beyond_default(), 0);
+        assert_eq!(window.receive(65_535), Ok(()));
+        assert_eq!(window.receive(1), Err(Exceeded));
+        assert_eq!((window.give_back(4), window.give_back(1)), (None, Some(5)));
+        assert_eq!(ReceiveWindow::new(u32::MAX).beyond_default(), WINDOW_MAX - 65_535);
+    }
+
+    proptest! {
+        /// A peer that sends whatever it was told it may is never wrong, and never stuck once all was taken.
+        #[test]
+        fn both_ends_agree_about_a_window(size in 0_u32..1 << 20, steps: Vec<(u32, u32)>) {
+            let mut window = ReceiveWindow::new(size);
+            let (mut told, mut held) = (65_535 + window.beyond_default(), 0);
+            for (send, take) in steps {
+                let sent = send % (told + 1);
+                prop_assert_eq!(window.receive(sent as usize), Ok(()));
+                (told, held) = (told - sent, held + sent);
+                let taken = take % (held + 1);
+                held -= taken;
+                told += window.give_back(taken as usize).unwrap_or(0);
+                prop_assert!(told + held <= size.max(65_535));
+            }
+            told += window.give_back(held as usize).unwrap_or(0);
+            prop_assert!(told > size.max(65_535) / 2);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Bytes to frames, and frames to what they change (RFC 9113 §4 to §6).
+
+use std::time::Instant;
+
+use super::super::inbound::Broken;
+use super::super::{Service, Turn};
+use super::flood::Flooded;
+use super::flow::Exceeded;
+use super::frame::{
+    self, Code, Fault, FrameHead, HEAD_BYTES, PAYLOAD_BYTES_MAX, PREFACE, flag, kind, write_reset, write_window,
+};
+use super::{Connection, Phase, head};
+
+/// Frames that one field block may come in. Whole heads mostly come in one.
+const BLOCK_FRAMES_MAX: usize = 64;
+
+/// A window for all uploads below which clients may wait for more before they send anything.
+const UPLOAD_WINDOW_MIN: u32 = 1_024;
+
+/// Bytes of DATA for a stream that is not taken any more, below which they are counted as if they were none.
+const LATE_BYTES_MIN: usize = 512;
+
+/// A field block whose end has not come (§4.3).
+#[derive(Debug)]
+pub(super) struct Block {
+    /// When its first frame came.
+    pub(super) since: Instant,
+    stream: u32,
+    ends_stream: bool,
+    bytes: Vec<u8>,
+    frames: usize,
+}
+
+impl Block {
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + size_of::<Self>()
+    }
+}
+
+/// What a stream is to a frame that came for it (§5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing was said on it yet.
+    Idle,
+    /// It is among the streams.
+    Stream,
+    /// Its answer waits to be put; whether its request is whole.
+    Ready { is_whole: bool },
+    /// This end has reset it, or does not take it any more: the peer may not know that yet.
+    PassedOver,
+    /// It has ended.
+    Closed,
+}
+
+impl From<Flooded> for Fault {
+    fn from(_: Flooded) -> Self {
+        Self::Connection(Code::EnhanceYourCalm)
+    }
+}
+
+impl<S: Service> Connection<S> {
+    pub(super) fn take_bytes(&mut self, mut bytes: &[u8], turn: &mut Turn<'_>) {
+        if let Phase::Preface(seen) = self.phase {
+            match self.take_preface(seen, bytes) {
+                Some(rest) => bytes = rest,
+                None => return,
+            }
+        }
+        if !self.partial.is_empty() {
+            match self.complete_partial(bytes, turn) {
+                Some(rest) => bytes = rest,
+                None => return,
+            }
+        }
+        while self.phase != Phase::Ended
+            && let Some((head, rest)) = FrameHead::read(bytes)
+        {
+            if let Err(fault) = self.check_head(head) {
+                return self.fault(fault, turn);
+            }
+            let Some((payload, rest)) = rest.split_at_checked(head.length) else { break };
+            bytes = rest;
+            if let Err(fault) = self.frame(head, payload, turn) {
+                self.fault(fault, turn);
+            }
+        }
+        if self.phase != Phase::Ended && !bytes.is_empty() {
+            self.partial.extend_from_slice(bytes);
+            self.partial_since = Some(turn.now);
+            self.check_by(turn.now + self.limits.header);
+        }
+    }
+
+    /// Reads the preface; gives what follows it.
+    fn take_preface<'b>(&mut self, seen: usize, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let expected = PREFACE.get(seen..).unwrap_or_default();
+        let count = expected.len().min(bytes.len());
+        let (came, rest) = bytes.split_at_checked(count)?;
+        if !expected.starts_with(came) {
+            self.end(Code::Protocol);
+            return None;
+        }
+        self.phase = if count == expected.len() { Phase::Settings } else { Phase::Preface(seen + count) };
+        Some(rest)
+    }
+
+    /// Completes the frame that has begun, and takes it; gives what follows it.
+    fn complete_partial<'b>(&mut self, mut bytes: &'b [u8], turn: &mut Turn<'_>) -> Option<&'b [u8]> {
+        if let Some(missing) = HEAD_BYTES.checked_sub(self.partial.len()) {
+            let (part, rest) = bytes.split_at(missing.min(bytes.len()));
+            self.partial.extend_from_slice(part);
+            bytes = rest;
+        }
+        let (head, came) = FrameHead::read(&self.partial)?;
+        let came = came.len();
+        if let Err(fault) = self.check_head(head) {
+            self.fault(fault, turn);
+            return None;
+        }
+        let (part, rest) = bytes.split_at((head.length - came.min(head.length)).min(bytes.len()));
+        self.partial.reserve_exact(head.length - came.min(head.length));
+        self.partial.extend_from_slice(part);
+        if came + part.len() < head.length {
+            return None;
+        }
+        let whole = std::mem::take(&mut self.partial);
+        let payload = whole.get(HEAD_BYTES..).unwrap_or_default();
+        if let Err(fault) = self.frame(head, payload, turn) {
+            self.fault(fault, turn);
+        }
+        Some(rest)
+    }
+
+    /// What can be told before the payload has come.
+    fn check_head(&self, head: FrameHead) -> Result<(), Fault> {
+        // §3.4: the first is SETTINGS.
+        if self.phase == Phase::Settings && (head.kind != kind::SETTINGS || head.has(flag::ACK)) {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        // §4.2: it could be any frame of a field block, or more than memory.
+        if head.length > PAYLOAD_BYTES_MAX {
+            return Err(Fault::Connection(Code::FrameSize));
+        }
+        // §4.3, §5.5: nothing comes between the frames of a field block.
+        let expected = self.block.as_ref().map(|block| block.stream);
+        let continues = (head.kind == kind::CONTINUATION).then_some(head.stream);
+        if expected != continues {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
+        match head.kind {
+            kind::DATA => self.data(head, payload, turn),
+            kind::HEADERS => self.headers(head, payload, turn),
+            kind::PRIORITY => self.priority(head, turn),
+            kind::RST_STREAM => self.peer_reset(head, payload, turn),
+            kind::SETTINGS => self.settings(head, payload, turn),
+            kind::PING => self.ping(head, payload, turn),
+            kind::GOAWAY => self.goaway(head, turn),
+            kind::WINDOW_UPDATE => self.window_update(head, payload, turn),
+            kind::CONTINUATION => self.continuation(head, payload, turn),
+            // §8.4: a client does not push.
+            kind::PUSH_PROMISE => Err(Fault::Connection(Code::Protocol)),
+            // §5.5.
+            _ => Ok(self.floods.control(turn.now)?),
+        }
+    }
+
+    /// What a stream is.
+    pub(super) fn place(&self, id: u32) -> Place {
+        if id > self.last_begun || id.is_multiple_of(2) {
+            Place::Idle
+        } else if self.streams.contains(id) {
+            Place::Stream
+        } else if let Some(ready) = self.ready.iter().rev().find(|ready| ready.id == id) {
+            Place::Ready { is_whole: ready.is_whole }
+        } else if self.drain.passes_over(id) || self.recent.contains(id) {
+            Place::PassedOver
+        } else {
+            Place::Closed
+        }
+    }
+
+    fn data(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
+        let id = head.stream;
+        let content = frame::unpadded(head, payload)?;
+        let place = self.place(id);
+        if place == Place::Idle {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        // §6.9: whatever becomes of it, it counts.
+        self.upload_window.receive(payload.len()).map_err(|Exceeded| Fault::Connection(Code::FlowControl))?;
+        let ends = head.has(flag::END_STREAM);
+        let is_costly =
+            if place == Place::Stream { content.is_empty() && !ends } else { content.len() < LATE_BYTES_MIN };
+        if is_costly {
+            self.floods.control(turn.now)?;
+        }
+        let taken = if place == Place::Stream { self.stream_data(id, payload.len(), content, ends) } else { Ok(None) };
+        if !matches!(taken, Ok(Some(()))) {
+            self.give_back(payload.len());
+        }
+        match (place, taken?) {
+            (Place::Closed | Place::Ready { is_whole: true }, _) => Err(Fault::Stream(id, Code::StreamClosed)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes DATA of a stream; `Some` if what it takes of the window was dealt with.
+    fn stream_data(&mut self, id: u32, length: usize, content: &[u8], ends: bool) -> Result<Option<()>, Fault> {
+        let Some(stream) = self.streams.get(id) else { return Ok(None) };
+        let (Some(upload), Some(filler)) = (&mut stream.upload, &stream.filler) else {
+            return Err(Fault::Stream(id, Code::StreamClosed));
+        };
+        upload.window.receive(length).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
+        // §8.1.1.
+        let count = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let left = filler.expected().map(|expected| expected.checked_sub(count));
+        if left == Some(None) || ends && left.flatten().is_some_and(|left| left > 0) {
+            return Err(Fault::Stream(id, Code::Protocol));
+        }
+        let unread = if content.is_empty() { 0 } else { filler.push(content) };
+        if ends || !content.is_empty() {
+            stream.hungry = None;
+        }
+        let mut increment = None;
+        if ends {
+            filler.end(None);
+            stream.upload = None;
+        } else {
+            // What nobody will read is not asked for again; padding is.
+            increment = upload.window.give_back(length - content.len());
+        }
+        if let Some(increment) = increment {
+            write_window(&mut self.control, id, increment);
+        }
+        self.give_back(length - content.len() + unread);
+        Ok(Some(()))
+    }
+
+    /// Whether the peer has next to no window for any upload: its requests are not slow for that.
+    pub(super) fn is_upload_shut(&self) -> bool {
+        self.upload_window.open() < UPLOAD_WINDOW_MIN
+    }
+
+    /// Bytes of uploads were taken.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        let was_shut = self.is_upload_shut();
+        if let Some(increment) = self.upload_window.give_back(bytes) {
+            self.upload_reopened |= was_shut;
+            write_window(&mut self.control, 0, increment);
+        }
+    }
+
+    fn headers(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
+        let fragment = frame::fragment(head, payload)?;
+        // §5.1.1.
+        if head.stream.is_multiple_of(2) {
+            return Err(Fault::Connection(Code::Protocol));
+        }
+        let ends_stream = head.has(flag::END_STREAM);
+        if head.has(flag::END_HEADERS) {
+            return self.field_block(head.stream, ends_stream, fragment, turn);
+        }
+        let bytes = fragment.to_vec();
+        self.block = Some(Box::new(Block { since: turn.now, stream: head.stream, ends_stream, bytes, frames: 1 }));
+        self.check_by(turn.now + self.limits.header);
+        Ok(())
+    }
+
+    /// §6.10. A block is bounded in bytes and in frames (CVE-2024-27316).
+    fn continuation(&mut self, head: FrameHead, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
+        let Some(mut block) = self.block.take() else { return Err(Fault::Connection(Code::Protocol)) };
+        self.floods.control(turn.now)?;
+        block.frames += 1;
+        let bytes_max = self.limits.header_bytes.saturating_mul(2).saturating_add(PAYLOAD_BYTES_MAX);
+        if block.frames > BLOCK_FRAMES_MAX || block.bytes.len() + payload.len() > bytes_max {
+            return Err(Fault::Connection(Code::EnhanceYourCalm));
+        }
+        block.bytes.extend_from_slice(payload);
+        if head.has(flag::END_HEADERS) {
+            return self.field_block(block.stream, block.ends_stream, &block.bytes, turn);
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    fn field_block(&mut self, id: u32, ends: bool, block: &[u8], turn: &mut Turn<'_>) -> Result<(), Fault> {
+        if id > self.last_begun {
+            return self.request(id, ends, block, turn);
+        }
+        match self.place(id) {
+            Place::Stream => self.trailers(id, ends, block),
+            Place::PassedOver | Place::Ready { is_whole: false } => {
+                self.floods.control(turn.now)?;
+                head::discard(&mut self.decoder, block)
+            }
+            Place::Ready { is_whole: true } => Err(Fault::Connection(Code::StreamClosed)),
+            // §5.1.1: the numbers of streams only rise.
+            Place::Idle | Place::Closed => Err(Fault::Connection(Code::Protocol)),
+        }
+    }
+
+    /// The end of a request's body, with fields (§8.1).
+    fn trailers(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {
+        let Some(stream) = self.streams.get(id) else { return Ok(()) };
+        let (Some(_), Some(filler)) = (&stream.upload, &stream.filler) else {
+            return Err(Fault::Connection(Code::StreamClosed));
+        };
+        let trailers = match head::read_trailers(&mut self.decoder, block, &self.limits)? {
+            Ok(trailers) => trailers,
+            Err(head::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
+            Err(head::Unsound::TooLarge) => return Err(Fault::Stream(id, Code::EnhanceYourCalm)),
+        };
+        if !ends || filler.expected().is_some_and(|expected| expected > 0) {
+            return Err(Fault::Stream(id, Code::Protocol));
+        }
+        filler.end(Some(trailers));
+        (stream.upload, stream.hungry) = (None, None);
+        Ok(())
+    }
+
+    /// Does what a fault asks for.
+    fn fault(&mut self, fault: Fault, turn: &Turn<'_>) {
+        match fault {
+            Fault::Connection(code) => self.end(code),
+            Fault::Stream(id, code) => {
+                self.forget(id, Broken::Malformed);
+                self.reset(id, code);
+                if self.floods.reset(true, turn.now).is_err() {
+                    self.end(Code::EnhanceYourCalm);
+                }
+            }
+        }
+    }
+
+    /// Says that a stream is over (§5.4.2).
+    pub(super) fn reset(&mut self, id: u32, code: Code) {
+        write_reset(&mut self.control, id, code);
+        self.recent.add(id);
+    }
+
+    /// Lets go of a stream, whatever it is about.
+    pub(super) fn forget(&mut self, id: u32, broken: Broken) {
+        if let Some(stream) = self.streams.remove(id) {
+            self.release(&stream, broken);
+        } else if let Some(index) = self.ready.iter().position(|ready| ready.id == id)
+            && let Some(ready) = self.ready.remove(index)
+        {
+            self.window.refund(ready.bytes());
+        }
+    }
+
+    /// Ends the connection with an error (§5.4.1).
+    pub(super) fn end(&mut self, code: Code) {
+        frame::write_goaway(&mut self.control, self.last_taken, code);
+        self.abandon();
+    }
+}

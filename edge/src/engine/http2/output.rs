@@ -1,0 +1,239 @@
+//! What is put into the sink, in which order: frames that answer frames, answers that are at hand, then one turn of each
+//! stream after the other.
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use super::super::inbound::Broken;
+use super::super::sink::Sink;
+use super::super::{Outcome, Service, Turn};
+use super::asked::Content;
+use super::frame::{Code, write_window};
+use super::reply::Writing;
+use super::streams::Head;
+use super::turn::{Sending, Step};
+use super::{Connection, Phase, State};
+
+/// Turns of streams in one call: a body may give empty pieces for ever.
+const TURNS_MAX: usize = 4_096;
+
+impl<S: Service> Connection<S> {
+    pub(super) fn put_due(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> State {
+        if self.phase != Phase::Ended {
+            self.advance_drain(turn.now);
+            self.take_woken(turn.now, cx.waker());
+            self.check_clocks(turn.now);
+            self.put_control(sink);
+            self.put_ready(sink, turn);
+            if !self.streams.is_empty() {
+                self.put_streams(sink, turn, cx);
+            }
+        }
+        self.put_control(sink);
+        self.rest();
+        if self.is_over() { State::Over } else { State::Open }
+    }
+
+    fn put_control(&mut self, sink: &mut impl Sink) {
+        if !self.control.is_empty() && (sink.room() > 0 || self.phase == Phase::Ended) {
+            sink.put(&self.control);
+            self.control = Vec::new();
+        }
+    }
+
+    fn put_ready(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>) {
+        if self.ready.is_empty() {
+            return;
+        }
+        self.ready_usual = self.ready.len();
+        let mut writing = Writing {
+            encoder: &mut self.encoder,
+            date: turn.date,
+            block: &mut turn.scratch.block,
+            frame_bytes: self.peer.frame_bytes,
+        };
+        while sink.room() > 0
+            && let Some(ready) = self.ready.pop_front()
+        {
+            match ready.content {
+                Content::Answer { status, head, body, mut outcome } => {
+                    let count = body.len();
+                    writing.put_answer(ready.id, status, &head, body, sink);
+                    if count > 0 {
+                        outcome.sent(count);
+                        self.floods.sent(count);
+                    }
+                    outcome.complete();
+                }
+                Content::Status(status) => writing.put_head(ready.id, &Head::Status(status), true, sink),
+            }
+            self.floods.completed(false);
+            if !ready.is_whole {
+                // §8.1: what is still to come of the request is not needed.
+                super::frame::write_reset(&mut self.control, ready.id, Code::None);
+                self.recent.add(ready.id);
+            }
+        }
+    }
+
+    fn put_streams(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        let mut turns = 0;
+        while turns < TURNS_MAX
+            && sink.room() > 0
+            && let Some(id) = self.streams.next_turn(self.window.available() > 0)
+        {
+            turns += 1;
+            self.take_turn(id, sink, turn);
+        }
+        // What was woken meanwhile is in line now; where there is room for it, nobody else will say so.
+        let woken = self.take_woken(turn.now, cx.waker());
+        if (woken || turns == TURNS_MAX) && sink.room() > 0 {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Puts the streams in line that were woken, and does for their uploads what needs no turn: they may be long in
+    /// coming to theirs. Whether there were any.
+    fn take_woken(&mut self, now: Instant, task: &Waker) -> bool {
+        let woken = self.streams.take_woken(task);
+        for id in &woken {
+            self.tend_upload(*id, now);
+        }
+        !woken.is_empty()
+    }
+
+    /// Does what needs no room.
+    pub(super) fn tend_streams(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.advance_drain(now);
+        self.take_woken(now, cx.waker());
+        self.check_clocks(now);
+        // Each comes back to its place in the line, unless it waits.
+        for _ in 0..self.streams.in_line() {
+            let Some(id) = self.streams.next_turn(false) else { break };
+            let waker = self.waker_of(id);
+            let Some(stream) = self.streams.get(id) else { continue };
+            let waker = waker.as_ref().unwrap_or(Waker::noop());
+            match stream.poll_answering(&mut Context::from_waker(waker)) {
+                Some(Step::Failed) => {
+                    self.forget(id, Broken::Gone);
+                    self.reset(id, Code::Internal);
+                    continue;
+                }
+                Some(_) => {}
+                None => self.streams.queue(id),
+            }
+            self.tend_upload(id, now);
+        }
+        if self.take_woken(now, cx.waker()) {
+            cx.waker().wake_by_ref();
+        }
+        self.rest();
+    }
+
+    fn take_turn(&mut self, id: u32, sink: &mut impl Sink, turn: &mut Turn<'_>) {
+        let waker = self.waker_of(id);
+        let Some(stream) = self.streams.get(id) else { return };
+        let writing = Writing {
+            encoder: &mut self.encoder,
+            date: turn.date,
+            block: &mut turn.scratch.block,
+            frame_bytes: self.peer.frame_bytes,
+        };
+        let mut sending = Sending { sink, writing, window: &mut self.window, sent: 0, is_cut: false };
+        let waker = waker.as_ref().unwrap_or(Waker::noop());
+        let step = stream.advance(&mut sending, &mut Context::from_waker(waker));
+        let (sent, is_cut) = (sending.sent, sending.is_cut);
+        if sent > 0 {
+            self.floods.sent(sent);
+            self.streams.unstall(id);
+        }
+        // Windows of a few bytes make frames of a few bytes: they cost what a frame of control costs.
+        if is_cut && self.floods.control(turn.now).is_err() {
+            return self.end(Code::EnhanceYourCalm);
+        }
+        match step {
+            Step::Again => self.streams.queue(id),
+            Step::Waits => {}
+            Step::NoWindow { by_connection } => {
+                self.streams.stall(id, by_connection, turn.now);
+                self.check_by(turn.now + self.limits.write);
+            }
+            Step::Done => return self.finished(id),
+            Step::Failed => {
+                self.forget(id, Broken::Gone);
+                return self.reset(id, Code::Internal);
+            }
+        }
+        self.tend_upload(id, turn.now);
+    }
+
+    /// The waker of a stream that has something to poll.
+    fn waker_of(&mut self, id: u32) -> Option<Waker> {
+        let stream = self.streams.get(id)?;
+        if !stream.is_polled() {
+            return None;
+        }
+        if let Some(waker) = &stream.waker {
+            return Some(waker.clone());
+        }
+        let waker = self.streams.waker(id);
+        self.streams.get(id)?.waker = Some(waker.clone());
+        Some(waker)
+    }
+
+    /// The answer of a stream was put to its last byte.
+    fn finished(&mut self, id: u32) {
+        let Some(mut stream) = self.streams.remove(id) else { return };
+        if let Some(outcome) = &mut stream.outcome {
+            outcome.complete();
+        }
+        self.floods.completed(stream.is_begun);
+        self.release(&stream, Broken::Gone);
+        if stream.upload.is_some() {
+            // §8.1: what is still to come of the request is not needed.
+            self.reset(id, Code::None);
+        }
+    }
+
+    /// Gives back what was read of a request's body, and takes note of whether its reader waits.
+    fn tend_upload(&mut self, id: u32, now: Instant) {
+        let Some(stream) = self.streams.get(id) else { return };
+        let Some(filler) = &stream.filler else { return };
+        let tended = filler.tend();
+        let (mut increment, mut check) = (None, false);
+        if let Some(upload) = &mut stream.upload {
+            if !tended.is_abandoned {
+                increment = upload.window.give_back(tended.read);
+            }
+            if !tended.is_awaited {
+                stream.hungry = None;
+            } else if stream.hungry.is_none() {
+                (stream.hungry, check) = (Some(now), true);
+            }
+        }
+        if let Some(increment) = increment {
+            write_window(&mut self.control, id, increment);
+        }
+        if check {
+            self.check_by(now + self.limits.body);
+        }
+        self.give_back(tended.read);
+    }
+
+    /// Frees what an idle connection does not need.
+    fn rest(&mut self) {
+        if self.ready.is_empty() && self.ready.capacity() > 0 {
+            self.ready = VecDeque::new();
+        }
+        if self.streams.is_empty() {
+            self.streams.rest();
+            if self.block.is_none() && self.partial.is_empty() {
+                self.next_check = None;
+            }
+        }
+    }
+}

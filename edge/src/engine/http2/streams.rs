@@ -1,0 +1,435 @@
+//! Streams that are not answered yet (RFC 9113 §5.1), in what order they take their turns, and those that ended lately.
+//!
+//! A request whose answer is at hand and small is never a stream here: its answer waits in a queue, and is put whole.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::super::answer::AnswerHead;
+use super::super::inbound::Filler;
+use super::super::{Answering, StreamBody};
+use super::flow::{ReceiveWindow, SendWindow};
+
+/// Streams that this end has reset of which it remembers at least that frames for them are no mistake.
+const RECENT_MIN: usize = 256;
+
+/// A stream.
+#[expect(clippy::struct_excessive_bools, reason = "each says something else, and all of them can be together")]
+pub(super) struct Stream<O> {
+    pub(super) id: u32,
+    /// The request was a HEAD.
+    pub(super) is_head: bool,
+    /// Its answer is not at hand: it costs more than its bytes.
+    pub(super) is_begun: bool,
+    pub(super) window: SendWindow,
+    /// What of the request is still to come.
+    pub(super) upload: Option<Upload>,
+    /// The connection's end of the request's body, also when all of it came.
+    pub(super) filler: Option<Filler>,
+    /// The response, while it is awaited.
+    pub(super) answering: Option<Answering>,
+    /// The head, until it is put.
+    pub(super) head: Option<Head>,
+    pub(super) body: Rest,
+    /// Bytes that the head says are still to come of a body that is polled.
+    pub(super) left: Option<u64>,
+    pub(super) outcome: Option<O>,
+    /// Wakes the connection for this stream.
+    pub(super) waker: Option<Waker>,
+    /// It is in line for a turn.
+    pub(super) queued: bool,
+    /// It waits for the window of the connection alone.
+    pub(super) parked: bool,
+    /// Since when it has bytes that no window is there for.
+    pub(super) stalled: Option<Instant>,
+    /// Since when the reader of its request's body waits.
+    pub(super) hungry: Option<Instant>,
+    /// Its request's body came too slowly.
+    pub(super) starved: bool,
+}
+
+/// A request that is not whole.
+#[derive(Debug)]
+pub(super) struct Upload {
+    pub(super) window: ReceiveWindow,
+}
+
+/// The head of an answer.
+pub(super) enum Head {
+    /// The service's, for an answer at hand.
+    Answer(StatusCode, AnswerHead),
+    /// One that was awaited.
+    Response(Box<http::response::Parts>),
+    /// Our own.
+    Status(StatusCode),
+}
+
+/// What is to be sent after the head.
+pub(super) enum Rest {
+    /// Nothing.
+    Empty,
+    /// These bytes.
+    Bytes(Bytes),
+    /// The bytes that the body gave last, and then what it gives.
+    Stream(Bytes, StreamBody),
+    /// These trailers.
+    Trailers(Box<HeaderMap>),
+}
+
+impl<O> Stream<O> {
+    pub(super) fn new(id: u32, is_head: bool, window: u32) -> Self {
+        Self {
+            id,
+            is_head,
+            is_begun: false,
+            window: SendWindow::new(window),
+            upload: None,
+            filler: None,
+            answering: None,
+            head: None,
+            body: Rest::Empty,
+            left: None,
+            outcome: None,
+            waker: None,
+            queued: false,
+            parked: false,
+            stalled: None,
+            hungry: None,
+            starved: false,
+        }
+    }
+
+    /// Whether there is something to poll.
+    pub(super) fn is_polled(&self) -> bool {
+        self.answering.is_some() || matches!(self.body, Rest::Stream(..))
+    }
+}
+
+/// The streams of one connection, by their numbers, which only rise.
+pub(super) struct Streams<O> {
+    /// Boxed, so that little is moved when one in the midst ends. Rare ones: small answers never come here.
+    list: Vec<Box<Stream<O>>>,
+    /// Those that have something to send or to poll, in the order of their turns.
+    turns: VecDeque<u32>,
+    /// Those that wait for the window of the connection alone, in the order of their turns.
+    parked: VecDeque<u32>,
+    /// How many have bytes and no window.
+    stalled: usize,
+    wakes: Option<Arc<Wakes>>,
+}
+
+impl<O> Streams<O> {
+    pub(super) const fn new() -> Self {
+        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), stalled: 0, wakes: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether all of them have bytes and no window.
+    pub(super) fn all_stalled(&self) -> bool {
+        self.stalled == self.list.len()
+    }
+
+    fn find(&self, id: u32) -> Result<usize, usize> {
+        // Most frames are for the newest stream, or there are only a few.
+        match self.list.last() {
+            Some(last) if last.id == id => Ok(self.list.len() - 1),
+            Some(last) if last.id > id => self.list.binary_search_by_key(&id, |stream| stream.id),
+            _ => Err(self.list.len()),
+        }
+    }
+
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut Stream<O>> {
+        let index = self.find(id).ok()?;
+        self.list.get_mut(index).map(|stream| &mut **stream)
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.find(id).is_ok()
+    }
+
+    /// Adds a stream, which is in line at once.
+    pub(super) fn add(&mut self, stream: Stream<O>) {
+        let id = stream.id;
+        if let Err(index) = self.find(id) {
+            self.list.insert(index, Box::new(stream));
+            self.queue(id);
+        }
+    }
+
+    /// Takes a stream out.
+    pub(super) fn remove(&mut self, id: u32) -> Option<Box<Stream<O>>> {
+        let index = self.find(id).ok()?;
+        let stream = self.list.remove(index);
+        if stream.stalled.is_some() {
+            self.stalled -= 1;
+        }
+        if stream.queued {
+            self.turns.retain(|queued| *queued != id);
+            self.parked.retain(|parked| *parked != id);
+        }
+        Some(stream)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream<O>> {
+        self.list.iter().map(|stream| &**stream)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream<O>> {
+        self.list.iter_mut().map(|stream| &mut **stream)
+    }
+
+    /// Puts a stream at the end of the line, unless it is in it.
+    pub(super) fn queue(&mut self, id: u32) {
+        let Ok(index) = self.find(id) else { return };
+        if let Some(stream) = self.list.get_mut(index)
+            && !stream.queued
+        {
+            stream.queued = true;
+            self.turns.push_back(id);
+        }
+    }
+
+    /// The stream whose turn it is; it is in line no more. While the connection has a window, those that have waited for
+    /// it come first, each as it is their turn: a window of a few bytes is not offered to all of them.
+    pub(super) fn next_turn(&mut self, has_window: bool) -> Option<u32> {
+        let parked = if has_window { self.parked.pop_front() } else { None };
+        let id = parked.or_else(|| self.turns.pop_front())?;
+        if let Some(stream) = self.get(id) {
+            (stream.queued, stream.parked) = (false, false);
+        }
+        Some(id)
+    }
+
+    /// A stream has bytes and waits for a window, `by_connection` for that of the connection.
+    pub(super) fn stall(&mut self, id: u32, by_connection: bool, now: Instant) {
+        let Ok(index) = self.find(id) else { return };
+        let Some(stream) = self.list.get_mut(index) else { return };
+        if stream.stalled.is_none() {
+            stream.stalled = Some(now);
+            self.stalled += 1;
+        }
+        if by_connection {
+            (stream.queued, stream.parked) = (true, true);
+            self.parked.push_back(id);
+        }
+    }
+
+    /// A stream's own window has opened: it is in line, and stalled no more. One that waits for the window of the
+    /// connection as well goes on waiting in its place, with its clock.
+    pub(super) fn opened(&mut self, id: u32) {
+        if self.get(id).is_some_and(|stream| !stream.parked) {
+            self.unstall(id);
+            self.queue(id);
+        }
+    }
+
+    /// A stream's bytes go on.
+    pub(super) fn unstall(&mut self, id: u32) {
+        let Ok(index) = self.find(id) else { return };
+        if let Some(stream) = self.list.get_mut(index)
+            && stream.stalled.take().is_some()
+        {
+            self.stalled -= 1;
+        }
+    }
+
+    /// Frees what is not needed while there is no stream.
+    pub(super) fn rest(&mut self) {
+        if self.list.is_empty() && self.list.capacity() > 0 {
+            (self.list, self.turns, self.parked, self.wakes) = (Vec::new(), VecDeque::new(), VecDeque::new(), None);
+        }
+    }
+
+    /// The waker of one stream.
+    pub(super) fn waker(&mut self, id: u32) -> Waker {
+        let wakes = Arc::clone(self.wakes.get_or_insert_default());
+        Waker::from(Arc::new(StreamWake { id, wakes }))
+    }
+
+    /// How many are in line, but for those that wait for the window of the connection alone.
+    pub(super) fn in_line(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Puts the streams in line that were woken, and remembers the task for the next ones. Gives their numbers.
+    pub(super) fn take_woken(&mut self, task: &Waker) -> Vec<u32> {
+        let Some(wakes) = &self.wakes else { return Vec::new() };
+        let woken = {
+            let mut state = wakes.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
+                state.task = Some(task.clone());
+            }
+            std::mem::take(&mut state.woken)
+        };
+        for id in &woken {
+            self.queue(*id);
+        }
+        woken
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let bodies = |stream: &Stream<O>| stream.filler.as_ref().map_or(0, Filler::held_bytes);
+        self.list.capacity() * size_of::<usize>()
+            + self.iter().map(|stream| size_of::<Stream<O>>() + bodies(stream)).sum::<usize>()
+            + (self.turns.capacity() + self.parked.capacity()) * size_of::<u32>()
+    }
+}
+
+/// The streams of a connection that were woken, and its task.
+#[derive(Debug, Default)]
+struct Wakes {
+    state: Mutex<WakeState>,
+}
+
+#[derive(Debug, Default)]
+struct WakeState {
+    woken: Vec<u32>,
+    task: Option<Waker>,
+}
+
+/// Wakes a connection for one of its streams.
+#[derive(Debug)]
+struct StreamWake {
+    id: u32,
+    wakes: Arc<Wakes>,
+}
+
+impl Wake for StreamWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let task = {
+            let mut state = self.wakes.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if !state.woken.contains(&self.id) {
+                state.woken.push(self.id);
+            }
+            state.task.take()
+        };
+        // The task is remembered anew with its next turn.
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// Streams that this end has reset lately: what the peer sent before it knew is no mistake (§5.1).
+#[derive(Debug)]
+pub(super) struct Recent {
+    ids: VecDeque<u32>,
+    max: usize,
+}
+
+impl Recent {
+    /// On a connection of so many streams at once: all of them can be reset, and their numbers be used anew.
+    pub(super) fn new(streams: u32) -> Self {
+        let max = usize::try_from(streams).unwrap_or(usize::MAX).saturating_mul(2).max(RECENT_MIN);
+        Self { ids: VecDeque::new(), max }
+    }
+
+    pub(super) fn add(&mut self, id: u32) {
+        if self.ids.len() >= self.max {
+            self.ids.pop_front();
+        }
+        self.ids.push_back(id);
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.ids.contains(&id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.ids.capacity() * size_of::<u32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Streams<()> {
+        let mut streams = Streams::new();
+        for id in [3, 7, 9] {
+            streams.add(Stream::new(id, false, 0));
+        }
+        streams
+    }
+
+    fn turns(streams: &mut Streams<()>, has_window: bool) -> Vec<u32> {
+        std::iter::from_fn(|| streams.next_turn(has_window)).collect()
+    }
+
+    #[test]
+    fn streams_take_turns_in_the_order_in_which_they_came_in_line_and_once_each() {
+        let mut streams = three();
+        streams.queue(3);
+        assert_eq!(turns(&mut streams, true), [3, 7, 9]);
+        for id in [9, 3, 9, 5, 3] {
+            streams.queue(id);
+        }
+        assert_eq!(turns(&mut streams, true), [9, 3]);
+        streams.add(Stream::new(5, false, 0));
+        assert!([3, 5, 7, 9].iter().all(|id| streams.contains(*id) && streams.get(*id).unwrap().id == *id));
+        assert!([1, 4, 11].iter().all(|id| !streams.contains(*id) && streams.get(*id).is_none()));
+    }
+
+    #[test]
+    fn streams_that_wait_for_the_connection_come_first_once_it_has_a_window() {
+        let (mut streams, now) = (three(), Instant::now());
+        assert_eq!((streams.next_turn(true), streams.next_turn(true)), (Some(3), Some(7)));
+        streams.stall(3, true, now);
+        streams.stall(7, true, now);
+        streams.queue(3);
+        assert!(!streams.all_stalled());
+        assert_eq!(turns(&mut streams, false), [9]);
+        streams.stall(9, false, now);
+        assert!(streams.all_stalled());
+        streams.queue(9);
+        assert_eq!(turns(&mut streams, true), [3, 7, 9]);
+        streams.unstall(7);
+        streams.unstall(7);
+        assert!(!streams.all_stalled());
+    }
+
+    #[test]
+    fn a_stream_that_is_gone_leaves_nothing_in_any_line() {
+        let (mut streams, now) = (three(), Instant::now());
+        assert_eq!(streams.next_turn(true), Some(3));
+        streams.stall(3, true, now);
+        assert_eq!(streams.remove(3).unwrap().id, 3);
+        assert_eq!(streams.remove(9).unwrap().id, 9);
+        assert!(streams.remove(9).is_none());
+        assert_eq!((turns(&mut streams, true), streams.len(), streams.all_stalled()), (vec![7], 1, false));
+        streams.remove(7);
+        streams.rest();
+        assert_eq!((streams.held_bytes(), streams.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn streams_that_were_reset_are_remembered_for_a_while() {
+        for (streams, remembered) in [(1, 256), (128, 256), (1_000, 2_000)] {
+            let mut recent = Recent::new(streams);
+            for id in 0..10_000 {
+                recent.add(id);
+            }
+            assert!(recent.contains(9_999) && recent.contains(10_000 - remembered));
+            assert!(!recent.contains(9_999 - remembered));
+            assert!(recent.held_bytes() <= remembered as usize * 8);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A site whose paths say what is answered.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame as BodyFrame, SizeHint};
+use http_body_util::{BodyExt as _, Full, StreamBody as Streamed};
+
+use crate::engine::inbound::Inbound;
+use crate::engine::{
+    Answer, AnswerBody, AnswerHead, Answering, BodyError, Outcome, PreparedHead, RequestHead, Service, SharedField,
+    StreamBody,
+};
+
+/// Bytes of `/big`.
+pub(super) const BIG_BYTES: usize = 300_000;
+
+/// What became of the answers of a site.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) sent: Cell<usize>,
+    pub(super) complete: Cell<usize>,
+    pub(super) ended: Cell<usize>,
+    /// Requests that were begun and are not answered.
+    pub(super) waiting: Cell<usize>,
+    /// Lets `/wait` go.
+    pub(super) gate: Cell<bool>,
+    pub(super) wakers: RefCell<Vec<Waker>>,
+    pub(super) seen: RefCell<Vec<String>>,
+    pub(super) broken: RefCell<Vec<crate::engine::inbound::Broken>>,
+    /// The bodies of requests for `/keep`, to be read by hand.
+    pub(super) kept: RefCell<Vec<Inbound>>,
+    /// How often bodies of `/piece` were polled.
+    pub(super) polled: Cell<usize>,
+}
+
+pub(super) struct Told(Rc<Log>);
+
+impl Outcome for Told {
+    fn sent(&mut self, bytes: usize) {
+        self.0.sent.set(self.0.sent.get() + bytes);
+    }
+
+    fn complete(&mut self) {
+        self.0.complete.set(self.0.complete.get() + 1);
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.ended.set(self.0.ended.get() + 1);
+    }
+}
+
+struct Waiting(Rc<Log>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
+}
+
+/// A site whose paths say what is answered.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) log: Rc<Log>,
+    head: Arc<PreparedHead>,
+    shared: Arc<SharedField>,
+}
+
+pub(super) fn site() -> Site {
+    let common = Arc::new(SharedField::new("cache-control", b"max-age=0, must-revalidate"));
+    let head = PreparedHead::new([("etag", &b"\"abc\""[..])], vec![common]);
+    let shared = Arc::new(SharedField::new("x-content-type-options", b"nosniff"));
+    Site { log: Rc::default(), head: Arc::new(head), shared }
+}
+
+/// Bytes that tell where they are.
+pub(super) fn pattern(count: usize) -> Bytes {
+    (0..count).map(|at| u8::try_from(at % 251).unwrap()).collect::<Vec<u8>>().into()
+}
+
+/// What the fast lane answers to a path of numbers: so many bytes.
+pub(super) fn size_of_path(path: &str) -> Option<usize> {
+    match path {
+        "/" => Some(5),
+        "/big" => Some(BIG_BYTES),
+        _ => path.strip_prefix("/bytes/")?.parse().ok(),
+    }
+}
+
+impl Site {
+    /// An answer that tells one length and has another.
+    fn told(&self, lengths: &str) -> Answer<Told> {
+        let (told, has) = told_and_has(lengths);
+        let fields = HeaderMap::from_iter([(header::CONTENT_LENGTH, told.into())]);
+        let (head, body) = (AnswerHead::Map(fields.into()), AnswerBody::Stream(parts(has)));
+        Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }
+    }
+}
+
+/// The length that a path tells, and the parts that the body has.
+fn told_and_has(lengths: &str) -> (usize, Vec<Bytes>) {
+    let mut lengths = lengths.split('/').map(|length| length.parse().unwrap());
+    (lengths.next().unwrap(), lengths.map(pattern).collect())
+}
+
+/// A body of so many bytes, which counts how often it is polled.
+struct Piece(Rc<Log>, usize);
+
+impl Body for Piece {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        self.0.polled.set(self.0.polled.get() + 1);
+        let length = std::mem::take(&mut self.1);
+        Poll::Ready((length > 0).then(|| Ok(BodyFrame::data(pattern(length)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.1 as u64)
+    }
+}
+
+impl Service for Site {
+    type Outcome = Told;
+
+    fn answer(&self, request: &RequestHead<'_>, _now: Instant) -> Option<Answer<Told>> {
+        let fields: Vec<String> = request
+            .fields_for_test()
+            .map(|(name, value)| format!("{}={}", name.escape_ascii(), value.escape_ascii()))
+            .collect();
+        let told = format!(
+            "{} {:?} {:?} {} {:?} {}",
+            request.method,
+            request.scheme,
+            request.authority,
+            request.path,
+            request.query,
+            fields.join(",")
+        );
+        self.log.seen.borrow_mut().push(told);
+        let body = match size_of_path(request.path) {
+            _ if request.method == Method::HEAD => AnswerBody::Empty,
+            Some(0) => AnswerBody::Empty,
+            Some(size) => AnswerBody::Bytes(pattern(size)),
+            None if request.path == "/stream" => AnswerBody::Stream(parts(vec![pattern(20_000), pattern(3)])),
+            None if request.path == "/piece" => AnswerBody::Stream(Box::pin(Piece(Rc::clone(&self.log), 50_000))),
+            None => match request.path.strip_prefix("/told/") {
+                Some(lengths) => return Some(self.told(lengths)),
+                None => return None,
+            },
+        };
+        let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None]);
+        Some(Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) })
+    }
+
+    fn begin(&self, request: Request<Inbound>) -> Answering {
+        self.log.waiting.set(self.log.waiting.get() + 1);
+        let (log, waiting) = (Rc::clone(&self.log), Waiting(Rc::clone(&self.log)));
+        Box::pin(async move {
+            let _waiting = waiting;
+            respond(request, &log).await
+        })
+    }
+}
+
+trait FieldsForTest {
+    fn fields_for_test(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_>;
+}
+
+impl FieldsForTest for RequestHead<'_> {
+    fn fields_for_test(&self) -> Box<dyn Iterator<Item = (&[u8], &[u8])> + '_> {
+        match self.fields {
+            crate::engine::Fields::Lines(lines) => Box::new(lines.iter()),
+            crate::engine::Fields::Map(_) => panic!("not from the engine"),
+        }
+    }
+}
+
+/// A body in these parts.
+pub(super) fn parts(parts: Vec<Bytes>) -> StreamBody {
+    let frames = parts.into_iter().map(|part| Ok::<_, BodyError>(BodyFrame::data(part)));
+    Box::pin(Streamed::new(futures_util::stream::iter(frames)))
+}
+
+fn full(bytes: impl Into<Bytes>) -> StreamBody {
+    Box::pin(Full::new(bytes.into()).map_err(|never: Infallible| match never {}))
+}
+
+async fn respond(request: Request<Inbound>, log: &Rc<Log>) -> Response<StreamBody> {
+    log.seen.borrow_mut().push(format!("{} {} {:?}", request.method(), request.uri(), request.headers()));
+    let path = request.uri().path().to_owned();
+    let mut body = request.into_body();
+    match path.as_str() {
+        "/echo" => match body.collect().await {
+            Ok(collected) => {
+                let trailers = collected.trailers().cloned();
+                let data = BodyFrame::data(collected.to_bytes());
+                let frames = [Some(data), trailers.map(BodyFrame::trailers)].into_iter().flatten();
+                let frames = futures_util::stream::iter(frames.map(Ok::<_, BodyError>));
+                Response::new(Box::pin(Streamed::new(frames)))
+            }
+            Err(broken) => {
+                log.broken.borrow_mut().push(broken);
+                std::future::pending().await
+            }
+        },
+        "/count" => {
+            let mut count = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                count += frame.data_ref().map_or(0, Bytes::len);
+            }
+            Response::new(full(count.to_string()))
+        }
+        "/back" => Response::new(Box::pin(body.map_err(BodyError::from))),
+        "/deaf" => {
+            let never: Response<StreamBody> = std::future::pending().await;
+            drop(body);
+            never
+        }
+        "/keep" => {
+            log.kept.borrow_mut().push(body);
+            Response::new(full(pattern(BIG_BYTES)))
+        }
+        _ if path.starts_with("/said/") => {
+            let (told, has) = told_and_has(path.trim_start_matches("/said/"));
+            let mut response = Response::new(parts(has));
+            response.headers_mut().insert(header::CONTENT_LENGTH, told.into());
+            response
+        }
+        "/refuse" => {
+            let mut response = Response::new(full("no"));
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            response
+        }
+        "/wait" => {
+            let log = Rc::clone(log);
+            std::future::poll_fn(move |cx| {
+                log.wakers.borrow_mut().push(cx.waker().clone());
+                if log.gate.get() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            Response::new(full("waited"))
+        }
+        "/fields" => {
+            let mut response = Response::new(full("fields"));
+            let fields = response.headers_mut();
+            for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection", "x-own"] {
+                fields.insert(http::HeaderName::from_static(name), HeaderValue::from_static("x"));
+            }
+            response
+        }
+        "/broken" => {
+            let frames = [Ok(BodyFrame::data(pattern(10))), Err(BodyError::from("broke"))];
+            Response::new(Box::pin(Streamed::new(futures_util::stream::iter(frames))))
+        }
+        "/status/304" | "/status/204" | "/status/101" => {
+            let mut response = Response::new(full("a body that must not be sent"));
+            *response.status_mut() = path.trim_start_matches("/status/").parse().unwrap();
+            response
+        }
+        "/long-head" => {
+            let mut response = Response::new(full("long"));
+            for _ in 0..3 {
+                response.headers_mut().append("x-long", HeaderValue::from_str(&"v~".repeat(10_000)).unwrap());
+            }
+            response
+        }
+        _ => {
+            let mut response = Response::new(full("missing"));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+    }
+}

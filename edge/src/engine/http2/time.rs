@@ -1,0 +1,158 @@
+//! The end of a connection in two steps (RFC 9113 §6.8), and streams whose peer is too slow.
+
+use std::time::{Duration, Instant};
+
+use super::super::Service;
+use super::super::inbound::Broken;
+use super::frame::{self, Code, kind};
+use super::{Connection, Phase};
+
+/// The most that a stream's number can be.
+const STREAM_MAX: u32 = (1 << 31) - 1;
+/// How long the peer may take to answer the PING that follows the first GOAWAY.
+const ANNOUNCED_MAX: Duration = Duration::from_secs(1);
+/// By these bytes the answer to that PING is known.
+const PING: [u8; 8] = *b"draining";
+
+/// How far the drain of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// It goes on.
+    No,
+    /// It is to end.
+    Asked,
+    /// The peer was told so. What it sends before it knows is still taken.
+    Announced(Instant),
+    /// The peer was told the last stream that is taken.
+    Last(u32),
+}
+
+impl Drain {
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Announced(since) => Some(since + ANNOUNCED_MAX),
+            _ => None,
+        }
+    }
+
+    /// Whether a stream of this number is not taken any more.
+    pub(super) const fn passes_over(self, id: u32) -> bool {
+        matches!(self, Self::Last(last) if id > last)
+    }
+}
+
+impl<S: Service> Connection<S> {
+    pub(super) fn begin_drain(&mut self) {
+        if self.drain == Drain::No {
+            self.drain = Drain::Asked;
+        }
+    }
+
+    pub(super) fn advance_drain(&mut self, now: Instant) {
+        if self.drain == Drain::Asked {
+            frame::write_goaway(&mut self.control, STREAM_MAX, Code::None);
+            frame::write(&mut self.control, kind::PING, 0, 0, &PING);
+            self.drain = Drain::Announced(now);
+        }
+        if self.drain.deadline().is_some_and(|deadline| deadline <= now) {
+            self.last_goaway();
+        }
+    }
+
+    /// A PING was answered.
+    pub(super) fn pong(&mut self, payload: &[u8; 8]) {
+        if matches!(self.drain, Drain::Announced(_)) && *payload == PING {
+            self.last_goaway();
+        }
+    }
+
+    /// Says which stream is the last.
+    pub(super) fn last_goaway(&mut self) {
+        if !matches!(self.drain, Drain::Last(_)) {
+            frame::write_goaway(&mut self.control, self.last_taken, Code::None);
+            self.drain = Drain::Last(self.last_taken);
+        }
+    }
+
+    /// Whether nothing is left to be said.
+    pub(super) fn is_over(&self) -> bool {
+        let is_drained = matches!(self.drain, Drain::Last(_)) && self.in_flight() == 0;
+        (is_drained || self.phase == Phase::Ended) && self.control.is_empty()
+    }
+
+    /// A stream may be too slow at `at`.
+    pub(super) fn check_by(&mut self, at: Instant) {
+        self.next_check = Some(self.next_check.map_or(at, |check| check.min(at)));
+    }
+
+    /// Ends what is too slow.
+    pub(super) fn check_clocks(&mut self, now: Instant) {
+        if std::mem::take(&mut self.upload_reopened) {
+            self.streams.iter_mut().filter_map(|stream| stream.hungry.as_mut()).for_each(|since| *since = now);
+        }
+        if self.next_check.is_none_or(|check| check > now) {
+            return;
+        }
+        self.next_check = self.unfinished();
+        if self.next_check.is_some_and(|deadline| deadline <= now) {
+            tracing::debug!("a head came too slowly");
+            return self.end(Code::EnhanceYourCalm);
+        }
+        let (mut stalled, mut starved, mut next) = (Vec::new(), Vec::new(), self.next_check);
+        let (has_window, is_upload_shut) = (self.window.available() > 0, self.is_upload_shut());
+        for stream in self.streams.iter() {
+            // One that waits for its share of the connection's window has time while the peer opens that, and once it is
+            // open it is not the peer that it waits for.
+            let opened = if stream.parked { self.window_opened } else { None };
+            let stalled_since = stream.stalled.filter(|_| !(stream.parked && has_window));
+            let stalled_since = stalled_since.map(|since| opened.map_or(since, |opened| opened.max(since)));
+            // A peer that has no window is not slow.
+            let hungry_since = stream.hungry.map(|since| if is_upload_shut { now } else { since });
+            let clocks = [
+                (stalled_since.map(|since| since + self.limits.write), &mut stalled),
+                (hungry_since.map(|since| since + self.limits.body), &mut starved),
+            ];
+            for (deadline, over) in clocks {
+                match deadline {
+                    Some(deadline) if deadline <= now => over.push(stream.id),
+                    Some(deadline) => next = Some(next.map_or(deadline, |next| next.min(deadline))),
+                    None => {}
+                }
+            }
+        }
+        self.next_check = next;
+        for id in stalled {
+            tracing::debug!(id, "a stream was reset: its peer took nothing in time");
+            self.forget(id, Broken::Gone);
+            self.reset(id, Code::Cancel);
+        }
+        for id in starved {
+            self.starve(id);
+        }
+    }
+
+    /// By when the head, or the frame, that has begun is to be whole. How fast bodies come is a matter of their streams.
+    fn unfinished(&self) -> Option<Instant> {
+        let is_data = self.partial.get(3).is_some_and(|byte| *byte == kind::DATA);
+        let partial = self.partial_since.filter(|_| !self.partial.is_empty() && !is_data);
+        let block = self.block.as_ref().map(|block| block.since);
+        let since = partial.into_iter().chain(block).min()?;
+        Some(since + self.limits.header)
+    }
+
+    /// The body of a request brought nothing for too long.
+    fn starve(&mut self, id: u32) {
+        let Some(stream) = self.streams.get(id) else { return };
+        stream.hungry = None;
+        if stream.answering.is_none() {
+            self.forget(id, Broken::Slow);
+            return self.reset(id, Code::Cancel);
+        }
+        // Who answers hears of it first; if there is nothing it says, the answer is ours.
+        stream.starved = true;
+        if let Some(filler) = &stream.filler {
+            filler.fail(Broken::Slow);
+        }
+        self.streams.queue(id);
+    }
+}

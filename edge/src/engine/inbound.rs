@@ -1,0 +1,454 @@
+//! The body of a request that is answered in a while: filled by the connection, read by who answers.
+//!
+//! What is unread is bounded by the windows that the connection announced: only what was read is given back to them.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+/// Parts shorter than this are put together, so that a body in tiny frames takes no more memory than its bytes.
+const PART_BYTES_MIN: usize = 2_048;
+/// Parts are put together up to this length.
+const PART_BYTES_MAX: usize = 16_384;
+
+/// Why the body of a request broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The peer reset the stream, or went away.
+    #[error("the client took its request back")]
+    Gone,
+    /// It is not what its head says, or what the protocol allows.
+    #[error("the client's request body is malformed")]
+    Malformed,
+    /// It brought nothing for too long.
+    #[error("the client's request body came too slowly")]
+    Slow,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct Inbound {
+    pipe: Option<Arc<Mutex<Pipe>>>,
+}
+
+/// What the connection puts in, and the reader takes out.
+#[derive(Debug, Default)]
+struct Pipe {
+    parts: VecDeque<Bytes>,
+    /// The short parts that came last.
+    tail: BytesMut,
+    trailers: Option<HeaderMap>,
+    end: Option<Result<(), Broken>>,
+    /// Bytes that the head says are still to come.
+    expected: Option<u64>,
+    /// Bytes that wait to be read.
+    unread: usize,
+    /// Bytes that were read, and that the connection does not know of yet.
+    read: usize,
+    /// `read` is worth a word to the connection from here on.
+    notable: usize,
+    /// Who waits for bytes.
+    reader: Option<Waker>,
+    /// The connection, for this stream.
+    connection: Option<Waker>,
+    /// The reader was dropped.
+    abandoned: bool,
+}
+
+/// The connection's end of the body.
+#[derive(Debug)]
+pub(super) struct Filler {
+    pipe: Arc<Mutex<Pipe>>,
+}
+
+/// What the reader of a body did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tended {
+    /// Bytes that it read, or will never read.
+    pub(super) read: usize,
+    /// It waits for bytes that have not come.
+    pub(super) is_awaited: bool,
+    /// It is gone.
+    pub(super) is_abandoned: bool,
+}
+
+fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inbound {
+    /// A body without a byte.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { pipe: None }
+    }
+
+    /// A body of which `expected` bytes are to come, where that is known. `connection` is woken when `notable` bytes
+    /// were read, or the last ones, when the reader begins to wait, and when it is gone.
+    pub(super) fn new(expected: Option<u64>, notable: usize, connection: Waker) -> (Self, Filler) {
+        let pipe = Pipe { expected, notable, connection: Some(connection), ..Pipe::default() };
+        let pipe = Arc::new(Mutex::new(pipe));
+        (Self { pipe: Some(Arc::clone(&pipe)) }, Filler { pipe })
+    }
+}
+
+impl Pipe {
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.tail.is_empty()
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.unread += bytes.len();
+        if bytes.len() < PART_BYTES_MIN {
+            self.tail.extend_from_slice(bytes);
+            if self.tail.len() >= PART_BYTES_MAX {
+                self.parts.push_back(std::mem::take(&mut self.tail).freeze());
+            }
+            return;
+        }
+        if !self.tail.is_empty() {
+            self.parts.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+        self.parts.push_back(Bytes::copy_from_slice(bytes));
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let part = match self.parts.pop_front() {
+            Some(part) => part,
+            None if self.tail.is_empty() => return None,
+            None => std::mem::take(&mut self.tail).freeze(),
+        };
+        self.unread -= part.len();
+        self.read += part.len();
+        Some(part)
+    }
+
+    fn clear(&mut self) {
+        (self.parts, self.tail, self.trailers) = (VecDeque::new(), BytesMut::new(), None);
+        self.read += std::mem::take(&mut self.unread);
+    }
+
+    fn tell_connection(&self) {
+        if let Some(connection) = &self.connection {
+            connection.wake_by_ref();
+        }
+    }
+}
+
+impl Filler {
+    fn with<R>(&self, change: impl FnOnce(&mut Pipe) -> R) -> R {
+        let (result, reader) = {
+            let mut pipe = lock(&self.pipe);
+            let result = change(&mut pipe);
+            let has_more = !pipe.is_empty() || pipe.end.is_some();
+            (result, if has_more { pipe.reader.take() } else { None })
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        result
+    }
+
+    /// Puts bytes in. Gives back how many nobody will ever read.
+    pub(super) fn push(&self, bytes: &[u8]) -> usize {
+        self.with(|pipe| {
+            // However few are read, as many came.
+            pipe.expected = pipe.expected.map(|expected| expected.saturating_sub(bytes.len() as u64));
+            if pipe.abandoned || pipe.end.is_some() {
+                return bytes.len();
+            }
+            pipe.push(bytes);
+            0
+        })
+    }
+
+    /// Bytes that the head says are still to come.
+    pub(super) fn expected(&self) -> Option<u64> {
+        lock(&self.pipe).expected
+    }
+
+    /// The body is whole.
+    pub(super) fn end(&self, trailers: Option<HeaderMap>) {
+        self.with(|pipe| {
+            if pipe.end.is_none() && !pipe.abandoned {
+                pipe.trailers = trailers;
+                pipe.end = Some(Ok(()));
+            }
+        });
+    }
+
+    /// The body breaks off; what is unread is lost.
+    pub(super) fn fail(&self, broken: Broken) {
+        self.with(|pipe| {
+            if pipe.end != Some(Ok(())) {
+                pipe.clear();
+                pipe.end.get_or_insert(Err(broken));
+            }
+        });
+    }
+
+    /// The stream is over: what is left is for the reader alone. Gives the bytes that are not yet told as read.
+    pub(super) fn detach(&self) -> usize {
+        let mut pipe = lock(&self.pipe);
+        pipe.connection = None;
+        std::mem::take(&mut pipe.read) + pipe.unread
+    }
+
+    /// What the reader did since the last time.
+    pub(super) fn tend(&self) -> Tended {
+        let mut pipe = lock(&self.pipe);
+        let is_awaited = pipe.reader.is_some() && pipe.is_empty() && pipe.end.is_none();
+        Tended { read: std::mem::take(&mut pipe.read), is_awaited, is_abandoned: pipe.abandoned }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let pipe = lock(&self.pipe);
+        let parts: usize = pipe.parts.iter().map(Bytes::len).sum();
+        parts + pipe.tail.capacity() + pipe.parts.capacity() * size_of::<Bytes>() + size_of::<Pipe>()
+    }
+}
+
+impl Drop for Filler {
+    /// Nothing more will come.
+    fn drop(&mut self) {
+        self.fail(Broken::Gone);
+    }
+}
+
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(pipe) = &self.pipe else { return Poll::Ready(None) };
+        let mut pipe = lock(pipe);
+        if let Some(part) = pipe.pop() {
+            // At the end of the body what is left of it is worth a word, too: nobody will ask again, and it was taken
+            // from the window of the connection.
+            if pipe.read >= pipe.notable || pipe.end.is_some() && pipe.is_empty() {
+                pipe.tell_connection();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        match pipe.end {
+            Some(Ok(())) => Poll::Ready(pipe.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            Some(Err(broken)) => Poll::Ready(Some(Err(broken))),
+            None => {
+                if pipe.reader.is_none() {
+                    pipe.tell_connection();
+                }
+                pipe.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pipe.as_ref().is_none_or(|pipe| {
+            let pipe = lock(pipe);
+            pipe.is_empty() && pipe.trailers.is_none() && pipe.end == Some(Ok(()))
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(pipe) = &self.pipe else { return SizeHint::with_exact(0) };
+        let pipe = lock(pipe);
+        let unread = pipe.unread as u64;
+        match (pipe.end, pipe.expected) {
+            // One that broke off has no size: nobody may take it for an empty one.
+            (Some(Err(_)), _) => SizeHint::new(),
+            // What says a length up front has no place for trailers (RFC 9112 §6.5, §7.1.2).
+            (Some(Ok(())), _) if pipe.trailers.is_none() => SizeHint::with_exact(unread),
+            (_, Some(expected)) => SizeHint::with_exact(unread.saturating_add(expected)),
+            (_, None) => {
+                let mut hint = SizeHint::new();
+                hint.set_lower(unread);
+                hint
+            }
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let mut pipe = lock(pipe);
+        pipe.abandoned = true;
+        pipe.reader = None;
+        pipe.clear();
+        if pipe.read > 0 {
+            pipe.tell_connection();
+        }
+        pipe.connection = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Count {
+        fn take(&self) -> usize {
+            self.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    fn body(expected: Option<u64>, notable: usize) -> (Inbound, Filler, Arc<Count>) {
+        let count = Arc::<Count>::default();
+        let (inbound, filler) = Inbound::new(expected, notable, Arc::clone(&count).into());
+        (inbound, filler, count)
+    }
+
+    fn poll(inbound: &mut Inbound) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Pin::new(inbound).poll_frame(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn data(inbound: &mut Inbound) -> Option<Bytes> {
+        match poll(inbound) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+            _ => None,
+        }
+    }
+
+    /// Who proxies a request needs no more than this of its body, and may send it to another thread.
+    fn is_a_body<B: Body<Data = Bytes, Error = Broken> + Unpin + Send + 'static>(_: &B) {}
+
+    #[test]
+    fn a_body_is_read_as_it_came_with_its_size_and_its_trailers() {
+        let (mut inbound, filler, _) = body(Some(6), 100);
+        is_a_body(&inbound);
+        assert_eq!(inbound.size_hint().exact(), Some(6));
+        assert_eq!(filler.push(b"abc"), 0);
+        assert_eq!((inbound.size_hint().exact(), filler.expected()), (Some(6), Some(3)));
+        assert_eq!(data(&mut inbound).unwrap(), "abc");
+        assert_eq!(inbound.size_hint().exact(), Some(3));
+        filler.push(b"def");
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+        filler.end(Some(trailers.clone()));
+        assert_eq!(data(&mut inbound).unwrap(), "def");
+        assert!(!inbound.is_end_stream());
+        let Poll::Ready(Some(Ok(frame))) = poll(&mut inbound) else { panic!("trailers") };
+        assert_eq!(frame.into_trailers().unwrap(), trailers);
+        assert!(inbound.is_end_stream());
+        assert!(matches!(poll(&mut inbound), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_says_why_and_loses_what_is_unread() {
+        for broken in [Broken::Gone, Broken::Malformed, Broken::Slow] {
+            let (mut inbound, filler, _) = body(None, 100);
+            filler.push(b"abc");
+            filler.fail(broken);
+            filler.fail(Broken::Gone);
+            assert!(matches!(poll(&mut inbound), Poll::Ready(Some(Err(why))) if why == broken));
+            assert_eq!((inbound.size_hint().exact(), inbound.is_end_stream()), (None, false));
+            assert_eq!(filler.detach(), 3);
+            assert_eq!(filler.push(b"more"), 4);
+        }
+    }
+
+    #[test]
+    fn a_body_that_came_whole_outlives_its_stream() {
+        let (mut inbound, filler, _) = body(None, 100);
+        filler.push(b"abc");
+        filler.end(None);
+        filler.fail(Broken::Gone);
+        assert_eq!(filler.detach(), 3);
+        drop(filler);
+        assert_eq!(data(&mut inbound).unwrap(), "abc");
+        assert!(inbound.is_end_stream());
+    }
+
+    #[test]
+    fn the_connection_is_woken_when_much_was_read_and_when_the_reader_waits_or_is_gone() {
+        let (mut inbound, filler, count) = body(None, 3);
+        filler.push(b"ab");
+        data(&mut inbound);
+        assert_eq!(count.take(), 0);
+        filler.push(b"c");
+        data(&mut inbound);
+        assert_eq!((count.take(), filler.tend().read, filler.tend().read), (1, 3, 0));
+        assert!(poll(&mut inbound).is_pending() && poll(&mut inbound).is_pending());
+        assert_eq!((count.take(), filler.tend().is_awaited), (1, true));
+        filler.push(b"xyz");
+        assert!(!filler.tend().is_awaited);
+        drop(inbound);
+        assert_eq!((count.take(), filler.tend().read), (1, 3));
+        assert_eq!(filler.push(b"never read"), 10);
+    }
+
+    #[test]
+    fn the_connection_is_woken_when_the_last_bytes_of_a_whole_body_were_read_or_will_not_be() {
+        for reads in [true, false] {
+            let (mut inbound, filler, count) = body(Some(5), 100);
+            filler.push(b"abcde");
+            filler.end(None);
+            assert_eq!(count.take(), 0);
+            if reads {
+                data(&mut inbound);
+            }
+            drop(inbound);
+            assert_eq!((count.take() > 0, filler.tend().read), (true, 5));
+        }
+    }
+
+    #[test]
+    fn bytes_that_nobody_reads_came_all_the_same() {
+        let (inbound, filler, _) = body(Some(5), 100);
+        drop(inbound);
+        assert_eq!((filler.push(b"abc"), filler.expected()), (3, Some(2)));
+    }
+
+    #[test]
+    fn a_body_in_tiny_parts_takes_little_more_memory_than_its_bytes() {
+        let (_inbound, filler, _) = body(None, 100);
+        for _ in 0..100_000 {
+            filler.push(b"x");
+        }
+        assert!(filler.held_bytes() < 140_000, "{}", filler.held_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_parts_the_body_is_the_same(lengths in proptest::collection::vec(0_usize..20_000, 0..20), reads: Vec<bool>) {
+            let (mut inbound, filler, _) = body(None, 1);
+            let (mut sent, mut came, mut told) = (Vec::new(), Vec::new(), 0);
+            for (number, length) in lengths.iter().enumerate() {
+                let part = vec![u8::try_from(number).unwrap(); *length];
+                filler.push(&part);
+                sent.extend_from_slice(&part);
+                if reads.get(number).copied().unwrap_or_default() {
+                    came.extend(data(&mut inbound).unwrap_or_default());
+                    told += filler.tend().read;
+                }
+            }
+            filler.end(None);
+            while let Some(part) = data(&mut inbound) {
+                came.extend_from_slice(&part);
+            }
+            prop_assert_eq!(told + filler.tend().read, sent.len());
+            prop_assert_eq!(came, sent);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a peer may ask of one connection.
+
+use std::time::Duration;
+
+/// The limits of one connection. All of them are settings of `edge.toml`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Streams that may be open at once: `SETTINGS_MAX_CONCURRENT_STREAMS`.
+    pub streams: u32,
+    /// Bytes of a head, as RFC 9113 §6.5.2 counts them: 32 more for each field.
+    pub header_bytes: usize,
+    /// Fields of a head.
+    pub header_fields: usize,
+    /// Bytes of a target.
+    pub target_bytes: usize,
+    /// Bytes of one request's body that may be on their way unread: `SETTINGS_INITIAL_WINDOW_SIZE`.
+    pub stream_window: u32,
+    /// Bytes of all requests' bodies that may be.
+    pub connection_window: u32,
+    /// Requests of one connection; then it is drained.
+    pub requests: u64,
+    /// Streams that the peer may have reset, or have had reset for its mistakes, in one second beyond those that it let
+    /// end (CVE-2023-44487 and CVE-2025-8671); as many again of those whose answers were at hand.
+    pub resets_per_second: u32,
+    /// Frames in one second that carry no request and no bytes of one: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty
+    /// DATA, and such as are unknown.
+    pub control_frames_per_second: u32,
+    /// How long a head may take from its first byte to its last, or any frame that carries no body.
+    pub header: Duration,
+    /// How long a stream may have bytes to send that its peer gives no window for.
+    pub write: Duration,
+    /// How long a request's body may bring nothing.
+    pub body: Duration,
+}

@@ -1,0 +1,91 @@
+//! HTTP without sockets: bytes in, bytes out. Frames, HPACK, flow control, heads of both protocols, and their limits.
+//!
+//! A connection is a state machine. Whoever drives it (the room `listen`) gives it the plaintext that came
+//! (`receive`), and a [`Sink`] with room for what is to be sent (`produce`); time comes in with each turn. What a request
+//! is answered with, a [`Service`] says: at once with an [`Answer`] whose head was prepared long before, or in a while
+//! with a future that is polled where the connection is. Nothing here knows a socket, TLS, a clock, a file or an app; so
+//! the rooms that prepare answers and decide them may use it, although it serves above them.
+//!
+//! * [`fields`], [`request`]: what came, as it is read by who decides;
+//! * [`answer`]: what is answered, prepared for both protocols;
+//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541);
+//! * [`http2`]: the connection of RFC 9113;
+//! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
+//! * [`inbound`]: the body of a request, for those that are not answered at once;
+//! * [`sink`]: where bytes go.
+
+pub mod answer;
+pub mod fields;
+pub mod hpack;
+pub mod http1;
+pub mod http2;
+pub mod inbound;
+pub mod limits;
+#[cfg(test)]
+mod properties;
+pub mod request;
+pub mod sink;
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField};
+pub use fields::{Fields, Lines, Names};
+pub use inbound::Inbound;
+pub use limits::Limits;
+pub use request::RequestHead;
+pub use sink::Sink;
+
+/// Why the body of a response broke off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a response that is not at hand as a whole. Polled by the connection as its turn comes, and no further
+/// ahead than the peer takes it.
+pub type StreamBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>;
+
+/// A response that is awaited. Dropped when the peer takes its request back, or is gone.
+pub type Answering = Pin<Box<dyn Future<Output = http::Response<StreamBody>>>>;
+
+/// What answers the requests of one connection.
+pub trait Service {
+    /// Told how the sending of an answer went.
+    type Outcome: Outcome;
+
+    /// Answers at once what needs no waiting and nothing but the head; `None` sends the request to [`Service::begin`].
+    /// Requests with a body are never asked about here. `now` is the time of the turn in which the request came, for who
+    /// measures; no other clock need be read.
+    fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Self::Outcome>>;
+
+    /// Begins to answer a request that [`Service::answer`] did not.
+    fn begin(&self, request: http::Request<Inbound>) -> Answering;
+}
+
+/// Told how the sending of one answer goes; dropped when it is over, however it ended.
+pub trait Outcome {
+    /// So many bytes of the body were handed over to be sent.
+    fn sent(&mut self, bytes: usize);
+
+    /// The last byte was.
+    fn complete(&mut self);
+}
+
+/// What a connection is told with every call: it has no clock of its own.
+pub struct Turn<'t> {
+    /// The time.
+    pub now: Instant,
+    /// The field `date` of this second; of one id until the second is over.
+    pub date: &'t SharedField,
+    /// Buffers of the thread, used within a call alone.
+    pub scratch: &'t mut Scratch,
+}
+
+/// Buffers that all connections of a thread use in turn: what is in them after a call is of no use.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The fields of the request that is being read.
+    pub lines: Lines,
+    /// The head that is being written.
+    pub block: Vec<u8>,
+}

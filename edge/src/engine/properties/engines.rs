@@ -1,0 +1,186 @@
+//! HTTP/2 by the engine and by hyper: the same bytes have the same answers, and the same end.
+//!
+//! What may differ, and why:
+//! * An answer may be missing, or be cut off, in one of them: where a stream is reset, refused, or the connection ends,
+//!   it depends on what was sent before. What both have sent whole is the same.
+//! * What comes after the client's GOAWAY is no request any more; so its bytes are cut off before that.
+//! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
+//! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
+//! * Either may end the connection with `ENHANCE_YOUR_CALM`: they count floods in ways of their own.
+//! * What RFC 9113 leaves to choose: one resets a stream where the other ends the connection. So the engine may end a
+//!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::LocalSet;
+
+use super::connection::{Frame, frames, limits, number, run_at_once};
+use super::engine::hpack::Decoder;
+use super::script;
+use super::site::reference;
+
+/// Turns of the runtime in which nothing is sent, after which nothing more is expected.
+const IDLE_TURNS: usize = 40;
+
+/// `ENHANCE_YOUR_CALM` (RFC 9113 §7).
+const CALM: u32 = 11;
+
+/// What was sent on a stream.
+#[derive(Default)]
+struct Answer {
+    status: String,
+    body: Vec<u8>,
+    has_ended: bool,
+    reset: Option<u32>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { status, body, has_ended, reset } = self;
+        write!(f, "{status}, {} bytes, ended: {has_ended}, reset: {reset:?}", body.len())
+    }
+}
+
+/// What was sent in all.
+#[derive(Debug, Default)]
+struct Answers {
+    streams: BTreeMap<u32, Answer>,
+    /// The code with which the connection ended.
+    end: Option<u32>,
+}
+
+impl Answers {
+    fn of(sent: &[u8]) -> Self {
+        let mut answers = Self::default();
+        let mut decoder = Decoder::new(4_096);
+        for Frame { kind, flags, stream, payload } in frames(sent).0 {
+            match kind {
+                0 | 1 => {
+                    let answer = answers.streams.entry(stream).or_default();
+                    answer.has_ended |= flags & 1 != 0;
+                    if kind == 0 {
+                        answer.body.extend_from_slice(payload);
+                        continue;
+                    }
+                    let each = |field: super::engine::hpack::Field<'_>| {
+                        if field.name == b":status" {
+                            answer.status = String::from_utf8_lossy(field.value).into_owned();
+                        }
+                    };
+                    decoder.decode(payload, usize::MAX, each).unwrap();
+                }
+                3 => answers.streams.entry(stream).or_default().reset = Some(number(payload)),
+                7 if number(&payload[4..]) != 0 => answers.end = Some(number(&payload[4..])),
+                _ => {}
+            }
+        }
+        answers
+    }
+
+    /// Whether a stream was reset for a mistake of the client, or its request refused.
+    fn has_fault(&self) -> bool {
+        let is_fault = |answer: &Answer| answer.reset.is_some_and(|code| code != 0) || answer.status == "400";
+        self.streams.values().any(is_fault) || self.streams.values().any(|answer| answer.status == "431")
+    }
+}
+
+/// Runs the tasks of hyper where the connection is.
+#[derive(Clone)]
+struct Here;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for Here {
+    fn execute(&self, future: F) {
+        drop(tokio::task::spawn_local(future));
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let is_echo = parts.uri.path() == "/echo";
+    let sent =
+        if is_echo { body.collect().await.map(|body| body.to_bytes()).unwrap_or_default() } else { Bytes::new() };
+    let (status, body) = reference(parts.uri.path(), &sent);
+    let body = if parts.method == Method::HEAD { Bytes::new() } else { body };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// What hyper sends to a client that says `bytes`.
+fn by_hyper(bytes: &[u8]) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let tasks = LocalSet::new();
+    let sent = tasks.block_on(&runtime, async {
+        let (mut client, server) = tokio::io::duplex(1 << 24);
+        let limits = limits();
+        let mut builder = http2::Builder::new(Here);
+        builder
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap())
+            .initial_stream_window_size(limits.stream_window)
+            .initial_connection_window_size(limits.connection_window);
+        let connection = builder.serve_connection(TokioIo::new(server), service_fn(answer));
+        drop(tokio::task::spawn_local(connection));
+        client.write_all(bytes).await.unwrap();
+        let (mut sent, mut idle_turns) = (Vec::new(), 0);
+        while idle_turns < IDLE_TURNS {
+            tokio::task::yield_now().await;
+            idle_turns += 1;
+            let read = std::future::poll_fn(|cx| {
+                let mut read = std::pin::pin!(client.read_buf(&mut sent));
+                std::task::Poll::Ready(read.as_mut().poll(cx))
+            });
+            match read.await {
+                std::task::Poll::Ready(Ok(1..)) => idle_turns = 0,
+                std::task::Poll::Ready(_) => break,
+                std::task::Poll::Pending => {}
+            }
+        }
+        sent
+    });
+    if cfg!(debug_assertions) {
+        // A connection of h2 that goes with streams in it fails an assertion of its own.
+        std::mem::forget((tasks, runtime));
+    }
+    sent
+}
+
+/// Bytes of `frames` up to which both must judge alike: hyper does so from a part of a frame's head, and takes no second
+/// acknowledgement of SETTINGS, which the standard says nothing of; a client that has said GOAWAY has nothing to ask.
+fn comparable(bytes: &[u8]) -> usize {
+    let (all, rest) = frames(bytes);
+    let is_ack = |frame: &Frame<'_>| frame.kind == 4 && frame.flags & 1 != 0;
+    let second_ack = all.iter().enumerate().filter(|(_, frame)| is_ack(frame)).map(|(place, _)| place).nth(1);
+    let push_or_goaway = all.iter().position(|frame| matches!(frame.kind, 5 | 7));
+    let end = second_ack.into_iter().chain(push_or_goaway).min();
+    let whole = all.iter().take(end.unwrap_or(all.len())).map(|frame| 9 + frame.payload.len()).sum();
+    if end.is_some() || rest.len() < 9 { whole } else { bytes.len() }
+}
+
+/// Gives a client's bytes to both, and compares what they say.
+pub(super) fn both_say_the_same(input: &[u8]) {
+    let mut bytes = script::client(input);
+    bytes.truncate(24 + comparable(&bytes[24..]));
+    let (ours, theirs) = (Answers::of(&run_at_once(&[&bytes])), Answers::of(&by_hyper(&bytes)));
+    for (id, our) in &ours.streams {
+        let Some(their) = theirs.streams.get(id) else { continue };
+        if our.has_ended && their.has_ended && our.reset.or(their.reset).is_none_or(|code| code == 0) {
+            assert_eq!(our.status, their.status, "{id}");
+            assert!(our.body == their.body, "{id} {} {}", our.body.len(), their.body.len());
+        }
+    }
+    if ours.end == Some(CALM) || theirs.end == Some(CALM) {
+        return;
+    }
+    assert!(ours.end.is_none() || theirs.end.is_some() || theirs.has_fault(), "ours {:?} {theirs:?}", ours.end);
+    assert!(theirs.end.is_none() || ours.end.is_some() || ours.has_fault(), "theirs {:?} {ours:?}", theirs.end);
+}

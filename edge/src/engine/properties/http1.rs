@@ -1,0 +1,103 @@
+//! Plain requests of HTTP/1.1: in whatever pieces they come, and whatever room there is, the answers are the same, and
+//! no byte is lost that another is to answer.
+
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use super::engine::http1::{Connection, State};
+use super::engine::{Limits, Scratch, Turn};
+use super::site::{DATE, Pipe, Site, cut};
+
+/// The limits of a connection; more requests than this are for another.
+fn limits() -> Limits {
+    Limits {
+        streams: 8,
+        header_bytes: 4_000,
+        header_fields: 20,
+        target_bytes: 200,
+        stream_window: 65_536,
+        connection_window: 65_536,
+        requests: 12,
+        resets_per_second: 100,
+        control_frames_per_second: 1_000,
+        header: Duration::from_secs(15),
+        write: Duration::from_secs(10),
+        body: Duration::from_secs(10),
+    }
+}
+
+/// How a connection went.
+#[derive(Debug, PartialEq, Eq)]
+struct Went {
+    /// What it sent.
+    put: Vec<u8>,
+    /// What is for another.
+    rest: Vec<u8>,
+    /// An answer broke off.
+    is_over: bool,
+    requests: u64,
+}
+
+/// Gives `pieces` to a connection, as it wants them, with so much room in each turn.
+fn run(pieces: &[&[u8]], room: usize) -> Went {
+    let mut connection = Connection::new(&limits(), Site);
+    let (mut scratch, now) = (Scratch::default(), Instant::now());
+    let mut turn = Turn { now, date: &DATE, scratch: &mut scratch };
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut pipe = Pipe::default();
+    let mut pieces = pieces.iter();
+    let mut has_ended = false;
+    let mut idle_turns = 0;
+    let handed = loop {
+        if connection.wants_input() {
+            match pieces.next() {
+                Some(piece) => connection.receive(piece, &mut turn),
+                None if has_ended => break Vec::new(),
+                None => {
+                    // What is left of it is for another.
+                    connection.drain();
+                    has_ended = true;
+                }
+            }
+        }
+        let before = pipe.put.len();
+        pipe.room = room;
+        match connection.produce(&mut pipe, &mut turn, &mut cx) {
+            State::Open => {}
+            State::HandOver(bytes) => break bytes,
+            State::Over => {
+                let requests = connection.requests();
+                return Went { put: pipe.put, rest: Vec::new(), is_over: true, requests };
+            }
+        }
+        // A body may be awaited once before each piece; beyond that it goes on, or it wants input.
+        idle_turns = if pipe.put.len() > before || connection.wants_input() { 0 } else { idle_turns + 1 };
+        assert!(idle_turns < 4, "the connection stands still");
+    };
+    let rest = handed.into_iter().chain(pieces.flat_map(|piece| piece.iter().copied())).collect();
+    Went { put: pipe.put, rest, is_over: false, requests: connection.requests() }
+}
+
+/// Runs the bytes in one piece with all the room there may be, byte by byte with hardly any, and in pieces of `sizes`.
+pub(super) fn cuts_change_nothing(bytes: &[u8], sizes: &[u8], room: u16) {
+    let whole = run(&[bytes], usize::MAX);
+    for (sizes, room) in [(&[1][..], usize::from(room).max(1)), (sizes, usize::MAX), (sizes, usize::from(room).max(1))]
+    {
+        let went = run(&cut(bytes, sizes), room);
+        assert!(went == whole, "{} {} {}", whole.requests, went.requests, went.put.len());
+    }
+    if whole.is_over {
+        return;
+    }
+    // What was answered is so many whole heads, and the rest is all that came after them.
+    assert!(bytes.ends_with(&whole.rest));
+    let mut answered = &bytes[..bytes.len() - whole.rest.len()];
+    for _ in 0..whole.requests {
+        let mut fields = [httparse::EMPTY_HEADER; 20];
+        let mut request = httparse::Request::new(&mut fields);
+        let length = request.parse(answered).unwrap().unwrap();
+        assert!(matches!(request.method, Some("GET" | "HEAD")));
+        answered = &answered[length..];
+    }
+    assert_eq!(answered, b"");
+}

@@ -1,0 +1,110 @@
+//! What must hold for any bytes: short runs over random ones here; the fuzz targets run the same for long.
+
+mod connection;
+mod engines;
+mod hpack;
+mod http1;
+mod script;
+mod site;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use crate::engine;
+
+proptest! {
+    #[test]
+    fn any_blocks_are_read_as_by_a_decoder_that_is_written_like_the_standard(input: Vec<u8>) {
+        hpack::blocks_are_read_like_the_standard_says(&input);
+    }
+
+    #[test]
+    fn blocks_that_are_nearly_sound_are_so_too(input in prop::collection::vec(nearly_sound(), 0..60)) {
+        hpack::blocks_are_read_like_the_standard_says(&input.concat());
+    }
+
+    #[test]
+    fn what_is_written_is_read_by_every_decoder(input in prop::collection::vec(any::<u8>(), 0..600)) {
+        hpack::what_is_written_is_read(&input);
+    }
+
+    #[test]
+    fn plain_requests_are_answered_alike_in_any_pieces_and_with_any_room(
+        requests in prop::collection::vec(request(), 0..6),
+        sizes in prop::collection::vec(1_u8.., 1..8),
+        room in 200_u16..,
+    ) {
+        http1::cuts_change_nothing(&requests.concat(), &sizes, room);
+    }
+
+    #[test]
+    fn what_a_connection_sends_is_sound_whatever_it_is_sent(
+        input in prop::collection::vec(any::<u8>(), 0..80),
+        sizes in prop::collection::vec(1_u8.., 1..8),
+        room: u16,
+    ) {
+        connection::what_is_sent_is_sound(&input, &sizes, room);
+    }
+}
+
+proptest! {
+    // Always the same ones: where the standard leaves a choice, hyper's may change with its version, and not with chance.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(9_113), ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_and_hyper_say_the_same(input in prop::collection::vec(any::<u8>(), 0..80)) {
+        engines::both_say_the_same(&input);
+    }
+}
+
+#[test]
+fn a_body_of_empty_frames_is_too_slow_in_the_end() {
+    // A POST, and DATA without a byte or an end.
+    connection::what_is_sent_is_sound(&[0, 8, 3, 6, 0, 0], &[], 0);
+}
+
+/// A request of HTTP/1.1, or some of one, most of them plain.
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let method = prop::sample::select(vec!["GET", "GET", "GET", "HEAD", "HEAD", "POST", "get", ""]);
+    let path = prop::sample::select(site::PATHS.to_vec());
+    let fields = prop::sample::select(vec![
+        "Host: a\r\n",
+        "host: a.example:8080\r\nAccept: */*\r\n",
+        "Host: a\r\nConnection: close\r\n",
+        "Host: a\r\nContent-Length: 3\r\n",
+        "Host: a\nx:\n",
+        "Host: a b\r\n",
+        "",
+    ]);
+    let end = prop::sample::select(vec!["\r\n", "\r\n", "\r\n", "\n", "", "\r\nabc", " \0"]);
+    (method, path, fields, end)
+        .prop_map(|(method, path, fields, end)| format!("{method} {path}?q HTTP/1.1\r\n{fields}{end}").into_bytes())
+}
+
+/// A piece of what [`hpack::blocks_are_read_like_the_standard_says`] reads: most are a whole field.
+fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
+    let text =
+        prop::sample::select(vec![&b"\x01a"[..], b"\x00", b"\x02X-", b"\x81\x1f", b"\x83\x9b\xd9\xab", b"\x81\x1e"]);
+    let number = 0_u8..80;
+    prop_oneof![
+        8 => number.clone().prop_map(|number| vec![0x80 | number]),
+        4 => (text.clone(), text.clone()).prop_map(|(name, value)| [b"\x40", name, value].concat()),
+        4 => (number, 0_u8..3, text.clone()).prop_map(|(number, kind, text)| {
+            let first = match kind {
+                0 => vec![0x40 | number.min(0x3e)],
+                1 if number > 14 => vec![0x0f, number - 15],
+                1 => vec![number],
+                _ if number > 14 => vec![0x1f, number - 15],
+                _ => vec![0x10 | number],
+            };
+            [&first, text].concat()
+        }),
+        1 => (0_u8..31).prop_map(|size| vec![0x20 | size]),
+        1 => (0_u8..128, 0_u8..33).prop_map(|(low, high)| vec![0x3f, 0x80 | low, high]),
+        // A long value, to fill the table.
+        1 => (0_u8..120).prop_map(|bytes| [&[0x40, 1, b'b', bytes][..], &vec![b'v'; bytes.into()]].concat()),
+        // The end of a block.
+        2 => Just(vec![hpack::END_OF_BLOCK]),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+    ]
+}

@@ -1,0 +1,143 @@
+//! A connection of the engine, whatever it speaks, as its driver sees it.
+
+use std::task::Context;
+use std::time::Instant;
+
+use crate::engine::{Service, Sink, Turn, http1, http2};
+
+/// What a connection wants after a turn.
+pub(crate) enum Step {
+    /// It goes on.
+    Open,
+    /// All has been said.
+    Over,
+    /// An answer broke off.
+    Broken,
+    /// Another is to go on, with these bytes first.
+    HandOver(Vec<u8>),
+}
+
+/// A connection of the engine.
+pub(crate) trait Machine {
+    /// Whether bytes that come between requests are a head.
+    const HEADS_ARE_SEEN: bool;
+
+    fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>);
+
+    fn wants_input(&self) -> bool;
+
+    fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step;
+
+    /// Has a turn without output, while records wait for the peer.
+    fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>);
+
+    fn drain(&mut self);
+
+    /// The edge drains; the peer may still be given a moment for its next request.
+    fn drains_soon(&mut self);
+
+    /// Whether it can be closed once its peer sends no more, or was told to send no more.
+    fn is_done(&self, has_ended: bool) -> bool;
+
+    fn deadline(&self) -> Option<Instant>;
+
+    fn requests(&self) -> u64;
+
+    fn in_flight(&self) -> usize;
+}
+
+impl<S: Service> Machine for http1::Connection<S> {
+    const HEADS_ARE_SEEN: bool = true;
+
+    fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+        self.receive(bytes, turn);
+    }
+
+    fn wants_input(&self) -> bool {
+        self.wants_input()
+    }
+
+    fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
+        match self.produce(sink, turn, cx) {
+            http1::State::Open => Step::Open,
+            http1::State::HandOver(bytes) => Step::HandOver(bytes),
+            http1::State::Over => Step::Broken,
+        }
+    }
+
+    fn tend(&mut self, _turn: &mut Turn<'_>, _cx: &mut Context<'_>) {
+        // One answer after the other: nothing is awaited beside it.
+    }
+
+    fn drain(&mut self) {
+        self.drain();
+    }
+
+    fn drains_soon(&mut self) {
+        // Whoever answers the next request says that it is the last.
+        self.drain();
+    }
+
+    fn is_done(&self, has_ended: bool) -> bool {
+        // The beginning of a head that gets no end is no request.
+        if has_ended { self.in_flight() == 0 && self.wants_input() } else { self.is_idle() }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight()
+    }
+}
+
+impl<S: Service> Machine for http2::Connection<S> {
+    const HEADS_ARE_SEEN: bool = false;
+
+    fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
+        self.receive(bytes, turn);
+    }
+
+    fn wants_input(&self) -> bool {
+        self.wants_input()
+    }
+
+    fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
+        match self.produce(sink, turn, cx) {
+            http2::State::Open => Step::Open,
+            http2::State::Over => Step::Over,
+        }
+    }
+
+    fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+        self.tend(turn, cx);
+    }
+
+    fn drain(&mut self) {
+        self.drain();
+    }
+
+    fn drains_soon(&mut self) {}
+
+    fn is_done(&self, has_ended: bool) -> bool {
+        // Without an end of the peer's, the connection says itself when it is over.
+        has_ended
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline()
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight()
+    }
+}

@@ -1,0 +1,275 @@
+//! Drives a connection of the engine from its handshake to its end: socket, TLS, clocks.
+//!
+//! The engine knows bytes alone. Here they are read into memory of the thread, through TLS and into the connection
+//! (`machine`); what it puts (`pieces`) becomes records, which are written at once. Nothing is produced while records
+//! wait for the peer, so what a slow one costs is bounded; what an idle one costs is the session and little more.
+
+mod machine;
+mod pieces;
+mod thread;
+mod tls_io;
+mod unread;
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use rustls::ServerConnection;
+use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+pub(crate) use self::machine::Machine;
+use self::machine::Step;
+use self::thread::Kit;
+use self::tls_io::Came;
+pub(crate) use self::unread::Unread;
+use super::answer::Activity;
+use super::limits::Times;
+use super::socket::{Pulse, SocketIo};
+use super::watch::{self, Verdict, Watch};
+use crate::engine;
+
+/// Turns after which other connections of the thread have theirs.
+const TURNS_MAX: usize = 8;
+/// What the TLS library holds of its own accord.
+const BUFFER_LIMIT: usize = 64 * 1024;
+
+/// How a connection ended on the engine.
+pub(crate) enum End {
+    /// All was said: the peer is to be told, and the socket closed.
+    Close,
+    /// The peer is gone, made a mistake of TLS, or an answer broke off: the socket is to be closed without a word.
+    Lost,
+    /// A limit was over.
+    Limit,
+    /// Another is to go on, with these bytes first.
+    HandOver(Vec<u8>),
+}
+
+/// How turns ended.
+enum Turned {
+    /// Nothing more can be done now.
+    Rest,
+    /// There is more to do, after others had their turn.
+    More,
+    /// The connection is over.
+    Ended(End),
+}
+
+/// A connection with its clocks.
+pub(crate) struct Drive<M> {
+    pub(crate) stream: TlsStream<SocketIo>,
+    machine: M,
+    pub(crate) watch: Watch,
+    activity: Rc<Activity>,
+    pulse: Arc<Pulse>,
+    alarm: Alarm,
+    /// How the connection ends once all that was put is written. Nothing is read or produced until then.
+    ending: Option<End>,
+    has_begun: bool,
+    /// The peer sends no more.
+    has_ended: bool,
+    /// The peer was told, or is to be told, to send no further request.
+    pub(crate) finishes: bool,
+}
+
+impl<M: Machine> Drive<M> {
+    /// Begins after the handshake.
+    pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Times, activity: Rc<Activity>) -> Self {
+        let pulse = Arc::clone(stream.get_ref().0.pulse());
+        let watch = Watch::new(times, M::HEADS_ARE_SEEN);
+        Self {
+            stream,
+            machine,
+            watch,
+            activity,
+            pulse,
+            alarm: Alarm::default(),
+            ending: None,
+            has_begun: false,
+            has_ended: false,
+            finishes: false,
+        }
+    }
+
+    /// Requests that have begun.
+    pub(crate) fn requests(&self) -> u64 {
+        self.machine.requests()
+    }
+
+    /// Serves the connection until it ends on the engine.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.activity.register(cx.waker());
+        let draining = self.activity.draining();
+        if draining {
+            self.machine.drains_soon();
+        }
+        loop {
+            let now = tokio::time::Instant::now().into_std();
+            match Kit::lend(now, |kit| self.turns(kit, now, cx)) {
+                Turned::Ended(end) => return Poll::Ready(end),
+                Turned::More => cx.waker().wake_by_ref(),
+                Turned::Rest => self.poll_alarm(now, cx),
+            }
+            match self.watch.turn(cx, self.turn(), draining) {
+                Verdict::Stay => return Poll::Pending,
+                Verdict::Finish => {
+                    self.finishes = true;
+                    self.machine.drain();
+                }
+                Verdict::Cut(limit) => {
+                    debug!(limit, "a connection was closed: its limit is over");
+                    return Poll::Ready(End::Limit);
+                }
+            }
+        }
+    }
+
+    /// Has the task woken at the machine's deadline.
+    fn poll_alarm(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if let Some(deadline) = self.machine.deadline()
+            && self.ending.is_none()
+            && self.alarm.poll(deadline, now, cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// What happened, for the clocks.
+    fn turn(&self) -> watch::Turn {
+        let is_unsent = self.stream.get_ref().1.wants_write();
+        watch::Turn {
+            read: self.pulse.take_read(),
+            wrote: self.pulse.take_wrote(),
+            // Streams without a window are the machine's business: it resets them in time.
+            blocked: self.pulse.blocked(),
+            requests: self.machine.requests(),
+            in_flight: self.machine.in_flight() + usize::from(is_unsent),
+        }
+    }
+
+    /// Reads, produces and writes, as long as something is to be done, and not for ever.
+    fn turns(&mut self, kit: &mut Kit, now: Instant, cx: &mut Context<'_>) -> Turned {
+        for _ in 0..TURNS_MAX {
+            match self.take_turn(kit, now, cx) {
+                Ok(None) => {}
+                Ok(Some(turned)) => return turned,
+                Err(error) => {
+                    debug!(%error, "a connection was lost");
+                    return Turned::Ended(End::Lost);
+                }
+            }
+        }
+        Turned::More
+    }
+
+    /// One turn; none when another one may find something to do.
+    fn take_turn(&mut self, kit: &mut Kit, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
+        let (input, pieces, scratch, date) = kit.parts();
+        let mut turn = engine::Turn { now, date, scratch };
+        let (io, session) = self.stream.get_mut();
+        if !self.has_begun {
+            self.has_begun = true;
+            // What is put in one turn is taken as a whole; how much that is, the pieces say.
+            session.set_buffer_limit(None);
+            tls_io::give(session, &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn));
+            // It may have come with the end of the handshake.
+            let state = session.process_new_packets().map_err(tls_io::mistaken)?;
+            self.has_ended = state.peer_has_closed();
+        }
+        let mut is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
+        let mut came = false;
+        let is_asked = self.ending.is_none() && !self.has_ended && self.machine.wants_input();
+        if is_asked {
+            let receive = &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn);
+            match tls_io::poll_read(io, session, input, cx, receive) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(Came::Bytes)) => came = true,
+                Poll::Ready(Ok(Came::End)) => self.has_ended = true,
+                Poll::Ready(Err(error)) => {
+                    // An alert may say what was wrong; the peer may be gone as well.
+                    drop(tls_io::poll_write(io, session, cx));
+                    return Err(error);
+                }
+            }
+        }
+        let mut is_full = false;
+        if is_sent && self.ending.is_none() {
+            self.ending = match self.machine.produce(pieces, &mut turn, cx) {
+                Step::Open => None,
+                Step::HandOver(bytes) => Some(End::HandOver(bytes)),
+                // Answers before the one that broke off are whole.
+                Step::Broken => Some(End::Lost),
+                Step::Over => Some(End::Close),
+            };
+            is_full = pieces.is_full();
+            if !pieces.is_empty() {
+                pieces.write_to(&mut session.writer())?;
+                is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
+            }
+        }
+        if !is_sent && self.ending.is_none() {
+            // Backends are asked, and uploads read, also while a slow peer takes an earlier answer.
+            self.machine.tend(&mut turn, cx);
+        }
+        if is_sent && let Some(end) = self.end() {
+            return Ok(Some(Turned::Ended(end)));
+        }
+        let is_asked_now = !is_asked && self.ending.is_none() && !self.has_ended && self.machine.wants_input();
+        let may_do_more = came || is_sent && is_full || is_asked_now;
+        Ok((!may_do_more).then_some(Turned::Rest))
+    }
+
+    /// How the connection ends, if it does, once all that was put is written.
+    fn end(&mut self) -> Option<End> {
+        if let Some(end) = self.ending.take() {
+            self.stream.get_mut().1.set_buffer_limit(Some(BUFFER_LIMIT));
+            return Some(end);
+        }
+        ((self.has_ended || self.finishes) && self.machine.is_done(self.has_ended)).then_some(End::Close)
+    }
+
+    /// Writes what is left of the connection: the last answer, and that nothing follows.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (io, session) = self.stream.get_mut();
+        tls_io::poll_write(io, session, cx).map(drop)
+    }
+
+    /// Adds to what is left that nothing follows.
+    pub(crate) fn say_end(&mut self) {
+        self.session().send_close_notify();
+    }
+
+    fn session(&mut self) -> &mut ServerConnection {
+        self.stream.get_mut().1
+    }
+}
+
+/// A timer for a deadline that moves; it is set anew only when it fires or must fire earlier.
+#[derive(Debug, Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready when the deadline is over.
+    fn poll(&mut self, deadline: Instant, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if deadline <= now {
+            return Poll::Ready(());
+        }
+        let deadline = deadline.into();
+        let timer = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,64 @@
+//! What all connections of a thread use in turn: memory for what comes and goes, and the date.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::pieces::Pieces;
+use crate::engine::{Scratch, SharedField};
+use crate::site::date::ImfFixdate;
+use crate::telemetry::since_epoch;
+
+/// Bytes that are read from a socket at once.
+const INPUT_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static KIT: Cell<Option<Box<Kit>>> = const { Cell::new(None) };
+}
+
+/// The things of a thread, in the hands of the one connection whose turn it is.
+pub(super) struct Kit {
+    /// Bytes that came.
+    pub(super) input: Vec<u8>,
+    /// What is to be sent.
+    pub(super) pieces: Pieces,
+    /// The engine's.
+    pub(super) scratch: Scratch,
+    /// The field `date`, and until when it is that of this second.
+    date: SharedField,
+    date_until: Instant,
+}
+
+impl Kit {
+    /// Lends the thread's things to `turn`, at a time.
+    pub(super) fn lend<R>(now: Instant, turn: impl FnOnce(&mut Self) -> R) -> R {
+        let mut kit = KIT.take().unwrap_or_else(|| Box::new(Self::new(now)));
+        kit.renew_date(now);
+        let result = turn(&mut kit);
+        kit.pieces.clear();
+        KIT.set(Some(kit));
+        result
+    }
+
+    fn new(now: Instant) -> Self {
+        let (date, date_until) = date(now);
+        Self { input: vec![0; INPUT_BYTES], pieces: Pieces::default(), scratch: Scratch::default(), date, date_until }
+    }
+
+    fn renew_date(&mut self, now: Instant) {
+        if now >= self.date_until {
+            (self.date, self.date_until) = date(now);
+        }
+    }
+
+    /// The parts, to be used at once.
+    pub(super) fn parts(&mut self) -> (&mut [u8], &mut Pieces, &mut Scratch, &SharedField) {
+        (&mut self.input, &mut self.pieces, &mut self.scratch, &self.date)
+    }
+}
+
+/// The field `date`, and when its second is over.
+fn date(now: Instant) -> (SharedField, Instant) {
+    let since = since_epoch();
+    let rest = Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into()));
+    (SharedField::new("date", ImfFixdate::from_seconds(since.as_secs()).as_str().as_bytes()), now + rest)
+}

@@ -1,0 +1,51 @@
+//! What the tests answer on the engine: `/bytes/N` and what has no name at once, the rest as the library's side does.
+
+use super::*;
+use crate::engine::{Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, PreparedHead, RequestHead, Service};
+
+pub(super) struct Lane {
+    peer: Arc<Peer>,
+    gate: Rc<Semaphore>,
+    peers: Rc<RefCell<Vec<Arc<Peer>>>>,
+}
+
+/// Nobody is told how an answer goes.
+pub(super) struct Untold;
+
+impl Outcome for Untold {
+    fn sent(&mut self, _bytes: usize) {}
+
+    fn complete(&mut self) {}
+}
+
+impl Lane {
+    pub(super) fn new(peer: &Arc<Peer>, gate: &Rc<Semaphore>, peers: &Rc<RefCell<Vec<Arc<Peer>>>>) -> Self {
+        Self { peer: Arc::clone(peer), gate: Rc::clone(gate), peers: Rc::clone(peers) }
+    }
+}
+
+impl Service for Lane {
+    type Outcome = Untold;
+
+    fn answer(&self, request: &RequestHead<'_>, _now: std::time::Instant) -> Option<Answer<Untold>> {
+        let body = match request.path.strip_prefix("/bytes/") {
+            Some(count) => Bytes::from(vec![b'x'; count.parse().unwrap()]),
+            None if matches!(request.path, "/wait" | "/echo" | "/endless" | "/upgrade") => return None,
+            None => Bytes::from_static(b"hello"),
+        };
+        self.peers.borrow_mut().push(Arc::clone(&self.peer));
+        let length = body.len().to_string();
+        let head = PreparedHead::new([("content-length", length.as_bytes())], Vec::new());
+        let head = AnswerHead::Prepared(Arc::new(head), [None, None]);
+        Some(Answer { status: StatusCode::OK, head, body: AnswerBody::Bytes(body), outcome: Untold })
+    }
+
+    fn begin(&self, request: Request<Inbound>) -> Answering {
+        self.peers.borrow_mut().push(Arc::clone(&self.peer));
+        let response = respond(request, Rc::clone(&self.gate));
+        Box::pin(async move {
+            let body = |body: TestBody| -> crate::engine::StreamBody { Box::pin(body.map_err(|never| match never {})) };
+            response.await.map(body)
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Waits for a group: until its instances are begun, until they are healthy.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::site_toml::Server;
+use tokio::time::{Instant, timeout_at};
+
+use super::backoff::Backoff;
+use super::error::Error;
+use super::group::Group;
+use super::slot::Slot;
+use super::{Shared, Tell, ms};
+
+impl Shared {
+    /// Waits until the instances of a group are set up and started.
+    pub(super) async fn wait_begun(&self, group: &Group) -> Result<(), Error> {
+        let mut changes = group.changes();
+        loop {
+            changes.borrow_and_update();
+            {
+                let inner = group.inner();
+                if let Some(failed) = &inner.failed {
+                    return Err(failed.clone());
+                }
+                if inner.is_begun {
+                    return Ok(());
+                }
+                if inner.is_stopping {
+                    return Err(Error::Ended);
+                }
+            }
+            changes.changed().await.ok();
+        }
+    }
+
+    /// How long all instances of a group together may take until they are healthy at the same moment: as many starts as
+    /// one may have before it is given up, and the waits between them.
+    fn healthy_time(&self, server: &Server) -> Duration {
+        let starts = self.limits.instance_crashes_max.saturating_add(1);
+        let mut backoff =
+            Backoff::new(ms(self.limits.instance_restart_ms_min), ms(self.limits.instance_restart_ms_max));
+        let waits: Duration = (0..starts).map(|_| backoff.ended(None)).sum();
+        ms(self.start_ms(server).saturating_mul(starts)) + waits
+    }
+
+    /// Waits until `slots` are healthy, and tells of each. What one may take is bounded by its own start, and all of them
+    /// by [`Self::healthy_time`].
+    pub(super) async fn wait_healthy(&self, group: &Group, slots: &[Arc<Slot>], tell: Tell<'_>) -> Result<(), Error> {
+        use devanture_config::instances::InstanceState::Healthy;
+        let mut changes = group.changes();
+        let mut told: HashSet<u64> = HashSet::new();
+        let node = &self.settings.node;
+        let mut is_first = true;
+        let time = self.healthy_time(&group.managed.server);
+        let until = Instant::now() + time;
+        loop {
+            changes.borrow_and_update();
+            for slot in slots {
+                let (state, took, failed, is_over) = {
+                    let seen = slot.seen();
+                    (seen.state, seen.healthy_ms, seen.failed.clone(), seen.is_over)
+                };
+                match (state, took) {
+                    (Healthy, _) if is_first => {
+                        told.insert(slot.serial);
+                        tell(&format!("{node}/{} runs already", slot.name));
+                    }
+                    (Healthy, Some(took)) if told.insert(slot.serial) => {
+                        tell(&format!("{node}/{} healthy in {took} ms", slot.name));
+                    }
+                    (Healthy, _) => {}
+                    _ => {
+                        if let Some(failed) = failed {
+                            return Err(failed);
+                        }
+                        if is_over || !slot.is_wanted() {
+                            let instance = slot.name.clone();
+                            return Err(if group.inner().is_stopping {
+                                Error::Ended
+                            } else {
+                                Error::Unwanted { instance }
+                            });
+                        }
+                        told.remove(&slot.serial);
+                    }
+                }
+            }
+            if told.len() >= slots.len() {
+                return Ok(());
+            }
+            is_first = false;
+            if timeout_at(until, changes.changed()).await.is_err() {
+                let Some(slot) = slots.iter().find(|slot| !told.contains(&slot.serial)) else { return Ok(()) };
+                let reason = slot.seen().detail.clone().unwrap_or_else(|| "it did not stay healthy".to_owned());
+                let after_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                return Err(Error::NotHealthy { instance: slot.name.clone(), after_ms, reason, lines: slot.lines() });
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The counts of requests: additions to counters that a thread has nearly for itself, gathered when somebody looks.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use metrics::{Counter, counter};
+
+use super::tally::{STRIPES, stripe};
+
+/// Upper bounds of the latency histogram, in nanoseconds. Whole numbers of them, so that the counts are those that the
+/// bounds in seconds would give.
+const BOUNDS_NS: [u64; 16] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+/// Of the histogram: one for each bound, and one for what took longer than the last.
+const BUCKETS: usize = BOUNDS_NS.len() + 1;
+/// Status classes, `1xx` to `5xx`.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The histogram's name.
+pub(super) const SECONDS: &str = "devanture_request_seconds";
+/// Its sentence, as `describe` says it.
+const SECONDS_HELP: &str = "Seconds from a request's head to its answer's last byte.";
+
+/// Upper bounds of the latency histogram, in seconds.
+pub(super) fn bounds_s() -> [f64; 16] {
+    BOUNDS_NS.map(seconds_of)
+}
+
+fn seconds_of(nanoseconds: u64) -> f64 {
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
+/// The counters that the threads of one stripe add to. What a fast answer of a file counts is in its first cache line;
+/// two lines are one to the processor, as it fetches them in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Stripe {
+    by_class: [AtomicU64; 5],
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
+    /// Of requests whose time is in this bucket and in none before.
+    by_bucket: [AtomicU64; BUCKETS],
+}
+
+/// How long the requests of an environment took.
+#[derive(Default)]
+struct Latency {
+    nanoseconds: u64,
+    by_bucket: [u64; BUCKETS],
+}
+
+/// An app and its environment.
+type Place = (String, String);
+
+/// What one version has counted, until it is gathered.
+struct Counts {
+    stripes: [Stripe; STRIPES],
+    by_class: [Counter; 5],
+    bytes: Counter,
+    place: Place,
+}
+
+/// All that count, and what is said of latency. The exporter keeps each sample of a histogram until it looks at them
+/// one by one, at the cost of a clock each; so the one of all requests is kept and written here.
+#[derive(Default)]
+struct Known {
+    counts: Vec<Arc<Counts>>,
+    /// Stays when the versions are gone, as every series does.
+    latency: BTreeMap<Place, Latency>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known { counts: Vec::new(), latency: BTreeMap::new() });
+
+/// Locked where a version is loaded or dropped and where all is gathered; never where a request is counted.
+fn known() -> MutexGuard<'static, Known> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Moves what all versions have counted to where it is told from.
+pub(super) fn gather() {
+    known().gather();
+}
+
+/// Gathers, and tells the histogram of latency in Prometheus' text form; the counters are the recorder's to tell.
+pub(super) fn gather_and_render() -> String {
+    let mut known = known();
+    known.gather();
+    known.render()
+}
+
+/// The counters of one version in one place, ready for the hot path: no look-up by name is left. What is counted is told
+/// when it was gathered: every few seconds, whenever the metrics are rendered, and when this is dropped.
+pub struct RequestMetrics(Arc<Counts>);
+
+impl RequestMetrics {
+    /// Prepares the counters for `app`, `environment` and the short id `version`.
+    #[must_use]
+    pub fn new(app: &str, environment: &str, version: &str) -> Self {
+        let by_class = CLASSES.map(|class| {
+            counter!("devanture_requests_total", "app" => app.to_owned(), "environment" => environment.to_owned(),
+                "version" => version.to_owned(), "status" => class)
+        });
+        let labels = [("app", app.to_owned()), ("environment", environment.to_owned())];
+        let counts = Arc::new(Counts {
+            stripes: Default::default(),
+            by_class,
+            bytes: counter!("devanture_response_bytes_total", &labels),
+            place: (app.to_owned(), environment.to_owned()),
+        });
+        let mut known = known();
+        known.latency.entry(counts.place.clone()).or_default();
+        known.counts.push(Arc::clone(&counts));
+        Self(counts)
+    }
+
+    /// Counts one request that took `time`: no lock, no memory, no clock.
+    pub fn count(&self, status: StatusCode, body_bytes: u64, time: Duration) {
+        let Some(stripe) = self.0.stripes.get(stripe()) else { return };
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let Some(requests) = stripe.by_class.get(class) {
+            requests.fetch_add(1, Ordering::Relaxed);
+        }
+        if body_bytes > 0 {
+            stripe.bytes.fetch_add(body_bytes, Ordering::Relaxed);
+        }
+        let nanoseconds = time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into());
+        stripe.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        if let Some(requests) = stripe.by_bucket.get(bucket_of(nanoseconds)) {
+            requests.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The first bucket whose bound is not exceeded; the one after all bounds otherwise.
+fn bucket_of(nanoseconds: u64) -> usize {
+    BOUNDS_NS.partition_point(|bound| *bound < nanoseconds)
+}
+
+impl Drop for RequestMetrics {
+    /// Nobody counts here any more: what was not gathered yet is now.
+    fn drop(&mut self) {
+        let mut known = known();
+        self.0.gather(&mut known.latency);
+        known.counts.retain(|counts| !Arc::ptr_eq(counts, &self.0));
+    }
+}
+
+impl Counts {
+    /// Moves what was counted. Whoever gathers holds the lock, so nothing is on its way when somebody tells.
+    fn gather(&self, latency: &mut BTreeMap<Place, Latency>) {
+        let mut latency = latency.get_mut(&self.place);
+        for stripe in &self.stripes {
+            for (from, to) in stripe.by_class.iter().zip(&self.by_class).chain([(&stripe.bytes, &self.bytes)]) {
+                match taken(from) {
+                    0 => {}
+                    count => to.increment(count),
+                }
+            }
+            let Some(latency) = &mut latency else { continue };
+            latency.nanoseconds = latency.nanoseconds.saturating_add(taken(&stripe.nanoseconds));
+            for (from, to) in stripe.by_bucket.iter().zip(&mut latency.by_bucket) {
+                *to = to.saturating_add(taken(from));
+            }
+        }
+    }
+}
+
+/// What was added since it was last taken. A counter at rest is only read.
+fn taken(counter: &AtomicU64) -> u64 {
+    match counter.load(Ordering::Relaxed) {
+        0 => 0,
+        _ => counter.swap(0, Ordering::Relaxed),
+    }
+}
+
+impl Known {
+    fn gather(&mut self) {
+        for counts in &self.counts {
+            counts.gather(&mut self.latency);
+        }
+    }
+
+    /// The histogram, written as the exporter writes the others.
+    fn render(&self) -> String {
+        let mut text = String::new();
+        if self.latency.is_empty() {
+            return text;
+        }
+        // A string takes whatever is written.
+        writeln!(text, "# HELP {SECONDS} {SECONDS_HELP}\n# TYPE {SECONDS} histogram").ok();
+        for ((app, environment), latency) in &self.latency {
+            let labels = format!("app=\"{}\",environment=\"{}\"", escaped(app), escaped(environment));
+            let mut count: u64 = 0;
+            let mut bounds = BOUNDS_NS.iter();
+            for requests in latency.by_bucket {
+                count = count.saturating_add(requests);
+                match bounds.next() {
+                    Some(bound) => {
+                        writeln!(text, "{SECONDS}_bucket{{{labels},le=\"{}\"}} {count}", seconds_of(*bound)).ok()
+                    }
+                    None => writeln!(text, "{SECONDS}_bucket{{{labels},le=\"+Inf\"}} {count}").ok(),
+                };
+            }
+            writeln!(text, "{SECONDS}_sum{{{labels}}} {}", seconds_of(latency.nanoseconds)).ok();
+            writeln!(text, "{SECONDS}_count{{{labels}}} {count}").ok();
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// The value of a label, as the text form has it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn recorder() -> PrometheusRecorder {
+        let matcher = Matcher::Full(SECONDS.to_owned());
+        PrometheusBuilder::new().set_buckets_for_metric(matcher, &bounds_s()).unwrap().build_recorder()
+    }
+
+    /// The value of a series.
+    fn value(text: &str, series: &str) -> String {
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in\n{text}")).to_owned()
+    }
+
+    /// Latency's lines of one app.
+    fn lines_of(text: &str, app: &str) -> Vec<String> {
+        let label = format!("{{app=\"{app}\",");
+        text.lines().filter(|line| line.starts_with(SECONDS) && line.contains(&label)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn nothing_is_lost_and_nothing_told_twice_while_threads_count_and_others_gather() {
+        const THREADS: u64 = 12;
+        const EACH: u64 = 5_000;
+        let recorder = recorder();
+        let metrics = metrics::with_local_recorder(&recorder, || RequestMetrics::new("threads", "prod", "one"));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        gather();
+                    }
+                });
+            }
+            let count = || {
+                for _ in 0..EACH {
+                    metrics.count(StatusCode::OK, 7, Duration::from_nanos(100_000));
+                    metrics.count(StatusCode::NOT_FOUND, 0, Duration::from_nanos(100_001));
+                }
+            };
+            let counting: Vec<_> = (0..THREADS).map(|_| scope.spawn(count)).collect();
+            counting.into_iter().for_each(|thread| thread.join().unwrap());
+            is_over.store(true, Ordering::Relaxed);
+        });
+        let text = gather_and_render();
+        let told = recorder.handle().render();
+        let all = THREADS * EACH;
+        let requests = |class: &str| {
+            value(
+                &told,
+                &format!(
+                    "devanture_requests_total{{app=\"threads\",environment=\"prod\",version=\"one\",status=\"{class}\"}}"
+                ),
+            )
+        };
+        assert_eq!(CLASSES.map(requests), [0, all, 0, all, 0].map(|count| count.to_string()));
+        let labels = "app=\"threads\",environment=\"prod\"";
+        assert_eq!(value(&told, &format!("devanture_response_bytes_total{{{labels}}}")), (all * 7).to_string());
+        assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"0.0001\"}}")), all.to_string());
+        assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"0.00025\"}}")), (2 * all).to_string());
+        assert_eq!(value(&text, &format!("{SECONDS}_count{{{labels}}}")), (2 * all).to_string());
+        assert_eq!(value(&text, &format!("{SECONDS}_sum{{{labels}}}")), seconds_of(all * 200_001).to_string());
+        assert_eq!(gather_and_render(), text, "what was gathered is not gathered again");
+        assert_eq!(value(&recorder.handle().render(), &format!("devanture_response_bytes_total{{{labels}}}")), {
+            (all * 7).to_string()
+        });
+    }
+
+    #[test]
+    fn a_version_that_is_dropped_has_told_everything_and_the_next_one_counts_on() {
+        let recorder = recorder();
+        for version in ["one", "two"] {
+            let metrics = metrics::with_local_recorder(&recorder, || RequestMetrics::new("dropped", "prod", version));
+            metrics.count(StatusCode::OK, 5, Duration::from_secs(11));
+        }
+        // Read without gathering: the drop did.
+        let told = recorder.handle().render();
+        for version in ["one", "two"] {
+            let series = format!(
+                "devanture_requests_total{{app=\"dropped\",environment=\"prod\",version=\"{version}\",status=\"2xx\"}}"
+            );
+            assert_eq!(value(&told, &series), "1");
+        }
+        let labels = "app=\"dropped\",environment=\"prod\"";
+        assert_eq!(value(&told, &format!("devanture_response_bytes_total{{{labels}}}")), "10");
+        let known = known();
+        assert!(known.counts.iter().all(|counts| counts.place.0 != "dropped"), "nothing of them is kept");
+        let text = known.render();
+        assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"10\"}}")), "0");
+        assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"+Inf\"}}")), "2");
+        assert_eq!(value(&text, &format!("{SECONDS}_sum{{{labels}}}")), "22");
+    }
+
+    #[test]
+    fn the_sentence_is_the_one_that_is_described() {
+        assert!(include_str!("metrics.rs").contains(&format!("(\"{SECONDS}\", \"{SECONDS_HELP}\")")));
+    }
+
+    proptest! {
+        /// Every time near a bound, and any between: in the bucket where a recorded sample of as many seconds is, in the
+        /// same text.
+        #[test]
+        fn the_histogram_reads_as_if_each_request_had_been_recorded(
+            times in prop::collection::vec(
+                prop_oneof![
+                    (prop::sample::select(BOUNDS_NS.to_vec()), 0..3_u64).prop_map(|(bound, step)| bound + step - 1),
+                    0..20_000_000_000_u64,
+                ],
+                0..50,
+            ),
+            environment in "[a-z0-9-]{1,8}",
+        ) {
+            static CASES: AtomicU64 = AtomicU64::new(0);
+            let app = format!("case-{}", CASES.fetch_add(1, Ordering::Relaxed));
+            let recorder = recorder();
+            let labels = [("app", app.clone()), ("environment", environment.clone())];
+            let (direct, ours) = metrics::with_local_recorder(&recorder, || {
+                metrics::describe_histogram!(SECONDS, SECONDS_HELP);
+                (metrics::histogram!(SECONDS, &labels), RequestMetrics::new(&app, &environment, "one"))
+            });
+            for time in times.iter().map(|time| Duration::from_nanos(*time)) {
+                direct.record(time.as_secs_f64());
+                ours.count(StatusCode::OK, 1, time);
+            }
+            let (ours, direct) = (gather_and_render(), recorder.handle().render());
+            prop_assert!(direct.contains(ours.lines().next().unwrap()) && direct.contains(ours.lines().nth(1).unwrap()));
+            let (ours, direct) = (lines_of(&ours, &app), lines_of(&direct, &app));
+            prop_assert_eq!(ours.len(), BUCKETS + 2);
+            prop_assert_eq!(ours.len(), direct.len());
+            for (ours, direct) in ours.iter().zip(&direct) {
+                if !ours.starts_with(&format!("{SECONDS}_sum")) {
+                    prop_assert_eq!(ours, direct);
+                    continue;
+                }
+                // The exporter rounds after each addition; ours is rounded once.
+                let ((ours, sum), (direct, rounded)) = (ours.rsplit_once(' ').unwrap(), direct.rsplit_once(' ').unwrap());
+                prop_assert_eq!(ours, direct);
+                let exact = Duration::from_nanos(times.iter().sum()).as_secs_f64();
+                prop_assert_eq!(sum, exact.to_string());
+                prop_assert!((rounded.parse::<f64>().unwrap() - exact).abs() < 1e-9);
+            }
+        }
+    }
+}

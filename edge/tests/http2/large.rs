@@ -1,0 +1,163 @@
+//! Large files: whole, in ranges, and to clients that take nothing; from the disk and from memory, over both protocols.
+
+use std::sync::Arc;
+
+use crate::support::{ENGINE, Engine, edge, on_each_engine};
+use crate::wire::{Conn, Script, flag, kind, setting};
+use crate::world::World;
+
+on_each_engine! {
+    a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory
+    clients_that_read_nothing_of_a_large_file_cost_no_memory
+}
+
+const APP: &str = "files";
+const HOST: &str = "files.localhost";
+/// Above `memory_file_bytes_max`: read from the disk as it is sent.
+const HUGE_BYTES: usize = 100_000_000;
+/// Below it: held in memory.
+const LARGE_BYTES: usize = 1_000_000;
+/// Connections whose clients read nothing.
+const CONNECTIONS: usize = 32;
+/// Bytes that one of them may make the process hold: a turn of its own, records of it, and the session.
+const CONNECTION_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes that each of its streams may: what was read of the file at once.
+const PIECE_BYTES: u64 = 64 * 1024;
+/// The same for one stream, where hyper serves: it and its parts hold a frame of each, and a buffer of each stream.
+const HYPER_STREAM_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes that a file may make the process hold while it is sent to a client that reads.
+const GROWTH_MAX: u64 = 16 * 1024 * 1024;
+const MOST: u32 = (1 << 31) - 1;
+
+/// Bytes that no compression makes smaller.
+fn noise(length: usize) -> Vec<u8> {
+    let next =
+        |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+    let words = std::iter::successors(Some(7_u64), next).map(|state| (state >> 32) as u32);
+    let mut bytes: Vec<u8> = words.take(length.div_ceil(4)).flat_map(u32::to_le_bytes).collect();
+    bytes.truncate(length);
+    bytes
+}
+
+async fn world() -> (Arc<World>, Vec<u8>) {
+    let world = World::with(edge().in_a_process()).await;
+    let huge = noise(HUGE_BYTES);
+    world.edge.push(APP, &[("huge.bin", &huge), ("large.bin", &huge[..LARGE_BYTES])]).await;
+    // Pools of buffers and the like are there from now on.
+    for path in ["/huge.bin", "/large.bin"] {
+        over_http1(&world, path, Some("bytes=0-400000")).await;
+        over_http2(&world, path, Some("bytes=0-400000")).await;
+    }
+    (world, huge)
+}
+
+fn asking(stream: u32, path: &str, range: Option<&str>) -> Script {
+    let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", path)];
+    fields.extend(range.map(|range| ("range", range)));
+    Script::default().exactly(stream, &fields)
+}
+
+fn asking_http1(path: &str, range: Option<&str>) -> Script {
+    let range = range.map_or_else(String::new, |range| format!("range: {range}\r\n"));
+    Script::default().raw(format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n{range}connection: close\r\n\r\n"))
+}
+
+/// Windows of every size.
+fn windows() -> Script {
+    Script::preface().settings(&[(setting::INITIAL_WINDOW_SIZE, MOST)]).window(0, MOST - 65_535)
+}
+
+async fn over_http2(world: &World, path: &str, range: Option<&str>) -> (u16, Vec<u8>) {
+    let mut c = world.connect_as(HOST, &[b"h2"], rustls::DEFAULT_VERSIONS).await.unwrap();
+    c.send(&windows()).await;
+    c.send(&asking(1, path, range)).await;
+    let answer = c.answer(1).await;
+    (answer.status, answer.body)
+}
+
+async fn over_http1(world: &World, path: &str, range: Option<&str>) -> (u16, Vec<u8>) {
+    let mut c = world.connect_as(HOST, &[b"http/1.1"], rustls::DEFAULT_VERSIONS).await.unwrap();
+    c.send(&asking_http1(path, range)).await;
+    let all = c.rest().await;
+    let end = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    (std::str::from_utf8(&all[9..12]).unwrap().parse().unwrap(), all[end + 4..].to_vec())
+}
+
+async fn a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory() {
+    let (world, huge) = world().await;
+    let (middle, end) = (50_000_000, HUGE_BYTES - 1);
+    let wanted = [
+        (None, 0..=end),
+        (Some("bytes=99999990-".to_owned()), end - 9..=end),
+        (Some("bytes=-1".to_owned()), end..=end),
+        (Some(format!("bytes={middle}-{}", middle + 999_999)), middle..=middle + 999_999),
+        (Some(format!("bytes=1-{end}")), 1..=end),
+    ];
+    for (range, part) in wanted {
+        let mark = world.edge.process().mark();
+        let over_http2 = over_http2(&world, "/huge.bin", range.as_deref()).await;
+        let over_http1 = over_http1(&world, "/huge.bin", range.as_deref()).await;
+        let grown = world.edge.process().grown_since(mark);
+        eprintln!("{range:?}: {} KiB", grown / 1_024);
+        for (status, body) in [over_http2, over_http1] {
+            assert_eq!(status, if range.is_some() { 206 } else { 200 }, "{range:?}");
+            assert!(body == huge[part.clone()], "{range:?}: {} bytes", body.len());
+        }
+        assert!(grown < GROWTH_MAX, "{range:?}: {grown} bytes");
+    }
+    for over in [over_http2(&world, "/large.bin", None).await, over_http1(&world, "/large.bin", None).await] {
+        assert!(over == (200, huge[..LARGE_BYTES].to_vec()), "{}: {} bytes", over.0, over.1.len());
+    }
+    let beyond = Some("bytes=100000000-");
+    assert_eq!(over_http2(&world, "/huge.bin", beyond).await.0, 416);
+    assert_eq!(over_http1(&world, "/huge.bin", beyond).await.0, 416);
+}
+
+/// A connection that has read the heads of its answers and nothing after them.
+async fn stuck_http2(world: &World, path: &str, streams: u32) -> Conn {
+    let mut c = world.connect_slowly(HOST, b"h2").await;
+    c.send(&windows()).await;
+    let asked = (0..streams).fold(Script::default(), |s, number| s.raw(asking(number * 2 + 1, path, None).bytes));
+    c.send(&asked).await;
+    loop {
+        let frame = c.next().await.expect("a head");
+        if frame.kind == kind::HEADERS && frame.flags & flag::END_STREAM == 0 {
+            assert_eq!(frame.status(), 200);
+            return c;
+        }
+    }
+}
+
+async fn stuck_http1(world: &World, path: &str) -> Conn {
+    let mut c = world.connect_slowly(HOST, b"http/1.1").await;
+    c.send(&asking_http1(path, None)).await;
+    assert!(c.head_of_text().await.starts_with("HTTP/1.1 200 "));
+    c
+}
+
+async fn clients_that_read_nothing_of_a_large_file_cost_no_memory() {
+    let (world, _) = world().await;
+    for path in ["/huge.bin", "/large.bin"] {
+        for (what, streams) in [("HTTP/2", 1), ("HTTP/2, 16 streams", 16), ("HTTP/1.1", 0)] {
+            let mark = world.edge.process().mark();
+            let mut connections = Vec::new();
+            for _ in 0..CONNECTIONS {
+                connections.push(match streams {
+                    0 => stuck_http1(&world, path).await,
+                    streams => stuck_http2(&world, path, streams).await,
+                });
+            }
+            world.edge.process().rests().await;
+            let grown = world.edge.process().grown_since(mark) / CONNECTIONS as u64;
+            eprintln!("{path} over {what}: {} KiB for each connection", grown / 1_024);
+            let most = match ENGINE.get() {
+                Engine::Devanture => CONNECTION_BYTES_MAX + PIECE_BYTES * u64::from(streams),
+                Engine::Hyper => HYPER_STREAM_BYTES_MAX * u64::from(streams.max(1)),
+            };
+            assert!(grown < most, "{path} over {what}: {grown} bytes for each connection");
+            // Others are served meanwhile.
+            assert_eq!(over_http2(&world, "/large.bin", Some("bytes=0-9")).await.0, 206);
+            drop(connections);
+        }
+    }
+}

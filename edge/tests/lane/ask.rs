@@ -1,0 +1,155 @@
+//! One request, asked in either way, and the answer in one form.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use devanture_edge::engine::{
+    Answer, AnswerBody, AnswerHead, BodyError, Fields, Lines, Outcome as _, RequestHead, Service as _,
+};
+use devanture_edge::handler::{Counted, Handler, Lane};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Empty};
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// A request without a body, over HTTP/2.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked<'a> {
+    method: Method,
+    authority: &'a str,
+    target: &'a str,
+    fields: Vec<(&'a str, &'a str)>,
+    covered: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// A GET.
+    pub(crate) fn new(authority: &'a str, target: &'a str) -> Self {
+        Self { method: Method::GET, authority, target, fields: vec![("user-agent", "test")], covered: true }
+    }
+
+    pub(crate) fn with(mut self, name: &'a str, value: &'a str) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    pub(crate) fn method(self, method: Method) -> Self {
+        Self { method, ..self }
+    }
+
+    /// Over a connection whose certificate is another's.
+    pub(crate) fn misdirected(self) -> Self {
+        Self { covered: false, ..self }
+    }
+}
+
+/// An answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: BTreeSet<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Asks the handler as the library does; the body of an answer to HEAD is left unread, as there.
+pub(crate) async fn by_handle(handler: &Handler, asked: &Asked<'_>) -> Got {
+    let (is_head, covered) = (asked.method == Method::HEAD, asked.covered);
+    let response = handler.handle(request(asked, Empty::<Bytes>::new()), PEER, None, |_| covered).await;
+    let (parts, body) = response.into_parts();
+    let body = if is_head { Vec::new() } else { read(Box::pin(body)).await };
+    Got { status: parts.status, fields: of_map(&parts.headers), body }
+}
+
+/// Asks for an answer at once.
+pub(crate) fn ask(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Answer<Counted>> {
+    let mut lines = Lines::default();
+    for (name, value) in &asked.fields {
+        lines.push(name.as_bytes(), value.as_bytes());
+    }
+    let (path, query) = match asked.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (asked.target, None),
+    };
+    let head = RequestHead {
+        version: Version::HTTP_2,
+        method: &asked.method,
+        scheme: Some("https"),
+        authority: Some(asked.authority),
+        path,
+        query,
+        fields: Fields::Lines(&lines),
+    };
+    lane(handler, asked).answer(&head, Instant::now())
+}
+
+/// Asks for an answer at once, and takes all of it as the engine does.
+pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Got> {
+    let Answer { status, head, body, mut outcome } = ask(handler, asked)?;
+    let fields = match head {
+        AnswerHead::Map(map) => of_map(&map),
+        AnswerHead::Prepared(head, more) => {
+            let more = more.iter().flatten().flat_map(|field| field.line());
+            of_lines(&head.lines().iter().chain(more).copied().collect::<Vec<u8>>())
+        }
+    };
+    let body = match body {
+        AnswerBody::Empty => Vec::new(),
+        AnswerBody::Bytes(bytes) => bytes.to_vec(),
+        AnswerBody::Stream(body) => read(body).await,
+    };
+    outcome.sent(body.len());
+    outcome.complete();
+    Some(Got { status, fields, body })
+}
+
+/// Asks for an answer in a while.
+pub(crate) async fn begun(handler: &Rc<Handler>, asked: &Asked<'_>) -> Got {
+    let (parts, body) = handler.handle(request(asked, Empty::<Bytes>::new()), PEER, None, |_| true).await.into_parts();
+    Got { status: parts.status, fields: of_map(&parts.headers), body: read(Box::pin(body)).await }
+}
+
+fn lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Lane {
+    let covered = asked.covered;
+    Lane::new(Rc::clone(handler), PEER, move |_| covered)
+}
+
+fn request<B>(asked: &Asked<'_>, body: B) -> Request<B> {
+    let target = match asked.target {
+        // Of the library, the `*` has no authority beside it.
+        "*" => "*".to_owned(),
+        path => format!("https://{}{path}", asked.authority),
+    };
+    let mut request = Request::builder().version(Version::HTTP_2).method(asked.method.clone()).uri(target);
+    if asked.target == "*" {
+        request = request.header("host", asked.authority);
+    }
+    for (name, value) in &asked.fields {
+        request = request.header(*name, *value);
+    }
+    request.body(body).unwrap()
+}
+
+async fn read<E: Into<BodyError>>(body: Pin<Box<dyn Body<Data = Bytes, Error = E> + '_>>) -> Vec<u8> {
+    let read = body.map_err(Into::into).collect().await;
+    read.unwrap_or_else(|error: BodyError| panic!("{error}")).to_bytes().to_vec()
+}
+
+fn of_map(map: &HeaderMap) -> BTreeSet<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let fields: BTreeSet<_> = map.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect();
+    assert_eq!(fields.len(), map.len());
+    fields
+}
+
+fn of_lines(lines: &[u8]) -> BTreeSet<(String, String)> {
+    let lines: Vec<&str> = std::str::from_utf8(lines).unwrap().split_terminator("\r\n").collect();
+    let field = |line: &&str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
+    let fields: BTreeSet<_> = lines.iter().map(field).collect();
+    assert_eq!(fields.len(), lines.len());
+    fields
+}

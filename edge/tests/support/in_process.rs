@@ -1,0 +1,127 @@
+//! A handler over stores of its own, asked without sockets: what is live is written straight into the catalog.
+
+#![allow(dead_code, reason = "every file of tests uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking, in its helpers too")]
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devanture_config::limits::Limits;
+use devanture_config::manifest::FileEntry;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_edge::blobs::{self, Blobs, Form, Key, Quality};
+use devanture_edge::catalog::{self, Catalog, Change, Commit, records};
+use devanture_edge::handler::{Handler, Ways};
+use devanture_edge::live::{Domains, Follower, Grace, Live, Loader};
+use devanture_edge::proxy::address::Policy;
+use devanture_edge::proxy::{Client, ClientSettings, Registry, RegistrySettings, tls};
+use devanture_edge::telemetry::AccessLog;
+use devanture_edge::version::CommonField;
+use http::HeaderValue;
+use http::header::STRICT_TRANSPORT_SECURITY;
+use serde_json::{Value, json};
+
+/// Files of a bundle: path and bytes.
+pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
+
+/// Longest file that is held in memory.
+const MEMORY_FILE_BYTES_MAX: u64 = 100_000;
+
+/// Stores whose records are being written.
+pub(crate) struct Stores {
+    folder: tempfile::TempDir,
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+}
+
+/// A handler, and the stores that it answers from.
+pub(crate) struct InProcess {
+    _folder: tempfile::TempDir,
+    pub(crate) handler: Rc<Handler>,
+}
+
+impl Stores {
+    /// Nothing is stored yet.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs::open(folder.path().to_owned()).unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        Self { folder, blobs, catalog }
+    }
+
+    /// Writes a record.
+    pub(crate) async fn put(&self, key: String, value: Value) {
+        let change = Change::Put(key, records::write(&value).unwrap());
+        self.catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+    }
+
+    /// Makes a form of some bytes, whatever it would decode to.
+    pub(crate) async fn encode(&self, bytes: &[u8], form: Form, encoded: &'static [u8]) {
+        let variants = vec![(form, Quality::Best, Bytes::from_static(encoded))];
+        self.blobs.put(Key::Blob(Digest::of(bytes)), Bytes::copy_from_slice(bytes)).await.unwrap();
+        self.blobs.put_variants(Digest::of(bytes), variants).await.unwrap();
+    }
+
+    /// Stores a version of `app`; `serving` is what `devanture.toml` would say.
+    pub(crate) async fn store(&self, app: &str, files: Files<'_>, serving: Value) -> VersionId {
+        let app: AppName = app.parse().unwrap();
+        for (_, bytes) in files {
+            self.blobs.put(Key::Blob(Digest::of(bytes)), Bytes::copy_from_slice(bytes)).await.unwrap();
+        }
+        let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
+        let files = files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect();
+        let mut manifest = Manifest::of_files(files);
+        manifest.base = serde_json::from_value(serving).unwrap();
+        let id = manifest.id();
+        self.blobs.put(Key::Manifest(id), manifest.canonical().into()).await.unwrap();
+        let version = json!({
+            "stored_ms": 1_700_000_000_000_u64, "who": "me", "trusted": false, "source": {}, "files": 1, "bytes": 1,
+        });
+        self.put(records::version_key(&app, &id), version).await;
+        id
+    }
+
+    /// Stores a version and makes it live in `prod`.
+    pub(crate) async fn push(&self, app: &str, files: Files<'_>, serving: Value) -> VersionId {
+        let id = self.store(app, files, serving).await;
+        let pointer = json!({
+            "version": id, "settings": 0, "switched_ms": 1_700_000_001_000_u64, "deploy": "", "begun": 0, "position": "",
+        });
+        self.put(records::live_key(&app.parse().unwrap(), &PlaceName::prod()), pointer).await;
+        id
+    }
+
+    /// A handler that answers from what was stored; strangers trust the certificates of all names.
+    pub(crate) async fn handler(self, access_log: AccessLog) -> InProcess {
+        let domain = || "localhost".parse().unwrap();
+        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        let limits = Limits { memory_file_bytes_max: MEMORY_FILE_BYTES_MAX, ..Limits::default() };
+        let loader = Loader::new(self.blobs, self.catalog, &limits);
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+        let registry = Registry::new(RegistrySettings {
+            policy: Policy::default(),
+            tls: tls::trusting([]).unwrap(),
+            requests_max: 1,
+        });
+        let settings = ClientSettings {
+            body_bytes_max: limits.proxy_body_bytes_max,
+            idle_per_member_max: 1,
+            stop: tokio_util::sync::CancellationToken::new(),
+        };
+        let hsts = HeaderValue::from_static("max-age=86400");
+        let handler = Handler {
+            live,
+            loader,
+            backends: Client::new(settings),
+            ways: Ways::new(registry),
+            access_log,
+            hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, hsts),
+            trusted: Arc::new(|_| true),
+            target_bytes_max: 4_096,
+            trusted_proxies: Arc::new([]),
+        };
+        InProcess { _folder: self.folder, handler: Rc::new(handler) }
+    }
+}

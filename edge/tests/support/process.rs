@@ -1,0 +1,99 @@
+//! An edge in a process of its own, and what the system tells of its memory.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use devanture_edge::server::Addresses;
+
+/// How often the memory of a process is looked at until it rests.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it must be found the same to count as resting.
+const LOOKS: usize = 8;
+
+/// The program, running. It is killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    /// Kept open: an edge whose output nobody takes must not be told so by the system.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts the program in `folder` with `text` as its `edge.toml`, and waits until it is ready.
+    pub(super) fn start(folder: &Path, text: &str) -> (Self, Addresses) {
+        let (config, log) = (folder.join("edge.toml"), folder.join("edge.log"));
+        fs::write(config, text).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_devanture-edge"))
+            .args(["--config", "edge.toml"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("the edge does not start: {line}\n{}", fs::read_to_string(log).unwrap()));
+        let address = |name: &str| ready[name].as_str().map(|text| text.parse::<SocketAddr>().unwrap());
+        let addresses =
+            Addresses { admin: address("admin").unwrap(), http: address("http"), https: address("https").unwrap() };
+        (Self { child, _stdout: stdout }, addresses)
+    }
+
+    /// A line of `/proc/PID/status` that tells an amount of memory, in bytes.
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
+    /// Bytes of memory that it has now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status("VmRSS")
+    }
+
+    /// Bytes of memory that it has now; [`Self::grown_since`] then tells the most that it had from now on.
+    pub(crate) fn mark(&self) -> u64 {
+        // proc(5), `clear_refs`: 5 resets the peak.
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+        self.resident_bytes()
+    }
+
+    /// By how many bytes it was larger, at its largest, than when it was marked.
+    pub(crate) fn grown_since(&self, mark: u64) -> u64 {
+        self.status("VmHWM").saturating_sub(mark)
+    }
+
+    /// Waits until its memory stays as it is.
+    pub(crate) async fn rests(&self) {
+        let (mut before, mut same) = (0, 0);
+        while same < LOOKS {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = self.status("VmHWM");
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+        }
+    }
+
+    /// Tells it to drain, and waits for its end, which must be a good one.
+    pub(super) fn terminate(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

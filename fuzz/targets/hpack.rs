@@ -1,0 +1,18 @@
+//! HPACK: any blocks mean what they mean to a decoder that is written like the standard, and however an encoder is used,
+//! what it writes is read as what was meant.
+
+#![no_main]
+
+#[path = "../../edge/src/engine/properties/hpack.rs"]
+mod properties;
+
+use devanture_edge::engine;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    match input.split_first() {
+        Some((first, steps)) if first % 2 == 1 => properties::what_is_written_is_read(steps),
+        Some((_, blocks)) => properties::blocks_are_read_like_the_standard_says(blocks),
+        None => {}
+    }
+});

@@ -1,0 +1,18 @@
+//! Plain requests of HTTP/1.1: the same answers in whatever pieces they come, and no byte is lost that another is to
+//! answer.
+
+#![no_main]
+
+#[path = "../../edge/src/engine/properties/http1.rs"]
+mod properties;
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/site.rs"]
+mod site;
+
+use devanture_edge::engine;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (&[u8], u16, &[u8])| {
+    let (sizes, room, bytes) = input;
+    properties::cuts_change_nothing(bytes, sizes, room);
+});

@@ -1,0 +1,19 @@
+//! HTTP/2: whatever comes, in whatever pieces, what is sent is sound, keeps to the peer's windows, and comes to an end.
+
+#![no_main]
+
+#[path = "../../edge/src/engine/properties/connection.rs"]
+mod properties;
+#[path = "../../edge/src/engine/properties/script.rs"]
+mod script;
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/site.rs"]
+mod site;
+
+use devanture_edge::engine;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (&[u8], u16, &[u8])| {
+    let (sizes, room, bytes) = input;
+    properties::what_is_sent_is_sound(bytes, sizes, room);
+});
