@@ -88,6 +88,7 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         }),
         dns_servers: Vec::new(),
         background: Background::off(),
+        dictionaries: None,
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention::default(),

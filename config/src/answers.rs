@@ -15,6 +15,7 @@ pub use notes::{Note, Stage, Stands};
 
 use url::Url;
 
+use crate::Sha256;
 use crate::manifest::Manifest;
 use crate::names::{Canonical, HostPattern};
 use crate::path::BundlePath;
@@ -30,6 +31,8 @@ use notes::Notes;
 pub const HOST: &str = "site.invalid";
 /// Below it lie the edge's own paths; a site's files may lie there, too.
 const OWN_FOLDER: &str = "/.well-known/devanture/";
+/// Below that, the dictionaries of pages, by their SHA-256.
+const DICTIONARIES: &str = "dictionary/";
 /// Redirects that are followed; browsers give up after about as many.
 const REDIRECTS_MAX: usize = 20;
 
@@ -40,6 +43,8 @@ pub enum OwnPath {
     Env,
     /// What the version is.
     Release,
+    /// The compression dictionary of its pages that has this SHA-256.
+    Dictionary(Sha256),
 }
 
 impl OwnPath {
@@ -49,8 +54,14 @@ impl OwnPath {
         match path.strip_prefix(OWN_FOLDER)? {
             "env.json" => Some(Self::Env),
             "release.json" => Some(Self::Release),
-            _ => None,
+            other => Some(Self::Dictionary(other.strip_prefix(DICTIONARIES)?.parse().ok()?)),
         }
+    }
+
+    /// Where the dictionary with this SHA-256 is.
+    #[must_use]
+    pub fn of_dictionary(sha256: Sha256) -> String {
+        format!("{OWN_FOLDER}{DICTIONARIES}{sha256}")
     }
 }
 

@@ -109,6 +109,15 @@ pub struct ByteCounts {
     pub sent: u64,
 }
 
+/// What visitors load again who have what was live before, as it travels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returning {
+    /// Bytes for a browser that has files of that version as dictionaries (RFC 9842).
+    pub bytes: u64,
+    /// Bytes for any other.
+    pub plain_bytes: u64,
+}
+
 /// Where a version can be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Urls {
@@ -182,6 +191,9 @@ pub struct DeployReport {
     /// How the environment is locked, where that kept the version from going live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Lock>,
+    /// What visitors load again who have what was live before, where something was and dictionaries are on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Returning>,
 }
 
 /// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.

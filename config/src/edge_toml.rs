@@ -61,6 +61,18 @@ pub struct Compress {
     pub background: bool,
     /// Threads for it and for the quick pass; 0 is one per two cores, at least one.
     pub threads: usize,
+    /// Whether files are also sent as deltas to browsers that have an earlier one (RFC 9842).
+    pub dictionaries: bool,
+    /// Days within which a version must have been live for its files to serve as dictionaries.
+    pub dictionary_days: u64,
+    /// Most versions whose files serve as dictionaries for those of the next one.
+    pub dictionary_versions: usize,
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        Self { background: true, threads: 0, dictionaries: true, dictionary_days: 30, dictionary_versions: 5 }
+    }
 }
 
 /// Where any app's routes may point to, although it is no public address.
@@ -169,7 +181,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
     let ticket_keys = tls.as_ref().and_then(|table| table.string("ticket_keys")).map(PathBuf::from);
     let mut tls = tls.and_then(|table| tls::tls(root, &table));
-    let compress = root.table("compress").map_or(Compress { background: true, threads: 0 }, |t| compress(&t));
+    let compress = root.table("compress").map_or_else(Compress::default, |t| compress(&t));
     let access_log = access_log::access_log(root);
     let watch = watch::watch(root);
     let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
@@ -253,10 +265,15 @@ fn upstreams(table: &Table<'_, '_>) -> Upstreams {
 }
 
 fn compress(table: &Table<'_, '_>) -> Compress {
-    let background = table.boolean("background").unwrap_or(true);
-    let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let default = Compress::default();
+    let background = table.boolean("background").unwrap_or(default.background);
+    let threads = table.integer("threads", 0..=1_024).and_then(|n| usize::try_from(n).ok()).unwrap_or(default.threads);
+    let dictionaries = table.boolean("dictionaries").unwrap_or(default.dictionaries);
+    let dictionary_days = table.integer("dictionary_days", 1..=365).unwrap_or(default.dictionary_days);
+    let versions = table.integer("dictionary_versions", 0..=16).and_then(|n| usize::try_from(n).ok());
     table.finish();
-    Compress { background, threads }
+    let dictionary_versions = versions.unwrap_or(default.dictionary_versions);
+    Compress { background, threads, dictionaries, dictionary_days, dictionary_versions }
 }
 
 fn retention(table: &Table<'_, '_>) -> Retention {

@@ -93,6 +93,16 @@ limits! {
     collect_versions_max = 10_000 in 1 ..= 1_000_000,
     /// Files that one collection takes; the next one takes more.
     collect_files_max = 1_000_000 in 1 ..= 100_000_000,
+    /// Milliseconds that a push takes for deltas before its switch; what has no time is made behind it.
+    delta_ms_max = 2_000 in 0 ..= 600_000,
+    /// Bytes of deltas that one push, or one switch, adds to the disk.
+    delta_bytes_max = 67_108_864 in 0 ..= 1_099_511_627_776,
+    /// Bytes of a file up to which it serves as a dictionary, and is sent as a delta.
+    dictionary_bytes_max = 8_388_608 in 1_024 ..= 1_073_741_824,
+    /// Files of one version that serve as dictionaries; of more, the largest ones.
+    dictionary_files_max = 2_000 in 0 ..= 100_000,
+    /// Deltas of one app that are made in a minute because browsers came with dictionaries that there were none for.
+    delta_wishes_per_minute_max = 60 in 0 ..= 100_000,
     /// Settings and secrets of one environment.
     settings_max = 500 in 0 ..= 10_000,
     /// Bytes of the name of a setting.

@@ -115,24 +115,32 @@ fn early(raw_path: &str, bytes_max: usize) -> Option<Target<'_>> {
 /// Whether the path is normal and holds nothing encoded, so that it is its own decoded form.
 fn is_plain(raw_path: &str) -> bool {
     let Some(rest) = raw_path.strip_prefix('/') else { return false };
-    let mut previous = b'/';
-    let mut dots = false;
+    let (mut previous, mut is_plain, mut dots) = (b'/', true, false);
     for byte in rest.bytes() {
-        if byte == b'/' {
-            if previous == b'/' {
-                return false;
-            }
-        } else if !is_pchar(byte) {
-            return false;
-        }
-        dots |= previous == b'/' && byte == b'.';
+        let (is_slash, after_slash) = (byte == b'/', previous == b'/');
+        is_plain &= IS_OF_PATH.get(usize::from(byte)).copied().unwrap_or_default() & !(is_slash & after_slash);
+        dots |= after_slash & (byte == b'.');
         previous = byte;
     }
-    !(dots && rest.split('/').any(is_dots))
+    is_plain && !(dots && rest.split('/').any(is_dots))
+}
+
+/// Which bytes are a slash or a `pchar`.
+static IS_OF_PATH: [bool; 256] = of_path();
+
+#[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
+const fn of_path() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte == b'/' || is_pchar(byte);
+        byte += 1;
+    }
+    table
 }
 
 /// `pchar` of RFC 3986 §3.3, but for the percent sign.
-fn is_pchar(byte: u8) -> bool {
+const fn is_pchar(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
         | b'-' | b'.' | b'_' | b'~'
         | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='

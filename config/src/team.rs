@@ -199,6 +199,9 @@ pub struct VisitorLoad {
     pub keep: Amount,
     /// What a new visitor loads: everything.
     pub first_visit: Amount,
+    /// The bytes of `load` where a browser has files of the earlier version as dictionaries (RFC 9842).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with_dictionaries: Option<u64>,
 }
 
 /// A difference in what is said about serving.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use devanture_config::api::{
-    DeployReport, Lock, PlaceStatus, SettingName, SettingsDifference, Status, Step, StepState, SwitchReport,
+    DeployReport, Lock, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step, StepState, SwitchReport,
 };
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
@@ -108,11 +108,19 @@ pub(crate) fn deploy_lines(
         lines.push(line("next", format!("devanture switch {id}{}", again.0)));
         return lines;
     }
+    lines.extend(report.returning.as_ref().and_then(returning_text).map(|text| style.dim(&format!("  {text}"))));
     lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
     if report.switched && report.previous.is_some() {
         lines.push(line("undo", format!("devanture rollback{}", again.0)));
     }
     lines
+}
+
+/// What visitors load again who have the version before; nothing is said where they load as much as any other.
+fn returning_text(returning: &Returning) -> Option<String> {
+    let Returning { bytes, plain_bytes } = *returning;
+    let told = format!("returning visitors: {} instead of {}", byte_text(bytes), byte_text(plain_bytes));
+    (bytes < plain_bytes).then_some(told)
 }
 
 fn lock_text(lock: &Lock) -> String {
@@ -296,6 +304,7 @@ mod tests {
             withdrawn: Vec::new(),
             alias: None,
             locked: None,
+            returning: None,
         }
     }
 
@@ -323,6 +332,13 @@ mod tests {
                 "  undo      devanture rollback --env staging",
             ]
         );
+        let returning = Some(Returning { bytes: 41_000, plain_bytes: 2_100_000 });
+        let with_deltas =
+            deploy_lines(plain(), &DeployReport { returning, ..report() }, false, false, &Again::default());
+        assert_eq!(with_deltas[0], "  returning visitors: 41 KB instead of 2.1 MB");
+        let returning = Some(Returning { bytes: 41_000, plain_bytes: 41_000 });
+        let without = deploy_lines(plain(), &DeployReport { returning, ..report() }, false, false, &Again::default());
+        assert_eq!(without.len(), 2, "nothing is said where nothing is saved");
         let first = DeployReport { previous: None, ..report() };
         assert_eq!(deploy_lines(plain(), &first, false, false, &Again::default()).len(), 1);
         let stored = DeployReport { switched: false, ..report() };

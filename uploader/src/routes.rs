@@ -314,6 +314,7 @@ impl Teller<'_> {
             End::Nothing => vec![answer(format!("{}, nothing is there", self.style.bad("404")))],
             End::Own(own) => {
                 let what = match own {
+                    OwnPath::Dictionary(_) => "a dictionary of its pages, where it has that one",
                     OwnPath::Env => "the settings that the front may read",
                     OwnPath::Release => "which version it is",
                 };

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use devanture_config::PlaceName;
 use devanture_config::api::{
     AliasRequest, Amount, ChangeKind, Diff, FileChange, LockReport, LockRequest, PlaceStatus, ServingChange,
+    VisitorLoad,
 };
 use devanture_config::problem::Code;
 use serde_json::json;
@@ -263,13 +264,20 @@ fn diff_lines(style: Style, diff: &Diff) -> Vec<String> {
     lines.push(line(
         "visitors",
         format!(
-            "returning ones load {} again as it travels, and keep {}; new ones load {}",
+            "returning ones load {} again as it travels{}, and keep {}; new ones load {}",
             byte_text(visitors.load.bytes),
+            with_dictionaries(visitors),
             counted(kept, "file"),
             byte_text(visitors.first_visit.bytes),
         ),
     ));
     lines
+}
+
+/// What those load whose browsers have the earlier version as dictionaries, where that is less.
+fn with_dictionaries(visitors: &VisitorLoad) -> String {
+    let less = visitors.with_dictionaries.filter(|bytes| *bytes < visitors.load.bytes);
+    less.map_or_else(String::new, |bytes| format!(" ({} with dictionaries)", byte_text(bytes)))
 }
 
 fn change_line(style: Style, change: &FileChange, width: usize) -> String {
@@ -297,7 +305,7 @@ fn serving_text(change: &ServingChange) -> String {
 mod tests {
     use super::*;
     use devanture_config::Digest;
-    use devanture_config::api::{DiffSide, FileChanges, VisitorLoad};
+    use devanture_config::api::{DiffSide, FileChanges};
 
     fn plain() -> Style {
         Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
@@ -360,6 +368,7 @@ mod tests {
                 revalidate: amount(4, 40),
                 keep: amount(3, 30),
                 first_visit: amount(10, 9_000),
+                with_dictionaries: Some(300),
             },
             serving: vec![ServingChange {
                 place: "devanture.toml".to_owned(),
@@ -380,7 +389,7 @@ mod tests {
                 "  changed   1 file, 2.0 KB",
                 "  same      7 files, 70 B",
                 "  serving   devanture.toml, routes: not said → 1 entry",
-                "  visitors  returning ones load 1.2 KB again as it travels, and keep 7 files; new ones load 9.0 KB",
+                "  visitors  returning ones load 1.2 KB again as it travels (300 B with dictionaries), and keep 7 files; new ones load 9.0 KB",
             ]
         );
     }

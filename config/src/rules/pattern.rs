@@ -234,6 +234,19 @@ impl Pattern {
         Some(captures)
     }
 
+    /// Whether it matches `path`, which is normal and decoded, on any host at all.
+    #[must_use]
+    pub fn takes(&self, path: &str) -> bool {
+        let path = if self.is_tolerant { without_final_slash(path) } else { path };
+        let mut captures = Vec::new();
+        match &self.shape {
+            Shape::Segments { segments, ending } => {
+                segmentwise((segments, *ending), self.folds, path, &mut captures).is_some()
+            }
+            Shape::Expression { expression, .. } => expression.capture(path, &mut captures).is_some(),
+        }
+    }
+
     /// Whether every path that `other` matches is matched by this one too. `false` where it is not known.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

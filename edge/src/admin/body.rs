@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use devanture_config::problem::{Code, Problem};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
+use super::{Admin, bundle};
 use crate::publish::{Error, Page};
 
 /// How long a body that nobody reads any more is still taken in …
@@ -52,13 +53,20 @@ pub(super) async fn json_bytes(headers: &HeaderMap, body: RequestBody, bytes_max
     whole(body, bytes_max).await
 }
 
-/// Reads a body of JSON, which may be left out.
-pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
-    body: RequestBody,
-    bytes_max: u64,
-) -> Result<T, Error> {
-    if body.is_empty() { Ok(T::default()) } else { json(headers, body, bytes_max).await }
+impl Admin {
+    /// What a request says, as JSON.
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
+        let (parts, incoming) = request.into_parts();
+        json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
+    }
+
+    /// As [`Admin::json`], where nothing may be said.
+    pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<T, Error> {
+        if request.body().is_empty() { Ok(T::default()) } else { self.json(request).await }
+    }
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
@@ -173,6 +181,11 @@ pub(super) fn page(uri: &Uri, cursor: &'static str, limit_default: usize) -> Res
 pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     let mut pairs = uri.query()?.split('&').filter_map(|pair| decoded_pair(pair).ok());
     pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// Whether it is only asked what would change.
+pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
+    parameter(uri, "dry_run").map_or(Ok(false), |value| bundle::flag("dry_run", &value))
 }
 
 /// Checks that the query holds these parameters alone, each once at most: a mistyped `dry_run` would change what was

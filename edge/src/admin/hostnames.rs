@@ -3,10 +3,10 @@
 use devanture_config::api::Scope;
 use devanture_config::hostnames::HostnameRequest;
 use devanture_config::{AppName, HostPattern, PlaceName};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
-use super::{Admin, Body, answer, body, bundle};
+use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
 
 /// Hostnames on a page where nothing is said.
@@ -34,10 +34,8 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
-        let dry_run = dry_run(request.uri())?;
-        let (parts, incoming) = request.into_parts();
-        let bytes_max = self.publisher.limits().admin_body_bytes_max;
-        let wanted: HostnameRequest = body::json_or_default(&parts.headers, incoming, bytes_max).await?;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted: HostnameRequest = self.json_or_default(request).await?;
         let set = self.publisher.set_hostname(actor, app, environment, host, &wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &set))
     }
@@ -51,13 +49,8 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
-        let dry_run = dry_run(request.uri())?;
+        let dry_run = body::dry_run(request.uri())?;
         let removed = self.publisher.remove_hostname(actor, app, environment, host, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &removed))
     }
-}
-
-/// Whether it is only asked what would change.
-pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
-    body::parameter(uri, "dry_run").map_or(Ok(false), |value| bundle::flag("dry_run", &value))
 }

@@ -8,7 +8,7 @@ use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
-use super::{Admin, Body, answer, body, hostnames};
+use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
 
 impl Admin {
@@ -30,10 +30,8 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
-        let dry_run = hostnames::dry_run(request.uri())?;
-        let (parts, incoming) = request.into_parts();
-        let bytes_max = self.publisher.limits().admin_body_bytes_max;
-        let wanted: ScaleRequest = body::json(&parts.headers, incoming, bytes_max).await?;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted: ScaleRequest = self.json(request).await?;
         let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
         let scale = async move { publisher.scale(&actor, &app, &environment, &wanted, dry_run).await };
@@ -48,10 +46,8 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
-        let dry_run = hostnames::dry_run(request.uri())?;
-        let (parts, incoming) = request.into_parts();
-        let bytes_max = self.publisher.limits().admin_body_bytes_max;
-        let wanted: RestartRequest = body::json_or_default(&parts.headers, incoming, bytes_max).await?;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted: RestartRequest = self.json_or_default(request).await?;
         let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
         let restart =

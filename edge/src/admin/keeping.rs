@@ -5,7 +5,6 @@ use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
-use super::bundle::flag;
 use super::route::Route;
 use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
@@ -31,7 +30,7 @@ impl Admin {
 
     pub(super) async fn collect(&self, actor: &Actor, request: &Request<RequestBody>) -> Result<Response<Body>, Error> {
         actor.must_be_admin()?;
-        let dry_run = dry_run(request)?;
+        let dry_run = body::dry_run(request.uri())?;
         if !dry_run {
             tracing::info!(who = actor.name, "a collection was asked for");
         }
@@ -45,7 +44,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Admin, app)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.delete_app(actor, app, dry_run(request)?).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.delete_app(actor, app, body::dry_run(request.uri())?).await?))
     }
 
     pub(super) async fn delete_environment(
@@ -56,7 +55,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Admin, app)?;
-        let dry_run = dry_run(request)?;
+        let dry_run = body::dry_run(request.uri())?;
         Ok(answer::json(StatusCode::OK, &self.publisher.delete_environment(actor, app, environment, dry_run).await?))
     }
 
@@ -72,17 +71,10 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Push, app)?;
-        let (parts, incoming) = request.into_parts();
-        let limit = self.publisher.limits().admin_body_bytes_max;
-        let wanted: UndeleteRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        let wanted: UndeleteRequest = self.json_or_default(request).await?;
         // Who may delete it may have it back.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, app)?;
         Ok(answer::json(StatusCode::OK, &self.publisher.undelete(actor, app, &wanted).await?))
     }
-}
-
-fn dry_run(request: &Request<RequestBody>) -> Result<bool, Error> {
-    let value = body::parameter(request.uri(), "dry_run");
-    value.map_or(Ok(false), |value| flag("dry_run", &value))
 }

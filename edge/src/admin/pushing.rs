@@ -110,9 +110,7 @@ impl Admin {
         actor.may(Scope::Push, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
         let (sink, events) = events(&request);
-        let (parts, incoming) = request.into_parts();
-        let limit = self.publisher.limits().admin_body_bytes_max;
-        let wanted: RollbackRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        let wanted: RollbackRequest = self.json_or_default(request).await?;
         if wanted.with_settings {
             // To restore settings is to change them.
             actor.may(Scope::Promote, app, Some(environment))?;
@@ -132,11 +130,6 @@ impl Admin {
         let (sink, events) = events(&request);
         let wanted: PromoteRequest = self.json(request).await?;
         switched(self.publisher.promote(actor, app, environment, &wanted, &condition, sink).await?, events).await
-    }
-
-    pub(super) async fn json<T: serde::de::DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
-        let (parts, incoming) = request.into_parts();
-        body::json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::body::RequestBody;
-use super::{Admin, Body, answer, body, hostnames};
+use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error, settings_etag};
 use crate::site::fields;
 
@@ -38,7 +38,7 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Promote, app, Some(environment))?;
-        let dry_run = hostnames::dry_run(request.uri())?;
+        let dry_run = body::dry_run(request.uri())?;
         let (parts, incoming) = request.into_parts();
         let bytes = body::json_bytes(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await?;
         let patch = read(&bytes)?;

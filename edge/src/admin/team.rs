@@ -89,9 +89,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
-        let (parts, incoming) = request.into_parts();
-        let limit = self.publisher.limits().admin_body_bytes_max;
-        let wanted: LockRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        let wanted: LockRequest = self.json_or_default(request).await?;
         let report = self.publisher.lock(actor, app, environment, wanted, &condition).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }

@@ -21,9 +21,7 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
-        let (parts, incoming) = request.into_parts();
-        let limit = self.publisher.limits().admin_body_bytes_max;
-        let wanted: PauseRequest = body::json_or_default(&parts.headers, incoming, limit).await?;
+        let wanted: PauseRequest = self.json_or_default(request).await?;
         let report = self.publisher.pause(actor, app, environment, wanted).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }

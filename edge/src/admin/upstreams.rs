@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName};
 use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
-use super::{Admin, Body, answer, body, hostnames};
+use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error, MemberAt};
 
 /// A member as an address of the API names it.
@@ -42,10 +42,8 @@ impl Admin {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, &member.app, Some(&member.environment))?;
-        let dry_run = hostnames::dry_run(request.uri())?;
-        let (parts, incoming) = request.into_parts();
-        let bytes_max = self.publisher.limits().admin_body_bytes_max;
-        let wanted: MemberRequest = body::json_or_default(&parts.headers, incoming, bytes_max).await?;
+        let dry_run = body::dry_run(request.uri())?;
+        let wanted: MemberRequest = self.json_or_default(request).await?;
         let report = self.publisher.set_member(actor, member.at(), wanted.wish, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
@@ -57,7 +55,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, &member.app, Some(&member.environment))?;
-        let dry_run = hostnames::dry_run(request.uri())?;
+        let dry_run = body::dry_run(request.uri())?;
         let report = self.publisher.remove_member(actor, member.at(), dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }

@@ -1,5 +1,7 @@
 //! What every store must do: one list of cases, mounted on each implementation by `conformance!`.
 
+mod deltas;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::{Blobs, Error, Form, Key, Quality, VariantInfo};
+pub(super) use deltas::*;
 
 /// A store under test, which can be closed and opened again and whose bytes can be damaged behind its back.
 #[async_trait]
@@ -47,6 +50,15 @@ macro_rules! conformance {
             a_part_of_a_listing_holds_what_begins_with_its_byte,
             only_what_was_put_before_a_moment_is_deleted_by_it,
             variants_can_be_replaced_while_they_are_read,
+            deltas_are_known_with_dictionary_size_hash_and_quality,
+            a_delta_alone_cannot_be_put,
+            a_better_delta_replaces_and_a_worse_one_does_not,
+            deltas_of_the_dictionaries_that_were_put_last_stay,
+            a_damaged_delta_is_forgotten_and_can_be_made_again,
+            deltas_of_a_blob_that_is_gone_are_refused,
+            a_deleted_blob_takes_its_deltas_along_and_not_those_that_it_is_the_dictionary_of,
+            a_deleted_delta_leaves_the_others,
+            deltas_can_be_replaced_while_they_are_read,
         }
     };
     (@ $harness:ty: $($case:ident,)+) => {

@@ -2,10 +2,13 @@
 //!
 //! What happens on the disk is in [`folder`], as blocking calls; this file takes them off the threads that serve.
 
+mod delta_index;
+mod deltas;
 mod folder;
 mod index;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -25,7 +28,7 @@ use tokio::sync::Semaphore;
 use folder::{Folder, digest_of};
 
 use super::durable::{Draft, failed};
-use super::{Blobs, Error, Form, Key, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo};
+use super::{Blobs, DeltaInfo, Error, Form, Key, NewDelta, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo};
 
 /// How many bytes of an upload wait in memory before they are written: what one upload holds at most, and also the
 /// size up to which a whole blob costs one trip to a blocking thread.
@@ -83,7 +86,7 @@ impl Disk {
 #[async_trait]
 impl Blobs for FileBlobs {
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error> {
-        self.must_not_be_a_variant(key)?;
+        self.must_stand_alone(key)?;
         Ok(Box::new(FileUpload::new(&self.disk, Some(key))))
     }
 
@@ -92,7 +95,7 @@ impl Blobs for FileBlobs {
     }
 
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
-        self.must_not_be_a_variant(key)?;
+        self.must_stand_alone(key)?;
         self.with(move |folder| folder.put(key, &bytes)).await
     }
 
@@ -102,6 +105,14 @@ impl Blobs for FileBlobs {
 
     async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         self.with(move |folder| folder.variants(blob)).await
+    }
+
+    async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error> {
+        self.with(move |folder| folder.put_deltas(blob, &deltas)).await
+    }
+
+    async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error> {
+        self.with(move |folder| folder.deltas(blob)).await
     }
 
     async fn size(&self, key: Key) -> Result<Option<u64>, Error> {
@@ -135,12 +146,12 @@ impl Blobs for FileBlobs {
 }
 
 impl FileBlobs {
-    /// A variant put alone would have no line in an index.
-    fn must_not_be_a_variant(&self, key: Key) -> Result<(), Error> {
+    /// A variant or a delta put alone would have no line in an index.
+    fn must_stand_alone(&self, key: Key) -> Result<(), Error> {
         match key {
             Key::Blob(_) | Key::Manifest(_) => Ok(()),
-            Key::Variant(..) => {
-                let sentence = "a variant is put with `put_variants`";
+            Key::Variant(..) | Key::Delta(..) => {
+                let sentence = "a variant is put with `put_variants`, a delta with `put_deltas`";
                 let source = std::io::Error::new(ErrorKind::InvalidInput, sentence);
                 Err(failed("putting into", self.disk.folder.root())(source))
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use devanture_config::Digest;
+use devanture_config::{Digest, Sha256};
 
 #[cfg(test)]
 mod conformance;
@@ -42,6 +42,29 @@ impl Form {
     }
 }
 
+/// An encoding of a delta: of a blob, by means of a dictionary that the client has (RFC 9842 §4 and §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DeltaForm {
+    /// Brotli with a dictionary.
+    Dcb,
+    /// Zstandard with a dictionary.
+    Dcz,
+}
+
+impl DeltaForm {
+    /// Every form.
+    pub const ALL: [Self; 2] = [Self::Dcb, Self::Dcz];
+
+    /// The ending of its file's name, which is also its name as a content coding.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Dcb => "dcb",
+            Self::Dcz => "dcz",
+        }
+    }
+}
+
 /// The name of stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -51,6 +74,8 @@ pub enum Key {
     Manifest(Digest),
     /// An encoding of a blob; the digest is the blob's.
     Variant(Digest, Form),
+    /// A delta: the digest of the blob that it decodes to, that of the dictionary, and how it is encoded.
+    Delta(Digest, Digest, DeltaForm),
 }
 
 /// How good a variant is; a remade one replaces one of lower quality.
@@ -76,6 +101,41 @@ pub struct VariantInfo {
     /// How it was made.
     pub quality: Quality,
 }
+
+/// What the store knows of a delta without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaInfo {
+    /// Its encoding.
+    pub form: DeltaForm,
+    /// The BLAKE3 of the dictionary; the blob of that name may be gone meanwhile.
+    pub dictionary: Digest,
+    /// The SHA-256 of the dictionary, by which a client names it.
+    pub sha256: Sha256,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The BLAKE3 of its own bytes.
+    pub hash: Digest,
+    /// How it was made: quickly or at the best level.
+    pub quality: Quality,
+}
+
+/// A delta to be put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelta {
+    /// Its encoding.
+    pub form: DeltaForm,
+    /// The BLAKE3 of the dictionary.
+    pub dictionary: Digest,
+    /// The SHA-256 of the dictionary.
+    pub sha256: Sha256,
+    /// How it was made.
+    pub quality: Quality,
+    /// Its bytes, those that name its form and its dictionary first (RFC 9842 §4 and §5).
+    pub bytes: Bytes,
+}
+
+/// Most dictionaries that one blob has deltas for; of more, those that were put last stay.
+pub const DELTA_DICTIONARIES_MAX: usize = 16;
 
 /// What went wrong in a store.
 #[derive(Debug, thiserror::Error)]
@@ -216,6 +276,20 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
 
+    /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or none,
+    /// are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
+    async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error>;
+
+    /// The deltas of a blob, the one that was put last in the last place; empty where there are none, or where what was
+    /// known of them cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error>;
+
     /// Whether something is stored under `key`, and of what length; the bytes are not checked.
     ///
     /// # Errors
@@ -234,14 +308,14 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
 
-    /// Deletes `key`; a variant, or a blob with all its variants. Deleting what is not there is no error. After a crash
-    /// it may be there again, whole.
+    /// Deletes `key`; a variant or a delta, or a blob with all of its. Deltas that the blob is the dictionary of stay.
+    /// Deleting what is not there is no error. After a crash it may be there again, whole.
     ///
     /// # Errors
     /// [`Error::Io`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
-    /// Deletes a blob with all its variants, or a manifest, if it was last put before that second since 1970. Returns the
+    /// Deletes a blob with all its variants and deltas, or a manifest, if it was last put before that second since 1970. Returns the
     /// bytes that were freed; nothing where it is not there, or was put since.
     ///
     /// # Errors
@@ -249,7 +323,7 @@ pub trait Blobs: Send + Sync {
     async fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error>;
 
     /// Every blob and manifest with its length and the seconds since 1970 at which it was last put, in no order. On the
-    /// way, variants are removed whose blob is gone.
+    /// way, variants and deltas are removed whose blob is gone.
     ///
     /// # Errors
     /// [`Error::Io`].

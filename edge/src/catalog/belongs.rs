@@ -7,9 +7,10 @@ use super::{Catalog, Error, Record, records, who};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 15] = [
+const OF_APP: [&str; 16] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
+    "dictionaries/{app}/",
     "gone/{app}/",
     "history/{app}/",
     "listed/{app}/",
@@ -118,6 +119,7 @@ mod tests {
         let of = |app: &str, environment: &str| json!({"app": app, "environment": environment});
         let own = [
             "alias/shop/x",
+            "dictionaries/shop/a",
             "history/shop/prod/1",
             "history/shop/staging/1",
             "listed/shop/staging",

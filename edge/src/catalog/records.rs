@@ -1,11 +1,11 @@
 //! The records of the catalog: their keys and their values. `docs/storage.md` is the reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{Deploy, Scope, Source};
 use devanture_config::names::Canonical;
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Digest, HostPattern, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, HostPattern, PlaceName, Sha256, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,54 @@ pub struct VersionRecord {
     /// Files that came with encodings of themselves beside them, and which.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub given: BTreeMap<BundlePath, Vec<Form>>,
+}
+
+/// `dictionaries/{app}/{id}`: what of a stored version serves as dictionaries (RFC 9842). It stands beside the manifest,
+/// so that the id of a version depends on none of it, and goes with the version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DictionariesRecord {
+    /// The SHA-256 of those of its files that anyone may read and that may serve, by their BLAKE3.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<Digest, Sha256>,
+    /// The dictionaries of this app that deltas of its files were made with: of no other is it told that there is one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub from: BTreeSet<Digest>,
+    /// Files under names that could change, which browsers keep for no longer than a load: pages offer them to be fetched
+    /// as dictionaries, in this order. Their paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked: Vec<BundlePath>,
+    /// The dictionary that its pages share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<PagesDictionary>,
+    /// The paths of the pages that it was made of: once one of them may not be read by anyone, it serves no more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pages_of: BTreeSet<BundlePath>,
+}
+
+/// A dictionary that is made of pages that anyone may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagesDictionary {
+    /// Its blob, which the record holds.
+    pub blob: Digest,
+    /// Its SHA-256.
+    pub sha256: Sha256,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What every key of dictionaries begins with.
+pub const DICTIONARIES_PREFIX: &str = "dictionaries/";
+
+/// What the keys of an app's dictionaries begin with.
+#[must_use]
+pub fn dictionaries_prefix(app: &AppName) -> String {
+    format!("{DICTIONARIES_PREFIX}{app}/")
+}
+
+/// The key of what of a version serves as dictionaries.
+#[must_use]
+pub fn dictionaries_key(app: &AppName, version: &VersionId) -> String {
+    format!("{DICTIONARIES_PREFIX}{app}/{version}")
 }
 
 /// `live/{app}/{env}`: what is live in an environment.

@@ -8,6 +8,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 
 use super::StreamBody;
+use super::fields::content_length;
 use super::hpack;
 
 /// The id of the next field that is shared.
@@ -37,14 +38,19 @@ impl AnswerHead {
     /// The length that `content-length` tells.
     pub(super) fn content_length(&self) -> Option<u64> {
         const NAME: &[u8] = b"content-length: ";
-        let value = match self {
-            Self::Map(map) => map.get(CONTENT_LENGTH)?.as_bytes(),
+        match self {
+            Self::Map(map) => told_length(map),
             Self::Prepared(head, _) => {
-                head.lines.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(NAME))?.trim_ascii_end()
+                let value = head.lines.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(NAME))?;
+                content_length(value.trim_ascii_end())
             }
-        };
-        str::from_utf8(value).ok()?.parse().ok()
+        }
     }
+}
+
+/// The length that the fields of an answer tell.
+pub(super) fn told_length(fields: &HeaderMap) -> Option<u64> {
+    content_length(fields.get(CONTENT_LENGTH)?.as_bytes())
 }
 
 /// The body of an answer.

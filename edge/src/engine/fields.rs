@@ -9,6 +9,11 @@ pub struct Lines {
     lines: Vec<Line>,
     /// One bit for each name that may be there, so that most of those that are not are told at once.
     present: u64,
+    /// Those of the lines that a next head may have as well.
+    run: Run,
+    progress: Progress,
+    /// How many heads were begun here: what is there is of the last.
+    heads: u64,
 }
 
 /// Where a line lies in the text: its name begins at `start`, its value ends at `end`.
@@ -17,18 +22,69 @@ pub struct Line {
     start: usize,
     name_end: usize,
     end: usize,
+    /// The place of its name's bit: lines of other names mostly have another.
+    mark: u32,
+}
+
+/// The first lines of a head of HTTP/2, as far as they came as numbers of a table of fields. Where a later head has the
+/// same numbers of the same table, it has the same lines, and they are still there.
+#[derive(Debug, Default)]
+struct Run {
+    /// Of which table, and when; see [`Lines::repeat`].
+    state: u64,
+    /// A number in each byte.
+    numbers: Vec<u8>,
+    lines: usize,
+    text: usize,
+    present: u64,
+}
+
+/// How far the lines of a head are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Progress {
+    /// Nothing of it came: what is there is of a head before.
+    Begun,
+    /// All that came is the run.
+    Run,
+    /// More came.
+    #[default]
+    Further,
+}
+
+/// What a run stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Repeated {
+    /// Bytes of its numbers.
+    pub(super) bytes: usize,
+    /// Its lines.
+    pub(super) lines: usize,
+    /// Bytes of their names and values.
+    pub(super) text: usize,
+}
+
+/// The number of a Content-Length (RFC 9110 §8.6): digits alone.
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    str::from_utf8(value).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// The bit of a name among those that are present. Of a name that is known it is worked out while this is compiled.
 #[inline]
 const fn bit(name: &[u8]) -> u64 {
+    1 << mark(name)
+}
+
+/// The place of that bit.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lowest bits of a length are all that counts")]
+const fn mark(name: &[u8]) -> u32 {
     let (first, last) = match name {
         [] => (0, 0),
         [one] => (*one, *one),
         [first, .., last] => (*first, *last),
     };
-    let mixed = name.len() ^ (first as usize).wrapping_mul(5) ^ (last as usize).wrapping_mul(17);
-    1 << (mixed & 63)
+    let mixed = name.len() as u32 ^ (first as u32).wrapping_mul(5) ^ (last as u32).wrapping_mul(17);
+    mixed & 63
 }
 
 /// Some names, for one look whether a line of any of them may be there.
@@ -51,9 +107,8 @@ impl Names {
 impl Lines {
     /// Forgets all lines, and keeps their memory, unless they took more than `bytes_max`.
     pub fn clear(&mut self, bytes_max: usize) {
-        self.lines.clear();
-        self.text.clear();
-        self.present = 0;
+        self.heads += 1;
+        self.empty();
         if self.text.capacity() > bytes_max {
             self.text = Vec::new();
         }
@@ -61,12 +116,84 @@ impl Lines {
 
     /// Adds a line; `name` is in lower case.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        if self.progress == Progress::Begun {
+            self.empty();
+        }
+        self.progress = Progress::Further;
+        self.add(name, value);
+    }
+
+    /// Which of all heads the lines are of.
+    pub(super) const fn head(&self) -> u64 {
+        self.heads
+    }
+
+    fn empty(&mut self) {
+        self.lines.clear();
+        self.text.clear();
+        self.present = 0;
+        self.run.numbers.clear();
+        self.progress = Progress::Further;
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) {
         let start = self.text.len();
         self.text.extend_from_slice(name);
         let name_end = self.text.len();
         self.text.extend_from_slice(value);
-        self.lines.push(Line { start, name_end, end: self.text.len() });
-        self.present |= bit(name);
+        let mark = mark(name);
+        self.lines.push(Line { start, name_end, end: self.text.len(), mark });
+        self.present |= 1 << mark;
+    }
+
+    /// Begins a head of HTTP/2: of the lines that are there, those of the run stay until it is known whether the head has
+    /// them too. To be followed by [`Lines::end`].
+    pub(super) fn begin(&mut self, bytes_max: usize) {
+        if self.text.capacity() > bytes_max {
+            self.clear(bytes_max);
+        }
+        self.heads += 1;
+        self.progress = Progress::Begun;
+    }
+
+    /// Has the lines of the run again, if the head has none yet and `rest` begins with the run's numbers: of a table of
+    /// fields whose content is known by `state`, a number that no other content of any table ever has.
+    #[inline]
+    pub(super) fn repeat(&mut self, state: u64, rest: &[u8]) -> Option<Repeated> {
+        let run = &self.run;
+        let is_same = self.progress == Progress::Begun
+            && run.state == state
+            && run.numbers.first() == rest.first()
+            && rest.starts_with(&run.numbers);
+        if !is_same {
+            return None;
+        }
+        self.lines.truncate(run.lines);
+        self.text.truncate(run.text);
+        self.present = run.present;
+        self.progress = Progress::Run;
+        Some(Repeated { bytes: run.numbers.len(), lines: run.lines, text: run.text })
+    }
+
+    /// Adds a line that came as a number, in the byte `number`, of the table whose content is known by `state`.
+    pub(super) fn push_number(&mut self, state: u64, number: u8, name: &[u8], value: &[u8]) {
+        if self.progress == Progress::Begun {
+            self.empty();
+            self.run.state = state;
+            self.progress = Progress::Run;
+        }
+        self.add(name, value);
+        if self.progress == Progress::Run && self.run.state == state {
+            self.run.numbers.push(number);
+            (self.run.lines, self.run.text, self.run.present) = (self.lines.len(), self.text.len(), self.present);
+        }
+    }
+
+    /// Says that the head has all its lines.
+    pub(super) fn end(&mut self) {
+        if self.progress == Progress::Begun {
+            self.empty();
+        }
     }
 
     /// How many there are.
@@ -119,7 +246,8 @@ impl<'r> Iterator for Values<'r, '_> {
     fn next(&mut self) -> Option<&'r [u8]> {
         match self {
             Self::Lines(lines, left, name) => {
-                let line = left.find(|line| lines.name(line) == *name)?;
+                let mark = mark(name);
+                let line = left.find(|line| line.mark == mark && lines.name(line) == *name)?;
                 Some(lines.value(line))
             }
             Self::Map(values) => values.next().map(HeaderValue::as_bytes),
@@ -131,7 +259,8 @@ impl DoubleEndedIterator for Values<'_, '_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self {
             Self::Lines(lines, left, name) => {
-                let line = left.rfind(|line| lines.name(line) == *name)?;
+                let mark = mark(name);
+                let line = left.rfind(|line| line.mark == mark && lines.name(line) == *name)?;
                 Some(lines.value(line))
             }
             Self::Map(values) => values.next_back().map(HeaderValue::as_bytes),

@@ -88,4 +88,6 @@ pub struct Scratch {
     pub lines: Lines,
     /// The head that is being written.
     pub block: Vec<u8>,
+    /// The head of HTTP/2 that was read last.
+    read: http2::LastRead,
 }

@@ -30,7 +30,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What asks for less than all of a file.
 const CONDITIONS: Names =
     Names::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"]);
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// A request for something of a version.
 pub(super) struct Asked<'a, 'r> {
@@ -61,7 +61,7 @@ impl Asked<'_, '_> {
         }
         let version = &self.current.version;
         match resolve::resolve(&version.index, version.html_handling, self.path) {
-            Resolution::File(number) => self.file(Arc::clone(version), number, Kept::File),
+            Resolution::File(number) => self.file(None, number, Kept::File),
             Resolution::Redirect(to) => {
                 let location = with_query(target::encode_path(&to), self.head.query);
                 self.redirect(StatusCode::TEMPORARY_REDIRECT, &location)
@@ -116,18 +116,24 @@ impl Asked<'_, '_> {
         file.representations.get(number).map(|representation| (number, representation))
     }
 
-    /// A file that is there: negotiate, then preconditions, then ranges (RFC 9110 §13.2.2).
-    pub(super) fn file(&self, version: Arc<Version>, number: u32, kept: Kept) -> Decision {
-        if self.current.withdrawn.hides_file(&version, number) {
+    /// A file that is there, in the version that is live or in `keeper`: negotiate, then preconditions, then ranges
+    /// (RFC 9110 §13.2.2).
+    pub(super) fn file(&self, keeper: Option<Arc<Version>>, number: u32, kept: Kept) -> Decision {
+        let version = keeper.as_deref().unwrap_or(&self.current.version);
+        if self.current.withdrawn.hides_file(version, number) {
             return self.not_found(self.path);
         }
         let found = version.file(number).and_then(|file| Some((file, self.chosen(file)?)));
         let Some((file, (representation, chosen))) = found else { return self.refuse(Refused::Unavailable) };
         // Several paths lead to one file, and some rule may keep only one of them from strangers.
-        let access = self.access_to(&version, file);
+        let access = self.access_to(version, file);
         if access == Access::Refused {
             return self.refuse(Refused::Unauthorised);
         }
+        let ruled = self.ruled(access);
+        let representation = self.by_dictionary(version, file, representation, &ruled);
+        let plain = chosen;
+        let chosen = file.representations.get(representation).unwrap_or(plain);
         let (status, part) = match self.head.fields.may_have(CONDITIONS) {
             false => (StatusCode::OK, Part::Whole),
             true => match self.part(chosen) {
@@ -135,16 +141,19 @@ impl Asked<'_, '_> {
                 Err(refused) => return self.refuse(refused),
             },
         };
+        if status == StatusCode::OK {
+            self.count_delta(version, plain, chosen);
+        }
         let kept = if kept == Kept::File && file.is_page { Kept::Page } else { kept };
         Decision::File(FileAnswer {
-            version,
+            keeper,
             current: Arc::clone(&self.current),
             file: number,
             representation,
             status,
             part,
             kept,
-            ruled: self.ruled(access),
+            ruled,
             custom_host: self.custom_host,
         })
     }
@@ -195,7 +204,7 @@ impl Asked<'_, '_> {
         match found {
             Some((Access::Refused, _)) => self.refuse(Refused::Unauthorised),
             Some((access, (representation, _))) => Decision::File(FileAnswer {
-                version: Arc::clone(version),
+                keeper: None,
                 current: Arc::clone(&self.current),
                 file: number,
                 representation,
@@ -250,7 +259,7 @@ impl Asked<'_, '_> {
         }
         match version.not_found {
             NotFound::SinglePageApplication if self.wants_page() => match version.index.shell() {
-                Some(number) => self.file(Arc::clone(version), number, Kept::StandIn),
+                Some(number) => self.file(None, number, Kept::StandIn),
                 None => self.refuse(Refused::NotFound),
             },
             _ => self.not_found(path),
@@ -274,7 +283,7 @@ impl Asked<'_, '_> {
     pub(super) fn kept_asset(&self, path: &str) -> Option<Decision> {
         let (keeper, number) = kept_asset(self.place?, &self.current, path)?;
         metrics::counter!("devanture_kept_assets_total", "app" => keeper.app.to_string()).increment(1);
-        Some(self.file(keeper, number, Kept::File))
+        Some(self.file(Some(keeper), number, Kept::File))
     }
 
     /// A path that was withdrawn: only what was stored since may answer it, and neither a rule nor the page of an

@@ -58,13 +58,13 @@ const REMEMBERED_BYTES_MAX: usize = 260;
 
 /// Whom the last request of a connection was for: the next one, which mostly names the same, need not be looked at anew.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct LastAsked {
     /// An authority that is sound; empty where there was none.
     authority: String,
     host: String,
 }
 
-impl Named {
+impl LastAsked {
     /// Finds out whom `request` is for.
     pub(super) fn find(&mut self, request: &RequestHead<'_>) -> Result<(), Refused> {
         if self.is_of(request) {
@@ -216,8 +216,8 @@ mod tests {
             assert_eq!(found.ok(), *expected, "{version:?} {target} {lines:?}");
             // Whoever was asked for before, the same is found.
             for before in ["a", "b", "a:1", "c"] {
-                let mut named = Named { authority: before.to_owned(), host: hostname(before).into_owned() };
-                let found = named.find(&head_of(&request)).ok().map(|()| named.host().to_owned());
+                let mut last_asked = LastAsked { authority: before.to_owned(), host: hostname(before).into_owned() };
+                let found = last_asked.find(&head_of(&request)).ok().map(|()| last_asked.host().to_owned());
                 let expected = expected.map(|authority| hostname(authority).into_owned());
                 assert_eq!(found, expected, "{version:?} {target} {lines:?} after {before}");
             }

@@ -106,10 +106,10 @@ pub enum WayNumber {
 
 /// A file, by reference.
 pub struct FileAnswer {
-    /// The version that is answered from, to the last byte (law 1).
-    pub version: Arc<Version>,
-    /// What is live, whose `Last-Modified` counts.
+    /// What is live, to the last byte (law 1); its `Last-Modified` counts.
     pub current: Arc<Current>,
+    /// The version that is answered from, where it is another one (law 10).
+    pub keeper: Option<Arc<Version>>,
     /// The file's number.
     pub file: u32,
     /// The representation's number within the file.
@@ -124,6 +124,14 @@ pub struct FileAnswer {
     pub ruled: Ruled,
     /// Whether the host is the app's own.
     pub custom_host: bool,
+}
+
+impl FileAnswer {
+    /// The version that is answered from.
+    #[must_use]
+    pub fn version(&self) -> &Arc<Version> {
+        self.keeper.as_ref().unwrap_or(&self.current.version)
+    }
 }
 
 /// Which bytes of a file are sent.
@@ -244,7 +252,10 @@ fn decide_by(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, cust
         // What a site keeps from strangers, it keeps here too.
         return match asked.access(head.path) {
             Access::Refused => asked.refuse(Refused::Unauthorised),
-            Access::Everybody | Access::Known => own::answer(path, head, current, custom_host),
+            Access::Everybody | Access::Known => match path {
+                OwnPath::Dictionary(sha256) => asked.pages_dictionary(sha256),
+                OwnPath::Env | OwnPath::Release => own::answer(path, head, current, custom_host),
+            },
         };
     }
     if let Some(decision) = route(head, &current, custom_host) {

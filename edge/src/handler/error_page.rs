@@ -7,9 +7,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, ETAG, HeaderName, LAST_MODIFIED,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::body::Body;
@@ -151,12 +149,9 @@ fn page(refused: Refused, current: &Current, asker: &Asker) -> Option<Response<B
     let file = named(&format!("{status}.html"));
     let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;
     let chosen = file.representations.get(asker.acceptable.choose(&file.available))?;
-    let mut headers = chosen.head.ok();
-    // The page stands in for something else, and must not outlive why.
+    let mut headers = chosen.head.error();
+    // The page must not outlive why it is sent.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
-    headers.remove(ETAG);
-    headers.remove(LAST_MODIFIED);
-    headers.remove(ACCEPT_RANGES);
     respond::add_fields(refused, &mut headers);
     let mut response = Response::new(Body::whole(&chosen.bytes, chosen.size));
     *response.status_mut() = StatusCode::from_u16(status).ok()?;

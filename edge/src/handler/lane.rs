@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 
-use super::authority::Named;
+use super::authority::LastAsked;
 use super::body::Body;
 use super::decide::Decision;
 use super::measure::{Measurement, Sending};
@@ -28,14 +28,14 @@ pub struct Lane {
     peer: IpAddr,
     covers: Rc<dyn Fn(&str) -> bool>,
     /// Whom the last request was for, which the next one mostly is for too.
-    named: Cell<Named>,
+    last_asked: Cell<LastAsked>,
 }
 
 impl Lane {
     /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good for
     /// a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
-        Self { handler, peer, covers: Rc::new(covers), named: Cell::default() }
+        Self { handler, peer, covers: Rc::new(covers), last_asked: Cell::default() }
     }
 
     /// `Strict-Transport-Security`, where the answer is to have it.
@@ -88,10 +88,10 @@ impl Service for Lane {
 
     fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Counted>> {
         let handler = &*self.handler;
-        let mut named = self.named.take();
-        let decided = named.find(request).map(|()| handler.decided_for(request, named.host(), &*self.covers));
-        let answer = self.answered(request, now, decided, named.host());
-        self.named.set(named);
+        let mut last_asked = self.last_asked.take();
+        let decided = last_asked.find(request).map(|()| handler.decided_for(request, last_asked.host(), &*self.covers));
+        let answer = self.answered(request, now, decided, last_asked.host());
+        self.last_asked.set(last_asked);
         answer
     }
 

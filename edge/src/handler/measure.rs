@@ -82,7 +82,7 @@ impl Measurement {
     pub(super) fn decided(&mut self, decision: &Decision) {
         match decision {
             Decision::File(answer) => {
-                self.version = Some(Arc::clone(&answer.version));
+                self.version = Some(Arc::clone(answer.version()));
             }
             Decision::Small(answer) => {
                 self.version = answer.current.as_ref().map(|current| Arc::clone(&current.version));

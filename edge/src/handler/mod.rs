@@ -12,6 +12,7 @@ mod canonical;
 mod confine;
 mod cors;
 mod decide;
+mod dictionary;
 mod error_page;
 mod lane;
 mod measure;

@@ -26,6 +26,8 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custo
             let body = current.version.release.clone();
             small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
         }
+        // That one is a file.
+        OwnPath::Dictionary(_) => refuse(current, custom_host, Refused::NotFound),
     }
 }
 

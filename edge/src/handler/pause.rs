@@ -24,7 +24,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 pub(super) fn refusal(head: &Head<'_>, entry: &HostEntry) -> Option<Refusal> {
     let pause = entry.place.paused()?;
     let current = entry.place.current();
-    if OwnPath::of(head.path).is_some()
+    // A dictionary is made of pages, which are paused.
+    if OwnPath::of(head.path).is_some_and(|own| !matches!(own, OwnPath::Dictionary(_)))
         || leaves_open(&pause, head, current.as_deref().map(|current| &*current.version))
     {
         return None;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED,
-    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LAST_MODIFIED, RETRY_AFTER,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::Body;
 use super::decide::{FileAnswer, Part, SmallAnswer};
+use super::dictionary;
 use super::refused::Refused;
 use crate::engine::{PreparedHead, SharedField};
 use crate::site::cache::{self, Kept};
@@ -101,14 +102,16 @@ pub(super) fn small(answer: SmallAnswer) -> Response<Body> {
 
 /// A file.
 pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
-    let file = answer.version.file(answer.file);
+    let file = answer.version().file(answer.file);
     let chosen = file.and_then(|file| file.representations.get(answer.representation).map(|chosen| (file, chosen)));
     let Some((file, chosen)) = chosen else { return refused(Refused::Unavailable) };
     let mut headers = match answer.part {
         Part::None => chosen.head.not_modified(),
+        Part::Whole if answer.status.is_client_error() => chosen.head.error(),
         Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(),
     };
     answer.ruled.apply(&mut headers, answer.kept, answer.status);
+    dictionary::unless_kept(&mut headers, answer.status == StatusCode::OK);
     let body = match &answer.part {
         Part::None => Body::empty(),
         Part::Whole => Body::whole(&chosen.bytes, chosen.size),
@@ -120,15 +123,11 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         }
         Part::Several(spans) => several(file, chosen, spans, &mut headers),
     };
-    if answer.status.is_client_error() {
-        // The page stands in for something else, which has no tag and no ranges.
-        headers.remove(ETAG);
-        headers.remove(ACCEPT_RANGES);
-    } else if answer.part != Part::None {
+    if answer.part != Part::None && !answer.status.is_client_error() {
         // A 304 has the tag, beside which the date would tell a cache nothing (RFC 9110 §15.4.5).
         headers.insert(LAST_MODIFIED, answer.current.last_modified.value().clone());
     }
-    if answer.version.setting == Setting::Preview {
+    if answer.version().setting == Setting::Preview {
         headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
     }
     let mut response = Response::new(body);
@@ -150,7 +149,7 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
     if !answer.ruled.is_empty() {
         return None;
     }
-    let chosen = answer.version.file(answer.file)?.representations.get(answer.representation)?;
+    let chosen = answer.version().file(answer.file)?.representations.get(answer.representation)?;
     if answer.kept == Kept::StandIn && !chosen.head.may_stand_in() {
         return None;
     }

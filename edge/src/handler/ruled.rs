@@ -6,7 +6,9 @@ use devanture_config::Hostname;
 use devanture_config::rules::Redirect;
 use devanture_config::rules::pattern::Ending;
 use devanture_config::rules::redirect::Filled;
-use http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, VARY};
+use http::header::{
+    ACCEPT_LANGUAGE, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LINK, VARY,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::asked::Asked;
@@ -58,6 +60,11 @@ impl Ruled {
         self.0.as_ref().is_some_and(|said| said.is_private)
     }
 
+    /// What `Access-Control-Allow-Origin` of the answer will say.
+    pub(super) fn allowed_origin(&self) -> Option<&HeaderValue> {
+        self.0.as_ref()?.changes.set(&ACCESS_CONTROL_ALLOW_ORIGIN)
+    }
+
     /// Carries out what is said, over the fields that the answer has without it.
     pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
         let Some(said) = &self.0 else {
@@ -66,7 +73,14 @@ impl Ruled {
             }
             return;
         };
+        let offered = headers.get(LINK).cloned();
         said.changes.apply(headers);
+        if let (Some(offered), Some(link)) = (offered, headers.get(LINK))
+            && offered != *link
+        {
+            // What the site links to stands beside the dictionaries that its pages offer.
+            append_member(headers, &LINK, &offered);
+        }
         // What a rule calls a page is one.
         let is_page = headers.get(CONTENT_TYPE).is_some_and(|value| cache::is_page("", value.as_bytes()));
         let kept = if kept == Kept::File && is_page { Kept::Page } else { kept };
@@ -236,7 +250,7 @@ impl Asked<'_, '_> {
         let version = &self.current.version;
         if rule.follows_html_handling {
             return match resolve::resolve(&version.index, version.html_handling, path) {
-                Resolution::File(number) => self.file(Arc::clone(version), number, Kept::StandIn),
+                Resolution::File(number) => self.file(None, number, Kept::StandIn),
                 Resolution::Redirect(to) => {
                     let place = Filled { path: target::encode_path(&to), ..filled.clone() };
                     self.redirect(StatusCode::TEMPORARY_REDIRECT, &place.location(self.head.query))
@@ -248,7 +262,7 @@ impl Asked<'_, '_> {
             Some(number) if is_shell(rule, version, number) && !rule.force && !self.may_have_shell() => {
                 self.not_found(self.path)
             }
-            Some(number) => self.file(Arc::clone(version), number, Kept::StandIn),
+            Some(number) => self.file(None, number, Kept::StandIn),
             None => self.missing(path),
         }
     }

@@ -43,26 +43,32 @@ pub const FAULTS: [(&str, u16, &str); 19] = [
 #[derive(Default)]
 pub(super) struct Told {
     error: Cell<Option<&'static str>>,
+    /// Apart, since most requests go to none, and are passed on from hand to hand with their answers.
+    backend: OnceCell<Box<ToBackend>>,
+}
+
+/// What is told of a request to a backend.
+struct ToBackend {
+    pool: Arc<Pool>,
     member: OnceCell<Arc<Member>>,
-    pool: OnceCell<Arc<Pool>>,
-    request_id: OnceCell<HeaderValue>,
+    request_id: HeaderValue,
 }
 
 impl Told {
     /// A request begins its way to a backend.
     pub(super) fn begin(&self, ids: &Ids, pool: &Arc<Pool>) {
-        self.request_id.set(ids.request_id.clone()).ok();
-        self.pool.set(Arc::clone(pool)).ok();
+        let (pool, request_id) = (Arc::clone(pool), ids.request_id.clone());
+        self.backend.set(Box::new(ToBackend { pool, member: OnceCell::new(), request_id })).ok();
     }
 
     pub(super) fn is_proxied(&self) -> bool {
-        self.pool.get().is_some()
+        self.backend.get().is_some()
     }
 
     /// The backend that answered.
     pub(super) fn answered(&self, member: Option<&Arc<Member>>) {
-        if let Some(member) = member {
-            self.member.set(Arc::clone(member)).ok();
+        if let (Some(member), Some(backend)) = (member, self.backend.get()) {
+            backend.member.set(Arc::clone(member)).ok();
         }
     }
 
@@ -85,14 +91,15 @@ impl Told {
     }
 
     pub(super) fn request_id(&self) -> Option<String> {
-        self.request_id.get().and_then(|id| id.to_str().ok()).map(str::to_owned)
+        self.backend.get().and_then(|backend| backend.request_id.to_str().ok()).map(str::to_owned)
     }
 
     /// The very address that answered; where none did, what the request was for.
     pub(super) fn upstream(&self) -> Option<String> {
-        match self.member.get() {
-            Some(member) => Some(member.endpoint.to_string()),
-            None => self.pool.get().map(|pool| pool.key.name.clone()),
-        }
+        let backend = self.backend.get()?;
+        Some(match backend.member.get() {
+            Some(member) => member.endpoint.to_string(),
+            None => backend.pool.key.name.clone(),
+        })
     }
 }

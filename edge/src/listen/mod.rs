@@ -26,6 +26,7 @@ mod tickets;
 mod tls;
 mod unsound;
 mod watch;
+mod write_through;
 
 #[cfg(test)]
 mod tests;

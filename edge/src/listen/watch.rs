@@ -56,7 +56,7 @@ pub(crate) struct Watch {
     blocked_since: Option<Instant>,
     finish_since: Option<Instant>,
     draining_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Watch {
@@ -72,7 +72,7 @@ impl Watch {
             blocked_since: None,
             finish_since: None,
             draining_since: None,
-            timer: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -85,20 +85,12 @@ impl Watch {
         }
         loop {
             let Some(deadline) = self.deadline() else { return Verdict::Stay };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            if timer.deadline() > deadline {
-                timer.as_mut().reset(deadline);
-            }
-            if timer.as_mut().poll(cx).is_pending() {
+            if self.alarm.poll(deadline, cx).is_pending() {
                 return Verdict::Stay;
             }
             let verdict = self.judge(Instant::now());
             if verdict != Verdict::Stay {
                 return verdict;
-            }
-            // The limit that the timer was set for has moved on since.
-            if let (Some(deadline), Some(timer)) = (self.deadline(), self.timer.as_mut()) {
-                timer.as_mut().reset(deadline);
             }
         }
     }
@@ -169,11 +161,32 @@ impl Watch {
     }
 }
 
+/// A timer for a deadline that moves; it is set anew only when it fires or must fire earlier.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready when the deadline is over.
+    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
 /// One thing that mostly goes on before its limit; its timer moves only when it fires.
 #[derive(Debug, Default)]
 pub(crate) struct Stall {
     since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Stall {
@@ -189,16 +202,6 @@ impl Stall {
 
     /// Ready when it has stalled for `limit`.
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
-        loop {
-            let Some(since) = self.since else { return Poll::Pending };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + limit)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if timer.deadline() >= since + limit {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(since + limit);
-        }
+        self.since.map_or(Poll::Pending, |since| self.alarm.poll(since + limit, cx))
     }
 }

@@ -9,11 +9,12 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::reloads::{Loaded, Reloads};
 use super::{Current, CurrentSettings, Hosts, Live, LoadError, Loader, Place, PreviewKey};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone, history};
 use crate::telemetry;
-use crate::version::Setting;
+use crate::version::{Setting, Version};
 
 /// Records read at once from the catalog.
 const PAGE: usize = 1_000;
@@ -44,6 +45,7 @@ impl Follower {
     /// Follows until the catalog is closed.
     pub async fn run(mut self) {
         let mut remaking = true;
+        let mut reloads = Reloads::default();
         loop {
             tokio::select! {
                 committed = self.watch.recv() => match committed {
@@ -63,11 +65,21 @@ impl Follower {
                 },
                 () = self.live.0.again.notified() => self.load_missing().await,
                 remade = self.remade.recv(), if remaking => match remade {
-                    Ok(id) => self.reload(&id).await,
+                    Ok(id) => reloads.want(id),
                     Err(RecvError::Lagged(_)) => {}
                     // There is no background pass, or it has ended; switches go on.
                     Err(RecvError::Closed) => remaking = false,
                 },
+                () = reloads.due(), if reloads.has_turn() => {
+                    if let Some(id) = reloads.begin() {
+                        self.reload(id, &mut reloads);
+                    }
+                }
+                Some(loaded) = reloads.running.join_next() => {
+                    if let Ok(loaded) = loaded {
+                        self.take_again(loaded);
+                    }
+                }
             }
         }
     }
@@ -201,34 +213,41 @@ impl Follower {
         }
     }
 
-    async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<crate::version::Version>, LoadError> {
+    async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
         match self.live.prepared(place, id).or_else(|| place.loaded(id)) {
             Some(version) => Ok(version),
             None => Ok(Arc::new(self.loader.load(&place.app, id, place.name.as_str(), place.setting).await?)),
         }
     }
 
-    /// Loads a version again wherever it is live or at hand, after its variants were remade.
-    async fn reload(&self, id: &VersionId) {
-        let hosts = self.live.0.hosts.load_full();
-        for place in hosts.places.values() {
-            let Some(current) = place.current() else { continue };
-            if current.version.id != *id {
-                continue;
-            }
-            match self.loader.load(&place.app, id, place.name.as_str(), place.setting).await {
-                Ok(version) => {
-                    let since_ms = current.last_modified_s.saturating_mul(1000);
-                    let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
-                    let current = Current::new(Arc::new(version), since_ms, withdrawn, settings);
-                    place.current.store(Some(Arc::new(current)));
+    /// Loads a version again wherever it is live or at hand, after its variants were remade; apart, so that no switch waits
+    /// for it.
+    fn reload(&self, id: VersionId, reloads: &mut Reloads) {
+        let (live, loader) = (self.live.clone(), self.loader.clone());
+        reloads.running.spawn(async move {
+            let hosts = live.0.hosts.load_full();
+            let mut loaded = Vec::new();
+            for place in hosts.places.values().filter(|place| is_live(place, &id)) {
+                match loader.load(&place.app, &id, place.name.as_str(), place.setting).await {
+                    Ok(version) => loaded.push((Arc::clone(place), Arc::new(version))),
+                    Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
                 }
-                Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
             }
+            (id, loaded)
+        });
+    }
+
+    /// Serves what was loaded again, where its version is still live.
+    fn take_again(&self, (id, loaded): Loaded) {
+        for (place, version) in loaded {
+            let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
+            let since_ms = current.last_modified_s.saturating_mul(1000);
+            let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
+            place.current.store(Some(Arc::new(Current::new(version, since_ms, withdrawn, settings))));
         }
         // A preview is loaded again when it is next asked for.
         self.live.0.previews.rcu(|previews| {
-            let others = previews.iter().filter(|(key, _)| key.id != *id);
+            let others = previews.iter().filter(|(key, _)| key.id != id);
             others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
         });
     }
@@ -391,6 +410,10 @@ impl Live {
             next
         });
     }
+}
+
+fn is_live(place: &Place, id: &VersionId) -> bool {
+    place.current.load().as_ref().is_some_and(|current| current.version.id == *id)
 }
 
 #[cfg(test)]

@@ -8,10 +8,14 @@ use devanture_config::{AppName, VersionId};
 
 use super::{Current, CurrentSettings, Live, PreviewKey};
 use crate::blobs::Blobs;
-use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
-use crate::version::{self, LoadRequest, Memory, Setting, Version};
+use crate::version::{self, LoadRequest, Memory, Setting, Version, Wishes};
+
+/// How long browsers keep what they fetch as a dictionary, where nothing is said.
+const DICTIONARY_DAYS: u64 = 30;
+const SECONDS_OF_DAY: u64 = 86_400;
 
 /// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,9 @@ pub struct Loader {
     memory_file_bytes_max: u64,
     rules_max: usize,
     previews_max: usize,
+    with_dictionaries: bool,
+    dictionary_seconds: u64,
+    wishes: Wishes,
     tallies: Tallies,
     /// One preview of an app is loaded at a time: a burst of requests for a new one loads it once.
     loading: Arc<Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<()>>>>>,
@@ -57,9 +64,27 @@ impl Loader {
             memory_file_bytes_max: limits.memory_file_bytes_max,
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
             previews_max: usize::try_from(limits.previews_loaded_max).unwrap_or(usize::MAX),
+            with_dictionaries: true,
+            dictionary_seconds: DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY),
+            wishes: Wishes::off(),
             tallies: Tallies::default(),
             loading: Arc::default(),
         }
+    }
+
+    /// Loads versions without what serves as dictionaries.
+    #[must_use]
+    pub fn without_dictionaries(mut self) -> Self {
+        self.with_dictionaries = false;
+        self
+    }
+
+    /// Has what browsers are to keep as dictionaries kept for `days`, and passes on what visitors wish for.
+    #[must_use]
+    pub fn with_dictionaries(mut self, days: u64, wishes: Wishes) -> Self {
+        self.dictionary_seconds = days.saturating_mul(SECONDS_OF_DAY);
+        self.wishes = wishes;
+        self
     }
 
     /// The counts of every place that versions are loaded for.
@@ -94,6 +119,9 @@ impl Loader {
             place: place.to_owned(),
             setting,
             given: record.given,
+            dictionaries: self.dictionaries(app, id).await?,
+            dictionary_seconds: self.dictionary_seconds,
+            wishes: self.wishes.clone(),
             trusted: record.trusted,
             stored_ms: record.stored_ms,
             source: record.source,
@@ -102,6 +130,21 @@ impl Loader {
             tally: self.tallies.of(app.as_str(), place),
         };
         Ok(version::load(&*self.blobs, &self.memory, request).await?)
+    }
+
+    /// What of a version serves as dictionaries; none where they are off.
+    async fn dictionaries(&self, app: &AppName, id: &VersionId) -> Result<Option<DictionariesRecord>, LoadError> {
+        if !self.with_dictionaries {
+            return Ok(None);
+        }
+        let key = records::dictionaries_key(app, id);
+        let Some(record) = self.catalog.get(&key).await? else { return Ok(Some(DictionariesRecord::default())) };
+        // A version that cannot say what serves as dictionaries is served all the same.
+        let read = records::read(&key, &record);
+        Ok(Some(read.unwrap_or_else(|error| {
+            tracing::error!(%error, "a record of dictionaries cannot be read; its version is served without");
+            DictionariesRecord::default()
+        })))
     }
 
     /// The preview of a version, loaded where it is not.

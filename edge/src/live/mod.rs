@@ -11,6 +11,7 @@ mod loader;
 mod names;
 mod paused;
 mod preparing;
+mod reloads;
 mod settings;
 mod withdrawn;
 
@@ -22,8 +23,10 @@ pub use preparing::Preparing;
 pub use settings::{CurrentSettings, PublicSettings};
 pub use withdrawn::Withdrawn;
 
+pub use crate::version::{DictionaryWish, Wishes};
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -90,6 +93,8 @@ pub struct Place {
     preparing: ArcSwap<Vec<Arc<Version>>>,
     /// How it is paused.
     paused: ArcSwapOption<Pause>,
+    /// Whether it is, since mostly it is not.
+    is_paused: AtomicBool,
     /// The commit that its pause was last written by.
     pause_written: AtomicU64,
     /// Which of its hostnames lead to which.
@@ -108,6 +113,7 @@ impl Place {
             replaced: ArcSwap::default(),
             preparing: ArcSwap::default(),
             paused: ArcSwapOption::empty(),
+            is_paused: AtomicBool::new(false),
             pause_written: AtomicU64::new(0),
             leading: ArcSwap::default(),
         }

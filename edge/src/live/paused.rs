@@ -15,8 +15,15 @@ impl Place {
     /// How it is paused, where it is.
     #[must_use]
     pub fn paused(&self) -> Option<Arc<Pause>> {
-        // The usual case takes no count of an `Arc`.
-        self.paused.load().as_ref().map(Arc::clone)
+        // Whoever sees what tells of a pause sees this, too.
+        if self.is_paused.load(Ordering::Acquire) { self.paused.load_full() } else { None }
+    }
+
+    /// Pauses it, or ends its pause. The follower alone does.
+    fn pause(&self, pause: Option<Arc<Pause>>) {
+        let is_paused = pause.is_some();
+        self.paused.store(pause);
+        self.is_paused.store(is_paused, Ordering::Release);
     }
 }
 
@@ -37,7 +44,7 @@ impl Follower {
             // After everything was read anew, the watch still holds commits that were in what was read.
             Ok(pause) if place.pause_written.fetch_max(revision, Ordering::AcqRel) <= revision => {
                 tracing::info!(app = %app, environment = %name, paused = pause.is_some(), "pause");
-                place.paused.store(pause.map(Arc::new));
+                place.pause(pause.map(Arc::new));
             }
             Ok(_) => {}
             Err(error) => tracing::error!(key, %error, "a pause cannot be read: it stays as it was"),
@@ -49,7 +56,7 @@ impl Follower {
         for place in self.live.0.hosts.load().places.values() {
             let key = records::paused_key(&place.app, &place.name);
             if !pauses.iter().any(|(there, _)| *there == key) {
-                place.paused.store(None);
+                place.pause(None);
             }
         }
     }

@@ -41,6 +41,12 @@ impl Withdrawn {
         self.has_any() && is_file_before(&self.paths.load(), version, number)
     }
 
+    /// Whether a path was withdrawn when `version` was stored already.
+    #[must_use]
+    pub fn touches(&self, version: &Version) -> bool {
+        self.has_any() && self.paths.load().values().any(|at_ms| version.stored_ms <= *at_ms)
+    }
+
     #[inline]
     fn has_any(&self) -> bool {
         // Whoever sees what tells of a withdrawal sees this, too.

@@ -127,6 +127,8 @@ impl Action {
 pub(crate) enum Own {
     /// The end of what was deleted or is beyond what is kept: the log tells what it took.
     Collection,
+    /// What of a version serves as dictionaries: it follows from what was pushed, and its version has an entry.
+    Dictionaries,
     /// The removal of an alias whose time had come.
     ExpiredAlias,
     /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the

@@ -17,7 +17,6 @@ use super::settings::KeyFile;
 use super::steps::Steps;
 use super::swap::{Intent, TRIES};
 use super::{Actor, Error, Publisher, settings};
-use crate::blobs::Key;
 use crate::catalog::instances::{ScaleRecord, UID_NEXT_KEY, UidRecord, scale_key, uid_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
@@ -197,7 +196,7 @@ impl Publisher {
     /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.
     pub(super) async fn backend_of(&self, intent: &Intent<'_>) -> Result<Option<Wanted>, Error> {
         let place = (intent.app, intent.environment);
-        let Some(managed) = self.managed_in(place, intent.version).await? else { return Ok(None) };
+        let Some(managed) = self.managed_in(intent.environment, intent.version).await? else { return Ok(None) };
         let settings = match (intent.settings, self.live_pointer(intent.app, intent.environment).await?) {
             (Some(revision), _) => revision,
             (None, Some((_, pointer))) => pointer.settings,
@@ -207,16 +206,9 @@ impl Publisher {
         Ok(Some(self.wanted(place, intent.version, managed, settings).await?))
     }
 
-    async fn managed_in(
-        &self,
-        (_, environment): (&AppName, &PlaceName),
-        version: VersionId,
-    ) -> Result<Option<Managed>, Error> {
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        let manifest = Manifest::parse(&canonical).map_err(|error| {
-            tracing::error!(%version, %error, "a stored manifest cannot be read");
-            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
-        })?;
+    /// The backend of a version as `environment` has it.
+    async fn managed_in(&self, environment: &PlaceName, version: VersionId) -> Result<Option<Managed>, Error> {
+        let manifest = self.stored_manifest(version).await?;
         Ok(manifest.managed_in(&manifest.serving_for(environment.as_str())))
     }
 
@@ -282,7 +274,7 @@ impl Publisher {
     ) -> Result<Option<Held>, Error> {
         let Some(settings_of) = &self.settings_of else { return Ok(None) };
         let place = (app, environment);
-        let Some(managed) = self.managed_in(place, version).await? else { return Ok(None) };
+        let Some(managed) = self.managed_in(environment, version).await? else { return Ok(None) };
         let opened = settings::opened(record.clone(), &self.keys, app, environment)?;
         let values = opened.into_iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect();
         let _coming = settings_of.coming(place, revision, values);

@@ -60,7 +60,9 @@ impl Publisher {
                 record: Some(records::read(&key, &record)?),
             };
             let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
-            let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), keep] };
+            // What of it serves as dictionaries is found out again where it comes back.
+            let dictionaries = Change::Delete(records::dictionaries_key(app, &version));
+            let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), dictionaries, keep] };
             let deed = Deed::of(Action::DeleteVersion).app(app).what(version.short());
             if self.made(actor, deed, commit).await? {
                 tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");

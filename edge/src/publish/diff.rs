@@ -14,7 +14,6 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::{Error, Page, Publisher};
-use crate::blobs::{self, Form, Key};
 use crate::site::fingerprint;
 use crate::version::RuleFiles;
 
@@ -49,9 +48,10 @@ impl Publisher {
         };
         let from = self.named(app, &wanted.from, &wanted.environment).await?;
         let to = self.named(app, &wanted.to, &wanted.environment).await?;
-        let (before, now) = (self.manifest(&from).await?, self.manifest(&to).await?);
+        let before = Arc::new(self.stored_manifest(from).await?);
+        let now = Arc::new(self.stored_manifest(to).await?);
         let compared = Compared::of(&before, &now);
-        let visitors = self.visitors(&before, &now).await?;
+        let visitors = self.visitors(app, (&from, &before), &now).await?;
         let serving = self.serving_changes(before, now, &wanted.environment).await?;
         let rest =
             compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
@@ -87,45 +87,32 @@ impl Publisher {
         Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists environments and aliases").into())
     }
 
-    async fn manifest(&self, version: &VersionId) -> Result<Arc<Manifest>, Error> {
-        let canonical = self.blobs.get(Key::Manifest(*version)).await?;
-        let manifest = Manifest::parse(&canonical).map_err(|error| {
-            tracing::error!(%version, %error, "a stored manifest cannot be read");
-            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
-        })?;
-        Ok(Arc::new(manifest))
-    }
-
     /// What visitors of `now` load who look at everything, where returning ones have seen all of `before`.
-    async fn visitors(&self, before: &Manifest, now: &Manifest) -> Result<VisitorLoad, Error> {
+    async fn visitors(
+        &self,
+        app: &AppName,
+        (id, before): (&VersionId, &Manifest),
+        now: &Manifest,
+    ) -> Result<VisitorLoad, Error> {
         let public = now.files.iter().filter(|(path, _)| !path.is_private());
         let lookups: Vec<_> = public.map(|(path, entry)| self.travelling(path, entry)).collect();
         let travelling: Vec<(&BundlePath, u64)> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
-        let mut load = VisitorLoad::default();
+        let again = self.loaded_again(app, (id, before), now).await?;
+        // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
+        // it, and that the name was reused is told with the change.
+        let mut load =
+            VisitorLoad { load: again.plain, with_dictionaries: again.with_dictionaries, ..VisitorLoad::default() };
         for (path, bytes) in travelling {
             load.first_visit.add(bytes);
             let is_same = before.files.get(path) == now.files.get(path);
             let amount = match (is_same, fingerprint::is_fingerprinted(path.as_str())) {
                 (true, true) => &mut load.keep,
                 (true, false) => &mut load.revalidate,
-                // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never
-                // saw it loads it, and that the name was reused is told with the change.
-                (false, _) => &mut load.load,
+                (false, _) => continue,
             };
             amount.add(bytes);
         }
         Ok(load)
-    }
-
-    /// The bytes of a file as they travel to a browser: in Brotli, where that is stored.
-    async fn travelling<'p>(
-        &self,
-        path: &'p BundlePath,
-        entry: &FileEntry,
-    ) -> Result<(&'p BundlePath, u64), blobs::Error> {
-        let variants = self.blobs.variants(entry.hash).await?;
-        let brotli = variants.iter().find(|variant| variant.form == Form::Br).map(|variant| variant.size);
-        Ok((path, brotli.unwrap_or(entry.size)))
     }
 
     async fn serving_changes(

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
 
 use super::{Error, Publisher};
-use crate::blobs::Key;
 use crate::catalog::{history, records};
 use crate::site::fingerprint;
 use crate::telemetry;
@@ -94,11 +93,7 @@ impl Publisher {
         if let Some(names) = at_hand {
             return Ok(names);
         }
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        let manifest = Manifest::parse(&canonical).map_err(|error| {
-            tracing::error!(%version, %error, "a stored manifest cannot be read");
-            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
-        })?;
+        let manifest = self.stored_manifest(version).await?;
         let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
         let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
         let mut names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use devanture_config::api::{
     ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope, Urls,
@@ -9,15 +10,16 @@ use devanture_config::api::{
 use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
 use metrics::counter;
+use tokio::time::Instant;
 
 use super::audit::{Action, Deed};
 use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::swap::{Intent, Moved};
-use super::{Actor, Condition, Error, Publisher, compress, lock};
+use super::{Actor, Condition, Error, Publisher, compress, dictionaries, lock};
 use crate::blobs::{Form, Key};
 use crate::catalog::records::{self, AppRecord, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
@@ -25,6 +27,9 @@ use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.
 pub struct Taken(Arc<Push>);
+
+/// What the step `compress` comes to: the encodings that came with the bundle, and what serves as dictionaries.
+type Compressed = (BTreeMap<BundlePath, Vec<Form>>, Option<dictionaries::Passed>);
 
 /// Blobs that are looked at at once.
 const CHECKS_AT_ONCE: usize = 16;
@@ -95,8 +100,11 @@ impl Publisher {
         for doubt in self.check_rules(Arc::clone(&push.manifest), &push.environment, tolerance).await? {
             steps.log(&format!("let pass: {doubt}"));
         }
-        let given = steps.run("compress", self.compress(push)).await?;
+        let (given, passed) = steps.run("compress", self.compress(push)).await?;
         let is_new = self.store_version(push, given).await?;
+        if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
+            dictionaries.stored(&push.app, &push.version, &passed).await;
+        }
         if !is_new {
             // Its files may have been damaged until now: whatever could not be loaded of it is live again.
             self.live.look_again();
@@ -148,14 +156,12 @@ impl Publisher {
             settings: None,
         };
         let moved = self.make_live_watched(&intent, push.options.watch_s, steps).await?;
-        if moved.switched {
-            self.background.enqueue(push.version);
-        }
         if let Some(lock) = &moved.locked {
             steps.log(&format!("{}: stored, with its preview", lock::told(lock, &push.environment)));
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
-        Ok(self.report(push, steps, moved, withdrawn, None))
+        let returning = self.returning(&push.app, &moved, &push.manifest).boxed().await;
+        Ok(DeployReport { returning, ..self.report(push, steps, moved, withdrawn, None) })
     }
 
     /// The end of a push to an alias: what is live stays as it is.
@@ -208,6 +214,7 @@ impl Publisher {
             withdrawn,
             alias,
             locked: moved.locked,
+            returning: None,
         }
     }
 
@@ -258,17 +265,38 @@ impl Publisher {
         Ok(())
     }
 
-    /// Step 2: quick variants of what has none, and the encodings that came with the bundle.
-    async fn compress(&self, push: &Push) -> Result<(BTreeMap<BundlePath, Vec<Form>>, String), Error> {
+    /// Step 2: quick variants of what has none, the encodings that came with the bundle, and deltas for visitors of the
+    /// versions that were live lately.
+    async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
         let work = compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, pool: &self.quick };
         let (given, made) = compress::quick(&work).await?;
-        let detail = match (made.files, given.len()) {
-            (0, 0) => "nothing to do".to_owned(),
-            (files, 0) => format!("{files} files, {} variants", made.variants),
-            (files, given) => format!("{files} files, {} variants; {given} came compressed", made.variants),
+        let passed = match &self.dictionaries {
+            None => None,
+            Some(dictionaries) => {
+                let pass = dictionaries::Pass {
+                    app: &push.app,
+                    environment: &push.environment,
+                    version: push.version,
+                    manifest: &push.manifest,
+                    given: &given,
+                    pool: &self.quick,
+                    deadline: Some(Instant::now() + Duration::from_millis(self.limits.delta_ms_max)),
+                };
+                Some(dictionaries.before_switch(&pass).boxed().await)
+            }
         };
-        Ok((given, detail))
+        let deltas = passed.as_ref().map_or(0, |passed| passed.deltas);
+        let detail = match (made.files, given.len(), deltas) {
+            (0, 0, 0) => "nothing to do".to_owned(),
+            (files, _, 0) => format!("{files} files, {} variants", made.variants),
+            (files, _, deltas) => format!("{files} files, {} variants, {deltas} deltas", made.variants),
+        };
+        let detail = match given.len() {
+            0 => detail,
+            given => format!("{detail}; {given} came compressed"),
+        };
+        Ok(((given, passed), detail))
     }
 
     /// Stores the manifest, then the records that make the version and, where it is new, the app known. Returns whether

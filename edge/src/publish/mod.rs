@@ -15,6 +15,7 @@ mod condition;
 mod delete;
 mod delete_places;
 mod deploys;
+mod dictionaries;
 mod diff;
 mod error;
 mod fingerprints;
@@ -48,8 +49,9 @@ pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use audit::{Action, Audit};
 pub use backend::SettingsOf;
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
-pub use compress::Background;
+pub use compress::{Background, BackgroundParts};
 pub use condition::{Condition, Expected};
+pub use dictionaries::Dictionaries;
 pub use diff::DiffRequest;
 pub use error::Error;
 pub use finish::Taken;
@@ -72,12 +74,12 @@ use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::retention::Retention;
-use devanture_config::{AppName, VersionId};
+use devanture_config::{AppName, Manifest, VersionId};
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Key};
 use crate::catalog::{Catalog, records};
 use crate::live::{Live, Loader};
 use crate::proxy::Registry;
@@ -110,6 +112,7 @@ pub struct Publisher {
     placing: backend::Placing,
     node: String,
     background: Background,
+    dictionaries: Option<Arc<Dictionaries>>,
     quick: compress::Pool,
     clock: AtomicU64,
     retention: Retention,
@@ -147,6 +150,8 @@ pub struct Parts {
     pub dns_servers: Vec<SocketAddr>,
     /// The pass that remakes variants.
     pub background: Background,
+    /// What makes deltas; nothing where that is off.
+    pub dictionaries: Option<Arc<Dictionaries>>,
     /// The folder of the edge's data, for temporary files.
     pub data_dir: PathBuf,
     /// The keys that secrets are sealed with.
@@ -201,6 +206,7 @@ impl Publisher {
             placing: backend::Placing::default(),
             node: parts.node,
             background: parts.background,
+            dictionaries: parts.dictionaries,
             quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
             clock: AtomicU64::new(0),
             retention: parts.retention,
@@ -321,6 +327,18 @@ impl Publisher {
                 Err(Problem::new(Code::AmbiguousId, detail).hint("give more characters of the id").into())
             }
         }
+    }
+
+    /// The manifest of a version that is stored.
+    ///
+    /// # Errors
+    /// `not_ready` where it cannot be read.
+    pub(crate) async fn stored_manifest(&self, version: VersionId) -> Result<Manifest, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        Manifest::parse(&canonical).map_err(|error| {
+            tracing::error!(%version, %error, "a stored manifest cannot be read");
+            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short())).into()
+        })
     }
 
     /// Whether an app is known.

@@ -8,7 +8,6 @@ use devanture_config::rules;
 use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
 
 use super::{Error, Publisher};
-use crate::blobs::Key;
 use crate::version::RuleFiles;
 
 /// Most findings that an answer tells; the first ones lead to the others.
@@ -59,11 +58,7 @@ impl Publisher {
     /// # Errors
     /// `bad_rules`.
     pub(crate) async fn check_stored_rules(&self, version: VersionId, environment: &PlaceName) -> Result<(), Error> {
-        let canonical = self.blobs.get(Key::Manifest(version)).await?;
-        let manifest = Manifest::parse(&canonical).map_err(|error| {
-            tracing::error!(%version, %error, "a stored manifest cannot be read");
-            Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short()))
-        })?;
+        let manifest = self.stored_manifest(version).await?;
         self.check_rules(Arc::new(manifest), environment, Tolerance::Doubts).await.map(drop)
     }
 }

@@ -162,6 +162,9 @@ impl Publisher {
         let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
         // Until here they would have ended if anything had failed; now the pointer holds them.
         drop(instances);
+        if moved.switched {
+            self.background.enqueue(intent.app, intent.environment, intent.version);
+        }
         Ok(moved)
     }
 

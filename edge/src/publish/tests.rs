@@ -50,6 +50,7 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         }),
         dns_servers: Vec::new(),
         background: Background::off(),
+        dictionaries: None,
         data_dir: folder.to_owned(),
         keys: Arc::new(crate::publish::KeyFile::new(Some(folder.join("data.key")))),
         runner: None,

@@ -5,6 +5,7 @@
 //! beside it, so that no push takes a serving thread.
 
 mod access_log;
+mod background;
 mod error;
 mod local;
 mod runner;
@@ -34,15 +35,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, durable};
-use crate::catalog::{self, Catalog, records};
+use crate::catalog::{self, Catalog};
 use crate::handler::{Handler, Ways};
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::{Client, ClientSettings, Registry};
-use crate::publish::{self, Background, Credentials, KeyFile, Parts, Publisher, SettingsOf, Smoke};
+use crate::publish::{self, Credentials, KeyFile, Parts, Publisher, SettingsOf, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use crate::version::CommonField;
+use background::Made;
 use threads::{Serving, Threads};
 
 /// The catalog's file in the data folder.
@@ -115,7 +117,7 @@ impl Server {
         let certificates = open_certificates(file, base, &data_dir, &live)?;
 
         let remade = publish::remade_channel();
-        let loader = Loader::new(Arc::clone(&stores.blobs), Arc::clone(&stores.catalog), &file.limits);
+        let Made { loader, dictionaries, wished } = Made::of(file, &stores);
         let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before what was live is live again.
         let sockets = Sockets::bind(file)?;
@@ -126,7 +128,7 @@ impl Server {
         control.spawn(certificates.clone().watch_files());
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
-        let background = background(file, &control, &stores, remade)?;
+        let background = background::start(file, &control, &stores, remade, dictionaries.clone(), wished)?;
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;
         let stop = CancellationToken::new();
@@ -156,6 +158,7 @@ impl Server {
             registry,
             dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
+            dictionaries,
             data_dir: data_dir.clone(),
             keys,
             runner: running,
@@ -431,27 +434,6 @@ async fn keep_up(metrics: Exposition, loader: Loader, span: Duration) {
             _ = notes.tick() => loader.tallies().note(span),
         }
     }
-}
-
-/// Starts the background pass, with what an earlier process left undone: the live versions' quick variants.
-fn background(
-    file: &EdgeFile,
-    control: &Runtime,
-    stores: &Stores,
-    remade: tokio::sync::broadcast::Sender<devanture_config::VersionId>,
-) -> Result<Background, StartError> {
-    if !file.compress.background {
-        return Ok(Background::off());
-    }
-    let threads = if file.compress.threads == 0 { (cores() / 2).max(1) } else { file.compress.threads };
-    let _inside = control.enter();
-    let background = Background::start(Arc::clone(&stores.blobs), threads, remade);
-    let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
-    for (key, record) in live {
-        let pointer: records::LivePointer = records::read(&key, &record)?;
-        background.enqueue(pointer.version);
-    }
-    Ok(background)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod cache;
 pub mod charset;
 pub mod conditional;
 pub mod date;
+pub mod dictionary;
 pub mod media;
 pub mod negotiate;
 pub mod range;

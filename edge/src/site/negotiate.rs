@@ -13,11 +13,17 @@ pub enum Coding {
     Zstd,
     /// Brotli (RFC 7932).
     Br,
+    /// Brotli with a dictionary that the client has (RFC 9842 §4).
+    Dcb,
+    /// Zstandard with a dictionary that the client has (RFC 9842 §5).
+    Dcz,
 }
 
 impl Coding {
-    /// All of them, in the order in which they are declared.
+    /// All that any client may be sent, in the order in which they are declared.
     pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Br];
+    /// All of them, in the same order.
+    const NAMED: [Self; 6] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Br, Self::Dcb, Self::Dcz];
 
     /// Its name in `Content-Encoding`.
     #[must_use]
@@ -27,6 +33,8 @@ impl Coding {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Br => "br",
+            Self::Dcb => "dcb",
+            Self::Dcz => "dcz",
         }
     }
 
@@ -38,6 +46,8 @@ impl Coding {
             Self::Gzip => "gz",
             Self::Zstd => "zst",
             Self::Br => "br",
+            Self::Dcb => "dcb",
+            Self::Dcz => "dcz",
         }
     }
 
@@ -62,7 +72,7 @@ impl Coding {
         if name.eq_ignore_ascii_case(b"x-gzip") {
             return Some(Self::Gzip);
         }
-        Self::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str().as_bytes()))
+        Self::NAMED.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str().as_bytes()))
     }
 }
 
@@ -80,6 +90,8 @@ pub struct Acceptable {
     gzip: Weight,
     zstd: Weight,
     br: Weight,
+    dcb: Weight,
+    dcz: Weight,
 }
 
 impl Acceptable {
@@ -89,7 +101,24 @@ impl Acceptable {
     /// coding that is named more than once the least weight counts: whoever refused it anywhere is not sent it.
     #[must_use]
     pub fn parse(accept_encoding: Option<&[u8]>) -> Self {
-        let mut said = [None; Coding::ALL.len()];
+        accept_encoding.and_then(Self::usual).unwrap_or_else(|| Self::read(accept_encoding))
+    }
+
+    /// What the usual clients say, which need not be read.
+    fn usual(accept_encoding: &[u8]) -> Option<Self> {
+        let gzip = Self { identity: UNSAID, gzip: WEIGHT_MAX, zstd: 0, br: 0, dcb: 0, dcz: 0 };
+        let all = Self { br: WEIGHT_MAX, zstd: WEIGHT_MAX, ..gzip };
+        match accept_encoding {
+            b"gzip" | b"gzip, deflate" => Some(gzip),
+            b"gzip, deflate, br" => Some(Self { br: WEIGHT_MAX, ..gzip }),
+            b"gzip, deflate, br, zstd" => Some(all),
+            b"gzip, deflate, br, zstd, dcb, dcz" => Some(Self { dcb: WEIGHT_MAX, dcz: WEIGHT_MAX, ..all }),
+            _ => None,
+        }
+    }
+
+    fn read(accept_encoding: Option<&[u8]>) -> Self {
+        let mut said = [None; Coding::NAMED.len()];
         let mut others = None;
         for member in members(accept_encoding.unwrap_or_default()) {
             let Some((name, weight)) = parse_member(member) else { continue };
@@ -102,13 +131,17 @@ impl Acceptable {
                 *place = Some(place.map_or(weight, |before: Weight| before.min(weight)));
             }
         }
-        let [identity, gzip, zstd, br] = said.map(|weight| weight.or(others));
+        let [.., dcb, dcz] = said;
+        let [identity, gzip, zstd, br, ..] = said.map(|weight| weight.or(others));
         Self {
             // §12.5.3, rule 2: without a word about it, identity is acceptable.
             identity: identity.unwrap_or(UNSAID),
             gzip: gzip.unwrap_or(0),
             zstd: zstd.unwrap_or(0),
             br: br.unwrap_or(0),
+            // A client that names them knows what a dictionary is; `*` says nothing of it.
+            dcb: dcb.unwrap_or(0),
+            dcz: dcz.unwrap_or(0),
         }
     }
 
@@ -135,12 +168,34 @@ impl Acceptable {
         best.map(|(place, ..)| place).or_else(identity).unwrap_or(0)
     }
 
+    /// Which of `deltas`, all made with the dictionary that the client has, to send instead of `plain`: what
+    /// [`Acceptable::choose`] would choose of them all. None where that is `plain`.
+    #[must_use]
+    pub fn delta_instead(
+        &self,
+        plain: (Coding, u64),
+        deltas: impl IntoIterator<Item = (Coding, u64)>,
+    ) -> Option<usize> {
+        let mut best = (self.weight(plain.0), plain.1);
+        let mut chosen = None;
+        for (place, (coding, bytes)) in deltas.into_iter().enumerate() {
+            let weight = self.weight(coding);
+            if weight > 0 && (weight > best.0 || (weight == best.0 && bytes < best.1)) {
+                best = (weight, bytes);
+                chosen = Some(place);
+            }
+        }
+        chosen
+    }
+
     fn weight(&self, coding: Coding) -> Weight {
         match coding {
             Coding::Identity => self.identity,
             Coding::Gzip => self.gzip,
             Coding::Zstd => self.zstd,
             Coding::Br => self.br,
+            Coding::Dcb => self.dcb,
+            Coding::Dcz => self.dcz,
         }
     }
 }
@@ -250,6 +305,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_usual_clients_say_is_what_would_be_read() {
+        for usual in [
+            "gzip",
+            "gzip, deflate",
+            "gzip, deflate, br",
+            "gzip, deflate, br, zstd",
+            "gzip, deflate, br, zstd, dcb, dcz",
+        ] {
+            let read = Acceptable::read(Some(usual.as_bytes()));
+            assert_eq!(Acceptable::usual(usual.as_bytes()), Some(read), "{usual}");
+        }
+    }
+
+    #[test]
     fn what_is_there_limits_the_choice() {
         assert_eq!(choose(Some(b"gzip"), &[]), 0);
         assert_eq!(choose(Some(b"identity;q=0"), &[(Coding::Identity, 1)]), 0);
@@ -259,6 +328,40 @@ mod tests {
         assert_eq!(choose(Some(b"br, gzip"), &[(Coding::Identity, 9), (Coding::Gzip, 1), (Coding::Br, 1)]), 1);
         // A coding that made it larger, all being equally welcome.
         assert_eq!(choose(Some(b"identity, gzip"), &[(Coding::Identity, 1), (Coding::Gzip, 9)]), 0);
+    }
+
+    #[test]
+    fn a_delta_is_sent_where_its_name_is_said_and_it_is_liked_as_much() {
+        const DELTAS: [(Coding, u64); 2] = [(Coding::Dcb, 20), (Coding::Dcz, 30)];
+        #[rustfmt::skip]
+        let cases = [
+            (Some("gzip, deflate, br, zstd, dcb, dcz"),  Some(Coding::Dcb)),
+            (Some("gzip, br, zstd, dcz"),                Some(Coding::Dcz)),
+            (Some("gzip, br, DCB"),                      Some(Coding::Dcb)),
+            (Some("gzip, br, dcb;q=0.5, dcz"),           Some(Coding::Dcz)),
+            (Some("br, dcb;q=0, dcz"),                   Some(Coding::Dcz)),
+            (Some("br, dcb, dcz;q=0.9, dcb;q=0"),        None),
+            (Some("br;q=0.1, dcb, dcz;q=0.9, dcb;q=0"),  Some(Coding::Dcz)),
+            (Some("dcb;q=0.001"),                        Some(Coding::Dcb)),
+            (Some("dcb;q=2, dcz;q"),                     None),
+            (Some("gzip, dcb;q=0.5"),                    None),
+            (Some("br, dcb;q=0, dcz;q=0"),               None),
+            (Some("*"),                                  None),
+            (Some("br, *;q=1"),                          None),
+            (Some("identity"),                           None),
+            (Some("gzip, deflate, br, zstd"),            None),
+            (Some(""),                                   None),
+            (None,                                       None),
+        ];
+        for (accept, expected) in cases {
+            let acceptable = Acceptable::parse(accept.map(str::as_bytes));
+            let plain = ALL[acceptable.choose(ALL)];
+            let chosen = acceptable.delta_instead(plain, DELTAS).map(|place| DELTAS[place].0);
+            assert_eq!(chosen, expected, "{accept:?}");
+        }
+        let acceptable = Acceptable::parse(Some(b"br, dcb"));
+        assert_eq!(acceptable.delta_instead((Coding::Br, 20), DELTAS), None, "nothing would be saved");
+        assert_eq!(acceptable.delta_instead((Coding::Br, 250), []), None);
     }
 
     #[test]

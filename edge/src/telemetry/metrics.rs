@@ -60,6 +60,11 @@ impl Exposition {
 pub fn describe() {
     describe_counter!("devanture_requests_total", "Requests answered, by app, environment, version and status class.");
     describe_counter!("devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment.");
+    describe_counter!(
+        "devanture_delta_answers_total",
+        "Answers made with a dictionary of the visitor, by app and form."
+    );
+    describe_counter!("devanture_delta_saved_bytes_total", "Bytes that these were shorter than without, by app.");
     describe_histogram!("devanture_request_seconds", "Seconds from a request's head to its answer's last byte.");
     describe_counter!("devanture_connections_total", "Connections taken, by listener and protocol.");
     describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
@@ -104,6 +109,7 @@ pub fn describe() {
         "devanture_kept_assets_total",
         "Requests for an asset that the live version lacks, saved by another."
     );
+    describe_counter!("devanture_deltas_made_total", "Deltas made, by form and quality.");
     describe_counter!("devanture_variants_made_total", "Variants made, by form and quality.");
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
     describe_counter!("devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome.");

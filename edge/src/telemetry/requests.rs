@@ -35,6 +35,8 @@ const BOUNDS_NS: [u64; 16] = [
 const BUCKETS: usize = BOUNDS_NS.len() + 1;
 /// Status classes, `1xx` to `5xx`.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Forms of deltas, as their metric names them.
+const DELTA_FORMS: [&str; 2] = ["dcb", "dcz"];
 /// The histogram's name.
 pub(super) const SECONDS: &str = "devanture_request_seconds";
 /// Its sentence, as `describe` says it.
@@ -59,6 +61,8 @@ struct Stripe {
     nanoseconds: AtomicU64,
     /// Of requests whose time is in this bucket and in none before.
     by_bucket: [AtomicU64; BUCKETS],
+    by_delta_form: [AtomicU64; 2],
+    saved: AtomicU64,
 }
 
 /// How long the requests of an environment took.
@@ -76,6 +80,8 @@ struct Counts {
     stripes: [Stripe; STRIPES],
     by_class: [Counter; 5],
     bytes: Counter,
+    by_delta_form: [Counter; 2],
+    saved: Counter,
     place: Place,
 }
 
@@ -124,6 +130,9 @@ impl RequestMetrics {
             stripes: Default::default(),
             by_class,
             bytes: counter!("devanture_response_bytes_total", &labels),
+            by_delta_form: DELTA_FORMS
+                .map(|form| counter!("devanture_delta_answers_total", "app" => app.to_owned(), "form" => form)),
+            saved: counter!("devanture_delta_saved_bytes_total", "app" => app.to_owned()),
             place: (app.to_owned(), environment.to_owned()),
         });
         let mut known = known();
@@ -148,6 +157,15 @@ impl RequestMetrics {
             requests.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// Counts an answer that is a delta, and what it saves; the forms are numbered in the order of `DELTA_FORMS`.
+    pub fn count_delta(&self, form: usize, saved_bytes: u64) {
+        let Some(stripe) = self.0.stripes.get(stripe()) else { return };
+        if let Some(answers) = stripe.by_delta_form.get(form) {
+            answers.fetch_add(1, Ordering::Relaxed);
+        }
+        stripe.saved.fetch_add(saved_bytes, Ordering::Relaxed);
+    }
 }
 
 /// The first bucket whose bound is not exceeded; the one after all bounds otherwise.
@@ -169,7 +187,10 @@ impl Counts {
     fn gather(&self, latency: &mut BTreeMap<Place, Latency>) {
         let mut latency = latency.get_mut(&self.place);
         for stripe in &self.stripes {
-            for (from, to) in stripe.by_class.iter().zip(&self.by_class).chain([(&stripe.bytes, &self.bytes)]) {
+            let classes = stripe.by_class.iter().zip(&self.by_class);
+            let deltas = stripe.by_delta_form.iter().zip(&self.by_delta_form);
+            let bytes = [(&stripe.bytes, &self.bytes), (&stripe.saved, &self.saved)];
+            for (from, to) in classes.chain(deltas).chain(bytes) {
                 match taken(from) {
                     0 => {}
                     count => to.increment(count),

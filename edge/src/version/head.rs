@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, ETAG};
+use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, ETAG, LINK, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::engine::{self, SharedField};
 use crate::site::cache::{self, Kept};
+
+/// Says for which later requests an answer is to be the dictionary (RFC 9842 §2.1).
+pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
 
 /// A field that many answers have in common, in the form of either way to answer.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub struct PreparedHead {
     /// Those of a 304 first.
     common: Box<[Arc<CommonField>]>,
     not_modified_count: usize,
+    /// What an answer varies by that says what went wrong: it is never a delta.
+    vary_of_errors: Option<Arc<CommonField>>,
     map: OnceLock<HeaderMap>,
     ready: OnceLock<Box<Ready>>,
 }
@@ -89,35 +94,47 @@ impl PreparedHead {
         length: u64,
         not_modified: Vec<Arc<CommonField>>,
         more: Vec<Arc<CommonField>>,
+        vary_of_errors: Option<Arc<CommonField>>,
     ) -> Self {
         let not_modified_count = not_modified.len();
         let common = not_modified.into_iter().chain(more).collect();
-        Self { etag, length, common, not_modified_count, map: OnceLock::new(), ready: OnceLock::new() }
+        Self { etag, length, common, not_modified_count, vary_of_errors, map: OnceLock::new(), ready: OnceLock::new() }
     }
 
     /// The fields of a 200.
     pub fn ok(&self) -> HeaderMap {
         let made = || {
-            let mut map = self.collected(&self.common);
+            let mut map = collected(&self.common);
+            map.insert(ETAG, self.etag.clone());
             map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
             map
         };
         self.map.get_or_init(made).clone()
     }
 
-    /// The fields of a 304.
-    pub fn not_modified(&self) -> HeaderMap {
-        self.collected(self.common.get(..self.not_modified_count).unwrap_or_default())
+    /// The fields of a page that says what went wrong. It stands in for something else, which has no tag and no ranges,
+    /// offers no dictionary and is none.
+    pub fn error(&self) -> HeaderMap {
+        let mut map = collected(&self.fields_of_errors());
+        map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
+        map
     }
 
-    fn collected(&self, fields: &[Arc<CommonField>]) -> HeaderMap {
-        // Four more than these: tag and length, the date of the last change, and what a range or a custom hostname adds.
-        let mut map = HeaderMap::with_capacity(fields.len() + 4);
-        for field in fields {
-            map.append(field.name.clone(), field.value.clone());
-        }
+    /// The fields of a 304.
+    pub fn not_modified(&self) -> HeaderMap {
+        let mut map = collected(self.fields_of_not_modified());
         map.insert(ETAG, self.etag.clone());
         map
+    }
+
+    fn fields_of_not_modified(&self) -> &[Arc<CommonField>] {
+        self.common.get(..self.not_modified_count).unwrap_or_default()
+    }
+
+    fn fields_of_errors(&self) -> Vec<Arc<CommonField>> {
+        let others = [ACCEPT_RANGES, LINK, USE_AS_DICTIONARY, VARY];
+        let common = self.common.iter().filter(|field| !others.contains(&field.name));
+        common.chain(&self.vary_of_errors).cloned().collect()
     }
 
     /// As [`PreparedHead::ok`], for the engine.
@@ -130,8 +147,7 @@ impl PreparedHead {
         &self.ready().not_modified
     }
 
-    /// The fields of a page that says what went wrong, for the engine: it stands in for something else, which has no tag
-    /// and no ranges.
+    /// As [`PreparedHead::error`], for the engine.
     pub(crate) fn error_ready(&self) -> &Arc<engine::PreparedHead> {
         &self.ready().error
     }
@@ -150,17 +166,24 @@ impl PreparedHead {
         let length = (CONTENT_LENGTH.as_str(), length.as_bytes());
         let etag = (ETAG.as_str(), self.etag.as_bytes());
         let shared = |fields: &[Arc<CommonField>]| fields.iter().map(|field| Arc::clone(&field.shared)).collect();
-        let not_modified = self.common.get(..self.not_modified_count).unwrap_or_default();
-        let without_ranges: Vec<_> = self.common.iter().filter(|field| field.name != ACCEPT_RANGES).cloned().collect();
         let cache_control = self.common.iter().find(|field| field.name == CACHE_CONTROL);
         let cache_control = cache_control.map(|field| field.value.as_bytes()).unwrap_or_default();
         Ready {
             ok: Arc::new(engine::PreparedHead::new([length, etag], shared(&self.common))),
-            not_modified: Arc::new(engine::PreparedHead::new([etag], shared(not_modified))),
-            error: Arc::new(engine::PreparedHead::new([length], shared(&without_ranges))),
+            not_modified: Arc::new(engine::PreparedHead::new([etag], shared(self.fields_of_not_modified()))),
+            error: Arc::new(engine::PreparedHead::new([length], shared(&self.fields_of_errors()))),
             may_stand_in: cache::instead_of(cache_control, Kept::StandIn).is_none(),
         }
     }
+}
+
+fn collected(fields: &[Arc<CommonField>]) -> HeaderMap {
+    // Four more than these: tag and length, the date of the last change, and what a range or a custom hostname adds.
+    let mut map = HeaderMap::with_capacity(fields.len() + 4);
+    for field in fields {
+        map.append(field.name.clone(), field.value.clone());
+    }
+    map
 }
 
 /// The head of the answer to what a version does not have, where no rule and no page says anything about it. Made by who

@@ -15,14 +15,17 @@ use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
-use super::head::{FieldPool, MissHead};
+use super::deltas::Said;
+use super::head::{FieldPool, MissHead, USE_AS_DICTIONARY};
 use super::{
     Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
+    Wishes,
 };
 use crate::blobs::{self, Blobs, Form, Key};
+use crate::catalog::records::DictionariesRecord;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::rules::CompiledRules;
@@ -74,6 +77,12 @@ pub struct LoadRequest {
     pub stored_ms: u64,
     /// Where its bundle came from.
     pub source: Origin,
+    /// What of it serves as dictionaries; none where dictionaries are off.
+    pub dictionaries: Option<DictionariesRecord>,
+    /// For how many seconds browsers keep what they fetch as a dictionary.
+    pub dictionary_seconds: u64,
+    /// Where the deltas go that visitors wish for.
+    pub wishes: Wishes,
     /// Up to what length a file is held in memory.
     pub memory_file_bytes_max: u64,
     /// Most rules; those beyond are left out.
@@ -86,7 +95,7 @@ pub struct LoadRequest {
 ///
 /// # Errors
 /// [`Error`]; a blob whose bytes are not what they say is one.
-pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> Result<Version, Error> {
+pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) -> Result<Version, Error> {
     let canonical = blobs.get(Key::Manifest(request.id)).await?;
     let manifest = Manifest::parse(&canonical)?;
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
@@ -95,14 +104,32 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
     let rules = compiled(rule_files, serving.clone(), manifest.rules_in(&serving), request.rules_max).await?;
     let header = text_value(&request.id.short());
     let fields = FieldPool::default();
-    let loader = Loader { blobs, memory, request: &request, manifest: &manifest, header: &header, fields: &fields };
+    if let Some(record) = &mut request.dictionaries
+        && let Some(pages) = &record.pages
+        && blobs.size(Key::Blob(pages.blob)).await?.is_none()
+    {
+        // What is lost is not offered.
+        record.pages = None;
+    }
+    let said = Said::new(&manifest, request.dictionaries.as_ref(), request.dictionary_seconds);
+    let (request, manifest) = (&request, &manifest);
+    let loader = Loader { blobs, memory, request, manifest, header: &header, fields: &fields, said: &said };
 
     // Private files are never read: nobody can ask for them.
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
     let index = PathIndex::new(public.clone().map(|(path, _)| path));
     // Made before they are run: a closure in the stream would keep the future from being `Send`.
     let loads: Vec<_> = public.map(|(path, entry)| loader.file(path, entry)).collect();
-    let files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
+    let mut files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
+    let pages = match request.dictionaries.as_ref().and_then(|record| record.pages) {
+        Some(pages) => loader.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
+        None => None,
+    };
+    let pages = pages.and_then(|(sha256, file)| {
+        let number = u32::try_from(files.len()).ok()?;
+        files.push(file);
+        Some((sha256, number))
+    });
 
     let managed = manifest.managed_in(&serving).map(Arc::new);
     let (upstreams, routes) = backends(&serving);
@@ -114,6 +141,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         setting: request.setting,
         index,
         files,
+        pages,
         cors: cors(&serving),
         html_handling: manifest.html_handling_in(&serving),
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
@@ -125,10 +153,11 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, request: LoadRequest) -> R
         managed,
         trusted: request.trusted,
         stored_ms: request.stored_ms,
-        release: release(&request),
+        release: release(request),
         metrics: RequestMetrics::new(request.app.as_str(), &request.place, &request.id.short()),
         header,
         miss: MissHead::new(fields.into_fields()),
+        wishes: request.wishes.clone(),
     })
 }
 
@@ -191,21 +220,22 @@ fn release(request: &LoadRequest) -> Bytes {
     Bytes::from(release.to_string())
 }
 
-struct Loader<'l> {
-    blobs: &'l dyn Blobs,
-    memory: &'l Memory,
-    request: &'l LoadRequest,
+pub(super) struct Loader<'l> {
+    pub(super) blobs: &'l dyn Blobs,
+    pub(super) memory: &'l Memory,
+    pub(super) request: &'l LoadRequest,
     manifest: &'l Manifest,
     header: &'l HeaderValue,
     fields: &'l FieldPool,
+    pub(super) said: &'l Said,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.
-struct AtHand {
-    coding: Coding,
-    size: u64,
-    hash: Digest,
-    key: Key,
+pub(super) struct AtHand {
+    pub(super) coding: Coding,
+    pub(super) size: u64,
+    pub(super) hash: Digest,
+    pub(super) key: Key,
 }
 
 impl Loader<'_> {
@@ -233,12 +263,22 @@ impl Loader<'_> {
             }
         }
         let choice = loaded.len() > 1;
-        let heads = HeadFields { media_type: &media_type, fingerprinted, choice, version: self };
-        let representations: Vec<Representation> =
+        let heads = HeadFields {
+            media_type: &media_type,
+            fingerprinted,
+            choice,
+            may_have_deltas: self.may_have_deltas(entry.size, &media_type),
+            used: self.said.used(path),
+            kept: None,
+            link: self.said.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
+            version: self,
+        };
+        let mut representations: Vec<Representation> =
             loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
         let available = representations.iter().map(|r| (r.coding, r.size)).collect();
         let path = path.as_str().to_owned();
-        Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations })
+        let dictionaries = self.add_deltas(&path, entry, &heads, &mut representations).await;
+        Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations, dictionaries })
     }
 
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
@@ -261,7 +301,7 @@ impl Loader<'_> {
         Ok(found)
     }
 
-    async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
+    pub(super) async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Source::Memory(bytes));
         }
@@ -274,7 +314,7 @@ impl Loader<'_> {
 }
 
 /// The encoding that a form is.
-const fn coding(form: Form) -> Coding {
+pub(super) const fn coding(form: Form) -> Coding {
     match form {
         Form::Br => Coding::Br,
         Form::Gz => Coding::Gzip,
@@ -282,38 +322,67 @@ const fn coding(form: Form) -> Coding {
     }
 }
 
-struct HeadFields<'h> {
-    media_type: &'h HeaderValue,
-    fingerprinted: bool,
-    choice: bool,
-    version: &'h Loader<'h>,
+#[derive(Clone, Copy)]
+pub(super) struct HeadFields<'h> {
+    pub(super) media_type: &'h HeaderValue,
+    pub(super) fingerprinted: bool,
+    /// Whether there are several encodings.
+    pub(super) choice: bool,
+    /// Whether one may depend on a dictionary.
+    pub(super) may_have_deltas: bool,
+    /// `Use-As-Dictionary`.
+    pub(super) used: Option<&'h HeaderValue>,
+    /// Another `Cache-Control` than the usual one.
+    pub(super) kept: Option<&'h HeaderValue>,
+    /// `Link`.
+    pub(super) link: Option<&'h HeaderValue>,
+    pub(super) version: &'h Loader<'h>,
 }
 
 impl HeadFields<'_> {
-    fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
+    pub(super) fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
         let hex = at_hand.hash.to_string();
         let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or(&hex));
+        self.with(at_hand.coding, at_hand.size, etag, bytes)
+    }
 
+    /// The same bytes with these fields.
+    pub(super) fn again(&self, known: &Representation) -> Representation {
+        self.with(known.coding, known.size, known.etag.clone(), known.bytes.clone())
+    }
+
+    fn with(&self, coding: Coding, size: u64, etag: String, bytes: Source) -> Representation {
         let field = |name, value| self.version.fields.field(name, value);
         let fixed = |name, value| field(name, HeaderValue::from_static(value));
-        let mut not_modified = Vec::with_capacity(4);
-        not_modified.push(fixed(CACHE_CONTROL, cache::default_cache_control(self.fingerprinted)));
-        if self.choice {
-            not_modified.push(fixed(VARY, "accept-encoding"));
+        let mut not_modified = Vec::with_capacity(5);
+        not_modified.push(match self.kept {
+            Some(kept) => field(CACHE_CONTROL, kept.clone()),
+            None => fixed(CACHE_CONTROL, cache::default_cache_control(self.fingerprinted)),
+        });
+        let vary_of_choice = self.choice.then(|| fixed(VARY, "accept-encoding"));
+        not_modified.extend(match self.may_have_deltas {
+            true => Some(fixed(VARY, "accept-encoding, available-dictionary")),
+            false => vary_of_choice.clone(),
+        });
+        if let Some(link) = self.link {
+            not_modified.push(field(LINK, link.clone()));
         }
         not_modified.push(field(VERSION_HEADER, self.version.header.clone()));
         if self.version.request.setting == Setting::Preview {
             not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));
         }
-        let mut more = Vec::with_capacity(4);
+        let mut more = Vec::with_capacity(5);
         more.push(field(CONTENT_TYPE, self.media_type.clone()));
-        if at_hand.coding != Coding::Identity {
-            more.push(fixed(CONTENT_ENCODING, at_hand.coding.as_str()));
+        if coding != Coding::Identity {
+            more.push(fixed(CONTENT_ENCODING, coding.as_str()));
+        }
+        if let Some(used) = self.used {
+            more.push(field(USE_AS_DICTIONARY, used.clone()));
         }
         more.push(fixed(ACCEPT_RANGES, "bytes"));
         more.push(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        let head = PreparedHead::new(text_value(&etag), at_hand.size, not_modified, more);
-        Representation { coding: at_hand.coding, size: at_hand.size, etag, head, bytes }
+        let head = PreparedHead::new(text_value(&etag), size, not_modified, more, vary_of_choice);
+        Representation { coding, size, etag, head, bytes }
     }
 }
 

@@ -52,6 +52,11 @@ impl Memory {
         self.used.load(Ordering::Relaxed).saturating_add(more) <= self.bytes_max
     }
 
+    /// Whether `more` bytes have room beside a quarter that is left for what cannot be done without.
+    pub fn has_room_to_spare(&self, more: u64) -> bool {
+        self.has_room(more.saturating_add(self.bytes_max / 4))
+    }
+
     /// Holds `bytes`, whose hash is `hash`, for as long as the result lives.
     pub fn hold(&self, hash: Digest, bytes: Bytes) -> Bytes {
         if let Some(shared) = self.share(hash) {

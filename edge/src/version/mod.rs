@@ -1,22 +1,26 @@
 //! A manifest made ready to serve: the path index, the merged settings, and for every encoding of every file the head
 //! that goes before it. Made once when a version is loaded; nothing in it changes afterwards.
 
+mod deltas;
 mod head;
 mod load;
 mod memory;
 mod rule_files;
+mod wishes;
 
-pub use head::{CommonField, PreparedHead};
+pub use deltas::FileDictionaries;
+pub use head::{CommonField, PreparedHead, USE_AS_DICTIONARY};
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;
 pub use rule_files::RuleFiles;
+pub use wishes::{DictionaryWish, Wishes};
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::manifest::Managed;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Upstream, UpstreamUrl};
-use devanture_config::{AppName, VersionId};
+use devanture_config::{AppName, Digest, Sha256, VersionId};
 use http::{HeaderMap, HeaderValue};
 
 use crate::blobs::ReadAt;
@@ -61,8 +65,10 @@ pub struct ServedFile {
     pub is_page: bool,
     /// What can be chosen from: encoding and length, in the order of `representations`.
     pub available: Vec<(Coding, u64)>,
-    /// The encodings, the identity first.
+    /// The encodings, the identity first; after those that can be chosen from, deltas.
     pub representations: Vec<Representation>,
+    /// What it has of dictionaries.
+    pub dictionaries: Option<Box<FileDictionaries>>,
 }
 
 /// A pool of backends that routes and rewrites lead to.
@@ -106,6 +112,8 @@ pub struct Version {
     pub index: PathIndex,
     /// The files, by the numbers of the index.
     pub files: Vec<ServedFile>,
+    /// The dictionary that its pages share, with its number among the files: no path leads to it.
+    pub pages: Option<(Sha256, u32)>,
     /// Origins whose pages may use the backends.
     pub cors: Vec<HeaderValue>,
     /// How pages are found.
@@ -136,6 +144,8 @@ pub struct Version {
     pub smoke: Vec<SmokeCheck>,
     /// The head of its plain 404.
     miss: head::MissHead,
+    /// The deltas that its visitors wish for.
+    wishes: Wishes,
 }
 
 impl Version {
@@ -148,6 +158,11 @@ impl Version {
     /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.
     pub(crate) fn miss_ready(&self, make: impl FnOnce() -> HeaderMap) -> &Arc<engine::PreparedHead> {
         self.miss.get_or_make(make)
+    }
+
+    /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
+    pub(crate) fn wish(&self, blob: Digest, sha256: Sha256) {
+        self.wishes.tell(DictionaryWish { app: self.app.clone(), version: self.id, blob, sha256 });
     }
 
     /// The number of the pool with a member at `to`, if the environment has one there.

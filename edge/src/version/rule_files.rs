@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use devanture_config::path::BundlePath;
-use devanture_config::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet, Sources};
+use devanture_config::rules::{self, At, FILE_BYTES_MAX, HEADERS_FILE, Pattern, REDIRECTS_FILE, RuleSet, Sources};
 use devanture_config::site_toml::{FILE_NAME, Rules, Serving};
-use devanture_config::{Manifest, Mistake};
+use devanture_config::{Manifest, Mistake, PlaceName};
 
 use crate::blobs::{self, Blobs, Key};
 
@@ -58,6 +58,19 @@ impl RuleFiles {
                 At::whole(FILE_NAME)
             });
         (rules.redirects.len(), rules.headers.len())
+    }
+
+    /// What a rule keeps from strangers in any environment, or in previews: the patterns of those paths.
+    #[must_use]
+    pub(crate) fn guarded(&self, manifest: &Manifest, rules_max: usize) -> Vec<Pattern> {
+        // The base by a name that no table has, as in every environment that none is for.
+        let tables = manifest.env.keys().map(PlaceName::as_str).chain([""]);
+        let guarded = tables.flat_map(|table| {
+            let serving = manifest.serving_for(table);
+            let rules = self.rules(&serving, manifest.rules_in(&serving), rules_max);
+            rules.headers.into_iter().filter(|rule| !rule.users.is_empty()).map(|rule| rule.path)
+        });
+        guarded.collect()
     }
 
     /// Everything that is wrong with the rules that hold in `environment`.

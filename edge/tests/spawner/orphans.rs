@@ -7,7 +7,8 @@ use devanture_edge::runner::spawner::{Exit, Spawner};
 use rustix::process::Signal;
 
 use crate::world::{
-    World, eventually, is_alive, is_root, line, marked, new_edge_id, new_user, ran, send, settings, spawner_of,
+    World, eventually, is_alive, is_root, is_stopped, line, marked, new_edge_id, new_user, ran, send, settings,
+    spawner_of,
 };
 
 /// A process that outlives signals, with a child, a grandchild, and one in a session of its own.
@@ -82,8 +83,9 @@ async fn what_outlived_edge_and_spawner_is_killed_by_the_next_start() {
     let Some(mut edge) = OtherEdge::start("what_outlived_edge_and_spawner_is_killed_by_the_next_start").await else {
         return;
     };
-    // So that it cannot do anything in between.
+    // So that it cannot do anything in between: a thread that has not been told yet would see the edge's end.
     send(edge.spawner, Signal::STOP);
+    eventually("the spawner stands still", || is_stopped(edge.spawner)).await;
     edge.kill();
     send(edge.spawner, Signal::KILL);
     eventually("the main processes are gone", || marked(&edge.edge_id).len() == 2 * (FAMILY_SIZE - 1)).await;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking, in its helpers too")]
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
-use devanture_edge::blobs::{self, Blobs, Form, Key, Quality};
+use devanture_edge::blobs::{self, Blobs, Form, Key, NewDelta, Quality};
 use devanture_edge::catalog::{self, Catalog, Change, Commit, records};
 use devanture_edge::handler::{Handler, Ways};
 use devanture_edge::live::{Domains, Follower, Grace, Live, Loader};
@@ -63,6 +64,17 @@ impl Stores {
         self.blobs.put_variants(Digest::of(bytes), variants).await.unwrap();
     }
 
+    /// Makes deltas of some bytes, whatever they would decode to.
+    pub(crate) async fn deltas(&self, bytes: &[u8], deltas: Vec<NewDelta>) {
+        self.blobs.put(Key::Blob(Digest::of(bytes)), Bytes::copy_from_slice(bytes)).await.unwrap();
+        self.blobs.put_deltas(Digest::of(bytes), deltas).await.unwrap();
+    }
+
+    /// Where everything is stored.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Stores a version of `app`; `serving` is what `devanture.toml` would say.
     pub(crate) async fn store(&self, app: &str, files: Files<'_>, serving: Value) -> VersionId {
         let app: AppName = app.parse().unwrap();
@@ -94,10 +106,15 @@ impl Stores {
 
     /// A handler that answers from what was stored; strangers trust the certificates of all names.
     pub(crate) async fn handler(self, access_log: AccessLog) -> InProcess {
+        self.handler_with(access_log, |loader| loader).await
+    }
+
+    /// As [`Stores::handler`], with what `set` makes of what loads versions.
+    pub(crate) async fn handler_with(self, access_log: AccessLog, set: impl FnOnce(Loader) -> Loader) -> InProcess {
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
         let limits = Limits { memory_file_bytes_max: MEMORY_FILE_BYTES_MAX, ..Limits::default() };
-        let loader = Loader::new(self.blobs, self.catalog, &limits);
+        let loader = set(Loader::new(self.blobs, self.catalog, &limits));
         let remade = tokio::sync::broadcast::Sender::new(1);
         Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
         let registry = Registry::new(RegistrySettings {

@@ -10,6 +10,7 @@
 )]
 
 mod delete;
+mod dictionaries;
 mod error_pages;
 mod fingerprints;
 mod kept;

@@ -50,6 +50,7 @@ threads = 2
 mode = "self-signed"
 [compress]
 background = false
+dictionaries = false
 [access_log]
 addresses = "none"
 [limits]

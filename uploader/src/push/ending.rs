@@ -61,6 +61,7 @@ impl Push<'_> {
                     withdrawn: Vec::new(),
                     alias: None,
                     locked: None,
+                    returning: None,
                 });
             }
             break;

@@ -256,6 +256,7 @@ fn finish(state: &mut State) -> Reply {
         withdrawn: Vec::new(),
         alias: None,
         locked: None,
+        returning: None,
     };
     if switched {
         state.live = Some(manifest);

@@ -15,6 +15,7 @@ mod check;
 mod crash;
 mod curl;
 mod dev;
+mod dictionaries;
 mod envs;
 mod faults;
 mod foresight;

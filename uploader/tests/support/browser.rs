@@ -1,9 +1,11 @@
 //! Headless Chromium: opens pages as a visitor would and reports what went wrong in them.
 //!
-//! The browser takes every certificate, so that the self-signed mode can be looked at; that a certificate is right is
-//! for other tests. It talks to nobody by itself, and has a profile of its own that goes with it.
+//! The browser takes every certificate, or that of one key, so that the self-signed mode can be looked at; that a
+//! certificate is right is for other tests. It talks to nobody by itself, and has a profile of its own that goes with it.
 
-use std::collections::{HashMap, HashSet};
+mod base64;
+mod state;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -14,7 +16,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 
-use super::cdp::{Client, Event};
+pub(crate) use self::state::{PageReport, Stub};
+use self::state::{State, exception_text};
+use super::cdp::Client;
 
 /// How long the browser may take to start: on a busy machine with two cores it is seconds.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
@@ -27,7 +31,7 @@ const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// A page is quiet when no request was under way for so long.
 const QUIET_TIME: Duration = Duration::from_millis(500);
 
-const FLAGS: [&str; 13] = [
+const FLAGS: [&str; 12] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -37,11 +41,18 @@ const FLAGS: [&str; 13] = [
     "--disable-component-update",
     "--disable-default-apps",
     "--disable-sync",
-    "--ignore-certificate-errors",
     "--no-default-browser-check",
     "--no-first-run",
     "--remote-debugging-port=0",
 ];
+
+/// Whose certificates the browser takes, beside those that are right.
+pub(crate) enum Trusted<'s> {
+    /// Everybody's. What the browser does over connections with such errors is less than usual: it uses no dictionaries.
+    Everybody,
+    /// That of the key whose SHA-256 this is, in base64.
+    Key(&'s str),
+}
 
 /// A running Chromium, ended when it is dropped.
 pub(crate) struct Browser {
@@ -52,7 +63,7 @@ pub(crate) struct Browser {
 /// The process and its profile. The process is ended first, as it writes into the profile.
 struct Process {
     child: Child,
-    _profile: tempfile::TempDir,
+    _profile: Option<tempfile::TempDir>,
 }
 
 impl Drop for Process {
@@ -63,38 +74,11 @@ impl Drop for Process {
     }
 }
 
-/// An answer that a page gets in place of the network's, for what a site loads from a foreign host.
-#[derive(Clone)]
-pub(crate) struct Stub {
-    /// Which requests: a URL in which `*` stands for anything.
-    pub(crate) url: &'static str,
-    /// The `Content-Type` of the answer.
-    pub(crate) content_type: &'static str,
-    /// The body of the answer, whose status is 200.
-    pub(crate) body: String,
-}
-
-/// What happened in a page since it was opened.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PageReport {
-    /// `console.error`, exceptions that nobody caught, and what the browser itself has logged as an error.
-    pub(crate) console_errors: Vec<String>,
-    /// Requests without an answer, or with a status of 400 and above, each as `status-or-reason URL`.
-    pub(crate) failed_requests: Vec<String>,
-    /// Every answer: its URL and status, redirects included, in the order of arrival.
-    pub(crate) responses: Vec<(String, u16)>,
-    /// The protocol of each of these, such as `h2` or `http/1.1`.
-    pub(crate) protocols: Vec<String>,
-    /// The page's title.
-    pub(crate) title: String,
-    /// The text that a visitor sees.
-    pub(crate) text: String,
-}
-
 /// An open page, with cookies and a cache of its own.
 pub(crate) struct Page {
     client: Client,
-    context: String,
+    /// None where it is that of the profile.
+    context: Option<String>,
     session: String,
     watched: Arc<Watched>,
 }
@@ -105,23 +89,35 @@ struct Watched {
     changed: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    is_loaded: bool,
-    under_way: HashSet<String>,
-    urls: HashMap<String, String>,
-    stubs: Vec<Stub>,
-    report: PageReport,
-}
-
 impl Browser {
     /// Starts the browser; none, having said so, where there is no Chromium and the tests may go without one.
     pub(crate) async fn start() -> Option<Self> {
         let profile = tempfile::tempdir().unwrap();
+        let folder = profile.path().to_owned();
+        Self::launch(Trusted::Everybody, &[], &folder, Some(profile)).await
+    }
+
+    /// Starts it as [`Self::start`] does, with a profile that may be there before and stays afterwards.
+    pub(crate) async fn start_with(trusted: Trusted<'_>, flags: &[&str], profile: &Path) -> Option<Self> {
+        Self::launch(trusted, flags, profile, None).await
+    }
+
+    async fn launch(
+        trusted: Trusted<'_>,
+        flags: &[&str],
+        folder: &Path,
+        profile: Option<tempfile::TempDir>,
+    ) -> Option<Self> {
+        let trusting = match trusted {
+            Trusted::Everybody => "--ignore-certificate-errors".to_owned(),
+            Trusted::Key(spki) => format!("--ignore-certificate-errors-spki-list={spki}"),
+        };
         let Some(mut child) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(|program| {
             Command::new(program)
                 .args(FLAGS)
-                .arg(format!("--user-data-dir={}", profile.path().display()))
+                .arg(&trusting)
+                .args(flags)
+                .arg(format!("--user-data-dir={}", folder.display()))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
@@ -169,11 +165,39 @@ impl Browser {
         page
     }
 
+    /// Opens a URL as [`Self::open`] does, with the cookies and the cache of the profile.
+    pub(crate) async fn open_in_profile(&self, url: &str) -> Page {
+        let page = self.blank_in(None, &[]).await;
+        page.go(url).await;
+        page
+    }
+
+    /// Ends the browser as its user does: what it has not written yet goes into the profile.
+    pub(crate) async fn quit(mut self) {
+        // The answer may not come any more.
+        drop(self.client.try_call(None, "Browser.close", json!({})).await);
+        let ended = async {
+            while self.process.child.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(START_TIME_MAX, ended).await.expect("chromium ends in time");
+    }
+
     async fn blank(&self, stubs: &[Stub]) -> Page {
+        let context = self.client.call(None, "Target.createBrowserContext", json!({})).await;
+        self.blank_in(Some(context["browserContextId"].as_str().unwrap().to_owned()), stubs).await
+    }
+
+    async fn blank_in(&self, context: Option<String>, stubs: &[Stub]) -> Page {
         let client = self.client.clone();
-        let context = client.call(None, "Target.createBrowserContext", json!({})).await;
-        let context = context["browserContextId"].as_str().unwrap().to_owned();
-        let target = json!({ "url": "about:blank", "browserContextId": context, "width": 1280, "height": 900 });
+        let target = match &context {
+            Some(context) => {
+                json!({ "url": "about:blank", "browserContextId": context, "width": 1280, "height": 900 })
+            }
+            // A page in the window that the profile has.
+            None => json!({ "url": "about:blank" }),
+        };
         let target = client.call(None, "Target.createTarget", target).await["targetId"].clone();
         let attach = json!({ "targetId": target, "flatten": true });
         let session = client.call(None, "Target.attachToTarget", attach).await;
@@ -208,6 +232,12 @@ impl Page {
         self.watched.state.lock().unwrap().start_anew();
         self.call("Page.reload", json!({})).await;
         self.settle().await;
+    }
+
+    /// Loads the page again with all that it shows, as if the browser had never seen any of it.
+    pub(crate) async fn reload_without_cache(&self) {
+        self.call("Network.clearBrowserCache", json!({})).await;
+        self.reload().await;
     }
 
     /// Waits until the page is loaded and no request was under way for half a second.
@@ -283,10 +313,16 @@ impl Page {
         panic!("{expression}: the page is left again and again");
     }
 
+    /// Whether a request for that path said that the browser has a dictionary for it.
+    pub(crate) fn has_announced(&self, path: &str) -> bool {
+        let state = self.watched.state.lock().unwrap();
+        state.announcing.iter().filter_map(|request| state.urls.get(request)).any(|url: &String| url.ends_with(path))
+    }
+
     /// Writes a picture of the page (PNG), for a person to look at.
     pub(crate) async fn screenshot(&self, path: &Path) {
         let answer = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
-        let png = from_base64(answer["data"].as_str().unwrap());
+        let png = base64::decode(answer["data"].as_str().unwrap());
         let mut file = std::fs::File::options().write(true).create(true).truncate(true).open(path).unwrap();
         std::io::Write::write_all(&mut file, &png).unwrap();
     }
@@ -302,7 +338,12 @@ impl Page {
     /// Closes the page, its cookies and its cache. One that is only dropped stays open until the browser ends.
     pub(crate) async fn close(self) {
         self.client.forget(&self.session);
-        self.client.call(None, "Target.disposeBrowserContext", json!({ "browserContextId": self.context })).await;
+        match &self.context {
+            Some(context) => {
+                self.client.call(None, "Target.disposeBrowserContext", json!({ "browserContextId": context })).await
+            }
+            None => self.call("Page.close", json!({})).await,
+        };
     }
 
     async fn call(&self, method: &str, parameters: Value) -> Value {
@@ -326,135 +367,4 @@ impl Page {
             }
         });
     }
-}
-
-impl State {
-    fn start_anew(&mut self) {
-        let stubs = std::mem::take(&mut self.stubs);
-        *self = Self { stubs, ..Self::default() };
-    }
-
-    fn take(&mut self, event: &Event) {
-        let said = &event.parameters;
-        let request = said["requestId"].as_str().unwrap_or_default().to_owned();
-        match event.method.as_str() {
-            "Page.loadEventFired" => self.is_loaded = true,
-            "Network.requestWillBeSent" => {
-                if said.get("redirectResponse").is_some() {
-                    self.answered(&said["redirectResponse"]);
-                }
-                self.urls.insert(request.clone(), text(&said["request"]["url"]));
-                // A stream of events is under way for as long as its page is there.
-                if said["type"] != "EventSource" {
-                    self.under_way.insert(request);
-                }
-            }
-            "Network.responseReceived" => self.answered(&said["response"]),
-            "Network.loadingFinished" => {
-                self.under_way.remove(&request);
-            }
-            "Network.loadingFailed" => {
-                self.under_way.remove(&request);
-                // The page itself gave these up: it went on to another address or aborted its own fetch.
-                if said["canceled"] != json!(true) {
-                    let url = self.urls.get(&request).cloned().unwrap_or_default();
-                    self.report.failed_requests.push(format!("{} {url}", text(&said["errorText"])));
-                }
-            }
-            "Runtime.consoleAPICalled" if said["type"] == "error" || said["type"] == "assert" => {
-                let words: Vec<String> = said["args"].as_array().unwrap().iter().map(argument_text).collect();
-                self.report.console_errors.push(words.join(" "));
-            }
-            "Runtime.exceptionThrown" => {
-                self.report.console_errors.push(exception_text(&said["exceptionDetails"]));
-            }
-            "Log.entryAdded" if said["entry"]["level"] == "error" => {
-                let entry = &said["entry"];
-                self.report.console_errors.push(format!("{} ({})", text(&entry["text"]), text(&entry["url"])));
-            }
-            _ => {}
-        }
-    }
-
-    fn answered(&mut self, response: &Value) {
-        let url = text(&response["url"]);
-        let status = response["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or_default();
-        if status >= 400 {
-            self.report.failed_requests.push(format!("{status} {url}"));
-        }
-        self.report.responses.push((url, status));
-        self.report.protocols.push(text(&response["protocol"]));
-    }
-
-    /// The command that answers a paused request by its stub.
-    fn stub_answer(&self, paused: &Value) -> (&'static str, Value) {
-        let request = &paused["requestId"];
-        let url = text(&paused["request"]["url"]);
-        let Some(stub) = self.stubs.iter().find(|stub| matches(stub.url, &url)) else {
-            return ("Fetch.continueRequest", json!({ "requestId": request }));
-        };
-        let headers = json!([
-            { "name": "Content-Type", "value": stub.content_type },
-            { "name": "Access-Control-Allow-Origin", "value": "*" },
-            { "name": "Access-Control-Allow-Headers", "value": "*" },
-        ]);
-        let body = to_base64(stub.body.as_bytes());
-        let answer = json!({ "requestId": request, "responseCode": 200, "responseHeaders": headers, "body": body });
-        ("Fetch.fulfillRequest", answer)
-    }
-}
-
-/// Whether a URL has the form of a pattern in which `*` stands for anything.
-fn matches(pattern: &str, url: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == url,
-        Some((start, rest)) => url
-            .strip_prefix(start)
-            .is_some_and(|end| (0..=end.len()).any(|at| end.is_char_boundary(at) && matches(rest, &end[at..]))),
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn argument_text(argument: &Value) -> String {
-    match (&argument["value"], &argument["description"]) {
-        (Value::String(text), _) | (Value::Null, Value::String(text)) => text.clone(),
-        (value, _) => value.to_string(),
-    }
-}
-
-fn exception_text(details: &Value) -> String {
-    let exception = &details["exception"];
-    let what = if exception.is_object() { argument_text(exception) } else { String::new() };
-    format!("{} {what} ({}:{})", text(&details["text"]), text(&details["url"]), details["lineNumber"])
-}
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn to_base64(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let number = (0..3).fold(0_usize, |number, at| (number << 8) | usize::from(*group.get(at).unwrap_or(&0)));
-        for at in 0..4 {
-            let digit = if at <= group.len() { BASE64[(number >> (18 - 6 * at)) & 63] } else { b'=' };
-            text.push(char::from(digit));
-        }
-    }
-    text
-}
-
-fn from_base64(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .bytes()
-        .filter_map(|byte| BASE64.iter().position(|digit| *digit == byte))
-        .map(|at| u8::try_from(at).unwrap())
-        .collect();
-    let mut bytes = Vec::with_capacity(digits.len());
-    for group in digits.chunks(4) {
-        let number = (0..4).fold(0_u32, |number, at| (number << 6) | u32::from(*group.get(at).unwrap_or(&0)));
-        bytes.extend(&number.to_be_bytes()[1..group.len()]);
-    }
-    bytes
 }

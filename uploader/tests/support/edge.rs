@@ -156,6 +156,11 @@ impl Resolve for Loopback {
 
 /// A client that trusts the authority of this file and no other, follows no redirect and decodes nothing.
 pub(crate) fn client_of(ca: &Path, http2: bool) -> reqwest::Client {
+    client_with(ca, |builder| if http2 { builder } else { builder.http1_only() })
+}
+
+/// The same, with what else a test wants of it.
+fn client_with(ca: &Path, more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> reqwest::Client {
     // A second installation in one process is refused, and is as good as the first.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
@@ -164,7 +169,7 @@ pub(crate) fn client_of(ca: &Path, http2: bool) -> reqwest::Client {
         .redirect(reqwest::redirect::Policy::none())
         .dns_resolver(Arc::new(Loopback))
         .no_proxy();
-    if http2 { builder } else { builder.http1_only() }.build().unwrap()
+    more(builder).build().unwrap()
 }
 
 impl Edge {
@@ -211,6 +216,14 @@ impl Edge {
     /// A client that trusts the local authority and no other, follows no redirect and decodes nothing.
     pub(crate) fn client(&self, http2: bool) -> reqwest::Client {
         client_of(&self.ca(), http2)
+    }
+
+    /// The same, with what else a test wants of it.
+    pub(crate) fn client_with(
+        &self,
+        more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> reqwest::Client {
+        client_with(&self.ca(), more)
     }
 
     /// Calls the API with the admin token.

@@ -1,10 +1,15 @@
 //! Sends a fixed recording of requests through the connections of the engine, without sockets, TLS and clocks, so that the
-//! instructions which that takes can be counted: `replay CASE REQUESTS`. `replay` alone names the cases.
+//! instructions which that takes can be counted: `replay CASE REQUESTS`. `replay` alone names the cases. Those with
+//! `served` are answered by the edge's own handler from a version that was loaded, all others by a stand-in.
 //!
 //! `tools/check-instructions` runs it under valgrind, with some requests and with twice as many: the difference is what
-//! the requests cost, and nothing else. Memory is the system's, whose allocator does the same in every run.
+//! the requests cost, and nothing else. What comes is written before [`through`], within which alone is counted. Memory
+//! is the system's, whose allocator does the same in every run.
 
+#[path = "../../../../edge/tests/support/in_process.rs"]
+mod in_process;
 mod recording;
+mod served;
 
 use std::cell::Cell;
 use std::error::Error;
@@ -46,16 +51,26 @@ const LARGE: &[&str] = &["/assets/bundle-A1s5Wz7k.js"];
 /// What is recorded.
 enum Case {
     Http2 { client: Client, paths: &'static [&'static str], etag: Option<&'static str> },
+    Served { client: Client, path: &'static str, status: StatusCode },
     Http1 { lines: &'static str, paths: &'static [&'static str] },
 }
 
-const CASES: [(&str, Case); 8] = [
+const CASES: [(&str, Case); 14] = [
     ("h2-604-load", Case::Http2 { client: LOAD, paths: SMALL, etag: None }),
     ("h2-604-browser", Case::Http2 { client: BROWSER, paths: SMALL, etag: None }),
     ("h2-304-browser", Case::Http2 { client: BROWSER, paths: SMALL, etag: Some(ETAG) }),
     ("h2-404-browser", Case::Http2 { client: BROWSER, paths: &["/no-such-file.js"], etag: None }),
     ("h2-38k-narrow", Case::Http2 { client: NARROW, paths: MIDDLE, etag: None }),
     ("h2-1m-browser", Case::Http2 { client: BROWSER, paths: LARGE, etag: None }),
+    ("served-604-load", Case::Served { client: LOAD, path: "/assets/small.js", status: StatusCode::OK }),
+    ("served-604-browser", Case::Served { client: BROWSER, path: "/assets/small.js", status: StatusCode::OK }),
+    ("served-304-load", Case::Served { client: LOAD, path: "/assets/small.js", status: StatusCode::NOT_MODIFIED }),
+    (
+        "served-304-browser",
+        Case::Served { client: BROWSER, path: "/assets/small.js", status: StatusCode::NOT_MODIFIED },
+    ),
+    ("served-404-load", Case::Served { client: LOAD, path: "/no-such-file", status: StatusCode::NOT_FOUND }),
+    ("served-404-browser", Case::Served { client: BROWSER, path: "/no-such-file", status: StatusCode::NOT_FOUND }),
     ("h1-604-load", Case::Http1 { lines: LOAD_LINES, paths: SMALL }),
     ("h1-38k-browser", Case::Http1 { lines: BROWSER_LINES, paths: MIDDLE }),
 ];
@@ -223,20 +238,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let site = Visits(Rc::new(Site::new(counts.clone())));
     let date = SharedField::new("date", b"Thu, 01 Jan 2026 00:00:00 GMT");
     let mut time = Time { now: Instant::now(), date, scratch: Scratch::default() };
+    let mut answered = 0;
     let mut left = requests;
+    let served = if matches!(case, Case::Served { .. }) { Some(served::Served::new()?) } else { None };
     while left > 0 {
         let count = left.min(PER_CONNECTION);
         left -= count;
         match case {
             Case::Http2 { client, paths, etag } => {
                 let batches = recording::batches(client, paths, *etag, count, BATCH);
-                through_http2(&site, client, &batches, &mut time)?;
+                through(&mut http2::Connection::new(&limits(), site.clone()), &batches, &mut time)?;
+            }
+            Case::Served { client, path, status } => {
+                let visits = served.as_ref().ok_or("nothing is served")?.visits(*status);
+                let etag = (*status == StatusCode::NOT_MODIFIED).then(served::Served::etag);
+                let batches = recording::batches(client, &[path], etag.as_deref(), count, BATCH);
+                through(&mut http2::Connection::new(&limits(), visits.clone()), &batches, &mut time)?;
+                answered += visits.as_wanted();
             }
             Case::Http1 { lines, paths } => through_http1(&site, &recording::lines(lines, paths, count), &mut time)?,
         }
     }
-    if counts.complete.get() != requests {
-        return Err(format!("{} of {requests} requests were answered", counts.complete.get()).into());
+    answered += counts.complete.get();
+    if answered != requests {
+        return Err(format!("{answered} of {requests} requests were answered as they should be").into());
     }
     say(&format!("{requests} answers, {} bytes of bodies", counts.bytes.get()));
     Ok(())
@@ -247,12 +272,15 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// One connection of HTTP/2; a client without large windows opens that of the connection as bytes come.
-fn through_http2(site: &Visits, client: &Client, batches: &[Vec<u8>], time: &mut Time) -> Result<(), Box<dyn Error>> {
-    let mut connection = http2::Connection::new(&limits(), site.clone());
+/// One connection of HTTP/2; the window of the connection is opened as bytes come.
+#[inline(never)]
+fn through<S: Service>(
+    connection: &mut http2::Connection<S>,
+    batches: &[Vec<u8>],
+    time: &mut Time,
+) -> Result<(), Box<dyn Error>> {
     let mut cx = Context::from_waker(Waker::noop());
-    let mut out = Out::default();
-    connection.receive(&recording::opening(client), &mut time.turn());
+    let (mut out, mut update) = (Out::default(), Vec::new());
     for batch in batches {
         connection.receive(batch, &mut time.turn());
         loop {
@@ -264,7 +292,7 @@ fn through_http2(site: &Visits, client: &Client, batches: &[Vec<u8>], time: &mut
             if put == 0 {
                 break;
             }
-            let mut update = Vec::new();
+            update.clear();
             recording::window(&mut update, 0, u32::try_from(put)?);
             connection.receive(&update, &mut time.turn());
         }
@@ -276,6 +304,7 @@ fn through_http2(site: &Visits, client: &Client, batches: &[Vec<u8>], time: &mut
 }
 
 /// One connection of HTTP/1.1, a request at a time.
+#[inline(never)]
 fn through_http1(site: &Visits, requests: &[Vec<u8>], time: &mut Time) -> Result<(), Box<dyn Error>> {
     let mut connection = http1::Connection::new(&limits(), site.clone());
     let mut cx = Context::from_waker(Waker::noop());

@@ -67,7 +67,7 @@ pub(crate) const BROWSER: Client = Client {
 pub(crate) const NARROW: Client = Client { settings: &[], window: 0, ..LOAD };
 
 /// The beginning of a connection.
-pub(crate) fn opening(client: &Client) -> Vec<u8> {
+fn opening(client: &Client) -> Vec<u8> {
     let mut settings = Vec::new();
     for (number, value) in client.settings {
         settings.extend([0, *number]);
@@ -83,10 +83,10 @@ pub(crate) fn opening(client: &Client) -> Vec<u8> {
     opening
 }
 
-/// Requests for `paths`, in batches of `batch`: what one connection sends after its opening.
+/// What one connection sends: its opening, then requests for `paths`, in batches of `batch`.
 pub(crate) fn batches(client: &Client, paths: &[&str], etag: Option<&str>, count: u32, batch: u32) -> Vec<Vec<u8>> {
     let mut table = Vec::new();
-    let mut batches = Vec::new();
+    let mut batches = vec![opening(client)];
     let mut paths = paths.iter().cycle();
     for number in 0..count {
         if number % batch == 0 {

@@ -1,6 +1,6 @@
 //! The folder itself, as blocking calls: where each file lies, and what is done to it under the lock of its first byte.
 //!
-//! Everything that a reader must find consistent (a variant and its line in the index, a blob and its variants) is
+//! Everything that a reader must find consistent (a variant and its line in the index, a blob and what was made of it) is
 //! changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside it:
 //! an opened file stays what it is, whatever becomes of its name.
 
@@ -15,9 +15,9 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::index;
+use super::deltas::delta_key;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
-use crate::blobs::{Error, Form, Key, Quality, VariantInfo};
+use crate::blobs::{DeltaInfo, Error, Form, Key};
 
 /// What the file `format` says. Another number is another layout, which this program does not know.
 const FORMAT: &str = "devanture 1\n";
@@ -29,7 +29,7 @@ const VERIFIED_MAX: usize = 200_000;
 const TRIES_MAX: usize = 4;
 
 /// The folders that have one below them for each first byte.
-const SHARDED: [&str; 3] = ["blobs", "variants", "manifests"];
+const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
 const QUARANTINE: &str = "quarantine";
 const TMP: &str = "tmp";
 
@@ -42,7 +42,7 @@ pub(super) struct Folder {
 
 pub(super) const fn digest_of(key: Key) -> Digest {
     match key {
-        Key::Blob(digest) | Key::Manifest(digest) | Key::Variant(digest, _) => digest,
+        Key::Blob(digest) | Key::Manifest(digest) | Key::Variant(digest, _) | Key::Delta(digest, ..) => digest,
     }
 }
 
@@ -64,7 +64,7 @@ impl Folder {
         &self.root
     }
 
-    fn lock(&self, digest: Digest) -> MutexGuard<'_, ()> {
+    pub(super) fn lock(&self, digest: Digest) -> MutexGuard<'_, ()> {
         let [first, ..] = *digest.as_bytes();
         #[expect(clippy::indexing_slicing, reason = "there is a lock for every byte")]
         let lock = &self.locks[usize::from(first)];
@@ -72,28 +72,27 @@ impl Folder {
         lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shard(&self, kind: &str, digest: Digest) -> PathBuf {
+    pub(super) fn shard(&self, kind: &str, digest: Digest) -> PathBuf {
         let [first, ..] = *digest.as_bytes();
         self.root.join(kind).join(hex::encode([first]))
     }
 
-    fn path(&self, key: Key) -> PathBuf {
+    pub(super) fn path(&self, key: Key) -> PathBuf {
         match key {
             Key::Blob(digest) => self.shard("blobs", digest).join(digest.to_string()),
             Key::Manifest(digest) => self.shard("manifests", digest).join(format!("{digest}.json")),
             Key::Variant(digest, form) => self.shard("variants", digest).join(format!("{digest}.{}", form.suffix())),
+            Key::Delta(digest, dictionary, form) => {
+                self.shard("deltas", digest).join(format!("{digest}.{dictionary}.{}", form.suffix()))
+            }
         }
-    }
-
-    fn index_path(&self, blob: Digest) -> PathBuf {
-        self.shard("variants", blob).join(format!("{blob}.index"))
     }
 
     pub(super) fn draft(&self) -> Result<Draft, Error> {
         Draft::create(&self.root.join(TMP))
     }
 
-    fn draft_of(&self, bytes: &[u8]) -> Result<Draft, Error> {
+    pub(super) fn draft_of(&self, bytes: &[u8]) -> Result<Draft, Error> {
         let mut draft = self.draft()?;
         draft.write(bytes)?;
         draft.sync()?;
@@ -126,91 +125,7 @@ impl Folder {
         synced
     }
 
-    /// Puts variants and their index, with one fsync for each file and one for the folder.
-    pub(super) fn put_variants(&self, blob: Digest, variants: &[(Form, Quality, Bytes)]) -> Result<(), Error> {
-        let _turn = self.lock(blob);
-        // The collection may have been faster than the compression: a variant without its blob would stay for ever.
-        if !self.path(Key::Blob(blob)).exists() {
-            return Err(Error::Missing(Key::Blob(blob)));
-        }
-        let listed = self.read_index(blob)?;
-        let mut lines = self.present(blob, listed.clone())?;
-        let mut drafts = Vec::new();
-        for (form, quality, bytes) in variants {
-            if lines.get(form).is_some_and(|known| known.quality >= *quality) {
-                continue;
-            }
-            let size = bytes.len() as u64;
-            drafts.push((*form, self.draft_of(bytes)?));
-            lines.insert(*form, VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality });
-        }
-        if drafts.is_empty() {
-            return Ok(());
-        }
-        let index_draft = self.draft_of(index::to_text(&lines).as_bytes())?;
-        // All that needs room is done. Between here and the new index a crash must not leave a line of the old one
-        // beside other bytes, which would pass for corruption.
-        let index_path = self.index_path(blob);
-        if drafts.iter().any(|(form, _)| listed.contains_key(form)) {
-            durable::remove_file(&index_path)?;
-        }
-        let result = self.place(blob, drafts, index_draft);
-        if result.is_err() {
-            drop(durable::remove_file(&index_path));
-        }
-        result
-    }
-
-    fn place(&self, blob: Digest, drafts: Vec<(Form, Draft)>, mut index_draft: Draft) -> Result<(), Error> {
-        for (form, mut draft) in drafts {
-            rename_into(&mut draft, &self.path(Key::Variant(blob, form)))?;
-        }
-        let index_path = self.index_path(blob);
-        rename_into(&mut index_draft, &index_path)?;
-        durable::sync_folder(folder_of(&index_path))
-    }
-
-    /// What is known of a blob's variants.
-    pub(super) fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
-        let _turn = self.lock(blob);
-        let listed = self.read_index(blob)?;
-        Ok(self.present(blob, listed)?.into_values().collect())
-    }
-
-    /// The lines of a blob's index, none where there is no index or it cannot be understood.
-    fn read_index(&self, blob: Digest) -> Result<BTreeMap<Form, VariantInfo>, Error> {
-        let path = self.index_path(blob);
-        let mut text = Vec::new();
-        match File::open(&path).and_then(|file| file.take(index::INDEX_BYTES_MAX).read_to_end(&mut text)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(error) => return Err(failed("reading", &path)(error)),
-        }
-        let lines = std::str::from_utf8(&text).ok().and_then(index::parse);
-        Ok(lines.unwrap_or_else(|| {
-            tracing::error!(path = %path.display(), "an index of variants cannot be read; they will be made again");
-            BTreeMap::new()
-        }))
-    }
-
-    /// Those of `lines` whose files are there with their lengths: variants may be deleted by hand.
-    fn present(
-        &self,
-        blob: Digest,
-        mut lines: BTreeMap<Form, VariantInfo>,
-    ) -> Result<BTreeMap<Form, VariantInfo>, Error> {
-        let mut error = None;
-        lines.retain(|form, info| match self.length(Key::Variant(blob, *form)) {
-            Ok(length) => length == Some(info.size),
-            Err(found) => {
-                error = Some(found);
-                false
-            }
-        });
-        error.map_or(Ok(lines), Err)
-    }
-
-    fn length(&self, key: Key) -> Result<Option<u64>, Error> {
+    pub(super) fn length(&self, key: Key) -> Result<Option<u64>, Error> {
         let path = self.path(key);
         match std::fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
@@ -225,6 +140,10 @@ impl Folder {
             Key::Blob(_) | Key::Manifest(_) => self.length(key),
             Key::Variant(blob, form) => {
                 Ok(self.variants(blob)?.into_iter().find(|info| info.form == form).map(|info| info.size))
+            }
+            Key::Delta(blob, dictionary, form) => {
+                let is_it = |info: &DeltaInfo| (info.dictionary, info.form) == (dictionary, form);
+                Ok(self.deltas(blob)?.into_iter().find(is_it).map(|info| info.size))
             }
         }
     }
@@ -297,6 +216,10 @@ impl Folder {
                     None => return Ok(None),
                 }
             }
+            Key::Delta(blob, dictionary, form) => match self.delta_hash(blob, dictionary, form)? {
+                Some(hash) => hash,
+                None => return Ok(None),
+            },
         };
         match File::open(&path) {
             Ok(file) => Ok(Some((file, expected))),
@@ -317,6 +240,7 @@ impl Folder {
             Key::Blob(_) => "blob",
             Key::Manifest(_) => "manifest",
             Key::Variant(..) => "variant",
+            Key::Delta(..) => "delta",
         };
         // One place for each key, so that what is bad again and again does not fill the disk.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -334,10 +258,8 @@ impl Folder {
     fn delete_in_turn(&self, key: Key) -> Result<(), Error> {
         if let Key::Blob(blob) = key {
             // The blob comes last: where it is, the collection comes by again.
-            durable::remove_file(&self.index_path(blob))?;
-            for form in Form::ALL {
-                self.forget(Key::Variant(blob, form))?;
-            }
+            self.forget_variants(blob)?;
+            self.forget_deltas(blob)?;
         }
         self.forget(key)
     }
@@ -353,6 +275,7 @@ impl Folder {
             for form in Form::ALL {
                 bytes = bytes.saturating_add(self.length(Key::Variant(blob, form))?.unwrap_or(0));
             }
+            bytes = bytes.saturating_add(self.delta_bytes(blob)?);
         }
         self.delete_in_turn(key)?;
         Ok(Some(bytes))
@@ -382,7 +305,7 @@ impl Folder {
         Ok((files, bytes))
     }
 
-    fn forget(&self, key: Key) -> Result<(), Error> {
+    pub(super) fn forget(&self, key: Key) -> Result<(), Error> {
         self.verified().remove(&key);
         durable::remove_file(&self.path(key))?;
         Ok(())
@@ -395,8 +318,8 @@ impl Folder {
         Ok(parts?.concat())
     }
 
-    /// The blobs and manifests whose digest begins with `first`, with length and time. On the way, variants are removed
-    /// whose blob is gone.
+    /// The blobs and manifests whose digest begins with `first`, with length and time. On the way, variants and deltas are
+    /// removed whose blob is gone.
     pub(super) fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut found = Vec::new();
         let shard = hex::encode([first]);
@@ -412,20 +335,27 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes the variants in one folder whose blob is gone, as a crash in the middle of a deletion leaves them.
+    /// Removes variants and deltas of the blobs of one folder that are gone, as a crash in the middle of a deletion leaves
+    /// them.
     fn remove_orphans(&self, shard: &str) -> Result<(), Error> {
-        let mut orphans = Vec::new();
-        each_file(&self.root.join("variants").join(shard), |name, _| {
-            let blob: Option<Digest> = name.split_once('.').and_then(|(digest, _)| digest.parse().ok());
-            orphans.extend(blob.filter(|blob| !self.path(Key::Blob(*blob)).exists()));
-        })?;
-        orphans.dedup();
-        for blob in orphans {
+        let mut orphans = BTreeMap::new();
+        for kind in ["variants", "deltas"] {
+            each_file(&self.root.join(kind).join(shard), |name, _| {
+                let blob: Option<Digest> = name.split_once('.').and_then(|(digest, _)| digest.parse().ok());
+                if let Some(blob) = blob {
+                    let of_blob = orphans.entry(blob).or_insert_with(|| (!self.path(Key::Blob(blob)).exists(), vec![]));
+                    // What an index does not say is found by its name.
+                    of_blob.1.extend(delta_key(name).filter(|_| of_blob.0));
+                }
+            })?;
+        }
+        for (blob, (is_gone, deltas)) in orphans {
             let _turn = self.lock(blob);
-            if !self.path(Key::Blob(blob)).exists() {
-                durable::remove_file(&self.index_path(blob))?;
-                for form in Form::ALL {
-                    self.forget(Key::Variant(blob, form))?;
+            if is_gone && !self.path(Key::Blob(blob)).exists() {
+                self.forget_variants(blob)?;
+                self.forget_deltas(blob)?;
+                for key in deltas {
+                    self.forget(key)?;
                 }
             }
         }
@@ -452,13 +382,31 @@ fn check_format(root: &Path) -> Result<(), Error> {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
+}
+
+/// What an index says; nothing where there is none, or where it is none that this program can have written.
+pub(super) fn read_lines<T: Default>(
+    path: &Path,
+    bytes_max: u64,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, Error> {
+    let mut text = Vec::new();
+    match File::open(path).and_then(|file| file.take(bytes_max).read_to_end(&mut text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(T::default()),
+        Err(error) => return Err(failed("reading", path)(error)),
+    }
+    Ok(std::str::from_utf8(&text).ok().and_then(parse).unwrap_or_else(|| {
+        tracing::error!(path = %path.display(), "an index cannot be read; what it told of will be made again");
+        T::default()
+    }))
 }
 
 /// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand. Called
 /// under the lock, so that nobody else finds the folder before it is durable.
-fn rename_into(draft: &mut Draft, path: &Path) -> Result<(), Error> {
+pub(super) fn rename_into(draft: &mut Draft, path: &Path) -> Result<(), Error> {
     let mut result = draft.rename(path);
     if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         durable::make_folder(folder_of(path))?;

@@ -9,7 +9,7 @@ use crate::blobs::{Form, Quality, VariantInfo};
 /// The length of the longest index that can be meant: one line for each form, with room for larger numbers.
 pub(super) const INDEX_BYTES_MAX: u64 = 1_024;
 
-const fn word(quality: Quality) -> &'static str {
+pub(super) const fn word(quality: Quality) -> &'static str {
     match quality {
         Quality::Best => "best",
         Quality::Given => "given",
@@ -17,7 +17,7 @@ const fn word(quality: Quality) -> &'static str {
     }
 }
 
-fn quality(text: &str) -> Option<Quality> {
+pub(super) fn quality(text: &str) -> Option<Quality> {
     [Quality::Best, Quality::Given, Quality::Quick].into_iter().find(|quality| word(*quality) == text)
 }
 

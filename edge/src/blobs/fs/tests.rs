@@ -1,5 +1,7 @@
 //! Tests of the folder of files: the conformance list, its layout, and what failures, deaths and full disks leave.
 
+mod deltas;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,6 +12,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::blobs::DeltaForm;
 use crate::blobs::conformance::{Harness, blob, conformance, sample};
 use crate::blobs::durable::{
     self,
@@ -41,11 +44,13 @@ fn files(folder: &Path) -> BTreeSet<String> {
 fn path_of(data: &Path, key: Key) -> PathBuf {
     let digest = digest_of(key).to_string();
     let (kind, suffix) = match key {
-        Key::Blob(_) => ("blobs", ""),
-        Key::Manifest(_) => ("manifests", ".json"),
-        Key::Variant(_, Form::Br) => ("variants", ".br"),
-        Key::Variant(_, Form::Gz) => ("variants", ".gz"),
-        Key::Variant(_, Form::Zst) => ("variants", ".zst"),
+        Key::Blob(_) => ("blobs", String::new()),
+        Key::Manifest(_) => ("manifests", ".json".to_owned()),
+        Key::Variant(_, Form::Br) => ("variants", ".br".to_owned()),
+        Key::Variant(_, Form::Gz) => ("variants", ".gz".to_owned()),
+        Key::Variant(_, Form::Zst) => ("variants", ".zst".to_owned()),
+        Key::Delta(_, dictionary, DeltaForm::Dcb) => ("deltas", format!(".{dictionary}.dcb")),
+        Key::Delta(_, dictionary, DeltaForm::Dcz) => ("deltas", format!(".{dictionary}.dcz")),
     };
     data.join(kind).join(&digest[..2]).join(format!("{digest}{suffix}"))
 }
@@ -241,7 +246,8 @@ fn a_listing_removes_variants_whose_blob_is_gone_and_ignores_strangers() {
     assert_eq!(files(&data.path().join("variants")).len(), 0);
 }
 
-/// What is done to a store while it fails: blobs new and old, a manifest, variants new and replaced, a deletion.
+/// What is done to a store while it fails: blobs new and old, a manifest, variants and deltas new and replaced, a
+/// deletion.
 fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
     let old = sample(0, 2_000);
     let new = sample(generation, 2_000);
@@ -252,6 +258,7 @@ fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
     folder.put_variants(Digest::of(&new), &variants(Quality::Quick))?;
     folder.put_variants(Digest::of(&new), &variants(Quality::Best))?;
     folder.put_variants(Digest::of(&old), &variants(Quality::Best))?;
+    deltas::life(folder, Digest::of(&old), Digest::of(&new), generation)?;
     folder.delete(blob(&new))
 }
 
@@ -262,6 +269,10 @@ fn is_sound(data: &Path, folder: &Folder) {
         if let Key::Blob(digest) = key {
             for info in folder.variants(digest).unwrap() {
                 let bytes = folder.get(Key::Variant(digest, info.form)).unwrap();
+                assert_eq!((bytes.len() as u64, Digest::of(&bytes)), (info.size, info.hash));
+            }
+            for info in folder.deltas(digest).unwrap() {
+                let bytes = folder.get(Key::Delta(digest, info.dictionary, info.form)).unwrap();
                 assert_eq!((bytes.len() as u64, Digest::of(&bytes)), (info.size, info.hash));
             }
         }

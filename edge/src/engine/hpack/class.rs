@@ -27,7 +27,8 @@ pub enum Class {
     /// `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`, and `te` with any value but `trailers`.
     ConnectionSpecific,
     /// The name is none in lower case (RFC 9113 §8.2.1, RFC 9110 §5.6.2), or the value holds a byte that none may have,
-    /// or begins or ends with white space; that of a pseudo field holds no space at all.
+    /// or begins or ends with white space; that of a pseudo field holds no space at all, and that of `:authority` nothing
+    /// but what may be in one.
     Malformed,
 }
 
@@ -38,6 +39,21 @@ static IS_TOKEN: [bool; 256] = tokens();
 const fn tokens() -> [bool; 256] {
     let mut table = [false; 256];
     let all = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut at = 0;
+    while at < all.len() {
+        table[all[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
+/// Which bytes may be in an authority (RFC 3986 §3.2) without a user, which HTTP/2 does not allow there (§8.3.1).
+static IS_OF_AUTHORITY: [bool; 256] = of_authority();
+
+#[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
+const fn of_authority() -> [bool; 256] {
+    let mut table = [false; 256];
+    let all = b"-._~!$&'()*+,;=:[]%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut at = 0;
     while at < all.len() {
         table[all[at] as usize] = true;
@@ -75,8 +91,12 @@ impl Class {
     /// What the value adds to what the name said.
     pub(super) fn with_value(self, value: &[u8]) -> Self {
         let is_sound = match self {
-            Self::Method | Self::Scheme | Self::Authority | Self::Path | Self::UnknownPseudo => {
-                value.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
+            Self::Authority => {
+                value.iter().all(|byte| IS_OF_AUTHORITY.get(usize::from(*byte)).copied().unwrap_or_default())
+            }
+            // Without a way out in between, many bytes are looked at in one step.
+            Self::Method | Self::Scheme | Self::Path | Self::UnknownPseudo => {
+                value.iter().fold(true, |is_sound, byte| is_sound & (*byte > b' ') & (*byte != 0x7f))
             }
             _ => {
                 let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));

@@ -77,19 +77,56 @@ impl<'t> Text<'t> {
     }
 }
 
+/// A field that came as a number of one byte, where it is known by what the byte stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
+    /// The byte.
+    pub byte: u8,
+    /// A number for the content of the tables, which no other content has.
+    pub state: u64,
+}
+
+/// Fields that a receiver has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Bytes of the block that they take.
+    pub bytes: usize,
+    /// What they take in the list (RFC 9113 §6.5.2).
+    pub list_bytes: usize,
+}
+
+/// Takes the fields of a block.
+pub trait Receiver {
+    /// Takes the next field.
+    fn field(&mut self, field: Field<'_>, numbered: Option<Numbered>);
+
+    /// Takes the next fields by the bytes that stand for them with which `rest` begins, if it knows them from a block
+    /// before: a byte means the same in the same `state`.
+    fn repeat(&mut self, _state: u64, _rest: &[u8]) -> Option<Known> {
+        None
+    }
+}
+
+impl<E: FnMut(Field<'_>)> Receiver for E {
+    #[inline]
+    fn field(&mut self, field: Field<'_>, _: Option<Numbered>) {
+        self(field);
+    }
+}
+
 /// Gives fields on, as long as their list is not too large.
 struct List<E> {
-    each: E,
+    receiver: E,
     bytes: usize,
     bytes_max: usize,
 }
 
-impl<E: FnMut(Field<'_>)> List<E> {
+impl<E: Receiver> List<E> {
     #[inline]
-    fn give(&mut self, name: &[u8], value: &[u8], class: Class) {
+    fn give(&mut self, name: &[u8], value: &[u8], class: Class, numbered: Option<Numbered>) {
         self.bytes = self.bytes.saturating_add(entry_size(name.len(), value.len()));
         if self.bytes <= self.bytes_max {
-            (self.each)(Field { name, value, class });
+            self.receiver.field(Field { name, value, class }, numbered);
         }
     }
 }
@@ -109,7 +146,7 @@ impl Decoder {
         Self { table: Table::new(table_bytes_max) }
     }
 
-    /// Reads a whole block, and gives every field in order to `each`, until their list takes more than
+    /// Reads a whole block, and gives every field in order to `receiver`, until their list takes more than
     /// `list_bytes_max`; those beyond are still read, as the ones of the next block may refer to them. While a string is
     /// read it takes no more than 8/5 of its bytes in the block.
     ///
@@ -119,18 +156,27 @@ impl Decoder {
         &mut self,
         block: &[u8],
         list_bytes_max: usize,
-        each: impl FnMut(Field<'_>),
+        receiver: impl Receiver,
     ) -> Result<Decoded, DecodeError> {
-        let mut list = List { each, bytes: 0, bytes_max: list_bytes_max };
+        let mut list = List { receiver, bytes: 0, bytes_max: list_bytes_max };
         let mut reader = Reader::new(block);
         // Two sizes may be said, and none after a field.
         let mut sizes_left = 2_u8;
-        while let Some(first) = reader.byte() {
+        loop {
+            let rest = reader.rest();
+            let Some(first) = reader.byte() else { break };
             match first {
-                0x80.. => {
-                    let number = reader.integer(first, 0x7f)?;
-                    self.indexed(number, &mut list)?;
-                }
+                0x80.. => match list.receiver.repeat(self.table.state(), rest) {
+                    Some(known) => {
+                        reader = Reader::new(rest);
+                        reader.take(known.bytes)?;
+                        list.bytes = list.bytes.saturating_add(known.list_bytes);
+                    }
+                    None => {
+                        let number = reader.integer(first, 0x7f)?;
+                        self.indexed(first, number, &mut list)?;
+                    }
+                },
                 0x40.. => self.literal(true, reader.integer(first, 0x3f)?, &mut reader, &mut list)?,
                 0x20.. => {
                     sizes_left = sizes_left.checked_sub(1).ok_or(DecodeError::TableSizePlace)?;
@@ -144,6 +190,13 @@ impl Decoder {
         self.table.tidy();
         self.table.shrink();
         Ok(Decoded { list_bytes: list.bytes })
+    }
+
+    /// A number for what the table holds, which no other content of any table ever has: it stays the same over a block
+    /// that tells the table nothing, and the same block then has the same fields again.
+    #[must_use]
+    pub const fn state(&self) -> u64 {
+        self.table.state()
     }
 
     /// What the entries of the table take (RFC 7541 §4.1).
@@ -166,19 +219,20 @@ impl Decoder {
 
     /// A field that one of the tables has (RFC 7541 §6.1).
     #[inline]
-    fn indexed<E: FnMut(Field<'_>)>(&self, number: usize, list: &mut List<E>) -> Result<(), DecodeError> {
+    fn indexed<E: Receiver>(&self, first: u8, number: usize, list: &mut List<E>) -> Result<(), DecodeError> {
+        let numbered = (first < u8::MAX).then(|| Numbered { byte: first, state: self.table.state() });
         let place = number.checked_sub(1).ok_or(DecodeError::Index)?;
         if let Some((name, value, class)) = static_table::FIELDS.get(place) {
-            list.give(name.as_bytes(), value.as_bytes(), *class);
+            list.give(name.as_bytes(), value.as_bytes(), *class, numbered);
         } else {
             let entry = self.table.get(place - static_table::FIELDS.len()).ok_or(DecodeError::Index)?;
-            list.give(self.table.text(entry.name), self.table.text(entry.value), entry.class);
+            list.give(self.table.text(entry.name), self.table.text(entry.value), entry.class, numbered);
         }
         Ok(())
     }
 
     /// A field whose value is written out, and its name if that has no number (RFC 7541 §6.2).
-    fn literal<E: FnMut(Field<'_>)>(
+    fn literal<E: Receiver>(
         &mut self,
         is_inserted: bool,
         number: usize,
@@ -192,13 +246,13 @@ impl Decoder {
         if is_inserted {
             let (name, value) = (name.kept(mark, &mut self.table), value.kept(mark, &mut self.table));
             let has_room = self.table.insert(Entry { name, value, name_class, class });
-            list.give(self.table.text(name), self.table.text(value), class);
+            list.give(self.table.text(name), self.table.text(value), class, None);
             if !has_room {
                 self.table.truncate(mark);
             }
             self.table.tidy();
         } else {
-            list.give(name.of(&self.table), value.of(&self.table), class);
+            list.give(name.of(&self.table), value.of(&self.table), class, None);
             self.table.truncate(mark);
         }
         Ok(())

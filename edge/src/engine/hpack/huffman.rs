@@ -27,6 +27,10 @@ const LENGTH_MAX: usize = 30;
 /// Bits that are looked up at once. All codes of letters, digits and most signs are no longer.
 const FAST_BITS: usize = 10;
 
+/// [`FAST_BITS`] and [`LENGTH_MAX`], as bits are counted.
+const FAST_BITS_COUNT: u32 = 10;
+const LENGTH_MAX_COUNT: u32 = 30;
+
 /// All that is computed from [`LENGTHS`].
 struct Tables {
     /// The code of each symbol, in its low bits.
@@ -111,30 +115,58 @@ pub fn encode(text: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// If it holds the symbol that ends a string, or is filled up with anything but fewer than eight bits of its begin.
 pub fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let start = out.len();
+    // No code has fewer than 5 bits.
+    out.resize(start + coded.len() * 8 / 5, 0);
+    let mut slots = out.get_mut(start..).unwrap_or_default().iter_mut();
+    let decoded = decode_into(coded, &mut slots);
+    let unused = slots.len();
+    out.truncate(out.len() - unused);
+    decoded
+}
+
+/// Fills `slots`, of which there are enough, with the text that `coded` is.
+fn decode_into(coded: &[u8], slots: &mut std::slice::IterMut<'_, u8>) -> Result<(), DecodeError> {
     // The next bits, from the highest down; zeros behind them.
     let (mut bits, mut count) = (0_u64, 0_u32);
-    let mut rest = coded.iter();
+    let mut rest = coded;
     loop {
+        if let Some((eight, after)) = rest.split_first_chunk::<8>()
+            && count == 0
+        {
+            (bits, count, rest) = (u64::from_be_bytes(*eight), 64, after);
+        }
         while count <= 56
-            && let Some(byte) = rest.next()
+            && let Some((byte, after)) = rest.split_first()
         {
             bits |= u64::from(*byte) << (56 - count);
             count += 8;
+            rest = after;
         }
-        // The shortest code has 5 bits, the longest that is looked up 10.
-        let (mut symbol, mut length) = fast(bits);
-        if length == 0 {
-            (symbol, length) = slow(bits)?;
+        // The shortest code has 5 bits, the longest that is looked up 10. So many bits hold one of these for certain.
+        let enough = if rest.is_empty() { 0 } else { FAST_BITS_COUNT };
+        loop {
+            let (mut symbol, mut length) = fast(bits);
+            if length == 0 {
+                if count < LENGTH_MAX_COUNT && !rest.is_empty() {
+                    break;
+                }
+                (symbol, length) = slow(bits)?;
+            }
+            if length > count {
+                let is_filled_with_ones = bits.leading_ones() == count;
+                return if count < 8 && is_filled_with_ones { Ok(()) } else { Err(DecodeError::Huffman) };
+            }
+            if let Some(slot) = slots.next() {
+                *slot = symbol;
+            }
+            bits <<= length;
+            count -= length;
+            if count < enough {
+                break;
+            }
         }
-        if length > count {
-            break;
-        }
-        out.push(symbol);
-        bits <<= length;
-        count -= length;
     }
-    let is_filled_with_ones = bits.leading_ones() == count;
-    if count < 8 && is_filled_with_ones { Ok(()) } else { Err(DecodeError::Huffman) }
 }
 
 /// The symbol that the highest bits are, and the bits it takes; none if it takes more than [`FAST_BITS`].

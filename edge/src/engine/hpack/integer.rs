@@ -17,6 +17,12 @@ impl<'b> Reader<'b> {
         Self { rest: block }
     }
 
+    /// All that is left.
+    #[inline]
+    pub(super) const fn rest(&self) -> &'b [u8] {
+        self.rest
+    }
+
     /// The next byte, `None` at the end.
     #[inline]
     pub(super) fn byte(&mut self) -> Option<u8> {
@@ -58,19 +64,23 @@ impl<'b> Reader<'b> {
 }
 
 /// Writes `value` with `mask` as the bits of its prefix and `pattern` in the bits above.
+#[inline]
 pub(super) fn put(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
     match u8::try_from(value) {
         Ok(small) if small < mask => block.push(pattern | small),
-        _ => {
-            block.push(pattern | mask);
-            let mut rest = value - usize::from(mask);
-            while rest >= 0x80 {
-                block.push(low_seven_bits(rest) | 0x80);
-                rest >>= 7;
-            }
-            block.push(low_seven_bits(rest));
-        }
+        _ => put_long(value, pattern, mask, block),
     }
+}
+
+/// The same for a number that fills its prefix.
+fn put_long(value: usize, pattern: u8, mask: u8, block: &mut Vec<u8>) {
+    block.push(pattern | mask);
+    let mut rest = value - usize::from(mask);
+    while rest >= 0x80 {
+        block.push(low_seven_bits(rest) | 0x80);
+        rest >>= 7;
+    }
+    block.push(low_seven_bits(rest));
 }
 
 /// The last seven bits of a number.

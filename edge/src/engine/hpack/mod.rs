@@ -17,7 +17,7 @@ mod table;
 mod tests;
 
 pub use class::Class;
-pub use decoder::{DecodeError, Decoded, Decoder, Field};
+pub use decoder::{DecodeError, Decoded, Decoder, Field, Known, Numbered, Receiver};
 pub use encoder::Encoder;
 
 /// The size of a table until SETTINGS say another, in bytes as [`entry_size`] counts them (RFC 9113 §6.5.2).
@@ -26,7 +26,8 @@ pub const TABLE_BYTES_DEFAULT: usize = 4_096;
 /// What an entry takes in a table, and a field in a list (RFC 7541 §4.1, RFC 9113 §6.5.2).
 #[must_use]
 pub const fn entry_size(name_bytes: usize, value_bytes: usize) -> usize {
-    name_bytes.saturating_add(value_bytes).saturating_add(32)
+    // Both are in memory, so that the sum is a number.
+    name_bytes + value_bytes + 32
 }
 
 /// A field, written without a word to the table (RFC 7541 §6.2.2); the name by its number where the static table has it.

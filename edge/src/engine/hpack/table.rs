@@ -4,11 +4,15 @@
 //! is read lies at the end for so long. So fields cost no allocation, and a table that was never used has none.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Class, DecodeError, entry_size, huffman};
 
 /// Dead bytes that are left alone, however few are alive.
 const DEAD_BYTES_MIN: usize = 512;
+
+/// The next number for what a table holds. One that was never told of anything has 0.
+static NEXT_STATE: AtomicU64 = AtomicU64::new(1);
 
 /// A piece of the text.
 #[derive(Debug, Clone, Copy)]
@@ -64,17 +68,29 @@ pub(super) struct Table {
     max: usize,
     /// What the peer was told that they may take at most.
     announced: usize,
+    /// See [`Table::state`].
+    state: u64,
 }
 
 impl Table {
     /// An empty table, which may take what was announced.
     pub(super) const fn new(announced: usize) -> Self {
-        Self { text: Vec::new(), entries: VecDeque::new(), size: 0, max: announced, announced }
+        Self { text: Vec::new(), entries: VecDeque::new(), size: 0, max: announced, announced, state: 0 }
     }
 
     /// What the entries take.
     pub(super) const fn size(&self) -> usize {
         self.size
+    }
+
+    /// A number for what it holds: as long as it is the same, each number of a field means the same.
+    pub(super) const fn state(&self) -> u64 {
+        self.state
+    }
+
+    /// It was told of a field or a size, whether or not it holds something else now.
+    fn told(&mut self) {
+        self.state = NEXT_STATE.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What they may take.
@@ -108,6 +124,7 @@ impl Table {
         if max > self.announced {
             return Err(DecodeError::TableSize);
         }
+        self.told();
         self.max = max;
         self.evict(max);
         Ok(())
@@ -157,6 +174,7 @@ impl Table {
 
     /// Takes an entry in, whose text was just appended (RFC 7541 §4.4); whether it has room.
     pub(super) fn insert(&mut self, entry: Entry) -> bool {
+        self.told();
         let size = entry.size();
         let Some(rest) = self.max.checked_sub(size) else {
             self.evict(0);

@@ -22,7 +22,7 @@ fn pairs(fields: &[(&str, &str)]) -> Pairs {
 fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Pairs, DecodeError> {
     let mut fields = Vec::new();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    decoder.decode(block, usize::MAX, |field| fields.push((text(field.name), text(field.value))))?;
+    decoder.decode(block, usize::MAX, |field: Field<'_>| fields.push((text(field.name), text(field.value))))?;
     Ok(fields)
 }
 
@@ -248,7 +248,7 @@ fn fields_beyond_the_largest_list_are_counted_and_kept_but_not_given() {
     for (list_bytes_max, given) in [(0, 0), (33, 0), (34, 1), (67, 1), (68, 2), (135, 3), (136, 4)] {
         let mut decoder = Decoder::new(4_096);
         let mut fields = 0;
-        let decoded = decoder.decode(block, list_bytes_max, |_| fields += 1).unwrap();
+        let decoded = decoder.decode(block, list_bytes_max, |_: Field<'_>| fields += 1).unwrap();
         assert_eq!((decoded.list_bytes, fields), (136, given), "{list_bytes_max}");
         assert_eq!(entries(&mut decoder), pairs(&[("c", "3"), ("b", "2"), ("a", "1")]));
     }
@@ -259,7 +259,7 @@ fn a_field_has_its_class_however_it_is_written() {
     let mut decoder = Decoder::new(4_096);
     let mut classes = |block: &[u8]| {
         let mut classes = Vec::new();
-        decoder.decode(block, usize::MAX, |field| classes.push(field.class)).unwrap();
+        decoder.decode(block, usize::MAX, |field: Field<'_>| classes.push(field.class)).unwrap();
         classes
     };
     // The value of an entry says nothing of another with its name.

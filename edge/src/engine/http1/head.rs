@@ -70,7 +70,7 @@ pub(super) fn read<'b>(bytes: &'b [u8], limits: &Limits, scratch: &mut Scratch) 
 
 /// Puts the fields among the lines; whether they are those of a plain request.
 fn take_fields(fields: &[httparse::Header<'_>], scratch: &mut Scratch) -> bool {
-    let Scratch { lines, block } = scratch;
+    let Scratch { lines, block, .. } = scratch;
     lines.clear(HEAD_BYTES_MAX);
     let mut hosts = 0;
     for field in fields {

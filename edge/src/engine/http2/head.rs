@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
-use super::super::fields::{Fields, Lines};
-use super::super::hpack::{Class, Decoder, Field};
+use super::super::fields::{Fields, Lines, content_length};
+use super::super::hpack::{Class, Decoder, Field, Known, Numbered, Receiver, entry_size};
 use super::super::inbound::Inbound;
 use super::super::limits::Limits;
 use super::super::request::RequestHead;
@@ -26,12 +26,51 @@ pub(super) enum Unsound {
     TooLarge,
 }
 
+/// Longest block that is remembered, in bytes: of what clients send again and again, nearly all are shorter.
+const REMEMBERED_BYTES_MAX: usize = 512;
+
 /// A head that is sound; its text is in the buffers of the thread.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) content_length: Option<u64>,
+}
+
+/// The head that was read last: its text, and, where it was sound and told the table nothing, what it was read from. The
+/// same block stands for the same head again, which need not be read.
+#[derive(Debug, Default)]
+pub(in super::super) struct LastRead {
+    /// The values of the pseudo fields.
+    text: String,
     pseudo: Pseudo,
+    head: Option<Head>,
+    /// What it was read from: the content of the table, the limits, the bytes.
+    state: u64,
+    limits: (usize, usize),
+    block: Vec<u8>,
+    /// Which head the lines were of.
+    lines: u64,
+}
+
+impl LastRead {
+    /// The head that `block` was when it was read last, if nothing has changed.
+    #[inline]
+    fn again(&self, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) -> Option<Head> {
+        let is_same = self.state == decoder.state()
+            && self.lines == lines.head()
+            && self.limits == (limits.header_bytes, limits.header_fields)
+            && self.block == block;
+        if is_same { self.head.clone() } else { None }
+    }
+
+    /// Remembers what a head was read from.
+    fn remember(&mut self, head: &Head, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) {
+        self.head = Some(head.clone());
+        (self.state, self.lines) = (decoder.state(), lines.head());
+        self.limits = (limits.header_bytes, limits.header_fields);
+        self.block.clear();
+        self.block.extend_from_slice(block);
+    }
 }
 
 /// Where the values of the pseudo fields lie in their text.
@@ -54,15 +93,15 @@ struct Reading<'s> {
     malformed: bool,
 }
 
-impl Reading<'_> {
+impl Receiver for &mut Reading<'_> {
     #[inline]
-    fn field(&mut self, field: &Field<'_>) {
+    fn field(&mut self, field: Field<'_>, numbered: Option<Numbered>) {
         let slot = match field.class {
             Class::Method => &mut self.pseudo.method,
             Class::Scheme => &mut self.pseudo.scheme,
             Class::Authority => &mut self.pseudo.authority,
             Class::Path => &mut self.pseudo.path,
-            class => return self.regular(class, field),
+            class => return self.regular(class, &field, numbered),
         };
         // §8.3: each once, and before all other fields.
         if slot.is_some() || self.fields > 0 {
@@ -74,8 +113,18 @@ impl Reading<'_> {
         *slot = Some(start..self.text.len());
     }
 
+    /// Clients send most fields with each request, as numbers of the table that stay the same.
     #[inline]
-    fn regular(&mut self, class: Class, field: &Field<'_>) {
+    fn repeat(&mut self, state: u64, rest: &[u8]) -> Option<Known> {
+        let repeated = self.lines.repeat(state, rest)?;
+        self.fields += repeated.lines;
+        Some(Known { bytes: repeated.bytes, list_bytes: repeated.text + repeated.lines * entry_size(0, 0) })
+    }
+}
+
+impl Reading<'_> {
+    #[inline]
+    fn regular(&mut self, class: Class, field: &Field<'_>, numbered: Option<Numbered>) {
         self.fields += 1;
         if self.fields > self.fields_max {
             return;
@@ -85,7 +134,11 @@ impl Reading<'_> {
                 Some(length) if self.content_length.is_none() => self.content_length = Some(length),
                 _ => self.malformed = true,
             },
-            Class::Regular | Class::Host | Class::Cookie | Class::Te => {}
+            Class::Regular | Class::Host | Class::Cookie | Class::Te => {
+                if let Some(Numbered { byte, state }) = numbered {
+                    return self.lines.push_number(state, byte, field.name, field.value);
+                }
+            }
             _ => {
                 self.malformed = true;
                 return;
@@ -93,14 +146,6 @@ impl Reading<'_> {
         }
         self.lines.push(field.name, field.value);
     }
-}
-
-/// The number of a Content-Length (RFC 9110 §8.6).
-fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn undecodable(_: hpack::DecodeError) -> Fault {
@@ -113,7 +158,7 @@ fn undecodable(_: hpack::DecodeError) -> Fault {
 ///
 /// COMPRESSION_ERROR.
 pub(super) fn discard(decoder: &mut Decoder, block: &[u8]) -> Result<(), Fault> {
-    decoder.decode(block, 0, |_| {}).map(drop).map_err(undecodable)
+    decoder.decode(block, 0, |_: Field<'_>| {}).map(drop).map_err(undecodable)
 }
 
 /// Reads the head of a request into the buffers of the thread.
@@ -128,18 +173,28 @@ pub(super) fn read(
     limits: &Limits,
     scratch: &mut Scratch,
 ) -> Result<Result<Head, Unsound>, Fault> {
-    scratch.lines.clear(LINES_BYTES_KEPT);
-    scratch.block.clear();
+    let Scratch { lines, read: last, .. } = scratch;
+    if let Some(head) = last.again(decoder, block, limits, lines) {
+        return Ok(Ok(head));
+    }
+    let state = decoder.state();
+    lines.begin(LINES_BYTES_KEPT);
+    last.head = None;
+    last.block.clear();
+    let mut text = std::mem::take(&mut last.text).into_bytes();
+    text.clear();
+    text.shrink_to(LINES_BYTES_KEPT);
     let mut reading = Reading {
-        text: &mut scratch.block,
-        lines: &mut scratch.lines,
+        text: &mut text,
+        lines,
         pseudo: Pseudo::default(),
         content_length: None,
         fields: 0,
         fields_max: limits.header_fields,
         malformed: false,
     };
-    let decoded = decoder.decode(block, limits.header_bytes, |field| reading.field(&field)).map_err(undecodable)?;
+    let decoded = decoder.decode(block, limits.header_bytes, &mut reading).map_err(undecodable)?;
+    reading.lines.end();
     if decoded.list_bytes > limits.header_bytes || reading.fields > limits.header_fields {
         return Ok(Err(Unsound::TooLarge));
     }
@@ -147,9 +202,19 @@ pub(super) fn read(
     if malformed {
         return Ok(Err(Unsound::Malformed));
     }
-    let method = pseudo.method.clone().and_then(|range| method(scratch.block.get(range)?));
-    let head = method.map(|method| Head { method, content_length, pseudo });
-    Ok(head.filter(|head| head.is_sound(&scratch.block)).ok_or(Unsound::Malformed))
+    // What is beyond ASCII, which only a path may hold, is at least text.
+    let Ok(text) = String::from_utf8(text) else { return Ok(Err(Unsound::Malformed)) };
+    let method = pseudo.method.clone().and_then(|range| method(text.as_bytes().get(range)?));
+    let head = method.map(|method| Head { method, content_length });
+    let head = head.filter(|head| head.is_sound(&pseudo, text.as_bytes()));
+    (last.text, last.pseudo) = (text, pseudo);
+    if let Some(head) = &head
+        && state == decoder.state()
+        && block.len() <= REMEMBERED_BYTES_MAX
+    {
+        last.remember(head, decoder, block, limits, &scratch.lines);
+    }
+    Ok(head.ok_or(Unsound::Malformed))
 }
 
 /// The method of that name; the usual ones are known at a glance.
@@ -173,7 +238,7 @@ pub(super) fn read_trailers(
     limits: &Limits,
 ) -> Result<Result<HeaderMap, Unsound>, Fault> {
     let (mut trailers, mut fields, mut malformed) = (HeaderMap::new(), 0_usize, false);
-    let decoded = decoder.decode(block, limits.header_bytes, |field| {
+    let decoded = decoder.decode(block, limits.header_bytes, |field: Field<'_>| {
         fields += 1;
         let is_plain =
             matches!(field.class, Class::Regular | Class::Host | Class::Cookie | Class::ContentLength | Class::Te);
@@ -193,26 +258,6 @@ pub(super) fn read_trailers(
     Ok(if malformed { Err(Unsound::Malformed) } else { Ok(trailers) })
 }
 
-/// Which bytes may be in an authority (RFC 3986 §3.2) without a user, which HTTP/2 does not allow there (§8.3.1).
-static IS_OF_AUTHORITY: [bool; 256] = of_authority();
-
-#[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
-const fn of_authority() -> [bool; 256] {
-    let mut table = [false; 256];
-    let all = b"-._~!$&'()*+,;=:[]%0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    let mut at = 0;
-    while at < all.len() {
-        table[all[at] as usize] = true;
-        at += 1;
-    }
-    table
-}
-
-fn is_authority(authority: &[u8]) -> bool {
-    let is_of = |byte: &u8| IS_OF_AUTHORITY.get(usize::from(*byte)).copied().unwrap_or_default();
-    !authority.is_empty() && authority.iter().all(is_of)
-}
-
 /// Whether it is a scheme (RFC 3986 §3.1).
 fn is_scheme(scheme: &[u8]) -> bool {
     matches!(scheme, b"https" | b"http")
@@ -222,11 +267,11 @@ fn is_scheme(scheme: &[u8]) -> bool {
 
 impl Head {
     /// Whether the pseudo fields are what §8.3.1 and §8.5 ask for. The decoder has looked for spaces and control
-    /// characters.
-    fn is_sound(&self, text: &[u8]) -> bool {
+    /// characters, and at the bytes of the authority.
+    fn is_sound(&self, pseudo: &Pseudo, text: &[u8]) -> bool {
         let get = |range: &Option<Range<usize>>| range.clone().and_then(|range| text.get(range));
-        let (scheme, authority, path) = (get(&self.pseudo.scheme), get(&self.pseudo.authority), get(&self.pseudo.path));
-        if authority.is_some_and(|authority| !is_authority(authority)) {
+        let (scheme, authority, path) = (get(&pseudo.scheme), get(&pseudo.authority), get(&pseudo.path));
+        if authority.is_some_and(<[u8]>::is_empty) {
             return false;
         }
         if self.method == Method::CONNECT {
@@ -234,8 +279,8 @@ impl Head {
         }
         let is_path = match path {
             Some(b"*") => self.method == Method::OPTIONS,
-            // A fragment is no part of a target, and what is beyond ASCII is at least text.
-            Some(path @ [b'/', ..]) => !path.contains(&b'#') && (path.is_ascii() || std::str::from_utf8(path).is_ok()),
+            // A fragment is no part of a target.
+            Some(path @ [b'/', ..]) => !path.contains(&b'#'),
             _ => false,
         };
         is_path && scheme.is_some_and(is_scheme)
@@ -244,20 +289,19 @@ impl Head {
     /// The head as it is decided upon.
     #[inline]
     pub(super) fn request<'r>(&'r self, scratch: &'r Scratch) -> RequestHead<'r> {
-        // What was found to be sound is text.
-        let get = |range: &Option<Range<usize>>| {
-            range.clone().and_then(|range| std::str::from_utf8(scratch.block.get(range)?).ok())
-        };
-        let target = get(&self.pseudo.path).unwrap_or_default();
-        let (path, query) = match target.split_once('?') {
+        let LastRead { text, pseudo, .. } = &scratch.read;
+        let get = |range: &Option<Range<usize>>| text.get(range.clone()?);
+        let target = get(&pseudo.path).unwrap_or_default();
+        let question = target.bytes().position(|byte| byte == b'?');
+        let (path, query) = match question.and_then(|at| Some((target.get(..at)?, target.get(at + 1..)?))) {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
         RequestHead {
             version: Version::HTTP_2,
             method: &self.method,
-            scheme: get(&self.pseudo.scheme),
-            authority: get(&self.pseudo.authority),
+            scheme: get(&pseudo.scheme),
+            authority: get(&pseudo.authority),
             path,
             query,
             fields: Fields::Lines(&scratch.lines),
@@ -266,17 +310,20 @@ impl Head {
 
     /// The head as it is handed on, with its body. None if the target is none that the library takes.
     pub(super) fn into_request(self, scratch: &Scratch, body: Inbound) -> Option<Request<Inbound>> {
-        let get =
-            |range: Option<Range<usize>>| range.and_then(|range| scratch.block.get(range)).map(Bytes::copy_from_slice);
+        let LastRead { text, pseudo, .. } = &scratch.read;
+        let get = |range: &Option<Range<usize>>| {
+            let value = text.as_bytes().get(range.clone()?)?;
+            Some(Bytes::copy_from_slice(value))
+        };
         let mut parts = http::uri::Parts::default();
-        if let Some(authority) = get(self.pseudo.authority) {
+        if let Some(authority) = get(&pseudo.authority) {
             parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
         }
         // The library has no address without an authority that has a scheme.
-        if let (Some(scheme), Some(_)) = (get(self.pseudo.scheme), &parts.authority) {
+        if let (Some(scheme), Some(_)) = (get(&pseudo.scheme), &parts.authority) {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
         }
-        if let Some(path) = get(self.pseudo.path) {
+        if let Some(path) = get(&pseudo.path) {
             parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
         }
         let mut request = Request::new(body);
@@ -309,4 +356,84 @@ fn map(lines: &Lines) -> Option<HeaderMap> {
         *value = HeaderValue::from_maybe_shared(Bytes::from(cookie)).ok()?;
     }
     Some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        let time = Duration::from_secs(1);
+        Limits {
+            streams: 1,
+            header_bytes: 400,
+            header_fields: 7,
+            target_bytes: 100,
+            stream_window: 1 << 16,
+            connection_window: 1 << 16,
+            requests: 1,
+            resets_per_second: 1,
+            control_frames_per_second: 1,
+            header: time,
+            write: time,
+            body: time,
+        }
+    }
+
+    /// A field of a block, or a few bytes that are none.
+    fn field(number: u8) -> Vec<u8> {
+        let letter = b'a' + number % 5;
+        match number % 16 {
+            0..6 => vec![0x80 | (62 + number % 6)],
+            6 => vec![0x80 | 16],
+            7 => vec![0x80 | 19],
+            8 => vec![0x80 | 28],
+            9 => vec![0x82],
+            10 => vec![0xff, 0],
+            11..14 => vec![0x40, 1, letter, 1, letter],
+            14 => vec![0x0f, 0, 1, letter],
+            _ => vec![0x00, 1, letter, 1, b'1'],
+        }
+    }
+
+    fn said(read: Result<Result<Head, Unsound>, Fault>, scratch: &Scratch) -> String {
+        match read {
+            Ok(Ok(head)) => {
+                let request = head.request(scratch);
+                let lines: Vec<_> = scratch.lines.iter().collect();
+                let found = request.fields.get_all(&header::ACCEPT).count();
+                format!("{} {:?} {lines:?} {found}", request.path, head.content_length)
+            }
+            otherwise => format!("{otherwise:?}"),
+        }
+    }
+
+    proptest! {
+        /// What a thread remembers of the heads of its connections changes nothing about the next.
+        #[test]
+        fn heads_are_read_as_if_there_were_none_before(
+            kinds in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 1..5),
+            order in prop::collection::vec((0..2_usize, any::<prop::sample::Index>()), 1..24),
+        ) {
+            let (limits, mut scratch) = (limits(), Scratch::default());
+            let mut decoders = [0, 1].map(|_| (Decoder::new(4_096), Decoder::new(4_096)));
+            for (connection, kind) in order {
+                let fields = kind.get(&kinds).iter().flat_map(|number| field(*number));
+                let block: Vec<u8> = [0x82, 0x87, 0x84].into_iter().chain(fields).collect();
+                let (warm, cold) = &mut decoders[connection];
+                let mut fresh = Scratch::default();
+                let expected = read(cold, &block, &limits, &mut fresh);
+                let found = read(warm, &block, &limits, &mut scratch);
+                let is_over = found.is_err();
+                prop_assert_eq!(said(found, &scratch), said(expected, &fresh));
+                if is_over {
+                    break;
+                }
+            }
+        }
+    }
 }

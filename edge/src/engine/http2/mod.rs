@@ -36,6 +36,7 @@ use self::asked::Ready;
 use self::flood::Floods;
 use self::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT};
 use self::frame::kind;
+pub(super) use self::head::LastRead;
 use self::input::Block;
 use self::settings::PeerSettings;
 use self::streams::{Recent, Streams};
@@ -196,7 +197,8 @@ impl<S: Service> Connection<S> {
     }
 
     /// Whether all that is left of the requests is bytes for which the peer gives no window.
-    pub fn only_awaits_peer(&self) -> bool {
+    #[cfg(test)]
+    fn only_awaits_peer(&self) -> bool {
         self.ready.is_empty() && !self.streams.is_empty() && self.streams.all_stalled()
     }
 

@@ -118,14 +118,12 @@ pub(super) struct Streams<O> {
     turns: VecDeque<u32>,
     /// Those that wait for the window of the connection alone, in the order of their turns.
     parked: VecDeque<u32>,
-    /// How many have bytes and no window.
-    stalled: usize,
     wakes: Option<Arc<Wakes>>,
 }
 
 impl<O> Streams<O> {
     pub(super) const fn new() -> Self {
-        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), stalled: 0, wakes: None }
+        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), wakes: None }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,8 +135,9 @@ impl<O> Streams<O> {
     }
 
     /// Whether all of them have bytes and no window.
+    #[cfg(test)]
     pub(super) fn all_stalled(&self) -> bool {
-        self.stalled == self.list.len()
+        self.iter().all(|stream| stream.stalled.is_some())
     }
 
     fn find(&self, id: u32) -> Result<usize, usize> {
@@ -172,9 +171,6 @@ impl<O> Streams<O> {
     pub(super) fn remove(&mut self, id: u32) -> Option<Box<Stream<O>>> {
         let index = self.find(id).ok()?;
         let stream = self.list.remove(index);
-        if stream.stalled.is_some() {
-            self.stalled -= 1;
-        }
         if stream.queued {
             self.turns.retain(|queued| *queued != id);
             self.parked.retain(|parked| *parked != id);
@@ -216,10 +212,7 @@ impl<O> Streams<O> {
     pub(super) fn stall(&mut self, id: u32, by_connection: bool, now: Instant) {
         let Ok(index) = self.find(id) else { return };
         let Some(stream) = self.list.get_mut(index) else { return };
-        if stream.stalled.is_none() {
-            stream.stalled = Some(now);
-            self.stalled += 1;
-        }
+        stream.stalled.get_or_insert(now);
         if by_connection {
             (stream.queued, stream.parked) = (true, true);
             self.parked.push_back(id);
@@ -237,11 +230,8 @@ impl<O> Streams<O> {
 
     /// A stream's bytes go on.
     pub(super) fn unstall(&mut self, id: u32) {
-        let Ok(index) = self.find(id) else { return };
-        if let Some(stream) = self.list.get_mut(index)
-            && stream.stalled.take().is_some()
-        {
-            self.stalled -= 1;
+        if let Some(stream) = self.get(id) {
+            stream.stalled = None;
         }
     }
 

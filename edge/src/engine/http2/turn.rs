@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
+use super::super::answer::told_length;
 use super::super::sink::Sink;
 use super::super::{Outcome, StreamBody};
 use super::flow::SendWindow;
@@ -179,11 +180,6 @@ impl<O: Outcome> Stream<O> {
         }
         step
     }
-}
-
-/// The length that fields tell.
-fn told_length(fields: &HeaderMap) -> Option<u64> {
-    fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Puts as much of `bytes` as a frame and the windows take; `body` may have more after them, and has if they are not all

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::engine::hpack::Decoder;
+use super::engine::hpack::{Decoder, Field};
 use super::engine::http2::{Connection, State};
 use super::engine::{Limits, Scratch, Turn};
 use super::script;
@@ -44,17 +44,17 @@ impl Wake for Woken {
 }
 
 /// A connection, and what it has sent.
-struct Driven {
-    connection: Connection<Site>,
+pub(super) struct Driven {
+    pub(super) connection: Connection<Site>,
     scratch: Scratch,
     now: Instant,
     woken: Arc<Woken>,
-    pipe: Pipe,
-    is_over: bool,
+    pub(super) pipe: Pipe,
+    pub(super) is_over: bool,
 }
 
 impl Driven {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             connection: Connection::new(&limits(), Site),
             scratch: Scratch::default(),
@@ -65,7 +65,7 @@ impl Driven {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8]) {
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
         if !self.is_over {
             let mut turn = Turn { now: self.now, date: &DATE, scratch: &mut self.scratch };
             self.connection.receive(bytes, &mut turn);
@@ -87,7 +87,7 @@ impl Driven {
     }
 
     /// Turns until there is nothing to do but to wait.
-    fn rest(&mut self, room: usize) {
+    pub(super) fn rest(&mut self, room: usize) {
         let (mut idle_turns, mut bytes) = (0, self.pipe.put.len());
         while self.turn(room) {
             idle_turns = if self.pipe.put.len() > bytes { 0 } else { idle_turns + 1 };
@@ -97,7 +97,7 @@ impl Driven {
     }
 
     /// Lets time go by until no stream is too slow any more.
-    fn outlast(&mut self) {
+    pub(super) fn outlast(&mut self) {
         for _ in 0..100 {
             let Some(deadline) = self.connection.deadline() else { break };
             if self.is_over {
@@ -272,7 +272,7 @@ impl Stream {
     fn headers(&mut self, frame: &Frame<'_>, decoder: &mut Decoder) {
         assert!(!self.has_head && !self.is_reset && frame.flags & 4 != 0);
         let mut names = Vec::new();
-        decoder.decode(frame.payload, usize::MAX, |field| names.push(field.name.to_vec())).unwrap();
+        decoder.decode(frame.payload, usize::MAX, |field: Field<'_>| names.push(field.name.to_vec())).unwrap();
         assert_eq!(names.iter().position(|name| name.starts_with(b":")), Some(0));
         assert_eq!(names.iter().filter(|name| name.starts_with(b":")).count(), 1);
         assert_eq!(names.iter().filter(|name| *name == b"date").count(), 1);

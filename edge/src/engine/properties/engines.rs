@@ -6,6 +6,9 @@
 //! * What comes after the client's GOAWAY is no request any more; so its bytes are cut off before that.
 //! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
+//! * A head that is wrong from its first frame, such as one on an even stream, is refused by the engine at once, and by
+//!   hyper with its last frame: where the bytes end within a head, it is cut off.
+//! * The same is true of a frame: the engine refuses a CONTINUATION of nothing before its payload has come.
 //! * Either may end the connection with `ENHANCE_YOUR_CALM`: they count floods in ways of their own.
 //! * What RFC 9113 leaves to choose: one resets a stream where the other ends the connection. So the engine may end a
 //!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round.
@@ -154,16 +157,21 @@ fn by_hyper(bytes: &[u8]) -> Vec<u8> {
     sent
 }
 
-/// Bytes of `frames` up to which both must judge alike: hyper does so from a part of a frame's head, and takes no second
-/// acknowledgement of SETTINGS, which the standard says nothing of; a client that has said GOAWAY has nothing to ask.
+/// Bytes of `frames` up to which both must judge alike: what both refuse before a frame is whole is its length; hyper
+/// takes no second acknowledgement of SETTINGS, which the standard says nothing of; a client that has said GOAWAY has
+/// nothing to ask.
 fn comparable(bytes: &[u8]) -> usize {
     let (all, rest) = frames(bytes);
     let is_ack = |frame: &Frame<'_>| frame.kind == 4 && frame.flags & 1 != 0;
     let second_ack = all.iter().enumerate().filter(|(_, frame)| is_ack(frame)).map(|(place, _)| place).nth(1);
     let push_or_goaway = all.iter().position(|frame| matches!(frame.kind, 5 | 7));
-    let end = second_ack.into_iter().chain(push_or_goaway).min();
+    let goes_on = |frame: &Frame<'_>| matches!(frame.kind, 1 | 9) && frame.flags & 4 == 0;
+    let last_other = all.iter().rposition(|frame| frame.kind != 9 || !goes_on(frame));
+    let head_without_end = last_other.filter(|place| goes_on(&all[*place]));
+    let end = second_ack.into_iter().chain(push_or_goaway).chain(head_without_end).min();
     let whole = all.iter().take(end.unwrap_or(all.len())).map(|frame| 9 + frame.payload.len()).sum();
-    if end.is_some() || rest.len() < 9 { whole } else { bytes.len() }
+    let is_too_long = rest.len() >= 9 && number(rest) >> 8 > 16_384;
+    if end.is_none() && is_too_long { bytes.len() } else { whole }
 }
 
 /// Gives a client's bytes to both, and compares what they say.

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 
-use super::engine::hpack::{Class, DecodeError, Decoder, Encoder, TABLE_BYTES_DEFAULT, entry_size, huffman};
+use super::engine::hpack::{Class, DecodeError, Decoder, Encoder, Field, TABLE_BYTES_DEFAULT, entry_size, huffman};
 use super::engine::{PreparedHead, SharedField};
 
 /// Where a block ends: what no whole block can begin with again is most unlikely within one.
@@ -50,7 +50,7 @@ impl Plain {
                 // The static table, by way of the decoder under test on an empty table of its own.
                 let mut found = None;
                 let field = u8::try_from(number).ok()? | 0x80;
-                let read = Decoder::new(0).decode(&[field], usize::MAX, |field| {
+                let read = Decoder::new(0).decode(&[field], usize::MAX, |field: Field<'_>| {
                     found = Some((field.name.to_vec(), field.value.to_vec()));
                 });
                 read.ok().and(found)
@@ -139,6 +139,7 @@ fn class_of(name: &[u8], value: &[u8]) -> Class {
     match name {
         b":method" => Class::Method,
         b":scheme" => Class::Scheme,
+        b":authority" if !value.iter().all(is_of_authority) => Class::Malformed,
         b":authority" => Class::Authority,
         b":path" => Class::Path,
         _ if is_pseudo => Class::UnknownPseudo,
@@ -153,11 +154,16 @@ fn class_of(name: &[u8], value: &[u8]) -> Class {
     }
 }
 
+/// Whether a byte may be in an authority without a user (RFC 3986 §3.2).
+fn is_of_authority(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte)
+}
+
 /// Reads a block with the decoder under test, checks what it says of each field and of its own size, and gives the
 /// fields of a list that is not too large.
 fn read(decoder: &mut Decoder, block: &[u8], list_bytes_max: usize) -> Result<(Vec<Pair>, usize), DecodeError> {
     let mut fields: Vec<Pair> = Vec::new();
-    let decoded = decoder.decode(block, list_bytes_max, |field| {
+    let decoded = decoder.decode(block, list_bytes_max, |field: Field<'_>| {
         assert_eq!(field.class, class_of(field.name, field.value), "{field:?}");
         fields.push((field.name.to_vec(), field.value.to_vec()));
     })?;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod engines;
+mod frames;
 mod hpack;
 mod http1;
 mod script;
@@ -45,6 +46,11 @@ proptest! {
     ) {
         connection::what_is_sent_is_sound(&input, &sizes, room);
     }
+
+    #[test]
+    fn any_frame_in_any_state_is_taken_or_refused_as_the_standard_says(input in one_frame()) {
+        frames::each_is_taken_or_refused_as_the_standard_says(&input);
+    }
 }
 
 proptest! {
@@ -61,6 +67,32 @@ proptest! {
 fn a_body_of_empty_frames_is_too_slow_in_the_end() {
     // A POST, and DATA without a byte or an end.
     connection::what_is_sent_is_sound(&[0, 8, 3, 6, 0, 0], &[], 0);
+}
+
+#[test]
+fn what_has_not_come_whole_is_refused_sooner_or_later() {
+    // HEADERS on stream 2, which are to go on; CONTINUATION of nothing, of which a byte is missing.
+    engines::both_say_the_same(&[15, 9, 0, 0, 0, 1, 0, 0, 0, 0, 2]);
+    engines::both_say_the_same(&[15, 9, 0, 0, 1, 9, 0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_refused_by_both_before_it_has_come() {
+    engines::both_say_the_same(&[15, 9, 0, 0x40, 1, 0x20, 0, 0, 0, 0, 1]);
+}
+
+/// What [`frames::each_is_taken_or_refused_as_the_standard_says`] reads: a state, and a frame of a known type mostly.
+fn one_frame() -> impl Strategy<Value = Vec<u8>> {
+    let kind = prop_oneof![9 => 0_u8..10, 1 => any::<u8>()];
+    let flags = prop_oneof![prop::sample::select(vec![0, 1, 4, 5, 8, 13, 0x2d]), any::<u8>()];
+    // The connection and stream 1, and lengths that the type may have, as often as all others.
+    let (stream, shape) = (prop_oneof![0_u8..2, any::<u8>()], prop_oneof![1_u8..3, any::<u8>()]);
+    let payload = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..20),
+        prop::collection::vec(prop::sample::select(vec![0, 1, 2, 4, 5, 0x7f, 0xff]), 0..20),
+    ];
+    let head = (any::<u8>(), kind, flags, stream, shape).prop_map(<[u8; 5]>::from);
+    (head, payload).prop_map(|(head, payload)| [&head, &payload[..]].concat())
 }
 
 /// A request of HTTP/1.1, or some of one, most of them plain.

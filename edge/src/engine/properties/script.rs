@@ -4,7 +4,7 @@ use super::engine::hpack;
 use super::site::PATHS;
 
 /// The preface of every client (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Settings that a client may say, some of them wrong.
 const SETTINGS: [(u16, u32); 12] = [

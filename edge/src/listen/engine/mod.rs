@@ -11,26 +11,23 @@ mod tls_io;
 mod unread;
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use rustls::ServerConnection;
-use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 pub(crate) use self::machine::Machine;
 use self::machine::Step;
-use self::thread::Kit;
+use self::thread::PerThread;
 use self::tls_io::Came;
 pub(crate) use self::unread::Unread;
 use super::answer::Activity;
 use super::limits::Times;
 use super::socket::{Pulse, SocketIo};
-use super::watch::{self, Verdict, Watch};
+use super::watch::{self, Alarm, Verdict, Watch};
 use crate::engine;
 
 /// Turns after which other connections of the thread have theirs.
@@ -110,10 +107,10 @@ impl<M: Machine> Drive<M> {
         }
         loop {
             let now = tokio::time::Instant::now().into_std();
-            match Kit::lend(now, |kit| self.turns(kit, now, cx)) {
+            match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
                 Turned::Ended(end) => return Poll::Ready(end),
                 Turned::More => cx.waker().wake_by_ref(),
-                Turned::Rest => self.poll_alarm(now, cx),
+                Turned::Rest => self.poll_alarm(cx),
             }
             match self.watch.turn(cx, self.turn(), draining) {
                 Verdict::Stay => return Poll::Pending,
@@ -130,10 +127,10 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Has the task woken at the machine's deadline.
-    fn poll_alarm(&mut self, now: Instant, cx: &mut Context<'_>) {
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) {
         if let Some(deadline) = self.machine.deadline()
             && self.ending.is_none()
-            && self.alarm.poll(deadline, now, cx).is_ready()
+            && self.alarm.poll(deadline.into(), cx).is_ready()
         {
             cx.waker().wake_by_ref();
         }
@@ -153,9 +150,9 @@ impl<M: Machine> Drive<M> {
     }
 
     /// Reads, produces and writes, as long as something is to be done, and not for ever.
-    fn turns(&mut self, kit: &mut Kit, now: Instant, cx: &mut Context<'_>) -> Turned {
+    fn turns(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> Turned {
         for _ in 0..TURNS_MAX {
-            match self.take_turn(kit, now, cx) {
+            match self.take_turn(shared, now, cx) {
                 Ok(None) => {}
                 Ok(Some(turned)) => return turned,
                 Err(error) => {
@@ -168,8 +165,8 @@ impl<M: Machine> Drive<M> {
     }
 
     /// One turn; none when another one may find something to do.
-    fn take_turn(&mut self, kit: &mut Kit, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
-        let (input, pieces, scratch, date) = kit.parts();
+    fn take_turn(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
+        let (input, pieces, scratch, date) = shared.parts();
         let mut turn = engine::Turn { now, date, scratch };
         let (io, session) = self.stream.get_mut();
         if !self.has_begun {
@@ -241,35 +238,6 @@ impl<M: Machine> Drive<M> {
 
     /// Adds to what is left that nothing follows.
     pub(crate) fn say_end(&mut self) {
-        self.session().send_close_notify();
-    }
-
-    fn session(&mut self) -> &mut ServerConnection {
-        self.stream.get_mut().1
-    }
-}
-
-/// A timer for a deadline that moves; it is set anew only when it fires or must fire earlier.
-#[derive(Debug, Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Ready when the deadline is over.
-    fn poll(&mut self, deadline: Instant, now: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if deadline <= now {
-            return Poll::Ready(());
-        }
-        let deadline = deadline.into();
-        let timer = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
+        self.stream.get_mut().1.send_close_notify();
     }
 }

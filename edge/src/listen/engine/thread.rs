@@ -12,11 +12,11 @@ use crate::telemetry::since_epoch;
 const INPUT_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    static KIT: Cell<Option<Box<Kit>>> = const { Cell::new(None) };
+    static SHARED: Cell<Option<Box<PerThread>>> = const { Cell::new(None) };
 }
 
 /// The things of a thread, in the hands of the one connection whose turn it is.
-pub(super) struct Kit {
+pub(super) struct PerThread {
     /// Bytes that came.
     pub(super) input: Vec<u8>,
     /// What is to be sent.
@@ -28,14 +28,14 @@ pub(super) struct Kit {
     date_until: Instant,
 }
 
-impl Kit {
+impl PerThread {
     /// Lends the thread's things to `turn`, at a time.
     pub(super) fn lend<R>(now: Instant, turn: impl FnOnce(&mut Self) -> R) -> R {
-        let mut kit = KIT.take().unwrap_or_else(|| Box::new(Self::new(now)));
-        kit.renew_date(now);
-        let result = turn(&mut kit);
-        kit.pieces.clear();
-        KIT.set(Some(kit));
+        let mut shared = SHARED.take().unwrap_or_else(|| Box::new(Self::new(now)));
+        shared.renew_date(now);
+        let result = turn(&mut shared);
+        shared.pieces.clear();
+        SHARED.set(Some(shared));
         result
     }
 

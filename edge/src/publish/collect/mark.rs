@@ -7,8 +7,9 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::{PAGE, Pass};
 use crate::blobs::{self, Key};
+use crate::catalog::Change;
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::{Change, records};
+use crate::catalog::records::{self, DictionariesRecord};
 use crate::publish::{Error, Publisher};
 
 /// What is referred to.
@@ -24,8 +25,16 @@ impl Marked {
     /// Whether something refers to `key`.
     pub(super) fn holds(&self, key: Key) -> bool {
         match key {
-            Key::Blob(digest) | Key::Variant(digest, _) => self.blobs.contains(&digest),
+            Key::Blob(digest) | Key::Variant(digest, _) | Key::Delta(digest, ..) => self.blobs.contains(&digest),
             Key::Manifest(version) => self.manifests.contains(&version),
+        }
+    }
+
+    /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made anew.
+    fn dictionary_of(&mut self, key: &str, value: &[u8]) {
+        match serde_json::from_slice::<DictionariesRecord>(value) {
+            Ok(record) => self.blobs.extend(record.pages.map(|pages| pages.blob)),
+            Err(error) => tracing::warn!(key, %error, "a record of dictionaries cannot be read"),
         }
     }
 }
@@ -57,8 +66,29 @@ impl Publisher {
                 }
             }
         }
+        self.mark_dictionaries(pass, &mut marked).await?;
         self.mark_names(pass, &mut marked).await?;
         Ok(marked)
+    }
+
+    /// Marks the dictionaries that pages share: they are files of no manifest.
+    async fn mark_dictionaries(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(records::DICTIONARIES_PREFIX, after.as_deref(), false, PAGE).await?;
+            for (key, record) in &page {
+                let is_going = version_of(key).is_some_and(|(app, version)| {
+                    pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)))
+                });
+                if !is_going {
+                    marked.dictionary_of(key, record.value.as_ref());
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Marks what a version refers to.
@@ -100,7 +130,11 @@ impl Publisher {
 
     /// Marks what a change refers to that was committed meanwhile.
     pub(super) async fn mark_change(&self, marked: &mut Marked, change: &Change) -> Result<(), Error> {
-        let Change::Put(key, _) = change else { return Ok(()) };
+        let Change::Put(key, value) = change else { return Ok(()) };
+        if key.starts_with(records::DICTIONARIES_PREFIX) {
+            marked.dictionary_of(key, value.as_ref());
+            return Ok(());
+        }
         if !key.starts_with("versions/") && !key.starts_with(gone::GONE_PREFIX) {
             return Ok(());
         }

@@ -106,6 +106,7 @@ impl Publisher {
                 GoneVersion { at_ms: pass.began_ms, collected: true, until_ms: 0, who: String::new(), record: None };
             commit.checks.push(Check::At(key.clone(), *revision));
             commit.changes.push(Change::Delete(key));
+            commit.changes.push(Change::Delete(records::dictionaries_key(app, id)));
             commit.changes.push(Change::Put(gone::gone_key(app, id), records::write(&gone)?));
         }
         if free.is_empty() {

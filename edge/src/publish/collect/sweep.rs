@@ -78,10 +78,11 @@ impl Publisher {
             let freed = match (pass.dry_run, *key) {
                 (false, key) => self.blobs.delete_put_before(key, before_s).await?,
                 (true, Key::Blob(digest)) => {
-                    let variants = self.blobs.variants(digest).await?;
-                    Some(variants.iter().fold(*length, |sum, variant| sum.saturating_add(variant.size)))
+                    let variants = self.blobs.variants(digest).await?.into_iter().map(|variant| variant.size);
+                    let deltas = self.blobs.deltas(digest).await?.into_iter().map(|delta| delta.size);
+                    Some(variants.chain(deltas).fold(*length, u64::saturating_add))
                 }
-                (true, Key::Manifest(_) | Key::Variant(..)) => Some(*length),
+                (true, Key::Manifest(_) | Key::Variant(..) | Key::Delta(..)) => Some(*length),
             };
             let Some(freed) = freed else { continue };
             pass.files_left = pass.files_left.saturating_sub(1);

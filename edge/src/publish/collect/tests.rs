@@ -17,12 +17,13 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use proptest::prelude::*;
 
 use crate::blobs::durable::fault::{Fault, arm};
-use crate::blobs::{self, Blobs, Key};
+use crate::blobs::{self, Blobs, DeltaForm, Key, NewDelta, Quality};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{self, Catalog, records, sent};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{Registry, RegistrySettings, tls};
+use crate::publish::compress::delta;
 use crate::publish::tests::Nobody;
 use crate::publish::{Actor, Background, Condition, Error, Parts, Publisher};
 use crate::telemetry::AccessLog;
@@ -65,6 +66,7 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         }),
         dns_servers: Vec::new(),
         background: Background::off(),
+        dictionaries: None,
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention { collect_every_s: 0, keep_days: 0, keep_versions, undelete_hours: 1 },
@@ -142,6 +144,22 @@ impl World {
         self.finish(app, &deploy).await
     }
 
+    /// Puts deltas of what is stored of `contents`, each by the content before it, which may be gone or go.
+    async fn put_deltas(&self, contents: &BTreeSet<u8>) {
+        for number in contents {
+            let dictionary = content(number.wrapping_sub(1));
+            let delta = NewDelta {
+                form: DeltaForm::Dcz,
+                dictionary: Digest::of(&dictionary),
+                sha256: delta::sha256(&dictionary),
+                quality: Quality::Quick,
+                bytes: vec![*number; 30].into(),
+            };
+            let put = self.blobs.put_deltas(Digest::of(&content(*number)), vec![delta]).await;
+            assert!(matches!(put, Ok(()) | Err(blobs::Error::Missing(_))), "{put:?}");
+        }
+    }
+
     /// The versions of an app that are stored.
     async fn versions(&self, app: &AppName) -> Vec<VersionId> {
         let found = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await.unwrap();
@@ -176,7 +194,7 @@ impl World {
         let listed = self.blobs.list().await.unwrap();
         let blobs = listed.iter().filter_map(|(key, ..)| match key {
             Key::Blob(digest) => Some(*digest),
-            Key::Manifest(_) | Key::Variant(..) => None,
+            Key::Manifest(_) | Key::Variant(..) | Key::Delta(..) => None,
         });
         blobs.collect()
     }
@@ -223,6 +241,7 @@ async fn run(steps: Vec<Step>) {
                 // An app that is deleted takes nothing.
                 let refused = world.push(&name(app), &contents).await.map(|_| ()).map_err(|error| error.0.code);
                 assert!(matches!(refused, Ok(()) | Err(Code::Deleted)), "{refused:?}");
+                world.put_deltas(&contents).await;
             }
             Step::Begin(app, contents) => {
                 begun.extend(world.begin(&name(app), &contents).await.ok().map(|deploy| (name(app), deploy)));
@@ -274,7 +293,12 @@ async fn run(steps: Vec<Step>) {
     }
     age(folder.path());
     world.publisher.collect(false).await.unwrap();
-    assert_eq!(world.all_are_whole().await, world.stored_blobs().await);
+    let stored = world.stored_blobs().await;
+    assert_eq!(world.all_are_whole().await, stored);
+    for digest in (0_u8..8).map(|number| Digest::of(&content(number))) {
+        let deltas = world.blobs.deltas(digest).await.unwrap();
+        assert!(deltas.is_empty() || stored.contains(&digest), "{digest}");
+    }
 }
 
 proptest! {

@@ -79,7 +79,7 @@ pub(super) fn encode(bytes: &[u8], form: Form, quality: Quality) -> Option<Vec<u
 }
 
 /// The smallest brotli window that holds the whole file (RFC 7932 §9.1 allows 10 to 24).
-fn window_log(length: usize) -> i32 {
+pub(super) fn window_log(length: usize) -> i32 {
     let length = NonZeroU32::new(u32::try_from(length.saturating_add(16)).unwrap_or(u32::MAX));
     let log = length.map_or(10, |length| 32 - length.leading_zeros());
     i32::try_from(log.clamp(10, 24)).unwrap_or(24)

@@ -1,10 +1,11 @@
 //! Makes variants: quickly before a switch, at the best level behind it. Ids do not depend on any of it.
 
 mod background;
+pub(crate) mod delta;
 mod encode;
 mod pool;
 
-pub use background::Background;
+pub use background::{Background, BackgroundParts};
 pub(crate) use pool::{Pool, Priority};
 
 use std::borrow::Cow;
@@ -79,8 +80,13 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<F
     Ok((given, Made { files, variants: made.iter().sum() }))
 }
 
+/// The best variants of bytes that no version has as a file. Slow: for the pool alone.
+pub(crate) fn best(bytes: &bytes::Bytes) -> Vec<(Form, Quality, bytes::Bytes)> {
+    encode_all(bytes, &[Form::Br, Form::Gz, Form::Zst], Quality::Best)
+}
+
 /// Whether a file's kind compresses at all; media that does not is never tried.
-fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
+pub(crate) fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
     let derived = said.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
     let is_encoded = Form::ALL.into_iter().any(|form| path.as_str().ends_with(&format!(".{}", form.suffix())));
     (FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&size) && !is_encoded && media::is_compressible(&derived)

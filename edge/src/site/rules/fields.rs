@@ -94,14 +94,14 @@ impl FieldChanges {
             if self.bytes > FIELDS_BYTES_MAX {
                 return;
             }
-            self.set(name, value, rule.joins);
+            self.put(name, value, rule.joins);
             if *name == CACHE_CONTROL {
                 self.cache_is_forced = rule.force;
             }
         }
     }
 
-    fn set(&mut self, name: &HeaderName, value: HeaderValue, joins: bool) {
+    fn put(&mut self, name: &HeaderName, value: HeaderValue, joins: bool) {
         let was_set = self.changes.iter().any(|change| match change {
             FieldChange::Append(known, _) | FieldChange::Set(known, _) => known == name,
             FieldChange::Remove(_) => false,
@@ -112,6 +112,16 @@ impl FieldChanges {
         } else {
             self.changes.retain(|change| change.name() != name);
             self.changes.push(FieldChange::Set(name.clone(), value));
+        }
+    }
+
+    /// What a field is set to; none where several values of it are joined.
+    #[must_use]
+    pub fn set(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let mut changes = self.changes.iter().filter(|change| change.name() == name);
+        match (changes.next_back(), changes.next()) {
+            (Some(FieldChange::Set(_, value)), _) => Some(value),
+            _ => None,
         }
     }
 

@@ -1,0 +1,94 @@
+//! A site that the edge's own handler answers for.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use devanture_config::Digest;
+use devanture_edge::blobs::Form;
+use devanture_edge::engine::{Answer, Answering, Inbound, RequestHead, Service};
+use devanture_edge::handler::Lane;
+use devanture_edge::telemetry::AccessLog;
+use http::{Request, StatusCode};
+use tokio::runtime::Runtime;
+
+use super::in_process::{InProcess, Stores};
+
+/// What the page encodes to, whatever it would decode to.
+const ENCODED: &[u8; 604] = &[b'x'; 604];
+
+/// The site, and what it lives in.
+pub(crate) struct Served {
+    site: InProcess,
+    _runtime: Runtime,
+}
+
+impl Served {
+    /// Stores the site, and makes it live.
+    pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let site = runtime.block_on(async {
+            let stores = Stores::new();
+            let page = [b'p'; 2_000];
+            stores.encode(&page, Form::Br, ENCODED).await;
+            let files: Vec<(String, &[u8])> = (0..40)
+                .map(|number| (format!("assets/part-{number}.js"), &b"//"[..]))
+                .chain([("assets/small.js".to_owned(), &page[..])])
+                .collect();
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), *bytes)).collect();
+            for (app, hostname) in [("bench", "bench.localhost"), ("shop", "shop.example.org")] {
+                stores.push(app, &files, serde_json::json!({})).await;
+                let record = serde_json::json!({
+                    "app": app, "environment": "prod", "added_ms": 1, "canonical": true, "who": "me",
+                });
+                if let Ok(host) = hostname.parse() {
+                    stores.put(devanture_edge::catalog::records::hostname_key(&host), record).await;
+                }
+            }
+            stores.handler(AccessLog::unread()).await
+        });
+        Ok(Self { site, _runtime: runtime })
+    }
+
+    /// The tag of what is sent of the page: the begin of its hash.
+    pub(crate) fn etag() -> String {
+        let hash = Digest::of(ENCODED).to_string();
+        format!("\"{}\"", hash.get(..32).unwrap_or_default())
+    }
+
+    /// What answers a connection, of which all answers should have a status.
+    pub(crate) fn visits(&self, status: StatusCode) -> Visits {
+        let lane = Lane::new(Rc::clone(&self.site.handler), Ipv4Addr::LOCALHOST.into(), |_| true);
+        Visits { lane: Rc::new(lane), status, as_wanted: Rc::default() }
+    }
+}
+
+/// The handler of one connection, and how many of its answers had the status that all should have.
+#[derive(Clone)]
+pub(crate) struct Visits {
+    lane: Rc<Lane>,
+    status: StatusCode,
+    as_wanted: Rc<Cell<u32>>,
+}
+
+impl Visits {
+    pub(crate) fn as_wanted(&self) -> u32 {
+        self.as_wanted.get()
+    }
+}
+
+impl Service for Visits {
+    type Outcome = <Lane as Service>::Outcome;
+
+    fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Self::Outcome>> {
+        let answer = self.lane.answer(request, now)?;
+        self.as_wanted.set(self.as_wanted.get() + u32::from(answer.status == self.status));
+        Some(answer)
+    }
+
+    fn begin(&self, request: Request<Inbound>) -> Answering {
+        self.lane.begin(request)
+    }
+}

@@ -1,0 +1,100 @@
+//! The variants of a blob: files beside it, and the index that says which of them count.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use devanture_config::Digest;
+
+use super::folder::{Folder, folder_of, read_lines, rename_into};
+use super::index;
+use crate::blobs::durable::{self, Draft};
+use crate::blobs::{Error, Form, Key, Quality, VariantInfo};
+
+impl Folder {
+    fn index_path(&self, blob: Digest) -> PathBuf {
+        self.shard("variants", blob).join(format!("{blob}.index"))
+    }
+
+    /// Puts variants and their index, with one fsync for each file and one for the folder.
+    pub(super) fn put_variants(&self, blob: Digest, variants: &[(Form, Quality, Bytes)]) -> Result<(), Error> {
+        let _turn = self.lock(blob);
+        // The collection may have been faster than the compression: a variant without its blob would stay for ever.
+        if !self.path(Key::Blob(blob)).exists() {
+            return Err(Error::Missing(Key::Blob(blob)));
+        }
+        let listed = self.read_index(blob)?;
+        let mut lines = self.present(blob, listed.clone())?;
+        let mut drafts = Vec::new();
+        for (form, quality, bytes) in variants {
+            if lines.get(form).is_some_and(|known| known.quality >= *quality) {
+                continue;
+            }
+            let size = bytes.len() as u64;
+            drafts.push((*form, self.draft_of(bytes)?));
+            lines.insert(*form, VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality });
+        }
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        let index_draft = self.draft_of(index::to_text(&lines).as_bytes())?;
+        // All that needs room is done. Between here and the new index a crash must not leave a line of the old one
+        // beside other bytes, which would pass for corruption.
+        let index_path = self.index_path(blob);
+        if drafts.iter().any(|(form, _)| listed.contains_key(form)) {
+            durable::remove_file(&index_path)?;
+        }
+        let result = self.place(blob, drafts, index_draft);
+        if result.is_err() {
+            drop(durable::remove_file(&index_path));
+        }
+        result
+    }
+
+    fn place(&self, blob: Digest, drafts: Vec<(Form, Draft)>, mut index_draft: Draft) -> Result<(), Error> {
+        for (form, mut draft) in drafts {
+            rename_into(&mut draft, &self.path(Key::Variant(blob, form)))?;
+        }
+        let index_path = self.index_path(blob);
+        rename_into(&mut index_draft, &index_path)?;
+        durable::sync_folder(folder_of(&index_path))
+    }
+
+    /// What is known of a blob's variants.
+    pub(super) fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
+        let _turn = self.lock(blob);
+        let listed = self.read_index(blob)?;
+        Ok(self.present(blob, listed)?.into_values().collect())
+    }
+
+    /// The lines of a blob's index, none where there is no index or it cannot be understood.
+    pub(super) fn read_index(&self, blob: Digest) -> Result<BTreeMap<Form, VariantInfo>, Error> {
+        read_lines(&self.index_path(blob), index::INDEX_BYTES_MAX, index::parse)
+    }
+
+    /// Those of `lines` whose files are there with their lengths: variants may be deleted by hand.
+    pub(super) fn present(
+        &self,
+        blob: Digest,
+        mut lines: BTreeMap<Form, VariantInfo>,
+    ) -> Result<BTreeMap<Form, VariantInfo>, Error> {
+        let mut error = None;
+        lines.retain(|form, info| match self.length(Key::Variant(blob, *form)) {
+            Ok(length) => length == Some(info.size),
+            Err(found) => {
+                error = Some(found);
+                false
+            }
+        });
+        error.map_or(Ok(lines), Err)
+    }
+
+    /// Deletes what is there of a blob's variants, the index first. Called under the lock.
+    pub(super) fn forget_variants(&self, blob: Digest) -> Result<(), Error> {
+        durable::remove_file(&self.index_path(blob))?;
+        for form in Form::ALL {
+            self.forget(Key::Variant(blob, form))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! Which representation answers a client that has a dictionary (RFC 9842), and which one is kept as a dictionary.
+
+use devanture_config::Sha256;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE};
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::asked::{Asked, SEC_FETCH_MODE};
+use super::decide::Decision;
+use super::refused::Refused;
+use super::ruled::Ruled;
+use crate::engine::Names;
+use crate::site::cache::Kept;
+use crate::site::dictionary::{self, Origin};
+use crate::site::negotiate::{Acceptable, Coding};
+use crate::version::{FileDictionaries, Representation, ServedFile, USE_AS_DICTIONARY, Version};
+
+const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
+const DICTIONARY_ID: HeaderName = HeaderName::from_static("dictionary-id");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// What most requests do not have.
+const DICTIONARIES: Names = Names::of(&["available-dictionary"]);
+
+impl Asked<'_, '_> {
+    /// The representation to send in the place of `plain`: a delta where the client has its dictionary, and the one with
+    /// the fields of a dictionary where it is asked for as one. What only some may see is never either.
+    pub(super) fn by_dictionary(&self, version: &Version, file: &ServedFile, plain: usize, ruled: &Ruled) -> usize {
+        let Some(dictionaries) = file.dictionaries.as_deref() else { return plain };
+        if ruled.is_private() {
+            return plain;
+        }
+        let has_dictionary = self.head.fields.may_have(DICTIONARIES);
+        let delta = if has_dictionary { self.delta(version, file, dictionaries, plain, ruled) } else { None };
+        dictionaries.as_dictionary(delta.unwrap_or(plain), self.head.query)
+    }
+
+    fn delta(
+        &self,
+        version: &Version,
+        file: &ServedFile,
+        dictionaries: &FileDictionaries,
+        plain: usize,
+        ruled: &Ruled,
+    ) -> Option<usize> {
+        let sha256 = dictionary::available_dictionary(&self.field(&AVAILABLE_DICTIONARY)?)?;
+        // A span of a delta is of no use to who asks for a span of the file.
+        if self.head.fields.contains(&RANGE) || !self.has_sound_id() || !self.may_have_delta(ruled) {
+            return None;
+        }
+        let acceptable = Acceptable::parse(self.field(&ACCEPT_ENCODING).as_deref());
+        if !acceptable.takes(Coding::Dcb) && !acceptable.takes(Coding::Dcz) {
+            return None;
+        }
+        let known = dictionaries.deltas(sha256);
+        let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
+        if sizes().next().is_none() {
+            // Whether there is such a dictionary, whoever makes deltas looks up: here nobody learns it.
+            version.wish(dictionaries.blob, sha256);
+            return None;
+        }
+        let plain = file.representations.get(plain)?;
+        let place = acceptable.delta_instead((plain.coding, plain.size), sizes())?;
+        known.clone().nth(place)
+    }
+
+    /// Counts an answer that is sent as a delta instead of as `plain`.
+    pub(super) fn count_delta(&self, version: &Version, plain: &Representation, sent: &Representation) {
+        let form = match sent.coding {
+            Coding::Dcb => 0,
+            Coding::Dcz => 1,
+            _ => return,
+        };
+        if self.head.method == Method::GET {
+            version.metrics.count_delta(form, plain.size.saturating_sub(sent.size));
+        }
+    }
+
+    fn has_sound_id(&self) -> bool {
+        self.field(&DICTIONARY_ID).is_none_or(|id| dictionary::is_dictionary_id(&id))
+    }
+
+    fn may_have_delta(&self, ruled: &Ruled) -> bool {
+        let [site, mode, origin] = [&SEC_FETCH_SITE, &SEC_FETCH_MODE, &ORIGIN].map(|name| self.field(name));
+        let origin = Origin { site: site.as_deref(), mode: mode.as_deref(), origin: origin.as_deref() };
+        origin.may_have_delta(|| ruled.allowed_origin())
+    }
+
+    /// The dictionary that the pages share. Once a path of the version was withdrawn it is gone: it may hold some of it.
+    pub(super) fn pages_dictionary(&self, sha256: Sha256) -> Decision {
+        if let Some(decision) = self.by_method() {
+            return decision;
+        }
+        let version = &self.current.version;
+        match version.pages {
+            Some((known, number)) if known == sha256 && !self.current.withdrawn.touches(version) => {
+                self.file(None, number, Kept::File)
+            }
+            _ => self.refuse(Refused::NotFound),
+        }
+    }
+}
+
+/// Takes back that an answer is to be a dictionary, where it is not kept, or not whole.
+pub(super) fn unless_kept(headers: &mut HeaderMap, is_whole: bool) {
+    if !headers.contains_key(USE_AS_DICTIONARY) {
+        return;
+    }
+    let value = headers.get(CACHE_CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !is_whole || !dictionary::is_kept(value) {
+        headers.remove(USE_AS_DICTIONARY);
+    }
+}

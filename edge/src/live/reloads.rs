@@ -1,0 +1,93 @@
+//! Versions that are to be loaded again, as what was made of their files got better: each in its turn, and not too often.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::VersionId;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Place;
+use crate::version::Version;
+
+/// How long a version is left alone after it was loaded again: whoever browses could have it loaded at every request, by
+/// what their browsers wish for.
+const REST: Duration = Duration::from_secs(10);
+
+/// A version that was loaded again, for the places where it was live.
+pub(super) type Loaded = (VersionId, Vec<(Arc<Place>, Arc<Version>)>);
+
+/// What waits for its turn.
+#[derive(Default)]
+pub(super) struct Reloads {
+    /// The versions, and from when on each may be loaded.
+    wanted: HashMap<VersionId, Instant>,
+    /// When the last ones were.
+    begun: HashMap<VersionId, Instant>,
+    /// The one that is being loaded.
+    pub(super) running: JoinSet<Loaded>,
+}
+
+impl Reloads {
+    /// Has a version loaded again: at once, or after its rest.
+    pub(super) fn want(&mut self, id: VersionId) {
+        let now = Instant::now();
+        self.begun.retain(|_, begun| now.duration_since(*begun) < REST);
+        let from = self.begun.get(&id).map_or(now, |begun| *begun + REST);
+        self.wanted.entry(id).or_insert(from);
+    }
+
+    /// Whether one waits, and none is being loaded.
+    pub(super) fn has_turn(&self) -> bool {
+        self.running.is_empty() && !self.wanted.is_empty()
+    }
+
+    /// Waits until the first of those that wait may be loaded.
+    pub(super) fn due(&self) -> impl Future<Output = ()> + use<> {
+        let first = self.wanted.values().min().copied();
+        async move {
+            match first {
+                Some(first) => tokio::time::sleep_until(first).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Begins with the one that has waited longest; none where none may be loaded yet.
+    pub(super) fn begin(&mut self) -> Option<VersionId> {
+        let now = Instant::now();
+        let (id, from) = self.wanted.iter().min_by_key(|(_, from)| **from).map(|(id, from)| (*id, *from))?;
+        if from > now {
+            return None;
+        }
+        self.wanted.remove(&id);
+        self.begun.insert(id, now);
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_is_loaded_at_once_and_then_after_a_rest_however_often_it_is_wanted() {
+        let (one, other) = (VersionId::of(b"one"), VersionId::of(b"other"));
+        let mut reloads = Reloads::default();
+        assert!(!reloads.has_turn());
+        reloads.want(one);
+        reloads.due().await;
+        assert_eq!(reloads.begin(), Some(one));
+        for _ in 0..3 {
+            reloads.want(one);
+        }
+        assert_eq!(reloads.begin(), None);
+        reloads.want(other);
+        assert_eq!((reloads.begin(), reloads.begin()), (Some(other), None));
+        let began = Instant::now();
+        reloads.due().await;
+        assert_eq!((Instant::now() - began, reloads.begin()), (REST, Some(one)));
+        assert!(!reloads.has_turn());
+    }
+}

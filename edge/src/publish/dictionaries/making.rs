@@ -1,0 +1,340 @@
+//! Makes deltas: which ones, in what order, and within which bounds.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use metrics::counter;
+use tokio::time::Instant;
+
+use super::named::{Named, Places};
+use super::pair::{Earlier, File, Likeness};
+use super::sharing::{is_html, is_over};
+use super::{Dictionaries, FILES_AT_ONCE, Side};
+use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
+use crate::catalog::records::DictionariesRecord;
+use crate::publish::Error;
+use crate::publish::compress::{Pool, delta};
+
+/// Pairs that were tried in vain that are remembered.
+const TRIED_MAX: usize = 65_536;
+/// Pairs that are looked up in one pass.
+const PAIRS_MAX: usize = 4_096;
+/// Files whose predecessors are looked for in one go.
+const FILES_IN_A_ROW: usize = 128;
+
+/// Pairs of a file and a dictionary that have too little in common.
+#[derive(Default)]
+pub(super) struct Tried(HashSet<(Digest, Digest)>);
+
+/// A file, and a dictionary for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair {
+    /// The file.
+    pub(super) blob: Digest,
+    /// The dictionary.
+    pub(super) dictionary: Digest,
+    /// What browsers call the dictionary.
+    pub(super) sha256: Sha256,
+    /// The file's bytes as they travel to a browser that has nothing.
+    pub(super) plain: u64,
+    /// What is hoped to be saved.
+    gain: u64,
+}
+
+impl Pair {
+    /// One that somebody came with.
+    pub(super) const fn wanted(blob: Digest, dictionary: Digest, sha256: Sha256, plain: u64) -> Self {
+        Self { blob, dictionary, sha256, plain, gain: plain }
+    }
+}
+
+impl Dictionaries {
+    /// The pairs that visitors of earlier versions need for `files`, those first that are hoped to save most.
+    pub(super) async fn pairs(
+        &self,
+        files: &[(&BundlePath, &FileEntry)],
+        named: &Named,
+        earlier: &[Side],
+        own: &DictionariesRecord,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Pair>, Error> {
+        let contents: Vec<HashSet<Digest>> =
+            earlier.iter().map(|side| side.manifest.files.values().map(|entry| entry.hash).collect()).collect();
+        let last = contents.first();
+        let indexes: Vec<Earlier<'_>> = earlier.iter().map(Side::index).collect();
+        let mut likely: BTreeMap<(Digest, Digest), (Sha256, u64, u64)> = BTreeMap::new();
+        let is_kept = earlier.first().is_some_and(|side| side.record.pages == own.pages);
+        let places = named.places();
+        for (number, (path, entry)) in files.iter().enumerate() {
+            if number % FILES_IN_A_ROW == 0 {
+                if is_over(deadline) {
+                    break;
+                }
+                // Of a version of many thousands of files others wait for the thread.
+                tokio::task::yield_now().await;
+            }
+            // What was live until now has the others: theirs were made when they were new.
+            let is_fresh = last.is_none_or(|last| !last.contains(&entry.hash));
+            if let Some(pages) = own.pages.filter(|_| is_html(path, entry) && (is_fresh || !is_kept)) {
+                let weight = Likeness::Entry.percent();
+                likely.insert((entry.hash, pages.blob), (pages.sha256, weight, entry.size));
+            }
+            if !is_fresh {
+                continue;
+            }
+            let file = File { path, hash: entry.hash, size: entry.size };
+            for (rank, ((side, content), index)) in (1_u64..).zip(earlier.iter().zip(&contents).zip(&indexes)) {
+                if content.contains(&entry.hash) {
+                    continue;
+                }
+                let found = match is_html(path, entry) {
+                    true => {
+                        side.record.pages.map(|pages| (pages.blob, pages.sha256, Likeness::Entry)).into_iter().collect()
+                    }
+                    false => side.predecessors(index, file, &places),
+                };
+                for (dictionary, sha256, likeness) in found {
+                    let weight = likeness.percent() / rank;
+                    let known = likely.entry((entry.hash, dictionary)).or_insert((sha256, weight, entry.size));
+                    known.1 = known.1.max(weight);
+                }
+            }
+        }
+        self.worthwhile(likely, earlier, own, deadline).await
+    }
+
+    /// The files that pages offer as dictionaries, each paired with itself. Whoever was sent such a file as a delta asks next
+    /// time with that delta's tag, and with the file as a dictionary: the ordinary form has another tag, and would be sent
+    /// whole; a delta of nothing is some bytes, and has a tag of its own from then on.
+    pub(super) async fn with_themselves(
+        &self,
+        manifest: &Manifest,
+        record: &DictionariesRecord,
+        own: &DictionariesRecord,
+    ) -> Result<Vec<Pair>, Error> {
+        let mut pairs = Vec::new();
+        for entry in record.linked.iter().filter_map(|path| manifest.files.get(path)) {
+            let Some(sha256) = record.files.get(&entry.hash) else { continue };
+            let is_there = own.from.contains(&entry.hash)
+                && self.blobs.deltas(entry.hash).await?.iter().any(|delta| delta.dictionary == entry.hash);
+            if !is_there && !self.was_tried(entry.hash, entry.hash) {
+                let plain = self.travelling(entry.hash, entry.size).await?;
+                pairs.push(Pair::wanted(entry.hash, entry.hash, *sha256, plain));
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Those of the likely pairs that were neither made nor tried in vain.
+    async fn worthwhile(
+        &self,
+        likely: BTreeMap<(Digest, Digest), (Sha256, u64, u64)>,
+        earlier: &[Side],
+        own: &DictionariesRecord,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Pair>, Error> {
+        let mut likely: Vec<_> = likely.into_iter().collect();
+        likely.sort_by_key(|(key, (_, weight, size))| (std::cmp::Reverse(size.saturating_mul(*weight)), *key));
+        likely.truncate(PAIRS_MAX);
+        // Made also where another app has left them: how long it takes must not show that (`compress`).
+        let from = earlier.iter().flat_map(|side| &side.record.from).chain(&own.from);
+        let from: HashSet<Digest> = from.copied().collect();
+        let lookups: Vec<_> = likely
+            .into_iter()
+            .filter(|((blob, dictionary), _)| !self.was_tried(*blob, *dictionary))
+            .map(|((blob, dictionary), (sha256, weight, size))| {
+                let from = &from;
+                async move {
+                    if is_over(deadline) {
+                        return Ok(None);
+                    }
+                    let is_there = from.contains(&dictionary)
+                        && self.blobs.deltas(blob).await?.iter().any(|delta| delta.dictionary == dictionary);
+                    let plain = self.travelling(blob, size).await?;
+                    let gain = plain.saturating_mul(weight) / 100;
+                    Ok::<_, Error>((!is_there).then_some(Pair { blob, dictionary, sha256, plain, gain }))
+                }
+            })
+            .collect();
+        let found: Vec<Option<Pair>> = stream::iter(lookups).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+        let mut pairs: Vec<Pair> = found.into_iter().flatten().collect();
+        pairs.sort_by_key(|pair| (std::cmp::Reverse(pair.gain), pair.blob, pair.dictionary));
+        Ok(pairs)
+    }
+
+    /// Makes quick deltas of pairs in their order, until `deadline` and up to the limit of bytes. Returns how many, and with
+    /// which dictionaries.
+    pub(super) async fn make(
+        &self,
+        pairs: Vec<Pair>,
+        pool: &Pool,
+        deadline: Option<Instant>,
+    ) -> Result<(usize, BTreeSet<Digest>), Error> {
+        let left = AtomicU64::new(self.limits.delta_bytes_max);
+        let (pairs_in_all, began) = (pairs.len(), Instant::now());
+        let work: Vec<_> = pairs
+            .into_iter()
+            .map(|pair| {
+                let made = self.make_pair(pair, pool, deadline, &left);
+                async move { Ok::<_, Error>((made.await?, pair.dictionary)) }
+            })
+            .collect();
+        let made: Vec<(usize, Digest)> = stream::iter(work).buffer_unordered(pool.threads()).try_collect().await?;
+        let deltas = made.iter().map(|(deltas, _)| deltas).sum();
+        let with = made.into_iter().filter(|(deltas, _)| *deltas > 0).map(|(_, dictionary)| dictionary).collect();
+        tracing::debug!(pairs = pairs_in_all, deltas, ms = began.elapsed().as_millis(), "deltas were made");
+        Ok((deltas, with))
+    }
+
+    /// Makes the quick deltas of one pair, where they save enough.
+    pub(super) async fn make_pair(
+        &self,
+        pair: Pair,
+        pool: &Pool,
+        deadline: Option<Instant>,
+        left: &AtomicU64,
+    ) -> Result<usize, Error> {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) || left.load(Ordering::Relaxed) == 0 {
+            return Ok(0);
+        }
+        // A dictionary that is gone has no deltas any more, and a file that cannot be read is told by whoever serves it.
+        let (Ok(bytes), Ok(dictionary)) =
+            (self.blobs.get(Key::Blob(pair.blob)).await, self.blobs.get(Key::Blob(pair.dictionary)).await)
+        else {
+            return Ok(0);
+        };
+        let encode = move || {
+            // Its turn may come late: others push, too.
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return None;
+            }
+            Some(
+                DeltaForm::ALL
+                    .map(|form| (form, delta::encode(&bytes, &dictionary, pair.sha256, form, Quality::Quick))),
+            )
+        };
+        let Some(encoded) = pool.run(encode).await.flatten() else { return Ok(0) };
+        let mut deltas = Vec::new();
+        for (form, encoded) in encoded {
+            let Some(encoded) = encoded.filter(|encoded| delta::is_worth_keeping(pair.plain, encoded.len() as u64))
+            else {
+                continue;
+            };
+            deltas.push(NewDelta {
+                form,
+                dictionary: pair.dictionary,
+                sha256: pair.sha256,
+                quality: Quality::Quick,
+                bytes: encoded.into(),
+            });
+        }
+        if deltas.is_empty() {
+            self.tried_in_vain(pair.blob, pair.dictionary);
+            return Ok(0);
+        }
+        let bytes: u64 = deltas.iter().map(|delta| delta.bytes.len() as u64).sum();
+        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_err() {
+            left.store(0, Ordering::Relaxed);
+            return Ok(0);
+        }
+        let made = deltas.len();
+        deltas.iter().for_each(|delta| count(delta.form, "quick"));
+        match self.blobs.put_deltas(pair.blob, deltas).await {
+            Ok(()) => Ok(made),
+            Err(blobs::Error::Missing(_)) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn was_tried(&self, blob: Digest, dictionary: Digest) -> bool {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&(blob, dictionary))
+    }
+
+    pub(super) fn tried_in_vain(&self, blob: Digest, dictionary: Digest) {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.0.len() >= TRIED_MAX {
+            tried.0.clear();
+        }
+        tried.0.insert((blob, dictionary));
+    }
+
+    /// Makes the deltas of a version again at the best level. Returns how many.
+    pub(crate) async fn improve(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
+        let Some(record) = self.record(app, &version).await? else { return Ok(0) };
+        if record.from.is_empty() {
+            return Ok(0);
+        }
+        let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
+        let blobs: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
+        let work: Vec<_> = blobs.into_iter().map(|blob| self.improve_file(blob, &record.from, pool)).collect();
+        let made: Vec<usize> = stream::iter(work).buffer_unordered(pool.threads()).try_collect().await?;
+        Ok(made.iter().sum())
+    }
+
+    /// Makes the deltas of one file again at the best level, of these dictionaries alone.
+    pub(super) async fn improve_file(
+        &self,
+        blob: Digest,
+        from: &BTreeSet<Digest>,
+        pool: &Pool,
+    ) -> Result<usize, Error> {
+        let deltas = self.blobs.deltas(blob).await?;
+        let quick = deltas.into_iter().filter(|one| one.quality == Quality::Quick && from.contains(&one.dictionary));
+        let mut by_dictionary: HashMap<Digest, Vec<DeltaInfo>> = HashMap::new();
+        quick.for_each(|one| by_dictionary.entry(one.dictionary).or_default().push(one));
+        if by_dictionary.is_empty() {
+            return Ok(0);
+        }
+        let bytes = self.blobs.get(Key::Blob(blob)).await?;
+        let mut made = Vec::new();
+        for (dictionary, quick) in by_dictionary {
+            // Browsers may still have what is stored no longer: the quick ones do.
+            let Ok(with) = self.blobs.get(Key::Blob(dictionary)).await else { continue };
+            for one in quick {
+                let (bytes, with) = (bytes.clone(), with.clone());
+                let encode = move || delta::encode(&bytes, &with, one.sha256, one.form, Quality::Best);
+                let encoded = pool.run(encode).await.flatten().filter(|encoded| (encoded.len() as u64) < one.size);
+                let bytes = match encoded {
+                    Some(encoded) => encoded.into(),
+                    // The quick one was the better: it stays, and is not tried again.
+                    None => self.blobs.get(Key::Delta(blob, dictionary, one.form)).await?,
+                };
+                count(one.form, "best");
+                let DeltaInfo { form, sha256, .. } = one;
+                made.push(NewDelta { form, dictionary, sha256, quality: Quality::Best, bytes });
+            }
+        }
+        let count = made.len();
+        if count > 0 {
+            self.blobs.put_deltas(blob, made).await?;
+        }
+        Ok(count)
+    }
+}
+
+impl Side {
+    /// Its files that serve as dictionaries, made ready for look-ups.
+    fn index(&self) -> Earlier<'_> {
+        let files = self.manifest.files.iter().filter(|(_, entry)| self.record.files.contains_key(&entry.hash));
+        Earlier::new(files.map(|(path, entry)| File { path, hash: entry.hash, size: entry.size }), &self.named)
+    }
+
+    fn predecessors(
+        &self,
+        index: &Earlier<'_>,
+        file: File<'_>,
+        places: &Places<'_>,
+    ) -> Vec<(Digest, Sha256, Likeness)> {
+        let found = index.predecessors(file, places).into_iter();
+        found.filter_map(|(one, likeness)| Some((one.hash, *self.record.files.get(&one.hash)?, likeness))).collect()
+    }
+}
+
+fn count(form: DeltaForm, quality: &'static str) {
+    counter!("devanture_deltas_made_total", "form" => form.suffix(), "quality" => quality).increment(1);
+}

@@ -1,0 +1,64 @@
+//! What makes deltas, and the pass behind the switch, which serving threads tell what browsers come with.
+
+use std::sync::Arc;
+
+use devanture_config::VersionId;
+use devanture_config::edge_toml::EdgeFile;
+use tokio::runtime::Runtime;
+use tokio::sync::{broadcast, mpsc};
+
+use super::{StartError, Stores};
+use crate::catalog::records;
+use crate::live::{DictionaryWish, Loader, Wishes};
+use crate::publish::{Background, BackgroundParts, Dictionaries};
+
+/// What loads versions with their dictionaries, what makes deltas, and what browsers come with.
+pub(super) struct Made {
+    pub(super) loader: Loader,
+    /// None where dictionaries are off.
+    pub(super) dictionaries: Option<Arc<Dictionaries>>,
+    pub(super) wished: mpsc::Receiver<DictionaryWish>,
+}
+
+impl Made {
+    /// Makes them on these stores.
+    pub(super) fn of(file: &EdgeFile, stores: &Stores) -> Self {
+        let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
+        let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &file.limits);
+        let (wishes, wished) = Wishes::channel();
+        let loader = match file.compress.dictionaries {
+            true => loader.with_dictionaries(file.compress.dictionary_days, wishes),
+            false => loader.without_dictionaries(),
+        };
+        Self { loader, dictionaries: Dictionaries::new(blobs, catalog, &file.compress, &file.limits), wished }
+    }
+}
+
+/// Starts the background pass, with what an earlier process left undone: the live versions' quick variants and deltas.
+pub(super) fn start(
+    file: &EdgeFile,
+    control: &Runtime,
+    stores: &Stores,
+    remade: broadcast::Sender<VersionId>,
+    dictionaries: Option<Arc<Dictionaries>>,
+    wished: mpsc::Receiver<DictionaryWish>,
+) -> Result<Background, StartError> {
+    if !file.compress.background && dictionaries.is_none() {
+        return Ok(Background::off());
+    }
+    let threads = if file.compress.threads == 0 { (super::cores() / 2).max(1) } else { file.compress.threads };
+    let _inside = control.enter();
+    let dictionaries = dictionaries.map(|dictionaries| (dictionaries, wished));
+    let blobs = Arc::clone(&stores.blobs);
+    let background =
+        Background::start(BackgroundParts { blobs, threads, remade, dictionaries, best: file.compress.background });
+    let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
+    for (key, record) in live {
+        let pointer: records::LivePointer = records::read(&key, &record)?;
+        let mut parts = key.split('/').skip(1);
+        if let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {
+            background.enqueue(&app, &name, pointer.version);
+        }
+    }
+    Ok(background)
+}

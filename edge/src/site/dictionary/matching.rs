@@ -1,0 +1,144 @@
+//! `Use-As-Dictionary` (RFC 9842 §2.1): for which later requests an answer is to be the dictionary.
+//!
+//! Only documents are told apart by `match-dest`. A script is asked for as `script`, `worker`, `serviceworker`, or by a
+//! `fetch` as nothing at all, and a client prefers every dictionary that names the destination to one that names none,
+//! however much longer the pattern of the latter is: so either all patterns of assets name it, or none does.
+
+use super::super::{fingerprint, target};
+
+/// The pattern of a fingerprinted file: its path, with anything in the place of the fingerprint. None for another file.
+///
+/// What it matches lies in the file's own folder or below.
+#[must_use]
+pub fn pattern(path: &str) -> Option<String> {
+    let (before, after) = fingerprint::pattern(path)?;
+    Some(format!("/{}*{}", literal(before), literal(after)))
+}
+
+/// As [`pattern`], for all files of the folder with the same ending.
+#[must_use]
+pub fn broad_pattern(path: &str) -> Option<String> {
+    let (before, _) = fingerprint::pattern(path)?;
+    let folder = before.rfind('/').and_then(|slash| before.get(..=slash)).unwrap_or_default();
+    let (_, ending) = path.rsplit_once('.')?;
+    Some(format!("/{}*.{}", literal(folder), literal(ending)))
+}
+
+/// The pattern of one path alone, whatever the query is.
+#[must_use]
+pub fn exact_pattern(path: &str) -> String {
+    format!("/{}", literal(path))
+}
+
+/// The value for a pattern.
+#[must_use]
+pub fn use_as(pattern: &str) -> String {
+    format!("match={}", quoted(pattern))
+}
+
+/// The value of what serves as a dictionary for all pages.
+#[must_use]
+pub const fn use_as_for_documents() -> &'static str {
+    "match=\"/*\", match-dest=(\"document\")"
+}
+
+/// Text of a decoded path as a pattern that matches it alone: encoded as a URL has it, and without a meaning of its own.
+fn literal(decoded: &str) -> String {
+    let mut text = String::with_capacity(decoded.len());
+    for character in target::encode_path(decoded).chars() {
+        if matches!(character, '\\' | ':' | '{' | '}' | '(' | ')' | '?' | '+' | '*') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
+}
+
+/// A string of a structured field (RFC 9651 §4.1.6); an encoded path is ASCII.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Whether a URL pattern's path, of wildcards and escaped text alone, matches a path of a URL.
+    fn matches(pattern: &str, path: &str) -> bool {
+        let mut characters = pattern.chars();
+        match characters.next() {
+            None => path.is_empty(),
+            Some('*') => {
+                (0..=path.len()).any(|at| path.is_char_boundary(at) && matches(characters.as_str(), &path[at..]))
+            }
+            Some(character) => {
+                let character =
+                    if character == '\\' { characters.next().expect("something is escaped") } else { character };
+                assert!(!":{}()?+".contains(character) || pattern.starts_with('\\'), "it has a meaning: {pattern}");
+                path.strip_prefix(character).is_some_and(|rest| matches(characters.as_str(), rest))
+            }
+        }
+    }
+
+    /// What a string of a structured field says.
+    fn unquoted(value: &str) -> String {
+        let mut text = String::new();
+        let mut characters = value.strip_prefix("match=\"").unwrap().strip_suffix('"').unwrap().chars();
+        while let Some(character) = characters.next() {
+            assert_ne!(character, '"');
+            text.push(if character == '\\' { characters.next().unwrap() } else { character });
+        }
+        text
+    }
+
+    #[test]
+    fn anything_may_stand_where_the_fingerprint_stood() {
+        for (path, expected) in [
+            ("assets/app.3f2a91bc.js", Some("/assets/app.*.js")),
+            ("assets/index-B3xY9_aZ.css", Some("/assets/index-*.css")),
+            ("_next/static/chunks/1f9d2c3b4a5e6f70.js", Some("/_next/static/chunks/*.js")),
+            ("assets/ä b-3f2a91bc.js", Some("/assets/%C3%A4%20b-*.js")),
+            ("a(b)+c:d*/x{y}?.3f2a91bc.js", Some(r"/a\(b\)\+c\:d\*/x%7By%7D%3F.*.js")),
+            ("assets/app.js", None),
+            ("index.html", None),
+        ] {
+            assert_eq!(pattern(path).as_deref(), expected, "{path}");
+        }
+        assert_eq!(broad_pattern("assets/app.3f2a91bc.js").as_deref(), Some("/assets/*.js"));
+        assert_eq!(broad_pattern("app.3f2a91bc.min.js").as_deref(), Some("/*.js"));
+        assert_eq!(exact_pattern("docs/swagger-ui.js"), "/docs/swagger-ui.js");
+    }
+
+    #[test]
+    fn a_pattern_is_quoted_as_a_structured_field_has_it() {
+        assert_eq!(use_as("/assets/app.*.js"), "match=\"/assets/app.*.js\"");
+        assert_eq!(use_as(r"/a\(b\).js"), r#"match="/a\\(b\\).js""#);
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_version_matches_and_nothing_outside_the_folder_does(
+            folder in "([a-z(){}*+?:.ä %\\\\\"~-]{1,8}/){0,3}",
+            name in "[a-zA-Z(){}*+?: ä'!]{1,10}",
+            tokens in prop::collection::vec("[0-9][a-f][0-9][a-f][0-9]{2}[a-f][0-9]", 2),
+            other in "[a-z]{1,6}",
+        ) {
+            let path = |token: &str| format!("{folder}{name}.{token}.js");
+            let (old, new) = (path(&tokens[0]), path(&tokens[1]));
+            prop_assume!(fingerprint::pattern(&old).is_some());
+            let url = |path: &str| target::encode_path(&format!("/{path}"));
+            let elsewhere = [format!("{other}0/{new}"), format!("{name}.{}.js", tokens[1])].map(|path| url(&path));
+            let (more, made) = (url(&format!("{new}.map")), [pattern(&old).unwrap(), broad_pattern(&old).unwrap()]);
+            for made in &made {
+                prop_assert_eq!(&unquoted(&use_as(made)), made);
+                prop_assert!(matches(made, &url(&new)) && !matches(made, &more), "{} {}", made, url(&new));
+                // Everything lies below the root.
+                prop_assert!(folder.is_empty() || elsewhere.iter().all(|path| !matches(made, path)), "{}", made);
+            }
+            let exact = exact_pattern(&old);
+            prop_assert!(matches(&exact, &url(&old)) && (old == new || !matches(&exact, &url(&new))));
+        }
+    }
+}

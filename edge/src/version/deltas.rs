@@ -1,0 +1,289 @@
+//! What a version has of dictionaries (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary, and
+//! where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use devanture_config::answers::OwnPath;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::{Digest, Manifest, Sha256};
+use http::HeaderValue;
+
+use super::load::{AtHand, HeadFields, Loader, coding};
+use super::{Representation, ServedFile, Source};
+use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
+use crate::catalog::records::{DictionariesRecord, PagesDictionary};
+use crate::site::negotiate::Coding;
+use crate::site::{dictionary, fingerprint, media, target};
+
+/// Fewest bytes of a file that is worth a delta.
+const FILE_BYTES_MIN: u64 = 1_024;
+/// What a delta's bytes begin with, before the SHA-256 of its dictionary (RFC 9842 §4 and §5).
+const DCB_MAGIC: &[u8] = &[0xff, 0x44, 0x43, 0x42];
+const DCZ_MAGIC: &[u8] = &[0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00];
+/// The media type of what is a dictionary and nothing else.
+const DICTIONARY_TYPE: &str = "application/octet-stream";
+
+/// What a file has of dictionaries.
+pub struct FileDictionaries {
+    /// The file's content.
+    pub blob: Digest,
+    /// The numbers of representations that are deltas, by the dictionary that each was made with, in order.
+    deltas: Box<[(Sha256, usize)]>,
+    /// Where pages offer it as a dictionary.
+    offered: Option<Offered>,
+}
+
+/// A file that pages offer as a dictionary.
+struct Offered {
+    /// The beginning of its SHA-256, which the query names.
+    name: String,
+    /// As many representations again begin here, in the same order, with the fields of a dictionary.
+    from: usize,
+}
+
+impl FileDictionaries {
+    /// The numbers of the representations that were made with a dictionary.
+    pub fn deltas(&self, sha256: Sha256) -> impl Iterator<Item = usize> + Clone {
+        let first = self.deltas.partition_point(|(known, _)| *known < sha256);
+        let known = self.deltas.get(first..).unwrap_or_default();
+        known.iter().take_while(move |(known, _)| *known == sha256).map(|(_, number)| *number)
+    }
+
+    /// The number of the representation to send in the place of `number`, where it is asked for to be kept.
+    #[must_use]
+    pub fn as_dictionary(&self, number: usize, query: Option<&str>) -> usize {
+        let asked = dictionary::parameter(query);
+        match &self.offered {
+            Some(offered) if asked == Some(offered.name.as_str()) => offered.from.saturating_add(number),
+            _ => number,
+        }
+    }
+}
+
+/// What is said in the heads of one version.
+#[derive(Default)]
+pub(super) struct Said {
+    /// `Use-As-Dictionary` of fingerprinted files.
+    used: HashMap<BundlePath, HeaderValue>,
+    /// `Link` of pages.
+    pub(super) link: Option<HeaderValue>,
+    /// `Cache-Control` of what is fetched as a dictionary.
+    kept: Option<HeaderValue>,
+}
+
+impl Said {
+    /// Works it out from what the record says.
+    pub(super) fn new(manifest: &Manifest, record: Option<&DictionariesRecord>, seconds: u64) -> Self {
+        let Some(record) = record else { return Self::default() };
+        Self {
+            used: used(manifest, record),
+            link: link(manifest, record),
+            kept: HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok(),
+        }
+    }
+
+    /// `Use-As-Dictionary` of the file at `path`.
+    pub(super) fn used(&self, path: &BundlePath) -> Option<&HeaderValue> {
+        self.used.get(path)
+    }
+}
+
+/// The patterns of fingerprinted files that may serve. Of several with the same pattern only the largest has it: a browser
+/// keeps one dictionary for a pattern. The largest script of a folder stands in for the others of it, new ones too.
+fn used(manifest: &Manifest, record: &DictionariesRecord) -> HashMap<BundlePath, HeaderValue> {
+    let may_serve = |(_, entry): &(&BundlePath, &FileEntry)| record.files.contains_key(&entry.hash);
+    let mut broadest: HashMap<String, (&BundlePath, u64)> = HashMap::new();
+    let mut own: BTreeMap<String, (&BundlePath, u64)> = BTreeMap::new();
+    for (path, entry) in manifest.files.iter().filter(may_serve) {
+        let Some(pattern) = dictionary::pattern(path.as_str()) else { continue };
+        larger(own.entry(pattern).or_insert((path, entry.size)), path, entry.size);
+        let is_script = matches!(fingerprint::extension(path.as_str()).as_deref(), Some("js" | "mjs"));
+        if let (true, Some(broad)) = (is_script, dictionary::broad_pattern(path.as_str())) {
+            larger(broadest.entry(broad).or_insert((path, entry.size)), path, entry.size);
+        }
+    }
+    let own = own.into_iter().map(|(pattern, (path, _))| (path, pattern));
+    // Later ones replace earlier ones.
+    let all: BTreeMap<_, _> = own.chain(broadest.into_iter().map(|(pattern, (path, _))| (path, pattern))).collect();
+    let value = |pattern: &str| HeaderValue::try_from(dictionary::use_as(pattern)).ok();
+    all.into_iter().filter_map(|(path, pattern)| Some((path.clone(), value(&pattern)?))).collect()
+}
+
+fn larger<'m>(known: &mut (&'m BundlePath, u64), path: &'m BundlePath, size: u64) {
+    if size > known.1 {
+        *known = (path, size);
+    }
+}
+
+/// What pages offer: files under names that could change, and the dictionary that pages share.
+fn link(manifest: &Manifest, record: &DictionariesRecord) -> Option<HeaderValue> {
+    let files = record.linked.iter().filter_map(|path| {
+        let sha256 = record.files.get(&manifest.files.get(path)?.hash)?;
+        let (path, name) = (target::encode_path(&format!("/{path}")), name(sha256));
+        Some(format!("{path}?{}={name}", dictionary::PARAMETER))
+    });
+    let pages = record.pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
+    let links = files.chain(pages).map(|address| format!("<{address}>; rel=\"compression-dictionary\""));
+    let links = links.collect::<Vec<_>>().join(", ");
+    if links.is_empty() { None } else { HeaderValue::try_from(links).ok() }
+}
+
+/// The beginning of a SHA-256.
+fn name(sha256: &Sha256) -> String {
+    let mut name = sha256.to_string();
+    name.truncate(dictionary::PARAMETER_CHARS);
+    name
+}
+
+/// The encoding that a form of a delta is.
+const fn delta_coding(form: DeltaForm) -> Coding {
+    match form {
+        DeltaForm::Dcb => Coding::Dcb,
+        DeltaForm::Dcz => Coding::Dcz,
+    }
+}
+
+impl Loader<'_> {
+    fn record(&self) -> Option<&DictionariesRecord> {
+        self.request.dictionaries.as_ref()
+    }
+
+    /// Whether there may be deltas of a file, now or later: what varies by them says so from the beginning.
+    pub(super) fn may_have_deltas(&self, size: u64, media_type: &HeaderValue) -> bool {
+        let is_compressible = || media_type.to_str().is_ok_and(media::is_compressible);
+        self.record().is_some() && size >= FILE_BYTES_MIN && is_compressible()
+    }
+
+    /// Adds the deltas of a file to its representations, and all of them once more where pages offer it.
+    pub(super) async fn add_deltas(
+        &self,
+        path: &str,
+        entry: &FileEntry,
+        heads: &HeadFields<'_>,
+        representations: &mut Vec<Representation>,
+    ) -> Option<Box<FileDictionaries>> {
+        let record = self.record()?;
+        let mut deltas = Vec::new();
+        if heads.may_have_deltas && !record.from.is_empty() {
+            for (info, at_hand, bytes) in self.deltas(entry.hash, record).await {
+                deltas.push((info.sha256, representations.len()));
+                representations.push(heads.representation(&at_hand, bytes));
+            }
+        }
+        deltas.sort_unstable();
+        let is_linked = record.linked.iter().any(|linked| linked.as_str() == path);
+        let sha256 = record.files.get(&entry.hash).filter(|_| is_linked && !heads.fingerprinted);
+        let offered = sha256.map(|sha256| {
+            let from = representations.len();
+            let again = self.kept_as(dictionary::use_as(&dictionary::exact_pattern(path)), heads, representations);
+            representations.extend(again);
+            Offered { name: name(sha256), from }
+        });
+        let is_any = heads.may_have_deltas || offered.is_some();
+        is_any.then(|| Box::new(FileDictionaries { blob: entry.hash, deltas: deltas.into(), offered }))
+    }
+
+    /// The same bytes with the fields of a dictionary.
+    fn kept_as(&self, used: String, heads: &HeadFields<'_>, of: &[Representation]) -> Vec<Representation> {
+        let used = HeaderValue::try_from(used).ok();
+        let heads = HeadFields { used: used.as_ref(), kept: self.said.kept.as_ref(), ..*heads };
+        of.iter().map(|representation| heads.again(representation)).collect()
+    }
+
+    /// The deltas of a blob that are sound, made with dictionaries of this app alone: of another app's nobody may learn.
+    async fn deltas(&self, blob: Digest, record: &DictionariesRecord) -> Vec<(DeltaInfo, AtHand, Source)> {
+        let listed = self.blobs.deltas(blob).await.unwrap_or_else(|error| {
+            tracing::warn!(%blob, %error, "the deltas of a file cannot be listed and are left out");
+            Vec::new()
+        });
+        let mut found = Vec::new();
+        for info in listed.into_iter().filter(|info| record.from.contains(&info.dictionary)) {
+            let key = Key::Delta(blob, info.dictionary, info.form);
+            let at_hand = AtHand { coding: delta_coding(info.form), size: info.size, hash: info.hash, key };
+            match self.delta_body(&at_hand).await {
+                Ok(Some(bytes)) if names_dictionary(&bytes, &info) => {
+                    found.push((info, at_hand, Source::Memory(bytes)));
+                }
+                Ok(None) => tracing::debug!(%blob, form = info.form.suffix(), "no memory is left for a delta"),
+                Ok(Some(_)) => tracing::warn!(%blob, form = info.form.suffix(), "a delta names another dictionary"),
+                Err(error) => tracing::warn!(%blob, form = info.form.suffix(), %error, "a delta is left out"),
+            }
+        }
+        found
+    }
+
+    /// The bytes of a delta, which are held in memory: none where it is too long for that, or where they would take the
+    /// room of what every visitor needs. A file that is kept open for each would take the place of more than it saves.
+    async fn delta_body(&self, at_hand: &AtHand) -> Result<Option<Bytes>, blobs::Error> {
+        if let Some(bytes) = self.memory.share(at_hand.hash) {
+            return Ok(Some(bytes));
+        }
+        if at_hand.size > self.request.memory_file_bytes_max || !self.memory.has_room_to_spare(at_hand.size) {
+            return Ok(None);
+        }
+        let bytes = self.blobs.get(at_hand.key).await?;
+        Ok(Some(self.memory.hold(at_hand.hash, bytes)))
+    }
+
+    /// The dictionary that pages share, as a file that no path of the bundle leads to.
+    pub(super) async fn pages_dictionary(&self, pages: &PagesDictionary) -> Option<ServedFile> {
+        let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
+        let loaded = self.with_variants(&entry).await.map_err(|error| {
+            tracing::warn!(blob = %pages.blob, %error, "the dictionary of pages is left out");
+        });
+        let media_type = HeaderValue::from_static(DICTIONARY_TYPE);
+        let path = OwnPath::of_dictionary(pages.sha256);
+        let path = path.trim_start_matches('/').to_owned();
+        let used = HeaderValue::from_static(dictionary::use_as_for_documents());
+        let loaded = loaded.ok()?;
+        let heads = HeadFields {
+            media_type: &media_type,
+            fingerprinted: true,
+            choice: loaded.len() > 1,
+            may_have_deltas: true,
+            used: Some(&used),
+            kept: self.said.kept.as_ref(),
+            link: None,
+            version: self,
+        };
+        let mut representations: Vec<Representation> =
+            loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
+        let available = representations.iter().map(|r| (r.coding, r.size)).collect();
+        let dictionaries = self.add_deltas(&path, &entry, &heads, &mut representations).await;
+        Some(ServedFile {
+            path,
+            media_type,
+            fingerprinted: false,
+            is_page: false,
+            available,
+            representations,
+            dictionaries,
+        })
+    }
+
+    async fn with_variants(&self, entry: &FileEntry) -> Result<Vec<(AtHand, Source)>, blobs::Error> {
+        let key = Key::Blob(entry.hash);
+        let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
+        let body = self.body(&identity).await?;
+        let mut loaded = vec![(identity, body)];
+        for variant in self.blobs.variants(entry.hash).await? {
+            let key = Key::Variant(entry.hash, variant.form);
+            let at_hand = AtHand { coding: coding(variant.form), size: variant.size, hash: variant.hash, key };
+            if let Ok(bytes) = self.body(&at_hand).await {
+                loaded.push((at_hand, bytes));
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+/// Whether a delta begins as its form has it, with the dictionary that is listed.
+fn names_dictionary(bytes: &[u8], info: &DeltaInfo) -> bool {
+    let magic = match info.form {
+        DeltaForm::Dcb => DCB_MAGIC,
+        DeltaForm::Dcz => DCZ_MAGIC,
+    };
+    bytes.strip_prefix(magic).is_some_and(|rest| rest.starts_with(info.sha256.as_bytes()))
+}

@@ -1,0 +1,144 @@
+//! What browsers came with that there is no delta for: told to `publish`, which may make one.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use devanture_config::{AppName, Digest, Sha256, VersionId};
+use tokio::sync::mpsc;
+
+use crate::telemetry;
+
+/// Wishes that may wait; more are left out, and come again with their browsers.
+const WAITING_MAX: usize = 256;
+/// Wishes of the last minute that are remembered; two that share a place are told twice.
+const REMEMBERED: usize = 4_096;
+/// Apps whose wishes are counted apart; two that share a place share what they may tell.
+const COUNTED: usize = 1_024;
+/// Wishes of one app in a minute: what a stranger wishes for leaves room for all other apps.
+const OF_APP_MAX: u64 = 64;
+const MINUTE_MS: u64 = 60_000;
+/// The bits of a remembered wish that say when it was.
+const MINUTE_BITS: u64 = 0xffff;
+
+/// A browser asked for a file and has a dictionary that there is no delta with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DictionaryWish {
+    /// The app.
+    pub app: AppName,
+    /// The version that answered.
+    pub version: VersionId,
+    /// The file's content.
+    pub blob: Digest,
+    /// What the browser has.
+    pub sha256: Sha256,
+}
+
+/// Tells wishes, without ever waiting. Cheap to clone, one for each thread.
+#[derive(Clone, Default)]
+pub struct Wishes(Option<Arc<Telling>>);
+
+struct Telling {
+    sender: mpsc::Sender<DictionaryWish>,
+    hasher: RandomState,
+    /// The last wish of each place: of a hash of it what the minute leaves, and the minute.
+    remembered: Vec<AtomicU64>,
+    /// For each app the minute of its last wish, and how many it has told in it.
+    counted: Vec<AtomicU64>,
+}
+
+impl Telling {
+    /// Whether an app may tell one more in this minute. Two threads at once may count one for both.
+    fn may_tell(&self, app: &AppName, minute: u64) -> bool {
+        let place = usize::try_from(self.hasher.hash_one(app) % COUNTED as u64).unwrap_or(0);
+        let Some(place) = self.counted.get(place) else { return false };
+        let known = place.load(Ordering::Relaxed);
+        let count = if known / (OF_APP_MAX + 1) == minute { known % (OF_APP_MAX + 1) } else { 0 };
+        let is_free = count < OF_APP_MAX;
+        if is_free {
+            place.store(minute * (OF_APP_MAX + 1) + count + 1, Ordering::Relaxed);
+        }
+        is_free
+    }
+}
+
+impl Wishes {
+    /// Tells nobody.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Both ends of the channel.
+    #[must_use]
+    pub fn channel() -> (Self, mpsc::Receiver<DictionaryWish>) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let remembered = std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect();
+        let counted = std::iter::repeat_with(AtomicU64::default).take(COUNTED).collect();
+        (Self(Some(Arc::new(Telling { sender, hasher: RandomState::new(), remembered, counted }))), receiver)
+    }
+
+    /// Tells a wish, unless it was told within this minute or too many wait.
+    pub fn tell(&self, wish: DictionaryWish) {
+        self.tell_at(wish, telemetry::now_ms());
+    }
+
+    fn tell_at(&self, wish: DictionaryWish, now_ms: u64) {
+        let Some(telling) = &self.0 else { return };
+        let hash = telling.hasher.hash_one(&wish);
+        let place = usize::try_from(hash % REMEMBERED as u64).unwrap_or(0);
+        let Some(place) = telling.remembered.get(place) else { return };
+        let told = (hash & !MINUTE_BITS) | ((now_ms / MINUTE_MS) & MINUTE_BITS);
+        if place.load(Ordering::Relaxed) != told
+            && telling.may_tell(&wish.app, now_ms / MINUTE_MS)
+            && telling.sender.try_send(wish).is_ok()
+        {
+            place.store(told, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(number: u8) -> DictionaryWish {
+        let (blob, sha256) = (Digest::of(b""), Sha256::from([number; 32]));
+        DictionaryWish { app: "shop".parse().unwrap(), version: VersionId::of(b""), blob, sha256 }
+    }
+
+    #[test]
+    fn a_wish_is_told_once_a_minute() {
+        let (wishes, mut told) = Wishes::channel();
+        for now_ms in [0, 1, 59_999, 60_000, 60_001] {
+            wishes.tell_at(wish(1), now_ms);
+        }
+        assert_eq!((told.try_recv().unwrap(), told.try_recv().unwrap()), (wish(1), wish(1)));
+        assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn one_app_leaves_room_for_the_wishes_of_others() {
+        let (wishes, told) = Wishes::channel();
+        for number in 0..=255 {
+            wishes.tell_at(wish(number), 0);
+        }
+        assert_eq!(told.len() as u64, OF_APP_MAX);
+        wishes.tell_at(wish(255), 60_000);
+        assert_eq!(told.len() as u64, OF_APP_MAX + 1);
+    }
+
+    #[test]
+    fn more_wishes_than_may_wait_are_left_out_and_nobody_waits() {
+        let (wishes, told) = Wishes::channel();
+        for minute in 0..8 {
+            for number in 0..=255 {
+                wishes.tell_at(wish(number), minute * MINUTE_MS);
+            }
+        }
+        assert_eq!(told.len(), WAITING_MAX);
+        drop(told);
+        wishes.tell(wish(1));
+        Wishes::off().tell(wish(1));
+    }
+}

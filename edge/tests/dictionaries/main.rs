@@ -1,0 +1,324 @@
+//! A client that has a dictionary is answered with a delta, by both engines alike; all others are answered as ever.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test says what is wrong by panicking, in its helpers too"
+)]
+
+#[path = "../lane/ask.rs"]
+mod ask;
+#[path = "../support/in_process.rs"]
+mod in_process;
+mod site;
+
+use std::path::Path;
+
+use ask::{Asked, Got};
+use devanture_config::Digest;
+use devanture_edge::blobs::DeltaForm;
+use http::{Method, StatusCode};
+use site::{APP, CHUNK, FOREIGN, OLD_APP, OLD_LIB, OLD_PAGE, SAME_CHUNK, Site, available, delta, site};
+
+/// What a browser says that has a dictionary.
+const CODINGS: &str = "gzip, deflate, br, zstd, dcb, dcz";
+const VARY: &str = "accept-encoding, available-dictionary";
+
+/// Asks in both ways, which answer alike.
+async fn answer(site: &Site, asked: &Asked<'_>) -> Got {
+    let by_lane = ask::by_lane(&site.served.handler, asked).await.expect("it needs no waiting");
+    assert_eq!(by_lane, ask::by_handle(&site.served.handler, asked).await, "{asked:?}");
+    by_lane
+}
+
+fn get(path: &str) -> Asked<'_> {
+    Asked::new("shop.localhost", path)
+}
+
+fn field<'g>(got: &'g Got, name: &str) -> Option<&'g str> {
+    got.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+fn app() -> String {
+    format!("/{APP}")
+}
+
+/// The answer that every client gets who has no dictionary.
+async fn plain(site: &Site, path: &str) -> Got {
+    let got = answer(site, &get(path).with("accept-encoding", CODINGS)).await;
+    assert_eq!(field(&got, "content-encoding"), Some("br"), "{path}");
+    got
+}
+
+#[tokio::test]
+async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
+    let site = site("", |_| ()).await;
+    let (path, old) = (app(), available(OLD_APP));
+    for (codings, form) in [(CODINGS, DeltaForm::Dcb), ("br, dcz", DeltaForm::Dcz), ("dcb;q=0.5, dcz", DeltaForm::Dcz)]
+    {
+        let asked = get(&path).with("accept-encoding", codings).with("available-dictionary", &old);
+        let got = answer(&site, &asked).await;
+        let expected = delta(form, OLD_APP, if form == DeltaForm::Dcb { 60 } else { 80 });
+        assert_eq!((got.status, &got.body), (StatusCode::OK, &expected));
+        let etag = format!("\"{}\"", &Digest::of(&expected).to_string()[..32]);
+        for (name, value) in [
+            ("content-encoding", form.suffix()),
+            ("vary", VARY),
+            ("etag", &etag),
+            ("content-length", &expected.len().to_string()),
+            ("content-type", "text/javascript; charset=utf-8"),
+            ("cache-control", "public, max-age=31536000, immutable"),
+            ("use-as-dictionary", "match=\"/assets/*.js\""),
+        ] {
+            assert_eq!(field(&got, name), Some(value), "{name}");
+        }
+        let head = answer(&site, &asked.clone().method(Method::HEAD)).await;
+        assert_eq!((head.status, &head.fields, head.body), (StatusCode::OK, &got.fields, vec![]));
+        let same = answer(&site, &asked.with("if-none-match", &etag)).await;
+        assert_eq!(
+            (same.status, field(&same, "etag"), field(&same, "vary")),
+            (StatusCode::NOT_MODIFIED, Some(etag.as_str()), Some(VARY))
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_otherwise_gets_the_plain_answer() {
+    let site = site("", |_| ()).await;
+    let (path, old) = (app(), available(OLD_APP));
+    let expected = plain(&site, &path).await;
+    assert_eq!((field(&expected, "vary"), &expected.body), (Some(VARY), &vec![0x42; 500]));
+    for bad in [
+        "",
+        ":",
+        "::",
+        &old[1..],
+        &old[..old.len() - 1],
+        &old.replace('=', ""),
+        &format!("{old}, {old}"),
+        &format!("({old})"),
+        &format!("{old};"),
+        &format!("\"{old}\""),
+        &format!("{old} x"),
+        &available(77),
+        &available(FOREIGN),
+    ] {
+        // Without padding it is well formed all the same.
+        if bad == old.replace('=', "") {
+            continue;
+        }
+        let asked = get(&path).with("accept-encoding", CODINGS).with("available-dictionary", bad);
+        assert_eq!(answer(&site, &asked).await, expected, "{bad}");
+    }
+    let twice = get(&path).with("available-dictionary", &old).with("available-dictionary", &old);
+    assert_eq!(answer(&site, &twice.with("accept-encoding", CODINGS)).await, expected);
+    let with_old = || get(&path).with("available-dictionary", &old);
+    for codings in ["gzip, br", "br, *", "br, *;q=1", "br, dcb;q=0, dcz;q=0", "br, dcb;q=0.5", "br, dcb;x=1, dcz;q=2"] {
+        assert_eq!(answer(&site, &with_old().with("accept-encoding", codings)).await, expected, "{codings}");
+    }
+    for codings in [None, Some("identity"), Some("*;q=0")] {
+        let asked = codings.map_or_else(with_old, |codings| with_old().with("accept-encoding", codings));
+        let got = answer(&site, &asked).await;
+        assert_eq!((field(&got, "content-encoding"), got.body.len()), (None, 4_000), "{codings:?}");
+    }
+    let with_old = || with_old().with("accept-encoding", CODINGS);
+    assert_eq!(answer(&site, &with_old().with("dictionary-id", "not a string")).await, expected);
+    assert_ne!(answer(&site, &with_old().with("dictionary-id", "\"v1\"")).await, expected);
+    let part = answer(&site, &with_old().with("range", "bytes=0-9")).await;
+    assert_eq!((part.status, field(&part, "content-encoding")), (StatusCode::PARTIAL_CONTENT, Some("br")));
+    assert_eq!((&part.body, field(&part, "use-as-dictionary")), (&vec![0x42; 10], None));
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_gets_a_delta_only_of_what_it_may_read() {
+    let cors = "/assets/*\n  Access-Control-Allow-Origin: https://other.example\n";
+    for (headers, allowed) in [("", false), (cors, true)] {
+        let site = site(headers, |_| ()).await;
+        let (path, old) = (app(), available(OLD_APP));
+        let asked = || get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
+        let cross = |mode| asked().with("sec-fetch-site", "cross-site").with("sec-fetch-mode", mode);
+        let coding = |got: &Got| field(got, "content-encoding").unwrap().to_owned();
+        let by_cors = |origin| cross("cors").with("origin", origin);
+        for (asked, may) in [
+            (asked().with("sec-fetch-site", "same-origin").with("sec-fetch-mode", "no-cors"), true),
+            (cross("navigate"), true),
+            (cross("no-cors"), false),
+            (by_cors("https://other.example"), allowed),
+            (by_cors("https://third.example"), false),
+        ] {
+            let expected = if may { "dcb" } else { "br" };
+            assert_eq!(coding(&answer(&site, &asked).await), expected, "{asked:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_only_some_may_see_is_no_dictionary_and_no_delta() {
+    let site = site("/secret/*\n  Basic-Auth: me:pass\n", |_| ()).await;
+    let old = available(OLD_APP);
+    let asked = get("/secret/app.3f2a91bc.js").with("accept-encoding", CODINGS).with("available-dictionary", &old);
+    assert_eq!(answer(&site, &asked).await.status, StatusCode::UNAUTHORIZED);
+    let got = answer(&site, &asked.with("authorization", "Basic bWU6cGFzcw==")).await;
+    assert_eq!((got.status, field(&got, "content-encoding")), (StatusCode::OK, Some("br")));
+    assert_eq!(field(&got, "use-as-dictionary"), None);
+}
+
+#[tokio::test]
+async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
+    for (rule, is_one) in [
+        ("Cache-Control: no-store", false),
+        ("Cache-Control: private, max-age=60", false),
+        ("Cache-Control: max-age=0", false),
+        ("Cache-Control: no-cache", false),
+        ("Cache-Control: public, max-age=60", true),
+        ("X-Other: 1", true),
+    ] {
+        let site = site(&format!("/*\n  {rule}\n  Vary: x-mine\n"), |_| ()).await;
+        for (path, old) in [(app(), OLD_APP), (site::library_query(), OLD_LIB), (site::pages_path(), OLD_PAGE)] {
+            let old = available(old);
+            let asked = get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
+            let got = answer(&site, &asked).await;
+            assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one, "{rule} {path}");
+            assert_eq!(field(&got, "vary"), Some(format!("{VARY}, x-mine").as_str()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_files_with_one_pattern_the_largest_is_the_dictionary_and_small_ones_never_are() {
+    let site = site("", |_| ()).await;
+    let used = async |path: &str| {
+        let got = answer(&site, &get(&format!("/{path}"))).await;
+        assert_eq!(got.status, StatusCode::OK);
+        field(&got, "use-as-dictionary").map(str::to_owned)
+    };
+    assert_eq!(
+        used(APP).await.as_deref(),
+        Some("match=\"/assets/*.js\""),
+        "the largest of the folder stands in for all"
+    );
+    assert_eq!(used(CHUNK).await.as_deref(), Some("match=\"/assets/chunk.*.js\""));
+    assert_eq!([used(SAME_CHUNK).await, used("small.js").await, used("lib.js").await], [None, None, None]);
+    let small = answer(&site, &get("/small.js")).await;
+    assert_eq!(field(&small, "vary"), None);
+}
+
+#[tokio::test]
+async fn pages_offer_dictionaries_and_are_answered_by_them() {
+    let site = site("/linked\n  Link: </x>; rel=preload\n", |_| ()).await;
+    let offered = format!(
+        "<{}>; rel=\"compression-dictionary\", <{}>; rel=\"compression-dictionary\"",
+        site::library_query(),
+        site::pages_path()
+    );
+    let old = available(OLD_PAGE);
+    let asked = get("/").with("accept-encoding", CODINGS).with("available-dictionary", &old);
+    let page = answer(&site, &asked).await;
+    assert_eq!((field(&page, "link"), field(&page, "content-encoding")), (Some(offered.as_str()), Some("dcz")));
+    assert_eq!((field(&page, "vary"), field(&page, "use-as-dictionary")), (Some(VARY), None));
+    let same = answer(&site, &asked.with("if-none-match", field(&page, "etag").unwrap())).await;
+    assert_eq!((same.status, field(&same, "link")), (StatusCode::NOT_MODIFIED, Some(offered.as_str())));
+    let missing = get("/missing").with("accept-encoding", CODINGS).with("available-dictionary", &old);
+    let missing = answer(&site, &missing).await;
+    assert_eq!((missing.status, field(&missing, "content-encoding")), (StatusCode::NOT_FOUND, Some("br")));
+    assert_eq!((field(&missing, "link"), field(&missing, "use-as-dictionary")), (None, None));
+    let dictionary = answer(&site, &get(&site::pages_path())).await;
+    assert_eq!((dictionary.status, dictionary.body.len()), (StatusCode::OK, 5_000));
+    for (name, value) in [
+        ("cache-control", "public, max-age=2592000, immutable"),
+        ("use-as-dictionary", "match=\"/*\", match-dest=(\"document\")"),
+        ("content-type", "application/octet-stream"),
+        ("vary", VARY),
+    ] {
+        assert_eq!(field(&dictionary, name), Some(value), "{name}");
+    }
+    let other = format!("/.well-known/devanture/dictionary/{}", "ab".repeat(32));
+    assert_eq!(answer(&site, &get(&other)).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(answer(&site, &get(&site::pages_path()).method(Method::POST)).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_site_that_links_itself_keeps_its_links() {
+    let site = site("/\n  Link: </x.css>; rel=preload\n", |_| ()).await;
+    let link = answer(&site, &get("/")).await;
+    let link = field(&link, "link").unwrap();
+    assert!(link.starts_with("</x.css>; rel=preload, </lib.js?"), "{link}");
+}
+
+#[tokio::test]
+async fn a_file_that_pages_offer_is_kept_where_it_is_asked_for_with_its_hash() {
+    let site = site("", |_| ()).await;
+    let (kept, old) = (site::library_query(), available(OLD_LIB));
+    for (path, coding, is_kept) in [
+        (kept.as_str(), "br", true),
+        (kept.as_str(), "dcb", true),
+        ("/lib.js?devanture-dictionary=0000000000000000", "br", false),
+        ("/lib.js?x", "dcb", false),
+        ("/lib.js", "dcb", false),
+        (&format!("{kept}&x"), "br", false),
+    ] {
+        let asked = get(path).with("accept-encoding", CODINGS);
+        let asked = if coding == "dcb" { asked.with("available-dictionary", &old) } else { asked };
+        let got = answer(&site, &asked).await;
+        assert_eq!(field(&got, "content-encoding"), Some(coding), "{path}");
+        let (cache, used) = match is_kept {
+            true => ("public, max-age=2592000, immutable", Some("match=\"/lib.js\"")),
+            false => ("public, max-age=0, must-revalidate", None),
+        };
+        assert_eq!((field(&got, "cache-control"), field(&got, "use-as-dictionary")), (Some(cache), used), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_dictionary_that_nothing_was_made_with_is_wished_for_once() {
+    let mut site = site("", |_| ()).await;
+    let (path, unknown) = (app(), available(77));
+    for _ in 0..3 {
+        answer(&site, &get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &unknown)).await;
+    }
+    let wish = site.wished.try_recv().unwrap();
+    assert_eq!((wish.app.as_str(), wish.blob), ("shop", Digest::of(&site::text('a', 4_000))));
+    assert_eq!(wish.sha256.as_bytes(), &[77; 32]);
+    assert!(site.wished.try_recv().is_err());
+    // Nobody who could not be answered with it wishes for one.
+    for asked in [
+        get(&path).with("accept-encoding", "br").with("available-dictionary", &available(78)),
+        get("/small.js").with("accept-encoding", CODINGS).with("available-dictionary", &available(78)),
+        get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &available(OLD_APP)),
+    ] {
+        answer(&site, &asked).await;
+        assert!(site.wished.try_recv().is_err(), "{asked:?}");
+    }
+}
+
+/// Flips the last bit of each delta in a folder and below.
+fn spoil(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let one = |path: std::path::PathBuf| match path.extension().and_then(std::ffi::OsStr::to_str) {
+        _ if path.is_dir() => spoil(&path),
+        Some("dcb") => {
+            let mut bytes = std::fs::read(&path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            1
+        }
+        _ => 0,
+    };
+    entries.map(one).sum()
+}
+
+#[tokio::test]
+async fn a_delta_with_a_flipped_bit_is_left_out_and_the_version_is_served() {
+    let site = site("", |stores| assert!(spoil(stores.folder()) > 1)).await;
+    let (path, old) = (app(), available(OLD_APP));
+    let asked = || get(&path).with("available-dictionary", &old);
+    let got = answer(&site, &asked().with("accept-encoding", CODINGS)).await;
+    assert_eq!(field(&got, "content-encoding"), Some("dcz"), "that one is sound");
+    let got = answer(&site, &asked().with("accept-encoding", "br, dcb")).await;
+    assert_eq!(got, plain(&site, &path).await);
+}

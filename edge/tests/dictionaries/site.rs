@@ -1,0 +1,115 @@
+//! A site of which a browser may have an earlier version.
+
+use bytes::Bytes;
+use devanture_config::{Digest, Sha256};
+use devanture_edge::blobs::{DeltaForm, Form, NewDelta, Quality};
+use devanture_edge::catalog::records;
+use devanture_edge::live::{DictionaryWish, Wishes};
+use devanture_edge::telemetry::AccessLog;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::in_process::{InProcess, Stores};
+
+pub(crate) const APP: &str = "assets/app.3f2a91bc.js";
+pub(crate) const CHUNK: &str = "assets/chunk.77c01d2e.js";
+/// Another script with the same pattern as [`CHUNK`], and smaller.
+pub(crate) const SAME_CHUNK: &str = "assets/chunk.88d12e3f.js";
+
+/// What a browser has of the version before.
+pub(crate) const OLD_APP: u8 = 1;
+/// What only another app has.
+pub(crate) const FOREIGN: u8 = 2;
+pub(crate) const OLD_PAGE: u8 = 3;
+pub(crate) const OLD_LIB: u8 = 4;
+const NEW_LIB: u8 = 5;
+const PAGES: u8 = 6;
+
+/// A file of so many bytes that all are one character.
+pub(crate) fn text(character: char, length: usize) -> Vec<u8> {
+    character.to_string().repeat(length).into_bytes()
+}
+
+/// `Available-Dictionary` of the dictionary of that number.
+pub(crate) fn available(number: u8) -> String {
+    use base64::Engine as _;
+    format!(":{}:", base64::engine::general_purpose::STANDARD.encode([number; 32]))
+}
+
+/// The bytes of a delta against the dictionary of that number.
+pub(crate) fn delta(form: DeltaForm, number: u8, length: usize) -> Vec<u8> {
+    let magic: &[u8] = match form {
+        DeltaForm::Dcb => b"\xff\x44\x43\x42",
+        DeltaForm::Dcz => b"\x5e\x2a\x4d\x18\x20\x00\x00\x00",
+    };
+    [magic, &[number; 32], &vec![number; length]].concat()
+}
+
+/// The query by which a page asks for the library to be kept.
+pub(crate) fn library_query() -> String {
+    format!("/lib.js?devanture-dictionary={}", hex(NEW_LIB, 8))
+}
+
+/// Where the dictionary of pages is.
+pub(crate) fn pages_path() -> String {
+    format!("/.well-known/devanture/dictionary/{}", hex(PAGES, 32))
+}
+
+fn hex(number: u8, bytes: usize) -> String {
+    format!("{number:02x}").repeat(bytes)
+}
+
+fn new(form: DeltaForm, number: u8, length: usize) -> NewDelta {
+    NewDelta {
+        form,
+        dictionary: Digest::of(&[number]),
+        sha256: Sha256::from([number; 32]),
+        quality: Quality::Best,
+        bytes: Bytes::from(delta(form, number, length)),
+    }
+}
+
+pub(crate) struct Site {
+    pub(crate) served: InProcess,
+    pub(crate) wished: mpsc::Receiver<DictionaryWish>,
+}
+
+/// The site, after `spoil` had its way with what is stored.
+pub(crate) async fn site(headers: &str, spoil: impl FnOnce(&Stores)) -> Site {
+    let stores = Stores::new();
+    let (page, app, chunk) = (text('p', 2_000), text('a', 4_000), text('c', 3_000));
+    let (same, library, pages) = (text('d', 2_500), text('l', 40_000), text('s', 5_000));
+    for bytes in [&page, &app, &library] {
+        stores.encode(bytes, Form::Br, &[0x42; 500]).await;
+    }
+    stores.deltas(&app, vec![new(DeltaForm::Dcb, OLD_APP, 60), new(DeltaForm::Dcz, OLD_APP, 80)]).await;
+    stores.deltas(&app, vec![new(DeltaForm::Dcb, FOREIGN, 10)]).await;
+    stores.deltas(&page, vec![new(DeltaForm::Dcz, OLD_PAGE, 90)]).await;
+    stores.deltas(&library, vec![new(DeltaForm::Dcb, OLD_LIB, 100)]).await;
+    stores.deltas(&pages, vec![]).await;
+    let files: &[(&str, &[u8])] = &[
+        ("index.html", &page),
+        ("404.html", &page),
+        (APP, &app),
+        (CHUNK, &chunk),
+        (SAME_CHUNK, &same),
+        ("lib.js", &library),
+        ("small.js", b"small"),
+        ("secret/app.3f2a91bc.js", &app),
+        ("_headers", headers.as_bytes()),
+    ];
+    let id = stores.push("shop", files, json!({})).await;
+    let from = [OLD_APP, OLD_PAGE, OLD_LIB].map(|number| Digest::of(&[number]));
+    let [app, chunk, same, library] = [&app, &chunk, &same, &library].map(|bytes| Digest::of(bytes).to_string());
+    let record = json!({
+        "files": {app: hex(9, 32), chunk: hex(10, 32), same: hex(11, 32), library: hex(NEW_LIB, 32)},
+        "from": from,
+        "linked": ["lib.js"],
+        "pages": {"blob": Digest::of(&pages), "sha256": hex(PAGES, 32), "size": pages.len()},
+    });
+    stores.put(records::dictionaries_key(&"shop".parse().unwrap(), &id), record).await;
+    spoil(&stores);
+    let (wishes, wished) = Wishes::channel();
+    let served = stores.handler_with(AccessLog::unread(), |loader| loader.with_dictionaries(30, wishes)).await;
+    Site { served, wished }
+}

@@ -1,0 +1,72 @@
+//! Deltas as they are on the disk: of what was pushed, for visitors of what was live before.
+
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use devanture_config::Digest;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::api;
+use crate::support::{RunningEdge, edge, eventually};
+
+/// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.
+const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
+
+/// A script of which each release changes one line.
+fn script(release: usize) -> Vec<u8> {
+    let hash = |line: usize| Digest::of(&line.to_le_bytes());
+    let line =
+        |line: usize| format!("export const f{line} = \"{}{}\";\n", hash(line), if line == release { "!" } else { "" });
+    (0..500).map(line).collect::<String>().into_bytes()
+}
+
+/// The delta in Zstandard from one to the other that the edge has stored, if it has.
+fn stored(edge: &RunningEdge, dictionary: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+    let name = Digest::of(bytes).to_string();
+    let file = format!("deltas/{}/{name}.{}.dcz", &name[..2], Digest::of(dictionary));
+    std::fs::read(Path::new(&edge.data_dir()).join(file)).ok()
+}
+
+#[track_caller]
+fn decodes(delta: &[u8], dictionary: &[u8], bytes: &[u8]) {
+    let (magic, rest) = delta.split_at(DCZ_MAGIC.len());
+    let (named, stream) = rest.split_at(32);
+    assert_eq!((magic, named), (&DCZ_MAGIC[..], digest(&SHA256, dictionary).as_ref()));
+    let mut decompressor = zstd::bulk::Decompressor::with_dictionary(dictionary).unwrap();
+    assert!(decompressor.decompress(stream, bytes.len()).unwrap() == bytes, "it decodes to something else");
+}
+
+#[tokio::test]
+async fn a_push_leaves_deltas_for_visitors_of_the_version_before_and_a_rollback_for_those_of_the_one_after() {
+    let edge = edge().with_limit("delta_ms_max", 600_000).start().await;
+    let (one, two) = (script(1), script(2));
+    let first = edge.push("shop", &[("index.html", b"home"), ("a/app-3f2a91bc.js", &one)]).await;
+    let second = edge.push("shop", &[("index.html", b"home"), ("a/app-77c01d2e.js", &two)]).await;
+    let delta = stored(&edge, &one, &two).unwrap();
+    decodes(&delta, &one, &two);
+    assert!(delta.len() * 20 < two.len(), "{}", delta.len());
+    let returning = second.returning.unwrap();
+    assert!(returning.plain_bytes > 10 * returning.bytes, "{returning:?}");
+    // Whatever is remade behind the switch, a visitor who has nothing gets the file.
+    assert_eq!(edge.get("shop.localhost", "/a/app-77c01d2e.js").await.text().into_bytes(), two);
+
+    let diff: Value =
+        api(&edge, Method::GET, &format!("diff?from={}&to=live", first.version), Value::Null).await.json();
+    assert!(diff["visitors"]["with_dictionaries"].as_u64().unwrap() <= returning.bytes, "{diff}");
+
+    assert_eq!(api(&edge, Method::POST, "environments/prod/rollback", json!({})).await.status, 200);
+    eventually("the delta back is made", async || stored(&edge, &two, &one).is_some()).await;
+    decodes(&stored(&edge, &two, &one).unwrap(), &two, &one);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn where_dictionaries_are_off_no_delta_is_made_and_nothing_is_told_of_any() {
+    let edge = edge().with_toml("[compress]\ndictionaries = false").start().await;
+    edge.push("shop", &[("app-3f2a91bc.js", &script(1))]).await;
+    let second = edge.push("shop", &[("app-77c01d2e.js", &script(2))]).await;
+    assert_eq!(second.returning, None);
+    assert_eq!(stored(&edge, &script(1), &script(2)), None);
+    edge.stop().await;
+}

@@ -1,0 +1,10 @@
+//! `Available-Dictionary` and `Dictionary-ID`: no bytes are both, and none make the parsers panic.
+
+#![no_main]
+
+use devanture_edge::site::dictionary::{available_dictionary, is_dictionary_id};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|value: &[u8]| {
+    assert!(available_dictionary(value).is_none() || !is_dictionary_id(value));
+});

@@ -1,0 +1,23 @@
+//! HTTP/2, one frame of any type at a time: in each state of a connection it is taken, or refused with a code that
+//! RFC 9113 names for it; then the connection goes on, or has ended for good.
+
+#![no_main]
+
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/connection.rs"]
+mod connection;
+#[path = "../../edge/src/engine/properties/frames.rs"]
+mod properties;
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/script.rs"]
+mod script;
+#[allow(dead_code, reason = "other targets use more of it")]
+#[path = "../../edge/src/engine/properties/site.rs"]
+mod site;
+
+use devanture_edge::engine;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    properties::each_is_taken_or_refused_as_the_standard_says(input);
+});
