@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -28,7 +29,7 @@ use super::answer::{Activity, Answer, Streams};
 use super::beside::Beside;
 use super::coalesce::coalesce;
 use super::engine::{Drive, End, Machine, Unread};
-use super::limits::{ConnectionLimits, Sizes, Times};
+use super::limits::{ConnectionLimits, Sizes};
 use super::preface::Prefaced;
 use super::serve::{Peer, Protocol};
 use super::service::Answers;
@@ -53,7 +54,7 @@ pub(crate) struct Shared<S> {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) limits: ConnectionLimits,
     /// The same for the engine.
-    pub(crate) engine: engine::Limits,
+    pub(crate) engine: Rc<engine::Limits>,
     pub(crate) service: S,
     pub(crate) http1: Counter,
     pub(crate) http2: Counter,
@@ -74,7 +75,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
     // What is rare or short is on the heap, so that the task of a connection that rests is small.
     let Some(tls) = &shared.tls else {
         shared.http1.increment(1);
-        let begun = Begun::new(Watch::new(shared.limits.times, true));
+        let begun = Begun::new(Watch::new(Arc::clone(&shared.limits.times), true));
         return Box::pin(http1(&shared, io, peer, Driver { pulse, activity }, begun)).await;
     };
     let Some((stream, peer)) = Box::pin(shake(&shared, tls, io, peer)).await else { return };
@@ -90,17 +91,17 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
         if is_http2 {
             return Box::pin(http2(&shared, stream, peer, driver)).await;
         }
-        let begun = Begun::new(Watch::new(shared.limits.times, true));
+        let begun = Begun::new(Watch::new(Arc::clone(&shared.limits.times), true));
         return Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), driver, begun)).await;
     };
-    let times = shared.limits.times;
+    let times = Arc::clone(&shared.limits.times);
     if is_http2 {
-        let machine = engine::http2::Connection::new(&shared.engine, lane);
+        let machine = engine::http2::Connection::new(Rc::clone(&shared.engine), lane);
         let mut drive = Box::new(Drive::new(stream, machine, times, activity));
         let end = poll_fn(|cx| drive.poll(cx)).await;
-        return Box::pin(close(end, drive, times, pulse)).await;
+        return Box::pin(close(end, drive, shared.limits.times.handshake, pulse)).await;
     }
-    let machine = engine::http1::Connection::new(&shared.engine, lane);
+    let machine = engine::http1::Connection::new(Rc::clone(&shared.engine), lane);
     let mut drive = Box::new(Drive::new(stream, machine, times, Rc::clone(&activity)));
     match poll_fn(|cx| drive.poll(cx)).await {
         End::HandOver(bytes) => {
@@ -109,7 +110,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
             let stream = Unread::new(drive.stream, bytes);
             Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver { pulse, activity }, begun)).await;
         }
-        end => Box::pin(close(end, drive, times, pulse)).await,
+        end => Box::pin(close(end, drive, shared.limits.times.handshake, pulse)).await,
     }
 }
 
@@ -137,14 +138,14 @@ async fn shake<S>(
     Some((stream, peer))
 }
 
-/// Ends a connection that the engine drove.
-async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, times: Times, pulse: Arc<Pulse>) {
+/// Ends a connection that the engine drove; its last bytes may take as long as `patience`.
+async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, patience: Duration, pulse: Arc<Pulse>) {
     match end {
         End::Limit => return,
         End::Lost | End::HandOver(_) => {}
         End::Close => {
             drive.say_end();
-            drop(timeout(times.handshake, poll_fn(|cx| drive.poll_close(cx))).await);
+            drop(timeout(patience, poll_fn(|cx| drive.poll_close(cx))).await);
         }
     }
     drop(drive);
@@ -199,7 +200,7 @@ where
     S: Answers,
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (times, sizes) = (shared.limits.times, shared.limits.sizes);
+    let (times, sizes) = (Arc::clone(&shared.limits.times), shared.limits.sizes);
     let of = Requests { shared: Rc::clone(shared), peer, activity: Rc::clone(&driver.activity) };
     let service = service_fn(move |request| answer(&of, request));
     let streams = Streams { activity: Rc::clone(&driver.activity), write_max: times.write };
@@ -212,7 +213,7 @@ where
         .initial_connection_window_size(sizes.connection_window)
         .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
         .max_local_error_reset_streams(ERROR_RESETS_MAX);
-    let begun = Begun::new(Watch::new(times, false));
+    let begun = Begun::new(Watch::new(Arc::clone(&times), false));
     let ended = {
         let (io, flusher) = coalesce(Prefaced::new(io));
         let connection = pin!(builder.serve_connection(TokioIo::new(io), service));

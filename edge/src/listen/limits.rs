@@ -19,7 +19,7 @@ pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    pub(crate) times: Times,
+    pub(crate) times: Arc<Times>,
     pub(crate) sizes: Sizes,
     counts: Arc<Counts>,
     /// Addresses that stand for many: theirs is no share of one.
@@ -115,13 +115,13 @@ impl ConnectionLimits {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         Self {
-            times: Times {
+            times: Arc::new(Times {
                 handshake: Duration::from_millis(limits.handshake_ms_max),
                 header: Duration::from_millis(limits.header_ms_max),
                 idle: Duration::from_millis(limits.idle_ms_max),
                 write: Duration::from_millis(limits.write_ms_max),
                 body: Duration::from_millis(limits.body_ms_max),
-            },
+            }),
             sizes: Sizes {
                 header_bytes: size(limits.header_bytes_max),
                 header_fields: size(limits.header_fields_max),

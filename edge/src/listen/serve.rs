@@ -115,7 +115,7 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
     let http2 = counter!("devanture_connections_total", "listener" => name, "protocol" => "h2");
     let mut server = Server {
         name,
-        shared: Rc::new(Shared { tls, engine: limits.of_engine(), limits, service, http1, http2 }),
+        shared: Rc::new(Shared { tls, engine: Rc::new(limits.of_engine()), limits, service, http1, http2 }),
         table: Rc::default(),
         tally: Arc::default(),
         open: gauge!("devanture_connections_open", "listener" => name),

@@ -6,6 +6,7 @@
 //! one timer per connection, set for the earliest of the limits, is only moved when it fires or must fire earlier.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(crate) enum Verdict {
 /// The clocks.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    times: Times,
+    times: Arc<Times>,
     /// With HTTP/1.1, bytes that come between requests are a head; with HTTP/2 they can be anything.
     heads_are_seen: bool,
     requests: u64,
@@ -61,7 +62,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Begins when the handshake is done: the first head is awaited.
-    pub(crate) fn new(times: Times, heads_are_seen: bool) -> Self {
+    pub(crate) fn new(times: Arc<Times>, heads_are_seen: bool) -> Self {
         let now = Instant::now();
         Self {
             times,

@@ -238,7 +238,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let site = Visits(Rc::new(Site::new(counts.clone())));
     let date = SharedField::new("date", b"Thu, 01 Jan 2026 00:00:00 GMT");
     let mut time = Time { now: Instant::now(), date, scratch: Scratch::default() };
-    let mut answered = 0;
+    let (limits, mut answered) = (Rc::new(limits()), 0);
     let mut left = requests;
     let served = if matches!(case, Case::Served { .. }) { Some(served::Served::new()?) } else { None };
     while left > 0 {
@@ -247,13 +247,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         match case {
             Case::Http2 { client, paths, etag } => {
                 let batches = recording::batches(client, paths, *etag, count, BATCH);
-                through(&mut http2::Connection::new(&limits(), site.clone()), &batches, &mut time)?;
+                through(&mut http2::Connection::new(Rc::clone(&limits), site.clone()), &batches, &mut time)?;
             }
             Case::Served { client, path, status } => {
                 let visits = served.as_ref().ok_or("nothing is served")?.visits(*status);
                 let etag = (*status == StatusCode::NOT_MODIFIED).then(served::Served::etag);
                 let batches = recording::batches(client, &[path], etag.as_deref(), count, BATCH);
-                through(&mut http2::Connection::new(&limits(), visits.clone()), &batches, &mut time)?;
+                through(&mut http2::Connection::new(Rc::clone(&limits), visits.clone()), &batches, &mut time)?;
                 answered += visits.as_wanted();
             }
             Case::Http1 { lines, paths } => through_http1(&site, &recording::lines(lines, paths, count), &mut time)?,
@@ -306,7 +306,7 @@ fn through<S: Service>(
 /// One connection of HTTP/1.1, a request at a time.
 #[inline(never)]
 fn through_http1(site: &Visits, requests: &[Vec<u8>], time: &mut Time) -> Result<(), Box<dyn Error>> {
-    let mut connection = http1::Connection::new(&limits(), site.clone());
+    let mut connection = http1::Connection::new(Rc::new(limits()), site.clone());
     let mut cx = Context::from_waker(Waker::noop());
     let mut out = Out::default();
     for request in requests {

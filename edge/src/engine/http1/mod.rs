@@ -7,6 +7,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
 use std::task::Context;
 
 use http::Version;
@@ -25,7 +26,7 @@ const LOOK_BYTES_MAX: usize = 1_024;
 /// A connection of HTTP/1.1, as long as its requests are plain.
 pub struct Connection<S: Service> {
     service: S,
-    limits: Limits,
+    limits: Rc<Limits>,
     unread: Unread,
     /// What is being answered.
     current: Option<Current<S::Outcome>>,
@@ -68,9 +69,8 @@ enum Next {
 
 impl<S: Service> Connection<S> {
     /// Begins a connection.
-    pub fn new(limits: &Limits, service: S) -> Self {
-        let (limits, unread) = (limits.clone(), Unread::default());
-        Self { service, limits, unread, current: None, requests: 0, is_other: false, drains: false }
+    pub fn new(limits: Rc<Limits>, service: S) -> Self {
+        Self { service, limits, unread: Unread::default(), current: None, requests: 0, is_other: false, drains: false }
     }
 
     /// Takes bytes that came, all of them, in pieces of any size.

@@ -1,7 +1,6 @@
 //! Plain requests without sockets: in any pieces, with any room, and up to the byte where another goes on.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -162,7 +161,7 @@ impl Done {
 fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
     let site = Site::default();
     let (asked, sent) = (Rc::clone(&site.asked), Rc::clone(&site.sent));
-    let mut connection = Connection::new(limits, site);
+    let mut connection = Connection::new(Rc::new(limits.clone()), site);
     let (date, mut scratch) = (SharedField::new("date", b"Sun, 06 Nov 1994 08:49:37 GMT"), Scratch::default());
     let now = Instant::now();
     let cx = &mut Context::from_waker(Waker::noop());
@@ -306,7 +305,7 @@ fn the_last_request_that_is_allowed_is_for_another() {
 
 #[test]
 fn when_it_drains_the_next_request_is_for_another() {
-    let mut connection = Connection::new(&limits(), Site::default());
+    let mut connection = Connection::new(Rc::new(limits()), Site::default());
     let (date, mut scratch) = (SharedField::new("date", b"now"), Scratch::default());
     let mut turn = Turn { now: Instant::now(), date: &date, scratch: &mut scratch };
     let cx = &mut Context::from_waker(Waker::noop());
@@ -321,7 +320,7 @@ fn when_it_drains_the_next_request_is_for_another() {
 
 #[test]
 fn a_connection_that_rests_holds_no_bytes() {
-    let mut connection = Connection::new(&limits(), Site::default());
+    let mut connection = Connection::new(Rc::new(limits()), Site::default());
     let (date, mut scratch) = (SharedField::new("date", b"now"), Scratch::default());
     let mut turn = Turn { now: Instant::now(), date: &date, scratch: &mut scratch };
     let cx = &mut Context::from_waker(Waker::noop());

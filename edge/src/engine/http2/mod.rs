@@ -29,6 +29,7 @@ mod turn;
 mod tests;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
 
@@ -52,7 +53,7 @@ const CONTROL_BYTES_MAX: usize = 16 * 1024;
 /// A connection of HTTP/2.
 pub struct Connection<S: Service> {
     service: S,
-    limits: Limits,
+    limits: Rc<Limits>,
     phase: Phase,
     /// The begin of a frame whose end has not come.
     partial: Vec<u8>,
@@ -115,16 +116,15 @@ pub enum State {
 
 impl<S: Service> Connection<S> {
     /// Begins a connection. Its first bytes to send are this end's SETTINGS.
-    pub fn new(limits: &Limits, service: S) -> Self {
+    pub fn new(limits: Rc<Limits>, service: S) -> Self {
         let upload_window = ReceiveWindow::new(limits.connection_window.max(WINDOW_DEFAULT));
         let mut control = Vec::new();
-        frame::write(&mut control, kind::SETTINGS, 0, 0, &settings::own(limits));
+        frame::write(&mut control, kind::SETTINGS, 0, 0, &settings::own(&limits));
         if upload_window.beyond_default() > 0 {
             frame::write_window(&mut control, 0, upload_window.beyond_default());
         }
         Self {
             service,
-            limits: limits.clone(),
             phase: Phase::Preface(0),
             partial: Vec::new(),
             partial_since: None,
@@ -140,13 +140,14 @@ impl<S: Service> Connection<S> {
             window: SendWindow::new(WINDOW_DEFAULT),
             upload_window,
             upload_reopened: false,
-            floods: Floods::new(limits),
+            floods: Floods::new(&limits),
             last_begun: 0,
             last_taken: 0,
             requests: 0,
             drain: Drain::No,
             window_opened: None,
             next_check: None,
+            limits,
         }
     }
 

@@ -1,6 +1,7 @@
 //! HTTP/2: whatever comes, in whatever pieces, what is sent is sound, keeps to the peer's windows, and comes to an end.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -56,7 +57,7 @@ pub(super) struct Driven {
 impl Driven {
     pub(super) fn new() -> Self {
         Self {
-            connection: Connection::new(&limits(), Site),
+            connection: Connection::new(Rc::new(limits()), Site),
             scratch: Scratch::default(),
             now: Instant::now(),
             woken: Arc::default(),

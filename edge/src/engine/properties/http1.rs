@@ -1,6 +1,7 @@
 //! Plain requests of HTTP/1.1: in whatever pieces they come, and whatever room there is, the answers are the same, and
 //! no byte is lost that another is to answer.
 
+use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ struct Went {
 
 /// Gives `pieces` to a connection, as it wants them, with so much room in each turn.
 fn run(pieces: &[&[u8]], room: usize) -> Went {
-    let mut connection = Connection::new(&limits(), Site);
+    let mut connection = Connection::new(Rc::new(limits()), Site);
     let (mut scratch, now) = (Scratch::default(), Instant::now());
     let mut turn = Turn { now, date: &DATE, scratch: &mut scratch };
     let mut cx = Context::from_waker(Waker::noop());

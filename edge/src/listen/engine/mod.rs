@@ -76,7 +76,7 @@ pub(crate) struct Drive<M> {
 
 impl<M: Machine> Drive<M> {
     /// Begins after the handshake.
-    pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Times, activity: Rc<Activity>) -> Self {
+    pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
         let pulse = Arc::clone(stream.get_ref().0.pulse());
         let watch = Watch::new(times, M::HEADS_ARE_SEEN);
         Self {

@@ -14,7 +14,7 @@ const TURN_BYTES: usize = 16 * 1024;
 
 /// Drives a connection over a pipe to its end, as a room that has sockets does.
 async fn drive(mut io: DuplexStream, limits: Limits, site: Site) {
-    let (mut conn, date) = (Connection::new(&limits, site), SharedField::new("date", b"today"));
+    let (mut conn, date) = (Connection::new(Rc::new(limits), site), SharedField::new("date", b"today"));
     let (mut scratch, mut unsent, mut at) = (Scratch::default(), Vec::new(), 0);
     let mut state = State::Open;
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));

@@ -140,7 +140,7 @@ impl Rig {
         let site = site();
         Self {
             log: Rc::clone(&site.log),
-            conn: Connection::new(limits, site),
+            conn: Connection::new(Rc::new(limits.clone()), site),
             now: Instant::now(),
             bin: Bin::default(),
             task: Arc::default(),
