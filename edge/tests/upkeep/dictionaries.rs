@@ -3,12 +3,18 @@
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
 use devanture_config::Digest;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::api;
-use crate::support::{RunningEdge, edge, eventually};
+use crate::support::{RunningEdge, edge, eventually, got, on_each_engine};
+use crate::wire::{PROTOCOLS, ask};
+
+on_each_engine! {
+    the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted
+}
 
 /// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.
 const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
@@ -68,5 +74,38 @@ async fn where_dictionaries_are_off_no_delta_is_made_and_nothing_is_told_of_any(
     let second = edge.push("shop", &[("app-77c01d2e.js", &script(2))]).await;
     assert_eq!(second.returning, None);
     assert_eq!(stored(&edge, &script(1), &script(2)), None);
+    edge.stop().await;
+}
+
+/// The value of a sample, such as `name{label="value"}`.
+async fn sample(edge: &RunningEdge, name: &str) -> u64 {
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
+    // Without the best level, which would put a smaller delta in the place of this one at some time.
+    let toml = "[compress]\nbackground = false";
+    let edge = edge().with_limit("delta_ms_max", 600_000).with_toml(toml).start().await;
+    let (one, two) = (script(1), script(2));
+    edge.push("shop", &[("a/app-3f2a91bc.js", &one)]).await;
+    edge.push("shop", &[("a/app-77c01d2e.js", &two)]).await;
+    let delta = stored(&edge, &one, &two).unwrap();
+    let named = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, &one));
+    for (count, protocol) in (1..).zip(PROTOCOLS) {
+        let visit = ask("/a/app-77c01d2e.js").with("Accept-Encoding", "br, zstd, dcz");
+        let plain = visit.clone().send(&edge, protocol).await;
+        let answer = visit.with("Available-Dictionary", format!(":{named}:")).send(&edge, protocol).await;
+        assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, "dcz"), "{protocol:?}");
+        assert_eq!(answer.header("vary"), "accept-encoding, available-dictionary");
+        assert_eq!(answer.header("content-length"), delta.len().to_string());
+        assert!(answer.body == delta, "{protocol:?}: other bytes than those that are stored");
+        assert_ne!(answer.header("etag"), plain.header("etag"));
+
+        let answers = sample(&edge, "devanture_delta_answers_total{app=\"shop\",form=\"dcz\"}").await;
+        let saved = sample(&edge, "devanture_delta_saved_bytes_total{app=\"shop\"}").await;
+        assert_eq!((answers, saved), (count, count * (plain.body.len() - delta.len()) as u64));
+    }
     edge.stop().await;
 }
