@@ -195,7 +195,7 @@ async fn a_plain_request_is_answered_and_counted_without_memory() {
             assert_eq!(answer.status.as_u16(), status, "{path}");
             assert!(matches!(answer.head, AnswerHead::Prepared(..)));
             answer.outcome.sent(1);
-            answer.outcome.complete();
+            answer.outcome.complete(std::time::Instant::now());
         };
         // What is sent is made at the first.
         answer();

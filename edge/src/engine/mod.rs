@@ -67,8 +67,8 @@ pub trait Outcome {
     /// So many bytes of the body were handed over to be sent.
     fn sent(&mut self, bytes: usize);
 
-    /// The last byte was.
-    fn complete(&mut self);
+    /// The last byte was, in a turn of that time.
+    fn complete(&mut self, now: Instant);
 }
 
 /// What a connection is told with every call: it has no clock of its own.

@@ -142,9 +142,9 @@ impl Outcome for Counted {
         }
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, now: Instant) {
         if let Some(sending) = &mut self.0 {
-            sending.complete();
+            sending.complete(now);
         }
     }
 }

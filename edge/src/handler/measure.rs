@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{HeaderName, REFERER, USER_AGENT};
@@ -105,7 +106,7 @@ impl Measurement {
 
     /// Goes with an answer until it was sent, of which nothing is to be sent if it `is_whole`.
     pub(super) const fn sending(self, status: StatusCode, is_whole: bool) -> Sending {
-        Sending { bytes: 0, is_whole, status, measurement: self }
+        Sending { bytes: 0, is_whole, status, ended: None, measurement: self }
     }
 
     /// Whether nothing of an answer's body is sent.
@@ -113,10 +114,10 @@ impl Measurement {
         self.is_head
     }
 
-    /// Counts and logs it.
-    fn end(&mut self, status: StatusCode, bytes: u64) {
+    /// Counts and logs it; it ends now unless it `ended` at a time that is known.
+    fn end(&mut self, status: StatusCode, bytes: u64, ended: Option<Instant>) {
         self.is_over = true;
-        let elapsed = self.began.elapsed();
+        let elapsed = ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
         if let Some(version) = &self.version {
             version.metrics.count(status, bytes, elapsed);
             if !self.paused {
@@ -149,7 +150,7 @@ impl Drop for Measurement {
     fn drop(&mut self) {
         if !self.is_over {
             self.told.fail(CLIENT_IS_GONE);
-            self.end(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST), 0);
+            self.end(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST), 0, None);
         }
     }
 }
@@ -160,6 +161,8 @@ pub(super) struct Sending {
     /// Whether it was asked for until its end.
     is_whole: bool,
     status: StatusCode,
+    /// When the last byte was sent, if it was.
+    ended: Option<Instant>,
     measurement: Measurement,
 }
 
@@ -168,8 +171,9 @@ impl Outcome for Sending {
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, now: Instant) {
         self.is_whole = true;
+        self.ended = Some(now);
     }
 }
 
@@ -178,7 +182,7 @@ impl Drop for Sending {
         if !self.is_whole && !self.measurement.is_head {
             self.measurement.told.fail(CLIENT_IS_GONE);
         }
-        self.measurement.end(self.status, self.bytes);
+        self.measurement.end(self.status, self.bytes, self.ended);
     }
 }
 
@@ -197,7 +201,7 @@ impl http_body::Body for Measured {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.sending.sent(frame.data_ref().map_or(0, Bytes::len)),
             Poll::Ready(Some(Err(error))) => self.sending.measurement.told.break_off(error),
-            Poll::Ready(None) => self.sending.complete(),
+            Poll::Ready(None) => self.sending.complete(Instant::now()),
             Poll::Pending => {}
         }
         polled
@@ -215,7 +219,7 @@ impl http_body::Body for Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         if self.body.is_end_stream() {
-            self.sending.complete();
+            self.sending.complete(Instant::now());
         }
     }
 }

@@ -97,7 +97,7 @@ impl Outcome for NoLane {
         match *self {}
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, _now: Instant) {
         match *self {}
     }
 }

@@ -103,7 +103,7 @@ pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<
         AnswerBody::Stream(body) => read(body).await,
     };
     outcome.sent(body.len());
-    outcome.complete();
+    outcome.complete(Instant::now());
     Some(Got { status, fields, body })
 }
 

@@ -87,7 +87,7 @@ impl Outcome for Counts {
         self.bytes.set(self.bytes.get() + bytes);
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, _now: Instant) {
         self.complete.set(self.complete.get() + 1);
     }
 }

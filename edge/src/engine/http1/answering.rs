@@ -94,7 +94,7 @@ impl<O: Outcome> Current<O> {
         };
         if put == Put::All {
             self.body = Rest::None;
-            self.outcome.complete();
+            self.outcome.complete(turn.now);
         }
         put
     }

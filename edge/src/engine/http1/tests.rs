@@ -32,7 +32,7 @@ impl Outcome for Told {
         self.0.borrow_mut()[self.1].0 += bytes;
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, _now: Instant) {
         self.0.borrow_mut()[self.1].1 = true;
     }
 }

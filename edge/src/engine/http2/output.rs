@@ -64,7 +64,7 @@ impl<S: Service> Connection<S> {
                         outcome.sent(count);
                         self.floods.sent(count);
                     }
-                    outcome.complete();
+                    outcome.complete(turn.now);
                 }
                 Content::Status(status) => writing.put_head(ready.id, &Head::Status(status), true, sink),
             }
@@ -162,7 +162,7 @@ impl<S: Service> Connection<S> {
                 self.streams.stall(id, by_connection, turn.now);
                 self.check_by(turn.now + self.limits.write);
             }
-            Step::Done => return self.finished(id),
+            Step::Done => return self.finished(id, turn.now),
             Step::Failed => {
                 self.forget(id, Broken::Gone);
                 return self.reset(id, Code::Internal);
@@ -186,10 +186,10 @@ impl<S: Service> Connection<S> {
     }
 
     /// The answer of a stream was put to its last byte.
-    fn finished(&mut self, id: u32) {
+    fn finished(&mut self, id: u32, now: Instant) {
         let Some(mut stream) = self.streams.remove(id) else { return };
         if let Some(outcome) = &mut stream.outcome {
-            outcome.complete();
+            outcome.complete(now);
         }
         self.floods.completed(stream.is_begun);
         self.release(&stream, Broken::Gone);

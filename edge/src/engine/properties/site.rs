@@ -53,7 +53,7 @@ impl Outcome for Told {
         self.left -= bytes;
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, _now: Instant) {
         assert!(!self.is_complete);
         self.is_complete = true;
     }

@@ -57,6 +57,11 @@ enum Turned {
     Ended(End),
 }
 
+/// The time, also where a test has stopped it.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// A connection with its clocks.
 pub(crate) struct Drive<M> {
     pub(crate) stream: TlsStream<SocketIo>,
@@ -106,7 +111,7 @@ impl<M: Machine> Drive<M> {
             self.machine.drains_soon();
         }
         loop {
-            let now = tokio::time::Instant::now().into_std();
+            let now = clock();
             match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
                 Turned::Ended(end) => return Poll::Ready(end),
                 Turned::More => cx.waker().wake_by_ref(),
@@ -196,6 +201,10 @@ impl<M: Machine> Drive<M> {
         }
         let mut is_full = false;
         if is_sent && self.ending.is_none() {
+            if came {
+                // What was decided meanwhile ends now, all of it: one look at the clock for all answers of the turn.
+                turn.now = clock();
+            }
             self.ending = match self.machine.produce(pieces, &mut turn, cx) {
                 Step::Open => None,
                 Step::HandOver(bytes) => Some(End::HandOver(bytes)),

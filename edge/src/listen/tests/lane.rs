@@ -15,7 +15,7 @@ pub(super) struct Untold;
 impl Outcome for Untold {
     fn sent(&mut self, _bytes: usize) {}
 
-    fn complete(&mut self) {}
+    fn complete(&mut self, _now: std::time::Instant) {}
 }
 
 impl Lane {

@@ -48,7 +48,7 @@ impl Outcome for Told {
         self.0.sent.set(self.0.sent.get() + bytes);
     }
 
-    fn complete(&mut self) {
+    fn complete(&mut self, _now: Instant) {
         self.0.complete.set(self.0.complete.get() + 1);
     }
 }
