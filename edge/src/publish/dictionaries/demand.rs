@@ -9,8 +9,8 @@ use devanture_config::{AppName, Digest, VersionId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
+use super::Dictionaries;
 use super::making::Pair;
-use super::{Dictionaries, Public};
 use crate::catalog::records::{self, VersionRecord};
 use crate::live::DictionaryWish;
 use crate::publish::Error;
@@ -117,8 +117,7 @@ impl Dictionaries {
             return Ok(false);
         }
         let given = records::read::<VersionRecord>(&key, &stored)?.given;
-        let guarded = self.guarded(&manifest).await?;
-        let public = Public::new(&manifest, &given, guarded, self.limits.dictionary_bytes_max);
+        let Some(public) = self.public(&manifest, &given, Some(*blob), None).await? else { return Ok(false) };
         let entry = public.files().find(|(_, entry)| entry.hash == *blob).map(|(_, entry)| entry);
         let Some(entry) = entry else {
             self.tried_in_vain(*blob, dictionary);

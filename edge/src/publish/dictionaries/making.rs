@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::named::{Named, Places};
 use super::pair::{Earlier, File, Likeness};
-use super::sharing::{is_html, is_over};
-use super::{Dictionaries, FILES_AT_ONCE, Side};
+use super::public::is_html;
+use super::{Dictionaries, FILES_AT_ONCE, Side, is_over};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use crate::catalog::records::DictionariesRecord;
 use crate::publish::Error;

@@ -40,9 +40,8 @@ use crate::telemetry;
 use crate::version::RuleFiles;
 use making::Tried;
 use named::Named;
-use public::{Public, is_page};
+use public::{Closed, Public, is_html, is_page};
 use record::BySha256;
-use sharing::{is_html, is_over};
 
 /// Files that are looked up or read at once.
 const FILES_AT_ONCE: usize = 8;
@@ -174,8 +173,9 @@ impl Dictionaries {
     async fn pass(&self, pass: &Pass<'_>) -> Result<Passed, Error> {
         let earlier = self.earlier(pass).await?;
         let own = self.record(pass.app, &pass.version).await?.unwrap_or_default();
-        let guarded = self.guarded(pass.manifest).await?;
-        let public = Public::new(pass.manifest, pass.given, guarded, self.limits.dictionary_bytes_max);
+        let Some(public) = self.public(pass.manifest, pass.given, None, pass.deadline).await? else {
+            return Ok(Passed { record: own, deltas: 0 });
+        };
         let named = self.named(pass.manifest, &|path| public.anyone_may_read(path)).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
         let linked = self.linked(&files, &named).await?;
@@ -233,14 +233,22 @@ impl Dictionaries {
         Ok(sides)
     }
 
-    /// What rules keep from strangers in any environment.
-    async fn guarded(&self, manifest: &Manifest) -> Result<Vec<devanture_config::rules::Pattern>, Error> {
+    /// What anyone may read of a version, of files with the content `only` alone where that is said. Nothing where there was
+    /// no time to find out.
+    async fn public<'m>(
+        &self,
+        manifest: &'m Manifest,
+        given: &BTreeMap<BundlePath, Vec<Form>>,
+        only: Option<Digest>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Public<'m>>, Error> {
         let rule_files = RuleFiles::read(&*self.blobs, manifest).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
-        let manifest = manifest.clone();
-        // Thousands of rules are read: not on a thread that others wait for.
-        let read = tokio::task::spawn_blocking(move || rule_files.guarded(&manifest, rules_max));
-        read.await.map_err(|error| super::error::lost(&error))
+        let copy = manifest.clone();
+        // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.
+        let find = move || Closed::find(rule_files.kept(&copy, rules_max).as_ref(), &copy, only, deadline);
+        let closed = tokio::task::spawn_blocking(find).await.map_err(|error| super::error::lost(&error))?;
+        Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
     /// What the pages at the top of a version name.
@@ -324,7 +332,7 @@ impl Dictionaries {
         if let Some(known) = known {
             return Ok(Some((blob, known)));
         }
-        if pass.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if is_over(pass.deadline) {
             return Ok(None);
         }
         let bytes = self.blobs.get(Key::Blob(blob)).await?;
@@ -345,6 +353,11 @@ impl Dictionaries {
         let with = found.into_iter().flatten().map(|delta| delta.dictionary);
         Ok(with.filter(|dictionary| dictionaries.contains(dictionary)).collect())
     }
+}
+
+/// Whether there is no time left.
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// What of a version and the earlier ones serves as dictionaries.
