@@ -238,8 +238,9 @@ mod tests {
         assert_eq!(files("", &rules(10_000), ""), ALL);
         assert_eq!(files("", &rules(10_001), ""), [""; 0]);
         // The same one in every environment is one.
-        let table =
-            |number: usize| format!("[env.place{number}]\nredirects = [{{ from = \"/x\", to = \"/\", force = true }}]\n");
+        let table = |number: usize| {
+            format!("[env.place{number}]\nredirects = [{{ from = \"/x\", to = \"/\", force = true }}]\n")
+        };
         assert_eq!(files(&(0..50).map(table).collect::<String>(), &rules(9_999), ""), ALL);
     }
 
