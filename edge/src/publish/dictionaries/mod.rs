@@ -20,6 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use devanture_config::edge_toml::Compress;
 use devanture_config::limits::Limits;
@@ -92,6 +93,8 @@ pub(crate) struct Pass<'p> {
     pub(crate) given: &'p BTreeMap<BundlePath, Vec<Form>>,
     /// Where it is done.
     pub(crate) pool: &'p Pool,
+    /// Whether a push waits for it.
+    pub(crate) is_before_switch: bool,
     /// Until when.
     pub(crate) deadline: Option<Instant>,
 }
@@ -158,10 +161,17 @@ impl Dictionaries {
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
         let given = records::read::<VersionRecord>(&key, &stored)?.given;
         let Some(manifest) = self.manifest(version).await? else { return Ok(false) };
-        let pass = Pass { app, environment, version, manifest: &manifest, given: &given, pool, deadline: None };
+        let (deadline, is_before_switch) = (self.background_deadline(), false);
+        let pass =
+            Pass { app, environment, version, manifest: &manifest, given: &given, pool, is_before_switch, deadline };
         let passed = self.pass(&pass).await?;
         let is_written = self.write(app, &version, &passed.record).await?;
         Ok(is_written || passed.deltas > 0)
+    }
+
+    /// Until when a pass that begins now behind a switch goes on.
+    fn background_deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
     }
 
     /// A manifest; none where it cannot be read, which is told by whoever serves it.
@@ -189,7 +199,7 @@ impl Dictionaries {
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.
-        if pass.deadline.is_some() {
+        if pass.is_before_switch {
             let dictionaries = known_dictionaries(&earlier, &record);
             let of_earlier = earlier.iter().flat_map(|side| &side.record.from);
             record.from.extend(of_earlier.filter(|dictionary| dictionaries.contains(dictionary)));
@@ -197,7 +207,7 @@ impl Dictionaries {
             record.from = self.made_with(&files, &earlier, &record).await?;
         }
         match made {
-            Ok((deltas, with)) if pass.deadline.is_some() => {
+            Ok((deltas, with)) if pass.is_before_switch => {
                 record.from.extend(with);
                 Ok(Passed { record, deltas })
             }
