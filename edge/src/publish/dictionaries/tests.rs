@@ -1,5 +1,6 @@
 //! Tests of dictionaries over real stores: what serves as one, what is made with it, and what nobody is told.
 
+mod bounds;
 mod closed;
 
 use std::collections::BTreeSet;
