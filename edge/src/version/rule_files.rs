@@ -13,8 +13,8 @@ use devanture_config::{Manifest, Mistake};
 
 use crate::blobs::{self, Blobs, Key};
 
-/// Most rules and routes, each counted once, that may keep a version's files from strangers for any of them to be looked
-/// for: beyond, no file is taken to be everyone's.
+/// Most rules and routes, each counted once, that may keep a version's files from strangers for any of them to be
+/// looked for: beyond, no file is taken to be everyone's.
 const KEPT_MAX: usize = 10_000;
 
 /// What the files of rules hold.
@@ -79,8 +79,8 @@ impl RuleFiles {
     /// What keeps the files of a bundle from strangers, or answers in their place, in any environment or in previews.
     /// Nothing where that is too much to be looked at.
     ///
-    /// The tables are read one by one and not as they are merged, and the files of rules once for each way in which they are
-    /// meant: that takes as long as the manifest is, however many tables it has, and finds no rule less.
+    /// The tables are read one by one and not as they are merged, and the files of rules once for each way in which
+    /// they are meant: that takes as long as the manifest is, however many tables it has, and finds no rule less.
     #[must_use]
     pub(crate) fn kept(&self, manifest: &Manifest, rules_max: usize) -> Option<Kept> {
         let (mut kept, mut seen, mut meant) = (Kept::default(), HashSet::new(), Vec::new());

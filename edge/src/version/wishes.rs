@@ -15,8 +15,8 @@ const WAITING_MAX: usize = 256;
 const REMEMBERED: usize = 4_096;
 /// Apps whose wishes are counted apart; two that share a place share what they may tell.
 const COUNTED: usize = 1_024;
-/// Wishes that wait from which on an app spends its share of the minute: what strangers wish for leaves room for all other
-/// apps, and where nobody waits, wishes for what the app never had cost it nothing.
+/// Wishes that wait from which on an app spends its share of the minute: what strangers wish for leaves room for all
+/// other apps, and where nobody waits, wishes for what the app never had cost it nothing.
 const BUSY: usize = WAITING_MAX / 4;
 const MINUTE_MS: u64 = 60_000;
 /// The bits of a remembered wish that say when it was.

@@ -18,7 +18,8 @@ use crate::publish::Dictionaries;
 
 /// Versions that may wait for the background pass; more are found again at the next start.
 const VERSIONS_MAX: usize = 1_024;
-/// Wishes that may wait for it, apart from the versions: what strangers wish for holds no switch up. More stay as they are.
+/// Wishes that may wait for it, apart from the versions: what strangers wish for holds no switch up. More stay as they
+/// are.
 const WISHES_MAX: usize = 64;
 
 /// The pass that remakes variants at the best level, behind the switch, on threads of its own.

@@ -20,8 +20,9 @@ use crate::publish::compress::Pool;
 const TOGETHER_MAX: usize = 64;
 /// How long others are waited for.
 const TOGETHER: Duration = Duration::from_millis(500);
-/// Dictionaries of the app that a file has deltas with from which on wishes add none: the places that are left are those of
-/// what its pushes make. Those of another app that has the same file are not counted, so that it refuses nobody a wish.
+/// Dictionaries of the app that a file has deltas with from which on wishes add none: the places that are left are
+/// those of what its pushes make. Those of another app that has the same file are not counted, so that it refuses
+/// nobody a wish.
 const DICTIONARIES_MAX: usize = 12;
 const MINUTE: Duration = Duration::from_secs(60);
 

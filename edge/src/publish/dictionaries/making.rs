@@ -277,8 +277,8 @@ impl Dictionaries {
         Ok(made.iter().sum())
     }
 
-    /// Makes the deltas of one file again at the best level, of these dictionaries alone, until `deadline`. What is gone
-    /// meanwhile, or cannot be read, is passed over.
+    /// Makes the deltas of one file again at the best level, of these dictionaries alone, until `deadline`. What is
+    /// gone meanwhile, or cannot be read, is passed over.
     pub(super) async fn improve_file(
         &self,
         blob: Digest,

@@ -243,8 +243,8 @@ impl Dictionaries {
         Ok(sides)
     }
 
-    /// What anyone may read of a version, of files with the content `only` alone where that is said. Nothing where there was
-    /// no time to find out.
+    /// What anyone may read of a version, of files with the content `only` alone where that is said. Nothing where
+    /// there was no time to find out.
     async fn public<'m>(
         &self,
         manifest: &'m Manifest,

@@ -31,8 +31,8 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    /// Compares the files of a version, those with the content `only` alone where that is said, with what keeps files from
-    /// strangers. It takes its time: not for a thread that others wait for. Nothing where there is no time left.
+    /// Compares the files of a version, those with the content `only` alone where that is said, with what keeps files
+    /// from strangers. It takes its time: not for a thread that others wait for. Nothing where there is no time left.
     pub(super) fn find(
         kept: Option<&Kept>,
         manifest: &Manifest,
