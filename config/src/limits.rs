@@ -95,6 +95,8 @@ limits! {
     collect_files_max = 1_000_000 in 1 ..= 100_000_000,
     /// Milliseconds that a push takes for deltas before its switch; what has no time is made behind it.
     delta_ms_max = 2_000 in 0 ..= 600_000,
+    /// Milliseconds that each of the two passes behind a switch may take: for deltas that are not there yet, and for the best level; what has no time is made at the next switch.
+    delta_background_ms_max = 600_000 in 0 ..= 86_400_000,
     /// Bytes of deltas that one push, or one switch, adds to the disk.
     delta_bytes_max = 67_108_864 in 0 ..= 1_099_511_627_776,
     /// Bytes of a file up to which it serves as a dictionary, and is sent as a delta.

@@ -75,6 +75,9 @@ pub struct PagesDictionary {
     pub size: u64,
 }
 
+/// Records of dictionaries that are read at once: one may have some megabytes.
+pub const DICTIONARIES_AT_ONCE: usize = 16;
+
 /// What every key of dictionaries begins with.
 pub const DICTIONARIES_PREFIX: &str = "dictionaries/";
 

@@ -281,6 +281,7 @@ impl Publisher {
                     manifest: &push.manifest,
                     given: &given,
                     pool: &self.quick,
+                    is_before_switch: true,
                     deadline: Some(Instant::now() + Duration::from_millis(self.limits.delta_ms_max)),
                 };
                 Some(dictionaries.before_switch(&pass).boxed().await)

@@ -25,7 +25,7 @@ impl Made {
     pub(super) fn of(file: &EdgeFile, stores: &Stores) -> Self {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
         let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &file.limits);
-        let (wishes, wished) = Wishes::channel();
+        let (wishes, wished) = Wishes::channel(file.limits.delta_wishes_per_minute_max);
         let loader = match file.compress.dictionaries {
             true => loader.with_dictionaries(file.compress.dictionary_days, wishes),
             false => loader.without_dictionaries(),
@@ -50,8 +50,9 @@ pub(super) fn start(
     let _inside = control.enter();
     let dictionaries = dictionaries.map(|dictionaries| (dictionaries, wished));
     let blobs = Arc::clone(&stores.blobs);
-    let background =
-        Background::start(BackgroundParts { blobs, threads, remade, dictionaries, best: file.compress.background });
+    let catalog = Arc::clone(&stores.catalog);
+    let best = file.compress.background;
+    let background = Background::start(BackgroundParts { blobs, catalog, threads, remade, dictionaries, best });
     let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
     for (key, record) in live {
         let pointer: records::LivePointer = records::read(&key, &record)?;

@@ -12,6 +12,7 @@ pub use deltas::FileDictionaries;
 pub use head::{CommonField, PreparedHead, USE_AS_DICTIONARY};
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;
+pub(crate) use rule_files::Kept;
 pub use rule_files::RuleFiles;
 pub use wishes::{DictionaryWish, Wishes};
 

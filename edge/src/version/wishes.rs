@@ -15,8 +15,9 @@ const WAITING_MAX: usize = 256;
 const REMEMBERED: usize = 4_096;
 /// Apps whose wishes are counted apart; two that share a place share what they may tell.
 const COUNTED: usize = 1_024;
-/// Wishes of one app in a minute: what a stranger wishes for leaves room for all other apps.
-const OF_APP_MAX: u64 = 64;
+/// Wishes that wait from which on an app spends its share of the minute: what strangers wish for leaves room for all
+/// other apps, and where nobody waits, wishes for what the app never had cost it nothing.
+const BUSY: usize = WAITING_MAX / 4;
 const MINUTE_MS: u64 = 60_000;
 /// The bits of a remembered wish that say when it was.
 const MINUTE_BITS: u64 = 0xffff;
@@ -45,18 +46,24 @@ struct Telling {
     remembered: Vec<AtomicU64>,
     /// For each app the minute of its last wish, and how many it has told in it.
     counted: Vec<AtomicU64>,
+    /// Wishes that one app may tell in a minute while many wait.
+    of_app_max: u64,
 }
 
 impl Telling {
     /// Whether an app may tell one more in this minute. Two threads at once may count one for both.
     fn may_tell(&self, app: &AppName, minute: u64) -> bool {
+        if self.sender.max_capacity().saturating_sub(self.sender.capacity()) < BUSY {
+            return self.of_app_max > 0;
+        }
         let place = usize::try_from(self.hasher.hash_one(app) % COUNTED as u64).unwrap_or(0);
         let Some(place) = self.counted.get(place) else { return false };
         let known = place.load(Ordering::Relaxed);
-        let count = if known / (OF_APP_MAX + 1) == minute { known % (OF_APP_MAX + 1) } else { 0 };
-        let is_free = count < OF_APP_MAX;
+        let counts = self.of_app_max.saturating_add(1);
+        let count = if known / counts == minute { known % counts } else { 0 };
+        let is_free = count < self.of_app_max;
         if is_free {
-            place.store(minute * (OF_APP_MAX + 1) + count + 1, Ordering::Relaxed);
+            place.store(minute.saturating_mul(counts).saturating_add(count + 1), Ordering::Relaxed);
         }
         is_free
     }
@@ -69,13 +76,14 @@ impl Wishes {
         Self(None)
     }
 
-    /// Both ends of the channel.
+    /// Both ends of the channel, through which one app tells `of_app_max` wishes a minute while many wait.
     #[must_use]
-    pub fn channel() -> (Self, mpsc::Receiver<DictionaryWish>) {
+    pub fn channel(of_app_max: u64) -> (Self, mpsc::Receiver<DictionaryWish>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let remembered = std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect();
         let counted = std::iter::repeat_with(AtomicU64::default).take(COUNTED).collect();
-        (Self(Some(Arc::new(Telling { sender, hasher: RandomState::new(), remembered, counted }))), receiver)
+        let hasher = RandomState::new();
+        (Self(Some(Arc::new(Telling { sender, hasher, remembered, counted, of_app_max }))), receiver)
     }
 
     /// Tells a wish, unless it was told within this minute or too many wait.
@@ -109,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_wish_is_told_once_a_minute() {
-        let (wishes, mut told) = Wishes::channel();
+        let (wishes, mut told) = Wishes::channel(60);
         for now_ms in [0, 1, 59_999, 60_000, 60_001] {
             wishes.tell_at(wish(1), now_ms);
         }
@@ -119,18 +127,35 @@ mod tests {
 
     #[test]
     fn one_app_leaves_room_for_the_wishes_of_others() {
-        let (wishes, told) = Wishes::channel();
+        let (wishes, told) = Wishes::channel(100);
         for number in 0..=255 {
             wishes.tell_at(wish(number), 0);
         }
-        assert_eq!(told.len() as u64, OF_APP_MAX);
+        assert_eq!(told.len(), BUSY + 100);
         wishes.tell_at(wish(255), 60_000);
-        assert_eq!(told.len() as u64, OF_APP_MAX + 1);
+        assert_eq!(told.len(), BUSY + 101);
+        // Of several others, since one may share its place.
+        for number in 0..8 {
+            wishes.tell_at(DictionaryWish { app: format!("other-{number}").parse().unwrap(), ..wish(0) }, 60_000);
+        }
+        assert!(told.len() > BUSY + 101);
+    }
+
+    #[test]
+    fn what_nobody_waits_behind_costs_an_app_nothing_of_its_share() {
+        let (wishes, mut told) = Wishes::channel(1);
+        for number in 0..=255 {
+            wishes.tell_at(wish(number), 0);
+            assert_eq!(told.try_recv().unwrap(), wish(number));
+        }
+        let (wishes, told) = Wishes::channel(0);
+        wishes.tell_at(wish(1), 0);
+        assert_eq!(told.len(), 0);
     }
 
     #[test]
     fn more_wishes_than_may_wait_are_left_out_and_nobody_waits() {
-        let (wishes, told) = Wishes::channel();
+        let (wishes, told) = Wishes::channel(60);
         for minute in 0..8 {
             for number in 0..=255 {
                 wishes.tell_at(wish(number), minute * MINUTE_MS);

@@ -109,7 +109,7 @@ pub(crate) async fn site(headers: &str, spoil: impl FnOnce(&Stores)) -> Site {
     });
     stores.put(records::dictionaries_key(&"shop".parse().unwrap(), &id), record).await;
     spoil(&stores);
-    let (wishes, wished) = Wishes::channel();
+    let (wishes, wished) = Wishes::channel(60);
     let served = stores.handler_with(AccessLog::unread(), |loader| loader.with_dictionaries(30, wishes)).await;
     Site { served, wished }
 }

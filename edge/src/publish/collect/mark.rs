@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use serde::Deserialize;
 
 use super::{PAGE, Pass};
 use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, DictionariesRecord};
+use crate::catalog::records::{self, PagesDictionary};
 use crate::publish::{Error, Publisher};
 
 /// What is referred to.
@@ -19,6 +20,13 @@ pub(super) struct Marked {
     manifests: HashSet<VersionId>,
     /// Versions whose manifests cannot be read: what they refer to is not known.
     pub(super) unreadable: Vec<VersionId>,
+}
+
+/// Of a record of dictionaries what is marked: the rest may have megabytes.
+#[derive(Deserialize)]
+struct Pages {
+    #[serde(default)]
+    pages: Option<PagesDictionary>,
 }
 
 impl Marked {
@@ -32,7 +40,7 @@ impl Marked {
 
     /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made anew.
     fn dictionary_of(&mut self, key: &str, value: &[u8]) {
-        match serde_json::from_slice::<DictionariesRecord>(value) {
+        match serde_json::from_slice::<Pages>(value) {
             Ok(record) => self.blobs.extend(record.pages.map(|pages| pages.blob)),
             Err(error) => tracing::warn!(key, %error, "a record of dictionaries cannot be read"),
         }
@@ -75,7 +83,8 @@ impl Publisher {
     async fn mark_dictionaries(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
         let mut after: Option<String> = None;
         loop {
-            let page = self.catalog.list(records::DICTIONARIES_PREFIX, after.as_deref(), false, PAGE).await?;
+            let (prefix, max) = (records::DICTIONARIES_PREFIX, records::DICTIONARIES_AT_ONCE);
+            let page = self.catalog.list(prefix, after.as_deref(), false, max).await?;
             for (key, record) in &page {
                 let is_going = version_of(key).is_some_and(|(app, version)| {
                     pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)))
@@ -85,7 +94,7 @@ impl Publisher {
                 }
             }
             match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                Some((key, _)) if page.len() == max => after = Some(key.clone()),
                 _ => return Ok(()),
             }
         }

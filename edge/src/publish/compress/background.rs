@@ -11,28 +11,34 @@ use tokio::sync::{broadcast, mpsc};
 use super::encode::encode;
 use super::pool::{Pool, Priority};
 use crate::blobs::{self, Blobs, Key, Quality};
+use crate::catalog::records::{self, LivePointer};
+use crate::catalog::{self, Catalog};
 use crate::live::DictionaryWish;
 use crate::publish::Dictionaries;
 
-/// Versions and wishes that may wait for the background pass; more are found again at the next start.
-const QUEUE: usize = 1_024;
+/// Versions that may wait for the background pass; more are found again at the next start.
+const VERSIONS_MAX: usize = 1_024;
+/// Wishes that may wait for it, apart from the versions: what strangers wish for holds no switch up. More stay as they
+/// are.
+const WISHES_MAX: usize = 64;
 
 /// The pass that remakes variants at the best level, behind the switch, on threads of its own.
 #[derive(Clone)]
-pub struct Background(Option<mpsc::Sender<Job>>);
+pub struct Background(Option<mpsc::Sender<WentLive>>);
 
-/// What waits for its turn.
-enum Job {
-    /// A version that went live in an environment.
-    Live { app: AppName, environment: PlaceName, version: VersionId },
-    /// A delta that was made because a browser came with a dictionary.
-    Wish(DictionaryWish),
+/// A version that went live in an environment.
+struct WentLive {
+    app: AppName,
+    environment: PlaceName,
+    version: VersionId,
 }
 
 /// What the pass works with.
 pub struct BackgroundParts {
     /// The store.
     pub blobs: Arc<dyn Blobs>,
+    /// What says which versions are live.
+    pub catalog: Arc<dyn Catalog>,
     /// Threads of low priority.
     pub threads: usize,
     /// Is told of every version that got better.
@@ -45,6 +51,7 @@ pub struct BackgroundParts {
 
 struct Remaker {
     blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
     pool: Arc<Pool>,
     remade: broadcast::Sender<VersionId>,
     best: bool,
@@ -61,37 +68,42 @@ impl Background {
     /// Starts the pass.
     #[must_use]
     pub fn start(parts: BackgroundParts) -> Self {
-        let BackgroundParts { blobs, threads, remade, best, dictionaries } = parts;
-        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        let BackgroundParts { blobs, catalog, threads, remade, best, dictionaries } = parts;
+        let (sender, mut versions) = mpsc::channel(VERSIONS_MAX);
+        let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
         let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
         let (dictionaries, wishes) = dictionaries.unzip();
-        let background = Self(Some(sender));
         if let (Some(dictionaries), Some(wishes)) = (&dictionaries, wishes) {
-            let improving = background.clone();
-            let improve = move |wish: DictionaryWish| improving.put(Job::Wish(wish));
+            let improve = move |wish: DictionaryWish| {
+                if improving.try_send(wish).is_err() {
+                    tracing::debug!("a wished delta stays at the quick level");
+                }
+            };
             // Apart from the versions: a browser comes again soon, and a version's turn may take long.
             tokio::spawn(Arc::clone(dictionaries).fulfil(wishes, Arc::clone(&pool), remade.clone(), improve));
         }
-        let remaker = Remaker { blobs, pool, remade, best, dictionaries };
+        let remaker = Remaker { blobs, catalog, pool, remade, best, dictionaries };
         tokio::spawn(async move {
-            while let Some(job) = receiver.recv().await {
-                match job {
-                    Job::Live { app, environment, version } => remaker.live(&app, &environment, version).await,
-                    Job::Wish(wish) => remaker.wish(&wish).await,
+            loop {
+                // Switches go before wishes.
+                tokio::select! {
+                    biased;
+                    Some(WentLive { app, environment, version }) = versions.recv() => {
+                        remaker.live(&app, &environment, version).await;
+                    }
+                    Some(wish) = improvable.recv() => remaker.wish(&wish).await,
+                    else => break,
                 }
             }
         });
-        background
+        Self(Some(sender))
     }
 
     /// Has the variants and deltas of a version that went live remade when its turn comes.
     pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
-        self.put(Job::Live { app: app.clone(), environment: environment.clone(), version });
-    }
-
-    fn put(&self, job: Job) {
+        let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
         if let Some(sender) = &self.0
-            && sender.try_send(job).is_err()
+            && sender.try_send(went_live).is_err()
         {
             tracing::warn!(
                 "the queue of the background pass is full; what is left out is found again at the next start"
@@ -103,6 +115,12 @@ impl Background {
 impl Remaker {
     /// First the deltas that are not there at all, then everything at the best level.
     async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        // Others may have taken long; what comes back is put here again.
+        match self.is_live(app, environment, version).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(app = %app, %error, "what is live is not known; it is remade all the same"),
+        }
         if let Some(dictionaries) = &self.dictionaries {
             match dictionaries.after_switch(app, environment, version, &self.pool).await {
                 Ok(true) => self.tell(version),
@@ -130,6 +148,17 @@ impl Remaker {
             }
             Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not remade"),
         }
+    }
+
+    async fn is_live(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<bool, catalog::Error> {
+        let key = records::live_key(app, environment);
+        let Some(found) = self.catalog.get(&key).await? else { return Ok(false) };
+        Ok(records::read::<LivePointer>(&key, &found)?.version == version)
     }
 
     async fn wish(&self, wish: &DictionaryWish) {
@@ -178,4 +207,56 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<u
     let count = made.len();
     blobs.put_variants(digest, made).await?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::Form;
+    use crate::catalog::{Change, Commit};
+    use bytes::Bytes;
+    use devanture_config::manifest::FileEntry;
+
+    async fn stored(blobs: &dyn Blobs, text: &str) -> VersionId {
+        let bytes = Bytes::from(text.repeat(1_000));
+        let (hash, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let quick = encode(&bytes, Form::Gz, Quality::Quick).unwrap();
+        blobs.put(Key::Blob(hash), bytes).await.unwrap();
+        blobs.put_variants(hash, vec![(Form::Gz, Quality::Quick, quick.into())]).await.unwrap();
+        let files = [("app.js".parse().unwrap(), FileEntry { hash, size, media_type: None })].into();
+        let manifest = Manifest::of_files(files);
+        blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
+        manifest.id()
+    }
+
+    #[tokio::test]
+    async fn what_was_replaced_before_its_turn_came_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs::open(folder.path().to_owned()).unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
+        let replaced = stored(&*blobs, "const before = 1;\n").await;
+        let live = stored(&*blobs, "const after = 2;\n").await;
+        let pointer = LivePointer {
+            version: live,
+            settings: 0,
+            switched_ms: 0,
+            deploy: String::new(),
+            begun: 0,
+            position: String::new(),
+        };
+        let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
+        catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+        let remade = broadcast::Sender::new(8);
+        let mut told = remade.subscribe();
+        let parts = BackgroundParts { blobs, catalog, threads: 1, remade, best: true, dictionaries: None };
+        let background = Background::start(parts);
+        for version in [replaced, live, replaced] {
+            background.enqueue(&app, &prod, version);
+        }
+        // The pass ends when nobody puts anything any more, and tells nobody of anything else.
+        drop(background);
+        assert_eq!(told.recv().await.unwrap(), live);
+        assert!(told.recv().await.is_err());
+    }
 }

@@ -9,8 +9,8 @@ use devanture_config::{AppName, Digest, VersionId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
+use super::Dictionaries;
 use super::making::Pair;
-use super::{Dictionaries, Public};
 use crate::catalog::records::{self, VersionRecord};
 use crate::live::DictionaryWish;
 use crate::publish::Error;
@@ -20,8 +20,9 @@ use crate::publish::compress::Pool;
 const TOGETHER_MAX: usize = 64;
 /// How long others are waited for.
 const TOGETHER: Duration = Duration::from_millis(500);
-/// Dictionaries that a file has deltas with from which on wishes add none: the places that are left are those of what
-/// pushes make, which no stranger's word pushes out.
+/// Dictionaries of the app that a file has deltas with from which on wishes add none: the places that are left are
+/// those of what its pushes make. Those of another app that has the same file are not counted, so that it refuses
+/// nobody a wish.
 const DICTIONARIES_MAX: usize = 12;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -37,15 +38,22 @@ impl Budget {
         Self { since: Instant::now(), spent: HashMap::new(), max }
     }
 
-    /// Whether an app may have one delta more.
-    fn take(&mut self, app: &AppName) -> bool {
+    /// Whether an app has something left, so that it is worth a look at what it has.
+    fn is_left(&mut self, app: &AppName) -> bool {
         if self.since.elapsed() >= MINUTE {
             *self = Self::new(self.max);
         }
+        self.spent.get(app).copied().unwrap_or_default() < self.max
+    }
+
+    /// Whether an app may have one delta more.
+    fn take(&mut self, app: &AppName) -> bool {
+        if !self.is_left(app) {
+            return false;
+        }
         let spent = self.spent.entry(app.clone()).or_default();
-        let may = *spent < self.max;
-        *spent = spent.saturating_add(u64::from(may));
-        may
+        *spent = spent.saturating_add(1);
+        true
     }
 }
 
@@ -70,6 +78,9 @@ impl Dictionaries {
             }
             let mut got: BTreeMap<VersionId, Vec<DictionaryWish>> = BTreeMap::new();
             for wish in together {
+                if !budget.is_left(&wish.app) {
+                    continue;
+                }
                 match self.fulfil_one(&wish, &pool, &mut |app| budget.take(app)).await {
                     Ok(true) => got.entry(wish.version).or_default().push(wish),
                     Ok(false) => {}
@@ -93,14 +104,17 @@ impl Dictionaries {
         may: &mut (dyn FnMut(&AppName) -> bool + Send),
     ) -> Result<bool, Error> {
         let DictionaryWish { app, version, blob, sha256 } = wish;
-        let Some(dictionary) = self.by_sha256(app).await?.get(sha256).copied() else { return Ok(false) };
+        let of_app = self.by_sha256(app).await?;
+        let Some(dictionary) = of_app.get(sha256).copied() else { return Ok(false) };
         if self.was_tried(*blob, dictionary) {
             return Ok(false);
         }
         let key = records::version_key(app, version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
         let record = self.record(app, version).await?.unwrap_or_default();
-        let has: BTreeSet<Digest> = self.blobs.deltas(*blob).await?.iter().map(|delta| delta.dictionary).collect();
+        let deltas = self.blobs.deltas(*blob).await?.into_iter();
+        let own = deltas.filter(|delta| of_app.get(&delta.sha256) == Some(&delta.dictionary));
+        let has: BTreeSet<Digest> = own.map(|delta| delta.dictionary).collect();
         let is_made = has.contains(&dictionary);
         if is_made && record.from.contains(&dictionary) || !is_made && has.len() >= DICTIONARIES_MAX {
             return Ok(false);
@@ -117,8 +131,7 @@ impl Dictionaries {
             return Ok(false);
         }
         let given = records::read::<VersionRecord>(&key, &stored)?.given;
-        let guarded = self.guarded(&manifest).await?;
-        let public = Public::new(&manifest, &given, guarded, self.limits.dictionary_bytes_max);
+        let Some(public) = self.public(&manifest, &given, Some(*blob), None).await? else { return Ok(false) };
         let entry = public.files().find(|(_, entry)| entry.hash == *blob).map(|(_, entry)| entry);
         let Some(entry) = entry else {
             self.tried_in_vain(*blob, dictionary);
@@ -137,7 +150,7 @@ impl Dictionaries {
     /// Makes a delta that was wished for again at the best level. Returns whether it got better.
     pub(crate) async fn improve_wish(&self, wish: &DictionaryWish, pool: &Pool) -> Result<bool, Error> {
         let Some(dictionary) = self.by_sha256(&wish.app).await?.get(&wish.sha256).copied() else { return Ok(false) };
-        Ok(self.improve_file(wish.blob, &BTreeSet::from([dictionary]), pool).await? > 0)
+        Ok(self.improve_file(wish.blob, &BTreeSet::from([dictionary]), pool, None).await? > 0)
     }
 }
 
@@ -150,7 +163,7 @@ mod tests {
         let (one, other): (AppName, AppName) = ("one".parse().unwrap(), "other".parse().unwrap());
         let mut budget = Budget::new(2);
         assert_eq!([budget.take(&one), budget.take(&one), budget.take(&one)], [true, true, false]);
-        assert!(budget.take(&other));
+        assert!(!budget.is_left(&one) && budget.is_left(&other) && budget.take(&other));
         tokio::time::advance(MINUTE).await;
         assert!(budget.take(&one));
     }

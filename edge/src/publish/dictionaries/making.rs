@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
@@ -13,8 +14,8 @@ use tokio::time::Instant;
 
 use super::named::{Named, Places};
 use super::pair::{Earlier, File, Likeness};
-use super::sharing::{is_html, is_over};
-use super::{Dictionaries, FILES_AT_ONCE, Side};
+use super::public::is_html;
+use super::{Dictionaries, FILES_AT_ONCE, Side, is_over};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use crate::catalog::records::DictionariesRecord;
 use crate::publish::Error;
@@ -199,18 +200,22 @@ impl Dictionaries {
         deadline: Option<Instant>,
         left: &AtomicU64,
     ) -> Result<usize, Error> {
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) || left.load(Ordering::Relaxed) == 0 {
+        if is_over(deadline) || left.load(Ordering::Relaxed) == 0 {
             return Ok(0);
         }
-        // A dictionary that is gone has no deltas any more, and a file that cannot be read is told by whoever serves it.
-        let (Ok(bytes), Ok(dictionary)) =
-            (self.blobs.get(Key::Blob(pair.blob)).await, self.blobs.get(Key::Blob(pair.dictionary)).await)
-        else {
-            return Ok(0);
-        };
+        // A dictionary that is gone has no deltas any more.
+        let (bytes, dictionary) =
+            match (self.found(Key::Blob(pair.blob)).await, self.found(Key::Blob(pair.dictionary)).await) {
+                (Ok(Some(bytes)), Ok(Some(dictionary))) => (bytes, dictionary),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(blob = %pair.blob, dictionary = %pair.dictionary, %error, "a delta was not made");
+                    return Ok(0);
+                }
+                (Ok(_), Ok(_)) => return Ok(0),
+            };
         let encode = move || {
             // Its turn may come late: others push, too.
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if is_over(deadline) {
                 return None;
             }
             Some(
@@ -242,13 +247,7 @@ impl Dictionaries {
             left.store(0, Ordering::Relaxed);
             return Ok(0);
         }
-        let made = deltas.len();
-        deltas.iter().for_each(|delta| count(delta.form, "quick"));
-        match self.blobs.put_deltas(pair.blob, deltas).await {
-            Ok(()) => Ok(made),
-            Err(blobs::Error::Missing(_)) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
+        self.put(pair.blob, deltas, "quick").await
     }
 
     pub(super) fn was_tried(&self, blob: Digest, dictionary: Digest) -> bool {
@@ -271,18 +270,25 @@ impl Dictionaries {
         }
         let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
         let blobs: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
-        let work: Vec<_> = blobs.into_iter().map(|blob| self.improve_file(blob, &record.from, pool)).collect();
+        let deadline = self.background_deadline();
+        let work: Vec<_> =
+            blobs.into_iter().map(|blob| self.improve_file(blob, &record.from, pool, deadline)).collect();
         let made: Vec<usize> = stream::iter(work).buffer_unordered(pool.threads()).try_collect().await?;
         Ok(made.iter().sum())
     }
 
-    /// Makes the deltas of one file again at the best level, of these dictionaries alone.
+    /// Makes the deltas of one file again at the best level, of these dictionaries alone, until `deadline`. What is
+    /// gone meanwhile, or cannot be read, is passed over.
     pub(super) async fn improve_file(
         &self,
         blob: Digest,
         from: &BTreeSet<Digest>,
         pool: &Pool,
+        deadline: Option<Instant>,
     ) -> Result<usize, Error> {
+        if is_over(deadline) {
+            return Ok(0);
+        }
         let deltas = self.blobs.deltas(blob).await?;
         let quick = deltas.into_iter().filter(|one| one.quality == Quality::Quick && from.contains(&one.dictionary));
         let mut by_dictionary: HashMap<Digest, Vec<DeltaInfo>> = HashMap::new();
@@ -290,30 +296,57 @@ impl Dictionaries {
         if by_dictionary.is_empty() {
             return Ok(0);
         }
-        let bytes = self.blobs.get(Key::Blob(blob)).await?;
+        let Some(bytes) = self.found(Key::Blob(blob)).await? else { return Ok(0) };
         let mut made = Vec::new();
         for (dictionary, quick) in by_dictionary {
             // Browsers may still have what is stored no longer: the quick ones do.
-            let Ok(with) = self.blobs.get(Key::Blob(dictionary)).await else { continue };
+            let Some(with) = self.found(Key::Blob(dictionary)).await? else { continue };
             for one in quick {
+                if is_over(deadline) {
+                    break;
+                }
                 let (bytes, with) = (bytes.clone(), with.clone());
                 let encode = move || delta::encode(&bytes, &with, one.sha256, one.form, Quality::Best);
                 let encoded = pool.run(encode).await.flatten().filter(|encoded| (encoded.len() as u64) < one.size);
                 let bytes = match encoded {
                     Some(encoded) => encoded.into(),
                     // The quick one was the better: it stays, and is not tried again.
-                    None => self.blobs.get(Key::Delta(blob, dictionary, one.form)).await?,
+                    None => match self.found(Key::Delta(blob, dictionary, one.form)).await? {
+                        Some(quick) => quick,
+                        None => continue,
+                    },
                 };
-                count(one.form, "best");
                 let DeltaInfo { form, sha256, .. } = one;
                 made.push(NewDelta { form, dictionary, sha256, quality: Quality::Best, bytes });
             }
         }
-        let count = made.len();
-        if count > 0 {
-            self.blobs.put_deltas(blob, made).await?;
+        self.put(blob, made, "best").await
+    }
+
+    /// What is stored under a key; nothing where it is gone, or is not what it says, which the store has told.
+    async fn found(&self, key: Key) -> Result<Option<Bytes>, Error> {
+        match self.blobs.get(key).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(count)
+    }
+
+    /// Stores deltas of a file, and counts those that are there then. Returns how many: none where the file is gone.
+    async fn put(&self, blob: Digest, deltas: Vec<NewDelta>, quality: &'static str) -> Result<usize, Error> {
+        let forms: Vec<DeltaForm> = deltas.iter().map(|delta| delta.form).collect();
+        if forms.is_empty() {
+            return Ok(0);
+        }
+        match self.blobs.put_deltas(blob, deltas).await {
+            Ok(()) => {}
+            Err(blobs::Error::Missing(_)) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        }
+        for form in &forms {
+            counter!("devanture_deltas_made_total", "form" => form.suffix(), "quality" => quality).increment(1);
+        }
+        Ok(forms.len())
     }
 }
 
@@ -333,8 +366,4 @@ impl Side {
         let found = index.predecessors(file, places).into_iter();
         found.filter_map(|(one, likeness)| Some((one.hash, *self.record.files.get(&one.hash)?, likeness))).collect()
     }
-}
-
-fn count(form: DeltaForm, quality: &'static str) {
-    counter!("devanture_deltas_made_total", "form" => form.suffix(), "quality" => quality).increment(1);
 }

@@ -20,6 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use devanture_config::edge_toml::Compress;
 use devanture_config::limits::Limits;
@@ -40,9 +41,8 @@ use crate::telemetry;
 use crate::version::RuleFiles;
 use making::Tried;
 use named::Named;
-use public::{Public, is_page};
+use public::{Closed, Public, is_html, is_page};
 use record::BySha256;
-use sharing::{is_html, is_over};
 
 /// Files that are looked up or read at once.
 const FILES_AT_ONCE: usize = 8;
@@ -93,6 +93,8 @@ pub(crate) struct Pass<'p> {
     pub(crate) given: &'p BTreeMap<BundlePath, Vec<Form>>,
     /// Where it is done.
     pub(crate) pool: &'p Pool,
+    /// Whether a push waits for it.
+    pub(crate) is_before_switch: bool,
     /// Until when.
     pub(crate) deadline: Option<Instant>,
 }
@@ -159,10 +161,17 @@ impl Dictionaries {
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
         let given = records::read::<VersionRecord>(&key, &stored)?.given;
         let Some(manifest) = self.manifest(version).await? else { return Ok(false) };
-        let pass = Pass { app, environment, version, manifest: &manifest, given: &given, pool, deadline: None };
+        let (deadline, is_before_switch) = (self.background_deadline(), false);
+        let pass =
+            Pass { app, environment, version, manifest: &manifest, given: &given, pool, is_before_switch, deadline };
         let passed = self.pass(&pass).await?;
         let is_written = self.write(app, &version, &passed.record).await?;
         Ok(is_written || passed.deltas > 0)
+    }
+
+    /// Until when a pass that begins now behind a switch goes on.
+    fn background_deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
     }
 
     /// A manifest; none where it cannot be read, which is told by whoever serves it.
@@ -174,8 +183,9 @@ impl Dictionaries {
     async fn pass(&self, pass: &Pass<'_>) -> Result<Passed, Error> {
         let earlier = self.earlier(pass).await?;
         let own = self.record(pass.app, &pass.version).await?.unwrap_or_default();
-        let guarded = self.guarded(pass.manifest).await?;
-        let public = Public::new(pass.manifest, pass.given, guarded, self.limits.dictionary_bytes_max);
+        let Some(public) = self.public(pass.manifest, pass.given, None, pass.deadline).await? else {
+            return Ok(Passed { record: own, deltas: 0 });
+        };
         let named = self.named(pass.manifest, &|path| public.anyone_may_read(path)).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
         let linked = self.linked(&files, &named).await?;
@@ -189,7 +199,7 @@ impl Dictionaries {
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.
-        if pass.deadline.is_some() {
+        if pass.is_before_switch {
             let dictionaries = known_dictionaries(&earlier, &record);
             let of_earlier = earlier.iter().flat_map(|side| &side.record.from);
             record.from.extend(of_earlier.filter(|dictionary| dictionaries.contains(dictionary)));
@@ -197,7 +207,7 @@ impl Dictionaries {
             record.from = self.made_with(&files, &earlier, &record).await?;
         }
         match made {
-            Ok((deltas, with)) if pass.deadline.is_some() => {
+            Ok((deltas, with)) if pass.is_before_switch => {
                 record.from.extend(with);
                 Ok(Passed { record, deltas })
             }
@@ -233,14 +243,22 @@ impl Dictionaries {
         Ok(sides)
     }
 
-    /// What rules keep from strangers in any environment.
-    async fn guarded(&self, manifest: &Manifest) -> Result<Vec<devanture_config::rules::Pattern>, Error> {
+    /// What anyone may read of a version, of files with the content `only` alone where that is said. Nothing where
+    /// there was no time to find out.
+    async fn public<'m>(
+        &self,
+        manifest: &'m Manifest,
+        given: &BTreeMap<BundlePath, Vec<Form>>,
+        only: Option<Digest>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Public<'m>>, Error> {
         let rule_files = RuleFiles::read(&*self.blobs, manifest).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
-        let manifest = manifest.clone();
-        // Thousands of rules are read: not on a thread that others wait for.
-        let read = tokio::task::spawn_blocking(move || rule_files.guarded(&manifest, rules_max));
-        read.await.map_err(|error| super::error::lost(&error))
+        let copy = manifest.clone();
+        // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.
+        let find = move || Closed::find(rule_files.kept(&copy, rules_max).as_ref(), &copy, only, deadline);
+        let closed = tokio::task::spawn_blocking(find).await.map_err(|error| super::error::lost(&error))?;
+        Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
     /// What the pages at the top of a version name.
@@ -324,7 +342,7 @@ impl Dictionaries {
         if let Some(known) = known {
             return Ok(Some((blob, known)));
         }
-        if pass.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if is_over(pass.deadline) {
             return Ok(None);
         }
         let bytes = self.blobs.get(Key::Blob(blob)).await?;
@@ -345,6 +363,11 @@ impl Dictionaries {
         let with = found.into_iter().flatten().map(|delta| delta.dictionary);
         Ok(with.filter(|dictionary| dictionaries.contains(dictionary)).collect())
     }
+}
+
+/// Whether there is no time left.
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// What of a version and the earlier ones serves as dictionaries.

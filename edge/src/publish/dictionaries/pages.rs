@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_one_stays_while_it_saves_nine_tenths() {
+    fn it_pays_where_four_pages_save_more_than_it_costs() {
         assert!(pays(40_000, 10, 15_999) && !pays(40_000, 10, 16_000) && !pays(0, 0, 0));
     }
 

@@ -7,15 +7,13 @@ use std::sync::{Arc, PoisonError};
 use devanture_config::{AppName, Digest, Sha256, VersionId};
 
 use super::Dictionaries;
-use crate::catalog::records::{self, DictionariesRecord};
+use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::publish::Error;
 use crate::publish::audit::{Own, commit_own, unless_late};
 
 /// How often a record is written again when somebody else wrote it in between.
 const TRIES: usize = 8;
-/// Records that are read at once.
-const PAGE: usize = 200;
 /// Apps whose dictionaries are kept at hand.
 const APPS_MAX: usize = 256;
 
@@ -120,14 +118,14 @@ impl Dictionaries {
         let prefix = records::dictionaries_prefix(app);
         let (mut found, mut after): (HashMap<Sha256, Digest>, Option<String>) = (HashMap::new(), None);
         loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
+            let page = self.catalog.list(&prefix, after.as_deref(), false, DICTIONARIES_AT_ONCE).await?;
             for (key, record) in &page {
                 let Ok(record) = records::read::<DictionariesRecord>(key, record) else { continue };
                 found.extend(record.files.into_iter().map(|(blob, sha256)| (sha256, blob)));
                 found.extend(record.pages.map(|pages| (pages.sha256, pages.blob)));
             }
             match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                Some((key, _)) if page.len() == DICTIONARIES_AT_ONCE => after = Some(key.clone()),
                 _ => break,
             }
         }

@@ -1,6 +1,6 @@
 //! The dictionary that the pages of a version share, where it saves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
@@ -8,8 +8,8 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest};
 use tokio::time::Instant;
 
-use super::public::is_withdrawn;
-use super::{Dictionaries, Pass, pages};
+use super::public::{bare, is_html, is_withdrawn};
+use super::{Dictionaries, Pass, is_over, pages};
 use crate::blobs::{self, DeltaForm, Key, Quality};
 use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
 use crate::publish::Error;
@@ -40,7 +40,8 @@ impl Dictionaries {
         let mut html: Vec<&(&BundlePath, &FileEntry)> =
             files.iter().filter(|(path, entry)| is_html(path, entry) && !is_withdrawn(path, &withdrawn)).collect();
         html.sort_by_key(|(path, _)| (path.as_str().matches('/').count(), *path));
-        html.dedup_by_key(|(_, entry)| entry.hash);
+        let mut seen = HashSet::new();
+        html.retain(|(_, entry)| seen.insert(entry.hash));
         let (mut sample, mut pages_of): (Vec<(Bytes, Option<u64>)>, BTreeSet<BundlePath>) = Default::default();
         for (path, entry) in html.into_iter().take(pages::PAGES_MAX) {
             if is_over(pass.deadline) {
@@ -81,18 +82,19 @@ impl Dictionaries {
         Ok(Some((PagesDictionary { blob, sha256, size }, pages_of)))
     }
 
-    /// The paths of an app that are withdrawn, whenever that was.
-    pub(super) async fn withdrawn(&self, app: &AppName) -> Result<BTreeSet<String>, Error> {
+    /// The paths of an app that are withdrawn, whenever that was, bare.
+    pub(super) async fn withdrawn(&self, app: &AppName) -> Result<HashSet<String>, Error> {
         let key = records::withdrawn_key(app);
-        let Some(found) = self.catalog.get(&key).await? else { return Ok(BTreeSet::new()) };
-        Ok(records::read::<WithdrawnRecord>(&key, &found)?.paths.into_keys().collect())
+        let Some(found) = self.catalog.get(&key).await? else { return Ok(HashSet::new()) };
+        let paths = records::read::<WithdrawnRecord>(&key, &found)?.paths;
+        Ok(paths.keys().map(|path| bare(path).to_owned()).collect())
     }
 
     /// The dictionary of a record, where it is stored and none of the pages that it was made of is withdrawn.
     pub(super) async fn sound_pages(
         &self,
         record: &DictionariesRecord,
-        withdrawn: &BTreeSet<String>,
+        withdrawn: &HashSet<String>,
     ) -> Result<Option<PagesDictionary>, Error> {
         let Some(pages) = record.pages else { return Ok(None) };
         let is_unknown = record.pages_of.is_empty() && !withdrawn.is_empty();
@@ -105,18 +107,6 @@ impl Dictionaries {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// Whether there is no time left.
-pub(super) fn is_over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
-}
-
-/// Whether a file is a page that browsers ask for as a document.
-pub(super) fn is_html(path: &BundlePath, entry: &FileEntry) -> bool {
-    let essence =
-        entry.media_type.clone().unwrap_or_else(|| crate::site::media::content_type(path.as_str(), false).into_owned());
-    essence.trim_start().to_ascii_lowercase().starts_with("text/html")
 }
 
 /// What these pages, of which some are cut, travel as without a dictionary; nothing where there is no time for it.

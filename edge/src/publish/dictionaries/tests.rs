@@ -1,5 +1,8 @@
 //! Tests of dictionaries over real stores: what serves as one, what is made with it, and what nobody is told.
 
+mod bounds;
+mod closed;
+
 use std::collections::BTreeSet;
 
 use std::path::Path;
@@ -11,6 +14,7 @@ use devanture_config::edge_toml::{Compress, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::retention::Retention;
+use devanture_config::site_toml::SiteFile;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use tokio::sync::broadcast;
 
@@ -106,9 +110,16 @@ fn script(seed: u64, release: u64) -> Vec<u8> {
 
 impl World {
     async fn push(&self, app: &AppName, files: &[(&str, Vec<u8>)]) -> DeployReport {
+        self.push_as(app, files, "").await
+    }
+
+    /// Pushes files of which a `devanture.toml` says something.
+    async fn push_as(&self, app: &AppName, files: &[(&str, Vec<u8>)], site: &str) -> DeployReport {
         let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
-        let manifest =
+        let mut manifest =
             Manifest::of_files(files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect());
+        let site = SiteFile::parse("devanture.toml", site).unwrap();
+        (manifest.base, manifest.env) = (site.base, site.env);
         let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
         let begin = BeginDeploy { manifest, source: Source::default(), options };
         let actor = Actor::local();
