@@ -111,7 +111,9 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         // What is lost is not offered.
         record.pages = None;
     }
-    let said = Said::new(&manifest, request.dictionaries.as_ref(), request.dictionary_seconds);
+    let (upstreams, routes) = backends(&serving);
+    let ways = (&rules, routes.as_slice());
+    let said = Said::new(&manifest, request.dictionaries.as_ref(), request.dictionary_seconds, ways);
     let (request, manifest) = (&request, &manifest);
     let loader = Loader { blobs, memory, request, manifest, header: &header, fields: &fields, said: &said };
 
@@ -132,7 +134,6 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     });
 
     let managed = manifest.managed_in(&serving).map(Arc::new);
-    let (upstreams, routes) = backends(&serving);
     Ok(Version {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         id: request.id,

@@ -1,11 +1,13 @@
 //! Compression dictionaries (RFC 9842): which one a client has, who may be answered by means of it, and what is said of an
 //! answer that will be one.
 
+mod announced;
 mod item;
 mod matching;
 
+pub use announced::Announced;
 pub use item::{available_dictionary, is_dictionary_id};
-pub use matching::{broad_pattern, exact_pattern, pattern, use_as, use_as_for_documents};
+pub use matching::{Pattern, exact_pattern, use_as, use_as_for_documents};
 
 use super::fields::members;
 
