@@ -89,6 +89,8 @@ pub struct LoadRequest {
     pub rules_max: usize,
     /// The counts of the place.
     pub tally: Arc<Tally>,
+    /// The same version as it was loaded before: what its files are is in it.
+    pub known: Option<Arc<Version>>,
 }
 
 /// Loads a version.
@@ -121,7 +123,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
     let index = PathIndex::new(public.clone().map(|(path, _)| path));
     // Made before they are run: a closure in the stream would keep the future from being `Send`.
-    let loads: Vec<_> = public.map(|(path, entry)| loader.file(path, entry)).collect();
+    let loads: Vec<_> = public.enumerate().map(|(number, (path, entry))| loader.file(number, path, entry)).collect();
     let mut files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
     let pages = match request.dictionaries.as_ref().and_then(|record| record.pages) {
         Some(pages) => loader.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
@@ -240,16 +242,14 @@ pub(super) struct AtHand {
 }
 
 impl Loader<'_> {
-    async fn file(&self, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
+    async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
         let identity =
             AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key: Key::Blob(entry.hash) };
         let body = self.body(&identity).await?;
-        let is_utf8 = is_utf8(path, &body).await;
-        let media_type = match &entry.media_type {
-            Some(said) => media::with_charset(said, is_utf8),
-            None => media::content_type(path.as_str(), is_utf8),
+        let media_type = match self.known(number, path) {
+            Some(known) => known.media_type.clone(),
+            None => media_type(path, entry, &body).await,
         };
-        let media_type = text_value(&media_type);
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
         let mut loaded = vec![(identity, body)];
@@ -280,6 +280,12 @@ impl Loader<'_> {
         let path = path.as_str().to_owned();
         let dictionaries = self.add_deltas(&path, entry, &heads, &mut representations).await;
         Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations, dictionaries })
+    }
+
+    /// A file as it was loaded before: of one version, and so of one content.
+    fn known(&self, number: usize, path: &BundlePath) -> Option<&ServedFile> {
+        let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
+        known.files.get(number).filter(|file| file.path == path.as_str())
     }
 
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
@@ -392,6 +398,15 @@ fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// The media type of a file, as its head says it.
+async fn media_type(path: &BundlePath, entry: &FileEntry, body: &Source) -> HeaderValue {
+    let is_utf8 = is_utf8(path, body).await;
+    text_value(&match &entry.media_type {
+        Some(said) => media::with_charset(said, is_utf8),
+        None => media::content_type(path.as_str(), is_utf8),
+    })
+}
+
 /// Whether a text may be called UTF-8: its bytes are, and nothing in them declares otherwise.
 async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
     match body {
@@ -406,7 +421,7 @@ async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
 fn stored_is_utf8(path: &BundlePath, file: &dyn blobs::ReadAt) -> bool {
     let mut probe = charset::Utf8Probe::new(path.as_str());
     let mut offset = 0;
-    while offset < file.size() {
+    while offset < file.size() && !probe.is_over() {
         let Ok(piece) = file.read_at(offset, PIECE_BYTES) else { return false };
         if piece.is_empty() {
             return false;

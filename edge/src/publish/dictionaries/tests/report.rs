@@ -93,3 +93,24 @@ async fn the_report_counts_what_visitors_load_and_what_they_load_twice() {
     assert_eq!(second.returning, Some(expected));
     assert!(expected.bytes * 5 < expected.plain_bytes, "{expected:?}");
 }
+
+#[tokio::test]
+async fn what_comes_back_is_served_with_the_deltas_that_were_made_while_it_was_not_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let grace = Grace { ms: 600_000, versions_max: 4 };
+    let world = world_with(folder.path(), Compress::default(), patient(), grace).await;
+    let (one, two) = (script(1, 1), script(1, 2));
+    let first = world.push(&shop(), &[("index.html", page()), ("app-3f2a91bc.js", one.clone())]).await;
+    world.push(&shop(), &[("index.html", page()), ("app-77c01d2e.js", two.clone())]).await;
+    assert!(world.dictionaries.after_switch(&shop(), &PlaceName::prod(), first.version, &world.pool).await.unwrap());
+    assert_eq!(world.deltas(&one, &two).await, QUICK);
+    assert_eq!(world.rollback().await, first.version);
+    for _ in 0..1_000 {
+        let live = world.live(&shop());
+        if live.id == first.version && sent(&live, "app-3f2a91bc.js", Some(&two)) * 10 < one.len() as u64 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the delta is stored and not served");
+}
