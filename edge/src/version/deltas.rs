@@ -10,20 +10,15 @@ use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
 use http::HeaderValue;
 
-use super::load::{AtHand, HeadFields, Loader, coding};
+use super::load::{AtHand, Error, HeadFields, Loader};
 use super::{Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 use crate::site::dictionary::{Announced, Pattern};
 use crate::site::negotiate::Coding;
 use crate::site::rules::CompiledRules;
-use crate::site::{dictionary, media, target};
+use crate::site::{dictionary, target};
 
-/// Fewest bytes of a file that is worth a delta.
-const FILE_BYTES_MIN: u64 = 1_024;
-/// What a delta's bytes begin with, before the SHA-256 of its dictionary (RFC 9842 §4 and §5).
-const DCB_MAGIC: &[u8] = &[0xff, 0x44, 0x43, 0x42];
-const DCZ_MAGIC: &[u8] = &[0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00];
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
 
@@ -161,8 +156,8 @@ impl Loader<'_> {
 
     /// Whether there may be deltas of a file, now or later: what varies by them says so from the beginning.
     pub(super) fn may_have_deltas(&self, size: u64, media_type: &HeaderValue) -> bool {
-        let is_compressible = || media_type.to_str().is_ok_and(media::is_compressible);
-        self.record().is_some() && size >= FILE_BYTES_MIN && is_compressible()
+        let is_worth_it = |media_type| dictionary::is_worth_a_delta(size, media_type);
+        self.record().is_some() && media_type.to_str().is_ok_and(is_worth_it)
     }
 
     /// Adds the deltas of a file to its representations, and all of them once more where pages offer it.
@@ -239,14 +234,15 @@ impl Loader<'_> {
     /// The dictionary that pages share, as a file that no path of the bundle leads to.
     pub(super) async fn pages_dictionary(&self, pages: &PagesDictionary) -> Option<ServedFile> {
         let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
-        let loaded = self.with_variants(&entry).await.map_err(|error| {
+        let path = OwnPath::of_dictionary(pages.sha256);
+        let path = path.trim_start_matches('/').to_owned();
+        let loaded = async { self.loaded(&path, &entry, self.made(entry.hash).await?).await };
+        let loaded = loaded.await.map_err(|error: Error| {
             tracing::warn!(blob = %pages.blob, %error, "the dictionary of pages is left out");
         });
         let media_type = HeaderValue::from_static(DICTIONARY_TYPE);
-        let path = OwnPath::of_dictionary(pages.sha256);
-        let path = path.trim_start_matches('/').to_owned();
         let used = HeaderValue::from_static(dictionary::use_as_for_documents());
-        let loaded = loaded.ok()?;
+        let (_, loaded) = loaded.ok()?;
         let heads = HeadFields {
             media_type: &media_type,
             fingerprinted: true,
@@ -271,28 +267,9 @@ impl Loader<'_> {
             dictionaries,
         })
     }
-
-    async fn with_variants(&self, entry: &FileEntry) -> Result<Vec<(AtHand, Source)>, blobs::Error> {
-        let key = Key::Blob(entry.hash);
-        let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
-        let body = self.body(&identity).await?;
-        let mut loaded = vec![(identity, body)];
-        for variant in self.blobs.variants(entry.hash).await? {
-            let key = Key::Variant(entry.hash, variant.form);
-            let at_hand = AtHand { coding: coding(variant.form), size: variant.size, hash: variant.hash, key };
-            if let Ok(bytes) = self.body(&at_hand).await {
-                loaded.push((at_hand, bytes));
-            }
-        }
-        Ok(loaded)
-    }
 }
 
 /// Whether a delta begins as its form has it, with the dictionary that is listed.
 fn names_dictionary(bytes: &[u8], info: &DeltaInfo) -> bool {
-    let magic = match info.form {
-        DeltaForm::Dcb => DCB_MAGIC,
-        DeltaForm::Dcz => DCZ_MAGIC,
-    };
-    bytes.strip_prefix(magic).is_some_and(|rest| rest.starts_with(info.sha256.as_bytes()))
+    bytes.strip_prefix(info.form.magic()).is_some_and(|rest| rest.starts_with(info.sha256.as_bytes()))
 }

@@ -24,7 +24,7 @@ use super::{
     Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
     Wishes,
 };
-use crate::blobs::{self, Blobs, Form, Key};
+use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
@@ -243,26 +243,13 @@ pub(super) struct AtHand {
 
 impl Loader<'_> {
     async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
-        let identity =
-            AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key: Key::Blob(entry.hash) };
-        let body = self.body(&identity).await?;
+        let (body, loaded) = self.loaded(path.as_str(), entry, self.encodings(path, entry).await?).await?;
         let media_type = match self.known(number, path) {
             Some(known) => known.media_type.clone(),
             None => media_type(path, entry, &body).await,
         };
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
-        let mut loaded = vec![(identity, body)];
-        for at_hand in self.encodings(path, entry).await? {
-            match self.body(&at_hand).await {
-                Ok(body) => loaded.push((at_hand, body)),
-                // A variant can be made again: the file is served without it rather than not at all.
-                Err(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) => {
-                    tracing::warn!(%path, coding = at_hand.coding.as_str(), "a variant was lost and is left out");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
         let choice = loaded.len() > 1;
         let heads = HeadFields {
             media_type: &media_type,
@@ -298,17 +285,46 @@ impl Loader<'_> {
                 found.push(AtHand { coding: coding(*form), size: sibling.size, hash: sibling.hash, key });
             }
         }
-        for variant in self.blobs.variants(entry.hash).await? {
-            let coding = coding(variant.form);
-            if found.iter().all(|given| given.coding != coding) {
-                let key = Key::Variant(entry.hash, variant.form);
-                found.push(AtHand { coding, size: variant.size, hash: variant.hash, key });
-            }
-        }
+        let came: Vec<Coding> = found.iter().map(|given| given.coding).collect();
+        let made = self.made(entry.hash).await?.into_iter();
+        found.extend(made.filter(|made| !came.contains(&made.coding)));
         Ok(found)
     }
 
-    pub(super) async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
+    /// The encodings of a blob that the store has made.
+    pub(super) async fn made(&self, blob: Digest) -> Result<Vec<AtHand>, Error> {
+        let at_hand = |variant: VariantInfo| {
+            let VariantInfo { form, size, hash, .. } = variant;
+            AtHand { coding: coding(form), size, hash, key: Key::Variant(blob, form) }
+        };
+        Ok(self.blobs.variants(blob).await?.into_iter().map(at_hand).collect())
+    }
+
+    /// The bytes of a file, and all its encodings with theirs, the identity first.
+    pub(super) async fn loaded(
+        &self,
+        path: &str,
+        entry: &FileEntry,
+        encodings: Vec<AtHand>,
+    ) -> Result<(Source, Vec<(AtHand, Source)>), Error> {
+        let key = Key::Blob(entry.hash);
+        let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
+        let body = self.body(&identity).await?;
+        let mut loaded = vec![(identity, body.clone())];
+        for at_hand in encodings {
+            match self.body(&at_hand).await {
+                Ok(body) => loaded.push((at_hand, body)),
+                // A variant can be made again: the file is served without it rather than not at all.
+                Err(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) => {
+                    tracing::warn!(path, coding = at_hand.coding.as_str(), "a variant was lost and is left out");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((body, loaded))
+    }
+
+    async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Source::Memory(bytes));
         }
@@ -321,7 +337,7 @@ impl Loader<'_> {
 }
 
 /// The encoding that a form is.
-pub(super) const fn coding(form: Form) -> Coding {
+const fn coding(form: Form) -> Coding {
     match form {
         Form::Br => Coding::Br,
         Form::Gz => Coding::Gzip,
@@ -430,4 +446,34 @@ fn stored_is_utf8(path: &BundlePath, file: &dyn blobs::ReadAt) -> bool {
         probe.update(&piece);
     }
     probe.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of that many bytes, of which only the first is no UTF-8, that counts how often it is read.
+    struct Counted(u64, AtomicU64);
+
+    impl blobs::ReadAt for Counted {
+        fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let mut piece = vec![b'a'; len.min(usize::try_from(self.0 - offset).unwrap())];
+            if offset == 0 {
+                piece[0] = 0xff;
+            }
+            Ok(piece.into())
+        }
+
+        fn size(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_read_no_further_than_to_what_says_that_it_is_no_utf8() {
+        let file = Counted(20 * u64::try_from(PIECE_BYTES).unwrap(), AtomicU64::new(0));
+        assert!(!stored_is_utf8(&"a.txt".parse().unwrap(), &file));
+        assert_eq!(file.1.into_inner(), 1);
+    }
 }

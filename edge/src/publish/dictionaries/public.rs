@@ -9,10 +9,8 @@ use devanture_config::rules::Pattern;
 
 use crate::blobs::Form;
 use crate::publish::compress::worth_trying;
+use crate::site::dictionary::FILE_BYTES_MIN;
 use crate::site::{cache, media};
-
-/// Files below this length fit a packet or two as they are.
-pub(super) const FILE_BYTES_MIN: u64 = 1_024;
 
 /// What is known of a version without its files' bytes.
 pub(super) struct Public<'m> {

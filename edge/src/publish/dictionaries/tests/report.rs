@@ -1,12 +1,13 @@
 //! What visitors are sent, beside what a push says of it.
 
 use devanture_config::api::Returning;
+use http::HeaderValue;
 
 use super::*;
 use crate::blobs::Form;
 use crate::publish::compress::best;
 use crate::site::negotiate::Coding;
-use crate::version::{USE_AS_DICTIONARY, Version};
+use crate::version::{Setting, USE_AS_DICTIONARY, Version};
 
 impl World {
     /// What is live in `prod`.
@@ -113,4 +114,20 @@ async fn what_comes_back_is_served_with_the_deltas_that_were_made_while_it_was_n
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("the delta is stored and not served");
+}
+
+#[tokio::test]
+async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world(folder.path(), Compress::default(), patient()).await;
+    let first = world.push(&shop(), &[("index.html", page()), ("latin.txt", b"gr\xfc\xdfe".to_vec())]).await;
+    let loader = &world.publisher.loader;
+    let mut known = loader.load(&shop(), &first.version, "prod", Setting::Environment).await.unwrap();
+    let types = |version: &Version| version.files.iter().map(|file| file.media_type.clone()).collect::<Vec<_>>();
+    let found = types(&known);
+    known.files[1].media_type = HeaderValue::from_static("text/known");
+    let known = Arc::new(known);
+    let again = loader.load_again(Arc::clone(&known)).await.unwrap();
+    assert_eq!(types(&again), [found[0].clone(), HeaderValue::from_static("text/known")]);
+    assert_ne!(again.serial, known.serial);
 }
