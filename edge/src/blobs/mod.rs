@@ -63,6 +63,16 @@ impl DeltaForm {
             Self::Dcz => "dcz",
         }
     }
+
+    /// What its bytes begin with, before the SHA-256 of its dictionary (RFC 9842 §4 and §5). To a decoder of Zstandard
+    /// the two together are a frame that is skipped.
+    #[must_use]
+    pub const fn magic(self) -> &'static [u8] {
+        match self {
+            Self::Dcb => &[0xff, 0x44, 0x43, 0x42],
+            Self::Dcz => &[0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00],
+        }
+    }
 }
 
 /// The name of stored bytes.

@@ -1,8 +1,8 @@
 //! Follows the catalog: what `publish` committed becomes what requests see. The only writer of [`Live`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use futures_util::{StreamExt, stream};
@@ -27,6 +27,8 @@ pub struct Follower {
     pub(super) loader: Loader,
     watch: Receiver<Committed>,
     remade: Receiver<VersionId>,
+    /// Versions that went live again as they were loaded long ago: what was made of their files since is in none of them.
+    stale: Mutex<Vec<VersionId>>,
 }
 
 impl Follower {
@@ -37,7 +39,7 @@ impl Follower {
     pub async fn start(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
         // The watch begins before the first reading: nothing that is committed in between is missed.
         let watch = loader.catalog().watch();
-        let follower = Self { live, loader, watch, remade };
+        let follower = Self { live, loader, watch, remade, stale: Mutex::default() };
         follower.read_all().await?;
         Ok(follower)
     }
@@ -47,6 +49,8 @@ impl Follower {
         let mut remaking = true;
         let mut reloads = Reloads::default();
         loop {
+            let stale = std::mem::take(&mut *self.stale.lock().unwrap_or_else(PoisonError::into_inner));
+            stale.into_iter().for_each(|id| reloads.want(id));
             tokio::select! {
                 committed = self.watch.recv() => match committed {
                     Ok(committed) => {
@@ -215,7 +219,13 @@ impl Follower {
 
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
         match self.live.prepared(place, id).or_else(|| place.loaded(id)) {
-            Some(version) => Ok(version),
+            Some(version) => {
+                // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
+                if place.replaced.load().iter().any(|kept| Arc::ptr_eq(&kept.version, &version)) {
+                    self.stale.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
+                }
+                Ok(version)
+            }
             None => Ok(Arc::new(self.loader.load(&place.app, id, place.name.as_str(), place.setting).await?)),
         }
     }
@@ -227,8 +237,9 @@ impl Follower {
         reloads.running.spawn(async move {
             let hosts = live.0.hosts.load_full();
             let mut loaded = Vec::new();
-            for place in hosts.places.values().filter(|place| is_live(place, &id)) {
-                match loader.load(&place.app, &id, place.name.as_str(), place.setting).await {
+            for place in hosts.places.values() {
+                let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
+                match loader.load_again(Arc::clone(&current.version)).await {
                     Ok(version) => loaded.push((Arc::clone(place), Arc::new(version))),
                     Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
                 }
@@ -410,10 +421,6 @@ impl Live {
             next
         });
     }
-}
-
-fn is_live(place: &Place, id: &VersionId) -> bool {
-    place.current.load().as_ref().is_some_and(|current| current.version.id == *id)
 }
 
 #[cfg(test)]

@@ -108,6 +108,25 @@ impl Loader {
         place: &str,
         setting: Setting,
     ) -> Result<Version, LoadError> {
+        self.load_as((app, id), place, setting, None).await
+    }
+
+    /// Loads a version again: what was found out of its files when it was loaded for the same place is not looked for anew.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub(crate) async fn load_again(&self, known: Arc<Version>) -> Result<Version, LoadError> {
+        let (app, id, place, setting) = (known.app.clone(), known.id, known.place.clone(), known.setting);
+        self.load_as((&app, &id), &place, setting, Some(known)).await
+    }
+
+    async fn load_as(
+        &self,
+        (app, id): (&AppName, &VersionId),
+        place: &str,
+        setting: Setting,
+        known: Option<Arc<Version>>,
+    ) -> Result<Version, LoadError> {
         let key = records::version_key(app, id);
         let Some(record) = self.catalog.get(&key).await? else {
             return Err(LoadError::Unknown { app: app.clone(), id: *id });
@@ -128,6 +147,7 @@ impl Loader {
             memory_file_bytes_max: self.memory_file_bytes_max,
             rules_max: self.rules_max,
             tally: self.tallies.of(app.as_str(), place),
+            known,
         };
         Ok(version::load(&*self.blobs, &self.memory, request).await?)
     }

@@ -51,7 +51,7 @@ impl Publisher {
         let before = Arc::new(self.stored_manifest(from).await?);
         let now = Arc::new(self.stored_manifest(to).await?);
         let compared = Compared::of(&before, &now);
-        let visitors = self.visitors(app, (&from, &before), &now).await?;
+        let visitors = self.visitors(app, (&from, &before), (&to, &now)).await?;
         let serving = self.serving_changes(before, now, &wanted.environment).await?;
         let rest =
             compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
@@ -91,18 +91,19 @@ impl Publisher {
     async fn visitors(
         &self,
         app: &AppName,
-        (id, before): (&VersionId, &Manifest),
-        now: &Manifest,
+        (before_id, before): (&VersionId, &Manifest),
+        (now_id, now): (&VersionId, &Manifest),
     ) -> Result<VisitorLoad, Error> {
-        let public = now.files.iter().filter(|(path, _)| !path.is_private());
-        let lookups: Vec<_> = public.map(|(path, entry)| self.travelling(path, entry)).collect();
-        let travelling: Vec<(&BundlePath, u64)> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
-        let again = self.loaded_again(app, (id, before), now).await?;
+        let (sent, was_sent) = (self.sent(app, now_id, now).await?, self.sent(app, before_id, before).await?);
+        let files: Vec<(&BundlePath, &FileEntry)> = sent.files().collect();
+        let lookups: Vec<_> = files.iter().map(|(_, entry)| self.travelling(&sent, entry)).collect();
+        let travelling: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let again = self.loaded_again(&was_sent, &sent).await?;
         // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
         // it, and that the name was reused is told with the change.
         let mut load =
             VisitorLoad { load: again.plain, with_dictionaries: again.with_dictionaries, ..VisitorLoad::default() };
-        for (path, bytes) in travelling {
+        for ((path, _), bytes) in files.into_iter().zip(travelling) {
             load.first_visit.add(bytes);
             let is_same = before.files.get(path) == now.files.get(path);
             let amount = match (is_same, fingerprint::is_fingerprinted(path.as_str())) {

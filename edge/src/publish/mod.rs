@@ -38,6 +38,7 @@ mod swap;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod travelling;
 mod undelete;
 mod upstreams;
 mod watch;

@@ -59,24 +59,32 @@ pub fn is_page(path: &str, media_type: &[u8]) -> bool {
     is_html || SERVICE_WORKERS.iter().any(|worker| name.eq_ignore_ascii_case(worker))
 }
 
+/// The directives of a value of `Cache-Control`, in lower case, with their arguments (RFC 9111 §5.2).
+pub fn directives(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<&[u8]>)> {
+    members(value).map(|directive| match directive.iter().position(|&byte| byte == b'=') {
+        Some(at) => (directive.get(..at).unwrap_or_default().to_ascii_lowercase(), directive.get(at + 1..)),
+        None => (directive.to_ascii_lowercase(), None),
+    })
+}
+
+/// The seconds that a directive says; none where it says no number.
+#[must_use]
+pub fn seconds(argument: Option<&[u8]>) -> Option<u64> {
+    str::from_utf8(argument?).ok()?.trim_matches('"').parse().ok()
+}
+
 /// Whether a value of `Cache-Control` lets nobody keep an answer for more than `seconds_max` without asking.
 #[must_use]
 pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
     let mut longest = None;
-    for directive in members(value) {
-        let (name, argument) = match directive.iter().position(|&byte| byte == b'=') {
-            Some(at) => (directive.get(..at).unwrap_or_default(), directive.get(at + 1..)),
-            None => (directive, None),
-        };
-        match name.to_ascii_lowercase().as_slice() {
+    for (name, argument) in directives(value) {
+        match name.as_slice() {
             b"no-store" => return true,
             // With an argument it is about some fields alone (RFC 9111 §5.2.2.4).
             b"no-cache" if argument.is_none() => return true,
             b"immutable" => return false,
             b"max-age" | b"s-maxage" | b"stale-while-revalidate" => {
-                let text = std::str::from_utf8(argument.unwrap_or_default()).unwrap_or_default();
-                let seconds = text.trim_matches('"').parse().unwrap_or(u64::MAX);
-                longest = longest.max(Some(seconds));
+                longest = longest.max(Some(seconds(argument).unwrap_or(u64::MAX)));
             }
             _ => {}
         }

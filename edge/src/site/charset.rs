@@ -69,6 +69,12 @@ impl Utf8Probe {
         }
     }
 
+    /// Whether the rest of the file makes no difference any more.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        !self.is_utf8
+    }
+
     /// Whether all of it is UTF-8 and no other encoding is declared.
     #[must_use]
     pub fn finish(self) -> bool {
@@ -174,6 +180,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_comes_after_a_byte_that_is_no_utf8_need_not_be_looked_at() {
+        let mut probe = Utf8Probe::new("a.txt");
+        for (piece, is_over) in [("grü".as_bytes(), false), (b"\xc3", false), (b"\x28", true), (b"all is well", true)]
+        {
+            probe.update(piece);
+            assert_eq!(probe.is_over(), is_over, "{}", piece.escape_ascii());
+        }
+        assert!(!probe.finish());
+    }
+
     proptest! {
         #[test]
         fn pieces_make_no_difference(
@@ -189,6 +206,7 @@ mod tests {
                 probe.update(piece);
                 rest = after;
             }
+            prop_assert!(!probe.is_over() || str::from_utf8(&bytes).is_err());
             probe.update(rest);
             prop_assert!(probe.unfinished.len() < 4);
             prop_assert_eq!(probe.finish(), str::from_utf8(&bytes).is_ok());

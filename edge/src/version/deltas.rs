@@ -1,7 +1,7 @@
 //! What a version has of dictionaries (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary, and
 //! where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use devanture_config::answers::OwnPath;
@@ -10,18 +10,15 @@ use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
 use http::HeaderValue;
 
-use super::load::{AtHand, HeadFields, Loader, coding};
-use super::{Representation, ServedFile, Source};
+use super::load::{AtHand, Error, HeadFields, Loader};
+use super::{Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
+use crate::site::dictionary::{Announced, Pattern};
 use crate::site::negotiate::Coding;
-use crate::site::{dictionary, fingerprint, media, target};
+use crate::site::rules::CompiledRules;
+use crate::site::{dictionary, target};
 
-/// Fewest bytes of a file that is worth a delta.
-const FILE_BYTES_MIN: u64 = 1_024;
-/// What a delta's bytes begin with, before the SHA-256 of its dictionary (RFC 9842 §4 and §5).
-const DCB_MAGIC: &[u8] = &[0xff, 0x44, 0x43, 0x42];
-const DCZ_MAGIC: &[u8] = &[0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00];
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
 
@@ -66,7 +63,7 @@ impl FileDictionaries {
 #[derive(Default)]
 pub(super) struct Said {
     /// `Use-As-Dictionary` of fingerprinted files.
-    used: HashMap<BundlePath, HeaderValue>,
+    used: HashMap<String, HeaderValue>,
     /// `Link` of pages.
     pub(super) link: Option<HeaderValue>,
     /// `Cache-Control` of what is fetched as a dictionary.
@@ -74,57 +71,64 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Works it out from what the record says.
-    pub(super) fn new(manifest: &Manifest, record: Option<&DictionariesRecord>, seconds: u64) -> Self {
+    /// Works it out from what the record says. Nobody is sent to fetch what `rules` and `routes` keep from being a
+    /// dictionary.
+    pub(super) fn new(
+        manifest: &Manifest,
+        record: Option<&DictionariesRecord>,
+        seconds: u64,
+        (rules, routes): (&CompiledRules, &[ServedRoute]),
+    ) -> Self {
         let Some(record) = record else { return Self::default() };
-        Self {
-            used: used(manifest, record),
-            link: link(manifest, record),
-            kept: HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok(),
-        }
+        let kept = HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok();
+        let is_kept = |path: &str| kept.as_ref().is_some_and(|kept| rules.leave_kept(path, kept));
+        let is_routed = |path: &str| routes.iter().any(|route| route.said.path.takes(path));
+        let files = linked(manifest, record).filter(|(path, _)| {
+            let path = format!("/{path}");
+            !is_routed(&path) && is_kept(&path)
+        });
+        // It is answered before any route.
+        let pages = record.pages.map(|pages| OwnPath::of_dictionary(pages.sha256)).filter(|path| is_kept(path));
+        Self { used: used(manifest, record), link: link(files, pages), kept }
     }
 
     /// `Use-As-Dictionary` of the file at `path`.
     pub(super) fn used(&self, path: &BundlePath) -> Option<&HeaderValue> {
-        self.used.get(path)
+        self.used.get(path.as_str())
     }
 }
 
-/// The patterns of fingerprinted files that may serve. Of several with the same pattern only the largest has it: a browser
-/// keeps one dictionary for a pattern. The largest script of a folder stands in for the others of it, new ones too.
-fn used(manifest: &Manifest, record: &DictionariesRecord) -> HashMap<BundlePath, HeaderValue> {
-    let may_serve = |(_, entry): &(&BundlePath, &FileEntry)| record.files.contains_key(&entry.hash);
-    let mut broadest: HashMap<String, (&BundlePath, u64)> = HashMap::new();
-    let mut own: BTreeMap<String, (&BundlePath, u64)> = BTreeMap::new();
-    for (path, entry) in manifest.files.iter().filter(may_serve) {
-        let Some(pattern) = dictionary::pattern(path.as_str()) else { continue };
-        larger(own.entry(pattern).or_insert((path, entry.size)), path, entry.size);
-        let is_script = matches!(fingerprint::extension(path.as_str()).as_deref(), Some("js" | "mjs"));
-        if let (true, Some(broad)) = (is_script, dictionary::broad_pattern(path.as_str())) {
-            larger(broadest.entry(broad).or_insert((path, entry.size)), path, entry.size);
-        }
-    }
-    let own = own.into_iter().map(|(pattern, (path, _))| (path, pattern));
-    // Later ones replace earlier ones.
-    let all: BTreeMap<_, _> = own.chain(broadest.into_iter().map(|(pattern, (path, _))| (path, pattern))).collect();
-    let value = |pattern: &str| HeaderValue::try_from(dictionary::use_as(pattern)).ok();
-    all.into_iter().filter_map(|(path, pattern)| Some((path.clone(), value(&pattern)?))).collect()
+/// What of a version browsers are told to keep as dictionaries, but for what pages share.
+#[must_use]
+pub fn announced<'m>(manifest: &'m Manifest, record: &'m DictionariesRecord) -> Announced<'m> {
+    let may_serve =
+        |(path, entry): &(&BundlePath, &FileEntry)| !path.is_private() && record.files.contains_key(&entry.hash);
+    let files = manifest.files.iter().filter(may_serve).map(|(path, entry)| (path.as_str(), entry.size));
+    Announced::new(files).with_linked(linked(manifest, record).map(|(path, _)| path.as_str()))
 }
 
-fn larger<'m>(known: &mut (&'m BundlePath, u64), path: &'m BundlePath, size: u64) {
-    if size > known.1 {
-        *known = (path, size);
-    }
+/// `Use-As-Dictionary` of fingerprinted files.
+fn used(manifest: &Manifest, record: &DictionariesRecord) -> HashMap<String, HeaderValue> {
+    let value = |pattern: Pattern<'_>| HeaderValue::try_from(dictionary::use_as(&pattern.text())).ok();
+    let announced = announced(manifest, record);
+    announced.patterns().filter_map(|(path, pattern)| Some((path.to_owned(), value(pattern)?))).collect()
+}
+
+/// The files that pages offer, each with its SHA-256.
+fn linked<'m>(
+    manifest: &'m Manifest,
+    record: &'m DictionariesRecord,
+) -> impl Iterator<Item = (&'m BundlePath, &'m Sha256)> {
+    let sha256 = |path| record.files.get(&manifest.files.get(path)?.hash);
+    record.linked.iter().filter_map(move |path| Some((path, sha256(path)?)))
 }
 
 /// What pages offer: files under names that could change, and the dictionary that pages share.
-fn link(manifest: &Manifest, record: &DictionariesRecord) -> Option<HeaderValue> {
-    let files = record.linked.iter().filter_map(|path| {
-        let sha256 = record.files.get(&manifest.files.get(path)?.hash)?;
+fn link<'m>(files: impl Iterator<Item = (&'m BundlePath, &'m Sha256)>, pages: Option<String>) -> Option<HeaderValue> {
+    let files = files.map(|(path, sha256)| {
         let (path, name) = (target::encode_path(&format!("/{path}")), name(sha256));
-        Some(format!("{path}?{}={name}", dictionary::PARAMETER))
+        format!("{path}?{}={name}", dictionary::PARAMETER)
     });
-    let pages = record.pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
     let links = files.chain(pages).map(|address| format!("<{address}>; rel=\"compression-dictionary\""));
     let links = links.collect::<Vec<_>>().join(", ");
     if links.is_empty() { None } else { HeaderValue::try_from(links).ok() }
@@ -152,8 +156,8 @@ impl Loader<'_> {
 
     /// Whether there may be deltas of a file, now or later: what varies by them says so from the beginning.
     pub(super) fn may_have_deltas(&self, size: u64, media_type: &HeaderValue) -> bool {
-        let is_compressible = || media_type.to_str().is_ok_and(media::is_compressible);
-        self.record().is_some() && size >= FILE_BYTES_MIN && is_compressible()
+        let is_worth_it = |media_type| dictionary::is_worth_a_delta(size, media_type);
+        self.record().is_some() && media_type.to_str().is_ok_and(is_worth_it)
     }
 
     /// Adds the deltas of a file to its representations, and all of them once more where pages offer it.
@@ -230,14 +234,15 @@ impl Loader<'_> {
     /// The dictionary that pages share, as a file that no path of the bundle leads to.
     pub(super) async fn pages_dictionary(&self, pages: &PagesDictionary) -> Option<ServedFile> {
         let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
-        let loaded = self.with_variants(&entry).await.map_err(|error| {
+        let path = OwnPath::of_dictionary(pages.sha256);
+        let path = path.trim_start_matches('/').to_owned();
+        let loaded = async { self.loaded(&path, &entry, self.made(entry.hash).await?).await };
+        let loaded = loaded.await.map_err(|error: Error| {
             tracing::warn!(blob = %pages.blob, %error, "the dictionary of pages is left out");
         });
         let media_type = HeaderValue::from_static(DICTIONARY_TYPE);
-        let path = OwnPath::of_dictionary(pages.sha256);
-        let path = path.trim_start_matches('/').to_owned();
         let used = HeaderValue::from_static(dictionary::use_as_for_documents());
-        let loaded = loaded.ok()?;
+        let (_, loaded) = loaded.ok()?;
         let heads = HeadFields {
             media_type: &media_type,
             fingerprinted: true,
@@ -262,28 +267,9 @@ impl Loader<'_> {
             dictionaries,
         })
     }
-
-    async fn with_variants(&self, entry: &FileEntry) -> Result<Vec<(AtHand, Source)>, blobs::Error> {
-        let key = Key::Blob(entry.hash);
-        let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
-        let body = self.body(&identity).await?;
-        let mut loaded = vec![(identity, body)];
-        for variant in self.blobs.variants(entry.hash).await? {
-            let key = Key::Variant(entry.hash, variant.form);
-            let at_hand = AtHand { coding: coding(variant.form), size: variant.size, hash: variant.hash, key };
-            if let Ok(bytes) = self.body(&at_hand).await {
-                loaded.push((at_hand, bytes));
-            }
-        }
-        Ok(loaded)
-    }
 }
 
 /// Whether a delta begins as its form has it, with the dictionary that is listed.
 fn names_dictionary(bytes: &[u8], info: &DeltaInfo) -> bool {
-    let magic = match info.form {
-        DeltaForm::Dcb => DCB_MAGIC,
-        DeltaForm::Dcz => DCZ_MAGIC,
-    };
-    bytes.strip_prefix(magic).is_some_and(|rest| rest.starts_with(info.sha256.as_bytes()))
+    bytes.strip_prefix(info.form.magic()).is_some_and(|rest| rest.starts_with(info.sha256.as_bytes()))
 }

@@ -24,7 +24,7 @@ use super::{
     Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
     Wishes,
 };
-use crate::blobs::{self, Blobs, Form, Key};
+use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
@@ -89,6 +89,8 @@ pub struct LoadRequest {
     pub rules_max: usize,
     /// The counts of the place.
     pub tally: Arc<Tally>,
+    /// The same version as it was loaded before: what its files are is in it.
+    pub known: Option<Arc<Version>>,
 }
 
 /// Loads a version.
@@ -111,7 +113,9 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         // What is lost is not offered.
         record.pages = None;
     }
-    let said = Said::new(&manifest, request.dictionaries.as_ref(), request.dictionary_seconds);
+    let (upstreams, routes) = backends(&serving);
+    let ways = (&rules, routes.as_slice());
+    let said = Said::new(&manifest, request.dictionaries.as_ref(), request.dictionary_seconds, ways);
     let (request, manifest) = (&request, &manifest);
     let loader = Loader { blobs, memory, request, manifest, header: &header, fields: &fields, said: &said };
 
@@ -119,7 +123,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
     let index = PathIndex::new(public.clone().map(|(path, _)| path));
     // Made before they are run: a closure in the stream would keep the future from being `Send`.
-    let loads: Vec<_> = public.map(|(path, entry)| loader.file(path, entry)).collect();
+    let loads: Vec<_> = public.enumerate().map(|(number, (path, entry))| loader.file(number, path, entry)).collect();
     let mut files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
     let pages = match request.dictionaries.as_ref().and_then(|record| record.pages) {
         Some(pages) => loader.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
@@ -132,7 +136,6 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     });
 
     let managed = manifest.managed_in(&serving).map(Arc::new);
-    let (upstreams, routes) = backends(&serving);
     Ok(Version {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         id: request.id,
@@ -239,29 +242,14 @@ pub(super) struct AtHand {
 }
 
 impl Loader<'_> {
-    async fn file(&self, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
-        let identity =
-            AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key: Key::Blob(entry.hash) };
-        let body = self.body(&identity).await?;
-        let is_utf8 = is_utf8(path, &body).await;
-        let media_type = match &entry.media_type {
-            Some(said) => media::with_charset(said, is_utf8),
-            None => media::content_type(path.as_str(), is_utf8),
+    async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
+        let (body, loaded) = self.loaded(path.as_str(), entry, self.encodings(path, entry).await?).await?;
+        let media_type = match self.known(number, path) {
+            Some(known) => known.media_type.clone(),
+            None => media_type(path, entry, &body).await,
         };
-        let media_type = text_value(&media_type);
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
-        let mut loaded = vec![(identity, body)];
-        for at_hand in self.encodings(path, entry).await? {
-            match self.body(&at_hand).await {
-                Ok(body) => loaded.push((at_hand, body)),
-                // A variant can be made again: the file is served without it rather than not at all.
-                Err(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) => {
-                    tracing::warn!(%path, coding = at_hand.coding.as_str(), "a variant was lost and is left out");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
         let choice = loaded.len() > 1;
         let heads = HeadFields {
             media_type: &media_type,
@@ -281,6 +269,12 @@ impl Loader<'_> {
         Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations, dictionaries })
     }
 
+    /// A file as it was loaded before: of one version, and so of one content.
+    fn known(&self, number: usize, path: &BundlePath) -> Option<&ServedFile> {
+        let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
+        known.files.get(number).filter(|file| file.path == path.as_str())
+    }
+
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
     async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
         let mut found: Vec<AtHand> = Vec::new();
@@ -291,17 +285,46 @@ impl Loader<'_> {
                 found.push(AtHand { coding: coding(*form), size: sibling.size, hash: sibling.hash, key });
             }
         }
-        for variant in self.blobs.variants(entry.hash).await? {
-            let coding = coding(variant.form);
-            if found.iter().all(|given| given.coding != coding) {
-                let key = Key::Variant(entry.hash, variant.form);
-                found.push(AtHand { coding, size: variant.size, hash: variant.hash, key });
-            }
-        }
+        let came: Vec<Coding> = found.iter().map(|given| given.coding).collect();
+        let made = self.made(entry.hash).await?.into_iter();
+        found.extend(made.filter(|made| !came.contains(&made.coding)));
         Ok(found)
     }
 
-    pub(super) async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
+    /// The encodings of a blob that the store has made.
+    pub(super) async fn made(&self, blob: Digest) -> Result<Vec<AtHand>, Error> {
+        let at_hand = |variant: VariantInfo| {
+            let VariantInfo { form, size, hash, .. } = variant;
+            AtHand { coding: coding(form), size, hash, key: Key::Variant(blob, form) }
+        };
+        Ok(self.blobs.variants(blob).await?.into_iter().map(at_hand).collect())
+    }
+
+    /// The bytes of a file, and all its encodings with theirs, the identity first.
+    pub(super) async fn loaded(
+        &self,
+        path: &str,
+        entry: &FileEntry,
+        encodings: Vec<AtHand>,
+    ) -> Result<(Source, Vec<(AtHand, Source)>), Error> {
+        let key = Key::Blob(entry.hash);
+        let identity = AtHand { coding: Coding::Identity, size: entry.size, hash: entry.hash, key };
+        let body = self.body(&identity).await?;
+        let mut loaded = vec![(identity, body.clone())];
+        for at_hand in encodings {
+            match self.body(&at_hand).await {
+                Ok(body) => loaded.push((at_hand, body)),
+                // A variant can be made again: the file is served without it rather than not at all.
+                Err(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) => {
+                    tracing::warn!(path, coding = at_hand.coding.as_str(), "a variant was lost and is left out");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((body, loaded))
+    }
+
+    async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Source::Memory(bytes));
         }
@@ -314,7 +337,7 @@ impl Loader<'_> {
 }
 
 /// The encoding that a form is.
-pub(super) const fn coding(form: Form) -> Coding {
+const fn coding(form: Form) -> Coding {
     match form {
         Form::Br => Coding::Br,
         Form::Gz => Coding::Gzip,
@@ -391,6 +414,15 @@ fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// The media type of a file, as its head says it.
+async fn media_type(path: &BundlePath, entry: &FileEntry, body: &Source) -> HeaderValue {
+    let is_utf8 = is_utf8(path, body).await;
+    text_value(&match &entry.media_type {
+        Some(said) => media::with_charset(said, is_utf8),
+        None => media::content_type(path.as_str(), is_utf8),
+    })
+}
+
 /// Whether a text may be called UTF-8: its bytes are, and nothing in them declares otherwise.
 async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
     match body {
@@ -405,7 +437,7 @@ async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
 fn stored_is_utf8(path: &BundlePath, file: &dyn blobs::ReadAt) -> bool {
     let mut probe = charset::Utf8Probe::new(path.as_str());
     let mut offset = 0;
-    while offset < file.size() {
+    while offset < file.size() && !probe.is_over() {
         let Ok(piece) = file.read_at(offset, PIECE_BYTES) else { return false };
         if piece.is_empty() {
             return false;
@@ -414,4 +446,34 @@ fn stored_is_utf8(path: &BundlePath, file: &dyn blobs::ReadAt) -> bool {
         probe.update(&piece);
     }
     probe.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of that many bytes, of which only the first is no UTF-8, that counts how often it is read.
+    struct Counted(u64, AtomicU64);
+
+    impl blobs::ReadAt for Counted {
+        fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let mut piece = vec![b'a'; len.min(usize::try_from(self.0 - offset).unwrap())];
+            if offset == 0 {
+                piece[0] = 0xff;
+            }
+            Ok(piece.into())
+        }
+
+        fn size(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_read_no_further_than_to_what_says_that_it_is_no_utf8() {
+        let file = Counted(20 * u64::try_from(PIECE_BYTES).unwrap(), AtomicU64::new(0));
+        assert!(!stored_is_utf8(&"a.txt".parse().unwrap(), &file));
+        assert_eq!(file.1.into_inner(), 1);
+    }
 }

@@ -22,6 +22,7 @@ use ask::{Asked, Got};
 use devanture_config::Digest;
 use devanture_edge::blobs::DeltaForm;
 use http::{Method, StatusCode};
+use serde_json::json;
 use site::{APP, CHUNK, FOREIGN, OLD_APP, OLD_LIB, OLD_PAGE, SAME_CHUNK, Site, available, delta, site};
 
 /// What a browser says that has a dictionary.
@@ -185,6 +186,34 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
             assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one, "{rule} {path}");
             assert_eq!(field(&got, "vary"), Some(format!("{VARY}, x-mine").as_str()));
         }
+        // Nor is anybody sent to fetch it.
+        assert_eq!(field(&answer(&site, &get("/")).await, "link").is_some(), is_one, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn pages_offer_only_what_comes_to_be_a_dictionary() {
+    let (library, pages) = (site::library_query(), site::pages_path());
+    for (path, rule, library_is, pages_are) in [
+        ("/lib.js", "Cache-Control: no-store", false, true),
+        ("/lib.js", "! Cache-Control", false, true),
+        ("https://shop.localhost/lib.js", "Cache-Control: max-age=0", false, true),
+        ("https://shop.localhost/lib.js", "X-Other: 1", true, true),
+        ("/.well-known/*", "Cache-Control: no-cache", true, false),
+        ("/other.js", "Cache-Control: no-store", true, true),
+    ] {
+        let site = site::serving(&format!("{path}\n  {rule}\n"), json!({"rules": "cloudflare"}), |_| ()).await;
+        let page = answer(&site, &get("/")).await;
+        let link = field(&page, "link").unwrap();
+        let offers = |address: &str| link.contains(&format!("<{address}>; rel=\"compression-dictionary\""));
+        assert_eq!((offers(&library), offers(&pages)), (library_is, pages_are), "{path} {rule}: {link}");
+    }
+    let routed = |path: &str| json!({"routes": [{"path": path, "to": "http://127.0.0.1:9"}]});
+    for (path, library_is) in [("/lib.js", false), ("/api/*", true)] {
+        let site = site::serving("", routed(path), |_| ()).await;
+        let page = answer(&site, &get("/")).await;
+        let link = field(&page, "link").unwrap();
+        assert_eq!((link.contains(&library), link.contains(&pages)), (library_is, true), "{path}: {link}");
     }
 }
 

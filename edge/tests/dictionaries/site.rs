@@ -76,6 +76,11 @@ pub(crate) struct Site {
 
 /// The site, after `spoil` had its way with what is stored.
 pub(crate) async fn site(headers: &str, spoil: impl FnOnce(&Stores)) -> Site {
+    serving(headers, json!({}), spoil).await
+}
+
+/// The same with what its `devanture.toml` says of serving.
+pub(crate) async fn serving(headers: &str, serving: serde_json::Value, spoil: impl FnOnce(&Stores)) -> Site {
     let stores = Stores::new();
     let (page, app, chunk) = (text('p', 2_000), text('a', 4_000), text('c', 3_000));
     let (same, library, pages) = (text('d', 2_500), text('l', 40_000), text('s', 5_000));
@@ -98,7 +103,7 @@ pub(crate) async fn site(headers: &str, spoil: impl FnOnce(&Stores)) -> Site {
         ("secret/app.3f2a91bc.js", &app),
         ("_headers", headers.as_bytes()),
     ];
-    let id = stores.push("shop", files, json!({})).await;
+    let id = stores.push("shop", files, serving).await;
     let from = [OLD_APP, OLD_PAGE, OLD_LIB].map(|number| Digest::of(&[number]));
     let [app, chunk, same, library] = [&app, &chunk, &same, &library].map(|bytes| Digest::of(bytes).to_string());
     let record = json!({

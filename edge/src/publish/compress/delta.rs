@@ -21,11 +21,6 @@ use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_frame_content_size};
 use super::encode::window_log;
 use crate::blobs::{DeltaForm, Quality};
 
-/// What a `dcb` begins with, before the SHA-256 of its dictionary (RFC 9842 §4).
-const DCB_MAGIC: &[u8] = &[0xff, 0x44, 0x43, 0x42];
-/// What a `dcz` begins with, before the SHA-256 of its dictionary: to a decoder of Zstandard, together with it, a frame
-/// that is skipped (RFC 9842 §5).
-const DCZ_MAGIC: &[u8] = &[0x5e, 0x2a, 0x4d, 0x18, 0x20, 0x00, 0x00, 0x00];
 /// The magic number of a frame of Zstandard (RFC 8878 §3.1.1).
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
@@ -86,7 +81,7 @@ pub(crate) fn encode(
         };
         // A file that an encoder stumbles over has no delta: it is served as it is.
         let stream = catch_unwind(AssertUnwindSafe(encode)).ok().flatten()?;
-        let delta = [magic(form), sha256.as_bytes(), &stream].concat();
+        let delta = [form.magic(), sha256.as_bytes(), &stream].concat();
         (decode(&delta, dictionary, sha256, form, bytes.len()).as_deref() == Some(bytes)).then_some(delta)
     })
 }
@@ -100,17 +95,10 @@ pub(crate) fn decode(
     form: DeltaForm,
     size_max: usize,
 ) -> Option<Vec<u8>> {
-    let stream = delta.strip_prefix(magic(form))?.strip_prefix(sha256.as_bytes())?;
+    let stream = delta.strip_prefix(form.magic())?.strip_prefix(sha256.as_bytes())?;
     match form {
         DeltaForm::Dcb => unbrotli(stream, dictionary, size_max),
         DeltaForm::Dcz => unzstandard(stream, dictionary, size_max),
-    }
-}
-
-const fn magic(form: DeltaForm) -> &'static [u8] {
-    match form {
-        DeltaForm::Dcb => DCB_MAGIC,
-        DeltaForm::Dcz => DCZ_MAGIC,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::catalog::records::{self, VersionRecord};
 use crate::live::DictionaryWish;
 use crate::publish::Error;
 use crate::publish::compress::Pool;
+use crate::publish::travelling::Siblings;
 
 /// Wishes that are looked at together: a browser comes with several, and each version is loaded anew once.
 const TOGETHER_MAX: usize = 64;
@@ -137,7 +138,8 @@ impl Dictionaries {
             self.tried_in_vain(*blob, dictionary);
             return Ok(false);
         };
-        let pair = Pair::wanted(*blob, dictionary, *sha256, self.travelling(*blob, entry.size).await?);
+        let size = Siblings::new(&manifest, &given).shortest(*blob).map_or(entry.size, |given| given.min(entry.size));
+        let pair = Pair::wanted(*blob, dictionary, *sha256, self.travelling(*blob, size).await?);
         let left = AtomicU64::new(self.limits.delta_bytes_max);
         if self.make_pair(pair, pool, None, &left).await? == 0 {
             return Ok(false);

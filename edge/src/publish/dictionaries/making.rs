@@ -20,6 +20,7 @@ use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use crate::catalog::records::DictionariesRecord;
 use crate::publish::Error;
 use crate::publish::compress::{Pool, delta};
+use crate::version::announced;
 
 /// Pairs that were tried in vain that are remembered.
 const TRIED_MAX: usize = 65_536;
@@ -88,7 +89,7 @@ impl Dictionaries {
             if !is_fresh {
                 continue;
             }
-            let file = File { path, hash: entry.hash, size: entry.size };
+            let file = File { path, hash: entry.hash };
             for (rank, ((side, content), index)) in (1_u64..).zip(earlier.iter().zip(&contents).zip(&indexes)) {
                 if content.contains(&entry.hash) {
                     continue;
@@ -354,7 +355,8 @@ impl Side {
     /// Its files that serve as dictionaries, made ready for look-ups.
     fn index(&self) -> Earlier<'_> {
         let files = self.manifest.files.iter().filter(|(_, entry)| self.record.files.contains_key(&entry.hash));
-        Earlier::new(files.map(|(path, entry)| File { path, hash: entry.hash, size: entry.size }), &self.named)
+        let files = files.map(|(path, entry)| File { path, hash: entry.hash });
+        Earlier::new(files, announced(&self.manifest, &self.record), &self.named)
     }
 
     fn predecessors(

@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use super::Error;
 use super::compress::Pool;
 use super::compress::delta::sha256;
+use super::travelling::Siblings;
 use crate::blobs::{Blobs, Form, Key};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{Catalog, history};
@@ -188,7 +189,8 @@ impl Dictionaries {
         };
         let named = self.named(pass.manifest, &|path| public.anyone_may_read(path)).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
-        let linked = self.linked(&files, &named).await?;
+        let siblings = Siblings::new(pass.manifest, pass.given);
+        let linked = self.linked(&files, &named, &siblings).await?;
         let mut record = DictionariesRecord { linked, from: own.from.clone(), ..DictionariesRecord::default() };
         if let Some((pages, pages_of)) = self.pages_dictionary(pass, &files, &own).await? {
             (record.pages, record.pages_of) = (Some(pages), pages_of);
@@ -196,6 +198,9 @@ impl Dictionaries {
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
         let mut pairs = self.with_themselves(pass.manifest, &record, &own).await?;
         pairs.extend(self.pairs(&files, &named, &earlier, &record, pass.deadline).await?);
+        for pair in &mut pairs {
+            pair.plain = siblings.shortest(pair.blob).map_or(pair.plain, |given| given.min(pair.plain));
+        }
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.
@@ -282,7 +287,12 @@ impl Dictionaries {
     }
 
     /// The files under names that could change that pages offer as dictionaries.
-    async fn linked(&self, files: &[(&BundlePath, &FileEntry)], named: &Named) -> Result<Vec<BundlePath>, Error> {
+    async fn linked(
+        &self,
+        files: &[(&BundlePath, &FileEntry)],
+        named: &Named,
+        siblings: &Siblings,
+    ) -> Result<Vec<BundlePath>, Error> {
         let public: HashMap<&BundlePath, &FileEntry> = files.iter().copied().collect();
         let (mut linked, mut bytes) = (Vec::new(), 0_u64);
         for path in named.files() {
@@ -290,7 +300,8 @@ impl Dictionaries {
             if fingerprint::is_fingerprinted(path.as_str()) || is_page(path, entry) || entry.size < LINKED_BYTES_MIN {
                 continue;
             }
-            let with = bytes.saturating_add(self.travelling(entry.hash, entry.size).await?);
+            let size = siblings.shortest(entry.hash).map_or(entry.size, |given| given.min(entry.size));
+            let with = bytes.saturating_add(self.travelling(entry.hash, size).await?);
             if linked.len() < LINKED_MAX && with <= LINKED_BYTES_MAX {
                 bytes = with;
                 linked.push(path.clone());
@@ -299,7 +310,7 @@ impl Dictionaries {
         Ok(linked)
     }
 
-    /// The bytes of a file as they travel at best to a browser that has nothing.
+    /// The bytes of a file as they travel at best to a browser that has nothing, in `size` bytes or less.
     async fn travelling(&self, blob: Digest, size: u64) -> Result<u64, Error> {
         let variants = self.blobs.variants(blob).await?;
         Ok(variants.iter().map(|variant| variant.size).fold(size, u64::min))

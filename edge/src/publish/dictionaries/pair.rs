@@ -1,4 +1,4 @@
-//! Which file of an earlier version a new file has most in common with: its predecessor. Pure.
+//! Which file of an earlier version browsers come with when they ask for a new file: its predecessor. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,19 +6,18 @@ use devanture_config::Digest;
 use devanture_config::path::BundlePath;
 
 use super::named::{Named, Places};
-use crate::site::fingerprint;
-use crate::site::media::extension;
+use crate::site::dictionary::{Announced, Pattern};
 
 /// What the names of two files have in common, most first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Likeness {
     /// They have the same path.
     Path,
-    /// Their fingerprinted names differ in nothing but the token.
+    /// Their fingerprinted names differ in nothing but the token, and no other had that name.
     Pattern,
     /// A page names both, in the same place.
     Entry,
-    /// They are of one type and of one folder, or of one type at least.
+    /// They have an ending in common, and a folder.
     Kind,
 }
 
@@ -40,90 +39,71 @@ pub(super) struct File<'f> {
     pub(super) path: &'f BundlePath,
     /// Its content.
     pub(super) hash: Digest,
-    /// Its length in bytes.
-    pub(super) size: u64,
 }
 
 /// The files of an earlier version that may serve as dictionaries, made ready for look-ups.
 pub(super) struct Earlier<'f> {
     by_path: HashMap<&'f str, File<'f>>,
-    by_pattern: HashMap<(&'f str, &'f str), Vec<File<'f>>>,
+    /// What of them its browsers were told to keep, and for which paths: they come with nothing else.
+    announced: Announced<'f>,
+    /// How many files have each pattern.
+    alike: HashMap<Pattern<'f>, usize>,
     /// By the page that names them, their ending, and their place among those of that ending.
     by_entry: HashMap<&'f str, HashMap<(String, usize), File<'f>>>,
-    /// The largest of each folder and ending, and under no folder's name of each ending alone.
-    largest: HashMap<(Option<&'f str>, String), File<'f>>,
 }
 
 impl<'f> Earlier<'f> {
-    /// Of `files`, and of what its pages name.
-    pub(super) fn new(files: impl IntoIterator<Item = File<'f>>, named: &'f Named) -> Self {
-        let mut earlier = Self {
-            by_path: HashMap::new(),
-            by_pattern: HashMap::new(),
-            by_entry: HashMap::new(),
-            largest: HashMap::new(),
-        };
-        for file in files {
-            let path = file.path.as_str();
-            earlier.by_path.insert(path, file);
-            if let Some(pattern) = fingerprint::pattern(path) {
-                earlier.by_pattern.entry(pattern).or_default().push(file);
-            }
-            let Some(ending) = extension(path) else { continue };
-            for folder in [Some(folder_of(path)), None] {
-                let largest = earlier.largest.entry((folder, ending.clone())).or_insert(file);
-                if (file.size, file.hash) > (largest.size, largest.hash) {
-                    *largest = file;
-                }
-            }
+    /// Of `files`, of what of them is announced, and of what its pages name.
+    pub(super) fn new(files: impl IntoIterator<Item = File<'f>>, announced: Announced<'f>, named: &'f Named) -> Self {
+        let by_path: HashMap<&str, File<'f>> = files.into_iter().map(|file| (file.path.as_str(), file)).collect();
+        let mut alike: HashMap<Pattern<'f>, usize> = HashMap::new();
+        for pattern in by_path.keys().filter_map(|path| Pattern::own(path)) {
+            let count = alike.entry(pattern).or_default();
+            *count = count.saturating_add(1);
         }
+        let mut by_entry: HashMap<&str, HashMap<(String, usize), File<'f>>> = HashMap::new();
         for (page, ending, place, path) in named.entries() {
-            if let Some(file) = earlier.by_path.get(path.as_str()) {
-                earlier.by_entry.entry(page).or_default().insert((ending, place), *file);
+            if let Some(file) = by_path.get(path.as_str()) {
+                by_entry.entry(page).or_default().insert((ending, place), *file);
             }
         }
-        earlier
+        Self { by_path, announced, alike, by_entry }
     }
 
-    /// The predecessors of a file whose pages name files in these places, the best first: few, since each costs an encoding.
-    ///
-    /// A file that can have no predecessor by its name has one by its place, or its type, only where it is
-    /// fingerprinted: nobody asks for another one with a dictionary of another name.
+    /// The predecessors of a file whose pages name files in these places: the one with its path, which whoever keeps it
+    /// by a rule of the site has, and the one that browsers come with.
     pub(super) fn predecessors(&self, file: File<'_>, places: &Places<'_>) -> Vec<(File<'f>, Likeness)> {
         let path = file.path.as_str();
         let mut found: Vec<(File<'f>, Likeness)> = Vec::new();
         found.extend(self.by_path.get(path).map(|one| (*one, Likeness::Path)));
-        let pattern = fingerprint::pattern(path);
-        if let Some(pattern) = pattern {
-            let near = |one: &&File<'f>| (one.size.abs_diff(file.size), one.hash);
-            let nearest = self.by_pattern.get(&pattern).into_iter().flatten().min_by_key(near);
-            found.extend(nearest.map(|one| (*one, Likeness::Pattern)));
-        }
-        if let (true, true, Some(ending)) = (found.is_empty(), pattern.is_some(), extension(path)) {
-            let entry = places
-                .0
-                .get(file.path)
-                .into_iter()
-                .flatten()
-                .find_map(|(page, ending, place)| self.by_entry.get(page)?.get(&(ending.clone(), *place)).copied());
-            found.extend(entry.map(|one| (one, Likeness::Entry)));
-            let in_folder = self.largest.get(&(Some(folder_of(path)), ending.clone()));
-            let largest = in_folder.or_else(|| self.largest.get(&(None, ending)));
-            found.extend(largest.map(|one| (*one, Likeness::Kind)));
-        }
+        let preferred = self.announced.preferred(path).and_then(|path| self.by_path.get(path));
+        found.extend(preferred.map(|one| (*one, self.likeness(file, *one, places))));
         let mut seen = HashSet::new();
         found.retain(|(one, _)| one.hash != file.hash && seen.insert(one.hash));
         found
     }
-}
 
-fn folder_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    /// What a file has in common with the one that browsers come with for it.
+    fn likeness(&self, file: File<'_>, with: File<'f>, places: &Places<'_>) -> Likeness {
+        let pattern = Pattern::own(file.path.as_str());
+        // Of several with one pattern nobody knows whose successor a file is.
+        let is_only = || pattern.and_then(|pattern| self.alike.get(&pattern)) == Some(&1);
+        let is_with = |(page, ending, place): &(&str, String, usize)| {
+            let there = self.by_entry.get(page).and_then(|page| page.get(&(ending.clone(), *place)));
+            there.is_some_and(|there| there.path == with.path)
+        };
+        match pattern {
+            Some(_) if pattern == Pattern::own(with.path.as_str()) && is_only() => Likeness::Pattern,
+            _ if places.0.get(file.path).into_iter().flatten().any(is_with) => Likeness::Entry,
+            _ => Likeness::Kind,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::site::media::extension;
     use proptest::prelude::*;
 
     struct Bundle(Vec<(BundlePath, Digest, u64)>);
@@ -137,7 +117,12 @@ mod tests {
         }
 
         fn files(&self) -> Vec<File<'_>> {
-            self.0.iter().map(|(path, hash, size)| File { path, hash: *hash, size: *size }).collect()
+            self.0.iter().map(|(path, hash, _)| File { path, hash: *hash }).collect()
+        }
+
+        fn earlier<'b>(&'b self, named: &'b Named) -> Earlier<'b> {
+            let announced = Announced::new(self.0.iter().map(|(path, _, size)| (path.as_str(), *size)));
+            Earlier::new(self.files(), announced, named)
         }
     }
 
@@ -150,8 +135,7 @@ mod tests {
         named: &Named,
     ) -> Vec<(String, Likeness)> {
         let now = Bundle::of(&[(path, size)]);
-        let earlier = Earlier::new(before.files(), named_before);
-        let found = earlier.predecessors(now.files()[0], &named.places());
+        let found = before.earlier(named_before).predecessors(now.files()[0], &named.places());
         found.into_iter().map(|(file, likeness)| (file.path.to_string(), likeness)).collect()
     }
 
@@ -175,20 +159,20 @@ mod tests {
     }
 
     #[test]
-    fn of_several_with_one_name_the_nearest_in_length_is_taken() {
+    fn of_several_with_one_name_the_one_is_taken_that_browsers_were_told_of() {
         let before = Bundle::of(&[
             ("a/chunk-3f2a91bc.js", 5_000),
             ("a/chunk-77c01d2e.js", 9_000),
             ("a/chunk-1d2e77c0.js", 20_000),
+            ("a/vendor-1d2e77c0.js", 90_000),
         ]);
         let none = Named::default();
         let found = predecessors(&before, &none, "a/chunk-8d41f0aa.js", 10_000, &none);
-        assert_eq!(found, [("a/chunk-77c01d2e.js".to_owned(), Likeness::Pattern)]);
+        assert_eq!(found, [("a/chunk-1d2e77c0.js".to_owned(), Likeness::Kind)]);
     }
 
     #[test]
-    fn what_a_page_names_in_the_same_place_comes_before_what_is_of_the_same_type() {
-        let before = Bundle::of(&[("a/main-3f2a91bc.js", 5_000), ("a/big-77c01d2e.js", 90_000)]);
+    fn what_a_page_names_in_the_same_place_promises_more_than_what_is_of_the_same_type() {
         let page = |script: &str| {
             let html = format!("<link rel=stylesheet href=x.css><script src='/{script}'></script>");
             let mut named = Named::default();
@@ -196,10 +180,13 @@ mod tests {
             named
         };
         let (was, is) = (page("a/main-3f2a91bc.js"), page("a/start-8d41f0aa.js"));
-        assert_eq!(
-            predecessors(&before, &was, "a/start-8d41f0aa.js", 6_000, &is),
-            [("a/main-3f2a91bc.js".to_owned(), Likeness::Entry), ("a/big-77c01d2e.js".to_owned(), Likeness::Kind)]
-        );
+        let found = |main, big| {
+            let before = Bundle::of(&[("a/main-3f2a91bc.js", main), ("a/big-77c01d2e.js", big)]);
+            predecessors(&before, &was, "a/start-8d41f0aa.js", 6_000, &is)
+        };
+        assert_eq!(found(90_000, 5_000), [("a/main-3f2a91bc.js".to_owned(), Likeness::Entry)]);
+        // Nobody comes with the other one: its pattern is of its own name.
+        assert_eq!(found(5_000, 90_000), [("a/big-77c01d2e.js".to_owned(), Likeness::Kind)]);
     }
 
     proptest! {
@@ -213,7 +200,7 @@ mod tests {
             let files: Vec<(&str, u64)> = files.iter().map(|(path, size)| (path.as_str(), *size)).collect();
             let (before, now, none) = (Bundle::of(&files), Bundle::of(&[(&path, size)]), Named::default());
             let file = now.files()[0];
-            let found = Earlier::new(before.files(), &none).predecessors(file, &none.places());
+            let found = before.earlier(&none).predecessors(file, &none.places());
             prop_assert!(found.len() <= 2);
             let hashes: HashSet<Digest> = found.iter().map(|(one, _)| one.hash).collect();
             prop_assert_eq!(hashes.len(), found.len());

@@ -11,11 +11,10 @@ use tokio::time::Instant;
 use super::is_over;
 use crate::blobs::Form;
 use crate::publish::compress::worth_trying;
+use crate::site::dictionary::FILE_BYTES_MIN;
 use crate::site::{cache, media};
 use crate::version::Kept;
 
-/// Files below this length fit a packet or two as they are.
-pub(super) const FILE_BYTES_MIN: u64 = 1_024;
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.
 const COMPARED_MAX: usize = 50_000_000;
 /// Files that are compared between two looks at the clock.

@@ -1,6 +1,6 @@
 //! What visitors load again who have an earlier version: with files of it as dictionaries, and without.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use devanture_config::api::{Amount, Returning};
 use devanture_config::manifest::FileEntry;
@@ -8,11 +8,14 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::blobs::{self, Form};
-use crate::catalog::records::{self, DictionariesRecord};
+use super::public::is_html;
+use crate::blobs;
+use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, VersionRecord};
 use crate::publish::swap::Moved;
+use crate::publish::travelling::Siblings;
 use crate::publish::{Error, Publisher};
-use crate::site::fingerprint;
+use crate::site::dictionary::Announced;
+use crate::version::announced;
 
 /// Files whose variants are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -26,21 +29,77 @@ pub(in crate::publish) struct LoadedAgain {
     pub(in crate::publish) with_dictionaries: Option<u64>,
 }
 
+/// A version, as far as what visitors load depends on it.
+pub(in crate::publish) struct Sent<'m> {
+    manifest: &'m Manifest,
+    siblings: Siblings,
+    /// What of it serves as dictionaries; nothing where they are off, or where it was never found out.
+    record: Option<DictionariesRecord>,
+}
+
+impl<'m> Sent<'m> {
+    /// The files that visitors load who look at everything.
+    pub(in crate::publish) fn files(&self) -> impl Iterator<Item = (&'m BundlePath, &'m FileEntry)> {
+        self.manifest.files.iter().filter(|(path, _)| self.siblings.is_loaded(path))
+    }
+}
+
+/// What browsers have of an earlier version.
+struct Had<'m> {
+    manifest: &'m Manifest,
+    announced: Announced<'m>,
+    pages: Option<PagesDictionary>,
+}
+
+impl Had<'_> {
+    /// The dictionary that they come with when they ask for a file.
+    fn dictionary(&self, path: &BundlePath, entry: &FileEntry) -> Option<Digest> {
+        match is_html(path, entry) {
+            true => self.pages.map(|pages| pages.blob),
+            false => Some(self.manifest.files.get(self.announced.preferred(path.as_str())?)?.hash),
+        }
+    }
+}
+
 impl Publisher {
+    /// A stored version of an app.
+    ///
+    /// # Errors
+    /// Where a store fails.
+    pub(in crate::publish) async fn sent<'m>(
+        &self,
+        app: &AppName,
+        version: &VersionId,
+        manifest: &'m Manifest,
+    ) -> Result<Sent<'m>, Error> {
+        let key = records::version_key(app, version);
+        let given = match self.catalog.get(&key).await? {
+            Some(record) => records::read::<VersionRecord>(&key, &record)?.given,
+            None => BTreeMap::default(),
+        };
+        let record = match &self.dictionaries {
+            Some(dictionaries) => dictionaries.record(app, version).await?,
+            None => None,
+        };
+        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), record })
+    }
+
     /// What visitors load again who look at everything and have seen all of `before`.
     ///
     /// # Errors
     /// Where a store fails.
     pub(in crate::publish) async fn loaded_again(
         &self,
-        app: &AppName,
-        (id, before): (&VersionId, &Manifest),
-        now: &Manifest,
+        before: &Sent<'_>,
+        now: &Sent<'_>,
     ) -> Result<LoadedAgain, Error> {
-        let dictionaries = self.dictionaries_of(app, id, before).await?;
-        let changed =
-            now.files.iter().filter(|(path, entry)| !path.is_private() && before.files.get(*path) != Some(entry));
-        let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, dictionaries.as_ref())).collect();
+        let had = before.record.as_ref().map(|record| Had {
+            manifest: before.manifest,
+            announced: announced(before.manifest, record),
+            pages: record.pages,
+        });
+        let changed = now.files().filter(|(path, entry)| before.manifest.files.get(*path) != Some(entry));
+        let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now)).collect();
         let found: Vec<(u64, u64)> = stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
         let mut loaded = LoadedAgain::default();
         let mut with = 0_u64;
@@ -48,55 +107,44 @@ impl Publisher {
             loaded.plain.add(plain);
             with = with.saturating_add(delta);
         }
-        loaded.with_dictionaries = dictionaries.map(|_| with);
+        if let (Some(had), Some(pages)) = (&had, now.record.as_ref().and_then(|record| record.pages))
+            && had.pages != Some(pages)
+        {
+            let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
+            with = with.saturating_add(self.travelling(now, &entry).await?);
+        }
+        loaded.with_dictionaries = had.map(|_| with);
         Ok(loaded)
     }
 
-    /// The bytes of a file that is loaded again: as it travels to any browser, and to one with these dictionaries.
+    /// The bytes of a file that is loaded again: as it travels to any browser, and to one that has these dictionaries. What
+    /// pages offer such a one loads a second time, to keep it.
     async fn again(
         &self,
         path: &BundlePath,
         entry: &FileEntry,
-        dictionaries: Option<&HashSet<Digest>>,
+        had: Option<&Had<'_>>,
+        now: &Sent<'_>,
     ) -> Result<(u64, u64), Error> {
-        let (_, plain) = self.travelling(path, entry).await?;
-        let Some(dictionaries) = dictionaries.filter(|dictionaries| !dictionaries.is_empty()) else {
-            return Ok((plain, plain));
-        };
-        let deltas = self.blobs.deltas(entry.hash).await?;
-        let usable = deltas.iter().filter(|delta| dictionaries.contains(&delta.dictionary)).map(|delta| delta.size);
-        Ok((plain, usable.fold(plain, u64::min)))
-    }
-
-    /// What of a version browsers are told to keep as dictionaries; nothing where they are off, or where it was never found
-    /// out.
-    async fn dictionaries_of(
-        &self,
-        app: &AppName,
-        version: &VersionId,
-        manifest: &Manifest,
-    ) -> Result<Option<HashSet<Digest>>, Error> {
-        if self.dictionaries.is_none() {
-            return Ok(None);
+        let plain = self.travelling(now, entry).await?;
+        let Some(had) = had else { return Ok((plain, plain)) };
+        let record = now.record.as_ref();
+        // A delta that another app's push has left is none of this app's.
+        let made = |dictionary: &Digest| record.is_some_and(|record| record.from.contains(dictionary));
+        let mut with = plain;
+        if let Some(dictionary) = had.dictionary(path, entry).filter(made) {
+            let deltas = self.blobs.deltas(entry.hash).await?;
+            let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary).map(|delta| delta.size);
+            with = usable.fold(plain, u64::min);
         }
-        let key = records::dictionaries_key(app, version);
-        let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
-        let Ok(record) = records::read::<DictionariesRecord>(&key, &record) else { return Ok(None) };
-        let is_told = |path: &BundlePath| record.linked.contains(path) || fingerprint::is_fingerprinted(path.as_str());
-        let told = manifest.files.iter().filter(|(path, _)| is_told(path)).map(|(_, entry)| entry.hash);
-        let told = told.filter(|blob| record.files.contains_key(blob));
-        Ok(Some(told.chain(record.pages.map(|pages| pages.blob)).collect()))
+        let times = if record.is_some_and(|record| record.linked.contains(path)) { 2 } else { 1 };
+        Ok((plain, with.saturating_mul(times)))
     }
 
-    /// The bytes of a file as they travel to a browser: in Brotli, where that is stored.
-    pub(in crate::publish) async fn travelling<'p>(
-        &self,
-        path: &'p BundlePath,
-        entry: &FileEntry,
-    ) -> Result<(&'p BundlePath, u64), blobs::Error> {
+    /// The bytes of a file as they travel to a browser: in Brotli, where there is that.
+    pub(in crate::publish) async fn travelling(&self, of: &Sent<'_>, entry: &FileEntry) -> Result<u64, blobs::Error> {
         let variants = self.blobs.variants(entry.hash).await?;
-        let brotli = variants.iter().find(|variant| variant.form == Form::Br).map(|variant| variant.size);
-        Ok((path, brotli.unwrap_or(entry.size)))
+        Ok(of.siblings.in_brotli(entry, &variants))
     }
 
     /// What a switch lets visitors of the version before load again; nothing where there was none. A push does not fail
@@ -105,12 +153,13 @@ impl Publisher {
         &self,
         app: &AppName,
         moved: &Moved,
-        now: &Manifest,
+        (id, now): (&VersionId, &Manifest),
     ) -> Option<Returning> {
         let before = moved.previous.filter(|_| moved.switched)?;
         let found = async {
             let manifest = self.stored_manifest(before).await?;
-            self.loaded_again(app, (&before, &manifest), now).await
+            let before = self.sent(app, &before, &manifest).await?;
+            self.loaded_again(&before, &self.sent(app, id, now).await?).await
         };
         match found.await {
             Ok(found) => {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod closed;
+mod report;
 
 use std::collections::BTreeSet;
 
@@ -48,10 +49,15 @@ impl Drop for World {
 }
 
 async fn world(folder: &Path, settings: Compress, limits: Limits) -> World {
+    world_with(folder, settings, limits, Grace { ms: 0, versions_max: 0 }).await
+}
+
+/// One that keeps what was replaced for as long as `grace` says.
+async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Grace) -> World {
     let blobs = blobs::open(folder.to_owned()).unwrap();
     let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
     let domain = || "localhost".parse().unwrap();
-    let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+    let live = Live::new(Domains::new(domain(), domain()), grace);
     let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
     let remade = broadcast::Sender::new(1);
     let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
@@ -134,6 +140,14 @@ impl World {
         }
         let taken = self.publisher.take(&actor, app, &begun.deploy).unwrap();
         self.publisher.finish(taken, None).await.unwrap()
+    }
+
+    /// The version that is live after going back.
+    async fn rollback(&self) -> VersionId {
+        let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
+        let request = serde_json::from_str("{}").unwrap();
+        let switching = self.publisher.rollback(&actor, &shop(), &prod, &request, &condition, None).await.unwrap();
+        switching.await.unwrap().unwrap().version
     }
 
     async fn record(&self, app: &AppName, version: &VersionId) -> Option<DictionariesRecord> {
@@ -236,10 +250,8 @@ async fn deltas_are_made_backwards_after_a_rollback() {
     let (one, two) = (script(1, 1), script(1, 2));
     let first = world.push(&shop(), &[("app-3f2a91bc.js", one.clone())]).await;
     world.push(&shop(), &[("app-77c01d2e.js", two.clone())]).await;
-    let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
-    let request = serde_json::from_str("{}").unwrap();
-    let switching = world.publisher.rollback(&actor, &shop(), &prod, &request, &condition, None).await.unwrap();
-    assert_eq!(switching.await.unwrap().unwrap().version, first.version);
+    let prod = PlaceName::prod();
+    assert_eq!(world.rollback().await, first.version);
     assert!(world.dictionaries.after_switch(&shop(), &prod, first.version, &world.pool).await.unwrap());
     assert_eq!(world.deltas(&one, &two).await, QUICK);
     assert_eq!(world.record(&shop(), &first.version).await.unwrap().from, [Digest::of(&two)].into());

@@ -6,22 +6,43 @@
 
 use super::super::{fingerprint, target};
 
-/// The pattern of a fingerprinted file: its path, with anything in the place of the fingerprint. None for another file.
-///
-/// What it matches lies in the file's own folder or below.
-#[must_use]
-pub fn pattern(path: &str) -> Option<String> {
-    let (before, after) = fingerprint::pattern(path)?;
-    Some(format!("/{}*{}", literal(before), literal(after)))
+/// A path with anything in one place of it, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pattern<'p> {
+    pub(super) before: &'p str,
+    pub(super) after: &'p str,
 }
 
-/// As [`pattern`], for all files of the folder with the same ending.
-#[must_use]
-pub fn broad_pattern(path: &str) -> Option<String> {
-    let (before, _) = fingerprint::pattern(path)?;
-    let folder = before.rfind('/').and_then(|slash| before.get(..=slash)).unwrap_or_default();
-    let (_, ending) = path.rsplit_once('.')?;
-    Some(format!("/{}*.{}", literal(folder), literal(ending)))
+impl<'p> Pattern<'p> {
+    /// Of a fingerprinted file: its path, with anything in the place of the fingerprint. None for another file.
+    ///
+    /// What it takes lies in the file's own folder or below.
+    #[must_use]
+    pub fn own(path: &'p str) -> Option<Self> {
+        let (before, after) = fingerprint::pattern(path)?;
+        Some(Self { before, after })
+    }
+
+    /// As [`Pattern::own`], for all files of the folder with the same ending.
+    #[must_use]
+    pub fn broad(path: &'p str) -> Option<Self> {
+        let (before, _) = fingerprint::pattern(path)?;
+        let folder = before.rfind('/').and_then(|slash| before.get(..=slash)).unwrap_or_default();
+        let after = path.rfind('.').and_then(|dot| path.get(dot..))?;
+        Some(Self { before: folder, after })
+    }
+
+    /// Whether it matches a path.
+    #[must_use]
+    pub fn takes(&self, path: &str) -> bool {
+        path.strip_prefix(self.before).is_some_and(|rest| rest.ends_with(self.after))
+    }
+
+    /// As a URL pattern has it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("/{}*{}", literal(self.before), literal(self.after))
+    }
 }
 
 /// The pattern of one path alone, whatever the query is.
@@ -64,6 +85,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn pattern(path: &str) -> Option<String> {
+        Pattern::own(path).map(|pattern| pattern.text())
+    }
+
+    fn broad_pattern(path: &str) -> Option<String> {
+        Pattern::broad(path).map(|pattern| pattern.text())
+    }
 
     /// Whether a URL pattern's path, of wildcards and escaped text alone, matches a path of a URL.
     fn matches(pattern: &str, path: &str) -> bool {
@@ -136,6 +165,11 @@ mod tests {
                 prop_assert!(matches(made, &url(&new)) && !matches(made, &more), "{} {}", made, url(&new));
                 // Everything lies below the root.
                 prop_assert!(folder.is_empty() || elsewhere.iter().all(|path| !matches(made, path)), "{}", made);
+            }
+            for pattern in [Pattern::own(&old).unwrap(), Pattern::broad(&old).unwrap()] {
+                for path in [&old, &new, &format!("{new}.map"), &format!("{other}0/{new}"), &format!("x{new}")] {
+                    prop_assert_eq!(pattern.takes(path), matches(&pattern.text(), &url(path)), "{}", path);
+                }
             }
             let exact = exact_pattern(&old);
             prop_assert!(matches(&exact, &url(&old)) && (old == new || !matches(&exact, &url(&new))));

@@ -1,14 +1,19 @@
 //! Compression dictionaries (RFC 9842): which one a client has, who may be answered by means of it, and what is said of an
 //! answer that will be one.
 
+mod announced;
 mod item;
 mod matching;
 
+pub use announced::Announced;
 pub use item::{available_dictionary, is_dictionary_id};
-pub use matching::{broad_pattern, exact_pattern, pattern, use_as, use_as_for_documents};
+pub use matching::{Pattern, exact_pattern, use_as, use_as_for_documents};
 
-use super::fields::members;
+use super::cache::{directives, seconds};
+use super::media;
 
+/// Files below this length fit a packet or two as they are: no delta is made of them.
+pub const FILE_BYTES_MIN: u64 = 1_024;
 /// The query parameter by which pages ask for a file to be kept as a dictionary.
 pub const PARAMETER: &str = "devanture-dictionary";
 /// Hex characters of the SHA-256 in its value.
@@ -52,19 +57,21 @@ impl Origin<'_> {
 /// asking, and everybody may see it.
 #[must_use]
 pub fn is_kept(cache_control: &[u8]) -> bool {
-    let mut seconds = None;
-    for directive in members(cache_control) {
-        let (name, argument) = match directive.iter().position(|&byte| byte == b'=') {
-            Some(at) => (directive.get(..at).unwrap_or_default(), directive.get(at + 1..).unwrap_or_default()),
-            None => (directive, [].as_slice()),
-        };
-        match name.to_ascii_lowercase().as_slice() {
+    let mut kept = None;
+    for (name, argument) in directives(cache_control) {
+        match name.as_slice() {
             b"no-store" | b"no-cache" | b"private" => return false,
-            b"max-age" => seconds = str::from_utf8(argument).ok().and_then(|text| text.trim_matches('"').parse().ok()),
+            b"max-age" => kept = seconds(argument),
             _ => {}
         }
     }
-    seconds.is_some_and(|seconds: u64| seconds > 0)
+    kept.is_some_and(|seconds| seconds > 0)
+}
+
+/// Whether a file of this length and type is worth a delta.
+#[must_use]
+pub fn is_worth_a_delta(size: u64, media_type: &str) -> bool {
+    size >= FILE_BYTES_MIN && media::is_compressible(media_type)
 }
 
 #[cfg(test)]

@@ -59,6 +59,13 @@ impl Changes {
         });
         Self { changes: changes.collect(), force: rule.force, joins: rule.joins }
     }
+
+    /// Whether it changes this field.
+    pub(super) fn name(&self, wanted: &HeaderName) -> bool {
+        self.changes.iter().any(|change| match change {
+            Prepared::Remove(name) | Prepared::Set(name, _) | Prepared::Fill(name, _) => name == wanted,
+        })
+    }
 }
 
 impl FieldChanges {

@@ -10,7 +10,11 @@ use devanture_config::rules::access::Users;
 use devanture_config::rules::query::{parameters, query_matches};
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue};
 use index::PatternIndex;
+
+use super::dictionary::is_kept;
 
 /// What an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -131,6 +135,21 @@ impl CompiledRules {
             }
         }
         changes
+    }
+
+    /// Whether what is answered at `path` may serve as a dictionary, on any host, where it says `cache_control` without
+    /// rules.
+    #[must_use]
+    pub fn leave_kept(&self, path: &str, cache_control: &HeaderValue) -> bool {
+        let mut is_alike = true;
+        self.field_index.visit(path, &mut |number| {
+            let rule = at(&self.field_rules, number).filter(|rule| rule.changes.name(&CACHE_CONTROL));
+            // What one host alone says is in doubt said by all.
+            is_alike &= rule.is_none_or(|rule| !rule.path.takes(path) || rule.path.matches("", path).is_some());
+        });
+        let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, cache_control.clone())]);
+        self.fields("", path).apply(&mut headers);
+        is_alike && headers.get(CACHE_CONTROL).is_some_and(|value| is_kept(value.as_bytes()))
     }
 
     /// Whether any path is kept from strangers.

@@ -275,8 +275,8 @@ proptest! {
     fn no_bytes_are_too_strange(bytes in proptest::collection::vec(any::<u8>(), 0..500), dictionary in "[ab]{0,30}") {
         let dictionary = dictionary.as_bytes();
         for form in DeltaForm::ALL {
-            let named = [magic(form), sha256(dictionary).as_bytes(), &bytes].concat();
-            let frame = [magic(form), sha256(dictionary).as_bytes(), ZSTD_MAGIC, &bytes].concat();
+            let named = [form.magic(), sha256(dictionary).as_bytes(), &bytes].concat();
+            let frame = [form.magic(), sha256(dictionary).as_bytes(), ZSTD_MAGIC, &bytes].concat();
             for delta in [&bytes, &named, &frame] {
                 let result = decoded(delta, dictionary, form, 1_000);
                 prop_assert!(result.is_none_or(|decoded| decoded.len() <= 1_000));

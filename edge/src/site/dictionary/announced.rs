@@ -1,0 +1,198 @@
+//! Which files of a version browsers are told to keep as dictionaries, for which later paths, and which of them a browser
+//! then comes with.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::super::fingerprint;
+use super::matching::{Pattern, exact_pattern};
+
+/// The files of a version that are announced, each with one pattern.
+///
+/// Of several files with the same pattern only the largest has it: a browser keeps them all under that pattern, and takes
+/// the one that it fetched last, which nobody knows. The largest script of a folder stands in for the others of it, new
+/// ones too.
+#[derive(Debug, Clone, Default)]
+pub struct Announced<'f> {
+    /// By what their patterns begin with.
+    told: HashMap<&'f str, Vec<Told<'f>>>,
+    /// Files that pages offer: each is announced for its own path alone.
+    linked: BTreeSet<&'f str>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Told<'f> {
+    pattern: Pattern<'f>,
+    /// The length of the pattern as it is sent, which browsers go by.
+    length: usize,
+    file: Sized<'f>,
+}
+
+/// A file, so that the largest is the greatest; of two of one length, the one that comes first.
+type Sized<'f> = (u64, Reverse<&'f str>);
+
+impl<'f> Announced<'f> {
+    /// Of these files, each of its path and its length in bytes.
+    pub fn new(files: impl IntoIterator<Item = (&'f str, u64)>) -> Self {
+        let mut largest: BTreeMap<Pattern<'f>, Sized<'f>> = BTreeMap::new();
+        let mut scripts: BTreeMap<Pattern<'f>, BTreeSet<Sized<'f>>> = BTreeMap::new();
+        for (path, size) in files {
+            let Some(own) = Pattern::own(path) else { continue };
+            let file = (size, Reverse(path));
+            let known = largest.entry(own).or_insert(file);
+            *known = file.max(*known);
+            if let (true, Some(broad)) = (is_script(path), Pattern::broad(path)) {
+                scripts.entry(broad).or_default().insert(file);
+            }
+        }
+        let own = Self::of(largest);
+        let mut broadest: BTreeMap<Pattern<'f>, Sized<'f>> = BTreeMap::new();
+        for (broad, scripts) in scripts {
+            let length = broad.text().len();
+            // One whose successor would find another's longer pattern needs its own: `index-legacy-*` beside `index-*`.
+            let needs_own = |(_, Reverse(path)): &Sized<'f>| {
+                own.taking(path).any(|told| told.length > length && Some(told.pattern) != Pattern::own(path))
+            };
+            let stands_in = scripts.iter().rev().find(|file| !needs_own(file)).or_else(|| scripts.last());
+            broadest.extend(stands_in.map(|file| (broad, *file)));
+        }
+        let stand_ins: BTreeSet<Sized<'f>> = broadest.values().copied().collect();
+        let own = own.told.into_values().flatten();
+        let own = own.filter(|told| !broadest.contains_key(&told.pattern) && !stand_ins.contains(&told.file));
+        let own: Vec<_> = own.map(|told| (told.pattern, told.file)).collect();
+        Self::of(own.into_iter().chain(broadest))
+    }
+
+    fn of(files: impl IntoIterator<Item = (Pattern<'f>, Sized<'f>)>) -> Self {
+        let mut announced = Self::default();
+        for (pattern, file) in files {
+            let told = Told { pattern, length: pattern.text().len(), file };
+            announced.told.entry(pattern.before).or_default().push(told);
+        }
+        announced
+    }
+
+    /// With the paths of files that pages offer.
+    #[must_use]
+    pub fn with_linked(mut self, paths: impl IntoIterator<Item = &'f str>) -> Self {
+        self.linked.extend(paths);
+        self
+    }
+
+    /// The paths of fingerprinted files that are announced, each with its pattern.
+    pub fn patterns(&self) -> impl Iterator<Item = (&'f str, Pattern<'f>)> {
+        self.told.values().flatten().map(|Told { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
+    }
+
+    /// The path of the file that a browser comes with that asks for `path` and has all of them: the one with the longest
+    /// pattern (RFC 9842 §2.2.3).
+    #[must_use]
+    pub fn preferred(&self, path: &str) -> Option<&'f str> {
+        let longest = self.taking(path).map(|told| (told.length, told.file)).max();
+        let linked = self.linked.get(path).map(|linked| (exact_pattern(linked).len(), *linked));
+        match (longest, linked) {
+            (Some((length, (_, Reverse(path)))), Some((exact, _))) if length > exact => Some(path),
+            (_, Some((_, linked))) => Some(linked),
+            (Some((_, (_, Reverse(path)))), None) => Some(path),
+            (None, None) => None,
+        }
+    }
+
+    fn taking<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a Told<'f>> + 'a {
+        let beginnings = (0..=path.len()).filter_map(|end| path.get(..end));
+        let told = beginnings.filter_map(|before| self.told.get(before)).flatten();
+        told.filter(|told| told.pattern.takes(path))
+    }
+}
+
+fn is_script(path: &str) -> bool {
+    matches!(fingerprint::extension(path).as_deref(), Some("js" | "mjs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn told(files: &[(&'static str, u64)]) -> Vec<(&'static str, String)> {
+        let announced = Announced::new(files.iter().copied());
+        let mut told: Vec<_> = announced.patterns().map(|(path, pattern)| (path, pattern.text())).collect();
+        told.sort();
+        told
+    }
+
+    #[test]
+    fn of_one_pattern_the_largest_is_announced_and_the_largest_script_stands_in_for_its_folder() {
+        let files = [
+            ("a/app-3f2a91bc.js", 9_000),
+            ("a/app-77c01d2e.css", 3_000),
+            ("a/chunk-1d2e77c0.js", 2_000),
+            ("a/chunk-77c01d2e.js", 5_000),
+            ("a/lib.js", 90_000),
+        ];
+        let expected = [
+            ("a/app-3f2a91bc.js", "/a/*.js"),
+            ("a/app-77c01d2e.css", "/a/app-*.css"),
+            ("a/chunk-77c01d2e.js", "/a/chunk-*.js"),
+        ];
+        assert_eq!(told(&files), expected.map(|(path, pattern)| (path, pattern.to_owned())));
+        let announced = Announced::new(files).with_linked(["a/lib.js"]);
+        for (path, expected) in [
+            ("a/chunk-8d41f0aa.js", Some("a/chunk-77c01d2e.js")),
+            ("a/app-8d41f0aa.js", Some("a/app-3f2a91bc.js")),
+            ("a/b/new-8d41f0aa.js", Some("a/app-3f2a91bc.js")),
+            ("a/lib.js", Some("a/lib.js")),
+            ("a/other.js", Some("a/app-3f2a91bc.js")),
+            ("a/other-8d41f0aa.css", None),
+            ("b/app-8d41f0aa.js", None),
+        ] {
+            assert_eq!(announced.preferred(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_pattern_is_announced_twice() {
+        let chunks = "_next/static/chunks/";
+        let files = [
+            ("_next/static/chunks/1f9d2c3b4a5e6f70.js", 9_000),
+            ("_next/static/chunks/2f9d2c3b4a5e6f70.js", 4_000),
+            ("_next/static/chunks/framework-3f2a91bc4d5e6f70.js", 50_000),
+        ];
+        let largest = ("_next/static/chunks/framework-3f2a91bc4d5e6f70.js", format!("/{chunks}*.js"));
+        assert_eq!(told(&files), [largest]);
+    }
+
+    #[test]
+    fn a_file_keeps_its_own_pattern_where_another_s_would_take_its_successor() {
+        let (large, small, vendor) = ("a/index-legacy-77c01d2e.js", "a/index-3f2a91bc.js", "a/vendor-1d2e77c0.js");
+        let announced = Announced::new([(large, 9_000), (small, 4_000), (vendor, 5_000)]);
+        assert_eq!(announced.preferred("a/index-legacy-8d41f0aa.js"), Some(large));
+        assert_eq!(announced.preferred("a/index-8d41f0aa.js"), Some(small));
+        assert_eq!(announced.preferred("a/new-8d41f0aa.js"), Some(vendor));
+    }
+
+    proptest! {
+        /// Each file at most once, each pattern at most once, and what comes is what was announced with the longest.
+        #[test]
+        fn a_browser_comes_with_the_longest_pattern_that_takes_a_path(
+            files in prop::collection::btree_map("([ab]/){0,2}(app|x|x-app)?[-.]?[0-9a-f]{8}(\\.min)?\\.(js|css)", 0_u64..9, 0..12),
+            path in "([ab]/){0,2}(app|x|x-app)?[-.]?[0-9a-f]{8}(\\.min)?\\.(js|css)",
+        ) {
+            let announced = Announced::new(files.iter().map(|(path, size)| (path.as_str(), *size)));
+            let told: Vec<(&str, Pattern<'_>)> = announced.patterns().collect();
+            let paths: BTreeSet<&str> = told.iter().map(|(path, _)| *path).collect();
+            let patterns: BTreeSet<Pattern<'_>> = told.iter().map(|(_, pattern)| *pattern).collect();
+            prop_assert_eq!((paths.len(), patterns.len()), (told.len(), told.len()));
+            prop_assert!(told.iter().all(|(path, pattern)| pattern.takes(path)));
+            let taking = || told.iter().filter(|(_, pattern)| pattern.takes(&path));
+            let longest = taking().map(|(_, pattern)| pattern.text().len()).max();
+            let preferred = announced.preferred(&path);
+            prop_assert_eq!(preferred.is_some(), longest.is_some());
+            let is_longest = |(path, pattern): &(&str, Pattern<'_>)| {
+                Some(*path) == preferred && Some(pattern.text().len()) == longest
+            };
+            prop_assert!(preferred.is_none() || taking().any(is_longest));
+        }
+    }
+}
