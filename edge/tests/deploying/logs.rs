@@ -125,7 +125,7 @@ async fn the_next_owner_of_a_name_reads_nothing_of_the_one_before() {
     edge.push("shop", SITE).await;
     assert!(remembered(&edge, "lines=100").await.is_empty());
     edge.get("shop.localhost", "/new").await;
-    assert_eq!(remembered(&edge, "lines=100").await.len(), 1);
+    eventually("the new line is there", async || remembered(&edge, "lines=100").await.len() == 1).await;
     edge.stop().await;
 }
 

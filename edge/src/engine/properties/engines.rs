@@ -5,6 +5,8 @@
 //!   it depends on what was sent before. What both have sent whole is the same.
 //! * What comes after the client's GOAWAY is no request any more; so its bytes are cut off before that.
 //! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
+//! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of nothing
+//!   does with hyper, and is ignored by the engine, so the bytes are cut off before it.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
 //! * A head that is wrong from its first frame, such as one on an even stream, is refused by the engine at once, and by
 //!   hyper with its last frame: where the bytes end within a head, it is cut off.
@@ -13,7 +15,7 @@
 //! * What RFC 9113 leaves to choose: one resets a stream where the other ends the connection. So the engine may end a
 //!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -158,8 +160,8 @@ fn by_hyper(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes of `frames` up to which both must judge alike: what both refuse before a frame is whole is its length; hyper
-/// takes no second acknowledgement of SETTINGS, which the standard says nothing of; a client that has said GOAWAY has
-/// nothing to ask.
+/// takes no second acknowledgement of SETTINGS, which the standard says nothing of, and no WINDOW_UPDATE of nothing on a
+/// stream that is over; a client that has said GOAWAY has nothing to ask.
 fn comparable(bytes: &[u8]) -> usize {
     let (all, rest) = frames(bytes);
     let is_ack = |frame: &Frame<'_>| frame.kind == 4 && frame.flags & 1 != 0;
@@ -168,7 +170,14 @@ fn comparable(bytes: &[u8]) -> usize {
     let goes_on = |frame: &Frame<'_>| matches!(frame.kind, 1 | 9) && frame.flags & 4 == 0;
     let last_other = all.iter().rposition(|frame| frame.kind != 9 || !goes_on(frame));
     let head_without_end = last_other.filter(|place| goes_on(&all[*place]));
-    let end = second_ack.into_iter().chain(push_or_goaway).chain(head_without_end).min();
+    let mut reset = BTreeSet::new();
+    let update_of_reset = all.iter().position(|frame| {
+        if frame.kind == 3 {
+            reset.insert(frame.stream);
+        }
+        frame.kind == 8 && frame.payload == [0; 4] && reset.contains(&frame.stream)
+    });
+    let end = second_ack.into_iter().chain(push_or_goaway).chain(head_without_end).chain(update_of_reset).min();
     let whole = all.iter().take(end.unwrap_or(all.len())).map(|frame| 9 + frame.payload.len()).sum();
     let is_too_long = rest.len() >= 9 && number(rest) >> 8 > 16_384;
     if end.is_none() && is_too_long { bytes.len() } else { whole }

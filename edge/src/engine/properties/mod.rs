@@ -81,6 +81,12 @@ fn a_frame_that_is_too_long_is_refused_by_both_before_it_has_come() {
     engines::both_say_the_same(&[15, 9, 0, 0x40, 1, 0x20, 0, 0, 0, 0, 1]);
 }
 
+#[test]
+fn what_comes_on_a_stream_that_the_client_has_reset_may_be_ignored_or_refused() {
+    // GET on streams 1 and 3, RST_STREAM and a WINDOW_UPDATE of nothing on stream 3, GET on stream 5.
+    engines::both_say_the_same(b"\x00\x07\xb8\xb8\x21\x29\x00\x00\x00\x3a\xb8\xb8\xb8\xb8\x00\x00");
+}
+
 /// What [`frames::each_is_taken_or_refused_as_the_standard_says`] reads: a state, and a frame of a known type mostly.
 fn one_frame() -> impl Strategy<Value = Vec<u8>> {
     let kind = prop_oneof![9 => 0_u8..10, 1 => any::<u8>()];
