@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use metrics::{Gauge, counter, gauge};
 use rustls::ProtocolVersion;
 use tokio::net::{TcpListener, TcpStream};
@@ -172,10 +173,8 @@ impl<S: Answers> Server<S> {
         self.number += 1;
         let listed = Listed { table: Rc::clone(&self.table), number: self.number };
         let connection = run(Rc::clone(&self.shared), accepted, Rc::clone(&activity));
-        let task = tokio::task::spawn_local(async move {
-            let _listed = listed;
-            connection.await;
-        });
+        // Not a block that awaits it: that would have room for it twice, on each connection.
+        let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));
         self.table.0.borrow_mut().insert(self.number, (activity, task.abort_handle()));
     }
 
