@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use devanture_config::Digest;
+use tokio::task::JoinHandle;
 
 use super::{Blobs, Error, Form, Key, Quality, VariantInfo};
 pub(super) use deltas::*;
@@ -478,6 +479,26 @@ pub(super) async fn only_what_was_put_before_a_moment_is_deleted_by_it(harness: 
     assert_eq!(store.size(manifest).await.unwrap(), None);
 }
 
+/// Readers of what is `quick`, each until it is `best`; never corrupt, never missing, never a mixture. Both have 50,000
+/// bytes.
+fn readers_until(store: &Arc<dyn Blobs>, key: Key, quick: &Bytes, best: &Bytes) -> Vec<JoinHandle<()>> {
+    let reader = || {
+        let (store, quick, best) = (Arc::clone(store), quick.clone(), best.clone());
+        async move {
+            loop {
+                let got = store.get(key).await.unwrap();
+                let opened = store.open(key).await.unwrap().read_at(0, 50_000).unwrap();
+                assert!(got == quick || got == best);
+                assert!(opened == best || (opened == quick && got == quick));
+                if got == best {
+                    break;
+                }
+            }
+        }
+    };
+    (0..4).map(|_| tokio::spawn(reader())).collect()
+}
+
 pub(super) async fn variants_can_be_replaced_while_they_are_read(harness: impl Harness) {
     let store = harness.store();
     let (quick, best) = (sample(23, 50_000), sample(24, 50_000));
@@ -485,23 +506,7 @@ pub(super) async fn variants_can_be_replaced_while_they_are_read(harness: impl H
         let digest = put_blob(&*store, &sample(seed, 100)).await;
         let key = Key::Variant(digest, Form::Br);
         store.put_variants(digest, vec![(Form::Br, Quality::Quick, quick.clone())]).await.unwrap();
-        let readers: Vec<_> = (0..4)
-            .map(|_| {
-                let (store, quick, best) = (Arc::clone(&store), quick.clone(), best.clone());
-                tokio::spawn(async move {
-                    // Until it is the better one; never corrupt, never missing, never a mixture.
-                    loop {
-                        let got = store.get(key).await.unwrap();
-                        let opened = store.open(key).await.unwrap().read_at(0, 50_000).unwrap();
-                        assert!(got == quick || got == best);
-                        assert!(opened == best || (opened == quick && got == quick));
-                        if got == best {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
+        let readers = readers_until(&store, key, &quick, &best);
         tokio::task::yield_now().await;
         store.put_variants(digest, vec![(Form::Br, Quality::Best, best.clone())]).await.unwrap();
         for reader in readers {

@@ -325,8 +325,8 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
-    /// Deletes a blob with all its variants and deltas, or a manifest, if it was last put before that second since 1970. Returns the
-    /// bytes that were freed; nothing where it is not there, or was put since.
+    /// Deletes a blob with all its variants and deltas, or a manifest, if it was last put before that second since 1970.
+    /// Returns the bytes that were freed; nothing where it is not there, or was put since.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,11 +1,9 @@
 //! What every store must do with deltas.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use devanture_config::{Digest, Sha256};
 
-use super::{Harness, blob, is_corrupt, is_missing, put_blob, sample};
+use super::{Harness, blob, is_corrupt, is_missing, put_blob, readers_until, sample};
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Form, Key, NewDelta, Quality};
 
 /// The dictionary of that number: deltas do not ask whether it is stored.
@@ -222,23 +220,7 @@ pub(in crate::blobs) async fn deltas_can_be_replaced_while_they_are_read(harness
         let key = Key::Delta(digest, dictionary(1), DeltaForm::Dcz);
         store.put_deltas(digest, put(Quality::Quick, &quick)).await.unwrap();
         let open = store.open(key).await.unwrap();
-        let readers: Vec<_> = (0..4)
-            .map(|_| {
-                let (store, quick, best) = (Arc::clone(&store), quick.clone(), best.clone());
-                tokio::spawn(async move {
-                    // Until it is the better one; never corrupt, never missing, never a mixture.
-                    loop {
-                        let got = store.get(key).await.unwrap();
-                        let opened = store.open(key).await.unwrap().read_at(0, 50_000).unwrap();
-                        assert!(got == quick || got == best);
-                        assert!(opened == best || (opened == quick && got == quick));
-                        if got == best {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
+        let readers = readers_until(&store, key, &quick, &best);
         tokio::task::yield_now().await;
         store.put_deltas(digest, put(Quality::Best, &best)).await.unwrap();
         for reader in readers {

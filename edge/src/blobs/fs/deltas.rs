@@ -8,13 +8,17 @@ use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::delta_index;
-use super::folder::{Folder, folder_of, read_lines, rename_into};
-use crate::blobs::durable::{self, Draft};
+use super::folder::{Folder, Replacing, read_lines};
+use crate::blobs::durable;
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Key, NewDelta};
 
 /// What a delta of a blob goes by.
 const fn name_of(info: &DeltaInfo) -> (Digest, DeltaForm) {
     (info.dictionary, info.form)
+}
+
+const fn key_of(blob: Digest, info: &DeltaInfo) -> Key {
+    Key::Delta(blob, info.dictionary, info.form)
 }
 
 /// The key of a delta by the name of its file; nothing where it is the name of something else.
@@ -40,46 +44,21 @@ impl Folder {
         let listed = self.read_delta_index(blob)?;
         let known = self.present_deltas(blob, listed.clone())?;
         let (lines, bytes) = merged(known.clone(), deltas);
-        let mut drafts = Vec::new();
+        let mut files = Vec::new();
         for info in lines.iter().filter(|info| !known.contains(info)) {
             let Some(bytes) = bytes.get(&name_of(info)) else { continue };
-            drafts.push((name_of(info), self.draft_of(bytes)?));
+            files.push((key_of(blob, info), self.draft_of(bytes)?));
         }
-        if drafts.is_empty() {
+        if files.is_empty() {
             return Ok(());
         }
-        let index_draft = self.draft_of(delta_index::to_text(&lines).as_bytes())?;
-        // All that needs room is done. Between here and the new index a crash must not leave a line of the old one
-        // beside other bytes, which would pass for corruption.
-        let index_path = self.delta_index_path(blob);
-        if drafts.iter().any(|(name, _)| listed.iter().any(|info| name_of(info) == *name)) {
-            durable::remove_file(&index_path)?;
-        }
-        let left: BTreeSet<_> = lines.iter().map(name_of).collect();
-        let gone: Vec<_> = listed.iter().map(name_of).filter(|name| !left.contains(name)).collect();
-        let result = self.place_deltas(blob, &gone, drafts, index_draft);
-        if result.is_err() {
-            drop(durable::remove_file(&index_path));
-        }
-        result
-    }
-
-    fn place_deltas(
-        &self,
-        blob: Digest,
-        gone: &[(Digest, DeltaForm)],
-        drafts: Vec<((Digest, DeltaForm), Draft)>,
-        mut index_draft: Draft,
-    ) -> Result<(), Error> {
-        for (dictionary, form) in gone {
-            self.forget(Key::Delta(blob, *dictionary, *form))?;
-        }
-        for ((dictionary, form), mut draft) in drafts {
-            rename_into(&mut draft, &self.path(Key::Delta(blob, dictionary, form)))?;
-        }
-        let index_path = self.delta_index_path(blob);
-        rename_into(&mut index_draft, &index_path)?;
-        durable::sync_folder(folder_of(&index_path))
+        let index = self.draft_of(delta_index::to_text(&lines).as_bytes())?;
+        let (left, new): (BTreeSet<Key>, BTreeSet<Key>) =
+            (lines.iter().map(|info| key_of(blob, info)).collect(), files.iter().map(|(key, _)| *key).collect());
+        let listed: Vec<Key> = listed.iter().map(|info| key_of(blob, info)).collect();
+        let changes_known = listed.iter().any(|key| new.contains(key));
+        let gone = listed.into_iter().filter(|key| !left.contains(key)).collect();
+        self.replace(Replacing { index_path: self.delta_index_path(blob), index, changes_known, gone, files })
     }
 
     /// What is known of a blob's deltas, the one that was put last in the last place.
@@ -113,7 +92,7 @@ impl Folder {
     /// are left by a crash go with the next listing after the blob. Called under the lock.
     pub(super) fn forget_deltas(&self, blob: Digest) -> Result<(), Error> {
         for info in self.read_delta_index(blob)? {
-            self.forget(Key::Delta(blob, info.dictionary, info.form))?;
+            self.forget(key_of(blob, &info))?;
         }
         durable::remove_file(&self.delta_index_path(blob))?;
         Ok(())
@@ -127,7 +106,7 @@ impl Folder {
     fn present_deltas(&self, blob: Digest, lines: Vec<DeltaInfo>) -> Result<Vec<DeltaInfo>, Error> {
         let mut present = Vec::with_capacity(lines.len());
         for info in lines {
-            if self.length(Key::Delta(blob, info.dictionary, info.form))? == Some(info.size) {
+            if self.length(key_of(blob, &info))? == Some(info.size) {
                 present.push(info);
             }
         }

@@ -361,6 +361,32 @@ impl Folder {
         }
         Ok(())
     }
+
+    /// Replaces what was made of a blob, once all that needs room is written. Between here and the new index a crash must
+    /// not leave a line of the old one beside other bytes, which would pass for corruption. Called under the lock.
+    pub(super) fn replace(&self, replacing: Replacing) -> Result<(), Error> {
+        let index_path = replacing.index_path.clone();
+        if replacing.changes_known {
+            durable::remove_file(&index_path)?;
+        }
+        let result = self.place(replacing);
+        if result.is_err() {
+            drop(durable::remove_file(&index_path));
+        }
+        result
+    }
+
+    fn place(&self, replacing: Replacing) -> Result<(), Error> {
+        let Replacing { index_path, mut index, gone, files, .. } = replacing;
+        for key in gone {
+            self.forget(key)?;
+        }
+        for (key, mut draft) in files {
+            rename_into(&mut draft, &self.path(key))?;
+        }
+        rename_into(&mut index, &index_path)?;
+        durable::sync_folder(folder_of(&index_path))
+    }
 }
 
 /// Reads the number of the layout, or writes it into a folder that has none.
@@ -402,6 +428,18 @@ pub(super) fn read_lines<T: Default>(
         tracing::error!(path = %path.display(), "an index cannot be read; what it told of will be made again");
         T::default()
     }))
+}
+
+/// What takes the place of the files of a blob and of the index that tells of them.
+pub(super) struct Replacing {
+    pub(super) index_path: PathBuf,
+    pub(super) index: Draft,
+    /// Whether the index that is there tells of files whose bytes change.
+    pub(super) changes_known: bool,
+    /// Files that go.
+    pub(super) gone: Vec<Key>,
+    /// Files that come.
+    pub(super) files: Vec<(Key, Draft)>,
 }
 
 /// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand. Called

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use devanture_config::Digest;
 
-use super::folder::{Folder, folder_of, read_lines, rename_into};
+use super::folder::{Folder, Replacing, read_lines};
 use super::index;
-use crate::blobs::durable::{self, Draft};
+use crate::blobs::durable;
 use crate::blobs::{Error, Form, Key, Quality, VariantInfo};
 
 impl Folder {
@@ -25,39 +25,21 @@ impl Folder {
         }
         let listed = self.read_index(blob)?;
         let mut lines = self.present(blob, listed.clone())?;
-        let mut drafts = Vec::new();
+        let (mut files, mut changes_known) = (Vec::new(), false);
         for (form, quality, bytes) in variants {
             if lines.get(form).is_some_and(|known| known.quality >= *quality) {
                 continue;
             }
             let size = bytes.len() as u64;
-            drafts.push((*form, self.draft_of(bytes)?));
+            files.push((Key::Variant(blob, *form), self.draft_of(bytes)?));
+            changes_known |= listed.contains_key(form);
             lines.insert(*form, VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality });
         }
-        if drafts.is_empty() {
+        if files.is_empty() {
             return Ok(());
         }
-        let index_draft = self.draft_of(index::to_text(&lines).as_bytes())?;
-        // All that needs room is done. Between here and the new index a crash must not leave a line of the old one
-        // beside other bytes, which would pass for corruption.
-        let index_path = self.index_path(blob);
-        if drafts.iter().any(|(form, _)| listed.contains_key(form)) {
-            durable::remove_file(&index_path)?;
-        }
-        let result = self.place(blob, drafts, index_draft);
-        if result.is_err() {
-            drop(durable::remove_file(&index_path));
-        }
-        result
-    }
-
-    fn place(&self, blob: Digest, drafts: Vec<(Form, Draft)>, mut index_draft: Draft) -> Result<(), Error> {
-        for (form, mut draft) in drafts {
-            rename_into(&mut draft, &self.path(Key::Variant(blob, form)))?;
-        }
-        let index_path = self.index_path(blob);
-        rename_into(&mut index_draft, &index_path)?;
-        durable::sync_folder(folder_of(&index_path))
+        let index = self.draft_of(index::to_text(&lines).as_bytes())?;
+        self.replace(Replacing { index_path: self.index_path(blob), index, changes_known, gone: Vec::new(), files })
     }
 
     /// What is known of a blob's variants.

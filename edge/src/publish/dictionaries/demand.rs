@@ -138,13 +138,14 @@ impl Dictionaries {
             self.tried_in_vain(*blob, dictionary);
             return Ok(false);
         };
-        let size = Siblings::new(&manifest, &given).shortest(*blob).map_or(entry.size, |given| given.min(entry.size));
-        let pair = Pair::wanted(*blob, dictionary, *sha256, self.travelling(*blob, size).await?);
+        let plain = self.travelling(&Siblings::new(&manifest, &given), *blob, entry.size).await?;
+        let pair = Pair::wanted(*blob, dictionary, *sha256, plain);
         let left = AtomicU64::new(self.limits.delta_bytes_max);
         if self.make_pair(pair, pool, None, &left).await? == 0 {
             return Ok(false);
         }
-        // Also where other files have deltas with that dictionary already: the version has this one only once it is loaded anew.
+        // Also where other files have deltas with that dictionary already: the version has this one only once it is loaded
+        // anew.
         self.add_from(app, version, &BTreeSet::from([dictionary])).await?;
         Ok(true)
     }

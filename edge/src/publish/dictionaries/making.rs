@@ -20,6 +20,7 @@ use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use crate::catalog::records::DictionariesRecord;
 use crate::publish::Error;
 use crate::publish::compress::{Pool, delta};
+use crate::publish::travelling::Siblings;
 use crate::version::announced;
 
 /// Pairs that were tried in vain that are remembered.
@@ -55,21 +56,34 @@ impl Pair {
     }
 }
 
+/// Why a pair is looked at.
+pub(super) struct Likely {
+    /// What browsers call the dictionary.
+    sha256: Sha256,
+    /// How much of the file may be saved, in hundredths.
+    percent: u64,
+    /// Bytes of the file.
+    size: u64,
+}
+
+/// Pairs, each by its file and its dictionary.
+pub(super) type LikelyPairs = BTreeMap<(Digest, Digest), Likely>;
+
 impl Dictionaries {
-    /// The pairs that visitors of earlier versions need for `files`, those first that are hoped to save most.
-    pub(super) async fn pairs(
+    /// The pairs that visitors of earlier versions may need for `files`.
+    pub(super) async fn likely(
         &self,
         files: &[(&BundlePath, &FileEntry)],
         named: &Named,
         earlier: &[Side],
         own: &DictionariesRecord,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Pair>, Error> {
+    ) -> LikelyPairs {
         let contents: Vec<HashSet<Digest>> =
             earlier.iter().map(|side| side.manifest.files.values().map(|entry| entry.hash).collect()).collect();
         let last = contents.first();
         let indexes: Vec<Earlier<'_>> = earlier.iter().map(Side::index).collect();
-        let mut likely: BTreeMap<(Digest, Digest), (Sha256, u64, u64)> = BTreeMap::new();
+        let mut likely = LikelyPairs::new();
         let is_kept = earlier.first().is_some_and(|side| side.record.pages == own.pages);
         let places = named.places();
         for (number, (path, entry)) in files.iter().enumerate() {
@@ -83,8 +97,8 @@ impl Dictionaries {
             // What was live until now has the others: theirs were made when they were new.
             let is_fresh = last.is_none_or(|last| !last.contains(&entry.hash));
             if let Some(pages) = own.pages.filter(|_| is_html(path, entry) && (is_fresh || !is_kept)) {
-                let weight = Likeness::Entry.percent();
-                likely.insert((entry.hash, pages.blob), (pages.sha256, weight, entry.size));
+                let (sha256, percent) = (pages.sha256, Likeness::Entry.percent());
+                likely.insert((entry.hash, pages.blob), Likely { sha256, percent, size: entry.size });
             }
             if !is_fresh {
                 continue;
@@ -101,21 +115,22 @@ impl Dictionaries {
                     false => side.predecessors(index, file, &places),
                 };
                 for (dictionary, sha256, likeness) in found {
-                    let weight = likeness.percent() / rank;
-                    let known = likely.entry((entry.hash, dictionary)).or_insert((sha256, weight, entry.size));
-                    known.1 = known.1.max(weight);
+                    let (percent, size) = (likeness.percent() / rank, entry.size);
+                    let known = likely.entry((entry.hash, dictionary)).or_insert(Likely { sha256, percent, size });
+                    known.percent = known.percent.max(percent);
                 }
             }
         }
-        self.worthwhile(likely, earlier, own, deadline).await
+        likely
     }
 
-    /// The files that pages offer as dictionaries, each paired with itself. Whoever was sent such a file as a delta asks next
-    /// time with that delta's tag, and with the file as a dictionary: the ordinary form has another tag, and would be sent
-    /// whole; a delta of nothing is some bytes, and has a tag of its own from then on.
+    /// The files that pages offer as dictionaries, each paired with itself. Whoever was sent such a file as a delta asks
+    /// next time with that delta's tag, and with the file as a dictionary: the ordinary form has another tag, and would be
+    /// sent whole; a delta of nothing is some bytes, and has a tag of its own from then on.
     pub(super) async fn with_themselves(
         &self,
         manifest: &Manifest,
+        siblings: &Siblings,
         record: &DictionariesRecord,
         own: &DictionariesRecord,
     ) -> Result<Vec<Pair>, Error> {
@@ -125,23 +140,24 @@ impl Dictionaries {
             let is_there = own.from.contains(&entry.hash)
                 && self.blobs.deltas(entry.hash).await?.iter().any(|delta| delta.dictionary == entry.hash);
             if !is_there && !self.was_tried(entry.hash, entry.hash) {
-                let plain = self.travelling(entry.hash, entry.size).await?;
+                let plain = self.travelling(siblings, entry.hash, entry.size).await?;
                 pairs.push(Pair::wanted(entry.hash, entry.hash, *sha256, plain));
             }
         }
         Ok(pairs)
     }
 
-    /// Those of the likely pairs that were neither made nor tried in vain.
-    async fn worthwhile(
+    /// Those of the likely pairs that were neither made nor tried in vain, those first that are hoped to save most.
+    pub(super) async fn worthwhile(
         &self,
-        likely: BTreeMap<(Digest, Digest), (Sha256, u64, u64)>,
+        likely: LikelyPairs,
+        siblings: &Siblings,
         earlier: &[Side],
         own: &DictionariesRecord,
         deadline: Option<Instant>,
     ) -> Result<Vec<Pair>, Error> {
         let mut likely: Vec<_> = likely.into_iter().collect();
-        likely.sort_by_key(|(key, (_, weight, size))| (std::cmp::Reverse(size.saturating_mul(*weight)), *key));
+        likely.sort_by_key(|(key, why)| (std::cmp::Reverse(why.size.saturating_mul(why.percent)), *key));
         likely.truncate(PAIRS_MAX);
         // Made also where another app has left them: how long it takes must not show that (`compress`).
         let from = earlier.iter().flat_map(|side| &side.record.from).chain(&own.from);
@@ -149,7 +165,7 @@ impl Dictionaries {
         let lookups: Vec<_> = likely
             .into_iter()
             .filter(|((blob, dictionary), _)| !self.was_tried(*blob, *dictionary))
-            .map(|((blob, dictionary), (sha256, weight, size))| {
+            .map(|((blob, dictionary), Likely { sha256, percent, size })| {
                 let from = &from;
                 async move {
                     if is_over(deadline) {
@@ -157,9 +173,12 @@ impl Dictionaries {
                     }
                     let is_there = from.contains(&dictionary)
                         && self.blobs.deltas(blob).await?.iter().any(|delta| delta.dictionary == dictionary);
-                    let plain = self.travelling(blob, size).await?;
-                    let gain = plain.saturating_mul(weight) / 100;
-                    Ok::<_, Error>((!is_there).then_some(Pair { blob, dictionary, sha256, plain, gain }))
+                    if is_there {
+                        return Ok(None);
+                    }
+                    let plain = self.travelling(siblings, blob, size).await?;
+                    let gain = plain.saturating_mul(percent) / 100;
+                    Ok::<_, Error>(Some(Pair { blob, dictionary, sha256, plain, gain }))
                 }
             })
             .collect();
@@ -169,8 +188,8 @@ impl Dictionaries {
         Ok(pairs)
     }
 
-    /// Makes quick deltas of pairs in their order, until `deadline` and up to the limit of bytes. Returns how many, and with
-    /// which dictionaries.
+    /// Makes quick deltas of pairs in their order, until `deadline` and up to the limit of bytes. Returns how many, and
+    /// with which dictionaries.
     pub(super) async fn make(
         &self,
         pairs: Vec<Pair>,

@@ -192,15 +192,13 @@ impl Dictionaries {
         let siblings = Siblings::new(pass.manifest, pass.given);
         let linked = self.linked(&files, &named, &siblings).await?;
         let mut record = DictionariesRecord { linked, from: own.from.clone(), ..DictionariesRecord::default() };
-        if let Some((pages, pages_of)) = self.pages_dictionary(pass, &files, &own).await? {
+        if let Some((pages, pages_of)) = self.pages_dictionary(pass, &files, &siblings, &own).await? {
             (record.pages, record.pages_of) = (Some(pages), pages_of);
         }
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
-        let mut pairs = self.with_themselves(pass.manifest, &record, &own).await?;
-        pairs.extend(self.pairs(&files, &named, &earlier, &record, pass.deadline).await?);
-        for pair in &mut pairs {
-            pair.plain = siblings.shortest(pair.blob).map_or(pair.plain, |given| given.min(pair.plain));
-        }
+        let mut pairs = self.with_themselves(pass.manifest, &siblings, &record, &own).await?;
+        let likely = self.likely(&files, &named, &earlier, &record, pass.deadline).await;
+        pairs.extend(self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?);
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.
@@ -300,8 +298,7 @@ impl Dictionaries {
             if fingerprint::is_fingerprinted(path.as_str()) || is_page(path, entry) || entry.size < LINKED_BYTES_MIN {
                 continue;
             }
-            let size = siblings.shortest(entry.hash).map_or(entry.size, |given| given.min(entry.size));
-            let with = bytes.saturating_add(self.travelling(entry.hash, size).await?);
+            let with = bytes.saturating_add(self.travelling(siblings, entry.hash, entry.size).await?);
             if linked.len() < LINKED_MAX && with <= LINKED_BYTES_MAX {
                 bytes = with;
                 linked.push(path.clone());
@@ -310,10 +307,11 @@ impl Dictionaries {
         Ok(linked)
     }
 
-    /// The bytes of a file as they travel at best to a browser that has nothing, in `size` bytes or less.
-    async fn travelling(&self, blob: Digest, size: u64) -> Result<u64, Error> {
+    /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.
+    async fn travelling(&self, siblings: &Siblings, blob: Digest, size: u64) -> Result<u64, Error> {
         let variants = self.blobs.variants(blob).await?;
-        Ok(variants.iter().map(|variant| variant.size).fold(size, u64::min))
+        let encoded = variants.iter().map(|variant| variant.size).chain(siblings.shortest(blob));
+        Ok(encoded.fold(size, u64::min))
     }
 
     /// The SHA-256 of what of a version serves as dictionaries: all but pages, since also what browsers do not keep by

@@ -14,6 +14,7 @@ use crate::blobs::{self, DeltaForm, Key, Quality};
 use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
 use crate::publish::Error;
 use crate::publish::compress::{best, delta};
+use crate::publish::travelling::Siblings;
 
 /// What a dictionary does for some pages.
 struct Worth {
@@ -30,6 +31,7 @@ impl Dictionaries {
         &self,
         pass: &Pass<'_>,
         files: &[(&BundlePath, &FileEntry)],
+        siblings: &Siblings,
         own: &DictionariesRecord,
     ) -> Result<Option<(PagesDictionary, BTreeSet<BundlePath>)>, Error> {
         let withdrawn = self.withdrawn(pass.app).await?;
@@ -50,7 +52,10 @@ impl Dictionaries {
             let page = self.blobs.get(Key::Blob(entry.hash)).await?;
             let beginning = page.slice_ref(pages::beginning(&page));
             let is_whole = beginning.len() == page.len();
-            let plain = if is_whole { Some(self.travelling(entry.hash, entry.size).await?) } else { None };
+            let plain = match is_whole {
+                true => Some(self.travelling(siblings, entry.hash, entry.size).await?),
+                false => None,
+            };
             sample.push((beginning, plain));
             pages_of.insert((*path).clone());
         }
