@@ -115,25 +115,38 @@ fn early(raw_path: &str, bytes_max: usize) -> Option<Target<'_>> {
 /// Whether the path is normal and holds nothing encoded, so that it is its own decoded form.
 fn is_plain(raw_path: &str) -> bool {
     let Some(rest) = raw_path.strip_prefix('/') else { return false };
-    let (mut previous, mut is_plain, mut dots) = (b'/', true, false);
+    // What comes after a slash counts: another one, or a dot. All bytes are looked at without a branch.
+    let (mut all, mut after_slash, mut was_slash) = (0, 0, true);
     for byte in rest.bytes() {
-        let (is_slash, after_slash) = (byte == b'/', previous == b'/');
-        is_plain &= IS_OF_PATH.get(usize::from(byte)).copied().unwrap_or_default() & !(is_slash & after_slash);
-        dots |= after_slash & (byte == b'.');
-        previous = byte;
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER);
+        all |= class;
+        after_slash |= if was_slash { class } else { 0 };
+        was_slash = class == SLASH;
     }
-    is_plain && !(dots && rest.split('/').any(is_dots))
+    let has_dots = after_slash & DOT != 0;
+    all & OTHER == 0 && after_slash & SLASH == 0 && !(has_dots && rest.split('/').any(is_dots))
 }
 
-/// Which bytes are a slash or a `pchar`.
-static IS_OF_PATH: [bool; 256] = of_path();
+/// What a byte is in a path: one bit each.
+const SLASH: u8 = 1;
+const DOT: u8 = 2;
+/// A `pchar` that is no dot.
+const PCHAR: u8 = 4;
+const OTHER: u8 = 8;
+
+static CLASSES: [u8; 256] = classes();
 
 #[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
-const fn of_path() -> [bool; 256] {
-    let mut table = [false; 256];
+const fn classes() -> [u8; 256] {
+    let mut table = [OTHER; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        table[byte as usize] = byte == b'/' || is_pchar(byte);
+        table[byte as usize] = match byte {
+            b'/' => SLASH,
+            b'.' => DOT,
+            _ if is_pchar(byte) => PCHAR,
+            _ => OTHER,
+        };
         byte += 1;
     }
     table

@@ -1,5 +1,8 @@
 //! The fields of a request's head, wherever it came from: lines of the engine, or the map of the library.
 
+use std::borrow::Cow;
+
+use devanture_config::fields;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields as they came, in their order, in one buffer that is used again and again. Names are in lower case.
@@ -9,6 +12,8 @@ pub struct Lines {
     lines: Vec<Line>,
     /// One bit for each name that may be there, so that most of those that are not are told at once.
     present: u64,
+    /// The bits that more than one line has.
+    repeated: u64,
     /// Those of the lines that a next head may have as well.
     run: Run,
     progress: Progress,
@@ -37,6 +42,7 @@ struct Run {
     lines: usize,
     text: usize,
     present: u64,
+    repeated: u64,
 }
 
 /// How far the lines of a head are.
@@ -131,7 +137,7 @@ impl Lines {
     fn empty(&mut self) {
         self.lines.clear();
         self.text.clear();
-        self.present = 0;
+        (self.present, self.repeated) = (0, 0);
         self.run.numbers.clear();
         self.progress = Progress::Further;
     }
@@ -143,6 +149,7 @@ impl Lines {
         self.text.extend_from_slice(value);
         let mark = mark(name);
         self.lines.push(Line { start, name_end, end: self.text.len(), mark });
+        self.repeated |= self.present & 1 << mark;
         self.present |= 1 << mark;
     }
 
@@ -170,7 +177,7 @@ impl Lines {
         }
         self.lines.truncate(run.lines);
         self.text.truncate(run.text);
-        self.present = run.present;
+        (self.present, self.repeated) = (run.present, run.repeated);
         self.progress = Progress::Run;
         Some(Repeated { bytes: run.numbers.len(), lines: run.lines, text: run.text })
     }
@@ -185,7 +192,8 @@ impl Lines {
         self.add(name, value);
         if self.progress == Progress::Run && self.run.state == state {
             self.run.numbers.push(number);
-            (self.run.lines, self.run.text, self.run.present) = (self.lines.len(), self.text.len(), self.present);
+            (self.run.lines, self.run.text) = (self.lines.len(), self.text.len());
+            (self.run.present, self.run.repeated) = (self.present, self.repeated);
         }
     }
 
@@ -302,6 +310,23 @@ impl<'r> Fields<'r> {
             }
             Self::Map(map) => Values::Map(map.get_all(name).into_iter()),
         }
+    }
+
+    /// The lines of `name` as one value (RFC 9110 §5.3); that of one line is borrowed.
+    #[inline]
+    #[must_use]
+    pub fn joined(self, name: &HeaderName) -> Option<Cow<'r, [u8]>> {
+        if let Self::Lines(lines) = self {
+            let name = name.as_str().as_bytes();
+            let mark = mark(name);
+            if lines.repeated & 1 << mark == 0 {
+                // There is at most one, and nothing to join.
+                let is_there = lines.present & 1 << mark != 0;
+                let line = is_there.then(|| lines.lines.iter().find(|line| line.mark == mark)).flatten()?;
+                return (lines.name(line) == name).then(|| Cow::Borrowed(lines.value(line)));
+            }
+        }
+        fields::joined(self.get_all(name))
     }
 
     /// The first value of `name`.

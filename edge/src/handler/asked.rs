@@ -23,7 +23,7 @@ use crate::site::negotiate::Coding;
 use crate::site::range::{self, RangeOutcome};
 use crate::site::resolve::{self, Resolution};
 use crate::site::rules::{Access, CompiledRules, Varies};
-use crate::site::{fields, navigation, negotiate, target};
+use crate::site::{navigation, negotiate, target};
 use crate::version::{Representation, ServedFile, Setting, Version};
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
@@ -81,8 +81,9 @@ impl Asked<'_, '_> {
     }
 
     /// A field as one value, however many lines it came in.
+    #[inline]
     pub(super) fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        fields::joined(self.head.fields.get_all(name))
+        self.head.fields.joined(name)
     }
 
     pub(super) fn refuse(&self, refused: Refused) -> Decision {

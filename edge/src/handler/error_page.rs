@@ -18,7 +18,6 @@ use super::{pause, respond};
 use crate::engine::Fields;
 use crate::live::Current;
 use crate::site::cache::{self, Kept};
-use crate::site::fields::joined;
 use crate::site::navigation;
 use crate::site::negotiate::Acceptable;
 use crate::site::rules::Access;
@@ -45,7 +44,7 @@ struct Visitor {
 impl Asker {
     /// Reads it from a request's fields; `current` is what the answer will be about.
     pub(super) fn of(fields: Fields<'_>, host: &str, current: Option<&Current>) -> Self {
-        let field = |name: HeaderName| joined(fields.get_all(&name));
+        let field = |name: HeaderName| fields.joined(&name);
         let mode = field(HeaderName::from_static("sec-fetch-mode"));
         let dest = field(HeaderName::from_static("sec-fetch-dest"));
         let wants_page = navigation::wants_page(mode.as_deref(), dest.as_deref(), field(ACCEPT).as_deref());

@@ -10,9 +10,9 @@ use super::decide::{Decision, Head, SmallAnswer, refuse};
 use super::refused::Refused;
 use super::ruled::Ruled;
 use crate::live::Current;
+use crate::site::cache;
 use crate::site::conditional::{self, Comparison};
 use crate::site::method::Method;
-use crate::site::{cache, fields};
 
 /// Answers what is asked for at one of them.
 pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
@@ -34,7 +34,7 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custo
 /// One request sees one version and one revision of its settings (law 1): both come with `current`.
 fn env(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
     let settings = current.settings.load();
-    let field = |name: &HeaderName| fields::joined(head.fields.get_all(name));
+    let field = |name: &HeaderName| head.fields.joined(name);
     // RFC 9110 §13.2.2; there is no date to compare with.
     if field(&IF_MATCH).is_some_and(|tags| !conditional::matches_any(&tags, &settings.etag, Comparison::Strong)) {
         return refuse(current, custom_host, Refused::PreconditionFailed);

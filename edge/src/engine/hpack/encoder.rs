@@ -1,6 +1,7 @@
 //! The encoder of our blocks (RFC 7541 §6), and what of a field can be written ahead of time.
 
-use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use http::StatusCode;
 
@@ -12,6 +13,9 @@ const INDEXED: (u8, u8) = (0x80, 0x7f);
 
 /// The number of the newest entry of the dynamic table (RFC 7541 §2.3.3).
 const NUMBER_OF_NEWEST: usize = static_table::FIELDS.len() + 1;
+
+/// Numbers that are written at once.
+const NUMBERS_MAX: usize = 16;
 
 /// What a field that is written out says to the tables on its way (RFC 7541 §6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +86,8 @@ struct Entry {
 /// be in the table. Blocks must be sent in the order in which they were written, and all of them.
 #[derive(Debug)]
 pub struct Encoder {
-    /// The newest is first.
-    entries: VecDeque<Entry>,
+    /// The oldest is first.
+    entries: Vec<Entry>,
     /// What they take.
     size: usize,
     /// What they may take.
@@ -105,7 +109,7 @@ impl Encoder {
     /// An encoder for a peer of which no SETTINGS are known.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: VecDeque::new(), size: 0, max: TABLE_BYTES_DEFAULT, untold: None, guess: 0 }
+        Self { entries: Vec::new(), size: 0, max: TABLE_BYTES_DEFAULT, untold: None, guess: 0 }
     }
 
     /// Keeps to the peer's `SETTINGS_HEADER_TABLE_SIZE`. No more than [`TABLE_BYTES_DEFAULT`] is used of it.
@@ -153,16 +157,28 @@ impl Encoder {
     #[inline]
     pub fn shared(&mut self, field: &SharedField, block: &mut Vec<u8>) {
         if let Some(place) = self.place(field.id) {
-            self.guess = place.wrapping_sub(1);
-            integer::put(NUMBER_OF_NEWEST + place, INDEXED.0, INDEXED.1, block);
+            self.guess = self.guess_after(place);
+            integer::put(self.number(place), INDEXED.0, INDEXED.1, block);
         } else if field.size <= self.max / 2 {
             self.evict(self.max - field.size);
-            self.entries.push_front(Entry { id: field.id, size: field.size });
+            self.entries.push(Entry { id: field.id, size: field.size });
             self.size += field.size;
             block.extend_from_slice(&field.inserting);
         } else {
             block.extend_from_slice(&field.passing);
         }
+    }
+
+    /// The number of the entry at a place, which there is.
+    #[inline]
+    const fn number(&self, place: usize) -> usize {
+        NUMBER_OF_NEWEST - 1 + self.entries.len() - place
+    }
+
+    /// The place after another: of the entry that was inserted next, or of the oldest, with which answers begin.
+    #[inline]
+    const fn guess_after(&self, place: usize) -> usize {
+        if place + 1 < self.entries.len() { place + 1 } else { 0 }
     }
 
     /// Where the table has the field of this id. No two entries have one id, so a guess that is right is the answer.
@@ -174,12 +190,46 @@ impl Encoder {
         }
     }
 
-    /// Writes the fields of a prepared head.
-    pub fn prepared(&mut self, head: &PreparedHead, block: &mut Vec<u8>) {
-        for field in &head.shared {
+    /// Writes the fields of a prepared head, and `more` that others of this connection may have too.
+    #[inline]
+    pub fn prepared<'f>(
+        &mut self,
+        head: &'f PreparedHead,
+        more: impl IntoIterator<Item = &'f SharedField>,
+        block: &mut Vec<u8>,
+    ) {
+        let mut fields = head.shared.iter().map(Arc::as_ref).chain(more);
+        let unguessed = self.guessed(&mut fields, block);
+        for field in unguessed.into_iter().chain(fields) {
             self.shared(field, block);
         }
         block.extend_from_slice(&head.own);
+    }
+
+    /// Writes fields as long as each is the one that is guessed, and returns the first that is not. Answers of one kind
+    /// have the same fields in the same order: a byte for each, and all are written at once.
+    #[inline]
+    fn guessed<'f>(
+        &mut self,
+        mut fields: impl Iterator<Item = &'f SharedField>,
+        block: &mut Vec<u8>,
+    ) -> Option<&'f SharedField> {
+        let (mut numbers, mut count, mut guess) = ([0; NUMBERS_MAX], 0, self.guess);
+        let unguessed = fields.try_for_each(|field| {
+            let (Some(entry), Some(byte)) = (self.entries.get(guess), numbers.get_mut(count)) else {
+                return ControlFlow::Break(field);
+            };
+            match u8::try_from(self.number(guess)) {
+                Ok(number) if number < INDEXED.1 && entry.id == field.id => *byte = INDEXED.0 | number,
+                _ => return ControlFlow::Break(field),
+            }
+            count += 1;
+            guess = self.guess_after(guess);
+            ControlFlow::Continue(())
+        });
+        self.guess = guess;
+        block.extend_from_slice(numbers.get(..count).unwrap_or_default());
+        unguessed.break_value()
     }
 
     /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as never
@@ -211,10 +261,13 @@ impl Encoder {
 
     /// Lets the oldest entries go until the others take no more than `bytes`, as the peer does (RFC 7541 §4.3, §4.4).
     fn evict(&mut self, bytes: usize) {
+        let mut gone = 0;
         while self.size > bytes
-            && let Some(entry) = self.entries.pop_back()
+            && let Some(entry) = self.entries.get(gone)
         {
             self.size -= entry.size;
+            gone += 1;
         }
+        self.entries.drain(..gone);
     }
 }

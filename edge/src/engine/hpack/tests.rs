@@ -351,7 +351,7 @@ fn a_prepared_head_is_its_shared_fields_and_its_own() {
     let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(4_096));
     for _ in 0..2 {
         let mut block = Vec::new();
-        encoder.prepared(&head, &mut block);
+        encoder.prepared(&head, [], &mut block);
         let expected = pairs(&[("vary", "accept"), ("etag", "\"1\""), ("content-length", "5")]);
         assert_eq!(decode(&mut decoder, &block), Ok(expected));
     }

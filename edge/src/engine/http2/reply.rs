@@ -1,5 +1,7 @@
 //! Heads of answers, as frames.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::super::answer::{AnswerHead, SharedField};
@@ -62,11 +64,8 @@ impl Writing<'_> {
         self.encoder.status(status, self.block);
         match head {
             AnswerHead::Prepared(head, more) => {
-                self.encoder.prepared(head, self.block);
-                for field in more.iter().flatten() {
-                    self.encoder.shared(field, self.block);
-                }
-                self.encoder.shared(self.date, self.block);
+                let more = more.iter().flatten().map(Arc::as_ref).chain([self.date]);
+                self.encoder.prepared(head, more, self.block);
             }
             AnswerHead::Map(fields) => self.dated(fields),
         }

@@ -7,6 +7,8 @@
 //! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
 //! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of nothing
 //!   does with hyper, and is ignored by the engine, so the bytes are cut off before it.
+//! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by hyper:
+//!   the bytes are cut off before it.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
 //! * A head that is wrong from its first frame, such as one on an even stream, is refused by the engine at once, and by
 //!   hyper with its last frame: where the bytes end within a head, it is cut off.
@@ -159,6 +161,26 @@ fn by_hyper(bytes: &[u8]) -> Vec<u8> {
     sent
 }
 
+/// Whether a block begins with more than the two sizes of the table that RFC 7541 §4.2 asks for at most.
+fn resizes_often(block: &[u8]) -> bool {
+    let (mut rest, mut sizes) = (block, 0);
+    while let [first @ 0x20..0x40, after @ ..] = rest {
+        let continued = after.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+        rest = if *first == 0x3f { after.get(continued..).unwrap_or_default() } else { after };
+        sizes += 1;
+    }
+    sizes > 2
+}
+
+/// The block that begins with the HEADERS at a place, padding included.
+fn block(all: &[Frame<'_>], place: usize) -> Vec<u8> {
+    let flags = all[place].flags;
+    let ahead = usize::from(flags & 8 != 0) + if flags & 0x20 == 0 { 0 } else { 5 };
+    let first = all[place].payload.get(ahead..).unwrap_or_default();
+    let others = all[place + 1..].iter().take_while(|frame| frame.kind == 9).map(|frame| frame.payload);
+    std::iter::once(first).chain(others).collect::<Vec<_>>().concat()
+}
+
 /// Bytes of `frames` up to which both must judge alike: what both refuse before a frame is whole is its length; hyper
 /// takes no second acknowledgement of SETTINGS, which the standard says nothing of, and no WINDOW_UPDATE of nothing on a
 /// stream that is over; a client that has said GOAWAY has nothing to ask.
@@ -170,6 +192,7 @@ fn comparable(bytes: &[u8]) -> usize {
     let goes_on = |frame: &Frame<'_>| matches!(frame.kind, 1 | 9) && frame.flags & 4 == 0;
     let last_other = all.iter().rposition(|frame| frame.kind != 9 || !goes_on(frame));
     let head_without_end = last_other.filter(|place| goes_on(&all[*place]));
+    let resized = (0..all.len()).find(|place| all[*place].kind == 1 && resizes_often(&block(&all, *place)));
     let mut reset = BTreeSet::new();
     let update_of_reset = all.iter().position(|frame| {
         if frame.kind == 3 {
@@ -177,7 +200,8 @@ fn comparable(bytes: &[u8]) -> usize {
         }
         frame.kind == 8 && frame.payload == [0; 4] && reset.contains(&frame.stream)
     });
-    let end = second_ack.into_iter().chain(push_or_goaway).chain(head_without_end).chain(update_of_reset).min();
+    let ends = [second_ack, push_or_goaway, head_without_end, resized, update_of_reset];
+    let end = ends.into_iter().flatten().min();
     let whole = all.iter().take(end.unwrap_or(all.len())).map(|frame| 9 + frame.payload.len()).sum();
     let is_too_long = rest.len() >= 9 && number(rest) >> 8 > 16_384;
     if end.is_none() && is_too_long { bytes.len() } else { whole }

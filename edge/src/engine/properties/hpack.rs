@@ -267,7 +267,7 @@ pub(super) fn what_is_written_is_read(input: &[u8]) {
                 }
                 5 => {
                     let head = PreparedHead::new([(name, value)], vec![field.clone()]);
-                    encoder.prepared(&head, &mut block);
+                    encoder.prepared(&head, [], &mut block);
                     expected.push(pair.clone());
                     expected.push((name.into(), value.into()));
                 }

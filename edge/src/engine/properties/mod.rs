@@ -87,6 +87,13 @@ fn what_comes_on_a_stream_that_the_client_has_reset_may_be_ignored_or_refused() 
     engines::both_say_the_same(b"\x00\x07\xb8\xb8\x21\x29\x00\x00\x00\x3a\xb8\xb8\xb8\xb8\x00\x00");
 }
 
+#[test]
+fn a_block_that_resizes_the_table_a_third_time_may_be_read_or_refused() {
+    // POST on streams 1 to 9, with SETTINGS between them, and trailers on stream 5: seven times the table's size.
+    let posts = b"\x00\x33\x33\x93\x93\x07\x30\x2c\x07\x99\x93\x93\x93\x33\x33\x33\xb3\x33\xcd\xc2\x50";
+    engines::both_say_the_same(&[&posts[..], &[0x33; 7]].concat());
+}
+
 /// What [`frames::each_is_taken_or_refused_as_the_standard_says`] reads: a state, and a frame of a known type mostly.
 fn one_frame() -> impl Strategy<Value = Vec<u8>> {
     let kind = prop_oneof![9 => 0_u8..10, 1 => any::<u8>()];

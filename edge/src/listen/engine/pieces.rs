@@ -15,16 +15,26 @@ const COPIED_BYTES_MAX: usize = 2 * 1024;
 const SLICES_MAX: usize = 64;
 /// Memory that is kept for the next turn.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes before the text, which are never sent. Memory of this size begins at a page, and so does the record into which
+/// the TLS library copies it, behind a header of 5 bytes. Where the target of a copy lies so little behind its source,
+/// page for page, some processors copy thirty times slower (AMD's with fast short `rep movsb`): 3 µs for 16 answers.
+const AHEAD_BYTES: usize = 64;
 
 /// What was put in this turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pieces {
-    /// What was copied.
+    /// What was copied, and [`AHEAD_BYTES`] before it.
     text: Vec<u8>,
     /// What was not, each with the place in the text before which it stands.
     bodies: Vec<(usize, Bytes)>,
     /// Bytes of both.
     bytes: usize,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self { text: vec![0; AHEAD_BYTES], bodies: Vec::new(), bytes: 0 }
+    }
 }
 
 impl Pieces {
@@ -39,14 +49,15 @@ impl Pieces {
 
     /// Gives everything to `writer`, which takes all, and forgets it.
     pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {
-        let written = if self.bodies.is_empty() { take_all(writer, &self.text) } else { self.write_slices(writer) };
+        let text = self.text.get(AHEAD_BYTES..).unwrap_or_default();
+        let written = if self.bodies.is_empty() { take_all(writer, text) } else { self.write_slices(writer) };
         self.clear();
         written
     }
 
     fn write_slices(&self, writer: &mut impl Write) -> io::Result<()> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let (mut count, mut at) = (0, 0);
+        let (mut count, mut at) = (0, AHEAD_BYTES);
         let last = [(self.text.len(), Bytes::new())];
         for (place, body) in self.bodies.iter().chain(&last) {
             // The last body has no slice of its own.
@@ -70,11 +81,11 @@ impl Pieces {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        self.text.clear();
+        self.text.truncate(AHEAD_BYTES);
         self.bodies.clear();
         self.bytes = 0;
         if self.text.capacity() > KEPT_BYTES_MAX {
-            self.text = Vec::new();
+            self.text = vec![0; AHEAD_BYTES];
         }
     }
 }
