@@ -190,8 +190,6 @@ fn comparable(bytes: &[u8]) -> usize {
     let second_ack = all.iter().enumerate().filter(|(_, frame)| is_ack(frame)).map(|(place, _)| place).nth(1);
     let push_or_goaway = all.iter().position(|frame| matches!(frame.kind, 5 | 7));
     let goes_on = |frame: &Frame<'_>| matches!(frame.kind, 1 | 9) && frame.flags & 4 == 0;
-    let last_other = all.iter().rposition(|frame| frame.kind != 9 || !goes_on(frame));
-    let head_without_end = last_other.filter(|place| goes_on(&all[*place]));
     let resized = (0..all.len()).find(|place| all[*place].kind == 1 && resizes_often(&block(&all, *place)));
     let mut reset = BTreeSet::new();
     let update_of_reset = all.iter().position(|frame| {
@@ -200,8 +198,11 @@ fn comparable(bytes: &[u8]) -> usize {
         }
         frame.kind == 8 && frame.payload == [0; 4] && reset.contains(&frame.stream)
     });
-    let ends = [second_ack, push_or_goaway, head_without_end, resized, update_of_reset];
+    let ends = [second_ack, push_or_goaway, resized, update_of_reset];
     let end = ends.into_iter().flatten().min();
+    let judged = &all[..end.unwrap_or(all.len())];
+    let head_without_end = judged.iter().rposition(|frame| !goes_on(frame)).map_or(0, |last| last + 1);
+    let end = Some(head_without_end).filter(|place| *place < judged.len()).or(end);
     let whole = all.iter().take(end.unwrap_or(all.len())).map(|frame| 9 + frame.payload.len()).sum();
     let is_too_long = rest.len() >= 9 && number(rest) >> 8 > 16_384;
     if end.is_none() && is_too_long { bytes.len() } else { whole }

@@ -74,6 +74,8 @@ fn what_has_not_come_whole_is_refused_sooner_or_later() {
     // HEADERS on stream 2, which are to go on; CONTINUATION of nothing, of which a byte is missing.
     engines::both_say_the_same(&[15, 9, 0, 0, 0, 1, 0, 0, 0, 0, 2]);
     engines::both_say_the_same(&[15, 9, 0, 0, 1, 9, 0, 0, 0, 0, 1]);
+    // HEADERS on an even stream, and others, none of which ends a head.
+    engines::both_say_the_same(b"\xff\x04\x00\x00\x00\x01\x00\x00\x4f\x03\x1a");
 }
 
 #[test]
