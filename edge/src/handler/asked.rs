@@ -178,6 +178,11 @@ impl Asked<'_, '_> {
         }
     }
 
+    /// Whether the client has a representation, and is to be told so.
+    pub(super) fn is_known(&self, representation: &Representation) -> bool {
+        matches!(self.part(representation), Ok((StatusCode::NOT_MODIFIED, _)))
+    }
+
     /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads to
     /// the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version kept it.
     fn access_to(&self, version: &Version, file: &ServedFile) -> Access {

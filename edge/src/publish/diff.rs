@@ -51,7 +51,7 @@ impl Publisher {
         let before = Arc::new(self.stored_manifest(from).await?);
         let now = Arc::new(self.stored_manifest(to).await?);
         let compared = Compared::of(&before, &now);
-        let visitors = self.visitors(app, (&from, &before), (&to, &now)).await?;
+        let visitors = self.visitors(app, &wanted.environment, (&from, &before), (&to, &now)).await?;
         let serving = self.serving_changes(before, now, &wanted.environment).await?;
         let rest =
             compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
@@ -91,10 +91,12 @@ impl Publisher {
     async fn visitors(
         &self,
         app: &AppName,
+        environment: &PlaceName,
         (before_id, before): (&VersionId, &Manifest),
         (now_id, now): (&VersionId, &Manifest),
     ) -> Result<VisitorLoad, Error> {
-        let (sent, was_sent) = (self.sent(app, now_id, now).await?, self.sent(app, before_id, before).await?);
+        let sent = self.sent(app, environment, now_id, now).await?;
+        let was_sent = self.sent(app, environment, before_id, before).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = sent.files().collect();
         let lookups: Vec<_> = files.iter().map(|(_, entry)| self.travelling(&sent, entry)).collect();
         let travelling: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;

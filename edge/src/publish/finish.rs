@@ -160,7 +160,8 @@ impl Publisher {
             steps.log(&format!("{}: stored, with its preview", lock::told(lock, &push.environment)));
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
-        let returning = self.returning(&push.app, &moved, (&push.version, &push.manifest)).boxed().await;
+        let returning =
+            self.returning(&push.app, &push.environment, &moved, (&push.version, &push.manifest)).boxed().await;
         Ok(DeployReport { returning, ..self.report(push, steps, moved, withdrawn, None) })
     }
 

@@ -14,10 +14,10 @@ use super::load::{AtHand, Error, HeadFields, Loader};
 use super::{Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
-use crate::site::dictionary::{Announced, Pattern};
+use crate::site::dictionary::Announced;
 use crate::site::negotiate::Coding;
 use crate::site::rules::CompiledRules;
-use crate::site::{dictionary, target};
+use crate::site::{cache, dictionary, fingerprint, target};
 
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
@@ -62,7 +62,7 @@ impl FileDictionaries {
 /// What is said in the heads of one version.
 #[derive(Default)]
 pub(super) struct Said {
-    /// `Use-As-Dictionary` of fingerprinted files.
+    /// `Use-As-Dictionary` of files that browsers keep by themselves.
     used: HashMap<String, HeaderValue>,
     /// `Link` of pages.
     pub(super) link: Option<HeaderValue>,
@@ -84,12 +84,12 @@ impl Said {
         let is_kept = |path: &str| kept.as_ref().is_some_and(|kept| rules.leave_kept(path, kept));
         let is_routed = |path: &str| routes.iter().any(|route| route.said.path.takes(path));
         let files = linked(manifest, record).filter(|(path, _)| {
-            let path = format!("/{path}");
-            !is_routed(&path) && is_kept(&path)
+            let address = format!("/{path}");
+            !is_routed(&address) && is_kept(&address) && !is_kept_by_itself(path, rules)
         });
         // It is answered before any route.
         let pages = record.pages.map(|pages| OwnPath::of_dictionary(pages.sha256)).filter(|path| is_kept(path));
-        Self { used: used(manifest, record), link: link(files, pages), kept }
+        Self { used: used(manifest, record, rules), link: link(files, pages), kept }
     }
 
     /// `Use-As-Dictionary` of the file at `path`.
@@ -98,20 +98,48 @@ impl Said {
     }
 }
 
-/// What of a version browsers are told to keep as dictionaries, but for what pages share.
+/// What of a version browsers are told to keep as dictionaries where `rules` hold, but for what pages share.
 #[must_use]
-pub fn announced<'m>(manifest: &'m Manifest, record: &'m DictionariesRecord) -> Announced<'m> {
-    let may_serve =
-        |(path, entry): &(&BundlePath, &FileEntry)| !path.is_private() && record.files.contains_key(&entry.hash);
-    let files = manifest.files.iter().filter(may_serve).map(|(path, entry)| (path.as_str(), entry.size));
-    Announced::new(files).with_linked(linked(manifest, record).map(|(path, _)| path.as_str()))
+pub fn announced<'m>(manifest: &'m Manifest, record: &'m DictionariesRecord, rules: &CompiledRules) -> Announced<'m> {
+    let linked = linked(manifest, record).map(|(path, _)| path.as_str());
+    announced_by_themselves(manifest, record, rules).with_exact(linked)
 }
 
-/// `Use-As-Dictionary` of fingerprinted files.
-fn used(manifest: &Manifest, record: &DictionariesRecord) -> HashMap<String, HeaderValue> {
-    let value = |pattern: Pattern<'_>| HeaderValue::try_from(dictionary::use_as(&pattern.text())).ok();
-    let announced = announced(manifest, record);
-    announced.patterns().filter_map(|(path, pattern)| Some((path.to_owned(), value(pattern)?))).collect()
+/// The same without what pages offer.
+fn announced_by_themselves<'m>(
+    manifest: &'m Manifest,
+    record: &'m DictionariesRecord,
+    rules: &CompiledRules,
+) -> Announced<'m> {
+    let serves = |(path, entry): &(&BundlePath, &FileEntry)| {
+        !path.is_private() && record.files.contains_key(&entry.hash) && is_kept_by_itself(path, rules)
+    };
+    let (fingerprinted, others): (Vec<_>, Vec<_>) =
+        manifest.files.iter().filter(serves).partition(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
+    let files = fingerprinted.into_iter().map(|(path, entry)| (path.as_str(), entry.size));
+    Announced::new(files).with_exact(others.into_iter().map(|(path, _)| path.as_str()))
+}
+
+/// Whether browsers keep a file by what the answer to its path says, where `rules` hold: a fingerprinted one unless a rule
+/// says otherwise, any other one only by a rule.
+#[must_use]
+pub fn is_kept_by_itself(path: &BundlePath, rules: &CompiledRules) -> bool {
+    let is_fingerprinted = fingerprint::is_fingerprinted(path.as_str());
+    let usual = HeaderValue::from_static(cache::default_cache_control(is_fingerprinted));
+    rules.leave_kept(&format!("/{path}"), &usual)
+}
+
+/// `Use-As-Dictionary` of files that browsers keep by themselves.
+fn used(manifest: &Manifest, record: &DictionariesRecord, rules: &CompiledRules) -> HashMap<String, HeaderValue> {
+    let value = |path: &str, pattern: String| {
+        let sha256 = record.files.get(&manifest.files.get(path)?.hash)?;
+        let value = HeaderValue::try_from(dictionary::use_as(&pattern, &name(sha256))).ok()?;
+        Some((path.to_owned(), value))
+    };
+    announced_by_themselves(manifest, record, rules)
+        .patterns()
+        .filter_map(|(path, pattern)| value(path, pattern))
+        .collect()
 }
 
 /// The files that pages offer, each with its SHA-256.
@@ -181,7 +209,11 @@ impl Loader<'_> {
         let sha256 = record.files.get(&entry.hash).filter(|_| is_linked && !heads.fingerprinted);
         let offered = sha256.map(|sha256| {
             let from = representations.len();
-            let again = self.kept_as(dictionary::use_as(&dictionary::exact_pattern(path)), heads, representations);
+            let again = self.kept_as(
+                dictionary::use_as(&dictionary::exact_pattern(path), &name(sha256)),
+                heads,
+                representations,
+            );
             representations.extend(again);
             Offered { name: name(sha256), from }
         });
@@ -241,14 +273,14 @@ impl Loader<'_> {
             tracing::warn!(blob = %pages.blob, %error, "the dictionary of pages is left out");
         });
         let media_type = HeaderValue::from_static(DICTIONARY_TYPE);
-        let used = HeaderValue::from_static(dictionary::use_as_for_documents());
+        let used = HeaderValue::try_from(dictionary::use_as_for_documents(&name(&pages.sha256))).ok();
         let (_, loaded) = loaded.ok()?;
         let heads = HeadFields {
             media_type: &media_type,
             fingerprinted: true,
             choice: loaded.len() > 1,
             may_have_deltas: true,
-            used: Some(&used),
+            used: used.as_ref(),
             kept: self.said.kept.as_ref(),
             link: None,
             version: self,

@@ -9,7 +9,7 @@ use devanture_config::api::Source as Origin;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{
-    CORS_ORIGINS_MAX, NotFound, RouteTo, Rules, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
+    CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
 };
 use devanture_config::{AppName, Digest, Manifest, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -28,7 +28,6 @@ use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
-use crate::site::rules::CompiledRules;
 use crate::site::{cache, charset, fingerprint, media};
 use crate::telemetry::{RequestMetrics, Tally};
 
@@ -103,7 +102,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
-    let rules = compiled(rule_files, serving.clone(), manifest.rules_in(&serving), request.rules_max).await?;
+    let rules = rule_files.compiled(&manifest, &serving, request.rules_max).await.map_err(|_panicked| Error::Rules)?;
     let header = text_value(&request.id.short());
     let fields = FieldPool::default();
     if let Some(record) = &mut request.dictionaries
@@ -162,17 +161,6 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         miss: MissHead::new(fields.into_fields()),
         wishes: request.wishes.clone(),
     })
-}
-
-/// The rules, made ready on a thread that nobody waits on: there may be thousands.
-async fn compiled(
-    files: RuleFiles,
-    serving: Serving,
-    meaning: Rules,
-    rules_max: usize,
-) -> Result<CompiledRules, Error> {
-    let made = tokio::task::spawn_blocking(move || CompiledRules::new(files.rules(&serving, meaning, rules_max)));
-    made.await.map_err(|_panicked| Error::Rules)
 }
 
 /// The pools, and the routes that lead to them in the order in which they are asked.

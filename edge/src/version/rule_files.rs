@@ -10,8 +10,10 @@ use devanture_config::rules::{
 };
 use devanture_config::site_toml::{FILE_NAME, RoutePath, Rules, Serving};
 use devanture_config::{Manifest, Mistake};
+use tokio::task::JoinError;
 
 use crate::blobs::{self, Blobs, Key};
+use crate::site::rules::CompiledRules;
 
 /// Most rules and routes, each counted once, that may keep a version's files from strangers for any of them to be
 /// looked for: beyond, no file is taken to be everyone's.
@@ -52,7 +54,7 @@ impl RuleFiles {
     /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: it was said
     /// when the version was pushed.
     #[must_use]
-    pub(super) fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
+    fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
         let sources = Sources {
             serving,
             meaning,
@@ -63,6 +65,20 @@ impl RuleFiles {
             at: &|_, _| At::whole(FILE_NAME),
         };
         rules::read(&sources).0
+    }
+
+    /// The same where `serving` holds of `manifest`, made ready on a thread that nobody waits on: there may be thousands.
+    ///
+    /// # Errors
+    /// Where that panicked.
+    pub(crate) async fn compiled(
+        self,
+        manifest: &Manifest,
+        serving: &Serving,
+        rules_max: usize,
+    ) -> Result<CompiledRules, JoinError> {
+        let (serving, meaning) = (serving.clone(), manifest.rules_in(serving));
+        tokio::task::spawn_blocking(move || CompiledRules::new(self.rules(&serving, meaning, rules_max))).await
     }
 
     /// How many redirects and rewrites, and how many rules of fields, hold in `environment`.

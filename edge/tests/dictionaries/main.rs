@@ -23,7 +23,10 @@ use devanture_config::Digest;
 use devanture_edge::blobs::DeltaForm;
 use http::{Method, StatusCode};
 use serde_json::json;
-use site::{APP, CHUNK, FOREIGN, OLD_APP, OLD_LIB, OLD_PAGE, SAME_CHUNK, Site, available, delta, site};
+use site::{
+    APP, CHUNK, FOREIGN, NEW_APP, NEW_CHUNK, NEW_LIB, OLD_APP, OLD_LIB, OLD_PAGE, SAME_CHUNK, Site, available, delta,
+    site,
+};
 
 /// What a browser says that has a dictionary.
 const CODINGS: &str = "gzip, deflate, br, zstd, dcb, dcz";
@@ -73,7 +76,7 @@ async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
             ("content-length", &expected.len().to_string()),
             ("content-type", "text/javascript; charset=utf-8"),
             ("cache-control", "public, max-age=31536000, immutable"),
-            ("use-as-dictionary", "match=\"/assets/*.js\""),
+            ("use-as-dictionary", &site::used("/assets/*.js", NEW_APP)),
         ] {
             assert_eq!(field(&got, name), Some(value), "{name}");
         }
@@ -85,6 +88,21 @@ async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
             (StatusCode::NOT_MODIFIED, Some(etag.as_str()), Some(VARY))
         );
     }
+}
+
+#[tokio::test]
+async fn whoever_has_the_file_plainly_is_told_that_it_is_the_same() {
+    let site = site("", |_| ()).await;
+    let (library, old) = (plain(&site, "/lib.js").await, available(OLD_LIB));
+    let etag = field(&library, "etag").unwrap();
+    let asked = |etag| get("/lib.js").with("accept-encoding", CODINGS).with("if-none-match", etag);
+    for asked in [asked(etag), asked(etag).with("available-dictionary", &old)] {
+        let same = answer(&site, &asked).await;
+        assert_eq!((same.status, field(&same, "etag")), (StatusCode::NOT_MODIFIED, Some(etag)), "{asked:?}");
+        assert_eq!(field(&same, "vary"), Some(VARY));
+    }
+    let other = answer(&site, &asked("\"other\"").with("available-dictionary", &old)).await;
+    assert_eq!((other.status, field(&other, "content-encoding")), (StatusCode::OK, Some("dcb")));
 }
 
 #[tokio::test]
@@ -192,6 +210,36 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
 }
 
 #[tokio::test]
+async fn what_a_rule_has_browsers_keep_is_a_dictionary_for_its_own_path_and_is_not_offered_again() {
+    for (rule, used) in [
+        ("Cache-Control: public, max-age=600", Some(site::used("/lib.js", NEW_LIB))),
+        ("Cache-Control: public, no-cache", None),
+        ("X-Other: 1", None),
+    ] {
+        let site = site(&format!("/lib.js\n  {rule}\n"), |_| ()).await;
+        let asked = get("/lib.js").with("accept-encoding", CODINGS);
+        for asked in [asked.clone(), asked.with("available-dictionary", &available(OLD_LIB))] {
+            let got = answer(&site, &asked).await;
+            assert_eq!(field(&got, "use-as-dictionary"), used.as_deref(), "{rule}");
+        }
+        let page = answer(&site, &get("/")).await;
+        let is_offered = field(&page, "link").unwrap().contains(&format!("<{}>", site::library_query()));
+        assert_eq!(is_offered, rule.starts_with('X'), "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn of_scripts_that_a_rule_has_nobody_keep_another_one_stands_in_for_the_folder() {
+    let site = site(&format!("/{APP}\n  Cache-Control: no-store\n"), |_| ()).await;
+    let used = async |path: &str| {
+        let got = answer(&site, &get(&format!("/{path}"))).await;
+        field(&got, "use-as-dictionary").map(str::to_owned)
+    };
+    assert_eq!(used(APP).await, None);
+    assert_eq!(used(CHUNK).await, Some(site::used("/assets/*.js", NEW_CHUNK)));
+}
+
+#[tokio::test]
 async fn pages_offer_only_what_comes_to_be_a_dictionary() {
     let (library, pages) = (site::library_query(), site::pages_path());
     for (path, rule, library_is, pages_are) in [
@@ -227,10 +275,10 @@ async fn of_files_with_one_pattern_the_largest_is_the_dictionary_and_small_ones_
     };
     assert_eq!(
         used(APP).await.as_deref(),
-        Some("match=\"/assets/*.js\""),
+        Some(site::used("/assets/*.js", NEW_APP).as_str()),
         "the largest of the folder stands in for all"
     );
-    assert_eq!(used(CHUNK).await.as_deref(), Some("match=\"/assets/chunk.*.js\""));
+    assert_eq!(used(CHUNK).await.as_deref(), Some(site::used("/assets/chunk.*.js", NEW_CHUNK).as_str()));
     assert_eq!([used(SAME_CHUNK).await, used("small.js").await, used("lib.js").await], [None, None, None]);
     let small = answer(&site, &get("/small.js")).await;
     assert_eq!(field(&small, "vary"), None);
@@ -259,7 +307,7 @@ async fn pages_offer_dictionaries_and_are_answered_by_them() {
     assert_eq!((dictionary.status, dictionary.body.len()), (StatusCode::OK, 5_000));
     for (name, value) in [
         ("cache-control", "public, max-age=2592000, immutable"),
-        ("use-as-dictionary", "match=\"/*\", match-dest=(\"document\")"),
+        ("use-as-dictionary", &format!("match=\"/*\", match-dest=(\"document\"), id=\"{}\"", "06".repeat(8))),
         ("content-type", "application/octet-stream"),
         ("vary", VARY),
     ] {
@@ -294,8 +342,9 @@ async fn a_file_that_pages_offer_is_kept_where_it_is_asked_for_with_its_hash() {
         let asked = if coding == "dcb" { asked.with("available-dictionary", &old) } else { asked };
         let got = answer(&site, &asked).await;
         assert_eq!(field(&got, "content-encoding"), Some(coding), "{path}");
+        let used = site::used("/lib.js", NEW_LIB);
         let (cache, used) = match is_kept {
-            true => ("public, max-age=2592000, immutable", Some("match=\"/lib.js\"")),
+            true => ("public, max-age=2592000, immutable", Some(used.as_str())),
             false => ("public, max-age=0, must-revalidate", None),
         };
         assert_eq!((field(&got, "cache-control"), field(&got, "use-as-dictionary")), (Some(cache), used), "{path}");

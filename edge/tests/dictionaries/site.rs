@@ -22,8 +22,10 @@ pub(crate) const OLD_APP: u8 = 1;
 pub(crate) const FOREIGN: u8 = 2;
 pub(crate) const OLD_PAGE: u8 = 3;
 pub(crate) const OLD_LIB: u8 = 4;
-const NEW_LIB: u8 = 5;
-const PAGES: u8 = 6;
+pub(crate) const NEW_LIB: u8 = 5;
+pub(crate) const PAGES: u8 = 6;
+pub(crate) const NEW_APP: u8 = 9;
+pub(crate) const NEW_CHUNK: u8 = 10;
 
 /// A file of so many bytes that all are one character.
 pub(crate) fn text(character: char, length: usize) -> Vec<u8> {
@@ -43,6 +45,11 @@ pub(crate) fn delta(form: DeltaForm, number: u8, length: usize) -> Vec<u8> {
         DeltaForm::Dcz => b"\x5e\x2a\x4d\x18\x20\x00\x00\x00",
     };
     [magic, &[number; 32], &vec![number; length]].concat()
+}
+
+/// `Use-As-Dictionary` of the file with that pattern whose SHA-256 is made of that number.
+pub(crate) fn used(pattern: &str, number: u8) -> String {
+    format!("match=\"{pattern}\", id=\"{}\"", hex(number, 8))
 }
 
 /// The query by which a page asks for the library to be kept.
@@ -107,7 +114,7 @@ pub(crate) async fn serving(headers: &str, serving: serde_json::Value, spoil: im
     let from = [OLD_APP, OLD_PAGE, OLD_LIB].map(|number| Digest::of(&[number]));
     let [app, chunk, same, library] = [&app, &chunk, &same, &library].map(|bytes| Digest::of(bytes).to_string());
     let record = json!({
-        "files": {app: hex(9, 32), chunk: hex(10, 32), same: hex(11, 32), library: hex(NEW_LIB, 32)},
+        "files": {app: hex(NEW_APP, 32), chunk: hex(NEW_CHUNK, 32), same: hex(11, 32), library: hex(NEW_LIB, 32)},
         "from": from,
         "linked": ["lib.js"],
         "pages": {"blob": Digest::of(&pages), "sha256": hex(PAGES, 32), "size": pages.len()},

@@ -375,7 +375,7 @@ impl Side {
     fn index(&self) -> Earlier<'_> {
         let files = self.manifest.files.iter().filter(|(_, entry)| self.record.files.contains_key(&entry.hash));
         let files = files.map(|(path, entry)| File { path, hash: entry.hash });
-        Earlier::new(files, announced(&self.manifest, &self.record), &self.named)
+        Earlier::new(files, announced(&self.manifest, &self.record, &self.rules), &self.named)
     }
 
     fn predecessors(

@@ -38,11 +38,12 @@ use crate::blobs::{Blobs, Form, Key};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{Catalog, history};
 use crate::site::fingerprint;
+use crate::site::rules::CompiledRules;
 use crate::telemetry;
 use crate::version::RuleFiles;
 use making::Tried;
 use named::Named;
-use public::{Closed, Public, is_html, is_page};
+use public::{Closed, Public, is_html, is_page, rules_in};
 use record::BySha256;
 
 /// Files that are looked up or read at once.
@@ -78,6 +79,8 @@ struct Side {
     manifest: Manifest,
     record: DictionariesRecord,
     named: Named,
+    /// Of the environment in which it was live.
+    rules: CompiledRules,
 }
 
 /// One pass over a version.
@@ -241,7 +244,8 @@ impl Dictionaries {
             // One whose files are gone has no dictionaries any more.
             let Ok(Some(manifest)) = self.manifest(version).await else { continue };
             let named = self.named(&manifest, &|path| !path.is_private()).await?;
-            sides.push(Side { manifest, record, named });
+            let rules = rules_in(&*self.blobs, &manifest, environment, &self.limits).await?;
+            sides.push(Side { manifest, record, named, rules });
         }
         Ok(sides)
     }

@@ -2,23 +2,42 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::resolve::addresses;
-use devanture_config::{Digest, Manifest};
+use devanture_config::{Digest, Manifest, PlaceName};
 use tokio::time::Instant;
 
 use super::is_over;
-use crate::blobs::Form;
+use crate::blobs::{Blobs, Form};
+use crate::publish::Error;
 use crate::publish::compress::worth_trying;
+use crate::publish::error::lost;
 use crate::site::dictionary::FILE_BYTES_MIN;
+use crate::site::rules::CompiledRules;
 use crate::site::{cache, media};
-use crate::version::Kept;
+use crate::version::{Kept, RuleFiles};
 
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.
 const COMPARED_MAX: usize = 50_000_000;
 /// Files that are compared between two looks at the clock.
 const FILES_IN_A_ROW: usize = 64;
+
+/// The rules of a version in an environment.
+///
+/// # Errors
+/// Where the store fails.
+pub(super) async fn rules_in(
+    blobs: &dyn Blobs,
+    manifest: &Manifest,
+    environment: &PlaceName,
+    limits: &Limits,
+) -> Result<CompiledRules, Error> {
+    let (files, serving) = (RuleFiles::read(blobs, manifest).await?, manifest.serving_for(environment.as_str()));
+    let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
+    files.compiled(manifest, &serving, rules_max).await.map_err(|error| lost(&error))
+}
 
 /// The files that some rule or route keeps from strangers, in any environment.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,7 +147,6 @@ pub(super) fn is_withdrawn(path: &BundlePath, withdrawn: &HashSet<String>) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::RuleFiles;
     use devanture_config::site_toml::SiteFile;
 
     fn manifest(site: &str) -> Manifest {

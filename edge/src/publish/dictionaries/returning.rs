@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use devanture_config::api::{Amount, Returning};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Digest, Manifest, VersionId};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::public::is_html;
+use super::public::{is_html, rules_in};
 use crate::blobs;
 use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, VersionRecord};
 use crate::publish::swap::Moved;
 use crate::publish::travelling::Siblings;
 use crate::publish::{Error, Publisher};
 use crate::site::dictionary::Announced;
-use crate::version::announced;
+use crate::site::rules::CompiledRules;
+use crate::version::{announced, is_kept_by_itself};
 
 /// Files whose variants are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -35,6 +36,8 @@ pub(in crate::publish) struct Sent<'m> {
     siblings: Siblings,
     /// What of it serves as dictionaries; nothing where they are off, or where it was never found out.
     record: Option<DictionariesRecord>,
+    /// What says how long browsers keep a file.
+    rules: CompiledRules,
 }
 
 impl<'m> Sent<'m> {
@@ -62,13 +65,14 @@ impl Had<'_> {
 }
 
 impl Publisher {
-    /// A stored version of an app.
+    /// A stored version of an app, as it is in an environment.
     ///
     /// # Errors
     /// Where a store fails.
     pub(in crate::publish) async fn sent<'m>(
         &self,
         app: &AppName,
+        environment: &PlaceName,
         version: &VersionId,
         manifest: &'m Manifest,
     ) -> Result<Sent<'m>, Error> {
@@ -81,7 +85,8 @@ impl Publisher {
             Some(dictionaries) => dictionaries.record(app, version).await?,
             None => None,
         };
-        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), record })
+        let rules = rules_in(&*self.blobs, manifest, environment, &self.limits).await?;
+        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), record, rules })
     }
 
     /// What visitors load again who look at everything and have seen all of `before`.
@@ -95,7 +100,7 @@ impl Publisher {
     ) -> Result<LoadedAgain, Error> {
         let had = before.record.as_ref().map(|record| Had {
             manifest: before.manifest,
-            announced: announced(before.manifest, record),
+            announced: announced(before.manifest, record, &before.rules),
             pages: record.pages,
         });
         let changed = now.files().filter(|(path, entry)| before.manifest.files.get(*path) != Some(entry));
@@ -137,7 +142,8 @@ impl Publisher {
             let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary).map(|delta| delta.size);
             with = usable.fold(plain, u64::min);
         }
-        let times = if record.is_some_and(|record| record.linked.contains(path)) { 2 } else { 1 };
+        let is_linked = record.is_some_and(|record| record.linked.contains(path));
+        let times = if is_linked && !is_kept_by_itself(path, &now.rules) { 2 } else { 1 };
         Ok((plain, with.saturating_mul(times)))
     }
 
@@ -152,14 +158,15 @@ impl Publisher {
     pub(in crate::publish) async fn returning(
         &self,
         app: &AppName,
+        environment: &PlaceName,
         moved: &Moved,
         (id, now): (&VersionId, &Manifest),
     ) -> Option<Returning> {
         let before = moved.previous.filter(|_| moved.switched)?;
         let found = async {
             let manifest = self.stored_manifest(before).await?;
-            let before = self.sent(app, &before, &manifest).await?;
-            self.loaded_again(&before, &self.sent(app, id, now).await?).await
+            let before = self.sent(app, environment, &before, &manifest).await?;
+            self.loaded_again(&before, &self.sent(app, environment, id, now).await?).await
         };
         match found.await {
             Ok(found) => {

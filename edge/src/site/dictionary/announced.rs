@@ -16,8 +16,8 @@ use super::matching::{Pattern, exact_pattern};
 pub struct Announced<'f> {
     /// By what their patterns begin with.
     told: HashMap<&'f str, Vec<Told<'f>>>,
-    /// Files that pages offer: each is announced for its own path alone.
-    linked: BTreeSet<&'f str>,
+    /// Files that are announced for their own path alone.
+    exact: BTreeSet<&'f str>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,15 +72,21 @@ impl<'f> Announced<'f> {
         announced
     }
 
-    /// With the paths of files that pages offer.
+    /// With the paths of files under names that could change: those that pages offer, and those that a rule of the site
+    /// has browsers keep.
     #[must_use]
-    pub fn with_linked(mut self, paths: impl IntoIterator<Item = &'f str>) -> Self {
-        self.linked.extend(paths);
+    pub fn with_exact(mut self, paths: impl IntoIterator<Item = &'f str>) -> Self {
+        self.exact.extend(paths);
         self
     }
 
-    /// The paths of fingerprinted files that are announced, each with its pattern.
-    pub fn patterns(&self) -> impl Iterator<Item = (&'f str, Pattern<'f>)> {
+    /// The paths of the files that are announced, each with its pattern as it is sent.
+    pub fn patterns(&self) -> impl Iterator<Item = (&'f str, String)> {
+        let exact = self.exact.iter().map(|path| (*path, exact_pattern(path)));
+        self.told().map(|(path, pattern)| (path, pattern.text())).chain(exact)
+    }
+
+    fn told(&self) -> impl Iterator<Item = (&'f str, Pattern<'f>)> {
         self.told.values().flatten().map(|Told { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
     }
 
@@ -89,10 +95,10 @@ impl<'f> Announced<'f> {
     #[must_use]
     pub fn preferred(&self, path: &str) -> Option<&'f str> {
         let longest = self.taking(path).map(|told| (told.length, told.file)).max();
-        let linked = self.linked.get(path).map(|linked| (exact_pattern(linked).len(), *linked));
-        match (longest, linked) {
+        let exact = self.exact.get(path).map(|path| (exact_pattern(path).len(), *path));
+        match (longest, exact) {
             (Some((length, (_, Reverse(path)))), Some((exact, _))) if length > exact => Some(path),
-            (_, Some((_, linked))) => Some(linked),
+            (_, Some((_, path))) => Some(path),
             (Some((_, (_, Reverse(path)))), None) => Some(path),
             (None, None) => None,
         }
@@ -117,7 +123,7 @@ mod tests {
 
     fn told(files: &[(&'static str, u64)]) -> Vec<(&'static str, String)> {
         let announced = Announced::new(files.iter().copied());
-        let mut told: Vec<_> = announced.patterns().map(|(path, pattern)| (path, pattern.text())).collect();
+        let mut told: Vec<_> = announced.patterns().collect();
         told.sort();
         told
     }
@@ -137,7 +143,7 @@ mod tests {
             ("a/chunk-77c01d2e.js", "/a/chunk-*.js"),
         ];
         assert_eq!(told(&files), expected.map(|(path, pattern)| (path, pattern.to_owned())));
-        let announced = Announced::new(files).with_linked(["a/lib.js"]);
+        let announced = Announced::new(files).with_exact(["a/lib.js"]);
         for (path, expected) in [
             ("a/chunk-8d41f0aa.js", Some("a/chunk-77c01d2e.js")),
             ("a/app-8d41f0aa.js", Some("a/app-3f2a91bc.js")),
@@ -180,7 +186,7 @@ mod tests {
             path in "([ab]/){0,2}(app|x|x-app)?[-.]?[0-9a-f]{8}(\\.min)?\\.(js|css)",
         ) {
             let announced = Announced::new(files.iter().map(|(path, size)| (path.as_str(), *size)));
-            let told: Vec<(&str, Pattern<'_>)> = announced.patterns().collect();
+            let told: Vec<(&str, Pattern<'_>)> = announced.told().collect();
             let paths: BTreeSet<&str> = told.iter().map(|(path, _)| *path).collect();
             let patterns: BTreeSet<Pattern<'_>> = told.iter().map(|(_, pattern)| *pattern).collect();
             prop_assert_eq!((paths.len(), patterns.len()), (told.len(), told.len()));

@@ -51,16 +51,16 @@ pub fn exact_pattern(path: &str) -> String {
     format!("/{}", literal(path))
 }
 
-/// The value for a pattern.
+/// The value for a pattern, and an id by which a person knows the dictionary again in what browsers send.
 #[must_use]
-pub fn use_as(pattern: &str) -> String {
-    format!("match={}", quoted(pattern))
+pub fn use_as(pattern: &str, id: &str) -> String {
+    format!("match={}, id={}", quoted(pattern), quoted(id))
 }
 
 /// The value of what serves as a dictionary for all pages.
 #[must_use]
-pub const fn use_as_for_documents() -> &'static str {
-    "match=\"/*\", match-dest=(\"document\")"
+pub fn use_as_for_documents(id: &str) -> String {
+    format!("match=\"/*\", match-dest=(\"document\"), id={}", quoted(id))
 }
 
 /// Text of a decoded path as a pattern that matches it alone: encoded as a URL has it, and without a meaning of its own.
@@ -114,7 +114,7 @@ mod tests {
     /// What a string of a structured field says.
     fn unquoted(value: &str) -> String {
         let mut text = String::new();
-        let mut characters = value.strip_prefix("match=\"").unwrap().strip_suffix('"').unwrap().chars();
+        let mut characters = value.strip_prefix("match=\"").unwrap().strip_suffix("\", id=\"a1\"").unwrap().chars();
         while let Some(character) = characters.next() {
             assert_ne!(character, '"');
             text.push(if character == '\\' { characters.next().unwrap() } else { character });
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_pattern_is_quoted_as_a_structured_field_has_it() {
-        assert_eq!(use_as("/assets/app.*.js"), "match=\"/assets/app.*.js\"");
-        assert_eq!(use_as(r"/a\(b\).js"), r#"match="/a\\(b\\).js""#);
+        assert_eq!(use_as("/assets/app.*.js", "a1"), "match=\"/assets/app.*.js\", id=\"a1\"");
+        assert_eq!(use_as(r"/a\(b\).js", "a1"), r#"match="/a\\(b\\).js", id="a1""#);
     }
 
     proptest! {
@@ -161,7 +161,7 @@ mod tests {
             let elsewhere = [format!("{other}0/{new}"), format!("{name}.{}.js", tokens[1])].map(|path| url(&path));
             let (more, made) = (url(&format!("{new}.map")), [pattern(&old).unwrap(), broad_pattern(&old).unwrap()]);
             for made in &made {
-                prop_assert_eq!(&unquoted(&use_as(made)), made);
+                prop_assert_eq!(&unquoted(&use_as(made, "a1")), made);
                 prop_assert!(matches(made, &url(&new)) && !matches(made, &more), "{} {}", made, url(&new));
                 // Everything lies below the root.
                 prop_assert!(folder.is_empty() || elsewhere.iter().all(|path| !matches(made, path)), "{}", made);

@@ -51,6 +51,8 @@ pub struct CompiledRules {
     field_index: PatternIndex,
     /// Whether any of them keeps a path from strangers.
     guards: bool,
+    /// Whether any of them says how long an answer is kept.
+    keeps: bool,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
 }
@@ -71,6 +73,7 @@ impl CompiledRules {
             redirects,
             field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
             guards: field_rules.iter().any(|rule| !rule.users.is_empty()),
+            keeps: field_rules.iter().any(|rule| rule.changes.name(&CACHE_CONTROL)),
             field_rules,
             redirects_have_fields,
         }
@@ -141,6 +144,9 @@ impl CompiledRules {
     /// rules.
     #[must_use]
     pub fn leave_kept(&self, path: &str, cache_control: &HeaderValue) -> bool {
+        if !self.keeps {
+            return is_kept(cache_control.as_bytes());
+        }
         let mut is_alike = true;
         self.field_index.visit(path, &mut |number| {
             let rule = at(&self.field_rules, number).filter(|rule| rule.changes.name(&CACHE_CONTROL));

@@ -45,7 +45,9 @@ async fn deltas_are_made_with_what_browsers_were_told_to_keep_and_the_report_pro
         let value = file.representations[0].head.ok().get(USE_AS_DICTIONARY).cloned();
         value.map(|value| value.to_str().unwrap().to_owned())
     };
-    assert_eq!(announces("a/chunk-3f2a91bc.js").as_deref(), Some("match=\"/a/chunk-*.js\""));
+    let id = delta::sha256(&largest).to_string();
+    let expected = format!("match=\"/a/chunk-*.js\", id=\"{}\"", &id[..16]);
+    assert_eq!(announces("a/chunk-3f2a91bc.js"), Some(expected));
     assert_eq!([announces("a/chunk-77c01d2e.js"), announces("a/chunk-1d2e77c0.js")], [None, None]);
 
     let (like_near, like_other) = ([script(1, 2), script(2, 2)].concat(), script(5, 2));
@@ -93,6 +95,43 @@ async fn the_report_counts_what_visitors_load_and_what_they_load_twice() {
     };
     assert_eq!(second.returning, Some(expected));
     assert!(expected.bytes * 5 < expected.plain_bytes, "{expected:?}");
+}
+
+#[tokio::test]
+async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
+    for (rule, announces, times) in [
+        ("/a/*\n  Cache-Control: no-store\n", [false, false], 2),
+        ("/viewer.js\n  Cache-Control: public, max-age=60\n", [true, true], 1),
+        ("/other\n  Cache-Control: no-store\n", [true, false], 2),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(folder.path(), Compress::default(), patient()).await;
+        let viewer = |release| [script(1, release), script(2, release)].concat();
+        let html = b"<script src=viewer.js></script>".to_vec();
+        let files = |lib: &'static str, release| {
+            let others = [("index.html", html.clone()), ("_headers", rule.as_bytes().to_vec())];
+            others.into_iter().chain([(lib, script(3, release)), ("viewer.js", viewer(release))]).collect::<Vec<_>>()
+        };
+        world.push(&shop(), &files("a/lib-3f2a91bc.js", 1)).await;
+        let before = world.live(&shop());
+        let is_announced = |path: &str| {
+            let file = before.files.iter().find(|file| file.path == path).unwrap();
+            file.representations[0].head.ok().contains_key(USE_AS_DICTIONARY)
+        };
+        assert_eq!([is_announced("a/lib-3f2a91bc.js"), is_announced("viewer.js")], announces, "{rule}");
+
+        let second = world.push(&shop(), &files("a/lib-77c01d2e.js", 2)).await;
+        let now = world.live(&shop());
+        let lib = script(3, 1);
+        let of_lib = sent(&now, "a/lib-77c01d2e.js", announces[0].then_some(lib.as_slice()));
+        let expected = Returning {
+            bytes: of_lib + times * sent(&now, "viewer.js", Some(&viewer(1))),
+            plain_bytes: sent(&now, "a/lib-77c01d2e.js", None) + sent(&now, "viewer.js", None),
+        };
+        assert_eq!(second.returning, Some(expected), "{rule}");
+        // Nothing was made with what nobody comes with.
+        assert_eq!(world.deltas(&script(3, 2), &lib).await.is_empty(), !announces[0], "{rule}");
+    }
 }
 
 #[tokio::test]
