@@ -86,6 +86,17 @@ fn a_frame_that_is_too_long_is_refused_by_both_before_it_has_come() {
 #[test]
 fn what_comes_on_a_stream_that_the_client_has_reset_may_be_ignored_or_refused() {
     // GET on streams 1 and 3, RST_STREAM and a WINDOW_UPDATE of nothing on stream 3, GET on stream 5.
+    // GET on stream 3, more of it after its end, and RST_STREAM: who would reset the stream need not say so any more.
+    engines::both_say_the_same(
+        &[
+            &b"\xe5\0\0\0\x07\x09\x7e\x01\x54\x04\0\0\x09\x7e\x3a\x9a\xca\0\0\0\0\x09\x7a\x72"[..],
+            &[0; 13],
+            &[229, 229, 168],
+            &[229; 4],
+            &[45],
+        ]
+        .concat(),
+    );
     engines::both_say_the_same(b"\x00\x07\xb8\xb8\x21\x29\x00\x00\x00\x3a\xb8\xb8\xb8\xb8\x00\x00");
 }
 
