@@ -28,7 +28,7 @@ use crate::version::{Representation, ServedFile, Setting, Version};
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What asks for less than all of a file.
-const CONDITIONS: Names =
+pub(super) const CONDITIONS: Names =
     Names::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"]);
 pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 

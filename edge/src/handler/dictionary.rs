@@ -4,7 +4,7 @@ use devanture_config::Sha256;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::asked::{Asked, SEC_FETCH_MODE};
+use super::asked::{Asked, CONDITIONS, SEC_FETCH_MODE};
 use super::decide::Decision;
 use super::refused::Refused;
 use super::ruled::Ruled;
@@ -50,16 +50,16 @@ impl Asked<'_, '_> {
         if !acceptable.takes(Coding::Dcb) && !acceptable.takes(Coding::Dcz) {
             return None;
         }
+        let plain = file.representations.get(plain)?;
+        if self.head.fields.may_have(CONDITIONS) && self.is_known(plain) {
+            // Whoever has it plainly is to load nothing at all, and not what tells the difference.
+            return None;
+        }
         let known = dictionaries.deltas(sha256);
         let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
         if sizes().next().is_none() {
             // Whether there is such a dictionary, whoever makes deltas looks up: here nobody learns it.
             version.wish(dictionaries.blob, sha256);
-            return None;
-        }
-        let plain = file.representations.get(plain)?;
-        if self.is_known(plain) {
-            // Whoever has it plainly is to load nothing at all, and not what tells the difference.
             return None;
         }
         let place = acceptable.delta_instead((plain.coding, plain.size), sizes())?;

@@ -22,6 +22,12 @@ use crate::site::{cache, dictionary, fingerprint, target};
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
 
+/// Fewest seconds that a rule must have a file kept under a name that stays, for it to be a dictionary by itself: a day.
+const KEPT_SECONDS_MIN: u64 = 86_400;
+/// Files times rules of fields that are compared at most, where one of these says how long something is kept: of a version
+/// of more, no file is announced.
+const COMPARED_MAX: usize = 1_000_000;
+
 /// What a file has of dictionaries.
 pub struct FileDictionaries {
     /// The file's content.
@@ -81,14 +87,14 @@ impl Said {
     ) -> Self {
         let Some(record) = record else { return Self::default() };
         let kept = HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok();
-        let is_kept = |path: &str| kept.as_ref().is_some_and(|kept| rules.leave_kept(path, kept));
+        let mut offered = offered(record, rules);
+        if seconds == 0 {
+            (offered.linked, offered.pages) = (Vec::new(), None);
+        }
         let is_routed = |path: &str| routes.iter().any(|route| route.said.path.takes(path));
-        let files = linked(manifest, record).filter(|(path, _)| {
-            let address = format!("/{path}");
-            !is_routed(&address) && is_kept(&address) && !is_kept_by_itself(path, rules)
-        });
+        let files = linked(manifest, &offered).filter(|(path, _)| !is_routed(&format!("/{path}")));
         // It is answered before any route.
-        let pages = record.pages.map(|pages| OwnPath::of_dictionary(pages.sha256)).filter(|path| is_kept(path));
+        let pages = offered.pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
         Self { used: used(manifest, record, rules), link: link(files, pages), kept }
     }
 
@@ -98,7 +104,19 @@ impl Said {
     }
 }
 
-/// What of a version browsers are told to keep as dictionaries where `rules` hold, but for what pages share.
+/// The same without what pages do not offer where `rules` hold: what these let nobody keep, or have browsers keep without
+/// being offered it.
+#[must_use]
+pub fn offered(record: &DictionariesRecord, rules: &CompiledRules) -> DictionariesRecord {
+    let is_kept = |path: &str| rules.leave_kept(path, &HeaderValue::from_static(cache::IMMUTABLE));
+    let mut offered = record.clone();
+    offered.linked.retain(|path| is_kept(&format!("/{path}")) && !is_kept_by_itself(path, rules));
+    offered.pages = offered.pages.filter(|pages| is_kept(&OwnPath::of_dictionary(pages.sha256)));
+    offered
+}
+
+/// What of a version browsers are told to keep as dictionaries where `rules` hold, but for what pages share; `record` is
+/// what is [`offered`] there.
 #[must_use]
 pub fn announced<'m>(manifest: &'m Manifest, record: &'m DictionariesRecord, rules: &CompiledRules) -> Announced<'m> {
     let linked = linked(manifest, record).map(|(path, _)| path.as_str());
@@ -111,22 +129,27 @@ fn announced_by_themselves<'m>(
     record: &'m DictionariesRecord,
     rules: &CompiledRules,
 ) -> Announced<'m> {
-    let serves = |(path, entry): &(&BundlePath, &FileEntry)| {
-        !path.is_private() && record.files.contains_key(&entry.hash) && is_kept_by_itself(path, rules)
-    };
+    let serves =
+        |(path, entry): &(&BundlePath, &FileEntry)| !path.is_private() && record.files.contains_key(&entry.hash);
+    let files: Vec<(&BundlePath, &FileEntry)> = manifest.files.iter().filter(serves).collect();
+    if files.len().saturating_mul(rules.count_that_keep()) > COMPARED_MAX {
+        return Announced::default();
+    }
+    let kept = files.into_iter().filter(|(path, _)| is_kept_by_itself(path, rules));
     let (fingerprinted, others): (Vec<_>, Vec<_>) =
-        manifest.files.iter().filter(serves).partition(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
+        kept.partition(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
     let files = fingerprinted.into_iter().map(|(path, entry)| (path.as_str(), entry.size));
     Announced::new(files).with_exact(others.into_iter().map(|(path, _)| path.as_str()))
 }
 
 /// Whether browsers keep a file by what the answer to its path says, where `rules` hold: a fingerprinted one unless a rule
-/// says otherwise, any other one only by a rule.
-#[must_use]
-pub fn is_kept_by_itself(path: &BundlePath, rules: &CompiledRules) -> bool {
+/// says otherwise, any other one only by a rule, and for so long that the next release may find it. What is stale is no
+/// dictionary (RFC 9842 §2.2.1): one for each release alone does not help, but one under `?v=2` after `?v=1` does.
+fn is_kept_by_itself(path: &BundlePath, rules: &CompiledRules) -> bool {
     let is_fingerprinted = fingerprint::is_fingerprinted(path.as_str());
     let usual = HeaderValue::from_static(cache::default_cache_control(is_fingerprinted));
-    rules.leave_kept(&format!("/{path}"), &usual)
+    let seconds = rules.kept_seconds(&format!("/{path}"), &usual);
+    seconds >= if is_fingerprinted { 1 } else { KEPT_SECONDS_MIN }
 }
 
 /// `Use-As-Dictionary` of files that browsers keep by themselves.

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::engine::{self, SharedField};
 use crate::site::cache::{self, Kept};
+use crate::site::dictionary;
 
 /// Says for which later requests an answer is to be the dictionary (RFC 9842 §2.1).
 pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
@@ -168,8 +169,12 @@ impl PreparedHead {
         let shared = |fields: &[Arc<CommonField>]| fields.iter().map(|field| Arc::clone(&field.shared)).collect();
         let cache_control = self.common.iter().find(|field| field.name == CACHE_CONTROL);
         let cache_control = cache_control.map(|field| field.value.as_bytes()).unwrap_or_default();
+        // What only a rule has kept is no dictionary where that rule does not hold, such as behind a rewrite.
+        let is_kept = dictionary::is_kept(cache_control);
+        let is_said = |field: &&Arc<CommonField>| is_kept || field.name != USE_AS_DICTIONARY;
+        let of_ok: Vec<_> = self.common.iter().filter(is_said).cloned().collect();
         Ready {
-            ok: Arc::new(engine::PreparedHead::new([length, etag], shared(&self.common))),
+            ok: Arc::new(engine::PreparedHead::new([length, etag], shared(&of_ok))),
             not_modified: Arc::new(engine::PreparedHead::new([etag], shared(self.fields_of_not_modified()))),
             error: Arc::new(engine::PreparedHead::new([length], shared(&self.fields_of_errors()))),
             may_stand_in: cache::instead_of(cache_control, Kept::StandIn).is_none(),

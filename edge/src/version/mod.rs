@@ -8,7 +8,7 @@ mod memory;
 mod rule_files;
 mod wishes;
 
-pub use deltas::{FileDictionaries, announced, is_kept_by_itself};
+pub use deltas::{FileDictionaries, announced, offered};
 pub use head::{CommonField, PreparedHead, USE_AS_DICTIONARY};
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;

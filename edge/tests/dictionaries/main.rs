@@ -92,17 +92,30 @@ async fn a_browser_with_the_old_script_gets_the_smaller_delta() {
 
 #[tokio::test]
 async fn whoever_has_the_file_plainly_is_told_that_it_is_the_same() {
-    let site = site("", |_| ()).await;
+    let mut site = site("", |_| ()).await;
     let (library, old) = (plain(&site, "/lib.js").await, available(OLD_LIB));
     let etag = field(&library, "etag").unwrap();
     let asked = |etag| get("/lib.js").with("accept-encoding", CODINGS).with("if-none-match", etag);
-    for asked in [asked(etag), asked(etag).with("available-dictionary", &old)] {
+    let unknown = available(77);
+    let with = |dictionary| asked(etag).with("available-dictionary", dictionary);
+    for asked in [asked(etag), with(&old), with(&unknown)] {
         let same = answer(&site, &asked).await;
         assert_eq!((same.status, field(&same, "etag")), (StatusCode::NOT_MODIFIED, Some(etag)), "{asked:?}");
         assert_eq!(field(&same, "vary"), Some(VARY));
     }
     let other = answer(&site, &asked("\"other\"").with("available-dictionary", &old)).await;
     assert_eq!((other.status, field(&other, "content-encoding")), (StatusCode::OK, Some("dcb")));
+    assert!(site.wished.try_recv().is_err(), "nobody lacks a delta");
+}
+
+#[tokio::test]
+async fn what_a_rule_has_browsers_keep_is_no_dictionary_where_a_rewrite_answers_with_it() {
+    let rules = json!({"rewrites": [{"from": "/alias.js", "to": "/lib.js"}]});
+    let site = site::serving("/lib.js\n  Cache-Control: public, max-age=604800\n", rules, |_| ()).await;
+    for (path, is_one) in [("/lib.js", true), ("/alias.js", false)] {
+        let got = answer(&site, &get(path).with("accept-encoding", CODINGS)).await;
+        assert_eq!((got.status, field(&got, "use-as-dictionary").is_some()), (StatusCode::OK, is_one), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -212,8 +225,9 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
 #[tokio::test]
 async fn what_a_rule_has_browsers_keep_is_a_dictionary_for_its_own_path_and_is_not_offered_again() {
     for (rule, used) in [
-        ("Cache-Control: public, max-age=600", Some(site::used("/lib.js", NEW_LIB))),
+        ("Cache-Control: public, max-age=604800", Some(site::used("/lib.js", NEW_LIB))),
         ("Cache-Control: public, no-cache", None),
+        ("Cache-Control: public, max-age=600", None),
         ("X-Other: 1", None),
     ] {
         let site = site(&format!("/lib.js\n  {rule}\n"), |_| ()).await;
@@ -224,7 +238,7 @@ async fn what_a_rule_has_browsers_keep_is_a_dictionary_for_its_own_path_and_is_n
         }
         let page = answer(&site, &get("/")).await;
         let is_offered = field(&page, "link").unwrap().contains(&format!("<{}>", site::library_query()));
-        assert_eq!(is_offered, rule.starts_with('X'), "{rule}");
+        assert_eq!(is_offered, used.is_none() && !rule.contains("no-cache"), "{rule}");
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Encoder {
     /// Where the field may be that is written next: answers have their fields in one order, so it is mostly the entry
     /// that was inserted after that of the last field.
     guess: usize,
+    /// Where the first field of the last prepared head was, with which the next one mostly begins.
+    first: usize,
 }
 
 impl Default for Encoder {
@@ -109,7 +111,7 @@ impl Encoder {
     /// An encoder for a peer of which no SETTINGS are known.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: Vec::new(), size: 0, max: TABLE_BYTES_DEFAULT, untold: None, guess: 0 }
+        Self { entries: Vec::new(), size: 0, max: TABLE_BYTES_DEFAULT, untold: None, guess: 0, first: 0 }
     }
 
     /// Keeps to the peer's `SETTINGS_HEADER_TABLE_SIZE`. No more than [`TABLE_BYTES_DEFAULT`] is used of it.
@@ -157,7 +159,7 @@ impl Encoder {
     #[inline]
     pub fn shared(&mut self, field: &SharedField, block: &mut Vec<u8>) {
         if let Some(place) = self.place(field.id) {
-            self.guess = self.guess_after(place);
+            self.guess = place + 1;
             integer::put(self.number(place), INDEXED.0, INDEXED.1, block);
         } else if field.size <= self.max / 2 {
             self.evict(self.max - field.size);
@@ -175,18 +177,13 @@ impl Encoder {
         NUMBER_OF_NEWEST - 1 + self.entries.len() - place
     }
 
-    /// The place after another: of the entry that was inserted next, or of the oldest, with which answers begin.
-    #[inline]
-    const fn guess_after(&self, place: usize) -> usize {
-        if place + 1 < self.entries.len() { place + 1 } else { 0 }
-    }
-
     /// Where the table has the field of this id. No two entries have one id, so a guess that is right is the answer.
     #[inline]
     fn place(&self, id: u64) -> Option<usize> {
         match self.entries.get(self.guess) {
             Some(entry) if entry.id == id => Some(self.guess),
-            _ => self.entries.iter().position(|entry| entry.id == id),
+            // What changes, such as the date, came last.
+            _ => self.entries.iter().rposition(|entry| entry.id == id),
         }
     }
 
@@ -198,10 +195,13 @@ impl Encoder {
         more: impl IntoIterator<Item = &'f SharedField>,
         block: &mut Vec<u8>,
     ) {
+        self.guess = self.first;
         let mut fields = head.shared.iter().map(Arc::as_ref).chain(more);
-        let unguessed = self.guessed(&mut fields, block);
-        for field in unguessed.into_iter().chain(fields) {
-            self.shared(field, block);
+        if let Some(unguessed) = self.guessed(&mut fields, block) {
+            for field in std::iter::once(unguessed).chain(fields) {
+                self.shared(field, block);
+            }
+            self.first = head.shared.first().and_then(|field| self.place(field.id)).unwrap_or_default();
         }
         block.extend_from_slice(&head.own);
     }
@@ -224,7 +224,7 @@ impl Encoder {
                 _ => return ControlFlow::Break(field),
             }
             count += 1;
-            guess = self.guess_after(guess);
+            guess += 1;
             ControlFlow::Continue(())
         });
         self.guess = guess;
@@ -269,5 +269,6 @@ impl Encoder {
             gone += 1;
         }
         self.entries.drain(..gone);
+        (self.guess, self.first) = (self.guess.saturating_sub(gone), self.first.saturating_sub(gone));
     }
 }

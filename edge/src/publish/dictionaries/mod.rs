@@ -40,7 +40,7 @@ use crate::catalog::{Catalog, history};
 use crate::site::fingerprint;
 use crate::site::rules::CompiledRules;
 use crate::telemetry;
-use crate::version::RuleFiles;
+use crate::version::{RuleFiles, offered};
 use making::Tried;
 use named::Named;
 use public::{Closed, Public, is_html, is_page, rules_in};
@@ -199,9 +199,11 @@ impl Dictionaries {
             (record.pages, record.pages_of) = (Some(pages), pages_of);
         }
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
-        let mut pairs = self.with_themselves(pass.manifest, &siblings, &record, &own).await?;
-        let likely = self.likely(&files, &named, &earlier, &record, pass.deadline).await;
-        pairs.extend(self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?);
+        let rules = rules_in(&*self.blobs, pass.manifest, pass.environment, &self.limits).await?;
+        let offered = offered(&record, &rules);
+        let mut pairs = self.with_themselves(pass.manifest, &siblings, &offered, &own).await?;
+        let likely = self.likely(&files, &named, &earlier, &offered, pass.deadline).await;
+        pairs.extend(self.worthwhile(likely, &siblings, &earlier, &offered, pass.deadline).await?);
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.
@@ -244,8 +246,8 @@ impl Dictionaries {
             // One whose files are gone has no dictionaries any more.
             let Ok(Some(manifest)) = self.manifest(version).await else { continue };
             let named = self.named(&manifest, &|path| !path.is_private()).await?;
-            let rules = rules_in(&*self.blobs, &manifest, environment, &self.limits).await?;
-            sides.push(Side { manifest, record, named, rules });
+            let Ok(rules) = rules_in(&*self.blobs, &manifest, environment, &self.limits).await else { continue };
+            sides.push(Side { record: offered(&record, &rules), manifest, named, rules });
         }
         Ok(sides)
     }

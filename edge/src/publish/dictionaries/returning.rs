@@ -16,7 +16,7 @@ use crate::publish::travelling::Siblings;
 use crate::publish::{Error, Publisher};
 use crate::site::dictionary::Announced;
 use crate::site::rules::CompiledRules;
-use crate::version::{announced, is_kept_by_itself};
+use crate::version::{announced, offered};
 
 /// Files whose variants are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -34,7 +34,7 @@ pub(in crate::publish) struct LoadedAgain {
 pub(in crate::publish) struct Sent<'m> {
     manifest: &'m Manifest,
     siblings: Siblings,
-    /// What of it serves as dictionaries; nothing where they are off, or where it was never found out.
+    /// What of it serves as dictionaries and is offered; nothing where they are off, or where it was never found out.
     record: Option<DictionariesRecord>,
     /// What says how long browsers keep a file.
     rules: CompiledRules,
@@ -85,7 +85,13 @@ impl Publisher {
             Some(dictionaries) => dictionaries.record(app, version).await?,
             None => None,
         };
-        let rules = rules_in(&*self.blobs, manifest, environment, &self.limits).await?;
+        let (record, rules) = match record {
+            Some(record) => {
+                let rules = rules_in(&*self.blobs, manifest, environment, &self.limits).await?;
+                (Some(offered(&record, &rules)), rules)
+            }
+            None => (None, CompiledRules::default()),
+        };
         Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), record, rules })
     }
 
@@ -142,8 +148,7 @@ impl Publisher {
             let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary).map(|delta| delta.size);
             with = usable.fold(plain, u64::min);
         }
-        let is_linked = record.is_some_and(|record| record.linked.contains(path));
-        let times = if is_linked && !is_kept_by_itself(path, &now.rules) { 2 } else { 1 };
+        let times = if record.is_some_and(|record| record.linked.contains(path)) { 2 } else { 1 };
         Ok((plain, with.saturating_mul(times)))
     }
 

@@ -22,7 +22,7 @@ pub fn available_dictionary(value: &[u8]) -> Option<Sha256> {
 }
 
 /// Whether a value of `Dictionary-ID` is well formed: exactly one string, of so many characters at the most. What it says
-/// is of no use here: dictionaries of ours have no id.
+/// is for people who read a request: the hash in `Available-Dictionary` tells more.
 #[must_use]
 pub fn is_dictionary_id(value: &[u8]) -> bool {
     let mut input = Input::new(value);

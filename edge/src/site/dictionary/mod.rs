@@ -57,15 +57,21 @@ impl Origin<'_> {
 /// asking, and everybody may see it.
 #[must_use]
 pub fn is_kept(cache_control: &[u8]) -> bool {
+    kept_seconds(cache_control) > 0
+}
+
+/// For how many seconds.
+#[must_use]
+pub fn kept_seconds(cache_control: &[u8]) -> u64 {
     let mut kept = None;
     for (name, argument) in directives(cache_control) {
         match name.as_slice() {
-            b"no-store" | b"no-cache" | b"private" => return false,
+            b"no-store" | b"no-cache" | b"private" => return 0,
             b"max-age" => kept = seconds(argument),
             _ => {}
         }
     }
-    kept.is_some_and(|seconds| seconds > 0)
+    kept.unwrap_or(0)
 }
 
 /// Whether a file of this length and type is worth a delta.

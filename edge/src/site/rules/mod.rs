@@ -14,7 +14,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue};
 use index::PatternIndex;
 
-use super::dictionary::is_kept;
+use super::dictionary::kept_seconds;
 
 /// What an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -144,8 +144,15 @@ impl CompiledRules {
     /// rules.
     #[must_use]
     pub fn leave_kept(&self, path: &str, cache_control: &HeaderValue) -> bool {
+        self.kept_seconds(path, cache_control) > 0
+    }
+
+    /// For how many seconds what is answered at `path` may serve as a dictionary, on any host, where it says
+    /// `cache_control` without rules.
+    #[must_use]
+    pub fn kept_seconds(&self, path: &str, cache_control: &HeaderValue) -> u64 {
         if !self.keeps {
-            return is_kept(cache_control.as_bytes());
+            return kept_seconds(cache_control.as_bytes());
         }
         let mut is_alike = true;
         self.field_index.visit(path, &mut |number| {
@@ -155,7 +162,13 @@ impl CompiledRules {
         });
         let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, cache_control.clone())]);
         self.fields("", path).apply(&mut headers);
-        is_alike && headers.get(CACHE_CONTROL).is_some_and(|value| is_kept(value.as_bytes()))
+        headers.get(CACHE_CONTROL).filter(|_| is_alike).map_or(0, |value| kept_seconds(value.as_bytes()))
+    }
+
+    /// How many rules are looked at to know how long a path is kept, each for itself at worst.
+    #[must_use]
+    pub fn count_that_keep(&self) -> usize {
+        if self.keeps { self.field_rules.len() } else { 0 }
     }
 
     /// Whether any path is kept from strangers.

@@ -99,10 +99,11 @@ async fn the_report_counts_what_visitors_load_and_what_they_load_twice() {
 
 #[tokio::test]
 async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
-    for (rule, announces, times) in [
-        ("/a/*\n  Cache-Control: no-store\n", [false, false], 2),
-        ("/viewer.js\n  Cache-Control: public, max-age=60\n", [true, true], 1),
-        ("/other\n  Cache-Control: no-store\n", [true, false], 2),
+    for (rule, announces, is_had, times) in [
+        ("/a/*\n  Cache-Control: no-store\n", [false, false], true, 2),
+        ("/viewer.js\n  Cache-Control: public, max-age=86400\n", [true, true], true, 1),
+        ("/viewer.js\n  Cache-Control: no-store\n", [true, false], false, 1),
+        ("/other\n  Cache-Control: no-store\n", [true, false], true, 2),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let world = world(folder.path(), Compress::default(), patient()).await;
@@ -125,7 +126,7 @@ async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
         let lib = script(3, 1);
         let of_lib = sent(&now, "a/lib-77c01d2e.js", announces[0].then_some(lib.as_slice()));
         let expected = Returning {
-            bytes: of_lib + times * sent(&now, "viewer.js", Some(&viewer(1))),
+            bytes: of_lib + times * sent(&now, "viewer.js", is_had.then_some(&viewer(1))),
             plain_bytes: sent(&now, "a/lib-77c01d2e.js", None) + sent(&now, "viewer.js", None),
         };
         assert_eq!(second.returning, Some(expected), "{rule}");
