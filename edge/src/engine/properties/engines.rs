@@ -7,6 +7,8 @@
 //! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
 //! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of nothing
 //!   does with hyper, and is ignored by the engine, so the bytes are cut off before it.
+//! * `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441) has a value that is wrong to hyper; the engine ignores what it does not
+//!   know (RFC 9113 §6.5.2): the bytes are cut off before it.
 //! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by hyper:
 //!   the bytes are cut off before it.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
@@ -203,7 +205,9 @@ fn comparable(bytes: &[u8]) -> usize {
         }
         frame.kind == 8 && frame.payload == [0; 4] && reset.contains(&frame.stream)
     });
-    let ends = [second_ack, push_or_goaway, resized, update_of_reset];
+    let connects = |setting: &[u8]| matches!(setting, [0, 8, value @ ..] if number(value) > 1);
+    let connecting = all.iter().position(|frame| frame.kind == 4 && frame.payload.chunks_exact(6).any(connects));
+    let ends = [second_ack, push_or_goaway, resized, update_of_reset, connecting];
     let end = ends.into_iter().flatten().min();
     let judged = &all[..end.unwrap_or(all.len())];
     let head_without_end = judged.iter().rposition(|frame| !goes_on(frame)).map_or(0, |last| last + 1);

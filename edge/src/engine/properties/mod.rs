@@ -101,6 +101,12 @@ fn what_comes_on_a_stream_that_the_client_has_reset_may_be_ignored_or_refused() 
 }
 
 #[test]
+fn a_setting_that_only_one_of_them_knows_may_be_wrong_to_it() {
+    // SETTINGS: SETTINGS_ENABLE_CONNECT_PROTOCOL of 2.
+    engines::both_say_the_same(&[14, 4, 0, 0, 6, 0, 8, 0, 0, 0, 2]);
+}
+
+#[test]
 fn a_block_that_resizes_the_table_a_third_time_may_be_read_or_refused() {
     // POST on streams 1 to 9, with SETTINGS between them, and trailers on stream 5: seven times the table's size.
     let posts = b"\x00\x33\x33\x93\x93\x07\x30\x2c\x07\x99\x93\x93\x93\x33\x33\x33\xb3\x33\xcd\xc2\x50";
