@@ -14,6 +14,8 @@ pub struct Lines {
     present: u64,
     /// The bits that more than one line has.
     repeated: u64,
+    /// By the places of bits that are present: the first line that has it.
+    places: Places,
     /// Those of the lines that a next head may have as well.
     run: Run,
     progress: Progress,
@@ -21,14 +23,25 @@ pub struct Lines {
     heads: u64,
 }
 
-/// Where a line lies in the text: its name begins at `start`, its value ends at `end`.
+/// Where a line lies in the text: its name begins at `start`, its value ends at `end`. Short, since three bytes on the wire
+/// are enough for a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
-    start: usize,
-    name_end: usize,
-    end: usize,
+    start: u32,
+    name_end: u32,
+    end: u32,
     /// The place of its name's bit: lines of other names mostly have another.
     mark: u32,
+}
+
+/// The numbers of lines, for each bit one.
+#[derive(Debug)]
+struct Places([u8; 64]);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self([0; 64])
+    }
 }
 
 /// The first lines of a head of HTTP/2, as far as they came as numbers of a table of fields. Where a later head has the
@@ -143,12 +156,15 @@ impl Lines {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        let start = self.text.len();
+        let start = at(&self.text);
         self.text.extend_from_slice(name);
-        let name_end = self.text.len();
+        let name_end = at(&self.text);
         self.text.extend_from_slice(value);
         let mark = mark(name);
-        self.lines.push(Line { start, name_end, end: self.text.len(), mark });
+        if self.present & 1 << mark == 0 {
+            self.places.put(mark, self.lines.len());
+        }
+        self.lines.push(Line { start, name_end, end: at(&self.text), mark });
         self.repeated |= self.present & 1 << mark;
         self.present |= 1 << mark;
     }
@@ -221,12 +237,51 @@ impl Lines {
         self.lines.iter().map(|line| (self.name(line), self.value(line)))
     }
 
-    fn name(&self, line: &Line) -> &[u8] {
-        self.text.get(line.start..line.name_end).unwrap_or_default()
+    /// The line that has the bit at a place, where one has it and no other.
+    #[inline]
+    fn only(&self, mark: u32) -> Option<&Line> {
+        match self.places.get(mark) {
+            Some(number) => self.lines.get(number),
+            None => self.lines.iter().find(|line| line.mark == mark),
+        }
     }
 
+    #[inline]
+    fn name(&self, line: &Line) -> &[u8] {
+        self.span(line.start, line.name_end)
+    }
+
+    #[inline]
     fn value(&self, line: &Line) -> &[u8] {
-        self.text.get(line.name_end..line.end).unwrap_or_default()
+        self.span(line.name_end, line.end)
+    }
+
+    #[inline]
+    fn span(&self, start: u32, end: u32) -> &[u8] {
+        let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+        self.text.get(place(start)..place(end)).unwrap_or_default()
+    }
+}
+
+/// Where the next byte goes; a text has no more than the limit of a head.
+#[inline]
+fn at(text: &[u8]) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
+}
+
+impl Places {
+    /// The last number stands for all that are greater.
+    fn put(&mut self, mark: u32, number: usize) {
+        if let Some(place) = usize::try_from(mark).ok().and_then(|mark| self.0.get_mut(mark)) {
+            *place = u8::try_from(number).unwrap_or(u8::MAX);
+        }
+    }
+
+    /// The number at a place, where it is known.
+    #[inline]
+    fn get(&self, mark: u32) -> Option<usize> {
+        let number = self.0.get(usize::try_from(mark).ok()?).copied()?;
+        (number < u8::MAX).then_some(usize::from(number))
     }
 }
 
@@ -322,7 +377,7 @@ impl<'r> Fields<'r> {
             if lines.repeated & 1 << mark == 0 {
                 // There is at most one, and nothing to join.
                 let is_there = lines.present & 1 << mark != 0;
-                let line = is_there.then(|| lines.lines.iter().find(|line| line.mark == mark)).flatten()?;
+                let line = if is_there { lines.only(mark)? } else { return None };
                 return (lines.name(line) == name).then(|| Cow::Borrowed(lines.value(line)));
             }
         }

@@ -67,10 +67,13 @@ pub fn directives(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<&[u8]>)
     })
 }
 
-/// The seconds that a directive says; none where it says no number.
+/// The seconds that a directive says, the most there are where they are more (RFC 9111 §1.2.2); none where it says no
+/// number.
 #[must_use]
 pub fn seconds(argument: Option<&[u8]>) -> Option<u64> {
-    str::from_utf8(argument?).ok()?.trim_matches('"').parse().ok()
+    let digits = str::from_utf8(argument?).ok()?.trim_matches('"');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 /// Whether a value of `Cache-Control` lets nobody keep an answer for more than `seconds_max` without asking.

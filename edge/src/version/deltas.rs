@@ -11,22 +11,14 @@ use devanture_config::{Digest, Manifest, Sha256};
 use http::HeaderValue;
 
 use super::load::{AtHand, Error, HeadFields, Loader};
-use super::{Representation, ServedFile, ServedRoute, Source};
+use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
-use crate::site::dictionary::Announced;
 use crate::site::negotiate::Coding;
-use crate::site::rules::CompiledRules;
-use crate::site::{cache, dictionary, fingerprint, target};
+use crate::site::{dictionary, target};
 
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
-
-/// Fewest seconds that a rule must have a file kept under a name that stays, for it to be a dictionary by itself: a day.
-const KEPT_SECONDS_MIN: u64 = 86_400;
-/// Files times rules of fields that are compared at most, where one of these says how long something is kept: of a version
-/// of more, no file is announced.
-const COMPARED_MAX: usize = 1_000_000;
 
 /// What a file has of dictionaries.
 pub struct FileDictionaries {
@@ -77,25 +69,25 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Works it out from what the record says. Nobody is sent to fetch what `rules` and `routes` keep from being a
-    /// dictionary.
+    /// Works it out from what the record says, and what rules have browsers keep of it. Nobody is sent to fetch what one of
+    /// `routes` leads elsewhere.
     pub(super) fn new(
         manifest: &Manifest,
         record: Option<&DictionariesRecord>,
+        kept: &KeptFiles,
         seconds: u64,
-        (rules, routes): (&CompiledRules, &[ServedRoute]),
+        routes: &[ServedRoute],
     ) -> Self {
         let Some(record) = record else { return Self::default() };
-        let kept = HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok();
-        let mut offered = offered(record, rules);
-        if seconds == 0 {
-            (offered.linked, offered.pages) = (Vec::new(), None);
-        }
-        let is_routed = |path: &str| routes.iter().any(|route| route.said.path.takes(path));
-        let files = linked(manifest, &offered).filter(|(path, _)| !is_routed(&format!("/{path}")));
+        let (linked, pages) = if seconds == 0 { (&[][..], None) } else { (kept.linked(), kept.pages()) };
+        let is_routed = |path: &BundlePath| routes.iter().any(|route| route.said.path.takes(&format!("/{path}")));
+        let sha256 = |path| record.files.get(&manifest.files.get(path)?.hash);
+        let files = linked.iter().filter(|path| !is_routed(path)).filter_map(|path| Some((path, sha256(path)?)));
         // It is answered before any route.
-        let pages = offered.pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
-        Self { used: used(manifest, record, rules), link: link(files, pages), kept }
+        let pages = pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
+        let link = link(files, pages);
+        let cache_control = HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok();
+        Self { used: used(manifest, record, kept), link, kept: cache_control }
     }
 
     /// `Use-As-Dictionary` of the file at `path`.
@@ -104,74 +96,14 @@ impl Said {
     }
 }
 
-/// The same without what pages do not offer where `rules` hold: what these let nobody keep, or have browsers keep without
-/// being offered it.
-#[must_use]
-pub fn offered(record: &DictionariesRecord, rules: &CompiledRules) -> DictionariesRecord {
-    let is_kept = |path: &str| rules.leave_kept(path, &HeaderValue::from_static(cache::IMMUTABLE));
-    let mut offered = record.clone();
-    offered.linked.retain(|path| is_kept(&format!("/{path}")) && !is_kept_by_itself(path, rules));
-    offered.pages = offered.pages.filter(|pages| is_kept(&OwnPath::of_dictionary(pages.sha256)));
-    offered
-}
-
-/// What of a version browsers are told to keep as dictionaries where `rules` hold, but for what pages share; `record` is
-/// what is [`offered`] there.
-#[must_use]
-pub fn announced<'m>(manifest: &'m Manifest, record: &'m DictionariesRecord, rules: &CompiledRules) -> Announced<'m> {
-    let linked = linked(manifest, record).map(|(path, _)| path.as_str());
-    announced_by_themselves(manifest, record, rules).with_exact(linked)
-}
-
-/// The same without what pages offer.
-fn announced_by_themselves<'m>(
-    manifest: &'m Manifest,
-    record: &'m DictionariesRecord,
-    rules: &CompiledRules,
-) -> Announced<'m> {
-    let serves =
-        |(path, entry): &(&BundlePath, &FileEntry)| !path.is_private() && record.files.contains_key(&entry.hash);
-    let files: Vec<(&BundlePath, &FileEntry)> = manifest.files.iter().filter(serves).collect();
-    if files.len().saturating_mul(rules.count_that_keep()) > COMPARED_MAX {
-        return Announced::default();
-    }
-    let kept = files.into_iter().filter(|(path, _)| is_kept_by_itself(path, rules));
-    let (fingerprinted, others): (Vec<_>, Vec<_>) =
-        kept.partition(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
-    let files = fingerprinted.into_iter().map(|(path, entry)| (path.as_str(), entry.size));
-    Announced::new(files).with_exact(others.into_iter().map(|(path, _)| path.as_str()))
-}
-
-/// Whether browsers keep a file by what the answer to its path says, where `rules` hold: a fingerprinted one unless a rule
-/// says otherwise, any other one only by a rule, and for so long that the next release may find it. What is stale is no
-/// dictionary (RFC 9842 §2.2.1): one for each release alone does not help, but one under `?v=2` after `?v=1` does.
-fn is_kept_by_itself(path: &BundlePath, rules: &CompiledRules) -> bool {
-    let is_fingerprinted = fingerprint::is_fingerprinted(path.as_str());
-    let usual = HeaderValue::from_static(cache::default_cache_control(is_fingerprinted));
-    let seconds = rules.kept_seconds(&format!("/{path}"), &usual);
-    seconds >= if is_fingerprinted { 1 } else { KEPT_SECONDS_MIN }
-}
-
 /// `Use-As-Dictionary` of files that browsers keep by themselves.
-fn used(manifest: &Manifest, record: &DictionariesRecord, rules: &CompiledRules) -> HashMap<String, HeaderValue> {
+fn used(manifest: &Manifest, record: &DictionariesRecord, kept: &KeptFiles) -> HashMap<String, HeaderValue> {
     let value = |path: &str, pattern: String| {
         let sha256 = record.files.get(&manifest.files.get(path)?.hash)?;
         let value = HeaderValue::try_from(dictionary::use_as(&pattern, &name(sha256))).ok()?;
         Some((path.to_owned(), value))
     };
-    announced_by_themselves(manifest, record, rules)
-        .patterns()
-        .filter_map(|(path, pattern)| value(path, pattern))
-        .collect()
-}
-
-/// The files that pages offer, each with its SHA-256.
-fn linked<'m>(
-    manifest: &'m Manifest,
-    record: &'m DictionariesRecord,
-) -> impl Iterator<Item = (&'m BundlePath, &'m Sha256)> {
-    let sha256 = |path| record.files.get(&manifest.files.get(path)?.hash);
-    record.linked.iter().filter_map(move |path| Some((path, sha256(path)?)))
+    kept.announced_by_themselves(manifest).patterns().filter_map(|(path, pattern)| value(path, pattern)).collect()
 }
 
 /// What pages offer: files under names that could change, and the dictionary that pages share.

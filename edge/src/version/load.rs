@@ -102,7 +102,6 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
-    let rules = rule_files.compiled(&manifest, &serving, request.rules_max).await.map_err(|_panicked| Error::Rules)?;
     let header = text_value(&request.id.short());
     let fields = FieldPool::default();
     if let Some(record) = &mut request.dictionaries
@@ -112,9 +111,15 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         // What is lost is not offered.
         record.pages = None;
     }
+    let record = request.dictionaries.as_ref();
+    let compiled = rule_files.compiled(&manifest, &serving, request.rules_max, record).await;
+    let (rules, kept) = compiled.map_err(|_panicked| Error::Rules)?;
+    if kept.is_cut() {
+        tracing::warn!(app = %request.app, version = %request.id, "too many rules say how long files are kept to be compared \
+            with all of them: no file is announced as a dictionary by itself");
+    }
     let (upstreams, routes) = backends(&serving);
-    let ways = (&rules, routes.as_slice());
-    let said = Said::new(&manifest, request.dictionaries.as_ref(), request.dictionary_seconds, ways);
+    let said = Said::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
     let (request, manifest) = (&request, &manifest);
     let loader = Loader { blobs, memory, request, manifest, header: &header, fields: &fields, said: &said };
 

@@ -3,13 +3,15 @@
 
 mod deltas;
 mod head;
+mod kept;
 mod load;
 mod memory;
 mod rule_files;
 mod wishes;
 
-pub use deltas::{FileDictionaries, announced, offered};
+pub use deltas::FileDictionaries;
 pub use head::{CommonField, PreparedHead, USE_AS_DICTIONARY};
+pub use kept::KeptFiles;
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::Memory;
 pub(crate) use rule_files::Kept;

@@ -12,8 +12,10 @@ use devanture_config::site_toml::{FILE_NAME, RoutePath, Rules, Serving};
 use devanture_config::{Manifest, Mistake};
 use tokio::task::JoinError;
 
+use super::KeptFiles;
 use crate::blobs::{self, Blobs, Key};
-use crate::site::rules::CompiledRules;
+use crate::catalog::records::DictionariesRecord;
+use crate::site::rules::{CompiledRules, Keeping};
 
 /// Most rules and routes, each counted once, that may keep a version's files from strangers for any of them to be
 /// looked for: beyond, no file is taken to be everyone's.
@@ -54,7 +56,7 @@ impl RuleFiles {
     /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: it was said
     /// when the version was pushed.
     #[must_use]
-    fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
+    pub(super) fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
         let sources = Sources {
             serving,
             meaning,
@@ -68,6 +70,7 @@ impl RuleFiles {
     }
 
     /// The same where `serving` holds of `manifest`, made ready on a thread that nobody waits on: there may be thousands.
+    /// With them comes what they leave of `record` for browsers to keep.
     ///
     /// # Errors
     /// Where that panicked.
@@ -76,9 +79,16 @@ impl RuleFiles {
         manifest: &Manifest,
         serving: &Serving,
         rules_max: usize,
-    ) -> Result<CompiledRules, JoinError> {
+        record: Option<&DictionariesRecord>,
+    ) -> Result<(CompiledRules, KeptFiles), JoinError> {
         let (serving, meaning) = (serving.clone(), manifest.rules_in(serving));
-        tokio::task::spawn_blocking(move || CompiledRules::new(self.rules(&serving, meaning, rules_max))).await
+        let of = record.map(|record| (manifest.clone(), record.clone()));
+        let compile = move || {
+            let rules = self.rules(&serving, meaning, rules_max);
+            let kept = of.map(|(manifest, record)| KeptFiles::of(&manifest, &record, &Keeping::new(&rules.headers)));
+            (CompiledRules::new(rules), kept.unwrap_or_default())
+        };
+        tokio::task::spawn_blocking(compile).await
     }
 
     /// How many redirects and rewrites, and how many rules of fields, hold in `environment`.

@@ -172,3 +172,20 @@ fn nearly_sound() -> impl Strategy<Value = Vec<u8>> {
         1 => any::<u8>().prop_map(|byte| vec![byte]),
     ]
 }
+
+#[test]
+fn a_long_value_in_huffman_codes_takes_few_times_its_length() {
+    // CONTINUATION after HEADERS: nearly all of it one value.
+    frames::each_is_taken_or_refused_as_the_standard_says(&[
+        0xff, 0x9, 0xff, 0xff, 0x1e, 0xbb, 0x4a, 0xff, 0xff, 0xf6, 0x0, 0xf, 0xf, 0xf, 0xd, 0xf, 0x6f, 0xf, 0xf, 0xf,
+        0xf, 0x31, 0x1, 0x8, 0x0, 0x0, 0x0, 0x0, 0x0, 0xf, 0xf, 0x2,
+    ]);
+}
+
+#[test]
+fn bytes_beyond_the_window_of_a_stream_that_was_answered_may_be_passed_over() {
+    // POST on stream 1, which is answered at once and reset; then more DATA on it than its window.
+    engines::both_say_the_same(include_bytes!(
+        "../../../../fuzz/corpus/engines/38affe1ec98dc91686f496c821bdea3ec2cf8c84"
+    ));
+}

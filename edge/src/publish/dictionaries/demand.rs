@@ -16,6 +16,7 @@ use crate::live::DictionaryWish;
 use crate::publish::Error;
 use crate::publish::compress::Pool;
 use crate::publish::travelling::Siblings;
+use crate::site::fingerprint;
 
 /// Wishes that are looked at together: a browser comes with several, and each version is loaded anew once.
 const TOGETHER_MAX: usize = 64;
@@ -124,10 +125,12 @@ impl Dictionaries {
             return Ok(false);
         }
         let Some(manifest) = self.manifest(*version).await? else { return Ok(false) };
-        // Only what pages offer is worth a delta with itself (`with_themselves`).
-        let is_linked =
-            || record.linked.iter().any(|path| manifest.files.get(path).is_some_and(|one| one.hash == *blob));
-        if dictionary == *blob && !is_linked() {
+        // Only under a name that stays is a file asked for again by who has it (`with_themselves`).
+        let has_name_that_stays = || {
+            let mut paths = manifest.files.iter().filter(|(_, one)| one.hash == *blob).map(|(path, _)| path);
+            paths.any(|path| !fingerprint::is_fingerprinted(path.as_str()))
+        };
+        if dictionary == *blob && !has_name_that_stays() {
             self.tried_in_vain(*blob, dictionary);
             return Ok(false);
         }

@@ -17,11 +17,11 @@ use super::pair::{Earlier, File, Likeness};
 use super::public::is_html;
 use super::{Dictionaries, FILES_AT_ONCE, Side, is_over};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
-use crate::catalog::records::DictionariesRecord;
+use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 use crate::publish::Error;
 use crate::publish::compress::{Pool, delta};
 use crate::publish::travelling::Siblings;
-use crate::version::announced;
+use crate::version::KeptFiles;
 
 /// Pairs that were tried in vain that are remembered.
 const TRIED_MAX: usize = 65_536;
@@ -76,7 +76,7 @@ impl Dictionaries {
         files: &[(&BundlePath, &FileEntry)],
         named: &Named,
         earlier: &[Side],
-        own: &DictionariesRecord,
+        pages: Option<PagesDictionary>,
         deadline: Option<Instant>,
     ) -> LikelyPairs {
         let contents: Vec<HashSet<Digest>> =
@@ -84,7 +84,7 @@ impl Dictionaries {
         let last = contents.first();
         let indexes: Vec<Earlier<'_>> = earlier.iter().map(Side::index).collect();
         let mut likely = LikelyPairs::new();
-        let is_kept = earlier.first().is_some_and(|side| side.record.pages == own.pages);
+        let is_kept = earlier.first().is_some_and(|side| side.kept.pages() == pages);
         let places = named.places();
         for (number, (path, entry)) in files.iter().enumerate() {
             if number % FILES_IN_A_ROW == 0 {
@@ -96,7 +96,7 @@ impl Dictionaries {
             }
             // What was live until now has the others: theirs were made when they were new.
             let is_fresh = last.is_none_or(|last| !last.contains(&entry.hash));
-            if let Some(pages) = own.pages.filter(|_| is_html(path, entry) && (is_fresh || !is_kept)) {
+            if let Some(pages) = pages.filter(|_| is_html(path, entry) && (is_fresh || !is_kept)) {
                 let (sha256, percent) = (pages.sha256, Likeness::Entry.percent());
                 likely.insert((entry.hash, pages.blob), Likely { sha256, percent, size: entry.size });
             }
@@ -109,12 +109,10 @@ impl Dictionaries {
                     continue;
                 }
                 let found = match is_html(path, entry) {
-                    true => {
-                        side.record.pages.map(|pages| (pages.blob, pages.sha256, Likeness::Entry)).into_iter().collect()
-                    }
-                    false => side.predecessors(index, file, &places),
+                    true => side.kept.pages().map(|pages| (pages.blob, pages.sha256, Likeness::Entry)),
+                    false => side.predecessor(index, file, &places),
                 };
-                for (dictionary, sha256, likeness) in found {
+                if let Some((dictionary, sha256, likeness)) = found {
                     let (percent, size) = (likeness.percent() / rank, entry.size);
                     let known = likely.entry((entry.hash, dictionary)).or_insert(Likely { sha256, percent, size });
                     known.percent = known.percent.max(percent);
@@ -131,11 +129,11 @@ impl Dictionaries {
         &self,
         manifest: &Manifest,
         siblings: &Siblings,
-        record: &DictionariesRecord,
+        (record, kept): (&DictionariesRecord, &KeptFiles),
         own: &DictionariesRecord,
     ) -> Result<Vec<Pair>, Error> {
         let mut pairs = Vec::new();
-        for entry in record.linked.iter().filter_map(|path| manifest.files.get(path)) {
+        for entry in kept.linked().iter().filter_map(|path| manifest.files.get(path)) {
             let Some(sha256) = record.files.get(&entry.hash) else { continue };
             let is_there = own.from.contains(&entry.hash)
                 && self.blobs.deltas(entry.hash).await?.iter().any(|delta| delta.dictionary == entry.hash);
@@ -375,16 +373,16 @@ impl Side {
     fn index(&self) -> Earlier<'_> {
         let files = self.manifest.files.iter().filter(|(_, entry)| self.record.files.contains_key(&entry.hash));
         let files = files.map(|(path, entry)| File { path, hash: entry.hash });
-        Earlier::new(files, announced(&self.manifest, &self.record, &self.rules), &self.named)
+        Earlier::new(files, self.kept.announced(&self.manifest), &self.named)
     }
 
-    fn predecessors(
+    fn predecessor(
         &self,
         index: &Earlier<'_>,
         file: File<'_>,
         places: &Places<'_>,
-    ) -> Vec<(Digest, Sha256, Likeness)> {
-        let found = index.predecessors(file, places).into_iter();
-        found.filter_map(|(one, likeness)| Some((one.hash, *self.record.files.get(&one.hash)?, likeness))).collect()
+    ) -> Option<(Digest, Sha256, Likeness)> {
+        let (one, likeness) = index.predecessor(file, places)?;
+        Some((one.hash, *self.record.files.get(&one.hash)?, likeness))
     }
 }

@@ -38,12 +38,11 @@ use crate::blobs::{Blobs, Form, Key};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{Catalog, history};
 use crate::site::fingerprint;
-use crate::site::rules::CompiledRules;
 use crate::telemetry;
-use crate::version::{RuleFiles, offered};
+use crate::version::{KeptFiles, RuleFiles};
 use making::Tried;
 use named::Named;
-use public::{Closed, Public, is_html, is_page, rules_in};
+use public::{Closed, Public, is_html, is_page, kept_in};
 use record::BySha256;
 
 /// Files that are looked up or read at once.
@@ -79,8 +78,8 @@ struct Side {
     manifest: Manifest,
     record: DictionariesRecord,
     named: Named,
-    /// Of the environment in which it was live.
-    rules: CompiledRules,
+    /// What of it browsers kept, in the environment in which it was live.
+    kept: KeptFiles,
 }
 
 /// One pass over a version.
@@ -199,11 +198,10 @@ impl Dictionaries {
             (record.pages, record.pages_of) = (Some(pages), pages_of);
         }
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
-        let rules = rules_in(&*self.blobs, pass.manifest, pass.environment, &self.limits).await?;
-        let offered = offered(&record, &rules);
-        let mut pairs = self.with_themselves(pass.manifest, &siblings, &offered, &own).await?;
-        let likely = self.likely(&files, &named, &earlier, &offered, pass.deadline).await;
-        pairs.extend(self.worthwhile(likely, &siblings, &earlier, &offered, pass.deadline).await?);
+        let kept = kept_in(&*self.blobs, pass.manifest, pass.environment, &record, &self.limits).await?;
+        let mut pairs = self.with_themselves(pass.manifest, &siblings, (&record, &kept), &own).await?;
+        let likely = self.likely(&files, &named, &earlier, kept.pages(), pass.deadline).await;
+        pairs.extend(self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?);
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.
@@ -246,8 +244,12 @@ impl Dictionaries {
             // One whose files are gone has no dictionaries any more.
             let Ok(Some(manifest)) = self.manifest(version).await else { continue };
             let named = self.named(&manifest, &|path| !path.is_private()).await?;
-            let Ok(rules) = rules_in(&*self.blobs, &manifest, environment, &self.limits).await else { continue };
-            sides.push(Side { record: offered(&record, &rules), manifest, named, rules });
+            match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
+                Ok(kept) => sides.push(Side { record, manifest, named, kept }),
+                Err(error) => {
+                    tracing::warn!(%app, %version, %error, "what browsers keep of an earlier version is not known");
+                }
+            }
         }
         Ok(sides)
     }

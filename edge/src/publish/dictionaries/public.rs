@@ -11,32 +11,34 @@ use tokio::time::Instant;
 
 use super::is_over;
 use crate::blobs::{Blobs, Form};
+use crate::catalog::records::DictionariesRecord;
 use crate::publish::Error;
 use crate::publish::compress::worth_trying;
 use crate::publish::error::lost;
 use crate::site::dictionary::FILE_BYTES_MIN;
-use crate::site::rules::CompiledRules;
 use crate::site::{cache, media};
-use crate::version::{Kept, RuleFiles};
+use crate::version::{Kept, KeptFiles, RuleFiles};
 
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.
 const COMPARED_MAX: usize = 50_000_000;
 /// Files that are compared between two looks at the clock.
 const FILES_IN_A_ROW: usize = 64;
 
-/// The rules of a version in an environment.
+/// What browsers keep of a version in an environment, of what serves as dictionaries by `record`.
 ///
 /// # Errors
 /// Where the store fails.
-pub(super) async fn rules_in(
+pub(super) async fn kept_in(
     blobs: &dyn Blobs,
     manifest: &Manifest,
     environment: &PlaceName,
+    record: &DictionariesRecord,
     limits: &Limits,
-) -> Result<CompiledRules, Error> {
+) -> Result<KeptFiles, Error> {
     let (files, serving) = (RuleFiles::read(blobs, manifest).await?, manifest.serving_for(environment.as_str()));
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
-    files.compiled(manifest, &serving, rules_max).await.map_err(|error| lost(&error))
+    let compiled = files.compiled(manifest, &serving, rules_max, Some(record)).await;
+    compiled.map(|(_, kept)| kept).map_err(|error| lost(&error))
 }
 
 /// The files that some rule or route keeps from strangers, in any environment.

@@ -8,15 +8,14 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::public::{is_html, rules_in};
+use super::public::{is_html, kept_in};
 use crate::blobs;
-use crate::catalog::records::{self, DictionariesRecord, PagesDictionary, VersionRecord};
+use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::publish::swap::Moved;
 use crate::publish::travelling::Siblings;
 use crate::publish::{Error, Publisher};
 use crate::site::dictionary::Announced;
-use crate::site::rules::CompiledRules;
-use crate::version::{announced, offered};
+use crate::version::KeptFiles;
 
 /// Files whose variants are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -34,10 +33,9 @@ pub(in crate::publish) struct LoadedAgain {
 pub(in crate::publish) struct Sent<'m> {
     manifest: &'m Manifest,
     siblings: Siblings,
-    /// What of it serves as dictionaries and is offered; nothing where they are off, or where it was never found out.
-    record: Option<DictionariesRecord>,
-    /// What says how long browsers keep a file.
-    rules: CompiledRules,
+    /// What of it serves as dictionaries, and what of that browsers keep; nothing where they are off, or where it was never
+    /// found out.
+    dictionaries: Option<(DictionariesRecord, KeptFiles)>,
 }
 
 impl<'m> Sent<'m> {
@@ -50,16 +48,16 @@ impl<'m> Sent<'m> {
 /// What browsers have of an earlier version.
 struct Had<'m> {
     manifest: &'m Manifest,
+    kept: &'m KeptFiles,
     announced: Announced<'m>,
-    pages: Option<PagesDictionary>,
 }
 
 impl Had<'_> {
     /// The dictionary that they come with when they ask for a file.
     fn dictionary(&self, path: &BundlePath, entry: &FileEntry) -> Option<Digest> {
         match is_html(path, entry) {
-            true => self.pages.map(|pages| pages.blob),
-            false => Some(self.manifest.files.get(self.announced.preferred(path.as_str())?)?.hash),
+            true => self.kept.pages().map(|pages| pages.blob),
+            false => Some(self.manifest.files.get(self.kept.found_again(&self.announced, path.as_str())?)?.hash),
         }
     }
 }
@@ -85,14 +83,14 @@ impl Publisher {
             Some(dictionaries) => dictionaries.record(app, version).await?,
             None => None,
         };
-        let (record, rules) = match record {
+        let dictionaries = match record {
             Some(record) => {
-                let rules = rules_in(&*self.blobs, manifest, environment, &self.limits).await?;
-                (Some(offered(&record, &rules)), rules)
+                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.limits).await?;
+                Some((record, kept))
             }
-            None => (None, CompiledRules::default()),
+            None => None,
         };
-        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), record, rules })
+        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), dictionaries })
     }
 
     /// What visitors load again who look at everything and have seen all of `before`.
@@ -104,10 +102,9 @@ impl Publisher {
         before: &Sent<'_>,
         now: &Sent<'_>,
     ) -> Result<LoadedAgain, Error> {
-        let had = before.record.as_ref().map(|record| Had {
-            manifest: before.manifest,
-            announced: announced(before.manifest, record, &before.rules),
-            pages: record.pages,
+        let had = before.dictionaries.as_ref().map(|(_, kept)| {
+            let announced = kept.announced(before.manifest);
+            Had { manifest: before.manifest, kept, announced }
         });
         let changed = now.files().filter(|(path, entry)| before.manifest.files.get(*path) != Some(entry));
         let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now)).collect();
@@ -118,8 +115,8 @@ impl Publisher {
             loaded.plain.add(plain);
             with = with.saturating_add(delta);
         }
-        if let (Some(had), Some(pages)) = (&had, now.record.as_ref().and_then(|record| record.pages))
-            && had.pages != Some(pages)
+        if let (Some(had), Some(pages)) = (&had, now.dictionaries.as_ref().and_then(|(_, kept)| kept.pages()))
+            && had.kept.pages() != Some(pages)
         {
             let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
             with = with.saturating_add(self.travelling(now, &entry).await?);
@@ -139,16 +136,16 @@ impl Publisher {
     ) -> Result<(u64, u64), Error> {
         let plain = self.travelling(now, entry).await?;
         let Some(had) = had else { return Ok((plain, plain)) };
-        let record = now.record.as_ref();
+        let dictionaries = now.dictionaries.as_ref();
         // A delta that another app's push has left is none of this app's.
-        let made = |dictionary: &Digest| record.is_some_and(|record| record.from.contains(dictionary));
+        let made = |dictionary: &Digest| dictionaries.is_some_and(|(record, _)| record.from.contains(dictionary));
         let mut with = plain;
         if let Some(dictionary) = had.dictionary(path, entry).filter(made) {
             let deltas = self.blobs.deltas(entry.hash).await?;
             let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary).map(|delta| delta.size);
             with = usable.fold(plain, u64::min);
         }
-        let times = if record.is_some_and(|record| record.linked.contains(path)) { 2 } else { 1 };
+        let times = if dictionaries.is_some_and(|(_, kept)| kept.linked().contains(path)) { 2 } else { 1 };
         Ok((plain, with.saturating_mul(times)))
     }
 

@@ -60,14 +60,20 @@ pub fn is_kept(cache_control: &[u8]) -> bool {
     kept_seconds(cache_control) > 0
 }
 
-/// For how many seconds.
+/// For how many seconds: none where it is said more than once and not alike, which clients read in more than one way
+/// (RFC 9111 §4.2.1).
 #[must_use]
 pub fn kept_seconds(cache_control: &[u8]) -> u64 {
     let mut kept = None;
     for (name, argument) in directives(cache_control) {
         match name.as_slice() {
             b"no-store" | b"no-cache" | b"private" => return 0,
-            b"max-age" => kept = seconds(argument),
+            b"max-age" => {
+                let said = seconds(argument).unwrap_or(0);
+                if kept.replace(said).is_some_and(|before| before != said) {
+                    return 0;
+                }
+            }
             _ => {}
         }
     }
@@ -133,6 +139,12 @@ mod tests {
             ("Private, max-age=60", false),
             ("public", false),
             ("max-age=x", false),
+            ("max-age=+60", false),
+            ("max-age=99999999999999999999999", true),
+            ("public, max-age=0, must-revalidate, public, max-age=31536000, immutable", false),
+            ("public, max-age=31536000, immutable, public, max-age=0, must-revalidate", false),
+            ("max-age=60, max-age=\"60\"", true),
+            ("max-age=60, max-age", false),
             ("s-maxage=60", false),
             ("", false),
         ] {

@@ -62,9 +62,31 @@ impl Changes {
 
     /// Whether it changes this field.
     pub(super) fn name(&self, wanted: &HeaderName) -> bool {
-        self.changes.iter().any(|change| match change {
-            Prepared::Remove(name) | Prepared::Set(name, _) | Prepared::Fill(name, _) => name == wanted,
-        })
+        self.changes.iter().any(|change| change.name() == wanted)
+    }
+
+    /// What of it is about this field.
+    pub(super) fn of(mut self, wanted: &HeaderName) -> Self {
+        self.changes.retain(|change| change.name() == wanted);
+        self
+    }
+
+    /// How many changes it makes.
+    pub(super) const fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether it changes nothing.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl Prepared {
+    const fn name(&self) -> &HeaderName {
+        match self {
+            Self::Remove(name) | Self::Set(name, _) | Self::Fill(name, _) => name,
+        }
     }
 }
 

@@ -2,19 +2,17 @@
 
 mod fields;
 mod index;
+mod keeping;
 
 pub use devanture_config::rules::visitor::Visitor;
 pub use fields::{FieldChanges, append_member};
+pub use keeping::Keeping;
 
 use devanture_config::rules::access::Users;
 use devanture_config::rules::query::{parameters, query_matches};
 use devanture_config::rules::redirect::Filled;
 use devanture_config::rules::{HeaderRule, Pattern, Redirect, RuleSet};
-use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderValue};
 use index::PatternIndex;
-
-use super::dictionary::kept_seconds;
 
 /// What an answer depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,8 +49,6 @@ pub struct CompiledRules {
     field_index: PatternIndex,
     /// Whether any of them keeps a path from strangers.
     guards: bool,
-    /// Whether any of them says how long an answer is kept.
-    keeps: bool,
     /// Whether redirects get fields by rules too.
     pub redirects_have_fields: bool,
 }
@@ -73,7 +69,6 @@ impl CompiledRules {
             redirects,
             field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
             guards: field_rules.iter().any(|rule| !rule.users.is_empty()),
-            keeps: field_rules.iter().any(|rule| rule.changes.name(&CACHE_CONTROL)),
             field_rules,
             redirects_have_fields,
         }
@@ -138,37 +133,6 @@ impl CompiledRules {
             }
         }
         changes
-    }
-
-    /// Whether what is answered at `path` may serve as a dictionary, on any host, where it says `cache_control` without
-    /// rules.
-    #[must_use]
-    pub fn leave_kept(&self, path: &str, cache_control: &HeaderValue) -> bool {
-        self.kept_seconds(path, cache_control) > 0
-    }
-
-    /// For how many seconds what is answered at `path` may serve as a dictionary, on any host, where it says
-    /// `cache_control` without rules.
-    #[must_use]
-    pub fn kept_seconds(&self, path: &str, cache_control: &HeaderValue) -> u64 {
-        if !self.keeps {
-            return kept_seconds(cache_control.as_bytes());
-        }
-        let mut is_alike = true;
-        self.field_index.visit(path, &mut |number| {
-            let rule = at(&self.field_rules, number).filter(|rule| rule.changes.name(&CACHE_CONTROL));
-            // What one host alone says is in doubt said by all.
-            is_alike &= rule.is_none_or(|rule| !rule.path.takes(path) || rule.path.matches("", path).is_some());
-        });
-        let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, cache_control.clone())]);
-        self.fields("", path).apply(&mut headers);
-        headers.get(CACHE_CONTROL).filter(|_| is_alike).map_or(0, |value| kept_seconds(value.as_bytes()))
-    }
-
-    /// How many rules are looked at to know how long a path is kept, each for itself at worst.
-    #[must_use]
-    pub fn count_that_keep(&self) -> usize {
-        if self.keeps { self.field_rules.len() } else { 0 }
     }
 
     /// Whether any path is kept from strangers.
