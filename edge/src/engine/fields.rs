@@ -106,6 +106,22 @@ const fn mark(name: &[u8]) -> u32 {
     mixed & 63
 }
 
+/// A name that is looked for in most heads, with what is worked out of it while this is compiled.
+#[derive(Debug)]
+pub struct Name {
+    text: &'static str,
+    header: HeaderName,
+    mark: u32,
+}
+
+impl Name {
+    /// This name, in lower case.
+    #[must_use]
+    pub const fn of(text: &'static str) -> Self {
+        Self { text, header: HeaderName::from_static(text), mark: mark(text.as_bytes()) }
+    }
+}
+
 /// Some names, for one look whether a line of any of them may be there.
 #[derive(Debug, Clone, Copy)]
 pub struct Names(u64);
@@ -368,20 +384,24 @@ impl<'r> Fields<'r> {
     }
 
     /// The lines of `name` as one value (RFC 9110 §5.3); that of one line is borrowed.
-    #[inline]
     #[must_use]
     pub fn joined(self, name: &HeaderName) -> Option<Cow<'r, [u8]>> {
-        if let Self::Lines(lines) = self {
-            let name = name.as_str().as_bytes();
-            let mark = mark(name);
-            if lines.repeated & 1 << mark == 0 {
-                // There is at most one, and nothing to join.
-                let is_there = lines.present & 1 << mark != 0;
-                let line = if is_there { lines.only(mark)? } else { return None };
-                return (lines.name(line) == name).then(|| Cow::Borrowed(lines.value(line)));
-            }
-        }
         fields::joined(self.get_all(name))
+    }
+
+    /// The same of a name that is known.
+    #[inline]
+    #[must_use]
+    pub fn named(self, name: &Name) -> Option<Cow<'r, [u8]>> {
+        match self {
+            Self::Lines(lines) if lines.present & 1 << name.mark == 0 => None,
+            // There is one, and nothing to join.
+            Self::Lines(lines) if lines.repeated & 1 << name.mark == 0 => {
+                let line = lines.only(name.mark)?;
+                (lines.name(line) == name.text.as_bytes()).then(|| Cow::Borrowed(lines.value(line)))
+            }
+            _ => self.joined(&name.header),
+        }
     }
 
     /// The first value of `name`.

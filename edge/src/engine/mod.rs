@@ -32,7 +32,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField};
-pub use fields::{Fields, Lines, Names};
+pub use fields::{Fields, Lines, Name, Names};
 pub use inbound::Inbound;
 pub use limits::Limits;
 pub use request::RequestHead;

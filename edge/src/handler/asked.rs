@@ -5,16 +5,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use devanture_config::site_toml::NotFound;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, RANGE,
-};
+use http::header::{ACCEPT, AUTHORIZATION, HeaderName};
 use http::{Method as HttpMethod, StatusCode};
 
 use super::decide::{self, Decision, FileAnswer, Head, Part, Refusal, SmallAnswer, with_query};
 use super::refused::Refused;
 use super::ruled::Ruled;
-use crate::engine::Names;
+use crate::engine::{Name, Names};
 use crate::live::{Current, Place};
 use crate::site::cache::Kept;
 use crate::site::conditional::{self, Outcome, Preconditions, Validators};
@@ -26,6 +23,13 @@ use crate::site::rules::{Access, CompiledRules, Varies};
 use crate::site::{navigation, negotiate, target};
 use crate::version::{Representation, ServedFile, Setting, Version};
 
+static ACCEPT_ENCODING: Name = Name::of("accept-encoding");
+static IF_MATCH: Name = Name::of("if-match");
+static IF_MODIFIED_SINCE: Name = Name::of("if-modified-since");
+static IF_NONE_MATCH: Name = Name::of("if-none-match");
+static IF_RANGE: Name = Name::of("if-range");
+static IF_UNMODIFIED_SINCE: Name = Name::of("if-unmodified-since");
+static RANGE: Name = Name::of("range");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What asks for less than all of a file.
 pub(super) const CONDITIONS: Names =
@@ -35,11 +39,13 @@ pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch
 /// A request for something of a version.
 pub(super) struct Asked<'a, 'r> {
     pub(super) head: &'a Head<'r>,
-    pub(super) current: Arc<Current>,
+    pub(super) current: &'a Arc<Current>,
     pub(super) custom_host: bool,
     pub(super) place: Option<&'a Place>,
     /// The path in its normal form, decoded.
     pub(super) path: &'a str,
+    /// The file that it leads to, where that is known.
+    pub(super) straight: Option<u32>,
     /// What a rule depended on, whether or not it applied.
     pub(super) varies: Varies,
 }
@@ -60,7 +66,8 @@ impl Asked<'_, '_> {
             return decision;
         }
         let version = &self.current.version;
-        match resolve::resolve(&version.index, version.html_handling, self.path) {
+        let resolve = || resolve::resolve(&version.index, version.html_handling, self.path);
+        match self.straight.map_or_else(resolve, Resolution::File) {
             Resolution::File(number) => self.file(None, number, Kept::File),
             Resolution::Redirect(to) => {
                 let location = with_query(target::encode_path(&to), self.head.query);
@@ -74,7 +81,7 @@ impl Asked<'_, '_> {
     pub(super) fn by_method(&self) -> Option<Decision> {
         match Method::of(self.head.method.as_str()) {
             Method::Get | Method::Head => None,
-            Method::Options => Some(decide::options(Arc::clone(&self.current), self.custom_host)),
+            Method::Options => Some(decide::options(self.current, self.custom_host)),
             Method::NotAllowed => Some(self.refuse(Refused::MethodNotAllowed)),
             Method::NotImplemented => Some(self.refuse(Refused::MethodUnknown)),
         }
@@ -91,13 +98,13 @@ impl Asked<'_, '_> {
             Refused::NotFound => self.ruled(Access::Everybody),
             _ => Ruled::default(),
         };
-        let current = Some(Arc::clone(&self.current));
+        let current = Some(Arc::clone(self.current));
         Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
     }
 
     /// Sends the visitor to `location`.
     pub(super) fn redirect(&self, status: StatusCode, location: &str) -> Decision {
-        let (current, ruled) = (Some(Arc::clone(&self.current)), self.ruled_redirect());
+        let (current, ruled) = (Some(Arc::clone(self.current)), self.ruled_redirect());
         let custom_host = self.custom_host;
         SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) }.into()
     }
@@ -112,7 +119,7 @@ impl Asked<'_, '_> {
     }
 
     fn chosen<'f>(&self, file: &'f ServedFile) -> Option<(usize, &'f Representation)> {
-        let accept = self.field(&ACCEPT_ENCODING);
+        let accept = self.head.fields.named(&ACCEPT_ENCODING);
         let number = negotiate::choose(accept.as_deref(), &file.available);
         file.representations.get(number).map(|representation| (number, representation))
     }
@@ -148,7 +155,7 @@ impl Asked<'_, '_> {
         let kept = if kept == Kept::File && file.is_page { Kept::Page } else { kept };
         Decision::File(FileAnswer {
             keeper,
-            current: Arc::clone(&self.current),
+            current: Arc::clone(self.current),
             file: number,
             representation,
             status,
@@ -211,7 +218,7 @@ impl Asked<'_, '_> {
             Some((Access::Refused, _)) => self.refuse(Refused::Unauthorised),
             Some((access, (representation, _))) => Decision::File(FileAnswer {
                 keeper: None,
-                current: Arc::clone(&self.current),
+                current: Arc::clone(self.current),
                 file: number,
                 representation,
                 status,
@@ -225,10 +232,10 @@ impl Asked<'_, '_> {
     }
 
     fn preconditions(&self, validators: &Validators<'_>) -> Outcome {
-        let if_match = self.field(&IF_MATCH);
-        let if_none_match = self.field(&IF_NONE_MATCH);
-        let if_modified_since = self.field(&IF_MODIFIED_SINCE);
-        let if_unmodified_since = self.field(&IF_UNMODIFIED_SINCE);
+        let if_match = self.head.fields.named(&IF_MATCH);
+        let if_none_match = self.head.fields.named(&IF_NONE_MATCH);
+        let if_modified_since = self.head.fields.named(&IF_MODIFIED_SINCE);
+        let if_unmodified_since = self.head.fields.named(&IF_UNMODIFIED_SINCE);
         // No clock is asked where no date is to be read.
         let has_date = if_modified_since.is_some() || if_unmodified_since.is_some();
         let preconditions = Preconditions {
@@ -246,11 +253,11 @@ impl Asked<'_, '_> {
         if self.head.method != HttpMethod::GET {
             return RangeOutcome::Whole;
         }
-        let range = self.field(&RANGE);
+        let range = self.head.fields.named(&RANGE);
         if range.is_none() {
             return RangeOutcome::Whole;
         }
-        let if_range = self.field(&IF_RANGE);
+        let if_range = self.head.fields.named(&IF_RANGE);
         if !conditional::range_applies(if_range.as_deref(), validators, (self.head.now_s)()) {
             return RangeOutcome::Whole;
         }
@@ -287,7 +294,7 @@ impl Asked<'_, '_> {
 
     /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
     pub(super) fn kept_asset(&self, path: &str) -> Option<Decision> {
-        let (keeper, number) = kept_asset(self.place?, &self.current, path)?;
+        let (keeper, number) = kept_asset(self.place?, self.current, path)?;
         metrics::counter!("devanture_kept_assets_total", "app" => keeper.app.to_string()).increment(1);
         Some(self.file(Some(keeper), number, Kept::File))
     }

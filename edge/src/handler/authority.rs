@@ -7,7 +7,10 @@ use http::header::HOST;
 use http::{Method, Request, Version};
 
 use super::refused::Refused;
-use crate::engine::{Fields, RequestHead};
+use crate::engine::{Fields, Names, RequestHead};
+
+/// What most requests of HTTP/2 do not have.
+const HOSTS: Names = Names::of(&["host"]);
 
 /// The head of a request as the library has it.
 pub(super) fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
@@ -91,15 +94,15 @@ impl LastAsked {
             return false;
         }
         let name = HOST;
-        let mut lines = request.fields.get_all(&name);
+        let lines = || request.fields.get_all(&name);
         match request.authority {
             Some(authority) => {
                 authority == self.authority
                     && request.version == Version::HTTP_2
                     && request.scheme.is_some()
-                    && lines.next().is_none()
+                    && (!request.fields.may_have(HOSTS) || lines().next().is_none())
             }
-            None => lines.next() == Some(self.authority.as_bytes()) && lines.next().is_none(),
+            None => lines().eq([self.authority.as_bytes()]),
         }
     }
 

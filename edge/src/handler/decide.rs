@@ -210,7 +210,7 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
     live.find(head.host, |found| match found {
         Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
         Found::Preview(key) => match live.preview(&key) {
-            Some(current) => decide_in(head, current, None, false),
+            Some(current) => decide_in(head, &current, None, false),
             None => Decision::Load(key),
         },
         Found::Place(entry) => canonical::redirect(head, entry, live).unwrap_or_else(|| decide_for(head, entry)),
@@ -219,7 +219,7 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
 
 /// Decides for an environment or alias: what it says while it is paused, else what is live there.
 fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
-    match (pause::refusal(head, entry), entry.place.current()) {
+    match (pause::refusal(head, entry), &*entry.place.look()) {
         (Some(refusal), _) => Decision::Refuse(refusal),
         (None, Some(current)) => decide_in(head, current, Some(&entry.place), entry.custom),
         (None, None) => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
@@ -227,12 +227,12 @@ fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
 }
 
 /// Decides for a version that is known.
-pub(crate) fn decide_in(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
+pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     cors::answered(head, decide_by(head, current, place, custom_host))
 }
 
 /// Decides by what a path is: one of the edge's own, then a route's, then a file's.
-fn decide_by(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
+fn decide_by(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     match *head.method {
         // RFC 9110 §9.3.6: the edge is no proxy that a client chooses; a tunnel has no path that a route could match.
         HttpMethod::CONNECT => return refuse(current, custom_host, Refused::MethodNotAllowed),
@@ -241,14 +241,8 @@ fn decide_by(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, cust
         _ => {}
     }
     if let Some(path) = OwnPath::of(head.path) {
-        let asked = Asked {
-            head,
-            current: Arc::clone(&current),
-            custom_host,
-            place,
-            path: head.path,
-            varies: Varies::default(),
-        };
+        let asked =
+            Asked { head, current, custom_host, place, path: head.path, straight: None, varies: Varies::default() };
         // What a site keeps from strangers, it keeps here too.
         return match asked.access(head.path) {
             Access::Refused => asked.refuse(Refused::Unauthorised),
@@ -258,15 +252,20 @@ fn decide_by(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, cust
             },
         };
     }
-    if let Some(decision) = route(head, &current, custom_host) {
+    if let Some(decision) = route(head, current, custom_host) {
         return decision;
+    }
+    let straight = current.version.straight.file(head.path).filter(|_| head.path.len() <= head.target_bytes_max);
+    if straight.is_some() {
+        return Asked { head, current, custom_host, place, path: head.path, straight, varies: Varies::default() }
+            .decide();
     }
     let path = match target::normalise(head.path, head.target_bytes_max) {
         Target::Normal(path) => path,
         Target::Redirect(to) => return moved(head, current, place, custom_host, to),
         Target::Refuse(error) => return refuse(current, custom_host, error.into()),
     };
-    Asked { head, current, custom_host, place, path: &path, varies: Varies::default() }.decide()
+    Asked { head, current, custom_host, place, path: &path, straight: None, varies: Varies::default() }.decide()
 }
 
 /// A path that belongs to a route is never answered by a file or a fallback, whatever its spelling (law 9).
@@ -280,7 +279,7 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
             let route = version.route(&text)?;
             // RFC 9110 §9.3.8: what a backend would send back holds fields that a script may not read.
             if *head.method == HttpMethod::TRACE {
-                return Some(refuse(Arc::clone(current), custom_host, Refused::MethodUnknown));
+                return Some(refuse(current, custom_host, Refused::MethodUnknown));
             }
             let to = ProxyTo { number: WayNumber::Route(route), path_and_query: None };
             let ruled = Ruled::default();
@@ -289,22 +288,22 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
         // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes on.
         Target::Redirect(to) => match target::normalise_for_route(&to, head.target_bytes_max) {
             Target::Normal(text) if version.route(&text).is_some() => {
-                Some(redirect(head, Arc::clone(current), custom_host, StatusCode::PERMANENT_REDIRECT, to))
+                Some(redirect(head, current, custom_host, StatusCode::PERMANENT_REDIRECT, to))
             }
             _ => None,
         },
-        Target::Refuse(error) => Some(refuse(Arc::clone(current), custom_host, error.into())),
+        Target::Refuse(error) => Some(refuse(current, custom_host, error.into())),
     }
 }
 
 /// Redirects to the normal form `to`; where that would be redirected in its turn, by a rule or to a page's place, to
 /// there at once, and only for now, since the next version may have it elsewhere.
-fn moved(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_host: bool, to: String) -> Decision {
-    let version = Arc::clone(&current.version);
+fn moved(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool, to: String) -> Decision {
+    let version = &current.version;
     let place = match target::normalise(&to, to.len()) {
         Target::Normal(path) if version.route(&path).is_none() => {
-            let current = Arc::clone(&current);
-            let asked = Asked { head, current, custom_host, place, path: &path, varies: Varies::default() };
+            let asked =
+                Asked { head, current, custom_host, place, path: &path, straight: None, varies: Varies::default() };
             if let Some(decision) = asked.redirected_by_rule() {
                 return decision;
             }
@@ -323,19 +322,20 @@ fn moved(head: &Head<'_>, current: Arc<Current>, place: Option<&Place>, custom_h
     redirect(head, current, custom_host, status, to)
 }
 
-pub(super) fn refuse(current: Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
-    Decision::Refuse(Refusal { current: Some(current), custom_host, ..refused.into() })
+pub(super) fn refuse(current: &Arc<Current>, custom_host: bool, refused: Refused) -> Decision {
+    Decision::Refuse(Refusal { current: Some(Arc::clone(current)), custom_host, ..refused.into() })
 }
 
 fn redirect(
     head: &Head<'_>,
-    current: Arc<Current>,
+    current: &Arc<Current>,
     custom_host: bool,
     status: StatusCode,
     location: String,
 ) -> Decision {
     let location = with_query(location, head.query);
-    SmallAnswer { current: Some(current), custom_host, ..SmallAnswer::redirect(status, &location) }.into()
+    let current = Some(Arc::clone(current));
+    SmallAnswer { current, custom_host, ..SmallAnswer::redirect(status, &location) }.into()
 }
 
 /// A path with the request's query after it.
@@ -347,10 +347,11 @@ pub(super) fn with_query(mut path: String, query: Option<&str>) -> String {
     path
 }
 
-pub(super) fn options(current: Arc<Current>, custom_host: bool) -> Decision {
+pub(super) fn options(current: &Arc<Current>, custom_host: bool) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
-    SmallAnswer { status, headers, body, current: Some(current), ruled, custom_host }.into()
+    let current = Some(Arc::clone(current));
+    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
 }

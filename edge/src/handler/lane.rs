@@ -59,11 +59,16 @@ impl Lane {
         let client = || Chain::of(request.fields, self.peer, &handler.trusted_proxies).client;
         let mut measurement = Measurement::begin(began, request, &handler.access_log, client);
         let (status, head, body) = match decided {
-            Ok(decision) => {
-                measurement.decided(&decision);
-                let ready = self.ready(&decision, host);
-                ready.unwrap_or_else(|| made(handler.at_once(decision, request.fields, host)))
-            }
+            Ok(decision) => match self.ready(&decision, host) {
+                Some(ready) => {
+                    measurement.carried_out(decision);
+                    ready
+                }
+                None => {
+                    measurement.decided(&decision);
+                    made(handler.at_once(decision, request.fields, host))
+                }
+            },
             Err(refused) => made(respond::refused(refused)),
         };
         let (body, outcome) = sent(measurement, status, body);

@@ -16,19 +16,43 @@ use devanture_config::logs::LogLine;
 
 use super::authority::authority;
 use super::body::{Body, Error};
-use super::decide::Decision;
+use super::decide::{Decision, FileAnswer};
 use super::refused::Refused;
 use super::told::{CLIENT_GONE, CLIENT_IS_GONE, Told};
 use super::{Began, protocol};
 use crate::engine::{Fields, Outcome, RequestHead};
+use crate::live::Current;
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
+
+/// What answers a request, to its last byte (law 1).
+enum Of {
+    Nothing,
+    Current(Arc<Current>),
+    Version(Arc<Version>),
+}
+
+impl Of {
+    fn version(&self) -> Option<&Arc<Version>> {
+        match self {
+            Self::Nothing => None,
+            Self::Current(current) => Some(&current.version),
+            Self::Version(version) => Some(version),
+        }
+    }
+}
+
+impl From<Option<Arc<Current>>> for Of {
+    fn from(current: Option<Arc<Current>>) -> Self {
+        current.map_or(Self::Nothing, Self::Current)
+    }
+}
 
 /// What is known of a request before its answer.
 pub(super) struct Measurement {
     began: Began,
     log: Option<(AccessLog, Box<LogLine>)>,
-    version: Option<Arc<Version>>,
+    of: Of,
     /// Whether it says nothing about the version: the environment is paused.
     paused: bool,
     /// Whether nothing of an answer's body is sent, since the method is HEAD.
@@ -72,7 +96,7 @@ impl Measurement {
         });
         let is_head = *request.method == Method::HEAD;
         let told = Told::default();
-        Self { began, log, version: None, paused: false, is_head, is_over: false, told }
+        Self { began, log, of: Of::Nothing, paused: false, is_head, is_over: false, told }
     }
 
     /// Where to note what becomes known of the request.
@@ -80,23 +104,30 @@ impl Measurement {
         &self.told
     }
 
+    /// Notes what was decided, and goes with what answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
-        match decision {
-            Decision::File(answer) => {
-                self.version = Some(Arc::clone(answer.version()));
+        self.paused = is_paused(decision);
+        self.of = match decision {
+            Decision::File(FileAnswer { keeper: Some(version), .. }) => Of::Version(Arc::clone(version)),
+            Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => {
+                Of::Current(Arc::clone(current))
             }
-            Decision::Small(answer) => {
-                self.version = answer.current.as_ref().map(|current| Arc::clone(&current.version));
-            }
-            Decision::Refuse(refusal) => {
-                self.version = refusal.current.as_ref().map(|current| Arc::clone(&current.version));
-                self.paused = refusal.refused == Refused::Paused;
-            }
-            Decision::Proxy { current, .. } => {
-                self.version = Some(Arc::clone(&current.version));
-            }
-            Decision::Load(_) => {}
-        }
+            Decision::Small(answer) => answer.current.clone().into(),
+            Decision::Refuse(refusal) => refusal.current.clone().into(),
+            Decision::Load(_) => Of::Nothing,
+        };
+    }
+
+    /// The same for what is done with.
+    pub(super) fn carried_out(&mut self, decision: Decision) {
+        self.paused = is_paused(&decision);
+        self.of = match decision {
+            Decision::File(FileAnswer { keeper: Some(version), .. }) => Of::Version(version),
+            Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => Of::Current(current),
+            Decision::Small(answer) => answer.current.into(),
+            Decision::Refuse(refusal) => refusal.current.into(),
+            Decision::Load(_) => Of::Nothing,
+        };
     }
 
     /// Goes with the body until it ends.
@@ -118,7 +149,7 @@ impl Measurement {
     fn end(&mut self, status: StatusCode, bytes: u64, ended: Option<Instant>) {
         self.is_over = true;
         let elapsed = ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
-        if let Some(version) = &self.version {
+        if let Some(version) = self.of.version() {
             version.metrics.count(status, bytes, elapsed);
             if !self.paused {
                 version.tally.count(status);
@@ -136,7 +167,7 @@ impl Measurement {
         record.request_id = self.told.request_id();
         record.upstream = self.told.upstream();
         record.error = self.told.error().map(str::to_owned);
-        if let Some(version) = &self.version {
+        if let Some(version) = self.of.version() {
             record.app = Some(version.app.to_string());
             record.environment = Some(version.place.clone());
             record.version = version.header.to_str().ok().map(str::to_owned);
@@ -222,6 +253,11 @@ impl Drop for Measured {
             self.sending.complete(Instant::now());
         }
     }
+}
+
+/// Whether the answer says nothing about the version.
+fn is_paused(decision: &Decision) -> bool {
+    matches!(decision, Decision::Refuse(refusal) if refusal.refused == Refused::Paused)
 }
 
 /// A field as a text, whatever its bytes are.

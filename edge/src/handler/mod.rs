@@ -130,7 +130,7 @@ impl Handler {
         };
         if let Decision::Load(key) = &decision {
             decision = match self.loader.preview(&self.live, key).await {
-                Ok(current) => decide::decide_in(&self.head(&asked, &host), current, None, false),
+                Ok(current) => decide::decide_in(&self.head(&asked, &host), &current, None, false),
                 Err(error) => {
                     tracing::error!(app = %key.app, version = %key.id, %error, "a preview cannot be loaded");
                     Decision::Refuse(Refused::Unavailable.into())

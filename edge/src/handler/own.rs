@@ -15,7 +15,7 @@ use crate::site::conditional::{self, Comparison};
 use crate::site::method::Method;
 
 /// Answers what is asked for at one of them.
-pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
+pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
     match Method::of(head.method.as_str()) {
         Method::Get | Method::Head => {}
         _ => return refuse(current, custom_host, Refused::MethodNotAllowed),
@@ -32,7 +32,7 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: Arc<Current>, custo
 }
 
 /// One request sees one version and one revision of its settings (law 1): both come with `current`.
-fn env(head: &Head<'_>, current: Arc<Current>, custom_host: bool) -> Decision {
+fn env(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
     let settings = current.settings.load();
     let field = |name: &HeaderName| head.fields.joined(name);
     // RFC 9110 §13.2.2; there is no date to compare with.
@@ -60,9 +60,9 @@ fn small(
     status: StatusCode,
     headers: HeaderMap,
     body: bytes::Bytes,
-    current: Arc<Current>,
+    current: &Arc<Current>,
     custom_host: bool,
 ) -> Decision {
-    let (current, ruled) = (Some(current), Ruled::default());
+    let (current, ruled) = (Some(Arc::clone(current)), Ruled::default());
     SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
 }

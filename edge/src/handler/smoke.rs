@@ -36,7 +36,8 @@ impl Handler {
         let request = request(&check.path, check.method(), &authority)
             .map_err(|error| Unanswered(format!("it cannot be asked for: {error}")))?;
         let host = hostname(&authority);
-        let decision = decide::decide_in(&self.head(&head_of(&request), &host), current, place.as_deref(), custom_host);
+        let decision =
+            decide::decide_in(&self.head(&head_of(&request), &host), &current, place.as_deref(), custom_host);
         // Never this machine's own: a backend may trust that, and what it answers is shown to whoever deploys.
         let from = from.map(Chain::direct);
         let told = Told::default();

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
@@ -131,6 +131,12 @@ impl Place {
     #[must_use]
     pub fn current(&self) -> Option<Arc<Current>> {
         self.current.load_full()
+    }
+
+    /// The same for a look: to be let go of at once, since a thread can have few of them.
+    #[must_use]
+    pub fn look(&self) -> Guard<Option<Arc<Current>>> {
+        self.current.load()
     }
 
     /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within

@@ -1,7 +1,7 @@
 //! What a request means, as pure functions: no I/O, no clock, no async, and on the usual way no allocation.
 //!
 //! A request's path goes through [`target`] to its one normal form, and through [`resolve`] to a file of the version or
-//! to a redirect. [`negotiate`] then picks the variant, [`conditional`] decides whether the client has it already, and
+//! to a redirect; [`straight`] holds what both say of the paths that are asked for most. [`negotiate`] then picks the variant, [`conditional`] decides whether the client has it already, and
 //! [`range`] which part of it is wanted. What a file's name says is in [`media`] and [`fingerprint`], what its bytes
 //! say about their encoding in [`charset`]; these three run when a version is loaded. Time comes in as seconds since
 //! the epoch. What the site itself says about its paths, beyond its files, is in [`rules`]. `devanture_config::answers` is
@@ -20,6 +20,7 @@ pub mod media;
 pub mod negotiate;
 pub mod range;
 pub mod rules;
+pub mod straight;
 
 /// What the command line has to foresee too, and so stands beside its files and messages.
 pub use devanture_config::{fields, fingerprint, method, navigation, resolve, target};

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use metrics::{Counter, counter};
 
-use super::tally::{STRIPES, stripe};
+use super::tally::{Count, Place, STRIPES};
 
 /// Upper bounds of the latency histogram, in nanoseconds. Whole numbers of them, so that the counts are those that the
 /// bounds in seconds would give.
@@ -51,18 +50,29 @@ fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-/// The counters that the threads of one stripe add to. What a fast answer of a file counts is in its first cache line;
-/// two lines are one to the processor, as it fetches them in pairs.
+/// The counts of one stripe. What a fast answer of a file counts is in the first cache line; two lines are one to the
+/// processor, as it fetches them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
 struct Stripe {
-    by_class: [AtomicU64; 5],
-    bytes: AtomicU64,
-    nanoseconds: AtomicU64,
+    by_class: [Count; 5],
+    bytes: Count,
+    nanoseconds: Count,
     /// Of requests whose time is in this bucket and in none before.
-    by_bucket: [AtomicU64; BUCKETS],
-    by_delta_form: [AtomicU64; 2],
-    saved: AtomicU64,
+    by_bucket: [Count; BUCKETS],
+    by_delta_form: [Count; 2],
+    saved: Count,
+}
+
+/// The counts of all stripes.
+#[derive(Default)]
+struct Totals {
+    by_class: [u64; 5],
+    bytes: u64,
+    nanoseconds: u64,
+    by_bucket: [u64; BUCKETS],
+    by_delta_form: [u64; 2],
+    saved: u64,
 }
 
 /// How long the requests of an environment took.
@@ -73,16 +83,18 @@ struct Latency {
 }
 
 /// An app and its environment.
-type Place = (String, String);
+type AppPlace = (String, String);
 
 /// What one version has counted, until it is gathered.
 struct Counts {
     stripes: [Stripe; STRIPES],
+    /// What of them was gathered; locked where all that is known is.
+    gathered: Mutex<Totals>,
     by_class: [Counter; 5],
     bytes: Counter,
     by_delta_form: [Counter; 2],
     saved: Counter,
-    place: Place,
+    place: AppPlace,
 }
 
 /// All that count, and what is said of latency. The exporter keeps each sample of a histogram until it looks at them
@@ -91,7 +103,7 @@ struct Counts {
 struct Known {
     counts: Vec<Arc<Counts>>,
     /// Stays when the versions are gone, as every series does.
-    latency: BTreeMap<Place, Latency>,
+    latency: BTreeMap<AppPlace, Latency>,
 }
 
 static KNOWN: Mutex<Known> = Mutex::new(Known { counts: Vec::new(), latency: BTreeMap::new() });
@@ -128,6 +140,7 @@ impl RequestMetrics {
         let labels = [("app", app.to_owned()), ("environment", environment.to_owned())];
         let counts = Arc::new(Counts {
             stripes: Default::default(),
+            gathered: Mutex::default(),
             by_class,
             bytes: counter!("devanture_response_bytes_total", &labels),
             by_delta_form: DELTA_FORMS
@@ -143,28 +156,28 @@ impl RequestMetrics {
 
     /// Counts one request that took `time`: no lock, no memory, no clock.
     pub fn count(&self, status: StatusCode, body_bytes: u64, time: Duration) {
-        let Some(stripe) = self.0.stripes.get(stripe()) else { return };
+        let place = Place::here();
+        let Some(stripe) = self.0.stripes.get(place.stripe) else { return };
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let Some(requests) = stripe.by_class.get(class) {
-            requests.fetch_add(1, Ordering::Relaxed);
+            requests.add(1, place);
         }
-        if body_bytes > 0 {
-            stripe.bytes.fetch_add(body_bytes, Ordering::Relaxed);
-        }
+        stripe.bytes.add(body_bytes, place);
         let nanoseconds = time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into());
-        stripe.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        stripe.nanoseconds.add(nanoseconds, place);
         if let Some(requests) = stripe.by_bucket.get(bucket_of(nanoseconds)) {
-            requests.fetch_add(1, Ordering::Relaxed);
+            requests.add(1, place);
         }
     }
 
     /// Counts an answer that is a delta, and what it saves; the forms are numbered in the order of `DELTA_FORMS`.
     pub fn count_delta(&self, form: usize, saved_bytes: u64) {
-        let Some(stripe) = self.0.stripes.get(stripe()) else { return };
+        let place = Place::here();
+        let Some(stripe) = self.0.stripes.get(place.stripe) else { return };
         if let Some(answers) = stripe.by_delta_form.get(form) {
-            answers.fetch_add(1, Ordering::Relaxed);
+            answers.add(1, place);
         }
-        stripe.saved.fetch_add(saved_bytes, Ordering::Relaxed);
+        stripe.saved.add(saved_bytes, place);
     }
 }
 
@@ -183,33 +196,43 @@ impl Drop for RequestMetrics {
 }
 
 impl Counts {
-    /// Moves what was counted. Whoever gathers holds the lock, so nothing is on its way when somebody tells.
-    fn gather(&self, latency: &mut BTreeMap<Place, Latency>) {
-        let mut latency = latency.get_mut(&self.place);
-        for stripe in &self.stripes {
-            let classes = stripe.by_class.iter().zip(&self.by_class);
-            let deltas = stripe.by_delta_form.iter().zip(&self.by_delta_form);
-            let bytes = [(&stripe.bytes, &self.bytes), (&stripe.saved, &self.saved)];
-            for (from, to) in classes.chain(deltas).chain(bytes) {
-                match taken(from) {
-                    0 => {}
-                    count => to.increment(count),
-                }
-            }
-            let Some(latency) = &mut latency else { continue };
-            latency.nanoseconds = latency.nanoseconds.saturating_add(taken(&stripe.nanoseconds));
-            for (from, to) in stripe.by_bucket.iter().zip(&mut latency.by_bucket) {
-                *to = to.saturating_add(taken(from));
-            }
+    /// What was counted so far.
+    fn totals(&self) -> Totals {
+        let sum = |count: &dyn Fn(&Stripe) -> u64| self.stripes.iter().map(count).fold(0, u64::wrapping_add);
+        let at = |counts: &[Count], place: usize| counts.get(place).map_or(0, Count::get);
+        Totals {
+            by_class: std::array::from_fn(|class| sum(&|stripe| at(&stripe.by_class, class))),
+            bytes: sum(&|stripe| stripe.bytes.get()),
+            nanoseconds: sum(&|stripe| stripe.nanoseconds.get()),
+            by_bucket: std::array::from_fn(|bucket| sum(&|stripe| at(&stripe.by_bucket, bucket))),
+            by_delta_form: std::array::from_fn(|form| sum(&|stripe| at(&stripe.by_delta_form, form))),
+            saved: sum(&|stripe| stripe.saved.get()),
         }
     }
-}
 
-/// What was added since it was last taken. A counter at rest is only read.
-fn taken(counter: &AtomicU64) -> u64 {
-    match counter.load(Ordering::Relaxed) {
-        0 => 0,
-        _ => counter.swap(0, Ordering::Relaxed),
+    /// Moves what was counted since the last time. Whoever gathers holds the lock of all that is known, so nothing is on
+    /// its way when somebody tells.
+    fn gather(&self, latency: &mut BTreeMap<AppPlace, Latency>) {
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = self.totals();
+        let classes = totals.by_class.iter().zip(&gathered.by_class).zip(&self.by_class);
+        let deltas = totals.by_delta_form.iter().zip(&gathered.by_delta_form).zip(&self.by_delta_form);
+        let bytes = [((&totals.bytes, &gathered.bytes), &self.bytes), ((&totals.saved, &gathered.saved), &self.saved)];
+        for ((total, before), to) in classes.chain(deltas).chain(bytes) {
+            match total.wrapping_sub(*before) {
+                0 => {}
+                count => to.increment(count),
+            }
+        }
+        if let Some(latency) = latency.get_mut(&self.place) {
+            let nanoseconds = totals.nanoseconds.wrapping_sub(gathered.nanoseconds);
+            latency.nanoseconds = latency.nanoseconds.saturating_add(nanoseconds);
+            let buckets = totals.by_bucket.iter().zip(&gathered.by_bucket);
+            for ((total, before), to) in buckets.zip(&mut latency.by_bucket) {
+                *to = to.saturating_add(total.wrapping_sub(*before));
+            }
+        }
+        *gathered = totals;
     }
 }
 
@@ -256,7 +279,7 @@ fn escaped(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
     use proptest::prelude::*;
@@ -282,7 +305,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_and_nothing_told_twice_while_threads_count_and_others_gather() {
-        const THREADS: u64 = 12;
+        const THREADS: u64 = 20;
         const EACH: u64 = 5_000;
         let recorder = recorder();
         let metrics = metrics::with_local_recorder(&recorder, || RequestMetrics::new("threads", "prod", "one"));

@@ -28,6 +28,7 @@ use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
+use crate::site::straight::StraightPaths;
 use crate::site::{cache, charset, fingerprint, media};
 use crate::telemetry::{RequestMetrics, Tally};
 
@@ -126,6 +127,8 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     // Private files are never read: nobody can ask for them.
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
     let index = PathIndex::new(public.clone().map(|(path, _)| path));
+    let html_handling = manifest.html_handling_in(&serving);
+    let straight = StraightPaths::new(public.clone().map(|(path, _)| path), &index, html_handling);
     // Made before they are run: a closure in the stream would keep the future from being `Send`.
     let loads: Vec<_> = public.enumerate().map(|(number, (path, entry))| loader.file(number, path, entry)).collect();
     let mut files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
@@ -147,10 +150,11 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         place: request.place.clone(),
         setting: request.setting,
         index,
+        straight,
         files,
         pages,
         cors: cors(&serving),
-        html_handling: manifest.html_handling_in(&serving),
+        html_handling,
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),

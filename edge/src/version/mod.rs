@@ -31,6 +31,7 @@ use crate::engine;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::rules::CompiledRules;
+use crate::site::straight::StraightPaths;
 use crate::telemetry::{RequestMetrics, Tally};
 
 /// The bytes of a representation.
@@ -113,6 +114,8 @@ pub struct Version {
     pub setting: Setting,
     /// Path to file.
     pub index: PathIndex,
+    /// The same for paths that need no thought.
+    pub straight: StraightPaths,
     /// The files, by the numbers of the index.
     pub files: Vec<ServedFile>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.

@@ -233,6 +233,15 @@ static SHARED: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
     fields.into_iter().map(field).collect()
 });
 
+/// So short that more of them are in the table than a byte can number.
+static SHORT: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
+    let field = |number: u8| {
+        let (name, value) = (format!("x-{number}"), vec![b'0' + number % 10]);
+        (Arc::new(SharedField::new(&name, &value)), (name.into_bytes(), value))
+    };
+    (0..100).map(field).collect()
+});
+
 /// However an encoder is used, what it writes is read as what was meant, and it knows what the tables of the others hold.
 /// Each byte of `input` is a step.
 pub(super) fn what_is_written_is_read(input: &[u8]) {
@@ -266,9 +275,15 @@ pub(super) fn what_is_written_is_read(input: &[u8]) {
                     expected.push(pair.clone());
                 }
                 5 => {
-                    let head = PreparedHead::new([(name, value)], vec![field.clone()]);
-                    encoder.prepared(&head, [], &mut block);
-                    expected.push(pair.clone());
+                    // The same ones again, mostly, and others after them.
+                    let short = SHORT.iter().cycle().skip(place % 3 * 20).take(place % 23);
+                    let ahead = SHARED.get(place % 6).filter(|_| place < 24);
+                    let shared: Vec<_> = ahead.into_iter().chain(short).collect();
+                    let more: Vec<_> = SHORT.iter().skip(60 + place % 7).take(place % 4).collect();
+                    let head =
+                        PreparedHead::new([(name, value)], shared.iter().map(|(field, _)| field.clone()).collect());
+                    encoder.prepared(&head, more.iter().map(|(field, _)| &**field), &mut block);
+                    expected.extend(shared.iter().chain(&more).map(|(_, pair)| pair.clone()));
                     expected.push((name.into(), value.into()));
                 }
                 _ => {
