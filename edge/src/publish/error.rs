@@ -67,7 +67,7 @@ impl From<LoadError> for Error {
             LoadError::Unknown { .. } => Problem::new(Code::NotFound, format!("{error}.")).into(),
             LoadError::Version(version::Error::Blobs(error)) => error.into(),
             LoadError::Version(version::Error::Manifest(error)) => internal(&error).into(),
-            LoadError::Version(error @ version::Error::Rules) => internal(&error).into(),
+            LoadError::Version(error @ version::Error::Panicked) => internal(&error).into(),
         }
     }
 }

@@ -50,29 +50,18 @@ fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-/// The counts of one stripe. What a fast answer of a file counts is in the first cache line; two lines are one to the
-/// processor, as it fetches them in pairs.
+/// What is counted: of one stripe, or of all of them. What a fast answer of a file counts is in the first cache line; two
+/// lines are one to the processor, as it fetches them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
-struct Stripe {
-    by_class: [Count; 5],
-    bytes: Count,
-    nanoseconds: Count,
+struct Figures<T> {
+    by_class: [T; 5],
+    bytes: T,
+    nanoseconds: T,
     /// Of requests whose time is in this bucket and in none before.
-    by_bucket: [Count; BUCKETS],
-    by_delta_form: [Count; 2],
-    saved: Count,
-}
-
-/// The counts of all stripes.
-#[derive(Default)]
-struct Totals {
-    by_class: [u64; 5],
-    bytes: u64,
-    nanoseconds: u64,
-    by_bucket: [u64; BUCKETS],
-    by_delta_form: [u64; 2],
-    saved: u64,
+    by_bucket: [T; BUCKETS],
+    by_delta_form: [T; 2],
+    saved: T,
 }
 
 /// How long the requests of an environment took.
@@ -87,9 +76,9 @@ type AppPlace = (String, String);
 
 /// What one version has counted, until it is gathered.
 struct Counts {
-    stripes: [Stripe; STRIPES],
+    stripes: [Figures<Count>; STRIPES],
     /// What of them was gathered; locked where all that is known is.
-    gathered: Mutex<Totals>,
+    gathered: Mutex<Figures<u64>>,
     by_class: [Counter; 5],
     bytes: Counter,
     by_delta_form: [Counter; 2],
@@ -197,10 +186,10 @@ impl Drop for RequestMetrics {
 
 impl Counts {
     /// What was counted so far.
-    fn totals(&self) -> Totals {
-        let sum = |count: &dyn Fn(&Stripe) -> u64| self.stripes.iter().map(count).fold(0, u64::wrapping_add);
+    fn totals(&self) -> Figures<u64> {
+        let sum = |count: &dyn Fn(&Figures<Count>) -> u64| self.stripes.iter().map(count).fold(0, u64::wrapping_add);
         let at = |counts: &[Count], place: usize| counts.get(place).map_or(0, Count::get);
-        Totals {
+        Figures {
             by_class: std::array::from_fn(|class| sum(&|stripe| at(&stripe.by_class, class))),
             bytes: sum(&|stripe| stripe.bytes.get()),
             nanoseconds: sum(&|stripe| stripe.nanoseconds.get()),

@@ -28,8 +28,8 @@ pub struct KeptFiles {
     by_themselves: BTreeSet<BundlePath>,
     /// Other files, which pages offer.
     linked: Vec<BundlePath>,
-    /// What pages share, which they offer too.
-    pages: Option<PagesDictionary>,
+    /// What pages share, which they offer too, and for how many seconds it is kept.
+    pages: Option<(PagesDictionary, u64)>,
     /// Whether there was too much to be looked at.
     is_cut: bool,
 }
@@ -47,9 +47,8 @@ impl KeptFiles {
         let offered = record.linked.iter().filter(|path| serves(path));
         let linked: Vec<_> =
             offered.filter(|path| keeping.seconds(&at(path), &immutable, compared) >= KEPT_SECONDS_MIN).collect();
-        // They help within a visit too.
-        let is_kept = |path: String| keeping.seconds(&path, &immutable, &mut 0) > 0;
-        let pages = record.pages.filter(|pages| is_kept(OwnPath::of_dictionary(pages.sha256)));
+        let kept_for = |path: String| keeping.seconds(&path, &immutable, &mut 0);
+        let pages = record.pages.map(|pages| (pages, kept_for(OwnPath::of_dictionary(pages.sha256))));
         let mut kept = Self { pages, ..Self::default() };
         for path in manifest.files.keys().filter(|path| serves(path)) {
             let is_fingerprinted = fingerprint::is_fingerprinted(path.as_str());
@@ -72,10 +71,16 @@ impl KeptFiles {
         &self.linked
     }
 
-    /// What pages share and offer.
+    /// What pages share and offer: for a while is enough, since it helps within a visit.
     #[must_use]
-    pub const fn pages(&self) -> Option<PagesDictionary> {
-        self.pages
+    pub fn pages(&self) -> Option<PagesDictionary> {
+        self.pages.filter(|(_, seconds)| *seconds > 0).map(|(pages, _)| pages)
+    }
+
+    /// The same, where the next release finds it.
+    #[must_use]
+    pub fn pages_found_again(&self) -> Option<PagesDictionary> {
+        self.pages.filter(|(_, seconds)| *seconds >= KEPT_SECONDS_MIN).map(|(pages, _)| pages)
     }
 
     /// Whether the rules were too many to say which files browsers keep by themselves.
@@ -171,6 +176,23 @@ mod tests {
         ] {
             let kept = kept(&[APP, "lib.js"], &["lib.js"], headers, Rules::Cloudflare);
             assert_eq!(names(&kept), (by_themselves.to_vec(), linked.to_vec()), "{headers}");
+        }
+    }
+
+    #[test]
+    fn what_pages_share_helps_within_a_visit_and_only_what_is_kept_for_a_day_helps_the_next_release() {
+        let pages = PagesDictionary { blob: Digest::of(b"pages"), sha256: Sha256::from([7; 32]), size: 5_000 };
+        let record = DictionariesRecord { pages: Some(pages), ..DictionariesRecord::default() };
+        for (headers, is_offered, is_found_again) in [
+            ("", true, true),
+            ("/*\n  Cache-Control: max-age=86400\n", true, true),
+            ("/*\n  Cache-Control: max-age=3600\n", true, false),
+            ("/*\n  Cache-Control: no-store\n", false, false),
+        ] {
+            let rules = RuleFiles::of("", headers).rules(&Serving::default(), Rules::Netlify, 100_000);
+            let kept = KeptFiles::of(&Manifest::of_files(BTreeMap::new()), &record, &Keeping::new(&rules.headers));
+            assert_eq!(kept.pages(), is_offered.then_some(pages), "{headers}");
+            assert_eq!(kept.pages_found_again(), is_found_again.then_some(pages), "{headers}");
         }
     }
 

@@ -51,9 +51,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Blobs(#[from] blobs::Error),
-    /// The rules could not be made ready.
-    #[error("the rules could not be made ready")]
-    Rules,
+    /// The rules or the paths could not be made ready.
+    #[error("the rules or the paths could not be made ready")]
+    Panicked,
     /// The stored manifest cannot be read.
     #[error("the stored manifest cannot be read: {0}")]
     Manifest(#[from] devanture_config::manifest::BadManifest),
@@ -99,7 +99,7 @@ pub struct LoadRequest {
 /// [`Error`]; a blob whose bytes are not what they say is one.
 pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) -> Result<Version, Error> {
     let canonical = blobs.get(Key::Manifest(request.id)).await?;
-    let manifest = Manifest::parse(&canonical)?;
+    let manifest = Arc::new(Manifest::parse(&canonical)?);
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
@@ -114,7 +114,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     }
     let record = request.dictionaries.as_ref();
     let compiled = rule_files.compiled(&manifest, &serving, request.rules_max, record).await;
-    let (rules, kept) = compiled.map_err(|_panicked| Error::Rules)?;
+    let (rules, kept) = compiled.map_err(|_panicked| Error::Panicked)?;
     if kept.is_cut() {
         tracing::warn!(app = %request.app, version = %request.id, "too many rules say how long files are kept to be compared \
             with all of them: no file is announced as a dictionary by itself");
@@ -126,9 +126,16 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
 
     // Private files are never read: nobody can ask for them.
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
-    let index = PathIndex::new(public.clone().map(|(path, _)| path));
     let html_handling = manifest.html_handling_in(&serving);
-    let straight = StraightPaths::new(public.clone().map(|(path, _)| path), &index, html_handling);
+    let paths = Arc::clone(manifest);
+    // There may be a hundred thousand: not on a thread that serves.
+    let look_ups = tokio::task::spawn_blocking(move || {
+        let public = || paths.files.keys().filter(|path| !path.is_private());
+        let index = PathIndex::new(public());
+        let straight = StraightPaths::new(public(), &index, html_handling);
+        (index, straight)
+    });
+    let (index, straight) = look_ups.await.map_err(|_panicked| Error::Panicked)?;
     // Made before they are run: a closure in the stream would keep the future from being `Send`.
     let loads: Vec<_> = public.enumerate().map(|(number, (path, entry))| loader.file(number, path, entry)).collect();
     let mut files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;

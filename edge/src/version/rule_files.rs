@@ -1,6 +1,7 @@
 //! The files of a bundle that hold rules, read from the store.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use devanture_config::path::BundlePath;
@@ -76,13 +77,13 @@ impl RuleFiles {
     /// Where that panicked.
     pub(crate) async fn compiled(
         self,
-        manifest: &Manifest,
+        manifest: &Arc<Manifest>,
         serving: &Serving,
         rules_max: usize,
         record: Option<&DictionariesRecord>,
     ) -> Result<(CompiledRules, KeptFiles), JoinError> {
         let (serving, meaning) = (serving.clone(), manifest.rules_in(serving));
-        let of = record.map(|record| (manifest.clone(), record.clone()));
+        let of = record.map(|record| (Arc::clone(manifest), record.clone()));
         let compile = move || {
             let rules = self.rules(&serving, meaning, rules_max);
             let kept = of.map(|(manifest, record)| KeptFiles::of(&manifest, &record, &Keeping::new(&rules.headers)));

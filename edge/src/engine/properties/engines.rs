@@ -43,8 +43,12 @@ use super::site::reference;
 /// Turns of the runtime in which nothing is sent, after which nothing more is expected.
 const IDLE_TURNS: usize = 40;
 
-/// `ENHANCE_YOUR_CALM` (RFC 9113 §7).
+/// What hyper counts with until its SETTINGS are acknowledged.
+const WINDOW: usize = 65_535;
+
+/// `FLOW_CONTROL_ERROR` (RFC 9113 §7).
 const FLOW_CONTROL: u32 = 3;
+/// `ENHANCE_YOUR_CALM`.
 const CALM: u32 = 11;
 
 /// What was sent on a stream.
@@ -235,17 +239,18 @@ pub(super) fn both_say_the_same(input: &[u8]) {
     if ours.end == Some(CALM) || theirs.end == Some(CALM) {
         return;
     }
-    let mut opened = BTreeSet::new();
-    let mut reset = BTreeSet::new();
+    let (mut opened, mut reset, mut data) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::<u32, usize>::new());
     for frame in frames(&bytes[24..]).0 {
         match frame.kind {
+            0 => *data.entry(frame.stream).or_default() += frame.payload.len(),
             1 => drop(opened.insert(frame.stream)),
             3 if opened.contains(&frame.stream) => drop(reset.insert(frame.stream)),
             _ => {}
         }
     }
-    let was_answered_early = ours.streams.values().any(|answer| answer.reset == Some(0));
-    if theirs.end == Some(FLOW_CONTROL) && was_answered_early {
+    let mut beyond = data.iter().filter(|(_, bytes)| **bytes > WINDOW).map(|(id, _)| id).peekable();
+    let was_answered = |id: &u32| ours.streams.get(id).is_some_and(|answer| answer.reset == Some(0));
+    if theirs.end == Some(FLOW_CONTROL) && beyond.peek().is_some() && beyond.all(was_answered) {
         return;
     }
     assert!(ours.end.is_none() || theirs.end.is_some() || theirs.has_fault(&reset), "ours {:?} {theirs:?}", ours.end);

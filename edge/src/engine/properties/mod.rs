@@ -185,7 +185,5 @@ fn a_long_value_in_huffman_codes_takes_few_times_its_length() {
 #[test]
 fn bytes_beyond_the_window_of_a_stream_that_was_answered_may_be_passed_over() {
     // POST on stream 1, which is answered at once and reset; then more DATA on it than its window.
-    engines::both_say_the_same(include_bytes!(
-        "../../../../fuzz/corpus/engines/38affe1ec98dc91686f496c821bdea3ec2cf8c84"
-    ));
+    engines::both_say_the_same(include_bytes!("answered_early.bin"));
 }

@@ -128,7 +128,7 @@ impl Dictionaries {
         // Only under a name that stays is a file asked for again by who has it (`with_themselves`).
         let has_name_that_stays = || {
             let mut paths = manifest.files.iter().filter(|(_, one)| one.hash == *blob).map(|(path, _)| path);
-            paths.any(|path| !fingerprint::is_fingerprinted(path.as_str()))
+            paths.any(|path| !path.is_private() && !fingerprint::is_fingerprinted(path.as_str()))
         };
         if dictionary == *blob && !has_name_that_stays() {
             self.tried_in_vain(*blob, dictionary);

@@ -109,7 +109,7 @@ impl Dictionaries {
                     continue;
                 }
                 let found = match is_html(path, entry) {
-                    true => side.kept.pages().map(|pages| (pages.blob, pages.sha256, Likeness::Entry)),
+                    true => side.kept.pages_found_again().map(|pages| (pages.blob, pages.sha256, Likeness::Entry)),
                     false => side.predecessor(index, file, &places),
                 };
                 if let Some((dictionary, sha256, likeness)) = found {

@@ -1,6 +1,7 @@
 //! Which files of a version anyone may read: nothing else serves as a dictionary, or is sent as a delta.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
@@ -37,7 +38,8 @@ pub(super) async fn kept_in(
 ) -> Result<KeptFiles, Error> {
     let (files, serving) = (RuleFiles::read(blobs, manifest).await?, manifest.serving_for(environment.as_str()));
     let rules_max = usize::try_from(limits.rules_max).unwrap_or(usize::MAX);
-    let compiled = files.compiled(manifest, &serving, rules_max, Some(record)).await;
+    let manifest = Arc::new(manifest.clone());
+    let compiled = files.compiled(&manifest, &serving, rules_max, Some(record)).await;
     compiled.map(|(_, kept)| kept).map_err(|error| lost(&error))
 }
 

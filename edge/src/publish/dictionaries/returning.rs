@@ -56,7 +56,7 @@ impl Had<'_> {
     /// The dictionary that they come with when they ask for a file.
     fn dictionary(&self, path: &BundlePath, entry: &FileEntry) -> Option<Digest> {
         match is_html(path, entry) {
-            true => self.kept.pages().map(|pages| pages.blob),
+            true => self.kept.pages_found_again().map(|pages| pages.blob),
             false => Some(self.manifest.files.get(self.kept.found_again(&self.announced, path.as_str())?)?.hash),
         }
     }
@@ -116,7 +116,7 @@ impl Publisher {
             with = with.saturating_add(delta);
         }
         if let (Some(had), Some(pages)) = (&had, now.dictionaries.as_ref().and_then(|(_, kept)| kept.pages()))
-            && had.kept.pages() != Some(pages)
+            && had.kept.pages_found_again() != Some(pages)
         {
             let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
             with = with.saturating_add(self.travelling(now, &entry).await?);

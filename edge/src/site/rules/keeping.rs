@@ -12,7 +12,8 @@ use crate::site::dictionary::kept_seconds;
 /// What a rule says of this is its own: the edge says nothing then, nor counts on it.
 const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
 
-/// The rules that say something of `Cache-Control`, or of what is a dictionary.
+/// The rules that say something of `Cache-Control`, or of what is a dictionary. That an answer leaves out what would make
+/// its head too long is not foreseen: then it is no dictionary after all.
 #[derive(Debug, Default)]
 pub struct Keeping {
     rules: Vec<Rule>,
@@ -52,13 +53,11 @@ impl Keeping {
         let (mut changes, mut is_ours) = (FieldChanges::default(), true);
         for rule in numbers.into_iter().filter_map(|number| at(&self.rules, number)) {
             *compared = compared.saturating_add(rule.changes.len().max(1));
-            if !rule.path.takes(path) {
-                continue;
-            }
             match rule.path.matches("", path) {
                 Some(captures) if !rule.says_dictionary => changes.add(&rule.changes, &captures),
+                Some(_) => is_ours = false,
                 // What one host alone says is in doubt said by all.
-                _ => is_ours = false,
+                None => is_ours &= !rule.path.takes(path),
             }
         }
         let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, cache_control.clone())]);
