@@ -50,6 +50,19 @@ pub(super) struct Asked<'a, 'r> {
     pub(super) varies: Varies,
 }
 
+impl<'a, 'r> Asked<'a, 'r> {
+    /// Asks for `path`, of which nothing more is known.
+    pub(super) fn new(
+        head: &'a Head<'r>,
+        current: &'a Arc<Current>,
+        place: Option<&'a Place>,
+        custom_host: bool,
+        path: &'a str,
+    ) -> Self {
+        Self { head, current, custom_host, place, path, straight: None, varies: Varies::default() }
+    }
+}
+
 impl Asked<'_, '_> {
     /// Decides: who may see it, what the rules say, which file it is.
     pub(super) fn decide(mut self) -> Decision {

@@ -18,7 +18,7 @@ use crate::site::cache::{self, Kept};
 use crate::site::method;
 use crate::site::range::Span;
 use crate::site::resolve::{self, Resolution};
-use crate::site::rules::{Access, Varies};
+use crate::site::rules::Access;
 use crate::site::target::{self, Target};
 use crate::version::Version;
 
@@ -241,8 +241,7 @@ fn decide_by(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, cus
         _ => {}
     }
     if let Some(path) = OwnPath::of(head.path) {
-        let asked =
-            Asked { head, current, custom_host, place, path: head.path, straight: None, varies: Varies::default() };
+        let asked = Asked::new(head, current, place, custom_host, head.path);
         // What a site keeps from strangers, it keeps here too.
         return match asked.access(head.path) {
             Access::Refused => asked.refuse(Refused::Unauthorised),
@@ -257,15 +256,14 @@ fn decide_by(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, cus
     }
     let straight = current.version.straight.file(head.path).filter(|_| head.path.len() <= head.target_bytes_max);
     if straight.is_some() {
-        return Asked { head, current, custom_host, place, path: head.path, straight, varies: Varies::default() }
-            .decide();
+        return Asked { straight, ..Asked::new(head, current, place, custom_host, head.path) }.decide();
     }
     let path = match target::normalise(head.path, head.target_bytes_max) {
         Target::Normal(path) => path,
         Target::Redirect(to) => return moved(head, current, place, custom_host, to),
         Target::Refuse(error) => return refuse(current, custom_host, error.into()),
     };
-    Asked { head, current, custom_host, place, path: &path, straight: None, varies: Varies::default() }.decide()
+    Asked::new(head, current, place, custom_host, &path).decide()
 }
 
 /// A path that belongs to a route is never answered by a file or a fallback, whatever its spelling (law 9).
@@ -302,8 +300,7 @@ fn moved(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_
     let version = &current.version;
     let place = match target::normalise(&to, to.len()) {
         Target::Normal(path) if version.route(&path).is_none() => {
-            let asked =
-                Asked { head, current, custom_host, place, path: &path, straight: None, varies: Varies::default() };
+            let asked = Asked::new(head, current, place, custom_host, &path);
             if let Some(decision) = asked.redirected_by_rule() {
                 return decision;
             }

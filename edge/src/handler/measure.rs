@@ -16,7 +16,7 @@ use devanture_config::logs::LogLine;
 
 use super::authority::authority;
 use super::body::{Body, Error};
-use super::decide::{Decision, FileAnswer};
+use super::decide::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
 use super::told::{CLIENT_GONE, CLIENT_IS_GONE, Told};
 use super::{Began, protocol};
@@ -26,13 +26,13 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
 
 /// What answers a request, to its last byte (law 1).
-enum Of {
+enum Answerer {
     Nothing,
     Current(Arc<Current>),
     Version(Arc<Version>),
 }
 
-impl Of {
+impl Answerer {
     fn version(&self) -> Option<&Arc<Version>> {
         match self {
             Self::Nothing => None,
@@ -42,7 +42,7 @@ impl Of {
     }
 }
 
-impl From<Option<Arc<Current>>> for Of {
+impl From<Option<Arc<Current>>> for Answerer {
     fn from(current: Option<Arc<Current>>) -> Self {
         current.map_or(Self::Nothing, Self::Current)
     }
@@ -52,7 +52,7 @@ impl From<Option<Arc<Current>>> for Of {
 pub(super) struct Measurement {
     began: Began,
     log: Option<(AccessLog, Box<LogLine>)>,
-    of: Of,
+    answerer: Answerer,
     /// Whether it says nothing about the version: the environment is paused.
     paused: bool,
     /// Whether nothing of an answer's body is sent, since the method is HEAD.
@@ -96,7 +96,7 @@ impl Measurement {
         });
         let is_head = *request.method == Method::HEAD;
         let told = Told::default();
-        Self { began, log, of: Of::Nothing, paused: false, is_head, is_over: false, told }
+        Self { began, log, answerer: Answerer::Nothing, paused: false, is_head, is_over: false, told }
     }
 
     /// Where to note what becomes known of the request.
@@ -107,27 +107,26 @@ impl Measurement {
     /// Notes what was decided, and goes with what answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
         self.paused = is_paused(decision);
-        self.of = match decision {
-            Decision::File(FileAnswer { keeper: Some(version), .. }) => Of::Version(Arc::clone(version)),
+        self.answerer = match decision {
+            Decision::File(FileAnswer { keeper: Some(version), .. }) => Answerer::Version(Arc::clone(version)),
             Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => {
-                Of::Current(Arc::clone(current))
+                Answerer::Current(Arc::clone(current))
             }
             Decision::Small(answer) => answer.current.clone().into(),
             Decision::Refuse(refusal) => refusal.current.clone().into(),
-            Decision::Load(_) => Of::Nothing,
+            Decision::Load(_) => Answerer::Nothing,
         };
     }
 
-    /// The same for what is done with.
+    /// The same for what is done with, which most answers are: what they are of is moved, not counted once more.
     pub(super) fn carried_out(&mut self, decision: Decision) {
-        self.paused = is_paused(&decision);
-        self.of = match decision {
-            Decision::File(FileAnswer { keeper: Some(version), .. }) => Of::Version(version),
-            Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => Of::Current(current),
-            Decision::Small(answer) => answer.current.into(),
-            Decision::Refuse(refusal) => refusal.current.into(),
-            Decision::Load(_) => Of::Nothing,
-        };
+        match decision {
+            Decision::File(FileAnswer { keeper: None, current, .. })
+            | Decision::Refuse(Refusal { refused: Refused::NotFound, current: Some(current), .. }) => {
+                self.answerer = Answerer::Current(current);
+            }
+            decision => self.decided(&decision),
+        }
     }
 
     /// Goes with the body until it ends.
@@ -149,7 +148,7 @@ impl Measurement {
     fn end(&mut self, status: StatusCode, bytes: u64, ended: Option<Instant>) {
         self.is_over = true;
         let elapsed = ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
-        if let Some(version) = self.of.version() {
+        if let Some(version) = self.answerer.version() {
             version.metrics.count(status, bytes, elapsed);
             if !self.paused {
                 version.tally.count(status);
@@ -167,7 +166,7 @@ impl Measurement {
         record.request_id = self.told.request_id();
         record.upstream = self.told.upstream();
         record.error = self.told.error().map(str::to_owned);
-        if let Some(version) = self.of.version() {
+        if let Some(version) = self.answerer.version() {
             record.app = Some(version.app.to_string());
             record.environment = Some(version.place.clone());
             record.version = version.header.to_str().ok().map(str::to_owned);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{Counter, counter};
 
-use super::tally::{Count, Place, STRIPES};
+use super::tally::{Count, STRIPES, Slot};
 
 /// Upper bounds of the latency histogram, in nanoseconds. Whole numbers of them, so that the counts are those that the
 /// bounds in seconds would give.
@@ -72,7 +72,7 @@ struct Latency {
 }
 
 /// An app and its environment.
-type AppPlace = (String, String);
+type Place = (String, String);
 
 /// What one version has counted, until it is gathered.
 struct Counts {
@@ -83,7 +83,7 @@ struct Counts {
     bytes: Counter,
     by_delta_form: [Counter; 2],
     saved: Counter,
-    place: AppPlace,
+    place: Place,
 }
 
 /// All that count, and what is said of latency. The exporter keeps each sample of a histogram until it looks at them
@@ -92,7 +92,7 @@ struct Counts {
 struct Known {
     counts: Vec<Arc<Counts>>,
     /// Stays when the versions are gone, as every series does.
-    latency: BTreeMap<AppPlace, Latency>,
+    latency: BTreeMap<Place, Latency>,
 }
 
 static KNOWN: Mutex<Known> = Mutex::new(Known { counts: Vec::new(), latency: BTreeMap::new() });
@@ -145,28 +145,28 @@ impl RequestMetrics {
 
     /// Counts one request that took `time`: no lock, no memory, no clock.
     pub fn count(&self, status: StatusCode, body_bytes: u64, time: Duration) {
-        let place = Place::here();
-        let Some(stripe) = self.0.stripes.get(place.stripe) else { return };
+        let slot = Slot::here();
+        let Some(stripe) = self.0.stripes.get(slot.stripe) else { return };
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let Some(requests) = stripe.by_class.get(class) {
-            requests.add(1, place);
+            requests.add(1, slot);
         }
-        stripe.bytes.add(body_bytes, place);
+        stripe.bytes.add(body_bytes, slot);
         let nanoseconds = time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into());
-        stripe.nanoseconds.add(nanoseconds, place);
+        stripe.nanoseconds.add(nanoseconds, slot);
         if let Some(requests) = stripe.by_bucket.get(bucket_of(nanoseconds)) {
-            requests.add(1, place);
+            requests.add(1, slot);
         }
     }
 
     /// Counts an answer that is a delta, and what it saves; the forms are numbered in the order of `DELTA_FORMS`.
     pub fn count_delta(&self, form: usize, saved_bytes: u64) {
-        let place = Place::here();
-        let Some(stripe) = self.0.stripes.get(place.stripe) else { return };
+        let slot = Slot::here();
+        let Some(stripe) = self.0.stripes.get(slot.stripe) else { return };
         if let Some(answers) = stripe.by_delta_form.get(form) {
-            answers.add(1, place);
+            answers.add(1, slot);
         }
-        stripe.saved.add(saved_bytes, place);
+        stripe.saved.add(saved_bytes, slot);
     }
 }
 
@@ -201,7 +201,7 @@ impl Counts {
 
     /// Moves what was counted since the last time. Whoever gathers holds the lock of all that is known, so nothing is on
     /// its way when somebody tells.
-    fn gather(&self, latency: &mut BTreeMap<AppPlace, Latency>) {
+    fn gather(&self, latency: &mut BTreeMap<Place, Latency>) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         let totals = self.totals();
         let classes = totals.by_class.iter().zip(&gathered.by_class).zip(&self.by_class);

@@ -66,14 +66,14 @@ thread_local! {
 
 /// Where a thread counts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Slot {
     /// The number of its stripe.
     pub(super) stripe: usize,
     /// Whether no other thread ever counts there.
     is_own: bool,
 }
 
-impl Place {
+impl Slot {
     /// That of this thread: the first ones have a stripe each, the others take turns.
     #[inline]
     pub(super) fn here() -> Self {
@@ -98,10 +98,10 @@ impl Place {
 pub(super) struct Count(AtomicU64);
 
 impl Count {
-    /// Adds, from a thread that counts in `place`, of whose stripe this is.
+    /// Adds, from a thread that counts in `slot`, of whose stripe this is.
     #[inline]
-    pub(super) fn add(&self, count: u64, place: Place) {
-        match place.is_own {
+    pub(super) fn add(&self, count: u64, slot: Slot) {
+        match slot.is_own {
             // Nobody else writes here: nothing is lost between the two, and no other processor is asked.
             true => self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed),
             false => drop(self.0.fetch_add(count, Ordering::Relaxed)),
@@ -118,13 +118,13 @@ impl Count {
 impl Tally {
     /// Counts one request: no lock, no memory, a counter that mostly only this thread writes.
     pub fn count(&self, status: StatusCode) {
-        let place = Place::here();
-        let Some(stripe) = self.0.get(place.stripe) else { return };
-        stripe.requests.add(1, place);
+        let slot = Slot::here();
+        let Some(stripe) = self.0.get(slot.stripe) else { return };
+        stripe.requests.add(1, slot);
         if status == StatusCode::NOT_FOUND {
-            stripe.not_found.add(1, place);
+            stripe.not_found.add(1, slot);
         } else if status.is_server_error() {
-            stripe.server_errors.add(1, place);
+            stripe.server_errors.add(1, slot);
         }
     }
 

@@ -26,6 +26,8 @@ pub struct KeptFiles {
     /// Files that they keep by what the answer to their path says: fingerprinted ones unless a rule says otherwise, others
     /// only by a rule. Under a name that stays, a dictionary is for `?v=2` after `?v=1`.
     by_themselves: BTreeSet<BundlePath>,
+    /// Files that rules let nobody keep, whoever asks.
+    barred: BTreeSet<BundlePath>,
     /// Other files, which pages offer.
     linked: Vec<BundlePath>,
     /// What pages share, which they offer too, and for how many seconds it is kept.
@@ -55,6 +57,8 @@ impl KeptFiles {
             let usual = HeaderValue::from_static(cache::default_cache_control(is_fingerprinted));
             if keeping.seconds(&at(path), &usual, compared) >= KEPT_SECONDS_MIN {
                 kept.by_themselves.insert(path.clone());
+            } else if keeping.seconds(&at(path), &immutable, compared) == 0 {
+                kept.barred.insert(path.clone());
             }
             if *compared > COMPARED_MAX {
                 (kept.by_themselves, kept.is_cut) = (BTreeSet::new(), true);
@@ -63,6 +67,12 @@ impl KeptFiles {
         }
         kept.linked = linked.into_iter().filter(|path| !kept.by_themselves.contains(*path)).cloned().collect();
         kept
+    }
+
+    /// Whether rules let nobody keep the file at a path, so that nobody comes with it.
+    #[must_use]
+    pub fn is_barred(&self, path: &BundlePath) -> bool {
+        self.barred.contains(path)
     }
 
     /// Files that pages offer.
@@ -176,6 +186,20 @@ mod tests {
         ] {
             let kept = kept(&[APP, "lib.js"], &["lib.js"], headers, Rules::Cloudflare);
             assert_eq!(names(&kept), (by_themselves.to_vec(), linked.to_vec()), "{headers}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_rule_lets_nobody_keep_is_barred() {
+        let is_barred = |rule: &str| {
+            let headers = format!("/lib.js\n  {rule}\n");
+            kept(&[APP, "lib.js"], &[], &headers, Rules::Cloudflare).is_barred(&"lib.js".parse().unwrap())
+        };
+        for rule in ["Cache-Control: no-store", "Cache-Control: private, max-age=60", "Cache-Control: max-age=0"] {
+            assert!(is_barred(rule), "{rule}");
+        }
+        for rule in ["X-Other: 1", "Cache-Control: max-age=60", "Cache-Control: max-age=86400"] {
+            assert!(!is_barred(rule), "{rule}");
         }
     }
 

@@ -206,6 +206,7 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
         ("Cache-Control: private, max-age=60", false),
         ("Cache-Control: max-age=0", false),
         ("Cache-Control: no-cache", false),
+        ("Cache-Control: public, max-age=60", true),
         ("Cache-Control: public, max-age=86400", true),
         ("X-Other: 1", true),
     ] {
@@ -214,7 +215,9 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
             let old = available(old);
             let asked = get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
             let got = answer(&site, &asked).await;
-            assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one, "{rule} {path}");
+            // By itself only what the next release may find.
+            let is_too_short = path == app() && rule.ends_with("max-age=60");
+            assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one && !is_too_short, "{rule} {path}");
             assert_eq!(field(&got, "vary"), Some(format!("{VARY}, x-mine").as_str()));
         }
         // Nor is anybody sent to fetch it.

@@ -243,17 +243,20 @@ impl Decoder {
         let (name, name_class) = self.name(number, reader)?;
         let value = self.string(reader)?;
         let class = name_class.with_value(value.of(&self.table));
-        if is_inserted {
+        let (name_text, value_text) = (name.of(&self.table), value.of(&self.table));
+        list.give(name_text, value_text, class, None);
+        // What has no room is not copied to lie beside its name: it may be long.
+        if is_inserted && self.table.has_room(name_text.len(), value_text.len()) {
             let (name, value) = (name.kept(mark, &mut self.table), value.kept(mark, &mut self.table));
-            let has_room = self.table.insert(Entry { name, value, name_class, class });
-            list.give(self.table.text(name), self.table.text(value), class, None);
-            if !has_room {
-                self.table.truncate(mark);
-            }
-            self.table.tidy();
+            self.table.insert(Entry { name, value, name_class, class });
         } else {
-            list.give(name.of(&self.table), value.of(&self.table), class, None);
             self.table.truncate(mark);
+            if is_inserted {
+                self.table.clear();
+            }
+        }
+        if is_inserted {
+            self.table.tidy();
         }
         Ok(())
     }

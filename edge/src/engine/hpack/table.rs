@@ -172,18 +172,25 @@ impl Table {
         Span { start, end: self.text.len() }
     }
 
-    /// Takes an entry in, whose text was just appended (RFC 7541 §4.4); whether it has room.
-    pub(super) fn insert(&mut self, entry: Entry) -> bool {
+    /// Whether an entry of a name and a value of so many bytes has room, once others are gone.
+    #[inline]
+    pub(super) const fn has_room(&self, name_bytes: usize, value_bytes: usize) -> bool {
+        entry_size(name_bytes, value_bytes) <= self.max
+    }
+
+    /// Takes an entry in that has room, whose text was just appended (RFC 7541 §4.4).
+    pub(super) fn insert(&mut self, entry: Entry) {
         self.told();
         let size = entry.size();
-        let Some(rest) = self.max.checked_sub(size) else {
-            self.evict(0);
-            return false;
-        };
-        self.evict(rest);
+        self.evict(self.max.saturating_sub(size));
         self.entries.push_back(entry);
         self.size += size;
-        true
+    }
+
+    /// Lets all entries go, as one does that has no room (RFC 7541 §4.4).
+    pub(super) fn clear(&mut self) {
+        self.told();
+        self.evict(0);
     }
 
     /// Drops the text from `mark` on.

@@ -29,10 +29,9 @@ const WINDOW: i64 = 65_535;
 const WINDOW_MAX: i64 = (1 << 31) - 1;
 
 /// What one frame may take of memory beyond its own bytes, a few times: the frame, the block that it is a part of, and
-/// the fields in it, once as they are decoded and once among the lines, which Huffman codes make larger (RFC 7541
-/// Appendix B: eight bits of five).
+/// the fields in it, which Huffman codes make larger (RFC 7541 Appendix B: eight bits of five).
 const MEMORY_MAX: usize = 16 * 1024;
-const COPIES_MAX: usize = 7;
+const COPIES_MAX: usize = 5;
 
 /// Numbers of streams that frames are about. Bit 31 is reserved, and passed over.
 const STREAMS: [u32; 8] = [0, 1, 3, 2, 0x8000_0001, 0x8000_0000, 0x7fff_ffff, 1];

@@ -109,10 +109,13 @@ impl Dictionaries {
                     continue;
                 }
                 let found = match is_html(path, entry) {
-                    true => side.kept.pages_found_again().map(|pages| (pages.blob, pages.sha256, Likeness::Entry)),
-                    false => side.predecessor(index, file, &places),
+                    true => {
+                        let pages = side.kept.pages_found_again();
+                        pages.map(|pages| (pages.blob, pages.sha256, Likeness::Entry)).into_iter().collect()
+                    }
+                    false => side.predecessors(index, file, &places),
                 };
-                if let Some((dictionary, sha256, likeness)) = found {
+                for (dictionary, sha256, likeness) in found {
                     let (percent, size) = (likeness.percent() / rank, entry.size);
                     let known = likely.entry((entry.hash, dictionary)).or_insert(Likely { sha256, percent, size });
                     known.percent = known.percent.max(percent);
@@ -371,18 +374,20 @@ impl Dictionaries {
 impl Side {
     /// Its files that serve as dictionaries, made ready for look-ups.
     fn index(&self) -> Earlier<'_> {
-        let files = self.manifest.files.iter().filter(|(_, entry)| self.record.files.contains_key(&entry.hash));
-        let files = files.map(|(path, entry)| File { path, hash: entry.hash });
+        let serves = |(path, entry): &(&BundlePath, &FileEntry)| {
+            self.record.files.contains_key(&entry.hash) && !self.kept.is_barred(path)
+        };
+        let files = self.manifest.files.iter().filter(serves).map(|(path, entry)| File { path, hash: entry.hash });
         Earlier::new(files, self.kept.announced(&self.manifest), &self.named)
     }
 
-    fn predecessor(
+    fn predecessors(
         &self,
         index: &Earlier<'_>,
         file: File<'_>,
         places: &Places<'_>,
-    ) -> Option<(Digest, Sha256, Likeness)> {
-        let (one, likeness) = index.predecessor(file, places)?;
-        Some((one.hash, *self.record.files.get(&one.hash)?, likeness))
+    ) -> Vec<(Digest, Sha256, Likeness)> {
+        let found = index.predecessors(file, places).into_iter();
+        found.filter_map(|(one, likeness)| Some((one.hash, *self.record.files.get(&one.hash)?, likeness))).collect()
     }
 }

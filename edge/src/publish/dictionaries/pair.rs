@@ -1,6 +1,6 @@
 //! Which file of an earlier version browsers come with when they ask for a new file: its predecessor. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use devanture_config::Digest;
 use devanture_config::path::BundlePath;
@@ -70,11 +70,17 @@ impl<'f> Earlier<'f> {
         Self { by_path, announced, alike, by_entry }
     }
 
-    /// The predecessor of a file whose pages name files in these places: the one that browsers come with.
-    pub(super) fn predecessor(&self, file: File<'_>, places: &Places<'_>) -> Option<(File<'f>, Likeness)> {
-        let preferred = self.announced.preferred(file.path.as_str())?;
-        let found = self.by_path.get(preferred).filter(|found| found.hash != file.hash)?;
-        Some((*found, self.likeness(file, *found, places)))
+    /// The predecessors of a file whose pages name files in these places: the one with its path, which whoever keeps it
+    /// by a rule of the site has, and the one that browsers come with.
+    pub(super) fn predecessors(&self, file: File<'_>, places: &Places<'_>) -> Vec<(File<'f>, Likeness)> {
+        let path = file.path.as_str();
+        let mut found: Vec<(File<'f>, Likeness)> = Vec::new();
+        found.extend(self.by_path.get(path).map(|one| (*one, Likeness::Path)));
+        let preferred = self.announced.preferred(path).and_then(|path| self.by_path.get(path));
+        found.extend(preferred.map(|one| (*one, self.likeness(file, *one, places))));
+        let mut seen = HashSet::new();
+        found.retain(|(one, _)| one.hash != file.hash && seen.insert(one.hash));
+        found
     }
 
     /// What a file has in common with the one that browsers come with for it.
@@ -87,7 +93,6 @@ impl<'f> Earlier<'f> {
             there.is_some_and(|there| there.path == with.path)
         };
         match pattern {
-            _ if file.path == with.path => Likeness::Path,
             Some(_) if pattern == Pattern::own(with.path.as_str()) && is_only() => Likeness::Pattern,
             _ if places.0.get(file.path).into_iter().flatten().any(is_with) => Likeness::Entry,
             _ => Likeness::Kind,
@@ -117,23 +122,21 @@ mod tests {
 
         fn earlier<'b>(&'b self, named: &'b Named) -> Earlier<'b> {
             let announced = Announced::new(self.0.iter().map(|(path, _, size)| (path.as_str(), *size)));
-            let announced =
-                announced.with_exact(self.0.iter().map(|(path, ..)| path.as_str()).filter(|path| *path == "viewer.js"));
             Earlier::new(self.files(), announced, named)
         }
     }
 
-    /// The predecessor of a file of `now`, by its path.
-    fn predecessor(
+    /// The predecessors of a file of `now`, by their paths.
+    fn predecessors(
         before: &Bundle,
         named_before: &Named,
         path: &str,
         size: u64,
         named: &Named,
-    ) -> Option<(String, Likeness)> {
+    ) -> Vec<(String, Likeness)> {
         let now = Bundle::of(&[(path, size)]);
-        let (found, likeness) = before.earlier(named_before).predecessor(now.files()[0], &named.places())?;
-        Some((found.path.to_string(), likeness))
+        let found = before.earlier(named_before).predecessors(now.files()[0], &named.places());
+        found.into_iter().map(|(file, likeness)| (file.path.to_string(), likeness)).collect()
     }
 
     #[test]
@@ -142,25 +145,17 @@ mod tests {
             ("assets/app-3f2a91bc.js", 50_000),
             ("assets/vendor-77c01d2e.js", 90_000),
             ("other/app-3f2a91bc.js", 50_000),
-            ("reader.js", 40_000),
             ("viewer.js", 40_000),
         ]);
         let none = Named::default();
-        let found = |path, size| predecessor(&before, &none, path, size, &none);
-        assert_eq!(
-            found("assets/app-8d41f0aa.js", 51_000),
-            Some(("assets/app-3f2a91bc.js".to_owned(), Likeness::Pattern))
-        );
-        assert_eq!(found("viewer.js", 41_000), Some(("viewer.js".to_owned(), Likeness::Path)));
+        let found = |path, size| predecessors(&before, &none, path, size, &none);
+        assert_eq!(found("assets/app-8d41f0aa.js", 51_000), [("assets/app-3f2a91bc.js".to_owned(), Likeness::Pattern)]);
+        assert_eq!(found("viewer.js", 41_000), [("viewer.js".to_owned(), Likeness::Path)]);
         // A new chunk: the largest script of its folder is what browsers come with.
-        assert_eq!(
-            found("assets/cart-8d41f0aa.js", 9_000),
-            Some(("assets/vendor-77c01d2e.js".to_owned(), Likeness::Kind))
-        );
-        assert_eq!(found("assets/cart-8d41f0aa.css", 9_000), None);
-        // Browsers have nothing for a name that could change, but what it was under the same name, where they were told.
-        assert_eq!(found("cart.js", 9_000), None);
-        assert_eq!(found("reader.js", 9_000), None);
+        assert_eq!(found("assets/cart-8d41f0aa.js", 9_000), [("assets/vendor-77c01d2e.js".to_owned(), Likeness::Kind)]);
+        assert_eq!(found("assets/cart-8d41f0aa.css", 9_000), []);
+        // Browsers have nothing for a name that could change, but what it was under the same name.
+        assert_eq!(found("cart.js", 9_000), []);
     }
 
     #[test]
@@ -172,8 +167,8 @@ mod tests {
             ("a/vendor-1d2e77c0.js", 90_000),
         ]);
         let none = Named::default();
-        let found = predecessor(&before, &none, "a/chunk-8d41f0aa.js", 10_000, &none);
-        assert_eq!(found, Some(("a/chunk-1d2e77c0.js".to_owned(), Likeness::Kind)));
+        let found = predecessors(&before, &none, "a/chunk-8d41f0aa.js", 10_000, &none);
+        assert_eq!(found, [("a/chunk-1d2e77c0.js".to_owned(), Likeness::Kind)]);
     }
 
     #[test]
@@ -187,17 +182,17 @@ mod tests {
         let (was, is) = (page("a/main-3f2a91bc.js"), page("a/start-8d41f0aa.js"));
         let found = |main, big| {
             let before = Bundle::of(&[("a/main-3f2a91bc.js", main), ("a/big-77c01d2e.js", big)]);
-            predecessor(&before, &was, "a/start-8d41f0aa.js", 6_000, &is)
+            predecessors(&before, &was, "a/start-8d41f0aa.js", 6_000, &is)
         };
-        assert_eq!(found(90_000, 5_000), Some(("a/main-3f2a91bc.js".to_owned(), Likeness::Entry)));
+        assert_eq!(found(90_000, 5_000), [("a/main-3f2a91bc.js".to_owned(), Likeness::Entry)]);
         // Nobody comes with the other one: its pattern is of its own name.
-        assert_eq!(found(5_000, 90_000), Some(("a/big-77c01d2e.js".to_owned(), Likeness::Kind)));
+        assert_eq!(found(5_000, 90_000), [("a/big-77c01d2e.js".to_owned(), Likeness::Kind)]);
     }
 
     proptest! {
-        /// Whatever the names are: never the file itself, of that version, and with the same ending.
+        /// Whatever the names are: few predecessors, none twice, never the file itself, and all of them of that version.
         #[test]
-        fn a_predecessor_is_of_the_earlier_version(
+        fn predecessors_are_few_and_of_the_earlier_version(
             files in proptest::collection::btree_map("[ab]{1,2}/(app|x)(-[0-9a-f]{8})?\\.(js|css|txt)", 0_u64..9_000, 0..12),
             path in "[ab]{1,2}/(app|x)(-[0-9a-f]{8})?\\.(js|css|txt)",
             size in 0_u64..9_000,
@@ -205,11 +200,16 @@ mod tests {
             let files: Vec<(&str, u64)> = files.iter().map(|(path, size)| (path.as_str(), *size)).collect();
             let (before, now, none) = (Bundle::of(&files), Bundle::of(&[(&path, size)]), Named::default());
             let file = now.files()[0];
-            if let Some((found, _)) = before.earlier(&none).predecessor(file, &none.places()) {
-                prop_assert!(found.hash != file.hash);
-                prop_assert!(before.files().iter().any(|one| one.hash == found.hash));
-                prop_assert_eq!(extension(found.path.as_str()), extension(&path));
-            }
+            let found = before.earlier(&none).predecessors(file, &none.places());
+            prop_assert!(found.len() <= 2);
+            let hashes: HashSet<Digest> = found.iter().map(|(one, _)| one.hash).collect();
+            prop_assert_eq!(hashes.len(), found.len());
+            prop_assert!(!hashes.contains(&file.hash));
+            prop_assert!(found.is_sorted_by_key(|(_, likeness)| *likeness));
+            let known: HashSet<Digest> = before.files().iter().map(|one| one.hash).collect();
+            prop_assert!(hashes.is_subset(&known));
+            let ending = |path: &str| extension(path);
+            prop_assert!(found.iter().all(|(one, _)| ending(one.path.as_str()) == ending(&path)));
         }
     }
 }
