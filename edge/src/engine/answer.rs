@@ -55,12 +55,23 @@ pub(super) fn told_length(fields: &HeaderMap) -> Option<u64> {
 
 /// The body of an answer.
 pub enum AnswerBody {
-    /// None.
-    Empty,
-    /// At hand.
+    /// At hand, or none.
     Bytes(Bytes),
     /// To be asked for.
     Stream(StreamBody),
+}
+
+impl AnswerBody {
+    /// No body.
+    pub const EMPTY: Self = Self::Bytes(Bytes::new());
+
+    /// Takes what is at hand of it.
+    pub(super) fn take_at_hand(&mut self) -> Bytes {
+        match self {
+            Self::Bytes(bytes) => std::mem::take(bytes),
+            Self::Stream(_) => Bytes::new(),
+        }
+    }
 }
 
 /// A field that the answers of one connection have in common: written once, then named by its place in the table of
@@ -103,6 +114,8 @@ pub struct PreparedHead {
     pub(super) own: Box<[u8]>,
     /// Fields that others have too.
     pub(super) shared: Box<[Arc<SharedField>]>,
+    /// The ids of those.
+    pub(super) ids: Box<[u64]>,
     /// All of them, in HTTP/1.1.
     pub(super) lines: Box<[u8]>,
 }
@@ -119,7 +132,8 @@ impl PreparedHead {
         for field in &shared {
             lines.extend_from_slice(&field.line);
         }
-        Self { own: block.into(), shared: shared.into(), lines: lines.into() }
+        let ids = shared.iter().map(|field| field.id).collect();
+        Self { own: block.into(), shared: shared.into(), ids, lines: lines.into() }
     }
 
     /// The fields as lines of HTTP/1.1, each with its end.

@@ -395,6 +395,12 @@ impl<'r> Fields<'r> {
     pub fn named(self, name: &Name) -> Option<Cow<'r, [u8]>> {
         match self {
             Self::Lines(lines) if lines.present & 1 << name.mark == 0 => None,
+            _ => self.look_for(name),
+        }
+    }
+
+    fn look_for(self, name: &Name) -> Option<Cow<'r, [u8]>> {
+        match self {
             // There is one, and nothing to join.
             Self::Lines(lines) if lines.repeated & 1 << name.mark == 0 => {
                 let line = lines.only(name.mark)?;

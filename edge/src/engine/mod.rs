@@ -58,6 +58,10 @@ pub trait Service {
     /// measures; no other clock need be read.
     fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Self::Outcome>>;
 
+    /// Says that all requests were asked about that came together: what was found out for one of them and holds for the
+    /// others is not to be kept for later ones.
+    fn let_go(&self) {}
+
     /// Begins to answer a request that [`Service::answer`] did not.
     fn begin(&self, request: http::Request<Inbound>) -> Answering;
 }

@@ -91,7 +91,12 @@ impl Asked<'_, '_> {
     }
 
     /// The answer to a method that files do not have.
+    #[inline]
     pub(super) fn by_method(&self) -> Option<Decision> {
+        if *self.head.method == HttpMethod::GET { None } else { self.by_other_method() }
+    }
+
+    fn by_other_method(&self) -> Option<Decision> {
         match Method::of(self.head.method.as_str()) {
             Method::Get | Method::Head => None,
             Method::Options => Some(decide::options(self.current, self.custom_host)),
@@ -123,6 +128,7 @@ impl Asked<'_, '_> {
     }
 
     /// Whether the visitor may see what has this path.
+    #[inline]
     pub(super) fn access(&self, path: &str) -> Access {
         let rules = &self.current.version.rules;
         if !rules.has_guards() {
@@ -131,6 +137,7 @@ impl Asked<'_, '_> {
         rules.access(self.head.host, path, self.field(&AUTHORIZATION).as_deref())
     }
 
+    #[inline]
     fn chosen<'f>(&self, file: &'f ServedFile) -> Option<(usize, &'f Representation)> {
         let accept = self.head.fields.named(&ACCEPT_ENCODING);
         let number = negotiate::choose(accept.as_deref(), &file.available);
@@ -205,13 +212,19 @@ impl Asked<'_, '_> {
 
     /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads to
     /// the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version kept it.
+    #[inline]
     fn access_to(&self, version: &Version, file: &ServedFile) -> Access {
+        let live = &*self.current.version;
+        match live.rules.has_guards() || version.rules.has_guards() {
+            true => self.guarded_access_to(version, file),
+            false => Access::Everybody,
+        }
+    }
+
+    fn guarded_access_to(&self, version: &Version, file: &ServedFile) -> Access {
         let live = &*self.current.version;
         let kept = (!std::ptr::eq(live, version)).then_some(version);
         let guarding = || std::iter::once(live).chain(kept).map(|version| &version.rules).filter(|r| r.has_guards());
-        if guarding().next().is_none() {
-            return Access::Everybody;
-        }
         let authorization = self.field(&AUTHORIZATION);
         let mut paths = resolve::addresses(Coding::plain_path(&file.path).unwrap_or(&file.path));
         paths.extend([self.path.to_owned(), format!("/{}", file.path)]);

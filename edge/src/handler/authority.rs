@@ -61,17 +61,24 @@ const REMEMBERED_BYTES_MAX: usize = 260;
 
 /// Whom the last request of a connection was for: the next one, which mostly names the same, need not be looked at anew.
 #[derive(Debug, Default)]
-pub(super) struct LastAsked {
+pub(super) struct LastHost {
     /// An authority that is sound; empty where there was none.
     authority: String,
     host: String,
 }
 
-impl LastAsked {
+/// Whether a request is for the same host as the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SameHost {
+    Yes,
+    No,
+}
+
+impl LastHost {
     /// Finds out whom `request` is for.
-    pub(super) fn find(&mut self, request: &RequestHead<'_>) -> Result<(), Refused> {
+    pub(super) fn find(&mut self, request: &RequestHead<'_>) -> Result<SameHost, Refused> {
         if self.is_of(request) {
-            return Ok(());
+            return Ok(SameHost::Yes);
         }
         self.forget();
         let authority = authority(request)?;
@@ -80,7 +87,7 @@ impl LastAsked {
             self.authority.push_str(authority);
         }
         self.host.push_str(&hostname(authority));
-        Ok(())
+        Ok(SameHost::No)
     }
 
     /// The name in the authority, as [`hostname`] has it; empty where the request was refused.
@@ -219,8 +226,8 @@ mod tests {
             assert_eq!(found.ok(), *expected, "{version:?} {target} {lines:?}");
             // Whoever was asked for before, the same is found.
             for before in ["a", "b", "a:1", "c"] {
-                let mut last_asked = LastAsked { authority: before.to_owned(), host: hostname(before).into_owned() };
-                let found = last_asked.find(&head_of(&request)).ok().map(|()| last_asked.host().to_owned());
+                let mut last_host = LastHost { authority: before.to_owned(), host: hostname(before).into_owned() };
+                let found = last_host.find(&head_of(&request)).ok().map(|_| last_host.host().to_owned());
                 let expected = expected.map(|authority| hostname(authority).into_owned());
                 assert_eq!(found, expected, "{version:?} {target} {lines:?} after {before}");
             }

@@ -8,8 +8,12 @@ use crate::live::{HostEntry, Live};
 
 /// Sends a visitor to the canonical hostname, with the path and query as they came and whatever the method (308); asked
 /// again each time, since the next word about hostnames may be another. Nothing where the host serves by itself.
+#[inline]
 pub(super) fn redirect(head: &Head<'_>, entry: &HostEntry, live: &Live) -> Option<Decision> {
-    let canonical = entry.canonical.as_deref()?;
+    redirect_to(entry.canonical.as_deref()?, head, entry, live)
+}
+
+fn redirect_to(canonical: &str, head: &Head<'_>, entry: &HostEntry, live: &Live) -> Option<Decision> {
     // A tunnel has no path, nor has the `*` of OPTIONS (RFC 9112 §3.2.3, §3.2.4).
     if !head.path.starts_with('/') {
         return None;

@@ -33,15 +33,14 @@ pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValu
     version.cors.iter().find(|named| named.as_bytes() == origin).cloned()
 }
 
-/// Answers a preflight in the place of the backend that it would go to; everything else stays as it was decided.
-pub(super) fn answered(head: &Head<'_>, decision: Decision) -> Decision {
-    let Decision::Proxy { current, custom_host, .. } = &decision else { return decision };
+/// Answers a preflight in the place of the backend that it would go to; nothing where something else was decided.
+pub(super) fn preflight(head: &Head<'_>, decision: &Decision) -> Option<Decision> {
+    let Decision::Proxy { current, custom_host, .. } = decision else { return None };
     if *head.method != Method::OPTIONS {
-        return decision;
+        return None;
     }
-    let Some(method) = head.fields.get(&ACCESS_CONTROL_REQUEST_METHOD) else { return decision };
-    let Ok(method) = HeaderValue::from_bytes(method) else { return decision };
-    let Some(origin) = origin(head.fields, &current.version) else { return decision };
+    let method = HeaderValue::from_bytes(head.fields.get(&ACCESS_CONTROL_REQUEST_METHOD)?).ok()?;
+    let origin = origin(head.fields, &current.version)?;
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -57,7 +56,7 @@ pub(super) fn answered(head: &Head<'_>, decision: Decision) -> Decision {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     let (status, ruled, body) = (StatusCode::NO_CONTENT, Ruled::default(), bytes::Bytes::new());
     let (current, custom_host) = (Some(current.clone()), *custom_host);
-    SmallAnswer { status, headers, body, current, ruled, custom_host }.into()
+    Some(SmallAnswer { status, headers, body, current, ruled, custom_host }.into())
 }
 
 /// Lets a page of `origin` read an answer, all of it: in place of what the backend says, also of the edge's own errors.

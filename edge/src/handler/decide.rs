@@ -204,22 +204,45 @@ impl SmallAnswer {
     }
 }
 
+/// Where a host leads, and what is live there: for requests that come at one moment.
+pub(super) struct Seen {
+    entry: HostEntry,
+    current: Option<Arc<Current>>,
+}
+
 /// Decides what a request is answered with.
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
+    decide_seeing(head, live, &mut None)
+}
+
+/// The same where others for the same host came at the same moment: what was seen for the first counts for all.
+pub(super) fn decide_seeing(head: &Head<'_>, live: &Live, seen: &mut Option<Seen>) -> Decision {
+    let Seen { entry, current } = match seen {
+        Some(seen) => seen,
+        None => match see(head, live) {
+            Ok(found) => seen.insert(found),
+            Err(decision) => return decision,
+        },
+    };
+    canonical::redirect(head, entry, live).unwrap_or_else(|| decide_for(head, entry, current.as_ref()))
+}
+
+/// Where a request's host leads; if to no place, what the request is answered with.
+fn see(head: &Head<'_>, live: &Live) -> Result<Seen, Decision> {
     live.find(head.host, |found| match found {
-        Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
-        Found::Preview(key) => match live.preview(&key) {
+        Found::Nobody => Err(Decision::Refuse(Refused::UnknownHost.into())),
+        Found::Preview(key) => Err(match live.preview(&key) {
             Some(current) => decide_in(head, &current, None, false),
             None => Decision::Load(key),
-        },
-        Found::Place(entry) => canonical::redirect(head, entry, live).unwrap_or_else(|| decide_for(head, entry)),
+        }),
+        Found::Place(entry) => Ok(Seen { entry: entry.clone(), current: entry.place.current() }),
     })
 }
 
 /// Decides for an environment or alias: what it says while it is paused, else what is live there.
-fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
-    match (pause::refusal(head, entry), &*entry.place.look()) {
+fn decide_for(head: &Head<'_>, entry: &HostEntry, current: Option<&Arc<Current>>) -> Decision {
+    match (pause::refusal(head, entry), current) {
         (Some(refusal), _) => Decision::Refuse(refusal),
         (None, Some(current)) => decide_in(head, current, Some(&entry.place), entry.custom),
         (None, None) => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
@@ -228,7 +251,11 @@ fn decide_for(head: &Head<'_>, entry: &HostEntry) -> Decision {
 
 /// Decides for a version that is known.
 pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
-    cors::answered(head, decide_by(head, current, place, custom_host))
+    let mut decision = decide_by(head, current, place, custom_host);
+    if let Some(answer) = cors::preflight(head, &decision) {
+        decision = answer;
+    }
+    decision
 }
 
 /// Decides by what a path is: one of the edge's own, then a route's, then a file's.

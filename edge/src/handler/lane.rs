@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 
-use super::authority::LastAsked;
+use super::authority::{LastHost, SameHost};
 use super::body::Body;
-use super::decide::Decision;
-use super::measure::{Measurement, Sending};
+use super::decide::{Decision, Seen};
+use super::measure::Measurement;
 use super::refused::Refused;
 use super::respond::{self, Ready};
 use super::{Handler, error_page};
@@ -27,15 +28,22 @@ pub struct Lane {
     handler: Rc<Handler>,
     peer: IpAddr,
     covers: Rc<dyn Fn(&str) -> bool>,
-    /// Whom the last request was for, which the next one mostly is for too.
-    last_asked: Cell<LastAsked>,
+    asked: Cell<Option<Box<LastAsked>>>,
+}
+
+/// Whom the last request was for, which the next one mostly is for too.
+#[derive(Default)]
+struct LastAsked {
+    host: LastHost,
+    /// What was seen for it, as long as requests are asked about that came together with it.
+    seen: Option<Seen>,
 }
 
 impl Lane {
     /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good for
     /// a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
-        Self { handler, peer, covers: Rc::new(covers), last_asked: Cell::default() }
+        Self { handler, peer, covers: Rc::new(covers), asked: Cell::default() }
     }
 
     /// `Strict-Transport-Security`, where the answer is to have it.
@@ -92,12 +100,24 @@ impl Service for Lane {
     type Outcome = Counted;
 
     fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Counted>> {
-        let handler = &*self.handler;
-        let mut last_asked = self.last_asked.take();
-        let decided = last_asked.find(request).map(|()| handler.decided_for(request, last_asked.host(), &*self.covers));
-        let answer = self.answered(request, now, decided, last_asked.host());
-        self.last_asked.set(last_asked);
+        let mut asked = self.asked.take().unwrap_or_default();
+        let LastAsked { host, seen } = &mut *asked;
+        let decided = host.find(request).map(|found| {
+            if found == SameHost::No {
+                *seen = None;
+            }
+            self.handler.decided_for(request, host.host(), &*self.covers, seen)
+        });
+        let answer = self.answered(request, now, decided, host.host());
+        self.asked.set(Some(asked));
         answer
+    }
+
+    fn let_go(&self) {
+        if let Some(mut asked) = self.asked.take() {
+            asked.seen = None;
+            self.asked.set(Some(asked));
+        }
     }
 
     fn begin(&self, request: Request<Inbound>) -> Answering {
@@ -122,13 +142,14 @@ fn made(response: Response<Body>) -> (StatusCode, AnswerHead, Body) {
 }
 
 /// The body as it is sent, and who counts it.
-fn sent(measurement: Measurement, status: StatusCode, body: Body) -> (AnswerBody, Counted) {
-    if measurement.is_head() {
-        return (AnswerBody::Empty, Counted(Some(measurement.sending(status, true))));
-    }
-    match body.at_hand() {
-        Ok(bytes) if bytes.is_empty() => (AnswerBody::Empty, Counted(Some(measurement.sending(status, true)))),
-        Ok(bytes) => (AnswerBody::Bytes(bytes), Counted(Some(measurement.sending(status, false)))),
+#[inline]
+fn sent(mut measurement: Measurement, status: StatusCode, body: Body) -> (AnswerBody, Counted) {
+    let at_hand = if measurement.is_head() { Ok(Bytes::new()) } else { body.at_hand() };
+    match at_hand {
+        Ok(bytes) => {
+            measurement.answer(status, bytes.is_empty());
+            (AnswerBody::Bytes(bytes), Counted(Some(measurement)))
+        }
         // It counts itself, since it knows why it breaks off.
         Err(body) => {
             let body = measurement.measure(status, body).map_err(Into::into);
@@ -138,18 +159,18 @@ fn sent(measurement: Measurement, status: StatusCode, body: Body) -> (AnswerBody
 }
 
 /// Counts and logs an answer when it was sent, or will not be, however it ended. Holds the version of the answer (law 1).
-pub struct Counted(Option<Sending>);
+pub struct Counted(Option<Measurement>);
 
 impl Outcome for Counted {
     fn sent(&mut self, bytes: usize) {
-        if let Some(sending) = &mut self.0 {
-            sending.sent(bytes);
+        if let Some(measurement) = &mut self.0 {
+            measurement.sent(bytes);
         }
     }
 
     fn complete(&mut self, now: Instant) {
-        if let Some(sending) = &mut self.0 {
-            sending.complete(now);
+        if let Some(measurement) = &mut self.0 {
+            measurement.complete(now);
         }
     }
 }

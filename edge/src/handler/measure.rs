@@ -48,22 +48,36 @@ impl From<Option<Arc<Current>>> for Answerer {
     }
 }
 
-/// What is known of a request before its answer.
+/// A request until its answer is complete, or it is given up before; then it is counted and logged.
 pub(super) struct Measurement {
     began: Began,
-    log: Option<(AccessLog, Box<LogLine>)>,
     answerer: Answerer,
+    /// Apart, since it may be off.
+    log: Option<Box<(AccessLog, Box<LogLine>)>>,
+    told: Told,
+    /// Bytes of the answer's body that were sent.
+    bytes: u64,
+    stage: Stage,
     /// Whether it says nothing about the version: the environment is paused.
     paused: bool,
     /// Whether nothing of an answer's body is sent, since the method is HEAD.
     is_head: bool,
-    /// Whether it was counted.
-    is_over: bool,
-    told: Told,
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It has no answer yet.
+    Asked,
+    /// An answer of this status is being sent, of which nothing is left to send if it `is_whole`.
+    Answered { status: StatusCode, is_whole: bool },
+    /// It was counted.
+    Over,
 }
 
 impl Measurement {
     /// Begins with a request that came at `began`, from `client`.
+    #[inline]
     pub(super) fn begin(
         began: Began,
         request: &RequestHead<'_>,
@@ -71,32 +85,17 @@ impl Measurement {
         client: impl FnOnce() -> IpAddr,
     ) -> Self {
         // Nothing is copied for a log that is off.
-        let log = log.is_on().then(|| {
-            let record = LogLine {
-                at_ms: telemetry::now_ms(),
-                client: log.address(client()),
-                protocol: protocol(request.version).to_owned(),
-                host: authority(request).unwrap_or_default().to_owned(),
-                method: request.method.to_string(),
-                target: log.target(&target(request)).to_owned(),
-                status: 0,
-                bytes: 0,
-                us: 0,
-                referer: said(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
-                user_agent: said(request.fields, &USER_AGENT),
-                app: None,
-                environment: None,
-                version: None,
-                proxied: false,
-                request_id: None,
-                upstream: None,
-                error: None,
-            };
-            (log.clone(), Box::new(record))
-        });
-        let is_head = *request.method == Method::HEAD;
-        let told = Told::default();
-        Self { began, log, answerer: Answerer::Nothing, paused: false, is_head, is_over: false, told }
+        let log = log.is_on().then(|| Box::new((log.clone(), Box::new(line(request, log, client())))));
+        Self {
+            began,
+            answerer: Answerer::Nothing,
+            log,
+            told: Told::default(),
+            bytes: 0,
+            stage: Stage::Asked,
+            paused: false,
+            is_head: *request.method == Method::HEAD,
+        }
     }
 
     /// Where to note what becomes known of the request.
@@ -119,6 +118,7 @@ impl Measurement {
     }
 
     /// The same for what is done with, which most answers are: what they are of is moved, not counted once more.
+    #[inline]
     pub(super) fn carried_out(&mut self, decision: Decision) {
         match decision {
             Decision::File(FileAnswer { keeper: None, current, .. })
@@ -130,13 +130,15 @@ impl Measurement {
     }
 
     /// Goes with the body until it ends.
-    pub(super) fn measure(self, status: StatusCode, body: Body) -> Measured {
-        Measured { body, sending: self.sending(status, false) }
+    pub(super) fn measure(mut self, status: StatusCode, body: Body) -> Measured {
+        self.answer(status, false);
+        Measured { body, measurement: self }
     }
 
-    /// Goes with an answer until it was sent, of which nothing is to be sent if it `is_whole`.
-    pub(super) const fn sending(self, status: StatusCode, is_whole: bool) -> Sending {
-        Sending { bytes: 0, is_whole, status, ended: None, measurement: self }
+    /// An answer of this status is being sent, of which nothing is left to send if it `is_whole`.
+    #[inline]
+    pub(super) const fn answer(&mut self, status: StatusCode, is_whole: bool) {
+        self.stage = Stage::Answered { status, is_whole };
     }
 
     /// Whether nothing of an answer's body is sent.
@@ -144,10 +146,15 @@ impl Measurement {
         self.is_head
     }
 
-    /// Counts and logs it; it ends now unless it `ended` at a time that is known.
-    fn end(&mut self, status: StatusCode, bytes: u64, ended: Option<Instant>) {
-        self.is_over = true;
-        let elapsed = ended.unwrap_or_else(Instant::now).saturating_duration_since(self.began);
+    /// Counts and logs it, unless it was; it ended at `now`.
+    fn end(&mut self, now: impl FnOnce() -> Instant) {
+        let status = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Asked => StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST),
+            Stage::Answered { status, .. } => status,
+            Stage::Over => return,
+        };
+        let bytes = self.bytes;
+        let elapsed = now().saturating_duration_since(self.began);
         if let Some(version) = self.answerer.version() {
             version.metrics.count(status, bytes, elapsed);
             if !self.paused {
@@ -158,7 +165,8 @@ impl Measurement {
                 metrics::counter!("devanture_upstream_errors_total", "app" => app, "reason" => reason).increment(1);
             }
         }
-        let Some((log, mut record)) = self.log.take() else { return };
+        let Some(logged) = self.log.take() else { return };
+        let (log, mut record) = *logged;
         record.status = status.as_u16();
         record.bytes = bytes;
         record.us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
@@ -175,51 +183,32 @@ impl Measurement {
     }
 }
 
-impl Drop for Measurement {
-    /// A request that is given up before its answer began: its client went away.
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.told.fail(CLIENT_IS_GONE);
-            self.end(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST), 0, None);
-        }
-    }
-}
-
-/// An answer that is being sent; counted and logged when it is dropped.
-pub(super) struct Sending {
-    bytes: u64,
-    /// Whether it was asked for until its end.
-    is_whole: bool,
-    status: StatusCode,
-    /// When the last byte was sent, if it was.
-    ended: Option<Instant>,
-    measurement: Measurement,
-}
-
-impl Outcome for Sending {
+impl Outcome for Measurement {
     fn sent(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     fn complete(&mut self, now: Instant) {
-        self.is_whole = true;
-        self.ended = Some(now);
+        self.end(|| now);
     }
 }
 
-impl Drop for Sending {
+impl Drop for Measurement {
+    /// Given up before its answer began, or before its end: its client went away.
     fn drop(&mut self) {
-        if !self.is_whole && !self.measurement.is_head {
-            self.measurement.told.fail(CLIENT_IS_GONE);
+        match self.stage {
+            Stage::Over => return,
+            Stage::Answered { is_whole, .. } if is_whole || self.is_head => {}
+            Stage::Asked | Stage::Answered { .. } => self.told.fail(CLIENT_IS_GONE),
         }
-        self.measurement.end(self.status, self.bytes, self.ended);
+        self.end(Instant::now);
     }
 }
 
 /// A body that is counted as it is sent.
 pub struct Measured {
     body: Body,
-    sending: Sending,
+    measurement: Measurement,
 }
 
 impl http_body::Body for Measured {
@@ -229,9 +218,9 @@ impl http_body::Body for Measured {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.sending.sent(frame.data_ref().map_or(0, Bytes::len)),
-            Poll::Ready(Some(Err(error))) => self.sending.measurement.told.break_off(error),
-            Poll::Ready(None) => self.sending.complete(Instant::now()),
+            Poll::Ready(Some(Ok(frame))) => self.measurement.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Err(error))) => self.measurement.told.break_off(error),
+            Poll::Ready(None) => self.measurement.complete(Instant::now()),
             Poll::Pending => {}
         }
         polled
@@ -249,7 +238,7 @@ impl http_body::Body for Measured {
 impl Drop for Measured {
     fn drop(&mut self) {
         if self.body.is_end_stream() {
-            self.sending.complete(Instant::now());
+            self.measurement.complete(Instant::now());
         }
     }
 }
@@ -257,6 +246,30 @@ impl Drop for Measured {
 /// Whether the answer says nothing about the version.
 fn is_paused(decision: &Decision) -> bool {
     matches!(decision, Decision::Refuse(refusal) if refusal.refused == Refused::Paused)
+}
+
+/// What a log says of a request before its answer.
+fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
+    LogLine {
+        at_ms: telemetry::now_ms(),
+        client: log.address(client),
+        protocol: protocol(request.version).to_owned(),
+        host: authority(request).unwrap_or_default().to_owned(),
+        method: request.method.to_string(),
+        target: log.target(&target(request)).to_owned(),
+        status: 0,
+        bytes: 0,
+        us: 0,
+        referer: said(request.fields, &REFERER).map(|from| log.target(&from).to_owned()),
+        user_agent: said(request.fields, &USER_AGENT),
+        app: None,
+        environment: None,
+        version: None,
+        proxied: false,
+        request_id: None,
+        upstream: None,
+        error: None,
+    }
 }
 
 /// A field as a text, whatever its bytes are.

@@ -54,6 +54,7 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
+use decide::Seen;
 use error_page::Asker;
 use measure::Measurement;
 use told::Told;
@@ -159,17 +160,23 @@ impl Handler {
     fn decided<'r>(&self, asked: &RequestHead<'r>, covers: impl Fn(&str) -> bool) -> Result<Decided<'r>, Refused> {
         let authority = authority(asked)?;
         let host = hostname(authority);
-        let decision = self.decided_for(asked, &host, covers);
+        let decision = self.decided_for(asked, &host, covers, &mut None);
         Ok(Decided { authority, host, decision })
     }
 
-    /// Decides about a request for `host`.
-    fn decided_for(&self, asked: &RequestHead<'_>, host: &str, covers: impl Fn(&str) -> bool) -> Decision {
+    /// Decides about a request for `host`; others for it may have come at the same moment.
+    fn decided_for(
+        &self,
+        asked: &RequestHead<'_>,
+        host: &str,
+        covers: impl Fn(&str) -> bool,
+        seen: &mut Option<Seen>,
+    ) -> Decision {
         // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
-            false => decide(&self.head(asked, host), &self.live),
+            false => decide::decide_seeing(&self.head(asked, host), &self.live, seen),
         }
     }
 

@@ -145,6 +145,7 @@ pub(super) struct Ready<'r> {
 }
 
 /// A file as it is prepared for the engine: all of it, or that it is the same as before, with nothing said by rules.
+#[inline]
 pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
     if !answer.ruled.is_empty() {
         return None;

@@ -137,10 +137,12 @@ fn make_private(headers: &mut HeaderMap) {
 
 impl Asked<'_, '_> {
     /// What the first rule says that applies, if it comes before the files or there is no file.
+    #[inline]
     pub(super) fn by_rule(&mut self) -> Option<Decision> {
-        if !self.current.version.rules.has_redirects() {
-            return None;
-        }
+        if self.current.version.rules.has_redirects() { self.by_first_rule() } else { None }
+    }
+
+    fn by_first_rule(&mut self) -> Option<Decision> {
         let version = Arc::clone(&self.current.version);
         let (accept_language, cookie) = (self.field(&ACCEPT_LANGUAGE), self.field(&COOKIE));
         let visitor = Visitor {

@@ -1,6 +1,6 @@
 //! What is told of a request beside its answer: what a backend's part in it was, and what went wrong.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -41,10 +41,15 @@ pub const FAULTS: [(&str, u16, &str); 19] = [
 
 /// What is told of one request, noted as it comes to be known.
 #[derive(Default)]
-pub(super) struct Told {
-    error: Cell<Option<&'static str>>,
-    /// Apart, since most requests go to none, and are passed on from hand to hand with their answers.
-    backend: OnceCell<Box<ToBackend>>,
+pub(super) struct Told(
+    /// Apart, since there is nothing to tell of most requests, which are passed on from hand to hand with their answers.
+    OnceCell<Box<Aside>>,
+);
+
+#[derive(Default)]
+struct Aside {
+    error: OnceCell<&'static str>,
+    backend: OnceCell<ToBackend>,
 }
 
 /// What is told of a request to a backend.
@@ -58,25 +63,31 @@ impl Told {
     /// A request begins its way to a backend.
     pub(super) fn begin(&self, ids: &Ids, pool: &Arc<Pool>) {
         let (pool, request_id) = (Arc::clone(pool), ids.request_id.clone());
-        self.backend.set(Box::new(ToBackend { pool, member: OnceCell::new(), request_id })).ok();
+        self.aside().backend.set(ToBackend { pool, member: OnceCell::new(), request_id }).ok();
+    }
+
+    fn aside(&self) -> &Aside {
+        self.0.get_or_init(Box::default)
+    }
+
+    fn backend(&self) -> Option<&ToBackend> {
+        self.0.get()?.backend.get()
     }
 
     pub(super) fn is_proxied(&self) -> bool {
-        self.backend.get().is_some()
+        self.backend().is_some()
     }
 
     /// The backend that answered.
     pub(super) fn answered(&self, member: Option<&Arc<Member>>) {
-        if let (Some(member), Some(backend)) = (member, self.backend.get()) {
+        if let (Some(member), Some(backend)) = (member, self.backend()) {
             backend.member.set(Arc::clone(member)).ok();
         }
     }
 
     /// The first fault is the one that is told: others follow from it.
     pub(super) fn fail(&self, error: &'static str) {
-        if self.error.get().is_none() {
-            self.error.set(Some(error));
-        }
+        self.aside().error.set(error).ok();
     }
 
     pub(super) fn break_off(&self, error: &body::Error) {
@@ -87,16 +98,16 @@ impl Told {
     }
 
     pub(super) fn error(&self) -> Option<&'static str> {
-        self.error.get()
+        self.0.get()?.error.get().copied()
     }
 
     pub(super) fn request_id(&self) -> Option<String> {
-        self.backend.get().and_then(|backend| backend.request_id.to_str().ok()).map(str::to_owned)
+        self.backend().and_then(|backend| backend.request_id.to_str().ok()).map(str::to_owned)
     }
 
     /// The very address that answered; where none did, what the request was for.
     pub(super) fn upstream(&self) -> Option<String> {
-        let backend = self.backend.get()?;
+        let backend = self.backend()?;
         Some(match backend.member.get() {
             Some(member) => member.endpoint.to_string(),
             None => backend.pool.key.name.clone(),

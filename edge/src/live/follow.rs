@@ -221,7 +221,7 @@ impl Follower {
         match self.live.prepared(place, id).or_else(|| place.loaded(id)) {
             Some(version) => {
                 // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
-                if place.replaced.load().iter().any(|kept| Arc::ptr_eq(&kept.version, &version)) {
+                if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
                     self.stale.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
                 }
                 Ok(version)
@@ -342,7 +342,7 @@ impl Follower {
             let Some(previous) = switch.previous.filter(|_| until_ms > now_ms) else { continue };
             let known = place.current().is_some_and(|current| current.version.id == previous)
                 || place.loaded(&previous).is_some();
-            if known || place.replaced.load().len() >= grace.versions_max {
+            if known || place.replaced.with(<[_]>::len) >= grace.versions_max {
                 continue;
             }
             match self.loader.load(&app, &previous, name.as_str(), setting).await {

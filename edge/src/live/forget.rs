@@ -11,8 +11,8 @@ use crate::catalog::{Record, gone};
 impl Place {
     /// Ends what the version would still answer here (law 10); what is live stays.
     fn forget(&self, id: &VersionId) {
-        self.replaced.rcu(|list| list.iter().filter(|r| r.version.id != *id).cloned().collect::<Vec<_>>());
-        self.preparing.rcu(|list| list.iter().filter(|version| version.id != *id).cloned().collect::<Vec<_>>());
+        self.replaced.change(|list| list.iter().filter(|r| r.version.id != *id).cloned().collect());
+        self.preparing.change(|list| list.iter().filter(|version| version.id != *id).cloned().collect());
     }
 }
 
@@ -109,7 +109,7 @@ impl Follower {
         let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
         for place in self.live.0.hosts.load().places.values() {
             let is_stored = |id: VersionId| stored.contains(&(place.app.clone(), id));
-            place.replaced.rcu(|list| list.iter().filter(|r| is_stored(r.version.id)).cloned().collect::<Vec<_>>());
+            place.replaced.change(|list| list.iter().filter(|r| is_stored(r.version.id)).cloned().collect());
         }
     }
 }

@@ -12,6 +12,7 @@ mod names;
 mod paused;
 mod preparing;
 mod reloads;
+mod seldom;
 mod settings;
 mod withdrawn;
 
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
@@ -41,6 +42,7 @@ use crate::catalog::Revision;
 use crate::catalog::records::{HostnameRecord, ListedHostnames};
 use crate::telemetry;
 use crate::version::{CommonField, Setting, Version};
+use seldom::Seldom;
 
 /// A version as it is served in one place since one switch.
 pub struct Current {
@@ -88,9 +90,9 @@ pub struct Place {
     /// When it ends by itself, in milliseconds since 1970 UTC; an alias may.
     ends_ms: AtomicU64,
     current: ArcSwapOption<Current>,
-    replaced: ArcSwap<Vec<Replaced>>,
+    replaced: Seldom<Replaced>,
     /// Versions that may become live here in a moment.
-    preparing: ArcSwap<Vec<Arc<Version>>>,
+    preparing: Seldom<Arc<Version>>,
     /// How it is paused.
     paused: ArcSwapOption<Pause>,
     /// Whether it is, since mostly it is not.
@@ -110,8 +112,8 @@ impl Place {
             pointed: AtomicU64::new(0),
             ends_ms: AtomicU64::new(u64::MAX),
             current: ArcSwapOption::empty(),
-            replaced: ArcSwap::default(),
-            preparing: ArcSwap::default(),
+            replaced: Seldom::default(),
+            preparing: Seldom::default(),
             paused: ArcSwapOption::empty(),
             is_paused: AtomicBool::new(false),
             pause_written: AtomicU64::new(0),
@@ -133,25 +135,18 @@ impl Place {
         self.current.load_full()
     }
 
-    /// The same for a look: to be let go of at once, since a thread can have few of them.
-    #[must_use]
-    pub fn look(&self) -> Guard<Option<Arc<Current>>> {
-        self.current.load()
-    }
-
     /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
     /// the grace period, or is being prepared (law 10).
-    pub fn keeper_of<'p>(&self, has: impl Fn(&Version) -> bool + 'p) -> Option<Arc<Version>> {
-        let preparing = self.preparing.load();
-        if let Some(version) = preparing.iter().find(|version| has(version)) {
-            return Some(Arc::clone(version));
-        }
-        let replaced = self.replaced.load();
-        if replaced.is_empty() {
-            return None;
-        }
-        let now_ms = telemetry::now_ms();
-        replaced.iter().find(|r| r.until_ms > now_ms && has(&r.version)).map(|r| Arc::clone(&r.version))
+    pub fn keeper_of(&self, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
+        let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
+        prepared.or_else(|| {
+            self.replaced.with(|versions| {
+                // Mostly there is none: no clock is asked for it.
+                let now_ms = if versions.is_empty() { 0 } else { telemetry::now_ms() };
+                let keeper = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.version))?;
+                Some(Arc::clone(&keeper.version))
+            })
+        })
     }
 
     /// A loaded version of this place with that id, live or not.
@@ -163,8 +158,8 @@ impl Place {
     fn all_loaded(&self) -> Vec<Arc<Version>> {
         let mut all: Vec<Arc<Version>> =
             self.current().map(|current| Arc::clone(&current.version)).into_iter().collect();
-        all.extend(self.preparing.load().iter().cloned());
-        all.extend(self.replaced.load().iter().map(|replaced| Arc::clone(&replaced.version)));
+        self.preparing.with(|versions| all.extend_from_slice(versions));
+        self.replaced.with(|versions| all.extend(versions.iter().map(|replaced| Arc::clone(&replaced.version))));
         all
     }
 
@@ -181,7 +176,7 @@ impl Place {
 
     fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {
         let now_ms = telemetry::now_ms();
-        self.replaced.rcu(|list| {
+        self.replaced.change(|list| {
             let others = list.iter().filter(|r| r.version.id != version.id && r.until_ms > now_ms).cloned();
             let mut list = vec![Replaced { version: Arc::clone(&version), until_ms }];
             list.extend(others);

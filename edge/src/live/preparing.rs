@@ -51,7 +51,7 @@ impl Live {
         let Some(place) = self.place(&version.app, &name) else { return };
         let preparing = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         let here = preparing.iter().filter(|other| other.app == version.app && other.place == version.place);
-        place.preparing.store(Arc::new(here.cloned().collect()));
+        place.preparing.change(|_| here.cloned().collect());
     }
 
     pub(super) fn prepared(&self, place: &Place, id: &VersionId) -> Option<Arc<Version>> {
@@ -74,7 +74,7 @@ impl Live {
         let hosts = self.0.hosts.load();
         hosts.places.values().filter(|place| place.app == *app).any(|place| {
             place.current().is_some_and(|current| current.version.id == *id)
-                || place.replaced.load().iter().any(|kept| kept.version.id == *id && kept.until_ms > now_ms)
+                || place.replaced.with(|list| list.iter().any(|kept| kept.version.id == *id && kept.until_ms > now_ms))
         })
     }
 }

@@ -67,6 +67,11 @@ pub(crate) async fn by_handle(handler: &Handler, asked: &Asked<'_>) -> Got {
 
 /// Asks for an answer at once.
 pub(crate) fn ask(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Answer<Counted>> {
+    ask_on(&lane(handler, asked), asked)
+}
+
+/// The same on a connection that may have been asked before.
+pub(crate) fn ask_on(lane: &Lane, asked: &Asked<'_>) -> Option<Answer<Counted>> {
     let mut lines = Lines::default();
     for (name, value) in &asked.fields {
         lines.push(name.as_bytes(), value.as_bytes());
@@ -84,7 +89,7 @@ pub(crate) fn ask(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Answer<Cou
         query,
         fields: Fields::Lines(&lines),
     };
-    lane(handler, asked).answer(&head, Instant::now())
+    lane.answer(&head, Instant::now())
 }
 
 /// Asks for an answer at once, and takes all of it as the engine does.
@@ -98,7 +103,6 @@ pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<
         }
     };
     let body = match body {
-        AnswerBody::Empty => Vec::new(),
         AnswerBody::Bytes(bytes) => bytes.to_vec(),
         AnswerBody::Stream(body) => read(body).await,
     };
@@ -113,7 +117,8 @@ pub(crate) async fn begun(handler: &Rc<Handler>, asked: &Asked<'_>) -> Got {
     Got { status: parts.status, fields: of_map(&parts.headers), body: read(Box::pin(body)).await }
 }
 
-fn lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Lane {
+/// A connection.
+pub(crate) fn lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Lane {
     let covered = asked.covered;
     Lane::new(Rc::clone(handler), PEER, move |_| covered)
 }

@@ -12,6 +12,7 @@ mod ask;
 #[path = "../support/in_process.rs"]
 mod in_process;
 mod site;
+mod together;
 
 use std::sync::Arc;
 

@@ -39,7 +39,28 @@ pub(crate) struct Stores {
 /// A handler, and the stores that it answers from.
 pub(crate) struct InProcess {
     _folder: tempfile::TempDir,
+    catalog: Arc<dyn Catalog>,
     pub(crate) handler: Rc<Handler>,
+}
+
+impl InProcess {
+    /// Makes another stored version live in `prod`.
+    pub(crate) async fn switch(&self, app: &str, id: VersionId) {
+        let (key, pointer) = pointer(app, id);
+        let change = Change::Put(key, records::write(&pointer).unwrap());
+        self.catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+        let remade = tokio::sync::broadcast::Sender::new(1);
+        let (live, loader) = (self.handler.live.clone(), self.handler.loader.clone());
+        Follower::start(live, loader, remade.subscribe()).await.unwrap();
+    }
+}
+
+/// The record that makes a version live in `prod`.
+fn pointer(app: &str, id: VersionId) -> (String, Value) {
+    let pointer = json!({
+        "version": id, "settings": 0, "switched_ms": 1_700_000_001_000_u64, "deploy": "", "begun": 0, "position": "",
+    });
+    (records::live_key(&app.parse().unwrap(), &PlaceName::prod()), pointer)
 }
 
 impl Stores {
@@ -97,10 +118,8 @@ impl Stores {
     /// Stores a version and makes it live in `prod`.
     pub(crate) async fn push(&self, app: &str, files: Files<'_>, serving: Value) -> VersionId {
         let id = self.store(app, files, serving).await;
-        let pointer = json!({
-            "version": id, "settings": 0, "switched_ms": 1_700_000_001_000_u64, "deploy": "", "begun": 0, "position": "",
-        });
-        self.put(records::live_key(&app.parse().unwrap(), &PlaceName::prod()), pointer).await;
+        let (key, pointer) = pointer(app, id);
+        self.put(key, pointer).await;
         id
     }
 
@@ -114,7 +133,7 @@ impl Stores {
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
         let limits = Limits { memory_file_bytes_max: MEMORY_FILE_BYTES_MAX, ..Limits::default() };
-        let loader = set(Loader::new(self.blobs, self.catalog, &limits));
+        let loader = set(Loader::new(self.blobs, Arc::clone(&self.catalog), &limits));
         let remade = tokio::sync::broadcast::Sender::new(1);
         Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
         let registry = Registry::new(RegistrySettings {
@@ -139,6 +158,6 @@ impl Stores {
             target_bytes_max: 4_096,
             trusted_proxies: Arc::new([]),
         };
-        InProcess { _folder: self.folder, handler: Rc::new(handler) }
+        InProcess { _folder: self.folder, catalog: self.catalog, handler: Rc::new(handler) }
     }
 }

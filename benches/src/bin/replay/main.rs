@@ -149,7 +149,7 @@ impl Service for Visits {
         let (status, head, body) = match page {
             None => (StatusCode::NOT_FOUND, &self.0.missing, AnswerBody::Bytes(Bytes::from_static(b"not here\n"))),
             Some(_) if request.fields.get(&IF_NONE_MATCH).is_some_and(|tag| tag == ETAG.as_bytes()) => {
-                (StatusCode::NOT_MODIFIED, &self.0.unchanged, AnswerBody::Empty)
+                (StatusCode::NOT_MODIFIED, &self.0.unchanged, AnswerBody::EMPTY)
             }
             Some(page) => (StatusCode::OK, &page.head, AnswerBody::Bytes(page.body.clone())),
         };

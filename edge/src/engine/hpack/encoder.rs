@@ -1,8 +1,5 @@
 //! The encoder of our blocks (RFC 7541 §6), and what of a field can be written ahead of time.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use http::StatusCode;
 
 use super::super::answer::{PreparedHead, SharedField};
@@ -16,6 +13,36 @@ const NUMBER_OF_NEWEST: usize = static_table::FIELDS.len() + 1;
 
 /// Numbers that are written at once.
 const NUMBERS_MAX: usize = 16;
+/// By how much each of them is less than the first, where their entries follow one another.
+const BEFORE: [u8; NUMBERS_MAX] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// Numbers of one byte that are about to be written.
+#[derive(Default)]
+struct Numbers {
+    bytes: [u8; NUMBERS_MAX],
+    count: usize,
+}
+
+impl Numbers {
+    /// Adds one, if there is room.
+    #[inline]
+    fn add(&mut self, number: u8) -> bool {
+        let Some(byte) = self.bytes.get_mut(self.count) else { return false };
+        *byte = number;
+        self.count += 1;
+        true
+    }
+
+    /// Writes them.
+    #[inline]
+    fn put(&mut self, block: &mut Vec<u8>) {
+        // A copy of a length that is known takes next to nothing.
+        let end = block.len() + self.count;
+        block.extend_from_slice(&self.bytes);
+        block.truncate(end);
+        self.count = 0;
+    }
+}
 
 /// What a field that is written out says to the tables on its way (RFC 7541 §6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,13 +153,18 @@ impl Encoder {
 
     /// Begins a block: the peer is told of the sizes that its table has had since the last one, the smallest and the
     /// last (RFC 7541 §4.2).
+    #[inline]
     pub fn begin(&mut self, block: &mut Vec<u8>) {
         if let Some(smallest) = self.untold.take() {
-            if smallest < self.max {
-                integer::put(smallest, 0x20, 0x1f, block);
-            }
-            integer::put(self.max, 0x20, 0x1f, block);
+            self.tell_sizes(smallest, block);
         }
+    }
+
+    fn tell_sizes(&self, smallest: usize, block: &mut Vec<u8>) {
+        if smallest < self.max {
+            integer::put(smallest, 0x20, 0x1f, block);
+        }
+        integer::put(self.max, 0x20, 0x1f, block);
     }
 
     /// Writes `:status`, which comes before all fields.
@@ -196,40 +228,42 @@ impl Encoder {
         block: &mut Vec<u8>,
     ) {
         self.guess = self.first;
-        let mut fields = head.shared.iter().map(Arc::as_ref).chain(more);
-        if let Some(unguessed) = self.guessed(&mut fields, block) {
-            for field in std::iter::once(unguessed).chain(fields) {
+        let mut numbers = self.numbers(&head.ids).unwrap_or_else(|| {
+            for field in &head.shared {
                 self.shared(field, block);
             }
-            self.first = head.shared.first().and_then(|field| self.place(field.id)).unwrap_or_default();
+            self.first = head.ids.first().and_then(|id| self.place(*id)).unwrap_or_default();
+            Numbers::default()
+        });
+        for field in more {
+            if self.guessed(field.id).is_none_or(|number| !numbers.add(number)) {
+                numbers.put(block);
+                self.shared(field, block);
+            }
         }
+        numbers.put(block);
         block.extend_from_slice(&head.own);
     }
 
-    /// Writes fields as long as each is the one that is guessed, and returns the first that is not. Answers of one kind
-    /// have the same fields in the same order: a byte for each, and all are written at once.
+    /// The numbers of the fields of these ids, if the table has them one after the other from where the next is guessed
+    /// to be. Answers of one kind have the same fields in the same order.
     #[inline]
-    fn guessed<'f>(
-        &mut self,
-        mut fields: impl Iterator<Item = &'f SharedField>,
-        block: &mut Vec<u8>,
-    ) -> Option<&'f SharedField> {
-        let (mut numbers, mut count, mut guess) = ([0; NUMBERS_MAX], 0, self.guess);
-        let unguessed = fields.try_for_each(|field| {
-            let (Some(entry), Some(byte)) = (self.entries.get(guess), numbers.get_mut(count)) else {
-                return ControlFlow::Break(field);
-            };
-            match u8::try_from(self.number(guess)) {
-                Ok(number) if number < INDEXED.1 && entry.id == field.id => *byte = INDEXED.0 | number,
-                _ => return ControlFlow::Break(field),
-            }
-            count += 1;
-            guess += 1;
-            ControlFlow::Continue(())
-        });
-        self.guess = guess;
-        block.extend_from_slice(numbers.get(..count).unwrap_or_default());
-        unguessed.break_value()
+    fn numbers(&mut self, ids: &[u64]) -> Option<Numbers> {
+        let entries = self.entries.get(self.guess..)?.get(..ids.len())?;
+        let newest = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1)?;
+        let is_same = ids.len() <= NUMBERS_MAX && entries.iter().map(|entry| &entry.id).eq(ids);
+        self.guess += if is_same { ids.len() } else { 0 };
+        let bytes = BEFORE.map(|before| (INDEXED.0 | newest).wrapping_sub(before));
+        is_same.then_some(Numbers { bytes, count: ids.len() })
+    }
+
+    /// The number of the field of this id in one byte, if it is where the next is guessed to be.
+    #[inline]
+    fn guessed(&mut self, id: u64) -> Option<u8> {
+        self.entries.get(self.guess).filter(|entry| entry.id == id)?;
+        let number = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1)?;
+        self.guess += 1;
+        Some(INDEXED.0 | number)
     }
 
     /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as never

@@ -64,7 +64,7 @@ impl<O: Outcome> Current<O> {
         let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let (framing, body) = match body {
             _ if !has_body => (Framing::Said, Rest::None),
-            AnswerBody::Empty => (unless_said(&head, 0), Rest::None),
+            AnswerBody::Bytes(bytes) if bytes.is_empty() => (unless_said(&head, 0), Rest::None),
             AnswerBody::Bytes(bytes) => (unless_said(&head, bytes.len()), Rest::Bytes(bytes)),
             AnswerBody::Stream(stream) => match (head.content_length(), stream.size_hint().exact()) {
                 (Some(length), _) => (Framing::Said, Rest::Stream(stream, length, Bytes::new())),

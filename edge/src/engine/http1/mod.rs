@@ -141,7 +141,9 @@ impl<S: Service> Connection<S> {
             query,
             fields: Fields::Lines(&turn.scratch.lines),
         };
-        let Some(answer) = self.service.answer(&request, turn.now) else { return Next::Other };
+        let answer = self.service.answer(&request, turn.now);
+        self.service.let_go();
+        let Some(answer) = answer else { return Next::Other };
         self.requests += 1;
         self.current = Some(Current::new(answer, &method));
         Next::Begun(length)

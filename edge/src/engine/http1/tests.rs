@@ -81,14 +81,14 @@ impl Service for Site {
         let (head, body) = match kind {
             "bytes" => (prepared(count), AnswerBody::Bytes(numbered(count))),
             "map" => (AnswerHead::Map(map.into()), AnswerBody::Bytes(numbered(count))),
-            "empty" => (AnswerHead::Map(map.into()), AnswerBody::Empty),
+            "empty" => (AnswerHead::Map(map.into()), AnswerBody::EMPTY),
             "stream" => (prepared(count), AnswerBody::Stream(frames(numbered(count), false))),
             "chunks" => (AnswerHead::Map(map.into()), AnswerBody::Stream(frames(numbered(count), false))),
             "short" => (prepared(count + 1), AnswerBody::Stream(frames(numbered(count), false))),
             "broken" => (prepared(count + 1), AnswerBody::Stream(frames(numbered(count), true))),
             "not-modified" => {
                 map.insert(CONTENT_LENGTH, 5.into());
-                (AnswerHead::Map(map.into()), AnswerBody::Empty)
+                (AnswerHead::Map(map.into()), AnswerBody::EMPTY)
             }
             _ => return None,
         };

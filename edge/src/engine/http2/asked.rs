@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::super::answer::{Answer, AnswerBody, AnswerHead};
+use super::super::answer::{Answer, AnswerBody};
 use super::super::inbound::{Broken, Inbound};
 use super::super::{Service, Turn};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
@@ -28,8 +28,8 @@ pub(super) struct Ready<O> {
 
 /// What is put.
 pub(super) enum Content<O> {
-    /// The service's answer, whose body is at hand and fits a frame and the windows.
-    Answer { status: StatusCode, head: AnswerHead, body: Bytes, outcome: O },
+    /// The service's answer, whose body is empty or at hand, and fits a frame and the windows.
+    Answer(Answer<O>),
     /// A status of our own, without a body.
     Status(StatusCode),
 }
@@ -38,8 +38,8 @@ impl<O> Ready<O> {
     /// Bytes of it that count in windows.
     pub(super) fn bytes(&self) -> usize {
         match &self.content {
-            Content::Answer { body, .. } => body.len(),
-            Content::Status(_) => 0,
+            Content::Answer(Answer { body: AnswerBody::Bytes(body), .. }) => body.len(),
+            Content::Answer(_) | Content::Status(_) => 0,
         }
     }
 }
@@ -90,32 +90,37 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes an answer that is at hand.
-    fn answered(&mut self, id: u32, answer: Answer<S::Outcome>, is_head: bool) {
-        let Answer { status, head, body, outcome } = answer;
+    /// Takes an answer.
+    fn answered(&mut self, id: u32, mut answer: Answer<S::Outcome>, is_head: bool) {
         // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
-        let is_bare = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let body = if is_bare { AnswerBody::Empty } else { body };
-        let body = match body {
-            AnswerBody::Empty => Rest::Bytes(Bytes::new()),
-            AnswerBody::Bytes(bytes) => Rest::Bytes(bytes),
-            AnswerBody::Stream(stream) => Rest::Stream(Bytes::new(), stream),
-        };
-        let window = usize::try_from(self.peer.window).unwrap_or(usize::MAX).min(self.window.available());
-        match body {
-            Rest::Bytes(body) if body.len() <= DATA_BYTES_MAX.min(window) => {
-                self.window.spend(body.len());
-                let content = Content::Answer { status, head, body, outcome };
-                self.ready_push(Ready { id, is_whole: true, opened: 0, content });
-            }
-            body => {
-                let mut stream = Stream::new(id, is_head, self.peer.window);
-                stream.is_begun = matches!(body, Rest::Stream(..));
-                stream.left = if stream.is_begun { head.content_length() } else { None };
-                (stream.head, stream.body, stream.outcome) = (Some(Head::Answer(status, head)), body, Some(outcome));
-                self.streams.add(stream);
-            }
+        if is_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            answer.body = AnswerBody::EMPTY;
         }
+        let window = usize::try_from(self.peer.window).unwrap_or(usize::MAX).min(self.window.available());
+        let bytes = match &answer.body {
+            AnswerBody::Bytes(bytes) => Some(bytes.len()).filter(|count| *count <= DATA_BYTES_MAX.min(window)),
+            AnswerBody::Stream(_) => None,
+        };
+        if let Some(bytes) = bytes {
+            self.window.spend(bytes);
+            self.ready_push(Ready { id, is_whole: true, opened: 0, content: Content::Answer(answer) });
+        } else {
+            self.add_stream(Stream::new(id, is_head, self.peer.window), answer);
+        }
+    }
+
+    /// Makes a stream of an answer.
+    fn add_stream(&mut self, mut stream: Stream<S::Outcome>, answer: Answer<S::Outcome>) {
+        let Answer { status, head, body, outcome } = answer;
+        stream.body = match body {
+            AnswerBody::Bytes(bytes) => Rest::Bytes(bytes),
+            AnswerBody::Stream(body) => {
+                (stream.is_begun, stream.left) = (true, head.content_length());
+                Rest::Stream(Bytes::new(), body)
+            }
+        };
+        (stream.head, stream.outcome) = (Some(Head::Answer(status, head)), Some(outcome));
+        self.streams.add(stream);
     }
 
     fn ready_push(&mut self, ready: Ready<S::Outcome>) {
@@ -159,14 +164,11 @@ impl<S: Service> Connection<S> {
         for ready in std::mem::take(&mut self.ready) {
             let (id, bytes) = (ready.id, ready.bytes());
             match ready.content {
-                Content::Answer { status, head, body, outcome } if bytes > 0 => {
+                Content::Answer(answer) if bytes > 0 => {
                     self.window.refund(bytes);
                     // The sum is no more than a window can be: it was looked at when it was opened.
                     let window = u32::try_from(i64::from(window) + ready.opened).unwrap_or(WINDOW_MAX);
-                    let mut stream = Stream::new(id, false, window);
-                    stream.head = Some(Head::Answer(status, head));
-                    (stream.body, stream.outcome) = (Rest::Bytes(body), Some(outcome));
-                    self.streams.add(stream);
+                    self.add_stream(Stream::new(id, false, window), answer);
                 }
                 content => self.ready.push_back(Ready { content, ..ready }),
             }

@@ -79,7 +79,28 @@ struct Pseudo {
     method: Option<Range<usize>>,
     scheme: Option<Range<usize>>,
     authority: Option<Range<usize>>,
+    /// With its query, until the head was read.
     path: Option<Range<usize>>,
+    query: Option<Range<usize>>,
+}
+
+impl Pseudo {
+    /// Tells the query from the path.
+    fn split_path(&mut self, text: &[u8]) {
+        if let Some(path) = &mut self.path
+            && let Some(length) = text.get(path.clone()).and_then(|path| path.iter().position(|byte| *byte == b'?'))
+        {
+            let question = path.start + length;
+            self.query = Some(question + 1..path.end);
+            path.end = question;
+        }
+    }
+
+    /// Where the path lies with its query.
+    fn target(&self) -> Option<Range<usize>> {
+        let path = self.path.clone()?;
+        Some(path.start..self.query.as_ref().map_or(path.end, |query| query.end))
+    }
 }
 
 /// What is read of a block while it is decoded.
@@ -198,7 +219,7 @@ pub(super) fn read(
     if decoded.list_bytes > limits.header_bytes || reading.fields > limits.header_fields {
         return Ok(Err(Unsound::TooLarge));
     }
-    let Reading { pseudo, content_length, malformed, .. } = reading;
+    let Reading { mut pseudo, content_length, malformed, .. } = reading;
     if malformed {
         return Ok(Err(Unsound::Malformed));
     }
@@ -207,6 +228,7 @@ pub(super) fn read(
     let method = pseudo.method.clone().and_then(|range| method(text.as_bytes().get(range)?));
     let head = method.map(|method| Head { method, content_length });
     let head = head.filter(|head| head.is_sound(&pseudo, text.as_bytes()));
+    pseudo.split_path(text.as_bytes());
     (last.text, last.pseudo) = (text, pseudo);
     if let Some(head) = &head
         && state == decoder.state()
@@ -291,19 +313,13 @@ impl Head {
     pub(super) fn request<'r>(&'r self, scratch: &'r Scratch) -> RequestHead<'r> {
         let LastRead { text, pseudo, .. } = &scratch.read;
         let get = |range: &Option<Range<usize>>| text.get(range.clone()?);
-        let target = get(&pseudo.path).unwrap_or_default();
-        let question = target.bytes().position(|byte| byte == b'?');
-        let (path, query) = match question.and_then(|at| Some((target.get(..at)?, target.get(at + 1..)?))) {
-            Some((path, query)) => (path, Some(query)),
-            None => (target, None),
-        };
         RequestHead {
             version: Version::HTTP_2,
             method: &self.method,
             scheme: get(&pseudo.scheme),
             authority: get(&pseudo.authority),
-            path,
-            query,
+            path: get(&pseudo.path).unwrap_or_default(),
+            query: get(&pseudo.query),
             fields: Fields::Lines(&scratch.lines),
         }
     }
@@ -323,7 +339,7 @@ impl Head {
         if let (Some(scheme), Some(_)) = (get(&pseudo.scheme), &parts.authority) {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
         }
-        if let Some(path) = get(&pseudo.path) {
+        if let Some(path) = get(&pseudo.target()) {
             parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
         }
         let mut request = Request::new(body);

@@ -154,6 +154,7 @@ impl<S: Service> Connection<S> {
     /// Takes bytes that came, all of them, in pieces of any size.
     pub fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>) {
         self.take_bytes(bytes, turn);
+        self.service.let_go();
     }
 
     /// Whether more bytes are welcome: what is to be sent because of those before must not grow without end.

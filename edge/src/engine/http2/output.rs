@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use super::super::answer::Answer;
 use super::super::inbound::Broken;
 use super::super::sink::Sink;
 use super::super::{Outcome, Service, Turn};
@@ -53,20 +54,24 @@ impl<S: Service> Connection<S> {
             block: &mut turn.scratch.block,
             frame_bytes: self.peer.frame_bytes,
         };
-        while sink.room() > 0
-            && let Some(ready) = self.ready.pop_front()
-        {
-            match ready.content {
-                Content::Answer { status, head, body, mut outcome } => {
-                    let count = body.len();
-                    writing.put_answer(ready.id, status, &head, body, sink);
-                    if count > 0 {
-                        outcome.sent(count);
-                        self.floods.sent(count);
+        let mut count = 0;
+        for ready in &mut self.ready {
+            if sink.room() == 0 {
+                break;
+            }
+            count += 1;
+            match &mut ready.content {
+                Content::Answer(Answer { status, head, body, outcome }) => {
+                    let body = body.take_at_hand();
+                    let bytes = body.len();
+                    writing.put_answer(ready.id, *status, head, body, sink);
+                    if bytes > 0 {
+                        outcome.sent(bytes);
+                        self.floods.sent(bytes);
                     }
                     outcome.complete(turn.now);
                 }
-                Content::Status(status) => writing.put_head(ready.id, &Head::Status(status), true, sink),
+                Content::Status(status) => writing.put_head(ready.id, &Head::Status(*status), true, sink),
             }
             self.floods.completed(false);
             if !ready.is_whole {
@@ -75,6 +80,8 @@ impl<S: Service> Connection<S> {
                 self.recent.add(ready.id);
             }
         }
+        // They are let go of where they lie.
+        self.ready.drain(..count);
     }
 
     fn put_streams(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) {

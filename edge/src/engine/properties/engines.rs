@@ -10,7 +10,7 @@
 //! * `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441) has a value that is wrong to hyper; the engine ignores what it does not
 //!   know (RFC 9113 §6.5.2): the bytes are cut off before it.
 //! * A stream that was answered before its client has said all is reset by the engine (RFC 9113 §8.1): what still comes is
-//!   passed over, whatever the stream's window was. hyper goes on counting.
+//!   passed over, whatever the stream's window was, and given back to that of the connection. hyper goes on counting.
 //! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by hyper:
 //!   the bytes are cut off before it.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
@@ -43,7 +43,7 @@ use super::site::reference;
 /// Turns of the runtime in which nothing is sent, after which nothing more is expected.
 const IDLE_TURNS: usize = 40;
 
-/// What hyper counts with until its SETTINGS are acknowledged.
+/// What hyper counts with until its SETTINGS are acknowledged: for each stream, and for all of them.
 const WINDOW: usize = 65_535;
 
 /// `FLOW_CONTROL_ERROR` (RFC 9113 §7).
@@ -248,9 +248,9 @@ pub(super) fn both_say_the_same(input: &[u8]) {
             _ => {}
         }
     }
-    let mut beyond = data.iter().filter(|(_, bytes)| **bytes > WINDOW).map(|(id, _)| id).peekable();
     let was_answered = |id: &u32| ours.streams.get(id).is_some_and(|answer| answer.reset == Some(0));
-    if theirs.end == Some(FLOW_CONTROL) && beyond.peek().is_some() && beyond.all(was_answered) {
+    let is_beyond = data.values().sum::<usize>() > WINDOW && data.keys().any(was_answered);
+    if theirs.end == Some(FLOW_CONTROL) && is_beyond && data.iter().all(|(id, n)| *n <= WINDOW || was_answered(id)) {
         return;
     }
     assert!(ours.end.is_none() || theirs.end.is_some() || theirs.has_fault(&reset), "ours {:?} {theirs:?}", ours.end);

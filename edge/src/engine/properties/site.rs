@@ -100,9 +100,9 @@ impl Service for Site {
             "/stream" => (StatusCode::OK, prepared(20_000), AnswerBody::Stream(pieces(some()))),
             "/chunks" => (StatusCode::OK, AnswerHead::Map(Box::default()), AnswerBody::Stream(pieces(some()))),
             "/short" => (StatusCode::OK, prepared(20_001), AnswerBody::Stream(pieces(some()))),
-            "/none" => (StatusCode::NOT_MODIFIED, prepared(5), AnswerBody::Empty),
+            "/none" => (StatusCode::NOT_MODIFIED, prepared(5), AnswerBody::EMPTY),
             "/later" | "/echo" => return None,
-            _ => (StatusCode::NOT_FOUND, AnswerHead::Map(Box::default()), AnswerBody::Empty),
+            _ => (StatusCode::NOT_FOUND, AnswerHead::Map(Box::default()), AnswerBody::EMPTY),
         };
         Some(Answer { status, head, body, outcome: Told { left: LARGE_BYTES, is_complete: false } })
     }

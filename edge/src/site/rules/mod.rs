@@ -117,11 +117,16 @@ impl CompiledRules {
 
     /// What the rules change in the head of the answer to `path`.
     #[must_use]
+    #[inline]
     pub fn fields(&self, host: &str, path: &str) -> FieldChanges {
-        let mut changes = FieldChanges::default();
-        if self.field_rules.is_empty() {
-            return changes;
+        match self.field_rules.is_empty() {
+            true => FieldChanges::default(),
+            false => self.changed_fields(host, path),
         }
+    }
+
+    fn changed_fields(&self, host: &str, path: &str) -> FieldChanges {
+        let mut changes = FieldChanges::default();
         let mut numbers: Vec<u32> = Vec::with_capacity(8);
         self.field_index.visit(path, &mut |number| numbers.push(number));
         numbers.sort_unstable();

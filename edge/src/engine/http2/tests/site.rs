@@ -149,8 +149,8 @@ impl Service for Site {
         );
         self.log.seen.borrow_mut().push(told);
         let body = match size_of_path(request.path) {
-            _ if request.method == Method::HEAD => AnswerBody::Empty,
-            Some(0) => AnswerBody::Empty,
+            _ if request.method == Method::HEAD => AnswerBody::EMPTY,
+            Some(0) => AnswerBody::EMPTY,
             Some(size) => AnswerBody::Bytes(pattern(size)),
             None if request.path == "/stream" => AnswerBody::Stream(parts(vec![pattern(20_000), pattern(3)])),
             None if request.path == "/piece" => AnswerBody::Stream(Box::pin(Piece(Rc::clone(&self.log), 50_000))),

@@ -1,0 +1,79 @@
+//! A list that many look at and that mostly is empty, which is told without a lock or a swap.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+/// The list. Whoever sees what was done after a change sees the change.
+pub(super) struct Seldom<T> {
+    list: ArcSwap<Vec<T>>,
+    /// Whether there may be something in it: set before there is, and taken back after.
+    has_any: AtomicBool,
+    changing: Mutex<()>,
+}
+
+impl<T> Default for Seldom<T> {
+    fn default() -> Self {
+        Self { list: ArcSwap::default(), has_any: AtomicBool::new(false), changing: Mutex::default() }
+    }
+}
+
+impl<T> Seldom<T> {
+    /// What `look` makes of the list. It is not to wait.
+    pub(super) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+        match self.has_any.load(Ordering::Acquire) {
+            true => look(&self.list.load()),
+            false => look(&[]),
+        }
+    }
+
+    /// Makes the list what `change` makes of it; one change comes after the other.
+    pub(super) fn change(&self, change: impl FnOnce(&[T]) -> Vec<T>) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(&self.list.load());
+        let has_any = !next.is_empty();
+        if has_any {
+            self.has_any.store(true, Ordering::Release);
+        }
+        self.list.store(Arc::new(next));
+        self.has_any.store(has_any, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_seen_as_it_was_left() {
+        let list = Seldom::default();
+        assert!(list.with(<[u32]>::is_empty));
+        list.change(|before| [before, &[1, 2]].concat());
+        list.change(|before| [before, &[3]].concat());
+        assert_eq!(list.with(<[u32]>::to_vec), [1, 2, 3]);
+        list.change(|_| Vec::new());
+        assert!(list.with(<[u32]>::is_empty));
+        list.change(|before| [before, &[4]].concat());
+        assert_eq!(list.with(<[u32]>::to_vec), [4]);
+    }
+
+    #[test]
+    fn changes_of_several_threads_are_all_made() {
+        let list = Seldom::default();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let list = &list;
+                scope.spawn(move || {
+                    for number in 0..100 {
+                        list.change(|before| [before, &[thread * 100 + number]].concat());
+                        list.with(|seen| assert!(seen.contains(&(thread * 100 + number))));
+                    }
+                });
+            }
+        });
+        let mut all = list.with(<[u32]>::to_vec);
+        all.sort_unstable();
+        assert_eq!(all, (0..400).collect::<Vec<_>>());
+    }
+}

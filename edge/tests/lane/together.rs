@@ -1,0 +1,58 @@
+//! Requests of one connection that come together: what is looked up for the first counts for all, and for no later one.
+
+use std::sync::Arc;
+
+use devanture_config::PlaceName;
+use devanture_edge::engine::{AnswerBody, Service as _};
+use devanture_edge::handler::Lane;
+use devanture_edge::telemetry::AccessLog;
+use serde_json::json;
+
+use crate::ask::{Asked, ask_on, lane};
+use crate::in_process::Stores;
+
+fn got(lane: &Lane, asked: &Asked<'_>) -> Vec<u8> {
+    let AnswerBody::Bytes(bytes) = ask_on(lane, asked).unwrap().body else { panic!("not at hand") };
+    bytes.to_vec()
+}
+
+#[tokio::test]
+async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_them() {
+    let stores = Stores::new();
+    stores.push("shop", &[("a.txt", b"before")], json!({})).await;
+    let after = stores.store("shop", &[("a.txt", b"after")], json!({})).await;
+    let site = stores.handler(AccessLog::unread()).await;
+    let place = site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap();
+    let asked = Asked::new("shop.localhost", "/a.txt");
+    let lane = lane(&site.handler, &asked);
+    assert_eq!(got(&lane, &asked), b"before");
+    lane.let_go();
+    assert_eq!(got(&lane, &asked), b"before");
+    let before = Arc::downgrade(&place.current().unwrap().version);
+    site.switch("shop", after).await;
+    assert_eq!(got(&lane, &asked), b"before", "it came together with the one before");
+    assert!(before.upgrade().is_some());
+    lane.let_go();
+    assert!(before.upgrade().is_none(), "a connection that rests holds no version");
+    assert_eq!(got(&lane, &asked), b"after");
+}
+
+#[tokio::test]
+async fn requests_that_come_together_may_be_for_several_hosts() {
+    let stores = Stores::new();
+    stores.push("shop", &[("a.txt", b"shop")], json!({})).await;
+    stores.push("other", &[("a.txt", b"other")], json!({})).await;
+    let site = stores.handler(AccessLog::unread()).await;
+    let asked = ["shop.localhost", "other.localhost"].map(|host| Asked::new(host, "/a.txt"));
+    let nobody = Asked::new("nobody.localhost", "/a.txt");
+    let unsound = Asked::new("u@shop.localhost", "/a.txt");
+    let lane = lane(&site.handler, &nobody);
+    for _ in 0..3 {
+        assert_eq!(got(&lane, &asked[0]), b"shop");
+        assert_eq!(got(&lane, &asked[1]), b"other");
+        assert_eq!(got(&lane, &asked[1]), b"other");
+        assert_eq!(ask_on(&lane, &nobody).unwrap().status.as_u16(), 404);
+        assert_eq!(got(&lane, &asked[0]), b"shop");
+        assert_eq!(ask_on(&lane, &unsound).unwrap().status.as_u16(), 400);
+    }
+}
