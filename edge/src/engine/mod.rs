@@ -53,14 +53,22 @@ pub trait Service {
     /// Told how the sending of an answer went.
     type Outcome: Outcome;
 
-    /// Answers at once what needs no waiting and nothing but the head; `None` sends the request to [`Service::begin`].
-    /// Requests with a body are never asked about here. `now` is the time of the turn in which the request came, for who
-    /// measures; no other clock need be read.
-    fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Self::Outcome>>;
+    /// Answers at once what needs no waiting and nothing but the head, and gives what `put` makes of the answer; `None`
+    /// sends the request to [`Service::begin`]. Requests with a body are never asked about here. `now` is the time of the
+    /// turn in which the request came, for who measures; no other clock need be read.
+    ///
+    /// An answer is some hundred bytes, and its fields were just written: so it is made where `put` wants it, and not
+    /// moved from hand to hand.
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        now: Instant,
+        put: impl FnOnce(Answer<Self::Outcome>) -> R,
+    ) -> Option<R>;
 
     /// Says that all requests were asked about that came together: what was found out for one of them and holds for the
     /// others is not to be kept for later ones.
-    fn let_go(&self) {}
+    fn let_go(&self);
 
     /// Begins to answer a request that [`Service::answer`] did not.
     fn begin(&self, request: http::Request<Inbound>) -> Answering;

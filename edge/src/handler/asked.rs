@@ -355,7 +355,7 @@ fn kept_asset(place: &Place, current: &Current, path: &str) -> Option<(Arc<Versi
         let is_kept = version.file(number)?.fingerprinted && !current.withdrawn.hides_file(version, number);
         is_kept.then_some(number)
     };
-    let keeper = place.keeper_of(|version| asset(version).is_some())?;
+    let keeper = place.keeper_of(&current.version, |version| asset(version).is_some())?;
     let number = asset(&keeper)?;
     Some((keeper, number))
 }

@@ -1,19 +1,27 @@
 //! The redirect from a hostname of an environment to the one that is its canonical.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::decide::{Decision, Head, SmallAnswer};
-use crate::live::{HostEntry, Live};
+use crate::live::{Current, HostEntry, Live};
 
 /// Sends a visitor to the canonical hostname, with the path and query as they came and whatever the method (308); asked
 /// again each time, since the next word about hostnames may be another. Nothing where the host serves by itself.
 #[inline]
-pub(super) fn redirect(head: &Head<'_>, entry: &HostEntry, live: &Live) -> Option<Decision> {
-    redirect_to(entry.canonical.as_deref()?, head, entry, live)
+pub(super) fn redirect(
+    head: &Head<'_>,
+    entry: &HostEntry,
+    current: Option<&Arc<Current>>,
+    live: &Live,
+) -> Option<Decision> {
+    let answer = redirect_to(entry.canonical.as_deref()?, head, live)?;
+    Some(SmallAnswer { current: current.cloned(), custom_host: entry.custom, ..answer }.into())
 }
 
-fn redirect_to(canonical: &str, head: &Head<'_>, entry: &HostEntry, live: &Live) -> Option<Decision> {
+fn redirect_to(canonical: &str, head: &Head<'_>, live: &Live) -> Option<SmallAnswer> {
     // A tunnel has no path, nor has the `*` of OPTIONS (RFC 9112 §3.2.3, §3.2.4).
     if !head.path.starts_with('/') {
         return None;
@@ -25,6 +33,5 @@ fn redirect_to(canonical: &str, head: &Head<'_>, entry: &HostEntry, live: &Live)
         location.push('?');
         location.extend(utf8_percent_encode(query, CONTROLS));
     }
-    let answer = SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location);
-    Some(SmallAnswer { current: entry.place.current(), custom_host: entry.custom, ..answer }.into())
+    Some(SmallAnswer::redirect(StatusCode::PERMANENT_REDIRECT, &location))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
@@ -204,48 +205,81 @@ impl SmallAnswer {
     }
 }
 
-/// Where a host leads, and what is live there: for requests that come at one moment.
-pub(super) struct Seen {
-    entry: HostEntry,
-    current: Option<Arc<Current>>,
-}
-
 /// Decides what a request is answered with.
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
-    decide_seeing(head, live, &mut None)
-}
-
-/// The same where others for the same host came at the same moment: what was seen for the first counts for all.
-pub(super) fn decide_seeing(head: &Head<'_>, live: &Live, seen: &mut Option<Seen>) -> Decision {
-    let Seen { entry, current } = match seen {
-        Some(seen) => seen,
-        None => match see(head, live) {
-            Ok(found) => seen.insert(found),
-            Err(decision) => return decision,
-        },
-    };
-    canonical::redirect(head, entry, live).unwrap_or_else(|| decide_for(head, entry, current.as_ref()))
-}
-
-/// Where a request's host leads; if to no place, what the request is answered with.
-fn see(head: &Head<'_>, live: &Live) -> Result<Seen, Decision> {
     live.find(head.host, |found| match found {
-        Found::Nobody => Err(Decision::Refuse(Refused::UnknownHost.into())),
-        Found::Preview(key) => Err(match live.preview(&key) {
-            Some(current) => decide_in(head, &current, None, false),
-            None => Decision::Load(key),
-        }),
-        Found::Place(entry) => Ok(Seen { entry: entry.clone(), current: entry.place.current() }),
+        Found::Place(entry) => {
+            let (paused, current) = entry.place.look();
+            decide_at(head, live, entry, paused.as_ref(), current.as_ref())
+        }
+        found => decide_elsewhere(head, live, found),
     })
 }
 
-/// Decides for an environment or alias: what it says while it is paused, else what is live there.
-fn decide_for(head: &Head<'_>, entry: &HostEntry, current: Option<&Arc<Current>>) -> Decision {
-    match (pause::refusal(head, entry), current) {
-        (Some(refusal), _) => Decision::Refuse(refusal),
-        (None, Some(current)) => decide_in(head, current, Some(&entry.place), entry.custom),
-        (None, None) => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
+/// What was seen for a host, for requests that come at one moment.
+#[derive(Default)]
+pub(super) enum Seen {
+    /// Nothing was looked for.
+    #[default]
+    Nothing,
+    /// One request has asked, and may be the only one.
+    Once,
+    /// Where the host leads, how that is paused, and what is live there.
+    Place(HostEntry, Option<Arc<Pause>>, Option<Arc<Current>>),
+}
+
+/// Decides as [`decide`] does, where others for the same host come at the same moment: what was seen for one of them
+/// counts for all that follow.
+pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> Decision {
+    match seen {
+        Seen::Nothing => {
+            // It may be the only one, for which nothing need be kept.
+            *seen = Seen::Once;
+            decide(head, live)
+        }
+        Seen::Once => live.find(head.host, |found| match found {
+            Found::Place(entry) => {
+                let (paused, current) = entry.place.look();
+                let decision = decide_at(head, live, entry, paused.as_ref(), current.as_ref());
+                *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
+                decision
+            }
+            found => decide_elsewhere(head, live, found),
+        }),
+        Seen::Place(entry, paused, current) => decide_at(head, live, entry, paused.as_ref(), current.as_ref()),
+    }
+}
+
+/// Decides where the host leads to no environment or alias.
+fn decide_elsewhere(head: &Head<'_>, live: &Live, found: Found<'_>) -> Decision {
+    match found {
+        Found::Preview(key) => match live.preview(&key) {
+            Some(current) => decide_in(head, &current, None, false),
+            None => Decision::Load(key),
+        },
+        Found::Nobody | Found::Place(_) => Decision::Refuse(Refused::UnknownHost.into()),
+    }
+}
+
+/// Decides for an environment or alias: where it has another hostname, what it says while it is paused, else by what is
+/// live there.
+fn decide_at(
+    head: &Head<'_>,
+    live: &Live,
+    entry: &HostEntry,
+    paused: Option<&Arc<Pause>>,
+    current: Option<&Arc<Current>>,
+) -> Decision {
+    if let Some(redirect) = canonical::redirect(head, entry, current, live) {
+        return redirect;
+    }
+    if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
+        return Decision::Refuse(refusal);
+    }
+    match current {
+        Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
+        None => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
     }
 }
 

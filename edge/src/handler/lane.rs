@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 
 use super::authority::{LastHost, SameHost};
@@ -36,7 +36,7 @@ pub struct Lane {
 struct LastAsked {
     host: LastHost,
     /// What was seen for it, as long as requests are asked about that came together with it.
-    seen: Option<Seen>,
+    seen: Seen,
 }
 
 impl Lane {
@@ -52,38 +52,50 @@ impl Lane {
         handler.binds(decision.is_custom_host(), host).then(|| Arc::clone(handler.hsts.shared()))
     }
 
-    /// The answer to what was decided about a request for `host`; none where it must be waited for.
-    fn answered(
+    /// Puts the answer to what was decided about a request for `host`; not where it must be waited for.
+    #[inline]
+    fn answered<R>(
         &self,
         request: &RequestHead<'_>,
         began: Instant,
-        decided: Result<Decision, Refused>,
+        decision: Decision,
         host: &str,
-    ) -> Option<Answer<Counted>> {
-        if let Ok(Decision::Load(_) | Decision::Proxy { .. }) = decided {
+        put: impl FnOnce(Answer<Counted>) -> R,
+    ) -> Option<R> {
+        if let Decision::Load(_) | Decision::Proxy { .. } = decision {
             return None;
         }
+        Some(match self.ready(&decision, host) {
+            Some((status, head, body)) => {
+                put(sent(self.measure(request, began).carried_out(decision), status, head, body))
+            }
+            None => put(self.made(request, began, decision, host)),
+        })
+    }
+
+    #[inline]
+    fn measure(&self, request: &RequestHead<'_>, began: Instant) -> Measurement {
         let handler = &*self.handler;
         let client = || Chain::of(request.fields, self.peer, &handler.trusted_proxies).client;
-        let mut measurement = Measurement::begin(began, request, &handler.access_log, client);
-        let (status, head, body) = match decided {
-            Ok(decision) => match self.ready(&decision, host) {
-                Some(ready) => {
-                    measurement.carried_out(decision);
-                    ready
-                }
-                None => {
-                    measurement.decided(&decision);
-                    made(handler.at_once(decision, request.fields, host))
-                }
-            },
-            Err(refused) => made(respond::refused(refused)),
-        };
-        let (body, outcome) = sent(measurement, status, body);
-        Some(Answer { status, head, body, outcome })
+        Measurement::begin(began, request, &handler.access_log, client)
+    }
+
+    /// An answer that is made for this request.
+    fn made(&self, request: &RequestHead<'_>, began: Instant, decision: Decision, host: &str) -> Answer<Counted> {
+        let mut measurement = self.measure(request, began);
+        measurement.decided(&decision);
+        let (parts, body) = self.handler.at_once(decision, request.fields, host).into_parts();
+        sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
+    }
+
+    /// The answer to a request that is for nobody.
+    fn refused(&self, request: &RequestHead<'_>, began: Instant, refused: Refused) -> Answer<Counted> {
+        let (parts, body) = respond::refused(refused).into_parts();
+        sent(self.measure(request, began), parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
 
     /// The answer as it was prepared, where it was.
+    #[inline]
     fn ready(&self, decision: &Decision, host: &str) -> Option<(StatusCode, AnswerHead, Body)> {
         let ready = match decision {
             Decision::File(answer) => respond::ready(answer),
@@ -99,23 +111,26 @@ impl Lane {
 impl Service for Lane {
     type Outcome = Counted;
 
-    fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Counted>> {
+    fn answer<R>(&self, request: &RequestHead<'_>, now: Instant, put: impl FnOnce(Answer<Counted>) -> R) -> Option<R> {
         let mut asked = self.asked.take().unwrap_or_default();
         let LastAsked { host, seen } = &mut *asked;
-        let decided = host.find(request).map(|found| {
-            if found == SameHost::No {
-                *seen = None;
+        let put = match host.find(request) {
+            Ok(found) => {
+                if found == SameHost::No {
+                    *seen = Seen::Nothing;
+                }
+                let decision = self.handler.decided_for(request, host.host(), &*self.covers, seen);
+                self.answered(request, now, decision, host.host(), put)
             }
-            self.handler.decided_for(request, host.host(), &*self.covers, seen)
-        });
-        let answer = self.answered(request, now, decided, host.host());
+            Err(refused) => Some(put(self.refused(request, now, refused))),
+        };
         self.asked.set(Some(asked));
-        answer
+        put
     }
 
     fn let_go(&self) {
         if let Some(mut asked) = self.asked.take() {
-            asked.seen = None;
+            asked.seen = Seen::Nothing;
             self.asked.set(Some(asked));
         }
     }
@@ -135,25 +150,19 @@ impl Service for Lane {
     }
 }
 
-/// The parts of an answer that was made for this request.
-fn made(response: Response<Body>) -> (StatusCode, AnswerHead, Body) {
-    let (parts, body) = response.into_parts();
-    (parts.status, AnswerHead::Map(parts.headers.into()), body)
-}
-
-/// The body as it is sent, and who counts it.
+/// The answer as it is sent, with who counts it.
 #[inline]
-fn sent(mut measurement: Measurement, status: StatusCode, body: Body) -> (AnswerBody, Counted) {
+fn sent(mut measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
     let at_hand = if measurement.is_head() { Ok(Bytes::new()) } else { body.at_hand() };
     match at_hand {
         Ok(bytes) => {
             measurement.answer(status, bytes.is_empty());
-            (AnswerBody::Bytes(bytes), Counted(Some(measurement)))
+            Answer { status, head, body: AnswerBody::Bytes(bytes), outcome: Counted(Some(measurement)) }
         }
         // It counts itself, since it knows why it breaks off.
         Err(body) => {
             let body = measurement.measure(status, body).map_err(Into::into);
-            (AnswerBody::Stream(Box::pin(body)), Counted(None))
+            Answer { status, head, body: AnswerBody::Stream(Box::pin(body)), outcome: Counted(None) }
         }
     }
 }

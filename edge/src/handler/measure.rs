@@ -33,6 +33,18 @@ enum Answerer {
 }
 
 impl Answerer {
+    fn of(decision: &Decision) -> Self {
+        match decision {
+            Decision::File(FileAnswer { keeper: Some(version), .. }) => Self::Version(Arc::clone(version)),
+            Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => {
+                Self::Current(Arc::clone(current))
+            }
+            Decision::Small(answer) => answer.current.clone().into(),
+            Decision::Refuse(refusal) => refusal.current.clone().into(),
+            Decision::Load(_) => Self::Nothing,
+        }
+    }
+
     fn version(&self) -> Option<&Arc<Version>> {
         match self {
             Self::Nothing => None,
@@ -105,28 +117,20 @@ impl Measurement {
 
     /// Notes what was decided, and goes with what answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
-        self.paused = is_paused(decision);
-        self.answerer = match decision {
-            Decision::File(FileAnswer { keeper: Some(version), .. }) => Answerer::Version(Arc::clone(version)),
-            Decision::File(FileAnswer { current, .. }) | Decision::Proxy { current, .. } => {
-                Answerer::Current(Arc::clone(current))
-            }
-            Decision::Small(answer) => answer.current.clone().into(),
-            Decision::Refuse(refusal) => refusal.current.clone().into(),
-            Decision::Load(_) => Answerer::Nothing,
-        };
+        (self.answerer, self.paused) = (Answerer::of(decision), is_paused(decision));
     }
 
     /// The same for what is done with, which most answers are: what they are of is moved, not counted once more.
     #[inline]
-    pub(super) fn carried_out(&mut self, decision: Decision) {
-        match decision {
+    pub(super) fn carried_out(mut self, decision: Decision) -> Self {
+        (self.answerer, self.paused) = match decision {
             Decision::File(FileAnswer { keeper: None, current, .. })
             | Decision::Refuse(Refusal { refused: Refused::NotFound, current: Some(current), .. }) => {
-                self.answerer = Answerer::Current(current);
+                (Answerer::Current(current), false)
             }
-            decision => self.decided(&decision),
-        }
+            decision => (Answerer::of(&decision), is_paused(&decision)),
+        };
+        self
     }
 
     /// Goes with the body until it ends.

@@ -160,7 +160,7 @@ impl Handler {
     fn decided<'r>(&self, asked: &RequestHead<'r>, covers: impl Fn(&str) -> bool) -> Result<Decided<'r>, Refused> {
         let authority = authority(asked)?;
         let host = hostname(authority);
-        let decision = self.decided_for(asked, &host, covers, &mut None);
+        let decision = self.decided_for(asked, &host, covers, &mut Seen::Nothing);
         Ok(Decided { authority, host, decision })
     }
 
@@ -170,13 +170,13 @@ impl Handler {
         asked: &RequestHead<'_>,
         host: &str,
         covers: impl Fn(&str) -> bool,
-        seen: &mut Option<Seen>,
+        seen: &mut Seen,
     ) -> Decision {
         // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
-            false => decide::decide_seeing(&self.head(asked, host), &self.live, seen),
+            false => decide::decide_together(&self.head(asked, host), &self.live, seen),
         }
     }
 

@@ -1,5 +1,7 @@
 //! An environment that is paused: what it still answers, and what visitors are told.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
@@ -11,7 +13,7 @@ use super::body::Body;
 use super::decide::{Head, Refusal};
 use super::refused::Refused;
 use super::respond;
-use crate::live::HostEntry;
+use crate::live::{Current, HostEntry};
 use crate::site::resolve;
 use crate::site::target::{self, Target};
 use crate::version::Version;
@@ -19,18 +21,21 @@ use crate::version::Version;
 /// Nothing of the page asks for anything.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// Why a request for a paused environment is refused; nothing where the environment is not paused, or goes on
-/// answering that path.
-pub(super) fn refusal(head: &Head<'_>, entry: &HostEntry) -> Option<Refusal> {
-    let pause = entry.place.paused()?;
-    let current = entry.place.current();
+/// Why a request for a paused environment is refused; nothing where it goes on answering that path.
+pub(super) fn refusal(
+    head: &Head<'_>,
+    entry: &HostEntry,
+    pause: &Arc<Pause>,
+    current: Option<&Arc<Current>>,
+) -> Option<Refusal> {
     // A dictionary is made of pages, which are paused.
     if OwnPath::of(head.path).is_some_and(|own| !matches!(own, OwnPath::Dictionary(_)))
-        || leaves_open(&pause, head, current.as_deref().map(|current| &*current.version))
+        || leaves_open(pause, head, current.map(|current| &*current.version))
     {
         return None;
     }
-    Some(Refusal { current, paused: Some(pause), custom_host: entry.custom, ..Refused::Paused.into() })
+    let (current, paused) = (current.cloned(), Some(Arc::clone(pause)));
+    Some(Refusal { current, paused, custom_host: entry.custom, ..Refused::Paused.into() })
 }
 
 /// Whether the path belongs to those that go on answering: as routes are compared, so that what is asked of a backend

@@ -83,7 +83,11 @@ pub enum NoLane {}
 impl engine::Service for NoLane {
     type Outcome = Self;
 
-    fn answer(&self, _request: &RequestHead<'_>, _now: Instant) -> Option<Answer<Self>> {
+    fn answer<R>(&self, _request: &RequestHead<'_>, _now: Instant, _put: impl FnOnce(Answer<Self>) -> R) -> Option<R> {
+        match *self {}
+    }
+
+    fn let_go(&self) {
         match *self {}
     }
 

@@ -1,7 +1,7 @@
 //! Who a hostname belongs to, and which version is live there: what a request asks first.
 //!
 //! The table of hostnames is swapped whole, and only when hostnames change; each live pointer in it is swapped by
-//! itself. A request takes no lock and makes no copy. Nothing here writes the catalog: [`Follower`] reads what
+//! itself. A request takes no lock and makes no copy; those that come together share one. Nothing here writes the catalog: [`Follower`] reads what
 //! `publish` wrote and moves the pointers.
 
 mod follow;
@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use devanture_config::api::Pause;
 use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
 use http::HeaderValue;
@@ -135,16 +135,45 @@ impl Place {
         self.current.load_full()
     }
 
+    /// How it is paused, and what is live, at one moment: for a look, to be let go of at once, since a thread can have few
+    /// of them.
+    #[must_use]
+    pub fn look(&self) -> (Option<Arc<Pause>>, Guard<Option<Arc<Current>>>) {
+        let mut paused = self.paused();
+        loop {
+            let current = self.current.load();
+            let after = self.paused();
+            let is_same = match (&paused, &after) {
+                (None, None) => true,
+                (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+                _ => false,
+            };
+            if is_same {
+                return (paused, current);
+            }
+            paused = after;
+        }
+    }
+
     /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
-    /// the grace period, or is being prepared (law 10).
-    pub fn keeper_of(&self, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
+    /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at: if
+    /// it was replaced since, the one that is live now has its assets, too.
+    pub fn keeper_of(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
         let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
         prepared.or_else(|| {
             self.replaced.with(|versions| {
-                // Mostly there is none: no clock is asked for it.
-                let now_ms = if versions.is_empty() { 0 } else { telemetry::now_ms() };
-                let keeper = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.version))?;
-                Some(Arc::clone(&keeper.version))
+                if versions.is_empty() {
+                    // As mostly: no clock is asked.
+                    return None;
+                }
+                let now_ms = telemetry::now_ms();
+                let kept = versions.iter().find(|kept| kept.until_ms > now_ms && has(&kept.version));
+                if let Some(kept) = kept {
+                    return Some(Arc::clone(&kept.version));
+                }
+                let is_replaced = versions.iter().any(|kept| Arc::ptr_eq(&kept.version, live));
+                let now = is_replaced.then(|| self.current()).flatten();
+                now.map(|current| Arc::clone(&current.version)).filter(|version| has(version))
             })
         })
     }

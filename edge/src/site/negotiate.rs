@@ -131,14 +131,13 @@ impl Acceptable {
                 *place = Some(place.map_or(weight, |before: Weight| before.min(weight)));
             }
         }
-        let [.., dcb, dcz] = said;
-        let [identity, gzip, zstd, br, ..] = said.map(|weight| weight.or(others));
+        let [identity, gzip, zstd, br, dcb, dcz] = said;
         Self {
             // §12.5.3, rule 2: without a word about it, identity is acceptable.
-            identity: identity.unwrap_or(UNSAID),
-            gzip: gzip.unwrap_or(0),
-            zstd: zstd.unwrap_or(0),
-            br: br.unwrap_or(0),
+            identity: identity.or(others).unwrap_or(UNSAID),
+            gzip: gzip.or(others).unwrap_or(0),
+            zstd: zstd.or(others).unwrap_or(0),
+            br: br.or(others).unwrap_or(0),
             // A client that names them knows what a dictionary is; `*` says nothing of it.
             dcb: dcb.unwrap_or(0),
             dcz: dcz.unwrap_or(0),

@@ -89,7 +89,7 @@ pub(crate) fn ask_on(lane: &Lane, asked: &Asked<'_>) -> Option<Answer<Counted>> 
         query,
         fields: Fields::Lines(&lines),
     };
-    lane.answer(&head, Instant::now())
+    lane.answer(&head, Instant::now(), |answer| answer)
 }
 
 /// Asks for an answer at once, and takes all of it as the engine does.

@@ -27,14 +27,36 @@ async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_th
     let lane = lane(&site.handler, &asked);
     assert_eq!(got(&lane, &asked), b"before");
     lane.let_go();
+    // The second of those that come together sees what all that follow go by.
+    assert_eq!(got(&lane, &asked), b"before");
     assert_eq!(got(&lane, &asked), b"before");
     let before = Arc::downgrade(&place.current().unwrap().version);
     site.switch("shop", after).await;
-    assert_eq!(got(&lane, &asked), b"before", "it came together with the one before");
+    assert_eq!(got(&lane, &asked), b"before", "it came together with those before");
     assert!(before.upgrade().is_some());
     lane.let_go();
     assert!(before.upgrade().is_none(), "a connection that rests holds no version");
     assert_eq!(got(&lane, &asked), b"after");
+}
+
+#[tokio::test]
+async fn law_10_an_asset_of_what_became_live_meanwhile_answers_requests_that_came_together() {
+    let stores = Stores::new().with_grace();
+    let [old, new] = ["assets/app-B3xY9_aZ.js", "assets/app-C4yZ0_bA.js"];
+    stores.push("shop", &[("a.txt", b"before"), (old, b"old")], json!({})).await;
+    let after = stores.store("shop", &[("a.txt", b"after"), (new, b"new")], json!({})).await;
+    let site = stores.handler(AccessLog::unread()).await;
+    let page = Asked::new("shop.localhost", "/a.txt");
+    let lane = lane(&site.handler, &page);
+    assert_eq!(got(&lane, &page), b"before");
+    assert_eq!(got(&lane, &page), b"before");
+    site.switch("shop", after).await;
+    for _ in 0..2 {
+        assert_eq!(got(&lane, &Asked::new("shop.localhost", "/assets/app-C4yZ0_bA.js")), b"new");
+        assert_eq!(got(&lane, &Asked::new("shop.localhost", "/assets/app-B3xY9_aZ.js")), b"old");
+        lane.let_go();
+    }
+    assert_eq!(got(&lane, &page), b"after");
 }
 
 #[tokio::test]

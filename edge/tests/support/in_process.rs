@@ -34,6 +34,7 @@ pub(crate) struct Stores {
     folder: tempfile::TempDir,
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
+    grace: Grace,
 }
 
 /// A handler, and the stores that it answers from.
@@ -69,7 +70,12 @@ impl Stores {
         let folder = tempfile::tempdir().unwrap();
         let blobs = blobs::open(folder.path().to_owned()).unwrap();
         let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
-        Self { folder, blobs, catalog }
+        Self { folder, blobs, catalog, grace: Grace { ms: 0, versions_max: 0 } }
+    }
+
+    /// A version that was replaced answers for its assets for a minute.
+    pub(crate) fn with_grace(self) -> Self {
+        Self { grace: Grace { ms: 60_000, versions_max: 1 }, ..self }
     }
 
     /// Writes a record.
@@ -131,7 +137,7 @@ impl Stores {
     /// As [`Stores::handler`], with what `set` makes of what loads versions.
     pub(crate) async fn handler_with(self, access_log: AccessLog, set: impl FnOnce(Loader) -> Loader) -> InProcess {
         let domain = || "localhost".parse().unwrap();
-        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+        let live = Live::new(Domains::new(domain(), domain()), self.grace);
         let limits = Limits { memory_file_bytes_max: MEMORY_FILE_BYTES_MAX, ..Limits::default() };
         let loader = set(Loader::new(self.blobs, Arc::clone(&self.catalog), &limits));
         let remade = tokio::sync::broadcast::Sender::new(1);

@@ -142,7 +142,7 @@ struct Visits(Rc<Site>);
 impl Service for Visits {
     type Outcome = Counts;
 
-    fn answer(&self, request: &RequestHead<'_>, _now: Instant) -> Option<Answer<Counts>> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Counts>) -> R) -> Option<R> {
         let takes_brotli =
             request.fields.get_all(&ACCEPT_ENCODING).any(|value| value.windows(2).any(|part| part == b"br"));
         let page = self.0.pages.iter().find(|page| page.path == request.path && takes_brotli);
@@ -154,8 +154,10 @@ impl Service for Visits {
             Some(page) => (StatusCode::OK, &page.head, AnswerBody::Bytes(page.body.clone())),
         };
         let head = AnswerHead::Prepared(Arc::clone(head), [Some(Arc::clone(&self.0.version)), None]);
-        Some(Answer { status, head, body, outcome: self.0.counts.clone() })
+        Some(put(Answer { status, head, body, outcome: self.0.counts.clone() }))
     }
+
+    fn let_go(&self) {}
 
     fn begin(&self, _: http::Request<Inbound>) -> Answering {
         Box::pin(std::future::pending())

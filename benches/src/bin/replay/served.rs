@@ -82,10 +82,20 @@ impl Visits {
 impl Service for Visits {
     type Outcome = <Lane as Service>::Outcome;
 
-    fn answer(&self, request: &RequestHead<'_>, now: Instant) -> Option<Answer<Self::Outcome>> {
-        let answer = self.lane.answer(request, now)?;
-        self.as_wanted.set(self.as_wanted.get() + u32::from(answer.status == self.status));
-        Some(answer)
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        now: Instant,
+        put: impl FnOnce(Answer<Self::Outcome>) -> R,
+    ) -> Option<R> {
+        self.lane.answer(request, now, |answer| {
+            self.as_wanted.set(self.as_wanted.get() + u32::from(answer.status == self.status));
+            put(answer)
+        })
+    }
+
+    fn let_go(&self) {
+        self.lane.let_go();
     }
 
     fn begin(&self, request: Request<Inbound>) -> Answering {

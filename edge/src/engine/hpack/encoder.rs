@@ -16,34 +16,6 @@ const NUMBERS_MAX: usize = 16;
 /// By how much each of them is less than the first, where their entries follow one another.
 const BEFORE: [u8; NUMBERS_MAX] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// Numbers of one byte that are about to be written.
-#[derive(Default)]
-struct Numbers {
-    bytes: [u8; NUMBERS_MAX],
-    count: usize,
-}
-
-impl Numbers {
-    /// Adds one, if there is room.
-    #[inline]
-    fn add(&mut self, number: u8) -> bool {
-        let Some(byte) = self.bytes.get_mut(self.count) else { return false };
-        *byte = number;
-        self.count += 1;
-        true
-    }
-
-    /// Writes them.
-    #[inline]
-    fn put(&mut self, block: &mut Vec<u8>) {
-        // A copy of a length that is known takes next to nothing.
-        let end = block.len() + self.count;
-        block.extend_from_slice(&self.bytes);
-        block.truncate(end);
-        self.count = 0;
-    }
-}
-
 /// What a field that is written out says to the tables on its way (RFC 7541 §6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Indexing {
@@ -228,33 +200,45 @@ impl Encoder {
         block: &mut Vec<u8>,
     ) {
         self.guess = self.first;
-        let mut numbers = self.numbers(&head.ids).unwrap_or_else(|| {
+        if !self.repeated(&head.ids, block) {
             for field in &head.shared {
-                self.shared(field, block);
+                self.next(field, block);
             }
             self.first = head.ids.first().and_then(|id| self.place(*id)).unwrap_or_default();
-            Numbers::default()
-        });
-        for field in more {
-            if self.guessed(field.id).is_none_or(|number| !numbers.add(number)) {
-                numbers.put(block);
-                self.shared(field, block);
-            }
         }
-        numbers.put(block);
+        for field in more {
+            self.next(field, block);
+        }
         block.extend_from_slice(&head.own);
     }
 
-    /// The numbers of the fields of these ids, if the table has them one after the other from where the next is guessed
-    /// to be. Answers of one kind have the same fields in the same order.
+    /// Writes the fields of these ids as numbers of one byte each, if the table has them one after the other from where
+    /// the next is guessed to be. Answers of one kind have the same fields in the same order.
     #[inline]
-    fn numbers(&mut self, ids: &[u64]) -> Option<Numbers> {
-        let entries = self.entries.get(self.guess..)?.get(..ids.len())?;
-        let newest = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1)?;
-        let is_same = ids.len() <= NUMBERS_MAX && entries.iter().map(|entry| &entry.id).eq(ids);
-        self.guess += if is_same { ids.len() } else { 0 };
-        let bytes = BEFORE.map(|before| (INDEXED.0 | newest).wrapping_sub(before));
-        is_same.then_some(Numbers { bytes, count: ids.len() })
+    fn repeated(&mut self, ids: &[u64], block: &mut Vec<u8>) -> bool {
+        let Some(entries) = self.entries.get(self.guess..).and_then(|entries| entries.get(..ids.len())) else {
+            return false;
+        };
+        let newest = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1);
+        let Some(newest) = newest.filter(|_| ids.len() <= NUMBERS_MAX) else { return false };
+        if !entries.iter().map(|entry| &entry.id).eq(ids) {
+            return false;
+        }
+        // A copy of a length that is known takes next to nothing: all that there may be, and then as many as there are.
+        let end = block.len() + ids.len();
+        block.extend_from_slice(&BEFORE.map(|before| (INDEXED.0 | newest).wrapping_sub(before)));
+        block.truncate(end);
+        self.guess += ids.len();
+        true
+    }
+
+    /// Writes a field that is mostly where it is guessed to be.
+    #[inline]
+    fn next(&mut self, field: &SharedField, block: &mut Vec<u8>) {
+        match self.guessed(field.id) {
+            Some(number) => block.push(number),
+            None => self.shared(field, block),
+        }
     }
 
     /// The number of the field of this id in one byte, if it is where the next is guessed to be.

@@ -141,11 +141,11 @@ impl<S: Service> Connection<S> {
             query,
             fields: Fields::Lines(&turn.scratch.lines),
         };
-        let answer = self.service.answer(&request, turn.now);
+        let current = self.service.answer(&request, turn.now, |answer| Current::new(answer, &method));
         self.service.let_go();
-        let Some(answer) = answer else { return Next::Other };
+        let Some(current) = current else { return Next::Other };
         self.requests += 1;
-        self.current = Some(Current::new(answer, &method));
+        self.current = Some(current);
         Next::Begun(length)
     }
 

@@ -1,6 +1,6 @@
 //! Plain requests without sockets: in any pieces, with any room, and up to the byte where another goes on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ struct Site {
     /// What the service was asked, and how its answers went: bytes, and whether they are complete.
     asked: Rc<RefCell<Vec<String>>>,
     sent: Rc<RefCell<Vec<(usize, bool)>>>,
+    /// Requests that were asked about since they were let go of.
+    held: Rc<Cell<usize>>,
 }
 
 /// How one answer goes.
@@ -71,7 +73,7 @@ fn prepared(length: usize) -> AnswerHead {
 impl Service for Site {
     type Outcome = Told;
 
-    fn answer(&self, request: &RequestHead<'_>, _now: Instant) -> Option<Answer<Told>> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
         let host = String::from_utf8_lossy(request.fields.get(&HOST).unwrap()).into_owned();
         let query = request.query.unwrap_or("-");
         let (kind, count) = request.path[1..].split_once('/').unwrap_or_else(|| (&request.path[1..], "0"));
@@ -96,7 +98,11 @@ impl Service for Site {
         let status = if kind == "not-modified" { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
         let mut sent = self.sent.borrow_mut();
         sent.push((0, false));
-        Some(Answer { status, head, body, outcome: Told(Rc::clone(&self.sent), sent.len() - 1) })
+        Some(put(Answer { status, head, body, outcome: Told(Rc::clone(&self.sent), sent.len() - 1) }))
+    }
+
+    fn let_go(&self) {
+        self.held.set(0);
     }
 
     fn begin(&self, _request: http::Request<Inbound>) -> Answering {
@@ -160,7 +166,7 @@ impl Done {
 /// Gives `pieces` to a connection, which has `rooms` in its turns, and then enough.
 fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
     let site = Site::default();
-    let (asked, sent) = (Rc::clone(&site.asked), Rc::clone(&site.sent));
+    let (asked, sent, held) = (Rc::clone(&site.asked), Rc::clone(&site.sent), Rc::clone(&site.held));
     let mut connection = Connection::new(Rc::new(limits.clone()), site);
     let (date, mut scratch) = (SharedField::new("date", b"Sun, 06 Nov 1994 08:49:37 GMT"), Scratch::default());
     let now = Instant::now();
@@ -199,6 +205,7 @@ fn serve(limits: &Limits, pieces: &[&[u8]], rooms: &[usize]) -> Done {
         State::HandOver(bytes) => State::HandOver([bytes, pieces.copied().collect::<Vec<_>>().concat()].concat()),
         state => state,
     };
+    assert_eq!(held.get(), 0, "what was found out for requests is let go of");
     let (asked, sent) = (asked.take(), sent.borrow().clone());
     Done { put, state, requests: connection.requests(), asked, sent }
 }

@@ -1,48 +1,20 @@
 //! From the head of a request to its answer, or to the stream that will have one.
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::super::answer::{Answer, AnswerBody};
+use super::super::answer::AnswerBody;
 use super::super::inbound::{Broken, Inbound};
 use super::super::{Service, Turn};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
 use super::frame::{Code, Fault};
-use super::streams::{Head, Rest, Stream, Upload};
+use super::ready::{Content, Ready, ReadyQueue};
+use super::streams::{Stream, Upload};
 use super::turn::DATA_BYTES_MAX;
 use super::{Connection, Phase, head};
 
 /// Bytes of an upload after whose reading the connection looks at its windows. Less than half a window of a stream:
 /// many that are read in part take from the window of the connection, too.
 const NOTABLE_BYTES: usize = 32 * 1024;
-
-/// An answer that waits to be put whole: no stream is made for it.
-pub(super) struct Ready<O> {
-    pub(super) id: u32,
-    /// Its request is whole.
-    pub(super) is_whole: bool,
-    /// By how much the peer has opened the stream's window since: it counts if a stream is made of this after all.
-    pub(super) opened: i64,
-    pub(super) content: Content<O>,
-}
-
-/// What is put.
-pub(super) enum Content<O> {
-    /// The service's answer, whose body is empty or at hand, and fits a frame and the windows.
-    Answer(Answer<O>),
-    /// A status of our own, without a body.
-    Status(StatusCode),
-}
-
-impl<O> Ready<O> {
-    /// Bytes of it that count in windows.
-    pub(super) fn bytes(&self) -> usize {
-        match &self.content {
-            Content::Answer(Answer { body: AnswerBody::Bytes(body), .. }) => body.len(),
-            Content::Answer(_) | Content::Status(_) => 0,
-        }
-    }
-}
 
 impl<S: Service> Connection<S> {
     /// A request begins.
@@ -60,26 +32,46 @@ impl<S: Service> Connection<S> {
             return Ok(());
         }
         self.last_taken = id;
-        let head = match head::read(&mut self.decoder, block, &self.limits, turn.scratch)? {
-            Ok(head) => head,
+        match head::read(&mut self.decoder, block, &self.limits, turn.scratch)? {
+            Ok(()) => {}
             Err(head::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
             Err(head::Unsound::TooLarge) => {
                 self.count_request();
                 self.say(id, is_whole, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
                 return Ok(());
             }
-        };
+        }
         // §8.1.1.
-        if is_whole && head.content_length.is_some_and(|length| length > 0) {
+        if is_whole && turn.scratch.read.content_length().is_some_and(|length| length > 0) {
             return Err(Fault::Stream(id, Code::Protocol));
         }
         self.count_request();
-        if is_whole && let Some(answer) = self.service.answer(&head.request(turn.scratch), turn.now) {
-            self.answered(id, answer, head.method == Method::HEAD);
-            return Ok(());
+        if !is_whole || !self.answer(id, turn) {
+            self.begin(id, is_whole, turn);
         }
-        self.begin(id, is_whole, head, turn);
         Ok(())
+    }
+
+    /// Has a request answered at once, if it can be.
+    fn answer(&mut self, id: u32, turn: &Turn<'_>) -> bool {
+        let head = turn.scratch.read.request(&turn.scratch.lines);
+        let Self { service, ready, streams, window: all, peer, .. } = self;
+        let (is_head, window) = (*head.method == Method::HEAD, peer.window);
+        let bytes_max = usize::try_from(window).unwrap_or(usize::MAX).min(all.available()).min(DATA_BYTES_MAX);
+        let answered = service.answer(&head, turn.now, |mut answer| {
+            // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
+            if is_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+                answer.body = AnswerBody::EMPTY;
+            }
+            match &answer.body {
+                AnswerBody::Bytes(bytes) if bytes.len() <= bytes_max => {
+                    all.spend(bytes.len());
+                    ready.push(Ready { id, is_whole: true, opened: 0, content: Content::Answer(answer) });
+                }
+                _ => streams.add(Stream::new(id, is_head, window).with(answer)),
+            }
+        });
+        answered.is_some()
     }
 
     fn count_request(&mut self) {
@@ -90,54 +82,15 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Takes an answer.
-    fn answered(&mut self, id: u32, mut answer: Answer<S::Outcome>, is_head: bool) {
-        // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
-        if is_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            answer.body = AnswerBody::EMPTY;
-        }
-        let window = usize::try_from(self.peer.window).unwrap_or(usize::MAX).min(self.window.available());
-        let bytes = match &answer.body {
-            AnswerBody::Bytes(bytes) => Some(bytes.len()).filter(|count| *count <= DATA_BYTES_MAX.min(window)),
-            AnswerBody::Stream(_) => None,
-        };
-        if let Some(bytes) = bytes {
-            self.window.spend(bytes);
-            self.ready_push(Ready { id, is_whole: true, opened: 0, content: Content::Answer(answer) });
-        } else {
-            self.add_stream(Stream::new(id, is_head, self.peer.window), answer);
-        }
-    }
-
-    /// Makes a stream of an answer.
-    fn add_stream(&mut self, mut stream: Stream<S::Outcome>, answer: Answer<S::Outcome>) {
-        let Answer { status, head, body, outcome } = answer;
-        stream.body = match body {
-            AnswerBody::Bytes(bytes) => Rest::Bytes(bytes),
-            AnswerBody::Stream(body) => {
-                (stream.is_begun, stream.left) = (true, head.content_length());
-                Rest::Stream(Bytes::new(), body)
-            }
-        };
-        (stream.head, stream.outcome) = (Some(Head::Answer(status, head)), Some(outcome));
-        self.streams.add(stream);
-    }
-
-    fn ready_push(&mut self, ready: Ready<S::Outcome>) {
-        if self.ready.capacity() == 0 {
-            self.ready.reserve(self.ready_usual);
-        }
-        self.ready.push_back(ready);
-    }
-
     /// Answers with a status of our own.
     fn say(&mut self, id: u32, is_whole: bool, status: StatusCode) {
-        self.ready_push(Ready { id, is_whole, opened: 0, content: Content::Status(status) });
+        self.ready.push(Ready { id, is_whole, opened: 0, content: Content::Status(status) });
     }
 
     /// Begins an answer that is awaited.
-    fn begin(&mut self, id: u32, is_whole: bool, head: head::Head, turn: &Turn<'_>) {
-        let mut stream = Stream::new(id, head.method == Method::HEAD, self.peer.window);
+    fn begin(&mut self, id: u32, is_whole: bool, turn: &Turn<'_>) {
+        let head = &turn.scratch.read;
+        let mut stream = Stream::new(id, *head.method() == Method::HEAD, self.peer.window);
         stream.is_begun = true;
         let body = if is_whole {
             Inbound::empty()
@@ -145,11 +98,11 @@ impl<S: Service> Connection<S> {
             let waker = self.streams.waker(id);
             let window = ReceiveWindow::new(self.limits.stream_window);
             let notable = NOTABLE_BYTES.min(usize::try_from(self.limits.stream_window / 2).unwrap_or(usize::MAX));
-            let (inbound, filler) = Inbound::new(head.content_length, notable, waker.clone());
+            let (inbound, filler) = Inbound::new(head.content_length(), notable, waker.clone());
             (stream.waker, stream.filler, stream.upload) = (Some(waker), Some(filler), Some(Upload { window }));
             inbound
         };
-        match head.into_request(turn.scratch, body) {
+        match head.to_request(&turn.scratch.lines, body) {
             Some(request) => {
                 stream.answering = Some(self.service.begin(request));
                 self.streams.add(stream);
@@ -161,16 +114,16 @@ impl<S: Service> Connection<S> {
 
     /// Makes streams of the answers that wait, for which `window` was the window of a stream.
     pub(super) fn unready(&mut self, window: u32) {
-        for ready in std::mem::take(&mut self.ready) {
+        for ready in self.ready.take() {
             let (id, bytes) = (ready.id, ready.bytes());
             match ready.content {
                 Content::Answer(answer) if bytes > 0 => {
                     self.window.refund(bytes);
                     // The sum is no more than a window can be: it was looked at when it was opened.
                     let window = u32::try_from(i64::from(window) + ready.opened).unwrap_or(WINDOW_MAX);
-                    self.add_stream(Stream::new(id, false, window), answer);
+                    self.streams.add(Stream::new(id, false, window).with(answer));
                 }
-                content => self.ready.push_back(Ready { content, ..ready }),
+                content => self.ready.push(Ready { content, ..ready }),
             }
         }
     }
@@ -189,7 +142,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn abandon(&mut self) {
         self.phase = Phase::Ended;
         (self.partial, self.block) = (Vec::new(), None);
-        self.ready = Default::default();
+        self.ready = ReadyQueue::new();
         let ids: Vec<u32> = self.streams.iter().map(|stream| stream.id).collect();
         for id in ids {
             if let Some(stream) = self.streams.remove(id)

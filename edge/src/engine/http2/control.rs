@@ -68,7 +68,7 @@ impl<S: Service> Connection<S> {
                 self.floods.control(turn.now)?;
             }
             // §6.9.2.
-            for ready in &self.ready {
+            for ready in self.ready.iter() {
                 checked(self.peer.window, ready.opened).ok_or(Fault::Connection(Code::FlowControl))?;
             }
             for stream in self.streams.iter_mut() {

@@ -29,21 +29,24 @@ pub(super) enum Unsound {
 /// Longest block that is remembered, in bytes: of what clients send again and again, nearly all are shorter.
 const REMEMBERED_BYTES_MAX: usize = 512;
 
-/// A head that is sound; its text is in the buffers of the thread.
-#[derive(Debug, Clone)]
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) content_length: Option<u64>,
+/// What a head is beside its text.
+#[derive(Debug, Default)]
+struct Head {
+    method: Method,
+    content_length: Option<u64>,
 }
 
-/// The head that was read last: its text, and, where it was sound and told the table nothing, what it was read from. The
-/// same block stands for the same head again, which need not be read.
+/// The head that was read last: its text, and, where it told the table nothing, what it was read from. The same block
+/// stands for the same head again, which need not be read.
 #[derive(Debug, Default)]
 pub(in super::super) struct LastRead {
     /// The values of the pseudo fields.
     text: String,
     pseudo: Pseudo,
-    head: Option<Head>,
+    /// Of a head that was sound.
+    head: Head,
+    /// Whether it was sound, and what it was read from is known.
+    is_known: bool,
     /// What it was read from: the content of the table, the limits, the bytes.
     state: u64,
     limits: (usize, usize),
@@ -53,23 +56,75 @@ pub(in super::super) struct LastRead {
 }
 
 impl LastRead {
-    /// The head that `block` was when it was read last, if nothing has changed.
+    /// Whether `block` is the head that was read last, since nothing has changed.
     #[inline]
-    fn again(&self, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) -> Option<Head> {
-        let is_same = self.state == decoder.state()
+    fn is_again(&self, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) -> bool {
+        self.is_known
+            && self.state == decoder.state()
             && self.lines == lines.head()
             && self.limits == (limits.header_bytes, limits.header_fields)
-            && self.block == block;
-        if is_same { self.head.clone() } else { None }
+            && self.block == block
     }
 
-    /// Remembers what a head was read from.
-    fn remember(&mut self, head: &Head, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) {
-        self.head = Some(head.clone());
+    /// Remembers what the head was read from.
+    fn remember(&mut self, decoder: &Decoder, block: &[u8], limits: &Limits, lines: &Lines) {
+        self.is_known = true;
         (self.state, self.lines) = (decoder.state(), lines.head());
         self.limits = (limits.header_bytes, limits.header_fields);
         self.block.clear();
         self.block.extend_from_slice(block);
+    }
+
+    /// The method of the head, which was sound.
+    pub(super) const fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// What its `content-length` says.
+    pub(super) const fn content_length(&self) -> Option<u64> {
+        self.head.content_length
+    }
+
+    /// The head as it is decided upon; `lines` are those that were read with it.
+    #[inline]
+    pub(super) fn request<'r>(&'r self, lines: &'r Lines) -> RequestHead<'r> {
+        let Self { text, pseudo, head, .. } = self;
+        let get = |range: &Option<Range<usize>>| text.get(range.clone()?);
+        RequestHead {
+            version: Version::HTTP_2,
+            method: &head.method,
+            scheme: get(&pseudo.scheme),
+            authority: get(&pseudo.authority),
+            path: get(&pseudo.path).unwrap_or_default(),
+            query: get(&pseudo.query),
+            fields: Fields::Lines(lines),
+        }
+    }
+
+    /// The head as it is handed on, with its body. None if the target is none that the library takes.
+    pub(super) fn to_request(&self, lines: &Lines, body: Inbound) -> Option<Request<Inbound>> {
+        let Self { text, pseudo, head, .. } = self;
+        let get = |range: &Option<Range<usize>>| {
+            let value = text.as_bytes().get(range.clone()?)?;
+            Some(Bytes::copy_from_slice(value))
+        };
+        let mut parts = http::uri::Parts::default();
+        if let Some(authority) = get(&pseudo.authority) {
+            parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
+        }
+        // The library has no address without an authority that has a scheme.
+        if let (Some(scheme), Some(_)) = (get(&pseudo.scheme), &parts.authority) {
+            parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
+        }
+        if let Some(path) = get(&pseudo.target()) {
+            parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
+        }
+        let mut request = Request::new(body);
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = Uri::from_parts(parts).ok()?;
+        *request.method_mut() = head.method.clone();
+        *request.headers_mut() = map(lines)?;
+        Some(request)
     }
 }
 
@@ -182,7 +237,7 @@ pub(super) fn discard(decoder: &mut Decoder, block: &[u8]) -> Result<(), Fault> 
     decoder.decode(block, 0, |_: Field<'_>| {}).map(drop).map_err(undecodable)
 }
 
-/// Reads the head of a request into the buffers of the thread.
+/// Reads the head of a request into the buffers of the thread, where [`LastRead`] has it if it is sound.
 ///
 /// # Errors
 ///
@@ -193,14 +248,23 @@ pub(super) fn read(
     block: &[u8],
     limits: &Limits,
     scratch: &mut Scratch,
-) -> Result<Result<Head, Unsound>, Fault> {
-    let Scratch { lines, read: last, .. } = scratch;
-    if let Some(head) = last.again(decoder, block, limits, lines) {
-        return Ok(Ok(head));
+) -> Result<Result<(), Unsound>, Fault> {
+    if scratch.read.is_again(decoder, block, limits, &scratch.lines) {
+        return Ok(Ok(()));
     }
+    read_anew(decoder, block, limits, scratch)
+}
+
+fn read_anew(
+    decoder: &mut Decoder,
+    block: &[u8],
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<Result<(), Unsound>, Fault> {
+    let Scratch { lines, read: last, .. } = scratch;
     let state = decoder.state();
     lines.begin(LINES_BYTES_KEPT);
-    last.head = None;
+    last.is_known = false;
     last.block.clear();
     let mut text = std::mem::take(&mut last.text).into_bytes();
     text.clear();
@@ -227,16 +291,16 @@ pub(super) fn read(
     let Ok(text) = String::from_utf8(text) else { return Ok(Err(Unsound::Malformed)) };
     let method = pseudo.method.clone().and_then(|range| method(text.as_bytes().get(range)?));
     let head = method.map(|method| Head { method, content_length });
-    let head = head.filter(|head| head.is_sound(&pseudo, text.as_bytes()));
+    let Some(head) = head.filter(|head| head.is_sound(&pseudo, text.as_bytes())) else {
+        last.text = text;
+        return Ok(Err(Unsound::Malformed));
+    };
     pseudo.split_path(text.as_bytes());
-    (last.text, last.pseudo) = (text, pseudo);
-    if let Some(head) = &head
-        && state == decoder.state()
-        && block.len() <= REMEMBERED_BYTES_MAX
-    {
-        last.remember(head, decoder, block, limits, &scratch.lines);
+    (last.text, last.pseudo, last.head) = (text, pseudo, head);
+    if state == decoder.state() && block.len() <= REMEMBERED_BYTES_MAX {
+        last.remember(decoder, block, limits, &scratch.lines);
     }
-    Ok(head.ok_or(Unsound::Malformed))
+    Ok(Ok(()))
 }
 
 /// The method of that name; the usual ones are known at a glance.
@@ -307,48 +371,6 @@ impl Head {
         };
         is_path && scheme.is_some_and(is_scheme)
     }
-
-    /// The head as it is decided upon.
-    #[inline]
-    pub(super) fn request<'r>(&'r self, scratch: &'r Scratch) -> RequestHead<'r> {
-        let LastRead { text, pseudo, .. } = &scratch.read;
-        let get = |range: &Option<Range<usize>>| text.get(range.clone()?);
-        RequestHead {
-            version: Version::HTTP_2,
-            method: &self.method,
-            scheme: get(&pseudo.scheme),
-            authority: get(&pseudo.authority),
-            path: get(&pseudo.path).unwrap_or_default(),
-            query: get(&pseudo.query),
-            fields: Fields::Lines(&scratch.lines),
-        }
-    }
-
-    /// The head as it is handed on, with its body. None if the target is none that the library takes.
-    pub(super) fn into_request(self, scratch: &Scratch, body: Inbound) -> Option<Request<Inbound>> {
-        let LastRead { text, pseudo, .. } = &scratch.read;
-        let get = |range: &Option<Range<usize>>| {
-            let value = text.as_bytes().get(range.clone()?)?;
-            Some(Bytes::copy_from_slice(value))
-        };
-        let mut parts = http::uri::Parts::default();
-        if let Some(authority) = get(&pseudo.authority) {
-            parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
-        }
-        // The library has no address without an authority that has a scheme.
-        if let (Some(scheme), Some(_)) = (get(&pseudo.scheme), &parts.authority) {
-            parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
-        }
-        if let Some(path) = get(&pseudo.target()) {
-            parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).ok()?);
-        }
-        let mut request = Request::new(body);
-        *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = Uri::from_parts(parts).ok()?;
-        *request.method_mut() = self.method;
-        *request.headers_mut() = map(&scratch.lines)?;
-        Some(request)
-    }
 }
 
 /// The lines as a map; crumbs of a cookie are one field (§8.2.3).
@@ -416,13 +438,29 @@ mod tests {
         }
     }
 
-    fn said(read: Result<Result<Head, Unsound>, Fault>, scratch: &Scratch) -> String {
+    /// The pseudo fields of a block.
+    fn pseudo(number: u8) -> &'static [u8] {
+        match number % 8 {
+            0 => b"\x82\x87\x04\x04/a?b",
+            1 => b"\x83\x86\x44\x05/?x?y",
+            2 => b"\x82\x87\x84\x41\x01h",
+            3 => b"\x82\x87\x84\x01\x02hi",
+            4 => b"\x02\x07CONNECT\x01\x01h",
+            5 => b"\x82\x87\x04\x02/?",
+            6 => b"\x02\x07OPTIONS\x87\x04\x01*",
+            _ => b"\x82\x87\x84",
+        }
+    }
+
+    fn said(read: Result<Result<(), Unsound>, Fault>, scratch: &Scratch) -> String {
         match read {
-            Ok(Ok(head)) => {
-                let request = head.request(scratch);
+            Ok(Ok(())) => {
+                let request = scratch.read.request(&scratch.lines);
                 let lines: Vec<_> = scratch.lines.iter().collect();
                 let found = request.fields.get_all(&header::ACCEPT).count();
-                format!("{} {:?} {lines:?} {found}", request.path, head.content_length)
+                let RequestHead { method, scheme, authority, path, query, .. } = request;
+                let length = scratch.read.content_length();
+                format!("{method} {scheme:?} {authority:?} {path} {query:?} {length:?} {lines:?} {found}")
             }
             otherwise => format!("{otherwise:?}"),
         }
@@ -432,14 +470,15 @@ mod tests {
         /// What a thread remembers of the heads of its connections changes nothing about the next.
         #[test]
         fn heads_are_read_as_if_there_were_none_before(
-            kinds in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 1..5),
+            kinds in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..9)), 1..5),
             order in prop::collection::vec((0..2_usize, any::<prop::sample::Index>()), 1..24),
         ) {
             let (limits, mut scratch) = (limits(), Scratch::default());
             let mut decoders = [0, 1].map(|_| (Decoder::new(4_096), Decoder::new(4_096)));
             for (connection, kind) in order {
-                let fields = kind.get(&kinds).iter().flat_map(|number| field(*number));
-                let block: Vec<u8> = [0x82, 0x87, 0x84].into_iter().chain(fields).collect();
+                let (ahead, fields) = kind.get(&kinds);
+                let fields = fields.iter().flat_map(|number| field(*number));
+                let block: Vec<u8> = pseudo(*ahead).iter().copied().chain(fields).collect();
                 let (warm, cold) = &mut decoders[connection];
                 let mut fresh = Scratch::default();
                 let expected = read(cold, &block, &limits, &mut fresh);

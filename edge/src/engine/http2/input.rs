@@ -347,9 +347,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn forget(&mut self, id: u32, broken: Broken) {
         if let Some(stream) = self.streams.remove(id) {
             self.release(&stream, broken);
-        } else if let Some(index) = self.ready.iter().position(|ready| ready.id == id)
-            && let Some(ready) = self.ready.remove(index)
-        {
+        } else if let Some(ready) = self.ready.remove(id) {
             self.window.refund(ready.bytes());
         }
     }

@@ -7,6 +7,7 @@
 //! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `asked`: a head to an answer,
 //!   or a stream;
 //! * `head`: a block of fields to a request (§8);
+//! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `reply`: heads of answers;
 //! * `time`: the drain, and what is too slow.
@@ -19,6 +20,7 @@ mod frame;
 mod head;
 mod input;
 mod output;
+mod ready;
 mod reply;
 mod settings;
 mod streams;
@@ -28,17 +30,16 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Context;
 use std::time::Instant;
 
-use self::asked::Ready;
 use self::flood::Floods;
 use self::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT};
 use self::frame::kind;
 pub(super) use self::head::LastRead;
 use self::input::Block;
+use self::ready::ReadyQueue;
 use self::settings::PeerSettings;
 use self::streams::{Recent, Streams};
 use self::time::Drain;
@@ -66,9 +67,7 @@ pub struct Connection<S: Service> {
     /// Frames that are due, before all others.
     control: Vec<u8>,
     /// Answers that are due as a whole. Their bytes are counted in the window already.
-    ready: VecDeque<Ready<S::Outcome>>,
-    /// How many were due at once, not long ago.
-    ready_usual: usize,
+    ready: ReadyQueue<S::Outcome>,
     streams: Streams<S::Outcome>,
     /// Streams that this end has reset.
     recent: Recent,
@@ -132,8 +131,7 @@ impl<S: Service> Connection<S> {
             decoder: Decoder::new(TABLE_BYTES_DEFAULT),
             encoder: Encoder::new(),
             control,
-            ready: VecDeque::new(),
-            ready_usual: 0,
+            ready: ReadyQueue::new(),
             streams: Streams::new(),
             recent: Recent::new(limits.streams),
             peer: PeerSettings::default(),
@@ -210,7 +208,7 @@ impl<S: Service> Connection<S> {
         self.partial.capacity()
             + self.block.as_ref().map_or(0, |block| block.held_bytes())
             + self.control.capacity()
-            + self.ready.capacity() * size_of::<Ready<S::Outcome>>()
+            + self.ready.held_bytes()
             + self.streams.held_bytes()
             + self.recent.held_bytes()
             + self.decoder.memory()

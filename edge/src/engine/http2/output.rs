@@ -1,7 +1,6 @@
 //! What is put into the sink, in which order: frames that answer frames, answers that are at hand, then one turn of each
 //! stream after the other.
 
-use std::collections::VecDeque;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -9,8 +8,8 @@ use super::super::answer::Answer;
 use super::super::inbound::Broken;
 use super::super::sink::Sink;
 use super::super::{Outcome, Service, Turn};
-use super::asked::Content;
 use super::frame::{Code, write_window};
+use super::ready::Content;
 use super::reply::Writing;
 use super::streams::Head;
 use super::turn::{Sending, Step};
@@ -47,7 +46,7 @@ impl<S: Service> Connection<S> {
         if self.ready.is_empty() {
             return;
         }
-        self.ready_usual = self.ready.len();
+        self.ready.note_usual();
         let mut writing = Writing {
             encoder: &mut self.encoder,
             date: turn.date,
@@ -55,7 +54,7 @@ impl<S: Service> Connection<S> {
             frame_bytes: self.peer.frame_bytes,
         };
         let mut count = 0;
-        for ready in &mut self.ready {
+        for ready in self.ready.iter_mut() {
             if sink.room() == 0 {
                 break;
             }
@@ -80,8 +79,7 @@ impl<S: Service> Connection<S> {
                 self.recent.add(ready.id);
             }
         }
-        // They are let go of where they lie.
-        self.ready.drain(..count);
+        self.ready.drop_first(count);
     }
 
     fn put_streams(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
@@ -233,9 +231,7 @@ impl<S: Service> Connection<S> {
 
     /// Frees what an idle connection does not need.
     fn rest(&mut self) {
-        if self.ready.is_empty() && self.ready.capacity() > 0 {
-            self.ready = VecDeque::new();
-        }
+        self.ready.rest();
         if self.streams.is_empty() {
             self.streams.rest();
             if self.block.is_none() && self.partial.is_empty() {

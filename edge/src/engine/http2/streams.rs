@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::super::answer::AnswerHead;
+use super::super::answer::{Answer, AnswerBody, AnswerHead};
 use super::super::inbound::Filler;
 use super::super::{Answering, StreamBody};
 use super::flow::{ReceiveWindow, SendWindow};
@@ -102,6 +102,20 @@ impl<O> Stream<O> {
             hungry: None,
             starved: false,
         }
+    }
+
+    /// With an answer, of which nothing was put.
+    pub(super) fn with(mut self, answer: Answer<O>) -> Self {
+        let Answer { status, head, body, outcome } = answer;
+        self.body = match body {
+            AnswerBody::Bytes(bytes) => Rest::Bytes(bytes),
+            AnswerBody::Stream(body) => {
+                (self.is_begun, self.left) = (true, head.content_length());
+                Rest::Stream(Bytes::new(), body)
+            }
+        };
+        (self.head, self.outcome) = (Some(Head::Answer(status, head)), Some(outcome));
+        self
     }
 
     /// Whether there is something to poll.

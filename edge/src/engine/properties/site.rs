@@ -92,7 +92,7 @@ fn prepared(length: usize) -> AnswerHead {
 impl Service for Site {
     type Outcome = Told;
 
-    fn answer(&self, request: &RequestHead<'_>, _now: Instant) -> Option<Answer<Told>> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
         let some = || vec![LARGE.slice(..1_000), LARGE.slice(1_000..1_001), LARGE.slice(1_001..20_000)];
         let (status, head, body) = match request.path {
             "/" => (StatusCode::OK, prepared(5), AnswerBody::Bytes(Bytes::from_static(b"hello"))),
@@ -104,8 +104,10 @@ impl Service for Site {
             "/later" | "/echo" => return None,
             _ => (StatusCode::NOT_FOUND, AnswerHead::Map(Box::default()), AnswerBody::EMPTY),
         };
-        Some(Answer { status, head, body, outcome: Told { left: LARGE_BYTES, is_complete: false } })
+        Some(put(Answer { status, head, body, outcome: Told { left: LARGE_BYTES, is_complete: false } }))
     }
+
+    fn let_go(&self) {}
 
     fn begin(&self, request: http::Request<Inbound>) -> Answering {
         Box::pin(async move {

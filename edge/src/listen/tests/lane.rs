@@ -27,7 +27,12 @@ impl Lane {
 impl Service for Lane {
     type Outcome = Untold;
 
-    fn answer(&self, request: &RequestHead<'_>, _now: std::time::Instant) -> Option<Answer<Untold>> {
+    fn answer<R>(
+        &self,
+        request: &RequestHead<'_>,
+        _now: std::time::Instant,
+        put: impl FnOnce(Answer<Untold>) -> R,
+    ) -> Option<R> {
         let body = match request.path.strip_prefix("/bytes/") {
             Some(count) => Bytes::from(vec![b'x'; count.parse().unwrap()]),
             None if matches!(request.path, "/wait" | "/echo" | "/endless" | "/upgrade") => return None,
@@ -37,8 +42,10 @@ impl Service for Lane {
         let length = body.len().to_string();
         let head = PreparedHead::new([("content-length", length.as_bytes())], Vec::new());
         let head = AnswerHead::Prepared(Arc::new(head), [None, None]);
-        Some(Answer { status: StatusCode::OK, head, body: AnswerBody::Bytes(body), outcome: Untold })
+        Some(put(Answer { status: StatusCode::OK, head, body: AnswerBody::Bytes(body), outcome: Untold }))
     }
+
+    fn let_go(&self) {}
 
     fn begin(&self, request: Request<Inbound>) -> Answering {
         self.peers.borrow_mut().push(Arc::clone(&self.peer));

@@ -170,6 +170,7 @@ impl Rig {
     fn receive(&mut self, bytes: &[u8]) {
         let mut turn = Turn { now: self.now, date: &self.date, scratch: &mut self.scratch };
         self.conn.receive(bytes, &mut turn);
+        assert_eq!(self.log.held.get(), 0, "what was found out for requests that came together is let go of");
     }
 
     /// Has it put what it will into so much room.

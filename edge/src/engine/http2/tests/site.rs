@@ -34,6 +34,8 @@ pub(super) struct Log {
     pub(super) gate: Cell<bool>,
     pub(super) wakers: RefCell<Vec<Waker>>,
     pub(super) seen: RefCell<Vec<String>>,
+    /// Requests that were asked about since they were let go of.
+    pub(super) held: Cell<usize>,
     pub(super) broken: RefCell<Vec<crate::engine::inbound::Broken>>,
     /// The bodies of requests for `/keep`, to be read by hand.
     pub(super) kept: RefCell<Vec<Inbound>>,
@@ -133,7 +135,7 @@ impl Body for Piece {
 impl Service for Site {
     type Outcome = Told;
 
-    fn answer(&self, request: &RequestHead<'_>, _now: Instant) -> Option<Answer<Told>> {
+    fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
         let fields: Vec<String> = request
             .fields_for_test()
             .map(|(name, value)| format!("{}={}", name.escape_ascii(), value.escape_ascii()))
@@ -148,6 +150,7 @@ impl Service for Site {
             fields.join(",")
         );
         self.log.seen.borrow_mut().push(told);
+        self.log.held.set(self.log.held.get() + 1);
         let body = match size_of_path(request.path) {
             _ if request.method == Method::HEAD => AnswerBody::EMPTY,
             Some(0) => AnswerBody::EMPTY,
@@ -155,12 +158,16 @@ impl Service for Site {
             None if request.path == "/stream" => AnswerBody::Stream(parts(vec![pattern(20_000), pattern(3)])),
             None if request.path == "/piece" => AnswerBody::Stream(Box::pin(Piece(Rc::clone(&self.log), 50_000))),
             None => match request.path.strip_prefix("/told/") {
-                Some(lengths) => return Some(self.told(lengths)),
+                Some(lengths) => return Some(put(self.told(lengths))),
                 None => return None,
             },
         };
         let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None]);
-        Some(Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) })
+        Some(put(Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }))
+    }
+
+    fn let_go(&self) {
+        self.log.held.set(0);
     }
 
     fn begin(&self, request: Request<Inbound>) -> Answering {
