@@ -171,8 +171,7 @@ impl Place {
                 if let Some(kept) = kept {
                     return Some(Arc::clone(&kept.version));
                 }
-                let is_replaced = versions.iter().any(|kept| Arc::ptr_eq(&kept.version, live));
-                let now = is_replaced.then(|| self.current()).flatten();
+                let now = self.current().filter(|current| !Arc::ptr_eq(&current.version, live));
                 now.map(|current| Arc::clone(&current.version)).filter(|version| has(version))
             })
         })

@@ -94,7 +94,12 @@ pub(crate) fn ask_on(lane: &Lane, asked: &Asked<'_>) -> Option<Answer<Counted>> 
 
 /// Asks for an answer at once, and takes all of it as the engine does.
 pub(crate) async fn by_lane(handler: &Rc<Handler>, asked: &Asked<'_>) -> Option<Got> {
-    let Answer { status, head, body, mut outcome } = ask(handler, asked)?;
+    by_lane_on(&lane(handler, asked), asked).await
+}
+
+/// The same on a connection that may have been asked before.
+pub(crate) async fn by_lane_on(lane: &Lane, asked: &Asked<'_>) -> Option<Got> {
+    let Answer { status, head, body, mut outcome } = ask_on(lane, asked)?;
     let fields = match head {
         AnswerHead::Map(map) => of_map(&map),
         AnswerHead::Prepared(head, more) => {

@@ -120,9 +120,13 @@ async fn the_engine_is_given_what_the_library_is_given() {
         if handled.status.as_u16() != status {
             wrong.push(format!("{} in place of {status}: {asked:?}", handled.status));
         }
-        let answered = ask::by_lane(&site.handler, &asked).await;
-        if answered.as_ref() != Some(&handled) {
-            wrong.push(format!("{asked:?}:\n  {answered:?}\n  in place of\n  {handled:?}"));
+        // Those that come together share what was seen for the second of them.
+        let lane = ask::lane(&site.handler, &asked);
+        for _ in 0..3 {
+            let answered = ask::by_lane_on(&lane, &asked).await;
+            if answered.as_ref() != Some(&handled) {
+                wrong.push(format!("{asked:?}:\n  {answered:?}\n  in place of\n  {handled:?}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

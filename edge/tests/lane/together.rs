@@ -1,4 +1,5 @@
-//! Requests of one connection that come together: what is looked up for the first counts for all, and for no later one.
+//! Requests of one connection that come together: what is seen for the second counts for all that follow, and for no
+//! later one.
 
 use std::sync::Arc;
 

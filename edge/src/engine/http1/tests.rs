@@ -74,6 +74,7 @@ impl Service for Site {
     type Outcome = Told;
 
     fn answer<R>(&self, request: &RequestHead<'_>, _now: Instant, put: impl FnOnce(Answer<Told>) -> R) -> Option<R> {
+        self.held.set(self.held.get() + 1);
         let host = String::from_utf8_lossy(request.fields.get(&HOST).unwrap()).into_owned();
         let query = request.query.unwrap_or("-");
         let (kind, count) = request.path[1..].split_once('/').unwrap_or_else(|| (&request.path[1..], "0"));
