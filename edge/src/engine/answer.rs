@@ -114,7 +114,7 @@ pub struct PreparedHead {
     pub(super) own: Box<[u8]>,
     /// Fields that others have too.
     pub(super) shared: Box<[Arc<SharedField>]>,
-    /// The ids of those.
+    /// The ids of those, side by side: they are compared for each answer, and the fields lie here and there.
     pub(super) ids: Box<[u64]>,
     /// All of them, in HTTP/1.1.
     pub(super) lines: Box<[u8]>,

@@ -205,61 +205,42 @@ impl SmallAnswer {
     }
 }
 
-/// Decides what a request is answered with.
-#[must_use]
-pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
-    live.find(head.host, |found| match found {
-        Found::Place(entry) => {
-            let (paused, current) = entry.place.look();
-            decide_at(head, live, entry, paused.as_ref(), current.as_ref())
-        }
-        found => decide_elsewhere(head, live, found),
-    })
-}
-
-/// What was seen for a host, for requests that come at one moment.
+/// What was seen for a host by requests that come at one moment.
 #[derive(Default)]
-pub(super) enum Seen {
+pub enum Seen {
     /// Nothing was looked for.
     #[default]
     Nothing,
-    /// One request has asked, and may be the only one.
+    /// One request has asked. It may be the only one, for which nothing need be kept.
     Once,
     /// Where the host leads, how that is paused, and what is live there.
     Place(HostEntry, Option<Arc<Pause>>, Option<Arc<Current>>),
 }
 
-/// Decides as [`decide`] does, where others for the same host come at the same moment: what was seen for one of them
+/// Decides what a request is answered with. Of those for one host that come at one moment, what was `seen` for the second
 /// counts for all that follow.
-pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> Decision {
-    match seen {
-        Seen::Nothing => {
-            // It may be the only one, for which nothing need be kept.
-            *seen = Seen::Once;
-            decide(head, live)
-        }
-        Seen::Once => live.find(head.host, |found| match found {
-            Found::Place(entry) => {
-                let (paused, current) = entry.place.look();
-                let decision = decide_at(head, live, entry, paused.as_ref(), current.as_ref());
-                *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
-                decision
-            }
-            found => decide_elsewhere(head, live, found),
-        }),
-        Seen::Place(entry, paused, current) => decide_at(head, live, entry, paused.as_ref(), current.as_ref()),
+#[must_use]
+pub fn decide(head: &Head<'_>, live: &Live, seen: &mut Seen) -> Decision {
+    if let Seen::Place(entry, paused, current) = seen {
+        return decide_at(head, live, entry, paused.as_ref(), current.as_ref());
     }
-}
-
-/// Decides where the host leads to no environment or alias.
-fn decide_elsewhere(head: &Head<'_>, live: &Live, found: Found<'_>) -> Decision {
-    match found {
+    let is_first = matches!(seen, Seen::Nothing);
+    *seen = Seen::Once;
+    live.find(head.host, |found| match found {
+        Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
         Found::Preview(key) => match live.preview(&key) {
             Some(current) => decide_in(head, &current, None, false),
             None => Decision::Load(key),
         },
-        Found::Nobody | Found::Place(_) => Decision::Refuse(Refused::UnknownHost.into()),
-    }
+        Found::Place(entry) => {
+            let (paused, current) = entry.place.look();
+            let decision = decide_at(head, live, entry, paused.as_ref(), current.as_ref());
+            if !is_first {
+                *seen = Seen::Place(entry.clone(), paused, Guard::into_inner(current));
+            }
+            decision
+        }
+    })
 }
 
 /// Decides for an environment or alias: where it has another hostname, what it says while it is paused, else by what is

@@ -26,7 +26,7 @@ mod told;
 mod ways;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, WayNumber, decide};
+pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, Seen, SmallAnswer, WayNumber, decide};
 pub use lane::{Counted, Lane};
 pub use measure::Measured;
 pub use refused::Refused;
@@ -54,7 +54,6 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
-use decide::Seen;
 use error_page::Asker;
 use measure::Measurement;
 use told::Told;
@@ -160,7 +159,7 @@ impl Handler {
     fn decided<'r>(&self, asked: &RequestHead<'r>, covers: impl Fn(&str) -> bool) -> Result<Decided<'r>, Refused> {
         let authority = authority(asked)?;
         let host = hostname(authority);
-        let decision = self.decided_for(asked, &host, covers, &mut Seen::Nothing);
+        let decision = self.decided_for(asked, &host, covers, &mut Seen::default());
         Ok(Decided { authority, host, decision })
     }
 
@@ -176,7 +175,7 @@ impl Handler {
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
-            false => decide::decide_together(&self.head(asked, host), &self.live, seen),
+            false => decide(&self.head(asked, host), &self.live, seen),
         }
     }
 

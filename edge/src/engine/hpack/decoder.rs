@@ -245,19 +245,19 @@ impl Decoder {
         let class = name_class.with_value(value.of(&self.table));
         let (name_text, value_text) = (name.of(&self.table), value.of(&self.table));
         list.give(name_text, value_text, class, None);
+        if !is_inserted {
+            self.table.truncate(mark);
+            return Ok(());
+        }
         // What has no room is not copied to lie beside its name: it may be long.
-        if is_inserted && self.table.has_room(name_text.len(), value_text.len()) {
+        if self.table.has_room(name_text.len(), value_text.len()) {
             let (name, value) = (name.kept(mark, &mut self.table), value.kept(mark, &mut self.table));
             self.table.insert(Entry { name, value, name_class, class });
         } else {
             self.table.truncate(mark);
-            if is_inserted {
-                self.table.clear();
-            }
+            self.table.clear();
         }
-        if is_inserted {
-            self.table.tidy();
-        }
+        self.table.tidy();
         Ok(())
     }
 

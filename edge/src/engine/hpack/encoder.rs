@@ -165,7 +165,14 @@ impl Encoder {
         if let Some(place) = self.place(field.id) {
             self.guess = place + 1;
             integer::put(self.number(place), INDEXED.0, INDEXED.1, block);
-        } else if field.size <= self.max / 2 {
+        } else {
+            self.introduce(field, block);
+        }
+    }
+
+    /// Writes a field that the table does not have.
+    fn introduce(&mut self, field: &SharedField, block: &mut Vec<u8>) {
+        if field.size <= self.max / 2 {
             self.evict(self.max - field.size);
             self.entries.push(Entry { id: field.id, size: field.size });
             self.size += field.size;
@@ -187,8 +194,12 @@ impl Encoder {
         match self.entries.get(self.guess) {
             Some(entry) if entry.id == id => Some(self.guess),
             // What changes, such as the date, came last.
-            _ => self.entries.iter().rposition(|entry| entry.id == id),
+            _ => self.last_place(id),
         }
+    }
+
+    fn last_place(&self, id: u64) -> Option<usize> {
+        self.entries.iter().rposition(|entry| entry.id == id)
     }
 
     /// Writes the fields of a prepared head, and `more` that others of this connection may have too.
@@ -202,12 +213,12 @@ impl Encoder {
         self.guess = self.first;
         if !self.repeated(&head.ids, block) {
             for field in &head.shared {
-                self.next(field, block);
+                self.shared(field, block);
             }
             self.first = head.ids.first().and_then(|id| self.place(*id)).unwrap_or_default();
         }
         for field in more {
-            self.next(field, block);
+            self.shared(field, block);
         }
         block.extend_from_slice(&head.own);
     }
@@ -219,35 +230,17 @@ impl Encoder {
         let Some(entries) = self.entries.get(self.guess..).and_then(|entries| entries.get(..ids.len())) else {
             return false;
         };
-        let newest = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1);
-        let Some(newest) = newest.filter(|_| ids.len() <= NUMBERS_MAX) else { return false };
+        let first = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1);
+        let Some(first) = first.filter(|_| ids.len() <= NUMBERS_MAX) else { return false };
         if !entries.iter().map(|entry| &entry.id).eq(ids) {
             return false;
         }
         // A copy of a length that is known takes next to nothing: all that there may be, and then as many as there are.
         let end = block.len() + ids.len();
-        block.extend_from_slice(&BEFORE.map(|before| (INDEXED.0 | newest).wrapping_sub(before)));
+        block.extend_from_slice(&BEFORE.map(|before| (INDEXED.0 | first).wrapping_sub(before)));
         block.truncate(end);
         self.guess += ids.len();
         true
-    }
-
-    /// Writes a field that is mostly where it is guessed to be.
-    #[inline]
-    fn next(&mut self, field: &SharedField, block: &mut Vec<u8>) {
-        match self.guessed(field.id) {
-            Some(number) => block.push(number),
-            None => self.shared(field, block),
-        }
-    }
-
-    /// The number of the field of this id in one byte, if it is where the next is guessed to be.
-    #[inline]
-    fn guessed(&mut self, id: u64) -> Option<u8> {
-        self.entries.get(self.guess).filter(|entry| entry.id == id)?;
-        let number = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1)?;
-        self.guess += 1;
-        Some(INDEXED.0 | number)
     }
 
     /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as never
