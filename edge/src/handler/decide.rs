@@ -266,11 +266,12 @@ fn decide_at(
 
 /// Decides for a version that is known.
 pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
-    let mut decision = decide_by(head, current, place, custom_host);
-    if let Some(answer) = cors::preflight(head, &decision) {
-        decision = answer;
+    // Only OPTIONS can be a preflight; all else is decided where it is wanted, and not moved.
+    if *head.method != HttpMethod::OPTIONS {
+        return decide_by(head, current, place, custom_host);
     }
-    decision
+    let decision = decide_by(head, current, place, custom_host);
+    cors::preflight(head, &decision).unwrap_or(decision)
 }
 
 /// Decides by what a path is: one of the edge's own, then a route's, then a file's.

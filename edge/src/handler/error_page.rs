@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, StatusCode};
 use super::body::Body;
 use super::decide::Refusal;
 use super::refused::Refused;
-use super::respond::Ready;
+use super::respond::{Ready, ReadyBody};
 use super::{pause, respond};
 use crate::engine::Fields;
 use crate::live::Current;
@@ -91,8 +91,7 @@ pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
         response.into_parts().0.headers
     });
     let (_, sentence) = Refused::NotFound.row();
-    let body = Body::full(Bytes::from_static(sentence.as_bytes()));
-    Some(Ready { status: StatusCode::NOT_FOUND, head, last_modified: None, body })
+    Some(Ready { status: StatusCode::NOT_FOUND, head, last_modified: None, body: ReadyBody::Text(sentence) })
 }
 
 /// Says what the answer to every refusal says.

@@ -65,11 +65,20 @@ impl Lane {
         if let Decision::Load(_) | Decision::Proxy { .. } = decision {
             return None;
         }
-        Some(match self.ready(&decision, host) {
-            Some((status, head, body)) => {
-                put(sent(self.measure(request, began).carried_out(decision), status, head, body))
+        let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
+            return Some(put(self.made(request, began, decision, host)));
+        };
+        let head = AnswerHead::Prepared(Arc::clone(head), [last_modified.map(Arc::clone), self.hsts(&decision, host)]);
+        let at_hand = if *request.method == Method::HEAD { Ok(Bytes::new()) } else { body.at_hand() };
+        let mut measurement = self.measure(request, began);
+        measurement.carried_out(decision);
+        Some(match at_hand {
+            Ok(bytes) => {
+                measurement.answer(status, bytes.is_empty());
+                let outcome = Counted(Some(measurement));
+                put(Answer { status, head, body: AnswerBody::Bytes(bytes), outcome })
             }
-            None => put(self.made(request, began, decision, host)),
+            Err(body) => put(sent(measurement, status, head, body)),
         })
     }
 
@@ -93,18 +102,15 @@ impl Lane {
         let (parts, body) = respond::refused(refused).into_parts();
         sent(self.measure(request, began), parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
+}
 
-    /// The answer as it was prepared, where it was.
-    #[inline]
-    fn ready(&self, decision: &Decision, host: &str) -> Option<(StatusCode, AnswerHead, Body)> {
-        let ready = match decision {
-            Decision::File(answer) => respond::ready(answer),
-            Decision::Refuse(refusal) => error_page::ready(refusal),
-            Decision::Load(_) | Decision::Proxy { .. } | Decision::Small(_) => None,
-        };
-        let Ready { status, head, last_modified, body } = ready?;
-        let more = [last_modified.map(Arc::clone), self.hsts(decision, host)];
-        Some((status, AnswerHead::Prepared(Arc::clone(head), more), body))
+/// The answer as it was prepared, where it was.
+#[inline]
+fn ready(decision: &Decision) -> Option<Ready<'_>> {
+    match decision {
+        Decision::File(answer) => respond::ready(answer),
+        Decision::Refuse(refusal) => error_page::ready(refusal),
+        Decision::Load(_) | Decision::Proxy { .. } | Decision::Small(_) => None,
     }
 }
 
@@ -151,7 +157,6 @@ impl Service for Lane {
 }
 
 /// The answer as it is sent, with who counts it.
-#[inline]
 fn sent(mut measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
     let at_hand = if measurement.is_head() { Ok(Bytes::new()) } else { body.at_hand() };
     match at_hand {

@@ -116,21 +116,21 @@ impl Measurement {
     }
 
     /// Notes what was decided, and goes with what answers from now on.
+    #[inline(never)]
     pub(super) fn decided(&mut self, decision: &Decision) {
         (self.answerer, self.paused) = (Answerer::of(decision), is_paused(decision));
     }
 
     /// The same for what is done with, which most answers are: what they are of is moved, not counted once more.
     #[inline]
-    pub(super) fn carried_out(mut self, decision: Decision) -> Self {
-        (self.answerer, self.paused) = match decision {
+    pub(super) fn carried_out(&mut self, decision: Decision) {
+        match decision {
             Decision::File(FileAnswer { keeper: None, current, .. })
             | Decision::Refuse(Refusal { refused: Refused::NotFound, current: Some(current), .. }) => {
-                (Answerer::Current(current), false)
+                self.answerer = Answerer::Current(current);
             }
-            decision => (Answerer::of(&decision), is_paused(&decision)),
-        };
-        self
+            decision => self.decided(&decision),
+        }
     }
 
     /// Goes with the body until it ends.

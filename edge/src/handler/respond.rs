@@ -17,7 +17,7 @@ use crate::engine::{PreparedHead, SharedField};
 use crate::site::cache::{self, Kept};
 use crate::site::method;
 use crate::site::range::{self, Multipart};
-use crate::version::{Representation, ServedFile, Setting, VERSION_HEADER, Version};
+use crate::version::{Representation, ServedFile, Setting, Source, VERSION_HEADER, Version};
 
 /// The media type of a sentence.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
@@ -141,7 +141,30 @@ pub(super) struct Ready<'r> {
     pub(super) status: StatusCode,
     pub(super) head: &'r Arc<PreparedHead>,
     pub(super) last_modified: Option<&'r Arc<SharedField>>,
-    pub(super) body: Body,
+    pub(super) body: ReadyBody<'r>,
+}
+
+/// The body of such an answer.
+pub(super) enum ReadyBody<'r> {
+    /// Without any bytes.
+    None,
+    /// A sentence.
+    Text(&'static str),
+    /// All of a representation.
+    Whole(&'r Representation),
+}
+
+impl ReadyBody<'_> {
+    /// What is at hand of it as a whole; else the body that reads it.
+    #[inline]
+    pub(super) fn at_hand(&self) -> Result<Bytes, Body> {
+        match self {
+            Self::None => Ok(Bytes::new()),
+            Self::Text(text) => Ok(Bytes::from_static(text.as_bytes())),
+            Self::Whole(Representation { bytes: Source::Memory(bytes), .. }) => Ok(bytes.clone()),
+            Self::Whole(Representation { bytes, size, .. }) => Body::whole(bytes, *size).at_hand(),
+        }
+    }
 }
 
 /// A file as it is prepared for the engine: all of it, or that it is the same as before, with nothing said by rules.
@@ -161,7 +184,7 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
         Part::Whole => (chosen.head.ok_ready(), changed),
         Part::One(_) | Part::Several(_) => return None,
     };
-    let body = if answer.part == Part::None { Body::empty() } else { Body::whole(&chosen.bytes, chosen.size) };
+    let body = if answer.part == Part::None { ReadyBody::None } else { ReadyBody::Whole(chosen) };
     Some(Ready { status, head, last_modified, body })
 }
 
