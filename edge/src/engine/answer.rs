@@ -65,7 +65,8 @@ impl AnswerBody {
     /// No body.
     pub const EMPTY: Self = Self::Bytes(Bytes::new());
 
-    /// Makes it empty, which it mostly is already.
+    /// Makes it empty. It mostly is already, and then nothing is dropped or written: who calls is short enough to be made
+    /// part of its caller.
     #[inline]
     pub(super) fn clear(&mut self) {
         #[cold]

@@ -6,7 +6,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, HeaderName, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::decide::{Decision, Head, SmallAnswer};
 use super::ruled::Ruled;
@@ -33,10 +33,12 @@ pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValu
     version.cors.iter().find(|named| named.as_bytes() == origin).cloned()
 }
 
-/// Answers OPTIONS in the place of the backend that it would go to, where it is a preflight; nothing where something else
-/// was decided.
+/// Answers a preflight in the place of the backend that it would go to; nothing where something else was decided.
 pub(super) fn preflight(head: &Head<'_>, decision: &Decision) -> Option<Decision> {
     let Decision::Proxy { current, custom_host, .. } = decision else { return None };
+    if *head.method != Method::OPTIONS {
+        return None;
+    }
     let method = HeaderValue::from_bytes(head.fields.get(&ACCESS_CONTROL_REQUEST_METHOD)?).ok()?;
     let origin = origin(head.fields, &current.version)?;
     let mut headers = HeaderMap::with_capacity(8);

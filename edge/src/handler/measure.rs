@@ -116,7 +116,6 @@ impl Measurement {
     }
 
     /// Notes what was decided, and goes with what answers from now on.
-    #[inline(never)]
     pub(super) fn decided(&mut self, decision: &Decision) {
         (self.answerer, self.paused) = (Answerer::of(decision), is_paused(decision));
     }
@@ -127,7 +126,7 @@ impl Measurement {
         match decision {
             Decision::File(FileAnswer { keeper: None, current, .. })
             | Decision::Refuse(Refusal { refused: Refused::NotFound, current: Some(current), .. }) => {
-                self.answerer = Answerer::Current(current);
+                (self.answerer, self.paused) = (Answerer::Current(current), false);
             }
             decision => self.decided(&decision),
         }

@@ -26,7 +26,7 @@ mod told;
 mod ways;
 
 pub use body::Body;
-pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, Seen, SmallAnswer, WayNumber, decide};
+pub use decide::{Decision, FileAnswer, Head, Part, ProxyTo, Refusal, SmallAnswer, WayNumber, decide};
 pub use lane::{Counted, Lane};
 pub use measure::Measured;
 pub use refused::Refused;
@@ -54,6 +54,7 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
+use decide::{Seen, decide_together};
 use error_page::Asker;
 use measure::Measurement;
 use told::Told;
@@ -175,7 +176,7 @@ impl Handler {
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
-            false => decide(&self.head(asked, host), &self.live, seen),
+            false => decide_together(&self.head(asked, host), &self.live, seen),
         }
     }
 

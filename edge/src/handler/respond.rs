@@ -144,7 +144,8 @@ pub(super) struct Ready<'r> {
     pub(super) body: ReadyBody<'r>,
 }
 
-/// The body of such an answer.
+/// The body of such an answer. What is in memory is handed over from here at once, and never was a [`Body`], which is
+/// several times as large.
 pub(super) enum ReadyBody<'r> {
     /// Without any bytes.
     None,

@@ -1,8 +1,8 @@
 //! Who a hostname belongs to, and which version is live there: what a request asks first.
 //!
 //! The table of hostnames is swapped whole, and only when hostnames change; each live pointer in it is swapped by
-//! itself. A request takes no lock and makes no copy, but where several come together, which share one. Nothing here
-//! writes the catalog: [`Follower`] reads what `publish` wrote and moves the pointers.
+//! itself. A request looks them up without a lock and copies nothing; several that come together share one copy of what
+//! was seen. Nothing here writes the catalog: [`Follower`] reads what `publish` wrote and moves the pointers.
 
 mod follow;
 mod forget;

@@ -111,7 +111,6 @@ impl Acceptable {
         match accept_encoding {
             b"gzip" | b"gzip, deflate" => Some(gzip),
             b"gzip, deflate, br" => Some(Self { br: WEIGHT_MAX, ..gzip }),
-            b"br" => Some(Self { br: WEIGHT_MAX, gzip: 0, ..gzip }),
             b"gzip, deflate, br, zstd" => Some(all),
             b"gzip, deflate, br, zstd, dcb, dcz" => Some(Self { dcb: WEIGHT_MAX, dcz: WEIGHT_MAX, ..all }),
             _ => None,
@@ -309,7 +308,6 @@ mod tests {
         for usual in [
             "gzip",
             "gzip, deflate",
-            "br",
             "gzip, deflate, br",
             "gzip, deflate, br, zstd",
             "gzip, deflate, br, zstd, dcb, dcz",

@@ -171,7 +171,7 @@ impl RequestMetrics {
 }
 
 /// The first bucket whose bound is not exceeded; the one after all bounds otherwise. From the first one on: most answers
-/// are quick, and a processor foresees that, as it cannot where the search begins in the middle.
+/// are quick, and are done with after one comparison.
 fn bucket_of(nanoseconds: u64) -> usize {
     BOUNDS_NS.iter().position(|bound| nanoseconds <= *bound).unwrap_or(BOUNDS_NS.len())
 }

@@ -180,8 +180,11 @@ async fn a_preview_is_loaded_in_a_while_and_then_answered_at_once() {
     assert_eq!(begun.status, StatusCode::OK);
     assert!(begun.fields.iter().any(|(name, value)| name == "x-robots-tag" && value == "noindex"));
     for asked in [&asked, &Asked::new(&host, "/missing"), &asked.clone().with("if-none-match", "*")] {
-        let answered = ask::by_lane(&site.handler, asked).await.unwrap();
-        assert_eq!(answered, ask::by_handle(&site.handler, asked).await, "{asked:?}");
+        let handled = ask::by_handle(&site.handler, asked).await;
+        let lane = ask::lane(&site.handler, asked);
+        for _ in 0..3 {
+            assert_eq!(ask::by_lane_on(&lane, asked).await.as_ref(), Some(&handled), "{asked:?}");
+        }
     }
 }
 

@@ -41,6 +41,22 @@ async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_th
 }
 
 #[tokio::test]
+async fn for_a_request_that_comes_alone_nothing_is_held() {
+    let stores = Stores::new();
+    stores.push("shop", &[("a.txt", b"before")], json!({})).await;
+    let after = stores.store("shop", &[("a.txt", b"after")], json!({})).await;
+    let site = stores.handler(AccessLog::unread()).await;
+    let place = site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap();
+    let asked = Asked::new("shop.localhost", "/a.txt");
+    let lane = lane(&site.handler, &asked);
+    assert_eq!(got(&lane, &asked), b"before");
+    let before = Arc::downgrade(&place.current().unwrap().version);
+    site.switch("shop", after).await;
+    assert!(before.upgrade().is_none());
+    assert_eq!(got(&lane, &asked), b"after");
+}
+
+#[tokio::test]
 async fn law_10_an_asset_of_what_became_live_meanwhile_answers_requests_that_came_together() {
     let stores = Stores::new().with_grace();
     let [old, new] = ["/assets/app-B3xY9_aZ.js", "/assets/app-C4yZ0_bA.js"];

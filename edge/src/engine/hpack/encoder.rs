@@ -198,6 +198,7 @@ impl Encoder {
         }
     }
 
+    /// The place of the field of this id, wherever that is; apart, since guesses are mostly right.
     fn last_place(&self, id: u64) -> Option<usize> {
         self.entries.iter().rposition(|entry| entry.id == id)
     }
@@ -230,14 +231,14 @@ impl Encoder {
         let Some(entries) = self.entries.get(self.guess..).and_then(|entries| entries.get(..ids.len())) else {
             return false;
         };
-        let first = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1);
-        let Some(first) = first.filter(|_| ids.len() <= NUMBERS_MAX) else { return false };
+        let number = u8::try_from(self.number(self.guess)).ok().filter(|number| *number < INDEXED.1);
+        let Some(number) = number.filter(|_| ids.len() <= NUMBERS_MAX) else { return false };
         if !entries.iter().map(|entry| &entry.id).eq(ids) {
             return false;
         }
         // A copy of a length that is known takes next to nothing: all that there may be, and then as many as there are.
         let end = block.len() + ids.len();
-        block.extend_from_slice(&BEFORE.map(|before| (INDEXED.0 | first).wrapping_sub(before)));
+        block.extend_from_slice(&BEFORE.map(|before| (INDEXED.0 | number).wrapping_sub(before)));
         block.truncate(end);
         self.guess += ids.len();
         true
