@@ -65,19 +65,6 @@ impl AnswerBody {
     /// No body.
     pub const EMPTY: Self = Self::Bytes(Bytes::new());
 
-    /// Makes it empty. It mostly is already, and then nothing is dropped or written: who calls is short enough to be made
-    /// part of its caller.
-    #[inline]
-    pub(super) fn clear(&mut self) {
-        #[cold]
-        fn clear(body: &mut AnswerBody) {
-            *body = AnswerBody::EMPTY;
-        }
-        if !matches!(self, Self::Bytes(bytes) if bytes.is_empty()) {
-            clear(self);
-        }
-    }
-
     /// Takes what is at hand of it.
     pub(super) fn take_at_hand(&mut self) -> Bytes {
         match self {

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Empty};
 
 use super::authority::{LastHost, SameHost};
 use super::body::Body;
-use super::decide::{Decision, Seen};
+use super::decide::{Decision, Head, Seen, decide_together};
 use super::measure::Measurement;
 use super::refused::Refused;
 use super::respond::{self, Ready};
@@ -21,6 +21,7 @@ use super::{Handler, error_page};
 use crate::engine::{
     Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, SharedField, StreamBody,
 };
+use crate::live::Live;
 use crate::proxy::Chain;
 
 /// What answers the requests of one connection.
@@ -122,7 +123,8 @@ impl Service for Lane {
                 if found == SameHost::No {
                     *seen = Seen::Nothing;
                 }
-                let decision = self.handler.decided_for(request, host.host(), &*self.covers, seen);
+                let decide = |head: &Head<'_>, live: &Live| decide_together(head, live, seen);
+                let decision = self.handler.decided_for(request, host.host(), &*self.covers, decide);
                 self.answered(request, now, decision, host.host(), put)
             }
             Err(refused) => Some(put(self.refused(request, now, refused))),

@@ -54,7 +54,6 @@ use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
 use body::Unwanted;
-use decide::{Seen, decide_together};
 use error_page::Asker;
 use measure::Measurement;
 use told::Told;
@@ -160,23 +159,23 @@ impl Handler {
     fn decided<'r>(&self, asked: &RequestHead<'r>, covers: impl Fn(&str) -> bool) -> Result<Decided<'r>, Refused> {
         let authority = authority(asked)?;
         let host = hostname(authority);
-        let decision = self.decided_for(asked, &host, covers, &mut Seen::default());
+        let decision = self.decided_for(asked, &host, covers, decide);
         Ok(Decided { authority, host, decision })
     }
 
-    /// Decides about a request for `host`; others for it may have come at the same moment.
+    /// Refuses a request for a `host` that its connection is not for; what else becomes of it, `decide` says.
     fn decided_for(
         &self,
         asked: &RequestHead<'_>,
         host: &str,
         covers: impl Fn(&str) -> bool,
-        seen: &mut Seen,
+        decide: impl FnOnce(&Head<'_>, &Live) -> Decision,
     ) -> Decision {
         // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
-            false => decide_together(&self.head(asked, host), &self.live, seen),
+            false => decide(&self.head(asked, host), &self.live),
         }
     }
 

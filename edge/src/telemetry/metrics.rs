@@ -107,7 +107,7 @@ pub fn describe() {
     describe_histogram!("devanture_instance_start_seconds", "Seconds from an instance's start to its health, by app.");
     describe_counter!(
         "devanture_kept_assets_total",
-        "Requests for an asset that what was live as they came lacks, saved by another version."
+        "Requests answered with an asset of another version than the one that was live as they came."
     );
     describe_counter!("devanture_deltas_made_total", "Deltas made, by form and quality.");
     describe_counter!("devanture_variants_made_total", "Variants made, by form and quality.");

@@ -1,59 +1,78 @@
 //! Requests of one connection that come together: what is seen for the second counts for all that follow, and for no
 //! later one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use devanture_config::PlaceName;
+use devanture_config::{PlaceName, VersionId};
 use devanture_edge::engine::{AnswerBody, Service as _};
 use devanture_edge::handler::Lane;
 use devanture_edge::telemetry::AccessLog;
+use devanture_edge::version::Version;
 use serde_json::json;
 
 use crate::ask::{Asked, ask_on, lane};
-use crate::in_process::Stores;
+use crate::in_process::{InProcess, Stores};
 
 fn got(lane: &Lane, asked: &Asked<'_>) -> Vec<u8> {
     let AnswerBody::Bytes(bytes) = ask_on(lane, asked).unwrap().body else { panic!("not at hand") };
     bytes.to_vec()
 }
 
-#[tokio::test]
-async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_them() {
+/// A shop whose next version is stored, and a connection to it.
+struct Shop {
+    site: InProcess,
+    after: VersionId,
+    page: Asked<'static>,
+    lane: Lane,
+}
+
+async fn shop() -> Shop {
     let stores = Stores::new();
     stores.push("shop", &[("a.txt", b"before")], json!({})).await;
     let after = stores.store("shop", &[("a.txt", b"after")], json!({})).await;
     let site = stores.handler(AccessLog::unread()).await;
-    let place = site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap();
-    let asked = Asked::new("shop.localhost", "/a.txt");
-    let lane = lane(&site.handler, &asked);
-    assert_eq!(got(&lane, &asked), b"before");
-    lane.let_go();
+    let page = Asked::new("shop.localhost", "/a.txt");
+    let lane = lane(&site.handler, &page);
+    Shop { site, after, page, lane }
+}
+
+impl Shop {
+    fn got(&self) -> Vec<u8> {
+        got(&self.lane, &self.page)
+    }
+
+    /// Makes the next version live; the one before is gone as soon as nobody holds it.
+    async fn switch(&self) -> Weak<Version> {
+        let place = self.site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap();
+        let before = Arc::downgrade(&place.current().unwrap().version);
+        self.site.switch("shop", self.after).await;
+        before
+    }
+}
+
+#[tokio::test]
+async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_them() {
+    let shop = shop().await;
+    assert_eq!(shop.got(), b"before");
+    shop.lane.let_go();
     // The second of those that come together sees what all that follow go by.
-    assert_eq!(got(&lane, &asked), b"before");
-    assert_eq!(got(&lane, &asked), b"before");
-    let before = Arc::downgrade(&place.current().unwrap().version);
-    site.switch("shop", after).await;
-    assert_eq!(got(&lane, &asked), b"before", "it came together with those before");
+    assert_eq!(shop.got(), b"before");
+    assert_eq!(shop.got(), b"before");
+    let before = shop.switch().await;
+    assert_eq!(shop.got(), b"before", "it came together with those before");
     assert!(before.upgrade().is_some());
-    lane.let_go();
+    shop.lane.let_go();
     assert!(before.upgrade().is_none(), "a connection that rests holds no version");
-    assert_eq!(got(&lane, &asked), b"after");
+    assert_eq!(shop.got(), b"after");
 }
 
 #[tokio::test]
 async fn for_a_request_that_comes_alone_nothing_is_held() {
-    let stores = Stores::new();
-    stores.push("shop", &[("a.txt", b"before")], json!({})).await;
-    let after = stores.store("shop", &[("a.txt", b"after")], json!({})).await;
-    let site = stores.handler(AccessLog::unread()).await;
-    let place = site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap();
-    let asked = Asked::new("shop.localhost", "/a.txt");
-    let lane = lane(&site.handler, &asked);
-    assert_eq!(got(&lane, &asked), b"before");
-    let before = Arc::downgrade(&place.current().unwrap().version);
-    site.switch("shop", after).await;
+    let shop = shop().await;
+    assert_eq!(shop.got(), b"before");
+    let before = shop.switch().await;
     assert!(before.upgrade().is_none());
-    assert_eq!(got(&lane, &asked), b"after");
+    assert_eq!(shop.got(), b"after");
 }
 
 #[tokio::test]

@@ -165,14 +165,7 @@ impl Encoder {
         if let Some(place) = self.place(field.id) {
             self.guess = place + 1;
             integer::put(self.number(place), INDEXED.0, INDEXED.1, block);
-        } else {
-            self.introduce(field, block);
-        }
-    }
-
-    /// Writes a field that the table does not have.
-    fn introduce(&mut self, field: &SharedField, block: &mut Vec<u8>) {
-        if field.size <= self.max / 2 {
+        } else if field.size <= self.max / 2 {
             self.evict(self.max - field.size);
             self.entries.push(Entry { id: field.id, size: field.size });
             self.size += field.size;
@@ -194,13 +187,8 @@ impl Encoder {
         match self.entries.get(self.guess) {
             Some(entry) if entry.id == id => Some(self.guess),
             // What changes, such as the date, came last.
-            _ => self.last_place(id),
+            _ => self.entries.iter().rposition(|entry| entry.id == id),
         }
-    }
-
-    /// The place of the field of this id, wherever that is; apart, since guesses are mostly right.
-    fn last_place(&self, id: u64) -> Option<usize> {
-        self.entries.iter().rposition(|entry| entry.id == id)
     }
 
     /// Writes the fields of a prepared head, and `more` that others of this connection may have too.

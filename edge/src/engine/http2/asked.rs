@@ -2,13 +2,13 @@
 
 use http::{Method, StatusCode};
 
-use super::super::answer::{Answer, AnswerBody};
+use super::super::answer::AnswerBody;
 use super::super::inbound::{Broken, Inbound};
-use super::super::{Outcome, Service, Turn};
+use super::super::{Service, Turn};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
 use super::frame::{Code, Fault};
 use super::ready::{Content, Ready, ReadyQueue};
-use super::streams::{Stream, Streams, Upload};
+use super::streams::{Stream, Upload};
 use super::turn::DATA_BYTES_MAX;
 use super::{Connection, Phase, head};
 
@@ -61,14 +61,14 @@ impl<S: Service> Connection<S> {
         let answered = service.answer(&head, turn.now, |mut answer| {
             // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
             if is_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-                answer.body.clear();
+                answer.body = AnswerBody::EMPTY;
             }
             match &answer.body {
                 AnswerBody::Bytes(bytes) if bytes.len() <= bytes_max => {
                     all.spend(bytes.len());
                     ready.push(Ready { id, is_whole: true, opened: 0, content: Content::Answer(answer) });
                 }
-                _ => add_stream(streams, id, is_head, window, answer),
+                _ => streams.add(Stream::new(id, is_head, window).with(answer)),
             }
         });
         answered.is_some()
@@ -153,10 +153,4 @@ impl<S: Service> Connection<S> {
         }
         self.streams.rest();
     }
-}
-
-/// Makes a stream of an answer. Apart, so that what most answers need is short enough to be made in its place.
-#[inline(never)]
-fn add_stream<O: Outcome>(streams: &mut Streams<O>, id: u32, is_head: bool, window: u32, answer: Answer<O>) {
-    streams.add(Stream::new(id, is_head, window).with(answer));
 }
