@@ -10,7 +10,11 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
+use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
+use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
+use devanture_config::{Manifest, deploy};
 use http::{Method, StatusCode};
 use support::{Got, edge, got};
 
@@ -124,6 +128,46 @@ async fn what_a_query_does_not_know_is_refused_before_anything_is_done() {
     let listed = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/hostnames")).await;
     assert!(!listed.text().contains("www.example.org"), "`?dry_run` alone asks, too: {listed:?}");
     edge.stop().await;
+}
+
+/// The members of an object, out of the description.
+fn members(schema: &str) -> BTreeSet<String> {
+    let (_, schema) = DESCRIPTION.split_once(&format!("\n    {schema}:\n")).unwrap();
+    let schema: Vec<&str> = schema.lines().take_while(|line| line.starts_with("      ")).collect();
+    let members = schema.iter().skip_while(|line| **line != "      properties:").skip(1);
+    let members = members.filter_map(|line| line.strip_prefix("        ").filter(|rest| !rest.starts_with(' ')));
+    members.map(|line| line.split(':').next().unwrap().to_owned()).collect()
+}
+
+/// The members that are read: whoever is sent another one names them all.
+fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
+    let Err(error) = serde_json::from_str::<T>(r#"{"no such member":0}"#) else { panic!("it was taken") };
+    let error = error.to_string();
+    let (_, names) = error.split_once(", expected ").unwrap_or_else(|| panic!("{error}"));
+    names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_sent_with_a_version_has_the_members_that_are_read_and_no_others() {
+    for (schema, read) in [
+        ("BeginDeploy", read::<deploy::BeginDeploy>()),
+        ("CacheTable", read::<CacheTable>()),
+        ("FieldRules", read::<FieldRules>()),
+        ("FileEntry", read::<FileEntry>()),
+        ("HeadersTable", read::<HeadersTable>()),
+        ("HealthCheck", read::<HealthCheck>()),
+        ("Manifest", read::<Manifest>()),
+        ("RedirectTable", read::<RedirectTable>()),
+        ("Route", read::<Route>()),
+        ("ServerFile", read::<ServerFile>()),
+        ("ServerFolder", read::<ServerFolder>()),
+        ("ServerTable", read::<ServerTable>()),
+        ("Serving", read::<Serving>()),
+        ("SmokeCheck", read::<SmokeCheck>()),
+        ("Upstream", read::<Upstream>()),
+    ] {
+        assert_eq!(members(schema), read, "{schema}");
+    }
 }
 
 #[test]
