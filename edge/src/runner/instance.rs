@@ -367,7 +367,7 @@ impl<'l> Life<'l> {
                     let mut seen = self.slot.seen();
                     (seen.healthy_ms, seen.failed) = (Some(took.as_millis()), None);
                 }
-                histogram!("devanture_instance_start_seconds", "app" => self.group.id.app.to_string())
+                histogram!(telemetry::INSTANCE_START, "app" => self.group.id.app.to_string())
                     .record(took.as_secs_f64());
             }
             (Ok(()), _) => {

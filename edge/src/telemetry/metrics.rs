@@ -5,6 +5,11 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::requests;
 
+/// Seconds that instances take to be healthy.
+pub const INSTANCE_START: &str = "devanture_instance_start_seconds";
+/// Bounds of its buckets, in seconds: a program that is compiled is up in some hundredths, a large one within a minute.
+const INSTANCE_START_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
 /// The text that `/metrics` answers.
 #[derive(Clone)]
 pub struct Exposition(PrometheusHandle);
@@ -15,14 +20,7 @@ impl Exposition {
     pub fn install() -> Self {
         static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
         let handle = HANDLE.get_or_init(|| {
-            let builder = PrometheusBuilder::new();
-            // This one is written by `requests`; but bounds of one make `histogram` the type of all the others, too.
-            let matcher = Matcher::Full(requests::SECONDS.to_owned());
-            // Only an empty list of bounds is refused.
-            let builder = builder
-                .set_buckets_for_metric(matcher, &requests::bounds_s())
-                .unwrap_or_else(|_| PrometheusBuilder::new());
-            let recorder = builder.build_recorder();
+            let recorder = with_buckets().build_recorder();
             let handle = recorder.handle();
             metrics::set_global_recorder(recorder).ok();
             describe();
@@ -54,6 +52,17 @@ impl Exposition {
         requests::gather();
         self.0.run_upkeep();
     }
+}
+
+/// A recorder to be, which knows the buckets of histograms: without them the exporter would make summaries of them.
+fn with_buckets() -> PrometheusBuilder {
+    // Those of requests are written by `requests`, in the same form.
+    let bounds = [(requests::SECONDS, &requests::bounds_s()[..]), (INSTANCE_START, &INSTANCE_START_BOUNDS[..])];
+    let set = |builder: PrometheusBuilder, (name, bounds): (&str, &[f64])| {
+        builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
+    };
+    // Only an empty list of bounds is refused.
+    bounds.into_iter().try_fold(PrometheusBuilder::new(), set).unwrap_or_else(|_| PrometheusBuilder::new())
 }
 
 /// Gives every metric its sentence.
@@ -114,4 +123,30 @@ pub fn describe() {
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
     describe_counter!("devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome.");
     describe_counter!("devanture_watches_total", "Watched switches, by app, environment and outcome.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_instances_take_to_start_is_told_in_buckets() {
+        let recorder = with_buckets().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            for seconds in [0.3, 100.0] {
+                metrics::histogram!(INSTANCE_START, "app" => "shop").record(seconds);
+            }
+        });
+        let text = recorder.handle().render();
+        for line in [
+            "# TYPE devanture_instance_start_seconds histogram",
+            "devanture_instance_start_seconds_bucket{app=\"shop\",le=\"0.25\"} 0",
+            "devanture_instance_start_seconds_bucket{app=\"shop\",le=\"0.5\"} 1",
+            "devanture_instance_start_seconds_bucket{app=\"shop\",le=\"60\"} 1",
+            "devanture_instance_start_seconds_bucket{app=\"shop\",le=\"+Inf\"} 2",
+            "devanture_instance_start_seconds_count{app=\"shop\"} 2",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod requests;
 mod tally;
 
 pub use access::{AccessLog, LineForm, LogOutput, LogReader, LogSettings, LogTold, LogWanted, OpenLog, TooManyReaders};
-pub use metrics::{Exposition, describe};
+pub use metrics::{Exposition, INSTANCE_START, describe};
 pub use requests::RequestMetrics;
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 
