@@ -14,7 +14,7 @@ use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
-use devanture_config::{Manifest, deploy};
+use devanture_config::{Manifest, api, deploy, hostnames, instances, keeping, settings, team, upkeep, upstreams, who};
 use http::{Method, StatusCode};
 use support::{Got, edge, got};
 
@@ -148,23 +148,44 @@ fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_sent_with_a_version_has_the_members_that_are_read_and_no_others() {
+fn what_is_sent_has_the_members_that_are_read_and_no_others() {
     for (schema, read) in [
+        ("AccountRequest", read::<who::AccountRequest>()),
+        ("AliasRequest", read::<team::AliasRequest>()),
         ("BeginDeploy", read::<deploy::BeginDeploy>()),
         ("CacheTable", read::<CacheTable>()),
+        ("DeployOptions", read::<deploy::DeployOptions>()),
         ("FieldRules", read::<FieldRules>()),
         ("FileEntry", read::<FileEntry>()),
         ("HeadersTable", read::<HeadersTable>()),
         ("HealthCheck", read::<HealthCheck>()),
+        ("HostnameRequest", read::<hostnames::HostnameRequest>()),
+        ("LockRequest", read::<team::LockRequest>()),
+        ("LoginRequest", read::<who::LoginRequest>()),
         ("Manifest", read::<Manifest>()),
+        ("MemberRequest", read::<upstreams::MemberRequest>()),
+        ("PasswordRequest", read::<who::PasswordRequest>()),
+        ("PauseRequest", read::<upkeep::PauseRequest>()),
+        ("PromoteRequest", read::<api::PromoteRequest>()),
         ("RedirectTable", read::<RedirectTable>()),
+        ("RefreshRequest", read::<who::RefreshRequest>()),
+        ("RestartRequest", read::<instances::RestartRequest>()),
+        ("RollbackRequest", read::<api::RollbackRequest>()),
         ("Route", read::<Route>()),
+        ("ScaleRequest", read::<instances::ScaleRequest>()),
         ("ServerFile", read::<ServerFile>()),
         ("ServerFolder", read::<ServerFolder>()),
         ("ServerTable", read::<ServerTable>()),
         ("Serving", read::<Serving>()),
+        ("SettingWanted", read::<settings::SettingWanted>()),
+        ("SettingsPatch", read::<settings::SettingsPatch>()),
         ("SmokeCheck", read::<SmokeCheck>()),
+        ("Source", read::<deploy::Source>()),
+        ("SwitchRequest", read::<api::SwitchRequest>()),
+        ("TokenRequest", read::<api::TokenRequest>()),
+        ("UndeleteRequest", read::<keeping::UndeleteRequest>()),
         ("Upstream", read::<Upstream>()),
+        ("WithdrawRequest", read::<upkeep::WithdrawRequest>()),
     ] {
         assert_eq!(members(schema), read, "{schema}");
     }

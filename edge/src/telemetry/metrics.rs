@@ -5,7 +5,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::requests;
 
-/// Seconds that instances take to be healthy.
+/// The histogram of the seconds that instances take to be healthy.
 pub const INSTANCE_START: &str = "devanture_instance_start_seconds";
 /// Bounds of its buckets, in seconds: a program that is compiled is up in some hundredths, a large one within a minute.
 const INSTANCE_START_BOUNDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -54,15 +54,13 @@ impl Exposition {
     }
 }
 
-/// A recorder to be, which knows the buckets of histograms: without them the exporter would make summaries of them.
+/// A recorder to be, which knows the buckets of histograms: without them the exporter would make summaries of them. Those
+/// of requests are no business of its, since `requests` writes them.
 fn with_buckets() -> PrometheusBuilder {
-    // Those of requests are written by `requests`, in the same form.
-    let bounds = [(requests::SECONDS, &requests::bounds_s()[..]), (INSTANCE_START, &INSTANCE_START_BOUNDS[..])];
-    let set = |builder: PrometheusBuilder, (name, bounds): (&str, &[f64])| {
-        builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds)
-    };
+    let matcher = Matcher::Full(INSTANCE_START.to_owned());
+    let set = PrometheusBuilder::new().set_buckets_for_metric(matcher, &INSTANCE_START_BOUNDS);
     // Only an empty list of bounds is refused.
-    bounds.into_iter().try_fold(PrometheusBuilder::new(), set).unwrap_or_else(|_| PrometheusBuilder::new())
+    set.unwrap_or_else(|_| PrometheusBuilder::new())
 }
 
 /// Gives every metric its sentence.

@@ -37,14 +37,9 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Forms of deltas, as their metric names them.
 const DELTA_FORMS: [&str; 2] = ["dcb", "dcz"];
 /// The histogram's name.
-pub(super) const SECONDS: &str = "devanture_request_seconds";
+const SECONDS: &str = "devanture_request_seconds";
 /// Its sentence, as `describe` says it.
 const SECONDS_HELP: &str = "Seconds from a request's head to its answer's last byte.";
-
-/// Upper bounds of the latency histogram, in seconds.
-pub(super) fn bounds_s() -> [f64; 16] {
-    BOUNDS_NS.map(seconds_of)
-}
 
 fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
@@ -278,7 +273,7 @@ mod tests {
 
     fn recorder() -> PrometheusRecorder {
         let matcher = Matcher::Full(SECONDS.to_owned());
-        PrometheusBuilder::new().set_buckets_for_metric(matcher, &bounds_s()).unwrap().build_recorder()
+        PrometheusBuilder::new().set_buckets_for_metric(matcher, &BOUNDS_NS.map(seconds_of)).unwrap().build_recorder()
     }
 
     /// The value of a series.
