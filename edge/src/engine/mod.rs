@@ -38,6 +38,9 @@ pub use limits::Limits;
 pub use request::RequestHead;
 pub use sink::Sink;
 
+/// Bytes of a body that fill one frame of HTTP/2: pieces of a multiple of it leave no short frame behind.
+pub const FRAME_BYTES: usize = http2::DATA_BYTES_MAX;
+
 /// Why the body of a response broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 

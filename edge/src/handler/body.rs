@@ -14,12 +14,14 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::blobs::ReadAt;
+use crate::engine;
 use crate::proxy::{self, ProxyBody};
 use crate::site::range::{Multipart, Span};
 use crate::version::Source;
 
-/// Bytes read at once from a stored file: a slow client holds no more of it than this.
-const PIECE_BYTES: u64 = 64 * 1024;
+/// Bytes read at once from a stored file: a slow client holds no more of it than this. Whole frames, some 64 KiB; of 64 KiB
+/// itself every fifth frame had 36 bytes, and 100 MB cost 5 to 8 % more.
+const PIECE_BYTES: u64 = 4 * engine::FRAME_BYTES as u64;
 
 /// Why a body broke off. The connection, or the stream, is reset: what was sent so far cannot be taken for the whole.
 #[derive(Debug, thiserror::Error)]

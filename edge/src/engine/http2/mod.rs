@@ -43,6 +43,7 @@ use self::ready::ReadyQueue;
 use self::settings::PeerSettings;
 use self::streams::{Recent, Streams};
 use self::time::Drain;
+pub(super) use self::turn::DATA_BYTES_MAX;
 use super::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
 use super::limits::Limits;
 use super::sink::Sink;

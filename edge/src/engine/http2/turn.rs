@@ -16,7 +16,7 @@ use super::reply::Writing;
 use super::streams::{Head, Rest, Stream};
 
 /// Bytes of a body in one frame: with its head, a full record of TLS (RFC 8446 §5.1).
-pub(super) const DATA_BYTES_MAX: usize = 16_384 - frame::HEAD_BYTES;
+pub(in super::super) const DATA_BYTES_MAX: usize = 16_384 - frame::HEAD_BYTES;
 /// Bytes of a body from which on they are handed over by reference.
 pub(super) const REFERENCE_BYTES_MIN: usize = 512;
 
