@@ -3,7 +3,7 @@
 //! hyper writes every few frames and flushes after each batch; through TLS each of these is a record and a system call.
 //! Here a write lands in a buffer and a flush does nothing: the driver of the connection ([`super::connection`])
 //! flushes for real when the connection's future has nothing more to do. A full buffer is written at once and pushes
-//! back while the peer does not take it, so never more than [`TURN_BYTES`] are held.
+//! back while the peer does not take it, so never more than [`WRITE_BYTES`] are held.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -13,9 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are collected before they are written without waiting for the turn's end. Less costs system calls, more
-/// costs cache: 48 to 64 KiB was best for files of every size.
-pub(crate) const TURN_BYTES: usize = 64 * 1024;
+use super::tls::WRITE_BYTES;
+
 /// Empty buffers that a thread keeps for its connections.
 const POOL_BUFFERS_MAX: usize = 16;
 
@@ -88,12 +87,12 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         if total == 0 {
             return Poll::Ready(Ok(0));
         }
-        if self.held.len() >= TURN_BYTES {
+        if self.held.len() >= WRITE_BYTES {
             let drained = self.drain(cx);
             self.refused |= drained.is_pending();
             ready!(drained)?;
         }
-        if self.held.is_empty() && total >= TURN_BYTES {
+        if self.held.is_empty() && total >= WRITE_BYTES {
             self.unflushed = true;
             let passed = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
             self.refused |= passed.is_pending();
@@ -104,7 +103,7 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
         }
         let before = self.held.len();
         for slice in slices {
-            let room = TURN_BYTES - self.held.len();
+            let room = WRITE_BYTES - self.held.len();
             let Some(part) = slice.get(..room.min(slice.len())) else { break };
             self.held.extend_from_slice(part);
         }
@@ -113,7 +112,7 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
 }
 
 fn take_buffer() -> Vec<u8> {
-    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(TURN_BYTES))
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(WRITE_BYTES))
 }
 
 fn give_back(mut buffer: Vec<u8>) {
@@ -210,7 +209,7 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let size = prop_oneof![0..40_usize, 1_000..20_000_usize, (TURN_BYTES - 2)..(TURN_BYTES + 2), Just(150_000)];
+        let size = prop_oneof![0..40_usize, 1_000..20_000_usize, (WRITE_BYTES - 2)..(WRITE_BYTES + 2), Just(150_000)];
         let step = prop_oneof![
             6 => prop::collection::vec(size, 1..4).prop_map(Step::Write),
             2 => Just(Step::HyperFlush),
@@ -254,7 +253,7 @@ mod tests {
                     }
                 }
                 let inner = flusher.0.borrow();
-                prop_assert!(inner.held.len() <= TURN_BYTES);
+                prop_assert!(inner.held.len() <= WRITE_BYTES);
                 prop_assert!(sent.starts_with(&inner.io.taken));
                 prop_assert_eq!(sent.len(), inner.io.taken.len() + inner.held.len() - inner.written);
             }
@@ -268,13 +267,13 @@ mod tests {
     fn a_turn_of_many_small_writes_is_one_write() {
         let (mut stream, flusher) = coalesce(Scripted::default());
         let cx = &mut Context::from_waker(Waker::noop());
-        for _ in 0..100 {
+        for _ in 0..80 {
             assert!(matches!(Pin::new(&mut stream).poll_write(cx, &[7; 600]), Poll::Ready(Ok(600))));
             assert!(Pin::new(&mut stream).poll_flush(cx).is_ready());
         }
         assert_eq!(flusher.0.borrow().io.writes, 0);
         assert!(flusher.poll_flush(cx).is_ready());
-        assert_eq!((flusher.0.borrow().io.writes, taken(&flusher).len()), (1, 60_000));
+        assert_eq!((flusher.0.borrow().io.writes, taken(&flusher).len()), (1, 48_000));
         assert_eq!(flusher.0.borrow().held.capacity(), 0, "an idle connection holds no buffer");
     }
 
@@ -290,7 +289,7 @@ mod tests {
         let waker = Waker::from(std::sync::Arc::clone(&count));
         let cx = &mut Context::from_waker(&waker);
         let (mut stream, flusher) = coalesce(Scripted { script: [0].into(), ..Scripted::default() });
-        assert!(matches!(Pin::new(&mut stream).poll_write(cx, &[1; TURN_BYTES - 1]), Poll::Ready(Ok(_))));
+        assert!(matches!(Pin::new(&mut stream).poll_write(cx, &[1; WRITE_BYTES - 1]), Poll::Ready(Ok(_))));
         assert!(matches!(Pin::new(&mut stream).poll_write(cx, &[1; 2]), Poll::Ready(Ok(1))));
         assert!(Pin::new(&mut stream).poll_write(cx, &[1; 2]).is_pending());
         assert!(flusher.poll_flush(cx).is_ready());

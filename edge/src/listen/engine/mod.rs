@@ -27,13 +27,12 @@ pub(crate) use self::unread::Unread;
 use super::answer::Activity;
 use super::limits::Times;
 use super::socket::{Pulse, SocketIo};
+use super::tls::WRITE_BYTES;
 use super::watch::{self, Alarm, Verdict, Watch};
 use crate::engine;
 
 /// Turns after which other connections of the thread have theirs.
 const TURNS_MAX: usize = 8;
-/// What the TLS library holds of its own accord.
-const BUFFER_LIMIT: usize = 64 * 1024;
 
 /// How a connection ended on the engine.
 pub(crate) enum End {
@@ -233,7 +232,7 @@ impl<M: Machine> Drive<M> {
     /// How the connection ends, if it does, once all that was put is written.
     fn end(&mut self) -> Option<End> {
         if let Some(end) = self.ending.take() {
-            self.stream.get_mut().1.set_buffer_limit(Some(BUFFER_LIMIT));
+            self.stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
             return Some(end);
         }
         ((self.has_ended || self.finishes) && self.machine.is_done(self.has_ended)).then_some(End::Close)

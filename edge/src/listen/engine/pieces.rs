@@ -5,10 +5,8 @@ use std::io::{self, IoSlice, Write};
 use bytes::Bytes;
 
 use crate::engine::Sink;
+use crate::listen::tls::WRITE_BYTES;
 
-/// Plaintext that is wanted in one turn: three full records. Less costs system calls; the four records of 64 KiB are more
-/// than the 65,483 bytes that loopback takes as one packet, and cost large files a third to a half more.
-pub(super) const TURN_BYTES: usize = 48 * 1024;
 /// Bodies of up to so many bytes are copied: a list of many slices costs more.
 const COPIED_BYTES_MAX: usize = 2 * 1024;
 /// Slices that are handed over at once.
@@ -44,7 +42,7 @@ impl Pieces {
 
     /// Whether there may be more to put.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= TURN_BYTES
+        self.bytes >= WRITE_BYTES
     }
 
     /// Gives everything to `writer`, which takes all, and forgets it.
@@ -108,7 +106,7 @@ fn take_all(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 
 impl Sink for Pieces {
     fn room(&self) -> usize {
-        TURN_BYTES.saturating_sub(self.bytes)
+        WRITE_BYTES.saturating_sub(self.bytes)
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -143,7 +141,7 @@ mod tests {
                 } else {
                     pieces.put(&bytes);
                 }
-                prop_assert_eq!(pieces.room(), TURN_BYTES.saturating_sub(expected.len()));
+                prop_assert_eq!(pieces.room(), WRITE_BYTES.saturating_sub(expected.len()));
             }
             let mut written = Vec::new();
             pieces.write_to(&mut written).unwrap();
