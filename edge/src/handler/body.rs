@@ -306,7 +306,8 @@ mod tests {
 
     #[tokio::test]
     async fn memory_and_store_give_the_same_bytes() {
-        for length in [0, 1, 1_000, 64 * 1024, 64 * 1024 + 1, 400_000] {
+        let piece = usize::try_from(PIECE_BYTES).unwrap();
+        for length in [0, 1, 1_000, piece - 1, piece, piece + 1, 2 * piece, 400_000] {
             let (bytes, sources) = both(length);
             for source in &sources {
                 assert_eq!(collected(Body::whole(source, length as u64)).await, bytes);
