@@ -99,9 +99,7 @@ pub struct LoadRequest {
 /// [`Error`]; a blob whose bytes are not what they say is one.
 pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) -> Result<Version, Error> {
     let canonical = blobs.get(Key::Manifest(request.id)).await?;
-    // It may name a hundred thousand files: it is not read on a thread that serves.
-    let parsed = tokio::task::spawn_blocking(move || Manifest::parse(&canonical)).await;
-    let manifest = Arc::new(parsed.map_err(|_panicked| Error::Panicked)??);
+    let manifest = Arc::new(Manifest::parse(&canonical)?);
     let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
     let serving = manifest.serving_for(table);
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
@@ -130,7 +128,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
     let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
     let html_handling = manifest.html_handling_in(&serving);
     let paths = Arc::clone(manifest);
-    // Nor are its paths gone through there.
+    // There may be a hundred thousand: not on a thread that serves.
     let look_ups = tokio::task::spawn_blocking(move || {
         let public = || paths.files.keys().filter(|path| !path.is_private());
         let index = PathIndex::new(public());
