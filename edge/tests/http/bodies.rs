@@ -91,7 +91,8 @@ async fn a_type_that_the_manifest_says_is_the_one() {
 }
 
 async fn a_body_of_any_size_comes_whole() {
-    let sizes = [0, 1, 100, 16_383, 16_384, 16_385, 65_500, 65_501, 65_536, 131_072, 131_073, 1_000_003, 5_000_000];
+    let sizes =
+        [0, 1, 100, 16_383, 16_384, 16_385, 65_500, 65_501, 65_535, 65_536, 131_072, 131_073, 1_000_003, 5_000_000];
     let bytes = noise(5_000_000);
     let names: Vec<String> = sizes.iter().map(|size| format!("{size}.png")).collect();
     let files: Vec<(&str, &[u8])> =
