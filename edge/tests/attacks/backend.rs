@@ -1,0 +1,3 @@
+//! A hostile backend, or a hostile service that the edge asks.
+
+mod requests;

@@ -1,0 +1,1 @@
+//! What a backend learns from a request, and what its answer can do.

@@ -1,0 +1,8 @@
+//! The owner of one app, against the other apps and the edge.
+
+mod cookies;
+mod instance_limits;
+mod instances;
+mod manifests;
+mod memory;
+mod names;

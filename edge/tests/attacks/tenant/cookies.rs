@@ -1,0 +1,1 @@
+//! Cookies that try to reach the hostnames of other apps.

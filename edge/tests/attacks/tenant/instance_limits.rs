@@ -1,0 +1,1 @@
+//! Instances that use more memory, disk or processes than their limits allow.

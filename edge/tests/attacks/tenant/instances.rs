@@ -1,0 +1,1 @@
+//! Instances that reach for other environments, or try to outlive their end.

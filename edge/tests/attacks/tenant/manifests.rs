@@ -1,0 +1,1 @@
+//! Manifests that contradict themselves or are too many at once.

@@ -1,0 +1,1 @@
+//! Apps, aliases and environments that try to use up the memory of the edge.

@@ -1,0 +1,1 @@
+//! Names of apps that belong to the operator.

@@ -1,0 +1,5 @@
+//! The holder of a leaked or narrow token.
+
+mod accounts;
+mod environments;
+mod uploads;

@@ -1,0 +1,1 @@
+//! Guessing of accounts and logins.

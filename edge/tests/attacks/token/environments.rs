@@ -1,0 +1,1 @@
+//! A token of one environment against the others of its app.

@@ -1,0 +1,1 @@
+//! Uploads that try to use up memory or disk.

@@ -1,0 +1,1 @@
+//! Floods of TLS handshakes beside connected visitors.

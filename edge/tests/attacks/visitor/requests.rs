@@ -1,0 +1,1 @@
+//! Requests that try to reach what they should not.

@@ -1,0 +1,1 @@
+//! Clients that ask for much and read nothing.

@@ -1,0 +1,1 @@
+//! Pages of strangers in a browser, against `devanture dev`.

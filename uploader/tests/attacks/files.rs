@@ -1,0 +1,1 @@
+//! Paths of a project that lead out of its folder.

@@ -1,0 +1,1 @@
+//! Repositories that try to run commands.

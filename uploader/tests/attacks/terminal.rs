@@ -1,0 +1,1 @@
+//! Names and texts that try to control the terminal.
