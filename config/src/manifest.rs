@@ -116,6 +116,21 @@ pub enum BadManifest {
     /// A media type that cannot stand in a header.
     #[error("`{0}` has a media type that is not one")]
     MediaType(BundlePath),
+    /// Two lengths for the same bytes.
+    #[error("{0}")]
+    Sizes(Box<TwoSizes>),
+}
+
+/// Two files with one hash, and so the same bytes, that are given two lengths.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` has {} bytes and `{}` has {}, but both have the hash {hash}", one.0, one.1, other.0, other.1)]
+pub struct TwoSizes {
+    /// The hash of both.
+    pub hash: Digest,
+    /// The first file, with its size.
+    pub one: (BundlePath, u64),
+    /// The second file, with its size.
+    pub other: (BundlePath, u64),
 }
 
 impl Manifest {
@@ -151,9 +166,18 @@ impl Manifest {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(json: &[u8]) -> Result<Self, BadManifest> {
-        let manifest: Self = serde_json::from_slice(json).map_err(|e| BadManifest::Json(e.to_string()))?;
+        let manifest = Self::read(json)?;
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Reads a stored manifest without [`Manifest::check`], for callers that only need to know what it refers to: a
+    /// check that was added after it was stored must not hide its blobs from them.
+    ///
+    /// # Errors
+    /// [`BadManifest::Json`].
+    pub fn read(json: &[u8]) -> Result<Self, BadManifest> {
+        serde_json::from_slice(json).map_err(|e| BadManifest::Json(e.to_string()))
     }
 
     /// Checks what the types alone do not hold.
@@ -181,6 +205,7 @@ impl Manifest {
                 return Err(BadManifest::MediaType(path.clone()));
             }
         }
+        self.check_sizes()?;
         for table in self.tables().filter_map(|table| table.server.as_ref()) {
             if let Some(Mistaken { key, message }) = table.mistakes().into_iter().next() {
                 return Err(BadManifest::ServerTable { key, message });
@@ -209,6 +234,22 @@ impl Manifest {
             if let Some((_, route)) = serving.routes_to_nothing().next() {
                 let message = format!("leads to `{}`, which is not below [upstreams]", route.to);
                 return Err(BadManifest::Backend { what: format!("the route {}", route.path), key: "to", message });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that equal bytes have one length: the edge announces the length that stands here, and sends the bytes.
+    fn check_sizes(&self) -> Result<(), BadManifest> {
+        let pages = self.files.iter().map(|(path, file)| (path, file.hash, file.size));
+        let server = self.server.iter().flat_map(|folder| &folder.files);
+        let server = server.map(|(path, file)| (path, file.hash, file.size));
+        let mut seen: HashMap<Digest, (&BundlePath, u64)> = HashMap::with_capacity(self.files.len());
+        for (path, hash, size) in pages.chain(server) {
+            let (first, known) = *seen.entry(hash).or_insert((path, size));
+            if known != size {
+                let sizes = TwoSizes { hash, one: (first.clone(), known), other: (path.clone(), size) };
+                return Err(BadManifest::Sizes(Box::new(sizes)));
             }
         }
         Ok(())
@@ -357,6 +398,28 @@ mod tests {
         assert_eq!(manifest(&["a", "a/b"]).check(), Err(BadManifest::FileAndFolder("a".parse().unwrap())));
         assert_eq!(manifest(&[]).check(), Err(BadManifest::Empty));
         assert!(manifest(&["a", "ab/c", "a.b", "a-/b", "b/a"]).check().is_ok());
+    }
+
+    #[test]
+    fn equal_bytes_have_one_size() {
+        let mut two = manifest(&["a.txt", "b.txt"]);
+        let hash = two.files["b.txt"].hash;
+        two.files.get_mut("a.txt").unwrap().hash = hash;
+        assert_eq!(two.check(), Ok(()));
+        two.files.get_mut("a.txt").unwrap().size = 6_600;
+        let refused = two.check().unwrap_err().to_string();
+        assert_eq!(refused, format!("`a.txt` has 6600 bytes and `b.txt` has 5, but both have the hash {hash}"));
+        assert!(Manifest::parse(&two.canonical()).is_err());
+        assert_eq!(Manifest::read(&two.canonical()).unwrap(), two, "what is stored can still be looked through");
+    }
+
+    #[test]
+    fn a_file_of_the_backend_has_the_size_that_the_same_file_of_the_site_has() {
+        let mut both = manifest(&["a.txt"]);
+        let server = ServerFile { hash: both.files["a.txt"].hash, run: false, size: 6 };
+        both.server = Some(ServerFolder { files: [("main.js".parse().unwrap(), server)].into(), ..Default::default() });
+        let Err(BadManifest::Sizes(sizes)) = both.check() else { panic!("{:?}", both.check()) };
+        assert_eq!((sizes.one.1, sizes.other), (5, ("main.js".parse().unwrap(), 6)));
     }
 
     #[test]

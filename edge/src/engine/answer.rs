@@ -35,21 +35,18 @@ pub enum AnswerHead {
 }
 
 impl AnswerHead {
-    /// The length that `content-length` tells.
+    /// The length that `content-length` announces.
     pub(super) fn content_length(&self) -> Option<u64> {
-        const NAME: &[u8] = b"content-length: ";
         match self {
-            Self::Map(map) => told_length(map),
-            Self::Prepared(head, _) => {
-                let value = head.lines.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(NAME))?;
-                content_length(value.trim_ascii_end())
-            }
+            Self::Map(map) => announced_length(map),
+            Self::Prepared(head, _) => head.length,
         }
     }
 }
 
-/// The length that the fields of an answer tell.
-pub(super) fn told_length(fields: &HeaderMap) -> Option<u64> {
+/// The length that the fields of a response announce for its body.
+#[must_use]
+pub fn announced_length(fields: &HeaderMap) -> Option<u64> {
     content_length(fields.get(CONTENT_LENGTH)?.as_bytes())
 }
 
@@ -64,6 +61,17 @@ pub enum AnswerBody {
 impl AnswerBody {
     /// No body.
     pub const EMPTY: Self = Self::Bytes(Bytes::new());
+
+    /// Whether it may have the length that `head` announces: a body at hand of another length would let the next answer
+    /// of HTTP/1.1 stand where this one's bytes are expected, and would be malformed in HTTP/2 (RFC 9113 §8.1.1).
+    #[inline]
+    pub(super) fn fits(&self, head: &AnswerHead) -> bool {
+        match self {
+            Self::Bytes(bytes) => head.content_length().is_none_or(|length| u64::try_from(bytes.len()) == Ok(length)),
+            // Its length is counted while it is sent.
+            Self::Stream(_) => true,
+        }
+    }
 
     /// Takes what is at hand of it.
     pub(super) fn take_at_hand(&mut self) -> Bytes {
@@ -118,14 +126,19 @@ pub struct PreparedHead {
     pub(super) ids: Box<[u64]>,
     /// All of them, in HTTP/1.1.
     pub(super) lines: Box<[u8]>,
+    /// The value of `content-length`, if it is one of them.
+    pub(super) length: Option<u64>,
 }
 
 impl PreparedHead {
     /// Prepares the fields `own`, which no other answer is likely to have, and `shared`.
     #[must_use]
     pub fn new<'f>(own: impl IntoIterator<Item = (&'f str, &'f [u8])>, shared: Vec<Arc<SharedField>>) -> Self {
-        let (mut block, mut lines) = (Vec::new(), Vec::new());
+        let (mut block, mut lines, mut length) = (Vec::new(), Vec::new(), None);
         for (name, value) in own {
+            if name == CONTENT_LENGTH {
+                length = content_length(value);
+            }
             block.extend_from_slice(&hpack::literal(name, value));
             lines.extend_from_slice(&line(name, value));
         }
@@ -133,7 +146,7 @@ impl PreparedHead {
             lines.extend_from_slice(&field.line);
         }
         let ids = shared.iter().map(|field| field.id).collect();
-        Self { own: block.into(), shared: shared.into(), ids, lines: lines.into() }
+        Self { own: block.into(), shared: shared.into(), ids, lines: lines.into(), length }
     }
 
     /// The fields as lines of HTTP/1.1, each with its end.

@@ -4,14 +4,16 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tracing::debug;
 
 use super::watch::Stall;
+use crate::engine::{BodyError, announced_length};
 
 /// The requests of one connection, shared by its tasks on one thread.
 #[derive(Debug, Default)]
@@ -111,40 +113,122 @@ impl Drop for Answering {
     }
 }
 
-/// The body of an answer; without one it is empty.
+/// The body of an answer; without one it is empty. It has as many bytes as its head announces, or it fails: hyper sends
+/// what it is given, so that the next response of a connection would begin within a body that is too short.
 #[derive(Debug)]
 pub(crate) struct Answer<B> {
     body: Option<B>,
+    /// Bytes that are still to come, where the head announced a length.
+    left: Option<u64>,
+    /// The trailers that came when it was looked whether more bytes follow.
+    trailers: Option<HeaderMap>,
     answering: Answering,
 }
 
+/// A body has another length than its head announced (RFC 9112 §6.3, RFC 9113 §8.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum OtherLength {
+    #[error("the body of a response is shorter than its head announced")]
+    Shorter,
+    #[error("the body of a response is longer than its head announced")]
+    Longer,
+}
+
+type Polled<T> = Poll<Option<Result<Frame<T>, BodyError>>>;
+
 impl<B> Answer<B> {
-    pub(crate) const fn new(body: Option<B>, answering: Answering) -> Self {
-        Self { body, answering }
+    /// Answers without a body.
+    pub(crate) const fn empty(answering: Answering) -> Self {
+        Self { body: None, left: None, trailers: None, answering }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.left.is_none_or(|left| left == 0)
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
-    type Data = Counted;
-    type Error = B::Error;
+impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Answer<B> {
+    /// Answers with `response`, to a HEAD without its body (RFC 9110 §9.3.2): on HTTP/2, hyper would send it.
+    pub(crate) fn of(response: Response<B>, is_head: bool, answering: Answering) -> Response<Self> {
+        // RFC 9110 §15.3.5 and §15.4.5: no body, whatever is announced.
+        let is_bare = is_head || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let left = announced_length(response.headers()).filter(|_| !is_bare);
+        response.map(|body| {
+            let is_sent = !is_head || body.is_end_stream();
+            Self { body: is_sent.then_some(body), left, trailers: None, answering }
+        })
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    /// Whether there are bytes below a head that announced none: over HTTP/1.1, hyper never asks for them.
+    pub(crate) fn exceeds_nothing(&mut self, cx: &mut Context<'_>) -> bool {
+        self.check_end(cx).is_err()
+    }
+
+    /// The next frame, with its bytes counted off.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Polled<Bytes> {
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
-        let flight = &self.answering.flight;
+        let item = ready!(Pin::new(body).poll_frame(cx));
+        let Some(frame) = item.transpose().map_err(Into::into)? else {
+            self.body = None;
+            return Poll::Ready((!self.is_whole()).then(|| Err(OtherLength::Shorter.into())));
+        };
+        if let (Some(left), Some(bytes)) = (&mut self.left, frame.data_ref()) {
+            let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            *left = left.checked_sub(count).ok_or(OtherLength::Longer)?;
+        }
+        if frame.is_trailers() && !self.is_whole() {
+            return Poll::Ready(Some(Err(OtherLength::Shorter.into())));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Looks whether the body goes on after the last byte that was announced, since hyper does not ask any more then. As
+    /// far as that can be told: what comes later is not sent.
+    fn check_end(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        while self.left == Some(0)
+            && self.body.as_ref().is_some_and(|body| !body.is_end_stream())
+            && let Poll::Ready(Some(frame)) = self.poll_next(cx)
+        {
+            if let Ok(trailers) = frame?.into_trailers() {
+                (self.trailers, self.body) = (Some(trailers), None);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Body for Answer<B> {
+    type Data = Counted;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Counted> {
+        let this = &mut *self;
+        if let Some(trailers) = this.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        let polled = this.poll_next(cx);
+        let flight = &this.answering.flight;
         flight.0.body.set(if polled.is_pending() { BodyPoll::Waits } else { BodyPoll::Gave });
-        polled.map_ok(|frame| frame.map_data(|bytes| Counted { bytes, _flight: Rc::clone(flight) }))
+        let flight = Rc::clone(flight);
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            this.check_end(cx)?;
+        }
+        polled.map_ok(|frame| frame.map_data(|bytes| Counted { bytes, _flight: flight }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        // A body that ends too early is asked for its bytes, so that it fails.
+        let is_over = self.is_whole() && self.trailers.is_none();
+        is_over && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match (self.left, &self.body) {
+            // hyper trusts this more than the head.
+            (Some(left), _) => SizeHint::with_exact(left),
+            (None, Some(body)) => body.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -212,3 +296,6 @@ async fn guarded<F: Future<Output = ()>>(mut stream: Pin<Box<F>>, activity: Rc<A
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -255,13 +254,13 @@ fn answer<S: Answers>(
     let is_last = request_is_http1 && of.activity.requests() >= of.shared.limits.sizes.requests;
     async move {
         let mut response = match response {
-            // RFC 9110 §9.3.2: on HTTP/2, hyper would send the body.
-            Ok(response) => response.await.map(|body| {
-                let is_sent = !is_head || body.is_end_stream();
-                Answer::new(is_sent.then_some(body), answering)
-            }),
-            Err(refusal) => refusal.map(|()| Answer::new(None, answering)),
+            Ok(response) => Answer::of(response.await, is_head, answering),
+            Err(refusal) => refusal.map(|()| Answer::empty(answering)),
         };
+        if request_is_http1 && poll_fn(|cx| Poll::Ready(response.body_mut().exceeds_nothing(cx))).await {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

@@ -191,3 +191,57 @@ impl Loader {
         Ok(current)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use devanture_config::api::Source;
+    use devanture_config::manifest::FileEntry;
+    use devanture_config::{Digest, Manifest};
+
+    use super::*;
+    use crate::blobs::{self, Key};
+    use crate::catalog::{Change, Commit};
+
+    /// Whatever let it into the store: its answers would announce one length and have another.
+    #[tokio::test]
+    async fn a_version_whose_files_have_other_lengths_than_its_manifest_says_is_not_loaded() {
+        const BYTES: &[u8] = b"2,200 bytes";
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let blobs = blobs::open(folder.path().to_owned()).unwrap();
+        let hash = Digest::of(BYTES);
+        blobs.put(Key::Blob(hash), BYTES.into()).await.unwrap();
+        let app: AppName = "shop".parse().unwrap();
+        let stored = async |sizes: &[u64]| {
+            let file = |(number, size): (usize, &u64)| {
+                (format!("{number}.txt").parse().unwrap(), FileEntry { hash, size: *size, media_type: None })
+            };
+            let manifest = Manifest::of_files(sizes.iter().enumerate().map(file).collect());
+            blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
+            let record = VersionRecord {
+                stored_ms: 0,
+                who: String::new(),
+                trusted: false,
+                source: Source::default(),
+                files: 0,
+                bytes: 0,
+                given: BTreeMap::new(),
+            };
+            let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
+            catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();
+            manifest.id()
+        };
+        // Held in memory, and read from the disk.
+        for memory_file_bytes_max in [1_000_000, 0] {
+            let limits = Limits { memory_file_bytes_max, ..Limits::default() };
+            let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
+            for (sizes, is_sound) in [(&[11, 11][..], true), (&[10], false), (&[6_600], false), (&[11, 6_600], false)] {
+                let id = stored(sizes).await;
+                let loaded = loader.load(&app, &id, "prod", Setting::Environment).await;
+                assert_eq!(loaded.is_ok(), is_sound, "{sizes:?} {memory_file_bytes_max}: {:?}", loaded.err());
+            }
+        }
+    }
+}

@@ -68,6 +68,11 @@ impl From<LoadError> for Error {
             LoadError::Version(version::Error::Blobs(error)) => error.into(),
             LoadError::Version(version::Error::Manifest(error)) => internal(&error).into(),
             LoadError::Version(error @ version::Error::Panicked) => internal(&error).into(),
+            LoadError::Version(error @ version::Error::Size { .. }) => {
+                tracing::error!(%error, "a stored version cannot be loaded");
+                let hint = "push it again with the true length of each file";
+                Problem::new(Code::NotReady, format!("The version cannot be loaded: {error}.")).hint(hint).into()
+            }
         }
     }
 }

@@ -88,7 +88,7 @@ impl Owned {
                 let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
                 // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
                 let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
-                let Ok(manifest) = Manifest::parse(&canonical) else { continue };
+                let Ok(manifest) = Manifest::read(&canonical) else { continue };
                 owned.sent.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
                 owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
             }

@@ -194,6 +194,10 @@ impl Loader<'_> {
             let key = Key::Delta(blob, info.dictionary, info.form);
             let at_hand = AtHand { coding: delta_coding(info.form), size: info.size, hash: info.hash, key };
             match self.delta_body(&at_hand).await {
+                // Its head announces the length that is listed.
+                Ok(Some(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length != info.size) => {
+                    tracing::warn!(%blob, form = info.form.suffix(), "a delta has another length than is listed");
+                }
                 Ok(Some(bytes)) if names_dictionary(&bytes, &info) => {
                     found.push((info, at_hand, Source::Memory(bytes)));
                 }

@@ -57,6 +57,16 @@ pub enum Error {
     /// The stored manifest cannot be read.
     #[error("the stored manifest cannot be read: {0}")]
     Manifest(#[from] devanture_config::manifest::BadManifest),
+    /// Stored bytes are more or fewer than the heads of their responses would announce.
+    #[error("{key:?} has {found} bytes, and {announced} would be announced for it")]
+    Size {
+        /// The name of the bytes in the store.
+        key: Key,
+        /// The length that the manifest, or the list of variants, gives.
+        announced: u64,
+        /// The length of the stored bytes.
+        found: u64,
+    },
 }
 
 /// What to load, and for where.
@@ -319,16 +329,32 @@ impl Loader<'_> {
             match self.body(&at_hand).await {
                 Ok(body) => loaded.push((at_hand, body)),
                 // A variant can be made again: the file is served without it rather than not at all.
-                Err(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) => {
-                    tracing::warn!(path, coding = at_hand.coding.as_str(), "a variant was lost and is left out");
+                Err(
+                    error
+                    @ (Error::Blobs(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_)) | Error::Size { .. }),
+                ) => {
+                    tracing::warn!(path, coding = at_hand.coding.as_str(), %error, "a variant is left out");
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         Ok((body, loaded))
     }
 
-    async fn body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
+    /// The bytes of an encoding, which are as many as the heads of its responses announce.
+    async fn body(&self, at_hand: &AtHand) -> Result<Source, Error> {
+        let body = self.stored_body(at_hand).await?;
+        let found = match &body {
+            Source::Memory(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            Source::Stored(file) => file.size(),
+        };
+        if found == at_hand.size {
+            return Ok(body);
+        }
+        Err(Error::Size { key: at_hand.key, announced: at_hand.size, found })
+    }
+
+    async fn stored_body(&self, at_hand: &AtHand) -> Result<Source, blobs::Error> {
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Source::Memory(bytes));
         }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, DATE};
+use http::header::DATE;
 use http::{Method, StatusCode};
 use http_body::Body as _;
 
@@ -44,6 +44,8 @@ enum Rest {
     Stream(StreamBody, u64, Bytes),
     /// As many as come, in chunks (RFC 9112 §7.1).
     Chunks(StreamBody),
+    /// Another length than the head announces.
+    Unsound,
 }
 
 /// How much of an answer was put.
@@ -64,6 +66,7 @@ impl<O: Outcome> Current<O> {
         let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let (framing, body) = match body {
             _ if !has_body => (Framing::Said, Rest::None),
+            body if !body.fits(&head) => (Framing::Said, Rest::Unsound),
             AnswerBody::Bytes(bytes) if bytes.is_empty() => (unless_said(&head, 0), Rest::None),
             AnswerBody::Bytes(bytes) => (unless_said(&head, bytes.len()), Rest::Bytes(bytes)),
             AnswerBody::Stream(stream) => match (head.content_length(), stream.size_hint().exact()) {
@@ -77,6 +80,10 @@ impl<O: Outcome> Current<O> {
 
     /// Puts what there is room for.
     pub(super) fn put(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Put {
+        if matches!(self.body, Rest::Unsound) {
+            tracing::error!("a body has another length than its head announces");
+            return Put::Broken;
+        }
         if sink.room() == 0 {
             return Put::Some;
         }
@@ -85,6 +92,7 @@ impl<O: Outcome> Current<O> {
         }
         let put = match &mut self.body {
             Rest::None => Put::All,
+            Rest::Unsound => Put::Broken,
             Rest::Bytes(bytes) => {
                 put_bytes(bytes, sink, &mut self.outcome);
                 if bytes.is_empty() { Put::All } else { Put::Some }
@@ -138,13 +146,11 @@ impl<O: Outcome> Current<O> {
     }
 }
 
-/// What is to be added about the length. Heads that were prepared say theirs.
+/// What is to be added about the length, where the head says nothing of it.
 fn unless_said(head: &AnswerHead, length: usize) -> Framing {
-    match head {
-        AnswerHead::Map(map) if !map.contains_key(CONTENT_LENGTH) => {
-            Framing::Length(u64::try_from(length).unwrap_or(u64::MAX))
-        }
-        _ => Framing::Said,
+    match head.content_length() {
+        None => Framing::Length(u64::try_from(length).unwrap_or(u64::MAX)),
+        Some(_) => Framing::Said,
     }
 }
 
@@ -169,7 +175,7 @@ fn put_stream(
         if !at_hand.is_empty() {
             return Put::Some;
         }
-        if *left == 0 {
+        if *left == 0 && stream.is_end_stream() {
             return Put::All;
         }
         if sink.room() == 0 {
@@ -181,6 +187,7 @@ fn put_stream(
                 Some(rest) => (*left, *at_hand) = (rest, bytes),
                 None => return Put::Broken,
             },
+            Poll::Ready(None) if *left == 0 => return Put::All,
             Poll::Ready(_) => return Put::Broken,
         }
     }

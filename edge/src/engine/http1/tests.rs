@@ -16,7 +16,8 @@ use crate::engine::{
     Answer, AnswerBody, AnswerHead, Answering, BodyError, Inbound, Outcome, PreparedHead, Scratch, SharedField,
 };
 
-/// Answers `/bytes/N`, `/stream/N`, `/chunks/N`, `/map`, `/not-modified`, `/short` and `/broken`, and nothing else.
+/// Answers `/bytes/N`, `/stream/N`, `/chunks/N`, `/map`, `/not-modified`, `/short` and `/broken`, and nothing else but
+/// `/other/N/…`: N bytes are announced, and as many come as the parts have that follow, at hand where a `b` follows.
 #[derive(Default)]
 struct Site {
     /// What the service was asked, and how its answers went: bytes, and whether they are complete.
@@ -63,6 +64,19 @@ fn frames(bytes: Bytes, fails: bool) -> crate::engine::StreamBody {
     Box::pin(Frames::new(stream).boxed_unsync())
 }
 
+/// What `/other/` is answered with.
+fn announced_and_body(lengths: &str) -> (AnswerHead, AnswerBody) {
+    let mut parts = lengths.split('/');
+    let head = prepared(parts.next().unwrap().parse().unwrap());
+    let is_at_hand = lengths.ends_with('b');
+    let parts: Vec<Bytes> = parts.filter(|part| *part != "b").map(|part| numbered(part.parse().unwrap())).collect();
+    if is_at_hand {
+        return (head, AnswerBody::Bytes(parts.concat().into()));
+    }
+    let frames = parts.into_iter().map(|part| Ok::<_, BodyError>(Frame::data(part)));
+    (head, AnswerBody::Stream(Box::pin(Frames::new(futures_util::stream::iter(frames)))))
+}
+
 fn prepared(length: usize) -> AnswerHead {
     let length = length.to_string();
     let fields = [("content-length", length.as_bytes()), ("etag", &b"\"1\""[..])];
@@ -78,6 +92,13 @@ impl Service for Site {
         let host = String::from_utf8_lossy(request.fields.get(&HOST).unwrap()).into_owned();
         let query = request.query.unwrap_or("-");
         let (kind, count) = request.path[1..].split_once('/').unwrap_or_else(|| (&request.path[1..], "0"));
+        if kind == "other" {
+            let (head, body) = announced_and_body(count);
+            let mut sent = self.sent.borrow_mut();
+            sent.push((0, false));
+            let outcome = Told(Rc::clone(&self.sent), sent.len() - 1);
+            return Some(put(Answer { status: StatusCode::OK, head, body, outcome }));
+        }
         let count: usize = count.parse().ok()?;
         let mut map = HeaderMap::new();
         map.insert(ETAG, "\"2\"".parse().unwrap());
@@ -262,6 +283,15 @@ fn a_body_that_is_shorter_than_was_said_ends_the_connection() {
 }
 
 #[test]
+fn a_body_of_another_length_than_was_said_ends_the_connection() {
+    for lengths in ["6600/2200/b", "6600/2200", "10/b", "10", "0/1/b", "0/1", "5/5/1", "5/5/1/b", "6/5/0"] {
+        let done = serve(&limits(), &[(get(&format!("/other/{lengths}")) + &get("/bytes/1")).as_bytes()], &[]);
+        assert_eq!((done.state, done.requests), (State::Over, 1), "{lengths}");
+        assert!(!done.sent[0].1, "{lengths}");
+    }
+}
+
+#[test]
 fn what_is_no_plain_request_is_handed_over_to_the_byte() {
     let many = format!("GET /bytes/1 HTTP/1.1\r\nhost: a\r\n{}\r\n", "x-more: 1\r\n".repeat(64));
     let large = format!("GET /bytes/1 HTTP/1.1\r\nhost: a\r\nx-large: {}\r\n\r\n", "1".repeat(17_000));
@@ -372,5 +402,30 @@ proptest! {
         prop_assert_eq!(done.requests, u64::try_from(paths.len()).unwrap());
         prop_assert_eq!(&done.state, &expected.state);
         prop_assert_eq!(done.state, other.map_or(State::Open, |other| State::HandOver(other.as_bytes().to_vec())));
+    }
+
+    /// The next answer begins where the announced bytes end, or there is none.
+    #[test]
+    fn a_body_has_the_length_that_was_said_or_the_connection_ends(
+        announced in 0..60_usize,
+        parts in prop::collection::vec(0..30_usize, 0..4),
+        is_exact: bool,
+        is_at_hand: bool,
+        rooms in prop::collection::vec(0..50_usize, 0..20),
+    ) {
+        let total: usize = parts.iter().sum();
+        let announced = if is_exact { total } else { announced };
+        let lengths: String = parts.iter().map(|part| format!("/{part}")).collect();
+        let path = format!("/other/{announced}{lengths}{}", if is_at_hand { "/b" } else { "" });
+        let done = serve(&limits(), &[(get(&path) + &get("/map/3")).as_bytes()], &rooms);
+        let text = done.text();
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        if total == announced {
+            prop_assert_eq!((done.state, done.sent), (State::Open, vec![(total, true), (3, true)]));
+            prop_assert!(body[announced..].starts_with("HTTP/1.1 200 OK\r\n"), "{}", text);
+        } else {
+            prop_assert_eq!((done.state, done.requests, done.sent[0].1), (State::Over, 1, false));
+            prop_assert!(body.len() <= announced, "{}", text);
+        }
     }
 }

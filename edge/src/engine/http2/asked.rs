@@ -58,10 +58,12 @@ impl<S: Service> Connection<S> {
         let Self { service, ready, streams, window: all, peer, .. } = self;
         let (is_head, window) = (*head.method == Method::HEAD, peer.window);
         let bytes_max = usize::try_from(window).unwrap_or(usize::MAX).min(all.available()).min(DATA_BYTES_MAX);
-        let answered = service.answer(&head, turn.now, |mut answer| {
+        let is_sound = service.answer(&head, turn.now, |mut answer| {
             // RFC 9110 §9.3.2, §15.3.5, §15.4.5: whatever the service says, a body here would be no message.
             if is_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
                 answer.body = AnswerBody::EMPTY;
+            } else if !answer.body.fits(&answer.head) {
+                return false;
             }
             match &answer.body {
                 AnswerBody::Bytes(bytes) if bytes.len() <= bytes_max => {
@@ -70,8 +72,13 @@ impl<S: Service> Connection<S> {
                 }
                 _ => streams.add(Stream::new(id, is_head, window).with(answer)),
             }
+            true
         });
-        answered.is_some()
+        if is_sound == Some(false) {
+            tracing::error!("a body has another length than its head announces");
+            self.reset(id, Code::Internal);
+        }
+        is_sound.is_some()
     }
 
     fn count_request(&mut self) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
 
-use super::super::answer::told_length;
+use super::super::answer::announced_length;
 use super::super::sink::Sink;
 use super::super::{Outcome, StreamBody};
 use super::flow::SendWindow;
@@ -105,7 +105,7 @@ impl<O: Outcome> Stream<O> {
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         if !is_bare && !self.is_head {
-            self.left = told_length(&parts.headers);
+            self.left = announced_length(&parts.headers);
             if !body.is_end_stream() {
                 self.body = Rest::Stream(Bytes::new(), body);
             } else if self.left.is_some_and(|left| left > 0) {

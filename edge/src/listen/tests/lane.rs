@@ -33,6 +33,9 @@ impl Service for Lane {
         _now: std::time::Instant,
         put: impl FnOnce(Answer<Untold>) -> R,
     ) -> Option<R> {
+        if request.path.starts_with("/length/") {
+            return None;
+        }
         let body = match request.path.strip_prefix("/bytes/") {
             Some(count) => Bytes::from(vec![b'x'; count.parse().unwrap()]),
             None if matches!(request.path, "/wait" | "/echo" | "/endless" | "/upgrade") => return None,

@@ -4,6 +4,7 @@ mod drain;
 mod engine;
 mod http;
 mod lane;
+mod lengths;
 mod limits;
 mod resumption;
 mod tls;
@@ -100,7 +101,8 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 }
 
 /// `/bytes/N` gives N bytes, `/wait` waits for the gate, `/echo` gives the body back, `/upgrade` echoes on the
-/// connection, `/endless` gives frames of 64 KiB for ever; anything else says hello and reads nothing.
+/// connection, `/endless` gives frames of 64 KiB for ever, `/length/N/M` announces N bytes and gives M; anything else says
+/// hello and reads nothing.
 async fn respond<B>(request: Request<B>, gate: Rc<Semaphore>) -> Response<TestBody>
 where
     B: Body<Data = Bytes, Error: std::fmt::Debug> + 'static,
@@ -108,6 +110,11 @@ where
     let path = request.uri().path().to_owned();
     if let Some(count) = path.strip_prefix("/bytes/") {
         return Response::new(full(vec![b'x'; count.parse().unwrap()]));
+    }
+    if let Some((announced, has)) = path.strip_prefix("/length/").and_then(|lengths| lengths.split_once('/')) {
+        let mut response = Response::new(full(vec![b'x'; has.parse().unwrap()]));
+        response.headers_mut().insert("content-length", announced.parse().unwrap());
+        return response;
     }
     match path.as_str() {
         "/wait" => {

@@ -113,7 +113,7 @@ impl Publisher {
             }
             Err(error) => return Err(error.into()),
         };
-        match Manifest::parse(&canonical) {
+        match Manifest::read(&canonical) {
             Ok(manifest) => marked.blobs.extend(manifest.blobs().map(|(digest, _)| digest)),
             Err(_) => marked.unreadable.push(version),
         }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod floods;
+mod lengths;
 mod messages;
 mod model;
 mod sections;

@@ -99,11 +99,19 @@ pub(super) fn size_of_path(path: &str) -> Option<usize> {
 }
 
 impl Site {
-    /// An answer that tells one length and has another.
-    fn told(&self, lengths: &str) -> Answer<Told> {
+    /// An answer that tells one length and has another, in parts or at hand.
+    fn told(&self, lengths: &str, is_at_hand: bool) -> Answer<Told> {
         let (told, has) = told_and_has(lengths);
-        let fields = HeaderMap::from_iter([(header::CONTENT_LENGTH, told.into())]);
-        let (head, body) = (AnswerHead::Map(fields.into()), AnswerBody::Stream(parts(has)));
+        let (head, body) = match is_at_hand {
+            true => {
+                let head = PreparedHead::new([("content-length", told.to_string().as_bytes())], Vec::new());
+                (AnswerHead::Prepared(head.into(), [None, None]), AnswerBody::Bytes(has.concat().into()))
+            }
+            false => {
+                let fields = HeaderMap::from_iter([(header::CONTENT_LENGTH, told.into())]);
+                (AnswerHead::Map(fields.into()), AnswerBody::Stream(parts(has)))
+            }
+        };
         Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }
     }
 }
@@ -157,10 +165,14 @@ impl Service for Site {
             Some(size) => AnswerBody::Bytes(pattern(size)),
             None if request.path == "/stream" => AnswerBody::Stream(parts(vec![pattern(20_000), pattern(3)])),
             None if request.path == "/piece" => AnswerBody::Stream(Box::pin(Piece(Rc::clone(&self.log), 50_000))),
-            None => match request.path.strip_prefix("/told/") {
-                Some(lengths) => return Some(put(self.told(lengths))),
-                None => return None,
-            },
+            None => {
+                let (kind, lengths) = request.path.strip_prefix('/')?.split_once('/')?;
+                return match kind {
+                    "told" => Some(put(self.told(lengths, false))),
+                    "at-hand" => Some(put(self.told(lengths, true))),
+                    _ => None,
+                };
+            }
         };
         let head = AnswerHead::Prepared(Arc::clone(&self.head), [Some(Arc::clone(&self.shared)), None]);
         Some(put(Answer { status: StatusCode::OK, head, body, outcome: Told(Rc::clone(&self.log)) }))
