@@ -8,8 +8,8 @@ pub use crate::deploy::{
 };
 use crate::digest::VersionId;
 pub use crate::keeping::{
-    CollectReport, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport, UndeleteReport,
-    UndeleteRequest, WhyCollected,
+    CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
+    UndeleteReport, UndeleteRequest, WhyCollected,
 };
 pub use crate::logs::{LogLine, LogLost};
 use crate::names::{AppName, PlaceName};

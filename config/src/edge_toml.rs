@@ -283,6 +283,7 @@ fn retention(table: &Table<'_, '_>) -> Retention {
         keep_days: table.integer("keep_days", 0..=36_500).unwrap_or(default.keep_days),
         keep_versions: table.integer("keep_versions", 0..=1_000_000).unwrap_or(default.keep_versions),
         undelete_hours: table.integer("undelete_hours", 0..=87_600).unwrap_or(default.undelete_hours),
+        collected_hours: table.integer("collected_hours", 0..=87_600).unwrap_or(default.collected_hours),
     };
     table.finish();
     retention

@@ -44,10 +44,19 @@ pub struct CollectReport {
     /// Environments whose time to be had back is over.
     #[serde(default)]
     pub environments: Vec<CollectedEnvironment>,
-    /// Files that are gone: blobs, manifests and what was left over.
+    /// Blobs and manifests that were taken; they stay on the disk for `collected_hours`.
     pub files: u64,
     /// Their bytes, those of the encodings of blobs among them.
     pub bytes: u64,
+    /// Files whose room is free now: collected earlier, damaged, or left over. They are not among `files`.
+    #[serde(default)]
+    pub removed_files: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub removed_bytes: u64,
+    /// Why no file was taken, where the collection stopped itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<CollectStopped>,
     /// Whether a limit of one pass was reached, so that the next one finds more.
     pub more: bool,
     /// Versions whose manifests cannot be read: while there are any, no blob goes.
@@ -55,6 +64,15 @@ pub struct CollectReport {
     pub unreadable: Vec<VersionId>,
     /// How long it took.
     pub ms: u64,
+}
+
+/// A collection that took no file: more were unreferenced than a catalog in order explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectStopped {
+    /// Files that records refer to.
+    pub referenced: u64,
+    /// Files that would have been taken.
+    pub unreferenced: u64,
 }
 
 /// An environment that a collection ends.

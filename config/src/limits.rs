@@ -93,6 +93,10 @@ limits! {
     collect_versions_max = 10_000 in 1 ..= 1_000_000,
     /// Files that one collection takes; the next one takes more.
     collect_files_max = 1_000_000 in 1 ..= 100_000_000,
+    /// Unreferenced files that a collection takes without a look at their proportion, once any app is stored.
+    collect_unreferenced_files_max = 1_000 in 0 ..= 100_000_000,
+    /// Percent of the referenced files that a collection takes beyond that; where more are unreferenced, it takes none.
+    collect_unreferenced_percent_max = 100 in 0 ..= 1_000_000,
     /// Milliseconds that a push takes for deltas before its switch; what has no time is made behind it.
     delta_ms_max = 2_000 in 0 ..= 600_000,
     /// Milliseconds that each of the two passes behind a switch may take: for deltas that are not there yet, and for the best level; what has no time is made at the next switch.

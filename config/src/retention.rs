@@ -11,11 +11,13 @@ pub struct Retention {
     pub keep_versions: u64,
     /// Hours in which what was deleted can be had back.
     pub undelete_hours: u64,
+    /// Hours for which collected files stay on the disk, from where they return when a record refers to them again.
+    pub collected_hours: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { collect_every_s: 3_600, keep_days: 30, keep_versions: 20, undelete_hours: 168 }
+        Self { collect_every_s: 3_600, keep_days: 30, keep_versions: 20, undelete_hours: 168, collected_hours: 24 }
     }
 }
 
@@ -34,6 +36,16 @@ impl Retention {
         let is_beyond_number = self.keep_versions == 0 || rank >= self.keep_versions;
         let is_beyond_age = self.keep_days == 0 || age_ms > self.keep_days.saturating_mul(86_400_000);
         self.is_bounded() && is_beyond_number && is_beyond_age
+    }
+
+    /// Seconds since 1970 before which a file must have been collected to be removed at `now_s`.
+    #[must_use]
+    pub const fn collected_before_s(&self, now_s: u64) -> u64 {
+        match self.collected_hours {
+            // The clock has seconds: what this very collection took goes too.
+            0 => u64::MAX,
+            hours => now_s.saturating_sub(hours.saturating_mul(3_600)),
+        }
     }
 
     /// Milliseconds in which what was deleted can be had back.

@@ -42,6 +42,8 @@ struct Arguments {
 enum Command {
     /// Say every mistake of the configuration, and start nothing
     Check,
+    /// Begin an empty catalog over a data folder that has lost its own; without one the edge does not start
+    Adopt,
     /// Make, list and revoke tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -215,6 +217,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match command {
         None => serve(&file, &base, &arguments.config),
         Some(Command::Check) => check(&file, &base, &arguments.config),
+        Some(Command::Adopt) => adopt(&file, &base),
         Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
         Some(Command::Spawner(_) | Command::ExecInstance) => Ok(()),
@@ -246,6 +249,20 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         return Err(Failure { message, code: first.exit_code() });
     }
     print_line(&format!("{} is fine", path.display()));
+    Ok(())
+}
+
+fn adopt(file: &EdgeFile, base: &Path) -> Result<(), Failure> {
+    let folder = server::data_dir(file, base);
+    let folder = folder.display();
+    if !server::adopt(file, base)? {
+        print_line(&format!("{folder} has a catalog; nothing was changed"));
+        return Ok(());
+    }
+    print_line(&format!(
+        "{folder} has an empty catalog now: make tokens and push your sites again. Collections leave its files alone \
+         until something refers to them, or `devanture gc --force` is called"
+    ));
     Ok(())
 }
 

@@ -286,7 +286,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
 /// # Errors
 /// As the edge says.
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> {
-    let report = context.link()?.collect(args.dry_run).await?;
+    let report = context.link()?.collect(args.dry_run, args.force).await?;
     let style = context.output.style;
     context.output.write(&report, || {
         let mut lines = collect_lines(&report);
@@ -320,9 +320,20 @@ fn collect_lines(report: &CollectReport) -> Vec<String> {
             version.short()
         ));
     }
-    let word = if report.dry_run { "would free" } else { "freed" };
+    if let Some(stopped) = &report.stopped {
+        lines.push(format!(
+            "  stopped      {} would go and only {} referred to: is this the right catalog? --force takes them",
+            counted(stopped.unreferenced, "file"),
+            if stopped.referenced == 1 { "1 is".to_owned() } else { format!("{} are", stopped.referenced) },
+        ));
+    }
+    let (collects, frees) = if report.dry_run { ("would collect", "would free") } else { ("collected", "freed") };
     let (versions, files) = (counted(report.versions.len() as u64, "version"), counted(report.files, "file"));
-    lines.push(format!("  {word} {} in {files}; {versions}", byte_text(report.bytes)));
+    lines.push(format!("  {collects} {} in {files}; {versions}", byte_text(report.bytes)));
+    if report.removed_files > 0 {
+        let removed = counted(report.removed_files, "file");
+        lines.push(format!("  {frees} {} of {removed} collected earlier", byte_text(report.removed_bytes)));
+    }
     if report.more {
         lines.push("  there is more, which the next collection takes".to_owned());
     }

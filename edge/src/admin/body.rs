@@ -183,9 +183,14 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// Whether it is only asked what would change.
+/// Whether the request only asks what would change.
 pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
-    parameter(uri, "dry_run").map_or(Ok(false), |value| bundle::flag("dry_run", &value))
+    flag(uri, "dry_run")
+}
+
+/// A parameter of the query that is `true` or `false`, the default.
+pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Error> {
+    parameter(uri, name).map_or(Ok(false), |value| bundle::flag(name, &value))
 }
 
 /// Checks that the query holds these parameters alone, each once at most: a mistyped `dry_run` would change what was

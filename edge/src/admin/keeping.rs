@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use super::body::RequestBody;
 use super::route::Route;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error};
+use crate::publish::{Actor, CollectOptions, Error};
 
 impl Admin {
     /// Checks that the app and the environment of an address were not deleted. Whoever may not know of the app learns
@@ -30,11 +30,12 @@ impl Admin {
 
     pub(super) async fn collect(&self, actor: &Actor, request: &Request<RequestBody>) -> Result<Response<Body>, Error> {
         actor.must_be_admin()?;
-        let dry_run = body::dry_run(request.uri())?;
-        if !dry_run {
-            tracing::info!(who = actor.name, "a collection was asked for");
+        let options =
+            CollectOptions { dry_run: body::dry_run(request.uri())?, force: body::flag(request.uri(), "force")? };
+        if !options.dry_run {
+            tracing::info!(who = actor.name, force = options.force, "a collection was asked for");
         }
-        Ok(answer::json(StatusCode::OK, &self.publisher.collect(dry_run).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.collect(options).await?))
     }
 
     pub(super) async fn delete_app(

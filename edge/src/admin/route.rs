@@ -102,7 +102,6 @@ impl Route {
             Self::Audit => &["app", "limit", "before"],
             Self::AddHostname { .. }
             | Self::ChangeSettings { .. }
-            | Self::Collect
             | Self::DeleteApp { .. }
             | Self::DeleteEnvironment { .. }
             | Self::RemoveHostname { .. }
@@ -110,6 +109,7 @@ impl Route {
             | Self::Restart { .. }
             | Self::Scale { .. }
             | Self::SetMember(_) => &["dry_run"],
+            Self::Collect => &["dry_run", "force"],
             Self::Begin { .. } => &[
                 "no_switch",
                 "no_smoke",

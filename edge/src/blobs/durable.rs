@@ -349,6 +349,36 @@ pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
     Ok(Ok(Lock { _file: file }))
 }
 
+/// Identity of a file or folder on its file system, to detect that another one took its name.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// The identity of what `path` names now.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let metadata = std::fs::metadata(path).map_err(failed("looking for", path))?;
+        Ok(Self { path: path.to_path_buf(), device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Checks that the path still names the same file or folder.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`].
+    pub fn check(&self) -> Result<(), Error> {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == (self.device, self.inode) => Ok(()),
+            Ok(_) | Err(_) => Err(Error::Replaced { path: self.path.display().to_string() }),
+        }
+    }
+}
+
 /// What tells one state of a file from any other: its inode, length and time of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -37,6 +37,11 @@ const PENDING_BYTES_MAX: usize = 256 * 1024;
 /// Calls that work on the disk at once. A disk gains nothing from more, and each is a thread whose share of the
 /// allocator's memory stays: a hundred pushes at once would have hundreds of them.
 const CALLS_AT_ONCE: usize = 16;
+
+/// Whether `root` holds a blob or a manifest. Blocks on the disk.
+pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
+    folder::holds_files(root)
+}
 
 /// A store in a folder.
 pub(super) struct FileBlobs {
@@ -140,8 +145,17 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.list_part(first)).await
     }
 
-    async fn remove_leftovers(&self, before_s: u64, dry_run: bool) -> Result<(u64, u64), Error> {
-        self.with(move |folder| folder.remove_leftovers(before_s, dry_run)).await
+    async fn collected(&self) -> Result<Vec<Key>, Error> {
+        self.with(Folder::collected).await
+    }
+
+    async fn remove_leftovers(
+        &self,
+        before_s: u64,
+        collected_before_s: u64,
+        dry_run: bool,
+    ) -> Result<(u64, u64), Error> {
+        self.with(move |folder| folder.remove_leftovers(before_s, collected_before_s, dry_run)).await
     }
 }
 

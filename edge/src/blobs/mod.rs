@@ -185,6 +185,12 @@ pub enum Error {
     /// Nothing is stored under that name.
     #[error("nothing is stored under {0:?}")]
     Missing(Key),
+    /// The file or folder is gone, or is not the one that this process opened: nothing is written to it or removed.
+    #[error("{path} was moved or replaced while the edge runs")]
+    Replaced {
+        /// The file or folder.
+        path: String,
+    },
 }
 
 /// A blob that is being put: bytes are written as they come, and count only once [`Upload::finish`] was awaited.
@@ -325,8 +331,9 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
-    /// Deletes a blob with all its variants and deltas, or a manifest, if it was last put before that second since 1970.
-    /// Returns the bytes that were freed; nothing where it is not there, or was put since.
+    /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
+    /// since 1970. It counts as missing from then on, but a store may keep the bytes until [`Blobs::remove_leftovers`]
+    /// ends them; then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns the bytes of all that went; nothing where it is not there, or was put since.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -351,12 +358,31 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error>;
 
-    /// Removes what was set aside as damaged, or left half-written by whoever is gone, before that second since 1970;
-    /// with `dry_run` it only counts. Returns the files and their bytes.
+    /// Blobs and manifests that were collected and can be brought back, in no order.
     ///
     /// # Errors
     /// [`Error::Io`].
-    async fn remove_leftovers(&self, before_s: u64, dry_run: bool) -> Result<(u64, u64), Error>;
+    async fn collected(&self) -> Result<Vec<Key>, Error>;
+
+    /// Removes damaged and half-written files from before `before_s`, and collected ones from before
+    /// `collected_before_s`, both in seconds since 1970; with `dry_run` it only counts. Returns the files and their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn remove_leftovers(
+        &self,
+        before_s: u64,
+        collected_before_s: u64,
+        dry_run: bool,
+    ) -> Result<(u64, u64), Error>;
+}
+
+/// Whether the folder `data_dir` holds blobs or manifests already.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn holds_files(data_dir: &std::path::Path) -> Result<bool, Error> {
+    fs::holds_files(data_dir)
 }
 
 /// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.

@@ -91,6 +91,12 @@ pub enum Error {
         /// The process, where it could be told.
         holder: Option<u32>,
     },
+    /// The catalog's file is gone, or is not the one that this process opened. Nothing was changed.
+    #[error("{path} was moved or replaced while the edge runs")]
+    Replaced {
+        /// The file.
+        path: String,
+    },
     /// Whoever asks has changed as much as they may for now. Nothing was changed.
     #[error("too many changes at once")]
     TooOften {

@@ -29,6 +29,7 @@ impl From<blobs::Error> for Error {
                 Problem::new(Code::BlobMismatch, format!("The bytes sent as {expected} have the hash {found}."))
                     .hint("the file changed while it was sent, or was damaged on the way: push again")
             }
+            blobs::Error::Replaced { .. } => replaced(&error),
             blobs::Error::Missing(_) => Problem::new(Code::NotReady, format!("A stored file is gone: {error}."))
                 .hint("push the bundle again: what is missing is sent anew"),
         };
@@ -45,6 +46,7 @@ impl From<catalog::Error> for Error {
             }
             catalog::Error::Full => Problem::new(Code::DiskFull, "The edge has no room left to write its records.")
                 .hint("make room on the disk of data_dir, then try again"),
+            catalog::Error::Replaced { .. } => replaced(&error),
             catalog::Error::TooOften { wait_ms } => {
                 let seconds = wait_ms.div_ceil(1_000).max(1);
                 Problem::new(
@@ -86,6 +88,12 @@ impl From<Refusal> for Error {
         };
         Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint).into()
     }
+}
+
+/// The data folder is not the one that the edge opened.
+fn replaced(error: &impl std::fmt::Display) -> Problem {
+    Problem::new(Code::NotReady, format!("{error}."))
+        .hint("put the data folder back, or restart the edge; until then it serves what is live and stores nothing")
 }
 
 /// A task that ended without a result.

@@ -50,6 +50,7 @@ pub use archive::{ArchiveIntake, ReceivedArchive};
 pub use audit::{Action, Audit};
 pub use backend::SettingsOf;
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
+pub use collect::CollectOptions;
 pub use compress::{Background, BackgroundParts};
 pub use condition::{Condition, Expected};
 pub use dictionaries::Dictionaries;

@@ -23,6 +23,16 @@ pub enum StartError {
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
+    /// The data folder holds blobs or manifests, and no catalog says whose they are.
+    #[error(
+        "{data_dir} holds stored files, but its catalog ({}) is missing: put the catalog back from a backup, or mount \
+         the right folder. If the catalog is lost for good, `devanture-edge adopt` begins an empty one over these files",
+        super::CATALOG_NAME
+    )]
+    CatalogMissing {
+        /// The data folder.
+        data_dir: String,
+    },
     /// The certificates cannot be used.
     #[error(transparent)]
     Certificates(#[from] listen::Error),
@@ -58,6 +68,7 @@ impl StartError {
         match self {
             Self::Bind { .. }
             | Self::Catalog(catalog::Error::Locked { .. })
+            | Self::CatalogMissing { .. }
             | Self::Certificates(_)
             | Self::Config(_)
             | Self::ConfigFile { .. }

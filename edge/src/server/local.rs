@@ -24,10 +24,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{CATALOG_NAME, StartError};
+use super::StartError;
 use crate::admin::{Admin, Via};
 use crate::blobs::durable;
-use crate::catalog;
 use crate::publish::{Actor, Audit, Credentials, Error};
 
 /// The name of the socket in the data folder.
@@ -134,7 +133,7 @@ impl Local {
             return Ok(Self(Way::Running(socket)));
         }
         durable::make_folder(&data_dir).map_err(StartError::from)?;
-        let catalog = catalog::open(&data_dir.join(CATALOG_NAME)).map_err(StartError::from)?;
+        let catalog = super::open_catalog(&data_dir)?;
         let audit = Audit::new(Arc::clone(&catalog), &file.limits);
         Ok(Self(Way::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
     }

@@ -260,9 +260,30 @@ impl Stores {
     fn open(data_dir: &Path) -> Result<Self, StartError> {
         durable::make_folder(data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
-        let catalog = catalog::open(&data_dir.join(CATALOG_NAME))?;
+        let catalog = open_catalog(data_dir)?;
         Ok(Self { catalog, blobs: blobs::open(data_dir.to_owned())? })
     }
+}
+
+/// Opens the catalog, or makes that of a new data folder.
+fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
+    let path = data_dir.join(CATALOG_NAME);
+    // Over an empty catalog nothing refers to the files that are there, and the collection would take them all.
+    if !path.exists() && blobs::holds_files(data_dir)? {
+        return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() });
+    }
+    Ok(catalog::open(&path)?)
+}
+
+/// Makes an empty catalog in a data folder that has lost its own. Returns false where there is one.
+///
+/// # Errors
+/// Where another edge has the folder, or it cannot be written.
+pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
+    let path = data_dir(file, base).join(CATALOG_NAME);
+    let is_missing = !path.exists();
+    catalog::open(&path)?;
+    Ok(is_missing)
 }
 
 /// Every listening socket, bound before anything is served.

@@ -232,7 +232,8 @@ pub(crate) struct RunningEdge {
 }
 
 impl RunningEdge {
-    async fn over(folder: impl Into<Arc<tempfile::TempDir>>, file: EdgeFile) -> Self {
+    /// Starts an edge in this process, over a folder that may hold data.
+    pub(crate) async fn over(folder: impl Into<Arc<tempfile::TempDir>>, file: EdgeFile) -> Self {
         // Another test of this process may have been first.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = folder.into();
@@ -396,9 +397,15 @@ impl RunningEdge {
     }
 
     /// Ends the edge and starts another one over the same data, on other ports, and in this process.
-    pub(crate) async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
+        let (folder, file) = self.stopped().await;
+        Box::pin(Self::over(folder, file)).await
+    }
+
+    /// Ends the edge and returns its folder and its configuration, for [`RunningEdge::over`].
+    pub(crate) async fn stopped(mut self) -> (Arc<tempfile::TempDir>, EdgeFile) {
         self.drain().await;
-        Box::pin(Self::over(Arc::clone(&self.folder), self.file.clone())).await
+        (Arc::clone(&self.folder), self.file.clone())
     }
 
     async fn drain(&mut self) {

@@ -14,6 +14,7 @@ mod dictionaries;
 mod error_pages;
 mod fingerprints;
 mod kept;
+mod lost_catalog;
 mod pause;
 #[path = "../support/mod.rs"]
 mod support;

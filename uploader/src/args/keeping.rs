@@ -110,9 +110,12 @@ pub(crate) struct UndeleteArgs {
 /// Flags of `gc`.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Say what would go, and change nothing
+    /// Print what would go, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Take files even if more are unreferenced than the edge expects of a catalog in order
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[cfg(test)]

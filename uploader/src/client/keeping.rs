@@ -62,9 +62,10 @@ impl Link {
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn collect(&self, dry_run: bool) -> Result<CollectReport, Failure> {
-        let query: &[_] = if dry_run { &[("dry_run", "true")] } else { &[] };
-        let request = self.request_at(Method::POST, &["gc"], query).timeout(COLLECT_TIME_MAX);
+    pub(crate) async fn collect(&self, dry_run: bool, force: bool) -> Result<CollectReport, Failure> {
+        let flags = [("dry_run", dry_run), ("force", force)];
+        let query: Vec<_> = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "true")).collect();
+        let request = self.request_at(Method::POST, &["gc"], &query).timeout(COLLECT_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
     }
 }

@@ -61,6 +61,7 @@ collect_every_s = 60
 keep_days = 0
 keep_versions = 2
 undelete_hours = 0
+collected_hours = 0
 "#;
 
 /// How the edge of a run is to be.

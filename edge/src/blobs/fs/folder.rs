@@ -31,11 +31,14 @@ const TRIES_MAX: usize = 4;
 /// The folders that have one below them for each first byte.
 const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
 const QUARANTINE: &str = "quarantine";
+/// Where collected blobs and manifests wait for their end, in the same layout as in the store.
+const COLLECTED: &str = "collected";
 const TMP: &str = "tmp";
 
 /// The folder of a store.
 pub(super) struct Folder {
     root: PathBuf,
+    opened: durable::Identity,
     locks: [Mutex<()>; 256],
     verified: Mutex<HashMap<Key, Stamp>>,
 }
@@ -57,7 +60,13 @@ impl Folder {
             durable::sync_folder(&root.join(name))?;
         }
         durable::remove_abandoned(&root.join(TMP), |_| true)?;
-        Ok(Self { root, locks: [const { Mutex::new(()) }; 256], verified: Mutex::default() })
+        let opened = durable::Identity::of(&root)?;
+        Ok(Self { root, opened, locks: [const { Mutex::new(()) }; 256], verified: Mutex::default() })
+    }
+
+    /// Checks that the folder is the one that was opened: in another one, nothing is known of what refers to its files.
+    pub(super) fn check_in_place(&self) -> Result<(), Error> {
+        self.opened.check()
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -89,6 +98,7 @@ impl Folder {
     }
 
     pub(super) fn draft(&self) -> Result<Draft, Error> {
+        self.check_in_place()?;
         Draft::create(&self.root.join(TMP))
     }
 
@@ -115,6 +125,7 @@ impl Folder {
     pub(super) fn keep(&self, key: Key, mut draft: Draft) -> Result<(), Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
+        self.check_in_place()?;
         let had_one = path.exists();
         rename_into(&mut draft, &path)?;
         let synced = durable::sync_folder(folder_of(&path));
@@ -221,7 +232,11 @@ impl Folder {
                 None => return Ok(None),
             },
         };
-        match File::open(&path) {
+        let mut opened = File::open(&path);
+        if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) && self.take_back(key)? {
+            opened = File::open(&path);
+        }
+        match opened {
             Ok(file) => Ok(Some((file, expected))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("opening", &path)(error)),
@@ -267,6 +282,7 @@ impl Folder {
     /// Deletes a blob or manifest that was last put before `before_s`; whoever puts it waits for the same lock.
     pub(super) fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error> {
         let _turn = self.lock(digest_of(key));
+        self.check_in_place()?;
         let Some((_, mut bytes, put_s)) = entry(key, &self.path(key)) else { return Ok(None) };
         if put_s >= before_s {
             return Ok(None);
@@ -277,15 +293,79 @@ impl Folder {
             }
             bytes = bytes.saturating_add(self.delta_bytes(blob)?);
         }
-        self.delete_in_turn(key)?;
+        if let Key::Blob(blob) = key {
+            // The blob comes last: where it is, the collection comes by again. What is made of it can be made again.
+            self.forget_variants(blob)?;
+            self.forget_deltas(blob)?;
+        }
+        self.verified().remove(&key);
+        let collected = self.collected_path(key);
+        durable::make_folder(folder_of(&collected))?;
+        durable::move_file(&self.path(key), &collected)?;
         Ok(Some(bytes))
     }
 
-    /// Removes what lies in the quarantine, and abandoned drafts, since before `before_s`.
-    pub(super) fn remove_leftovers(&self, before_s: u64, dry_run: bool) -> Result<(u64, u64), Error> {
+    fn collected_path(&self, key: Key) -> PathBuf {
+        let path = self.path(key);
+        self.root.join(COLLECTED).join(path.strip_prefix(&self.root).unwrap_or(&path))
+    }
+
+    fn collected_shards(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut shards = Vec::new();
+        for kind in ["blobs", "manifests"] {
+            each_file(&self.root.join(COLLECTED).join(kind), |_, shard| shards.push(shard.to_path_buf()))?;
+        }
+        Ok(shards)
+    }
+
+    /// The blobs and manifests that wait for their end.
+    pub(super) fn collected(&self) -> Result<Vec<Key>, Error> {
+        let mut found = Vec::new();
+        for shard in self.collected_shards()? {
+            each_file(&shard, |name, _| {
+                found.extend(match name.strip_suffix(".json") {
+                    Some(name) => name.parse().ok().map(Key::Manifest),
+                    None => name.parse().ok().map(Key::Blob),
+                });
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Brings a collected blob or manifest back to its name, where it still waits for its end. Called under the lock.
+    ///
+    /// A catalog that was restored from an older copy may refer to files that a collection took since.
+    fn take_back(&self, key: Key) -> Result<bool, Error> {
+        if !matches!(key, Key::Blob(_) | Key::Manifest(_)) {
+            return Ok(false);
+        }
+        let (from, to) = (self.collected_path(key), self.path(key));
+        if !from.exists() {
+            return Ok(false);
+        }
+        self.check_in_place()?;
+        durable::make_folder(folder_of(&to))?;
+        let is_back = durable::move_file(&from, &to)?;
+        if is_back {
+            tracing::warn!(?key, "a collected file is needed again and was brought back");
+        }
+        Ok(is_back)
+    }
+
+    /// Removes damaged files and abandoned drafts from before `before_s`, and collected files from before
+    /// `collected_before_s`.
+    pub(super) fn remove_leftovers(
+        &self,
+        before_s: u64,
+        collected_before_s: u64,
+        dry_run: bool,
+    ) -> Result<(u64, u64), Error> {
+        self.check_in_place()?;
+        let mut folders = vec![(self.root.join(QUARANTINE), before_s), (self.root.join(TMP), before_s)];
+        folders.extend(self.collected_shards()?.into_iter().map(|shard| (shard, collected_before_s)));
         let mut old = Vec::new();
-        for name in [QUARANTINE, TMP] {
-            each_file(&self.root.join(name), |_, path| {
+        for (folder, before_s) in folders {
+            each_file(&folder, |_, path| {
                 // The time of the change of the name: the bytes may have been written long before they were set aside.
                 let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
                 let changed = metadata.map(|metadata| (metadata.ctime(), metadata.len()));
@@ -338,6 +418,7 @@ impl Folder {
     /// Removes variants and deltas of the blobs of one folder that are gone, as a crash in the middle of a deletion leaves
     /// them.
     fn remove_orphans(&self, shard: &str) -> Result<(), Error> {
+        self.check_in_place()?;
         let mut orphans = BTreeMap::new();
         for kind in ["variants", "deltas"] {
             each_file(&self.root.join(kind).join(shard), |name, _| {
@@ -387,6 +468,22 @@ impl Folder {
         rename_into(&mut index, &index_path)?;
         durable::sync_folder(folder_of(&index_path))
     }
+}
+
+/// Whether `root` holds a blob or a manifest.
+pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
+    for kind in ["blobs", "manifests"] {
+        let mut shards = Vec::new();
+        each_file(&root.join(kind), |_, shard| shards.push(shard.to_path_buf()))?;
+        for shard in shards.iter().filter(|shard| shard.is_dir()) {
+            let mut found = false;
+            each_file(shard, |_, _| found = true)?;
+            if found {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Reads the number of the layout, or writes it into a folder that has none.

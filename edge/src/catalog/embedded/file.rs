@@ -33,6 +33,8 @@ pub(super) struct CatalogFile {
     /// Held to write while the file is closed and opened again; to read by everybody else, commits included.
     /// `None` when that failed: whoever comes next tries again.
     database: RwLock<Option<Database>>,
+    /// The file that was opened.
+    identity: durable::Identity,
     /// Ours for as long as the value lives, also in the moment between closing and opening again.
     _lock: durable::Lock,
     #[cfg(test)]
@@ -63,6 +65,7 @@ fn store_error(error: redb::Error) -> Error {
 fn durable_error(error: &crate::blobs::Error) -> Error {
     match error {
         crate::blobs::Error::Full { .. } => Error::Full,
+        crate::blobs::Error::Replaced { path } => Error::Replaced { path: path.clone() },
         other => Error::Store(other.to_string()),
     }
 }
@@ -85,6 +88,7 @@ impl CatalogFile {
         Ok(Self {
             path: path.to_path_buf(),
             database: RwLock::new(Some(database)),
+            identity: durable::Identity::of(path).map_err(|error| durable_error(&error))?,
             _lock: lock,
             #[cfg(test)]
             faults: None,
@@ -110,6 +114,8 @@ impl CatalogFile {
 
     /// Closes the file and opens it again, by which the database mends what an interrupted commit left.
     fn open_again(&self) -> Result<(), redb::Error> {
+        // Another file of that name would be taken for this one, with other records.
+        self.identity.check().map_err(|error| StorageError::Io(std::io::Error::other(error)))?;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first, since the file can be open only once.
         drop(database.take());
@@ -205,6 +211,8 @@ impl CatalogFile {
 
     /// Makes the changes if all checks hold. Never called by two at once.
     pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
+        // A commit to a file that lost its name would be lost with the next start.
+        self.identity.check().map_err(|error| durable_error(&error))?;
         let mut attempt = self.with(|database| write(database, commit));
         if attempt.is_none() {
             self.open_again().map_err(store_error)?;

@@ -38,6 +38,11 @@ impl Marked {
         }
     }
 
+    /// Files that are referred to.
+    pub(super) fn count(&self) -> u64 {
+        u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
+    }
+
     /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made anew.
     fn dictionary_of(&mut self, key: &str, value: &[u8]) {
         match serde_json::from_slice::<Pages>(value) {
@@ -76,7 +81,21 @@ impl Publisher {
         }
         self.mark_dictionaries(pass, &mut marked).await?;
         self.mark_names(pass, &mut marked).await?;
+        if !pass.dry_run {
+            self.bring_back(&marked).await?;
+        }
         Ok(marked)
+    }
+
+    /// Brings collected files back that are referred to again, as after the restore of an older catalog.
+    async fn bring_back(&self, marked: &Marked) -> Result<(), Error> {
+        for key in self.blobs.collected().await?.into_iter().filter(|key| marked.holds(*key)) {
+            match self.blobs.open(key).await {
+                Ok(_) | Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Marks the dictionaries that pages share: they are files of no manifest.

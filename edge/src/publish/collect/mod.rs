@@ -15,6 +15,7 @@ mod ending;
 mod held;
 mod mark;
 mod old_sent;
+mod proportion;
 mod retire;
 mod sweep;
 #[cfg(test)]
@@ -37,6 +38,15 @@ const FIRST_AFTER_S: u64 = 60;
 const MORE_AFTER_S: u64 = 5;
 /// Records that are read at once.
 const PAGE: usize = 1_000;
+
+/// How a collection is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CollectOptions {
+    /// Only report what would go.
+    pub dry_run: bool,
+    /// Take files however many are unreferenced.
+    pub force: bool,
+}
 
 /// One collection.
 struct Pass {
@@ -72,7 +82,7 @@ impl Publisher {
         let mut pause_s = every_s.min(FIRST_AFTER_S);
         loop {
             tokio::time::sleep(Duration::from_secs(pause_s)).await;
-            pause_s = match self.collect(false).await {
+            pause_s = match self.collect(CollectOptions::default()).await {
                 Ok(report) if report.more => every_s.min(MORE_AFTER_S),
                 Ok(_) => every_s,
                 Err(error) => {
@@ -83,23 +93,28 @@ impl Publisher {
         }
     }
 
-    /// Collects once; with `dry_run` it only says what would go. One that is under way is waited for, and once begun it
-    /// runs to its end, also when nobody waits for it any more: it holds the gate of the leases in between.
+    /// Collects once, after a collection that is under way. Once begun it runs to its end even if the caller is dropped,
+    /// since it holds the gate of the leases in between.
     ///
     /// # Errors
     /// Where a store fails. What was done until then stays done, and nothing that is referred to is gone.
-    pub async fn collect(self: &Arc<Self>, dry_run: bool) -> Result<CollectReport, Error> {
+    pub async fn collect(self: &Arc<Self>, options: CollectOptions) -> Result<CollectReport, Error> {
         let this = Arc::clone(self);
-        let pass = tokio::spawn(async move { this.run_collection(dry_run).await });
+        let pass = tokio::spawn(async move { this.run_collection(options).await });
         let result = pass.await.map_err(|error| error::lost(&error)).flatten();
-        if !dry_run {
-            let outcome = if result.is_ok() { "done" } else { "failed" };
+        if !options.dry_run {
+            let outcome = match &result {
+                Ok(report) if report.stopped.is_some() => "stopped",
+                Ok(_) => "done",
+                Err(_) => "failed",
+            };
             counter!("devanture_collections_total", "outcome" => outcome).increment(1);
         }
         result
     }
 
-    async fn run_collection(&self, dry_run: bool) -> Result<CollectReport, Error> {
+    async fn run_collection(&self, options: CollectOptions) -> Result<CollectReport, Error> {
+        let dry_run = options.dry_run;
         let _one = self.collecting.lock().await;
         let began = Instant::now();
         // What a client left that is gone holds nothing any more.
@@ -121,11 +136,17 @@ impl Publisher {
         // Before anything is read: what is committed from here on is heard of.
         let watch = self.catalog.watch();
         let marked = self.mark(&pass).await?;
-        self.sweep(&mut pass, marked, watch).await?;
-        let (files, bytes) = self.blobs.remove_leftovers(pass.before_s, dry_run).await?;
+        pass.report.stopped = match options.force {
+            true => None,
+            false => self.out_of_proportion(&pass, &marked).await?,
+        };
+        if pass.report.stopped.is_none() {
+            self.sweep(&mut pass, marked, watch).await?;
+            let collected_before_s = self.retention.collected_before_s(began_ms / 1_000);
+            let removed = self.blobs.remove_leftovers(pass.before_s, collected_before_s, dry_run).await?;
+            (pass.report.removed_files, pass.report.removed_bytes) = removed;
+        }
         let Pass { mut report, going, .. } = pass;
-        report.files = report.files.saturating_add(files);
-        report.bytes = report.bytes.saturating_add(bytes);
         report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !dry_run {
             let lost: HashSet<AppName> = going.into_iter().map(|(app, _)| app).collect();
@@ -141,6 +162,14 @@ fn tell(report: &CollectReport) {
     counter!("devanture_collected_versions_total").increment(versions);
     counter!("devanture_collected_files_total").increment(report.files);
     counter!("devanture_collected_bytes_total").increment(report.bytes);
+    if let Some(stopped) = report.stopped {
+        tracing::error!(
+            referenced = stopped.referenced,
+            unreferenced = stopped.unreferenced,
+            "a collection took no file: more are unreferenced than a catalog in order explains. If the catalog is an old \
+             or a new one, restore the right one; if not, `devanture gc --force` takes them"
+        );
+    }
     if versions > 0 || report.files > 0 || !report.apps.is_empty() || !report.environments.is_empty() {
         tracing::info!(
             versions,

@@ -29,7 +29,7 @@ use crate::proxy::address::Policy;
 use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::publish::compress::{Pool, Priority, delta};
 use crate::publish::tests::Nobody;
-use crate::publish::{Actor, Background, Condition, Parts, Publisher};
+use crate::publish::{Actor, Background, CollectOptions, Condition, Parts, Publisher};
 use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.
@@ -405,7 +405,7 @@ async fn pages_share_a_dictionary_that_the_next_release_keeps() {
 
     // No manifest names it: the record does.
     age(folder.path());
-    world.publisher.collect(false).await.unwrap();
+    world.publisher.collect(CollectOptions::default()).await.unwrap();
     assert!(world.blobs.get(Key::Blob(pages.blob)).await.is_ok());
 }
 
@@ -444,8 +444,8 @@ async fn a_dictionary_of_pages_goes_when_no_record_holds_it() {
     world.push(&shop(), &[("index.html", page())]).await;
     world.publisher.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
     age(folder.path());
-    world.publisher.collect(false).await.unwrap();
-    assert!(world.blobs.get(Key::Blob(pages.blob)).await.is_err());
+    world.publisher.collect(CollectOptions::default()).await.unwrap();
+    assert_eq!(world.blobs.size(Key::Blob(pages.blob)).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,0 +1,37 @@
+//! Stops a collection that would take more files than a catalog in order explains.
+//!
+//! A catalog that was lost, or restored from an old copy, refers to few of the files that are stored. Without this look
+//! the first collection would take all others.
+
+use devanture_config::api::CollectStopped;
+
+use super::Pass;
+use super::mark::Marked;
+use crate::publish::{Error, Publisher};
+
+impl Publisher {
+    /// The figures of a collection that is out of proportion; `None` where it may go on.
+    pub(super) async fn out_of_proportion(
+        &self,
+        pass: &Pass,
+        marked: &Marked,
+    ) -> Result<Option<CollectStopped>, Error> {
+        if !marked.unreadable.is_empty() {
+            return Ok(None);
+        }
+        let mut unreferenced = 0_u64;
+        for first in 0..=u8::MAX {
+            let listed = self.blobs.list_part(first).await?;
+            let old = listed.iter().filter(|(key, _, put_s)| *put_s < pass.before_s && !marked.holds(*key));
+            unreferenced = unreferenced.saturating_add(u64::try_from(old.count()).unwrap_or(u64::MAX));
+        }
+        let referenced = marked.count();
+        let in_proportion = referenced.saturating_mul(self.limits.collect_unreferenced_percent_max) / 100;
+        // An app that ends in this collection explains its files; where no app is stored at all, nothing does.
+        let is_explained =
+            !pass.report.apps.is_empty() || !self.catalog.list("apps/", None, false, 1).await?.is_empty();
+        let always = if is_explained { self.limits.collect_unreferenced_files_max } else { 0 };
+        let stopped = CollectStopped { referenced, unreferenced };
+        Ok((unreferenced > in_proportion.max(always)).then_some(stopped))
+    }
+}

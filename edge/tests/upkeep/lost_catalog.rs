@@ -1,0 +1,160 @@
+//! A data folder that lost its catalog, or that another one took the place of: nothing in it is deleted.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use devanture_config::api::{CollectReport, CollectStopped};
+use devanture_config::edge_toml::EdgeFile;
+use devanture_config::problem::{Code, Problem};
+use devanture_edge::server::{Server, StartError, adopt};
+use http::Method;
+
+use crate::support::{RunningEdge, Setup, edge, got, manifest};
+
+/// An edge that collects only when asked, and what is old at once.
+fn collecting() -> Setup {
+    edge().with_limit("grace_ms_max", 0).with_toml("[retention]\ncollect_every_s = 0")
+}
+
+fn files_in(folder: &Path) -> BTreeSet<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { [path].into() }).collect()
+}
+
+fn stored(data_dir: &Path) -> BTreeSet<PathBuf> {
+    ["blobs", "manifests"].iter().flat_map(|kind| files_in(&data_dir.join(kind))).collect()
+}
+
+/// Makes every stored file as old as can be.
+fn age(data_dir: &Path) {
+    for path in stored(data_dir) {
+        std::fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+}
+
+async fn collect(edge: &RunningEdge, query: &str) -> CollectReport {
+    got(edge.api(Method::POST, &format!("/v1/gc{query}"))).await.json()
+}
+
+async fn started(file: &EdgeFile, folder: &Path) -> Result<(), StartError> {
+    let (file, folder) = (file.clone(), folder.to_owned());
+    let start = move || Server::start(&file, &folder).map(|server| drop(server.drain()));
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_without_its_catalog_does_not_start_until_an_empty_one_is_adopted() {
+    let edge = collecting().with_app("shop", &[("index.html", b"hi"), ("a.txt", b"a")]).start().await;
+    let (folder, file) = edge.stopped().await;
+    let data_dir = folder.path().join("data");
+    std::fs::remove_file(data_dir.join("catalog.redb")).unwrap();
+    age(&data_dir);
+    let before = stored(&data_dir);
+    assert_eq!(before.len(), 3);
+
+    let error = started(&file, folder.path()).await.unwrap_err();
+    assert!(matches!(error, StartError::CatalogMissing { .. }), "{error}");
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("devanture-edge adopt"), "{error}");
+    assert!(!data_dir.join("catalog.redb").exists());
+
+    assert!(adopt(&file, folder.path()).unwrap());
+    assert!(!adopt(&file, folder.path()).unwrap(), "there is one now");
+    let edge = RunningEdge::over(folder, file).await;
+    let report = collect(&edge, "").await;
+    assert_eq!(report.stopped, Some(CollectStopped { referenced: 0, unreferenced: 3 }));
+    assert_eq!((report.files, stored(&data_dir)), (0, before));
+
+    let report = collect(&edge, "?force=true").await;
+    assert_eq!((report.stopped, report.files, stored(&data_dir)), (None, 3, BTreeSet::new()));
+    assert_eq!(files_in(&data_dir.join("collected")).len(), 3, "they stay for a while");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_out_of_proportion_takes_no_file() {
+    let edge = collecting().with_limit("collect_unreferenced_files_max", 2).start().await;
+    edge.push("shop", &[("index.html", b"hi")]).await;
+    for number in 0..3_u8 {
+        // Three files that no record refers to.
+        let bytes = [number; 100];
+        let digest = devanture_config::Digest::of(&bytes);
+        let shard = edge.data_dir().join("blobs").join(&digest.to_string()[..2]);
+        std::fs::create_dir_all(&shard).unwrap();
+        std::fs::write(shard.join(digest.to_string()), bytes).unwrap();
+    }
+    age(&edge.data_dir());
+    for query in ["?dry_run=true", ""] {
+        let stopped = collect(&edge, query).await.stopped;
+        assert_eq!(stopped, Some(CollectStopped { referenced: 2, unreferenced: 3 }), "{query}");
+    }
+    assert_eq!(stored(&edge.data_dir()).len(), 5);
+    assert_eq!(collect(&edge, "?force=true").await.files, 3);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_that_is_replaced_while_the_edge_runs_is_left_alone() {
+    let edge = collecting().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let data_dir = edge.data_dir();
+    let aside = data_dir.with_file_name("aside");
+    std::fs::rename(&data_dir, &aside).unwrap();
+    for file in files_in(&aside).into_iter().filter(|path| path.is_file()) {
+        let copy = data_dir.join(file.strip_prefix(&aside).unwrap());
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(&file, copy).unwrap();
+    }
+    age(&data_dir);
+    let before = stored(&data_dir);
+
+    for (path, what) in [("/v1/gc?force=true", "a collection"), ("/v1/apps/shop/environments/prod/pause", "a change")] {
+        let answer = got(edge.api(Method::POST, path).json(&serde_json::json!({}))).await;
+        let problem: Problem = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(problem.code, Code::NotReady, "{what}");
+        assert!(problem.detail.contains("moved or replaced"), "{what}: {problem}");
+    }
+    let files: &[(&str, &[u8])] = &[("index.html", b"new")];
+    let begin = devanture_config::api::BeginDeploy {
+        manifest: manifest(files),
+        source: Default::default(),
+        options: Default::default(),
+    };
+    assert_eq!(edge.try_push("shop", "prod", begin, files).await.unwrap_err().code, Code::NotReady);
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "hi");
+    assert_eq!(stored(&data_dir), before);
+
+    std::fs::remove_dir_all(&data_dir).unwrap();
+    std::fs::rename(&aside, &data_dir).unwrap();
+    edge.push("shop", files).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "new");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_come_back_that_an_older_catalog_refers_to() {
+    let retention = "[retention]\ncollect_every_s = 0\nkeep_days = 0\nkeep_versions = 1";
+    let edge = edge().with_limit("grace_ms_max", 0).with_toml(retention);
+    let edge = edge.with_app("shop", &[("index.html", b"old")]).start().await;
+    let (folder, file) = edge.stopped().await;
+    let data_dir = folder.path().join("data");
+    let backup = folder.path().join("backup.redb");
+    std::fs::copy(data_dir.join("catalog.redb"), &backup).unwrap();
+
+    let edge = RunningEdge::over(folder, file).await;
+    edge.push("shop", &[("index.html", b"new")]).await;
+    // As if the record of the old version had gone with its retention.
+    edge.push("shop", &[("index.html", b"newest")]).await;
+    age(&data_dir);
+    assert_eq!(collect(&edge, "").await.versions.len(), 1);
+    assert_eq!(files_in(&data_dir.join("collected")).len(), 1, "the page; manifests stay for their names");
+    let (folder, file) = edge.stopped().await;
+
+    std::fs::copy(&backup, data_dir.join("catalog.redb")).unwrap();
+    let edge = RunningEdge::over(folder, file).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "old");
+    edge.stop().await;
+}
