@@ -110,7 +110,7 @@ codes! {
     PathTooLong "path_too_long" 413 Refused "A path, or a segment of it, is longer than a limit of the edge allows.",
     PreconditionFailed "precondition_failed" 412 Refused "The record is not as the request expects it.",
     ReleaseFailed "release_failed" 422 Refused "The release command of the backend failed; it did not go live.",
-    RunnerForbidden "runner_forbidden" 403 Forbidden "The edge runs backends of this token's only under user ids of their own, and has none.",
+    RunnerForbidden "runner_forbidden" 403 Forbidden "All backends of the edge share its user, and the token is not that of an admin of every app.",
     RunnerOff "runner_off" 422 Refused "The bundle holds a backend, and the edge runs none.",
     SecretsLocked "secrets_locked" 503 Refused "The key that secrets are sealed with cannot be used.",
     SmokeFailed "smoke_failed" 422 Refused "The version did not answer as its smoke checks say; it did not go live.",

@@ -346,7 +346,7 @@ fn law_5_only_publish_commits_to_the_catalog() {
 /// What the edge commits for itself, by the file that does it; everything else is somebody's deed.
 const OWN_COMMITS: [(&str, &str); 10] = [
     ("publish/alias.rs", "Own::ExpiredAlias"),
-    ("publish/backend.rs", "Own::Uid"),
+    ("publish/user_ids.rs", "Own::Uid"),
     ("publish/collect/ending.rs", "Own::Collection"),
     ("publish/collect/retire.rs", "Own::Collection"),
     ("publish/dictionaries/record.rs", "Own::Dictionaries"),

@@ -8,7 +8,7 @@ use crate::reader::Table;
 
 /// Where programs are looked for where nothing is said.
 pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The user ids of apps where nothing is said and the edge may use them.
+/// The user ids of backends where nothing is said and the edge may use them.
 pub const RUNNER_UIDS: RangeInclusive<u32> = 200_000..=265_535;
 /// What a node is called where nothing is said.
 pub const NODE: &str = "node-1";
@@ -29,7 +29,7 @@ pub struct Runner {
     pub path: String,
     /// The socket of a spawner that runs as root, for an edge that does not.
     pub spawner: Option<PathBuf>,
-    /// The user ids of apps.
+    /// The user ids of backends.
     pub uids: Option<Uids>,
 }
 

@@ -17,11 +17,14 @@ use super::Error;
 #[cfg(test)]
 pub(crate) mod fault;
 mod remove;
+mod reown;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
 
 pub use remove::remove_folder;
+pub use reown::reown;
 pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};
 
 /// The mode of a file that says nothing else: its owner reads and writes it.

@@ -7,7 +7,7 @@ use super::{Catalog, Error, Record, records, who};
 
 /// Records of an app: those below what ends in `/`, or the one of that key. `apps/{app}` and `deleted/{app}` are not
 /// here: they go last.
-const OF_APP: [&str; 16] = [
+const OF_APP: [&str; 17] = [
     "alias/{app}/",
     "deleted-environments/{app}/",
     "dictionaries/{app}/",
@@ -21,13 +21,14 @@ const OF_APP: [&str; 16] = [
     "sent/{app}/",
     "settings/{app}/",
     "uids/{app}",
+    "uids/{app}/",
     "upstreams/{app}/",
     "versions/{app}/",
     "withdrawn/{app}",
 ];
 
 /// Records of an environment, as above. `deleted-environments/{app}/{env}` is not here: it goes last.
-const OF_ENVIRONMENT: [&str; 8] = [
+const OF_ENVIRONMENT: [&str; 9] = [
     "history/{app}/{env}/",
     "listed/{app}/{env}",
     "live/{app}/{env}",
@@ -35,6 +36,7 @@ const OF_ENVIRONMENT: [&str; 8] = [
     "paused/{app}/{env}",
     "scale/{app}/{env}",
     "settings/{app}/{env}/",
+    "uids/{app}/{env}",
     "upstreams/{app}/{env}/",
 ];
 

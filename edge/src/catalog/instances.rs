@@ -1,4 +1,4 @@
-//! The records of instances: how many there are to be, and which user id an app's have, with their keys.
+//! The records of instances: how many there are to be, and which user ids they run as, with their keys.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 /// The prefix of how many instances the API wishes.
 pub const SCALE_PREFIX: &str = "scale/";
-/// The prefix of the user ids of apps.
+/// The prefix of the user ids of environments.
 pub const UIDS_PREFIX: &str = "uids/";
-
-/// The next number of a user id: a [`UidRecord`].
+/// The prefix of numbers that can be given again.
+pub const FREE_UIDS_PREFIX: &str = "uids-free/";
+/// The next number of a user id: a [`NextUidRecord`].
 pub const UID_NEXT_KEY: &str = "uids-next";
 
 /// `scale/{app}/{env}`: how many instances the API wishes; what the version says holds for every other process.
@@ -21,12 +22,49 @@ pub struct ScaleRecord {
     pub processes: BTreeMap<ProcessName, u64>,
 }
 
-/// `uids/{app}`: the two user ids that the instances of an app have, as the number of their pair in the range of
-/// `edge.toml`.
+/// `uids/{app}/{env}`: the user id of the instances of an environment, or of the app's previews (`preview`), as its number
+/// in the range of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UidRecord {
     /// From 0 on.
     pub number: u32,
+    /// The pair that the app had before each environment had an id of its own: its files may still belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<u32>,
+}
+
+/// `uids/{app}`, as earlier versions of the edge wrote it: the pair of numbers 2 n and 2 n + 1, one for all environments
+/// of the app and one for its previews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UidPairRecord {
+    /// From 0 on.
+    pub number: u32,
+}
+
+/// `uids-next`: the lowest number that was never given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextUidRecord {
+    /// The next number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
+    /// The next pair of numbers, as earlier versions of the edge wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+}
+
+impl NextUidRecord {
+    /// The next number, also after pairs were given.
+    #[must_use]
+    pub fn next(self) -> u32 {
+        self.next.unwrap_or_else(|| self.number.unwrap_or(0).saturating_mul(2))
+    }
+}
+
+/// `uids-free/{number}`: a number whose environment has ended, and of which neither a file nor a process is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreeUidRecord {
+    /// When it was freed, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
 }
 
 /// The key of how many instances the API wishes.
@@ -35,8 +73,37 @@ pub fn scale_key(app: &AppName, place: &str) -> String {
     format!("{SCALE_PREFIX}{app}/{place}")
 }
 
-/// The key of an app's user id.
+/// The prefix of the user ids of an app.
 #[must_use]
-pub fn uid_key(app: &AppName) -> String {
+pub fn uids_prefix(app: &AppName) -> String {
+    format!("{UIDS_PREFIX}{app}/")
+}
+
+/// The key of the user id of an environment, or of the previews of an app.
+#[must_use]
+pub fn uid_key(app: &AppName, place: &str) -> String {
+    format!("{UIDS_PREFIX}{app}/{place}")
+}
+
+/// The key of the pair of user ids that an app had.
+#[must_use]
+pub fn uid_pair_key(app: &AppName) -> String {
     format!("{UIDS_PREFIX}{app}")
+}
+
+/// The key that says that a number can be given again.
+#[must_use]
+pub fn free_uid_key(number: u32) -> String {
+    format!("{FREE_UIDS_PREFIX}{number:010}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_number_comes_after_the_pairs_of_earlier_versions() {
+        let next = |text: &str| serde_json::from_str::<NextUidRecord>(text).unwrap().next();
+        assert_eq!((next("{}"), next(r#"{"number":3}"#), next(r#"{"next":7}"#)), (0, 6, 7));
+    }
 }

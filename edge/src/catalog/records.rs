@@ -31,6 +31,10 @@ pub struct VersionRecord {
     pub who: String,
     /// Whether that token had the scope `admin`: its routes may point to private addresses.
     pub trusted: bool,
+    /// Whether that token was an admin's of every app: its backend may run as the edge's own user. Versions that were
+    /// stored before there was this member say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge_admin: Option<bool>,
     /// Where the bundle came from.
     pub source: Source,
     /// Files.
@@ -40,6 +44,14 @@ pub struct VersionRecord {
     /// Files that came with encodings of themselves beside them, and which.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub given: BTreeMap<BundlePath, Vec<Form>>,
+}
+
+impl VersionRecord {
+    /// Whether an admin of every app stored it.
+    #[must_use]
+    pub fn is_of_edge_admin(&self) -> bool {
+        self.edge_admin.unwrap_or(self.trusted)
+    }
 }
 
 /// `dictionaries/{app}/{id}`: what of a stored version serves as dictionaries (RFC 9842). It stands beside the manifest,

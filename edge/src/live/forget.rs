@@ -157,6 +157,7 @@ mod tests {
                 stored_ms: 0,
                 who: String::new(),
                 trusted: false,
+                edge_admin: None,
                 source: Source::default(),
                 files: 0,
                 bytes: 0,

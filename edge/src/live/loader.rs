@@ -132,6 +132,7 @@ impl Loader {
             return Err(LoadError::Unknown { app: app.clone(), id: *id });
         };
         let record: VersionRecord = records::read(&key, &record)?;
+        let edge_admin = record.is_of_edge_admin();
         let request = LoadRequest {
             app: app.clone(),
             id: *id,
@@ -142,6 +143,7 @@ impl Loader {
             dictionary_seconds: self.dictionary_seconds,
             wishes: self.wishes.clone(),
             trusted: record.trusted,
+            edge_admin,
             stored_ms: record.stored_ms,
             source: record.source,
             memory_file_bytes_max: self.memory_file_bytes_max,

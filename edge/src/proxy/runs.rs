@@ -43,7 +43,7 @@ pub struct RunOrigin {
     pub version: VersionId,
     /// Its backend.
     pub managed: Arc<Managed>,
-    /// Whether an `admin` token stored it.
+    /// Whether an admin of every app stored it.
     pub trusted: bool,
     /// Whether it is served as a preview.
     pub setting: Setting,
@@ -54,7 +54,7 @@ impl RunOrigin {
     #[must_use]
     pub fn of(version: &Version) -> Option<Self> {
         let managed = Arc::clone(version.managed.as_ref()?);
-        Some(Self { version: version.id, managed, trusted: version.trusted, setting: version.setting })
+        Some(Self { version: version.id, managed, trusted: version.edge_admin, setting: version.setting })
     }
 }
 

@@ -140,7 +140,7 @@ pub(crate) enum Own {
     Refresh,
     /// The secret that proofs of hostnames are made with.
     ProofSecret,
-    /// The number of an app's user id: the push that needs it has its entry.
+    /// The number of the user id of an environment: the push that needs it has its entry.
     Uid,
     /// What a push has sent, so that it continues where it was, and the end of that: its version has an entry.
     Sent,

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use devanture_config::api::{DeployKind, Scope};
+use devanture_config::api::DeployKind;
 use devanture_config::instances::{InstanceList, ScaleRequest};
 use devanture_config::manifest::Managed;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 
-use super::audit::{Action, Deed, Own, commit_own};
+use super::audit::{Action, Deed};
 use super::settings::KeyFile;
 use super::steps::Steps;
 use super::swap::{Intent, TRIES};
 use super::{Actor, Error, Publisher, settings};
-use crate::catalog::instances::{ScaleRecord, UID_NEXT_KEY, UidRecord, scale_key, uid_key};
+use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
 use crate::catalog::{self, Catalog, Change, Check, Commit, gone};
@@ -117,7 +117,9 @@ impl From<runner::Error> for Error {
 fn hint(code: Code) -> Option<&'static str> {
     match code {
         Code::RunnerOff => Some("write enabled = true below [runner] in edge.toml"),
-        Code::RunnerForbidden => Some("push with a token of the scope `admin`, or let the edge use user ids of apps"),
+        Code::RunnerForbidden => Some(
+            "use an `admin` token of every app, made without --app and --env; or run the edge as root or with `runner.spawner`, so that each environment has a user id of its own",
+        ),
         Code::CrashLoop | Code::InstanceFailed => Some("`devanture logs --source instances` shows what it said"),
         _ => None,
     }
@@ -132,7 +134,7 @@ impl Publisher {
         if manifest.server.is_none() {
             return Ok(());
         }
-        self.runner()?.check(actor.scope == Scope::Admin)?;
+        self.runner()?.check(actor.is_admin_of_all())?;
         for place in manifest.env.keys().map(PlaceName::as_str).chain([""]) {
             let Some(managed) = manifest.managed_in(&manifest.serving_for(place)) else { continue };
             let processes = managed.server.processes.iter().map(|process| process.instances.per_node());
@@ -148,8 +150,8 @@ impl Publisher {
     /// `runner_forbidden`.
     pub(super) fn check_settings_actor(&self, actor: &Actor) -> Result<(), Error> {
         match &self.runner {
-            Some(runner) if actor.scope != Scope::Admin => Ok(runner.check(false)?),
-            _ => Ok(()),
+            Some(runner) => Ok(runner.check(actor.is_admin_of_all())?),
+            None => Ok(()),
         }
     }
 
@@ -222,9 +224,9 @@ impl Publisher {
         let key = records::version_key(app, &version);
         let record = self.catalog.get(&key).await?;
         let record: Option<VersionRecord> = record.map(|record| records::read(&key, &record)).transpose()?;
-        let trusted = record.is_some_and(|record| record.trusted);
+        let trusted = record.is_some_and(|record| record.is_of_edge_admin());
         self.runner()?.check(trusted)?;
-        self.give_uid(app).await?;
+        self.give_uid(app, environment.as_str()).await?;
         let (app, place) = (app.clone(), environment.to_string());
         Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
     }
@@ -280,37 +282,6 @@ impl Publisher {
         let _coming = settings_of.coming(place, revision, values);
         let wanted = self.wanted(place, version, managed, revision).await?;
         Ok(Some(self.runner()?.prepare(&wanted, &|_line| {}).await?))
-    }
-
-    /// Gives an app the number of its user id where it has none. No number is ever given twice: what an app left behind
-    /// belongs to nobody else.
-    pub(super) async fn give_uid(&self, app: &AppName) -> Result<(), Error> {
-        let key = uid_key(app);
-        for _ in 0..TRIES {
-            if self.catalog.get(&key).await?.is_some() {
-                return Ok(());
-            }
-            let next = self.catalog.get(UID_NEXT_KEY).await?;
-            let number = next.as_ref().map(|next| records::read::<UidRecord>(UID_NEXT_KEY, next)).transpose()?;
-            let number = number.map_or(0, |next| next.number);
-            let unmoved = match next {
-                Some(next) => Check::At(UID_NEXT_KEY.to_owned(), next.revision),
-                None => Check::Absent(UID_NEXT_KEY.to_owned()),
-            };
-            let after = UidRecord { number: number.saturating_add(1) };
-            let commit = Commit {
-                checks: vec![Check::Absent(key.clone()), unmoved],
-                changes: vec![
-                    Change::Put(key.clone(), records::write(&UidRecord { number })?),
-                    Change::Put(UID_NEXT_KEY.to_owned(), records::write(&after)?),
-                ],
-            };
-            match commit_own(&*self.catalog, Own::Uid, commit).await {
-                Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(catalog::Error::Conflict { key }.into())
     }
 
     /// The instances of an environment or alias, as this node runs them.

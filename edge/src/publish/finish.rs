@@ -112,7 +112,7 @@ impl Publisher {
         self.owned.stored(&push.app, &push.manifest).await?;
         if push.manifest.server.is_some() {
             // Its previews may be asked for from now on.
-            self.give_uid(&push.app).await?;
+            self.give_uid(&push.app, super::alias::PREVIEW).await?;
         }
         self.end_sent(push).await;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
@@ -307,6 +307,7 @@ impl Publisher {
         self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
         let now_ms = telemetry::now_ms();
         let trusted = push.actor.scope == Scope::Admin;
+        let edge_admin = push.actor.is_admin_of_all();
         loop {
             self.check_there(&push.app, None).await?;
             let key = records::version_key(&push.app, &push.version);
@@ -316,10 +317,11 @@ impl Publisher {
             match found {
                 Some(record) => {
                     let mut stored: VersionRecord = records::read(&key, &record)?;
-                    if stored.trusted || !trusted {
+                    let rights = (stored.trusted || trusted, stored.is_of_edge_admin() || edge_admin);
+                    if rights == (stored.trusted, stored.is_of_edge_admin()) {
                         return Ok(false);
                     }
-                    stored.trusted = true;
+                    (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
                     commit.checks.push(Check::At(key.clone(), record.revision));
                     commit.changes.push(Change::Put(key, records::write(&stored)?));
                 }
@@ -328,6 +330,7 @@ impl Publisher {
                         stored_ms: self.after_withdrawals(&push.app, now_ms).await?,
                         who: push.actor.name.clone(),
                         trusted,
+                        edge_admin: Some(edge_admin),
                         source: push.source.clone(),
                         files: count(push.manifest.files_count()),
                         bytes: push.manifest.total_bytes(),

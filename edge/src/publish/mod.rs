@@ -41,6 +41,7 @@ mod tests;
 mod travelling;
 mod undelete;
 mod upstreams;
+mod user_ids;
 mod watch;
 mod who;
 mod withdraw;
@@ -64,6 +65,7 @@ pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
 pub use upstreams::MemberAt;
+pub use user_ids::give_user_ids_apart;
 pub use who::{Actor, Credential, Credentials, TOKENS_PAGE};
 
 use std::net::SocketAddr;

@@ -11,9 +11,9 @@ pub enum Error {
     /// `[runner] enabled` is not said.
     #[error("this edge runs no backends: [runner] enabled is not true in its edge.toml")]
     Off,
-    /// There are no user ids for apps, and the bundle is not of an admin.
+    /// Environments have no user ids of their own, and no admin of every app stored the bundle.
     #[error(
-        "this edge has no user ids for apps, so that it runs only backends that an admin token pushed: [runner] uids in edge.toml needs an edge that is root, or [runner] spawner"
+        "all backends of this edge run as its own user, so that only an admin of every app may push them and change their settings"
     )]
     Forbidden,
     /// The edge is about to end.
@@ -90,7 +90,7 @@ pub enum Error {
     /// A folder of the runner cannot be made or used.
     #[error("the folders of the backend cannot be made: {0}")]
     Folder(String),
-    /// The app has no user id, or none in the range.
+    /// The environment has no user id, or none in the range.
     #[error("{0}")]
     User(String),
     /// The settings and secrets cannot be had.

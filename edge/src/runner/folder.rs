@@ -1,5 +1,7 @@
-//! The folders of backends: the code of a version, laid out whole and read-only; what an app keeps; what it may write
-//! that nobody keeps; where its sockets lie.
+//! The folders of backends: the code of a version, laid out whole and read-only; what an environment keeps; what it may
+//! write that nobody keeps; where its sockets lie.
+
+pub(super) mod owners;
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -45,12 +47,12 @@ type Known = HashMap<PathBuf, Weak<Code>>;
 pub(super) struct Layout<'l> {
     pub(super) app: &'l AppName,
     pub(super) place: &'l str,
-    /// Whose settings it has: previews have folders and a user apart.
+    /// Whose settings it has: an environment's, or those of `preview`.
     pub(super) settings_place: &'l str,
     /// What the folder is named by.
     pub(super) digest: &'l Digest,
     pub(super) folder: ServerFolder,
-    /// The user of the app, where it has one.
+    /// The user that runs it, where it is another than the edge's.
     pub(super) uid: Option<u32>,
     /// The name of the folder that stays, and where it is.
     pub(super) persist: Option<(&'l BundlePath, &'l Path)>,
@@ -79,6 +81,7 @@ impl Folders {
             durable::make_folder_as(&root.join(name), PASSED, Owner::default())?;
         }
         users.can_reach(&root)?;
+        set_aside_foreign(&root);
         let olds = entries(&root).into_iter().filter(|folder| name_of(folder).starts_with(OLD_RUN));
         let olds: Vec<PathBuf> = olds.collect();
         drop(tokio::task::spawn_blocking(move || {
@@ -91,11 +94,13 @@ impl Folders {
         Ok(Self { root, users, blobs, apps: Mutex::default() })
     }
 
-    /// Whom what only one app may read belongs to.
-    fn readers(&self, uid: Option<u32>) -> Owner {
-        match self.users {
-            Users::Given(_) => Owner { uid: None, gid: uid },
-            Users::Same | Users::Lent(_) => Owner::default(),
+    /// Mode and owner of the folder with the code of one environment. The edge owns the code, so that no instance can
+    /// change its mode; where the edge can give groups away, nobody but the environment's user passes this folder, else
+    /// nobody lists it.
+    fn code_access(&self, uid: Option<u32>) -> (u32, Owner) {
+        match (&self.users, uid) {
+            (Users::Given(_), Some(_)) => (0o710, Owner { uid: None, gid: uid }),
+            _ => (PASSED, Owner::default()),
         }
     }
 
@@ -115,12 +120,12 @@ impl Folders {
             return Ok(code);
         }
         known.retain(|_, code| code.strong_count() > 0);
-        // Where apps have users, nobody else reads the code of one.
-        let mode = if matches!(self.users, Users::Given(_)) { 0o710 } else { PASSED };
-        durable::make_folder_as(&of_app, mode, self.readers(layout.uid))?;
-        durable::make_folder_as(&of_place, PASSED, Owner::default())?;
+        durable::make_folder_as(&of_app, PASSED, Owner::default())?;
+        let (mode, owner) = self.code_access(layout.uid);
+        durable::make_folder_as(&of_place, mode, owner)?;
         if !path.is_dir() {
-            // What nobody but the edge can change may be one file under several names.
+            // What nobody but the edge can change may be one file under several names, of several environments too: its
+            // owner is the edge's user, and who has a name of it has equal bytes.
             let earlier: Vec<Arc<Code>> = match self.users.are_there() {
                 true => known.values().filter_map(Weak::upgrade).collect(),
                 false => Vec::new(),
@@ -141,7 +146,6 @@ impl Folders {
     }
 
     async fn lay_out(&self, draft: &Path, layout: &Layout<'_>, earlier: &[Arc<Code>]) -> Result<(), Error> {
-        let owner = self.readers(layout.uid);
         let folders = folders_of(draft, layout)?;
         let made = folders.clone();
         blocking(move || {
@@ -158,9 +162,7 @@ impl Folders {
         // Made before they are run: a closure in the stream would keep the future from being `Send`.
         let files = layout.folder.files.iter();
         let copies: Vec<_> = files
-            .map(|(path, file)| {
-                self.file(draft.join(path.as_str()), file, owner, same.get(&(file.hash, file.run)).cloned())
-            })
+            .map(|(path, file)| self.file(draft.join(path.as_str()), file, same.get(&(file.hash, file.run)).cloned()))
             .collect();
         stream::iter(copies).buffer_unordered(COPIES_AT_ONCE).try_collect::<Vec<()>>().await?;
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -173,14 +175,14 @@ impl Folders {
             }
             // The deepest first: what is closed is not gone into any more.
             for folder in folders.iter().rev() {
-                durable::make_folder_as(folder, 0o555, owner)?;
+                durable::make_folder_as(folder, 0o555, Owner::default())?;
             }
             Ok(durable::sync_file_system(&draft)?)
         })
         .await
     }
 
-    async fn file(&self, path: PathBuf, file: &ServerFile, owner: Owner, same: Option<PathBuf>) -> Result<(), Error> {
+    async fn file(&self, path: PathBuf, file: &ServerFile, same: Option<PathBuf>) -> Result<(), Error> {
         let mode = if file.run { 0o555 } else { 0o444 };
         if let Some(same) = same {
             let to = path.clone();
@@ -189,7 +191,7 @@ impl Folders {
             }
         }
         let from = self.blobs.open(Key::Blob(file.hash)).await?;
-        blocking(move || Ok(durable::new_file(&path, mode, owner, |to| copy(&*from, to))?)).await
+        blocking(move || Ok(durable::new_file(&path, mode, Owner::default(), |to| copy(&*from, to))?)).await
     }
 
     /// Removes the code of an app that nothing has any more.
@@ -228,25 +230,29 @@ impl Folders {
         }
     }
 
-    /// The folder that stays for a place of an app, below which the app's own is made by [`Folders::own`].
-    pub(super) fn data(&self, app: &AppName, place: &str) -> PathBuf {
-        self.root.join("data").join(app.as_str()).join(place)
+    /// The folder that stays for a place of an app, below which the instances' own is made by [`Folders::own`]. An alias
+    /// and an environment that once had the same name share nothing.
+    pub(super) fn data(&self, app: &AppName, settings_place: &str, place: &str) -> PathBuf {
+        self.root.join("data").join(folder_name(app, settings_place)).join(place)
     }
 
-    /// The folder for what an app writes and nobody keeps; previews have another one than environments.
+    /// The folder for what an environment, or the previews of an app, write and nobody keeps.
     pub(super) fn temporary(&self, app: &AppName, settings_place: &str) -> PathBuf {
-        self.root.join("tmp").join(folder_name(app, settings_place))
+        self.root.join("tmp").join(folder_name(app, settings_place)).join(settings_place)
     }
 
     /// Removes what an app, of which nothing runs, has kept.
     pub(super) async fn forget(&self, app: &AppName) -> Result<(), Error> {
         self.tidy(app).await;
-        let folders =
-            [self.root.join("data").join(app.as_str()), self.temporary(app, ""), self.temporary(app, PREVIEW)];
+        let of_app = ["data", "tmp"].into_iter().flat_map(|kind| {
+            let kind = self.root.join(kind);
+            ["", PREVIEW].map(|settings_place| kind.join(folder_name(app, settings_place)))
+        });
+        let folders: Vec<PathBuf> = of_app.collect();
         blocking(move || Ok(folders.iter().try_for_each(|folder| durable::remove_folder(folder).map(drop))?)).await
     }
 
-    /// Makes a folder that an app alone may read and write; says where it is.
+    /// Makes a folder that one user alone may enter; says where it is.
     pub(super) fn own(&self, path: &Path, uid: Option<u32>) -> Result<Own, Error> {
         if let Some(parent) = path.parent() {
             durable::make_folder(parent)?;
@@ -267,6 +273,12 @@ impl Folders {
                 Ok(Own::ToMake { make: draft.join("own"), draft, path: path.to_owned(), own })
             }
             (_, uid) => {
+                if let Some(uid) = uid
+                    && let Ok(found) = std::fs::symlink_metadata(path)
+                    && found.uid() != uid
+                {
+                    return Err(belongs_to_other(path, found.uid(), uid));
+                }
                 durable::make_folder_as(path, 0o700, Owner { uid, gid: uid })?;
                 Ok(Own::There(path.to_owned()))
             }
@@ -317,9 +329,30 @@ pub(super) fn finish_own(draft: &Path, path: &Path, uid: Option<u32>) -> Result<
 /// Whether a folder that others could make is one, no link to another, and made by the user that it is for.
 fn check_own(own: &Path, uid: u32) -> Result<(), Error> {
     let found = std::fs::symlink_metadata(own);
-    match found.is_ok_and(|found| found.is_dir() && found.uid() == uid) {
-        true => Ok(()),
-        false => Err(Error::Folder(format!("{} is no folder of the user {uid}: remove it", own.display()))),
+    match found {
+        Ok(found) if found.is_dir() && found.uid() == uid => Ok(()),
+        Ok(found) if found.is_dir() => Err(belongs_to_other(own, found.uid(), uid)),
+        _ => Err(Error::Folder(format!("{} is no folder of the user {uid}: remove it", own.display()))),
+    }
+}
+
+fn belongs_to_other(path: &Path, owner: u32, uid: u32) -> Error {
+    let path = path.display();
+    Error::Folder(format!(
+        "{path} belongs to the user id {owner} and not to {uid}: remove it, or keep what is in it by `chown -hR --from={owner} {uid}:{uid} {path}`"
+    ))
+}
+
+/// Puts folders for temporary files out of the way that belong to another user than the edge: earlier versions of the
+/// edge gave the folder of a whole app to one user.
+fn set_aside_foreign(root: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    for folder in entries(&root.join("tmp")) {
+        let is_foreign = std::fs::symlink_metadata(&folder).is_ok_and(|found| found.uid() != own);
+        let aside = root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()));
+        if is_foreign && let Err(error) = durable::move_folder(&folder, &aside) {
+            tracing::warn!(%error, "a folder of temporary files stays where it is");
+        }
     }
 }
 

@@ -107,7 +107,7 @@ pub struct Wanted {
     pub managed: Arc<Managed>,
     /// The revision of the settings that it runs with.
     pub settings: u64,
-    /// Whether an `admin` token stored it.
+    /// Whether an admin of every app stored it.
     pub trusted: bool,
 }
 
@@ -190,6 +190,12 @@ impl Runner {
             edge_id: Digest::of(folder.as_os_str().as_encoded_bytes()).short(),
         };
         let spawner = Spawner::start(spawner).await.map_err(|error| Error::Spawn(error.to_string()))?;
+        // What an earlier run of the edge left was ended by the spawner.
+        if matches!(users, Users::Given(_))
+            && let Err(error) = folder::owners::settle(&folder, users.all(&*catalog).await?).await
+        {
+            tracing::error!(%error, "a folder that stays belongs to another user than its environment");
+        }
         let shared = Arc::new(Shared {
             logs: Logs::new(folder.join("logs"), &limits),
             settings,
@@ -227,9 +233,15 @@ impl Runner {
     /// Whether backends of such a bundle may run here.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] where there are no user ids and no admin pushed it.
+    /// [`Error::Forbidden`] where environments have no user ids of their own and no admin of every app pushed it.
     pub fn check(&self, trusted: bool) -> Result<(), Error> {
         self.0.check(trusted)
+    }
+
+    /// How many user ids environments and previews can have, all apps together.
+    #[must_use]
+    pub fn user_ids(&self) -> u32 {
+        self.0.users.count()
     }
 
     /// Has all instances run and waits until they are healthy; at once where they are already. `tell` hears of each.

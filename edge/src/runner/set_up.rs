@@ -32,7 +32,7 @@ impl Shared {
         let variables = self.variables.of(&id.app, settings_place, id.key.settings).await.map_err(Error::Variables)?;
         let temporary = self.own_folder(&self.folders.temporary(&id.app, settings_place), uid).await?;
         let data = match &server.persist {
-            Some(_) => Some(self.own_folder(&self.folders.data(&id.app, &id.place), uid).await?),
+            Some(_) => Some(self.own_folder(&self.folders.data(&id.app, settings_place, &id.place), uid).await?),
             None => None,
         };
         let manifest = self.blobs.get(Key::Manifest(*version)).await?;

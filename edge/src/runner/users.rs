@@ -1,5 +1,5 @@
-//! The users that instances run as: one for each app and one for its previews, where the edge may have others than its
-//! own.
+//! The users that instances run as: one for each environment and one for the previews of an app, where the edge may use
+//! others than its own.
 
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,8 +9,9 @@ use devanture_config::AppName;
 use devanture_config::edge_toml::{self, RUNNER_UIDS};
 
 use super::Error;
+use super::folder::owners::PlaceUser;
 use super::follow::PREVIEW;
-use crate::catalog::instances::{UidRecord, uid_key};
+use crate::catalog::instances::{UIDS_PREFIX, UidRecord, uid_key};
 use crate::catalog::{Catalog, records};
 
 /// How instances get their users.
@@ -46,13 +47,25 @@ impl Users {
         }
     }
 
-    /// Whether apps have users of their own.
+    /// Whether environments have users of their own.
     pub(super) fn are_there(&self) -> bool {
         *self != Self::Same
     }
 
-    /// The user of an app where it has the settings of `settings_place`; nothing where it is the edge's own. Previews have
-    /// another than environments: what anybody may push as one does not read what production has, nor act on it.
+    /// How many ids there are.
+    pub(super) fn count(&self) -> u32 {
+        self.range().map_or(u32::MAX, |range| range.end().saturating_sub(*range.start()).saturating_add(1))
+    }
+
+    /// The id with that number; `None` where it is beyond the range.
+    pub(super) fn id(&self, number: u32) -> Option<u32> {
+        let range = self.range()?;
+        range.start().checked_add(number).filter(|uid| range.contains(uid))
+    }
+
+    /// The user of an app where it has the settings of `settings_place`; `None` where it is the edge's own. Previews have
+    /// another one than environments: what anybody may push as a preview neither reads nor signals what an environment
+    /// has.
     pub(super) async fn of(
         &self,
         catalog: &dyn Catalog,
@@ -60,18 +73,35 @@ impl Users {
         settings_place: &str,
     ) -> Result<Option<u32>, Error> {
         let Some(range) = self.range() else { return Ok(None) };
-        let key = uid_key(app);
+        let key = uid_key(app, settings_place);
         let Some(record) = catalog.get(&key).await? else {
-            return Err(Error::User(format!("the app {app} has no user id yet: it is given one by a push")));
+            let why = format!("{settings_place} of {app} has no user id yet: a push to it assigns one");
+            return Err(Error::User(why));
         };
-        let record: UidRecord = records::read(&key, &record)?;
-        uid_in(range, record.number, settings_place == PREVIEW).map(Some).ok_or_else(|| {
+        let UidRecord { number, .. } = records::read(&key, &record)?;
+        self.id(number).map(Some).ok_or_else(|| {
             let (first, last) = (range.start(), range.end());
-            Error::User(format!(
-                "the app {app} has the pair of user ids number {}, and [runner] uids are {first}-{last}",
-                record.number
-            ))
+            let why = format!(
+                "{settings_place} of {app} has the user id number {number}, and the range {first}-{last} ends before it: make `runner.uids` larger"
+            );
+            Error::User(why)
         })
+    }
+
+    /// Every environment, and the previews of each app, with its user.
+    pub(super) async fn all(&self, catalog: &dyn Catalog) -> Result<Vec<PlaceUser>, Error> {
+        let mut all = Vec::new();
+        for (key, record) in catalog.list(UIDS_PREFIX, None, false, usize::MAX).await? {
+            let place = key.strip_prefix(UIDS_PREFIX).and_then(|rest| rest.split_once('/'));
+            let Some((Ok(app), place)) = place.map(|(app, place)| (app.parse(), place)) else { continue };
+            let record: UidRecord = records::read(&key, &record)?;
+            let Some(uid) = self.id(record.number) else { continue };
+            // All environments of an app had the first id of its pair, and its previews had the second.
+            let in_pair = u32::from(place == PREVIEW);
+            let earlier = record.pair.and_then(|pair| self.id(pair.checked_mul(2)?.checked_add(in_pair)?));
+            all.push(PlaceUser { app, place: place.to_owned(), uid, earlier: earlier.into_iter().collect() });
+        }
+        Ok(all)
     }
 
     /// Whether the users of apps can come to `folder`.
@@ -96,24 +126,15 @@ impl Users {
     }
 }
 
-/// The user id of the app with that number, each of which has two: its own, and that of its previews.
-fn uid_in(range: &RangeInclusive<u32>, number: u32, is_preview: bool) -> Option<u32> {
-    let offset = number.checked_mul(2)?.checked_add(u32::from(is_preview))?;
-    range.start().checked_add(offset).filter(|uid| range.contains(uid))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn previews_have_users_apart_from_those_of_environments() {
-        let range = 3_000..=3_004;
-        let of = |number| (uid_in(&range, number, false), uid_in(&range, number, true));
-        assert_eq!(of(0), (Some(3_000), Some(3_001)));
-        assert_eq!(of(1), (Some(3_002), Some(3_003)));
-        assert_eq!(of(2), (Some(3_004), None));
-        assert_eq!((of(3), of(u32::MAX)), ((None, None), (None, None)));
+    fn a_number_is_an_id_of_the_range_or_none() {
+        let users = Users::Given(3_000..=3_002);
+        assert_eq!((users.id(0), users.id(2), users.id(3), users.id(u32::MAX)), (Some(3_000), Some(3_002), None, None));
+        assert_eq!((users.count(), Users::Same.count(), Users::Same.id(0)), (3, u32::MAX, None));
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct LoadRequest {
     pub given: BTreeMap<BundlePath, Vec<Form>>,
     /// Whether an `admin` token stored it.
     pub trusted: bool,
+    /// Whether an admin of every app stored it.
+    pub edge_admin: bool,
     /// When it was stored.
     pub stored_ms: u64,
     /// Where its bundle came from.
@@ -180,6 +182,7 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         routes,
         managed,
         trusted: request.trusted,
+        edge_admin: request.edge_admin,
         stored_ms: request.stored_ms,
         release: release(request),
         metrics: RequestMetrics::new(request.app.as_str(), &request.place, &request.id.short()),

@@ -136,6 +136,8 @@ pub struct Version {
     pub managed: Option<Arc<Managed>>,
     /// Whether an `admin` token stored it, so that its routes may point to private addresses.
     pub trusted: bool,
+    /// Whether an admin of every app stored it, so that its backend may run as the edge's own user.
+    pub edge_admin: bool,
     /// When it was stored, in milliseconds since 1970 UTC.
     pub stored_ms: u64,
     /// `/.well-known/devanture/release.json`.

@@ -173,8 +173,10 @@ impl World {
         let runner = Runner::start(parts).await.unwrap();
         let front = front(live.clone(), loader, registry.clone(), app.clone()).await;
         let world = Self { folder, blobs, catalog, live, registry, settings: variables, limits, app, runner, front };
-        let uid = UidRecord { number: rand::random::<u32>() % 30_000 };
-        world.put(uid_key(&world.app), &uid).await;
+        let number = rand::random::<u32>() % 60_000;
+        for (place, number) in [("prod", number), ("preview", number + 1)] {
+            world.put(uid_key(&world.app, place), &UidRecord { number, pair: None }).await;
+        }
         world
     }
 

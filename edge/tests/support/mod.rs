@@ -34,6 +34,7 @@
 )]
 
 pub(crate) mod archives;
+pub(crate) mod backends;
 pub(crate) mod process;
 
 use std::collections::BTreeMap;
@@ -95,6 +96,7 @@ pub(crate) fn edge() -> Setup {
     Setup {
         engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
         in_a_process: false,
+        user: None,
         limits: BTreeMap::new(),
         toml: String::new(),
         apps: Vec::new(),
@@ -113,6 +115,7 @@ type App = (String, Vec<(String, Vec<u8>)>);
 pub(crate) struct Setup {
     engine: Engine,
     in_a_process: bool,
+    user: Option<u32>,
     limits: BTreeMap<String, u64>,
     toml: String,
     apps: Vec<App>,
@@ -134,6 +137,12 @@ impl Setup {
     pub(crate) fn in_a_process(mut self) -> Self {
         self.in_a_process = true;
         self
+    }
+
+    /// Runs the program in a process of another user, which takes root.
+    pub(crate) fn as_user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self.in_a_process()
     }
 
     /// Sets a key of `[limits]`.
@@ -191,6 +200,8 @@ impl Setup {
     /// Starts the edge; when this returns, it serves.
     pub(crate) async fn start(self) -> RunningEdge {
         let folder = tempfile::tempdir().unwrap();
+        // The users of environments pass it on their way to the folders of backends.
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
         let (domain, listen, tls, log) = (&self.domain, &self.listen, &self.tls, &self.log);
         let engine = match self.engine {
@@ -208,7 +219,7 @@ impl Setup {
         text.push_str(&self.toml);
         let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
         let edge = if self.in_a_process {
-            Box::pin(RunningEdge::as_a_process(folder, file, &text)).await
+            Box::pin(RunningEdge::as_a_process(folder, file, &text, self.user)).await
         } else {
             Box::pin(RunningEdge::over(folder, file)).await
         };
@@ -246,9 +257,9 @@ impl RunningEdge {
     }
 
     /// Starts the program; `text` is what `file` was read from.
-    async fn as_a_process(folder: tempfile::TempDir, file: EdgeFile, text: &str) -> Self {
+    async fn as_a_process(folder: tempfile::TempDir, file: EdgeFile, text: &str, user: Option<u32>) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let (process, addresses) = Process::start(folder.path(), text);
+        let (process, addresses) = Process::start(folder.path(), text, user);
         Self::running(None, Some(process), addresses, folder.into(), file).await
     }
 

@@ -5,7 +5,9 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -24,11 +26,23 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the program in `folder` with `text` as its `edge.toml`, and waits until it is ready.
-    pub(super) fn start(folder: &Path, text: &str) -> (Self, Addresses) {
+    /// Starts the program in `folder` with `text` as its `edge.toml`, as `user` where there is one, and waits until it is
+    /// ready.
+    pub(super) fn start(folder: &Path, text: &str, user: Option<u32>) -> (Self, Addresses) {
         let (config, log) = (folder.join("edge.toml"), folder.join("edge.log"));
         fs::write(config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_devanture-edge"))
+        let mut program = PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
+        if let Some(user) = user {
+            // Where it lies, another user may not reach it.
+            fs::copy(&program, folder.join("devanture-edge")).unwrap();
+            program = folder.join("devanture-edge");
+            chown(folder, Some(user), Some(user)).unwrap();
+        }
+        let mut command = Command::new(program);
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let mut child = command
             .args(["--config", "edge.toml"])
             .current_dir(folder)
             .stdin(Stdio::null())

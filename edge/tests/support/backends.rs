@@ -1,0 +1,147 @@
+//! Backends that the edge runs: pushed with any token, they evaluate what a test sends them.
+
+use bytes::Bytes;
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport};
+use devanture_config::manifest::{ServerFile, ServerFolder};
+use devanture_config::problem::Problem;
+use devanture_config::{Digest, Manifest};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{RunningEdge, Setup, got, manifest};
+
+/// Evaluates the body of each request and answers what comes of it as JSON, or the code of what it failed of.
+const EVALUATES: &str = r"
+const fs = require('fs'), path = require('path'), child = require('child_process');
+const tried = (work) => { try { return work(); } catch (error) { return error.code || String(error); } };
+const server = require('http').createServer((request, answer) => {
+  if (request.url === '/healthz') return answer.end();
+  let text = '';
+  request.on('data', (piece) => text += piece);
+  request.on('end', async () => {
+    try { answer.end(JSON.stringify(await eval(text)) ?? 'null'); }
+    catch (error) { answer.end(JSON.stringify(error.code || String(error))); }
+  });
+});
+server.listen(process.env.SOCKET || +process.env.PORT, ...(process.env.SOCKET ? [] : ['127.0.0.1']));
+";
+
+/// A bundle with a backend.
+pub(crate) struct Backend {
+    page: String,
+    server: Value,
+    files: Vec<(String, String, bool)>,
+}
+
+impl Backend {
+    /// One with a page of its own, whose backend evaluates what it is sent below `/api/`, see [`RunningEdge::evaluate`].
+    pub(crate) fn new(page: &str) -> Self {
+        let server = json!({
+            "command": ["node", "server.js"], "health": "/healthz", "routes": ["/api/*"], "persist": "data",
+            "instances": 1, "warm_ms": 0, "stop_ms": 1_000
+        });
+        let files = vec![("server.js".to_owned(), EVALUATES.to_owned(), false)];
+        Self { page: page.to_owned(), server, files }
+    }
+
+    /// Sets a key of `[server]`.
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.server[key] = value.into();
+        self
+    }
+
+    /// Adds a file to the folder of the backend; one that can be run where `run` says so.
+    pub(crate) fn with_file(mut self, path: &str, text: &str, run: bool) -> Self {
+        self.files.push((path.to_owned(), text.to_owned(), run));
+        self
+    }
+
+    fn manifest(&self) -> Manifest {
+        let mut manifest = manifest(&[("index.html", self.page.as_bytes())]);
+        let mut folder = ServerFolder::default();
+        for (path, text, run) in &self.files {
+            let file = ServerFile { hash: Digest::of(text.as_bytes()), run: *run, size: text.len() as u64 };
+            folder.files.insert(path.parse().unwrap(), file);
+        }
+        manifest.server = Some(folder);
+        manifest.base.server = Some(serde_json::from_value(self.server.clone()).unwrap());
+        manifest
+    }
+
+    fn bytes(&self, digest: &Digest) -> Bytes {
+        let texts = self.files.iter().map(|(_, text, _)| text).chain([&self.page]);
+        let found = texts.into_iter().find(|text| Digest::of(text.as_bytes()) == *digest);
+        Bytes::copy_from_slice(found.expect("the edge misses what the manifest does not name").as_bytes())
+    }
+}
+
+impl Setup {
+    /// Runs backends, in a process of its own: only the program can start instances.
+    pub(crate) fn with_runner(self) -> Self {
+        self.in_a_process().with_toml("[runner]\nenabled = true")
+    }
+}
+
+impl RunningEdge {
+    /// Pushes a backend to an environment with a token, as the command line does it.
+    pub(crate) async fn push_backend(
+        &self,
+        token: &str,
+        (app, environment): (&str, &str),
+        backend: &Backend,
+    ) -> Result<DeployReport, Box<Problem>> {
+        let begin =
+            BeginDeploy { manifest: backend.manifest(), source: Default::default(), options: Default::default() };
+        self.push_backend_as(token, (app, environment), backend, begin).await
+    }
+
+    /// The same, stored alone: only its preview answers.
+    pub(crate) async fn push_preview(
+        &self,
+        token: &str,
+        (app, environment): (&str, &str),
+        backend: &Backend,
+    ) -> Result<DeployReport, Box<Problem>> {
+        let mut begin =
+            BeginDeploy { manifest: backend.manifest(), source: Default::default(), options: Default::default() };
+        begin.options.no_switch = true;
+        self.push_backend_as(token, (app, environment), backend, begin).await
+    }
+
+    async fn push_backend_as(
+        &self,
+        token: &str,
+        (app, environment): (&str, &str),
+        backend: &Backend,
+        begin: BeginDeploy,
+    ) -> Result<DeployReport, Box<Problem>> {
+        let path = format!("/v1/apps/{app}/environments/{environment}/deploys");
+        let begun: DeployBegun = got(self.ask(Method::POST, &path, token).json(&begin)).await.into_result()?;
+        for digest in &begun.missing {
+            let path = format!("/v1/apps/{app}/blobs/{digest}?deploy={}", begun.deploy);
+            let got = got(self.ask(Method::PUT, &path, token).body(backend.bytes(digest))).await;
+            if got.status != StatusCode::NO_CONTENT {
+                return Err(Box::new(got.problem()));
+            }
+        }
+        got(self.ask(Method::POST, &format!("/v1/apps/{app}/deploys/{}/finish", begun.deploy), token))
+            .await
+            .into_result()
+    }
+
+    /// Has the backend that answers at a hostname evaluate JavaScript; gives the value of its last expression.
+    pub(crate) async fn evaluate(&self, host: &str, script: &str) -> Value {
+        let got = got(self.visit(Method::POST, host, "/api/evaluate").body(script.to_owned())).await;
+        assert_eq!(got.status, StatusCode::OK, "{}\n{script}", got.text());
+        serde_json::from_slice(&got.body).unwrap()
+    }
+}
+
+/// Whether a test that needs other users than its own can run; says so where it cannot.
+pub(crate) fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: only root can start processes as other users");
+    }
+    is_root
+}
