@@ -16,7 +16,7 @@ use crate::reader::{Reader, Table};
 use crate::retention::Retention;
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
-pub use runner::{BadUids, NODE, RUNNER_PATH, RUNNER_UIDS, Runner, Uids};
+pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, RUNNER_UIDS, Runner, Uids};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls};
 pub use watch::Watch;
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, Secret, TokenInfo, TokenRequest};
-use devanture_config::edge_toml::EdgeFile;
+use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::{AppName, PlaceName};
 use devanture_edge::runner::spawner::{DoorSettings, HostSettings, exec_instance, host, open_door};
 use devanture_edge::server::{self, Local, LocalError, Server, StartError};
@@ -70,9 +70,9 @@ struct SpawnerArgs {
     /// The users that instances may run as, such as 200000-265535
     #[arg(long, value_name = "FIRST-LAST", value_parser = uids)]
     uids: Option<RangeInclusive<u32>>,
-    /// A cgroup (version 2) that was delegated to this process
-    #[arg(long, value_name = "FOLDER")]
-    cgroup: Option<PathBuf>,
+    /// Where instances get control groups: auto, off, or the folder of a group (version 2) of their own
+    #[arg(long, value_name = "auto|off|FOLDER", default_value = "auto")]
+    cgroup: ControlGroups,
 }
 
 /// Reads a range of users.

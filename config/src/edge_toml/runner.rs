@@ -1,5 +1,6 @@
 //! `[runner]`: whether and how the edge runs the backends of bundles.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,8 +19,8 @@ pub const NODE: &str = "node-1";
 pub struct Runner {
     /// Whether they are run at all.
     pub enabled: bool,
-    /// Below which instances get control groups of their own; without one, limits are those of processes.
-    pub cgroup: Option<PathBuf>,
+    /// Where instances get control groups; without them, limits are held by measuring.
+    pub cgroup: ControlGroups,
     /// Where the code of backends lies and what they keep, relative to `edge.toml`; beside the data folder where nothing
     /// is said, see [`super::EdgeFile::runner_folder`].
     pub folder: Option<PathBuf>,
@@ -37,7 +38,7 @@ impl Default for Runner {
     fn default() -> Self {
         Self {
             enabled: false,
-            cgroup: None,
+            cgroup: ControlGroups::Auto,
             folder: None,
             node: NODE.to_owned(),
             path: RUNNER_PATH.to_owned(),
@@ -69,13 +70,53 @@ impl FromStr for Uids {
     }
 }
 
+/// Where instances get control groups of version 2.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ControlGroups {
+    /// Below the group that the service manager delegated to this process, if there is one.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// Below this group.
+    Folder(PathBuf),
+}
+
+/// A text that names no place for control groups.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither \"auto\" nor \"off\" nor a path from / on, such as \"/sys/fs/cgroup/devanture\"")]
+pub struct BadControlGroups(pub String);
+
+impl FromStr for ControlGroups {
+    type Err = BadControlGroups;
+
+    fn from_str(text: &str) -> Result<Self, BadControlGroups> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            path if path.starts_with('/') => Ok(Self::Folder(PathBuf::from(path))),
+            other => Err(BadControlGroups(other.chars().take(80).collect())),
+        }
+    }
+}
+
+impl fmt::Display for ControlGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// Reads `[runner]`.
 pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
     let default = Runner::default();
     let Some(table) = root.table("runner") else { return default };
     let runner = Runner {
         enabled: table.boolean("enabled").unwrap_or(default.enabled),
-        cgroup: table.string("cgroup").map(PathBuf::from),
+        cgroup: table.parsed("cgroup").unwrap_or(default.cgroup),
         folder: table.string("folder").map(PathBuf::from),
         node: table.string("node").unwrap_or(default.node),
         path: table.string("path").unwrap_or(default.path),
@@ -92,10 +133,8 @@ pub(super) fn runner(root: &Table<'_, '_>) -> Runner {
     if runner.path.split(':').any(|folder| !folder.starts_with('/')) {
         table.mistake("path", "`runner.path` must be folders from / on, joined by :", None);
     }
-    for (key, path) in [("cgroup", &runner.cgroup), ("spawner", &runner.spawner)] {
-        if path.as_ref().is_some_and(|path| !path.is_absolute()) {
-            table.mistake(key, format!("`runner.{key}` must be a path from / on"), None);
-        }
+    if runner.spawner.as_ref().is_some_and(|path| !path.is_absolute()) {
+        table.mistake("spawner", "`runner.spawner` must be a path from / on", None);
     }
     runner
 }
@@ -109,6 +148,16 @@ mod tests {
         assert_eq!("200000-265535".parse(), Ok(Uids(200_000..=265_535)));
         for bad in ["", "0-10", "999-2000", "3000-2000", "2000", "2000-4294967295", "a-b"] {
             assert!(bad.parse::<Uids>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn control_groups_are_written_as_they_are_read() {
+        for text in ["auto", "off", "/sys/fs/cgroup/devanture"] {
+            assert_eq!(text.parse::<ControlGroups>().unwrap().to_string(), text);
+        }
+        for bad in ["", "on", "sys/fs/cgroup", "Auto"] {
+            assert!(bad.parse::<ControlGroups>().unwrap_err().to_string().contains("path from / on"), "{bad}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::world::{
     USER, World, eventually, is_root, line, marked, new_edge_id, parent_of, program, ran, send, settings,
 };
 
-struct Door {
+pub(crate) struct Door {
     process: Child,
     folder: TempDir,
 }
@@ -24,10 +24,22 @@ impl Door {
     }
 
     async fn open_telling(user: &str, stderr: Stdio) -> Self {
+        Self::start(Command::new(program()), "off", user, stderr).await
+    }
+
+    /// A door that starts in a control group, and finds it by itself.
+    pub(crate) async fn open_in_group(group: &Path) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let enter = format!("echo $$ > '{}/cgroup.procs' && exec \"$0\" \"$@\"", group.display());
+        command.arg("-c").arg(enter).arg(program());
+        Self::start(command, "auto", "root", Stdio::inherit()).await
+    }
+
+    async fn start(mut command: Command, cgroup: &str, user: &str, stderr: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("spawner.sock");
-        let mut command = Command::new(program());
         command.arg("spawner").arg("--listen").arg(&socket).args(["--user", user, "--uids", "200000-200999"]);
+        command.args(["--cgroup", cgroup]);
         let process = command.stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
         let door = Self { process, folder };
         eventually("somebody listens", || UnixStream::connect(&socket).is_ok()).await;
@@ -38,7 +50,7 @@ impl Door {
         self.folder.path().join("spawner.sock")
     }
 
-    fn settings(&self) -> SpawnerSettings {
+    pub(crate) fn settings(&self) -> SpawnerSettings {
         SpawnerSettings { socket: Some(self.socket()), program: "/nowhere".into(), ..settings(&new_edge_id()) }
     }
 }

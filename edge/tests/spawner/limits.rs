@@ -1,5 +1,6 @@
 //! What an instance may take, and that one which takes more ends alone.
 
+use devanture_config::edge_toml::ControlGroups;
 use devanture_edge::runner::spawner::{Exit, InstanceLimits};
 
 use crate::world::{LIMITS, MIB, USER, World, is_root, line, new_edge_id, ran, script, settings};
@@ -62,7 +63,7 @@ async fn a_process_that_takes_much_at_once_fails_or_ends() {
 #[tokio::test]
 async fn without_a_cgroup_that_can_be_used_limits_are_held_by_looking() {
     let mut settings = settings(&new_edge_id());
-    settings.cgroup = Some("/nowhere/cgroup".into());
+    settings.cgroup = ControlGroups::Folder("/nowhere/cgroup".into());
     let world = World::of(settings).await;
     let mut launch = world.shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 20 & done; wait");
     launch.limits = InstanceLimits { processes: 5, ..LIMITS };

@@ -11,6 +11,7 @@
 )]
 
 mod beginning;
+mod cgroups;
 mod door;
 mod ending;
 mod limits;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use devanture_config::edge_toml::ControlGroups;
 use devanture_edge::runner::spawner::{
     Exit, Happened, InstanceLimits, Launch, Running, SpawnError, Spawner, SpawnerSettings, Stream,
 };
@@ -41,7 +42,7 @@ pub(crate) fn program() -> PathBuf {
 }
 
 pub(crate) fn settings(edge_id: &str) -> SpawnerSettings {
-    SpawnerSettings { program: program(), socket: None, cgroup: None, edge_id: edge_id.to_owned() }
+    SpawnerSettings { program: program(), socket: None, cgroup: ControlGroups::Off, edge_id: edge_id.to_owned() }
 }
 
 pub(crate) fn is_root() -> bool {

@@ -1,20 +1,40 @@
-//! One cgroup (version 2) for each instance, below a folder that was delegated to whoever runs the spawner.
+//! Control groups (version 2): one for each instance, in one for its app, in one for its edge.
 //!
-//! The files here are the kernel's: nothing of them is on a disk, and writing one is a call, not a change of a file.
+//! The kernel then charges an instance for all memory that it causes, memfd, tmpfs and socket buffers included, holds it
+//! to its limits by itself, shares processors evenly between apps, and kills everything in a group at once.
+//!
+//! The files here are the kernel's: none of them is on a disk, and writing one is a call, not a change of a file.
+
+mod delegation;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use devanture_config::edge_toml::ControlGroups;
+use tokio::time::{Instant, sleep};
+
 use super::InstanceLimits;
 use super::exec::tasks_max;
+use super::processes::{BETWEEN_PASSES, KILL_WAIT, Process};
 
-/// The controllers that there must be; `cpu` is used where it is there.
+/// Controllers that must be available; `cpu` is used if it is.
 const NEEDED: [&str; 2] = ["memory", "pids"];
-/// The time in which a share of CPU is counted, in microseconds.
+/// The period over which CPU time is limited, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
+/// The group of the edge and its spawner, where instances are below the group that these were started in: a group with
+/// controllers for its children cannot have processes itself.
+const OWN_GROUP: &str = "supervisor";
+/// The processor weight of that group, beside 100 of all instances together.
+const OWN_WEIGHT: &str = "1000";
+/// Attempts to move processes that fork meanwhile.
+const MOVES_MAX: usize = 10;
+/// Longest name of an edge or an app in the name of a group.
+const NAME_BYTES_MAX: usize = 64;
 
-/// The folder below which the groups are.
+/// The group of one edge, below which its instances have theirs.
 #[derive(Debug)]
 pub(super) struct Groups {
     folder: PathBuf,
@@ -22,30 +42,71 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Takes the folder into use.
+    /// Prepares the groups of an edge; `None` if there are to be none.
     ///
     /// # Errors
-    /// A sentence that says why it cannot be.
-    pub(super) fn open(folder: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("{} is no cgroup that can be used: {error}", folder.display());
-        let offered = fs::read_to_string(folder.join("cgroup.controllers")).map_err(failed)?;
-        let (enable, has_cpu) = to_enable(&offered)
-            .map_err(|missing| format!("{} has no controller `{missing}` to hand on", folder.display()))?;
-        write(&folder.join("cgroup.subtree_control"), &enable).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned(), has_cpu })
+    /// A sentence that says why they cannot be used.
+    pub(super) fn open(choice: &ControlGroups, edge_id: &str) -> Result<Option<Self>, String> {
+        let root = match choice {
+            ControlGroups::Off => return Ok(None),
+            ControlGroups::Auto => delegation::delegated()?,
+            ControlGroups::Folder(folder) => folder.clone(),
+        };
+        Self::below(&root, edge_id).map(Some)
     }
 
-    /// Makes the group of an instance, with its limits. `name` is one segment of a path.
+    fn below(root: &Path, edge_id: &str) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("{} cannot be used as a control group: {error}", root.display());
+        make(root).map_err(failed)?;
+        if missing(&controllers(root).map_err(failed)?).is_some() {
+            // A new group has what its parent passes on, which only its owner can change.
+            let parent = root.parent().unwrap_or(root);
+            write(&parent.join("cgroup.subtree_control"), "+memory +pids +cpu").ok();
+        }
+        let available = controllers(root).map_err(failed)?;
+        if let Some(missing) = missing(&available) {
+            return Err(format!("{} has no controller `{missing}` to pass on", root.display()));
+        }
+        let has_cpu = has(&available, "cpu");
+        move_processes(root, has_cpu).map_err(failed)?;
+        let name = name_of(edge_id).ok_or_else(|| "the id of the edge is no name of a group".to_owned())?;
+        let groups = Self { folder: root.join(format!("edge-{name}")), has_cpu };
+        groups.pass_on(root).map_err(failed)?;
+        make(&groups.folder).map_err(failed)?;
+        groups.pass_on(&groups.folder).map_err(failed)?;
+        Ok(groups)
+    }
+
+    /// Has the children of a group controlled too.
+    fn pass_on(&self, folder: &Path) -> io::Result<()> {
+        let controllers = if self.has_cpu { "+memory +pids +cpu" } else { "+memory +pids" };
+        write(&folder.join("cgroup.subtree_control"), controllers)
+    }
+
+    /// Kills everything that an earlier run of the same edge left, whatever its markers, and removes its groups.
+    pub(super) async fn kill_leftovers(&self) {
+        let until = Instant::now() + KILL_WAIT;
+        while !is_empty(&self.folder) && Instant::now() < until {
+            kill(&self.folder);
+            sleep(BETWEEN_PASSES).await;
+        }
+        children(&self.folder).iter().for_each(|child| remove(child));
+    }
+
+    /// Creates the group of an instance of `app`, with its limits. `name` is one segment of a path.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(super) fn make(&self, name: &str, limits: &InstanceLimits) -> io::Result<Group> {
-        let group = Group { folder: self.folder.join(name) };
+    /// The kernel's.
+    pub(super) fn create(&self, app: &str, name: &str, limits: &InstanceLimits) -> io::Result<Group> {
+        let app = self.folder.join(format!("app-{}", name_of(app).unwrap_or("other")));
+        make(&app)?;
+        self.pass_on(&app)?;
+        let group = Group { folder: app.join(name) };
         fs::create_dir(&group.folder)?;
         for (file, value) in settings(limits, self.has_cpu) {
             match write(&group.folder.join(file), &value) {
-                // A kernel without swap has no such file.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && file == "memory.swap.max" => {}
+                // Missing without swap, and before Linux 4.19.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && is_optional(file) => {}
                 other => other?,
             }
         }
@@ -53,7 +114,14 @@ impl Groups {
     }
 }
 
-/// The group of one instance; it is removed when this is dropped, which does nothing while something runs in it.
+impl Drop for Groups {
+    fn drop(&mut self) {
+        // Fails, as it should, while something runs below.
+        remove(&self.folder);
+    }
+}
+
+/// The group of one instance; removed when dropped, unless something still runs in it.
 #[derive(Debug)]
 pub(super) struct Group {
     folder: PathBuf,
@@ -63,55 +131,148 @@ impl Group {
     /// Moves a process into the group.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(super) fn take(&self, pid: u32) -> io::Result<()> {
+    /// The kernel's.
+    pub(super) fn add(&self, pid: u32) -> io::Result<()> {
         write(&self.folder.join("cgroup.procs"), &pid.to_string())
     }
 
-    /// SIGKILL to everything in the group at once.
+    /// Sends SIGKILL to everything in the group at once.
     pub(super) fn kill(&self) {
-        // Kernels before 5.14 have no such file: what is there is then killed one by one, as without a group.
-        write(&self.folder.join("cgroup.kill"), "1").ok();
+        kill(&self.folder);
     }
 
     /// Whether nothing runs in it any more.
     pub(super) fn is_empty(&self) -> bool {
-        let events = fs::read_to_string(self.folder.join("cgroup.events")).unwrap_or_default();
-        value_of(&events, "populated") != Some(1)
+        is_empty(&self.folder)
     }
 
     /// Whether the kernel killed something in it because of its memory.
     pub(super) fn was_out_of_memory(&self) -> bool {
-        let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
-        value_of(&events, "oom_kill").is_some_and(|count| count > 0)
+        read_value(&self.folder, "memory.events", "oom_kill").is_some_and(|count| count > 0)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        fs::remove_dir(&self.folder).ok();
+        remove(&self.folder);
+        if let Some(app) = self.folder.parent() {
+            // Fails while other instances of the app have theirs.
+            fs::remove_dir(app).ok();
+        }
     }
+}
+
+/// Creates a group, or takes the one that is there.
+fn make(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes a group and those below it, deepest first, as far as nothing runs in them.
+fn remove(folder: &Path) {
+    tree(folder).iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+}
+
+/// A group and all below it, parents first.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = found.get(next) {
+        let more = children(folder);
+        found.extend(more);
+        next += 1;
+    }
+    found
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// Kills everything in a group and in those below it.
+fn kill(folder: &Path) {
+    if write(&folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    // Before Linux 5.14, one after the other.
+    for pid in tree(folder).iter().flat_map(|group| processes(group).unwrap_or_default()) {
+        if let Some(process) = Process::read(pid) {
+            process.kill();
+        }
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    read_value(folder, "cgroup.events", "populated") != Some(1)
+}
+
+/// Moves what runs in `root` itself into a group below it, where it goes before instances.
+fn move_processes(root: &Path, has_cpu: bool) -> io::Result<()> {
+    // The root of all groups is under no rule of theirs, and everybody's.
+    if !root.join("cgroup.type").exists() {
+        return Ok(());
+    }
+    let own = root.join(OWN_GROUP);
+    for _ in 0..MOVES_MAX {
+        let found = processes(root)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        make(&own)?;
+        for pid in found {
+            match write(&own.join("cgroup.procs"), &pid.to_string()) {
+                // It ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+                other => other?,
+            }
+        }
+        if has_cpu {
+            // There once the root passes its controllers on; a mere preference.
+            write(&root.join("cgroup.subtree_control"), "+cpu").ok();
+            write(&own.join("cpu.weight"), OWN_WEIGHT).ok();
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "processes are started in it"))
+}
+
+fn processes(folder: &Path) -> io::Result<Vec<i32>> {
+    let text = fs::read_to_string(folder.join("cgroup.procs"))?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+fn controllers(folder: &Path) -> io::Result<String> {
+    fs::read_to_string(folder.join("cgroup.controllers"))
+}
+
+fn has(available: &str, name: &str) -> bool {
+    available.split_ascii_whitespace().any(|available| available == name)
+}
+
+/// The first controller that is needed and not available.
+fn missing(available: &str) -> Option<&'static str> {
+    NEEDED.into_iter().find(|name| !has(available, name))
+}
+
+/// A text as a part of a group's name.
+fn name_of(text: &str) -> Option<&str> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    (is_plain && (1..=NAME_BYTES_MAX).contains(&text.len())).then_some(text)
 }
 
 fn write(file: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
 }
 
-/// What is written to hand the controllers on, and whether `cpu` is among them; else the one that is missing.
-fn to_enable(offered: &str) -> Result<(String, bool), &'static str> {
-    let has = |name: &str| offered.split_ascii_whitespace().any(|offered| offered == name);
-    if let Some(missing) = NEEDED.into_iter().find(|name| !has(name)) {
-        return Err(missing);
-    }
-    let has_cpu = has("cpu");
-    Ok((format!("+memory +pids{}", if has_cpu { " +cpu" } else { "" }), has_cpu))
-}
-
-/// The files of a group and what is written into them.
+/// The files of an instance's group and their values.
 fn settings(limits: &InstanceLimits, has_cpu: bool) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("memory.max", limits.memory_bytes.to_string()),
         ("memory.swap.max", "0".to_owned()),
+        // Half an instance serves nobody, and what it wrote to a tmpfs goes only with its last process.
+        ("memory.oom.group", "1".to_owned()),
         ("pids.max", tasks_max(limits).to_string()),
     ];
     if has_cpu && limits.cpu_percent > 0 {
@@ -121,52 +282,15 @@ fn settings(limits: &InstanceLimits, has_cpu: bool) -> Vec<(&'static str, String
     settings
 }
 
+fn is_optional(file: &str) -> bool {
+    matches!(file, "memory.swap.max" | "memory.oom.group")
+}
+
+fn read_value(folder: &Path, file: &str, name: &str) -> Option<u64> {
+    value_of(&fs::read_to_string(folder.join(file)).ok()?, name)
+}
+
 /// The number behind a name, in a file with a name and a number in each line.
 fn value_of(lines: &str, name: &str) -> Option<u64> {
     lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: InstanceLimits =
-        InstanceLimits { memory_bytes: 1_000, processes: 100, open_files: 10, cpu_percent: 150 };
-
-    #[test]
-    fn controllers_that_are_needed_must_be_there() {
-        assert_eq!(to_enable("cpuset cpu io memory pids\n"), Ok(("+memory +pids +cpu".to_owned(), true)));
-        assert_eq!(to_enable("memory pids"), Ok(("+memory +pids".to_owned(), false)));
-        assert_eq!(to_enable("cpu memory"), Err("pids"));
-        assert_eq!(to_enable(""), Err("memory"));
-    }
-
-    #[test]
-    fn limits_become_values_of_files() {
-        let with = |name: &'static str, value: &str| (name, value.to_owned());
-        let expected = [
-            with("memory.max", "1000"),
-            with("memory.swap.max", "0"),
-            with("pids.max", "3200"),
-            with("cpu.max", "150000 100000"),
-        ];
-        assert_eq!(settings(&LIMITS, true), expected);
-        assert_eq!(settings(&LIMITS, false), expected[..3]);
-        assert_eq!(settings(&InstanceLimits { cpu_percent: 0, ..LIMITS }, true), expected[..3]);
-    }
-
-    #[test]
-    fn numbers_are_found_by_their_whole_name() {
-        let events = "low 0\noom 3\noom_kill 2\noom_group_kill 1\n";
-        assert_eq!(value_of(events, "oom_kill"), Some(2));
-        assert_eq!(value_of(events, "oom"), Some(3));
-        assert_eq!(value_of(events, "max"), None);
-        assert_eq!(value_of("populated 1\nfrozen 0\n", "populated"), Some(1));
-    }
-
-    #[test]
-    fn a_folder_that_is_no_cgroup_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(Groups::open(folder.path()).unwrap_err().contains("is no cgroup that can be used"));
-    }
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use devanture_config::edge_toml::ControlGroups;
 use rustix::fs::Mode;
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, umask, waitpid};
 use tokio::net::{UnixListener, UnixStream};
@@ -36,8 +37,8 @@ pub struct DoorSettings {
     pub user: String,
     /// The users that instances may run as.
     pub uids: RangeInclusive<u32>,
-    /// A delegated cgroup.
-    pub cgroup: Option<PathBuf>,
+    /// Where instances have control groups.
+    pub cgroup: ControlGroups,
 }
 
 /// Serves edges until the process is ended.
@@ -106,9 +107,7 @@ fn spawner_for(settings: &DoorSettings, socket: UnixStream) -> io::Result<Child>
     let mut command = Command::new(OWN_PROGRAM);
     let uids = format!("{}-{}", settings.uids.start(), settings.uids.end());
     command.arg0(OWN_NAME).args(["spawner", "--uids", &uids]).env_clear().process_group(0);
-    if let Some(cgroup) = &settings.cgroup {
-        command.arg("--cgroup").arg(cgroup);
-    }
+    command.arg("--cgroup").arg(settings.cgroup.to_string());
     command.stdin(OwnedFd::from(socket.into_std()?)).stdout(Stdio::null()).spawn()
 }
 

@@ -8,10 +8,10 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd as _, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use devanture_config::edge_toml::ControlGroups;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, geteuid, getpid, kill_process, kill_process_group,
     set_child_subreaper, wait, waitid, waitpid,
@@ -47,8 +47,8 @@ const ORDERS_WAITING: usize = 64;
 /// How a spawner runs.
 #[derive(Debug, Clone, Default)]
 pub struct HostSettings {
-    /// A delegated cgroup, below which each instance has its own.
-    pub cgroup: Option<PathBuf>,
+    /// Where instances have control groups.
+    pub cgroup: ControlGroups,
     /// Where the edge has fewer privileges than this process: the only users that it may start anything as.
     pub uids: Option<RangeInclusive<u32>>,
 }
@@ -132,7 +132,10 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         uids.as_ref().map_or_else(|| may_be_ours(uid, geteuid().as_raw()), |uids| uids.contains(&uid))
     })
     .await;
-    let groups = settings.cgroup.as_deref().map(Groups::open).transpose();
+    let groups = Groups::open(&settings.cgroup, &edge_id);
+    if let Ok(Some(groups)) = &groups {
+        groups.kill_leftovers().await;
+    }
     let (first, first_out) = mpsc::unbounded_channel();
     let (then, then_out) = mpsc::channel(FRAMES_WAITING);
     let out = Out { first, then };

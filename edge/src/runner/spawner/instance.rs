@@ -68,14 +68,15 @@ impl Instance {
         let number = rand::random::<u64>();
         let marker = format!("{}#{number:016x}", start.id);
         let failed = |error: io::Error| format!("no process can be started: {error}");
-        let group = groups.map(|groups| groups.make(&format!("instance-{number:016x}"), &start.limits));
-        let group = group.transpose().map_err(|error| format!("no cgroup can be made: {error}"))?;
+        let app = start.id.split('/').next().unwrap_or_default();
+        let group = groups.map(|groups| groups.create(app, &format!("instance-{number:016x}"), &start.limits));
+        let group = group.transpose().map_err(|error| format!("no control group can be created: {error}"))?;
         let Begun { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
-        let taken = group.as_ref().map(|group| group.take(main.as_raw_nonzero().get().unsigned_abs()));
+        let taken = group.as_ref().map(|group| group.add(main.as_raw_nonzero().get().unsigned_abs()));
         if let Some(Err(error)) = taken {
             // Nothing was told to it yet, so that it is nothing but this program.
             kill_process(main, Signal::KILL).ok();
-            return Err(format!("its cgroup does not take it: {error}"));
+            return Err(format!("its control group does not take it: {error}"));
         }
         let mut environment = start.environment;
         environment.insert(EDGE_MARKER.to_owned(), edge_id.to_owned());

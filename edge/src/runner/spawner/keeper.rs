@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 use std::time::Duration;
 
+use devanture_config::edge_toml::ControlGroups;
 use rustix::process::{Pid, WaitOptions, geteuid, getpid, set_child_subreaper, waitpid};
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -100,8 +101,15 @@ impl Session {
         session.say(&Order::Begin { protocol: PROTOCOL, edge_id: settings.edge_id.clone() }).ok();
         match timeout(READY_WAIT, session.frames.recv()).await {
             Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, doubt }))) => {
-                if let Some(doubt) = doubt {
-                    tracing::warn!(doubt, "instances have no cgroups: their limits are held by looking");
+                match doubt {
+                    // Nobody asked for them.
+                    Some(reason) if settings.cgroup == ControlGroups::Auto => {
+                        tracing::info!(reason, "instances have no control groups: what they use is measured");
+                    }
+                    Some(reason) => {
+                        tracing::warn!(reason, "instances have no control groups: what they use is measured");
+                    }
+                    None => {}
                 }
                 Ok(session)
             }
@@ -148,9 +156,7 @@ fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStr
     own.set_nonblocking(true)?;
     let mut command = Command::new(&settings.program);
     command.arg("spawner").env_clear().process_group(0);
-    if let Some(cgroup) = &settings.cgroup {
-        command.arg("--cgroup").arg(cgroup);
-    }
+    command.arg("--cgroup").arg(settings.cgroup.to_string());
     let child = command.stdin(OwnedFd::from(its)).stdout(Stdio::null()).spawn()?;
     Ok((Some(child), UnixStream::from_std(own)?))
 }

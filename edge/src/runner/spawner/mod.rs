@@ -26,6 +26,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use devanture_config::edge_toml::ControlGroups;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,8 +45,8 @@ pub struct SpawnerSettings {
     pub program: PathBuf,
     /// Where a spawner with more privileges listens; without one, the edge starts its own.
     pub socket: Option<PathBuf>,
-    /// A cgroup of version 2, with nothing in it, that was delegated to the edge.
-    pub cgroup: Option<PathBuf>,
+    /// Where instances have control groups; a spawner behind a socket decides for itself.
+    pub cgroup: ControlGroups,
     /// What marks the processes of this edge; the same after a restart, and no other edge's on this machine.
     pub edge_id: String,
 }

@@ -59,7 +59,7 @@ pub(super) struct Start {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Told {
-    /// The answer to `Begin`; `doubt` is why cgroups that were asked for are not used.
+    /// The answer to `Begin`; `doubt` is why there are no control groups.
     Ready {
         protocol: u32,
         doubt: Option<String>,
