@@ -92,6 +92,9 @@ pub(crate) struct Common {
     /// Another file than devanture.toml
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+    /// Let www, server.dir and links of the project lead anywhere in this folder, else that of devanture.toml
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) root: Option<PathBuf>,
     /// How it is told.
     #[command(flatten)]
     pub(crate) telling: Telling,

@@ -1,7 +1,7 @@
 //! The manifest of what a scan found and `devanture.toml` says.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::path::BundlePath;
@@ -10,6 +10,7 @@ use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use devanture_config::site_toml::{FromProcfile, Rules, SiteFile};
 use devanture_config::{Digest, Manifest};
 
+use crate::beneath::FilePath;
 use crate::exit::Failure;
 use crate::project::Project;
 use crate::walk::{FoundFile, Scan};
@@ -32,7 +33,7 @@ pub(crate) struct Bundle {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blob {
     /// The file.
-    pub(crate) path: PathBuf,
+    pub(crate) path: FilePath,
     /// Its length.
     pub(crate) bytes: u64,
     /// How many files of the bundle have these bytes.
@@ -171,7 +172,7 @@ mod tests {
         std::os::unix::fs::symlink("b", folder.path().join("server/link")).unwrap();
         let site = SiteFile::parse("devanture.toml", "[server]\ndir = \"server\"\ncommand = [\"./run\"]\n").unwrap();
         let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
-        let scan = project.folders(None).scan(false).unwrap();
+        let scan = project.folders(None).unwrap().scan(false).unwrap();
         let bundle = Bundle::of(&scan, &project.site, None).unwrap();
         assert_eq!((bundle.blobs.len(), bundle.files(), bundle.blobs[&Digest::of(b"same")].files), (2, 3, 2));
         assert_eq!((bundle.manifest.files_count() as u64, bundle.manifest.total_bytes()), (scan.count(), 13));
@@ -180,11 +181,11 @@ mod tests {
         assert_eq!((runs, server.links.len()), (vec![("b", false), ("run", true)], 1));
         // Another run bit is another version.
         fs::set_permissions(folder.path().join("server/run"), fs::Permissions::from_mode(0o644)).unwrap();
-        let other = Bundle::of(&project.folders(None).scan(false).unwrap(), &project.site, None).unwrap();
+        let other = Bundle::of(&project.folders(None).unwrap().scan(false).unwrap(), &project.site, None).unwrap();
         assert_ne!(other.manifest.id(), bundle.manifest.id());
         // The backend alone.
         fs::remove_dir_all(folder.path().join("www")).unwrap();
-        let alone = Bundle::of(&project.folders(None).scan(false).unwrap(), &project.site, None).unwrap();
+        let alone = Bundle::of(&project.folders(None).unwrap().scan(false).unwrap(), &project.site, None).unwrap();
         assert!(alone.manifest.files.is_empty() && alone.files() == 2);
     }
 

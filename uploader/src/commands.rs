@@ -155,6 +155,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     if let Some(provider) = args.from {
         return moving::init(context, args, provider);
     }
+    context.project.check_www(args)?;
     let path = Path::new(&context.project.file_name);
     let app =
         context.settings.app_if_said()?.map(|setting| setting.value).or_else(|| app_of_folder(&context.project.folder));

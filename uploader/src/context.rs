@@ -34,7 +34,7 @@ pub(crate) struct Context {
 impl Context {
     /// Gathers everything; what is wrong with a `devanture.toml` comes back beside it, as if that said nothing.
     pub(crate) fn new(common: &Common, environment: BTreeMap<String, String>) -> (Self, Result<(), Failure>) {
-        let (mut project, read) = Project::read(common.config.as_deref());
+        let (mut project, read) = Project::read(common.config.as_deref(), common.root.as_deref());
         let flags = common.flags();
         let app = flags.get(&Name::App).or_else(|| environment.get(Name::App.variable())).map(String::as_str);
         let chosen = project.choose(app);

@@ -1,7 +1,6 @@
 //! The requests of a push that carry more than JSON: blobs, archives, and the stream of steps.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,10 +63,19 @@ impl Edge {
         let changed = Arc::new(AtomicBool::new(false));
         let name = digest.to_string();
         let attempt = async || {
-            let file = File::open(&blob.path).await.map_err(|error| Refusal::Final(unreadable(&blob.path, &error)))?;
+            let opened = tokio::task::spawn_blocking({
+                let path = blob.path.clone();
+                move || path.open()
+            });
+            let file = opened.await.map_err(io::Error::other).flatten().map_err(|error| {
+                // It was there when it was hashed.
+                changed.store(true, Ordering::Relaxed);
+                let message = format!("{} cannot be read: {error}.", blob.path.path().display());
+                Refusal::Final(Failure::new(Code::UnreadableFile, message))
+            })?;
             let out = Arc::new(AtomicU64::new(0));
             let body = BlobBody {
-                file,
+                file: File::from_std(file),
                 hasher: blake3::Hasher::new(),
                 digest,
                 left: blob.bytes,
@@ -161,22 +169,20 @@ impl Edge {
         }
     }
 
-    /// Sends an archive as it is, and waits until the edge has unpacked it and made it live.
+    /// Sends an archive of so many bytes as it is, and waits until the edge has unpacked it and made it live.
     ///
     /// # Errors
     /// As the edge says, `unreadable_file` or `unreachable`.
     pub(crate) async fn push_archive(
         &self,
         environment: &PlaceName,
-        archive: (&Path, &'static str),
+        archive: (std::fs::File, u64, &'static str),
         query: &[(&str, &str)],
         sent: &Arc<Sent>,
     ) -> Result<DeployReport, Failure> {
-        let (path, media_type) = archive;
-        let file = File::open(path).await.map_err(|error| unreadable(path, &error))?;
-        let bytes = file.metadata().await.map_err(|error| unreadable(path, &error))?.len();
+        let (file, bytes, media_type) = archive;
         let out = Arc::new(AtomicU64::new(0));
-        let body = read_all(file, Arc::clone(&out), Arc::clone(sent));
+        let body = read_all(File::from_std(file), Arc::clone(&out), Arc::clone(sent));
         let request = self
             .request(Method::POST, &["environments", environment.as_str(), "deploys"], query)
             .header(CONTENT_TYPE, media_type)
@@ -277,10 +283,6 @@ fn read_all(
 
 async fn within<T>(time_max: Duration, future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(time_max, future).await.ok()
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", path.display()))
 }
 
 fn silent() -> Refusal {

@@ -2,12 +2,13 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use devanture_config::Digest;
+
+use crate::beneath::FilePath;
 
 /// How often a file that changes is read before it is given up.
 pub(crate) const READS_MAX: u32 = 5;
@@ -64,23 +65,23 @@ pub(crate) enum HashError {
 ///
 /// # Errors
 /// As [`HashError`] says.
-pub(crate) fn hash_file(path: &Path) -> Result<Hashed, HashError> {
+pub(crate) fn hash_file(path: &FilePath) -> Result<Hashed, HashError> {
     hash_file_watched(path, |_| {})
 }
 
 /// As [`hash_file`]; `while_reading` is called with the number of each reading before its last look at the file.
-fn hash_file_watched(path: &Path, mut while_reading: impl FnMut(u32)) -> Result<Hashed, HashError> {
+fn hash_file_watched(path: &FilePath, mut while_reading: impl FnMut(u32)) -> Result<Hashed, HashError> {
     for reading in 0..READS_MAX {
         if reading > 0 {
             std::thread::park_timeout(PAUSE);
         }
-        let mut file = File::open(path)?;
+        let mut file = path.open()?;
         let before = Stamp::of(&file.metadata()?);
         let hashed = hash_to_end(&mut file)?;
         while_reading(reading);
         // The path is asked too: by now it may name another file than the one that is open.
         let opened_after = Stamp::of(&file.metadata()?);
-        let named_after = std::fs::metadata(path).map(|m| Stamp::of(&m)).ok();
+        let named_after = path.open().and_then(|file| file.metadata()).map(|m| Stamp::of(&m)).ok();
         if opened_after == before && named_after == Some(before) && hashed.bytes == before.bytes {
             return Ok(hashed);
         }
@@ -106,7 +107,7 @@ fn hash_to_end(file: &mut File) -> io::Result<Hashed> {
 }
 
 /// Hashes all of `paths` on several threads; the answers stand in their order.
-pub(crate) fn hash_all(paths: &[PathBuf]) -> Vec<Result<Hashed, HashError>> {
+pub(crate) fn hash_all(paths: &[FilePath]) -> Vec<Result<Hashed, HashError>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(paths.len());
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::with_capacity(paths.len()));
@@ -132,6 +133,7 @@ pub(crate) fn hash_all(paths: &[PathBuf]) -> Vec<Result<Hashed, HashError>> {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::path::{Path, PathBuf};
 
     fn file_with(text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn a_file_that_changes_while_it_is_read_is_read_again() {
         let (_folder, path) = file_with("one");
-        let hashed = hash_file_watched(&path, |reading| {
+        let hashed = hash_file_watched(&FilePath::of(&path), |reading| {
             if reading < 2 {
                 append(&path, "+");
             }
@@ -161,7 +163,7 @@ mod tests {
         let (folder, path) = file_with("one");
         let other = folder.path().join("other");
         append(&other, "two");
-        let hashed = hash_file_watched(&path, |reading| {
+        let hashed = hash_file_watched(&FilePath::of(&path), |reading| {
             if reading == 0 {
                 std::fs::hard_link(&other, folder.path().join("link")).unwrap();
                 std::fs::remove_file(&path).unwrap();
@@ -175,7 +177,7 @@ mod tests {
     fn a_file_that_never_rests_is_given_up() {
         let (_folder, path) = file_with("one");
         let mut readings = 0;
-        let answer = hash_file_watched(&path, |_| {
+        let answer = hash_file_watched(&FilePath::of(&path), |_| {
             readings += 1;
             append(&path, "+");
         });
@@ -191,6 +193,7 @@ mod tests {
             append(path, &n.to_string());
         }
         paths.push(folder.path().join("missing"));
+        let paths: Vec<FilePath> = paths.iter().map(|path| FilePath::of(path)).collect();
         let answers = hash_all(&paths);
         for (n, answer) in answers.iter().take(50).enumerate() {
             assert_eq!(answer.as_ref().unwrap().digest, Digest::of(n.to_string().as_bytes()));

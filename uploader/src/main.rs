@@ -1,14 +1,16 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `walk`, `hash` and `bundle` make a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the
-//! edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`,
+//! `boundary` holds the files of a project in their folder, and `beneath` opens them; `walk`, `hash` and `bundle` make a
+//! manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`,
 //! `upstreams` and `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks
 //! at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`,
 //! `telling` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
+mod beneath;
+mod boundary;
 mod bundle;
 mod check;
 mod ci;

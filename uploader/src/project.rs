@@ -1,7 +1,6 @@
 //! Where the command was called: `devanture.toml`, its overlays, a `Procfile` and `.env`, read from the disk.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use devanture_config::AppName;
@@ -10,6 +9,8 @@ use devanture_config::problem::Code;
 use devanture_config::procfile::PROCFILE;
 use devanture_config::site_toml::{self, OverlayText, SiteFile};
 
+use crate::args::InitArgs;
+use crate::boundary::{Boundary, Place};
 use crate::dotenv;
 use crate::exit::Failure;
 use crate::settings::APP_VARIABLE;
@@ -25,6 +26,8 @@ pub(crate) const WWW: &str = "www";
 pub(crate) struct Project {
     /// The folder that holds `devanture.toml`, or would.
     pub(crate) folder: PathBuf,
+    /// What `--root` names: the folder that everything which the project names stays in.
+    pub(crate) root: Option<PathBuf>,
     /// The name of `devanture.toml` as the person knows it.
     pub(crate) file_name: String,
     /// What it says, with its overlays laid over it; nothing where there is none.
@@ -40,19 +43,21 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Reads `devanture.toml`, or the file that `--config` names, and `.env` of the working folder.
+    /// Reads `devanture.toml`, or the file that `--config` names, and `.env` of the working folder; what they are links to
+    /// stays within `root`.
     ///
     /// What went wrong comes back beside what could be read: `bad_config` with all mistakes, or `usage` where the file
-    /// that `--config` names does not exist.
-    pub(crate) fn read(config: Option<&Path>) -> (Self, Result<(), Failure>) {
+    /// that `--config` names does not exist, or `root` is no folder around it.
+    pub(crate) fn read(config: Option<&Path>, root: Option<&Path>) -> (Self, Result<(), Failure>) {
         let path = config.unwrap_or_else(|| Path::new(site_toml::FILE_NAME));
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let mut project = Self { folder, file_name: path.display().to_string(), ..Self::default() };
+        let (root, file_name) = (root.map(Path::to_owned), path.display().to_string());
+        let mut project = Self { folder, root, file_name, ..Self::default() };
         let site = project.read_site(path, config.is_some());
-        let dotenv = read_dotenv(Path::new(dotenv::FILE_NAME)).map(|read| project.dotenv = read);
+        let dotenv = project.read_own(dotenv::FILE_NAME).map(|read| project.dotenv = read);
         (project, site.and(dotenv))
     }
 
@@ -66,7 +71,7 @@ impl Project {
         let chosen = self.choose_site(said.as_deref());
         let app = said.and_then(|said| said.parse::<AppName>().ok()).or_else(|| self.site.app.clone());
         if let Some(app) = app {
-            self.app_dotenv = read_dotenv(Path::new(&dotenv::file_name_of(&app)))?;
+            self.app_dotenv = self.read_own(&dotenv::file_name_of(&app))?;
         }
         chosen
     }
@@ -102,17 +107,18 @@ impl Project {
     }
 
     fn read_site(&mut self, path: &Path, must_exist: bool) -> Result<(), Failure> {
-        let bytes = read_bytes(path)?;
+        let boundary = self.boundary()?;
+        let bytes = boundary.read(path, FILE_BYTES_MAX)?;
         if bytes.is_none() && must_exist {
             let message = format!("There is no file {}, which --config names.", self.file_name);
             return Err(Failure::new(Code::Usage, message));
         }
         let text = bytes.map(|bytes| text_of(bytes, &self.file_name)).transpose()?;
-        let found = self.read_overlays(path)?;
+        let found = self.read_overlays(path, &boundary)?;
         let overlays: Vec<OverlayText<'_>> =
             found.iter().map(|(file, place, text)| OverlayText { file, place, text }).collect();
         let mut unread = None;
-        let mut find = |dir: &str| match find_procfile(&self.folder, dir) {
+        let mut find = |dir: &str| match find_procfile(&self.folder, dir, &boundary) {
             Ok(found) => found,
             Err(failure) => {
                 unread.get_or_insert(failure);
@@ -130,7 +136,7 @@ impl Project {
 
     /// The overlays beside the file at `path`, in the order of their names: each one's name as the person knows it, its
     /// environment, and what it holds.
-    fn read_overlays(&self, path: &Path) -> Result<Vec<(String, String, String)>, Failure> {
+    fn read_overlays(&self, path: &Path, boundary: &Boundary) -> Result<Vec<(String, String, String)>, Failure> {
         // Where the folder cannot be listed, what is pushed of it will say so.
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(Vec::new()) };
         let site_file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -140,7 +146,9 @@ impl Project {
             let Some(place) = name.to_str().and_then(|name| site_toml::overlay_of(&site_file, name)) else { continue };
             let overlay = entry.path();
             let shown = overlay.strip_prefix(".").unwrap_or(&overlay).display().to_string();
-            if let Some(bytes) = overlay.is_file().then(|| read_bytes(&overlay)).transpose()?.flatten() {
+            if let Some(bytes) =
+                overlay.is_file().then(|| boundary.read(&overlay, FILE_BYTES_MAX)).transpose()?.flatten()
+            {
                 found.push((shown.clone(), place.to_owned(), text_of(bytes, &shown)?));
             }
         }
@@ -154,49 +162,99 @@ impl Project {
     /// `bad_config` where it cannot be read.
     #[cfg(unix)]
     pub(crate) fn settings_of_server(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
-        read_dotenv(&self.folder.join(name))
+        read_dotenv(&self.folder.join(name), &self.boundary()?)
     }
 
-    /// The folder to push: `dir` of the command line, else `www` of the file, else [`WWW`].
-    pub(crate) fn www(&self, dir: Option<&Path>) -> PathBuf {
-        match dir {
-            Some(dir) => dir.to_owned(),
-            None => without_dot(self.folder.join(self.site.www.as_deref().unwrap_or(WWW))),
+    /// What a file of the working folder sets.
+    fn read_own(&self, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+        // The working folder need not be that of `devanture.toml`, nor lie within --root.
+        let boundary = Boundary::new(Path::new(""), self.root.as_deref());
+        read_dotenv(Path::new(name), &boundary.or_else(|_| Boundary::new(Path::new(""), None))?)
+    }
+
+    /// The folder that everything which the project names stays in.
+    ///
+    /// # Errors
+    /// `usage` where `--root` cannot be taken.
+    pub(crate) fn boundary(&self) -> Result<Boundary, Failure> {
+        Boundary::new(&self.folder, self.root.as_deref())
+    }
+
+    /// Refuses a folder that `init` shall write into the file, and a push would refuse.
+    ///
+    /// # Errors
+    /// `bad_config` where it leads out.
+    pub(crate) fn check_www(&self, args: &InitArgs) -> Result<(), Failure> {
+        let Some(www) = &args.www else { return Ok(()) };
+        Place::within(without_dot(self.folder.join(www)), self.boundary()?, None).check()
+    }
+
+    /// The folder to push: `dir` of the command line, which may be anywhere, else `www` of the file, else [`WWW`].
+    fn www(&self, dir: Option<&Path>, boundary: &Boundary) -> Place {
+        if let Some(dir) = dir {
+            return Place::anywhere(dir.to_owned());
         }
+        let path = without_dot(self.folder.join(self.site.www.as_deref().unwrap_or(WWW)));
+        let key = self.site.www.as_ref().map(|_| ("www", self.site.line_of_www()));
+        Place::within(path, boundary.clone(), key)
     }
 
-    /// The folders to push: that of the pages as [`Project::www`] has it, and that of the backend, where there is one.
-    pub(crate) fn folders(&self, dir: Option<&Path>) -> Folders {
+    /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there is
+    /// one.
+    ///
+    /// # Errors
+    /// `bad_config` where the project names one that leads out of its own folder.
+    pub(crate) fn folders(&self, dir: Option<&Path>) -> Result<Folders, Failure> {
+        let boundary = self.boundary()?;
         let tables = std::iter::once(&self.site.base).chain(self.site.env.values());
         let has_server = tables.into_iter().any(|table| table.server.is_some());
-        let server = has_server.then(|| without_dot(self.folder.join(self.site.server_folder())));
+        let server = has_server.then(|| {
+            let path = without_dot(self.folder.join(self.site.server_folder()));
+            let key = self.site.server_dir.as_ref().map(|_| ("server.dir", self.site.line_of_server_dir()));
+            Place::within(path, boundary.clone(), key)
+        });
         let pages = match has_server && dir.is_none() && self.site.www.is_none() {
             true if self.is_one_of_several => Pages::None,
             true => Pages::IfThere,
             false => Pages::Needed,
         };
-        Folders { www: self.www(dir), pages, server }
+        let www = self.www(dir, &boundary);
+        // Both are said at once.
+        let mut misled = Vec::new();
+        let places = [Some(&www).filter(|_| pages != Pages::None), server.as_ref()];
+        for place in places.into_iter().flatten() {
+            match place.check() {
+                Err(failure) if failure.mistakes.is_empty() => return Err(failure),
+                Err(failure) => misled.extend(failure.mistakes),
+                Ok(()) => {}
+            }
+        }
+        if !misled.is_empty() {
+            return Err(Failure::of_config(&self.file_name, Mistakes(misled)));
+        }
+        Ok(Folders { www, pages, server })
     }
 }
 
 /// What a file of settings says; nothing where there is none.
-fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+fn read_dotenv(path: &Path, boundary: &Boundary) -> Result<BTreeMap<String, String>, Failure> {
     // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
-    let bytes = if path.is_file() { read_bytes(path)? } else { None };
+    let bytes = if path.is_file() { boundary.read(path, FILE_BYTES_MAX)? } else { None };
     Ok(bytes.map(|bytes| dotenv::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default())
 }
 
 /// The `Procfile` of a backend whose folder `dir` is within `folder`: within that, or beside `devanture.toml`. Without the
 /// folder there is no backend, and a `Procfile` is somebody else's.
-fn find_procfile(folder: &Path, dir: &str) -> Result<Option<(String, String)>, Failure> {
+fn find_procfile(folder: &Path, dir: &str, boundary: &Boundary) -> Result<Option<(String, String)>, Failure> {
     let server = folder.join(dir);
-    if !server.is_dir() {
+    // One that leads out is refused by what reads it.
+    if boundary.follow(&server).is_err() || !server.is_dir() {
         return Ok(None);
     }
     for folder in [server.as_path(), folder] {
         let path = without_dot(folder.join(PROCFILE));
         if path.is_file()
-            && let Some(text) = read_text(&path)?
+            && let Some(text) = read_text(&path, boundary)?
         {
             return Ok(Some((path.display().to_string(), text)));
         }
@@ -212,28 +270,13 @@ fn without_dot(path: PathBuf) -> PathBuf {
     }
 }
 
-/// The bytes of the file at `path`, or nothing where there is no file.
-fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    let bad = |why: String| Failure::new(Code::BadConfig, format!("{} cannot be read: {why}.", path.display()));
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(bad(error.to_string())),
-    };
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(bad(format!("it has more than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(Some(bytes))
-}
-
 /// The text of the file at `path`, or nothing where there is no file.
 ///
 /// # Errors
 /// `bad_config` where it cannot be read, or is no text.
-pub(crate) fn read_text(path: &Path) -> Result<Option<String>, Failure> {
-    read_bytes(path)?.map(|bytes| text_of(bytes, &path.display().to_string())).transpose()
+pub(crate) fn read_text(path: &Path, boundary: &Boundary) -> Result<Option<String>, Failure> {
+    let bytes = boundary.read(path, FILE_BYTES_MAX)?;
+    bytes.map(|bytes| text_of(bytes, &path.display().to_string())).transpose()
 }
 
 fn text_of(bytes: Vec<u8>, file_name: &str) -> Result<String, Failure> {
@@ -264,7 +307,7 @@ mod tests {
 
     fn read(files: &[(&str, &str)], said: Option<&str>) -> (Project, Result<(), Failure>) {
         let folder = folder(files);
-        let (mut project, read) = Project::read(Some(&folder.path().join("devanture.toml")));
+        let (mut project, read) = Project::read(Some(&folder.path().join("devanture.toml")), None);
         let chosen = read.and_then(|()| project.choose(said));
         (project, chosen)
     }
@@ -277,8 +320,8 @@ mod tests {
         let (project, chosen) = read(&file, Some("notifier"));
         chosen.unwrap();
         assert_eq!(project.site.app.as_ref().unwrap().as_str(), "notifier");
-        let folders = project.folders(None);
-        assert!(folders.pages == Pages::None && folders.server.unwrap().ends_with("n"));
+        let folders = project.folders(None).unwrap();
+        assert!(folders.pages == Pages::None && folders.server.unwrap().path().ends_with("n"));
         for said in [None, Some("other")] {
             let failure = read(&file, said).1.unwrap_err();
             assert!(failure.is(Code::Usage) && failure.message.contains("notifier, shop"), "{failure}");
@@ -295,7 +338,7 @@ mod tests {
             let (project, chosen) = read(files, None);
             chosen.unwrap();
             let name = project.site.procfile.as_ref().map(|from| from.file.clone());
-            assert_eq!(project.folders(None).server.is_some(), name.is_some());
+            assert_eq!(project.folders(None).unwrap().server.is_some(), name.is_some());
             name
         };
         let built = ("dist/server/server.js", "");

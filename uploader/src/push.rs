@@ -3,7 +3,7 @@
 mod ending;
 mod warn;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport, Source, Step, StepState};
@@ -13,6 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::archive;
 use crate::args::PushArgs;
+use crate::boundary::Place;
 use crate::bundle::{self, Blob, Bundle};
 use crate::client::{self, Edge, Refusal};
 use crate::context::Context;
@@ -80,11 +81,11 @@ impl<'c> Push<'c> {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
                 .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
         }
-        let folders = self.context.project.folders(self.args.dir.as_deref());
-        let archive_type = archive::media_type(&folders.www).filter(|_| folders.www.is_file());
+        let folders = self.context.project.folders(self.args.dir.as_deref())?;
+        let archive_type = archive::media_type(folders.www.path()).filter(|_| folders.www.path().is_file());
         if let (Some(_), Some(server)) = (archive_type, &folders.server) {
             let message =
-                format!("An archive holds pages alone, and the backend in `{}` would stay.", server.display());
+                format!("An archive holds pages alone, and the backend in `{}` would stay.", server.path().display());
             return Err(Failure::new(Code::Usage, message).hint("unpack it, and give the folder"));
         }
         if self.args.dry_run {
@@ -171,7 +172,7 @@ impl<'c> Push<'c> {
             self.steps.clear();
             scanned = self.scan(folders).await;
         }
-        let message = format!("The folder `{}` keeps changing while it is sent.", folders.www.display());
+        let message = format!("The folder `{}` keeps changing while it is sent.", folders.www.path().display());
         Err(Failure::new(Code::UnreadableFile, message).hint("push when the build is done"))
     }
 
@@ -211,12 +212,12 @@ impl<'c> Push<'c> {
     /// Reads and hashes the folder, off the threads that speak with the network.
     async fn scan(&mut self, folders: &Folders) -> Result<(Scan, Bundle), Failure> {
         let begun = Instant::now();
-        let working = self.context.progress.working("scan", &folders.www.display().to_string());
+        let working = self.context.progress.working("scan", &folders.www.path().display().to_string());
         let (wanted, strict) = (folders.clone(), self.args.strict);
         let scan = tokio::task::spawn_blocking(move || wanted.scan(strict)).await;
         let scan = scan.map_err(|error| Failure::new(Code::Internal, format!("The scan failed: {error}.")))??;
         drop(working);
-        let guessed = bundle::guess_rules(&scan, &self.context.project, &folders.www);
+        let guessed = bundle::guess_rules(&scan, &self.context.project, folders.www.path());
         let bundle = Bundle::of(&scan, &self.context.project.site, guessed)?;
         self.done("scan", scan.text(), begun);
         tell_notes(self.context, &scan, guessed);
@@ -262,11 +263,11 @@ impl<'c> Push<'c> {
             match edge.put_blob(&begun.deploy, *digest, blob, sent).await {
                 Ok(()) => {
                     sent.add_files(blob.files);
-                    let text = format!("{}  {}", blob.path.display(), byte_text(blob.bytes));
+                    let text = format!("{}  {}", blob.path.path().display(), byte_text(blob.bytes));
                     context.progress.detail("sent", &text);
                     Ok(())
                 }
-                Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.clone()))),
+                Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.path()))),
                 Err(BlobError::Failed(failure)) => Err(Err(failure)),
             }
         });
@@ -321,7 +322,7 @@ impl<'c> Push<'c> {
         &mut self,
         edge: &Edge,
         place: &PlaceName,
-        archive: (&Path, &'static str),
+        archive: (&Place, &'static str),
     ) -> Result<DeployReport, Failure> {
         let begun = Instant::now();
         let site = &self.context.project.site;
@@ -356,10 +357,11 @@ impl<'c> Push<'c> {
             ("url", &source.url),
         ];
         query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
-        let bytes = std::fs::metadata(archive.0).map_or(0, |metadata| metadata.len());
+        let file = archive.0.open_file()?;
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
         let sending = self.context.progress.sending("upload", 1, bytes);
         self.is_archive_sent = true;
-        let mut report = edge.push_archive(place, archive, &query, &sending.sent).await?;
+        let mut report = edge.push_archive(place, (file, bytes, archive.1), &query, &sending.sent).await?;
         self.is_archive_sent = false;
         drop(sending);
         // The edge tells of the upload what it took, which says more.

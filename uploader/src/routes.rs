@@ -37,8 +37,8 @@ const SHOWN_MAX: usize = 5;
 /// `usage` where what is asked for cannot be asked, and as a push of the folder.
 pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), Failure> {
     let (question, dir) = question(args)?;
-    let folders = context.project.folders(dir.as_deref());
-    let www = folders.www.clone();
+    let folders = context.project.folders(dir.as_deref())?;
+    let www = folders.www.path().to_owned();
     let (project, place) = (context.project.clone(), context.place()?);
     let style = context.output.style;
     let _working = context.progress.working("routes", &www.display().to_string());

@@ -79,7 +79,7 @@ fn bytes_of(scan: &Scan, name: &str) -> Result<Option<Vec<u8>>, Failure> {
     let Some(file) = scan.files.get(name) else { return Ok(None) };
     let mut bytes = Vec::new();
     let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let read = std::fs::File::open(&file.path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let read = file.path.open().and_then(|file| file.take(limit).read_to_end(&mut bytes));
     read.map_err(|error| Failure::new(Code::UnreadableFile, format!("{name} cannot be read: {error}.")))?;
     Ok(Some(bytes))
 }

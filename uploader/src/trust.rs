@@ -1,5 +1,7 @@
 //! Whom the client trusts: the system's CAs, those of the file that `DEVANTURE_CA` names, and its certificates as they are.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 
 use crate::exit::Failure;
 
+/// Most bytes of a file of certificates; the bundles of systems have a quarter of a megabyte.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How webpki names a CA's certificate that a server shows as its own. Its type is not within reach from here; under
 /// another name the certificate would be refused, which is safe.
 const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
@@ -31,7 +35,7 @@ pub(crate) fn with_file(path: &Path) -> Result<ClientConfig, Failure> {
         Failure::new(Code::Usage, format!("The CA file {} cannot be taken: {why}.", path.display()))
             .hint("DEVANTURE_CA names a PEM file; a self-signed edge has it at tls/ca.pem in its data folder")
     };
-    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let pem = read(path).map_err(|error| bad(error.to_string()))?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let named = read.map_err(|error| bad(error.to_string()))?;
     if named.is_empty() {
@@ -39,6 +43,19 @@ pub(crate) fn with_file(path: &Path) -> Result<ClientConfig, Failure> {
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     client_config(named, provider).map_err(|error| bad(error.to_string()))
+}
+
+/// The bytes of the file, which may be one that a `.env` names: it is neither endless nor waited for.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut pem = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut pem)?;
+    match pem.len() as u64 > FILE_BYTES_MAX {
+        true => Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"))),
+        false => Ok(pem),
+    }
 }
 
 fn client_config(named: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<ClientConfig, Error> {

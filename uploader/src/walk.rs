@@ -6,6 +6,9 @@
 
 mod folders;
 mod server;
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +20,8 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::{FILE_NAME, overlay_of};
 
+use crate::beneath::{FilePath, Folder};
+use crate::boundary::Place;
 use crate::exit::Failure;
 use crate::hash::{self, HashError, Hashed};
 use crate::report::{byte_text, counted};
@@ -33,7 +38,7 @@ const DEPTH_MAX: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundFile {
     /// Where it is.
-    pub(crate) path: PathBuf,
+    pub(crate) path: FilePath,
     /// What it holds.
     pub(crate) hashed: Hashed,
 }
@@ -85,16 +90,15 @@ impl Scan {
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
 #[cfg(test)]
 pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
-    scan_apart(root, None, strict)
+    scan_apart(&Place::anywhere(root.to_owned()), None, strict)
 }
 
-/// Walks `root`, and passes over the folder `apart`, which has no link in its path.
-fn scan_apart(root: &Path, apart: Option<PathBuf>, strict: bool) -> Result<Scan, Failure> {
-    let shown = root.display().to_string();
+/// Walks `place`, and passes over the folder `apart`, which has no link in its path.
+fn scan_apart(place: &Place, apart: Option<PathBuf>, strict: bool) -> Result<Scan, Failure> {
     let hint = "build the site first, or say which folder it is: `devanture push DIR`, or `www` in devanture.toml";
-    let real_root = real_folder(root, hint)?;
-    let mut walk = Walk { root: real_root.clone(), shown, apart, ..Walk::default() };
-    walk.folder(&real_root, "", &mut Vec::new());
+    let root = place.open_folder(hint)?;
+    let mut walk = Walk { apart, ..Walk::new(root.clone(), place) };
+    walk.folder(root.path(), "", &mut Vec::new());
     if strict {
         walk.refuse_left_out();
     }
@@ -112,28 +116,15 @@ fn scan_apart(root: &Path, apart: Option<PathBuf>, strict: bool) -> Result<Scan,
     Ok(scan)
 }
 
-/// The folder without links in its path; `hint` says what to do where it is none.
-fn real_folder(root: &Path, hint: &str) -> Result<PathBuf, Failure> {
-    let shown = root.display();
-    let missing =
-        |why: &str| Failure::new(Code::MissingFolder, format!("The folder `{shown}` {why}.")).hint(hint.to_owned());
-    let real_root = fs::canonicalize(root).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => missing("does not exist"),
-        _ => Failure::new(Code::UnreadableFile, format!("The folder `{shown}` cannot be read: {error}.")),
-    })?;
-    if real_root.is_dir() { Ok(real_root) } else { Err(missing("is not a folder")) }
-}
-
-#[derive(Default)]
 struct Walk {
     /// The folder, without links.
-    root: PathBuf,
+    root: Folder,
     /// The folder as the person knows it.
     shown: String,
     /// A folder that is passed over, without links.
     apart: Option<PathBuf>,
     /// By path in the bundle: the path as the file system spells it, and where it leads.
-    found: BTreeMap<BundlePath, (String, PathBuf)>,
+    found: BTreeMap<BundlePath, (String, FilePath)>,
     left_out: Vec<String>,
     mistakes: Vec<Mistake>,
     has_refused: bool,
@@ -141,6 +132,20 @@ struct Walk {
 }
 
 impl Walk {
+    /// A walk over `root`, which is what `place` names.
+    fn new(root: Folder, place: &Place) -> Self {
+        Self {
+            root,
+            shown: place.path().display().to_string(),
+            apart: None,
+            found: BTreeMap::new(),
+            left_out: Vec::new(),
+            mistakes: Vec::new(),
+            has_refused: false,
+            is_full: false,
+        }
+    }
+
     /// Walks `folder`, which has no link in its path; `relative` is how it was reached; `above` is every folder on the way.
     fn folder(&mut self, folder: &Path, relative: &str, above: &mut Vec<PathBuf>) {
         if self.is_apart(folder) {
@@ -199,7 +204,7 @@ impl Walk {
         } else if kind.is_dir() {
             self.folder(&entry.path(), &path, above);
         } else if kind.is_file() {
-            drop(self.file(path, entry.path()));
+            drop(self.file(path, &entry.path()));
         } else {
             self.refuse(&path, "it is neither a file nor a folder nor a link", Some("remove it"));
         }
@@ -217,7 +222,7 @@ impl Walk {
             }
             Err(error) => return self.refuse(&path, &format!("it is a link that cannot be followed: {error}"), None),
         };
-        let Ok(inside) = target.strip_prefix(&self.root) else {
+        let Ok(inside) = target.strip_prefix(self.root.path()) else {
             let why = format!("it is a link that leads out of the folder, to {}", target.display());
             return self.refuse(&path, &why, Some("put a copy in its place"));
         };
@@ -233,7 +238,7 @@ impl Walk {
         } else if target.is_dir() {
             self.folder(&target, &path, above);
         } else if target.is_file() {
-            drop(self.file(path, target));
+            drop(self.file(path, &target));
         } else {
             self.refuse(&path, "it is a link to what is neither a file nor a folder", Some("remove it"));
         }
@@ -250,8 +255,8 @@ impl Walk {
         key.map_err(|error| self.refuse(path, &error.to_string(), Some("rename it"))).ok()
     }
 
-    /// Adds a file. Returns its path in the bundle, where it was added.
-    fn file(&mut self, path: String, real: PathBuf) -> Option<BundlePath> {
+    /// Adds a file, which stands at `real` below the folder. Returns its path in the bundle, where it was added.
+    fn file(&mut self, path: String, real: &Path) -> Option<BundlePath> {
         if self.found.len() >= FILES_MAX {
             self.is_full = true;
             self.refuse(&path, &format!("the folder holds more than {FILES_MAX} files"), None);
@@ -264,7 +269,8 @@ impl Walk {
             self.refuse(&path, &why, Some("keep one of the two"));
             return None;
         }
-        self.found.insert(key.clone(), (path, real));
+        let within = real.strip_prefix(self.root.path()).unwrap_or(real).to_owned();
+        self.found.insert(key.clone(), (path, FilePath::new(&self.root, within)));
         Some(key)
     }
 
@@ -282,7 +288,7 @@ impl Walk {
         if self.has_refused {
             found.clear();
         }
-        let paths: Vec<PathBuf> = found.values().map(|(_, real)| real.clone()).collect();
+        let paths: Vec<FilePath> = found.values().map(|(_, real)| real.clone()).collect();
         let answers = hash::hash_all(&paths);
         for ((key, (shown, path)), answer) in found.into_iter().zip(answers) {
             match answer {
@@ -329,183 +335,4 @@ impl Walk {
 
 fn prefix(relative: &str) -> String {
     if relative.is_empty() { String::new() } else { format!("{relative}/") }
-}
-
-#[cfg(test)]
-#[cfg(unix)]
-mod tests {
-    use super::*;
-    use devanture_config::Digest;
-    use std::io::Write;
-    use std::os::unix::fs::symlink;
-
-    pub(super) struct Folder(pub(super) tempfile::TempDir);
-
-    impl Folder {
-        pub(super) fn new(files: &[&str]) -> Self {
-            let folder = Self(tempfile::tempdir().unwrap());
-            for path in files {
-                folder.file(path);
-            }
-            folder
-        }
-
-        pub(super) fn path(&self) -> PathBuf {
-            self.0.path().join("www")
-        }
-
-        fn file(&self, path: &str) {
-            let path = self.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let mut file = fs::OpenOptions::new().create_new(true).write(true).open(&path).unwrap();
-            file.write_all(path.file_name().unwrap().as_encoded_bytes()).unwrap();
-        }
-
-        pub(super) fn link(&self, path: &str, target: impl AsRef<Path>) {
-            symlink(target, self.path().join(path)).unwrap();
-        }
-
-        fn scan(&self) -> Result<Scan, Failure> {
-            scan(&self.path(), false)
-        }
-
-        fn names(&self) -> Vec<String> {
-            self.scan().unwrap().files.keys().map(ToString::to_string).collect()
-        }
-
-        fn refused(&self) -> (String, String) {
-            let failure = self.scan().unwrap_err();
-            (failure.code.clone(), failure.to_string())
-        }
-    }
-
-    #[test]
-    fn files_are_found_in_order_with_their_digests() {
-        let folder = Folder::new(&["b.js", "a/c.css", "index.html", ".well-known/x"]);
-        assert_eq!(folder.names(), [".well-known/x", "a/c.css", "b.js", "index.html"]);
-        let scan = folder.scan().unwrap();
-        assert_eq!(scan.files["a/c.css"].hashed.digest, Digest::of(b"c.css"));
-        assert_eq!(scan.total_bytes(), 20);
-    }
-
-    #[test]
-    fn secrets_and_litter_are_left_out_with_a_word_and_refused_when_strict() {
-        let left_out =
-            [".DS_Store", ".env", ".env.local", ".git/config", "a/key.PEM", "node_modules/x/index.js", "server.key"];
-        let folder = Folder::new(&left_out);
-        assert_eq!(folder.scan().unwrap_err().code, "empty_bundle");
-        folder.file("index.html");
-        folder.file("monkey");
-        let scan = folder.scan().unwrap();
-        assert_eq!(
-            scan.left_out,
-            [".DS_Store", ".env", ".env.local", ".git", "a/key.PEM", "node_modules", "server.key"]
-        );
-        assert_eq!(folder.names(), ["index.html", "monkey"]);
-        let failure = super::scan(&folder.path(), true).unwrap_err();
-        assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 7));
-    }
-
-    #[test]
-    fn overlays_are_no_files_of_the_bundle() {
-        let folder = Folder::new(&["a/devanture.staging.toml", "devanture.staging.toml", "devanture.toml"]);
-        folder.link("config.txt", "devanture.staging.toml");
-        // They were read, so that there is nothing to be told about them.
-        let scan = scan(&folder.path(), true).unwrap();
-        assert_eq!(folder.names(), ["a/devanture.staging.toml", "devanture.toml"]);
-        assert!(scan.left_out.is_empty());
-    }
-
-    #[test]
-    fn links_inside_the_folder_are_followed() {
-        let folder = Folder::new(&["a/b.txt", "index.html"]);
-        folder.link("again", "a");
-        folder.link("home.html", "index.html");
-        folder.link("absolute", folder.path().join("a/b.txt"));
-        assert_eq!(folder.names(), ["a/b.txt", "absolute", "again/b.txt", "home.html", "index.html"]);
-        let whole = folder.0.path().join("link-to-www");
-        symlink(folder.path(), &whole).unwrap();
-        assert_eq!(scan(&whole, false).unwrap(), folder.scan().unwrap());
-    }
-
-    #[test]
-    fn links_that_lead_out_or_nowhere_are_refused_all_at_once() {
-        let folder = Folder::new(&["index.html"]);
-        folder.link("passwd", "/etc/passwd");
-        folder.link("up", "..");
-        folder.link("nothing", "not-there");
-        folder.link("self", "self");
-        let (code, text) = folder.refused();
-        assert_eq!(code, "bad_bundle");
-        assert!(text.contains("www/passwd: it is a link that leads out of the folder"), "{text}");
-        assert!(text.contains("www/up: it is a link that leads out"), "{text}");
-        assert!(text.contains("www/nothing: it is a link that leads to nothing"), "{text}");
-        assert!(text.contains("www/self: it is a link that cannot be followed"), "{text}");
-    }
-
-    #[test]
-    fn circles_are_refused() {
-        let folder = Folder::new(&["a/b/c.txt"]);
-        folder.link("a/b/up", "..");
-        let (code, text) = folder.refused();
-        assert_eq!(code, "bad_bundle");
-        assert!(text.contains("www/a/b/up: it leads in a circle"), "{text}");
-        let folder = Folder::new(&["index.html"]);
-        folder.link("whole", ".");
-        assert!(folder.refused().1.contains("www/whole: it leads in a circle"));
-        let folder = Folder::new(&["x/1", "y/2"]);
-        folder.link("x/to-y", "../y");
-        folder.link("y/to-x", "../x");
-        assert!(folder.refused().1.contains("in a circle"));
-    }
-
-    #[test]
-    fn a_harmless_name_does_not_publish_a_secret() {
-        let folder = Folder::new(&["index.html", ".env", ".git/config"]);
-        folder.link("config.txt", ".env");
-        folder.link("history", ".git");
-        let scan = folder.scan().unwrap();
-        assert_eq!(scan.files.len(), 1);
-        assert_eq!(scan.left_out, [".env", ".git", "config.txt", "history"]);
-    }
-
-    #[test]
-    fn names_are_brought_to_nfc_and_a_clash_is_refused() {
-        let folder = Folder::new(&["u\u{308}.txt"]);
-        assert_eq!(folder.names(), ["\u{fc}.txt"]);
-        folder.file("\u{fc}.txt");
-        let (code, text) = folder.refused();
-        assert_eq!(code, "bad_bundle");
-        assert!(text.contains("spelled otherwise in Unicode"), "{text}");
-    }
-
-    #[test]
-    fn names_that_no_bundle_can_hold_are_refused() {
-        use std::os::unix::ffi::OsStrExt;
-        let folder = Folder::new(&["a\\b", "c\nd"]);
-        let latin = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
-        drop(fs::OpenOptions::new().create_new(true).write(true).open(latin).unwrap());
-        let failure = folder.scan().unwrap_err();
-        assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 3), "{failure}");
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused() {
-        let folder = Folder::new(&["index.html"]);
-        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-        folder.link("to-socket", "socket");
-        let failure = folder.scan().unwrap_err();
-        assert_eq!((failure.code.as_str(), failure.mistakes.len()), ("bad_bundle", 2), "{failure}");
-    }
-
-    #[test]
-    fn a_missing_folder_and_an_empty_one_have_their_own_codes() {
-        let folder = Folder::new(&[]);
-        assert_eq!(folder.refused().0, "missing_folder");
-        fs::create_dir_all(folder.path().join("empty")).unwrap();
-        assert_eq!(folder.refused().0, "empty_bundle");
-        folder.file("_redirects");
-        assert_eq!(folder.names(), ["_redirects"]);
-        assert_eq!(scan(&folder.path().join("_redirects"), false).unwrap_err().code, "missing_folder");
-    }
 }

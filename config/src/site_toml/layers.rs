@@ -171,6 +171,18 @@ impl SiteFile {
         all
     }
 
+    /// Where `www` stands.
+    #[must_use]
+    pub fn line_of_www(&self) -> At {
+        self.layers.first().map(|base| base.key("www")).unwrap_or_default()
+    }
+
+    /// Where `server.dir` stands.
+    #[must_use]
+    pub fn line_of_server_dir(&self) -> At {
+        self.layers.first().map(|base| base.entry("server", "dir")).unwrap_or_default()
+    }
+
     /// What is the same in every environment.
     fn explain_base(&self) -> Vec<Explained> {
         let Some(base) = self.layers.first() else { return Vec::new() };

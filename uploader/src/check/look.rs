@@ -237,7 +237,7 @@ struct Inside<'i, 't> {
 impl Inside<'_, '_> {
     /// The bytes of the file; nothing where it is too large.
     fn read(&mut self, found: &FoundFile) -> std::io::Result<Option<Vec<u8>>> {
-        let mut file = std::fs::File::open(&found.path)?;
+        let mut file = found.path.open()?;
         if found.hashed.bytes > FILE_BYTES_MAX {
             let mut head = vec![0; 8_192];
             let count = file.read(&mut head)?;

@@ -14,6 +14,7 @@ mod origins;
 mod secrets;
 mod server;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use devanture_config::mistake::Weight;
@@ -26,6 +27,7 @@ use devanture_config::{Manifest, Mistake, PlaceName};
 use self::finding::{BUNDLE, CONFIG, Finding};
 use self::look::Looked;
 use crate::args::{CheckArgs, Format};
+use crate::beneath::FilePath;
 use crate::bundle::{self, Bundle};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -46,9 +48,10 @@ const NAMED_MAX: usize = 5;
 /// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config`, `check_failed` or `warnings`.
 pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     let folders = context.project.folders(args.dir.as_deref());
-    let www = folders.www.clone();
-    let examined = match read {
-        Ok(()) => examine(context, args, folders).await,
+    let www = folders.as_ref().map(|folders| folders.www.path().to_owned()).unwrap_or_default();
+    // What is wrong with the file itself comes first.
+    let examined = match read.and(folders) {
+        Ok(folders) => examine(context, args, folders).await,
         Err(failure) => Err(failure),
     };
     match examined {
@@ -89,7 +92,7 @@ impl Task {
     fn run(self) -> Result<Examined, Failure> {
         let Self { folders, project, places, is_strict, allows_doubts } = self;
         let scan = folders.scan(is_strict)?;
-        let www = folders.www;
+        let www = folders.www.path().to_owned();
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
         let files = RuleFiles::read(&scan)?;
@@ -117,7 +120,7 @@ impl Task {
 
 async fn examine(context: &Context, args: &CheckArgs, folders: Folders) -> Result<Examined, Failure> {
     context.settings.app_if_said()?;
-    let _working = context.progress.working("check", &folders.www.display().to_string());
+    let _working = context.progress.working("check", &folders.www.path().display().to_string());
     let (project, places) = (context.project.clone(), places(context)?);
     let (is_strict, allows_doubts) = (args.strict, args.allow_warnings);
     let task = Task { folders, project, places, is_strict, allows_doubts };
@@ -277,7 +280,7 @@ pub(crate) fn is_settings_of_a_backend(path: &BundlePath) -> bool {
 
 /// One line about secrets in files that are about to be sent; nothing where there are none.
 pub(crate) fn secrets_among<'f>(
-    files: impl Iterator<Item = (&'f BundlePath, &'f Path, u64)>,
+    files: impl Iterator<Item = (&'f BundlePath, &'f FilePath, u64)>,
     table: &CheckTable,
 ) -> Option<String> {
     let mut first = None;
@@ -287,8 +290,11 @@ pub(crate) fn secrets_among<'f>(
             continue;
         }
         // What cannot be read will be said by who sends it.
-        let Ok(bytes) = std::fs::read(real) else { continue };
-        let found = secrets::scan(path.as_str(), &bytes);
+        let mut read = Vec::new();
+        if real.open().and_then(|file| file.take(look::FILE_BYTES_MAX).read_to_end(&mut read)).is_err() {
+            continue;
+        }
+        let found = secrets::scan(path.as_str(), &read);
         if let Some(secret) = found.into_iter().find(|s| s.code == SECRET && s.weight == Weight::Mistake) {
             count += 1;
             first.get_or_insert_with(|| format!("{path} holds {}", secret.what));

@@ -1,5 +1,7 @@
 //! What nobody should read in the folder of the backend: no visitor can, and whoever may read the version's files does.
 
+use std::io::Read as _;
+
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
 
@@ -38,7 +40,8 @@ fn finding(server: &ServerScan, path: &BundlePath, file: &FoundFile, table: &Che
         "a file of settings, which stays in every version that has it".to_owned()
     } else if file.hashed.bytes <= FILE_BYTES_MAX {
         // What cannot be read will be said by who sends it.
-        let bytes = std::fs::read(&file.path).ok()?;
+        let mut bytes = Vec::new();
+        file.path.open().ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         secrets::scan(path.as_str(), &bytes).into_iter().find(|secret| secret.code == SECRET)?.what
     } else {
         return None;
@@ -81,7 +84,7 @@ mod tests {
         }
         let site = SiteFile::parse("f", "[server]\ncommand = [\"node\"]\n").unwrap();
         let project = Project { folder: folder.path().to_owned(), site, ..Project::default() };
-        let scan = project.folders(None).scan(true).unwrap();
+        let scan = project.folders(None).unwrap().scan(true).unwrap();
         let found = secrets(scan.server.as_ref().unwrap(), &CheckTable::default());
         let files: Vec<&str> = found.iter().map(|one| one.file.rsplit('/').next().unwrap()).collect();
         assert_eq!(files, [".env", "server.js"]);

@@ -77,7 +77,7 @@ impl Backend {
             let started = self.start(context, &config, place);
             let folder = match &started {
                 Ok((_, folder)) => folder.clone(),
-                Err(_) => context.project.folders(None).server.unwrap_or_default(),
+                Err(_) => folder_of(&context.project).unwrap_or_default(),
             };
             let watched = Watched::new(&folder, config.path());
             let watch = match &mut watch {
@@ -116,13 +116,13 @@ impl Backend {
 
     /// Starts it as the files say now. Returns its folder too.
     fn start(&self, context: &Context, config: &ConfigPath, place: &PlaceName) -> Result<(Running, PathBuf), Failure> {
-        let (mut project, read) = Project::read(config.said());
+        let (mut project, read) = config.read();
         read?;
         project.choose(context.project.site.app.as_ref().map(|app| app.as_str()))?;
         let lost = || Failure::new(Code::BadConfig, "[server] names no process `web` any more.");
         let server = server_in(&project, place).ok_or_else(lost)?;
         let process = web_of(&server).ok_or_else(lost)?;
-        let folder = project.folders(None).server.unwrap_or_default();
+        let folder = folder_of(&project)?;
         let running = self.spawn(context, &project, process, &folder)?;
         Ok((running, folder))
     }
@@ -202,6 +202,11 @@ impl Drop for Running {
 fn server_in(project: &Project, place: &PlaceName) -> Option<Server> {
     let over = project.site.env.get(place).cloned().unwrap_or_default();
     project.site.base.clone().overlaid_by(&over).server.map(|server| server.resolved())
+}
+
+/// The folder of the backend as the person knows it.
+fn folder_of(project: &Project) -> Result<PathBuf, Failure> {
+    Ok(project.folders(None)?.server.map(|server| server.path().to_owned()).unwrap_or_default())
 }
 
 fn web_of(server: &Server) -> Option<&Process> {

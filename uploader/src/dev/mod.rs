@@ -52,7 +52,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// What keeps it from serving; `bad_config` where `devanture.toml` has mistakes at the start, as the app's name is in it.
 pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     read?;
-    let www = context.project.www(args.dir.as_deref());
+    let folders = context.project.folders(args.dir.as_deref())?;
+    let www = folders.www.path();
     if www.is_file() {
         return Err(Failure::new(Code::Usage, format!("{} is a file, and `dev` serves a folder.", www.display())));
     }
@@ -108,28 +109,30 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Opt
     let app = app(context)?;
     let place = context.place()?;
     let copies = edge.folder().join("pages");
-    let made = DirBuilder::new().create(&copies);
-    made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", copies.display())))?;
+    let made = DirBuilder::new().create(&copies).and_then(|()| Pages::new(&copies));
+    let pages =
+        made.map_err(|error| Failure::new(Code::Internal, format!("{} cannot be made: {error}.", copies.display())))?;
     let mut rounds = Rounds {
         edge: edge.client(app.clone(), context.progress.clone())?,
         place: place.clone(),
         reload: Reload::start().await?,
-        pages: Pages::new(copies),
+        pages,
         api: args.api.clone(),
         backend: backend.map(|backend| backend.url.clone()),
         live: None,
         progress: context.progress.clone(),
     };
     let mut teller = Teller::new(context.output, &context.progress);
-    let www = context.project.www(args.dir.as_deref());
+    let folders = context.project.folders(args.dir.as_deref())?;
+    let www = folders.www.path();
     teller.ready(&Ready {
         url: &edge.url(&app, &place)?,
-        www: &www,
+        www,
         routes: &routes_of(&context.project.site, &place, &args.api, backend.map(|backend| &backend.url)),
         authority: edge.authority(),
     });
     let config = ConfigPath::of(context);
-    let (mut watch, why) = Watch::begin(Watched::new(&www, config.path()), args.poll);
+    let (mut watch, why) = Watch::begin(Watched::new(www, config.path()), args.poll);
     if let Some(why) = why {
         teller.note(&format!("the system does not tell of changes ({why}); the files are looked at once a second"));
     }
@@ -188,11 +191,11 @@ async fn round(
     watch: &mut Watch,
     is_patient: bool,
 ) -> Result<Ended, Failure> {
-    let (mut project, read) = Project::read(config.said());
+    let (mut project, read) = config.read();
     read?;
     project.choose(Some(rounds.edge.app().as_str()))?;
-    let folders = project.folders(args.dir.as_deref());
-    watch.turn_to(Watched::new(&folders.www, config.path()));
+    let folders = project.folders(args.dir.as_deref())?;
+    watch.turn_to(Watched::new(folders.www.path(), config.path()));
     rounds.run(Begin { project, folders, is_patient }).await
 }
 
@@ -208,19 +211,23 @@ fn app(context: &Context) -> Result<AppName, Failure> {
 }
 
 /// Where `devanture.toml` is.
-struct ConfigPath(PathBuf);
+struct ConfigPath {
+    file: PathBuf,
+    /// What `--root` names.
+    root: Option<PathBuf>,
+}
 
 impl ConfigPath {
     fn of(context: &Context) -> Self {
-        Self(PathBuf::from(&context.project.file_name))
+        Self { file: PathBuf::from(&context.project.file_name), root: context.project.root.clone() }
     }
 
     fn path(&self) -> &Path {
-        &self.0
+        &self.file
     }
 
-    /// What `--config` says; the file must be there then.
-    fn said(&self) -> Option<&Path> {
-        (self.0 != Path::new(FILE_NAME)).then_some(&*self.0)
+    /// Reads the project as it is now; a file that `--config` names must be there.
+    fn read(&self) -> (Project, Result<(), Failure>) {
+        Project::read((self.file != Path::new(FILE_NAME)).then_some(&self.file), self.root.as_deref())
     }
 }

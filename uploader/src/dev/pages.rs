@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use devanture_config::Digest;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::MediaTypes;
 
 use super::inject;
+use crate::beneath::{FilePath, Folder};
 use crate::exit::Failure;
 use crate::hash::Hashed;
 use crate::walk::{FoundFile, Scan};
@@ -24,15 +25,16 @@ const NAME_CHARACTERS: usize = 16;
 /// The copies that were made.
 #[derive(Debug)]
 pub(super) struct Pages {
-    folder: PathBuf,
+    folder: Folder,
     /// By the digest of the page as it is in the folder.
     copies: BTreeMap<Digest, Hashed>,
 }
 
 impl Pages {
     /// Copies lie in `folder`, which is there and empty.
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, copies: BTreeMap::new() }
+    pub(super) fn new(folder: &Path) -> io::Result<Self> {
+        let folder = std::fs::canonicalize(folder).and_then(|folder| Folder::open(&folder))?;
+        Ok(Self { folder, copies: BTreeMap::new() })
     }
 
     /// Puts copies with the tag in the place of the pages of `scan`. Gives what their tags say.
@@ -48,7 +50,8 @@ impl Pages {
             let digest = file.hashed.digest;
             if let Some(copy) = self.copy(file)? {
                 used.insert(digest);
-                *file = FoundFile { path: self.path(&digest), hashed: copy };
+                let path = FilePath::new(&self.folder, PathBuf::from(digest.to_string()));
+                *file = FoundFile { path, hashed: copy };
             }
         }
         let old: Vec<Digest> = self.copies.keys().filter(|digest| !used.contains(digest)).copied().collect();
@@ -67,9 +70,11 @@ impl Pages {
             return Ok(Some(*copy));
         }
         let failed = |error: &dyn std::fmt::Display| {
-            Failure::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", page.path.display()))
+            Failure::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", page.path.path().display()))
         };
-        let bytes = std::fs::read(&page.path).map_err(|error| failed(&error))?;
+        let mut bytes = Vec::new();
+        let read = page.path.open().and_then(|file| file.take(PAGE_BYTES_MAX + 1).read_to_end(&mut bytes));
+        read.map_err(|error| failed(&error))?;
         if Digest::of(&bytes) != digest {
             return Err(failed(&"it has changed"));
         }
@@ -83,7 +88,7 @@ impl Pages {
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(digest.to_string())
+        self.folder.path().join(digest.to_string())
     }
 }
 
@@ -107,7 +112,6 @@ fn is_page(path: &str, types: &MediaTypes) -> bool {
 mod tests {
     use super::*;
     use devanture_config::site_toml::SiteFile;
-    use std::path::Path;
 
     fn put(path: &Path, text: &str) {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
@@ -121,11 +125,11 @@ mod tests {
             put(&www.path().join(name), text);
         }
         let site = SiteFile::parse("devanture.toml", "[types]\n\".tpl\" = \"text/html; charset=utf-8\"\n").unwrap();
-        let mut pages = Pages::new(copies.path().to_owned());
+        let mut pages = Pages::new(copies.path()).unwrap();
         let mut look = || {
             let mut scan = crate::walk::scan(www.path(), false).unwrap();
             let names = pages.put_into(&mut scan, &site.types).unwrap();
-            let texts = scan.files.values().map(|file| std::fs::read_to_string(&file.path).unwrap());
+            let texts = scan.files.values().map(|file| std::fs::read_to_string(file.path.path()).unwrap());
             (names, texts.collect::<Vec<_>>())
         };
         let (names, texts) = look();

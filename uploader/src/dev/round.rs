@@ -105,7 +105,7 @@ impl Rounds {
     pub(super) async fn run(&mut self, begin: Begin) -> Result<Ended, Failure> {
         let begun = Instant::now();
         let Begin { mut project, folders, is_patient } = begin;
-        let www = folders.www.clone();
+        let www = folders.www.path().to_owned();
         lay_over(&mut project.site, &self.place, &self.api, (self.reload.address(), self.backend.as_ref()))?;
         let mut scan = self.scan(folders).await?;
         if is_patient && self.live.as_ref().is_some_and(|live| is_half_built(live, &scan)) {
@@ -164,7 +164,7 @@ impl Rounds {
         let puts = missing.iter().map(|(digest, blob)| async move {
             edge.put_blob(deploy, *digest, blob, sent).await.map_err(|error| match error {
                 BlobError::Changed => {
-                    let message = format!("{} cannot be read: it has changed.", blob.path.display());
+                    let message = format!("{} cannot be read: it has changed.", blob.path.path().display());
                     Failure::new(Code::UnreadableFile, message)
                 }
                 BlobError::Failed(failure) => failure,
@@ -352,7 +352,10 @@ mod tests {
             for name in names {
                 let path = folder.path().join(name);
                 let hashed = crate::hash::Hashed { digest: Digest::of(name.as_bytes()), bytes: 1 };
-                scan.files.insert(name.parse().unwrap(), crate::walk::FoundFile { path, hashed });
+                scan.files.insert(
+                    name.parse().unwrap(),
+                    crate::walk::FoundFile { path: crate::beneath::FilePath::of(&path), hashed },
+                );
             }
             scan
         };

@@ -27,7 +27,7 @@ use crate::args::{InitArgs, Provider};
 use crate::commands;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::project;
+use crate::project::{self, Project};
 use crate::report::counted;
 
 /// What lies around the provider's file.
@@ -77,13 +77,14 @@ fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
 /// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
 /// a `devanture.toml` already, or where it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
+    context.project.check_www(args)?;
     let folder = &context.project.folder;
     let has = |path: &str| folder.join(path).exists();
     let found = commands::build_folder(folder);
     let www = args.www.as_deref();
     let around = Around { has: &has, www: www.unwrap_or(found), is_said: www.is_some() };
     let said_app = context.settings.app_if_said()?.map(|setting| setting.value);
-    let mut moved = read(folder, provider, said_app.as_ref(), &around)?;
+    let mut moved = read(&context.project, provider, said_app.as_ref(), &around)?;
     let app = app(&mut moved, said_app, folder);
     let www = args.www.clone().or_else(|| moved.www.clone()).unwrap_or_else(|| found.to_owned());
     moved.notes.sort_by_key(|note| note.line);
@@ -123,8 +124,9 @@ fn count_of(count: usize, what: &str) -> String {
 }
 
 /// Reads the provider's file.
-fn read(folder: &Path, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
-    let text = |file: &str| project::read_text(&folder.join(file));
+fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
+    let (folder, boundary) = (&project.folder, project.boundary()?);
+    let text = |file: &str| project::read_text(&folder.join(file), &boundary);
     let of = |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| Failure::of_config(file, mistakes));
     match provider {
         Provider::Cloudflare => {

@@ -1,7 +1,6 @@
 //! What a push warns of, and goes on: a name that may be a slip, and secrets.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use devanture_config::api::DeployBegun;
 use devanture_config::path::BundlePath;
@@ -9,6 +8,7 @@ use devanture_config::site_toml::check::SECRET;
 use devanture_config::{Digest, PlaceName};
 
 use super::Push;
+use crate::beneath::FilePath;
 use crate::bundle::{Blob, Bundle};
 use crate::check;
 use crate::client::Edge;
@@ -27,7 +27,7 @@ impl Push<'_> {
 
     /// Warns of secrets in what is about to be sent: the push goes on, since whoever pushes may know better.
     pub(super) async fn tell_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
-        let blobs: BTreeMap<Digest, (PathBuf, u64)> =
+        let blobs: BTreeMap<Digest, (FilePath, u64)> =
             missing.iter().map(|(digest, blob)| (*digest, (blob.path.clone(), blob.bytes))).collect();
         let files: Vec<(BundlePath, Digest)> =
             bundle.manifest.files.iter().map(|(path, entry)| (path.clone(), entry.hash)).collect();
@@ -35,7 +35,7 @@ impl Push<'_> {
         let looked = tokio::task::spawn_blocking(move || {
             let sent = files.iter().filter_map(|(path, hash)| {
                 let (real, bytes) = blobs.get(hash)?;
-                Some((path, real.as_path(), *bytes))
+                Some((path, real, *bytes))
             });
             check::secrets_among(sent, &table)
         });

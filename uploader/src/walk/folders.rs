@@ -1,11 +1,11 @@
 //! The folders of a push: that of the pages, and that of the backend, which is no page of anybody's.
 
 use std::fs;
-use std::path::PathBuf;
 
 use devanture_config::problem::Code;
 
 use super::{Scan, scan_apart, server};
+use crate::boundary::Place;
 use crate::exit::Failure;
 
 /// Whether a folder of pages has to be there.
@@ -20,14 +20,14 @@ pub(crate) enum Pages {
 }
 
 /// The folders of a push.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Folders {
     /// That of the pages.
-    pub(crate) www: PathBuf,
+    pub(crate) www: Place,
     /// Whether it has to be there.
     pub(crate) pages: Pages,
     /// That of the backend, where there is one.
-    pub(crate) server: Option<PathBuf>,
+    pub(crate) server: Option<Place>,
 }
 
 impl Folders {
@@ -37,7 +37,7 @@ impl Folders {
     /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong; `usage` where
     /// both are one folder.
     pub(crate) fn scan(&self, strict: bool) -> Result<Scan, Failure> {
-        let server = self.server.as_deref().map(server::scan).transpose()?;
+        let server = self.server.as_ref().map(server::scan).transpose()?;
         Ok(Scan { server, ..self.scan_pages(strict)? })
     }
 
@@ -47,15 +47,15 @@ impl Folders {
     /// As [`Folders::scan`].
     pub(crate) fn scan_pages(&self, strict: bool) -> Result<Scan, Failure> {
         // What the server runs is not for visitors to read, also where its folder stands among the pages.
-        let apart = self.server.as_deref().and_then(|folder| fs::canonicalize(folder).ok());
-        if self.pages != Pages::None && apart.is_some() && fs::canonicalize(&self.www).ok() == apart {
-            let message = format!("The folder `{}` is named for pages and for the backend.", self.www.display());
+        let apart = self.server.as_ref().and_then(|folder| fs::canonicalize(folder.path()).ok());
+        if self.pages != Pages::None && apart.is_some() && fs::canonicalize(self.www.path()).ok() == apart {
+            let message = format!("The folder `{}` is named for pages and for the backend.", self.www.path().display());
             return Err(Failure::new(Code::Usage, message)
                 .hint("every visitor could read the backend: give each a folder of its own"));
         }
         match self.pages {
             Pages::None => Ok(Scan::default()),
-            Pages::IfThere if !self.www.exists() => Ok(Scan::default()),
+            Pages::IfThere if !self.www.path().exists() => Ok(Scan::default()),
             Pages::IfThere | Pages::Needed => scan_apart(&self.www, apart, strict),
         }
     }
@@ -75,9 +75,9 @@ mod tests {
         folder.link("all", "server");
         folder.link("below", "server/sub");
         let folders = |server: &str| Folders {
-            www: folder.path(),
+            www: Place::anywhere(folder.path()),
             pages: Pages::Needed,
-            server: Some(folder.path().join(server)),
+            server: Some(Place::anywhere(folder.path().join(server))),
         };
         let scan = folders("server").scan(true).unwrap();
         assert_eq!(scan.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), ["index.html"]);
@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn pages_may_be_absent_beside_a_backend_where_nobody_names_them() {
         let folder = Folder::new(&["server.js"]);
-        let folders = Folders { www: folder.0.path().join("none"), pages: Pages::IfThere, server: Some(folder.path()) };
+        let folders = Folders {
+            www: Place::anywhere(folder.0.path().join("none")),
+            pages: Pages::IfThere,
+            server: Some(Place::anywhere(folder.path())),
+        };
         assert_eq!(folders.scan(false).unwrap().text(), "server 1 file, 9 B");
         assert_eq!(Folders { pages: Pages::Needed, ..folders }.scan(false).unwrap_err().code, "missing_folder");
     }

@@ -1,6 +1,6 @@
 //! Walks the folder of the backend: everything in it as it is, with run bits and links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,8 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
-use super::{DEPTH_MAX, FILES_MAX, FoundFile, Walk, prefix, real_folder};
+use super::{DEPTH_MAX, FILES_MAX, FoundFile, Walk, prefix};
+use crate::boundary::Place;
 use crate::exit::Failure;
 
 /// What git keeps of a folder, which no program needs to run.
@@ -47,15 +48,13 @@ impl ServerScan {
 ///
 /// # Errors
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
-pub(crate) fn scan(root: &Path) -> Result<ServerScan, Failure> {
+pub(crate) fn scan(place: &Place) -> Result<ServerScan, Failure> {
     let hint = format!("build the backend first, or say where it is: `dir` below [server] in {FILE_NAME}");
-    let real_root = real_folder(root, &hint)?;
-    let mut walk = ServerWalk {
-        walk: Walk { root: real_root.clone(), shown: root.display().to_string(), ..Walk::default() },
-        ..ServerWalk::default()
-    };
-    walk.folder(&real_root, "", 0);
-    let mut scan = ServerScan { folder: root.to_owned(), links: std::mem::take(&mut walk.links), ..Default::default() };
+    let root = place.open_folder(&hint)?;
+    let mut walk = ServerWalk { walk: Walk::new(root.clone(), place), links: BTreeMap::new(), runs: BTreeSet::new() };
+    walk.folder(root.path(), "", 0);
+    let mut scan =
+        ServerScan { folder: place.path().to_owned(), links: std::mem::take(&mut walk.links), ..Default::default() };
     let runs = std::mem::take(&mut walk.runs);
     for (path, file) in walk.walk.hashed() {
         let may_run = runs.contains(&path);
@@ -69,13 +68,12 @@ pub(crate) fn scan(root: &Path) -> Result<ServerScan, Failure> {
     Ok(scan)
 }
 
-#[derive(Default)]
 struct ServerWalk {
     /// What is like a walk over pages.
     walk: Walk,
     links: BTreeMap<BundlePath, String>,
     /// Files that may be run.
-    runs: std::collections::BTreeSet<BundlePath>,
+    runs: BTreeSet<BundlePath>,
 }
 
 impl ServerWalk {
@@ -101,7 +99,7 @@ impl ServerWalk {
                 self.walk.refuse(&name, "its name is not UTF-8", Some("rename it"));
                 continue;
             };
-            if name != GIT {
+            if !name.eq_ignore_ascii_case(GIT) {
                 self.entry(&entry, format!("{}{name}", prefix(relative)), depth);
             }
         }
@@ -118,7 +116,7 @@ impl ServerWalk {
             self.folder(&entry.path(), &path, depth + 1);
         } else if kind.is_file() {
             let may_run = entry.metadata().is_ok_and(|metadata| may_run(&metadata));
-            if let Some(key) = self.walk.file(path, entry.path())
+            if let Some(key) = self.walk.file(path, &entry.path())
                 && may_run
             {
                 self.runs.insert(key);
@@ -168,6 +166,10 @@ mod tests {
     use devanture_config::Digest;
     use std::io::Write as _;
     use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+
+    fn scan(folder: &Path) -> Result<ServerScan, Failure> {
+        super::scan(&Place::anywhere(folder.to_owned()))
+    }
 
     fn folder(files: &[(&str, u32)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
