@@ -1,19 +1,34 @@
-//! Where a bundle comes from: what the person, `git` and the CI system say. Nothing that goes wrong here stops a push.
+//! Where a bundle comes from: what the person, the repository and the CI system say. Nothing that goes wrong here stops
+//! a push.
+//!
+//! The repository is read, and `git` is never run: what a repository configures, such as filters, hooks and monitors,
+//! are commands, and a pull request can bring a whole repository as plain files.
+
+mod changes;
+mod index;
+mod objects;
+mod pack;
+mod repository;
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devanture_config::api::Source;
 
+use self::objects::{Id, Kind};
+use self::repository::{Head, Repository};
 use crate::ci;
 
-/// Longest time that a push waits for `git`; in a huge working tree it may take long to tell what has changed.
-const GIT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Longest time that a push waits for what is known of the repository; in a huge work tree it may take long to find out
+/// what has changed.
+const TIME_MAX: Duration = Duration::from_secs(3);
 /// Most characters of a commit, a branch or a message.
 const CHARACTERS_MAX: usize = 500;
+/// Folders above which no repository is looked for, as git has it.
+const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
+
 /// What the person says of where a bundle comes from; it counts more than all else.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Said {
@@ -25,14 +40,24 @@ pub(crate) struct Said {
     pub(crate) message: Option<String>,
 }
 
-/// Asks `git` about `folder`, and the environment for what the CI system knows.
+/// Reads the repository of `folder`, and from the environment what the CI system says.
 pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, said: Said) -> Source {
+    let ceilings = environment.get(CEILINGS).map(|list| std::env::split_paths(list).collect()).unwrap_or_default();
+    complete(within(TIME_MAX, folder.to_owned(), ceilings), ci::source(environment), said)
+}
+
+/// What is known of the repository after `time` at most.
+fn within(time: Duration, folder: PathBuf, ceilings: Vec<PathBuf>) -> Source {
+    let deadline = Instant::now() + time;
     let (sender, receiver) = mpsc::channel();
-    let folder = folder.to_owned();
-    // The thread is left behind when it takes too long; it ends with the process.
-    std::thread::spawn(move || sender.send(from_git(&folder)).is_ok());
-    let found = receiver.recv_timeout(GIT_TIME_MAX).unwrap_or_default();
-    complete(found, ci::source(environment), said)
+    // The thread is left behind when it takes too long; it ends with the process. Nobody listens then.
+    std::thread::spawn(move || read(&folder, &ceilings, deadline, |source| drop(sender.send(source))));
+    let mut known = Source::default();
+    // What is known first is the commit; whether the tree holds more takes longer.
+    while let Ok(more) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        known = more;
+    }
+    known
 }
 
 /// Puts together what the person, the CI system and `git` say. A head that is on a branch is a person's: `git` knows it
@@ -51,99 +76,30 @@ fn complete(found: Source, ci: Source, said: Said) -> Source {
     }
 }
 
-fn from_git(folder: &Path) -> Source {
-    let Some(head) = git(folder, &["log", "-1", "--no-show-signature", "--format=%H%n%s"]) else {
-        return Source::default();
-    };
-    let mut lines = head.lines();
-    let line = |text: Option<&str>| text.filter(|t| !t.is_empty()).map(str::to_owned);
-    Source {
-        commit: line(lines.next()),
-        message: line(lines.next()),
-        // A detached head, which is what most CI systems check out, has no branch.
-        branch: line(git(folder, &["symbolic-ref", "--short", "-q", "HEAD"]).as_deref().map(str::trim)),
-        dirty: git(folder, &["status", "--porcelain"]).is_some_and(|changes| !changes.trim().is_empty()),
-        ci: None,
-        url: None,
-    }
+/// Reads the repository of `folder`, and tells what is known as soon as it is.
+fn read(folder: &Path, ceilings: &[PathBuf], deadline: Instant, tell: impl Fn(Source)) -> Option<()> {
+    let repository = Repository::discover(folder, ceilings)?;
+    let Head { commit, branch } = repository.head()?;
+    let mut source = Source { commit: Some(commit.to_string()), branch, ..Source::default() };
+    tell(source.clone());
+    let objects = repository.objects()?;
+    let (tree, message) = commit_of(&objects.read(commit, Kind::Commit)?)?;
+    source.message = Some(message).filter(|message| !message.is_empty());
+    tell(source.clone());
+    source.dirty = changes::exist(&repository, &objects, tree, deadline)?;
+    tell(source);
+    Some(())
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        // A question must not start what the repository's settings name, nor take a lock that a person waits for.
-        .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+/// The tree of a commit, and its subject: the lines up to the first empty one.
+fn commit_of(bytes: &[u8]) -> Option<(Id, String)> {
+    let text = String::from_utf8_lossy(bytes);
+    let tree = text.lines().next()?.strip_prefix("tree ")?.parse().ok()?;
+    let (_, message) = text.split_once("\n\n")?;
+    let lines = message.trim_start().lines().map(str::trim).take_while(|line| !line.is_empty());
+    Some((tree, lines.collect::<Vec<_>>().join(" ")))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_without_a_repository_asks_the_ci_system() {
-        let folder = tempfile::tempdir().unwrap();
-        let environment = [("GITHUB_SHA", "abc"), ("GITHUB_HEAD_REF", ""), ("GITHUB_REF_NAME", "main")];
-        let environment = environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let said = Said { message: Some("said\nso".to_owned()), ..Said::default() };
-        let source = source(folder.path(), &environment, said);
-        assert_eq!(source.commit.as_deref(), Some("abc"));
-        assert_eq!(source.branch.as_deref(), Some("main"));
-        assert_eq!(source.message.as_deref(), Some("saidso"));
-        assert!(!source.dirty);
-    }
-
-    #[test]
-    fn the_person_counts_more_than_ci_and_ci_more_than_a_detached_head() {
-        let source = |commit: &str, branch: Option<&str>| Source {
-            commit: Some(commit.to_owned()),
-            branch: branch.map(str::to_owned),
-            message: Some(format!("of {commit}")),
-            ..Source::default()
-        };
-        let ci =
-            || Source { ci: Some("github".to_owned()), url: Some("https://run".to_owned()), ..source("c", Some("pr")) };
-        let said = |commit: Option<&str>, branch: Option<&str>| Said {
-            commit: commit.map(str::to_owned),
-            branch: branch.map(str::to_owned),
-            message: None,
-        };
-        for (git, ci, said, expected) in [
-            (source("g", Some("main")), ci(), said(None, None), ("g", "main", "of g")),
-            (source("g", None), ci(), said(None, None), ("c", "pr", "of c")),
-            (source("g", None), Source::default(), said(None, None), ("g", "", "of g")),
-            (Source::default(), ci(), said(None, None), ("c", "pr", "of c")),
-            (source("g", Some("main")), ci(), said(Some("s"), Some("b")), ("s", "b", "of g")),
-            (source("g", None), Source { message: None, ..ci() }, said(None, None), ("c", "pr", "of g")),
-        ] {
-            let found = complete(git, ci, said);
-            let [commit, branch, message] = [found.commit, found.branch, found.message].map(Option::unwrap_or_default);
-            assert_eq!((commit.as_str(), branch.as_str(), message.as_str()), expected);
-        }
-        assert_eq!(complete(Source::default(), ci(), Said::default()).url.as_deref(), Some("https://run"));
-    }
-
-    #[test]
-    fn a_repository_knows_its_commit_branch_and_changes() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = |arguments: &[&str]| {
-            let who = ["-c", "user.name=a", "-c", "user.email=a@example.org"];
-            let mut command = Command::new("git");
-            assert!(command.args(who).args(arguments).current_dir(folder.path()).output().unwrap().status.success());
-        };
-        run(&["init", "-q", "-b", "feature-x"]);
-        run(&["commit", "-q", "--allow-empty", "-m", "The subject", "-m", "The body"]);
-        let clean = source(folder.path(), &BTreeMap::new(), Said::default());
-        assert_eq!(clean.commit.as_ref().map(String::len), Some(40));
-        assert_eq!(clean.branch.as_deref(), Some("feature-x"));
-        assert_eq!(clean.message.as_deref(), Some("The subject"));
-        assert!(!clean.dirty);
-        std::fs::OpenOptions::new().create_new(true).write(true).open(folder.path().join("new")).unwrap();
-        assert!(source(folder.path(), &BTreeMap::new(), Said::default()).dirty);
-    }
-}
+#[path = "git/tests.rs"]
+mod tests;

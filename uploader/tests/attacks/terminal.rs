@@ -1,1 +1,1 @@
-//! Names and texts that try to control the terminal.
+//! Texts of a project on a terminal.

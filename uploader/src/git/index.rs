@@ -1,0 +1,255 @@
+//! Reads the index of a work tree (gitformat-index): which files are staged, and how they looked then.
+
+use std::collections::BTreeMap;
+
+use super::objects::Id;
+
+/// Bit of the flags: the file counts as unchanged whatever it holds (`git update-index --assume-unchanged`).
+const ASSUME_VALID: u16 = 0x8000;
+/// Bit of the flags: a second field of flags follows.
+const EXTENDED: u16 = 0x4000;
+/// Bits of the flags: which side of a conflict the entry is; 0 where there is none.
+const STAGE: u16 = 0x3000;
+/// Bit of the second flags: the file is not checked out (`git sparse-checkout`).
+const SKIP_WORKTREE: u16 = 0x4000;
+/// Bit of the second flags: the file is known, and its content is not staged (`git add --intent-to-add`).
+const INTENT_TO_ADD: u16 = 0x2000;
+/// Bytes of an entry before its id.
+const STAT_BYTES: usize = 40;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileKind {
+    File,
+    Link,
+    /// The commit of a submodule.
+    Submodule,
+}
+
+/// A staged file.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// What it is.
+    pub(super) kind: FileKind,
+    /// Its mode, as in a tree.
+    pub(super) mode: u32,
+    /// Its content.
+    pub(super) id: Id,
+    /// When it was last written, in seconds and nanoseconds, as it was staged.
+    pub(super) modified: (u32, u32),
+    /// How long it was, in its lowest 32 bits.
+    pub(super) length: u32,
+    /// Whether it is not to be compared with the work tree.
+    pub(super) is_skipped: bool,
+}
+
+/// An index.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// The files by their paths.
+    pub(super) entries: BTreeMap<Vec<u8>, Entry>,
+    /// Whether an entry shows by itself that something is not committed: a conflict, or a file that is to be added.
+    pub(super) is_unfinished: bool,
+    /// Folders whose tree is known, by their paths: the tree, and how many entries it covers.
+    pub(super) trees: BTreeMap<Vec<u8>, (Id, usize)>,
+}
+
+impl Index {
+    /// Reads `bytes`, whose ids are as long as `like`. `None` where they are of a form that is not known here, such as
+    /// a split or a sparse index.
+    pub(super) fn parse(bytes: &[u8], like: Id) -> Option<Self> {
+        let width = like.as_bytes().len();
+        let bytes = bytes.get(..bytes.len().checked_sub(width)?)?;
+        let mut rest = bytes;
+        if take(&mut rest, 4)? != b"DIRC" {
+            return None;
+        }
+        let version = u32_of(&mut rest)?;
+        if !(2..=4).contains(&version) {
+            return None;
+        }
+        let count = u32_of(&mut rest)?;
+        let mut index = Self::default();
+        let mut path = Vec::new();
+        for _ in 0..count {
+            let entry = index.entry(&mut rest, version, width, &mut path)?;
+            index.entries.insert(path.clone(), entry);
+        }
+        while !rest.is_empty() {
+            let name = take(&mut rest, 4)?;
+            let length = u32_of(&mut rest)?;
+            let data = take(&mut rest, usize::try_from(length).ok()?)?;
+            match name {
+                b"TREE" => index.tree(&mut &*data, width, &[])?,
+                // Only extensions whose names begin with a capital may be passed over.
+                [first, ..] if first.is_ascii_uppercase() => {}
+                _ => return None,
+            }
+        }
+        Some(index)
+    }
+
+    fn entry(&mut self, rest: &mut &[u8], version: u32, width: usize, path: &mut Vec<u8>) -> Option<Entry> {
+        let start = rest.len();
+        let mut stat = take(rest, STAT_BYTES)?;
+        // Of the time of the inode's change, the device, the inode and the owner nothing is needed.
+        take(&mut stat, 8)?;
+        let modified = (u32_of(&mut stat)?, u32_of(&mut stat)?);
+        take(&mut stat, 8)?;
+        let mode = u32_of(&mut stat)?;
+        take(&mut stat, 8)?;
+        let length = u32_of(&mut stat)?;
+        let id = Id::of_bytes(take(rest, width)?)?;
+        let flags = u16_of(rest)?;
+        let more = if flags & EXTENDED == 0 { 0 } else { u16_of(rest)? };
+        if version == 4 {
+            // The path shares all but so many bytes with the one before.
+            let kept = path.len().checked_sub(number(rest)?)?;
+            path.truncate(kept);
+        } else {
+            path.clear();
+        }
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        path.extend_from_slice(take(rest, end)?);
+        // A NUL ends it; before version 4 up to seven more make the entry's length a multiple of eight.
+        let padding = if version == 4 { 1 } else { 8 - (start - rest.len()) % 8 };
+        if take(rest, padding)?.iter().any(|byte| *byte != 0) || !is_plain(path) {
+            return None;
+        }
+        self.is_unfinished |= flags & STAGE != 0 || more & INTENT_TO_ADD != 0;
+        let kind = match mode >> 12 {
+            0o10 => FileKind::File,
+            0o12 => FileKind::Link,
+            0o16 => FileKind::Submodule,
+            _ => return None,
+        };
+        let is_skipped = flags & ASSUME_VALID != 0 || more & SKIP_WORKTREE != 0;
+        Some(Entry { kind, mode, id, modified, length, is_skipped })
+    }
+
+    /// Reads a tree of the cache of trees and those below it, each of which stands in the one before.
+    fn tree(&mut self, rest: &mut &[u8], width: usize, above: &[u8]) -> Option<()> {
+        const DEPTH_MAX: usize = 512;
+        let name = take_until(rest, 0)?;
+        let entries: i64 = std::str::from_utf8(take_until(rest, b' ')?).ok()?.parse().ok()?;
+        let trees: usize = std::str::from_utf8(take_until(rest, b'\n')?).ok()?.parse().ok()?;
+        let mut path = above.to_vec();
+        if !name.is_empty() {
+            path.extend_from_slice(name);
+            path.push(b'/');
+        }
+        // A negative count says that it is not known any more, and then no id follows.
+        if let Ok(entries) = usize::try_from(entries) {
+            self.trees.insert(path.clone(), (Id::of_bytes(take(rest, width)?)?, entries));
+        }
+        if path.iter().filter(|byte| **byte == b'/').count() > DEPTH_MAX {
+            return None;
+        }
+        (0..trees).try_for_each(|_| self.tree(rest, width, &path))
+    }
+}
+
+/// Whether a path stays in the work tree and outside of the repository.
+fn is_plain(path: &[u8]) -> bool {
+    let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.eq_ignore_ascii_case(b".git");
+    path.split(|byte| *byte == b'/').all(is_name)
+}
+
+fn take<'b>(rest: &mut &'b [u8], count: usize) -> Option<&'b [u8]> {
+    let (taken, after) = rest.split_at_checked(count)?;
+    *rest = after;
+    Some(taken)
+}
+
+/// What stands before `end`, which is taken too.
+fn take_until<'b>(rest: &mut &'b [u8], end: u8) -> Option<&'b [u8]> {
+    let taken = take(rest, rest.iter().position(|byte| *byte == end)?)?;
+    take(rest, 1)?;
+    Some(taken)
+}
+
+fn u32_of(rest: &mut &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(take(rest, 4)?.try_into().ok()?))
+}
+
+fn u16_of(rest: &mut &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(take(rest, 2)?.try_into().ok()?))
+}
+
+/// A number of variable length, its highest seven bits first, as the distance of a delta in a pack.
+fn number(rest: &mut &[u8]) -> Option<usize> {
+    let mut number = 0_usize;
+    loop {
+        let byte = *take(rest, 1)?.first()?;
+        number = number.checked_mul(128)? | usize::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+        number = number.checked_add(1)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn like() -> Id {
+        "a".repeat(40).parse().unwrap()
+    }
+
+    /// An index of version 2 with one entry of this path.
+    fn with_path(path: &str) -> Vec<u8> {
+        let mut bytes = b"DIRC\0\0\0\x02\0\0\0\x01".to_vec();
+        let mut entry = vec![0; STAT_BYTES];
+        entry[24..28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+        entry.extend_from_slice(&[7; 20]);
+        entry.extend_from_slice(&u16::try_from(path.len()).unwrap().to_be_bytes());
+        entry.extend_from_slice(path.as_bytes());
+        entry.resize(entry.len() + 8 - entry.len() % 8, 0);
+        bytes.extend(entry);
+        bytes.extend_from_slice(&[0; 20]);
+        bytes
+    }
+
+    #[test]
+    fn a_path_that_leads_out_of_the_work_tree_is_refused() {
+        for path in ["a", "a/b", "a/.gitignore", "..."] {
+            let index = Index::parse(&with_path(path), like()).unwrap();
+            assert_eq!(index.entries.keys().next().unwrap(), path.as_bytes());
+        }
+        for path in ["../a", "a/../../b", "/etc/passwd", ".git/config", "a/.GIT/config", "a//b", "."] {
+            assert!(Index::parse(&with_path(path), like()).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_of_an_unknown_form_is_refused() {
+        let whole = with_path("a/b");
+        for end in 0..whole.len() {
+            assert!(Index::parse(&whole[..end], like()).is_none(), "{end}");
+        }
+        let with = |name: &[u8]| {
+            let mut bytes = whole[..whole.len() - 20].to_vec();
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(&[0, 0, 0, 1, 9]);
+            bytes.extend_from_slice(&[0; 20]);
+            Index::parse(&bytes, like())
+        };
+        assert!(with(b"EOIE").is_some());
+        assert!(with(b"link").is_none(), "a split index");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(flips in proptest::collection::vec((0_usize..100, any::<u8>()), 0..6)) {
+            let mut bytes = with_path("a/b");
+            for (at, byte) in flips {
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            Index::parse(&bytes, like());
+        }
+    }
+}
