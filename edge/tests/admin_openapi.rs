@@ -16,9 +16,9 @@ use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable
 use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
 use devanture_config::{Manifest, api, deploy, hostnames, instances, keeping, settings, team, upkeep, upstreams, who};
 use http::{Method, StatusCode};
+use support::description::{DESCRIPTION, described};
 use support::{Got, edge, got};
 
-const DESCRIPTION: &str = include_str!("../src/admin/openapi.yaml");
 /// The table in the room's own documentation.
 const TABLE: &str = include_str!("../src/admin/mod.rs");
 const ROUTES: &str = include_str!("../src/admin/route.rs");
@@ -27,24 +27,6 @@ const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
 /// Addresses that need no token either, since what they are sent says who asks; all else that they are sent is 401.
 const DOORS: [&str; 3] = ["/v1/login", "/v1/logout", "/v1/refresh"];
-
-/// Address to methods, in capital letters, out of the description: its layout is that of this repository.
-fn described() -> BTreeMap<String, BTreeSet<String>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut path = String::new();
-    let (_, paths) = DESCRIPTION.split_once("\npaths:\n").unwrap();
-    for line in paths.lines().take_while(|line| line.is_empty() || line.starts_with(' ')) {
-        if let Some(name) = line.strip_prefix("  ").filter(|rest| rest.starts_with('/')) {
-            path = name.trim_end_matches(':').to_owned();
-        } else if let Some(name) = line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')) {
-            let method = name.trim_end_matches(':').to_uppercase();
-            if ["GET", "PUT", "POST", "DELETE", "PATCH"].contains(&method.as_str()) {
-                found.entry(path.clone()).or_default().insert(method);
-            }
-        }
-    }
-    found
-}
 
 /// An address of the description, with a value for each of its parameters.
 fn concrete(path: &str) -> String {

@@ -112,7 +112,7 @@ impl RequestBody {
     }
 
     /// Whether nothing comes.
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream)
     }
 

@@ -117,16 +117,20 @@ fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
     body::parameter(uri, "app").map(read).transpose()
 }
 
-/// What somebody shows who has no token; whatever cannot be read shows nothing.
+/// Reads the body of a request without a token. One that cannot be read proves no identity, and is 401; one of another
+/// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but not
+/// `application/json`.
 async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
     let (parts, incoming) = request.into_parts();
+    let is_empty = incoming.is_empty();
     let read = async {
         body::only_parameters(&parts.uri, &[])?;
         body::json(&parts.headers, incoming, OPEN_BODY_BYTES_MAX).await
     };
-    read.await.map_err(|Error(problem)| {
-        Problem::new(Code::Unauthenticated, format!("This does not say who you are. {}", problem.detail))
+    read.await.map_err(|Error(problem)| match problem.code {
+        Code::UnsupportedType if !is_empty => Error(problem),
+        _ => Problem::new(Code::Unauthenticated, format!("This does not say who you are. {}", problem.detail))
             .hint("/v1/openapi.yaml describes what is sent here")
-            .into()
+            .into(),
     })
 }

@@ -2,4 +2,5 @@
 
 mod accounts;
 mod environments;
+mod media_types;
 mod uploads;

@@ -35,6 +35,7 @@
 
 pub(crate) mod archives;
 pub(crate) mod backends;
+pub(crate) mod description;
 pub(crate) mod process;
 
 use std::collections::BTreeMap;
