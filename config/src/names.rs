@@ -117,6 +117,12 @@ impl PlaceName {
         self.0 == "prod"
     }
 
+    /// Whether it is `preview`: the environment of pushes to aliases, whose settings previews have.
+    #[must_use]
+    pub fn is_preview(&self) -> bool {
+        self.0 == "preview"
+    }
+
     /// Makes an alias of a branch name: as it is where that is a name, else 13 characters, `-`, and 6 of its hash.
     ///
     /// ```

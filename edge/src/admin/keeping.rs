@@ -25,6 +25,8 @@ impl Admin {
             (Some("environments"), Some(name)) if !matches!(route, Route::History { .. }) => name.parse().ok(),
             _ => None,
         };
+        // Of another environment a token learns not even that it was deleted; its operation refuses it.
+        let environment = environment.filter(|name| actor.is_of(name));
         self.publisher.check_there(&app, environment.as_ref()).await
     }
 
@@ -62,7 +64,7 @@ impl Admin {
 
     pub(super) async fn deleted(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, None)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.deleted_things(app).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.deleted_things(actor, app).await?))
     }
 
     pub(super) async fn undelete(

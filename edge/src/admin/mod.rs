@@ -38,7 +38,7 @@
 //! | `/v1/apps/{app}/environments/{env}/settings` | GET | read |
 //! | `/v1/apps/{app}/environments/{env}/settings` | PATCH | promote |
 //! | `/v1/apps/{app}/versions/{id}` | DELETE | push, every environment |
-//! | `/v1/apps/{app}/withdrawn` | GET | read |
+//! | `/v1/apps/{app}/withdrawn` | GET | read, every environment |
 //! | `/v1/apps/{app}/withdrawn` | POST, DELETE | push, every environment |
 //! | `/v1/apps/{app}/aliases` | GET | read |
 //! | `/v1/apps/{app}/aliases/{name}` | GET | read |

@@ -20,7 +20,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let (revision, status) = self.publisher.status(app, environment).await?;
+        let (revision, status) = self.publisher.status(actor, app, environment).await?;
         precondition::view(request.headers(), revision, &status)
     }
 

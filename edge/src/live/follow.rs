@@ -439,8 +439,14 @@ mod tests {
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
         let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
         let key = records::alias_key(&"shop".parse().unwrap(), &"feature".parse().unwrap());
-        let alias =
-            AliasRecord { version: VersionId::of(b""), switched_ms: 0, begun: 0, who: String::new(), expires_ms: None };
+        let alias = AliasRecord {
+            version: VersionId::of(b""),
+            switched_ms: 0,
+            begun: 0,
+            who: String::new(),
+            environment: None,
+            expires_ms: None,
+        };
         let alias = records::write(&alias).unwrap();
         let commit = async |change| {
             catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();

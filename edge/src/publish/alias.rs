@@ -17,8 +17,7 @@ use crate::catalog::records::{self, AliasRecord};
 use crate::catalog::{self, Change, Check, Commit, Record, Revision, gone};
 use crate::telemetry;
 
-/// The place whose pushes are previews alone: where pushes to aliases are kept in the history, and for which a token
-/// may be that sets aliases of any name.
+/// The environment of pushes that are previews alone: their history, and the settings of what they run.
 pub(super) const PREVIEW: &str = "preview";
 /// How long an alias that has ended may rest before its record is removed; nothing answers there meanwhile.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -32,6 +31,8 @@ struct Aliasing<'a> {
     expires: Option<Expiry>,
     /// Of a push: when it began, and whether that does not matter.
     push: Option<(u64, bool)>,
+    /// The environment that the alias belongs to from now on: that of the push, or of the token.
+    environment: Option<&'a PlaceName>,
     if_live: Option<&'a str>,
     condition: &'a Condition,
 }
@@ -43,26 +44,12 @@ pub(crate) struct Aliased {
     revision: Revision,
 }
 
-impl Actor {
-    /// Whether this actor may set and delete the alias `name`: a token of one environment may where that is the name
-    /// of the alias, or `preview`.
-    ///
-    /// # Errors
-    /// As [`Actor::may`].
-    pub fn may_alias(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
-        match &self.environment {
-            Some(own) if own.as_str() == PREVIEW => self.may(Scope::Push, app, None),
-            _ => self.may(Scope::Push, app, Some(name)),
-        }
-    }
-}
-
 impl Publisher {
     /// Points an alias at a version, making it where it is new. Gives it with the revision of its record.
     ///
     /// # Errors
-    /// `alias_taken` where the name is an environment, `too_many`, `precondition_failed`, and as
-    /// [`Publisher::resolve_version`].
+    /// `alias_taken` where the name is an environment, `forbidden` where the alias is not the actor's, `too_many`,
+    /// `precondition_failed`, and as [`Publisher::resolve_version`].
     pub async fn set_alias(
         &self,
         actor: &Actor,
@@ -75,7 +62,9 @@ impl Publisher {
         let version = self.resolve_version(app, &wanted.version).await?;
         let _lease = self.leases.version(version).await;
         let expires = wanted.expires;
-        let aliasing = Aliasing { app, name, version, actor, expires, push: None, if_live: None, condition };
+        let environment = actor.environment.as_ref();
+        let aliasing =
+            Aliasing { app, name, version, actor, expires, push: None, environment, if_live: None, condition };
         let aliased = self.point_alias(&aliasing).await?;
         Ok((aliased.revision, aliased.status))
     }
@@ -90,6 +79,7 @@ impl Publisher {
             actor: &push.actor,
             expires: options.alias_expires,
             push: Some((push.begun, options.force)),
+            environment: Some(&push.environment),
             if_live: options.if_live.as_deref(),
             condition: &Condition::default(),
         };
@@ -118,9 +108,10 @@ impl Publisher {
         name: &PlaceName,
         expires: Option<Expiry>,
     ) -> Result<(), Error> {
-        actor.may_alias(app, name)?;
+        actor.may_alias(Scope::Push, app, name)?;
         ends_ms(expires, None, telemetry::now_ms())?;
         self.check_there(app, Some(name)).await?;
+        actor.may_move(name, self.alias_record(app, name).await?.1.as_ref())?;
         self.check_no_environment(app, name).await
     }
 
@@ -159,6 +150,7 @@ impl Publisher {
             let (found, before) = self.alias_record(app, name).await?;
             let revision = found.as_ref().map(|record| record.revision);
             wanted.condition.check(revision.filter(|_| before.is_some()))?;
+            wanted.actor.may_move(name, before.as_ref())?;
             wanted.may_replace(before.as_ref())?;
             let record = wanted.record(before.as_ref())?;
             let previous = before.as_ref().map(|before| before.version);
@@ -221,35 +213,54 @@ impl Publisher {
     /// An alias, with the revision of its record.
     ///
     /// # Errors
-    /// `not_found`.
-    pub async fn alias(&self, app: &AppName, name: &PlaceName) -> Result<(Revision, PlaceStatus), Error> {
+    /// `not_found`; `forbidden` for one that a token of one environment does not have.
+    pub async fn alias(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        name: &PlaceName,
+    ) -> Result<(Revision, PlaceStatus), Error> {
         match self.alias_record(app, name).await? {
-            (Some(record), Some(alias)) => Ok((record.revision, self.alias_status(app, name, &alias))),
+            (Some(record), Some(alias)) => {
+                if !actor.has_alias(name, &alias) {
+                    actor.may(Scope::Read, app, Some(name))?;
+                }
+                Ok((record.revision, self.alias_status(app, name, &alias)))
+            }
             _ => Err(no_alias(app, name)),
         }
     }
 
-    /// A page of the aliases of an app, in the order of their names.
+    /// A page of the aliases of an app that the actor sees, in the order of their names.
     ///
     /// # Errors
     /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
-    pub async fn aliases(&self, app: &AppName, page: &Page) -> Result<AliasList, Error> {
+    pub async fn aliases(&self, actor: &Actor, app: &AppName, page: &Page) -> Result<AliasList, Error> {
         self.known(app).await?;
         let prefix = records::alias_prefix(app);
-        let after = match &page.after {
+        let mut after = match &page.after {
             Some(name) => Some(format!("{prefix}{}", name.parse::<PlaceName>().map_err(|_bad| page.bad_cursor())?)),
             None => None,
         };
-        let found = self.catalog.list(&prefix, after.as_deref(), false, page.limit.saturating_add(1)).await?;
-        let next = page.next(&found, |(key, _)| key.rsplit('/').next().unwrap_or_default().to_owned());
         let mut aliases = Vec::new();
         let now_ms = telemetry::now_ms();
-        for (key, record) in found.iter().take(page.limit) {
-            let alias: AliasRecord = records::read(key, record)?;
-            if let Some(Ok(name)) = key.rsplit('/').next().map(str::parse).filter(|_| !alias.has_expired(now_ms)) {
-                aliases.push(self.alias_status(app, &name, &alias));
+        // One more than the page holds says whether another follows; what is not shown is no part of the cursor either.
+        let at_once = page.limit.saturating_add(1);
+        while aliases.len() < at_once {
+            let found = self.catalog.list(&prefix, after.as_deref(), false, at_once).await?;
+            for (key, record) in &found {
+                let alias: AliasRecord = records::read(key, record)?;
+                let name: Option<PlaceName> = key.rsplit('/').next().and_then(|name| name.parse().ok());
+                let name = name.filter(|name| !alias.has_expired(now_ms) && actor.has_alias(name, &alias));
+                aliases.extend(name.map(|name| self.alias_status(app, &name, &alias)));
+            }
+            match found.last() {
+                Some((key, _)) if found.len() == at_once => after = Some(key.clone()),
+                _ => break,
             }
         }
+        let next = page.next(&aliases, |alias| alias.name.to_string());
+        aliases.truncate(page.limit);
         Ok(AliasList { app: app.clone(), aliases, next })
     }
 
@@ -265,10 +276,11 @@ impl Publisher {
         condition: &Condition,
     ) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let (Some(record), Some(_)) = self.alias_record(app, name).await? else {
+            let (Some(record), Some(alias)) = self.alias_record(app, name).await? else {
                 condition.check(None)?;
                 return Err(no_alias(app, name));
             };
+            actor.may_move(name, Some(&alias))?;
             condition.check(Some(record.revision))?;
             if self.remove_alias(Some((actor, app, name)), records::alias_key(app, name), record.revision).await? {
                 return Ok(());
@@ -355,6 +367,7 @@ impl Aliasing<'_> {
                 Some(same) => same.who.clone(),
                 None => self.actor.name.clone(),
             },
+            environment: self.environment.cloned(),
             expires_ms: ends_ms(self.expires, before, now_ms)?,
         })
     }

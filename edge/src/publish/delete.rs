@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use devanture_config::api::{DeleteReport, Deploy, Outcome, Scope};
+use devanture_config::api::{DeleteReport, Deploy, Outcome};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, VersionId};
 
@@ -14,21 +14,6 @@ use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
-
-impl Actor {
-    /// Whether this actor may do what `scope` allows in every environment of an app: what is meant reaches all of its
-    /// hostnames.
-    ///
-    /// # Errors
-    /// As [`Actor::may`]; `forbidden` for a token of one environment.
-    pub fn may_everywhere(&self, scope: Scope, app: &AppName) -> Result<(), Error> {
-        self.may(scope, app, None)?;
-        let Some(environment) = &self.environment else { return Ok(()) };
-        let detail = format!("The token `{}` is for {environment} alone; this reaches every hostname.", self.name);
-        let hint = format!("a token of the whole app with the scope {scope} is needed");
-        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
-    }
-}
 
 impl Publisher {
     /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this returns, no hostname of this node

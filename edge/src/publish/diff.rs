@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use devanture_config::api::{Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, ServingChange, VisitorLoad};
+use devanture_config::api::{
+    Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Scope, ServingChange, VisitorLoad,
+};
 use devanture_config::digest::IdPrefix;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
@@ -13,7 +15,7 @@ use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::{Error, Page, Publisher};
+use super::{Actor, Error, Page, Publisher};
 use crate::site::fingerprint;
 use crate::version::RuleFiles;
 
@@ -39,15 +41,17 @@ impl Publisher {
     /// What differs between two versions.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `bad_request`.
-    pub async fn diff(&self, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
+    /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a side, or the rules of an environment, that a token of
+    /// one environment does not see.
+    pub async fn diff(&self, actor: &Actor, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
         self.known(app).await?;
+        actor.may_compare(app, &wanted.environment)?;
         let after = match &wanted.page.after {
             Some(after) => Some(after.parse::<BundlePath>().map_err(|_bad| wanted.page.bad_cursor())?),
             None => None,
         };
-        let from = self.named(app, &wanted.from, &wanted.environment).await?;
-        let to = self.named(app, &wanted.to, &wanted.environment).await?;
+        let from = self.named(actor, app, &wanted.from, &wanted.environment).await?;
+        let to = self.named(actor, app, &wanted.to, &wanted.environment).await?;
         let before = Arc::new(self.stored_manifest(from).await?);
         let now = Arc::new(self.stored_manifest(to).await?);
         let compared = Compared::of(&before, &now);
@@ -65,9 +69,17 @@ impl Publisher {
 
     /// The version that a person names: by `live`, an environment, an alias, or the beginning of its id. No name of an
     /// environment or alias could be an id.
-    async fn named(&self, app: &AppName, named: &str, environment: &PlaceName) -> Result<VersionId, Error> {
+    async fn named(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        named: &str,
+        environment: &PlaceName,
+    ) -> Result<VersionId, Error> {
         if named.parse::<IdPrefix>().is_ok() {
-            return self.resolve_version(app, named).await;
+            let version = self.resolve_version(app, named).await?;
+            self.check_seen(actor, app, &version).await?;
+            return Ok(version);
         }
         let place: PlaceName = match named {
             LIVE => environment.clone(),
@@ -78,13 +90,30 @@ impl Publisher {
             })?,
         };
         if let Some((_, pointer)) = self.live_pointer(app, &place).await? {
+            actor.may_compare(app, &place)?;
             return Ok(pointer.version);
         }
-        if let Some(version) = self.aliased(app, &place).await? {
-            return Ok(version);
+        actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
+        match self.alias(actor, app, &place).await {
+            Ok((_, alias)) => return Ok(alias.version),
+            Err(Error(problem)) if problem.code == Code::NotFound => {}
+            Err(error) => return Err(error),
         }
         let detail = format!("Nothing is live in {place} of the app {app}, and it is no alias.");
         Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists environments and aliases").into())
+    }
+
+    /// Checks that the actor sees a version that it names by its id. Whoever may push can make any version live in their
+    /// environment; whoever may only read sees what the history of their environment names.
+    async fn check_seen(&self, actor: &Actor, app: &AppName, version: &VersionId) -> Result<(), Error> {
+        let Some(own) = actor.environment.as_ref().filter(|_| actor.scope < Scope::Push) else { return Ok(()) };
+        if self.names_version(app, own, version).await? {
+            return Ok(());
+        }
+        let short = version.short();
+        let detail = format!("The history of {own} does not name {short}, and this token reads {own} alone.");
+        let hint = "compare versions that were pushed to it, or use a token of the whole app";
+        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
     /// What visitors of `now` load who look at everything, where returning ones have seen all of `before`.

@@ -196,7 +196,7 @@ impl Publisher {
         let mut urls = self.urls(&push.app, &push.environment, &push.version);
         urls.alias = alias.as_ref().map(|alias| alias.url.clone());
         // Where previews are pushed to, nothing is live: the alias is what there is to see.
-        if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.as_str() == super::alias::PREVIEW) {
+        if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {
             urls.live.clone_from(url);
         }
         let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use devanture_config::api::{Deploy, DeployKind, History, Outcome, PlaceStatus, Source, Status};
+use devanture_config::api::{AliasList, Deploy, DeployKind, History, Outcome, PlaceStatus, Source, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::audit::{Own, commit_own};
 use super::{Actor, Error, PAGE_MAX, Page, Publisher};
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::records::{self, HistoryEntry, HostnameRecord, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
-use crate::telemetry;
 
 /// Most environments, and most aliases, that a status tells.
 const PLACES_MAX: usize = 1_000;
@@ -53,14 +52,19 @@ impl Publisher {
         Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, collected, next })
     }
 
-    /// What is live in an environment, and where else the app can be seen; with the revision of its live pointer.
+    /// What is live in an environment, and where else the actor can see the app; with the revision of its live pointer.
     ///
     /// # Errors
     /// `not_found` where there is no such app.
-    pub async fn status(&self, app: &AppName, environment: &PlaceName) -> Result<(Option<Revision>, Status), Error> {
+    pub async fn status(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<(Option<Revision>, Status), Error> {
         self.known(app).await?;
         let (revision, pointer) = self.live_pointer(app, environment).await?.unzip();
-        let (places, more_places) = self.places(app).await?;
+        let (places, more_places) = self.places(actor, app).await?;
         let mut hostnames = Vec::new();
         for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let owner: HostnameRecord = records::read(&key, &record)?;
@@ -84,24 +88,25 @@ impl Publisher {
         Ok((revision, status))
     }
 
-    /// The environments and aliases of an app, as many as a status tells, and whether there are more.
-    async fn places(&self, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
-        let list = async |prefix: String| self.catalog.list(&prefix, None, false, PLACES_MAX + 1).await;
-        let (live, aliases) = (list(records::live_prefix(app)).await?, list(records::alias_prefix(app)).await?);
-        let is_more = live.len() > PLACES_MAX || aliases.len() > PLACES_MAX;
+    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are more.
+    async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
         let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
         let mut places = Vec::new();
+        let live = match &actor.environment {
+            Some(own) => {
+                let key = records::live_key(app, own);
+                self.catalog.get(&key).await?.map(|record| (key, record)).into_iter().collect()
+            }
+            None => self.catalog.list(&records::live_prefix(app), None, false, PLACES_MAX + 1).await?,
+        };
         for (key, record) in live.iter().take(PLACES_MAX) {
             let pointer: LivePointer = records::read(key, record)?;
             places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
         }
-        let now_ms = telemetry::now_ms();
-        for (key, record) in aliases.iter().take(PLACES_MAX) {
-            let alias: AliasRecord = records::read(key, record)?;
-            let name = name(key).filter(|_| !alias.has_expired(now_ms));
-            places.extend(name.map(|name| self.alias_status(app, &name, &alias)));
-        }
-        Ok((places, is_more))
+        let page = Page { limit: PLACES_MAX, after: None, cursor: "after" };
+        let AliasList { aliases, next, .. } = self.aliases(actor, app, &page).await?;
+        places.extend(aliases);
+        Ok((places, live.len() > PLACES_MAX || next.is_some()))
     }
 
     fn environment_status(&self, app: &AppName, name: PlaceName, pointer: &LivePointer) -> PlaceStatus {
@@ -114,6 +119,32 @@ impl Publisher {
             who: None,
             expires_ms: None,
             name,
+        }
+    }
+
+    /// Whether the history of an environment names a version, or it is live there.
+    pub(crate) async fn names_version(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: &VersionId,
+    ) -> Result<bool, Error> {
+        if self.live_pointer(app, environment).await?.is_some_and(|(_, pointer)| pointer.version == *version) {
+            return Ok(true);
+        }
+        let prefix = records::history_prefix(app, environment);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
+            for (key, record) in &page {
+                if records::read::<HistoryEntry>(key, record)?.deploy.version == *version {
+                    return Ok(true);
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE_MAX => after = Some(key.clone()),
+                _ => return Ok(false),
+            }
         }
     }
 

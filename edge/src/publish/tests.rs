@@ -99,8 +99,14 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
     let now_ms = crate::telemetry::now_ms();
     let mut changes = Vec::new();
     for (name, expires_ms) in [("ended", Some(now_ms - 1)), ("lasts", None), ("goes-on", Some(now_ms + 3_600_000))] {
-        let record =
-            AliasRecord { version: VersionId::of(b""), switched_ms: 0, begun: 0, who: String::new(), expires_ms };
+        let record = AliasRecord {
+            version: VersionId::of(b""),
+            switched_ms: 0,
+            begun: 0,
+            who: String::new(),
+            environment: None,
+            expires_ms,
+        };
         let key = records::alias_key(&app, &name.parse().unwrap());
         changes.push(Change::Put(key, records::write(&record).unwrap()));
     }

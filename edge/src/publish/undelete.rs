@@ -38,11 +38,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// What of an app can be had back: itself, environments, versions.
+    /// What of an app can be restored: itself, environments, versions. A token of one environment sees that one; versions
+    /// belong to all of them.
     ///
     /// # Errors
     /// `not_found` for an app that is not there.
-    pub async fn deleted_things(&self, app: &AppName) -> Result<Vec<DeletedThing>, Error> {
+    pub async fn deleted_things(&self, actor: &Actor, app: &AppName) -> Result<Vec<DeletedThing>, Error> {
         self.known(app).await?;
         let now_ms = telemetry::now_ms();
         let mut things = Vec::new();
@@ -73,7 +74,12 @@ impl Publisher {
                 things.push(DeletedThing { version, ..thing(record.at_ms, record.until_ms, record.who) });
             }
         }
-        things.retain(|thing| thing.until_ms > now_ms);
+        let is_seen = |thing: &DeletedThing| match (&actor.environment, &thing.environment) {
+            (None, _) => true,
+            (Some(own), Some(environment)) => own == environment,
+            (Some(_), None) => thing.version.is_none(),
+        };
+        things.retain(|thing| thing.until_ms > now_ms && is_seen(thing));
         Ok(things)
     }
 

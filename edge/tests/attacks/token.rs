@@ -3,4 +3,5 @@
 mod accounts;
 mod environments;
 mod media_types;
+mod scopes;
 mod uploads;

@@ -270,7 +270,7 @@ async fn run(steps: Vec<Step>) {
                 world.publisher.delete_version(&actor, &name(app), &version.to_string()).await.ok();
             }
             Step::Undelete(app) => {
-                let things = world.publisher.deleted_things(&name(app)).await.unwrap_or_default();
+                let things = world.publisher.deleted_things(&Actor::local(), &name(app)).await.unwrap_or_default();
                 let Some(version) = things.iter().find_map(|thing| thing.version) else { continue };
                 let wanted = UndeleteRequest { environment: None, version: Some(version.to_string()) };
                 world.publisher.undelete(&actor, &name(app), &wanted).await.ok();

@@ -5,6 +5,7 @@ mod attempts;
 mod last_use;
 mod logins;
 mod passwords;
+mod rights;
 mod tokens;
 
 use std::net::IpAddr;
@@ -91,56 +92,9 @@ impl Actor {
         }
     }
 
-    /// What it shows that it is, at the beginning of a sentence.
-    fn shown(&self) -> String {
-        match &self.credential {
-            Credential::Login(_) => format!("The login of `{}`", self.name),
-            Credential::Local | Credential::Token(_) => format!("The token `{}`", self.name),
-        }
-    }
-
     /// Its address for the audit log.
     pub(crate) fn address_text(&self) -> String {
         from_text(self.from)
-    }
-
-    /// Whether this actor may do, in an app and an environment (where one is meant), what `scope` allows.
-    ///
-    /// # Errors
-    /// `not_found` for another app, which the answer does not betray; `forbidden` else.
-    pub fn may(&self, scope: Scope, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
-        if self.app.as_ref().is_some_and(|own| own != app) {
-            return Err(Problem::new(Code::NotFound, format!("There is no app {app} for this token.")).into());
-        }
-        let elsewhere = matches!((&self.environment, environment), (Some(own), Some(wanted)) if own != wanted);
-        if elsewhere || self.scope < scope {
-            let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
-            let detail = format!("The token `{}` may not {scope}{place} for the app {app}.", self.name);
-            return Err(Problem::new(Code::Forbidden, detail)
-                .hint(format!(
-                    "a token with the scope {scope} is needed: `devanture-edge token create --scope {scope} …`"
-                ))
-                .into());
-        }
-        Ok(())
-    }
-
-    /// Whether this actor may do anything in every app.
-    #[must_use]
-    pub fn is_admin_of_all(&self) -> bool {
-        self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none()
-    }
-
-    /// Checks that this actor runs the edge.
-    ///
-    /// # Errors
-    /// `forbidden`.
-    pub fn must_be_admin(&self) -> Result<(), Error> {
-        if self.is_admin_of_all() {
-            return Ok(());
-        }
-        let detail = format!("The token `{}` may not do this: the scope admin for every app is needed.", self.name);
-        Err(Problem::new(Code::Forbidden, detail).into())
     }
 }
 

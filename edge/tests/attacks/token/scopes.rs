@@ -1,0 +1,239 @@
+//! Every operation of the API, asked by tokens of one environment about what is not theirs. An operation that is new
+//! fails here until it says what such a token may do with it.
+
+use std::fmt::Write as _;
+
+use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Source, TokenMade};
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::description::operations;
+use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
+
+/// Part of every name, text and path of what the tokens must not learn of.
+const MARKER: &str = "marker";
+const SCOPES: [Scope; 4] = [Scope::Read, Scope::Push, Scope::Promote, Scope::Admin];
+/// Operations that need no token.
+const OPEN: [&str; 6] = ["/health/live", "/health/ready", "/v1/openapi.yaml", "/v1/login", "/v1/logout", "/v1/refresh"];
+
+/// What a token of one environment is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// `forbidden`, whatever its scope.
+    Forbidden,
+    /// `forbidden` below this scope; from it on an answer without anything of another environment.
+    Own(Scope),
+    /// `forbidden` below this scope; from it on what it says is another environment's, and the token may take it.
+    Taken(Scope),
+    /// `not_found`, or `forbidden`.
+    Hidden,
+}
+
+/// Ids that an edge gave to what belongs to `prod` of the app `shop`.
+struct Planted {
+    version: String,
+    deploy: String,
+    digest: String,
+    token: String,
+}
+
+async fn push(edge: &RunningEdge, app: &str, environment: &str, text: &str) -> String {
+    let files: Files<'_> = &[("index.html", text.as_bytes())];
+    let source = Source { message: Some(format!("{environment} of {app}: {text}")), ..Source::default() };
+    let begin = BeginDeploy { manifest: manifest(files), source, options: DeployOptions::default() };
+    edge.try_push(app, environment, begin, files).await.unwrap().version.to_string()
+}
+
+async fn admin(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Got {
+    let request = edge.api(method, &format!("/v1/{path}"));
+    let answer = got(if body.is_null() { request } else { request.json(&body) }).await;
+    assert!(answer.status.is_success(), "{path}: {}", answer.text());
+    answer
+}
+
+/// An app with everything that can be said of `prod`, and little of `staging`.
+async fn plant(edge: &RunningEdge) -> Planted {
+    push(edge, "shop", "staging", "of staging").await;
+    let gone = push(edge, "shop", "prod", "marker of a version that goes").await;
+    let version = push(edge, "shop", "prod", "marker of what is live").await;
+    push(edge, "shop", "marker-gone", "marker of an environment that goes").await;
+    push(edge, "blog", "staging", "marker of the other app").await;
+    let of = |rest: &str| format!("apps/shop/{rest}");
+    let aliased = push(edge, "shop", "marker-place", "marker of an alias").await;
+    for (method, path, body) in [
+        (Method::DELETE, "environments/marker-gone", Value::Null),
+        (Method::PUT, "aliases/marker-alias", json!({ "version": aliased })),
+        (Method::PUT, "environments/prod/hostnames/marker.example.org", Value::Null),
+        (Method::PATCH, "environments/prod/settings", json!({ "set": { "A": { "value": "marker" } } })),
+        (Method::PUT, "environments/prod/lock", json!({ "reason": "marker" })),
+        (Method::POST, "environments/prod/pause", json!({ "message": "marker" })),
+        (Method::POST, "withdrawn", json!({ "path": "/marker.pdf" })),
+    ] {
+        admin(edge, method, &of(path), body).await;
+    }
+    admin(edge, Method::POST, &of("environments/prod/resume"), Value::Null).await;
+    drop(gone);
+    let account = json!({ "name": MARKER, "scope": "read", "password": "correct horse battery" });
+    admin(edge, Method::POST, "accounts", account).await;
+    let token = json!({ "name": "marker", "app": "shop", "environment": "prod", "scope": "read" });
+    let token: TokenMade = admin(edge, Method::POST, "tokens", token).await.json();
+    let files: Files<'_> = &[("index.html", b"marker of a push under way")];
+    let begin = BeginDeploy {
+        manifest: manifest(files),
+        source: Source::default(),
+        options: DeployOptions { no_switch: true, ..DeployOptions::default() },
+    };
+    let path = "apps/shop/environments/prod/deploys";
+    let begun: DeployBegun = admin(edge, Method::POST, path, serde_json::to_value(begin).unwrap()).await.json();
+    Planted { version, deploy: begun.deploy, digest: begun.missing[0].to_string(), token: token.id }
+}
+
+/// An address of the description about something of another app, or of `prod`.
+fn concrete(path: &str, app: &str, planted: &Planted) -> String {
+    let mut concrete = path
+        .replace("{app}", app)
+        .replace("{env}", "prod")
+        .replace("{host}", "marker.example.org")
+        .replace("{address}", "http:%2F%2F203.0.113.7:3000")
+        .replace("{account}", MARKER)
+        .replace("{digest}", &planted.digest)
+        .replace("{deploy}", &planted.deploy);
+    let id = if path.starts_with("/v1/tokens") { &planted.token } else { &planted.version };
+    concrete = concrete.replace("{id}", id);
+    concrete = concrete.replace("{name}", if path.contains("upstreams") { "api" } else { "marker-alias" });
+    match path {
+        "/v1/apps/{app}/blobs/{digest}" => write!(concrete, "?deploy={}", planted.deploy).unwrap(),
+        "/v1/apps/{app}/diff" => concrete.push_str("?from=staging&to=prod&env=staging"),
+        _ => {}
+    }
+    concrete
+}
+
+/// What is sent with an operation, for those that read their body before they ask who may.
+fn body(path: &str) -> Value {
+    match path {
+        "/v1/tokens" => json!({ "name": "x", "app": "shop", "environment": "prod", "scope": "read" }),
+        "/v1/apps/{app}/environments/{env}/rollback" => json!({ "with_settings": true }),
+        _ => json!({}),
+    }
+}
+
+/// What a token of `staging` of the app `shop` is answered about `prod`, and about what belongs to no environment.
+fn expected(method: &str, path: &str) -> Expected {
+    if path.contains("{env}") {
+        return Expected::Forbidden;
+    }
+    match (method, path) {
+        ("GET", "/v1/apps/{app}/aliases" | "/v1/apps/{app}/deleted") => Expected::Own(Scope::Read),
+        ("GET", "/v1/audit" | "/v1/tokens") => Expected::Own(Scope::Admin),
+        // Whoever may promote takes what is live in another environment, and looks at it before.
+        ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),
+        ("DELETE", "/v1/tokens/{id}") => Expected::Hidden,
+        (
+            _,
+            "/metrics"
+            | "/v1/accounts"
+            | "/v1/accounts/{account}"
+            | "/v1/accounts/{account}/password"
+            | "/v1/apps/{app}"
+            | "/v1/apps/{app}/aliases/{name}"
+            | "/v1/apps/{app}/blobs/{digest}"
+            | "/v1/apps/{app}/deploys/{deploy}"
+            | "/v1/apps/{app}/deploys/{deploy}/finish"
+            | "/v1/apps/{app}/undelete"
+            | "/v1/apps/{app}/versions/{id}"
+            | "/v1/apps/{app}/withdrawn"
+            | "/v1/gc",
+        )
+        | ("POST", "/v1/tokens") => Expected::Forbidden,
+        _ => panic!("{method} {path} is new: say here what a token of one environment may do with it"),
+    }
+}
+
+async fn ask(edge: &RunningEdge, token: &str, method: &str, path: &str, body: &Value) -> Got {
+    let request = edge.ask(method.parse().unwrap(), path, token);
+    got(if method == "GET" { request } else { request.json(body) }).await
+}
+
+fn check_nothing_of_another(answer: &Got, planted: &Planted, what: &str) {
+    let text = answer.text();
+    assert!(!text.contains(MARKER) && !text.contains(&planted.version), "{what}: {text}");
+}
+
+#[tokio::test]
+async fn a_token_of_one_environment_reaches_nothing_of_another() {
+    let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start().await;
+    let planted = plant(&edge).await;
+    for scope in SCOPES {
+        let token = edge.token_for(scope, Some("shop"), Some("staging")).await;
+        for (path, method, _) in operations().into_iter().filter(|(path, ..)| !OPEN.contains(&path.as_str())) {
+            let what = format!("{method} {path} with {scope}");
+            let address = concrete(&path, "shop", &planted);
+            let answer = ask(&edge, &token, &method, &address, &body(&path)).await;
+            match expected(&method, &path) {
+                Expected::Own(least) if scope >= least => {
+                    assert_eq!(answer.status, StatusCode::OK, "{what}: {}", answer.text());
+                    check_nothing_of_another(&answer, &planted, &what);
+                }
+                Expected::Taken(least) if scope >= least => {
+                    assert_eq!(answer.status, StatusCode::OK, "{what}: {}", answer.text());
+                }
+                Expected::Hidden => {
+                    assert!(matches!(answer.code(), Code::Forbidden | Code::NotFound), "{what}: {answer:?}");
+                }
+                _ => assert_eq!(answer.code(), Code::Forbidden, "{what}: {}", answer.text()),
+            }
+            // Another app is not there at all, whatever is asked of it.
+            if path.contains("{app}") {
+                let address = concrete(&path, "blog", &planted);
+                let answer = ask(&edge, &token, &method, &address, &body(&path)).await;
+                assert_eq!(answer.code(), Code::NotFound, "{what}: {}", answer.text());
+            }
+            // What it may read of its own environment tells nothing of another.
+            if method == "GET" && path.contains("{env}") {
+                let address = concrete(&path, "shop", &planted).replace("/prod", "/staging");
+                let answer = ask(&edge, &token, &method, &address, &Value::Null).await;
+                assert_ne!(answer.status, StatusCode::FORBIDDEN, "{what}: {}", answer.text());
+                check_nothing_of_another(&answer, &planted, &what);
+            }
+        }
+    }
+    // Nothing of it was done, and that `prod` is deleted is nobody's business either.
+    let status = admin(&edge, Method::GET, "apps/shop/environments/prod", Value::Null).await;
+    assert_eq!(status.json::<Value>()["version"], planted.version);
+    admin(&edge, Method::DELETE, "apps/shop/environments/prod", Value::Null).await;
+    let token = edge.token_for(Scope::Admin, Some("shop"), Some("staging")).await;
+    for (path, method, _) in operations().into_iter().filter(|(path, ..)| path.contains("{env}")) {
+        let address = concrete(&path, "shop", &planted);
+        let answer = ask(&edge, &token, &method, &address, &body(&path)).await;
+        assert_eq!(answer.code(), Code::Forbidden, "{method} {path}: {}", answer.text());
+    }
+    edge.stop().await;
+}
+
+/// As above for what belongs to an app as a whole, and to the edge.
+#[tokio::test]
+async fn a_token_of_one_app_reaches_nothing_of_another_app_or_of_the_edge() {
+    let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start().await;
+    let planted = plant(&edge).await;
+    for scope in SCOPES {
+        let token = edge.token_for(scope, Some("blog"), None).await;
+        for (path, method, _) in operations().into_iter().filter(|(path, ..)| !OPEN.contains(&path.as_str())) {
+            let what = format!("{method} {path} with {scope}");
+            let answer = ask(&edge, &token, &method, &concrete(&path, "shop", &planted), &body(&path)).await;
+            if path.contains("{app}") || path == "/v1/tokens/{id}" {
+                assert_eq!(answer.code(), Code::NotFound, "{what}: {}", answer.text());
+            } else if method == "GET" && ["/v1/audit", "/v1/tokens"].contains(&path.as_str()) && scope == Scope::Admin {
+                // Of its own app alone.
+                assert!(!answer.text().contains("shop"), "{what}: {}", answer.text());
+            } else {
+                let code = answer.code();
+                // A token for another app cannot even be asked for.
+                let is_refused = code == Code::Forbidden || path == "/v1/tokens" && code == Code::NotFound;
+                assert!(is_refused, "{what}: {}", answer.text());
+            }
+        }
+    }
+    edge.stop().await;
+}
