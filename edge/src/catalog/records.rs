@@ -29,12 +29,16 @@ pub struct VersionRecord {
     pub stored_ms: u64,
     /// The name of the token that stored it.
     pub who: String,
-    /// Whether that token had the scope `admin`: its routes may point to private addresses.
+    /// Whether that token had the scope `admin` for every environment: the version's routes may point to private
+    /// addresses, and its hostnames need no proof.
     pub trusted: bool,
     /// Whether that token was an admin's of every app: its backend may run as the edge's own user. Versions that were
     /// stored before there was this member say nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge_admin: Option<bool>,
+    /// The environments whose own admins stored it: it is trusted there and nowhere else.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub trusted_in: BTreeSet<PlaceName>,
     /// Where the bundle came from.
     pub source: Source,
     /// Files.
@@ -51,6 +55,12 @@ impl VersionRecord {
     #[must_use]
     pub fn is_of_edge_admin(&self) -> bool {
         self.edge_admin.unwrap_or(self.trusted)
+    }
+
+    /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own hostnames.
+    #[must_use]
+    pub fn is_trusted_in(&self, place: &str) -> bool {
+        self.trusted || self.trusted_in.iter().any(|environment| environment.as_str() == place)
     }
 }
 

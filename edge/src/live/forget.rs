@@ -158,6 +158,7 @@ mod tests {
                 who: String::new(),
                 trusted: false,
                 edge_admin: None,
+                trusted_in: std::collections::BTreeSet::new(),
                 source: Source::default(),
                 files: 0,
                 bytes: 0,

@@ -133,6 +133,8 @@ impl Loader {
         };
         let record: VersionRecord = records::read(&key, &record)?;
         let edge_admin = record.is_of_edge_admin();
+        // Aliases and versions at their own hostnames are previews, whatever their names.
+        let trusted = record.is_trusted_in(if setting == Setting::Preview { "preview" } else { place });
         let request = LoadRequest {
             app: app.clone(),
             id: *id,
@@ -142,7 +144,7 @@ impl Loader {
             dictionaries: self.dictionaries(app, id).await?,
             dictionary_seconds: self.dictionary_seconds,
             wishes: self.wishes.clone(),
-            trusted: record.trusted,
+            trusted,
             edge_admin,
             stored_ms: record.stored_ms,
             source: record.source,
@@ -226,6 +228,8 @@ mod tests {
                 stored_ms: 0,
                 who: String::new(),
                 trusted: false,
+                edge_admin: None,
+                trusted_in: std::collections::BTreeSet::new(),
                 source: Source::default(),
                 files: 0,
                 bytes: 0,

@@ -1,21 +1,21 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Source};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::site_toml::{ROUTES_MAX, Serving, UpstreamUrl};
-use devanture_config::{AppName, Digest, Manifest, PlaceName};
+use devanture_config::site_toml::{ROUTES_MAX, UpstreamUrl};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use metrics::counter;
 use rand::RngCore as _;
 
 use super::pushes::{Push, Received};
 use super::{Actor, Error, Publisher};
 use crate::blobs::{Key, Upload};
-use crate::catalog::records::{self, LivePointer};
+use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::proxy;
 use crate::proxy::address::{self, Policy};
 use crate::telemetry;
@@ -247,13 +247,24 @@ impl Publisher {
 
     /// Checks what the manifest says about serving that this actor may not say: upstreams.
     pub(crate) async fn check_serving(&self, actor: &Actor, manifest: &Manifest) -> Result<(), Error> {
-        let policy = Policy { trusted: actor.scope == Scope::Admin, ..self.upstreams.clone() };
-        let addresses: BTreeSet<&UpstreamUrl> = manifest.tables().flat_map(Serving::backends).collect();
+        let trusted = |place: Option<&PlaceName>| match place {
+            Some(place) => actor.is_admin_in(place),
+            // The base is part of every environment; where its admin has no say, the switch looks at it.
+            None => actor.scope == Scope::Admin,
+        };
+        let mut addresses: BTreeMap<&UpstreamUrl, bool> = BTreeMap::new();
+        let tables = manifest.env.iter().map(|(place, table)| (Some(place), table));
+        for (place, table) in tables.chain([(None, &manifest.base)]) {
+            for to in table.backends() {
+                *addresses.entry(to).or_insert(true) &= trusted(place);
+            }
+        }
         if addresses.len() > ROUTES_MAX {
             let detail = format!("Routes and upstreams name {} backends; {ROUTES_MAX} are the most.", addresses.len());
             return Err(Problem::new(Code::BadManifest, detail).into());
         }
-        for to in addresses {
+        for (to, trusted) in addresses {
+            let policy = Policy { trusted, ..self.upstreams.clone() };
             address::check_at_publish(&policy, to).await?;
         }
         for (name, declared) in manifest.tables().filter_map(|table| table.upstreams.as_ref()).flatten() {
@@ -261,6 +272,31 @@ impl Publisher {
                 let detail = format!("The upstream `{name}`: {why}.");
                 return Err(Problem::new(Code::BadManifest, detail).into());
             }
+        }
+        Ok(())
+    }
+}
+
+impl Publisher {
+    /// Checks that a version stored by an admin of some environments alone reaches nothing private from another one.
+    ///
+    /// # Errors
+    /// `upstream_forbidden`.
+    pub(crate) async fn check_stored_reach(
+        &self,
+        app: &AppName,
+        version: VersionId,
+        environment: &PlaceName,
+    ) -> Result<(), Error> {
+        let key = records::version_key(app, &version);
+        let record = self.catalog.get(&key).await?;
+        let record: Option<VersionRecord> = record.map(|record| records::read(&key, &record)).transpose()?;
+        if record.is_none_or(|record| record.trusted_in.is_empty() || record.is_trusted_in(environment.as_str())) {
+            return Ok(());
+        }
+        let serving = self.stored_manifest(version).await?.serving_for(environment.as_str());
+        for to in serving.backends() {
+            address::check_at_publish(&self.upstreams, to).await?;
         }
         Ok(())
     }

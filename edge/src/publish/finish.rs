@@ -1,6 +1,6 @@
 //! The second half of a push, step by step: verify, compress, prepare, switch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -306,7 +306,10 @@ impl Publisher {
     async fn store_version(&self, push: &Push, given: BTreeMap<BundlePath, Vec<Form>>) -> Result<bool, Error> {
         self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
         let now_ms = telemetry::now_ms();
-        let trusted = push.actor.scope == Scope::Admin;
+        let is_admin = push.actor.scope == Scope::Admin;
+        // An admin of one environment vouches for what is served in that one.
+        let trusted = is_admin && push.actor.environment.is_none();
+        let trusted_in: BTreeSet<PlaceName> = push.actor.environment.iter().filter(|_| is_admin).cloned().collect();
         let edge_admin = push.actor.is_admin_of_all();
         loop {
             self.check_there(&push.app, None).await?;
@@ -317,11 +320,13 @@ impl Publisher {
             match found {
                 Some(record) => {
                     let mut stored: VersionRecord = records::read(&key, &record)?;
-                    let rights = (stored.trusted || trusted, stored.is_of_edge_admin() || edge_admin);
-                    if rights == (stored.trusted, stored.is_of_edge_admin()) {
+                    let is_edge_admins = stored.is_of_edge_admin();
+                    let rights = (stored.trusted || trusted, is_edge_admins || edge_admin);
+                    if rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in) {
                         return Ok(false);
                     }
                     (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
+                    stored.trusted_in.extend(trusted_in.iter().cloned());
                     commit.checks.push(Check::At(key.clone(), record.revision));
                     commit.changes.push(Change::Put(key, records::write(&stored)?));
                 }
@@ -331,6 +336,7 @@ impl Publisher {
                         who: push.actor.name.clone(),
                         trusted,
                         edge_admin: Some(edge_admin),
+                        trusted_in: trusted_in.clone(),
                         source: push.source.clone(),
                         files: count(push.manifest.files_count()),
                         bytes: push.manifest.total_bytes(),

@@ -139,6 +139,7 @@ impl Publisher {
         }
         if intent.has_unseen_rules() {
             self.check_stored_rules(intent.version, intent.environment).await?;
+            self.check_stored_reach(intent.app, intent.version, intent.environment).await?;
         }
         let mut backend = self.backend_of(intent).await?;
         if let Some(wanted) = &backend {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use devanture_config::api::{DeployKind, Scope};
+use devanture_config::api::DeployKind;
 use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName};
 
 use super::{Needed, Own, forbidden, full, proof, taken};
@@ -41,14 +41,13 @@ impl Publisher {
         manifest: &Manifest,
         is_switching: bool,
     ) -> Result<(), Error> {
-        let is_admin = actor.scope == Scope::Admin;
         let base = manifest.base.hostnames.iter().map(|hosts| (environment, hosts));
         let tables = manifest.env.iter().filter_map(|(name, table)| Some((name, table.hostnames.as_ref()?)));
         for (place, hosts) in base.chain(tables) {
             if hosts.len() > self.hostnames_max() {
                 return Err(full(place, self.hostnames_max()).into());
             }
-            let sorted = self.sort_hostnames(actor, app, place, hosts, is_admin).await?;
+            let sorted = self.sort_hostnames(actor, app, place, hosts, actor.is_admin_in(place)).await?;
             if let Some((host, needed)) = sorted.forbidden.first() {
                 return Err(forbidden(host, needed).into());
             }
@@ -58,7 +57,8 @@ impl Publisher {
         }
         let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
         self.check_owners(app, environment, &listed).await?;
-        let sorted = self.sort_hostnames(actor, app, environment, &listed, is_admin).await?;
+        let is_vouched = actor.is_admin_in(environment);
+        let sorted = self.sort_hostnames(actor, app, environment, &listed, is_vouched).await?;
         self.prove(app, &sorted.to_prove).await
     }
 
@@ -76,7 +76,7 @@ impl Publisher {
         let key = records::version_key(intent.app, &intent.version);
         let version: Option<VersionRecord> =
             self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
-        let is_trusted = version.is_some_and(|version| version.trusted);
+        let is_trusted = version.is_some_and(|version| version.is_trusted_in(intent.environment.as_str()));
         let sorted =
             self.sort_hostnames(intent.actor, intent.app, intent.environment, &listed.hostnames, is_trusted).await?;
         let mut granted = sorted.granted;
@@ -158,7 +158,7 @@ impl Publisher {
                 Needed::AdminOfAll if !actor.is_admin_of_all() => {
                     sorted.forbidden.push((host.clone(), "an admin token for every app"));
                 }
-                Needed::Admin if !is_vouched && actor.scope != Scope::Admin => {
+                Needed::Admin if !is_vouched && !actor.is_admin_in(environment) => {
                     sorted.forbidden.push((host.clone(), "an admin token"));
                 }
                 Needed::Proof if !is_vouched => sorted.to_prove.extend(host.exact()),

@@ -60,6 +60,11 @@ impl Actor {
         self.environment.as_ref().is_none_or(|own| own == environment)
     }
 
+    /// Whether this actor is an admin of this environment of its app.
+    pub(crate) fn is_admin_in(&self, environment: &PlaceName) -> bool {
+        self.scope == Scope::Admin && self.is_of(environment)
+    }
+
     /// Whether this actor may do anything in every app.
     #[must_use]
     pub fn is_admin_of_all(&self) -> bool {

@@ -1,13 +1,15 @@
 //! A token of one environment against the others of its app.
 
+use devanture_config::Manifest;
 use devanture_config::api::{
     AliasList, BeginDeploy, DeployBegun, DeployOptions, DeployReport, Diff, Scope, Source, Status,
 };
 use devanture_config::problem::Code;
+use devanture_config::site_toml::{Route, Serving};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Got, RunningEdge, edge, got, manifest};
+use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
 /// A call of the API below the app `shop`.
 async fn call(edge: &RunningEdge, token: &str, method: Method, path: &str, body: Value) -> Got {
@@ -189,5 +191,65 @@ async fn a_token_compares_what_it_may_read_or_make_live() {
             }
         }
     }
+    edge.stop().await;
+}
+
+fn with_route(text: &str, place: Option<&str>, to: &str) -> Manifest {
+    let mut manifest = manifest(&[("index.html", text.as_bytes())]);
+    let routes = Some(vec![Route::new("/api/*".parse().unwrap(), to.parse().unwrap())]);
+    match place {
+        Some(place) => {
+            manifest.env.insert(place.parse().unwrap(), Serving { routes, ..Serving::default() });
+        }
+        None => manifest.base.routes = routes,
+    }
+    manifest
+}
+
+async fn begin_as(edge: &RunningEdge, token: &str, environment: &str, manifest: &Manifest) -> Got {
+    let begin = BeginDeploy {
+        manifest: manifest.clone(),
+        source: Source::default(),
+        options: DeployOptions { allow_warnings: true, ..DeployOptions::default() },
+    };
+    let path = format!("environments/{environment}/deploys");
+    call(edge, token, Method::POST, &path, serde_json::to_value(begin).unwrap()).await
+}
+
+/// An admin of one environment vouches for what is served there, and for nothing that a promotion makes of it.
+#[tokio::test]
+async fn an_admin_of_one_environment_is_trusted_in_that_one_alone() {
+    let files: Files<'_> = &[("index.html", b"page")];
+    let edge = edge().with_app("shop", files).start().await;
+    let staging = token(&edge, Scope::Admin, "staging").await;
+    let private = "http://10.1.2.3:3000";
+    for place in ["prod", "other"] {
+        let answer = begin_as(&edge, &staging, "staging", &with_route("page", Some(place), private)).await;
+        assert_eq!(answer.code(), Code::UpstreamForbidden, "{place}");
+        let mut manifest = manifest(files);
+        let hostnames = Some(vec!["*.example.org".parse().unwrap()]);
+        manifest.env.insert(place.parse().unwrap(), Serving { hostnames, ..Serving::default() });
+        let answer = begin_as(&edge, &staging, "staging", &manifest).await;
+        assert_eq!(answer.code(), Code::Forbidden, "{place}: a wildcard is an admin's to give");
+    }
+    // In its own environment it may.
+    for place in [Some("staging"), None] {
+        let begun: DeployBegun = begin_as(&edge, &staging, "staging", &with_route("page", place, private)).await.json();
+        finish(&edge, &staging, &begun.deploy).await.json::<DeployReport>();
+        let prod = token(&edge, Scope::Promote, "prod").await;
+        for (path, body) in [
+            ("environments/prod/promote", json!({ "from": "staging" })),
+            ("environments/prod/switch", json!({ "version": begun.version })),
+            ("environments/prod/rollback", json!({ "version": begun.version })),
+        ] {
+            let answer = call(&edge, &prod, Method::POST, path, body).await;
+            let expected = if place.is_none() { Some(Code::UpstreamForbidden) } else { None };
+            assert_eq!(code_of(&answer), expected, "{path} of {place:?}: {}", answer.text());
+        }
+    }
+    // An admin of the whole app who pushes the same bundle vouches for it everywhere.
+    let whole = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    let begun: DeployBegun = begin_as(&edge, &whole, "prod", &with_route("page", None, private)).await.json();
+    finish(&edge, &whole, &begun.deploy).await.json::<DeployReport>();
     edge.stop().await;
 }
