@@ -15,7 +15,8 @@ use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -139,8 +140,24 @@ async fn serve(listener: TcpListener, live: watch::Receiver<Live>) {
     }
 }
 
+/// Whether a request comes from a page of the run, and not from a stranger's whose name leads to this machine (DNS
+/// rebinding), or which asks from another site (Fetch Metadata).
+fn is_own<B>(request: &Request<B>) -> bool {
+    let field = |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+    let host = field(HOST.as_str()).or_else(|| request.uri().authority().map(Authority::as_str)).unwrap_or_default();
+    let (name, _) = host.rsplit_once(':').unwrap_or((host, ""));
+    let name = name.to_ascii_lowercase();
+    let is_of_this_machine = name == "localhost" || name.ends_with(".localhost");
+    is_of_this_machine && matches!(field("sec-fetch-site"), None | Some("same-origin" | "none"))
+}
+
 fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response<Body> {
     let (media_type, body) = match (request.method(), request.uri().path()) {
+        _ if !is_own(request) => {
+            let mut refused = Response::new(Full::default().boxed_unsync());
+            *refused.status_mut() = StatusCode::FORBIDDEN;
+            return refused;
+        }
         (&Method::GET, SCRIPT_PATH) => {
             let script = SCRIPT.replacen(STAMP, &live.borrow().stamp, 1);
             ("text/javascript; charset=utf-8", Full::new(Bytes::from(script)).boxed_unsync())
@@ -267,6 +284,23 @@ mod tests {
         assert_eq!(one.stamp, "r-2");
         assert_eq!(page("p", "r-0").told(&styles), "event: reload\ndata: r-2\n\n");
         assert_eq!(page("p", "r-1").told(&live(None)), "event: reload\ndata: r-2\n\n");
+    }
+
+    #[test]
+    fn only_pages_of_the_run_are_answered() {
+        let is_own = |host: &str, site: Option<&str>| {
+            let request = Request::get(EVENTS_PATH).header(HOST, host);
+            let request =
+                site.map(|site| ("sec-fetch-site", site)).into_iter().fold(request, |r, (n, v)| r.header(n, v));
+            super::is_own(&request.body(()).unwrap())
+        };
+        for host in ["shop.localhost:8443", "localhost", "a--SHOP.localhost:1"] {
+            assert!(is_own(host, None) && is_own(host, Some("same-origin")), "{host}");
+            assert!(!is_own(host, Some("cross-site")) && !is_own(host, Some("same-site")), "{host}");
+        }
+        for host in ["evil.test:8443", "127.0.0.1:8443", "localhost.evil.test", "evillocalhost", ""] {
+            assert!(!is_own(host, None), "{host}");
+        }
     }
 
     #[test]
