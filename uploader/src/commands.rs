@@ -163,7 +163,9 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     let found = build_folder(&context.project.folder);
     let text = site_file_text(&app, args.www.as_deref().unwrap_or(found));
     if args.dry_run {
-        context.output.write(&serde_json::json!({ "file": path, "text": text }), || vec![text.trim_end().to_owned()]);
+        context
+            .output
+            .write(&serde_json::json!({ "file": path, "text": text }), || text.lines().map(str::to_owned).collect());
         return Ok(());
     }
     write_new(path, &text)?;

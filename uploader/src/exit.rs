@@ -6,7 +6,7 @@ use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
 use serde::Serialize;
 
-use crate::logs::escaped;
+use crate::terminal;
 
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -79,6 +79,13 @@ impl Failure {
         Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
     }
 
+    /// What is told to a person: the sentence, the mistakes and the lines of an instance.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mistakes = self.mistakes.iter().map(ToString::to_string);
+        let lines = self.lines.iter().map(|line| format!("    | {line}"));
+        std::iter::once(self.message.clone()).chain(mistakes).chain(lines).collect()
+    }
+
     /// The sentence and the mistakes, each on a line of its own.
     fn without_lines(&self) -> String {
         let mistakes = self.mistakes.iter().map(|mistake| format!("\n{mistake}"));
@@ -109,15 +116,10 @@ impl Failure {
     }
 }
 
-/// The sentence, the mistakes and the lines of an instance, each on a line of its own. Whatever that wrote, it speaks to
-/// no terminal.
+/// What is told to a person, as a terminal may have it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.without_lines())?;
-        for line in &self.lines {
-            write!(f, "\n    | {}", escaped(line))?;
-        }
-        Ok(())
+        f.write_str(&terminal::lines(self.lines().iter().map(String::as_str)))
     }
 }
 

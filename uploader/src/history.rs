@@ -8,9 +8,9 @@ use crate::args::HistoryArgs;
 use crate::client::Edge;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::logs::escaped;
 use crate::progress::Style;
 use crate::report::{Again, step_text, time_text};
+use crate::terminal::escaped;
 
 /// Most deploys that one answer of the edge holds.
 const PAGE_MAX: u16 = 1_000;

@@ -12,9 +12,9 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::foresee;
 use crate::keeping::confirm;
-use crate::logs::escaped;
 use crate::progress::Style;
 use crate::report::{counted, time_text};
+use crate::terminal::escaped;
 
 /// `instances`.
 ///

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::foresee;
 use crate::report::{byte_text, counted, time_text};
+use crate::terminal::escaped;
 use crate::upkeep;
 
 /// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
@@ -113,7 +114,7 @@ pub(crate) async fn confirm(
         let hint = format!("{way_back}: pass {flags} to mean it, or --dry-run to see what it would do");
         return Err(Failure::new(Code::Usage, what).hint(hint));
     }
-    let question = format!("{what}\n({way_back}.)\nType {name} to go on: ");
+    let question = format!("{}\n({way_back}.)\nType {} to go on: ", escaped(what), escaped(name));
     let typed = tokio::task::spawn_blocking(move || {
         let mut typed = String::new();
         // Given back before somebody types: an interruption is told on it.

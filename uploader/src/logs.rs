@@ -16,6 +16,7 @@ use crate::exit::Failure;
 use crate::progress::Style;
 use crate::report::{byte_text, time_text};
 use crate::sse;
+use crate::terminal::{self, escaped};
 
 /// How long the edge may be silent: it says every 15 seconds that it is there.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -80,14 +81,16 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
 fn tell(context: &Context, event: &sse::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
-        "line" | "lost" if output.is_json => event.data.clone(),
+        "line" | "lost" if output.is_json => terminal::json(&event.data),
         "line" if is_of_instances => {
             let line: InstanceLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
-            instance_line_text(output.style, &line)
+            let text = instance_line_text(output.style, &line);
+            // A tab moves nothing but what follows on its line.
+            text.split('\t').map(terminal::line).collect::<Vec<_>>().join("\t")
         }
         "line" => {
             let line: LogLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
-            line_text(output.style, &line)
+            terminal::line(&line_text(output.style, &line))
         }
         "lost" => {
             let LogLost { lost } = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
@@ -139,20 +142,8 @@ fn instance_line_text(style: Style, line: &InstanceLine) -> String {
         LogStream::Edge => style.good(&who),
         LogStream::Stderr => style.bad(&who),
     };
-    // A tab moves nothing but what follows on its line.
     let text: Vec<String> = line.text.split('\t').map(escaped).collect();
     format!("{clock} {who} {}", text.join("\t"))
-}
-
-/// The text with everything as a number that is no plain character: what moves a cursor, ends a line, or turns the
-/// direction of what follows.
-pub(crate) fn escaped(text: &str) -> String {
-    let is_plain = |c: char| {
-        let turns =
-            matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        !c.is_control() && !turns
-    };
-    text.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }
 
 fn garbled(what: &dyn std::fmt::Display) -> Failure {

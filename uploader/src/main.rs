@@ -5,7 +5,7 @@
 //! manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`,
 //! `upstreams` and `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks
 //! at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`,
-//! `telling` and `report` tell about them, `exit` is how they fail, and `suggest` what may have been meant.
+//! `telling` and `report` tell about them through `terminal`, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
@@ -48,6 +48,7 @@ mod store;
 mod suggest;
 mod team;
 mod telling;
+mod terminal;
 mod trust;
 mod upkeep;
 mod upstreams;
@@ -56,6 +57,7 @@ mod who;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::error::ContextKind;
@@ -88,7 +90,7 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "devanture", &mut script);
         let output = Output { is_json: false, style: progress::Style::of(&environment, false) };
-        output.raw(String::from_utf8_lossy(&script).trim_end());
+        output.script(String::from_utf8_lossy(&script).trim_end());
         return ExitCode::SUCCESS;
     }
     // Fails only where a provider is there already, which is as good.
@@ -245,10 +247,17 @@ async fn terminated() -> Failure {
 /// Tells a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
 fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
     if output.is_json && !failure.is_told {
-        output.raw(&failure.json().to_string());
+        output.json(&failure.json());
     }
     let style = progress.style;
-    progress.line(&format!("{} {failure}  {}", style.bad("error:"), style.dim(&format!("[{}]", failure.code))));
+    let mut lines = failure.lines();
+    if let Some(last) = lines.last_mut() {
+        *last = format!("{last}  {}", style.dim(&format!("[{}]", failure.code)));
+    }
+    if let Some(first) = lines.first_mut() {
+        *first = format!("{} {first}", style.bad("error:"));
+    }
+    lines.iter().for_each(|line| progress.line(line));
     if let Some(hint) = &failure.hint {
         progress.line(&format!("{} {hint}", style.good("hint:")));
     }
@@ -259,8 +268,12 @@ fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&s
 
 /// Ends a call that clap did not take: help and the version go to stdout, mistakes are told as every other failure.
 fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<String, String>) -> ExitCode {
-    // Where nobody listens, nothing is told.
-    error.print().ok();
+    // What was typed may be a stranger's, such as the name of a branch. Where nobody listens, nothing is told.
+    let shown = arguments.iter().map(|argument| terminal::escaped(&argument.to_string_lossy()));
+    match Cli::try_parse_from(shown) {
+        Err(shown) => shown.print().ok(),
+        Ok(_) => writeln!(std::io::stderr(), "{}", terminal::line(&error.to_string())).ok(),
+    };
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
@@ -271,7 +284,7 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     let output =
         Output { is_json: arguments.iter().any(|a| a == "--json"), style: progress::Style::of(environment, false) };
     if output.is_json {
-        output.raw(&failure.json().to_string());
+        output.json(&failure.json());
     }
     if arguments.iter().skip(1).any(|a| a == "push") {
         Progress::new(environment, progress::Volume::Usual).line(STILL_RUNNING);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::report::byte_text;
+use crate::terminal;
 
 /// How often a plain line tells how far an upload is.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +31,11 @@ impl Style {
     }
 
     fn marked(self, code: &str, text: &str) -> String {
-        if self.has_colours { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.has_colours {
+            format!("{}{text}{}", terminal::mark(code), terminal::mark("0"))
+        } else {
+            text.to_owned()
+        }
     }
 
     /// What went well.
@@ -123,6 +128,7 @@ impl Progress {
     /// Writes a line, quiet or not.
     pub(crate) fn line(&self, text: &str) {
         // Nobody is told where nobody listens.
+        let text = terminal::line(text);
         let write = || writeln!(io::stderr().lock(), "{text}").ok();
         match self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(bar) => bar.suspend(write),
@@ -134,7 +140,7 @@ impl Progress {
     pub(crate) fn working(&self, name: &str, text: &str) -> Working<'_> {
         let bar = ProgressBar::new_spinner();
         bar.set_style(styled("  {prefix:<8}  {spinner} {msg}"));
-        bar.set_message(text.to_owned());
+        bar.set_message(terminal::line(text));
         self.show(name, bar);
         Working { progress: self }
     }
@@ -161,7 +167,7 @@ impl Progress {
 
     fn show(&self, name: &str, bar: ProgressBar) {
         let target = if self.has_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        bar.set_prefix(name.to_owned());
+        bar.set_prefix(terminal::line(name));
         bar.set_draw_target(target);
         if self.has_bars {
             bar.enable_steady_tick(TICK);

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use crate::exit::Failure;
 use crate::progress::Style;
+use crate::terminal;
 
 /// The last line after a push that failed.
 pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
@@ -35,15 +36,24 @@ pub(crate) struct Output {
 impl Output {
     /// Writes `value` as one line where JSON is wanted, else `lines`.
     pub(crate) fn write(self, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
-        let text = match self.is_json {
-            true => serde_json::to_string(value).unwrap_or_default(),
-            false => lines().join("\n"),
-        };
-        self.raw(&text);
+        match self.is_json {
+            true => self.json(value),
+            false => self.lines(&lines()),
+        }
     }
 
-    /// Writes `text` and ends the line.
-    pub(crate) fn raw(self, text: &str) {
+    /// Writes `value` as one line of JSON.
+    pub(crate) fn json(self, value: &impl Serialize) {
+        self.script(&terminal::json(&serde_json::to_string(value).unwrap_or_default()));
+    }
+
+    /// Writes lines for a person.
+    pub(crate) fn lines(self, lines: &[String]) {
+        self.script(&terminal::lines(lines.iter().map(String::as_str)));
+    }
+
+    /// Writes a text of this program's own as it is, and ends the line.
+    pub(crate) fn script(self, text: &str) {
         let mut stdout = io::stdout().lock();
         let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
         // A reader that has gone, such as `head`, wants nothing more: that is no failure of the command.

@@ -153,7 +153,7 @@ fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<
     match args.format {
         Format::Github => annotate(context, &findings),
         Format::Text | Format::Json if context.output.is_json || looked.findings.is_empty() => {}
-        Format::Text | Format::Json => context.output.raw(&finding::lines(&looked.findings).join("\n")),
+        Format::Text | Format::Json => context.output.lines(&finding::lines(&looked.findings)),
     }
     let judged = rules::judge(of_rules.clone(), Code::BadConfig, args.allow_warnings);
     let doubts = looked.findings.iter().filter(|finding| finding.is_doubt).count();
@@ -194,7 +194,7 @@ fn told(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
     if let Some(members) = value.as_object_mut() {
         members.insert("findings".to_owned(), serde_json::json!(findings));
     }
-    context.output.raw(&value.to_string());
+    context.output.json(&value);
     Failure { is_told: true, ..failure }
 }
 
@@ -224,7 +224,7 @@ fn annotate(context: &Context, findings: &[Finding]) {
     }
     let folder = std::env::current_dir().unwrap_or_default();
     let workspace = context.environment.get("GITHUB_WORKSPACE").map(Path::new);
-    context.output.raw(&finding::annotations(findings, &folder, workspace).join("\n"));
+    context.output.lines(&finding::annotations(findings, &folder, workspace));
 }
 
 /// What is told beside what was looked at.

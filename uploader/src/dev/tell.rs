@@ -107,7 +107,7 @@ impl<'c> Teller<'c> {
     /// Says something that the person should know.
     pub(super) fn note(&self, text: &str) {
         if self.output.is_json {
-            self.output.raw(&json!({ "event": "note", "text": text }).to_string());
+            self.output.json(&json!({ "event": "note", "text": text }));
         }
         self.progress.note(text);
     }
@@ -132,7 +132,7 @@ impl<'c> Teller<'c> {
             if let Some(members) = value.as_object_mut() {
                 members.insert("event".to_owned(), "failed".into());
             }
-            self.output.raw(&value.to_string());
+            self.output.json(&value);
         }
         let told = Failure { is_told: true, ..failure.clone() };
         crate::tell(&self.output, self.progress, &told, is_something_live.then_some(STILL_RUNNING));

@@ -93,7 +93,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
     if args.dry_run {
         let value = serde_json::json!({ "written": null, "text": text, "notes": moved.notes });
         context.output.write(&value, || {
-            let mut lines = vec![text.trim_end().to_owned()];
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
             lines.extend(note_lines(&moved.notes));
             lines
         });

@@ -1,0 +1,149 @@
+//! Text on its way to a terminal: whatever it is made of, it moves no cursor, hides nothing and turns nothing around.
+//!
+//! Names of files, keys of `devanture.toml`, rules, commits, and all that an edge or a backend says are a stranger's.
+//! They are put into texts as they are, and everything that is written to a terminal goes through [`line`], so that no
+//! place can forget to escape them. Colours are marks of a random form until then: no stranger's text holds one.
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::LazyLock;
+
+/// How a mark begins.
+static MARK: LazyLock<String> = LazyLock::new(|| {
+    let [one, two] = [(); 2].map(|()| RandomState::new().build_hasher().finish());
+    format!("\u{1b}{one:016x}{two:016x}:")
+});
+/// What ends a mark.
+const MARK_END: char = 'm';
+
+/// A mark for what follows, by the numbers of ECMA-48 §8.3.117 (`SGR`).
+pub(crate) fn mark(numbers: &str) -> String {
+    format!("{}{numbers}{MARK_END}", *MARK)
+}
+
+/// A line as it is written to a terminal: marks become colours, and every other character that is not plain becomes a
+/// number in braces, line ends too.
+pub(crate) fn line(text: &str) -> String {
+    let mut parts = text.split(MARK.as_str());
+    let mut line = parts.next().map(escaped).unwrap_or_default();
+    for part in parts {
+        let is_number = |numbers: &str| numbers.chars().all(|c| c.is_ascii_digit() || c == ';');
+        match part.split_once(MARK_END) {
+            Some((numbers, rest)) if is_number(numbers) => {
+                line.extend(["\u{1b}[", numbers, "m"]);
+                line.push_str(&escaped(rest));
+            }
+            _ => line.push_str(&escaped(part)),
+        }
+    }
+    line
+}
+
+/// Lines as they are written to a terminal.
+pub(crate) fn lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> String {
+    lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The text with every character that is not plain as a number in braces.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match is_plain(character) {
+            true => escaped.push(character),
+            false => escaped.extend(character.escape_unicode()),
+        }
+    }
+    escaped
+}
+
+/// JSON as it is written to a terminal: the same values, with every character that is not plain in JSON's own escapes.
+pub(crate) fn json(text: &str) -> String {
+    let mut json = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_plain(character) {
+            json.push(character);
+            continue;
+        }
+        // Outside of its texts JSON has none of them but blanks, which a line does not need.
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a text does not fail.
+            write!(json, "\\u{unit:04x}").ok();
+        }
+    }
+    json
+}
+
+/// Whether a character shows itself and nothing else: no control (C0, DEL, C1), no end of a line or paragraph, none that
+/// turns the direction of others (`Bidi_Control`), and none that is not seen (`Default_Ignorable_Code_Point`), of which
+/// the variation selectors of emoji stay.
+pub(crate) fn is_plain(character: char) -> bool {
+    !character.is_control()
+        && !matches!(
+            character,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_moves_hides_or_turns_is_shown_as_a_number() {
+        for (text, shown) in [
+            ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
+            ("a\u{9b}31mb", "a\\u{9b}31mb"),
+            ("a\r\nerror: b\tc\u{7f}\u{8}", "a\\u{d}\\u{a}error: b\\u{9}c\\u{7f}\\u{8}"),
+            ("app\u{202e}txt.exe", "app\\u{202e}txt.exe"),
+            ("pay\u{200b}pal\u{e0041}", "pay\\u{200b}pal\\u{e0041}"),
+            ("bücher ❤\u{fe0f} 日本 — ok", "bücher ❤\u{fe0f} 日本 — ok"),
+        ] {
+            assert_eq!(line(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_mark_is_a_colour_and_cannot_be_made_up() {
+        let marked = format!("{}good{} \u{1b}[31mnot", mark("1;32"), mark("0"));
+        assert_eq!(line(&marked), "\u{1b}[1;32mgood\u{1b}[0m \\u{1b}[31mnot");
+        let of_another_run = format!("\u{1b}{}:1;32m", "0".repeat(32));
+        assert!(line(&of_another_run).starts_with("\\u{1b}0000"));
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        let value = serde_json::json!({ "\u{9b}a": "\u{1b}[2J\u{202e}\u{7f}\u{e0041}\n é \\ \"" });
+        let shown = json(&value.to_string());
+        assert!(shown.chars().all(is_plain), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_speaks_to_a_terminal(text in ".{0,40}|[\\x00-\\x1f\u{7f}-\u{9f}\u{ad}\u{61c}\u{200b}-\u{206f}\u{feff}m0-9;:\\[]{0,40}") {
+            for shown in [line(&text), escaped(&text), lines([text.as_str()])] {
+                prop_assert!(shown.chars().all(is_plain), "{:?}", shown);
+            }
+            let value = serde_json::Value::String(text);
+            let shown = json(&value.to_string());
+            prop_assert!(shown.chars().all(is_plain), "{:?}", shown);
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        }
+    }
+}
