@@ -405,20 +405,39 @@ fn every_link_within_the_documents_leads_somewhere() {
     }
 }
 
+/// The names of tests in a line, each of which must be in `sources`.
+fn tests_in<'l>(line: &'l str, sources: &str) -> Vec<&'l str> {
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let names: Vec<&str> = line.split('`').skip(1).step_by(2).filter(is_test).collect();
+    for name in &names {
+        let is_there = sources.contains(&format!("fn {name}(")) || sources.contains(&format!(" {name},"));
+        assert!(is_there, "there is no test {name}");
+    }
+    names
+}
+
+#[test]
+fn every_promise_of_the_threat_model_names_tests_that_exist() {
+    let sources: String = files(".rs").into_iter().map(|path| read(&path)).collect();
+    let model = read("SECURITY.md");
+    let promises = model.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
+    let mut count = 0;
+    for promise in promises {
+        assert!(!tests_in(promise, &sources).is_empty(), "a promise without a test: {promise}");
+        count += 1;
+    }
+    assert!(count > 20, "{count} promises");
+}
+
 #[test]
 fn every_test_that_the_architecture_names_exists() {
     let sources: String = files(".rs").into_iter().map(|path| read(&path)).collect();
     let architecture = read("ARCHITECTURE.md");
-    let is_test = |name: &&str| {
-        name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    };
     let mut laws = 0;
     for line in architecture.lines() {
-        let names: Vec<&str> = line.split('`').skip(1).step_by(2).filter(is_test).collect();
-        for name in &names {
-            let is_there = sources.contains(&format!("fn {name}(")) || sources.contains(&format!(" {name},"));
-            assert!(is_there, "there is no test {name}");
-        }
+        let names = tests_in(line, &sources);
         let is_law = line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         if is_law {
             assert!(!names.is_empty(), "a law without a test: {line}");
