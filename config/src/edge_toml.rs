@@ -1,6 +1,7 @@
 //! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
 
 mod access_log;
+mod names;
 mod runner;
 mod tls;
 mod watch;
@@ -16,6 +17,7 @@ use crate::reader::{Reader, Table};
 use crate::retention::Retention;
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
+pub use names::{Names, RESERVED_NAMES};
 pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, RUNNER_UIDS, Runner, Uids};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls};
 pub use watch::Watch;
@@ -103,6 +105,8 @@ pub struct EdgeFile {
     pub limits: Limits,
     /// The sockets.
     pub listen: Listen,
+    /// Names that no new app may have.
+    pub names: Names,
     /// The domain below which previews answer.
     pub preview_domain: Hostname,
     /// What is kept, and for how long.
@@ -184,6 +188,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let compress = root.table("compress").map_or_else(Compress::default, |t| compress(&t));
     let access_log = access_log::access_log(root);
     let watch = watch::watch(root);
+    let names = names::names(root);
     let limits = root.table("limits").map_or_else(Limits::default, |t| limits(&t));
     let retention = root.table("retention").map_or_else(Retention::default, |t| retention(&t));
     let dns_servers = root.table("dns").map_or_else(Vec::new, |t| {
@@ -209,6 +214,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         drain_timeout_ms: drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
         limits,
         listen: listen?,
+        names,
         preview_domain: preview_domain?,
         retention,
         runner,

@@ -85,6 +85,12 @@ limits! {
     pause_paths_max = 100 in 0 ..= 10_000,
     /// Characters of the reason of a lock.
     lock_reason_characters_max = 500 in 0 ..= 65_536,
+    /// Apps, deleted ones that can be restored among them.
+    apps_max = 10_000 in 1 ..= 1_000_000,
+    /// Environments of one app: those that something is, or was, live in, and those with a history, settings or hostnames.
+    environments_max = 100 in 1 ..= 10_000,
+    /// Versions that one app has stored.
+    versions_max = 10_000 in 1 ..= 1_000_000,
     /// Aliases of one app.
     aliases_max = 1_000 in 0 ..= 1_000_000,
     /// Paths of one app that may be withdrawn at once.
@@ -207,6 +213,8 @@ limits! {
     instance_warm_ms_max = 3_600_000 in 0 ..= 86_400_000,
     /// Hostnames of one environment.
     hostnames_max = 1_000 in 0 ..= 100_000,
+    /// Hostnames of one app, of all its environments together.
+    hostnames_per_app_max = 2_000 in 0 ..= 100_000,
     /// Questions to DNS about hostnames that are under way at once, of one app a quarter as many; a further one waits.
     dns_lookups_max = 16 in 1 ..= 1_000,
     /// Milliseconds for one question to DNS about a hostname; for its turn it waits at most twice as long.
@@ -237,6 +245,8 @@ limits! {
     watches_max = 100 in 0 ..= 10_000,
     /// Tokens of all apps together.
     tokens_max = 10_000 in 1 ..= 1_000_000,
+    /// Tokens of one app that have not expired.
+    tokens_per_app_max = 500 in 1 ..= 1_000_000,
     /// Accounts.
     accounts_max = 1_000 in 0 ..= 100_000,
     /// Logins of one account that are in force at once; a further one ends the oldest.

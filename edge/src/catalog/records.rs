@@ -229,6 +229,9 @@ pub struct TokenRecord {
     pub made_by: Option<String>,
 }
 
+/// The prefix of all apps.
+pub const APPS_PREFIX: &str = "apps/";
+
 /// The key of an app's record.
 #[must_use]
 pub fn app_key(app: &AppName) -> String {

@@ -54,6 +54,12 @@ impl Domains {
         [&self.domain, &self.preview_domain].iter().any(|domain| base.is_within(domain) || host.matches(domain))
     }
 
+    /// Whether `host` is the domain of previews, or lies above it: what answers there sets cookies for every preview.
+    #[must_use]
+    pub fn is_above_previews(&self, host: &str) -> bool {
+        host.parse::<Hostname>().is_ok_and(|host| self.preview_domain.is_within(&host))
+    }
+
     /// The app and the short id that a version's hostname names.
     pub(crate) fn version_host<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
         let label = host.strip_suffix(self.preview_domain.as_str())?.strip_suffix('.')?;

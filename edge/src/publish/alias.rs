@@ -171,6 +171,8 @@ impl Publisher {
                 changes: vec![Change::Put(key.clone(), records::write(&record)?)],
             };
             self.hold_version(&mut commit, app, &version, is_new).await?;
+            // Until the commit nobody else makes one, so that the limit holds.
+            let _making = if is_new { Some(self.making.lock().await) } else { None };
             if is_new {
                 self.check_alias_count(app).await?;
                 self.hold_no_hostnames(app, name, &mut commit).await?;

@@ -61,6 +61,7 @@ impl Publisher {
             Some(alias) => self.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.check_place(app, environment).await?,
         }
+        self.check_may_make(app, environment).await?;
         let is_switching = !options.no_switch && options.alias.is_none();
         if is_switching {
             self.check_backend_stays(app, environment, &manifest, options.allow_warnings)?;

@@ -4,7 +4,6 @@
 //! one record that has its live pointer; its hostnames stay its own.
 
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
-use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
 use super::audit::{Action, Deed};
@@ -60,13 +59,10 @@ impl Publisher {
         for _ in 0..TRIES {
             self.check_there(app, Some(environment)).await?;
             self.known(app).await?;
-            let Some((revision, pointer)) = self.live_pointer(app, environment).await? else {
-                let detail = format!("Nothing is live in {environment} of the app {app}.");
-                return Err(Problem::new(Code::NothingLive, detail)
-                    .hint("`devanture status` lists the environments")
-                    .into());
-            };
             let report = self.place_report(app, Some(environment), dry_run).await?;
+            let Some((revision, pointer)) = self.live_pointer(app, environment).await? else {
+                return self.delete_unused(actor, app, environment, report).await;
+            };
             if dry_run {
                 return Ok(report);
             }

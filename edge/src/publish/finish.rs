@@ -315,6 +315,8 @@ impl Publisher {
             self.check_there(&push.app, None).await?;
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
+            // Until the commit nobody else makes an app, where this one is new.
+            let _making = self.make_app(&push.app).await?;
             let found = self.catalog.get(&key).await?;
             let is_new = found.is_none();
             match found {
@@ -331,6 +333,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&stored)?));
                 }
                 None => {
+                    self.check_version_count(&push.app).await?;
                     let record = VersionRecord {
                         stored_ms: self.after_withdrawals(&push.app, now_ms).await?,
                         who: push.actor.name.clone(),

@@ -227,6 +227,7 @@ impl Publisher {
 
     /// Appends a deploy that did not move the live pointer.
     pub(crate) async fn append_history(&self, app: &AppName, deploy: Deploy) -> Result<(), Error> {
+        let _making = self.make_environment(app, &deploy.environment, false).await?;
         let key = self.next_entry(app, &deploy.environment).await?;
         let entry = HistoryEntry { deploy, position: key.clone() };
         let commit = Commit {

@@ -27,6 +27,7 @@ mod lock;
 mod owned;
 mod page;
 mod pause;
+mod places;
 mod pushes;
 mod rules;
 mod sent;
@@ -74,7 +75,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use devanture_config::digest::IdPrefix;
-use devanture_config::edge_toml::Watch;
+use devanture_config::edge_toml::{Names, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::retention::Retention;
@@ -128,6 +129,9 @@ pub struct Publisher {
     smoke: Arc<dyn Smoke>,
     access_log: AccessLog,
     watch_settings: Watch,
+    names: Names,
+    /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit allows.
+    making: Mutex<()>,
     /// One for each switch that may be watched at once.
     watches: Arc<shares::Shares>,
     /// Deploys and switches that were accepted and run to their end by themselves.
@@ -174,6 +178,8 @@ pub struct Parts {
     pub access_log: AccessLog,
     /// When a switch that is watched is undone.
     pub watch: Watch,
+    /// Names that no new app may have.
+    pub names: Names,
 }
 
 impl Publisher {
@@ -220,6 +226,8 @@ impl Publisher {
             smoke: parts.smoke,
             access_log: parts.access_log,
             watch_settings: parts.watch,
+            names: parts.names,
+            making: Mutex::default(),
             watches: shares::Shares::new(watches_max),
             tasks: TaskTracker::new(),
         }

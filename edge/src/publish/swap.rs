@@ -268,6 +268,7 @@ impl Publisher {
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
+            let _making = self.make_environment(intent.app, intent.environment, previous.is_some()).await?;
             let mut commit = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
             let deed = intent.deed().what(&detail);

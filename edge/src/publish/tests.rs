@@ -18,7 +18,7 @@ use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::telemetry::AccessLog;
-use devanture_config::edge_toml::Watch;
+use devanture_config::edge_toml::{Names, Watch};
 use devanture_config::limits::Limits;
 
 /// Nothing is asked in these tests.
@@ -60,6 +60,7 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
+        names: Names::default(),
     });
     (publisher, catalog)
 }

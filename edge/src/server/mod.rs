@@ -168,6 +168,7 @@ impl Server {
             smoke: Arc::clone(&asker) as Arc<dyn Smoke>,
             access_log: access_log.clone(),
             watch: file.watch,
+            names: file.names.clone(),
         }));
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::default());

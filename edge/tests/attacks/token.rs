@@ -2,6 +2,7 @@
 
 mod accounts;
 mod environments;
+mod lists;
 mod media_types;
 mod scopes;
 mod uploads;

@@ -104,6 +104,7 @@ pub(crate) fn edge() -> Setup {
         plain_http: false,
         listen: String::new(),
         domain: "localhost".to_owned(),
+        preview_domain: None,
         tls: "mode = \"self-signed\"\n".to_owned(),
         log: "[log]\naccess = \"off\"\n".to_owned(),
     }
@@ -123,6 +124,7 @@ pub(crate) struct Setup {
     plain_http: bool,
     listen: String,
     domain: String,
+    preview_domain: Option<String>,
     tls: String,
     log: String,
 }
@@ -179,6 +181,12 @@ impl Setup {
         self
     }
 
+    /// Has previews answer below another domain than apps.
+    pub(crate) fn with_preview_domain(mut self, domain: &str) -> Self {
+        self.preview_domain = Some(domain.to_owned());
+        self
+    }
+
     /// Says all of `[tls]`, in place of `mode = "self-signed"`.
     pub(crate) fn with_tls(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.tls);
@@ -204,13 +212,14 @@ impl Setup {
         // The users of environments pass it on their way to the folders of backends.
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
+        let preview_domain = self.preview_domain.as_ref().unwrap_or(&self.domain);
         let (domain, listen, tls, log) = (&self.domain, &self.listen, &self.tls, &self.log);
         let engine = match self.engine {
             Engine::Devanture => "devanture",
             Engine::Hyper => "hyper",
         };
         let mut text = format!(
-            "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
+            "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
             [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
             [tls]\n{tls}{log}[limits]\n"
         );

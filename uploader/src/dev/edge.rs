@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use devanture_config::api::{Scope, TokenRequest};
-use devanture_config::edge_toml::{EdgeFile, LogFormat};
+use devanture_config::edge_toml::{EdgeFile, LogFormat, Names};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Hostname, PlaceName};
 use devanture_edge::live::Domains;
@@ -222,6 +222,8 @@ fn edge_file(wanted: &Wanted, data_dir: PathBuf) -> Result<EdgeFile, Failure> {
     let file = EdgeFile::parse("edge.toml", EDGE_TOML);
     let mut file = file.map_err(|mistakes| Failure::new(Code::Internal, mistakes.to_string()))?;
     file.data_dir = data_dir;
+    // Nobody else has an app here.
+    file.names = Names::none();
     file.listen.https.set_port(wanted.port);
     file.access_log.format = if wanted.has_log { LogFormat::Combined } else { LogFormat::Off };
     Ok(file)

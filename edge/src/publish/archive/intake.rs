@@ -184,6 +184,7 @@ impl Publisher {
         let bytes_max = archive_bytes_max(&self.limits);
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.check_place(app, environment).await?;
+        self.check_may_make(app, environment).await?;
         let (begun, id) = self.new_deploy();
         let target = Target {
             id,

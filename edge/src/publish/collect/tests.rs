@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchReport, UndeleteRequest};
-use devanture_config::edge_toml::Watch;
+use devanture_config::edge_toml::{Names, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
@@ -82,6 +82,7 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
+        names: Names::default(),
     }));
     World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
 }

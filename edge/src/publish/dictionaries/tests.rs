@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source};
-use devanture_config::edge_toml::{Compress, Watch};
+use devanture_config::edge_toml::{Compress, Names, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::retention::Retention;
@@ -86,6 +86,7 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
+        names: Names::default(),
     }));
     let pool = Pool::new("test", 1, Priority::Low);
     World { publisher, dictionaries, blobs, catalog, pool, _follower: tokio::spawn(follower.run()) }

@@ -107,6 +107,7 @@ impl Publisher {
             let key = records::hostname_key(host);
             match self.catalog.get(&key).await? {
                 None if is_rollback && own.names.len().saturating_add(added) >= self.hostnames_max() => {}
+                None if is_rollback && self.check_hostnames_of_app(intent.app, own.of_app, added + 1).is_err() => {}
                 None if claims.granted.contains(host) => {
                     let record = HostnameRecord {
                         app: intent.app.clone(),
@@ -136,6 +137,7 @@ impl Publisher {
         if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
             return Err(full(intent.environment, self.hostnames_max()).into());
         }
+        self.check_hostnames_of_app(intent.app, own.of_app, added)?;
         note_listed(&own, &claims.listed, added, commit)
     }
 

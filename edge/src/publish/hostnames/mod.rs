@@ -72,6 +72,8 @@ impl Listed {
 /// The hostnames of one environment as the catalog has them.
 struct Own {
     names: Vec<(HostPattern, HostnameRecord, Revision)>,
+    /// How many the app has, those of its other environments among them.
+    of_app: usize,
     listed: Listed,
 }
 
@@ -139,6 +141,9 @@ impl Publisher {
             if !is_own && own.names.len() >= self.hostnames_max() {
                 return Err(full(environment, self.hostnames_max()).into());
             }
+            let is_of_app = before.as_ref().is_some_and(|before| before.app == *app);
+            self.check_hostnames_of_app(app, own.of_app, usize::from(!is_of_app))?;
+            let _making = self.make_environment(app, environment, is_own).await?;
             let record = HostnameRecord {
                 app: app.clone(),
                 environment: environment.clone(),
@@ -277,15 +282,16 @@ impl Publisher {
     async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {
         // Before the names: what changes in between is seen by the check.
         let listed = Listed::read(&*self.catalog, app, environment).await?;
-        let mut names = Vec::new();
+        let (mut names, mut of_app) = (Vec::new(), 0_usize);
         for (key, found) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let record: HostnameRecord = records::read(&key, &found)?;
+            of_app += usize::from(record.app == *app);
             let name = key.strip_prefix(records::HOSTNAMES_PREFIX).and_then(|name| name.parse().ok());
             if let Some(name) = name.filter(|_| record.is_of(app, environment)) {
                 names.push((name, record, found.revision));
             }
         }
-        Ok(Own { names, listed })
+        Ok(Own { names, of_app, listed })
     }
 
     /// Adds the check that an alias `name` takes no environment's hostnames over.
@@ -321,6 +327,19 @@ impl Publisher {
             listed: own.listed.names.hostnames.contains(name),
             url: exact.map(|exact| self.live.domains().url(exact.as_str())),
         }
+    }
+
+    /// Checks that an app may have so many more hostnames.
+    ///
+    /// # Errors
+    /// `hostnames_full`.
+    pub(super) fn check_hostnames_of_app(&self, app: &AppName, count: usize, added: usize) -> Result<(), Error> {
+        let max = self.limits.hostnames_per_app_max;
+        if added == 0 || u64::try_from(count.saturating_add(added)).is_ok_and(|count| count <= max) {
+            return Ok(());
+        }
+        let detail = format!("The app {app} would have more than {max} hostnames.");
+        Err(Problem::new(Code::HostnamesFull, detail).hint("`hostnames_per_app_max` in edge.toml is the limit").into())
     }
 
     fn hostnames_max(&self) -> usize {

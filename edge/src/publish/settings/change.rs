@@ -107,6 +107,7 @@ impl Publisher {
                 }
                 None => None,
             };
+            let _making = self.make_environment(app, environment, live.is_some()).await?;
             if self.commit_settings(actor, (app, environment), live, revision, &record, &changes).await? {
                 drop(instances);
                 tracing::info!(app = %app, environment = %environment, who = actor.name, revision, "settings were changed");

@@ -107,6 +107,8 @@ pub struct Credentials {
     catalog: Arc<dyn Catalog>,
     audit: Audit,
     limits: Limits,
+    /// Tokens are made one at a time.
+    making: tokio::sync::Mutex<()>,
     passwords: Passwords,
     attempts: Attempts,
     used: LastUse,
@@ -121,6 +123,7 @@ impl Credentials {
         Self {
             catalog,
             audit,
+            making: tokio::sync::Mutex::default(),
             passwords: Passwords::new(limits),
             attempts: Attempts::new(limits),
             used: LastUse::default(),

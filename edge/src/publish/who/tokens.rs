@@ -40,8 +40,10 @@ impl Credentials {
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
         check_rank(actor, &request)?;
-        self.check_token_count().await?;
         let now_ms = telemetry::now_ms();
+        // Until the commit nobody else makes one, so that the limits hold.
+        let _making = self.making.lock().await;
+        self.check_token_count(request.app.as_ref(), now_ms).await?;
         let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let mut deed = Deed::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
@@ -69,13 +71,27 @@ impl Credentials {
         Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
     }
 
-    async fn check_token_count(&self) -> Result<(), Error> {
-        let count_max = usize::try_from(self.limits.tokens_max).unwrap_or(usize::MAX);
-        if self.catalog.list(records::TOKENS_PREFIX, None, false, count_max).await?.len() < count_max {
+    async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<(), Error> {
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let (count_max, of_app_max) = (size(self.limits.tokens_max), size(self.limits.tokens_per_app_max));
+        let tokens = self.catalog.list(records::TOKENS_PREFIX, None, false, count_max).await?;
+        if tokens.len() >= count_max {
+            return Err(Problem::new(Code::TooMany, format!("There are {count_max} tokens already."))
+                .hint("revoke those that are no longer used, or raise `tokens_max` in edge.toml")
+                .into());
+        }
+        let Some(app) = app else { return Ok(()) };
+        let mut of_app = 0_usize;
+        for (key, record) in &tokens {
+            let token: TokenRecord = records::read(key, record)?;
+            let is_in_force = token.expires_ms.is_none_or(|at_ms| at_ms > now_ms);
+            of_app += usize::from(token.app.as_ref() == Some(app) && is_in_force);
+        }
+        if of_app < of_app_max {
             return Ok(());
         }
-        Err(Problem::new(Code::TooMany, format!("There are {count_max} tokens already."))
-            .hint("revoke those that are no longer used, or raise `tokens_max` in edge.toml")
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {of_app_max} tokens already."))
+            .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
             .into())
     }
 

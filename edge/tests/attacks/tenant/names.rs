@@ -1,1 +1,46 @@
 //! Names of apps that belong to the operator.
+
+use devanture_config::api::{BeginDeploy, DeployOptions, Source};
+use devanture_config::edge_toml::RESERVED_NAMES;
+use devanture_config::problem::{Code, Problem};
+use http::Method;
+
+use crate::support::{Files, RunningEdge, edge, got, manifest};
+
+const FILES: Files<'_> = &[("index.html", b"mine")];
+
+async fn push(edge: &RunningEdge, app: &str) -> Result<(), Box<Problem>> {
+    let begin = BeginDeploy { manifest: manifest(FILES), source: Source::default(), options: DeployOptions::default() };
+    edge.try_push(app, "prod", begin, FILES).await.map(drop)
+}
+
+#[tokio::test]
+async fn no_app_takes_a_name_that_visitors_take_for_the_operators() {
+    let edge = edge().with_toml("[names]\nreserved = [\"intranet\"]\nallow = [\"status\"]").start().await;
+    for app in RESERVED_NAMES.iter().copied().filter(|name| *name != "status").chain(["intranet"]) {
+        assert_eq!(push(&edge, app).await.unwrap_err().code, Code::NameReserved, "{app}");
+    }
+    let tar = crate::support::archives::archive("tar", FILES);
+    let path = "/v1/apps/www/environments/prod/deploys";
+    let archive = edge.api(Method::POST, path).header("content-type", "application/x-tar").body(tar);
+    assert_eq!(got(archive).await.code(), Code::NameReserved);
+    for app in ["status", "shop", "www2"] {
+        push(&edge, app).await.unwrap();
+    }
+    // A hostname that was given to one app is no other's name.
+    let path = "/v1/apps/shop/environments/prod/hostnames/landing.localhost";
+    assert!(got(edge.api(Method::PUT, path)).await.status.is_success());
+    assert_eq!(push(&edge, "landing").await.unwrap_err().code, Code::NameReserved);
+    edge.stop().await;
+}
+
+/// `preview_domain` lies below `domain` in most places: the app of that name would set cookies for every preview.
+#[tokio::test]
+async fn no_app_takes_the_domain_of_previews_or_what_lies_above_it() {
+    for (preview_domain, app) in [("pages.example.app", "pages"), ("p.view.example.app", "view")] {
+        let edge = edge().with_domain("example.app").with_preview_domain(preview_domain).start().await;
+        assert_eq!(push(&edge, app).await.unwrap_err().code, Code::NameReserved, "{preview_domain}");
+        push(&edge, "shop").await.unwrap();
+        edge.stop().await;
+    }
+}

@@ -1,0 +1,114 @@
+//! `[names]`: names that no app may be given, since visitors or machines take what answers there for the operator's.
+
+use crate::names::AppName;
+use crate::reader::Table;
+
+/// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what clients look
+/// up by themselves (mail, proxies, policies), and what the documents use for the edge.
+pub const RESERVED_NAMES: &[&str] = &[
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "api",
+    "auth",
+    "autoconfig",
+    "autodiscover",
+    "billing",
+    "console",
+    "dashboard",
+    "devanture",
+    "dns",
+    "edge",
+    "ftp",
+    "hostmaster",
+    "imap",
+    "isatap",
+    "localhost",
+    "login",
+    "logout",
+    "mail",
+    "mta-sts",
+    "mx",
+    "ns",
+    "ns1",
+    "ns2",
+    "oauth",
+    "pop",
+    "pop3",
+    "postmaster",
+    "preview",
+    "previews",
+    "root",
+    "security",
+    "signin",
+    "signup",
+    "smtp",
+    "ssh",
+    "sso",
+    "status",
+    "support",
+    "vpn",
+    "webmail",
+    "webmaster",
+    "wpad",
+    "www",
+];
+
+/// Which names no new app may have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Names that are reserved beside [`RESERVED_NAMES`].
+    pub reserved: Vec<AppName>,
+    /// Names of [`RESERVED_NAMES`] that are not reserved here.
+    pub allow: Vec<AppName>,
+}
+
+impl Names {
+    /// Reserves nothing, for an edge that serves one person alone.
+    #[must_use]
+    pub fn none() -> Self {
+        let allow = RESERVED_NAMES.iter().filter_map(|name| name.parse().ok()).collect();
+        Self { reserved: Vec::new(), allow }
+    }
+
+    /// Whether no new app may have this name.
+    #[must_use]
+    pub fn is_reserved(&self, app: &AppName) -> bool {
+        self.reserved.contains(app) || RESERVED_NAMES.contains(&app.as_str()) && !self.allow.contains(app)
+    }
+}
+
+/// Reads `[names]`.
+pub(super) fn names(root: &Table<'_, '_>) -> Names {
+    let Some(table) = root.table("names") else { return Names::default() };
+    let reserved: Vec<AppName> = table.list("reserved").unwrap_or_default();
+    let allow: Vec<AppName> = table.list("allow").unwrap_or_default();
+    table.finish();
+    for name in allow.iter().filter(|name| reserved.contains(name)) {
+        let message = format!("`names.allow` and `names.reserved` both name {name}");
+        table.mistake("allow", message, Some("take it out of one of them"));
+    }
+    Names { reserved, allow }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_sorted_and_names_of_apps() {
+        assert!(RESERVED_NAMES.is_sorted());
+        assert!(RESERVED_NAMES.iter().all(|name| name.parse::<AppName>().is_ok()));
+    }
+
+    #[test]
+    fn a_name_is_reserved_by_default_or_by_the_file_and_can_be_allowed() {
+        let name = |text: &str| text.parse::<AppName>().unwrap();
+        let names = Names { reserved: vec![name("intranet")], allow: vec![name("www")] };
+        for (app, expected) in [("admin", true), ("intranet", true), ("www", false), ("shop", false)] {
+            assert_eq!(names.is_reserved(&name(app)), expected, "{app}");
+        }
+        assert!(!Names::none().is_reserved(&name("admin")));
+    }
+}

@@ -1,0 +1,215 @@
+//! Apps and environments that are made: which names they may have, and how many there may be.
+//!
+//! They are made one at a time, from the count to the commit, so that no two of them are the last one that a limit
+//! allows. What is there already waits for nobody.
+
+use std::collections::BTreeSet;
+
+use devanture_config::api::PlaceDeleteReport;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, HostPattern, PlaceName};
+use tokio::sync::MutexGuard;
+
+use super::audit::{Action, Deed};
+use super::swap::TRIES;
+use super::{Actor, Error, Publisher};
+use crate::catalog::records::{self, HostnameRecord};
+use crate::catalog::{self, Change, Check, Commit, belongs, gone, settings};
+use crate::telemetry;
+
+/// Records that go in one commit.
+const COMMIT_RECORDS: usize = 500;
+/// What keeps others from making something until it is dropped.
+pub(super) type Making<'p> = MutexGuard<'p, ()>;
+
+impl Publisher {
+    /// Checks, before anything is sent for it, that a push finds its app and its environment, or may make them.
+    ///
+    /// # Errors
+    /// `name_reserved`, `too_many`.
+    pub(crate) async fn check_may_make(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        if !self.app_exists(app).await? {
+            return self.check_new_app(app).await;
+        }
+        match self.has_environment(app, environment).await? {
+            true => Ok(()),
+            false => self.check_environment_count(app).await,
+        }
+    }
+
+    /// Begins to make an app; nothing where it is there.
+    ///
+    /// # Errors
+    /// `name_reserved`, `too_many`.
+    pub(super) async fn make_app(&self, app: &AppName) -> Result<Option<Making<'_>>, Error> {
+        if self.app_exists(app).await? {
+            return Ok(None);
+        }
+        let making = self.making.lock().await;
+        self.check_new_app(app).await?;
+        Ok(Some(making))
+    }
+
+    /// Begins to make an environment; nothing where it is there, as the caller may know already.
+    ///
+    /// # Errors
+    /// `too_many`.
+    pub(super) async fn make_environment(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        is_there: bool,
+    ) -> Result<Option<Making<'_>>, Error> {
+        if is_there || self.has_environment(app, environment).await? {
+            return Ok(None);
+        }
+        let making = self.making.lock().await;
+        self.check_environment_count(app).await?;
+        Ok(Some(making))
+    }
+
+    async fn check_new_app(&self, app: &AppName) -> Result<(), Error> {
+        let reserved = |detail: String| -> Result<(), Error> {
+            let hint = "choose another name; whoever runs the edge may give an app that hostname, or allow the name by \
+                `[names] allow` in edge.toml";
+            Err(Problem::new(Code::NameReserved, detail).hint(hint).into())
+        };
+        let domains = self.live.domains();
+        let host = domains.place_host(app, &PlaceName::prod());
+        if domains.is_above_previews(&host) {
+            return reserved(format!("{host} is the domain of previews, or lies above it, so no app is called {app}."));
+        }
+        if self.names.is_reserved(app) {
+            return reserved(format!("The name {app} is reserved on this edge."));
+        }
+        if let Ok(pattern) = host.parse::<HostPattern>() {
+            let key = records::hostname_key(&pattern);
+            let owner = self.catalog.get(&key).await?;
+            let owner: Option<HostnameRecord> = owner.map(|found| records::read(&key, &found)).transpose()?;
+            if owner.is_some_and(|owner| owner.app != *app) {
+                return reserved(format!("{host} was given to another app, so no app is called {app}."));
+            }
+        }
+        let max = size(self.limits.apps_max);
+        if self.catalog.list(records::APPS_PREFIX, None, false, max).await?.len() < max {
+            return Ok(());
+        }
+        Err(Problem::new(Code::TooMany, format!("There are {max} apps already."))
+            .hint("delete those that nobody uses; `apps_max` in edge.toml is the limit")
+            .into())
+    }
+
+    /// Checks that an app may store one more version.
+    ///
+    /// # Errors
+    /// `too_many`.
+    pub(super) async fn check_version_count(&self, app: &AppName) -> Result<(), Error> {
+        let max = size(self.limits.versions_max);
+        if self.catalog.list(&records::versions_prefix(app), None, false, max).await?.len() < max {
+            return Ok(());
+        }
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {max} versions already."))
+            .hint("`devanture delete version` deletes one, `[retention]` lets old ones go; `versions_max` in edge.toml is the limit")
+            .into())
+    }
+
+    async fn check_environment_count(&self, app: &AppName) -> Result<(), Error> {
+        let max = size(self.limits.environments_max);
+        if self.environments(app, max).await?.len() < max {
+            return Ok(());
+        }
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {max} environments already."))
+            .hint("`devanture delete environment NAME` deletes one; `environments_max` in edge.toml is the limit")
+            .into())
+    }
+
+    /// Whether there is anything of an environment.
+    async fn has_environment(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
+        let keys = [
+            records::live_key(app, environment),
+            gone::deleted_environment_key(app, environment),
+            records::listed_key(app, environment),
+        ];
+        if self.catalog.get_all(&keys).await?.iter().any(Option::is_some) {
+            return Ok(true);
+        }
+        for prefix in [records::history_prefix(app, environment), settings::settings_prefix(app, environment)] {
+            if !self.catalog.list(&prefix, None, false, 1).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// At most `max` of the environments of which an app has anything.
+    async fn environments(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
+        let mut found = BTreeSet::new();
+        for prefix in [
+            records::live_prefix(app),
+            gone::deleted_environments_prefix(app),
+            format!("listed/{app}/"),
+            records::histories_prefix(app),
+            format!("{}{app}/", settings::SETTINGS_PREFIX),
+        ] {
+            let mut after: Option<String> = None;
+            while found.len() < max {
+                let next = self.catalog.list(&prefix, after.as_deref(), false, 1).await?;
+                let Some((key, _)) = next.first() else { break };
+                let rest = key.strip_prefix(&prefix).unwrap_or_default();
+                after = Some(match rest.split_once('/') {
+                    // Beyond every record of this environment.
+                    Some((name, _)) => format!("{prefix}{name}/~"),
+                    None => key.clone(),
+                });
+                found.extend(rest.split('/').next().map(str::to_owned));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes an environment that nothing is live in, with its history, settings, hostnames and tokens: there is
+    /// nothing to restore.
+    ///
+    /// # Errors
+    /// `nothing_live` where there is nothing of it at all.
+    pub(super) async fn delete_unused(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        mut report: PlaceDeleteReport,
+    ) -> Result<PlaceDeleteReport, Error> {
+        if !self.has_environment(app, environment).await? {
+            let detail = format!("Nothing is live in {environment} of the app {app}.");
+            return Err(Problem::new(Code::NothingLive, detail)
+                .hint("`devanture status` lists the environments")
+                .into());
+        }
+        report.until_ms = telemetry::now_ms();
+        let key = records::live_key(app, environment);
+        let mut tries = 0;
+        while !report.dry_run {
+            let found = belongs::records_of(&*self.catalog, app, Some(environment), COMMIT_RECORDS).await?;
+            if found.is_empty() {
+                break;
+            }
+            let mut commit = Commit { checks: vec![Check::Absent(key.clone())], changes: Vec::new() };
+            for (key, record) in found {
+                commit.checks.push(Check::At(key.clone(), record.revision));
+                commit.changes.push(Change::Delete(key));
+            }
+            let deed = Deed::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
+            if !self.made(actor, deed, commit).await? {
+                tries += 1;
+                if tries == TRIES {
+                    return Err(catalog::Error::Conflict { key }.into());
+                }
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn size(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

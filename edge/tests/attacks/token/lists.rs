@@ -1,0 +1,120 @@
+//! How much of everything a token can make: each list of an app has a limit, and what is deleted makes room.
+
+use devanture_config::api::{BeginDeploy, DeployOptions, Scope, Source};
+use devanture_config::problem::{Code, Problem};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
+
+async fn call(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Got {
+    let request = edge.api(method, &format!("/v1/{path}"));
+    got(if body.is_null() { request } else { request.json(&body) }).await
+}
+
+async fn push(edge: &RunningEdge, app: &str, environment: &str, text: &str) -> Result<(), Box<Problem>> {
+    let files: Files<'_> = &[("index.html", text.as_bytes())];
+    let begin = BeginDeploy { manifest: manifest(files), source: Source::default(), options: DeployOptions::default() };
+    edge.try_push(app, environment, begin, files).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_app_has_no_more_environments_than_the_limit() {
+    let edge = edge().with_limit("environments_max", 3).with_app("shop", &[("index.html", b"hi")]).start().await;
+    push(&edge, "shop", "staging", "hi").await.unwrap();
+    // A hostname, or a setting, makes one as well.
+    let host = "apps/shop/environments/names/hostnames/www.example.org";
+    assert_eq!(call(&edge, Method::PUT, host, Value::Null).await.status, StatusCode::OK);
+    let set = json!({ "set": { "A": { "value": "1" } } });
+    let refused = push(&edge, "shop", "other", "hi").await.unwrap_err();
+    assert_eq!(refused.code, Code::TooMany, "{refused:?}");
+    assert!(refused.hint.is_some_and(|hint| hint.contains("environments_max")));
+    let tar = crate::support::archives::archive("tar", &[("index.html", b"hi")]);
+    let archive =
+        edge.api(Method::POST, "/v1/apps/shop/environments/other/deploys").header("content-type", "application/x-tar");
+    assert_eq!(got(archive.body(tar)).await.code(), Code::TooMany);
+    for (method, path, body) in [
+        (Method::PUT, "hostnames/a.example.org", Value::Null),
+        (Method::PATCH, "settings", set.clone()),
+        (Method::POST, "promote", json!({ "from": "prod" })),
+    ] {
+        let answer = call(&edge, method, &format!("apps/shop/environments/other/{path}"), body).await;
+        assert_eq!(answer.code(), Code::TooMany, "{path}");
+    }
+    // What is there goes on.
+    push(&edge, "shop", "staging", "again").await.unwrap();
+    let own = call(&edge, Method::PATCH, "apps/shop/environments/names/settings", set.clone()).await;
+    assert_eq!(own.status, StatusCode::OK);
+    // One in which nothing is live is deleted with all that it has; one that can be restored still counts.
+    let delete =
+        async |name: &str| call(&edge, Method::DELETE, &format!("apps/shop/environments/{name}"), Value::Null).await;
+    assert_eq!(delete("staging").await.status, StatusCode::OK);
+    assert_eq!(push(&edge, "shop", "other", "hi").await.unwrap_err().code, Code::TooMany);
+    assert_eq!(delete("names").await.status, StatusCode::OK);
+    assert_eq!(delete("names").await.code(), Code::NothingLive);
+    push(&edge, "shop", "other", "hi").await.unwrap();
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn many_at_once_make_no_more_environments_and_aliases_than_the_limit() {
+    let edge = edge().with_limit("environments_max", 4).with_limit("aliases_max", 3);
+    let edge = edge.with_app("shop", &[("index.html", b"hi")]).start().await;
+    let version = edge.live("shop").await.unwrap();
+    let set = json!({ "set": { "A": { "value": "1" } } });
+    let environments = (0..12).map(|number| format!("apps/shop/environments/place-{number}/settings"));
+    let all = environments.map(|path| {
+        let (edge, set) = (&edge, set.clone());
+        async move { call(edge, Method::PATCH, &path, set).await.status }
+    });
+    let made = futures_util::future::join_all(all).await;
+    assert_eq!(made.iter().filter(|status| status.is_success()).count(), 3, "{made:?}");
+    let all = (0..12).map(|number| {
+        let (edge, body) = (&edge, json!({ "version": version }));
+        async move { call(edge, Method::PUT, &format!("apps/shop/aliases/alias-{number}"), body).await.status }
+    });
+    let made = futures_util::future::join_all(all).await;
+    assert_eq!(made.iter().filter(|status| status.is_success()).count(), 3, "{made:?}");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_apps_and_versions_than_the_limits() {
+    let edge = edge().with_limit("apps_max", 2).with_limit("versions_max", 2).start().await;
+    push(&edge, "shop", "prod", "one").await.unwrap();
+    push(&edge, "blog", "prod", "one").await.unwrap();
+    assert_eq!(push(&edge, "third", "prod", "one").await.unwrap_err().code, Code::TooMany);
+    push(&edge, "shop", "prod", "two").await.unwrap();
+    let refused = push(&edge, "shop", "prod", "three").await.unwrap_err();
+    assert!(refused.code == Code::TooMany && refused.hint.is_some_and(|hint| hint.contains("versions_max")));
+    // What is stored can be pushed again, and the other app has its own.
+    push(&edge, "shop", "prod", "one").await.unwrap();
+    push(&edge, "blog", "prod", "two").await.unwrap();
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn one_app_leaves_hostnames_and_tokens_to_others() {
+    let edge = edge().with_limit("hostnames_per_app_max", 2).with_limit("tokens_per_app_max", 2);
+    let edge = edge.with_app("shop", &[("index.html", b"hi")]).with_app("blog", &[("index.html", b"hi")]).start().await;
+    let host = async |app: &str, environment: &str, name: &str| {
+        let path = format!("apps/{app}/environments/{environment}/hostnames/{name}.example.org");
+        call(&edge, Method::PUT, &path, Value::Null).await
+    };
+    for (environment, name) in [("prod", "a"), ("staging", "b")] {
+        assert_eq!(host("shop", environment, name).await.status, StatusCode::OK);
+    }
+    assert_eq!(host("shop", "other", "c").await.code(), Code::HostnamesFull);
+    // One moves within the app, and another app has its own.
+    assert_eq!(host("shop", "prod", "b").await.status, StatusCode::OK);
+    assert_eq!(host("blog", "prod", "c").await.status, StatusCode::OK);
+    let admin = edge.token_for(Scope::Admin, Some("shop"), None).await;
+    let make = async |token: &str, app: &str| {
+        let wanted = json!({ "name": "ci", "app": app, "scope": "read", "expires_in_s": 3600 });
+        got(edge.ask(Method::POST, "/v1/tokens", token).json(&wanted)).await
+    };
+    assert_eq!(make(&admin, "shop").await.status, StatusCode::CREATED);
+    assert_eq!(make(&admin, "shop").await.code(), Code::TooMany);
+    assert_eq!(make(edge.admin_token(), "blog").await.status, StatusCode::CREATED);
+    edge.stop().await;
+}
