@@ -187,11 +187,14 @@ impl Publisher {
         }
         report.until_ms = telemetry::now_ms();
         let key = records::live_key(app, environment);
+        if report.dry_run {
+            return Ok(report);
+        }
         let mut tries = 0;
-        while !report.dry_run {
+        loop {
             let found = belongs::records_of(&*self.catalog, app, Some(environment), COMMIT_RECORDS).await?;
             if found.is_empty() {
-                break;
+                return Ok(report);
             }
             let mut commit = Commit { checks: vec![Check::Absent(key.clone())], changes: Vec::new() };
             for (key, record) in found {
@@ -206,7 +209,6 @@ impl Publisher {
                 }
             }
         }
-        Ok(report)
     }
 }
 
