@@ -181,6 +181,12 @@ limits! {
     instance_open_files_max = 16_384 in 64 ..= 1_048_576,
     /// Processor time of one instance in percent of one core, where there are control groups; 0 is no limit.
     instance_cpu_percent_max = 0 in 0 ..= 100_000,
+    /// Bytes of the temporary files of one instance; where they are in a tmpfs of its own, they are memory of the instance too.
+    instance_tmp_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
+    /// Temporary files and folders of one instance.
+    instance_tmp_files_max = 16_384 in 64 ..= 100_000_000,
+    /// Bytes that one environment may keep in the folder of `persist`; no file in it may be larger.
+    persist_bytes_max = 10_737_418_240 in 1_048_576 ..= 1_125_899_906_842_624,
     /// Milliseconds that an instance may take to start, however long its backend says.
     instance_start_ms_max = 600_000 in 100 ..= 86_400_000,
     /// Milliseconds that requests under way to an instance may take once it is to end, however long its backend says.

@@ -20,7 +20,7 @@ use super::group::{Group, SetUp};
 use super::health::{Answer, Question};
 use super::logs::{Line, LineStream, PlaceLog, Splitter};
 use super::slot::Slot;
-use super::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream};
+use super::spawner::{Exit, Happened, InstanceLimits, Launch, Running, Stream, Temporary};
 use super::{Shared, ms};
 use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
@@ -57,7 +57,12 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
         shared.publish(&group.id);
         let life = Life::new(&shared, &group, &set_up, &slot, &log);
         let ended = match life.place() {
-            Ok(place) => life.run(place).await,
+            Ok(place) => {
+                let temporary = place.temporary.clone();
+                let ended = life.run(place).await;
+                shared.remove_temporary(&temporary, set_up.uid).await;
+                ended
+            }
             Err(error) => Ended::unborn(error.to_string()),
         };
         shared.publish(&group.id);
@@ -122,10 +127,11 @@ impl Ended {
     }
 }
 
-/// Where an instance listens, and the folder that is made for it alone.
+/// Where an instance listens, the folder that is made for its socket, and where its temporary files go.
 struct Place {
     endpoint: Option<Endpoint>,
     folder: Option<PathBuf>,
+    temporary: Temporary,
 }
 
 impl Drop for Place {
@@ -194,19 +200,20 @@ impl<'l> Life<'l> {
 
     /// Finds where it will listen.
     fn place(&self) -> Result<Place, Error> {
+        let temporary = Shared::temporary(&self.set_up.temporary);
         if !self.slot.is_web() {
-            return Ok(Place { endpoint: None, folder: None });
+            return Ok(Place { endpoint: None, folder: None, temporary });
         }
         match self.server.listen {
             ListenOn::Port => {
                 let port =
                     self.shared.ports.free().map_err(|error| Error::Spawn(format!("no port is free: {error}")))?;
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None })
+                Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None, temporary })
             }
             ListenOn::Socket => {
                 let (folder, socket) = self.shared.folders.socket(self.set_up.uid)?;
-                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder) })
+                Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), temporary })
             }
         }
     }
@@ -230,6 +237,8 @@ impl<'l> Life<'l> {
             environment: environment::variables(&self.set_up.variables, &told),
             uid: self.set_up.uid,
             limits: self.shared.instance_limits(self.server),
+            temporary: Some(place.temporary.clone()),
+            keep: self.set_up.data.iter().chain(&place.folder).cloned().collect(),
         };
         self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
     }
@@ -434,11 +443,18 @@ impl Shared {
             (Some(said), most) => said.min(most),
             (None, most) => most,
         };
+        let memory_bytes = server.memory_bytes.map_or(most, |said| said.min(most));
+        let persist = if server.persist.is_some() { self.limits.persist_bytes_max } else { 0 };
+        // The kernel refuses what is larger than anything that the instance may have.
+        let file_bytes = memory_bytes.max(self.limits.instance_tmp_bytes_max).max(persist);
         InstanceLimits {
-            memory_bytes: server.memory_bytes.map_or(most, |said| said.min(most)),
+            memory_bytes,
             processes: self.limits.instance_processes_max,
             open_files: self.limits.instance_open_files_max,
             cpu_percent,
+            file_bytes,
+            temporary_bytes: self.limits.instance_tmp_bytes_max,
+            temporary_files: self.limits.instance_tmp_files_max,
         }
     }
 }

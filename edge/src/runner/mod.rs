@@ -22,13 +22,14 @@ mod set_up;
 mod slot;
 pub mod spawner;
 mod supervise;
+mod temporary;
 mod users;
 mod wait;
 
 pub use error::{ERROR_LINES_MAX, Error};
 pub use logs::{Line, LineStream, LogReader, LogTold, Logs, TooManyReaders};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -156,6 +157,8 @@ struct Shared {
     variables: Arc<dyn Variables>,
     logs: Logs,
     ports: Ports,
+    /// Folders for temporary files of environments that this run has used.
+    temporary_folders: tokio::sync::Mutex<HashSet<PathBuf>>,
     /// All groups; of the same run, one that ends comes before the one that takes its place.
     groups: Mutex<Vec<Arc<Group>>>,
     /// Held while pools are told who answers, so that the last word is the newest.
@@ -209,6 +212,7 @@ impl Runner {
             registry,
             variables,
             ports: Ports::default(),
+            temporary_folders: tokio::sync::Mutex::default(),
             groups: Mutex::default(),
             publishing: Mutex::default(),
             runtime: Handle::current(),

@@ -31,6 +31,7 @@ impl Shared {
         let begun = Instant::now();
         let (id, server) = (wanted.run(), &wanted.managed.server);
         let set_up = self.set_up(&id, &wanted.version, server, &self.settings_place(wanted)).await?;
+        let temporary = Self::temporary(&set_up.temporary);
         let told = Told {
             app: wanted.app.as_str(),
             place: &wanted.place,
@@ -49,6 +50,8 @@ impl Shared {
             environment: environment::variables(&set_up.variables, &told),
             uid: set_up.uid,
             limits: self.instance_limits(server),
+            temporary: Some(temporary.clone()),
+            keep: set_up.data.iter().cloned().collect(),
         };
         let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let mut lines = VecDeque::new();
@@ -57,7 +60,9 @@ impl Shared {
             ended = timeout_at(until, self.read(wanted, &mut running, &mut lines, tell)) => ended,
             () = self.stop.cancelled() => return Err(Error::Ended),
         };
-        // Dropped with `running`, it is killed.
+        // Nothing of it runs any more, or is to.
+        drop(running);
+        self.remove_temporary(&temporary, set_up.uid).await;
         let reason = match exit {
             Ok(Exit::Code(0)) => return Ok(begun.elapsed().as_millis()),
             Ok(exit) => exit.to_string(),

@@ -16,7 +16,7 @@ use super::spawner::{Exit, Happened, Launch};
 use crate::blobs::Key;
 use crate::proxy::RunId;
 
-/// How long a folder may take to be made by the user that is to own it.
+/// How long a program may take that makes or empties a folder for the user that is to own it.
 const OWN_FOLDER_MAX: Duration = Duration::from_secs(10);
 
 impl Shared {
@@ -30,7 +30,7 @@ impl Shared {
     ) -> Result<SetUp, Error> {
         let uid = self.users.of(&*self.catalog, &id.app, settings_place).await?;
         let variables = self.variables.of(&id.app, settings_place, id.key.settings).await.map_err(Error::Variables)?;
-        let temporary = self.own_folder(&self.folders.temporary(&id.app, settings_place), uid).await?;
+        let temporary = self.temporary_folder(&self.folders.temporary(&id.app, settings_place), uid).await?;
         let data = match &server.persist {
             Some(_) => Some(self.own_folder(&self.folders.data(&id.app, settings_place, &id.place), uid).await?),
             None => None,
@@ -46,19 +46,34 @@ impl Shared {
     }
 
     /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.
-    async fn own_folder(&self, path: &Path, uid: Option<u32>) -> Result<std::path::PathBuf, Error> {
+    pub(super) async fn own_folder(&self, path: &Path, uid: Option<u32>) -> Result<std::path::PathBuf, Error> {
         let (make, draft, path, own) = match self.folders.own(path, uid)? {
             Own::There(path) => return Ok(path),
             Own::ToMake { make, draft, path, own } => (make, draft, path, own),
         };
-        let command = ["mkdir", "-m", "700"].map(str::to_owned).into_iter().chain([make.display().to_string()]);
+        self.run_for(uid, ["mkdir", "-m", "700", ""], &make).await?;
+        folder::finish_own(&draft, &path, uid)?;
+        Ok(own)
+    }
+
+    /// Runs a program of the system as the user `uid`, in the folder of `path`, which stands for the empty word.
+    pub(super) async fn run_for<const N: usize>(
+        &self,
+        uid: Option<u32>,
+        command: [&str; N],
+        path: &Path,
+    ) -> Result<(), Error> {
+        let name = command.first().copied().unwrap_or_default();
+        let word = |word: &str| if word.is_empty() { path.display().to_string() } else { word.to_owned() };
         let launch = Launch {
-            id: format!("folder#{}", draft.display()),
-            command: command.collect(),
-            folder: draft.clone(),
+            id: format!("folder#{name}-{:016x}", rand::random::<u64>()),
+            command: command.into_iter().map(word).collect(),
+            folder: path.parent().unwrap_or(path).to_owned(),
             environment: BTreeMap::from([("PATH".to_owned(), self.settings.path.clone())]),
             uid,
             limits: self.instance_limits(&ServerTable::default().resolved()),
+            temporary: None,
+            keep: Vec::new(),
         };
         let mut running = self.spawner.launch(launch).await.map_err(|error| Error::Spawn(error.to_string()))?;
         let ended = async {
@@ -71,13 +86,9 @@ impl Shared {
             }
         };
         match timeout(OWN_FOLDER_MAX, ended).await {
-            Ok(Exit::Code(0)) => {}
-            Ok(exit) => return Err(Error::Folder(format!("`mkdir` for a folder of the app's own {exit}"))),
-            Err(_elapsed) => {
-                return Err(Error::Folder("`mkdir` for a folder of the app's own took too long".to_owned()));
-            }
+            Ok(Exit::Code(0)) => Ok(()),
+            Ok(exit) => Err(Error::Folder(format!("`{name}` in {} {exit}", path.display()))),
+            Err(_elapsed) => Err(Error::Folder(format!("`{name}` in {} took too long", path.display()))),
         }
-        folder::finish_own(&draft, &path, uid)?;
-        Ok(own)
     }
 }

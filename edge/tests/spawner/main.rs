@@ -17,4 +17,5 @@ mod ending;
 mod limits;
 mod orphans;
 mod output;
+mod private_folders;
 mod world;

@@ -15,8 +15,15 @@ use tempfile::TempDir;
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 /// Enough for everything that is not about limits.
-pub(crate) const LIMITS: InstanceLimits =
-    InstanceLimits { memory_bytes: 1024 * MIB, processes: 200, open_files: 1_000, cpu_percent: 0 };
+pub(crate) const LIMITS: InstanceLimits = InstanceLimits {
+    memory_bytes: 1024 * MIB,
+    processes: 200,
+    open_files: 1_000,
+    cpu_percent: 0,
+    file_bytes: 1024 * MIB,
+    temporary_bytes: 16 * MIB,
+    temporary_files: 1_000,
+};
 /// A user that nobody is.
 pub(crate) const USER: u32 = 200_123;
 
@@ -75,6 +82,8 @@ impl World {
             environment: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
             uid: None,
             limits: LIMITS,
+            temporary: None,
+            keep: Vec::new(),
         }
     }
 

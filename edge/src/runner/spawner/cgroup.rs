@@ -9,8 +9,8 @@ mod delegation;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use devanture_config::edge_toml::ControlGroups;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::InstanceLimits;
 use super::exec::tasks_max;
+use super::kernel_files::write;
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Process};
 
 /// Controllers that must be available; `cpu` is used if it is.
@@ -260,10 +261,6 @@ fn missing(available: &str) -> Option<&'static str> {
 fn name_of(text: &str) -> Option<&str> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (is_plain && (1..=NAME_BYTES_MAX).contains(&text.len())).then_some(text)
-}
-
-fn write(file: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
 }
 
 /// The files of an instance's group and their values.

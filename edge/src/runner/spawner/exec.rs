@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, mkdir};
 use rustix::process::{
     Gid, Resource, Rlimit, Signal, Uid, getppid, getrlimit, getuid, set_parent_process_death_signal, setrlimit, setsid,
     umask,
@@ -21,6 +21,8 @@ use rustix::process::{
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use serde::{Deserialize, Serialize};
 
+use super::kernel_files::write;
+use super::private_folders::{self, PrivateFolders};
 use super::{Exit, InstanceLimits};
 
 /// Where a command is looked for when the instance has no `PATH` of its own.
@@ -33,6 +35,8 @@ const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
 pub(super) const TASKS_PER_PROCESS: u64 = 32;
 /// The least of that bound.
 pub(super) const TASKS_MIN: u64 = 1_024;
+/// How much rather than another process the kernel ends one of an instance when memory is short, of 1,000.
+const KILLED_FIRST: &str = "500";
 
 /// What is to become of this process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,8 +48,31 @@ pub(super) struct Spec {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) uid: Option<u32>,
     pub(super) limits: InstanceLimits,
-    /// A cgroup holds the memory.
+    /// A control group holds the memory.
     pub(super) has_cgroup: bool,
+    pub(super) folders: TemporaryFolders,
+}
+
+/// Where temporary files go.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TemporaryFolders {
+    /// Into folders that others use too.
+    Shared,
+    /// Into one that is still to be made.
+    New(PathBuf),
+    /// Into folders that nobody else sees.
+    Private(PrivateFolders),
+}
+
+/// What this process is started for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Task {
+    /// To find out whether instances can have private folders.
+    Probe,
+    /// To become the program of an instance.
+    Run(Box<Spec>),
 }
 
 /// Becomes the program that the standard input tells of. Returns only where that failed, which whoever is at the other
@@ -59,10 +86,13 @@ pub fn exec_instance() -> io::Result<()> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let mut text = String::new();
     status.read_to_string(&mut text)?;
-    let spec: Spec = serde_json::from_str(&text)?;
-    let exit = match confine(&spec) {
-        Ok(()) => become_program(&spec),
-        Err((what, error)) => Exit::CannotStart(format!("{what}: {error}")),
+    let failed = |(what, error): (&str, io::Error)| Exit::CannotStart(format!("{what}: {error}"));
+    let exit = match serde_json::from_str(&text)? {
+        Task::Run(spec) => confine(&spec).map_or_else(failed, |()| become_program(&spec)),
+        Task::Probe => match private_folders::enter(&PrivateFolders::smallest(), None) {
+            Ok(()) => return Ok(()),
+            Err(error) => failed(error),
+        },
     };
     status.write_all(serde_json::to_string(&exit)?.as_bytes())
 }
@@ -72,6 +102,12 @@ pub fn exec_instance() -> io::Result<()> {
 fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     setsid().map_err(step("no session of its own"))?;
+    // When the system is out of memory, an instance goes sooner than the edge.
+    write(Path::new("/proc/self/oom_score_adj"), KILLED_FIRST).ok();
+    umask(Mode::from_raw_mode(0o022));
+    if let TemporaryFolders::Private(folders) = &spec.folders {
+        private_folders::enter(folders, spec.uid)?;
+    }
     let is_other = spec.uid.is_some_and(|uid| uid != getuid().as_raw());
     if let Some(uid) = spec.uid.filter(|_| is_other) {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
@@ -93,7 +129,12 @@ fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
         let bytes = spec.limits.memory_bytes.saturating_add(DATA_SLACK_BYTES);
         limit(Resource::Data, bytes).map_err(step("the limit of memory cannot be set"))?;
     }
+    limit(Resource::Fsize, spec.limits.file_bytes).map_err(step("the limit of files cannot be set"))?;
     umask(Mode::from_raw_mode(0o007));
+    if let TemporaryFolders::New(folder) = &spec.folders {
+        // By the user that it is for, in a folder of the same user.
+        mkdir(folder, Mode::RWXU).map_err(step("the folder for temporary files cannot be made"))?;
+    }
     std::env::set_current_dir(&spec.folder).map_err(|error| ("the working folder cannot be entered", error))
 }
 
@@ -183,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_bound_of_tasks_is_far_above_that_of_processes() {
-        let limits = |processes| InstanceLimits { memory_bytes: 1, processes, open_files: 1, cpu_percent: 0 };
+        let limits = |processes| InstanceLimits { processes, ..InstanceLimits::default() };
         assert_eq!(tasks_max(&limits(1)), TASKS_MIN);
         assert_eq!(tasks_max(&limits(100)), 3_200);
         assert_eq!(tasks_max(&limits(u64::MAX)), u64::MAX);

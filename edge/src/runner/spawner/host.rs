@@ -106,6 +106,7 @@ struct Host {
     uids: Option<RangeInclusive<u32>>,
     edge_id: String,
     groups: Option<Groups>,
+    has_private_folders: bool,
     out: Out,
     instances: RefCell<HashMap<u64, Rc<Instance>>>,
     /// Which processes were whose when it was last looked.
@@ -139,7 +140,9 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     let (first, first_out) = mpsc::unbounded_channel();
     let (then, then_out) = mpsc::channel(FRAMES_WAITING);
     let out = Out { first, then };
-    out.tell(&Told::Ready { protocol: PROTOCOL, doubt: groups.as_ref().err().cloned() });
+    let no_folders = super::instance::probe_private_folders(&edge_id).await.err();
+    let has_private_folders = no_folders.is_none();
+    out.tell(&Told::Ready { protocol: PROTOCOL, no_groups: groups.as_ref().err().cloned(), no_folders });
     spawn_local(write(to, first_out, then_out));
     let mut orders = orders(from);
     let host = Rc::new(Host {
@@ -147,6 +150,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         uids: settings.uids,
         edge_id,
         groups: groups.unwrap_or_default(),
+        has_private_folders,
         out,
         instances: RefCell::default(),
         seen: RefCell::default(),
@@ -243,7 +247,8 @@ impl Host {
         let started = |main: Pid| {
             self.out.tell(&Told::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
         };
-        let instance = Instance::start(start, &self.edge_id, self.groups.as_ref(), started, &self.out.then)?;
+        let means = (self.groups.as_ref(), self.has_private_folders);
+        let instance = Instance::start(start, &self.edge_id, means, started, &self.out.then)?;
         self.instances.borrow_mut().insert(key, instance);
         self.is_watching.set(true);
         // It may have ended before it was known.
@@ -390,7 +395,7 @@ mod tests {
 
     #[test]
     fn an_instance_is_beyond_its_limits_with_one_more() {
-        let limits = InstanceLimits { memory_bytes: 8_192, processes: 2, open_files: 1, cpu_percent: 0 };
+        let limits = InstanceLimits { memory_bytes: 8_192, processes: 2, ..InstanceLimits::default() };
         let process =
             Process { pid: 1, parent: 0, group: 1, session: 1, is_dead: false, started: 0, resident_pages: 1 };
         assert_eq!(beyond(&limits, &[], 4_096), None);

@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
-use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, waitpid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -17,7 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::{Group, Groups};
-use super::exec::Spec;
+use super::exec::{Spec, Task, TemporaryFolders};
+use super::private_folders::PrivateFolders;
 use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
 use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
 use super::{Exit, InstanceLimits, Stream};
@@ -61,7 +63,7 @@ impl Instance {
     pub(super) fn start(
         start: Start,
         edge_id: &str,
-        groups: Option<&Groups>,
+        (groups, has_private_folders): (Option<&Groups>, bool),
         started: impl FnOnce(Pid),
         out: &mpsc::Sender<Vec<u8>>,
     ) -> Result<Rc<Self>, String> {
@@ -79,6 +81,21 @@ impl Instance {
             return Err(format!("its control group does not take it: {error}"));
         }
         let mut environment = start.environment;
+        let folders = match start.temporary {
+            Some(temporary) if has_private_folders => TemporaryFolders::Private(PrivateFolders {
+                temporary: temporary.folder,
+                bytes: start.limits.temporary_bytes,
+                files: start.limits.temporary_files,
+                keep: start.keep.into_iter().chain([PathBuf::from(&start.folder)]).collect(),
+            }),
+            Some(temporary) => {
+                let own = temporary.own();
+                let said = environment.values_mut().filter(|value| Path::new(value.as_str()) == temporary.folder);
+                said.for_each(|value| *value = own.display().to_string());
+                TemporaryFolders::New(own)
+            }
+            None => TemporaryFolders::Shared,
+        };
         environment.insert(EDGE_MARKER.to_owned(), edge_id.to_owned());
         environment.insert(INSTANCE_MARKER.to_owned(), marker.clone());
         let spec = Spec {
@@ -89,6 +106,7 @@ impl Instance {
             uid: start.uid,
             limits: start.limits,
             has_cgroup: group.is_some(),
+            folders,
         };
         let instance = Rc::new(Self {
             key: start.key,
@@ -105,7 +123,7 @@ impl Instance {
         started(main);
         let pass = |pipe, stream| tokio::task::spawn_local(pass_on(Rc::clone(&instance), pipe, stream, out.clone()));
         let outputs = [pass(stdout, Stream::Stdout), pass(stderr, Stream::Stderr)];
-        let begin = tokio::task::spawn_local(hand_over(status, spec));
+        let begin = tokio::task::spawn_local(hand_over(status, Task::Run(Box::new(spec))));
         *instance.tasks.borrow_mut() = Some(Tasks { begin, outputs });
         Ok(instance)
     }
@@ -161,12 +179,30 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
     Ok(Begun { main, status, stdout, stderr })
 }
 
-/// Says what the process is to become, and waits until it has: then it says nothing, and why, where it has not.
-async fn hand_over(status: StdUnixStream, spec: Spec) -> Option<Exit> {
+/// Whether instances can have private folders for their temporary files.
+///
+/// # Errors
+/// A sentence that says why not.
+pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
+    let Begun { main, status, .. } = begin(edge_id, "probe").map_err(|error| error.to_string())?;
+    let failed = hand_over(status, Task::Probe).await;
+    // It has nothing left to do.
+    let ended = tokio::task::spawn_blocking(move || waitpid(Some(main), WaitOptions::empty())).await;
+    let is_good = matches!(ended, Ok(Ok(Some((_, status)))) if status.exit_status() == Some(0));
+    match failed {
+        None if is_good => Ok(()),
+        None => Err("the attempt to make some failed".to_owned()),
+        Some(Exit::CannotStart(reason)) => Err(reason),
+        Some(exit) => Err(exit.to_string()),
+    }
+}
+
+/// Says what the process is to do, and waits until it has: then it says nothing, and why, where it has not.
+async fn hand_over(status: StdUnixStream, task: Task) -> Option<Exit> {
     status.set_nonblocking(true).ok()?;
     let mut status = UnixStream::from_std(status).ok()?;
-    let text = serde_json::to_vec(&spec).ok()?;
-    drop(spec);
+    let text = serde_json::to_vec(&task).ok()?;
+    drop(task);
     status.write_all(&text).await.ok()?;
     status.shutdown().await.ok()?;
     let mut answer = Vec::new();

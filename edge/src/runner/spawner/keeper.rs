@@ -13,12 +13,12 @@ use rustix::process::{Pid, WaitOptions, geteuid, getpid, set_child_subreaper, wa
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table, kill_leftovers, may_be_ours, owner_of};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
-use super::{Exit, Happened, Launch, SpawnError, SpawnerSettings};
+use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings};
 
 /// How long a spawner may take to say that it is ready; it kills what an earlier run has left before.
 const READY_WAIT: Duration = Duration::from_secs(30);
@@ -52,12 +52,16 @@ pub(super) struct Launched {
 ///
 /// # Errors
 /// [`SpawnError::Start`], [`SpawnError::Protocol`].
-pub(super) async fn start(settings: SpawnerSettings, wishes: mpsc::UnboundedReceiver<Wish>) -> Result<(), SpawnError> {
+pub(super) async fn start(
+    settings: SpawnerSettings,
+    wishes: mpsc::UnboundedReceiver<Wish>,
+) -> Result<watch::Receiver<Means>, SpawnError> {
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
-    let session = Session::open(&settings).await?;
-    let keeper = Keeper { settings, slots: HashMap::new(), next: 1, uids: HashSet::new() };
+    let (means, receiver) = watch::channel(Means::default());
+    let session = Session::open(&settings, &means).await?;
+    let keeper = Keeper { settings, slots: HashMap::new(), next: 1, uids: HashSet::new(), means };
     tokio::spawn(keeper.keep(session, wishes));
-    Ok(())
+    Ok(receiver)
 }
 
 /// One spawner, from its start to its end.
@@ -68,7 +72,7 @@ struct Session {
 }
 
 impl Session {
-    async fn open(settings: &SpawnerSettings) -> Result<Self, SpawnError> {
+    async fn open(settings: &SpawnerSettings, means: &watch::Sender<Means>) -> Result<Self, SpawnError> {
         let (child, socket) = match &settings.socket {
             Some(path) => (None, UnixStream::connect(path).await.map_err(SpawnError::Start)?),
             None => own_spawner(settings).map_err(SpawnError::Start)?,
@@ -100,17 +104,10 @@ impl Session {
         let mut session = Self { child, frames, out };
         session.say(&Order::Begin { protocol: PROTOCOL, edge_id: settings.edge_id.clone() }).ok();
         match timeout(READY_WAIT, session.frames.recv()).await {
-            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, doubt }))) => {
-                match doubt {
-                    // Nobody asked for them.
-                    Some(reason) if settings.cgroup == ControlGroups::Auto => {
-                        tracing::info!(reason, "instances have no control groups: what they use is measured");
-                    }
-                    Some(reason) => {
-                        tracing::warn!(reason, "instances have no control groups: what they use is measured");
-                    }
-                    None => {}
-                }
+            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, no_groups, no_folders }))) => {
+                log_means(settings, no_groups.as_deref(), no_folders.as_deref());
+                let control_groups = no_groups.is_none() && settings.cgroup != ControlGroups::Off;
+                means.send_replace(Means { control_groups, private_folders: no_folders.is_none() });
                 Ok(session)
             }
             Ok(Some(_)) => Err(SpawnError::Protocol),
@@ -149,6 +146,20 @@ impl Session {
     }
 }
 
+fn log_means(settings: &SpawnerSettings, no_groups: Option<&str>, no_folders: Option<&str>) {
+    match no_groups {
+        // Nobody asked for them.
+        Some(reason) if settings.cgroup == ControlGroups::Auto => {
+            tracing::info!(reason, "instances have no control groups: what they use is measured");
+        }
+        Some(reason) => tracing::warn!(reason, "instances have no control groups: what they use is measured"),
+        None => {}
+    }
+    if let Some(reason) = no_folders {
+        tracing::info!(reason, "instances have no private folders for temporary files: what is in them is measured");
+    }
+}
+
 /// Starts a spawner as a child, whose standard input is the socket. It has nothing of the edge's environment, and a
 /// process group of its own, so that a terminal's Ctrl-C is the edge's alone.
 fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStream)> {
@@ -178,6 +189,7 @@ struct Keeper {
     next: u64,
     /// Users that instances were started as.
     uids: HashSet<u32>,
+    means: watch::Sender<Means>,
 }
 
 /// How a conversation ended.
@@ -201,7 +213,7 @@ impl Keeper {
                     session.bury().await;
                     self.clean_up().await;
                     // Before anybody hears of the loss, so that they can start anew at once.
-                    let first = Session::open(&self.settings).await;
+                    let first = Session::open(&self.settings, &self.means).await;
                     self.tell_all(&Exit::Lost);
                     match self.again(first, &mut wishes).await {
                         Ok(again) => {
@@ -246,7 +258,7 @@ impl Keeper {
                 }
             }
             pause = (pause * 2).min(AGAIN_AFTER.1);
-            opened = Session::open(&self.settings).await;
+            opened = Session::open(&self.settings, &self.means).await;
         }
     }
 
@@ -291,8 +303,8 @@ impl Keeper {
             reply.send(Err(SpawnError::Order("the folder's name is no UTF-8".to_owned()))).ok();
             return;
         };
-        let Launch { id, command, environment, uid, limits, .. } = launch;
-        let start = Start { key, id, command, folder, environment, uid, limits };
+        let Launch { id, command, environment, uid, limits, temporary, keep, .. } = launch;
+        let start = Start { key, id, command, folder, environment, uid, limits, temporary, keep };
         if let Err(error) = session.say(&Order::Launch(Box::new(start))) {
             reply.send(Err(SpawnError::Order(error.to_string()))).ok();
             return;

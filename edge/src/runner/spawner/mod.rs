@@ -16,7 +16,9 @@ mod exec;
 mod host;
 mod instance;
 mod keeper;
+mod kernel_files;
 mod ports;
+mod private_folders;
 mod processes;
 mod wire;
 
@@ -28,7 +30,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use devanture_config::edge_toml::ControlGroups;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use door::{DoorSettings, open_door};
 pub use exec::exec_instance;
@@ -75,6 +77,16 @@ pub enum SpawnError {
 #[derive(Debug, Clone)]
 pub struct Spawner {
     wishes: mpsc::UnboundedSender<Wish>,
+    means: watch::Receiver<Means>,
+}
+
+/// How the spawner holds instances to their limits, as far as the machine allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Means {
+    /// Each instance has a control group.
+    pub control_groups: bool,
+    /// Temporary files of an instance are in a tmpfs of its own, of a fixed size.
+    pub private_folders: bool,
 }
 
 impl Spawner {
@@ -85,8 +97,14 @@ impl Spawner {
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
     pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
         let (wishes, receiver) = mpsc::unbounded_channel();
-        keeper::start(settings, receiver).await?;
-        Ok(Self { wishes })
+        let means = keeper::start(settings, receiver).await?;
+        Ok(Self { wishes, means })
+    }
+
+    /// How instances are held to their limits now.
+    #[must_use]
+    pub fn means(&self) -> Means {
+        *self.means.borrow()
     }
 
     /// Starts an instance. Whether its command can be executed is told by [`Running::next`].
@@ -127,10 +145,33 @@ pub struct Launch {
     pub uid: Option<u32>,
     /// What it may take.
     pub limits: InstanceLimits,
+    /// Where its temporary files go.
+    pub temporary: Option<Temporary>,
+    /// Folders, beside `folder`, that it reaches also where they are below `/tmp` or another folder that is replaced by
+    /// one of its own.
+    pub keep: Vec<PathBuf>,
+}
+
+/// Where the temporary files of one instance go: a tmpfs in front of `folder`, which the kernel removes, where the
+/// spawner can mount one; else a new folder below it. Variables that say `folder` say the new one then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Temporary {
+    /// Belongs to the user of the instance.
+    pub folder: PathBuf,
+    /// Of the new folder, which nobody else has.
+    pub name: String,
+}
+
+impl Temporary {
+    /// The new folder. Whoever launched the instance removes it.
+    #[must_use]
+    pub fn own(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
 }
 
 /// What an instance may take: all of its processes together, but for open files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLimits {
     /// Resident memory; beyond it the instance ends with [`Exit::OutOfMemory`].
     pub memory_bytes: u64,
@@ -138,8 +179,14 @@ pub struct InstanceLimits {
     pub processes: u64,
     /// Open files of each process.
     pub open_files: u64,
-    /// Time of CPU, where 100 is one core; held by a cgroup only, and 0 is no limit.
+    /// Time of CPU, where 100 is one core; held by a control group only, and 0 is no limit.
     pub cpu_percent: u64,
+    /// Bytes of one file that it writes.
+    pub file_bytes: u64,
+    /// Bytes of its temporary files.
+    pub temporary_bytes: u64,
+    /// Temporary files and folders.
+    pub temporary_files: u64,
 }
 
 /// An instance that was started. When it is dropped, the instance is killed: nobody would learn what becomes of it.

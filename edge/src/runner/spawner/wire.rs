@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Exit, InstanceLimits, Stream};
+use super::{Exit, InstanceLimits, Stream, Temporary};
 
 /// Most bytes of a frame after its length. What one program can be started with is below that on every Linux.
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -20,7 +21,7 @@ pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 /// Most bytes of output of one instance that are on their way or wait to be taken.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
 /// The spoken form; both ends are the same program, except across a socket that somebody else listens on.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_OUTPUT: u8 = 2;
@@ -53,16 +54,19 @@ pub(super) struct Start {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) uid: Option<u32>,
     pub(super) limits: InstanceLimits,
+    pub(super) temporary: Option<Temporary>,
+    pub(super) keep: Vec<PathBuf>,
 }
 
 /// From the spawner to the edge.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Told {
-    /// The answer to `Begin`; `doubt` is why there are no control groups.
+    /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none.
     Ready {
         protocol: u32,
-        doubt: Option<String>,
+        no_groups: Option<String>,
+        no_folders: Option<String>,
     },
     Started {
         key: u64,

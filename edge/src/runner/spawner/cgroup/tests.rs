@@ -2,7 +2,15 @@
 
 use super::*;
 
-const LIMITS: InstanceLimits = InstanceLimits { memory_bytes: 1_000, processes: 100, open_files: 10, cpu_percent: 150 };
+const LIMITS: InstanceLimits = InstanceLimits {
+    memory_bytes: 1_000,
+    processes: 100,
+    open_files: 10,
+    cpu_percent: 150,
+    file_bytes: 1,
+    temporary_bytes: 1,
+    temporary_files: 1,
+};
 
 #[test]
 fn controllers_that_are_needed_must_be_there() {

@@ -1,0 +1,144 @@
+//! Folders for temporary files that an instance has to itself, in namespaces of its own: `/tmp`, `/var/tmp`, `/dev/shm`
+//! and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance, and so
+//! does the instance's System V shared memory, which outlives processes otherwise.
+//!
+//! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat, openat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount,
+};
+use serde::{Deserialize, Serialize};
+
+use super::kernel_files::write;
+
+/// Folders that everybody on a machine may write to, and what stands in for each.
+const SHARED: [(&str, &str); 3] = [("/tmp", "tmp"), ("/var/tmp", "var-tmp"), ("/dev/shm", "shm")];
+/// What stands in for the folder that `TMPDIR` names.
+const OWN: &str = "own";
+/// Folders of the edge's own in the tmpfs, at most.
+const OWN_FILES: u64 = 64;
+/// The bound of System V shared memory in the namespace, in pages.
+const SHARED_MEMORY_PAGES: &str = "/proc/sys/kernel/shmall";
+
+/// What an instance gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PrivateFolders {
+    /// The folder that `TMPDIR` names, which exists.
+    pub(super) temporary: PathBuf,
+    /// Bytes of all files together; as much again may be System V shared memory.
+    pub(super) bytes: u64,
+    /// Files and folders together.
+    pub(super) files: u64,
+    /// Folders that stay what they are, also where they are in one of the replaced folders.
+    pub(super) keep: Vec<PathBuf>,
+}
+
+/// Where something is, as a folder that is open.
+struct Opened {
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+impl PrivateFolders {
+    /// Some that show whether there can be any.
+    pub(super) fn smallest() -> Self {
+        let shared = SHARED.iter().map(|(path, _)| Path::new(path)).find(|path| path.is_dir());
+        Self { temporary: shared.unwrap_or(Path::new("/tmp")).to_owned(), bytes: 1 << 20, files: 16, keep: Vec::new() }
+    }
+}
+
+/// Moves this process, which has one thread and the privileges for it, into namespaces with such folders; `uid` is the
+/// user that is to own them.
+///
+/// # Errors
+/// What could not be done, and why.
+pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<(), (&'static str, io::Error)> {
+    let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(|error| ("no namespaces", error.into()))?;
+    // What is unmounted outside goes here too; nothing that is mounted here is seen outside.
+    let private = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", private).map_err(step("the mounts cannot be separated"))?;
+    // Opened before anything is put in front of them, and in this namespace: a folder of another cannot be mounted.
+    let kept: Vec<Opened> = folders.keep.iter().filter_map(|path| opened(path).ok()).collect();
+    let own = opened(&folders.temporary).map_err(step("the folder for temporary files cannot be opened"))?;
+    let inner = |error: rustix::io::Errno| ("the folder for temporary files cannot be made", io::Error::from(error));
+    let parts = tmpfs(folders, uid, &own.path).map_err(inner)?;
+    let replace = |error: io::Error| ("a folder for temporary files cannot be replaced", error);
+    let mut replaced = Vec::new();
+    for ((path, _), part) in SHARED.iter().zip(&parts) {
+        // Where two are one, or one is missing, there is nothing more to replace.
+        let Some(path) = fs::canonicalize(path).ok().filter(|path| !replaced.contains(path)) else { continue };
+        mount_bind(link_to(part).as_str(), &path).map_err(|error| replace(error.into()))?;
+        replaced.push(path);
+    }
+    for kept in &kept {
+        if replaced.iter().any(|folder| kept.path.starts_with(folder)) {
+            fs::create_dir_all(&kept.path).map_err(replace)?;
+            mount_bind_recursive(link_to(&kept.folder).as_str(), &kept.path).map_err(|error| replace(error.into()))?;
+        }
+    }
+    if let Some(part) = parts.last() {
+        fs::create_dir_all(&own.path).map_err(replace)?;
+        mount_bind(link_to(part).as_str(), &own.path).map_err(|error| replace(error.into()))?;
+    }
+    bound_shared_memory(folders.bytes);
+    Ok(())
+}
+
+/// Mounts the tmpfs at `place`, out of the way of what comes after; gives its folders, in the order of [`SHARED`] and the
+/// own one last.
+fn tmpfs(folders: &PrivateFolders, uid: Option<u32>, place: &Path) -> Result<Vec<OwnedFd>, rustix::io::Errno> {
+    let files = folders.files.saturating_add(OWN_FILES);
+    let options = format!("size={},nr_inodes={files},mode=0755", folders.bytes);
+    let options = CString::new(options).map_err(|_zero| rustix::io::Errno::INVAL)?;
+    mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?;
+    let root = opened(place)?.folder;
+    let shared = SHARED.iter().map(|(_, name)| (*name, 0o1777, None));
+    let parts = shared.chain([(OWN, 0o700, uid)]);
+    parts
+        .map(|(name, mode, owner)| {
+            mkdirat(&root, name, Mode::RWXU)?;
+            chmodat(&root, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+            if let Some(owner) = owner {
+                let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
+                chownat(&root, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            openat(&root, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        })
+        .collect()
+}
+
+fn opened(path: &Path) -> Result<Opened, rustix::io::Errno> {
+    let path = fs::canonicalize(path)
+        .map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::NOENT))?;
+    let folder = openat(CWD, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(Opened { path, folder })
+}
+
+/// A path to an open folder, whatever is mounted in front of it by now.
+fn link_to(folder: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", folder.as_raw_fd())
+}
+
+/// Bounds the System V shared memory of the namespace.
+fn bound_shared_memory(bytes: u64) {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
+    let (file, pages) = (Path::new(SHARED_MEMORY_PAGES), bytes.div_ceil(page).to_string());
+    if write(file, &pages).is_ok() {
+        return;
+    }
+    // A service manager may have mounted it read-only; in this namespace that can be undone for as long as it takes.
+    let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    if mount_remount("/proc/sys", flags, "").is_ok() {
+        write(file, &pages).ok();
+        mount_remount("/proc/sys", flags | MountFlags::RDONLY, "").ok();
+    }
+}

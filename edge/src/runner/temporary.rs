@@ -1,0 +1,52 @@
+//! Temporary files of instances: a folder for each environment, below which the spawner gives each instance its own.
+
+use std::path::{Path, PathBuf};
+
+use super::Shared;
+use super::error::Error;
+use super::spawner::Temporary;
+use super::users::Users;
+use crate::blobs::durable;
+
+impl Shared {
+    /// The folder for temporary files of an environment, which belongs to its user. The first time that this run of the
+    /// edge needs it, what an earlier run left in it is removed.
+    pub(super) async fn temporary_folder(&self, path: &Path, uid: Option<u32>) -> Result<PathBuf, Error> {
+        let mut known = self.temporary_folders.lock().await;
+        let is_new = known.insert(path.to_owned());
+        let can_remove = !matches!(self.users, Users::Lent(_));
+        if is_new && can_remove {
+            remove(path.to_owned()).await;
+        }
+        let own = self.own_folder(path, uid).await?;
+        if is_new && !can_remove && !self.spawner.means().private_folders {
+            let command = ["find", "", "-mindepth", "1", "-delete"];
+            self.run_for(uid, command, &own).await?;
+        }
+        Ok(own)
+    }
+
+    /// Where the temporary files of a process go that is about to be launched, below the folder of its environment.
+    pub(super) fn temporary(folder: &Path) -> Temporary {
+        Temporary { folder: folder.to_owned(), name: format!("{:016x}", rand::random::<u64>()) }
+    }
+
+    /// Removes the temporary files of a process that has ended, unless the kernel has done so.
+    pub(super) async fn remove_temporary(&self, temporary: &Temporary, uid: Option<u32>) {
+        if self.spawner.means().private_folders {
+            return;
+        }
+        if !matches!(self.users, Users::Lent(_)) {
+            remove(temporary.own()).await;
+        } else if let Err(error) = self.run_for(uid, ["rm", "-rf", ""], &temporary.own()).await {
+            tracing::warn!(%error, "temporary files of an instance cannot be removed");
+        }
+    }
+}
+
+async fn remove(folder: PathBuf) {
+    let removed = tokio::task::spawn_blocking(move || durable::remove_folder(&folder)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(%error, "temporary files of an instance cannot be removed");
+    }
+}

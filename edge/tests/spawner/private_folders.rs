@@ -1,0 +1,137 @@
+//! Where the temporary files of instances go, and how much of them there may be.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use devanture_edge::runner::spawner::{Exit, InstanceLimits, Launch, Means, SpawnerSettings, Temporary};
+
+use crate::world::{LIMITS, MIB, USER, World, is_root, line, new_edge_id, program, ran, script, settings};
+
+/// A spawner that may not mount anything, as in most containers.
+async fn confined() -> Option<(World, tempfile::TempDir)> {
+    let wrapper = tempfile::tempdir().unwrap();
+    let drop = "setpriv --bounding-set=-sys_admin";
+    let is_there = Command::new("sh").arg("-c").arg(format!("{drop} true")).stdin(Stdio::null()).status();
+    if !is_root() || !is_there.is_ok_and(|status| status.success()) {
+        eprintln!("left out: only root can give up a privilege here, by setpriv");
+        return None;
+    }
+    let text = format!("#!/bin/sh\nexec {drop} {} \"$@\"\n", program().display());
+    script(&wrapper.path().join("edge"), &text, 0o755);
+    let settings = SpawnerSettings { program: wrapper.path().join("edge"), ..settings(&new_edge_id()) };
+    Some((World::of(settings).await, wrapper))
+}
+
+/// A spawner that may mount, unless this machine allows it nobody.
+async fn mounting() -> Option<World> {
+    let world = World::start().await;
+    if world.spawner.means().private_folders {
+        return Some(world);
+    }
+    eprintln!("left out: nobody can mount a tmpfs here, or only root can");
+    None
+}
+
+/// An instance with a folder of its environment for temporary files, which is made.
+fn launch(world: &World, script: &str) -> (Launch, Temporary) {
+    let folder = world.path("temporary");
+    fs::create_dir_all(&folder).unwrap();
+    let mut launch = world.shell(script);
+    if is_root() {
+        chown(&folder, Some(USER), Some(USER)).unwrap();
+        launch.uid = Some(USER);
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let temporary = Temporary { folder: folder.clone(), name: "one".to_owned() };
+    launch.temporary = Some(temporary.clone());
+    for name in ["TMPDIR", "HOME"] {
+        launch.environment.insert(name.to_owned(), folder.display().to_string());
+    }
+    (launch, temporary)
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn temporary_files_of_an_instance_are_its_own_and_bounded_together() {
+    let Some(world) = mounting().await else { return };
+    fs::write(world.path("page"), "mine").unwrap();
+    let fill = |folder: &str| format!("head -c 6M /dev/zero > {folder}/file && echo {folder}");
+    let folders = ["$TMPDIR", "/tmp", "/var/tmp", "/dev/shm"];
+    let script = format!("cat page; ls -A $TMPDIR; {}; echo end", folders.map(fill).join("; "));
+    let (mut launch, temporary) = launch(&world, &script);
+    launch.limits = InstanceLimits { temporary_bytes: 16 * MIB, ..LIMITS };
+    let ran = world.run(launch).await;
+    let own = temporary.folder.display();
+    assert_eq!(ran.stdout, format!("mine{own}\n/tmp\nend\n"), "two have room: {ran:?}");
+    assert_eq!(ran.stderr.matches("No space left on device").count(), 2, "{ran:?}");
+    assert_eq!(entries(&temporary.folder), [PathBuf::new(); 0], "nothing of it is on the disk");
+    let outside = ["/tmp/file", "/var/tmp/file", "/dev/shm/file"];
+    assert!(outside.iter().all(|path| fs::metadata(path).map_or(true, |found| found.uid() != USER)));
+}
+
+#[tokio::test]
+async fn files_without_bytes_are_bounded_too() {
+    let Some(world) = mounting().await else { return };
+    let (mut launch, _) = launch(&world, "i=0; while true > /tmp/$i; do i=$((i + 1)); done 2>/dev/null; echo $i");
+    launch.limits = InstanceLimits { temporary_files: 500, ..LIMITS };
+    let made: u64 = world.run(launch).await.stdout.trim().parse().unwrap();
+    assert!((500..600).contains(&made), "{made}");
+}
+
+#[tokio::test]
+async fn memory_that_outlives_processes_goes_with_the_instance() {
+    let Some(world) = mounting().await else { return };
+    let (mut launch, _) =
+        launch(&world, "cat /proc/sys/kernel/shmall; ipcmk -M 4096 > /dev/null; ipcs -m | grep -c 0x");
+    launch.limits = InstanceLimits { temporary_bytes: 16 * MIB, ..LIMITS };
+    let ran = world.run(launch).await;
+    let pages = 16 * MIB / rustix::param::page_size() as u64;
+    assert_eq!(ran.stdout, format!("{pages}\n1\n"), "{ran:?}");
+    let left = fs::read_to_string("/proc/sysvipc/shm").unwrap();
+    assert!(!left.contains(&format!(" {USER} ")), "{left}");
+}
+
+#[tokio::test]
+async fn two_instances_do_not_see_each_others_temporary_files() {
+    let Some(world) = mounting().await else { return };
+    let (mut one, temporary) =
+        launch(&world, "echo secret > $TMPDIR/one; echo secret > /tmp/one; echo ready; sleep 1000");
+    one.id = "shop/prod/web.1".to_owned();
+    let mut one = world.launch(one).await.unwrap();
+    assert_eq!(line(&mut one).await, "ready\n");
+    let (two, _) = launch(&world, "ls -A $TMPDIR; ls -A /dev/shm; cat /tmp/one");
+    let two = world.run(two).await;
+    assert_eq!((two.stdout.as_str(), two.exit), ("", Exit::Code(1)));
+    assert_eq!(entries(&temporary.folder), [PathBuf::new(); 0]);
+    one.signaller().kill();
+    assert_eq!(ran(one).await.exit, Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_mounted_an_instance_gets_a_new_folder() {
+    let Some((world, _wrapper)) = confined().await else { return };
+    assert_eq!(world.spawner.means(), Means::default());
+    let (launch, temporary) = launch(&world, "echo $TMPDIR $HOME; echo text > $TMPDIR/file");
+    let ran = world.run(launch).await;
+    let own = temporary.own();
+    assert_eq!(ran.stdout, format!("{0} {0}\n", own.display()), "{ran:?}");
+    let found = fs::metadata(&own).unwrap();
+    assert_eq!((found.mode() & 0o777, found.uid()), (0o700, USER));
+    assert_eq!(fs::read_to_string(own.join("file")).unwrap(), "text\n");
+}
+
+#[tokio::test]
+async fn no_file_grows_beyond_what_the_instance_may_keep() {
+    let world = World::start().await;
+    let mut launch = world.shell("head -c 3M /dev/zero > $(dirname $0)/large; cat /proc/self/oom_score_adj");
+    launch.command.push(world.path("script").display().to_string());
+    launch.limits = InstanceLimits { file_bytes: 2 * MIB, ..LIMITS };
+    let ran = world.run(launch).await;
+    assert_eq!(fs::metadata(world.path("large")).unwrap().len(), 2 * MIB, "{ran:?}");
+    assert_eq!(ran.stdout, "500\n", "it is killed for want of memory before the edge is");
+}
