@@ -69,6 +69,14 @@ pub struct InstanceStatus {
     pub settings: u64,
     /// Its process id, while it runs.
     pub pid: Option<u32>,
+    /// Bytes of memory that it uses with all that it started, while it runs.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of memory that it may use.
+    pub memory_bytes_max: Option<u64>,
+    /// Processes that it has, while it runs.
+    pub processes: Option<u64>,
+    /// Bytes of its temporary files, while it runs; where these are in a tmpfs of its own, they are memory too.
+    pub tmp_bytes: Option<u64>,
     /// How often it was started again.
     pub restarts: u64,
     /// Since when it is as it is, in milliseconds since 1970 UTC.

@@ -175,7 +175,7 @@ limits! {
     instances_total_max = 512 in 0 ..= 1_000_000,
     /// Bytes of memory of one instance with all that it starts; a backend may say less.
     instance_memory_bytes_max = 1_073_741_824 in 16_777_216 ..= 1_099_511_627_776,
-    /// Processes and threads of one instance.
+    /// Processes of one instance; all together may have 32 times as many threads.
     instance_processes_max = 512 in 8 ..= 4_194_304,
     /// Files that a process of an instance may have open.
     instance_open_files_max = 16_384 in 64 ..= 1_048_576,

@@ -13,7 +13,7 @@ use crate::exit::Failure;
 use crate::foresee;
 use crate::keeping::confirm;
 use crate::progress::Style;
-use crate::report::{counted, time_text};
+use crate::report::{byte_text, counted, time_text};
 use crate::terminal::escaped;
 
 /// `instances`.
@@ -118,7 +118,17 @@ fn scale_lines(list: &InstanceList) -> Vec<String> {
     names.into_iter().map(line).collect()
 }
 
-/// Instances as a table: each with its node, its state and since when, how often it was started again, and why.
+/// The memory of an instance, and how much it may have.
+fn memory_text(one: &InstanceStatus) -> String {
+    match (one.memory_bytes, one.memory_bytes_max) {
+        (Some(used), Some(max)) => format!("{} of {}", byte_text(used), byte_text(max)),
+        (Some(used), None) => byte_text(used),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// Instances as a table: each with its node, its state and since when, how often it was started again, its memory, and
+/// why it is so.
 fn table(style: Style, list: &InstanceList) -> Vec<String> {
     if list.instances.is_empty() {
         return vec!["The edge runs no instance here.".to_owned()];
@@ -130,17 +140,18 @@ fn table(style: Style, list: &InstanceList) -> Vec<String> {
             one.state.to_string(),
             format!("since {}", time_text(one.since_ms)),
             counted(one.restarts, "restart"),
+            memory_text(one),
             one.version.short(),
         ]
     };
-    let rows: Vec<[String; 6]> = list.instances.iter().map(row).collect();
-    let mut widths = [0; 6];
+    let rows: Vec<[String; 7]> = list.instances.iter().map(row).collect();
+    let mut widths = [0; 7];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let line = |(one, row): (&InstanceStatus, &[String; 6])| {
+    let line = |(one, row): (&InstanceStatus, &[String; 7])| {
         let cells = row.iter().zip(widths).map(|(cell, width)| {
             // Padded before it is marked, as marks have a width of their own.
             let padded = format!("{cell:<width$}");
@@ -178,6 +189,10 @@ mod tests {
             version: Digest::of(b"1"),
             settings: 0,
             pid: Some(1),
+            memory_bytes: (state == InstanceState::Healthy).then_some(84_200_000),
+            memory_bytes_max: Some(512 << 20),
+            processes: Some(1),
+            tmp_bytes: None,
             restarts,
             since_ms: 0,
             detail: detail.map(str::to_owned),
@@ -195,9 +210,11 @@ mod tests {
         assert_eq!(
             lines,
             [
-                format!("  web.1     node-1  healthy     since 1970-01-01 00:00:00 UTC  0 restarts   {id}"),
                 format!(
-                    "  mailer.1  node-1  crash-loop  since 1970-01-01 00:00:00 UTC  12 restarts  {id}  \
+                    "  web.1     node-1  healthy     since 1970-01-01 00:00:00 UTC  0 restarts   84.2 MB of 536.9 MB  {id}"
+                ),
+                format!(
+                    "  mailer.1  node-1  crash-loop  since 1970-01-01 00:00:00 UTC  12 restarts  -                    {id}  \
                      exited with code 1\\u{{7}}"
                 ),
             ]

@@ -1,21 +1,46 @@
-//! The instances of now as metrics: set anew whenever somebody asks.
+//! The instances of now as metrics: set again whenever they are read.
 
 use std::collections::BTreeMap;
 
+use devanture_config::instances::InstanceStatus;
 use metrics::gauge;
 
 use super::Shared;
+use super::group::Group;
 use crate::telemetry::Exposition;
+
+/// What the instances of one name use; while one is replaced, there are two.
+#[derive(Default)]
+struct Used {
+    memory_bytes: u64,
+    memory_bytes_max: u64,
+    processes: u64,
+    tmp_bytes: u64,
+}
+
+impl Used {
+    fn add(&mut self, status: &InstanceStatus) {
+        let add = |sum: &mut u64, more: Option<u64>| *sum = sum.saturating_add(more.unwrap_or(0));
+        add(&mut self.memory_bytes, status.memory_bytes);
+        add(&mut self.memory_bytes_max, status.memory_bytes_max);
+        add(&mut self.processes, status.processes);
+        add(&mut self.tmp_bytes, status.tmp_bytes);
+    }
+}
 
 impl Shared {
     pub(super) fn metrics(&self) -> String {
         let mut counts: BTreeMap<(String, String, String, &'static str), u32> = BTreeMap::new();
+        let mut used: BTreeMap<(String, String, String), Used> = BTreeMap::new();
+        let place = |group: &Group| (group.id.app.to_string(), group.id.place.clone());
         for group in self.all_groups() {
-            for status in group.statuses(&self.settings.node) {
-                let process = status.process.to_string();
-                let key = (group.id.app.to_string(), group.id.place.clone(), process, status.state.word());
+            for status in self.statuses(&group) {
+                let (app, environment) = place(&group);
+                let key = (app, environment, status.process.to_string(), status.state.word());
                 let count = counts.entry(key).or_default();
                 *count = count.saturating_add(1);
+                let (app, environment) = place(&group);
+                used.entry((app, environment, status.name.clone())).or_default().add(&status);
             }
         }
         Exposition::of_now(|| {
@@ -24,6 +49,19 @@ impl Shared {
                     "state" => state)
                 .set(count);
             }
+            for ((app, environment, name), used) in used {
+                let labels = [("app", app), ("environment", environment), ("name", name)];
+                gauge!("devanture_instance_memory_bytes", &labels).set(of(used.memory_bytes));
+                gauge!("devanture_instance_memory_limit_bytes", &labels).set(of(used.memory_bytes_max));
+                gauge!("devanture_instance_processes", &labels).set(of(used.processes));
+                gauge!("devanture_instance_tmp_bytes", &labels).set(of(used.tmp_bytes));
+            }
         })
     }
+}
+
+/// A number as a gauge has it.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
+const fn of(number: u64) -> f64 {
+    number as f64
 }

@@ -132,10 +132,14 @@ impl Group {
         self.inner().slots.retain(|other| other.serial != slot.serial);
     }
 
-    pub(super) fn statuses(&self, node: &str) -> Vec<InstanceStatus> {
+    /// How its instances are, each of which may use so much memory.
+    pub(super) fn statuses(&self, node: &str, memory_bytes_max: u64) -> Vec<InstanceStatus> {
         let inner = self.inner();
         let is_warm = inner.reasons.is_warm();
-        let status = |slot: &Arc<Slot>| slot.status(node, self.version, self.id.key.settings, is_warm);
+        let status = |slot: &Arc<Slot>| InstanceStatus {
+            memory_bytes_max: Some(memory_bytes_max),
+            ..slot.status(node, self.version, self.id.key.settings, is_warm)
+        };
         inner.slots.iter().map(status).collect()
     }
 

@@ -252,6 +252,7 @@ impl<'l> Life<'l> {
         {
             let mut seen = self.slot.seen();
             (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), self.set_up.uid);
+            seen.monitor = Some(running.monitor());
         }
         let question = Question {
             endpoint: place.endpoint.clone(),
@@ -303,7 +304,7 @@ impl<'l> Life<'l> {
         }
         {
             let mut seen = self.slot.seen();
-            (seen.pid, seen.endpoint) = (None, None);
+            (seen.pid, seen.endpoint, seen.monitor) = (None, None, None);
         }
         Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late }
     }

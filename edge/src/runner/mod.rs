@@ -291,7 +291,7 @@ impl Runner {
     pub fn instances(&self, app: &AppName, place: &str) -> Vec<InstanceStatus> {
         let groups = self.0.all_groups();
         let here = groups.iter().filter(|group| group.id.app == *app && group.id.place == place);
-        let mut found: Vec<InstanceStatus> = here.flat_map(|group| group.statuses(&self.0.settings.node)).collect();
+        let mut found: Vec<InstanceStatus> = here.flat_map(|group| self.0.statuses(group)).collect();
         let number =
             |status: &InstanceStatus| status.name.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
         found.sort_by(|a, b| (&a.process, number(a), a.since_ms).cmp(&(&b.process, number(b), b.since_ms)));
@@ -384,6 +384,12 @@ impl Shared {
             true => follow::PREVIEW.to_owned(),
             false => wanted.place.clone(),
         }
+    }
+
+    /// How the instances of a group are.
+    fn statuses(&self, group: &Group) -> Vec<InstanceStatus> {
+        let limits = self.instance_limits(&group.managed.server);
+        group.statuses(&self.settings.node, limits.memory_bytes)
     }
 
     /// What runs in a place, and not for a rollback alone.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{ERROR_LINES_MAX, Error};
+use super::spawner::Monitor;
 use crate::proxy::RunMember;
 use crate::proxy::address::Endpoint;
 use crate::telemetry;
@@ -39,6 +40,8 @@ pub(super) struct Seen {
     pub(super) state: InstanceState,
     pub(super) since_ms: u64,
     pub(super) pid: Option<u32>,
+    /// Tells what it uses, while it runs.
+    pub(super) monitor: Option<Monitor>,
     pub(super) restarts: u64,
     pub(super) detail: Option<String>,
     /// Where it listens, while it does.
@@ -61,6 +64,7 @@ impl Slot {
             state: InstanceState::Starting,
             since_ms: telemetry::now_ms(),
             pid: None,
+            monitor: None,
             restarts: 0,
             detail: None,
             endpoint: None,
@@ -138,8 +142,10 @@ impl Slot {
         Some(RunMember { endpoint, is_draining, uid: seen.uid })
     }
 
+    /// How it is; what it may use is said by its group.
     pub(super) fn status(&self, node: &str, version: VersionId, settings: u64, is_warm: bool) -> InstanceStatus {
         let seen = self.seen();
+        let usage = seen.monitor.as_ref().map(Monitor::usage);
         let state = if is_warm && seen.state == InstanceState::Healthy { InstanceState::Warm } else { seen.state };
         InstanceStatus {
             name: self.name.clone(),
@@ -150,6 +156,10 @@ impl Slot {
             version,
             settings,
             pid: seen.pid,
+            memory_bytes: usage.map(|usage| usage.memory_bytes),
+            memory_bytes_max: None,
+            processes: usage.map(|usage| usage.processes),
+            tmp_bytes: usage.map(|usage| usage.temporary_bytes),
             restarts: seen.restarts,
             since_ms: seen.since_ms,
             detail: seen.detail.clone(),

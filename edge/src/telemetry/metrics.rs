@@ -107,6 +107,13 @@ pub fn describe() {
         "devanture_instances",
         "Instances of backends, by app, environment, process and state: starting, healthy, unhealthy, waiting, crash-loop, warm, stopping."
     );
+    describe_gauge!("devanture_instance_memory_bytes", "Memory of an instance, by app, environment and name.");
+    describe_gauge!("devanture_instance_memory_limit_bytes", "What it may have, by app, environment and name.");
+    describe_gauge!("devanture_instance_processes", "Processes of an instance, by app, environment and name.");
+    describe_gauge!(
+        "devanture_instance_tmp_bytes",
+        "Temporary files of an instance in its own tmpfs, by app, environment and name."
+    );
     describe_counter!(
         "devanture_instance_restarts_total",
         "Instances that ended by themselves and were started again, by app, environment and process."

@@ -103,6 +103,8 @@ async fn each_instance_has_a_group_with_its_limits_below_that_of_its_app() {
     if Path::new(&test.0.join(&group).join("cpu.max")).exists() {
         assert_eq!(read("cpu.max"), "50000 100000");
     }
+    let monitor = running.monitor();
+    eventually("its use is reported", || monitor.usage().memory_bytes > 0 && monitor.usage().processes == 2).await;
     running.signaller().kill();
     assert_eq!(ran(running).await.exit, Exit::Signal(9));
     assert!(!test.below().iter().any(|group| group.contains("app-")), "{:?}", test.below());

@@ -1,9 +1,9 @@
 //! What an instance may take, and that one which takes more ends alone.
 
 use devanture_config::edge_toml::ControlGroups;
-use devanture_edge::runner::spawner::{Exit, InstanceLimits};
+use devanture_edge::runner::spawner::{Exit, InstanceLimits, MeasuredFolder, Temporary};
 
-use crate::world::{LIMITS, MIB, USER, World, is_root, line, new_edge_id, ran, script, settings};
+use crate::world::{LIMITS, MIB, USER, World, eventually, is_root, line, new_edge_id, ran, script, settings};
 
 #[tokio::test]
 async fn a_fork_bomb_ends_with_too_many_processes() {
@@ -43,7 +43,8 @@ async fn a_memory_hog_ends_with_out_of_memory() {
 #[tokio::test]
 async fn memory_of_all_processes_of_an_instance_counts() {
     let world = World::start().await;
-    let part = "const held = Buffer.alloc(60 << 20, 1); setTimeout(() => process.exit(9), 20000)";
+    // The program itself, a file that all of them have mapped, is no memory of theirs.
+    let part = "const held = Buffer.alloc(75 << 20, 1); setTimeout(() => process.exit(9), 20000)";
     let mut launch = world.shell(&format!("for i in 1 2 3; do node -e '{part}' & done; wait"));
     launch.limits = InstanceLimits { memory_bytes: 200 * MIB, ..LIMITS };
     assert_eq!(world.run(launch).await.exit, Exit::OutOfMemory);
@@ -68,4 +69,151 @@ async fn without_a_cgroup_that_can_be_used_limits_are_held_by_looking() {
     let mut launch = world.shell("for i in 1 2 3 4 5 6 7 8 9; do sleep 20 & done; wait");
     launch.limits = InstanceLimits { processes: 5, ..LIMITS };
     assert_eq!(world.run(launch).await.exit, Exit::TooManyProcesses);
+}
+
+/// Runs a program in Python, which has names for what these tests need, with 96 MiB of memory.
+async fn python(world: &World, program: &str) -> Exit {
+    let mut launch = world.command(&["/usr/bin/python3", "-c", program]);
+    launch.limits = InstanceLimits { memory_bytes: 96 * MIB, ..LIMITS };
+    world.run(launch).await.exit
+}
+
+/// Whether there is such a Python; says so where not.
+fn has_python() -> bool {
+    let found = std::process::Command::new("/usr/bin/python3").args(["-c", "import os; os.memfd_create"]).status();
+    let has = found.is_ok_and(|status| status.success());
+    if !has {
+        eprintln!("left out: there is no /usr/bin/python3 with memfd_create");
+    }
+    has
+}
+
+#[tokio::test]
+async fn memory_that_no_process_has_mapped_counts() {
+    if !has_python() {
+        return;
+    }
+    let world = World::start().await;
+    let hidden = "
+import os, time
+parts = [os.memfd_create('part') for _ in range(8)]
+for part in parts: os.write(part, bytes(32 << 20))
+time.sleep(100)";
+    assert_eq!(python(&world, hidden).await, Exit::OutOfMemory);
+    let file = format!("/dev/shm/devanture-test-{:016x}", rand::random::<u64>());
+    let shared = format!(
+        "
+import os, time
+file = open('{file}', 'wb')
+os.unlink('{file}')
+for _ in range(256): file.write(bytes(1 << 20))
+time.sleep(100)"
+    );
+    assert_eq!(python(&world, &shared).await, Exit::OutOfMemory);
+}
+
+#[tokio::test]
+async fn memory_that_is_mapped_and_nowhere_resident_counts() {
+    if !has_python() || !is_root() {
+        eprintln!("left out: only root can look at files that are mapped and not open");
+        return;
+    }
+    let world = World::start().await;
+    let hidden = "
+import mmap, time
+size = 256 << 20
+part = mmap.mmap(-1, size)
+for at in range(0, size, 1 << 20): part[at:at + (1 << 20)] = bytes(1 << 20)
+part.madvise(mmap.MADV_DONTNEED)
+time.sleep(100)";
+    assert_eq!(python(&world, hidden).await, Exit::OutOfMemory);
+}
+
+#[tokio::test]
+async fn memory_that_processes_share_counts_once() {
+    if !has_python() {
+        return;
+    }
+    let world = World::start().await;
+    // As a server does that loads its application and then forks its workers.
+    let workers = "
+import os, time
+held = bytearray(os.urandom(1 << 20)) * 40
+for _ in range(4):
+    if os.fork() == 0:
+        sum(held[::4096])
+        time.sleep(1.5)
+        os._exit(0)
+for _ in range(4): os.wait()
+os._exit(3)";
+    assert_eq!(python(&world, workers).await, Exit::Code(3));
+}
+
+#[tokio::test]
+async fn threads_are_bounded_too() {
+    if !has_python() {
+        return;
+    }
+    let world = World::start().await;
+    let threads = "
+import threading, time
+threading.stack_size(32768)
+for _ in range(1400): threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+time.sleep(100)";
+    let mut launch = world.command(&["/usr/bin/python3", "-c", threads]);
+    launch.limits = InstanceLimits { processes: 10, ..LIMITS };
+    assert_eq!(world.run(launch).await.exit, Exit::TooManyProcesses);
+}
+
+#[tokio::test]
+async fn files_in_a_tmpfs_of_its_own_are_memory_of_the_instance() {
+    let world = World::start().await;
+    if !world.spawner.means().private_folders {
+        eprintln!("left out: nobody can mount a tmpfs here, or only root can");
+        return;
+    }
+    let folder = world.path("temporary");
+    std::fs::create_dir(&folder).unwrap();
+    let mut launch = world.shell("head -c 64M /dev/zero > /tmp/file; echo on; sleep 1000");
+    launch.temporary = Some(Temporary { folder, name: "one".to_owned() });
+    launch.limits = InstanceLimits { memory_bytes: 256 * MIB, temporary_bytes: 512 * MIB, ..LIMITS };
+    let mut running = world.launch(launch.clone()).await.unwrap();
+    line(&mut running).await;
+    let monitor = running.monitor();
+    eventually("its use is reported", || {
+        let usage = monitor.usage();
+        usage.temporary_bytes == 64 * MIB && usage.memory_bytes > 64 * MIB && usage.processes == 2
+    })
+    .await;
+    running.signaller().kill();
+    ran(running).await;
+    launch.command[2] = launch.command[2].replace("64M", "300M");
+    assert_eq!(world.run(launch).await.exit, Exit::OutOfMemory);
+}
+
+#[tokio::test]
+async fn what_lies_in_folders_is_measured_with_what_has_no_name_any_more() {
+    let world = World::start().await;
+    let data = world.path("data");
+    std::fs::create_dir(&data).unwrap();
+    let script = "head -c 3M /dev/zero > data/kept; exec 3> data/gone; rm data/gone; head -c 5M /dev/zero >&3; echo on;
+        sleep 1000";
+    let mut running = world.launch(world.shell(script)).await.unwrap();
+    line(&mut running).await;
+    let folders = vec![MeasuredFolder { path: data.display().to_string(), owner: None }];
+    let alone = world.spawner.measure(folders.clone(), &[], 100).await.unwrap();
+    assert_eq!((alone.files, alone.bytes / MIB, alone.is_partial), (1, 3, false));
+    let mut all = alone;
+    for _ in 0..500 {
+        // Which processes are whose is found out in turns.
+        all = world.spawner.measure(folders.clone(), &[running.monitor()], 100).await.unwrap();
+        if all.bytes > alone.bytes {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(all.bytes / MIB, 8, "{all:?}");
+    assert!(world.spawner.measure(folders, &[], 0).await.unwrap().is_partial);
+    running.signaller().kill();
+    ran(running).await;
 }

@@ -147,6 +147,13 @@ impl Group {
         is_empty(&self.folder)
     }
 
+    /// Bytes of memory that it is charged for, but for what the kernel drops when it needs the room.
+    pub(super) fn memory(&self) -> u64 {
+        let current = fs::read_to_string(self.folder.join("memory.current")).unwrap_or_default();
+        let cache = read_value(&self.folder, "memory.stat", "inactive_file").unwrap_or(0);
+        current.trim().parse::<u64>().unwrap_or(0).saturating_sub(cache)
+    }
+
     /// Whether the kernel killed something in it because of its memory.
     pub(super) fn was_out_of_memory(&self) -> bool {
         read_value(&self.folder, "memory.events", "oom_kill").is_some_and(|count| count > 0)

@@ -1,6 +1,8 @@
 //! `devanture-edge spawner`: the process that all instances come from. It does what the other end of its standard input
 //! says, and kills everything when that ends.
 
+mod watch;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -20,23 +22,22 @@ use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::watch::{TICK, Turns};
+use super::Exit;
 use super::cgroup::Groups;
 use super::instance::Instance;
 use super::processes::{
-    BETWEEN_PASSES, Identity, KILL_WAIT, Owner, Process, Shares, Table, kill_leftovers, shares, variable_of,
+    BETWEEN_PASSES, Identity, KILL_WAIT, Owner, Shares, Table, kill_leftovers, shares, variable_of,
 };
 use super::processes::{INSTANCE_MARKER, may_be_ours};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
-use super::{Exit, InstanceLimits};
 
-/// How often it is looked at what instances take.
+/// How often it is looked at what instances use.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Looking takes one part in so many of the time at most, on a machine with a great many processes.
-const LOOK_SHARE: u32 = 20;
 /// Most instances at once.
 const INSTANCES_MAX: usize = 4_096;
 /// Most frames of output that wait to be written, of all instances together.
@@ -115,6 +116,10 @@ struct Host {
     strays: RefCell<HashMap<Identity, Instant>>,
     /// Something may be there to be looked at.
     is_watching: Cell<bool>,
+    /// Instances are being measured exactly.
+    is_measuring: Cell<bool>,
+    /// Held by whoever measures folders.
+    measuring: Semaphore,
 }
 
 async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) -> io::Result<()> {
@@ -156,8 +161,10 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         seen: RefCell::default(),
         strays: RefCell::default(),
         is_watching: Cell::default(),
+        is_measuring: Cell::default(),
+        measuring: Semaphore::new(1),
     });
-    let mut look_at = Instant::now() + LOOK_EVERY;
+    let (mut tick, mut turns) = (Instant::now() + TICK, Turns::new());
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -165,10 +172,9 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
                 None => break,
             },
             _ = children.recv() => host.ended(),
-            () = sleep_until(look_at), if host.is_watching.get() => {
-                let began = Instant::now();
-                host.look();
-                look_at = Instant::now() + LOOK_EVERY.max(began.elapsed() * LOOK_SHARE);
+            () = sleep_until(tick), if host.is_watching.get() => {
+                host.tick(&mut turns);
+                tick = Instant::now() + TICK;
             }
             _ = told_to_end.recv() => if host.uids.is_some() {
                 break;
@@ -221,6 +227,9 @@ impl Host {
                 self.kill_once(instance);
             }),
             Order::Credit { key, bytes } => self.with(key, |instance| instance.credit(bytes)),
+            Order::Measure { request, folders, keys, files_max } => {
+                self.measure_folders(request, folders, &keys, files_max);
+            }
             // It was said already.
             Order::Begin { .. } => {}
         }
@@ -326,23 +335,6 @@ impl Host {
             && instance.group.as_ref().is_none_or(super::cgroup::Group::is_empty)
     }
 
-    /// Looks what each instance takes, and kills those that take too much.
-    fn look(&self) {
-        let table = Table::read();
-        let shares = self.shares(&table);
-        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
-        for (key, members) in &shares.of {
-            self.with(*key, |instance| {
-                if let Some(verdict) = beyond(&instance.limits, members, page) {
-                    instance.verdict.borrow_mut().get_or_insert(verdict);
-                    self.kill_once(instance);
-                }
-            });
-        }
-        self.reap(&table);
-        self.is_watching.set(!table.descendants(self.own).is_empty());
-    }
-
     /// Reaps the dead that came to this process, but for main processes.
     fn reap(&self, table: &Table) {
         let mains: HashSet<i32> =
@@ -374,33 +366,7 @@ impl Host {
     }
 }
 
-/// What an instance takes too much of.
-fn beyond(limits: &InstanceLimits, members: &[&Process], page: u64) -> Option<Exit> {
-    let resident: u64 = members.iter().map(|process| process.resident_pages.saturating_mul(page)).sum();
-    let count = u64::try_from(members.len()).unwrap_or(u64::MAX);
-    match count > limits.processes {
-        true => Some(Exit::TooManyProcesses),
-        false => (resident > limits.memory_bytes).then_some(Exit::OutOfMemory),
-    }
-}
-
 fn exit_of(status: &WaitIdStatus) -> Exit {
     let code = status.exit_status().map(Exit::Code);
     code.or_else(|| status.terminating_signal().map(Exit::Signal)).unwrap_or(Exit::Lost)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instance_is_beyond_its_limits_with_one_more() {
-        let limits = InstanceLimits { memory_bytes: 8_192, processes: 2, ..InstanceLimits::default() };
-        let process =
-            Process { pid: 1, parent: 0, group: 1, session: 1, is_dead: false, started: 0, resident_pages: 1 };
-        assert_eq!(beyond(&limits, &[], 4_096), None);
-        assert_eq!(beyond(&limits, &[&process, &process], 4_096), None);
-        assert_eq!(beyond(&limits, &[&process, &process], 4_097), Some(Exit::OutOfMemory));
-        assert_eq!(beyond(&limits, &[&process; 3], 1), Some(Exit::TooManyProcesses));
-    }
 }

@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::{Group, Groups};
@@ -22,7 +23,7 @@ use super::exec::{Spec, Task, TemporaryFolders};
 use super::private_folders::PrivateFolders;
 use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
 use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
-use super::{Exit, InstanceLimits, Stream};
+use super::{Exit, InstanceLimits, Stream, Usage};
 
 /// This very program, even where its file was replaced meanwhile.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -37,6 +38,10 @@ pub(super) struct Instance {
     pub(super) main: Pid,
     pub(super) limits: InstanceLimits,
     pub(super) group: Option<Group>,
+    /// Where its tmpfs is, if it has one.
+    pub(super) private: Option<String>,
+    /// What the edge heard last of its use, and when.
+    pub(super) reported: Cell<Option<(Instant, Usage)>>,
     /// Why the spawner killed it.
     pub(super) verdict: RefCell<Option<Exit>>,
     /// Its main process has ended.
@@ -96,6 +101,10 @@ impl Instance {
             }
             None => TemporaryFolders::Shared,
         };
+        let private = match &folders {
+            TemporaryFolders::Private(private) => Some(private.temporary.display().to_string()),
+            _ => None,
+        };
         environment.insert(EDGE_MARKER.to_owned(), edge_id.to_owned());
         environment.insert(INSTANCE_MARKER.to_owned(), marker.clone());
         let spec = Spec {
@@ -113,6 +122,8 @@ impl Instance {
             main,
             limits: start.limits,
             group,
+            private,
+            reported: Cell::default(),
             verdict: RefCell::default(),
             is_ending: Cell::default(),
             is_over: CancellationToken::new(),

@@ -16,9 +16,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::measure::{Measured, MeasuredFolder};
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table, kill_leftovers, may_be_ours, owner_of};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
-use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings};
+use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
 /// How long a spawner may take to say that it is ready; it kills what an earlier run has left before.
 const READY_WAIT: Duration = Duration::from_secs(30);
@@ -32,12 +33,32 @@ const FRAMES_WAITING: usize = 16;
 /// What the edge wishes of the spawner.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Launch { launch: Box<Launch>, reply: oneshot::Sender<Result<Launched, SpawnError>> },
-    Terminate { key: u64 },
-    Kill { key: u64 },
-    Credit { key: u64, bytes: usize },
-    Abandon { key: u64 },
-    End { reply: oneshot::Sender<()> },
+    Launch {
+        launch: Box<Launch>,
+        reply: oneshot::Sender<Result<Launched, SpawnError>>,
+    },
+    Terminate {
+        key: u64,
+    },
+    Kill {
+        key: u64,
+    },
+    Credit {
+        key: u64,
+        bytes: usize,
+    },
+    Measure {
+        folders: Vec<MeasuredFolder>,
+        keys: Vec<u64>,
+        files_max: u64,
+        reply: oneshot::Sender<Result<Measured, SpawnError>>,
+    },
+    Abandon {
+        key: u64,
+    },
+    End {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// An instance that was started.
@@ -46,6 +67,7 @@ pub(super) struct Launched {
     pub(super) key: u64,
     pub(super) pid: u32,
     pub(super) happens: mpsc::UnboundedReceiver<Happened>,
+    pub(super) usage: watch::Receiver<Usage>,
 }
 
 /// Starts the spawner, and the task that keeps it.
@@ -59,7 +81,8 @@ pub(super) async fn start(
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
     let (means, receiver) = watch::channel(Means::default());
     let session = Session::open(&settings, &means).await?;
-    let keeper = Keeper { settings, slots: HashMap::new(), next: 1, uids: HashSet::new(), means };
+    let keeper =
+        Keeper { settings, slots: HashMap::new(), next: 1, uids: HashSet::new(), means, measures: HashMap::new() };
     tokio::spawn(keeper.keep(session, wishes));
     Ok(receiver)
 }
@@ -178,6 +201,7 @@ type Reply = oneshot::Sender<Result<Launched, SpawnError>>;
 /// An instance that runs, or is about to.
 struct Slot {
     happens: mpsc::UnboundedSender<Happened>,
+    usage: watch::Sender<Usage>,
     /// Who waits to hear that it was started.
     asked: Option<(Reply, mpsc::UnboundedReceiver<Happened>)>,
     pid: Option<u32>,
@@ -190,6 +214,8 @@ struct Keeper {
     /// Users that instances were started as.
     uids: HashSet<u32>,
     means: watch::Sender<Means>,
+    /// Who waits for a measurement.
+    measures: HashMap<u64, oneshot::Sender<Result<Measured, SpawnError>>>,
 }
 
 /// How a conversation ended.
@@ -293,6 +319,14 @@ impl Keeper {
             Wish::Terminate { key } => drop(session.say(&Order::Terminate { key })),
             Wish::Kill { key } | Wish::Abandon { key } => drop(session.say(&Order::Kill { key })),
             Wish::Credit { key, bytes } => credit(session, key, bytes),
+            Wish::Measure { folders, keys, files_max, reply } => {
+                let request = self.next;
+                self.next += 1;
+                match session.say(&Order::Measure { request, folders, keys, files_max }) {
+                    Ok(()) => drop(self.measures.insert(request, reply)),
+                    Err(error) => drop(reply.send(Err(SpawnError::Order(error.to_string())))),
+                }
+            }
             Wish::End { .. } => {}
         }
     }
@@ -312,7 +346,8 @@ impl Keeper {
         self.next += 1;
         self.uids.extend(uid);
         let (happens, receiver) = mpsc::unbounded_channel();
-        self.slots.insert(key, Slot { happens, asked: Some((reply, receiver)), pid: None });
+        let usage = watch::Sender::default();
+        self.slots.insert(key, Slot { happens, usage, asked: Some((reply, receiver)), pid: None });
     }
 
     fn hear(&mut self, session: &Session, told: Told) {
@@ -321,7 +356,8 @@ impl Keeper {
                 let Some(slot) = self.slots.get_mut(&key) else { return };
                 slot.pid = Some(pid);
                 let Some((reply, happens)) = slot.asked.take() else { return };
-                if reply.send(Ok(Launched { key, pid, happens })).is_err() {
+                let usage = slot.usage.subscribe();
+                if reply.send(Ok(Launched { key, pid, happens, usage })).is_err() {
                     // Nobody waits for it any more.
                     session.say(&Order::Kill { key }).ok();
                 }
@@ -336,11 +372,23 @@ impl Keeper {
                     slot.happens.send(Happened::Exited(exit)).ok();
                 }
             }
+            Told::Used { key, usage } => {
+                if let Some(slot) = self.slots.get(&key) {
+                    slot.usage.send_replace(usage);
+                }
+            }
+            Told::Measured { request, measured } => {
+                if let Some(reply) = self.measures.remove(&request) {
+                    reply.send(Ok(measured)).ok();
+                }
+            }
             Told::Ready { .. } => {}
         }
     }
 
     fn tell_all(&mut self, exit: &Exit) {
+        // Whoever waits for one hears that nobody answers any more.
+        self.measures.clear();
         for (_, slot) in self.slots.drain() {
             match slot.asked {
                 Some((reply, _)) => drop(reply.send(Err(SpawnError::Gone))),

@@ -2,8 +2,8 @@
 //!
 //! [`Spawner`] is the edge's handle. Behind it, `keeper` holds the conversation (`wire`) with the spawner: a child,
 //! `devanture-edge spawner`, or one that runs with more privileges behind a socket (`door`). There, `host` starts each
-//! instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches what it takes,
-//! with what `/proc` tells (`processes`) and a cgroup where there is one (`cgroup`).
+//! instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches what it uses, by a
+//! control group where there is one (`cgroup`), else by what `/proc` tells (`processes`, `usage`).
 //!
 //! Nothing is left behind by any end of anybody: an instance dies with the spawner by the signal at its parent's end;
 //! the spawner kills all when the edge is gone, which ends its standard input; what comes from an instance stays below
@@ -17,9 +17,11 @@ mod host;
 mod instance;
 mod keeper;
 mod kernel_files;
+mod measure;
 mod ports;
 mod private_folders;
 mod processes;
+mod usage;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -35,10 +37,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use door::{DoorSettings, open_door};
 pub use exec::exec_instance;
 pub use host::{HostSettings, host};
+pub use measure::{Measured, MeasuredFolder};
 pub use ports::listener_uid;
 pub use processes::kill_leftovers;
 
-use keeper::Wish;
+use keeper::{Launched, Wish};
 
 /// How instances are started.
 #[derive(Debug, Clone)]
@@ -117,7 +120,25 @@ impl Spawner {
         self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
         let launched = answer.await.map_err(|_gone| SpawnError::Gone)??;
         let signaller = Signaller { key: launched.key, wishes: self.wishes.clone() };
-        Ok(Running { pid: launched.pid, happens: launched.happens, signaller, taken: 0, has_exited: false })
+        let Launched { pid, happens, usage, .. } = launched;
+        Ok(Running { pid, happens, usage, signaller, taken: 0, has_exited: false })
+    }
+
+    /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any more.
+    ///
+    /// # Errors
+    /// [`SpawnError::Gone`], [`SpawnError::Order`].
+    pub async fn measure(
+        &self,
+        folders: Vec<MeasuredFolder>,
+        instances: &[Monitor],
+        files_max: u64,
+    ) -> Result<Measured, SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        let keys = instances.iter().map(|instance| instance.key).collect();
+        let wish = Wish::Measure { folders, keys, files_max, reply };
+        self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
     /// Kills all that is left, and waits until the spawner is gone. Nothing can be launched any more.
@@ -173,7 +194,7 @@ impl Temporary {
 /// What an instance may take: all of its processes together, but for open files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLimits {
-    /// Resident memory; beyond it the instance ends with [`Exit::OutOfMemory`].
+    /// Memory that is no cache of files on a disk; beyond it the instance ends with [`Exit::OutOfMemory`].
     pub memory_bytes: u64,
     /// Processes; beyond it the instance ends with [`Exit::TooManyProcesses`].
     pub processes: u64,
@@ -189,12 +210,39 @@ pub struct InstanceLimits {
     pub temporary_files: u64,
 }
 
+/// What an instance uses, all of its processes together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Processes.
+    pub processes: u64,
+    /// Bytes of files in a tmpfs of its own, which are part of its memory.
+    pub temporary_bytes: u64,
+}
+
+/// Tells what an instance uses, for as long as it runs.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    key: u64,
+    usage: watch::Receiver<Usage>,
+}
+
+impl Monitor {
+    /// What it used about a second ago.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        *self.usage.borrow()
+    }
+}
+
 /// An instance that was started. When it is dropped, the instance is killed: nobody would learn what becomes of it.
 #[derive(Debug)]
 pub struct Running {
     /// The main process.
     pub pid: u32,
     happens: mpsc::UnboundedReceiver<Happened>,
+    usage: watch::Receiver<Usage>,
     signaller: Signaller,
     /// Output that was taken since the spawner was last told.
     taken: usize,
@@ -226,6 +274,12 @@ impl Running {
             }
             None => None,
         }
+    }
+
+    /// A handle that tells what the instance uses.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor { key: self.signaller.key, usage: self.usage.clone() }
     }
 
     /// A handle to signal the instance with.
@@ -308,6 +362,8 @@ pub enum Exit {
     OutOfMemory,
     /// It had more processes than it may.
     TooManyProcesses,
+    /// It had more open files and mappings than can be counted.
+    TooManyFiles,
     /// The spawner died, and the instance with it.
     Lost,
 }
@@ -322,6 +378,7 @@ impl fmt::Display for Exit {
             Self::CannotStart(reason) => write!(f, "could not be started: {reason}"),
             Self::OutOfMemory => write!(f, "took more memory than it may"),
             Self::TooManyProcesses => write!(f, "had more processes than it may"),
+            Self::TooManyFiles => write!(f, "had more open files and mappings than can be counted"),
             Self::Lost => write!(f, "was lost with the process that ran it"),
         }
     }

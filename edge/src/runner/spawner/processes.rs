@@ -32,6 +32,7 @@ pub(super) struct Process {
     /// In ticks since the machine's start: with the id, it names a process for ever.
     pub(super) started: u64,
     pub(super) resident_pages: u64,
+    pub(super) threads: u64,
 }
 
 /// Which process, also after its id was given to another.
@@ -53,6 +54,7 @@ impl Process {
             started: field(19)?.parse().ok()?,
             // Negative numbers have been seen for processes that end.
             resident_pages: field(21)?.parse().unwrap_or(0),
+            threads: field(17)?.parse().unwrap_or(0),
         })
     }
 

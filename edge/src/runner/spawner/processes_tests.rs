@@ -3,7 +3,7 @@
 use super::*;
 
 fn process(pid: i32, parent: i32, group: i32) -> Process {
-    Process { pid, parent, group, session: group, is_dead: false, started: 1, resident_pages: 1 }
+    Process { pid, parent, group, session: group, is_dead: false, started: 1, resident_pages: 1, threads: 1 }
 }
 
 fn owner(key: u64, main: i32) -> Owner {
@@ -21,8 +21,16 @@ fn the_line_of_a_process_is_read_whatever_its_name_is() {
     let line =
         "42 (a) S (b) R 7 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 11 0 123456 1000000 250 18446744073709551615 1";
     let read = Process::parse(line).unwrap();
-    let expected =
-        Process { pid: 42, parent: 7, group: 40, session: 39, is_dead: false, started: 123_456, resident_pages: 250 };
+    let expected = Process {
+        pid: 42,
+        parent: 7,
+        group: 40,
+        session: 39,
+        is_dead: false,
+        started: 123_456,
+        resident_pages: 250,
+        threads: 11,
+    };
     assert_eq!(read, expected);
     assert!(Process::parse(&line.replace(" R ", " Z ")).unwrap().is_dead);
     for broken in

@@ -12,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Exit, InstanceLimits, Stream, Temporary};
+use super::measure::{Measured, MeasuredFolder};
+use super::{Exit, InstanceLimits, Stream, Temporary, Usage};
 
 /// Most bytes of a frame after its length. What one program can be started with is below that on every Linux.
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -42,6 +43,8 @@ pub(super) enum Order {
     Kill { key: u64 },
     /// So many bytes of output were taken.
     Credit { key: u64, bytes: u32 },
+    /// Measure what lies in folders, and what these instances have open that has no name any more.
+    Measure { request: u64, folders: Vec<MeasuredFolder>, keys: Vec<u64>, files_max: u64 },
 }
 
 /// What an instance is started with.
@@ -76,6 +79,16 @@ pub(super) enum Told {
     Refused {
         key: u64,
         reason: String,
+    },
+    /// What an instance uses by now.
+    Used {
+        key: u64,
+        usage: Usage,
+    },
+    /// The answer to `Measure`.
+    Measured {
+        request: u64,
+        measured: Measured,
     },
     /// The last that is told of an instance: nothing of it runs any more.
     Exited {

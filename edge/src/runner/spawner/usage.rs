@@ -1,0 +1,243 @@
+//! What instances use, measured from `/proc`, where no control group counts it.
+//!
+//! Most of the time a bound is enough: what is resident in the processes of an instance, each on its own, and all shared
+//! memory of the machine. Only where that is more than the instance may have, it is counted exactly: what its processes
+//! have to themselves, their part of what they share, and each file of a tmpfs, named or not, that one of them has open or
+//! mapped, once. What a control group charges beside, such as buffers of sockets and pipes, nobody can count.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// Most descriptors of one instance that are looked at.
+const DESCRIPTORS_MAX: usize = 65_536;
+/// Most mappings of one instance that are looked at.
+const MAPPINGS_MAX: usize = 262_144;
+/// File systems whose files are memory.
+const IN_MEMORY: [&str; 2] = ["tmpfs", "devtmpfs"];
+
+/// The memory of the machine, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Machine {
+    pub(super) available: u64,
+    /// Of tmpfs files, memfd and other shared memory.
+    pub(super) shared: u64,
+    pub(super) swapped: u64,
+}
+
+impl Machine {
+    pub(super) fn read() -> Self {
+        Self::parse(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let bytes = |name: &str| kib(text, name).saturating_mul(1_024);
+        Self {
+            available: bytes("MemAvailable:"),
+            shared: bytes("Shmem:"),
+            swapped: bytes("SwapTotal:").saturating_sub(bytes("SwapFree:")),
+        }
+    }
+
+    /// What an instance can have at most, where so much is resident in its processes.
+    pub(super) fn bound(&self, resident: u64) -> u64 {
+        resident.saturating_add(self.shared).saturating_add(self.swapped)
+    }
+}
+
+/// A file, whatever its names.
+type FileId = (u64, u64);
+
+/// Open and mapped files of an instance, each counted once.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Bytes of memory.
+    pub(super) shared: u64,
+    /// Bytes on a disk of files that have no name any more.
+    pub(super) unlinked: u64,
+    /// There are more than can be looked at.
+    pub(super) are_too_many: bool,
+    seen: HashSet<FileId>,
+    descriptors: usize,
+    mappings: usize,
+}
+
+/// Which devices hold memory instead of files.
+pub(super) struct Devices(HashSet<u64>);
+
+impl Devices {
+    pub(super) fn read() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mut devices: HashSet<u64> = in_memory(&mounts).collect();
+        // The one without a mount, which memfd, shared mappings and System V shared memory have.
+        let own = memfd_create("", MemfdFlags::CLOEXEC).and_then(rustix::fs::fstat);
+        devices.extend(own.map(|own| own.st_dev));
+        Self(devices)
+    }
+}
+
+/// Counts the memory of processes exactly. `apart` is the device of files that are counted otherwise.
+pub(super) fn memory(processes: &[(i32, u64)], devices: &Devices, apart: Option<u64>) -> (u64, Files) {
+    let mut files = Files::default();
+    let mut own: u64 = 0;
+    for (pid, resident) in processes {
+        own = own.saturating_add(private_memory(*pid).unwrap_or(*resident));
+        files.add(*pid, devices, apart);
+    }
+    (own.saturating_add(files.shared), files)
+}
+
+/// Memory of a process that is no file, with its page tables; `None` if nobody may know.
+fn private_memory(pid: i32) -> Option<u64> {
+    let rollup = match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
+        Ok(rollup) => rollup,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
+        // It has ended, or is about to.
+        Err(_) => return Some(0),
+    };
+    let tables = fs::read_to_string(format!("/proc/{pid}/status")).map_or(0, |status| kib(&status, "VmPTE:"));
+    // Linux before 5.9 tells it together with files.
+    let name = if rollup.contains("Pss_Anon:") { "Pss_Anon:" } else { "Pss:" };
+    let parts = kib(&rollup, name).saturating_add(kib(&rollup, "SwapPss:")).saturating_add(tables);
+    Some(parts.saturating_mul(1_024))
+}
+
+impl Files {
+    /// Adds what a process has open or mapped.
+    pub(super) fn add(&mut self, pid: i32, devices: &Devices, apart: Option<u64>) {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        for entry in entries {
+            self.descriptors += 1;
+            if self.descriptors > DESCRIPTORS_MAX {
+                self.are_too_many = true;
+                return;
+            }
+            self.count(&entry.path(), devices, apart);
+        }
+        let Ok(maps) = fs::File::open(format!("/proc/{pid}/maps")) else { return };
+        for line in BufReader::new(maps).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            self.mappings += 1;
+            if self.mappings > MAPPINGS_MAX {
+                self.are_too_many = true;
+                return;
+            }
+            if let Some((range, id)) = held_mapping(&line, devices).filter(|(_, id)| !self.seen.contains(id)) {
+                self.count(Path::new(&format!("/proc/{pid}/map_files/{range}")), devices, apart);
+                // Where it may not be looked at, it is not tried again by its other mappings.
+                self.seen.insert(id);
+            }
+        }
+    }
+
+    /// Counts the file that a link of `/proc` leads to.
+    fn count(&mut self, link: &Path, devices: &Devices, apart: Option<u64>) {
+        let Ok(found) = fs::metadata(link) else { return };
+        let is_new = found.is_file() && self.seen.insert((found.dev(), found.ino()));
+        if !is_new || apart == Some(found.dev()) {
+            return;
+        }
+        let bytes = found.blocks().saturating_mul(512);
+        if devices.0.contains(&found.dev()) {
+            self.shared = self.shared.saturating_add(bytes);
+        } else if found.nlink() == 0 {
+            self.unlinked = self.unlinked.saturating_add(bytes);
+        }
+    }
+}
+
+/// Bytes of all files of a tmpfs, and its device.
+pub(super) fn of_tmpfs(path: &str) -> Option<(u64, u64)> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    let used = found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize);
+    Some((used, fs::metadata(path).ok()?.dev()))
+}
+
+/// The number of KiB behind a name.
+fn kib(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+/// Devices of file systems whose files are memory, of `mountinfo`.
+fn in_memory(mounts: &str) -> impl Iterator<Item = u64> {
+    mounts.lines().filter_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let (major, minor) = place.split(' ').nth(2)?.split_once(':')?;
+        let is_memory = IN_MEMORY.contains(&kind.split(' ').next()?);
+        is_memory.then(|| Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?)))?
+    })
+}
+
+/// The range and the file of a line of `/proc/PID/maps`, where the file is memory or has no name any more.
+fn held_mapping<'l>(line: &'l str, devices: &Devices) -> Option<(&'l str, FileId)> {
+    let mut fields = line.split_ascii_whitespace();
+    let range = fields.next()?;
+    let (device, inode) = (fields.nth(2)?, fields.next()?);
+    let (major, minor) = device.split_once(':')?;
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let id: FileId = (rustix::fs::makedev(number(major)?, number(minor)?), inode.parse().ok()?);
+    let is_held = devices.0.contains(&id.0) || line.ends_with(" (deleted)");
+    (id.1 != 0 && is_held).then_some((range, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::ftruncate;
+    use std::io::Write as _;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn the_memory_of_the_machine_is_read_by_its_names() {
+        let text = "MemTotal: 100 kB\nMemAvailable:   60 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\nShmem:  8 kB\nShmemHugePages: 9 kB\n";
+        let machine = Machine::parse(text);
+        assert_eq!(machine, Machine { available: 60 * 1_024, shared: 8 * 1_024, swapped: 6 * 1_024 });
+        assert_eq!(machine.bound(1_024), 15 * 1_024);
+        assert!(Machine::read().available > 0);
+    }
+
+    #[test]
+    fn devices_of_memory_are_told_from_disks() {
+        let mounts = "\
+24 1 254:0 / / rw - ext4 /dev/vda rw
+25 1 0:22 / /dev/shm rw shared:4 - tmpfs tmpfs rw
+26 1 0:23 / /proc rw - proc proc rw
+";
+        assert_eq!(in_memory(mounts).collect::<Vec<_>>(), [rustix::fs::makedev(0, 22)]);
+    }
+
+    #[test]
+    fn mappings_of_memory_and_of_what_has_no_name_count() {
+        let devices = Devices([rustix::fs::makedev(0, 1)].into());
+        let of = |line: &'static str| held_mapping(line, &devices).map(|(range, id)| (range, id.1));
+        assert_eq!(of("7f00-7f01 rw-s 00000000 00:01 1057 /memfd:a b (deleted)"), Some(("7f00-7f01", 1_057)));
+        assert_eq!(of("7f00-7f01 rw-p 00000000 00:01 12 /memfd:a"), Some(("7f00-7f01", 12)));
+        assert_eq!(of("7f00-7f01 r--p 00000000 fe:00 9 /data/old (deleted)"), Some(("7f00-7f01", 9)));
+        assert_eq!(of("7f00-7f01 r-xp 00000000 fe:00 9 /usr/lib/libc.so.6"), None);
+        assert_eq!(of("7f00-7f01 rw-p 00000000 00:00 0 "), None);
+        assert_eq!(of("broken"), None);
+    }
+
+    #[test]
+    fn memory_that_no_process_has_mapped_is_counted_once() {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let devices = Devices::read();
+        let (_, before) = memory(&[(own, 0)], &devices, None);
+        let mut file = fs::File::from(memfd_create("hidden", MemfdFlags::CLOEXEC).unwrap());
+        file.write_all(&vec![1; 8 * 1024 * 1024]).unwrap();
+        let _again = file.try_clone().unwrap();
+        // Nothing is charged for a hole.
+        ftruncate(&file, 1 << 30).unwrap();
+        let (all, after) = memory(&[(own, 0)], &devices, None);
+        let grown = after.shared.saturating_sub(before.shared);
+        // Other tests of this process may have such files too, smaller ones.
+        assert!((8 * MIB..16 * MIB).contains(&grown), "{grown}");
+        assert!(all > after.shared && !after.are_too_many);
+    }
+}
