@@ -33,7 +33,9 @@ pub fn reown(path: &Path, from: u32, to: u32) -> Result<u64, Error> {
         if found.st_uid != from {
             return Ok(true);
         }
-        if is_linked(found) && linked.get(&identity(found)).copied().unwrap_or(0) < u64::from(found.st_nlink) {
+        #[allow(clippy::useless_conversion, reason = "the count has 32 bits on other architectures")]
+        let links = u64::from(found.st_nlink);
+        if is_linked(found) && linked.get(&identity(found)).copied().unwrap_or(0) < links {
             left += 1;
             return Ok(true);
         }
