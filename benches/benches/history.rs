@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState};
-use devanture_config::edge_toml::Watch;
+use devanture_config::edge_toml::{Names, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -94,6 +94,7 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         retention: Retention::default(),
         keys: Arc::new(KeyFile::new(Some(folder.join("secrets.key")))),
         runner: None,
+        names: Names::default(),
         node: "node-1".to_owned(),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),

@@ -52,6 +52,8 @@ pub struct CollectOptions {
 struct Pass {
     dry_run: bool,
     began_ms: u64,
+    /// Whether the catalog knew of an app or a push when it began.
+    knows_files: bool,
     /// What was put before this second may go.
     before_s: u64,
     /// Versions that it may still take.
@@ -123,6 +125,7 @@ impl Publisher {
         let mut pass = Pass {
             dry_run,
             began_ms,
+            knows_files: self.knows_files().await?,
             before_s: began_ms.saturating_sub(self.limits.grace_ms_max) / 1_000,
             versions_left: self.limits.collect_versions_max,
             files_left: self.limits.collect_files_max,

@@ -10,6 +10,16 @@ use super::mark::Marked;
 use crate::publish::{Error, Publisher};
 
 impl Publisher {
+    /// Whether any record of an app or of a push says that files were ever stored; an empty catalog explains none.
+    pub(super) async fn knows_files(&self) -> Result<bool, Error> {
+        for prefix in ["apps/", "sent/"] {
+            if !self.catalog.list(prefix, None, false, 1).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The figures of a collection that is out of proportion; `None` where it may go on.
     pub(super) async fn out_of_proportion(
         &self,
@@ -27,10 +37,7 @@ impl Publisher {
         }
         let referenced = marked.count();
         let in_proportion = referenced.saturating_mul(self.limits.collect_unreferenced_percent_max) / 100;
-        // An app that ends in this collection explains its files; where no app is stored at all, nothing does.
-        let is_explained =
-            !pass.report.apps.is_empty() || !self.catalog.list("apps/", None, false, 1).await?.is_empty();
-        let always = if is_explained { self.limits.collect_unreferenced_files_max } else { 0 };
+        let always = if pass.knows_files { self.limits.collect_unreferenced_files_max } else { 0 };
         let stopped = CollectStopped { referenced, unreferenced };
         Ok((unreferenced > in_proportion.max(always)).then_some(stopped))
     }
