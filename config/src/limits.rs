@@ -185,7 +185,7 @@ limits! {
     instance_tmp_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
     /// Temporary files and folders of one instance.
     instance_tmp_files_max = 16_384 in 64 ..= 100_000_000,
-    /// Bytes that one environment may keep in the folder of `persist`; no file in it may be larger.
+    /// Bytes of one file that an instance with `persist` writes; the folder as a whole has no limit.
     persist_bytes_max = 10_737_418_240 in 1_048_576 ..= 1_125_899_906_842_624,
     /// Milliseconds that an instance may take to start, however long its backend says.
     instance_start_ms_max = 600_000 in 100 ..= 86_400_000,

@@ -51,7 +51,12 @@ impl PrivateFolders {
     /// Some that show whether there can be any.
     pub(super) fn smallest() -> Self {
         let shared = SHARED.iter().map(|(path, _)| Path::new(path)).find(|path| path.is_dir());
-        Self { temporary: shared.unwrap_or(Path::new("/tmp")).to_owned(), bytes: 1 << 20, files: 16, keep: Vec::new() }
+        Self {
+            temporary: shared.unwrap_or_else(|| Path::new("/tmp")).to_owned(),
+            bytes: 1 << 20,
+            files: 16,
+            keep: Vec::new(),
+        }
     }
 }
 
