@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -18,11 +19,11 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::connect::Connection;
 use super::error::{BadAnswer, Error, Phase};
 use super::forward::Permit;
-use super::headers;
 use super::http1::codec::Decoder;
 use super::kept::Kept;
 use super::pool::Member;
 use super::progress::{Progress, Upload};
+use super::trailers;
 use crate::engine::inbound::Broken;
 
 /// Bytes of a request's body up to which it is remembered, so that it can be sent again where that does no harm.
@@ -51,6 +52,8 @@ struct Source {
     /// What came so far, while that is little enough.
     remembered: Option<Vec<Bytes>>,
     remembered_bytes: usize,
+    /// Fields that do not pass as trailers of this request, beside those that never do.
+    dropped: Vec<HeaderName>,
 }
 
 /// Ends a request's body that must not go on; what is wrong stands in the exchange's [`Progress`].
@@ -81,8 +84,9 @@ impl Source {
 }
 
 impl Original {
-    /// Wraps `body`, of which at most `bytes_max` are let through, and which is remembered if it `may_be_sent_again`.
-    pub(crate) fn new<B>(body: B, bytes_max: u64, may_be_sent_again: bool) -> Self
+    /// Wraps `body`, of which at most `bytes_max` are let through, which is remembered if it `may_be_sent_again`, and whose
+    /// trailers lose the fields `dropped`.
+    pub(crate) fn new<B>(body: B, bytes_max: u64, may_be_sent_again: bool, dropped: Vec<HeaderName>) -> Self
     where
         B: Body<Data = Bytes> + 'static,
         B::Error: Into<BoxError>,
@@ -93,7 +97,7 @@ impl Original {
         let inner: Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>> = Box::pin(body.map_err(Into::into));
         let remembered = may_be_sent_again.then(Vec::new);
         let inner = Some(inner);
-        let source = Source { inner, is_begun: false, left: bytes_max, remembered, remembered_bytes: 0 };
+        let source = Source { inner, is_begun: false, left: bytes_max, remembered, remembered_bytes: 0, dropped };
         Self(Some(Rc::new(RefCell::new(source))))
     }
 
@@ -191,7 +195,7 @@ impl Body for RequestBody {
             }
         }
         if let Some(trailers) = frame.trailers_mut() {
-            headers::trailers(trailers);
+            trailers::filter(trailers, &source.dropped);
         }
         source.remember(&frame);
         this.given += 1;
@@ -272,6 +276,8 @@ pub struct ProxyBody {
     /// Why it broke off, until that is told.
     failed: Option<Error>,
     member: Option<Arc<Member>>,
+    /// Fields that do not pass as trailers of this answer, beside those that never do.
+    dropped: Vec<HeaderName>,
     idle_max: Duration,
     /// When the whole exchange must be over.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -280,11 +286,19 @@ pub struct ProxyBody {
 }
 
 impl ProxyBody {
-    pub(crate) fn new(answer: Answer, exchange: Exchange, idle_max: Duration, deadline: Option<Instant>) -> Self {
+    /// The answer of an exchange, whose trailers lose the fields `dropped`.
+    pub(crate) fn new(
+        answer: Answer,
+        exchange: Exchange,
+        dropped: Vec<HeaderName>,
+        idle_max: Duration,
+        deadline: Option<Instant>,
+    ) -> Self {
         let mut this = Self {
             member: Some(Arc::clone(&exchange.permit.lease.member)),
             answer: Some(answer),
             exchange: Some(exchange),
+            dropped,
             idle_max,
             deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
             ..Self::empty()
@@ -299,6 +313,7 @@ impl ProxyBody {
             exchange: None,
             failed: None,
             member: None,
+            dropped: Vec::new(),
             idle_max: Duration::ZERO,
             deadline: None,
             alarm: None,
@@ -405,7 +420,7 @@ impl Body for ProxyBody {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(trailers);
+                    trailers::filter(trailers, &this.dropped);
                     this.finish();
                 } else {
                     // A server does not ask again after the last frame.

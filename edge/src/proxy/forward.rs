@@ -183,6 +183,8 @@ impl Client {
         let target = parts.uri.path_and_query().ok_or(Error::BadRequest("its target is no path"))?;
         check_target(target)?;
         let said_length = parts.headers.contains_key(header::CONTENT_LENGTH);
+        let mut dropped = headers::listed(&parts.headers);
+        dropped.extend(way.request.names().cloned());
         let mut headers = headers::request(parts.headers, parts.version, arrival, protocols)?;
         let target = match &way.strip {
             Some(prefix) => {
@@ -195,7 +197,7 @@ impl Client {
             let host = HeaderValue::from_str(name).map_err(|_invalid| Error::BadRequest("its host is no host"))?;
             headers.insert(header::HOST, host);
         }
-        way.request.apply(&mut headers);
+        way.request.apply_to_request(&mut headers);
         let length = body.size_hint().exact();
         match length {
             // Some backends want to be told of an empty body where a body is usual.
@@ -205,7 +207,7 @@ impl Client {
         }
         // Over HTTP/2 a backend says what it did nothing for, so that even a POST can be sent again.
         let may_be_sent_again = parts.method.is_idempotent() || way.pool.protocol() == Protocol::Http2;
-        let body = Original::new(body, bytes_max, may_be_sent_again);
+        let body = Original::new(body, bytes_max, may_be_sent_again, dropped);
         Ok(Outgoing { body, headers, length, method: parts.method, target })
     }
 
@@ -408,10 +410,11 @@ impl Client {
         if let Some(said_s) = headers::keep_alive_s(response.headers()) {
             connection.keep_for(said_s);
         }
-        headers::answer(response.headers_mut(), false);
+        let mut dropped = headers::answer(response.headers_mut(), false);
         way.response.apply(response.headers_mut());
+        dropped.extend(way.response.names().cloned());
         let exchange = Exchange { connection, permit, kept: Rc::clone(&self.inner.kept), progress };
-        Ok(response.map(|answer| ProxyBody::new(answer, exchange, way.times.idle, deadline)))
+        Ok(response.map(|answer| ProxyBody::new(answer, exchange, dropped, way.times.idle, deadline)))
     }
 }
 

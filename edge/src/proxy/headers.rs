@@ -70,8 +70,8 @@ pub(crate) fn request(
     for (name, value) in client {
         if let Some(name) = name {
             let is_traced = arrival.ids.keeps_tracestate && name == TRACESTATE;
-            let is_the_edges = is_the_edges(&name) && !is_traced;
-            let dropped = belongs_to_connection(&name) || is_the_edges || listed.contains(&name);
+            let is_the_edges = is_the_edges(name.as_str()) && !is_traced;
+            let dropped = belongs_to_connection(name.as_str()) || is_the_edges || listed.contains(&name);
             kept = (!dropped).then_some(name);
         }
         if let Some(name) = &kept {
@@ -100,17 +100,19 @@ pub(crate) fn say_prefix(headers: &mut HeaderMap, prefix: &str) {
     }
 }
 
-/// The head for the client out of the backend's; of an upgrade, the protocol that was switched to is kept.
-pub(crate) fn answer(headers: &mut HeaderMap, upgraded: bool) {
+/// The head for the client out of the backend's; of an upgrade, the protocol that was switched to is kept. Returns the
+/// fields that `Connection` listed.
+pub(crate) fn answer(headers: &mut HeaderMap, upgraded: bool) -> Vec<HeaderName> {
     let protocol = if upgraded { headers.get(header::UPGRADE).cloned() } else { None };
     // A length beside a coding is void (RFC 9112, section 6.3), and an upgraded connection has neither.
     if upgraded || headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    for name in listed(headers) {
+    let listed = listed(headers);
+    for name in &listed {
         headers.remove(name);
     }
-    let dropped = |name: &&HeaderName| belongs_to_connection(name) && **name != header::CONTENT_LENGTH;
+    let dropped = |name: &&HeaderName| belongs_to_connection(name.as_str()) && **name != header::CONTENT_LENGTH;
     let doomed: Vec<HeaderName> = headers.keys().filter(dropped).cloned().collect();
     for name in doomed {
         headers.remove(name);
@@ -119,14 +121,7 @@ pub(crate) fn answer(headers: &mut HeaderMap, upgraded: bool) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-}
-
-/// Trailers, of which those that frame a message or belong to a connection must not be (RFC 9110, section 6.5.1).
-pub(crate) fn trailers(trailers: &mut HeaderMap) {
-    let unfit: Vec<HeaderName> = trailers.keys().filter(|name| belongs_to_connection(name)).cloned().collect();
-    for name in unfit {
-        trailers.remove(name);
-    }
+    listed
 }
 
 /// The protocols that the client wants to switch to, if it does and may.
@@ -200,7 +195,7 @@ fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 }
 
 /// The fields that `Connection` lists as its own.
-fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(crate) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     words(headers, &header::CONNECTION).filter_map(|word| word.parse().ok()).collect()
 }
 
@@ -220,8 +215,7 @@ fn hops(headers: &HeaderMap) -> usize {
 /// What is about one connection, or frames one message on it. `Expect` is answered by the edge, which reads the body as
 /// the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385). What ends a
 /// body is none of these in other letters either: some servers take `_` for `-`.
-fn belongs_to_connection(name: &HeaderName) -> bool {
-    let name = name.as_str();
+pub(crate) fn belongs_to_connection(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -239,7 +233,7 @@ fn belongs_to_connection(name: &HeaderName) -> bool {
 }
 
 /// What only the edge may tell a backend. Many servers take `_` for `-`, so a client could say it in other letters.
-fn is_the_edges(name: &HeaderName) -> bool {
+pub(crate) fn is_the_edges(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "forwarded",
         "host",
@@ -254,8 +248,8 @@ fn is_the_edges(name: &HeaderName) -> bool {
     ];
     const PREFIX: &str = "x-forwarded-";
     let same = |a: u8, b: u8| a == b || a == b'_' && b == b'-';
-    let begins = |prefix: &str| name.as_str().bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b));
-    let length = name.as_str().len();
+    let begins = |prefix: &str| name.bytes().zip(prefix.bytes()).all(|(a, b)| same(a, b));
+    let length = name.len();
     NAMES.iter().any(|known| known.len() == length && begins(known)) || length >= PREFIX.len() && begins(PREFIX)
 }
 

@@ -18,12 +18,16 @@ use super::headers;
 const INTERIMS_MAX: usize = 16;
 /// Most bytes of them that wait to be written.
 const HELD_BYTES_MAX: usize = 32 * 1024;
-/// What the edge says itself of an app's cookies, cache and transport, and says in the answer alone.
-const WITHHELD: [HeaderName; 4] = [
+/// What frames a message, and what tells browsers to remember something: the edge looks at that in the final answer alone.
+const WITHHELD: [HeaderName; 8] = [
     header::CONTENT_LENGTH,
     header::SET_COOKIE,
     header::STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("clear-site-data"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("public-key-pins"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("set-cookie2"),
 ];
 
 /// The interim answers of one connection: between its stream, which writes them, and the request that is under way.

@@ -37,6 +37,7 @@ mod progress;
 mod registry;
 mod runs;
 pub mod tls;
+mod trailers;
 mod upgrade;
 mod way;
 

@@ -7,6 +7,7 @@ use devanture_config::site_toml::{FieldRules, HostRule, Route, RouteTimes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::pool::Pool;
+use super::trailers::is_same;
 
 /// A way to backends.
 pub struct Way {
@@ -43,6 +44,25 @@ impl FieldChanges {
         let Some(rules) = rules else { return Self::default() };
         let set = rules.set.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
         Self { remove: rules.remove.iter().filter_map(|name| name.parse().ok()).collect(), set: set.collect() }
+    }
+
+    /// The fields that are changed.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.remove.iter().chain(self.set.iter().map(|(name, _)| name))
+    }
+
+    /// Changes the head of a request. Many servers take `_` for `-`: what a client says under a name that is one of these
+    /// to them goes too, as it would stand beside what the route says, or in place of what it removes.
+    pub(crate) fn apply_to_request(&self, headers: &mut HeaderMap) {
+        if self.remove.is_empty() && self.set.is_empty() {
+            return;
+        }
+        let is_changed = |name: &&HeaderName| name.as_str().contains('_') && self.names().any(|own| is_same(own, name));
+        let doomed: Vec<HeaderName> = headers.keys().filter(is_changed).cloned().collect();
+        for name in doomed {
+            headers.remove(name);
+        }
+        self.apply(headers);
     }
 
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {

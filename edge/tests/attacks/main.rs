@@ -12,8 +12,11 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/wire.rs"]
+mod wire;
 
 mod backend;
 mod tenant;
 mod token;
 mod visitor;
+mod world;

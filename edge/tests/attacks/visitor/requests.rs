@@ -1,1 +1,3 @@
 //! Requests that try to reach what they should not.
+
+mod trailers;
