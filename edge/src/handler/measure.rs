@@ -18,7 +18,7 @@ use super::authority::authority;
 use super::body::{Body, Error};
 use super::decide::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
-use super::told::{CLIENT_GONE, CLIENT_IS_GONE, Told};
+use super::told::{self, CLIENT_IS_GONE, Told};
 use super::{Began, protocol};
 use crate::engine::{Fields, Outcome, RequestHead};
 use crate::live::Current;
@@ -152,7 +152,7 @@ impl Measurement {
     /// Counts and logs it, unless it was; it ended at `now`.
     fn end(&mut self, now: impl FnOnce() -> Instant) {
         let status = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Asked => StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST),
+            Stage::Asked => told::client_gone(),
             Stage::Answered { status, .. } => status,
             Stage::Over => return,
         };

@@ -146,12 +146,19 @@ impl Handler {
         }
         measurement.decided(&decision);
         let came = Came { from: Some(&from), authority: &authority, host: &host, told: measurement.told(), interim };
+        let version = request.version();
         let mut response = self.carry_out(request, decision, &came).await;
-        if unwanted != Unwanted::Over {
+        let fault = measurement.told().error();
+        let is_unread = unwanted != Unwanted::Over || fault.is_some_and(told::leaves_body);
+        if is_unread && version <= HttpVersion::HTTP_11 {
             // RFC 9112 §9.6: hyper will close, and the client is told.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let status = response.status();
+        let status = match fault {
+            // What is sent to somebody who is probably gone tells nobody anything.
+            Some(told::CLIENT_IS_GONE) => told::client_gone(),
+            _ => response.status(),
+        };
         response.map(|body| measurement.measure(status, body))
     }
 

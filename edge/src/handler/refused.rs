@@ -1,6 +1,5 @@
 //! Why the edge itself answers with an error: the one table from reason to status and sentence.
 
-use super::told::CLIENT_GONE;
 use crate::proxy::{self, Phase};
 use crate::site::target::TargetError;
 
@@ -21,8 +20,6 @@ pub enum Refused {
     BadTarget,
     /// The request's body is too long.
     BodyTooLarge,
-    /// The client went away.
-    ClientGone,
     /// The client rested too long within its body.
     ClientSlow,
     /// The request came back to an edge again and again.
@@ -53,7 +50,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 20] = [
         Self::BackendBusy,
         Self::BackendFailed,
         Self::BackendSlow,
@@ -61,7 +58,6 @@ impl Refused {
         Self::BadRequest,
         Self::BadTarget,
         Self::BodyTooLarge,
-        Self::ClientGone,
         Self::ClientSlow,
         Self::Loop,
         Self::MethodNotAllowed,
@@ -88,7 +84,6 @@ impl Refused {
             Self::BadRequest => (400, "The request cannot be read."),
             Self::BadTarget => (400, "The address cannot be read."),
             Self::BodyTooLarge => (413, "The request's body is too large."),
-            Self::ClientGone => (CLIENT_GONE, ""),
             Self::ClientSlow => (408, "The request's body did not come in time."),
             Self::Loop => (508, "The request runs in a circle."),
             Self::MethodNotAllowed => (405, "This address does not take that method."),
@@ -127,8 +122,8 @@ impl From<&proxy::Error> for Refused {
             | proxy::Error::Forbidden(_)
             | proxy::Error::NoAddress(_)
             | proxy::Error::Tls(_) => Self::BackendFailed,
-            proxy::Error::BadRequest(_) => Self::BadRequest,
-            proxy::Error::Cancelled => Self::ClientGone,
+            // RFC 9112 §8: whoever broke off a request may still read an answer.
+            proxy::Error::BadRequest(_) | proxy::Error::Cancelled => Self::BadRequest,
             proxy::Error::Loop(_) => Self::Loop,
             proxy::Error::NotImplemented(_) => Self::MethodUnknown,
             proxy::Error::RequestTooLarge { .. } => Self::BodyTooLarge,
@@ -155,22 +150,21 @@ mod tests {
             R::BadRequest => 4,
             R::BadTarget => 5,
             R::BodyTooLarge => 6,
-            R::ClientGone => 7,
-            R::ClientSlow => 8,
-            R::Loop => 9,
-            R::MethodNotAllowed => 10,
-            R::MethodUnknown => 11,
-            R::Misdirected => 12,
-            R::NotFound => 13,
-            R::Paused => 14,
-            R::PreconditionFailed => 15,
-            R::RangeNotSatisfiable(_) => 16,
-            R::TargetTooLong => 17,
-            R::Unauthorised => 18,
-            R::Unavailable => 19,
-            R::UnknownHost => 20,
+            R::ClientSlow => 7,
+            R::Loop => 8,
+            R::MethodNotAllowed => 9,
+            R::MethodUnknown => 10,
+            R::Misdirected => 11,
+            R::NotFound => 12,
+            R::Paused => 13,
+            R::PreconditionFailed => 14,
+            R::RangeNotSatisfiable(_) => 15,
+            R::TargetTooLong => 16,
+            R::Unauthorised => 17,
+            R::Unavailable => 18,
+            R::UnknownHost => 19,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..21).collect::<Vec<_>>());
+        assert_eq!(places, (0..20).collect::<Vec<_>>());
     }
 }

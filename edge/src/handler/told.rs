@@ -3,15 +3,22 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::body;
 use crate::proxy::{Ids, Member, Pool};
 
-/// The status of a client that went away before its answer; for logs and metrics alone, nobody is left to read it.
-pub(super) const CLIENT_GONE: u16 = 499;
+/// The status of a client that went away before its answer. It is for logs and metrics alone: no such status is registered,
+/// and whoever still reads gets a 400.
+const CLIENT_GONE: u16 = 499;
 /// The word for such a client, also for one that went away within its answer.
 pub(super) const CLIENT_IS_GONE: &str = "client-gone";
+/// The word for a request that cannot be forwarded as it is.
+const BAD_REQUEST: &str = "bad-request";
+/// The word for a request whose body rested too long.
+const CLIENT_SLOW: &str = "client-slow";
+/// The word for a request whose body is too long.
+const TOO_LARGE: &str = "too-large";
 /// The word for a stored file that could not be read to its end.
 const STORE: &str = "store";
 
@@ -19,10 +26,14 @@ const STORE: &str = "store";
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
 pub const FAULTS: [(&str, u16, &str); 19] = [
     ("bad-answer", 502, "What the backend sent is no HTTP answer, or none that can be passed on."),
-    ("bad-request", 400, "The request cannot be forwarded as it is."),
+    (BAD_REQUEST, 400, "The request cannot be forwarded as it is, or its body is malformed."),
     ("busy", 503, "A limit is reached, of requests to this backend or of the system."),
-    (CLIENT_IS_GONE, CLIENT_GONE, "The client went away before the answer's end; the status is never sent."),
-    ("client-slow", 408, "The client rested too long within its request's body."),
+    (
+        CLIENT_IS_GONE,
+        CLIENT_GONE,
+        "The client went away, or broke off its request; the status is for logs, and never sent.",
+    ),
+    (CLIENT_SLOW, 408, "The client rested too long within its request's body."),
     ("closed", 502, "The backend closed the connection before its answer, or within it."),
     ("connect", 502, "The backend's name does not resolve, or no connection to it can be made."),
     ("loop", 508, "The request came back to an edge again and again."),
@@ -36,8 +47,18 @@ pub const FAULTS: [(&str, u16, &str); 19] = [
     ("timeout-idle", 504, "The backend rested too long within its answer, which broke off."),
     ("timeout-total", 504, "The exchange took longer than the route's `total_timeout_ms` in all."),
     ("tls", 502, "No TLS connection to the backend comes about: its certificate is not trusted."),
-    ("too-large", 413, "The request's body is longer than `proxy_body_bytes_max`."),
+    (TOO_LARGE, 413, "The request's body is longer than `proxy_body_bytes_max`."),
 ];
+
+/// The status that logs and metrics have for a client that went away before its answer.
+pub(super) fn client_gone() -> StatusCode {
+    StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+/// Whether a fault is one of the client's that leaves the rest of its body unread or unreadable.
+pub(super) fn leaves_body(fault: &str) -> bool {
+    matches!(fault, BAD_REQUEST | CLIENT_IS_GONE | CLIENT_SLOW | TOO_LARGE)
+}
 
 /// What is told of one request, noted as it comes to be known.
 #[derive(Default)]

@@ -3,6 +3,8 @@
 //! Neither is ever collected: a frame is asked for when the other side can take it.
 
 use std::cell::RefCell;
+use std::error::Error as StdError;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +31,10 @@ use crate::engine::inbound::Broken;
 /// Bytes of a request's body up to which it is remembered, so that it can be sent again where that does no harm.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a request whose body is malformed cannot be forwarded.
+pub(crate) const MALFORMED: &str = "its body is malformed";
+
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The client's body, counted, and for a while remembered: what was sent to a backend that failed can be sent again.
 pub(crate) struct Original(Option<Rc<RefCell<Source>>>);
@@ -181,8 +186,7 @@ impl Body for RequestBody {
             Some(Err(error)) => {
                 tracing::debug!(%error, "a client broke off its request's body");
                 drop(source);
-                let is_slow = matches!(error.downcast_ref(), Some(Broken::Slow));
-                return this.break_off(if is_slow { Upload::TooSlow } else { Upload::BrokenOff });
+                return this.break_off(why_broken(&error));
             }
             Some(Ok(frame)) => frame,
         };
@@ -230,6 +234,25 @@ impl Body for RequestBody {
         }
         hint
     }
+}
+
+/// What is wrong with a request's body that broke off.
+///
+/// hyper reports what it cannot decode as invalid input or data (RFC 9112 §7.1), and a connection that ended or broke by
+/// other kinds; but data that TLS cannot decrypt came from nobody who could be told.
+fn why_broken(error: &BoxError) -> Upload {
+    match error.downcast_ref() {
+        Some(Broken::Slow) => return Upload::TooSlow,
+        Some(Broken::Malformed) => return Upload::Malformed,
+        Some(Broken::Gone) => return Upload::BrokenOff,
+        None => {}
+    }
+    let io = error.downcast_ref::<hyper::Error>().and_then(StdError::source).and_then(|source| source.downcast_ref());
+    let is_malformed = io.is_some_and(|io: &io::Error| {
+        let is_of_tls = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) && !is_of_tls
+    });
+    if is_malformed { Upload::Malformed } else { Upload::BrokenOff }
 }
 
 /// How long the rest of a request goes on to a backend whose answer is over.
@@ -355,6 +378,7 @@ impl ProxyBody {
         self.answer = None;
         match upload {
             Some(Upload::BrokenOff | Upload::TooLarge) => Error::Cancelled,
+            Some(Upload::Malformed) => Error::BadRequest(MALFORMED),
             Some(Upload::TooSlow) => Error::Timeout(Phase::RequestBody),
             _ => Error::BadAnswer(error),
         }

@@ -13,10 +13,10 @@ pub enum Error {
     /// The backend's: it closed the connection before or within its answer, or what it sent is no HTTP answer. 502.
     #[error("the backend's answer is unusable: {0}")]
     BadAnswer(BadAnswer),
-    /// The client's: the request cannot be forwarded as it is. 400.
+    /// The client's: the request cannot be forwarded as it is, or its body is malformed. 400.
     #[error("the request cannot be forwarded: {0}")]
     BadRequest(&'static str),
-    /// The client's: it went away, or broke off its body. 499 in logs; nobody is left to answer.
+    /// The client's: it went away, or broke off its body. 400, in case it still reads; 499 in logs.
     #[error("the client went away")]
     Cancelled,
     /// The backend's or the network's: its name does not resolve, or no connection can be made. 502.

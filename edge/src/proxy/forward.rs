@@ -14,7 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Answer, Exchange, Original, ProxyBody};
+use super::body::{Answer, Exchange, MALFORMED, Original, ProxyBody};
 use super::connect::{Connection, connect};
 use super::counts::{Counters, Counts, add};
 use super::error::{BadAnswer, Error, Phase};
@@ -362,6 +362,7 @@ impl Client {
                 let bytes_max = self.inner.body_bytes_max.min(way.body_bytes_max);
                 Err(Failure::last(Error::RequestTooLarge { bytes_max }))
             }
+            (Upload::Malformed, _) => Err(Failure::last(Error::BadRequest(MALFORMED))),
             (Upload::TooSlow, _) => Err(Failure::last(Error::Timeout(Phase::RequestBody))),
             (Upload::BrokenOff, _) | (_, Error::BadAnswer(BadAnswer::Http1(Fault::Request))) => {
                 Err(Failure::last(Error::Cancelled))

@@ -15,6 +15,8 @@ pub(crate) enum Upload {
     BrokenOff,
     /// All of it was handed on, or there was none.
     Done,
+    /// It is not framed as its protocol has it.
+    Malformed,
     /// The edge waits for the client.
     Waiting,
     /// A part was handed on, and the backend is to take more.

@@ -295,8 +295,7 @@ async fn serve(
 fn status(error: &Error) -> StatusCode {
     let code = match error {
         Error::BadAnswer(_) | Error::Connect(_) | Error::Forbidden(_) | Error::NoAddress(_) | Error::Tls(_) => 502,
-        Error::BadRequest(_) => 400,
-        Error::Cancelled => 499,
+        Error::BadRequest(_) | Error::Cancelled => 400,
         Error::Loop(_) => 508,
         Error::NotImplemented(_) => 501,
         Error::RequestTooLarge { .. } => 413,

@@ -1,7 +1,5 @@
 //! Whose fault it is that a request's body ends too soon.
 
-use std::io;
-
 use super::*;
 
 /// A body that breaks off before its first byte.
@@ -20,7 +18,7 @@ impl Body for Breaks {
 async fn whatever_breaks_a_request_off_is_the_clients_fault_and_slowness_has_a_word_of_its_own() {
     for (error, upload) in [
         (Broken::Gone.into(), Upload::BrokenOff),
-        (Broken::Malformed.into(), Upload::BrokenOff),
+        (Broken::Malformed.into(), Upload::Malformed),
         (Broken::Slow.into(), Upload::TooSlow),
         (io::Error::from(io::ErrorKind::ConnectionReset).into(), Upload::BrokenOff),
     ] {

@@ -1,3 +1,4 @@
 //! Requests that try to reach what they should not.
 
+mod bodies;
 mod trailers;
