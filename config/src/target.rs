@@ -99,6 +99,27 @@ pub fn encode_path(decoded: &str) -> String {
     encoded(decoded, |byte| is_pchar(byte) || byte == b'/')
 }
 
+/// Writes the path of a request for the `Location` of a redirect that only changes the scheme or the host, and leaves the
+/// path to whoever is asked next.
+///
+/// The result begins with exactly one slash and holds no two in a row, no backslash, and no byte but visible ASCII. To a
+/// browser, two slashes or backslashes at the beginning of a path are the beginning of another authority (RFC 3986 §4.2,
+/// WHATWG URL §4.4), also where they only come about as it removes dot segments. Everything else stays as it was sent.
+#[must_use]
+pub fn for_location(raw_path: &str) -> String {
+    let mut path = String::with_capacity(raw_path.len() + 1);
+    path.push('/');
+    for byte in raw_path.bytes() {
+        match byte {
+            b'/' if path.ends_with('/') => {}
+            b'!'..=b'~' if byte != b'\\' => path.push(char::from(byte)),
+            // Writing to a `String` cannot fail.
+            _ => write!(path, "%{byte:02X}").unwrap_or_default(),
+        }
+    }
+    path
+}
+
 /// What needs no segment taken apart: too long, empty, or normal as it stands, which is the usual case.
 fn early(raw_path: &str, bytes_max: usize) -> Option<Target<'_>> {
     if raw_path.len() > bytes_max {
@@ -431,6 +452,18 @@ mod tests {
                 Target::Normal(_) | Target::Redirect(_) => None,
             };
             prop_assert_eq!(refused(normalise(&raw, 4096)), refused(normalise_for_route(&raw, 4096)));
+        }
+
+        /// As browsers read it: a path alone, and one behind an authority of which somebody takes the path.
+        #[test]
+        fn a_path_for_a_location_is_never_another_authority(raw in raw_paths()) {
+            let path = for_location(&raw);
+            prop_assert!(path.bytes().all(|byte| byte.is_ascii_graphic()), "{}", path);
+            let base = url::Url::parse("https://here.test/").unwrap();
+            let url = base.join(&path).unwrap();
+            prop_assert_eq!(url.host_str(), Some("here.test"), "{}", path);
+            prop_assert!(!url.path().starts_with("//"), "{}", url);
+            prop_assert_eq!(for_location(&path), path);
         }
 
         #[test]

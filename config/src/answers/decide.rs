@@ -115,7 +115,7 @@ impl Site<'_> {
             notes.ended(Stage::Host, Stands::Key("hostnames".to_owned()), || {
                 format!("{} leads to the canonical hostname, {canonical}", request.host)
             });
-            let location = with_query(format!("https://{canonical}{}", asked.path), asked.query);
+            let location = with_query(format!("https://{canonical}{}", target::for_location(asked.path)), asked.query);
             return Some(decided(Stage::Host, None, End::Redirect { status: 308, location }));
         }
         match asked.method() {

@@ -7,9 +7,10 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::decide::{Decision, Head, SmallAnswer};
 use crate::live::{Current, HostEntry, Live};
+use crate::site::target;
 
-/// Sends a visitor to the canonical hostname, with the path and query as they came and whatever the method (308); asked
-/// again each time, since the next word about hostnames may be another. Nothing where the host serves by itself.
+/// Sends a visitor to the canonical hostname, with the same path and query and whatever the method (308); asked again each
+/// time, since the next word about hostnames may be another. Nothing where the host serves by itself.
 #[inline]
 pub(super) fn redirect(
     head: &Head<'_>,
@@ -28,7 +29,7 @@ fn redirect_to(canonical: &str, head: &Head<'_>, live: &Live) -> Option<SmallAns
     }
     let mut location = live.domains().url(canonical);
     // A `Location` is ASCII (RFC 3986 §2); what else was sent is kept in its encoded form.
-    location.extend(utf8_percent_encode(head.path, CONTROLS));
+    location.push_str(&target::for_location(head.path));
     if let Some(query) = head.query {
         location.push('?');
         location.extend(utf8_percent_encode(query, CONTROLS));

@@ -50,6 +50,7 @@ use crate::engine::{BodyError, Fields, RequestHead};
 use crate::live::{Current, Found, HostEntry, Live, Loader};
 use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
 use crate::site::cache::Kept;
+use crate::site::target;
 use crate::telemetry::{self, AccessLog};
 use crate::version::CommonField;
 use authority::{authority, head_of, hostname};
@@ -368,9 +369,9 @@ pub fn to_https(
         Found::Place(_) | Found::Preview(_) => Some(host.to_string()),
     });
     let Some(host) = found else { return respond::refused(Refused::UnknownHost) };
-    let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
     // The `*` of OPTIONS is no path (RFC 9112 §3.2.4).
-    let path = path.filter(|path| path.starts_with('/')).unwrap_or("/");
+    let path = Some(request.uri().path()).filter(|path| path.starts_with('/')).unwrap_or("/");
+    let path = decide::with_query(target::for_location(path), request.uri().query());
     let location = match https_port {
         443 => format!("https://{host}{path}"),
         port => format!("https://{host}:{port}{path}"),

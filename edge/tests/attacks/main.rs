@@ -10,6 +10,8 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+#[path = "../support/in_process.rs"]
+mod in_process;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]

@@ -42,7 +42,8 @@ async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
         ] {
             for host in ["example.org", "xn--bcher-kva.example"] {
                 let answer = ask(path).host(host).method(method).send(&edge, protocol).await;
-                let location = format!("https://www.example.org:{port}{path}");
+                // Two slashes could begin another host.
+                let location = format!("https://www.example.org:{port}{}", path.replace("//", "/"));
                 assert_eq!((answer.status, answer.header("location")), (308, location), "{method} {host}{path}");
                 assert_eq!(answer.header("cache-control"), "public, max-age=0, must-revalidate");
                 assert!(answer.body.is_empty() && !answer.headers.contains_key("vary"), "{answer:?}");

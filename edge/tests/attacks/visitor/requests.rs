@@ -1,4 +1,5 @@
 //! Requests that try to reach what they should not.
 
 mod bodies;
+mod redirects;
 mod trailers;
