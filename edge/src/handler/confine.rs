@@ -1,73 +1,130 @@
-//! Keeps with an app what it tells browsers to keep, whether a backend or a rule of the site says it (law 11).
+//! Keeps with an app what its answers tell browsers to remember, whether a backend or a rule of the site says it (law 11).
+//!
+//! Browsers apply some fields of an answer to more than its host: to a parent that apps share, or to the names below it.
+//! What goes beyond the host is taken away wherever other apps may have names there.
 
 use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::site::fields;
+use crate::live::Neighbours;
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+/// RFC 2965. No browser reads it any more, but it has a `Domain` too.
+const SET_COOKIE_2: HeaderName = HeaderName::from_static("set-cookie2");
+/// Fields that can hold for all names below a host, and have nothing else to say that an app needs: reports of failures
+/// (Network Error Logging §4, Reporting API v0 §3.1), and pins of keys (RFC 7469 §2.1.3).
+const OF_SUBDOMAINS: [HeaderName; 4] = [
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("public-key-pins"),
+    HeaderName::from_static("public-key-pins-report-only"),
+    HeaderName::from_static("report-to"),
+];
 
-/// Removes `Domain` from every `Set-Cookie` that would reach a parent of `host`, so that it stays with `host`.
-///
-/// `host` is in lower case, without a port. A cookie that names `host` itself, and so reaches the names below it alone,
-/// is left as it is, and so is one that no browser would take for `host` at all.
-pub(super) fn cookies(headers: &mut HeaderMap, host: &str) {
-    if !headers.get_all(SET_COOKIE).iter().any(|value| reaches_a_parent(value.as_bytes(), host)) {
+/// Confines an answer of `host` to it; `host` is in lower case, without a port.
+pub(super) fn confine(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
+    headers.remove(SET_COOKIE_2);
+    cookies(headers, host, neighbours);
+    if neighbours == Neighbours::None {
         return;
     }
-    let cookies: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
-    headers.remove(SET_COOKIE);
-    for cookie in cookies {
-        let confined = match reaches_a_parent(cookie.as_bytes(), host) {
-            true => HeaderValue::from_bytes(&without_domain(cookie.as_bytes())).unwrap_or(cookie),
-            false => cookie,
-        };
-        headers.append(SET_COOKIE, confined);
+    clearing(headers);
+    if neighbours == Neighbours::Below {
+        for name in &OF_SUBDOMAINS {
+            headers.remove(name);
+        }
+        hsts_of_host(headers);
     }
 }
 
-/// Removes `Strict-Transport-Security` where it would hold for a hostname that the app has from the edge, or whose
-/// certificate nobody else trusts: a browser that keeps it could not come back to such a one.
+/// Removes `Strict-Transport-Security` that a rule set where it would hold for a hostname that the app has from the edge,
+/// or whose certificate nobody else trusts: a browser that keeps it could not come back to such a one.
 pub(super) fn hsts(headers: &mut HeaderMap, binds_host: bool) {
     if !binds_host {
         headers.remove(STRICT_TRANSPORT_SECURITY);
     }
 }
 
+/// Removes `Domain` from every cookie that could be sent to another hostname than `host` and those below it, where these
+/// are nobody else's; without it, the cookie stays with `host` (RFC 6265 §5.3, step 6).
+fn cookies(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
+    let is_confined = |cookie: &HeaderValue| is_confined(cookie.as_bytes(), host, neighbours);
+    if headers.get_all(SET_COOKIE).iter().all(is_confined) {
+        return;
+    }
+    let cookies: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+    headers.remove(SET_COOKIE);
+    for cookie in cookies {
+        let confined = match is_confined(&cookie) {
+            true => Some(cookie),
+            false => HeaderValue::from_bytes(&without_domain(cookie.as_bytes())).ok(),
+        };
+        // One that cannot be written without its `Domain` is not sent at all.
+        headers.extend(confined.map(|cookie| (SET_COOKIE, cookie)));
+    }
+}
+
 /// Removes `Clear-Site-Data` where it would clear cookies below a domain that apps share: those of the neighbours would
 /// go too (Clear Site Data §3.1).
-pub(super) fn clearing(headers: &mut HeaderMap, custom_host: bool) {
+fn clearing(headers: &mut HeaderMap) {
     let clears = |value: &HeaderValue| {
-        fields::members(value.as_bytes()).any(|member| matches!(member, b"\"cookies\"" | b"\"*\""))
+        let value = value.as_bytes().to_ascii_lowercase();
+        value.contains(&b'*') || value.windows(7).any(|word| word == b"cookies")
     };
-    if !custom_host && headers.get_all(CLEAR_SITE_DATA).iter().any(clears) {
+    if headers.get_all(CLEAR_SITE_DATA).iter().any(clears) {
         headers.remove(CLEAR_SITE_DATA);
     }
 }
 
-/// The value of a `Domain` attribute (RFC 6265 §5.2.3): without its leading dot, in lower case.
-fn domain(attribute: &[u8]) -> Option<String> {
-    let attribute = String::from_utf8_lossy(attribute);
-    let (name, value) = attribute.split_once('=')?;
-    let value = value.trim();
-    name.trim()
-        .eq_ignore_ascii_case("domain")
-        .then(|| value.strip_prefix('.').unwrap_or(value).trim_end_matches('.').to_ascii_lowercase())
+/// Leaves `Strict-Transport-Security` to its host alone: `includeSubDomains`, and `preload`, which takes it for granted,
+/// would hold for the apps below it (RFC 6797 §6.1.2).
+fn hsts_of_host(headers: &mut HeaderMap) {
+    let Some(value) = headers.get(STRICT_TRANSPORT_SECURITY) else { return };
+    let parts = value.as_bytes().split(|&byte| byte == b';');
+    let kept: Vec<&[u8]> =
+        parts.filter(|part| !is_named(part, b"includesubdomains") && !is_named(part, b"preload")).collect();
+    match HeaderValue::from_bytes(&kept.join(&b';')) {
+        Ok(value) => drop(headers.insert(STRICT_TRANSPORT_SECURITY, value)),
+        Err(_) => drop(headers.remove(STRICT_TRANSPORT_SECURITY)),
+    }
 }
 
-/// A field may hold bytes that are not ASCII (RFC 9110 §5.5), and browsers read a cookie with such ones all the same.
-fn reaches_a_parent(cookie: &[u8], host: &str) -> bool {
-    // Browsers take the last of several; any of them is reason enough.
-    cookie.split(|&byte| byte == b';').skip(1).filter_map(domain).any(|domain| {
-        let below = host.strip_suffix(domain.as_str());
-        !domain.is_empty() && below.is_some_and(|below| below.ends_with('.'))
+/// Whether a `Set-Cookie` reaches nobody but `host` and its own names below it.
+///
+/// Browsers map the value of `Domain` to ASCII before they compare it: full-width letters, ideographic full stops, soft
+/// hyphens and percent-encoded bytes come out as names of others (UTS #46). So the value must be the name of `host` as it
+/// is, in ASCII, after the one leading dot that RFC 6265 §5.2.3 ignores.
+fn is_confined(cookie: &[u8], host: &str, neighbours: Neighbours) -> bool {
+    attributes(cookie).filter_map(domain).all(|domain| {
+        let domain = domain.strip_prefix(b".").unwrap_or(domain);
+        neighbours != Neighbours::Below && domain.eq_ignore_ascii_case(host.as_bytes())
     })
+}
+
+/// The parts of a cookie after its name and value. Quotes mean nothing to browsers here.
+fn attributes(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cookie.split(|&byte| byte == b';').skip(1)
+}
+
+/// The value of a part that is a `Domain`.
+fn domain(part: &[u8]) -> Option<&[u8]> {
+    if !is_named(part, b"domain") {
+        return None;
+    }
+    let equals = part.iter().position(|&byte| byte == b'=')?;
+    part.get(equals + 1..).map(<[u8]>::trim_ascii)
+}
+
+/// Whether a part is called `name`, in lower case. Only its letters count: whatever a client may trim or ignore in a name
+/// makes no other one of it.
+fn is_named(part: &[u8], name: &[u8]) -> bool {
+    let letters = part.iter().take_while(|&&byte| byte != b'=').filter(|byte| byte.is_ascii_alphabetic());
+    letters.map(u8::to_ascii_lowercase).eq(name.iter().copied())
 }
 
 fn without_domain(cookie: &[u8]) -> Vec<u8> {
     let parts = cookie.split(|&byte| byte == b';').enumerate();
     let kept: Vec<&[u8]> =
-        parts.filter(|(place, part)| *place == 0 || domain(part).is_none()).map(|(_, p)| p).collect();
+        parts.filter(|(place, part)| *place == 0 || !is_named(part, b"domain")).map(|(_, part)| part).collect();
     kept.join(&b';')
 }
 
@@ -75,18 +132,29 @@ fn without_domain(cookie: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const HOST: &str = "shop.example.app";
+
+    /// What is left of a field of an answer of `host`.
+    fn left(name: HeaderName, value: &[u8], host: &str, neighbours: Neighbours) -> Option<Vec<u8>> {
+        let mut headers = HeaderMap::new();
+        headers.append(name.clone(), HeaderValue::from_bytes(value).unwrap());
+        confine(&mut headers, host, neighbours);
+        headers.get(name).map(|value| value.as_bytes().to_vec())
+    }
+
     #[test]
     fn law_11_no_app_clears_the_cookies_of_its_neighbours() {
-        for (value, custom_host, stays) in [
-            ("\"cache\"", false, true),
-            ("\"cache\", \"cookies\"", false, false),
-            ("\"*\"", false, false),
-            ("\"cookies\"", true, true),
+        use Neighbours as N;
+        for (value, neighbours, stays) in [
+            ("\"cache\"", N::Beside, true),
+            ("\"cache\", \"cookies\"", N::Beside, false),
+            ("\"cache\",\"Cookies\"", N::Beside, false),
+            ("\"*\"", N::Beside, false),
+            ("\"*\"", N::Below, false),
+            ("\"cookies\"", N::None, true),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.append(CLEAR_SITE_DATA, HeaderValue::from_static(value));
-            clearing(&mut headers, custom_host);
-            assert_eq!(headers.contains_key(CLEAR_SITE_DATA), stays, "{value} {custom_host}");
+            let left = left(CLEAR_SITE_DATA, value.as_bytes(), HOST, neighbours);
+            assert_eq!(left.is_some(), stays, "{value} {neighbours:?}");
         }
     }
 
@@ -97,20 +165,64 @@ mod tests {
             ("a=1; domain=.Example.App", "a=1"),
             ("a=1; Secure; DOMAIN = app ; HttpOnly", "a=1; Secure; HttpOnly"),
             ("a=1; Domain=shop.example.app", "a=1; Domain=shop.example.app"),
-            ("a=1; Domain=.shop.example.app", "a=1; Domain=.shop.example.app"),
-            ("a=1; Domain=other.example.app", "a=1; Domain=other.example.app"),
-            ("a=1; Domain=ple.app", "a=1; Domain=ple.app"),
-            ("a=1; Domain=", "a=1; Domain="),
+            ("a=1; Domain=.Shop.Example.App", "a=1; Domain=.Shop.Example.App"),
+            ("a=1; Domain=..shop.example.app", "a=1"),
+            ("a=1; Domain=shop.example.app.", "a=1"),
+            ("a=1; Domain=\"shop.example.app\"", "a=1"),
+            ("a=1; Domain=other.example.app", "a=1"),
+            ("a=1; Domain=ple.app", "a=1"),
+            ("a=1; Domain=", "a=1"),
+            ("a=1; Domain", "a=1; Domain"),
             ("domain=example.app; Path=/", "domain=example.app; Path=/"),
+            ("; Domain=example.app", ""),
             ("a=1; Domain=shop.example.app; Domain=example.app", "a=1"),
+            ("a=1; Domain=example.app; Domain=shop.example.app", "a=1"),
+            ("a=\"1; Domain=example.app\"", "a=\"1"),
+            ("a=1, b=2; Domain=example.app", "a=1, b=2"),
+            ("a=1; Path=/, b=2; Domain=example.app", "a=1; Path=/, b=2"),
+            ("a=1; \u{a0}Domain\u{a0}=example.app", "a=1"),
+            ("a=1; \"Domain\"=example.app", "a=1"),
             ("a=\u{e9}; Domain=example.app; Path=/", "a=\u{e9}; Path=/"),
+            // What browsers map to `example.app`, or to the host itself.
+            ("a=1; Domain=\u{ff45}xample.app", "a=1"),
+            ("a=1; Domain=example\u{3002}app", "a=1"),
+            ("a=1; Domain=example\u{ff0e}app", "a=1"),
+            ("a=1; Domain=example\u{ff61}app", "a=1"),
+            ("a=1; Domain=exa\u{ad}mple.app", "a=1"),
+            ("a=1; Domain=exa\u{200b}mple.app", "a=1"),
+            ("a=1; Domain=ex%61mple.app", "a=1"),
+            ("a=1; Domain=\u{24d4}xample.app", "a=1"),
+            ("a=1; Domain=shop\u{3002}example.app", "a=1"),
+            ("a=1; Domain=\u{3002}shop.example.app", "a=1"),
         ] {
             let mut headers = HeaderMap::new();
             headers.append(SET_COOKIE, HeaderValue::from_static("first=1"));
             headers.append(SET_COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
-            cookies(&mut headers, "shop.example.app");
+            headers.append(SET_COOKIE_2, HeaderValue::from_static("a=1; Domain=example.app"));
+            confine(&mut headers, HOST, Neighbours::Beside);
             let all: Vec<&[u8]> = headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes).collect();
             assert_eq!(all, [b"first=1", confined.as_bytes()], "{cookie}");
+            assert!(!headers.contains_key(SET_COOKIE_2));
+        }
+        // Bytes that are no UTF-8.
+        let cookie = left(SET_COOKIE, b"a=1; Domain=exa\xadmple.app", HOST, Neighbours::Beside);
+        assert_eq!(cookie.as_deref(), Some(b"a=1".as_slice()));
+    }
+
+    #[test]
+    fn law_11_nothing_of_a_parent_of_hostnames_holds_for_the_apps_below_it() {
+        for (name, value, alone, below) in [
+            (SET_COOKIE, "a=1; Domain=example.app; Secure", true, Some("a=1; Secure")),
+            (STRICT_TRANSPORT_SECURITY, "max-age=1; includeSubDomains; preload", true, Some("max-age=1")),
+            (STRICT_TRANSPORT_SECURITY, "includesubdomains;max-age=1", true, Some("max-age=1")),
+            (STRICT_TRANSPORT_SECURITY, "max-age=1", true, Some("max-age=1")),
+            (HeaderName::from_static("nel"), "{\"include_subdomains\":true}", true, None),
+            (HeaderName::from_static("report-to"), "{\"include_subdomains\":true}", true, None),
+            (HeaderName::from_static("public-key-pins"), "max-age=1; includeSubDomains", true, None),
+        ] {
+            let left = |neighbours| left(name.clone(), value.as_bytes(), "example.app", neighbours);
+            assert_eq!(left(Neighbours::None).is_some_and(|left| left == value.as_bytes()), alone, "{name}: {value}");
+            assert_eq!(left(Neighbours::Below).as_deref(), below.map(str::as_bytes), "{name}: {value}");
         }
     }
 }

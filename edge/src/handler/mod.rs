@@ -249,17 +249,15 @@ impl Handler {
         custom_host && (self.trusted)(host)
     }
 
-    /// Keeps with its app what the answer tells browsers to keep.
+    /// Keeps with its app what the answer tells browsers to remember.
     fn confine(&self, headers: &mut HeaderMap, bounds: Bounds, host: &str) {
         let Bounds { custom_host, is_ruled, is_proxied } = bounds;
         let binds_host = self.binds(custom_host, host);
         if is_ruled && !is_proxied {
-            // What an app's rules set stays with the app, as what its backends set does.
-            confine::cookies(headers, host);
             confine::hsts(headers, binds_host);
         }
         if is_ruled || is_proxied {
-            confine::clearing(headers, custom_host);
+            confine::confine(headers, host, self.live.domains().neighbours(host));
         }
         if binds_host {
             // The owner of the hostname may have said more.
@@ -302,9 +300,8 @@ impl Handler {
             scheme: from.map_or("https", |from| from.scheme),
         };
         let mut response = match self.backends.forward(&way, request, &arrival).await {
-            Ok(mut response) => {
+            Ok(response) => {
                 told.answered(response.body().member());
-                confine::cookies(response.headers_mut(), came.host);
                 response.map(Body::proxied)
             }
             Err(error) => {

@@ -5,6 +5,17 @@ use std::sync::OnceLock;
 use devanture_config::digest::SHORT_CHARACTERS;
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName, VersionId};
 
+/// Which hostnames of other apps a hostname has near it, as browsers see names that share a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Neighbours {
+    /// None that the edge knows of: the name belongs to a domain of its owner's.
+    None,
+    /// Beside it: they share a domain of the edge.
+    Beside,
+    /// Below it: it is a domain of the edge, or a parent of one.
+    Below,
+}
+
 /// The two domains, and the port that visitors see once there is one.
 #[derive(Debug, Clone)]
 pub struct Domains {
@@ -60,6 +71,22 @@ impl Domains {
         host.parse::<Hostname>().is_ok_and(|host| self.preview_domain.is_within(&host))
     }
 
+    /// Where the hostnames of other apps stand, seen from `host`, a name in lower case.
+    #[must_use]
+    pub fn neighbours(&self, host: &str) -> Neighbours {
+        let domains = [self.domain.as_str(), self.preview_domain.as_str()];
+        let is_within = |name: &str, parent: &str| {
+            name.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        if domains.iter().any(|domain| is_within(domain, host)) {
+            Neighbours::Below
+        } else if domains.iter().any(|domain| is_within(host, domain)) {
+            Neighbours::Beside
+        } else {
+            Neighbours::None
+        }
+    }
+
     /// The app and the short id that a version's hostname names.
     pub(crate) fn version_host<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
         let label = host.strip_suffix(self.preview_domain.as_str())?.strip_suffix('.')?;
@@ -111,6 +138,27 @@ mod tests {
             ("*.example.org", false),
         ] {
             assert_eq!(domains.holds(&host.parse().unwrap()), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_share_a_domain_of_the_edge_are_neighbours() {
+        let domains = domains("apps.example.com", "preview.apps.example.com");
+        for (host, expected) in [
+            ("shop.apps.example.com", Neighbours::Beside),
+            ("a.b.apps.example.com", Neighbours::Beside),
+            ("staging--shop.preview.apps.example.com", Neighbours::Beside),
+            // An app may be called `preview`.
+            ("preview.apps.example.com", Neighbours::Below),
+            ("apps.example.com", Neighbours::Below),
+            ("example.com", Neighbours::Below),
+            ("com", Neighbours::Below),
+            ("www.example.com", Neighbours::None),
+            ("notapps.example.com", Neighbours::None),
+            ("ple.com", Neighbours::None),
+            ("example.org", Neighbours::None),
+        ] {
+            assert_eq!(domains.neighbours(host), expected, "{host}");
         }
     }
 

@@ -17,7 +17,7 @@ mod settings;
 mod withdrawn;
 
 pub use follow::Follower;
-pub use host::Domains;
+pub use host::{Domains, Neighbours};
 pub use loader::{LoadError, Loader};
 pub(crate) use names::canonical;
 pub use preparing::Preparing;

@@ -12,6 +12,7 @@ mod backends;
 mod backends_page;
 mod bytes;
 mod check;
+mod cookies;
 mod crash;
 mod curl;
 mod dev;

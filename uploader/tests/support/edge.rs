@@ -19,6 +19,7 @@ pub(crate) struct EdgeBuilder {
     limits: Vec<String>,
     tables: Vec<String>,
     data_dir: Option<PathBuf>,
+    domain: Option<String>,
     background: bool,
 }
 
@@ -43,6 +44,12 @@ impl EdgeBuilder {
     /// Adds a table to `edge.toml`.
     pub(crate) fn with_table(mut self, table: &str) -> Self {
         self.tables.push(table.to_owned());
+        self
+    }
+
+    /// Has apps and previews answer below `domain`, in place of `localhost`.
+    pub(crate) fn with_domain(mut self, domain: &str) -> Self {
+        self.domain = Some(domain.to_owned());
         self
     }
 
@@ -73,8 +80,9 @@ impl EdgeBuilder {
             Engine::Devanture => "devanture",
             Engine::Hyper => "hyper",
         };
+        let domain = self.domain.as_deref().unwrap_or("localhost");
         let config = format!(
-            "data_dir = {data_dir:?}\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
+            "data_dir = {data_dir:?}\ndomain = {domain:?}\npreview_domain = {domain:?}\n\
              [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              [tls]\nmode = \"self-signed\"\n[compress]\nbackground = {}\n[limits]\n{}{}",
             self.background,
