@@ -49,11 +49,15 @@ impl FromStr for AddressBlock {
         };
         let address: IpAddr = address.parse().map_err(|_reason| bad())?;
         let width = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
+        let bits: u8 = match bits {
             None => width,
             Some(bits) => bits.parse().ok().filter(|b| *b <= width).ok_or_else(bad)?,
         };
-        Ok(Self { address, bits })
+        // A block of IPv4 addresses that are written in IPv6 form holds these addresses, however they are written.
+        match (address.to_canonical(), bits.checked_sub(96)) {
+            (canonical @ IpAddr::V4(_), Some(bits)) if address.is_ipv6() => Ok(Self { address: canonical, bits }),
+            _ => Ok(Self { address, bits }),
+        }
     }
 }
 
@@ -104,6 +108,9 @@ mod tests {
         assert!(!holds("0.0.0.0/0", "::1"));
         assert!(holds("::1", "::1"));
         assert!(holds("fd00::/8", "fd12::1"));
+        assert!(holds("::ffff:10.0.0.0/104", "10.3.2.1"));
+        assert!(holds("::ffff:10.0.0.1", "::ffff:10.0.0.1"));
+        assert!(!holds("::ffff:10.0.0.0/104", "11.0.0.1"));
         for bad in ["", "a", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0/8"] {
             assert!(bad.parse::<AddressBlock>().is_err(), "{bad}");
         }

@@ -62,10 +62,12 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 const METADATA_V6: &[Ipv6Addr] = &[
-    // AWS, its pods, Google.
+    // AWS, its pods, Google, Oracle, Scaleway.
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
 ];
 
 /// The class of `address`; an IPv4 address inside an IPv6 one counts as itself.
@@ -121,6 +123,8 @@ fn class_v6(address: Ipv6Addr) -> Class {
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => Class::Documentation,
         // Protocol assignments (RFC 2928), of which none is a host of the open internet.
         [0x2001, 0..=0x01ff, ..] => Class::Reserved,
+        // ISATAP (RFC 5214 §6.1): an interface of that kind takes it out of its prefix to the IPv4 address.
+        [0x2000..=0x3fff, _, _, _, 0 | 0x0200, 0x5efe, high, low] => class_v4(v4(high, low)),
         [0x2000..=0x3fff, ..] => Class::Public,
         _ => Class::Reserved,
     }

@@ -6,3 +6,4 @@ mod instances;
 mod manifests;
 mod memory;
 mod names;
+mod routes;

@@ -242,7 +242,20 @@ fn a_name_of_which_nothing_is_said_holds_up_no_other() {
 fn a_name_that_is_rebound_gains_a_stranger_nothing() {
     run(async {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
-        for rebound in ["127.0.0.2", "169.254.169.254", "::1", "::ffff:127.0.0.2", "0.0.0.0", "10.0.0.1"] {
+        for rebound in [
+            "127.0.0.2",
+            "169.254.169.254",
+            "::1",
+            "::ffff:127.0.0.2",
+            "0.0.0.0",
+            "10.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::7f00:2",
+            "2002:7f00:2::1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "fd12::1",
+        ] {
             let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
             let said = json!({"eject_after": 0});
             let stranger = Setup { trusted: false, allow: vec!["127.0.0.1/32"], said, ..Setup::default() };

@@ -54,6 +54,8 @@ fn every_address_has_its_class() {
         ("fd00:ec2::254", Metadata),
         ("fd00:ec2::23", Metadata),
         ("fd20:ce::254", Metadata),
+        ("fd00:c1::a9fe:a9fe", Metadata),
+        ("fd00:42::42", Metadata),
         ("ff02::1", Multicast),
         ("2001:db8::1", Documentation),
         ("3fff::1", Documentation),
@@ -79,6 +81,10 @@ fn every_address_has_its_class() {
         ("2001:0:808:808:0:0:80ff:fffe", Loopback),
         ("2001:0:808:808:0:0:f7f7:fbfb", Public),
         ("2001:0:a00:1:0:0:f7f7:fbfb", Private),
+        // ISATAP of 10.0.0.1, 169.254.169.254, 8.8.8.8.
+        ("2606:4700::5efe:a00:1", Private),
+        ("2606:4700::200:5efe:a9fe:a9fe", Metadata),
+        ("2606:4700::5efe:808:808", Public),
     ];
     for (address, expected) in table {
         assert_eq!(class(address.parse().unwrap()), *expected, "{address}");
