@@ -1,5 +1,6 @@
 //! Where HTTP/1.1 is otherwise than the standard has it, as it is today: hyper decides these before anybody is asked,
-//! and has no setting for them. None lets one message mean two things. An engine of the edge's own is to mend them.
+//! and has no setting for them. None lets a backend see another message than the edge did. An engine of the edge's own is
+//! to mend them.
 
 use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_until_rest, write};
@@ -11,6 +12,7 @@ on_each_engine! {
     http10_is_answered_as_http10
     a_fragment_is_cut_off_and_not_refused
     a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large
+    a_line_feed_alone_in_trailers_is_not_refused
 }
 
 async fn versions_that_are_not_known_are_400() {
@@ -59,5 +61,17 @@ async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
     let target = "a".repeat(200_000);
     let found = over_tls(&edge, format!("GET /{target} HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").as_bytes()).await;
     assert_eq!((found.statuses, found.closed), (vec![431], true));
+    edge.stop().await;
+}
+
+async fn a_line_feed_alone_in_trailers_is_not_refused() {
+    let edge = shop().await;
+    // RFC 9112 §2.2: it may end a line, or be refused. hyper looks for the end of the section by CRLF, and for its lines by
+    // LF too: what stands between is read by nobody. A proxy that ends the section there, and sends requests of several
+    // clients on one connection, would miss an answer.
+    let head = "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
+    let found = over_tls(&edge, format!("{head}0\r\nX: y\n\r\n{next}{next}").as_bytes()).await;
+    assert_eq!(found.statuses, [405, 200]);
     edge.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Requests that try to reach what they should not.
 
+mod addresses;
 mod bodies;
 mod redirects;
 mod trailers;
