@@ -214,6 +214,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
     let edge = [
         "config/src/edge_toml.rs",
         "config/src/edge_toml/access_log.rs",
+        "config/src/edge_toml/names.rs",
         "config/src/edge_toml/runner.rs",
         "config/src/edge_toml/tls.rs",
         "config/src/edge_toml/watch.rs",

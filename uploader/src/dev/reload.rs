@@ -288,18 +288,18 @@ mod tests {
 
     #[test]
     fn only_pages_of_the_run_are_answered() {
-        let is_own = |host: &str, site: Option<&str>| {
+        let answered = |host: &str, site: Option<&str>| {
             let request = Request::get(EVENTS_PATH).header(HOST, host);
             let request =
                 site.map(|site| ("sec-fetch-site", site)).into_iter().fold(request, |r, (n, v)| r.header(n, v));
-            super::is_own(&request.body(()).unwrap())
+            is_own(&request.body(()).unwrap())
         };
         for host in ["shop.localhost:8443", "localhost", "a--SHOP.localhost:1"] {
-            assert!(is_own(host, None) && is_own(host, Some("same-origin")), "{host}");
-            assert!(!is_own(host, Some("cross-site")) && !is_own(host, Some("same-site")), "{host}");
+            assert!(answered(host, None) && answered(host, Some("same-origin")), "{host}");
+            assert!(!answered(host, Some("cross-site")) && !answered(host, Some("same-site")), "{host}");
         }
         for host in ["evil.test:8443", "127.0.0.1:8443", "localhost.evil.test", "evillocalhost", ""] {
-            assert!(!is_own(host, None), "{host}");
+            assert!(!answered(host, None), "{host}");
         }
     }
 
