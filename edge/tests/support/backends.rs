@@ -138,6 +138,7 @@ impl RunningEdge {
 }
 
 /// Whether a test that needs other users than its own can run; says so where it cannot.
+#[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
 pub(crate) fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {

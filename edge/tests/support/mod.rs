@@ -143,7 +143,7 @@ impl Setup {
     }
 
     /// Runs the program in a process of another user, which takes root.
-    pub(crate) fn as_user(mut self, user: u32) -> Self {
+    pub(crate) fn run_by_user(mut self, user: u32) -> Self {
         self.user = Some(user);
         self.in_a_process()
     }

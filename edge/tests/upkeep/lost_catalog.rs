@@ -42,8 +42,8 @@ async fn collect(edge: &RunningEdge, query: &str) -> CollectReport {
 
 async fn started(file: &EdgeFile, folder: &Path) -> Result<(), StartError> {
     let (file, folder) = (file.clone(), folder.to_owned());
-    let start = move || Server::start(&file, &folder).map(|server| drop(server.drain()));
-    tokio::task::spawn_blocking(start).await.unwrap()
+    let start = move || Server::start(&file, &folder).map(Server::drain);
+    tokio::task::spawn_blocking(start).await.unwrap().map(|_cut| ())
 }
 
 #[tokio::test(flavor = "multi_thread")]

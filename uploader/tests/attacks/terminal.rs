@@ -145,7 +145,7 @@ fn what_an_edge_says_is_shown_and_not_obeyed() {
         let mut problem = Problem::new(Code::SmokeFailed, EVIL).hint(EVIL).with_lines(vec![EVIL.to_owned()]);
         problem.title = EVIL.to_owned();
         let body = serde_json::to_vec(&problem).unwrap();
-        request.target.contains("/environments/").then(|| Reply::Whole(422, "application/problem+json", body))
+        request.target.contains("/environments/").then_some(Reply::Whole(422, "application/problem+json", body))
     });
     let project = Project::site(&edge.url());
     for arguments in [&["push"][..], &["status"], &["history"], &["logs"], &["env", "list"], &["instances"]] {

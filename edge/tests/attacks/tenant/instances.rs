@@ -135,7 +135,7 @@ async fn where_all_backends_share_a_user_only_an_admin_of_every_app_pushes_them(
         return;
     }
     let user = 1_000_000_000 + rand::random::<u32>() % 100_000_000;
-    let edge = edge().as_user(user).with_toml("[runner]\nenabled = true").start().await;
+    let edge = edge().run_by_user(user).with_toml("[runner]\nenabled = true").start().await;
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("prod")).await.unwrap();
     assert_eq!(edge.evaluate(PROD, "process.getuid()").await, json!(user));
     for (scope, environment) in [
