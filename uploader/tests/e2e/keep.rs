@@ -53,7 +53,7 @@ async fn old_versions_are_collected_and_the_command_says_which() {
     assert_eq!((&foreseen["versions"][0]["why"], &foreseen["bytes"]), (&json!("retention"), &json!(3)));
     let told = edge.run("shop", &["gc", "--dry-run"]).stdout;
     assert!(
-        told.contains(&format!("{} of shop", &one[..12])) && told.contains("would free 3 B in 1 file; 1 version"),
+        told.contains(&format!("{} of shop", &one[..12])) && told.contains("would collect 3 B in 1 file; 1 version"),
         "{told}"
     );
     assert!(told.contains("--dry-run: nothing has changed"), "{told}");

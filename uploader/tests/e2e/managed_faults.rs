@@ -320,7 +320,10 @@ async fn an_app_can_read_nothing_of_another_ones_or_of_the_edge() {
     let tried: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert!(tried["uid"].as_u64().unwrap() >= 200_000, "{tried}");
     for what in ["kept", "code", "logs", "edge", "write"] {
-        assert!(matches!(tried[what].as_str(), Some("EACCES" | "EPERM" | "EROFS")), "{what}: {tried}");
+        // Where the folders lie below the system's temporary one, an instance that has its own does not even see them.
+        let refusals: &[&str] =
+            if what == "write" { &["EACCES", "EPERM", "EROFS"] } else { &["EACCES", "EPERM", "ENOENT"] };
+        assert!(tried[what].as_str().is_some_and(|code| refusals.contains(&code)), "{what}: {tried}");
     }
 }
 
