@@ -211,7 +211,7 @@ mod tests {
             lines,
             [
                 format!(
-                    "  web.1     node-1  healthy     since 1970-01-01 00:00:00 UTC  0 restarts   84.2 MB of 536.9 MB  {id}"
+                    "  web.1     node-1  healthy     since 1970-01-01 00:00:00 UTC  0 restarts   84.2 MB of 536.8 MB  {id}"
                 ),
                 format!(
                     "  mailer.1  node-1  crash-loop  since 1970-01-01 00:00:00 UTC  12 restarts  -                    {id}  \
