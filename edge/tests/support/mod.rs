@@ -98,6 +98,7 @@ pub(crate) fn edge() -> Setup {
         engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
         in_a_process: false,
         user: None,
+        parent: std::env::temp_dir(),
         limits: BTreeMap::new(),
         toml: String::new(),
         apps: Vec::new(),
@@ -118,6 +119,7 @@ pub(crate) struct Setup {
     engine: Engine,
     in_a_process: bool,
     user: Option<u32>,
+    parent: PathBuf,
     limits: BTreeMap<String, u64>,
     toml: String,
     apps: Vec<App>,
@@ -146,6 +148,12 @@ impl Setup {
     pub(crate) fn run_by_user(mut self, user: u32) -> Self {
         self.user = Some(user);
         self.in_a_process()
+    }
+
+    /// Keeps its folder here.
+    pub(crate) fn below(mut self, parent: &str) -> Self {
+        self.parent = parent.into();
+        self
     }
 
     /// Sets a key of `[limits]`.
@@ -208,7 +216,7 @@ impl Setup {
 
     /// Starts the edge; when this returns, it serves.
     pub(crate) async fn start(self) -> RunningEdge {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in(&self.parent).unwrap();
         // The users of environments pass it on their way to the folders of backends.
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
