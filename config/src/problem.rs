@@ -102,7 +102,7 @@ codes! {
     Locked "locked" 409 Refused "The environment is locked; what is live stays.",
     MethodNotAllowed "method_not_allowed" 405 Refused "That address does not take this method.",
     MissingFolder "missing_folder" 0 Usage "The folder to push does not exist.",
-    NameReserved "name_reserved" 409 Refused "The edge keeps that name for whoever runs it; no app may have it.",
+    NameReserved "name_reserved" 409 Refused "The edge keeps that name for its operator; no app may have it.",
     NoPrevious "no_previous" 409 Refused "No earlier version is there to go back to.",
     NotFound "not_found" 404 Refused "There is no such thing here.",
     NothingLive "nothing_live" 404 Refused "Nothing is live there.",

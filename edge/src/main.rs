@@ -260,8 +260,8 @@ fn adopt(file: &EdgeFile, base: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     print_line(&format!(
-        "{folder} has an empty catalog now: make tokens and push your sites again. Collections leave its files alone \
-         until something refers to them, or `devanture gc --force` is called"
+        "{folder} has an empty catalog now: make tokens and push all sites again. Once an app is stored, collections \
+         take the files that nothing refers to"
     ));
     Ok(())
 }

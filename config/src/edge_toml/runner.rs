@@ -9,7 +9,7 @@ use crate::reader::Table;
 
 /// Where programs are looked for where nothing is said.
 pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The user ids of backends where nothing is said and the edge may use them.
+/// The default user ids of backends, where the edge may use them.
 pub const RUNNER_UIDS: RangeInclusive<u32> = 200_000..=265_535;
 /// What a node is called where nothing is said.
 pub const NODE: &str = "node-1";

@@ -333,7 +333,8 @@ pub trait Blobs: Send + Sync {
 
     /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
     /// since 1970. It counts as missing from then on, but a store may keep the bytes until [`Blobs::remove_leftovers`]
-    /// ends them; then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns the bytes of all that went; nothing where it is not there, or was put since.
+    /// ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns the bytes of all that went;
+    /// nothing where it is not there, or was put since.
     ///
     /// # Errors
     /// [`Error::Io`].
