@@ -6,7 +6,7 @@ use devanture_config::edge_toml::Engine;
 
 use crate::support::browser::Browser;
 use crate::support::edge::{Ran, edge};
-use crate::support::{inputs, jupyter};
+use crate::support::{inputs, jupyter, project};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn swagger_is_rendered_in_both_releases() {
@@ -34,10 +34,8 @@ async fn jupyterlab_is_rendered_with_its_backend_on_the_same_origin() {
     for release in ["4.4.8", "4.4.9"] {
         let (Some(folder), Some(backend)) = (inputs::jupyterlab(release), jupyter::start(release)) else { return };
         let edge = edge().start();
-        let project = tempfile::tempdir().unwrap();
-        let toml =
-            format!("app = \"lab\"\nwww = {folder:?}\n[[routes]]\npath = \"/jupyter/*\"\nto = \"http://{backend}\"\n");
-        std::fs::write(project.path().join("devanture.toml"), toml).unwrap();
+        let route = format!("[[routes]]\npath = \"/jupyter/*\"\nto = \"http://{backend}\"\n");
+        let project = project::with_site("lab", &folder, &route);
         let ran = Ran::of(edge.command(project.path(), "lab", &["push", "--json"]).output().unwrap());
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         let page = browser.open(&edge.url("lab.localhost", "/jupyter/lab")).await;

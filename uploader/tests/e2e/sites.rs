@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::browser::{Browser, Page};
 use crate::support::crawl::{self, Crawled};
 use crate::support::edge::{Edge, Ran, edge, files};
-use crate::support::inputs;
+use crate::support::{inputs, project};
 
 /// A site of `tools/sites.d`, and what is to be seen of it.
 struct Site {
@@ -27,16 +27,9 @@ const SPA: &str = "not_found = \"single-page-application\"\n";
 const USUAL: Site =
     Site { name: "", settings: "", navigates_in_page: true, fern: "/plants/fern", unlinked: &["404.html"] };
 
-fn project(site: &Site, www: &Path) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let toml = format!("app = \"plants\"\nwww = {www:?}\n{}", site.settings);
-    std::fs::write(folder.path().join("devanture.toml"), toml).unwrap();
-    folder
-}
-
 #[track_caller]
 fn push(edge: &Edge, site: &Site, www: &Path) {
-    let project = project(site, www);
+    let project = project::with_site("plants", www, site.settings);
     let ran = Ran::of(edge.command(project.path(), "plants", &["push", "--json"]).output().unwrap());
     assert_eq!(ran.code, Some(0), "{}: {ran:#?}", site.name);
 }

@@ -24,13 +24,11 @@ const HOST: &str = "shop.localhost";
 
 /// Pushes the front with a route for each path to a backend.
 fn push(edge: &support::edge::Edge, routes: &[(&str, std::net::SocketAddr)]) {
-    let folder = tempfile::tempdir().unwrap();
-    let www = servers::sources().join("front");
-    let mut toml = format!("app = \"shop\"\nwww = {www:?}\nnot_found = \"single-page-application\"\n");
+    let mut settings = "not_found = \"single-page-application\"\n".to_owned();
     for (path, to) in routes {
-        toml.push_str(&format!("[[routes]]\npath = {path:?}\nto = \"http://{to}\"\n"));
+        settings.push_str(&format!("[[routes]]\npath = {path:?}\nto = \"http://{to}\"\n"));
     }
-    std::fs::write(folder.path().join("devanture.toml"), toml).unwrap();
-    let ran = edge.command(folder.path(), "shop", &["push", "--json"]).output().unwrap();
+    let project = support::project::with_site("shop", &servers::sources().join("front"), &settings);
+    let ran = edge.command(project.path(), "shop", &["push", "--json"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
 }

@@ -18,6 +18,7 @@ pub(crate) mod edge;
 pub(crate) mod inputs;
 pub(crate) mod jupyter;
 pub(crate) mod managed;
+pub(crate) mod project;
 
 /// Says why a part of the tests is left out, and returns so that the test can end.
 ///
