@@ -147,6 +147,12 @@ limits! {
     connection_window_bytes = 1_048_576 in 65_535 ..= 2_147_483_647,
     /// Milliseconds for a TLS handshake.
     handshake_ms_max = 10_000 in 100 ..= 600_000,
+    /// TLS handshakes under way at once on one listener of one thread; further connections wait in the system's backlog.
+    handshakes_max = 2_048 in 1 ..= 1_000_000,
+    /// TLS handshakes under way at once from one address, of IPv6 one /64, on one listener of one thread; further connections from it are closed. 0 is no limit.
+    handshakes_per_address_max = 512 in 0 ..= 1_000_000,
+    /// Milliseconds after which a TLS handshake that waits for its client may be closed in favour of a new connection, when no place is free.
+    handshake_stall_ms_max = 1_000 in 0 ..= 600_000,
     /// Milliseconds until a request's head is complete.
     header_ms_max = 15_000 in 100 ..= 600_000,
     /// Milliseconds that a connection may be idle.

@@ -28,6 +28,7 @@ use super::answer::{Activity, Answer, Streams};
 use super::beside::Beside;
 use super::coalesce::coalesce;
 use super::engine::{Drive, End, Machine, Unread};
+use super::handshakes::{Displaced, Handshake};
 use super::limits::{ConnectionLimits, Sizes};
 use super::preface::Prefaced;
 use super::serve::{Peer, Protocol};
@@ -64,20 +65,22 @@ pub(crate) struct Accepted {
     pub(crate) io: SocketIo,
     pub(crate) address: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// Its place among the handshakes, where the listener has TLS.
+    pub(crate) handshake: Option<Handshake>,
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, activity: Rc<Activity>) {
-    let Accepted { io, address, local } = accepted;
+    let Accepted { io, address, local, handshake } = accepted;
     let pulse = Arc::clone(io.pulse());
     let peer = Peer { address, local, protocol: Protocol::Http1, interim: None, sni: None, tls_version: None };
     // What is rare or short is on the heap, so that the task of a connection that rests is small.
-    let Some(tls) = &shared.tls else {
+    let (Some(tls), Some(handshake)) = (&shared.tls, handshake) else {
         shared.http1.increment(1);
         let begun = Begun::new(Watch::new(Arc::clone(&shared.limits.times), true));
         return Box::pin(http1(&shared, io, peer, Driver { pulse, activity }, begun)).await;
     };
-    let Some((stream, peer)) = Box::pin(shake(&shared, tls, io, peer)).await else { return };
+    let Some((stream, peer)) = Box::pin(shake(&shared, tls, handshake, io, peer)).await else { return };
     let peer = Arc::new(peer);
     let is_http2 = peer.protocol == Protocol::Http2;
     if is_http2 {
@@ -117,10 +120,13 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
 async fn shake<S>(
     shared: &Shared<S>,
     tls: &ServerTls,
+    handshake: Handshake,
     io: SocketIo,
     mut peer: Peer,
 ) -> Option<(TlsStream<SocketIo>, Peer)> {
-    let shaken = timeout(shared.limits.times.handshake, tls.accept(io)).await;
+    let shaken = timeout(shared.limits.times.handshake, handshake.run(tls.accept(io))).await;
+    drop(handshake);
+    let shaken = shaken.map(|shaken| shaken.unwrap_or_else(|Displaced| Err(Failed::Displaced)));
     let stream = match shaken.unwrap_or(Err(Failed::Timeout)) {
         Ok(stream) => stream?,
         Err(failed) => {

@@ -1,7 +1,7 @@
 //! How many connections may be open, in all and from one address, and the clocks and sizes that each of them obeys.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use devanture_config::net::AddressBlock;
 use metrics::Gauge;
 use tokio::sync::Notify;
 
+use super::handshakes::{Client, HandshakeLimits};
 use crate::engine;
 
 /// Bytes of a target up to which it is read, so that one that is too long is told from fields that are too large.
@@ -21,6 +22,7 @@ pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 pub struct ConnectionLimits {
     pub(crate) times: Arc<Times>,
     pub(crate) sizes: Sizes,
+    pub(crate) handshakes: HandshakeLimits,
     counts: Arc<Counts>,
     /// Addresses that stand for many: theirs is no share of one.
     exempt: Arc<[AddressBlock]>,
@@ -63,6 +65,7 @@ struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Address,
+    Handshakes,
     Total,
 }
 
@@ -70,6 +73,7 @@ impl Refused {
     pub(crate) const fn reason(self) -> &'static str {
         match self {
             Self::Address => "address",
+            Self::Handshakes => "handshakes",
             Self::Total => "total",
         }
     }
@@ -133,6 +137,11 @@ impl ConnectionLimits {
                 resets_per_second: number(limits.resets_per_second_max),
                 control_frames_per_second: number(limits.control_frames_per_second_max),
             },
+            handshakes: HandshakeLimits {
+                total: size(limits.handshakes_max),
+                per_client: size(limits.handshakes_per_address_max),
+                stall: Duration::from_millis(limits.handshake_stall_ms_max),
+            },
             counts: Arc::new(Counts {
                 connections_max: size(limits.connections_max),
                 per_address_max: size(limits.connections_per_address_max),
@@ -168,6 +177,15 @@ impl ConnectionLimits {
         Self { exempt: proxies.into(), ..self }
     }
 
+    /// The client that a handshake from `address` is counted for.
+    pub(crate) fn client(&self, address: SocketAddr) -> Client {
+        if self.is_exempt(address.ip()) { address } else { SocketAddr::new(counted_as(address.ip()), 0) }
+    }
+
+    fn is_exempt(&self, address: IpAddr) -> bool {
+        self.exempt.iter().any(|block| block.contains(address))
+    }
+
     /// How many connections are open under these limits.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -181,7 +199,7 @@ impl ConnectionLimits {
             counts.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Total);
         }
-        let is_limited = counts.per_address_max > 0 && !self.exempt.iter().any(|block| block.contains(address));
+        let is_limited = counts.per_address_max > 0 && !self.is_exempt(address);
         let address = is_limited.then(|| counted_as(address));
         if let Some(address) = address {
             let mut by_address = counts.by_address.lock().unwrap_or_else(PoisonError::into_inner);

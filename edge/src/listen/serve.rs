@@ -16,10 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use super::answer::Activity;
 use super::connection::{Accepted, Shared, run};
+use super::handshakes::{Handshakes, TooMany};
 use super::limits::{ConnectionLimits, Refused, Tally};
 use super::service::Answers;
 use super::socket::SocketIo;
@@ -114,9 +116,17 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
     let listener = TcpListener::from_std(listener)?;
     let http1 = counter!("devanture_connections_total", "listener" => name, "protocol" => "http/1.1");
     let http2 = counter!("devanture_connections_total", "listener" => name, "protocol" => "h2");
+    let handshakes = Rc::new(Handshakes::new(
+        limits.handshakes,
+        gauge!("devanture_handshakes_open", "listener" => name),
+        gauge!("devanture_handshakes_queued", "listener" => name),
+    ));
+    let turns = Rc::clone(&handshakes);
+    let _turns = AbortOnDropHandle::new(tokio::task::spawn_local(async move { turns.keep_turns().await }));
     let mut server = Server {
         name,
         shared: Rc::new(Shared { tls, engine: Rc::new(limits.of_engine()), limits, service, http1, http2 }),
+        handshakes,
         table: Rc::default(),
         tally: Arc::default(),
         open: gauge!("devanture_connections_open", "listener" => name),
@@ -133,7 +143,15 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
         match accepted {
             Ok((stream, address)) => {
                 refusals = 0;
+                let deadline = tokio::select! {
+                    biased;
+                    deadline = &mut asked => Some(deadline),
+                    () = server.handshakes.room() => None,
+                };
                 server.take(stream, address);
+                if let Some(deadline) = deadline {
+                    break deadline;
+                }
             }
             Err(error) if is_of_peer(&error) => {}
             Err(error) => {
@@ -153,6 +171,7 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
 struct Server<S> {
     name: &'static str,
     shared: Rc<Shared<S>>,
+    handshakes: Rc<Handshakes>,
     table: Rc<Table>,
     tally: Arc<Tally>,
     open: Gauge,
@@ -161,6 +180,7 @@ struct Server<S> {
 
 impl<S: Answers> Server<S> {
     fn take(&mut self, stream: TcpStream, address: SocketAddr) {
+        self.handshakes.accepted();
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let permit = match self.shared.limits.admit(address.ip(), &self.open, &self.tally) {
             Ok(permit) => permit,
@@ -168,8 +188,15 @@ impl<S: Answers> Server<S> {
         };
         // It fails where the peer has gone already.
         let Ok(local) = stream.local_addr() else { return };
+        let handshake = match &self.shared.tls {
+            Some(_) => match self.handshakes.enter(self.shared.limits.client(address)) {
+                Ok(handshake) => Some(handshake),
+                Err(TooMany) => return self.refuse(Refused::Handshakes, address),
+            },
+            None => None,
+        };
         let activity = Rc::<Activity>::default();
-        let accepted = Accepted { io: SocketIo::new(stream, permit), address, local };
+        let accepted = Accepted { io: SocketIo::new(stream, permit), address, local, handshake };
         self.number += 1;
         let listed = Listed { table: Rc::clone(&self.table), number: self.number };
         let connection = run(Rc::clone(&self.shared), accepted, Rc::clone(&activity));

@@ -150,6 +150,8 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// Why a handshake failed.
 #[derive(Debug)]
 pub(crate) enum Failed {
+    /// Its place was given to another handshake while it waited for its client.
+    Displaced,
     Io(io::Error),
     Name(String),
     Timeout,
@@ -162,6 +164,7 @@ impl Failed {
             Self::Io(error) if error.kind() == io::ErrorKind::InvalidData => ("tls", error.to_string()),
             Self::Io(error) => ("closed", error.to_string()),
             Self::Name(name) => ("unrecognized_name", name.clone()),
+            Self::Displaced => ("displaced", String::new()),
             Self::Timeout => ("timeout", String::new()),
         };
         tracing::debug!(reason, what, "a handshake failed");

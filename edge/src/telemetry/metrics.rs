@@ -77,6 +77,8 @@ pub fn describe() {
     describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
     describe_gauge!("devanture_connections_open", "Connections open now, by listener.");
     describe_counter!("devanture_handshakes_failed_total", "TLS handshakes that failed, by reason.");
+    describe_gauge!("devanture_handshakes_open", "TLS handshakes under way, by listener.");
+    describe_gauge!("devanture_handshakes_queued", "TLS handshakes that wait for processor time, by listener.");
     describe_counter!("devanture_acme_orders_total", "Orders of certificates that ended, by outcome.");
     describe_gauge!(
         "devanture_acme_names",

@@ -2,6 +2,7 @@
 
 mod drain;
 mod engine;
+mod handshakes;
 mod http;
 mod lane;
 mod lengths;
