@@ -18,7 +18,7 @@ use crate::retention::Retention;
 
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use names::{Names, RESERVED_NAMES};
-pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, RUNNER_UIDS, Runner, Uids};
+pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, Runner, Uids};
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls};
 pub use watch::Watch;
 

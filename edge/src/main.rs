@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, Secret, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::{AppName, PlaceName};
-use devanture_edge::runner::spawner::{DoorSettings, HostSettings, exec_instance, host, open_door};
+use devanture_edge::runner::spawner::{
+    AUTO, DoorSettings, HostSettings, HostUsers, exec_instance, host, open_door, user_task,
+};
 use devanture_edge::server::{self, Local, LocalError, Server, StartError};
 use devanture_edge::telemetry;
 use rand::seq::IndexedRandom as _;
@@ -56,6 +57,9 @@ enum Command {
     /// Become an instance; started by the spawner
     #[command(hide = true)]
     ExecInstance,
+    /// Do something as the user of an environment; started by the spawner
+    #[command(hide = true)]
+    UserTask,
 }
 
 /// With --listen, a service for edges of another user; else a child that serves whoever has its standard input.
@@ -67,19 +71,22 @@ struct SpawnerArgs {
     /// The user that the edge runs as, by name or number
     #[arg(long, requires = "listen")]
     user: Option<String>,
-    /// The users that instances may run as, such as 200000-265535
-    #[arg(long, value_name = "FIRST-LAST", value_parser = uids)]
-    uids: Option<RangeInclusive<u32>>,
+    /// The users that instances may run as, such as 300000-365535; `auto` is a range of its own for each edge
+    #[arg(long, value_name = "FIRST-LAST|auto", value_parser = uids)]
+    uids: Option<HostUsers>,
     /// Where instances get control groups: auto, off, or the folder of a group (version 2) of their own
     #[arg(long, value_name = "auto|off|FOLDER", default_value = "auto")]
     cgroup: ControlGroups,
 }
 
 /// Reads a range of users.
-fn uids(text: &str) -> Result<RangeInclusive<u32>, String> {
-    let (first, last) = text.split_once('-').ok_or("it is no range, such as 200000-265535")?;
+fn uids(text: &str) -> Result<HostUsers, String> {
+    if text == AUTO {
+        return Ok(HostUsers::Claimed(None));
+    }
+    let (first, last) = text.split_once('-').ok_or("it is neither `auto` nor a range, such as 300000-365535")?;
     let number = |text: &str| text.parse().map_err(|_not_one| format!("`{text}` is no number of a user"));
-    Ok(number(first)?..=number(last)?)
+    Ok(HostUsers::Claimed(Some(number(first)?..=number(last)?)))
 }
 
 #[derive(Subcommand)]
@@ -211,6 +218,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let command = match arguments.command {
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
+        Some(Command::UserTask) => return user_task().map_err(refused),
         other => other,
     };
     let (file, base) = read(&arguments.config)?;
@@ -220,16 +228,16 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Adopt) => adopt(&file, &base),
         Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
-        Some(Command::Spawner(_) | Command::ExecInstance) => Ok(()),
+        Some(Command::Spawner(_) | Command::ExecInstance | Command::UserTask) => Ok(()),
     }
 }
 
 fn spawner(arguments: SpawnerArgs) -> std::io::Result<()> {
     match arguments {
-        SpawnerArgs { listen: Some(listen), user: Some(user), uids: Some(uids), cgroup } => {
+        SpawnerArgs { listen: Some(listen), user: Some(user), uids: Some(HostUsers::Claimed(uids)), cgroup } => {
             open_door(&DoorSettings { listen, user, uids, cgroup })
         }
-        SpawnerArgs { uids, cgroup, .. } => host(HostSettings { cgroup, uids }),
+        SpawnerArgs { uids, cgroup, .. } => host(HostSettings { cgroup, users: uids.unwrap_or_default() }),
     }
 }
 

@@ -9,8 +9,6 @@ use crate::reader::Table;
 
 /// Where programs are looked for where nothing is said.
 pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The default user ids of backends, where the edge may use them.
-pub const RUNNER_UIDS: RangeInclusive<u32> = 200_000..=265_535;
 /// What a node is called where nothing is said.
 pub const NODE: &str = "node-1";
 
@@ -30,7 +28,7 @@ pub struct Runner {
     pub path: String,
     /// The socket of a spawner that runs as root, for an edge that does not.
     pub spawner: Option<PathBuf>,
-    /// The user ids of backends.
+    /// The user ids of backends; without them, a range is chosen that nothing on the machine uses.
     pub uids: Option<Uids>,
 }
 
@@ -48,13 +46,13 @@ impl Default for Runner {
     }
 }
 
-/// A range of user ids, written `200000-265535`.
+/// A range of user ids, written `300000-365535`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uids(pub RangeInclusive<u32>);
 
 /// Says that a text is no range of user ids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no range of user ids, such as \"200000-265535\", from 1000 on")]
+#[error("`{0}` is no range of user ids, such as \"300000-365535\", from 1000 on")]
 pub struct BadUids(pub String);
 
 impl FromStr for Uids {

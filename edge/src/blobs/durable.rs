@@ -23,7 +23,7 @@ mod tests;
 mod tree;
 mod walk;
 
-pub use remove::remove_folder;
+pub use remove::{empty_folder, remove_folder, remove_owned};
 pub use reown::reown;
 pub use tree::{Owner, link_file, link_to, make_folder_as, move_folder, new_file, sync_file_system};
 
@@ -380,6 +380,17 @@ impl Identity {
             Ok(_) | Err(_) => Err(Error::Replaced { path: self.path.display().to_string() }),
         }
     }
+}
+
+/// Takes the lock file `path`, making it where it is missing, and waits until whoever has it is done: for work that is over
+/// at once.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`].
+pub fn lock_in_turn(path: &Path) -> Result<Lock, Error> {
+    let file = open_in_place(path, FILE_MODE)?;
+    file.lock().map_err(failed("locking", path))?;
+    Ok(Lock { _file: file })
 }
 
 /// What tells one state of a file from any other: its inode, length and time of change.

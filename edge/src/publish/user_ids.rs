@@ -11,10 +11,12 @@ use super::audit::{Own, commit_own};
 use super::swap::TRIES;
 use super::{Error, Publisher};
 use crate::catalog::instances::{
-    FREE_UIDS_PREFIX, NextUidRecord, UID_NEXT_KEY, UIDS_PREFIX, UidPairRecord, UidRecord, uid_key, uid_pair_key,
+    FREE_UIDS_PREFIX, FreeUidRecord, NextUidRecord, UID_NEXT_KEY, UIDS_PREFIX, UidPairRecord, UidRecord, free_uid_key,
+    uid_key, uid_pair_key,
 };
 use crate::catalog::{self, Catalog, Change, Check, Commit, gone, records};
 use crate::runner::Runner;
+use crate::telemetry;
 
 impl Publisher {
     /// Gives an environment, or the previews of an app (`preview`), a user id where it has none.
@@ -31,6 +33,31 @@ impl Publisher {
                 let hint = "make the range `runner.uids` in edge.toml larger, or delete environments that run backends";
                 Err(Problem::new(Code::TooMany, detail).hint(hint).into())
             }
+        }
+    }
+}
+
+impl Publisher {
+    /// Lets the user id of an environment, or of the previews of an app, be given again. Nothing of the user may be left.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub(super) async fn free_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
+        let key = uid_key(app, place);
+        let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
+        let UidRecord { number, pair } = records::read(&key, &record)?;
+        if pair.is_some() {
+            // Files of other environments may still belong to it, where they have names in both.
+            return Ok(());
+        }
+        let free = FreeUidRecord { at_ms: telemetry::now_ms() };
+        let commit = Commit {
+            checks: vec![Check::At(key.clone(), record.revision)],
+            changes: vec![Change::Delete(key), Change::Put(free_uid_key(number), records::write(&free)?)],
+        };
+        match commit_own(&*self.catalog, Own::Uid, commit).await {
+            Ok(_) | Err(catalog::Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -143,7 +170,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::catalog::instances::free_uid_key;
 
     fn catalog() -> (tempfile::TempDir, Arc<dyn Catalog>) {
         let folder = tempfile::tempdir().unwrap();

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use devanture_config::manifest::{ServerFile, ServerFolder};
 use devanture_config::path::BundlePath;
-use devanture_config::{AppName, Digest};
+use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use self::owners::PlaceUser;
 use super::Error;
 use super::follow::PREVIEW;
 use super::users::Users;
@@ -241,15 +242,25 @@ impl Folders {
         self.root.join("tmp").join(folder_name(app, settings_place)).join(settings_place)
     }
 
-    /// Removes what an app, of which nothing runs, has kept.
-    pub(super) async fn forget(&self, app: &AppName) -> Result<(), Error> {
-        self.tidy(app).await;
-        let of_app = ["data", "tmp"].into_iter().flat_map(|kind| {
-            let kind = self.root.join(kind);
-            ["", PREVIEW].map(|settings_place| kind.join(folder_name(app, settings_place)))
-        });
-        let folders: Vec<PathBuf> = of_app.collect();
+    /// Removes the folders of an app, or of one environment of it, of which nothing runs.
+    pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+        let kinds = ["code", "data", "tmp"].map(|kind| self.root.join(kind));
+        let of_app = |folder: &PathBuf| match environment {
+            Some(environment) => vec![folder.join(app.as_str()).join(environment.as_str())],
+            None => ["", PREVIEW].map(|settings_place| folder.join(folder_name(app, settings_place))).to_vec(),
+        };
+        let folders: Vec<PathBuf> = kinds.iter().flat_map(of_app).collect();
+        let known = self.of(app);
+        // Nothing is laid out meanwhile.
+        let _known = known.lock().await;
         blocking(move || Ok(folders.iter().try_for_each(|folder| durable::remove_folder(folder).map(drop))?)).await
+    }
+
+    /// The folders that a place's user made itself, since the edge could not give it any.
+    pub(super) fn made_by(&self, user: &PlaceUser) -> Vec<PathBuf> {
+        let of_app = ["data", "tmp"].map(|kind| self.root.join(kind).join(folder_name(&user.app, &user.place)));
+        let own = of_app.iter().flat_map(|folder| entries(folder)).map(|folder| folder.join("own"));
+        own.filter(|own| std::fs::symlink_metadata(own).is_ok_and(|found| found.uid() == user.uid)).collect()
     }
 
     /// Makes a folder that one user alone may enter; says where it is.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::error::Error;
 use super::folder::Code;
+use super::holds::UserHold;
 use super::slot::Slot;
 use crate::proxy::{RunId, RunMember, RunNow, RunState};
 
@@ -20,7 +21,7 @@ pub(super) struct SetUp {
     pub(super) code: Arc<Code>,
     pub(super) data: Option<PathBuf>,
     pub(super) temporary: PathBuf,
-    pub(super) uid: Option<u32>,
+    pub(super) user: UserHold,
     pub(super) variables: BTreeMap<String, String>,
 }
 

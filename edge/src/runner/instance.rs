@@ -60,7 +60,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
             Ok(place) => {
                 let temporary = place.temporary.clone();
                 let ended = life.run(place).await;
-                shared.remove_temporary(&temporary, set_up.uid).await;
+                shared.remove_temporary(&temporary, set_up.user.uid()).await;
                 ended
             }
             Err(error) => Ended::unborn(error.to_string()),
@@ -212,7 +212,7 @@ impl<'l> Life<'l> {
                 Ok(Place { endpoint: Some(Endpoint::Tcp(address)), folder: None, temporary })
             }
             ListenOn::Socket => {
-                let (folder, socket) = self.shared.folders.socket(self.set_up.uid)?;
+                let (folder, socket) = self.shared.folders.socket(self.set_up.user.uid())?;
                 Ok(Place { endpoint: Some(Endpoint::Socket(socket)), folder: Some(folder), temporary })
             }
         }
@@ -235,7 +235,7 @@ impl<'l> Life<'l> {
             command: self.slot.process.command.clone(),
             folder: self.set_up.code.path.clone(),
             environment: environment::variables(&self.set_up.variables, &told),
-            uid: self.set_up.uid,
+            uid: self.set_up.user.uid(),
             limits: self.shared.instance_limits(self.server),
             temporary: Some(place.temporary.clone()),
             keep: self.set_up.data.iter().chain(&place.folder).cloned().collect(),
@@ -251,13 +251,13 @@ impl<'l> Life<'l> {
         };
         {
             let mut seen = self.slot.seen();
-            (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), self.set_up.uid);
+            (seen.pid, seen.endpoint, seen.uid) = (Some(running.pid), place.endpoint.clone(), self.set_up.user.uid());
             seen.monitor = Some(running.monitor());
         }
         let question = Question {
             endpoint: place.endpoint.clone(),
             path: self.server.health.clone(),
-            uid: self.set_up.uid,
+            uid: self.set_up.user.uid(),
             interval: ms(self.shared.limits.instance_health_ms),
         };
         let (tell, mut answers) = mpsc::channel(1);

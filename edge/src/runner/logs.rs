@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use devanture_config::AppName;
 use devanture_config::limits::Limits;
+use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -168,10 +168,13 @@ impl Logs {
     }
 
     /// Forgets what an app wrote, with its files; those that read along are ended.
-    pub(super) async fn forget(&self, app: &AppName) {
+    pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) {
         let mut places = self.0.places.lock().await;
-        places.retain(|(other, _), _| other != app);
+        places.retain(|(other, place), _| {
+            other != app || environment.is_some_and(|environment| place.as_str() != environment.as_str())
+        });
         let folder = self.0.folder.join(app.as_str());
+        let folder = environment.map_or_else(|| folder.clone(), |environment| folder.join(environment.as_str()));
         tokio::task::spawn_blocking(move || files::remove(&folder)).await.ok();
     }
 

@@ -6,13 +6,16 @@
 //! instance (`instance`); what is live is followed (`follow`), and pools are told who answers.
 
 mod backoff;
+mod claims;
 mod environment;
 mod error;
 mod folder;
 mod follow;
+mod forget;
 mod gauges;
 mod group;
 mod health;
+mod holds;
 mod instance;
 mod logs;
 mod ports;
@@ -45,12 +48,14 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::claims::Claimant;
 use self::folder::Folders;
 use self::group::Group;
+use self::holds::Holds;
 use self::ports::Ports;
 use self::spawner::{Spawner, SpawnerSettings};
 use self::supervise::Asked;
-use self::users::Users;
+use self::users::{Ids, Source, Users};
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::live::Live;
@@ -69,6 +74,8 @@ pub struct Parts {
     pub settings: edge_toml::Runner,
     /// The limits.
     pub limits: Limits,
+    /// The data folder, which remembers the user ids of the edge.
+    pub data_dir: PathBuf,
     /// Where everything of the runner lies, absolute: `EdgeFile::runner_folder`.
     pub folder: PathBuf,
     /// This very program, `devanture-edge`.
@@ -149,6 +156,7 @@ struct Shared {
     limits: Limits,
     users: Users,
     folders: Folders,
+    holds: Arc<Holds>,
     spawner: Spawner,
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
@@ -176,30 +184,49 @@ impl Runner {
     /// # Errors
     /// [`Error::Off`], [`Error::Spawn`], [`Error::Folder`], [`Error::User`].
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { settings, limits, folder, program, blobs, catalog, live, registry, variables } = parts;
+        let Parts { settings, limits, data_dir, folder, program, blobs, catalog, live, registry, variables } = parts;
         if !settings.enabled {
             return Err(Error::Off);
         }
-        let users = Users::new(&settings, rustix::process::geteuid().is_root())?;
-        let (root, of_folders, from) = (folder.clone(), users.clone(), Arc::clone(&blobs));
-        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from)).await;
-        let folders =
-            opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
+        // No two edges have one folder.
+        let edge_id = Digest::of(folder.as_os_str().as_encoded_bytes()).short();
+        let claimant = Claimant { edge: edge_id.clone(), folder: folder.clone() };
+        let is_root = rustix::process::geteuid().is_root();
+        let source = Source::new(&settings, is_root)?;
+        let given = match source {
+            Source::Itself => Some(Ids::claim(&data_dir, &claimant, settings.uids.as_ref()).await?),
+            Source::Nowhere | Source::Spawner => None,
+        };
         let spawner = SpawnerSettings {
             program,
             socket: settings.spawner.clone(),
             cgroup: settings.cgroup.clone(),
-            // No two edges have one folder.
-            edge_id: Digest::of(folder.as_os_str().as_encoded_bytes()).short(),
+            edge_id,
+            folder: folder.clone(),
+            uids: given.iter().map(|ids| ids.range().clone()).collect(),
         };
         let spawner = Spawner::start(spawner).await.map_err(|error| Error::Spawn(error.to_string()))?;
+        let users = match (given, spawner.uids()) {
+            (Some(ids), _) => Users::Given(ids),
+            (None, Some(range)) => {
+                let ids = Ids::lent(&data_dir, range, settings.uids.as_ref())?;
+                if is_root { Users::Given(ids) } else { Users::Lent(ids) }
+            }
+            (None, None) => Users::Same,
+        };
+        let (root, of_folders, from) = (folder.clone(), users.clone(), Arc::clone(&blobs));
+        let opened = tokio::task::spawn_blocking(move || Folders::open(root, of_folders, from)).await;
+        let folders =
+            opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
         // What an earlier run of the edge left was ended by the spawner.
         if matches!(users, Users::Given(_))
             && let Err(error) = folder::owners::settle(&folder, users.all(&*catalog).await?).await
         {
             tracing::error!(%error, "a folder that stays belongs to another user than its environment");
         }
+        let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
+            holds: Holds::new(spawner.clone(), stop.clone()),
             logs: Logs::new(folder.join("logs"), &limits),
             settings,
             limits,
@@ -216,7 +243,7 @@ impl Runner {
             groups: Mutex::default(),
             publishing: Mutex::default(),
             runtime: Handle::current(),
-            stop: CancellationToken::new(),
+            stop,
         });
         // The watch begins before what is live is looked at: nothing that is committed in between is missed.
         let watch = shared.catalog.watch();
@@ -334,18 +361,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Removes what an app has kept: for one that was deleted and cannot be had back.
-    ///
-    /// # Errors
-    /// [`Error::Folder`], also while something of it runs.
-    pub async fn forget(&self, app: &AppName) -> Result<(), Error> {
-        if self.0.all_groups().iter().any(|group| group.id.app == *app) {
-            return Err(Error::Folder(format!("the backends of {app} run")));
-        }
-        self.0.logs.forget(app).await;
-        self.0.folders.forget(app).await
-    }
-
     /// What instances wrote.
     #[must_use]
     pub fn logs(&self) -> &Logs {
@@ -369,6 +384,7 @@ impl Runner {
         }
         self.0.logs.end().await;
         self.0.spawner.end().await;
+        self.0.users.release();
     }
 }
 

@@ -48,7 +48,7 @@ impl Shared {
             command,
             folder: set_up.code.path.clone(),
             environment: environment::variables(&set_up.variables, &told),
-            uid: set_up.uid,
+            uid: set_up.user.uid(),
             limits: self.instance_limits(server),
             temporary: Some(temporary.clone()),
             keep: set_up.data.iter().cloned().collect(),
@@ -62,7 +62,7 @@ impl Shared {
         };
         // Nothing of it runs any more, or is to.
         drop(running);
-        self.remove_temporary(&temporary, set_up.uid).await;
+        self.remove_temporary(&temporary, set_up.user.uid()).await;
         let reason = match exit {
             Ok(Exit::Code(0)) => return Ok(begun.elapsed().as_millis()),
             Ok(exit) => exit.to_string(),

@@ -14,14 +14,14 @@ impl Shared {
     pub(super) async fn temporary_folder(&self, path: &Path, uid: Option<u32>) -> Result<PathBuf, Error> {
         let mut known = self.temporary_folders.lock().await;
         let is_new = known.insert(path.to_owned());
-        let can_remove = !matches!(self.users, Users::Lent(_));
-        if is_new && can_remove {
+        let remover = self.remover(uid);
+        if is_new && remover.is_none() {
             remove(path.to_owned()).await;
         }
         let own = self.own_folder(path, uid).await?;
-        if is_new && !can_remove && !self.spawner.means().private_folders {
-            let command = ["find", "", "-mindepth", "1", "-delete"];
-            self.run_for(uid, command, &own).await?;
+        if let Some(uid) = remover.filter(|_| is_new && !self.spawner.means().private_folders) {
+            let emptied = self.spawner.empty_folders(uid, vec![own.clone()]).await;
+            emptied.map_err(|error| Error::Folder(format!("{}: {error}", own.display())))?;
         }
         Ok(own)
     }
@@ -36,11 +36,19 @@ impl Shared {
         if self.spawner.means().private_folders {
             return;
         }
-        if !matches!(self.users, Users::Lent(_)) {
-            remove(temporary.own()).await;
-        } else if let Err(error) = self.run_for(uid, ["rm", "-rf", ""], &temporary.own()).await {
-            tracing::warn!(%error, "temporary files of an instance cannot be removed");
+        match self.remover(uid) {
+            None => remove(temporary.own()).await,
+            Some(uid) => {
+                if let Err(error) = self.spawner.remove_folder(uid, temporary.own()).await {
+                    tracing::warn!(%error, "temporary files of an instance cannot be removed");
+                }
+            }
         }
+    }
+
+    /// The user that removes its own files, where the edge may not.
+    fn remover(&self, uid: Option<u32>) -> Option<u32> {
+        uid.filter(|_| matches!(self.users, Users::Lent(_)))
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn start(
     let parts = Parts {
         settings: file.runner.clone(),
         limits: file.limits.clone(),
+        data_dir: super::data_dir(file, base),
         folder: absolute,
         program: std::env::current_exe().map_err(StartError::Runtime)?,
         blobs: Arc::clone(&stores.blobs),

@@ -7,3 +7,4 @@ mod manifests;
 mod memory;
 mod names;
 mod routes;
+mod user_ids;

@@ -149,9 +149,9 @@ fn what_is_live_runs_again_when_the_edge_starts_again() {
         world.start_again().await;
         // The first requests wait for it.
         assert_eq!(world.json("/").await["kept"], true);
-        assert!(world.runner.forget(&world.app).await.is_err(), "it runs");
+        assert!(world.runner.forget(&world.app, None).await.is_err(), "it runs");
         world.end().await;
-        world.runner.forget(&world.app).await.unwrap();
+        world.runner.forget(&world.app, None).await.unwrap();
         assert!(!world.path("run/data/shop").exists() && world.lines("web").await.is_empty());
     });
 }

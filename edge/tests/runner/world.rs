@@ -333,6 +333,19 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // So that other tests may have its user ids.
+        for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            if text.contains(self.folder.path().to_str().unwrap()) {
+                std::fs::remove_file(entry.path().with_extension("lock")).ok();
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
+}
+
 /// A stored version.
 pub(crate) struct Version {
     pub(crate) id: VersionId,
@@ -351,6 +364,7 @@ fn parts(
     Parts {
         settings: edge_toml::Runner { enabled: true, ..edge_toml::Runner::default() },
         limits: limits.clone(),
+        data_dir: folder.to_owned(),
         folder: folder.join("run"),
         program: env!("CARGO_BIN_EXE_devanture-edge").into(),
         blobs: Arc::clone(blobs),

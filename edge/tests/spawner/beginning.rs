@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings, listener_uid};
 
-use crate::world::{LIMITS, USER, World, is_root, line, new_edge_id, program, ran, script, settings};
+use crate::world::{LIMITS, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 
 #[tokio::test]
 async fn the_environment_is_what_was_given_and_the_markers() {
@@ -125,15 +125,15 @@ async fn an_instance_runs_as_its_own_user_and_reads_nothing_of_root() {
     let secret = world.path("secret");
     script(&secret, "of root", 0o600);
     let mut launch = world.shell("id -u; id -g; id -G; cat secret; grep -E '^Cap(Prm|Eff|Amb)' /proc/$$/status");
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     let ran = world.run(launch).await;
     let none = "0000000000000000";
-    let expected = format!("{USER}\n{USER}\n{USER}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapAmb:\t{none}\n");
+    let expected = format!("{0}\n{0}\n{0}\nCapPrm:\t{none}\nCapEff:\t{none}\nCapAmb:\t{none}\n", user());
     assert_eq!(ran.stdout, expected);
     assert!(ran.stderr.contains("secret"), "{ran:?}");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let mut launch = world.command(&["cat", "secret"]);
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     assert_eq!(world.run(launch).await.stdout, "of root");
 }
 
@@ -160,9 +160,9 @@ async fn who_listens_on_a_port_is_told() {
         "-e",
         "const s = require('net').createServer().listen(0, '127.0.0.1', () => console.log(s.address().port))",
     ]);
-    launch.uid = is_root().then_some(USER);
+    launch.uid = is_root().then_some(user());
     let mut running = world.launch(launch).await.unwrap();
     let port = line(&mut running).await.trim().parse().unwrap();
     let own = rustix::process::geteuid().as_raw();
-    assert_eq!(listener_uid(port), Some(if is_root() { USER } else { own }));
+    assert_eq!(listener_uid(port), Some(if is_root() { user() } else { own }));
 }

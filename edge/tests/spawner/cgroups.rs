@@ -13,7 +13,7 @@ use devanture_edge::runner::spawner::{Exit, InstanceLimits, SpawnerSettings};
 use rustix::fs::XattrFlags;
 
 use crate::door::Door;
-use crate::world::{LIMITS, MIB, USER, World, eventually, is_alive, line, new_edge_id, parent_of, ran, settings};
+use crate::world::{LIMITS, MIB, World, eventually, is_alive, line, new_edge_id, parent_of, ran, settings, user};
 
 /// A control group of a test, removed with it.
 struct TestGroup(PathBuf);
@@ -144,7 +144,7 @@ async fn a_group_ends_with_all_that_hides_in_it() {
     // Without a parent, a session, a group or a marker in common.
     let hidden = "(env -i setsid sh -c 'env -i setsid sleep 1000 & echo $!' &) | head -1; echo on; sleep 1000";
     let mut launch = world.shell(hidden);
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     let mut running = world.launch(launch).await.unwrap();
     let mut text = line(&mut running).await;
     while !text.contains("on\n") {
@@ -180,7 +180,7 @@ async fn a_service_uses_the_group_that_was_delegated_to_it() {
     let door = Door::open_in_group(&test.0).await;
     let world = World::of(door.settings()).await;
     let mut launch = world.shell("echo ready; sleep 1000");
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     let mut running = world.launch(launch).await.unwrap();
     line(&mut running).await;
     let group = group_of(running.pid, &test);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use tempfile::TempDir;
 
 use crate::world::{
-    USER, World, eventually, is_root, line, marked, new_edge_id, parent_of, program, ran, send, settings,
+    World, eventually, is_root, line, marked, new_edge_id, parent_of, program, ran, send, settings, user,
 };
 
 pub(crate) struct Door {
@@ -18,13 +18,18 @@ pub(crate) struct Door {
     folder: TempDir,
 }
 
+/// The users of a door that are not chosen by itself.
+fn uids() -> String {
+    format!("{}-{}", user(), user() + 999)
+}
+
 impl Door {
     async fn open(user: &str) -> Self {
-        Self::open_telling(user, Stdio::inherit()).await
+        Self::open_telling(user, &uids(), Stdio::inherit()).await
     }
 
-    async fn open_telling(user: &str, stderr: Stdio) -> Self {
-        Self::start(Command::new(program()), "off", user, stderr).await
+    async fn open_telling(user: &str, uids: &str, stderr: Stdio) -> Self {
+        Self::start(Command::new(program()), "off", user, uids, stderr).await
     }
 
     /// A door that starts in a control group, and finds it by itself.
@@ -32,13 +37,13 @@ impl Door {
         let mut command = Command::new("/bin/sh");
         let enter = format!("echo $$ > '{}/cgroup.procs' && exec \"$0\" \"$@\"", group.display());
         command.arg("-c").arg(enter).arg(program());
-        Self::start(command, "auto", "root", Stdio::inherit()).await
+        Self::start(command, "auto", "root", &uids(), Stdio::inherit()).await
     }
 
-    async fn start(mut command: Command, cgroup: &str, user: &str, stderr: Stdio) -> Self {
+    async fn start(mut command: Command, cgroup: &str, user: &str, uids: &str, stderr: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("spawner.sock");
-        command.arg("spawner").arg("--listen").arg(&socket).args(["--user", user, "--uids", "200000-200999"]);
+        command.arg("spawner").arg("--listen").arg(&socket).args(["--user", user, "--uids", uids]);
         command.args(["--cgroup", cgroup]);
         let process = command.stdin(Stdio::null()).stderr(stderr).spawn().unwrap();
         let door = Self { process, folder };
@@ -51,7 +56,9 @@ impl Door {
     }
 
     pub(crate) fn settings(&self) -> SpawnerSettings {
-        SpawnerSettings { socket: Some(self.socket()), program: "/nowhere".into(), ..settings(&new_edge_id()) }
+        let edge_id = new_edge_id();
+        let folder = self.folder.path().join(&edge_id);
+        SpawnerSettings { socket: Some(self.socket()), program: "/nowhere".into(), folder, ..settings(&edge_id) }
     }
 }
 
@@ -59,6 +66,18 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.process.kill().ok();
         self.process.wait().ok();
+        forget_claims(self.folder.path());
+    }
+}
+
+/// Takes the claims of edges away whose folders lay below `folder`, so that others may have their users.
+fn forget_claims(folder: &Path) {
+    for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        if text.contains(folder.to_str().unwrap()) {
+            std::fs::remove_file(entry.path().with_extension("lock")).ok();
+            std::fs::remove_file(entry.path()).ok();
+        }
     }
 }
 
@@ -70,13 +89,13 @@ async fn an_edge_that_connects_gets_its_own_users_only() {
     let door = Door::open("root").await;
     let world = World::of(door.settings()).await;
     let mut launch = world.shell("id -u");
-    for uid in [None, Some(0), Some(1_000), Some(199_999), Some(201_000)] {
+    for uid in [None, Some(0), Some(1_000), Some(user() - 1), Some(user() + 1_000)] {
         launch.uid = uid;
         assert!(matches!(world.launch(launch.clone()).await, Err(SpawnError::Refused(_))), "{uid:?}");
     }
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     let ran = world.run(launch).await;
-    assert_eq!((ran.stdout, ran.exit), (format!("{USER}\n"), Exit::Code(0)));
+    assert_eq!((ran.stdout, ran.exit), (format!("{}\n", user()), Exit::Code(0)));
     world.spawner.end().await;
 }
 
@@ -85,11 +104,11 @@ async fn the_end_of_a_connection_ends_its_instances_and_no_others() {
     if !is_root() {
         return;
     }
-    let door = Door::open("0").await;
+    let door = Door::open_telling("0", "auto", Stdio::inherit()).await;
     let (one, two) = (World::of(door.settings()).await, World::of(door.settings()).await);
     let start = async |world: &World| {
         let mut launch = world.shell("trap '' TERM; setsid sleep 1000 & echo ready; wait");
-        launch.uid = Some(USER);
+        launch.uid = first_of(world);
         let mut running = world.launch(launch).await.unwrap();
         line(&mut running).await;
         running
@@ -110,8 +129,37 @@ async fn the_end_of_a_connection_ends_its_instances_and_no_others() {
 
 async fn start_again(world: &World) -> devanture_edge::runner::spawner::Running {
     let mut launch = world.shell("exit 3");
-    launch.uid = Some(USER);
+    launch.uid = first_of(world);
     world.launch(launch).await.unwrap()
+}
+
+/// The first of the users that the spawner has claimed.
+fn first_of(world: &World) -> Option<u32> {
+    Some(*world.spawner.uids().unwrap().start())
+}
+
+#[tokio::test]
+async fn two_edges_of_a_door_share_no_user() {
+    if !is_root() {
+        return;
+    }
+    let door = Door::open_telling("root", "auto", Stdio::inherit()).await;
+    let (one, two) = (World::of(door.settings()).await, World::of(door.settings()).await);
+    let (first, second) = (one.spawner.uids().unwrap().clone(), two.spawner.uids().unwrap().clone());
+    assert!(!first.contains(second.start()) && !second.contains(first.start()), "{first:?} {second:?}");
+    let mut launch = one.shell("true");
+    launch.uid = Some(*second.start());
+    assert!(matches!(one.launch(launch).await, Err(SpawnError::Refused(_))));
+    // An edge that comes again has the users that it had, also while its earlier spawner is still about to end.
+    let settings = SpawnerSettings { edge_id: one.edge_id.clone(), ..door.settings() };
+    drop(one);
+    assert_eq!(World::of(settings).await.spawner.uids(), Some(&first));
+    // One range is that of one edge, for good.
+    let door = Door::open("root").await;
+    let first = World::of(door.settings()).await;
+    first.spawner.end().await;
+    let refused = Spawner::start(door.settings()).await.unwrap_err().to_string();
+    assert!(refused.contains(&uids()) && refused.contains(door.folder.path().to_str().unwrap()), "{refused}");
 }
 
 #[tokio::test]
@@ -119,7 +167,7 @@ async fn a_door_outlasts_an_edge_that_it_cannot_let_in() {
     if !is_root() {
         return;
     }
-    let mut door = Door::open_telling("root", Stdio::piped()).await;
+    let mut door = Door::open_telling("root", &uids(), Stdio::piped()).await;
     let pid = Pid::from_raw(door.process.id().try_into().unwrap());
     let few = Rlimit { current: Some(1), maximum: getrlimit(Resource::Nofile).maximum };
     let before = prlimit(pid, Resource::Nofile, few).unwrap();
@@ -138,7 +186,7 @@ async fn a_door_outlasts_an_edge_that_it_cannot_let_in() {
     prlimit(pid, Resource::Nofile, before).unwrap();
     let world = World::of(door.settings()).await;
     let mut launch = world.shell("echo in");
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     assert_eq!(world.run(launch).await.stdout, "in\n");
     world.spawner.end().await;
     drop(told);

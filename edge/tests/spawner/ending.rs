@@ -3,7 +3,9 @@
 use devanture_edge::runner::spawner::{Exit, Happened, SpawnError};
 use rustix::process::Signal;
 
-use crate::world::{USER, World, eventually, is_alive, is_root, line, next, ran, send};
+use crate::world::{
+    World, eventually, is_alive, is_root, line, next, processes_in, processes_of, ran, send, settings, user,
+};
 
 #[tokio::test]
 async fn terminate_is_a_signal_to_the_whole_group_and_can_be_answered() {
@@ -74,7 +76,7 @@ async fn children_end_with_the_main_process_whatever_user_it_has() {
     }
     let world = World::start().await;
     let mut launch = world.shell("setsid sleep 1000 & echo $!; trap '' TERM; wait");
-    launch.uid = Some(USER);
+    launch.uid = Some(user());
     let mut running = world.launch(launch).await.unwrap();
     let child: i32 = line(&mut running).await.trim().parse().unwrap();
     assert!(is_alive(child));
@@ -118,4 +120,119 @@ async fn when_nobody_holds_the_spawner_any_more_it_ends() {
     drop((spawner, running, world.spawner));
     eventually("the spawner is gone", || !is_alive(pid)).await;
     assert_eq!(crate::world::marked(&world.edge_id), [0; 0]);
+}
+
+/// Begins itself once more, in a session of its own and without a variable, and ends, again and again, for as long as the
+/// file `go` is there.
+const CHAIN: &str = r"
+use POSIX;
+open(my $began, '>', 'began'); close $began;
+%ENV = ();
+while (-e 'go') { exit if fork; POSIX::setsid(); }
+";
+
+/// A world whose folder anybody may write to, with the chain in it.
+async fn with_chain() -> World {
+    let world = World::start().await;
+    std::fs::write(world.path("chain.pl"), CHAIN).unwrap();
+    std::fs::write(world.path("go"), "").unwrap();
+    let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(world.folder.path(), anybody).unwrap();
+    world
+}
+
+/// Starts an instance with a chain beside it, which goes on from then on.
+async fn chained(world: &World, uid: Option<u32>) -> devanture_edge::runner::spawner::Running {
+    std::fs::remove_file(world.path("began")).ok();
+    let mut launch = world.shell("perl chain.pl & wait; echo ready; exec sleep 100000");
+    launch.uid = uid;
+    let mut running = world.launch(launch).await.unwrap();
+    line(&mut running).await;
+    eventually("the chain goes on", || world.path("began").exists()).await;
+    running
+}
+
+#[tokio::test]
+async fn a_chain_of_processes_ends_with_its_instance_and_no_other_instance_does() {
+    let world = with_chain().await;
+    // As the edge's own user, and, where that can be, as another one.
+    for uid in [None, is_root().then_some(user())] {
+        let mut other = world.shell("setsid sleep 100000 & echo ready; wait");
+        other.uid = uid;
+        let mut other = world.launch(other).await.unwrap();
+        line(&mut other).await;
+        for _ in 0..3 {
+            let running = chained(&world, uid).await;
+            running.signaller().kill();
+            assert_eq!(ran(running).await.exit, Exit::Signal(9));
+            // The end is reported when nothing of the instance runs: both processes of the other one do.
+            let left = processes_in(world.folder.path());
+            assert_eq!(left.len(), 2, "{left:?}");
+            assert!(is_alive(i32::try_from(other.pid).unwrap()));
+        }
+        other.signaller().kill();
+        ran(other).await;
+        assert_eq!(processes_in(world.folder.path()), [0; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_of_processes_ends_with_the_spawner() {
+    for uid in [None, is_root().then_some(user())] {
+        let world = with_chain().await;
+        let running = chained(&world, uid).await;
+        world.spawner.end().await;
+        assert_eq!(processes_in(world.folder.path()), [0; 0]);
+        drop(running);
+    }
+}
+
+#[tokio::test]
+async fn everything_of_a_user_ends_at_once() {
+    if !is_root() {
+        return;
+    }
+    let world = with_chain().await;
+    let (user, stranger) = (user(), user() + 1);
+    let mut beside = world.shell("echo ready; exec sleep 100000");
+    beside.uid = Some(stranger);
+    let mut beside = world.launch(beside).await.unwrap();
+    line(&mut beside).await;
+    let running = chained(&world, Some(user)).await;
+    // One that tells nobody who it is: what /proc has of it belongs to root then.
+    let hidden =
+        "use POSIX; exit if fork; POSIX::setsid(); require 'syscall.ph' if 0; syscall(157, 4, 0); sleep 100000";
+    let mut launch = world.command(&["perl", "-e", hidden]);
+    launch.uid = Some(user);
+    world.run(launch).await;
+    world.spawner.end_user(user).await.unwrap();
+    assert_eq!(processes_of(user), [0; 0]);
+    assert_eq!(ran(running).await.exit, Exit::Signal(9));
+    assert!(is_alive(i32::try_from(beside.pid).unwrap()), "another user is left alone");
+    // Neither root nor a user of the system is ended.
+    for uid in [0, 1, 999] {
+        assert!(matches!(world.spawner.end_user(uid).await, Err(SpawnError::Refused(_))), "{uid}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_spawner_left_of_its_users_ends_with_the_next_start() {
+    if !is_root() {
+        return;
+    }
+    let world = with_chain().await;
+    let running = chained(&world, Some(user())).await;
+    // Its orphans come to this process, which is an edge as well.
+    send(world.spawner_pid().await, Signal::KILL);
+    assert_eq!(ran(running).await.exit, Exit::Lost);
+    assert_eq!(processes_of(user()), [0; 0]);
+    // And one that nobody started: an edge that was killed with its spawner knows its users, and nothing else.
+    let mut left = std::process::Command::new("sleep");
+    let mut left = std::os::unix::process::CommandExt::uid(left.arg("100000").env_clear(), user()).spawn().unwrap();
+    let mut settings = settings(&crate::world::new_edge_id());
+    settings.uids = vec![user()..=user()];
+    let again = World::of(settings).await;
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&left.wait().unwrap()), Some(9));
+    assert_eq!(processes_of(user()), [0; 0]);
+    again.spawner.end().await;
 }

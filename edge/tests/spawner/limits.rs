@@ -3,7 +3,7 @@
 use devanture_config::edge_toml::ControlGroups;
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, MeasuredFolder, Temporary};
 
-use crate::world::{LIMITS, MIB, USER, World, eventually, is_root, line, new_edge_id, ran, script, settings};
+use crate::world::{LIMITS, MIB, World, eventually, is_root, line, new_edge_id, ran, script, settings, user};
 
 #[tokio::test]
 async fn a_fork_bomb_ends_with_too_many_processes() {
@@ -15,7 +15,7 @@ async fn a_fork_bomb_ends_with_too_many_processes() {
     script(&world.path("bomb"), bomb, 0o755);
     let mut launch = world.command(&["sh", "bomb", "5"]);
     launch.limits = InstanceLimits { processes: 30, ..LIMITS };
-    launch.uid = is_root().then_some(USER);
+    launch.uid = is_root().then_some(user());
     let started = std::time::Instant::now();
     let exit = world.run(launch).await.exit;
     assert_eq!(exit, Exit::TooManyProcesses, "after {:?}", started.elapsed());

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, Launch, Means, SpawnerSettings, Temporary};
 
-use crate::world::{LIMITS, MIB, USER, World, is_root, line, new_edge_id, program, ran, script, settings};
+use crate::world::{LIMITS, MIB, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 
 /// A spawner that may not mount anything, as in most containers.
 async fn confined() -> Option<(World, tempfile::TempDir)> {
@@ -40,8 +40,8 @@ fn launch(world: &World, script: &str) -> (Launch, Temporary) {
     fs::create_dir_all(&folder).unwrap();
     let mut launch = world.shell(script);
     if is_root() {
-        chown(&folder, Some(USER), Some(USER)).unwrap();
-        launch.uid = Some(USER);
+        chown(&folder, Some(user()), Some(user())).unwrap();
+        launch.uid = Some(user());
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     let temporary = Temporary { folder: folder.clone(), name: "one".to_owned() };
@@ -71,7 +71,7 @@ async fn temporary_files_of_an_instance_are_its_own_and_bounded_together() {
     assert_eq!(ran.stderr.matches("No space left on device").count(), 2, "{ran:?}");
     assert!(is_empty(&temporary.folder), "nothing of it is on the disk");
     let outside = ["/tmp/file", "/var/tmp/file", "/dev/shm/file"];
-    assert!(outside.iter().all(|path| fs::metadata(path).map_or(true, |found| found.uid() != USER)));
+    assert!(outside.iter().all(|path| fs::metadata(path).map_or(true, |found| found.uid() != user())));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn memory_that_outlives_processes_goes_with_the_instance() {
     let pages = 16 * MIB / rustix::param::page_size() as u64;
     assert_eq!(ran.stdout, format!("{pages}\n1\n"), "{ran:?}");
     let left = fs::read_to_string("/proc/sysvipc/shm").unwrap();
-    assert!(!left.contains(&format!(" {USER} ")), "{left}");
+    assert!(!left.contains(&format!(" {} ", user())), "{left}");
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn where_nothing_can_be_mounted_an_instance_gets_a_new_folder() {
     let own = temporary.own();
     assert_eq!(ran.stdout, format!("{0} {0}\n", own.display()), "{ran:?}");
     let found = fs::metadata(&own).unwrap();
-    assert_eq!((found.mode() & 0o777, found.uid()), (0o700, USER));
+    assert_eq!((found.mode() & 0o777, found.uid()), (0o700, user()));
     assert_eq!(fs::read_to_string(own.join("file")).unwrap(), "text\n");
 }
 

@@ -24,8 +24,15 @@ pub(crate) const LIMITS: InstanceLimits = InstanceLimits {
     temporary_bytes: 16 * MIB,
     temporary_files: 1_000,
 };
-/// A user that nobody is.
-pub(crate) const USER: u32 = 200_123;
+
+thread_local! {
+    static USER: u32 = 1_000_000_000 + rand::random::<u32>() % 500_000_000;
+}
+
+/// A user that nobody is, and no other test, each of which has a thread: what ends a user ends all of its processes.
+pub(crate) fn user() -> u32 {
+    USER.with(|user| *user)
+}
 
 pub(crate) struct World {
     pub(crate) spawner: Spawner,
@@ -41,7 +48,7 @@ pub(crate) fn new_edge_id() -> String {
 /// A user that no other test has: an edge kills what comes to it of the users of its instances, and tests may share one
 /// process.
 pub(crate) fn new_user() -> u32 {
-    USER + 1 + rand::random::<u32>() % 700
+    user() + 1 + rand::random::<u32>() % 700
 }
 
 pub(crate) fn program() -> PathBuf {
@@ -49,7 +56,14 @@ pub(crate) fn program() -> PathBuf {
 }
 
 pub(crate) fn settings(edge_id: &str) -> SpawnerSettings {
-    SpawnerSettings { program: program(), socket: None, cgroup: ControlGroups::Off, edge_id: edge_id.to_owned() }
+    SpawnerSettings {
+        program: program(),
+        socket: None,
+        cgroup: ControlGroups::Off,
+        edge_id: edge_id.to_owned(),
+        folder: PathBuf::from("/nowhere").join(edge_id),
+        uids: Vec::new(),
+    }
 }
 
 pub(crate) fn is_root() -> bool {
@@ -136,6 +150,25 @@ pub(crate) fn marked(edge_id: &str) -> Vec<i32> {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
     });
+    pids
+}
+
+/// The processes of a user that run.
+pub(crate) fn processes_of(user: u32) -> Vec<i32> {
+    let mut pids = pids();
+    pids.retain(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_ascii_whitespace().next());
+        uid == Some(user.to_string().as_str()) && is_alive(*pid)
+    });
+    pids
+}
+
+/// The processes that run in a folder.
+pub(crate) fn processes_in(folder: &Path) -> Vec<i32> {
+    let folder = fs::canonicalize(folder).unwrap();
+    let mut pids = pids();
+    pids.retain(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at == folder) && is_alive(*pid));
     pids
 }
 

@@ -1,5 +1,10 @@
 //! Backends that the edge runs: pushed with any token, they evaluate what a test sends them.
 
+#![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use bytes::Bytes;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport};
 use devanture_config::manifest::{ServerFile, ServerFolder};
@@ -137,6 +142,34 @@ impl RunningEdge {
         let got = got(self.visit(Method::POST, host, "/api/evaluate").body(script.to_owned())).await;
         assert_eq!(got.status, StatusCode::OK, "{}\n{script}", got.text());
         serde_json::from_slice(&got.body).unwrap()
+    }
+}
+
+/// The processes of a user that have not ended.
+pub(crate) fn processes_of(user: &Value) -> BTreeSet<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_theirs = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let value =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next());
+        value("Uid:").is_some_and(|uid| *user == json!(uid.parse::<u32>().unwrap())) && value("State:") != Some("Z")
+    };
+    pids.filter(is_theirs).collect()
+}
+
+/// Takes the claims away of edges whose folders lay below `folder`, which is gone: the next one may have their user ids.
+pub(super) fn forget_claims(folder: &Path) {
+    for claims in ["/var/lib/devanture-uids", "/run/devanture-uids"] {
+        for entry in std::fs::read_dir(claims).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let claim: Value = serde_json::from_str(&text).unwrap_or_default();
+            if claim["folder"].as_str().is_some_and(|claimed| Path::new(claimed).starts_with(folder)) {
+                std::fs::remove_file(path.with_extension("lock")).ok();
+                std::fs::remove_file(path).ok();
+            }
+        }
     }
 }
 

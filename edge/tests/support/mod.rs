@@ -449,9 +449,13 @@ impl RunningEdge {
 
 impl Drop for RunningEdge {
     fn drop(&mut self) {
+        drop(self.process.take());
         if let Some(server) = self.server.take() {
             // Its runtimes cannot end on a thread of this one. What became of it is nobody's question any more.
             drop(std::thread::spawn(move || server.drain()).join());
+        }
+        if Arc::strong_count(&self.folder) == 1 {
+            backends::forget_claims(self.folder.path());
         }
     }
 }

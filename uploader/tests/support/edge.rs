@@ -91,7 +91,8 @@ impl EdgeBuilder {
         );
         std::fs::write(folder.path().join("edge.toml"), config).unwrap();
         let process = Running::start(folder.path());
-        let mut edge = Edge { data_dir, folder, process, token: String::new() };
+        let _claims = Claims(folder.path().to_owned());
+        let mut edge = Edge { data_dir, folder, process, token: String::new(), _claims };
         edge.token = edge.new_token(&["--name", "test", "--scope", "admin"]);
         edge
     }
@@ -103,6 +104,22 @@ pub(crate) struct Edge {
     pub(crate) folder: TempDir,
     pub(crate) token: String,
     process: Running,
+    _claims: Claims,
+}
+
+/// Takes the claim of an edge away when it has ended, so that others may have its user ids.
+struct Claims(PathBuf);
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            if text.contains(self.0.to_str().unwrap()) {
+                std::fs::remove_file(entry.path().with_extension("lock")).ok();
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+    }
 }
 
 struct Running {

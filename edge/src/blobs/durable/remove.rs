@@ -9,13 +9,14 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, chmodat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, chmodat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::walk::{FOLDER, is_folder, walk};
 use super::{Error, Step, before, failed};
 
-/// How a folder is opened: never by a link.
-const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Most files that are looked at for those of one user.
+const LOOKED_AT_MAX: usize = 1_000_000;
 
 /// Removes a folder with all that is in it, following no link. Says whether there was one. What cannot be removed does not
 /// keep the rest; whatever is left may have another place in the folder.
@@ -38,6 +39,60 @@ pub fn remove_folder(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Removes all that is in a folder, and leaves the folder; one that is not there is empty.
+///
+/// # Errors
+/// [`Error::Io`], the first one; what can be removed is.
+pub fn empty_folder(path: &Path) -> Result<(), Error> {
+    let emptied = before(Step::Remove, path).and_then(|()| empty(path));
+    match emptied {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("emptying", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes everything below a folder that belongs to a user, as far as the calling process may; a folder that is not
+/// there has nothing. Folders of others are gone through, and those of other file systems are not.
+///
+/// # Errors
+/// [`Error::Io`] where something of the user is left, or where there is too much to look at.
+pub fn remove_owned(path: &Path, user: u32) -> Result<(), Error> {
+    let device = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::os::unix::fs::MetadataExt::dev(&found),
+        _ => return Ok(()),
+    };
+    before(Step::Remove, path).map_err(failed("removing from", path))?;
+    loop {
+        let (mut pass, mut looked_at, mut count) = (Pass::default(), 0, 0);
+        let walked = walk(path, &mut |folder, name, found| {
+            looked_at += 1;
+            if looked_at > LOOKED_AT_MAX {
+                return Err(Errno::TOOBIG);
+            }
+            if found.st_uid != user {
+                return Ok(found.st_dev == device);
+            }
+            count += 1;
+            pass.note(match is_folder(found) {
+                true => opened(folder.as_fd(), name)
+                    .and_then(empty_opened)
+                    .and_then(|()| unlinkat(folder, name, AtFlags::REMOVEDIR)),
+                false => unlinkat(folder, name, AtFlags::empty()),
+            });
+            Ok(false)
+        });
+        walked.map_err(|errno| failed("looking through", path)(errno.into()))?;
+        match pass {
+            _ if count == 0 => return Ok(()),
+            Pass { done: 0, failed: errno } => {
+                return Err(failed("removing from", path)(errno.unwrap_or(Errno::BUSY).into()));
+            }
+            // A list that changes while it is read may leave something out.
+            Pass { .. } => {}
+        }
+    }
+}
+
 /// What a pass through a folder came to.
 #[derive(Default)]
 struct Pass {
@@ -57,7 +112,10 @@ impl Pass {
 
 /// Removes all that is in a folder.
 fn empty(path: &Path) -> std::io::Result<()> {
-    let top = opened(rustix::fs::CWD, path)?;
+    Ok(empty_opened(opened(rustix::fs::CWD, path)?)?)
+}
+
+fn empty_opened(top: OwnedFd) -> Result<(), Errno> {
     loop {
         let mut pass = Pass::default();
         each(&top, |name, kind| {
@@ -67,7 +125,7 @@ fn empty(path: &Path) -> std::io::Result<()> {
             });
         })?;
         match pass {
-            Pass { done: 0, failed: Some(errno) } => return Err(errno.into()),
+            Pass { done: 0, failed: Some(errno) } => return Err(errno),
             Pass { done: 0, failed: None } => return Ok(()),
             // A list that changes while it is read may leave something out.
             Pass { .. } => {}

@@ -74,6 +74,9 @@ impl Publisher {
             // Whoever has it back at this moment either was first, or finds its record changed.
             let same = Change::Put(key.clone(), record.value);
             let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
+            if !self.end_backend(app, Some(name)).await? {
+                return Ok(());
+            }
             self.end_records(app, Some(name)).await?;
             self.access_log.forget(app.as_str(), Some(name.as_str()));
             self.claim(key.clone(), revision, Change::Delete(key)).await?;
@@ -90,6 +93,10 @@ impl Publisher {
             false => {
                 let same = Change::Put(key.clone(), record.value);
                 let Some(revision) = self.claim(key.clone(), record.revision, same).await? else { return Ok(()) };
+                // The name is free afterwards, and whoever takes it must not find what was kept under it.
+                if !self.end_backend(app, None).await? {
+                    return Ok(());
+                }
                 Some(revision)
             }
         };
@@ -102,13 +109,6 @@ impl Publisher {
         }
         pass.report.apps.push(app.clone());
         let Some(revision) = claimed else { return Ok(()) };
-        // The name is free afterwards, and whoever takes it must not find what was kept under it.
-        if let Some(runner) = &self.runner
-            && let Err(error) = runner.forget(app).await
-        {
-            tracing::warn!(app = %app, %error, "an app that was deleted stays until what its backend kept is gone");
-            return Ok(());
-        }
         self.end_records(app, None).await?;
         self.owned.forget_app(app);
         self.access_log.forget(app.as_str(), None);
@@ -119,6 +119,25 @@ impl Publisher {
             tracing::info!(app = %app, "an app that was deleted has ended; its name is free");
         }
         Ok(())
+    }
+
+    /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where that
+    /// could not be done yet.
+    async fn end_backend(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
+        let Some(runner) = &self.runner else { return Ok(true) };
+        match runner.forget(app, environment).await {
+            Ok(clean) => {
+                for place in clean {
+                    self.free_uid(app, &place).await?;
+                }
+                Ok(true)
+            }
+            Err(error) => {
+                let environment = environment.map(PlaceName::as_str);
+                tracing::warn!(%app, environment, %error, "what was deleted stays until what its backend kept is gone");
+                Ok(false)
+            }
+        }
     }
 
     /// Deletes every record of an app, or of one environment of it, but the one that says that it is deleted.

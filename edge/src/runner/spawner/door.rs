@@ -1,7 +1,7 @@
 //! `devanture-edge spawner --listen`: a spawner with more privileges than the edge, behind a socket that one user may
 //! come to. Each connection is an edge, and gets a spawner process of its own, whose standard input is the connection.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::ops::RangeInclusive;
@@ -13,16 +13,20 @@ use std::time::Duration;
 
 use devanture_config::edge_toml::ControlGroups;
 use rustix::fs::Mode;
-use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, umask, waitpid};
+use rustix::process::{getpid, set_child_subreaper, umask};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
+use super::ending::{own_children, reap};
 use super::host::close_inherited;
 use super::instance::{OWN_NAME, OWN_PROGRAM};
 use super::processes::{BETWEEN_PASSES, Table};
+use super::user::{end_users, users_of};
 use crate::blobs::durable;
 
+/// In place of a range of users: each edge gets one that is free.
+pub const AUTO: &str = "auto";
 /// Most edges at once.
 const CONNECTIONS_MAX: usize = 16;
 /// How long nobody is let in after the system has refused to.
@@ -35,8 +39,8 @@ pub struct DoorSettings {
     pub listen: PathBuf,
     /// The user that an edge runs as: its name, or its number.
     pub user: String,
-    /// The users that instances may run as.
-    pub uids: RangeInclusive<u32>,
+    /// The users that instances may run as; without them, each edge gets a range that is free.
+    pub uids: Option<RangeInclusive<u32>>,
     /// Where instances have control groups.
     pub cgroup: ControlGroups,
 }
@@ -50,7 +54,7 @@ pub fn open_door(settings: &DoorSettings) -> io::Result<()> {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let user =
         uid_of(&settings.user, &passwd).ok_or_else(|| invalid(format!("no user is called {}", settings.user)))?;
-    if settings.uids.contains(&0) || settings.uids.contains(&user) || settings.uids.is_empty() {
+    if settings.uids.as_ref().is_some_and(|uids| uids.contains(&0) || uids.contains(&user) || uids.is_empty()) {
         return Err(invalid("the range of users is empty, or holds root or the edge's own".to_owned()));
     }
     close_inherited()?;
@@ -105,25 +109,31 @@ async fn serve(settings: &DoorSettings, user: u32, listener: &UnixListener) -> I
 /// A spawner that serves one connection.
 fn spawner_for(settings: &DoorSettings, socket: UnixStream) -> io::Result<Child> {
     let mut command = Command::new(OWN_PROGRAM);
-    let uids = format!("{}-{}", settings.uids.start(), settings.uids.end());
+    let uids =
+        settings.uids.as_ref().map_or_else(|| AUTO.to_owned(), |uids| format!("{}-{}", uids.start(), uids.end()));
     command.arg0(OWN_NAME).args(["spawner", "--uids", &uids]).env_clear().process_group(0);
     command.arg("--cgroup").arg(settings.cgroup.to_string());
     command.stdin(OwnedFd::from(socket.into_std()?)).stdout(Stdio::null()).spawn()
 }
 
-/// Kills what a spawner has left that was killed itself: all that came to this process and is no spawner.
+/// Kills what a spawner has left that was killed itself: all that came to this process and is no spawner, and all of the
+/// users that it ran as, which are no other edge's.
 async fn kill_orphans(spawners: &HashSet<u32>) {
-    let own = getpid().as_raw_nonzero().get();
-    let is_spawner = |pid: i32| u32::try_from(pid).is_ok_and(|pid| spawners.contains(&pid));
+    let mut tasks: HashSet<i32> = HashSet::new();
     loop {
-        let table = Table::read();
-        let orphans: Vec<_> = table.all().filter(|process| process.parent == own && !is_spawner(process.pid)).collect();
+        let is_own = |pid: &i32| u32::try_from(*pid).is_ok_and(|pid| spawners.contains(&pid)) || tasks.contains(pid);
+        let orphans: Vec<i32> = own_children().into_iter().filter(|pid| !is_own(pid)).collect();
         if orphans.is_empty() {
             return;
         }
-        for orphan in orphans {
+        let users: BTreeSet<u32> = orphans.iter().filter_map(|pid| users_of(*pid)).map(|([uid, ..], _)| uid).collect();
+        let table = Table::read();
+        for orphan in orphans.iter().filter_map(|pid| table.get(*pid)) {
             table.descendants(orphan.pid).into_iter().chain([orphan]).for_each(|process| process.kill());
-            waitpid(Pid::from_raw(orphan.pid), WaitOptions::NOHANG).ok();
+            reap(orphan.pid);
+        }
+        if let Err(error) = end_users(&|uid| users.contains(&uid), |pid| tasks.extend([pid])).await {
+            writeln!(io::stderr(), "devanture-edge spawner: {error}").ok();
         }
         tokio::time::sleep(BETWEEN_PASSES).await;
     }

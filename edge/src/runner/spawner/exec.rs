@@ -50,6 +50,8 @@ pub(super) struct Spec {
     pub(super) limits: InstanceLimits,
     /// A control group holds the memory.
     pub(super) has_cgroup: bool,
+    /// The limit that marks the processes of the instance.
+    pub(super) tag: Option<u64>,
     pub(super) folders: TemporaryFolders,
 }
 
@@ -121,6 +123,9 @@ fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
         return Err(("the parent is gone", io::ErrorKind::NotFound.into()));
     }
     limit(Resource::Core, 0).map_err(step("the limit of core files cannot be set"))?;
+    if let Some(tag) = spec.tag {
+        limit(Resource::Locks, tag).map_err(step("the instance cannot be tagged"))?;
+    }
     limit(Resource::Nofile, spec.limits.open_files).map_err(step("the limit of open files cannot be set"))?;
     if is_other {
         limit(Resource::Nproc, tasks_max(&spec.limits)).map_err(step("the limit of processes cannot be set"))?;

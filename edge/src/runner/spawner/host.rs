@@ -4,7 +4,7 @@
 mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
@@ -24,16 +24,15 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::watch::{TICK, Turns};
 use super::Exit;
+use super::begin::{HostUsers, begin};
 use super::cgroup::Groups;
+use super::ending::marker_of;
 use super::instance::Instance;
-use super::processes::{
-    BETWEEN_PASSES, Identity, KILL_WAIT, Owner, Shares, Table, kill_leftovers, shares, variable_of,
-};
-use super::processes::{INSTANCE_MARKER, may_be_ours};
+use super::processes::{BETWEEN_PASSES, Identity, Owner, Process, Shares, Table, may_be_ours, shares};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
 
 /// How often it is looked at what instances use.
@@ -50,8 +49,8 @@ const ORDERS_WAITING: usize = 64;
 pub struct HostSettings {
     /// Where instances have control groups.
     pub cgroup: ControlGroups,
-    /// Where the edge has fewer privileges than this process: the only users that it may start anything as.
-    pub uids: Option<RangeInclusive<u32>>,
+    /// The users that instances may be started as.
+    pub users: HostUsers,
 }
 
 /// Serves the edge at the other end of the standard input, a Unix socket; returns when that has ended and every
@@ -102,8 +101,9 @@ impl Out {
     }
 }
 
-struct Host {
+pub(super) struct Host {
     own: i32,
+    /// Where the edge has fewer privileges than this process: the only users that it may start anything as.
     uids: Option<RangeInclusive<u32>>,
     edge_id: String,
     groups: Option<Groups>,
@@ -114,6 +114,10 @@ struct Host {
     seen: RefCell<HashMap<Identity, u64>>,
     /// Those that were nobody's when it was last looked, and since when.
     strays: RefCell<HashMap<Identity, Instant>>,
+    /// Users that something was started as.
+    users: RefCell<BTreeSet<u32>>,
+    /// Processes of tasks.
+    tasks: RefCell<HashSet<i32>>,
     /// Something may be there to be looked at.
     is_watching: Cell<bool>,
     /// Instances are being measured exactly.
@@ -129,15 +133,16 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     let _ignored = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let mut children = signal(SignalKind::child())?;
     let mut from = BufReader::with_capacity(wire::CHUNK_BYTES, from);
-    let begin = wire::read::<Order>(&mut from).await?;
-    let Some(Frame::Message(Order::Begin { protocol: PROTOCOL, edge_id })) = begin else {
+    let mut to = to;
+    let first = wire::read::<Order>(&mut from).await?;
+    let Some(Frame::Message(Order::Begin { protocol: PROTOCOL, edge_id, folder, left })) = first else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no edge of this version"));
     };
-    let uids = settings.uids.clone();
-    kill_leftovers(&edge_id, move |uid| {
-        uids.as_ref().map_or_else(|| may_be_ours(uid, geteuid().as_raw()), |uids| uids.contains(&uid))
-    })
-    .await;
+    let claim = match begin(&settings.users, &edge_id, folder, left).await {
+        Ok(claim) => claim,
+        Err(reason) => return to.write_all(&wire::message(&Told::Unready { reason })?).await,
+    };
+    let uids = claim.as_ref().map(|claim| claim.range.clone());
     let groups = Groups::open(&settings.cgroup, &edge_id);
     if let Ok(Some(groups)) = &groups {
         groups.kill_leftovers().await;
@@ -147,12 +152,13 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     let out = Out { first, then };
     let no_folders = super::instance::probe_private_folders(&edge_id).await.err();
     let has_private_folders = no_folders.is_none();
-    out.tell(&Told::Ready { protocol: PROTOCOL, no_groups: groups.as_ref().err().cloned(), no_folders });
+    let claimed = uids.as_ref().map(|uids| (*uids.start(), *uids.end()));
+    out.tell(&Told::Ready { protocol: PROTOCOL, no_groups: groups.as_ref().err().cloned(), no_folders, uids: claimed });
     spawn_local(write(to, first_out, then_out));
     let mut orders = orders(from);
     let host = Rc::new(Host {
         own: getpid().as_raw_nonzero().get(),
-        uids: settings.uids,
+        uids,
         edge_id,
         groups: groups.unwrap_or_default(),
         has_private_folders,
@@ -160,6 +166,8 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         instances: RefCell::default(),
         seen: RefCell::default(),
         strays: RefCell::default(),
+        users: RefCell::default(),
+        tasks: RefCell::default(),
         is_watching: Cell::default(),
         is_measuring: Cell::default(),
         measuring: Semaphore::new(1),
@@ -182,6 +190,8 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         }
     }
     host.kill_everything().await;
+    // Nothing runs as one of them any more.
+    drop(claim);
     Ok(())
 }
 
@@ -230,6 +240,20 @@ impl Host {
             Order::Measure { request, folders, keys, files_max } => {
                 self.measure_folders(request, folders, &keys, files_max);
             }
+            Order::EndUser { key, uid } => {
+                let host = Rc::clone(self);
+                spawn_local(async move {
+                    let error = host.end_user(uid).await.err();
+                    host.out.tell(&Told::Done { key, error });
+                });
+            }
+            Order::Task { key, uid, task } => {
+                let host = Rc::clone(self);
+                spawn_local(async move {
+                    let error = host.perform(uid, task).await.err();
+                    host.out.tell(&Told::Done { key, error });
+                });
+            }
             // It was said already.
             Order::Begin { .. } => {}
         }
@@ -253,6 +277,7 @@ impl Host {
             return Err(format!("there are {INSTANCES_MAX} instances already"));
         }
         let key = start.key;
+        self.users.borrow_mut().extend(start.uid.filter(|uid| *uid != geteuid().as_raw()));
         let started = |main: Pid| {
             self.out.tell(&Told::Started { key, pid: main.as_raw_nonzero().get().unsigned_abs() });
         };
@@ -279,10 +304,7 @@ impl Host {
 
     /// Kills what is left of an instance whose main process has ended, passes its last output on, and tells its end.
     async fn end(self: Rc<Self>, instance: Rc<Instance>, status: WaitIdStatus) {
-        let until = Instant::now() + KILL_WAIT;
-        while !self.kill_once(&instance) && Instant::now() < until {
-            sleep(BETWEEN_PASSES).await;
-        }
+        self.end_rest(&instance).await;
         instance.is_over.cancel();
         let failed = instance.finished().await;
         let was_out_of_memory = instance.group.as_ref().is_some_and(super::cgroup::Group::was_out_of_memory);
@@ -300,11 +322,11 @@ impl Host {
     }
 
     /// Says what is whose, and kills what stays nobody's: a process that left its family, its group and its marker
-    /// behind would outlive its instance. One look is not enough: in the middle of `execve` a process has no marker.
+    /// behind would outlive its instance. One look is not enough: in the middle of `execve` a process has no variables.
     fn shares<'t>(&self, table: &'t Table) -> Shares<'t> {
         let owners: Vec<Owner> = self.instances.borrow().values().map(|instance| instance.owner()).collect();
-        let marker_of = |pid| variable_of(pid, INSTANCE_MARKER);
-        let shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), marker_of);
+        let mut shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), marker_of);
+        shares.strays.retain(|stray| !self.tasks.borrow().contains(&stray.pid));
         let (mut strays, now) = (self.strays.borrow_mut(), Instant::now());
         let before = std::mem::take(&mut *strays);
         for stray in &shares.strays {
@@ -318,7 +340,7 @@ impl Host {
     }
 
     /// One pass of SIGKILL over all processes of an instance; whether there was none left, and none that may be its own.
-    fn kill_once(&self, instance: &Instance) -> bool {
+    pub(super) fn kill_once(&self, instance: &Instance) -> bool {
         // First, and the group at once: whoever sees a child die may exit with a code before it is its turn.
         kill_process(instance.main, Signal::KILL).ok();
         kill_process_group(instance.main, Signal::KILL).ok();
@@ -345,24 +367,55 @@ impl Host {
         }
     }
 
-    /// Kills every descendant, again and again until there is none.
-    async fn kill_everything(&self) {
-        let until = Instant::now() + KILL_WAIT;
-        loop {
-            for instance in self.instances.borrow().values() {
-                if let Some(group) = &instance.group {
-                    group.kill();
-                }
+    /// One pass of SIGKILL over everything that comes from this process; whether there was nothing.
+    pub(super) fn kill_descendants(&self) -> bool {
+        let table = Table::read();
+        let descendants = table.descendants(self.own);
+        descendants.iter().filter(|process| !process.is_dead).for_each(|process| process.kill());
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        descendants.is_empty()
+    }
+
+    pub(super) fn instances(&self) -> Vec<Rc<Instance>> {
+        self.instances.borrow().values().cloned().collect()
+    }
+
+    /// Users that something was started as, other than the own one.
+    pub(super) fn users(&self) -> Vec<u32> {
+        self.users.borrow().iter().copied().collect()
+    }
+
+    /// Checks that the edge may have something done as a user.
+    ///
+    /// # Errors
+    /// A sentence where it may not.
+    pub(super) fn check_user(&self, uid: u32) -> Result<(), String> {
+        match &self.uids {
+            Some(uids) if !uids.contains(&uid) => {
+                Err(format!("{uid} is none of the users {}-{}", uids.start(), uids.end()))
             }
-            let table = Table::read();
-            let descendants = table.descendants(self.own);
-            descendants.iter().filter(|process| !process.is_dead).for_each(|process| process.kill());
-            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-            if descendants.is_empty() || Instant::now() > until {
-                return;
-            }
-            sleep(BETWEEN_PASSES).await;
+            None if !may_be_ours(uid, geteuid().as_raw()) => Err(format!("{uid} is a user of the system")),
+            _ => Ok(()),
         }
+    }
+
+    /// Remembers the process of a task, which belongs to no instance.
+    pub(super) fn note_task(&self, pid: i32) {
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.retain(|pid| Process::read(*pid).is_some_and(|process| process.parent == self.own));
+        tasks.insert(pid);
+    }
+
+    /// Whether a child is the main process of an instance, or that of a task.
+    pub(super) fn is_known_child(&self, pid: i32) -> bool {
+        let is_main = |instance: &Rc<Instance>| instance.main.as_raw_nonzero().get() == pid;
+        self.tasks.borrow().contains(&pid) || self.instances.borrow().values().any(is_main)
+    }
+
+    /// Whether a marker is that of an instance other than the given one.
+    pub(super) fn is_of_other_instance(&self, marker: &str, instance: &Instance) -> bool {
+        let instances = self.instances.borrow();
+        instances.values().any(|other| other.key != instance.key && other.marker() == marker)
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::{Group, Groups};
+use super::ending::Tag;
 use super::exec::{Spec, Task, TemporaryFolders};
 use super::private_folders::PrivateFolders;
 use super::processes::{EDGE_MARKER, INSTANCE_MARKER, Owner};
@@ -48,6 +49,8 @@ pub(super) struct Instance {
     pub(super) is_ending: Cell<bool>,
     /// Nothing of it runs any more: what is in the pipes is all that comes.
     pub(super) is_over: CancellationToken,
+    /// The user, where it is another than the spawner's.
+    pub(super) uid: Option<u32>,
     marker: String,
     /// Bytes of output that may still be sent.
     window: Semaphore,
@@ -107,6 +110,8 @@ impl Instance {
         };
         environment.insert(EDGE_MARKER.to_owned(), edge_id.to_owned());
         environment.insert(INSTANCE_MARKER.to_owned(), marker.clone());
+        let tag = Tag::next();
+        let uid = start.uid.filter(|uid| *uid != rustix::process::geteuid().as_raw());
         let spec = Spec {
             parent: getpid().as_raw_nonzero().get(),
             command: start.command,
@@ -115,6 +120,7 @@ impl Instance {
             uid: start.uid,
             limits: start.limits,
             has_cgroup: group.is_some(),
+            tag: tag.map(Tag::limit),
             folders,
         };
         let instance = Rc::new(Self {
@@ -127,7 +133,8 @@ impl Instance {
             verdict: RefCell::default(),
             is_ending: Cell::default(),
             is_over: CancellationToken::new(),
-            marker,
+            uid,
+            marker: tag.map_or(marker, Tag::marker),
             window: Semaphore::new(WINDOW_BYTES),
             tasks: RefCell::default(),
         });
@@ -141,6 +148,11 @@ impl Instance {
 
     pub(super) fn owner(&self) -> Owner {
         Owner { key: self.key, main: self.main.as_raw_nonzero().get(), marker: self.marker.clone() }
+    }
+
+    /// What marks its processes.
+    pub(super) fn marker(&self) -> &str {
+        &self.marker
     }
 
     /// SIGTERM to its group; to its main process alone, where it has come to make no group yet.

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
@@ -16,8 +17,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::ending::reap;
 use super::measure::{Measured, MeasuredFolder};
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Table, kill_leftovers, may_be_ours, owner_of};
+use super::user::{UserTask, users_of};
 use super::wire::{self, Frame, Order, PROTOCOL, Start, Told};
 use super::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
@@ -30,35 +33,21 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// Most frames that were read and wait to be handed out.
 const FRAMES_WAITING: usize = 16;
 
+/// Where it is told what came of a wish.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, SpawnError>>;
+
 /// What the edge wishes of the spawner.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Launch {
-        launch: Box<Launch>,
-        reply: oneshot::Sender<Result<Launched, SpawnError>>,
-    },
-    Terminate {
-        key: u64,
-    },
-    Kill {
-        key: u64,
-    },
-    Credit {
-        key: u64,
-        bytes: usize,
-    },
-    Measure {
-        folders: Vec<MeasuredFolder>,
-        keys: Vec<u64>,
-        files_max: u64,
-        reply: oneshot::Sender<Result<Measured, SpawnError>>,
-    },
-    Abandon {
-        key: u64,
-    },
-    End {
-        reply: oneshot::Sender<()>,
-    },
+    Launch { launch: Box<Launch>, reply: Reply<Launched> },
+    Terminate { key: u64 },
+    Kill { key: u64 },
+    Credit { key: u64, bytes: usize },
+    Measure { folders: Vec<MeasuredFolder>, keys: Vec<u64>, files_max: u64, reply: Reply<Measured> },
+    Abandon { key: u64 },
+    EndUser { uid: u32, reply: Reply<()> },
+    Task { uid: u32, task: UserTask, reply: Reply<()> },
+    End { reply: oneshot::Sender<()> },
 }
 
 /// An instance that was started.
@@ -77,19 +66,30 @@ pub(super) struct Launched {
 pub(super) async fn start(
     settings: SpawnerSettings,
     wishes: mpsc::UnboundedReceiver<Wish>,
-) -> Result<watch::Receiver<Means>, SpawnError> {
+) -> Result<(watch::Receiver<Means>, Option<RangeInclusive<u32>>), SpawnError> {
     set_child_subreaper(Some(getpid())).map_err(|error| SpawnError::Start(error.into()))?;
     let (means, receiver) = watch::channel(Means::default());
     let session = Session::open(&settings, &means).await?;
-    let keeper =
-        Keeper { settings, slots: HashMap::new(), next: 1, uids: HashSet::new(), means, measures: HashMap::new() };
+    let uids = session.uids.clone();
+    let keeper = Keeper {
+        settings,
+        claimed: uids.clone(),
+        slots: HashMap::new(),
+        tasks: HashMap::new(),
+        next: 1,
+        uids: HashSet::new(),
+        means,
+        measures: HashMap::new(),
+    };
     tokio::spawn(keeper.keep(session, wishes));
-    Ok(receiver)
+    Ok((receiver, uids))
 }
 
 /// One spawner, from its start to its end.
 struct Session {
     child: Option<Child>,
+    /// The users that the spawner has claimed.
+    uids: Option<RangeInclusive<u32>>,
     frames: mpsc::Receiver<Frame<Told>>,
     out: mpsc::UnboundedSender<Vec<u8>>,
 }
@@ -124,15 +124,19 @@ impl Session {
                 }
             }
         });
-        let mut session = Self { child, frames, out };
-        session.say(&Order::Begin { protocol: PROTOCOL, edge_id: settings.edge_id.clone() }).ok();
+        let mut session = Self { child, uids: None, frames, out };
+        let left = settings.uids.iter().map(|uids| (*uids.start(), *uids.end())).collect();
+        let (edge_id, folder) = (settings.edge_id.clone(), settings.folder.display().to_string());
+        session.say(&Order::Begin { protocol: PROTOCOL, edge_id, folder, left }).ok();
         match timeout(READY_WAIT, session.frames.recv()).await {
-            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, no_groups, no_folders }))) => {
+            Ok(Some(Frame::Message(Told::Ready { protocol: PROTOCOL, no_groups, no_folders, uids }))) => {
                 log_means(settings, no_groups.as_deref(), no_folders.as_deref());
                 let control_groups = no_groups.is_none() && settings.cgroup != ControlGroups::Off;
                 means.send_replace(Means { control_groups, private_folders: no_folders.is_none() });
+                session.uids = uids.map(|(first, last)| first..=last);
                 Ok(session)
             }
+            Ok(Some(Frame::Message(Told::Unready { reason }))) => Err(SpawnError::Start(io::Error::other(reason))),
             Ok(Some(_)) => Err(SpawnError::Protocol),
             Ok(None) => Err(SpawnError::Start(io::ErrorKind::BrokenPipe.into())),
             Err(_) => Err(SpawnError::Start(io::ErrorKind::TimedOut.into())),
@@ -148,7 +152,7 @@ impl Session {
 
     /// Says that nothing more comes, upon which the spawner kills everything, and waits until it is gone.
     async fn close(self) {
-        let Self { child, mut frames, out } = self;
+        let Self { child, mut frames, out, .. } = self;
         drop(out);
         let gone = async { while frames.recv().await.is_some() {} };
         let is_gone = timeout(END_WAIT, gone).await.is_ok();
@@ -195,21 +199,22 @@ fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStr
     Ok((Some(child), UnixStream::from_std(own)?))
 }
 
-/// Where it is told that an instance was started.
-type Reply = oneshot::Sender<Result<Launched, SpawnError>>;
-
 /// An instance that runs, or is about to.
 struct Slot {
     happens: mpsc::UnboundedSender<Happened>,
     usage: watch::Sender<Usage>,
     /// Who waits to hear that it was started.
-    asked: Option<(Reply, mpsc::UnboundedReceiver<Happened>)>,
+    asked: Option<(Reply<Launched>, mpsc::UnboundedReceiver<Happened>)>,
     pid: Option<u32>,
 }
 
 struct Keeper {
     settings: SpawnerSettings,
+    /// The users that the first spawner had claimed.
+    claimed: Option<RangeInclusive<u32>>,
     slots: HashMap<u64, Slot>,
+    /// What is done as users, and who waits for it.
+    tasks: HashMap<u64, Reply<()>>,
     next: u64,
     /// Users that instances were started as.
     uids: HashSet<u32>,
@@ -238,8 +243,11 @@ impl Keeper {
                     tracing::error!(instances = self.slots.len(), "the spawner died, and its instances with it");
                     session.bury().await;
                     self.clean_up().await;
+                    let started = self.uids.drain().map(|uid| uid..=uid);
+                    self.settings.uids.extend(started);
                     // Before anybody hears of the loss, so that they can start anew at once.
-                    let first = Session::open(&self.settings, &self.means).await;
+                    let first = self.open().await;
+                    self.reap_users();
                     self.tell_all(&Exit::Lost);
                     match self.again(first, &mut wishes).await {
                         Ok(again) => {
@@ -279,12 +287,24 @@ impl Keeper {
                         None => return Err(None),
                         Some(Wish::End { reply }) => return Err(Some(reply)),
                         Some(Wish::Launch { reply, .. }) => drop(reply.send(Err(SpawnError::Gone))),
+                        Some(Wish::EndUser { reply, .. } | Wish::Task { reply, .. }) => {
+                            reply.send(Err(SpawnError::Gone)).ok();
+                        }
                         Some(_) => {}
                     },
                 }
             }
             pause = (pause * 2).min(AGAIN_AFTER.1);
-            opened = Session::open(&self.settings, &self.means).await;
+            opened = self.open().await;
+        }
+    }
+
+    /// Another session, with a spawner that has the same users.
+    async fn open(&self) -> Result<Session, SpawnError> {
+        let session = Session::open(&self.settings, &self.means).await?;
+        match session.uids == self.claimed {
+            true => Ok(session),
+            false => Err(SpawnError::Start(io::Error::other("it has other user ids than before: restart the edge"))),
         }
     }
 
@@ -327,11 +347,25 @@ impl Keeper {
                     Err(error) => drop(reply.send(Err(SpawnError::Order(error.to_string())))),
                 }
             }
+            Wish::EndUser { uid, reply } => self.begin_task(session, reply, |key| Order::EndUser { key, uid }),
+            Wish::Task { uid, task, reply } => {
+                self.uids.insert(uid);
+                self.begin_task(session, reply, |key| Order::Task { key, uid, task });
+            }
             Wish::End { .. } => {}
         }
     }
 
-    fn launch(&mut self, session: &Session, launch: Launch, reply: Reply) {
+    fn begin_task(&mut self, session: &Session, reply: Reply<()>, order: impl FnOnce(u64) -> Order) {
+        let key = self.next;
+        self.next += 1;
+        match session.say(&order(key)) {
+            Ok(()) => drop(self.tasks.insert(key, reply)),
+            Err(error) => drop(reply.send(Err(SpawnError::Order(error.to_string())))),
+        }
+    }
+
+    fn launch(&mut self, session: &Session, launch: Launch, reply: Reply<Launched>) {
         let key = self.next;
         let Some(folder) = launch.folder.to_str().map(str::to_owned) else {
             reply.send(Err(SpawnError::Order("the folder's name is no UTF-8".to_owned()))).ok();
@@ -367,6 +401,11 @@ impl Keeper {
                     reply.send(Err(SpawnError::Refused(reason))).ok();
                 }
             }
+            Told::Done { key, error } => {
+                if let Some(reply) = self.tasks.remove(&key) {
+                    reply.send(error.map_or(Ok(()), |error| Err(SpawnError::Refused(error)))).ok();
+                }
+            }
             Told::Exited { key, exit } => {
                 if let Some(slot) = self.slots.remove(&key) {
                     slot.happens.send(Happened::Exited(exit)).ok();
@@ -382,17 +421,32 @@ impl Keeper {
                     reply.send(Ok(measured)).ok();
                 }
             }
-            Told::Ready { .. } => {}
+            Told::Ready { .. } | Told::Unready { .. } => {}
         }
     }
 
     fn tell_all(&mut self, exit: &Exit) {
         // Whoever waits for one hears that nobody answers any more.
         self.measures.clear();
+        for (_, reply) in self.tasks.drain() {
+            reply.send(Err(SpawnError::Gone)).ok();
+        }
         for (_, slot) in self.slots.drain() {
             match slot.asked {
                 Some((reply, _)) => drop(reply.send(Err(SpawnError::Gone))),
                 None => drop(slot.happens.send(Happened::Exited(exit.clone()))),
+            }
+        }
+    }
+
+    /// Reaps what the new spawner has ended of the users of instances, which came to this process.
+    fn reap_users(&self) {
+        let (own, own_uid) = (getpid().as_raw_nonzero().get(), geteuid().as_raw());
+        let is_of_instances = |uid: &u32| *uid != own_uid && self.settings.uids.iter().any(|uids| uids.contains(uid));
+        let is_theirs = |pid| users_of(pid).is_some_and(|(ids, _)| ids.iter().any(is_of_instances));
+        for process in Table::read().all().filter(|process| process.is_dead && process.parent == own) {
+            if is_theirs(process.pid) {
+                reap(process.pid);
             }
         }
     }

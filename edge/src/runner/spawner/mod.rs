@@ -10,8 +10,10 @@
 //! the spawner, which is a subreaper; where the spawner was killed, it comes to the edge, which is one too; and where
 //! both were killed at once, the next start finds what is left by the marker in its environment.
 
+mod begin;
 mod cgroup;
 mod door;
+mod ending;
 mod exec;
 mod host;
 mod instance;
@@ -22,11 +24,13 @@ mod ports;
 mod private_folders;
 mod processes;
 mod usage;
+mod user;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -34,14 +38,19 @@ use devanture_config::edge_toml::ControlGroups;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use door::{DoorSettings, open_door};
+pub use begin::HostUsers;
+pub(super) use begin::claim_when_free;
+pub use door::{AUTO, DoorSettings, open_door};
 pub use exec::exec_instance;
 pub use host::{HostSettings, host};
 pub use measure::{Measured, MeasuredFolder};
 pub use ports::listener_uid;
 pub use processes::kill_leftovers;
+pub(super) use user::has_ipc_objects;
+pub use user::user_task;
 
 use keeper::{Launched, Wish};
+use user::UserTask;
 
 /// How instances are started.
 #[derive(Debug, Clone)]
@@ -54,6 +63,10 @@ pub struct SpawnerSettings {
     pub cgroup: ControlGroups,
     /// What marks the processes of this edge; the same after a restart, and no other edge's on this machine.
     pub edge_id: String,
+    /// The folder of its backends, which names it to people.
+    pub folder: PathBuf,
+    /// Users that nothing but instances of this edge runs as: what an earlier run left of them is ended.
+    pub uids: Vec<RangeInclusive<u32>>,
 }
 
 /// What went wrong with an order to the spawner.
@@ -81,6 +94,7 @@ pub enum SpawnError {
 pub struct Spawner {
     wishes: mpsc::UnboundedSender<Wish>,
     means: watch::Receiver<Means>,
+    uids: Option<RangeInclusive<u32>>,
 }
 
 /// How the spawner holds instances to their limits, as far as the machine allows.
@@ -100,14 +114,20 @@ impl Spawner {
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
     pub async fn start(settings: SpawnerSettings) -> Result<Self, SpawnError> {
         let (wishes, receiver) = mpsc::unbounded_channel();
-        let means = keeper::start(settings, receiver).await?;
-        Ok(Self { wishes, means })
+        let (means, uids) = keeper::start(settings, receiver).await?;
+        Ok(Self { wishes, means, uids })
     }
 
     /// How instances are held to their limits now.
     #[must_use]
     pub fn means(&self) -> Means {
         *self.means.borrow()
+    }
+
+    /// The users that the spawner has claimed for this edge; `None` where it is no service of its own.
+    #[must_use]
+    pub fn uids(&self) -> Option<&RangeInclusive<u32>> {
+        self.uids.as_ref()
     }
 
     /// Starts an instance. Whether its command can be executed is told by [`Running::next`].
@@ -138,6 +158,53 @@ impl Spawner {
         let keys = instances.iter().map(|instance| instance.key).collect();
         let wish = Wish::Measure { folders, keys, files_max, reply };
         self.wishes.send(wish).map_err(|_gone| SpawnError::Gone)?;
+        answer.await.map_err(|_gone| SpawnError::Gone)?
+    }
+
+    /// Ends every process of a user, whatever it does to escape, and waits until none is left. No instance of the user may
+    /// run: it would be ended too.
+    ///
+    /// # Errors
+    /// [`SpawnError::Refused`] where some do not end; [`SpawnError::Gone`].
+    pub async fn end_user(&self, uid: u32) -> Result<(), SpawnError> {
+        self.done(|reply| Wish::EndUser { uid, reply }).await
+    }
+
+    /// Makes a folder that belongs to a user, as that user, and that nobody else enters.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`].
+    pub async fn make_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
+        self.done(|reply| Wish::Task { uid, task: UserTask::MakeFolder(path), reply }).await
+    }
+
+    /// Removes, as a user, a folder of its own.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`].
+    pub async fn remove_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
+        self.done(|reply| Wish::Task { uid, task: UserTask::RemoveFolder(path), reply }).await
+    }
+
+    /// Removes, as a user, what is in its own folders.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`].
+    pub async fn empty_folders(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
+        self.done(|reply| Wish::Task { uid, task: UserTask::EmptyFolders(folders), reply }).await
+    }
+
+    /// Removes, as a user, what it has in folders that everybody may write to.
+    ///
+    /// # Errors
+    /// As [`Self::end_user`], also where something is left.
+    pub async fn leave_shared(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
+        self.done(|reply| Wish::Task { uid, task: UserTask::LeaveShared(folders), reply }).await
+    }
+
+    async fn done(&self, wish: impl FnOnce(oneshot::Sender<Result<(), SpawnError>>) -> Wish) -> Result<(), SpawnError> {
+        let (reply, answer) = oneshot::channel();
+        self.wishes.send(wish(reply)).map_err(|_gone| SpawnError::Gone)?;
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 

@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::hash::BuildHasher;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+use super::user::users_of;
 
 /// The variable that says which edge a process belongs to.
 pub(super) const EDGE_MARKER: &str = "DEVANTURE_EDGE_ID";
@@ -230,11 +231,12 @@ fn kill_marked(edge_id: &str, is_allowed: impl Fn(u32) -> bool) -> HashSet<u32> 
 
 /// The user that a process runs as.
 pub(super) fn owner_of(pid: i32) -> Option<u32> {
-    fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
+    let ([_real, effective, ..], _) = users_of(pid)?;
+    Some(effective)
 }
 
 /// The first id of users that are no part of the system.
-const FIRST_USER: u32 = 1_000;
+pub(super) const FIRST_USER: u32 = 1_000;
 
 /// Whether a process of the user `uid` can have been started by an edge that runs as the user `own`.
 pub(super) const fn may_be_ours(uid: u32, own: u32) -> bool {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::measure::{Measured, MeasuredFolder};
+use super::user::UserTask;
 use super::{Exit, InstanceLimits, Stream, Temporary, Usage};
 
 /// Most bytes of a frame after its length. What one program can be started with is below that on every Linux.
@@ -22,7 +23,7 @@ pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 /// Most bytes of output of one instance that are on their way or wait to be taken.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
 /// The spoken form; both ends are the same program, except across a socket that somebody else listens on.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_OUTPUT: u8 = 2;
@@ -33,8 +34,9 @@ const OUTPUT_HEAD_BYTES: usize = 4 + 1 + 8 + 1;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Order {
-    /// The first one: who asks.
-    Begin { protocol: u32, edge_id: String },
+    /// The first one: who asks, where its backends are, and ranges of users of whom nothing may be left from an earlier run, each by its first and
+    /// its last one.
+    Begin { protocol: u32, edge_id: String, folder: String, left: Vec<(u32, u32)> },
     /// Start an instance, which is called `key` from then on.
     Launch(Box<Start>),
     /// SIGTERM to the instance's process group.
@@ -45,6 +47,10 @@ pub(super) enum Order {
     Credit { key: u64, bytes: u32 },
     /// Measure what lies in folders, and what these instances have open that has no name any more.
     Measure { request: u64, folders: Vec<MeasuredFolder>, keys: Vec<u64>, files_max: u64 },
+    /// SIGKILL to every process of a user, again and again until none is left.
+    EndUser { key: u64, uid: u32 },
+    /// Something is to be done as a user.
+    Task { key: u64, uid: u32, task: UserTask },
 }
 
 /// What an instance is started with.
@@ -65,11 +71,17 @@ pub(super) struct Start {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Told {
-    /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none.
+    /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none; `uids` are
+    /// the first and the last of the users that the spawner has claimed for the edge, where it does that.
     Ready {
         protocol: u32,
         no_groups: Option<String>,
         no_folders: Option<String>,
+        uids: Option<(u32, u32)>,
+    },
+    /// The answer to `Begin` of an edge for which nothing is started.
+    Unready {
+        reason: String,
     },
     Started {
         key: u64,
@@ -89,6 +101,11 @@ pub(super) enum Told {
     Measured {
         request: u64,
         measured: Measured,
+    },
+    /// The answer to `EndUser` and `Task`; `error` is why it was not done.
+    Done {
+        key: u64,
+        error: Option<String>,
     },
     /// The last that is told of an instance: nothing of it runs any more.
     Exited {

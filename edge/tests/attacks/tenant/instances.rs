@@ -5,8 +5,8 @@ use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::backends::{Backend, is_root};
-use crate::support::{RunningEdge, edge, got};
+use crate::support::backends::{Backend, is_root, processes_of};
+use crate::support::{RunningEdge, edge, eventually, got};
 
 const PROD: &str = "shop.localhost";
 const STAGING: &str = "staging--shop.localhost";
@@ -178,4 +178,120 @@ async fn without_enough_user_ids_an_environment_gets_no_backend() {
     // What has an id goes on.
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("prod again")).await.unwrap();
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_edges_of_one_machine_share_no_user_id() {
+    if !is_root() {
+        return;
+    }
+    let (one, two) = (edge().with_runner().start().await, edge().with_runner().start().await);
+    let mut users = Vec::new();
+    for edge in [&one, &two] {
+        edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("prod")).await.unwrap();
+        users.push(edge.evaluate(PROD, "process.getuid()").await.as_u64().unwrap());
+        // Nor one that `useradd`, systemd or SSSD give to somebody else.
+        assert!(*users.last().unwrap() > 2_000_200_000, "{users:?}");
+    }
+    assert!(users[0].abs_diff(users[1]) >= 65_536, "{users:?}");
+    one.stop().await;
+    two.stop().await;
+}
+
+/// A program that begins itself once more, in a session of its own, and ends, for as long as its data folder is there:
+/// none of its processes lives longer than a moment.
+const CHAIN: &str = "#!/bin/sh
+[ -d \"$DEVANTURE_DATA\" ] || exit
+echo > \"$DEVANTURE_DATA/chain\"
+setsid ./chain < /dev/null > /dev/null 2>&1 &
+";
+
+/// A backend that can be told to begin the chain.
+fn chained(page: &str) -> Backend {
+    let worker = json!({ "mailer": { "command": ["sleep", "100000"] } });
+    Backend::new(page).with_file("chain", CHAIN, true).with("processes", worker)
+}
+
+/// Begins the chain at a host; gives the user that it runs as.
+async fn begin_chain(edge: &RunningEdge, host: &str) -> Value {
+    let begin = "child.spawn('./chain', { detached: true, stdio: 'ignore' }).unref(), process.getuid()";
+    let user = edge.evaluate(host, begin).await;
+    eventually("the chain has begun", async || {
+        edge.evaluate(host, "tried(() => fs.unlinkSync('data/chain'))").await != json!("ENOENT")
+    })
+    .await;
+    user
+}
+
+/// Process ids of the healthy instances of `prod`, by name.
+async fn instances(edge: &RunningEdge) -> Vec<(String, u64)> {
+    let list: Value = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/instances")).await.json();
+    let healthy = list["instances"].as_array().unwrap().iter().filter(|one| one["state"] == "healthy");
+    healthy.map(|one| (one["name"].as_str().unwrap().to_owned(), one["pid"].as_u64().unwrap())).collect()
+}
+
+/// Waits until nothing runs as a user but the healthy instances of `prod`.
+async fn only_instances_are_left(edge: &RunningEdge, user: &Value) {
+    eventually("nothing but the instances runs", async || {
+        let pids = instances(edge).await.into_iter().map(|(_, pid)| u32::try_from(pid).unwrap()).collect();
+        processes_of(user) == pids
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_processes_does_not_outlive_the_restart_of_its_instance() {
+    if !is_root() {
+        return;
+    }
+    let edge = edge().with_runner().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &chained("one")).await.unwrap();
+    let user = begin_chain(&edge, PROD).await;
+    let before = instances(&edge).await;
+    let restart = "/v1/apps/shop/environments/prod/instances/restart";
+    assert_eq!(got(edge.api(Method::POST, restart).json(&json!({ "process": "web" }))).await.status, StatusCode::OK);
+    only_instances_are_left(&edge, &user).await;
+    // The other process of the environment, which runs as the same user, was not touched.
+    let after = instances(&edge).await;
+    assert_eq!((before.len(), after.len()), (2, 2), "{before:?} {after:?}");
+    assert_eq!((&before[0], before[1].1 == after[1].1), (&after[0], false), "{before:?} {after:?}");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_processes_does_not_outlive_its_version_and_leaves_the_next_one_alone() {
+    if !is_root() {
+        return;
+    }
+    let edge = edge().with_runner().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &chained("one")).await.unwrap();
+    let user = begin_chain(&edge, PROD).await;
+    let two = chained("two").with_file("new", "", false);
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &two).await.unwrap();
+    let new = edge.evaluate(PROD, "process.pid").await;
+    only_instances_are_left(&edge, &user).await;
+    assert_eq!(
+        edge.evaluate(PROD, "[process.pid, process.getuid(), fs.existsSync('new')]").await,
+        json!([new, user, true])
+    );
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_processes_does_not_outlive_its_app_its_environment_or_its_edge() {
+    if !is_root() {
+        return;
+    }
+    let edge = edge().with_runner().start().await;
+    for (end, environment, host) in [("/environments/staging", "staging", STAGING), ("", "prod", PROD)] {
+        edge.push_backend(edge.admin_token(), ("shop", environment), &chained("one")).await.unwrap();
+        let user = begin_chain(&edge, host).await;
+        assert!(got(edge.api(Method::DELETE, &format!("/v1/apps/shop{end}"))).await.status.is_success());
+        eventually("nothing of it runs", async || processes_of(&user).is_empty()).await;
+    }
+    edge.push_backend(edge.admin_token(), ("game", "prod"), &chained("one")).await.unwrap();
+    let user = begin_chain(&edge, "game.localhost").await;
+    // Killed.
+    drop(edge);
+    eventually("nothing of it runs", async || processes_of(&user).is_empty()).await;
 }
