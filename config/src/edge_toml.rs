@@ -19,7 +19,7 @@ use crate::retention::Retention;
 pub use access_log::{AccessLog, LogAddresses, LogFormat, LogTarget};
 pub use names::{Names, RESERVED_NAMES};
 pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, Runner, Uids};
-pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls};
+pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls, TlsProfile};
 pub use watch::Watch;
 
 /// How long a drain may take where nothing is said, in milliseconds.
@@ -121,6 +121,8 @@ pub struct EdgeFile {
     pub ticket_keys: Option<PathBuf>,
     /// Where certificates come from.
     pub tls: Tls,
+    /// Accepted versions of TLS.
+    pub tls_profile: TlsProfile,
     /// Where any app's routes may point to.
     pub upstreams: Upstreams,
     /// When a switch that is watched is undone.
@@ -184,6 +186,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
     let listen = required(root, "listen", root.table("listen"), "…, as a table [listen]").and_then(|t| listen(&t));
     let tls = required(root, "tls", root.table("tls"), "…, as a table [tls]");
     let ticket_keys = tls.as_ref().and_then(|table| table.string("ticket_keys")).map(PathBuf::from);
+    let tls_profile = tls.as_ref().map(tls::profile).unwrap_or_default();
     let mut tls = tls.and_then(|table| tls::tls(root, &table));
     let compress = root.table("compress").map_or_else(Compress::default, |t| compress(&t));
     let access_log = access_log::access_log(root);
@@ -221,6 +224,7 @@ fn root_table(root: &Table<'_, '_>) -> Option<EdgeFile> {
         secrets_key_file,
         ticket_keys,
         tls: tls?,
+        tls_profile,
         upstreams,
         watch,
     })

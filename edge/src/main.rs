@@ -489,12 +489,17 @@ impl Signals {
 fn reload(server: &Server, path: &Path) {
     // Whatever else is wrong: whoever moved the file away waits for it to be let go.
     server.reopen_access_log();
-    if let Err(error) = read(path) {
-        tracing::error!(%error, "the configuration has mistakes: nothing was changed");
-        return;
-    }
-    match server.reload_certificates() {
-        Ok(()) => tracing::info!("the certificates were read again; other changes of edge.toml need a restart"),
+    let file = match read(path) {
+        Ok((file, _)) => file,
+        Err(error) => {
+            tracing::error!(%error, "the configuration has mistakes: nothing was changed");
+            return;
+        }
+    };
+    match server.reload(&file) {
+        Ok(()) => tracing::info!(
+            "the certificates were read again, and `tls.profile` applied; other changes of edge.toml need a restart"
+        ),
         Err(error) => tracing::error!(%error, "the certificates stay as they were"),
     }
 }

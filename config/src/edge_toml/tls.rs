@@ -68,6 +68,23 @@ pub enum Tls {
     SelfSigned,
 }
 
+/// Accepted versions of TLS, after the profiles of Mozilla's "Server Side TLS".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsProfile {
+    /// TLS 1.2 with forward secrecy and authenticated encryption, and TLS 1.3.
+    #[default]
+    Intermediate,
+    /// TLS 1.3 only.
+    Modern,
+}
+
+const PROFILES: &[(&str, TlsProfile)] = &[("intermediate", TlsProfile::Intermediate), ("modern", TlsProfile::Modern)];
+
+/// Reads `tls.profile`.
+pub(super) fn profile(table: &Table<'_, '_>) -> TlsProfile {
+    table.word("profile", PROFILES).unwrap_or_default()
+}
+
 #[derive(Clone, Copy)]
 enum TlsMode {
     Acme,

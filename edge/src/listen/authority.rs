@@ -29,7 +29,7 @@ const AUTHORITY_VALID: Duration = Duration::days(3_650);
 /// An authority that has less left than this is replaced at a start.
 const AUTHORITY_LEFT_MIN: Duration = Duration::days(LEAF_DAYS);
 const LEAF_DAYS: i64 = 90;
-/// How long a certificate is valid; browsers take no more than 398 days.
+/// How long a certificate is valid, from its backdated start: Mozilla's modern profile asks for at most 90 days.
 const LEAF_VALID: Duration = Duration::days(LEAF_DAYS);
 /// A certificate that has less left than this is made again.
 const LEAF_LEFT_MIN: Duration = Duration::days(30);
@@ -145,7 +145,7 @@ impl Authority {
 
     fn make(&self, names: Vec<String>, now: OffsetDateTime) -> Result<Leaf, Error> {
         let subject = names.first().filter(|name| name.len() <= COMMON_NAME_MAX).cloned();
-        let not_after = (now + LEAF_VALID).min(self.not_after);
+        let not_after = (now - BACKDATED + LEAF_VALID).min(self.not_after);
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         if let Some(subject) = subject {
@@ -279,7 +279,7 @@ mod tests {
             leaf.verify_signature(Some(parsed.public_key())).unwrap();
             assert!(leaf.validity().is_valid());
             let days = (leaf.validity().not_after - leaf.validity().not_before).unwrap().whole_days();
-            assert!((89..=398).contains(&days), "{days}");
+            assert!((89..=90).contains(&days), "{days}");
         }
     }
 

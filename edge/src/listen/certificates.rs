@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::AppName;
-use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls};
+use devanture_config::edge_toml::{Acme as AcmeSettings, CertificateFiles, Tls, TlsProfile};
 use devanture_config::limits::Limits;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -175,6 +175,12 @@ impl Certificates {
     /// As [`Certificates::with_ticket_keys`].
     pub fn check_ticket_keys(path: &Path) -> Result<(), Error> {
         TicketFile::open(path.to_path_buf()).map(drop)
+    }
+
+    /// Sets the profile of TLS on all listeners, for new handshakes. It is `intermediate` at first.
+    pub fn set_profile(&self, profile: TlsProfile) {
+        self.visitors.set_profile(profile);
+        self.admin.set_profile(profile);
     }
 
     /// What the listener for visitors needs.

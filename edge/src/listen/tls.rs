@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use devanture_config::edge_toml::TlsProfile;
 use metrics::counter;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{Acceptor, ResolvesServerCert};
-use rustls::{ServerConfig, version};
+use rustls::server::{Acceptor, ProducesTickets, ResolvesServerCert};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -34,7 +36,12 @@ pub(super) const WRITE_BYTES: usize = 48 * 1024;
 /// What a listener needs for its handshakes. Cheap to clone, and shared by all threads, tickets included.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
+    /// TLS 1.2 and 1.3.
+    intermediate: Arc<ServerConfig>,
+    /// TLS 1.3 only.
+    modern: Arc<ServerConfig>,
+    /// Selects one of the two; shared by clones.
+    is_modern: Arc<AtomicBool>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     covers: Arc<Covers>,
     challenges: Option<Arc<Challenges>>,
@@ -45,7 +52,7 @@ pub(crate) type Covers = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ServerTls").field("config", &self.config).finish_non_exhaustive()
+        formatter.debug_struct("ServerTls").field("config", self.config()).finish_non_exhaustive()
     }
 }
 
@@ -56,27 +63,43 @@ impl ServerTls {
         serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
         covers: Arc<Covers>,
     ) -> Result<Self, Error> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
-        config.ignore_client_order = true;
-        // One ticket, not two: browsers use one, and each costs an encryption and bytes of every handshake.
-        config.send_tls13_tickets = 1;
+        let with_versions = |versions: &[&'static SupportedProtocolVersion]| {
+            let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
+            Ok::<_, Error>(builder.with_no_client_auth().with_cert_resolver(Arc::clone(&resolver)))
+        };
+        let mut intermediate = with_versions(&[&version::TLS13, &version::TLS12])?;
+        let mut modern = with_versions(&[&version::TLS13])?;
         // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it. The keys are
         // this process's own, made at random and exchanged for others every six hours; a ticket is good for up to twelve.
-        // There is no early data: whoever records it could send it again (RFC 8446 §8), and it stays off, as rustls has it.
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), serves, covers, challenges: None })
+        let tickets = aws_lc_rs::Ticketer::new()?;
+        for config in [&mut intermediate, &mut modern] {
+            config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
+            config.ignore_client_order = true;
+            // One ticket, not two: browsers use one, and each costs an encryption and bytes of every handshake.
+            config.send_tls13_tickets = 1;
+            // No early data, rustls' default: a recording of it could be replayed (RFC 8446 §8).
+            config.ticketer = Arc::clone(&tickets);
+            config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        }
+        let (intermediate, modern, is_modern) = (Arc::new(intermediate), Arc::new(modern), Arc::default());
+        Ok(Self { intermediate, modern, is_modern, serves, covers, challenges: None })
+    }
+
+    /// Sets the profile of new handshakes, for all clones.
+    pub(crate) fn set_profile(&self, profile: TlsProfile) {
+        self.is_modern.store(profile == TlsProfile::Modern, Ordering::Relaxed);
     }
 
     /// Has tickets by `tickets` in place of keys that are this process's alone.
     pub(crate) fn with_tickets(self, tickets: Tickets) -> Self {
-        let mut config = Arc::unwrap_or_clone(self.config);
-        config.ticketer = Arc::new(tickets);
-        Self { config: Arc::new(config), ..self }
+        let tickets: Arc<dyn ProducesTickets> = Arc::new(tickets);
+        let with_tickets = |config: Arc<ServerConfig>| {
+            let mut config = Arc::unwrap_or_clone(config);
+            config.ticketer = Arc::clone(&tickets);
+            Arc::new(config)
+        };
+        let (intermediate, modern) = (with_tickets(self.intermediate), with_tickets(self.modern));
+        Self { intermediate, modern, ..self }
     }
 
     /// Shows an authority that asks for it the proof that a name is this edge's.
@@ -95,7 +118,7 @@ impl ServerTls {
     /// The settings for the TLS library, for those who drive a handshake themselves.
     #[must_use]
     pub fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+        if self.is_modern.load(Ordering::Relaxed) { &self.modern } else { &self.intermediate }
     }
 
     /// Shakes hands on `io`; the caller limits the time. There is no stream where an authority only wanted to see a
@@ -121,7 +144,7 @@ impl ServerTls {
             drop(start.io.shutdown().await);
             return Err(Failed::Name(name));
         }
-        let mut stream = start.into_stream(Arc::clone(&self.config)).await.map_err(Failed::Io)?;
+        let mut stream = start.into_stream(Arc::clone(self.config())).await.map_err(Failed::Io)?;
         stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
         Ok(Some(stream))
     }

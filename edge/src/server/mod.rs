@@ -206,11 +206,13 @@ impl Server {
         self.addresses
     }
 
-    /// Reads the certificates and the keys of tickets again; the earlier ones stay where the new ones are not good.
+    /// Applies the profile of TLS in `file`, and reads the certificates and the keys of tickets again; bad ones leave the
+    /// earlier ones in use.
     ///
     /// # Errors
-    /// What is wrong with them.
-    pub fn reload_certificates(&self) -> Result<(), listen::Error> {
+    /// What is wrong with the certificates or the keys.
+    pub fn reload(&self, file: &EdgeFile) -> Result<(), listen::Error> {
+        self.certificates.set_profile(file.tls_profile);
         self.certificates.reload()
     }
 
@@ -416,6 +418,7 @@ fn open_certificates(
     let knows: Knows = Arc::new(move |host: &str| knowing.serves(host));
     let pattern_of: PatternOf = Arc::new(move |host: &str| naming.pattern_of(host));
     let certificates = Certificates::open(&file.tls, base, data_dir, knows, pattern_of)?;
+    certificates.set_profile(file.tls_profile);
     match &file.ticket_keys {
         Some(keys) => certificates.with_ticket_keys(&base.join(keys)),
         None => Ok(certificates),

@@ -21,6 +21,7 @@ mod lint;
 mod methods;
 mod negotiation;
 mod own_headers;
+mod profiles;
 mod ranges;
 mod resumption;
 mod site;
