@@ -11,6 +11,7 @@ pub mod edge_toml;
 pub mod expiry;
 pub mod fields;
 pub mod fingerprint;
+pub mod heap;
 pub mod hostnames;
 pub mod instances;
 pub mod keeping;

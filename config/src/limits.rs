@@ -69,11 +69,17 @@ limits! {
     pushes_max = 64 in 1 ..= 10_000,
     /// Milliseconds that a push may rest between two of its requests before it is forgotten.
     push_idle_ms_max = 3_600_000 in 1_000 ..= 604_800_000,
-    /// Versions of one app that are kept loaded for previews.
+    /// Bytes of memory for the loaded versions of one app: their paths, heads and rules, and files that are held in memory, at most a quarter of it.
+    app_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
+    /// Previews of one app, of versions and of aliases, that are kept loaded.
     previews_loaded_max = 32 in 1 ..= 10_000,
+    /// Milliseconds without a request after which a loaded preview is evicted.
+    preview_loaded_idle_ms_max = 900_000 in 100 ..= 86_400_000,
+    /// Requests that wait for previews of one app to be loaded; a further one is answered 503.
+    preview_requests_waiting_max = 256 in 1 ..= 100_000,
     /// Bytes of a file or variant up to which it is held in memory while a version that has it is loaded.
     memory_file_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
-    /// Bytes of files and variants that are held in memory in all; what has no room is read from the disk as it is sent.
+    /// Bytes of files and variants that are held in memory in all; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent.
     memory_bytes_max = 268_435_456 in 0 ..= 1_099_511_627_776,
     /// Versions of one environment that answer for their fingerprinted assets after a switch, within the grace period.
     grace_versions_max = 16 in 0 ..= 1_000,

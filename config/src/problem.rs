@@ -62,6 +62,7 @@ macro_rules! codes {
 codes! {
     AliasTaken "alias_taken" 409 Refused "That name is an environment of the app, so it cannot be an alias.",
     AmbiguousId "ambiguous_id" 409 Refused "More than one version begins with that id.",
+    AppMemoryFull "app_memory_full" 409 Refused "The loaded versions of the app would take more memory than the edge allows one app.",
     ArchiveBomb "archive_bomb" 413 Refused "The archive unpacks to far more than it is.",
     ArchiveCutOff "archive_cut_off" 422 Refused "The archive ends before its end.",
     ArchiveDamaged "archive_damaged" 422 Refused "The archive is not as it was made.",

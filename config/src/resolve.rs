@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::heap::HeapBytes;
 use crate::path::BundlePath;
 use crate::site_toml::HtmlHandling;
 
@@ -100,6 +101,18 @@ impl PathIndex {
             entry.exact = None;
         }
         entry
+    }
+}
+
+impl HeapBytes for PathIndex {
+    fn heap_bytes(&self) -> usize {
+        self.names.heap_bytes() + self.not_found_pages.heap_bytes()
+    }
+}
+
+impl HeapBytes for Entry {
+    fn heap_bytes(&self) -> usize {
+        0
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::headers::User;
 use crate::fields::trimmed;
+use crate::heap::{HeapBytes, allocated};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake3::Hash;
@@ -36,6 +37,12 @@ impl Users {
         let sent = blake3::hash(&sent);
         // Every one is looked at: the time does not say which.
         self.0.iter().fold(false, |found, user| found | (*user == sent))
+    }
+}
+
+impl HeapBytes for Users {
+    fn heap_bytes(&self) -> usize {
+        allocated(self.0.capacity() * size_of::<Hash>())
     }
 }
 

@@ -106,8 +106,8 @@ fn lies_under(pattern: &Pattern, route: &Route) -> bool {
     let (prefix, is_folder) = route.path.prefix();
     let mut wanted = prefix.trim_matches('/').split('/').filter(|segment| !segment.is_empty());
     let mut own = segments.iter();
-    let begins = wanted.all(|wanted| matches!(own.next(), Some(Segment::Text(text)) if text == wanted));
-    begins && (is_folder || (ending == Ending::Exact && own.all(|rest| *rest == Segment::Text(String::new()))))
+    let begins = wanted.all(|wanted| matches!(own.next(), Some(Segment::Text(text)) if **text == *wanted));
+    begins && (is_folder || (ending == Ending::Exact && own.all(|rest| *rest == Segment::Text(Box::default()))))
 }
 
 /// What a rule that is no redirect answers with: a file that is there, or an upstream that was declared.

@@ -4,21 +4,22 @@
 //! are matched segment by segment; what takes a part of a segment goes through the crate `regex`, whose time grows with
 //! the length of the path alone, so that no rule of one app can keep a thread from the others (law 11).
 
+mod expression;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::OnceLock;
 
 use percent_encoding::percent_decode_str;
-use regex::{Regex, RegexBuilder};
 use unicode_normalization::UnicodeNormalization;
+
+use crate::heap::HeapBytes;
+use expression::Expression;
 
 /// Longest pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 2_000;
 /// Longest pattern that takes parts of segments, in bytes, and most `*` in it: what one costs in time and memory.
 pub const EXPRESSION_BYTES_MAX: usize = 512;
 const EXPRESSION_STARS_MAX: usize = 8;
-/// Most memory that one such pattern may take when it is compiled, in bytes.
-const REGEX_BYTES_MAX: usize = 512 * 1024;
 /// The name that `*` captures under.
 pub const SPLAT: &str = "splat";
 
@@ -37,8 +38,9 @@ pub enum Dialect {
 /// A pattern.
 #[derive(Debug, Clone)]
 pub struct Pattern {
-    text: String,
-    host: Option<HostPattern>,
+    text: Box<str>,
+    /// Apart, since most are for every host.
+    host: Option<Box<HostPattern>>,
     shape: Shape,
     /// Whether a final slash of the path is ignored.
     is_tolerant: bool,
@@ -48,32 +50,23 @@ pub struct Pattern {
 
 #[derive(Debug, Clone)]
 enum HostPattern {
-    Exact(String),
-    Captures(Box<Expression>),
+    Exact(Box<str>),
+    Captures(Expression),
 }
 
 #[derive(Debug, Clone)]
 enum Shape {
-    Segments { segments: Vec<Segment>, ending: Ending },
-    Expression { literal: Vec<Segment>, expression: Box<Expression> },
-}
-
-/// What goes through the crate `regex`, compiled when it is first asked: rules beyond a limit never are.
-#[derive(Debug, Clone)]
-struct Expression {
-    source: String,
-    names: Vec<String>,
-    folds: bool,
-    regex: OnceLock<Option<Regex>>,
+    Segments { segments: Box<[Segment]>, ending: Ending },
+    Expression { literal: Box<[Segment]>, expression: Box<Expression> },
 }
 
 /// One segment of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
     /// Any segment that is not empty, captured under a name.
-    Name(String),
+    Name(Box<str>),
     /// Exactly this one.
-    Text(String),
+    Text(Box<str>),
 }
 
 /// What may come after the segments of a pattern.
@@ -124,7 +117,7 @@ impl Pattern {
         let (host, path) = match text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
             Some(rest) => {
                 let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-                (Some(host_pattern(host, dialect)?), path)
+                (Some(Box::new(host_pattern(host, dialect)?)), path)
             }
             None => (None, text),
         };
@@ -137,7 +130,7 @@ impl Pattern {
             _ => path,
         };
         let folds = dialect == Dialect::NetlifyHeaders;
-        Ok(Self { text: text.to_owned(), host, shape: shape(path, dialect)?, is_tolerant, folds })
+        Ok(Self { text: text.into(), host, shape: shape(path, dialect)?, is_tolerant, folds })
     }
 
     /// As it was written.
@@ -166,8 +159,8 @@ impl Pattern {
 
     /// Whether it takes parts of segments, or of a host, so that it costs more than a look-up.
     #[must_use]
-    pub const fn is_expression(&self) -> bool {
-        matches!(self.shape, Shape::Expression { .. }) || matches!(self.host, Some(HostPattern::Captures(_)))
+    pub fn is_expression(&self) -> bool {
+        matches!(self.shape, Shape::Expression { .. }) || matches!(self.host.as_deref(), Some(HostPattern::Captures(_)))
     }
 
     /// Whether it stands for one path alone.
@@ -194,21 +187,21 @@ impl Pattern {
     /// The names that it captures, [`SPLAT`] among them.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = match &self.host {
-            Some(HostPattern::Captures(expression)) => expression.names.iter().map(String::as_str).collect(),
+        let mut names: Vec<&str> = match self.host.as_deref() {
+            Some(HostPattern::Captures(expression)) => expression.names().collect(),
             _ => Vec::new(),
         };
         match &self.shape {
             Shape::Segments { segments, ending } => {
                 names.extend(segments.iter().filter_map(|segment| match segment {
-                    Segment::Name(name) => Some(name.as_str()),
+                    Segment::Name(name) => Some(&**name),
                     Segment::Text(_) => None,
                 }));
                 if matches!(ending, Ending::Below | Ending::BelowOrSelf) {
                     names.push(SPLAT);
                 }
             }
-            Shape::Expression { expression, .. } => names.extend(expression.names.iter().map(String::as_str)),
+            Shape::Expression { expression, .. } => names.extend(expression.names()),
         }
         names
     }
@@ -218,9 +211,9 @@ impl Pattern {
     #[must_use]
     pub fn matches<'a>(&'a self, host: &'a str, path: &'a str) -> Option<Captures<'a>> {
         let mut captures = Vec::new();
-        match &self.host {
+        match self.host.as_deref() {
             None => {}
-            Some(HostPattern::Exact(wanted)) if wanted == host => {}
+            Some(HostPattern::Exact(wanted)) if **wanted == *host => {}
             Some(HostPattern::Exact(_)) => return None,
             Some(HostPattern::Captures(expression)) => expression.capture(host, &mut captures)?,
         }
@@ -256,7 +249,7 @@ impl Pattern {
         if self.folds != other.folds {
             return false;
         }
-        let hosts = match (&self.host, &other.host) {
+        let hosts = match (self.host.as_deref(), other.host.as_deref()) {
             (None, _) => true,
             (Some(HostPattern::Exact(own)), Some(HostPattern::Exact(others))) => own == others,
             _ => false,
@@ -299,6 +292,33 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
+impl HeapBytes for Pattern {
+    fn heap_bytes(&self) -> usize {
+        let shape = match &self.shape {
+            Shape::Segments { segments, .. } => segments.heap_bytes(),
+            Shape::Expression { literal, expression } => literal.heap_bytes() + expression.heap_bytes(),
+        };
+        self.text.heap_bytes() + self.host.heap_bytes() + shape
+    }
+}
+
+impl HeapBytes for HostPattern {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Exact(host) => host.heap_bytes(),
+            Self::Captures(expression) => expression.heap_bytes(),
+        }
+    }
+}
+
+impl HeapBytes for Segment {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Name(text) | Self::Text(text) => text.heap_bytes(),
+        }
+    }
+}
+
 fn without_final_slash(path: &str) -> &str {
     match path.strip_suffix('/') {
         Some(short) if !short.is_empty() => short,
@@ -319,7 +339,7 @@ fn segmentwise<'a>(
             None => (rest?, None),
         };
         match segment {
-            Segment::Text(text) if text == found || (folds && text.eq_ignore_ascii_case(found)) => {}
+            Segment::Text(text) if **text == *found || (folds && text.eq_ignore_ascii_case(found)) => {}
             Segment::Name(name) if !found.is_empty() => captures.push((name, found)),
             Segment::Text(_) | Segment::Name(_) => return None,
         }
@@ -332,22 +352,6 @@ fn segmentwise<'a>(
         (Ending::Exact, Some(_)) | (Ending::Below, None) | (Ending::Expression, _) => return None,
     }
     Some(())
-}
-
-impl Expression {
-    fn capture<'a>(&'a self, text: &'a str, captures: &mut Captures<'a>) -> Option<()> {
-        let found = self.regex.get_or_init(|| self.compiled()).as_ref()?.captures(text)?;
-        for name in &self.names {
-            captures.push((name, found.name(name).map_or("", |found| found.as_str())));
-        }
-        Some(())
-    }
-
-    fn compiled(&self) -> Option<Regex> {
-        let mut builder = RegexBuilder::new(&self.source);
-        builder.case_insensitive(self.folds).dot_matches_new_line(true).size_limit(REGEX_BYTES_MAX);
-        builder.build().ok()
-    }
 }
 
 /// Decoded and in NFC, as paths are when they are compared.
@@ -370,7 +374,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
         let is_last = at + 1 == texts.len();
         if *text == "*" && is_last {
             let ending = if dialect == Dialect::Cloudflare { Ending::Below } else { Ending::BelowOrSelf };
-            return Ok(Shape::Segments { segments, ending });
+            return Ok(Shape::Segments { segments: segments.into(), ending });
         }
         let whole = text.strip_prefix(':').filter(|name| is_name(name));
         let partial = match dialect {
@@ -379,77 +383,20 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             Dialect::Cloudflare => text.contains('*') || next_name(text).is_some_and(|_| whole.is_none()),
         };
         match whole {
-            Some(name) if !partial => segments.push(Segment::Name(name.to_owned())),
-            _ if partial => return expression(path, dialect, segments),
+            Some(name) if !partial => segments.push(Segment::Name(name.into())),
+            _ if partial => {
+                let expression = Box::new(Expression::of_path(path, dialect)?);
+                return Ok(Shape::Expression { literal: segments.into(), expression });
+            }
             // Netlify drops empty segments.
             _ if dialect == Dialect::NetlifyHeaders && text.is_empty() && !is_last => {}
             _ if dialect == Dialect::NetlifyHeaders => {
-                segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase()));
+                segments.push(Segment::Text(decoded(text)?.to_ascii_lowercase().into()));
             }
-            _ => segments.push(Segment::Text(decoded(text)?)),
+            _ => segments.push(Segment::Text(decoded(text)?.into())),
         }
     }
-    Ok(Shape::Segments { segments, ending: Ending::Exact })
-}
-
-/// The whole path as an expression; `literal` are the segments before the first that is more than text.
-fn expression(path: &str, dialect: Dialect, literal: Vec<Segment>) -> Result<Shape, BadPattern> {
-    let mut source = String::from("^");
-    let mut names: Vec<String> = Vec::new();
-    if dialect == Dialect::NetlifyHeaders {
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        for segment in segments {
-            match segment.strip_prefix(':').filter(|name| is_name(name)) {
-                Some(name) => source.push_str(&format!("/{}", group(name, "[^/]+", &mut names))),
-                // A segment of its own may also be absent.
-                None if segment == "*" => source.push_str(&format!("(?:/{})?", group(SPLAT, ".*", &mut names))),
-                None => {
-                    source.push('/');
-                    let texts: Vec<String> = segment
-                        .split('*')
-                        .map(|text| decoded(text).map(|text| regex::escape(&text)))
-                        .collect::<Result<_, _>>()?;
-                    source.push_str(&texts.join(".*"));
-                }
-            }
-        }
-        source.push_str("/?");
-    } else {
-        cloudflare(path, &mut source, &mut names)?;
-    }
-    source.push('$');
-    let folds = dialect == Dialect::NetlifyHeaders;
-    Ok(Shape::Expression { literal, expression: Box::new(made(path, source, names, folds)?) })
-}
-
-/// Cloudflare's form, for a path or a host: `*` takes anything, `:name` everything up to the next divider.
-fn cloudflare(text: &str, source: &mut String, names: &mut Vec<String>) -> Result<(), BadPattern> {
-    let mut rest = text;
-    loop {
-        let name = next_name(rest);
-        let star = rest.find('*');
-        let (at, length, part) = match (name, star) {
-            (Some((at, name)), star) if star.is_none_or(|star| at < star) => {
-                (at, name.len() + 1, group(name, "[^/]+", names))
-            }
-            (_, Some(star)) => (star, 1, group(SPLAT, ".*", names)),
-            (_, None) => break,
-        };
-        source.push_str(&regex::escape(&decoded(rest.get(..at).unwrap_or_default())?));
-        source.push_str(&part);
-        rest = rest.get(at + length..).unwrap_or_default();
-    }
-    source.push_str(&regex::escape(&decoded(rest)?));
-    Ok(())
-}
-
-/// A capturing group; a name that was there before captures nothing again.
-fn group(name: &str, takes: &str, names: &mut Vec<String>) -> String {
-    if names.iter().any(|known| known == name) {
-        return format!("(?:{takes})");
-    }
-    names.push(name.to_owned());
-    format!("(?P<{name}>{takes})")
+    Ok(Shape::Segments { segments: segments.into(), ending: Ending::Exact })
 }
 
 fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern> {
@@ -461,24 +408,12 @@ fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern>
         return Err(bad());
     }
     if dialect == Dialect::Cloudflare && (host.contains('*') || next_name(host).is_some()) {
-        let (mut source, mut names) = (String::from("^"), Vec::new());
-        cloudflare(host, &mut source, &mut names)?;
-        source.push('$');
-        let source = source.replace("[^/]+", "[^/.]+");
-        return Ok(HostPattern::Captures(Box::new(made(host, source, names, true)?)));
+        return Ok(HostPattern::Captures(Expression::of_host(host)?));
     }
     match url::Host::parse(host) {
-        Ok(parsed) => Ok(HostPattern::Exact(parsed.to_string().to_ascii_lowercase())),
+        Ok(parsed) => Ok(HostPattern::Exact(parsed.to_string().to_ascii_lowercase().into())),
         Err(_not_a_host) => Err(bad()),
     }
-}
-
-/// An expression for `text`, where that is not too long and does not take too many parts.
-fn made(text: &str, source: String, names: Vec<String>, folds: bool) -> Result<Expression, BadPattern> {
-    if text.len() > EXPRESSION_BYTES_MAX || text.matches('*').count() > EXPRESSION_STARS_MAX {
-        return Err(BadPattern::TooLong);
-    }
-    Ok(Expression { source, names, folds, regex: OnceLock::new() })
 }
 
 /// Whether a text is the name of a placeholder, without its colon.

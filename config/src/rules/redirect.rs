@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::At;
 use super::pattern::{Captures, Pattern};
 use super::template::{Context, Template};
+use crate::heap::HeapBytes;
 
 /// The statuses that a rule may have; those from 300 to 399 redirect, the others answer with the target itself.
 pub const STATUSES: [u16; 9] = [200, 301, 302, 303, 307, 308, 404, 410, 451];
@@ -22,7 +23,7 @@ pub struct Redirect {
     /// Which paths.
     pub from: Pattern,
     /// What the query must be; nothing where any will do. Where something is said, the query must hold exactly these.
-    pub query: Vec<QueryRule>,
+    pub query: Box<[QueryRule]>,
     /// Where to.
     pub to: Target,
     /// One of [`STATUSES`].
@@ -30,9 +31,9 @@ pub struct Redirect {
     /// Whether it goes before a file of that path.
     pub force: bool,
     /// Only for visitors who prefer one of these languages, as tags in lower case; for all where it is empty.
-    pub languages: Vec<String>,
+    pub languages: Box<[String]>,
     /// Only for visitors who send one of these cookies; for all where it is empty.
-    pub cookies: Vec<String>,
+    pub cookies: Box<[String]>,
     /// Has a condition that is never known here, such as the visitor's country: it never applies.
     pub is_unknowable: bool,
     /// Whether a rewrite's target is found as if it had been asked for, redirects of pages included (Cloudflare's
@@ -86,10 +87,18 @@ pub enum QueryValue {
 /// Where a rule leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    text: String,
+    /// As it was written, where that is not its path.
+    text: Option<Box<str>>,
+    path: Template,
+    /// Apart, since most are paths of the same site and nothing else.
+    beside: Option<Box<BesidePath>>,
+}
+
+/// What a target has beside its path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct BesidePath {
     /// `https://host[:port]`, without a final slash; none for a path of the same site.
     origin: Option<Template>,
-    path: Template,
     query: Option<Template>,
     fragment: Option<Template>,
 }
@@ -144,32 +153,32 @@ impl Target {
         let (rest, fragment) = split(rest, '#');
         let (path, query) = split(rest, '?');
         let template = |text: &str| Template::parse(&utf8_percent_encode(text, UNSAFE).to_string(), names);
-        let path = if path.is_empty() { "/" } else { path };
-        Ok(Self {
-            text: text.to_owned(),
-            origin,
-            path: template(path),
-            query: query.map(template),
-            fragment: fragment.map(template),
-        })
+        let path = template(if path.is_empty() { "/" } else { path });
+        let beside = BesidePath { origin, query: query.map(template), fragment: fragment.map(template) };
+        let beside = (beside != BesidePath::default()).then(|| Box::new(beside));
+        Ok(Self { text: (path.as_str() != text).then(|| text.into()), path, beside })
     }
 
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text.as_deref().unwrap_or_else(|| self.path.as_str())
     }
 
     /// `https://host[:port]` as it was written, where it leads to another site.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
-        self.origin.as_ref().map(Template::as_str)
+        self.origin_template().map(Template::as_str)
     }
 
     /// Whether no capture stands in its host, so that the rule leads to one host or stays at its own.
     #[must_use]
     pub fn has_constant_host(&self) -> bool {
-        self.origin.as_ref().is_none_or(Template::is_constant)
+        self.origin_template().is_none_or(Template::is_constant)
+    }
+
+    fn origin_template(&self) -> Option<&Template> {
+        self.beside.as_deref()?.origin.as_ref()
     }
 
     /// Its path, where that is the same for every request.
@@ -184,7 +193,7 @@ impl Target {
     /// Slashes that meet are one slash: a path that begins with two would be another host's (`//evil.example`).
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>) -> Option<Filled> {
-        let origin = match &self.origin {
+        let origin = match self.origin_template() {
             Some(origin) if origin.is_constant() => Some(origin.as_str().to_owned()),
             Some(origin) => {
                 let is_label =
@@ -196,19 +205,47 @@ impl Target {
             }
             None => None,
         };
-        let filled = |part: &Option<Template>| match part {
+        let filled = |part: Option<&Template>| match part {
             Some(part) => part.fill(captures, Context::Query).map(Some),
             None => Some(None),
         };
-        let (query, fragment) = (filled(&self.query)?, filled(&self.fragment)?);
+        let beside = self.beside.as_deref();
+        let query = filled(beside.and_then(|beside| beside.query.as_ref()))?;
+        let fragment = filled(beside.and_then(|beside| beside.fragment.as_ref()))?;
         let path = with_single_slashes(&self.path.fill(captures, Context::Path)?);
         Some(Filled { origin, path, query, fragment })
     }
 }
 
+impl HeapBytes for Redirect {
+    fn heap_bytes(&self) -> usize {
+        let conditions = self.query.heap_bytes() + self.languages.heap_bytes() + self.cookies.heap_bytes();
+        self.from.heap_bytes() + self.to.heap_bytes() + conditions
+    }
+}
+
+impl HeapBytes for QueryRule {
+    fn heap_bytes(&self) -> usize {
+        let (QueryValue::Capture(value) | QueryValue::Text(value)) = &self.value;
+        self.name.heap_bytes() + value.heap_bytes()
+    }
+}
+
+impl HeapBytes for Target {
+    fn heap_bytes(&self) -> usize {
+        self.text.heap_bytes() + self.path.heap_bytes() + self.beside.heap_bytes()
+    }
+}
+
+impl HeapBytes for BesidePath {
+    fn heap_bytes(&self) -> usize {
+        self.origin.heap_bytes() + self.query.heap_bytes() + self.fragment.heap_bytes()
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

@@ -173,12 +173,12 @@ pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redire
     let rule = from.zip(to).map(|(from, to)| Redirect {
         at,
         from,
-        query,
+        query: query.into(),
         to,
         status,
         force: table.force,
         languages: table.languages.iter().map(|language| language.to_ascii_lowercase()).collect(),
-        cookies: table.cookies.clone(),
+        cookies: table.cookies.as_slice().into(),
         is_unknowable: false,
         follows_html_handling: false,
     });

@@ -5,6 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::pattern::{Captures, next_name};
+use crate::heap::HeapBytes;
 
 /// Everything that is not a `pchar` (RFC 3986 §3.3), or a slash.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
@@ -39,14 +40,15 @@ pub const FILLED_BYTES_MAX: usize = 8_192;
 /// A text with places for captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    text: String,
-    parts: Vec<Part>,
+    text: Box<str>,
+    /// None where there is no place for a capture, as mostly.
+    parts: Box<[Part]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    Capture(String),
-    Text(String),
+    Capture(Box<str>),
+    Text(Box<str>),
 }
 
 /// Where a filled template goes, and so how captures are written in it.
@@ -73,19 +75,19 @@ impl Template {
                 true => {
                     pending.push_str(rest.get(..at).unwrap_or_default());
                     if !pending.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut pending)));
+                        parts.push(Part::Text(std::mem::take(&mut pending).into()));
                     }
-                    parts.push(Part::Capture(name.to_owned()));
+                    parts.push(Part::Capture(name.into()));
                 }
                 false => pending.push_str(rest.get(..end).unwrap_or_default()),
             }
             rest = rest.get(end..).unwrap_or_default();
         }
         pending.push_str(rest);
-        if !pending.is_empty() {
-            parts.push(Part::Text(pending));
+        if !pending.is_empty() && !parts.is_empty() {
+            parts.push(Part::Text(pending.into()));
         }
-        Self { text: text.to_owned(), parts }
+        Self { text: text.into(), parts: parts.into() }
     }
 
     /// As it was written.
@@ -96,26 +98,29 @@ impl Template {
 
     /// Whether it has no place for a capture, so that it is the same for every request.
     #[must_use]
-    pub fn is_constant(&self) -> bool {
-        self.parts.iter().all(|part| matches!(part, Part::Text(_)))
+    pub const fn is_constant(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Whether it has a place for the capture of that name.
     #[must_use]
     pub fn uses(&self, name: &str) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Capture(used) if used == name))
+        self.parts.iter().any(|part| matches!(part, Part::Capture(used) if **used == *name))
     }
 
     /// Puts the captures in their places, encoded for `context`; nothing where that has more than [`FILLED_BYTES_MAX`]
     /// bytes.
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>, context: Context) -> Option<String> {
+        if self.is_constant() {
+            return (self.text.len() <= FILLED_BYTES_MAX).then(|| self.text.to_string());
+        }
         let mut filled = String::with_capacity(self.text.len() + 16);
         for part in &self.parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
                 Part::Capture(name) => {
-                    let value = captures.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
+                    let value = captures.iter().find(|(known, _)| **known == **name).map_or("", |(_, value)| value);
                     let set = match context {
                         Context::Field => FIELD,
                         Context::Path => PATH,
@@ -132,6 +137,20 @@ impl Template {
             }
         }
         Some(filled)
+    }
+}
+
+impl HeapBytes for Template {
+    fn heap_bytes(&self) -> usize {
+        self.text.heap_bytes() + self.parts.heap_bytes()
+    }
+}
+
+impl HeapBytes for Part {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Capture(text) | Self::Text(text) => text.heap_bytes(),
+        }
     }
 }
 

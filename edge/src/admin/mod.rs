@@ -170,18 +170,7 @@ impl Admin {
         body::only_parameters(request.uri(), route.parameters())?;
         self.check_there(&actor, path, &route).await?;
         match route {
-            Route::Metrics => {
-                if actor.app.is_some() || actor.environment.is_some() {
-                    let detail = "The metrics tell of everything; this token is for one app or environment.";
-                    return Err(Problem::new(Code::Forbidden, detail).into());
-                }
-                Ok(answer::typed(
-                    StatusCode::OK,
-                    "text/plain; version=0.0.4; charset=utf-8",
-                    (self.metrics.render() + &self.publisher.upstream_metrics() + &self.publisher.instance_metrics())
-                        .into(),
-                ))
-            }
+            Route::Metrics => self.all_metrics(&actor),
             Route::Accounts => self.accounts(&actor).await,
             Route::Audit => self.audit_log(&actor, &request).await,
             Route::CreateAccount => self.create_account(&actor, request).await,
@@ -241,6 +230,18 @@ impl Admin {
             Route::Lock { app, environment } => self.lock(&actor, &app, &environment, request).await,
             Route::Unlock { app, environment } => self.unlock(&actor, &app, &environment, &request).await,
         }
+    }
+
+    /// The metrics of the whole edge, which only a token for the whole edge may read.
+    fn all_metrics(&self, actor: &Actor) -> Result<Response<Body>, Error> {
+        if actor.app.is_some() || actor.environment.is_some() {
+            let detail = "The metrics tell of everything; this token is for one app or environment.";
+            return Err(Problem::new(Code::Forbidden, detail).into());
+        }
+        let publisher = &self.publisher;
+        let of_publisher = [publisher.memory_metrics(), publisher.upstream_metrics(), publisher.instance_metrics()];
+        let text = self.metrics.render() + &of_publisher.concat();
+        Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()))
     }
 
     fn readiness(&self) -> Response<Body> {

@@ -115,17 +115,36 @@ impl SharedField {
     }
 }
 
-/// The fields of an answer, ready to be sent over both protocols.
+/// A list of fields that many answers share, encoded for both protocols.
+#[derive(Debug)]
+pub struct SharedFields {
+    pub(super) fields: Box<[Arc<SharedField>]>,
+    /// Their ids, side by side: they are compared for each answer, and the fields lie here and there.
+    pub(super) ids: Box<[u64]>,
+    /// As lines of HTTP/1.1.
+    lines: Box<[u8]>,
+}
+
+impl SharedFields {
+    /// Encodes the list.
+    #[must_use]
+    pub fn new(fields: Box<[Arc<SharedField>]>) -> Self {
+        let ids = fields.iter().map(|field| field.id).collect();
+        let lines = fields.iter().flat_map(|field| &*field.line).copied().collect();
+        Self { fields, ids, lines }
+    }
+}
+
+/// The fields of an answer, ready to be sent over both protocols. Each requested file has one, so that the fields it has in
+/// common with others are shared.
 #[derive(Debug)]
 pub struct PreparedHead {
     /// Fields that only this answer has, in HTTP/2.
     pub(super) own: Box<[u8]>,
+    /// The same, in HTTP/1.1.
+    own_lines: Box<[u8]>,
     /// Fields that others have too.
-    pub(super) shared: Box<[Arc<SharedField>]>,
-    /// The ids of those, side by side: they are compared for each answer, and the fields lie here and there.
-    pub(super) ids: Box<[u64]>,
-    /// All of them, in HTTP/1.1.
-    pub(super) lines: Box<[u8]>,
+    pub(super) shared: Arc<SharedFields>,
     /// The value of `content-length`, if it is one of them.
     pub(super) length: Option<u64>,
 }
@@ -134,6 +153,12 @@ impl PreparedHead {
     /// Prepares the fields `own`, which no other answer is likely to have, and `shared`.
     #[must_use]
     pub fn new<'f>(own: impl IntoIterator<Item = (&'f str, &'f [u8])>, shared: Vec<Arc<SharedField>>) -> Self {
+        Self::with(own, Arc::new(SharedFields::new(shared.into())))
+    }
+
+    /// As [`PreparedHead::new`], with a list that is shared with other heads.
+    #[must_use]
+    pub fn with<'f>(own: impl IntoIterator<Item = (&'f str, &'f [u8])>, shared: Arc<SharedFields>) -> Self {
         let (mut block, mut lines, mut length) = (Vec::new(), Vec::new(), None);
         for (name, value) in own {
             if name == CONTENT_LENGTH {
@@ -142,17 +167,14 @@ impl PreparedHead {
             block.extend_from_slice(&hpack::literal(name, value));
             lines.extend_from_slice(&line(name, value));
         }
-        for field in &shared {
-            lines.extend_from_slice(&field.line);
-        }
-        let ids = shared.iter().map(|field| field.id).collect();
-        Self { own: block.into(), shared: shared.into(), ids, lines: lines.into(), length }
+        Self { own: block.into(), own_lines: lines.into(), shared, length }
     }
 
-    /// The fields as lines of HTTP/1.1, each with its end.
+    /// The fields as lines of HTTP/1.1, each with its end: the head's own, then the shared ones.
+    #[inline]
     #[must_use]
-    pub fn lines(&self) -> &[u8] {
-        &self.lines
+    pub fn lines(&self) -> [&[u8]; 2] {
+        [&self.own_lines, &self.shared.lines]
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField, announced_length};
+pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField, SharedFields, announced_length};
 pub use fields::{Fields, Lines, Name, Names};
 pub use inbound::Inbound;
 pub use limits::Limits;

@@ -189,7 +189,7 @@ impl Asked<'_, '_> {
     /// Which bytes of a representation are asked for, with the status that says so.
     fn part(&self, chosen: &Representation) -> Result<(StatusCode, Part), Refused> {
         let validators = Validators {
-            etag: &chosen.etag,
+            etag: chosen.head.etag().as_str(),
             last_modified: self.current.last_modified_s,
             date_is_strong: chosen.coding == Coding::Identity,
         };

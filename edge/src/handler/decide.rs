@@ -14,14 +14,14 @@ use super::refused::Refused;
 use super::ruled::Ruled;
 use super::{canonical, cors, own, pause};
 use crate::engine::Fields;
-use crate::live::{Current, Found, HostEntry, Live, Place, PreviewKey};
+use crate::live::{Current, Found, HostEntry, Live, Place, Preview};
 use crate::site::cache::{self, Kept};
 use crate::site::method;
 use crate::site::range::Span;
 use crate::site::resolve::{self, Resolution};
 use crate::site::rules::Access;
 use crate::site::target::{self, Target};
-use crate::version::Version;
+use crate::version::{Setting, Version};
 
 /// The part of a request that is decided by.
 pub struct Head<'r> {
@@ -46,7 +46,7 @@ pub enum Decision {
     /// A file of a version.
     File(FileAnswer),
     /// A preview that must be loaded first.
-    Load(PreviewKey),
+    Load(Preview),
     /// A backend.
     Proxy {
         /// What is live.
@@ -235,8 +235,11 @@ pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> 
     live.find(head.host, |found| match found {
         Found::Nobody => Decision::Refuse(Refused::UnknownHost.into()),
         Found::Preview(key) => match live.preview(&key) {
-            Some(current) => decide_in(head, &current, None, false),
-            None => Decision::Load(key),
+            Some(current) => {
+                current.note_use();
+                decide_in(head, &current, None, false)
+            }
+            None => Decision::Load(Preview::Version(key)),
         },
         Found::Place(entry) => {
             let (paused, current) = entry.place.look();
@@ -264,8 +267,17 @@ fn decide_at(
     if let Some(refusal) = paused.and_then(|pause| pause::refusal(head, entry, pause, current)) {
         return Decision::Refuse(refusal);
     }
+    let place = &*entry.place;
     match current {
-        Some(current) => decide_in(head, current, Some(&entry.place), entry.custom),
+        Some(current) => {
+            if place.setting == Setting::Preview {
+                current.note_use();
+            }
+            decide_in(head, current, Some(place), entry.custom)
+        }
+        None if place.setting == Setting::Preview => {
+            Decision::Load(Preview::Alias(place.app.clone(), place.name.clone()))
+        }
         None => Decision::Refuse(Refusal { custom_host: entry.custom, ..Refused::Unavailable.into() }),
     }
 }

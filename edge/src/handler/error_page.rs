@@ -74,7 +74,10 @@ pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Respo
             let page = if asker.wants_page { page(refused, current, &asker) } else { None };
             page.unwrap_or_else(|| respond::refused(refused))
         }
-        (None, _) => respond::refused(refused),
+        (None, _) => match preview_fault(refused) {
+            Some(code) if !asker().wants_page => problem(refused, code, refused.row().1),
+            _ => respond::refused(refused),
+        },
     };
     finish(refusal, &mut response);
     response
@@ -125,6 +128,15 @@ fn paused(pause: &Pause, current: Option<&Current>, asker: &Asker) -> Response<B
     };
     pause::add_fields(pause, response.headers_mut());
     response
+}
+
+/// The code of a problem for a preview that cannot be loaded.
+const fn preview_fault(refused: Refused) -> Option<&'static str> {
+    match refused {
+        Refused::OverMemory => Some("over-memory"),
+        Refused::PreviewsBusy => Some("previews-busy"),
+        _ => None,
+    }
 }
 
 /// Whether a site may have a page of its own for an error; a 404 has its own rules.

@@ -129,13 +129,10 @@ impl Handler {
                 return response.map(|body| measurement.measure(StatusCode::BAD_REQUEST, body));
             }
         };
-        if let Decision::Load(key) = &decision {
-            decision = match self.loader.preview(&self.live, key).await {
+        if let Decision::Load(preview) = &decision {
+            decision = match self.loader.preview(&self.live, preview).await {
                 Ok(current) => decide::decide_in(&self.head(&asked, &host), &current, None, false),
-                Err(error) => {
-                    tracing::error!(app = %key.app, version = %key.id, %error, "a preview cannot be loaded");
-                    Decision::Refuse(Refused::Unavailable.into())
-                }
+                Err(error) => Decision::Refuse(Refused::from(&*error).into()),
             };
         }
         let unwanted = match decision {

@@ -1,7 +1,9 @@
 //! Why the edge itself answers with an error: the one table from reason to status and sentence.
 
+use crate::live::LoadError;
 use crate::proxy::{self, Phase};
 use crate::site::target::TargetError;
+use crate::version;
 
 /// Why the edge itself answers with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +34,14 @@ pub enum Refused {
     Misdirected,
     /// No file.
     NotFound,
+    /// A preview does not fit into the memory budget of its app.
+    OverMemory,
     /// The environment is paused.
     Paused,
     /// What the client insists on does not hold.
     PreconditionFailed,
+    /// Too many requests wait for previews of the app.
+    PreviewsBusy,
     /// None of the ranges lies within the representation, of this length.
     RangeNotSatisfiable(u64),
     /// The target is too long.
@@ -50,7 +56,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every one of them, in the order of their names; the length is an example.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::BackendBusy,
         Self::BackendFailed,
         Self::BackendSlow,
@@ -64,8 +70,10 @@ impl Refused {
         Self::MethodUnknown,
         Self::Misdirected,
         Self::NotFound,
+        Self::OverMemory,
         Self::Paused,
         Self::PreconditionFailed,
+        Self::PreviewsBusy,
         Self::RangeNotSatisfiable(0),
         Self::TargetTooLong,
         Self::Unauthorised,
@@ -90,8 +98,12 @@ impl Refused {
             Self::MethodUnknown => (501, "That method is not known here."),
             Self::Misdirected => (421, "This connection was made for another site."),
             Self::NotFound | Self::UnknownHost => (404, "There is nothing here."),
+            Self::OverMemory => {
+                (503, "The versions of this site use all the memory that they may; this preview cannot be loaded now.")
+            }
             Self::Paused => (503, "This site is paused for maintenance."),
             Self::PreconditionFailed => (412, "The file is not the one that was expected."),
+            Self::PreviewsBusy => (503, "Too many requests are waiting for previews of this site."),
             Self::RangeNotSatisfiable(_) => (416, "The file does not have that range."),
             Self::TargetTooLong => (414, "The address is too long."),
             Self::Unauthorised => (401, "This page is for those who have a name and a password for it."),
@@ -110,6 +122,17 @@ impl From<TargetError> for Refused {
             | TargetError::Encoding
             | TargetError::NotAPath
             | TargetError::Utf8 => Self::BadTarget,
+        }
+    }
+}
+
+impl From<&LoadError> for Refused {
+    fn from(error: &LoadError) -> Self {
+        match error {
+            LoadError::Busy { .. } => Self::PreviewsBusy,
+            LoadError::NoAlias { .. } => Self::NotFound,
+            LoadError::Version(version::Error::OverMemory(_)) => Self::OverMemory,
+            LoadError::Catalog(_) | LoadError::Unknown { .. } | LoadError::Version(_) => Self::Unavailable,
         }
     }
 }
@@ -156,15 +179,17 @@ mod tests {
             R::MethodUnknown => 10,
             R::Misdirected => 11,
             R::NotFound => 12,
-            R::Paused => 13,
-            R::PreconditionFailed => 14,
-            R::RangeNotSatisfiable(_) => 15,
-            R::TargetTooLong => 16,
-            R::Unauthorised => 17,
-            R::Unavailable => 18,
-            R::UnknownHost => 19,
+            R::OverMemory => 13,
+            R::Paused => 14,
+            R::PreconditionFailed => 15,
+            R::PreviewsBusy => 16,
+            R::RangeNotSatisfiable(_) => 17,
+            R::TargetTooLong => 18,
+            R::Unauthorised => 19,
+            R::Unavailable => 20,
+            R::UnknownHost => 21,
         };
         let places: Vec<usize> = R::ALL.into_iter().map(place).collect();
-        assert_eq!(places, (0..20).collect::<Vec<_>>());
+        assert_eq!(places, (0..22).collect::<Vec<_>>());
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
             let challenge = HeaderValue::from_static("Basic realm=\"site\", charset=\"UTF-8\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        Refused::BackendBusy | Refused::Unavailable => {
+        Refused::BackendBusy | Refused::OverMemory | Refused::PreviewsBusy | Refused::Unavailable => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}
@@ -191,7 +191,7 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
 
 /// RFC 9110 §14.6: the parts carry the ranges, the whole only says that there are parts.
 fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span], headers: &mut HeaderMap) -> Body {
-    let boundary = range::boundary(&chosen.etag);
+    let boundary = range::boundary(chosen.head.etag().as_str());
     let said = headers.get(CONTENT_TYPE).unwrap_or(&file.media_type).clone();
     let parts = Multipart { boundary: &boundary, content_type: said.to_str().unwrap_or_default(), length: chosen.size };
     insert_text(headers, CONTENT_TYPE, &parts.media_type());

@@ -24,7 +24,7 @@ const STORE: &str = "store";
 
 /// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is said: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
-pub const FAULTS: [(&str, u16, &str); 19] = [
+pub const FAULTS: [(&str, u16, &str); 21] = [
     ("bad-answer", 502, "What the backend sent is no HTTP answer, or none that can be passed on."),
     (BAD_REQUEST, 400, "The request cannot be forwarded as it is, or its body is malformed."),
     ("busy", 503, "A limit is reached, of requests to this backend or of the system."),
@@ -39,7 +39,9 @@ pub const FAULTS: [(&str, u16, &str); 19] = [
     ("loop", 508, "The request came back to an edge again and again."),
     ("no-member", 503, "The upstream has no backend, or none that is well."),
     ("not-implemented", 501, "A method, or a way to transfer a body, that is not forwarded."),
+    ("over-memory", 503, "A preview does not fit into `app_memory_bytes_max` of its app; said in problems alone."),
     ("paused", 503, "The environment is paused; said in problems alone."),
+    ("previews-busy", 503, "Too many requests wait for previews of the app to be loaded; said in problems alone."),
     ("refused-address", 502, "The backend's address is one that the route may not reach."),
     (STORE, 200, "A stored file could not be read to its end; the answer broke off."),
     ("timeout-connect", 504, "The backend did not accept a connection in time."),

@@ -3,14 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use devanture_config::{AppName, HostPattern, PlaceName, VersionId};
+use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::aliased::Aliased;
+use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
-use super::{Current, CurrentSettings, Hosts, Live, LoadError, Loader, Place, PreviewKey};
+use super::{Current, Hosts, Live, Load, LoadError, Loader, Place};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{self, Change, Committed, Record, Revision, gone, history};
 use crate::telemetry;
@@ -20,6 +23,9 @@ use crate::version::{Setting, Version};
 const PAGE: usize = 1_000;
 /// Versions loaded at once when the edge starts.
 const LOADS_AT_ONCE: usize = 4;
+/// Longest interval between two sweeps of idle previews, and fewest sweeps until one is evicted.
+const SWEEP_INTERVAL_MS_MAX: u64 = 30_000;
+const SWEEPS_MIN: u32 = 4;
 
 /// Moves the pointers of [`Live`] as the catalog says.
 pub struct Follower {
@@ -39,6 +45,7 @@ impl Follower {
     pub async fn start(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
         // The watch begins before the first reading: nothing that is committed in between is missed.
         let watch = loader.catalog().watch();
+        loader.relieve_by(Box::new(LiveRelief::of(&live)));
         let follower = Self { live, loader, watch, remade, stale: Mutex::default() };
         follower.read_all().await?;
         Ok(follower)
@@ -48,6 +55,9 @@ impl Follower {
     pub async fn run(mut self) {
         let mut remaking = true;
         let mut reloads = Reloads::default();
+        let (interval, sweeps) = self.sweeps();
+        let mut sweep = tokio::time::interval(interval);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let stale = std::mem::take(&mut *self.stale.lock().unwrap_or_else(PoisonError::into_inner));
             stale.into_iter().for_each(|id| reloads.want(id));
@@ -68,6 +78,7 @@ impl Follower {
                     Err(RecvError::Closed) => return,
                 },
                 () = self.live.0.again.notified() => self.load_missing().await,
+                _ = sweep.tick() => self.live.evict_idle_previews(sweeps),
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => reloads.want(id),
                     Err(RecvError::Lagged(_)) => {}
@@ -86,6 +97,13 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// The interval of sweeps, and after how many without a request a preview is evicted.
+    fn sweeps(&self) -> (Duration, u32) {
+        let idle_ms_max = self.loader.queues().idle_ms_max;
+        let every_ms = (idle_ms_max / u64::from(SWEEPS_MIN)).clamp(1, SWEEP_INTERVAL_MS_MAX);
+        (Duration::from_millis(every_ms), u32::try_from(idle_ms_max.div_ceil(every_ms)).unwrap_or(u32::MAX))
     }
 
     async fn all(&self, prefix: &str) -> Result<Vec<(String, Record)>, catalog::Error> {
@@ -123,7 +141,12 @@ impl Follower {
         pointers.extend(self.all(records::ALIASES_PREFIX).await?);
         let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
         let listed = self.all("listed/").await?;
-        self.forget_all_but(&pointers, &hostnames);
+        self.places_are(&pointers, &hostnames);
+        // `prod` first, while the memory budget lasts; then places of one version together, which share their content.
+        pointers.sort_by_cached_key(|(key, record)| {
+            let place = place_of(key).map(|(app, name, _)| (app, !name.is_prod()));
+            (place, pointed_version(key, record))
+        });
         let loads: Vec<_> =
             pointers.iter().map(|(key, record)| self.point(key, Some(&record.value), record.revision)).collect();
         stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
@@ -164,6 +187,7 @@ impl Follower {
                 if is_new && let Err(error) = self.remember_replaced(key).await {
                     tracing::warn!(key, %error, "earlier versions are not at hand for their assets");
                 }
+                self.retry_missing(key);
             }
             "alias" => self.point(key, value, revision).await,
             "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
@@ -183,12 +207,10 @@ impl Follower {
         let Some(value) = value else { return self.remove_place(&app, &name) };
         let record = Record { value: Arc::clone(value), revision };
         let pointed = match setting {
-            Setting::Environment => records::read::<LivePointer>(key, &record)
-                .map(|p| (p.version, p.switched_ms, u64::MAX, Some(p.settings))),
-            Setting::Preview => records::read::<AliasRecord>(key, &record)
-                .map(|a| (a.version, a.switched_ms, a.expires_ms.unwrap_or(u64::MAX), None)),
+            Setting::Environment => records::read::<LivePointer>(key, &record).map(Pointed::Live),
+            Setting::Preview => records::read::<AliasRecord>(key, &record).map(Pointed::Alias),
         };
-        let (id, since_ms, ends_ms, settings) = match pointed {
+        let pointed = match pointed {
             Ok(pointed) => pointed,
             Err(error) => {
                 tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
@@ -199,15 +221,24 @@ impl Follower {
         if place.pointed.fetch_max(revision, Ordering::AcqRel) > revision {
             return;
         }
-        place.ends_ms.store(ends_ms, Ordering::Relaxed);
-        match self.version(&place, &id).await {
+        match pointed {
+            Pointed::Live(pointer) => self.switch(&place, &pointer).await,
+            Pointed::Alias(alias) => {
+                place.ends_ms.store(alias.expires_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
+                place.point_alias(Aliased { version: alias.version, since_ms: alias.switched_ms });
+                tracing::info!(app = %app, alias = %name, version = %alias.version.short(), "set");
+            }
+        }
+    }
+
+    /// Makes the version of a pointer live.
+    async fn switch(&self, place: &Arc<Place>, pointer: &LivePointer) {
+        let (app, name, id) = (&place.app, &place.name, &pointer.version);
+        match self.version(place, id).await {
             Ok(version) => {
-                let settings = match settings {
-                    Some(revision) => self.own_settings(&place, revision).await,
-                    None => CurrentSettings::Preview(self.live.preview_settings(&app)),
-                };
-                let current = Current::new(version, since_ms, self.live.withdrawn(&app), settings);
-                self.loader.tallies().switched(app.as_str(), name.as_str(), id);
+                let settings = self.own_settings(place, pointer.settings).await;
+                let current = Current::new(version, pointer.switched_ms, self.live.withdrawn(app), settings);
+                self.loader.tallies().switched(app.as_str(), name.as_str(), *id);
                 place.switch(Arc::new(current), &self.live.0.grace);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
@@ -226,7 +257,7 @@ impl Follower {
                 }
                 Ok(version)
             }
-            None => Ok(Arc::new(self.loader.load(&place.app, id, place.name.as_str(), place.setting).await?)),
+            None => self.loader.load(Load::live(&place.app, id, &place.name)).await,
         }
     }
 
@@ -235,12 +266,14 @@ impl Follower {
     fn reload(&self, id: VersionId, reloads: &mut Reloads) {
         let (live, loader) = (self.live.clone(), self.loader.clone());
         reloads.running.spawn(async move {
+            // All places then share the first content that is loaded from here on.
+            loader.outdate(&id);
             let hosts = live.0.hosts.load_full();
             let mut loaded = Vec::new();
-            for place in hosts.places.values() {
+            for place in hosts.places.values().filter(|place| place.setting == Setting::Environment) {
                 let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
                 match loader.load_again(Arc::clone(&current.version)).await {
-                    Ok(version) => loaded.push((Arc::clone(place), Arc::new(version))),
+                    Ok(version) => loaded.push((Arc::clone(place), version)),
                     Err(error) => tracing::warn!(version = %id, %error, "remade variants could not be loaded"),
                 }
             }
@@ -261,22 +294,34 @@ impl Follower {
             let others = previews.iter().filter(|(key, _)| key.id != id);
             others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
         });
+        for place in self.live.0.hosts.load().places.values().filter(|place| place.setting == Setting::Preview) {
+            place.hide_alias(|current| current.version.id == id);
+        }
     }
 
     /// Loads what could not be loaded when its pointer was moved.
     async fn load_missing(&self) {
         let hosts = self.live.0.hosts.load_full();
-        for place in hosts.places.values().filter(|place| place.current.load().is_none()) {
-            let key = match place.setting {
-                Setting::Environment => records::live_key(&place.app, &place.name),
-                Setting::Preview => records::alias_key(&place.app, &place.name),
-            };
+        let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
+        for place in environments.filter(|place| place.current.load().is_none()) {
+            let key = records::live_key(&place.app, &place.name);
             match self.loader.catalog().get(&key).await {
                 Ok(Some(record)) => self.point(&key, Some(&record.value), record.revision).await,
                 // The watch tells of its end.
                 Ok(None) => {}
                 Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
             }
+        }
+    }
+
+    /// Loads what an app had no memory for, where a switch or a deletion may have made room.
+    fn retry_missing(&self, key: &str) {
+        let Some((app, ..)) = place_of(key) else { return };
+        let hosts = self.live.0.hosts.load();
+        let mut environments =
+            hosts.places.values().filter(|place| place.app == app && place.setting == Setting::Environment);
+        if environments.any(|place| place.current.load().is_none()) {
+            self.live.look_again();
         }
     }
 
@@ -292,15 +337,19 @@ impl Follower {
         place
     }
 
-    /// Drops what was deleted while nobody looked.
-    fn forget_all_but(&self, pointers: &[(String, Record)], hostnames: &[(String, Record)]) {
-        let places: HashSet<(AppName, PlaceName)> =
-            pointers.iter().filter_map(|(key, _)| place_of(key)).map(|(app, name, _)| (app, name)).collect();
+    /// Makes places for exactly these pointers, in one change of the table.
+    fn places_are(&self, pointers: &[(String, Record)], hostnames: &[(String, Record)]) {
+        let pointed: Vec<_> = pointers.iter().filter_map(|(key, _)| place_of(key)).collect();
+        let places: HashSet<_> = pointed.iter().map(|(app, name, setting)| (app, name, *setting)).collect();
         let hosts: HashSet<&str> =
             hostnames.iter().filter_map(|(key, _)| key.strip_prefix(records::HOSTNAMES_PREFIX)).collect();
         self.change_hosts(|table| {
-            table.places.retain(|place, _| places.contains(place));
+            table.places.retain(|(app, name), place| places.contains(&(app, name, place.setting)));
             table.custom.retain(|host, _| hosts.contains(host.as_str()));
+            for (app, name, setting) in &pointed {
+                let new = || Arc::new(Place::new(app.clone(), name.clone(), *setting));
+                table.places.entry((app.clone(), name.clone())).or_insert_with(new);
+            }
         });
     }
 
@@ -308,15 +357,6 @@ impl Follower {
         self.change_hosts(|hosts| {
             hosts.places.remove(&(app.clone(), name.clone()));
         });
-    }
-
-    /// Takes over records of hostnames, all at once.
-    fn change_names<'c>(&self, records: impl Iterator<Item = (&'c str, Option<&'c Arc<[u8]>>)>) {
-        let changes: Vec<NameChange> = records.filter_map(|(key, value)| NameChange::read(key, value)).collect();
-        if changes.is_empty() {
-            return;
-        }
-        self.change_hosts(|hosts| changes.iter().for_each(|change| change.apply(hosts)));
     }
 
     /// Changes the table of hostnames, and derives what requests look up anew from the whole of it.
@@ -331,7 +371,7 @@ impl Follower {
 
     /// Of a place that was not there before: loads the versions that were live within the grace period, for their assets (law 10).
     async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
-        let Some((app, name, setting)) = place_of(live_key) else { return Ok(()) };
+        let Some((app, name, _)) = place_of(live_key) else { return Ok(()) };
         let Some(place) = self.live.place(&app, &name) else { return Ok(()) };
         let grace = self.live.0.grace;
         let now_ms = telemetry::now_ms();
@@ -345,8 +385,8 @@ impl Follower {
             if known || place.replaced.with(<[_]>::len) >= grace.versions_max {
                 continue;
             }
-            match self.loader.load(&app, &previous, name.as_str(), setting).await {
-                Ok(version) => place.keep(Arc::new(version), until_ms, &grace),
+            match self.loader.load(Load::replaced(&app, &previous, &name)).await {
+                Ok(version) => place.keep(version, until_ms, &grace),
                 // It was deleted, and its assets with it.
                 Err(LoadError::Unknown { .. }) => {}
                 Err(error) => {
@@ -356,6 +396,21 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// A pointer's record.
+enum Pointed {
+    Live(LivePointer),
+    Alias(AliasRecord),
+}
+
+/// The version of a live pointer's or alias's record.
+fn pointed_version(key: &str, record: &Record) -> Option<VersionId> {
+    #[derive(serde::Deserialize)]
+    struct OfPointer {
+        version: VersionId,
+    }
+    records::read::<OfPointer>(key, record).ok().map(|pointer| pointer.version)
 }
 
 /// The place that the key of a live pointer or an alias names.
@@ -369,75 +424,27 @@ fn place_of(key: &str) -> Option<(AppName, PlaceName, Setting)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, setting))
 }
 
-/// What a record of hostnames changes; a record that is gone leaves nothing.
-enum NameChange {
-    Host(HostPattern, Option<records::HostnameRecord>),
-    Listed((AppName, PlaceName), Option<records::ListedHostnames>),
-}
-
-impl NameChange {
-    /// Nothing for a record that cannot be read: what was known before stays.
-    fn read(key: &str, value: Option<&Arc<[u8]>>) -> Option<Self> {
-        fn typed<T: serde::de::DeserializeOwned>(key: &str, value: Option<&Arc<[u8]>>) -> Option<Option<T>> {
-            let record = value.map(|value| Record { value: Arc::clone(value), revision: 0 });
-            match record.map(|record| records::read(key, &record)).transpose() {
-                Ok(read) => Some(read),
-                Err(error) => {
-                    tracing::error!(key, %error, "a record of hostnames cannot be read");
-                    None
-                }
-            }
-        }
-        if let Some(host) = key.strip_prefix(records::HOSTNAMES_PREFIX) {
-            return Some(Self::Host(host.parse().ok()?, typed(key, value)?));
-        }
-        let (app, name) = key.strip_prefix("listed/")?.split_once('/')?;
-        Some(Self::Listed((app.parse().ok()?, name.parse().ok()?), typed(key, value)?))
-    }
-
-    fn apply(&self, hosts: &mut Hosts) {
-        match self {
-            Self::Host(host, Some(record)) => drop(hosts.custom.insert(host.clone(), record.clone())),
-            Self::Host(host, None) => drop(hosts.custom.remove(host)),
-            Self::Listed(place, Some(listed)) => drop(hosts.listed.insert(place.clone(), listed.clone())),
-            Self::Listed(place, None) => drop(hosts.listed.remove(place)),
-        }
-    }
-}
-
-impl Live {
-    /// Keeps a loaded preview; beyond `max` of its app the ones that were stored first go.
-    pub(super) fn keep_preview(&self, key: &PreviewKey, current: &Arc<Current>, max: usize) {
-        let of_app = |other: &PreviewKey| other.app == key.app;
-        self.0.previews.rcu(|previews| {
-            let mut next = HashMap::clone(previews);
-            while next.keys().filter(|key| of_app(key)).count() >= max {
-                let own = next.iter().filter(|(key, _)| of_app(key));
-                let oldest = own.min_by_key(|(_, c)| c.last_modified_s).map(|(key, _)| key.clone());
-                let Some(oldest) = oldest else { break };
-                next.remove(&oldest);
-            }
-            next.insert(key.clone(), Arc::clone(current));
-            next
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::Commit;
     use crate::live::{Domains, Grace};
 
-    /// A follower that was overtaken by the watch reads everything anew, and misses the deletions in between.
-    #[tokio::test]
-    async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
+    /// Empty stores, nothing live, and a loader.
+    fn stores() -> (tempfile::TempDir, Arc<dyn catalog::Catalog>, Live, Loader) {
         let folder = tempfile::tempdir().unwrap();
         let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
         let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
         let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
+        (folder, catalog, live, loader)
+    }
+
+    /// A follower that was overtaken by the watch reads everything anew, and misses the deletions in between.
+    #[tokio::test]
+    async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
+        let (_folder, catalog, live, loader) = stores();
         let key = records::alias_key(&"shop".parse().unwrap(), &"feature".parse().unwrap());
         let alias = AliasRecord {
             version: VersionId::of(b""),
@@ -463,12 +470,7 @@ mod tests {
     /// So are the versions that were deleted and the pauses that ended; what was withdrawn stays withdrawn.
     #[tokio::test]
     async fn versions_and_pauses_that_ended_while_the_watch_lagged_are_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
-        let blobs = crate::blobs::open(folder.path().to_owned()).unwrap();
-        let domain = || "localhost".parse().unwrap();
-        let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
-        let loader = Loader::new(blobs, Arc::clone(&catalog), &devanture_config::limits::Limits::default());
+        let (_folder, catalog, live, loader) = stores();
         let (app, prod, id): (AppName, _, _) = ("shop".parse().unwrap(), PlaceName::prod(), VersionId::of(b""));
         let version = records::version_key(&app, &id);
         let paused = records::paused_key(&app, &prod);

@@ -1,28 +1,45 @@
 //! Loads versions by their records, for the live pointers and for previews.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use devanture_config::limits::Limits;
-use devanture_config::{AppName, VersionId};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use tokio::runtime::Handle;
 
-use super::{Current, CurrentSettings, Live, PreviewKey};
-use crate::blobs::Blobs;
+use super::contents::{Contents, Sought};
+use super::on_demand::Queues;
+use crate::blobs::{Blobs, Key};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
-use crate::version::{self, LoadRequest, Memory, Setting, Version, Wishes};
+use crate::version::{self, AppUsage, Claim, Content, LoadRequest, Memory, Relief, Served, Setting, Version, Wishes};
 
 /// How long browsers keep what they fetch as a dictionary, where nothing is said.
 const DICTIONARY_DAYS: u64 = 30;
 const SECONDS_OF_DAY: u64 = 86_400;
+/// The name of the manifest table, and of the place in metrics, for previews of versions.
+pub(super) const PREVIEW: &str = "preview";
 
 /// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// Too many requests wait for previews of the app.
+    #[error("too many requests wait for previews of the app {app} to be loaded")]
+    Busy {
+        /// The app.
+        app: AppName,
+    },
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
+    /// The alias was deleted.
+    #[error("the app {app} has no alias {name}")]
+    NoAlias {
+        /// The app.
+        app: AppName,
+        /// The alias.
+        name: PlaceName,
+    },
     /// The app has no such version.
     #[error("the app {app} has no version {id}")]
     Unknown {
@@ -36,163 +53,272 @@ pub enum LoadError {
     Version(#[from] version::Error),
 }
 
+/// A version to load, and where it will be served.
+#[derive(Clone)]
+pub struct Load {
+    /// The app.
+    pub app: AppName,
+    /// The version.
+    pub id: VersionId,
+    /// The environment or alias, or `preview`.
+    pub place: String,
+    /// Whether that is an environment or a preview.
+    pub setting: Setting,
+    /// What may be evicted for it.
+    pub claim: Claim,
+}
+
+impl Load {
+    /// A version that goes live in an environment.
+    #[must_use]
+    pub fn live(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
+        let (app, id, place) = (app.clone(), *id, environment.to_string());
+        Self { app, id, place, setting: Setting::Environment, claim: Claim::Live }
+    }
+
+    /// A version that was replaced in an environment, kept for its assets.
+    pub(super) fn replaced(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
+        Self { claim: Claim::Other, ..Self::live(app, id, environment) }
+    }
+
+    /// A preview; `place` is its name in metrics.
+    pub(super) fn preview(app: &AppName, id: &VersionId, place: &str) -> Self {
+        let (app, id, place) = (app.clone(), *id, place.to_owned());
+        Self { app, id, place, setting: Setting::Preview, claim: Claim::Other }
+    }
+}
+
 /// Loads versions. Cheap to clone.
 #[derive(Clone)]
-pub struct Loader {
+pub struct Loader(Arc<Parts>);
+
+#[derive(Clone)]
+struct Parts {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
     memory: Arc<Memory>,
     memory_file_bytes_max: u64,
     rules_max: usize,
-    previews_max: usize,
     with_dictionaries: bool,
     dictionary_seconds: u64,
     wishes: Wishes,
     tallies: Tallies,
-    /// One preview of an app is loaded at a time: a burst of requests for a new one loads it once.
-    loading: Arc<Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<()>>>>>,
+    /// Where versions are loaded; by default, on the caller's runtime.
+    runtime: Option<Handle>,
+    contents: Arc<Contents>,
+    on_demand: Arc<Queues>,
 }
 
 impl Loader {
     /// Loads from these stores, within these limits.
     #[must_use]
     pub fn new(blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             blobs,
             catalog,
-            memory: Arc::new(Memory::new(limits.memory_bytes_max)),
+            memory: Arc::new(Memory::new(limits)),
             memory_file_bytes_max: limits.memory_file_bytes_max,
             rules_max: usize::try_from(limits.rules_max).unwrap_or(usize::MAX),
-            previews_max: usize::try_from(limits.previews_loaded_max).unwrap_or(usize::MAX),
             with_dictionaries: true,
             dictionary_seconds: DICTIONARY_DAYS.saturating_mul(SECONDS_OF_DAY),
             wishes: Wishes::off(),
             tallies: Tallies::default(),
-            loading: Arc::default(),
-        }
+            runtime: None,
+            contents: Arc::default(),
+            on_demand: Arc::new(Queues::new(limits)),
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// Loads versions without what serves as dictionaries.
     #[must_use]
-    pub fn without_dictionaries(mut self) -> Self {
-        self.with_dictionaries = false;
-        self
+    pub fn without_dictionaries(self) -> Self {
+        self.with(|parts| parts.with_dictionaries = false)
     }
 
     /// Has what browsers are to keep as dictionaries kept for `days`, and passes on what visitors wish for.
     #[must_use]
-    pub fn with_dictionaries(mut self, days: u64, wishes: Wishes) -> Self {
-        self.dictionary_seconds = days.saturating_mul(SECONDS_OF_DAY);
-        self.wishes = wishes;
-        self
+    pub fn with_dictionaries(self, days: u64, wishes: Wishes) -> Self {
+        self.with(|parts| {
+            parts.dictionary_seconds = days.saturating_mul(SECONDS_OF_DAY);
+            parts.wishes = wishes;
+        })
+    }
+
+    /// Loads versions on this runtime instead of the caller's.
+    #[must_use]
+    pub fn on_runtime(self, runtime: Handle) -> Self {
+        self.with(|parts| parts.runtime = Some(runtime))
     }
 
     /// The counts of every place that versions are loaded for.
     #[must_use]
     pub fn tallies(&self) -> &Tallies {
-        &self.tallies
+        &self.0.tallies
+    }
+
+    /// The memory of the loaded versions of each app.
+    #[must_use]
+    pub fn memory_usage(&self) -> Vec<(AppName, AppUsage)> {
+        self.0.memory.usage()
     }
 
     pub(super) fn catalog(&self) -> &Arc<dyn Catalog> {
-        &self.catalog
+        &self.0.catalog
     }
 
-    /// Loads a version for a place.
+    pub(super) fn queues(&self) -> &Arc<Queues> {
+        &self.0.on_demand
+    }
+
+    pub(super) fn relieve_by(&self, relief: Box<dyn Relief>) {
+        self.0.memory.relieve_by(relief);
+    }
+
+    pub(super) fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        match &self.0.runtime {
+            Some(runtime) => runtime.spawn(work),
+            None => tokio::spawn(work),
+        }
+    }
+
+    /// Loads a version. The load runs to completion even if the caller is dropped.
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn load(
-        &self,
-        app: &AppName,
-        id: &VersionId,
-        place: &str,
-        setting: Setting,
-    ) -> Result<Version, LoadError> {
-        self.load_as((app, id), place, setting, None).await
+    pub async fn load(&self, load: Load) -> Result<Arc<Version>, LoadError> {
+        self.load_knowing(load, None).await
     }
 
-    /// Loads a version again: what was found out of its files when it was loaded for the same place is not looked for anew.
+    /// Loads a version again, for the same place, and reuses the media types that were found the first time. Gives another
+    /// content only after [`Loader::outdate`].
     ///
     /// # Errors
     /// [`LoadError`].
-    pub(crate) async fn load_again(&self, known: Arc<Version>) -> Result<Version, LoadError> {
-        let (app, id, place, setting) = (known.app.clone(), known.id, known.place.clone(), known.setting);
-        self.load_as((&app, &id), &place, setting, Some(known)).await
+    pub(crate) async fn load_again(&self, known: Arc<Version>) -> Result<Arc<Version>, LoadError> {
+        let load = Load {
+            app: known.app.clone(),
+            id: known.id,
+            place: known.place.clone(),
+            setting: known.setting,
+            // What it replaces is live already: better variants are not worth an eviction of replaced versions.
+            claim: Claim::Other,
+        };
+        self.load_knowing(load, Some(known)).await
     }
 
-    async fn load_as(
-        &self,
-        (app, id): (&AppName, &VersionId),
-        place: &str,
-        setting: Setting,
-        known: Option<Arc<Version>>,
-    ) -> Result<Version, LoadError> {
+    /// Makes the next loads of a version read its variants and deltas again.
+    pub(crate) fn outdate(&self, id: &VersionId) {
+        self.0.contents.outdate(id);
+    }
+
+    async fn load_knowing(&self, load: Load, known: Option<Arc<Version>>) -> Result<Arc<Version>, LoadError> {
+        let loader = self.clone();
+        let loading = self.spawn(async move { loader.loaded(load, known).await });
+        loading.await.map_err(|_panicked| version::Error::Panicked)?
+    }
+
+    async fn loaded(&self, load: Load, known: Option<Arc<Version>>) -> Result<Arc<Version>, LoadError> {
+        let (app, id) = (&load.app, &load.id);
         let key = records::version_key(app, id);
-        let Some(record) = self.catalog.get(&key).await? else {
+        let Some(record) = self.0.catalog.get(&key).await? else {
             return Err(LoadError::Unknown { app: app.clone(), id: *id });
         };
         let record: VersionRecord = records::read(&key, &record)?;
-        let edge_admin = record.is_of_edge_admin();
-        // Aliases and versions at their own hostnames are previews, whatever their names.
-        let trusted = record.is_trusted_in(if setting == Setting::Preview { "preview" } else { place });
+        let content = self.content(&load, &record, known).await?;
+        let served = Served {
+            place: load.place.clone(),
+            source: record.source,
+            wishes: self.0.wishes.clone(),
+            tally: self.0.tallies.of(app.as_str(), &load.place),
+            claim: load.claim,
+        };
+        Ok(Arc::new(Version::new(content, served).map_err(version::Error::from)?))
+    }
+
+    /// The content of a version for a place: a loaded one if another place has the same.
+    async fn content(
+        &self,
+        load: &Load,
+        record: &VersionRecord,
+        known: Option<Arc<Version>>,
+    ) -> Result<Arc<Content>, LoadError> {
+        let dictionaries = self.dictionaries(&load.app, &load.id).await?;
+        let table = if load.setting == Setting::Preview { PREVIEW } else { &load.place };
+        let (trusted, edge_admin) = (record.is_trusted_in(table), record.is_of_edge_admin());
+        let recorded = serde_json::to_vec(&(&record.given, trusted, edge_admin, record.stored_ms, &dictionaries));
+        let recorded = Digest::of(&recorded.unwrap_or_default());
+        let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
+        let (slot, mut read) = match self.0.contents.known(&sought) {
+            Some(slot) => (slot, None),
+            None => {
+                let manifest = self.manifest(load.id).await?;
+                let serving = manifest.serving_for(table);
+                (self.0.contents.slot(&sought, &manifest, &serving), Some((manifest, serving)))
+            }
+        };
+        let mut slot = slot.lock().await;
+        if let Some(content) = slot.upgrade() {
+            return Ok(content);
+        }
+        let (manifest, serving) = match read.take() {
+            Some(read) => read,
+            None => {
+                let manifest = self.manifest(load.id).await?;
+                let serving = manifest.serving_for(table);
+                (manifest, serving)
+            }
+        };
         let request = LoadRequest {
-            app: app.clone(),
-            id: *id,
-            place: place.to_owned(),
-            setting,
-            given: record.given,
-            dictionaries: self.dictionaries(app, id).await?,
-            dictionary_seconds: self.dictionary_seconds,
-            wishes: self.wishes.clone(),
+            app: load.app.clone(),
+            id: load.id,
+            manifest,
+            serving,
+            setting: load.setting,
+            given: record.given.clone(),
             trusted,
             edge_admin,
             stored_ms: record.stored_ms,
-            source: record.source,
-            memory_file_bytes_max: self.memory_file_bytes_max,
-            rules_max: self.rules_max,
-            tally: self.tallies.of(app.as_str(), place),
+            dictionaries,
+            dictionary_seconds: self.0.dictionary_seconds,
+            memory_file_bytes_max: self.0.memory_file_bytes_max,
+            rules_max: self.0.rules_max,
+            memory: (self.0.memory.of(&load.app), load.claim),
             known,
         };
-        Ok(version::load(&*self.blobs, &self.memory, request).await?)
+        let content = Arc::new(version::load(&*self.0.blobs, request).await?);
+        *slot = Arc::downgrade(&content);
+        Ok(content)
+    }
+
+    async fn manifest(&self, id: VersionId) -> Result<Arc<Manifest>, LoadError> {
+        let canonical = self.0.blobs.get(Key::Manifest(id)).await.map_err(version::Error::from)?;
+        // On a blocking thread, as it may name a hundred thousand files.
+        let parsed = tokio::task::spawn_blocking(move || Manifest::parse(&canonical)).await;
+        let parsed = parsed.map_err(|_panicked| version::Error::Panicked)?;
+        Ok(Arc::new(parsed.map_err(version::Error::from)?))
     }
 
     /// What of a version serves as dictionaries; none where they are off.
     async fn dictionaries(&self, app: &AppName, id: &VersionId) -> Result<Option<DictionariesRecord>, LoadError> {
-        if !self.with_dictionaries {
+        if !self.0.with_dictionaries {
             return Ok(None);
         }
         let key = records::dictionaries_key(app, id);
-        let Some(record) = self.catalog.get(&key).await? else { return Ok(Some(DictionariesRecord::default())) };
+        let Some(record) = self.0.catalog.get(&key).await? else { return Ok(Some(DictionariesRecord::default())) };
         // A version that cannot say what serves as dictionaries is served all the same.
         let read = records::read(&key, &record);
         Ok(Some(read.unwrap_or_else(|error| {
             tracing::error!(%error, "a record of dictionaries cannot be read; its version is served without");
             DictionariesRecord::default()
         })))
-    }
-
-    /// The preview of a version, loaded where it is not.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub async fn preview(&self, live: &Live, key: &PreviewKey) -> Result<Arc<Current>, LoadError> {
-        if let Some(current) = live.preview(key) {
-            return Ok(current);
-        }
-        let loading = {
-            let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(loading.entry(key.app.clone()).or_default())
-        };
-        let _one_at_a_time = loading.lock().await;
-        if let Some(current) = live.preview(key) {
-            return Ok(current);
-        }
-        let version = self.load(&key.app, &key.id, "preview", Setting::Preview).await?;
-        let stored_ms = version.stored_ms;
-        let settings = CurrentSettings::Preview(live.preview_settings(&key.app));
-        let current = Arc::new(Current::new(Arc::new(version), stored_ms, live.withdrawn(&key.app), settings));
-        live.keep_preview(key, &current, self.previews_max);
-        Ok(current)
     }
 }
 
@@ -202,10 +328,9 @@ mod tests {
 
     use devanture_config::api::Source;
     use devanture_config::manifest::FileEntry;
-    use devanture_config::{Digest, Manifest};
 
     use super::*;
-    use crate::blobs::{self, Key};
+    use crate::blobs;
     use crate::catalog::{Change, Commit};
 
     /// Whatever let it into the store: its answers would announce one length and have another.
@@ -245,7 +370,7 @@ mod tests {
             let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
             for (sizes, is_sound) in [(&[11, 11][..], true), (&[10], false), (&[6_600], false), (&[11, 6_600], false)] {
                 let id = stored(sizes).await;
-                let loaded = loader.load(&app, &id, "prod", Setting::Environment).await;
+                let loaded = loader.load(Load::live(&app, &id, &PlaceName::prod())).await;
                 assert_eq!(loaded.is_ok(), is_sound, "{sizes:?} {memory_file_bytes_max}: {:?}", loaded.err());
             }
         }

@@ -4,22 +4,31 @@
 //! itself. A request looks them up without a lock and copies nothing; several that come together share one copy of what
 //! was seen. Nothing here writes the catalog: [`Follower`] reads what `publish` wrote and moves the pointers.
 
+mod aliased;
+mod contents;
 mod follow;
 mod forget;
+mod gauges;
 mod host;
 mod loader;
+mod name_changes;
 mod names;
+mod on_demand;
 mod paused;
 mod preparing;
+mod relief;
 mod reloads;
 mod seldom;
 mod settings;
+#[cfg(test)]
+mod test_world;
 mod withdrawn;
 
 pub use follow::Follower;
 pub use host::{Domains, Neighbours};
-pub use loader::{LoadError, Loader};
+pub use loader::{Load, LoadError, Loader};
 pub(crate) use names::canonical;
+pub use on_demand::Preview;
 pub use preparing::Preparing;
 pub use settings::{CurrentSettings, PublicSettings};
 pub use withdrawn::Withdrawn;
@@ -56,6 +65,8 @@ pub struct Current {
     pub withdrawn: Arc<Withdrawn>,
     /// The settings that it has.
     pub settings: CurrentSettings,
+    /// Recent requests; used for previews only.
+    usage: on_demand::Usage,
 }
 
 impl Current {
@@ -66,7 +77,14 @@ impl Current {
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
         let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
-        Self { version, last_modified_s, last_modified, withdrawn, settings }
+        let usage = on_demand::Usage::default();
+        Self { version, last_modified_s, last_modified, withdrawn, settings, usage }
+    }
+
+    /// Notes a request, so that a preview is not evicted as idle.
+    #[inline]
+    pub fn note_use(&self) {
+        self.usage.note();
     }
 }
 
@@ -89,7 +107,10 @@ pub struct Place {
     pointed: AtomicU64,
     /// When it ends by itself, in milliseconds since 1970 UTC; an alias may.
     ends_ms: AtomicU64,
+    /// The live version; of an alias, the loaded one.
     current: ArcSwapOption<Current>,
+    /// The target of an alias, loaded or not.
+    aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     replaced: Seldom<Replaced>,
     /// Versions that may become live here in a moment.
     preparing: Seldom<Arc<Version>>,
@@ -112,6 +133,7 @@ impl Place {
             pointed: AtomicU64::new(0),
             ends_ms: AtomicU64::new(u64::MAX),
             current: ArcSwapOption::empty(),
+            aliased: Mutex::default(),
             replaced: Seldom::default(),
             preparing: Seldom::default(),
             paused: ArcSwapOption::empty(),
@@ -129,7 +151,7 @@ impl Place {
         ends_ms != u64::MAX && ends_ms <= telemetry::now_ms()
     }
 
-    /// What is live; a request asks once and keeps the answer to its last byte (law 1).
+    /// What is live, or what of an alias is loaded; a request asks once and keeps the answer to its last byte (law 1).
     #[must_use]
     pub fn current(&self) -> Option<Arc<Current>> {
         self.current.load_full()

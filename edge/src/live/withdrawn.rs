@@ -71,7 +71,7 @@ fn is_before(paths: &HashMap<Box<str>, u64>, version: &Version, path: &str) -> b
 /// Whether a path was withdrawn at which the file `number` of `version` answers, when it was stored already.
 fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32) -> bool {
     let Some(file) = version.file(number) else { return false };
-    let name = file.path.as_str();
+    let name = &*file.path;
     if is_before(paths, version, name) {
         return true;
     }

@@ -66,7 +66,13 @@ impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Catalog(error) => error.into(),
-            LoadError::Unknown { .. } => Problem::new(Code::NotFound, format!("{error}.")).into(),
+            LoadError::Busy { .. } => Problem::new(Code::Busy, format!("{error}.")).hint("try again").into(),
+            LoadError::NoAlias { .. } | LoadError::Unknown { .. } => {
+                Problem::new(Code::NotFound, format!("{error}.")).into()
+            }
+            LoadError::Version(version::Error::OverMemory(error)) => {
+                Problem::new(Code::AppMemoryFull, sentence(&error.to_string())).hint(OVER_MEMORY_HINT).into()
+            }
             LoadError::Version(version::Error::Blobs(error)) => error.into(),
             LoadError::Version(version::Error::Manifest(error)) => internal(&error).into(),
             LoadError::Version(error @ version::Error::Panicked) => internal(&error).into(),
@@ -94,6 +100,17 @@ impl From<Refusal> for Error {
 fn replaced(error: &impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotReady, format!("{error}."))
         .hint("put the data folder back, or restart the edge; until then it serves what is live and stores nothing")
+}
+
+/// Hint for an app over its memory budget.
+const OVER_MEMORY_HINT: &str = "delete environments that nobody needs, or publish fewer files and rules; \
+                                `app_memory_bytes_max` in edge.toml is the limit";
+
+/// Makes a sentence of an error's text.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(characters).chain(['.']).collect()
 }
 
 /// A task that ended without a result.

@@ -1,6 +1,5 @@
 //! Moves live pointers: the one compare-and-swap by which the served version changes, with its entry of the history.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use devanture_config::api::{Deploy, DeployKind, Lock, Outcome, Source, Step, StepState};
@@ -16,10 +15,9 @@ use super::steps::Steps;
 use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{self, Change, Check, Commit, Revision, gone};
-use crate::live::Preparing;
+use crate::live::{Load, Preparing};
 use crate::runner::{Held, Wanted};
 use crate::telemetry;
-use crate::version::Setting;
 
 /// How often a switch is tried again when another one came in between.
 pub(crate) const TRIES: usize = 16;
@@ -198,10 +196,7 @@ impl Publisher {
         let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
         let version = match at_hand {
             Some(version) => version,
-            None => {
-                let name = intent.environment.as_str();
-                Arc::new(self.loader.load(intent.app, &intent.version, name, Setting::Environment).await?)
-            }
+            None => self.loader.load(Load::live(intent.app, &intent.version, intent.environment)).await?,
         };
         Ok((Some(self.live.begin_preparing(&version)), "ready".to_owned()))
     }

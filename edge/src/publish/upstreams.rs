@@ -220,6 +220,12 @@ impl Publisher {
         }
     }
 
+    /// The memory of the loaded versions of each app, as metrics.
+    #[must_use]
+    pub fn memory_metrics(&self) -> String {
+        self.loader.metrics()
+    }
+
     /// Every pool of the edge, as metrics.
     #[must_use]
     pub fn upstream_metrics(&self) -> String {

@@ -22,9 +22,10 @@ pub(super) struct Made {
 
 impl Made {
     /// Makes them on these stores.
-    pub(super) fn of(file: &EdgeFile, stores: &Stores) -> Self {
+    pub(super) fn of(file: &EdgeFile, stores: &Stores, control: &Runtime) -> Self {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
         let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &file.limits);
+        let loader = loader.on_runtime(control.handle().clone());
         let (wishes, wished) = Wishes::channel(file.limits.delta_wishes_per_minute_max);
         let loader = match file.compress.dictionaries {
             true => loader.with_dictionaries(file.compress.dictionary_days, wishes),

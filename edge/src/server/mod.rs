@@ -117,7 +117,7 @@ impl Server {
         let certificates = open_certificates(file, base, &data_dir, &live)?;
 
         let remade = publish::remade_channel();
-        let Made { loader, dictionaries, wished } = Made::of(file, &stores);
+        let Made { loader, dictionaries, wished } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before what was live is live again.
         let sockets = Sockets::bind(file)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use devanture_config::heap::HeapBytes;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;
 
@@ -28,6 +29,12 @@ impl StraightPaths {
     #[must_use]
     pub fn file(&self, path: &str) -> Option<u32> {
         self.0.get(path).copied()
+    }
+}
+
+impl HeapBytes for StraightPaths {
+    fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 }
 

@@ -100,6 +100,10 @@ pub fn describe() {
     describe_counter!("devanture_collected_bytes_total", "Bytes of the files that collections deleted.");
     describe_counter!("devanture_upstream_errors_total", "Requests to backends that failed, by app and reason.");
     describe_gauge!(
+        "devanture_app_memory_bytes",
+        "Bytes of memory that loaded versions take, by app and kind: versions (paths, heads and rules), files (held in memory)."
+    );
+    describe_gauge!(
         "devanture_upstream_members",
         "Backends of an upstream, by app, environment, upstream and state: up, draining, ejected, unwell."
     );

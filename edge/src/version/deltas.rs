@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use devanture_config::answers::OwnPath;
+use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
@@ -28,6 +29,13 @@ pub struct FileDictionaries {
     deltas: Box<[(Sha256, usize)]>,
     /// Where pages offer it as a dictionary.
     offered: Option<Offered>,
+}
+
+impl HeapBytes for FileDictionaries {
+    fn heap_bytes(&self) -> usize {
+        let offered = self.offered.as_ref().map_or(0, |offered| offered.name.heap_bytes());
+        allocated(size_of_val::<[(Sha256, usize)]>(&self.deltas)) + offered
+    }
 }
 
 /// A file that pages offer as a dictionary.
@@ -215,11 +223,12 @@ impl Loader<'_> {
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Some(bytes));
         }
-        if at_hand.size > self.request.memory_file_bytes_max || !self.memory.has_room_to_spare(at_hand.size) {
+        if at_hand.size > self.request.memory_file_bytes_max {
             return Ok(None);
         }
+        let Some(room) = self.memory.room_to_spare(at_hand.size) else { return Ok(None) };
         let bytes = self.blobs.get(at_hand.key).await?;
-        Ok(Some(self.memory.hold(at_hand.hash, bytes)))
+        Ok(Some(self.memory.hold(at_hand.hash, bytes, room)))
     }
 
     /// The dictionary that pages share, as a file that no path of the bundle leads to.
@@ -249,12 +258,12 @@ impl Loader<'_> {
         let available = representations.iter().map(|r| (r.coding, r.size)).collect();
         let dictionaries = self.add_deltas(&path, &entry, &heads, &mut representations).await;
         Some(ServedFile {
-            path,
+            path: path.into(),
             media_type,
             fingerprinted: false,
             is_page: false,
             available,
-            representations,
+            representations: representations.into(),
             dictionaries,
         })
     }

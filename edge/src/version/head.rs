@@ -3,12 +3,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use devanture_config::Digest;
+use devanture_config::heap::{HeapBytes, allocated};
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, ETAG, LINK, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::engine::{self, SharedField};
+use super::Charge;
+use crate::engine::{self, SharedField, SharedFields};
 use crate::site::cache::{self, Kept};
 use crate::site::dictionary;
+
+/// Capacity of a map of fields: those of a file, `etag`, `content-length`, `last-modified`, and what a range, a custom
+/// hostname or a rule adds.
+const FIELDS_EXPECTED: usize = 16;
 
 /// Says for which later requests an answer is to be the dictionary (RFC 9842 §2.1).
 pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
@@ -42,23 +49,179 @@ impl CommonField {
     }
 }
 
-/// The fields of one version while it is loaded: each is prepared once, so that on a connection it is sent once.
-#[derive(Default)]
-pub(super) struct FieldPool(Mutex<HashMap<(HeaderName, HeaderValue), Arc<CommonField>>>);
+/// The fields of a version while it is loaded. Equal fields, and equal lists of fields, are prepared once.
+pub(super) struct FieldPool {
+    charge: Arc<Charge>,
+    fields: Mutex<HashMap<(HeaderName, HeaderValue), Arc<CommonField>>>,
+    /// Keyed by the addresses of the fields, which the pool keeps alive.
+    lists: Mutex<HashMap<ListKey, Arc<FieldList>>>,
+}
+
+/// The fields of a list, how many of them a 304 has, and the `vary` of errors.
+type ListKey = (Box<[usize]>, usize, Option<usize>);
 
 impl FieldPool {
+    /// Makes an empty pool. Heads that are encoded later, at the first request, are charged to `charge`.
+    pub(super) fn new(charge: &Arc<Charge>) -> Self {
+        Self { charge: Arc::clone(charge), fields: Mutex::default(), lists: Mutex::default() }
+    }
+
     /// The field of that name and value.
     pub(super) fn field(&self, name: HeaderName, value: HeaderValue) -> Arc<CommonField> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
         let made = known
             .entry((name, value))
             .or_insert_with_key(|(name, value)| Arc::new(CommonField::new(name.clone(), value.clone())));
         Arc::clone(made)
     }
 
-    /// All of them.
+    /// The list of these fields of the pool: those that a 304 has too, those that only a 200 has (RFC 9110 §15.4.5), and the
+    /// `vary` of errors.
+    pub(super) fn list(
+        &self,
+        not_modified: Vec<Arc<CommonField>>,
+        more: Vec<Arc<CommonField>>,
+        vary_of_errors: Option<Arc<CommonField>>,
+    ) -> Arc<FieldList> {
+        let not_modified_count = not_modified.len();
+        let fields: Box<[_]> = not_modified.into_iter().chain(more).collect();
+        let address = |field: &Arc<CommonField>| Arc::as_ptr(field).addr();
+        let key = (fields.iter().map(address).collect(), not_modified_count, vary_of_errors.as_ref().map(address));
+        let mut known = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || FieldList::new(fields, not_modified_count, vary_of_errors, Arc::clone(&self.charge));
+        Arc::clone(known.entry(key).or_insert_with(|| Arc::new(made())))
+    }
+
+    /// All fields.
     pub(super) fn into_fields(self) -> Box<[Arc<CommonField>]> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+        self.fields.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+    }
+}
+
+impl HeapBytes for FieldPool {
+    fn heap_bytes(&self) -> usize {
+        let fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = fields.keys().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner).len();
+        // Each field is stored as name and value, and encoded in three ways.
+        fields.len() * (allocated(size_of::<CommonField>()) + allocated(size_of::<SharedField>()) + LIST_BYTES)
+            + texts * 4
+            + lists * (allocated(size_of::<FieldList>()) + 4 * LIST_BYTES)
+    }
+}
+
+/// Estimated size of a list of fields in one form.
+const LIST_BYTES: usize = 512;
+/// Estimated size of an encoded head without its list: tag and length, for both protocols.
+const MADE_BYTES: u64 = 256;
+
+/// The fields that many representations share: all but `etag`, `content-length`, `date` and `last-modified`.
+pub(super) struct FieldList {
+    /// Those of a 304 first.
+    fields: Box<[Arc<CommonField>]>,
+    not_modified_count: usize,
+    /// The `vary` of error pages, which are never deltas.
+    vary_of_errors: Option<Arc<CommonField>>,
+    /// Whether its `cache-control` is short enough for an answer that stands in for another one.
+    may_stand_in: bool,
+    /// The fields of a 200, as a map.
+    map: OnceLock<HeaderMap>,
+    /// The fields of each kind of answer, encoded for the engine.
+    ok: OnceLock<Arc<SharedFields>>,
+    not_modified: OnceLock<Arc<SharedFields>>,
+    error: OnceLock<Arc<SharedFields>>,
+    charge: Arc<Charge>,
+}
+
+impl FieldList {
+    fn new(
+        fields: Box<[Arc<CommonField>]>,
+        not_modified_count: usize,
+        vary_of_errors: Option<Arc<CommonField>>,
+        charge: Arc<Charge>,
+    ) -> Self {
+        let may_stand_in = cache::instead_of(cache_control(&fields), Kept::StandIn).is_none();
+        let (map, ok) = (OnceLock::new(), OnceLock::new());
+        let (not_modified, error) = (OnceLock::new(), OnceLock::new());
+        Self { fields, not_modified_count, vary_of_errors, may_stand_in, map, ok, not_modified, error, charge }
+    }
+
+    fn of_ok(&self) -> impl Iterator<Item = &Arc<CommonField>> {
+        // What only a rule has kept is no dictionary where that rule does not hold, such as behind a rewrite.
+        let is_kept = dictionary::is_kept(cache_control(&self.fields));
+        self.fields.iter().filter(move |field| is_kept || field.name != USE_AS_DICTIONARY)
+    }
+
+    fn of_not_modified(&self) -> &[Arc<CommonField>] {
+        self.fields.get(..self.not_modified_count).unwrap_or_default()
+    }
+
+    fn of_errors(&self) -> impl Iterator<Item = &Arc<CommonField>> {
+        let others = [ACCEPT_RANGES, LINK, USE_AS_DICTIONARY, VARY];
+        self.fields.iter().filter(move |field| !others.contains(&field.name)).chain(&self.vary_of_errors)
+    }
+
+    fn map(&self) -> HeaderMap {
+        self.map.get_or_init(|| collected(self.fields.iter())).clone()
+    }
+
+    fn ok(&self) -> &Arc<SharedFields> {
+        self.ok.get_or_init(|| shared(self.of_ok()))
+    }
+
+    fn not_modified(&self) -> &Arc<SharedFields> {
+        self.not_modified.get_or_init(|| shared(self.of_not_modified().iter()))
+    }
+
+    fn error(&self) -> &Arc<SharedFields> {
+        self.error.get_or_init(|| shared(self.of_errors()))
+    }
+}
+
+fn cache_control(fields: &[Arc<CommonField>]) -> &[u8] {
+    let found = fields.iter().find(|field| field.name == CACHE_CONTROL);
+    found.map(|field| field.value.as_bytes()).unwrap_or_default()
+}
+
+fn shared<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>) -> Arc<SharedFields> {
+    Arc::new(SharedFields::new(fields.map(|field| Arc::clone(&field.shared)).collect()))
+}
+
+fn collected<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(FIELDS_EXPECTED);
+    for field in fields {
+        map.append(field.name.clone(), field.value.clone());
+    }
+    map
+}
+
+/// Hex characters of a hash in an entity tag: 128 bits.
+const ETAG_CHARACTERS: usize = 32;
+
+/// A strong entity tag, quotes included. Stored inline, as a version may have several hundred thousand of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntityTag([u8; ETAG_CHARACTERS + 2]);
+
+impl EntityTag {
+    /// The tag of a representation with this hash.
+    #[must_use]
+    pub fn of(hash: &Digest) -> Self {
+        let mut tag = [b'"'; ETAG_CHARACTERS + 2];
+        for (place, character) in tag.iter_mut().skip(1).zip(hash.to_string().bytes().take(ETAG_CHARACTERS)) {
+            *place = character;
+        }
+        Self(tag)
+    }
+
+    /// The tag as a field value.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // It holds quotes and hex digits only.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 }
 
@@ -67,128 +230,88 @@ impl FieldPool {
 /// Kept in what they cost to hold, for the many files that nobody asks for in a while; what a response is begun with is
 /// made at the first request.
 pub struct PreparedHead {
-    etag: HeaderValue,
+    etag: EntityTag,
     length: u64,
-    /// Those of a 304 first.
-    common: Box<[Arc<CommonField>]>,
-    not_modified_count: usize,
-    /// What an answer varies by that says what went wrong: it is never a delta.
-    vary_of_errors: Option<Arc<CommonField>>,
-    map: OnceLock<HeaderMap>,
-    ready: OnceLock<Box<Ready>>,
+    common: Arc<FieldList>,
+    ok: OnceLock<Arc<engine::PreparedHead>>,
+    seldom: OnceLock<Box<SeldomSent>>,
 }
 
-/// What the engine sends.
-struct Ready {
-    ok: Arc<engine::PreparedHead>,
-    not_modified: Arc<engine::PreparedHead>,
-    error: Arc<engine::PreparedHead>,
-    /// Whether no cache keeps it for longer than what stands in for something else.
-    may_stand_in: bool,
+/// Heads that few representations need.
+#[derive(Default)]
+struct SeldomSent {
+    not_modified: OnceLock<Arc<engine::PreparedHead>>,
+    error: OnceLock<Arc<engine::PreparedHead>>,
 }
 
 impl PreparedHead {
-    /// Takes the tag and the length, and of the other fields those that a 304 has too, then those that only a 200 has
-    /// (RFC 9110 §15.4.5).
-    pub(super) fn new(
-        etag: HeaderValue,
-        length: u64,
-        not_modified: Vec<Arc<CommonField>>,
-        more: Vec<Arc<CommonField>>,
-        vary_of_errors: Option<Arc<CommonField>>,
-    ) -> Self {
-        let not_modified_count = not_modified.len();
-        let common = not_modified.into_iter().chain(more).collect();
-        Self { etag, length, common, not_modified_count, vary_of_errors, map: OnceLock::new(), ready: OnceLock::new() }
+    /// Makes a head of the tag, the length, and the shared fields.
+    pub(super) const fn new(etag: EntityTag, length: u64, common: Arc<FieldList>) -> Self {
+        Self { etag, length, common, ok: OnceLock::new(), seldom: OnceLock::new() }
+    }
+
+    /// The entity tag.
+    #[must_use]
+    pub const fn etag(&self) -> &EntityTag {
+        &self.etag
     }
 
     /// The fields of a 200.
     pub fn ok(&self) -> HeaderMap {
-        let made = || {
-            let mut map = collected(&self.common);
-            map.insert(ETAG, self.etag.clone());
-            map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
-            map
-        };
-        self.map.get_or_init(made).clone()
+        let mut map = self.common.map();
+        map.insert(ETAG, self.etag.value());
+        map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
+        map
     }
 
     /// The fields of a page that says what went wrong. It stands in for something else, which has no tag and no ranges,
     /// offers no dictionary and is none.
     pub fn error(&self) -> HeaderMap {
-        let mut map = collected(&self.fields_of_errors());
+        let mut map = collected(self.common.of_errors());
         map.insert(CONTENT_LENGTH, HeaderValue::from(self.length));
         map
     }
 
     /// The fields of a 304.
     pub fn not_modified(&self) -> HeaderMap {
-        let mut map = collected(self.fields_of_not_modified());
-        map.insert(ETAG, self.etag.clone());
+        let mut map = collected(self.common.of_not_modified().iter());
+        map.insert(ETAG, self.etag.value());
         map
     }
 
-    fn fields_of_not_modified(&self) -> &[Arc<CommonField>] {
-        self.common.get(..self.not_modified_count).unwrap_or_default()
-    }
-
-    fn fields_of_errors(&self) -> Vec<Arc<CommonField>> {
-        let others = [ACCEPT_RANGES, LINK, USE_AS_DICTIONARY, VARY];
-        let common = self.common.iter().filter(|field| !others.contains(&field.name));
-        common.chain(&self.vary_of_errors).cloned().collect()
-    }
-
     /// As [`PreparedHead::ok`], for the engine.
+    #[inline]
     pub(crate) fn ok_ready(&self) -> &Arc<engine::PreparedHead> {
-        &self.ready().ok
+        self.ok.get_or_init(|| self.made((true, true), self.common.ok()))
     }
 
     /// As [`PreparedHead::not_modified`], for the engine.
     pub(crate) fn not_modified_ready(&self) -> &Arc<engine::PreparedHead> {
-        &self.ready().not_modified
+        self.seldom().not_modified.get_or_init(|| self.made((false, true), self.common.not_modified()))
     }
 
     /// As [`PreparedHead::error`], for the engine.
     pub(crate) fn error_ready(&self) -> &Arc<engine::PreparedHead> {
-        &self.ready().error
+        self.seldom().error.get_or_init(|| self.made((true, false), self.common.error()))
     }
 
     /// Whether it may be sent as it is in the place of something else.
     pub(crate) fn may_stand_in(&self) -> bool {
-        self.ready().may_stand_in
+        self.common.may_stand_in
     }
 
-    fn ready(&self) -> &Ready {
-        self.ready.get_or_init(|| Box::new(self.made_ready()))
+    fn seldom(&self) -> &SeldomSent {
+        self.seldom.get_or_init(Box::default)
     }
 
-    fn made_ready(&self) -> Ready {
-        let length = self.length.to_string();
-        let length = (CONTENT_LENGTH.as_str(), length.as_bytes());
-        let etag = (ETAG.as_str(), self.etag.as_bytes());
-        let shared = |fields: &[Arc<CommonField>]| fields.iter().map(|field| Arc::clone(&field.shared)).collect();
-        let cache_control = self.common.iter().find(|field| field.name == CACHE_CONTROL);
-        let cache_control = cache_control.map(|field| field.value.as_bytes()).unwrap_or_default();
-        // What only a rule has kept is no dictionary where that rule does not hold, such as behind a rewrite.
-        let is_kept = dictionary::is_kept(cache_control);
-        let is_said = |field: &&Arc<CommonField>| is_kept || field.name != USE_AS_DICTIONARY;
-        let of_ok: Vec<_> = self.common.iter().filter(is_said).cloned().collect();
-        Ready {
-            ok: Arc::new(engine::PreparedHead::new([length, etag], shared(&of_ok))),
-            not_modified: Arc::new(engine::PreparedHead::new([etag], shared(self.fields_of_not_modified()))),
-            error: Arc::new(engine::PreparedHead::new([length], shared(&self.fields_of_errors()))),
-            may_stand_in: cache::instead_of(cache_control, Kept::StandIn).is_none(),
-        }
+    #[cold]
+    fn made(&self, (length, etag): (bool, bool), shared: &Arc<SharedFields>) -> Arc<engine::PreparedHead> {
+        self.common.charge.add(MADE_BYTES);
+        let text = self.length.to_string();
+        let length = length.then(|| (CONTENT_LENGTH.as_str(), text.as_bytes()));
+        let etag = etag.then(|| (ETAG.as_str(), self.etag.as_str().as_bytes()));
+        Arc::new(engine::PreparedHead::with(length.into_iter().chain(etag), Arc::clone(shared)))
     }
-}
-
-fn collected(fields: &[Arc<CommonField>]) -> HeaderMap {
-    // Four more than these: tag and length, the date of the last change, and what a range or a custom hostname adds.
-    let mut map = HeaderMap::with_capacity(fields.len() + 4);
-    for field in fields {
-        map.append(field.name.clone(), field.value.clone());
-    }
-    map
 }
 
 /// The head of the answer to what a version does not have, where no rule and no page says anything about it. Made by who

@@ -2,45 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use devanture_config::api::Source as Origin;
+use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{
-    CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
+    CORS_ORIGINS_MAX, HtmlHandling, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
 };
-use devanture_config::{AppName, Digest, Manifest, VersionId};
+use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 
+use super::content_type::media_type;
 use super::deltas::Said;
 use super::head::{FieldPool, MissHead, USE_AS_DICTIONARY};
 use super::{
-    Memory, PreparedHead, Representation, RuleFiles, ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
-    Wishes,
+    AppMemory, Charge, Claim, Content, EntityTag, OverMemory, PreparedHead, Representation, RuleFiles, ServedFile,
+    ServedRoute, ServedUpstream, Setting, Source, Version,
 };
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
 use crate::site::straight::StraightPaths;
-use crate::site::{cache, charset, fingerprint, media};
-use crate::telemetry::{RequestMetrics, Tally};
+use crate::site::{cache, fingerprint};
 
 /// Files that are read at once while a version is loaded.
 const READS_AT_ONCE: usize = 16;
-/// Hex characters of a hash in an entity tag: 128 bits.
-const ETAG_CHARACTERS: usize = 32;
-/// Bytes read at once from a file that is not held in memory.
-const PIECE_BYTES: usize = 256 * 1024;
-
-/// The number of the next version that is loaded.
-static SERIAL: AtomicU64 = AtomicU64::new(0);
+/// Files whose loads are prepared, and then charged for, together.
+const FILES_AT_ONCE: usize = 1_000;
+/// Size of the handle to bytes that are held in memory.
+const OWNER_BYTES: usize = 48;
+/// Estimated kernel memory of an open file.
+const OPEN_FILE_BYTES: usize = 1_024;
+/// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
+const BYTES_BY_TEXT: usize = 4;
 
 /// The header that names the version of an answer.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
@@ -67,16 +66,21 @@ pub enum Error {
         /// The length of the stored bytes.
         found: u64,
     },
+    /// It does not fit into the memory budget of the app.
+    #[error(transparent)]
+    OverMemory(#[from] OverMemory),
 }
 
-/// What to load, and for where.
+/// What to load.
 pub struct LoadRequest {
     /// The app.
     pub app: AppName,
     /// The version.
     pub id: VersionId,
-    /// The environment or alias, or `preview`.
-    pub place: String,
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// The settings of the manifest, merged for where it will be served.
+    pub serving: Serving,
     /// Whether it will be a preview.
     pub setting: Setting,
     /// Siblings that are encodings of a file, by the file's path.
@@ -87,20 +91,16 @@ pub struct LoadRequest {
     pub edge_admin: bool,
     /// When it was stored.
     pub stored_ms: u64,
-    /// Where its bundle came from.
-    pub source: Origin,
     /// What of it serves as dictionaries; none where dictionaries are off.
     pub dictionaries: Option<DictionariesRecord>,
     /// For how many seconds browsers keep what they fetch as a dictionary.
     pub dictionary_seconds: u64,
-    /// Where the deltas go that visitors wish for.
-    pub wishes: Wishes,
     /// Up to what length a file is held in memory.
     pub memory_file_bytes_max: u64,
     /// Most rules; those beyond are left out.
     pub rules_max: usize,
-    /// The counts of the place.
-    pub tally: Arc<Tally>,
+    /// The memory budget of the app, and what may be evicted for this load.
+    pub memory: (Arc<AppMemory>, Claim),
     /// The same version as it was loaded before: what its files are is in it.
     pub known: Option<Arc<Version>>,
 }
@@ -109,14 +109,14 @@ pub struct LoadRequest {
 ///
 /// # Errors
 /// [`Error`]; a blob whose bytes are not what they say is one.
-pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) -> Result<Version, Error> {
-    let canonical = blobs.get(Key::Manifest(request.id)).await?;
-    let manifest = Arc::new(Manifest::parse(&canonical)?);
-    let table = if request.setting == Setting::Preview { "preview" } else { &request.place };
-    let serving = manifest.serving_for(table);
+pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content, Error> {
+    let (memory, claim) = request.memory.clone();
+    let charge = Arc::new(memory.charge(claim));
+    let manifest = Arc::clone(&request.manifest);
+    let html_handling = manifest.html_handling_in(&request.serving);
+    let (index, straight) = look_ups(&manifest, html_handling).await?;
+    charge.grow(bytes(index.heap_bytes() + straight.heap_bytes()))?;
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
-    let header = text_value(&request.id.short());
-    let fields = FieldPool::default();
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()
@@ -124,72 +124,66 @@ pub async fn load(blobs: &dyn Blobs, memory: &Memory, mut request: LoadRequest) 
         // What is lost is not offered.
         record.pages = None;
     }
-    let record = request.dictionaries.as_ref();
-    let compiled = rule_files.compiled(&manifest, &serving, request.rules_max, record).await;
+    let (serving, record) = (&request.serving, request.dictionaries.as_ref());
+    let compiled = rule_files.compiled(&manifest, serving, request.rules_max, record).await;
     let (rules, kept) = compiled.map_err(|_panicked| Error::Panicked)?;
+    charge.grow(bytes(rules.heap_bytes() + backends_bytes(serving) + size_of::<Content>()))?;
     if kept.is_cut() {
         tracing::warn!(app = %request.app, version = %request.id, "too many rules say how long files are kept to be compared \
             with all of them: no file is announced as a dictionary by itself");
     }
-    let (upstreams, routes) = backends(&serving);
+    let (upstreams, routes) = backends(serving);
     let said = Said::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
-    let (request, manifest) = (&request, &manifest);
-    let loader = Loader { blobs, memory, request, manifest, header: &header, fields: &fields, said: &said };
-
-    // Private files are never read: nobody can ask for them.
-    let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
-    let html_handling = manifest.html_handling_in(&serving);
-    let paths = Arc::clone(manifest);
-    // There may be a hundred thousand: not on a thread that serves.
-    let look_ups = tokio::task::spawn_blocking(move || {
-        let public = || paths.files.keys().filter(|path| !path.is_private());
-        let index = PathIndex::new(public());
-        let straight = StraightPaths::new(public(), &index, html_handling);
-        (index, straight)
-    });
-    let (index, straight) = look_ups.await.map_err(|_panicked| Error::Panicked)?;
-    // Made before they are run: a closure in the stream would keep the future from being `Send`.
-    let loads: Vec<_> = public.enumerate().map(|(number, (path, entry))| loader.file(number, path, entry)).collect();
-    let mut files: Vec<ServedFile> = stream::iter(loads).buffered(READS_AT_ONCE).try_collect().await?;
-    let pages = match request.dictionaries.as_ref().and_then(|record| record.pages) {
-        Some(pages) => loader.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
-        None => None,
-    };
-    let pages = pages.and_then(|(sha256, file)| {
-        let number = u32::try_from(files.len()).ok()?;
-        files.push(file);
-        Some((sha256, number))
-    });
-
-    let managed = manifest.managed_in(&serving).map(Arc::new);
-    Ok(Version {
-        serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+    let (header, fields) = (text_value(&request.id.short()), FieldPool::new(&charge));
+    let (request, manifest) = (&request, &*manifest);
+    let loader = Loader { blobs, memory: &memory, request, manifest, header: &header, fields: &fields, said: &said };
+    let (files, pages) = loader.files(&charge).await?;
+    charge.grow(bytes(fields.heap_bytes()))?;
+    Ok(Content {
         id: request.id,
         app: request.app.clone(),
-        place: request.place.clone(),
         setting: request.setting,
         index,
         straight,
         files,
         pages,
-        cors: cors(&serving),
+        cors: cors(serving),
         html_handling,
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
         upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),
-        tally: Arc::clone(&request.tally),
         rules,
         routes,
-        managed,
+        managed: manifest.managed_in(serving).map(Arc::new),
         trusted: request.trusted,
         edge_admin: request.edge_admin,
         stored_ms: request.stored_ms,
-        release: release(request),
-        metrics: RequestMetrics::new(request.app.as_str(), &request.place, &request.id.short()),
         header,
         miss: MissHead::new(fields.into_fields()),
-        wishes: request.wishes.clone(),
+        charge,
     })
+}
+
+/// Builds the path indexes on a blocking thread, as there may be a hundred thousand paths.
+async fn look_ups(manifest: &Arc<Manifest>, handling: HtmlHandling) -> Result<(PathIndex, StraightPaths), Error> {
+    let manifest = Arc::clone(manifest);
+    let look_ups = tokio::task::spawn_blocking(move || {
+        let public = || manifest.files.keys().filter(|path| !path.is_private());
+        let index = PathIndex::new(public());
+        let straight = StraightPaths::new(public(), &index, handling);
+        (index, straight)
+    });
+    look_ups.await.map_err(|_panicked| Error::Panicked)
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Estimates the memory of routes, pools and smoke checks from their JSON.
+fn backends_bytes(serving: &Serving) -> usize {
+    let own = Serving { cache: None, headers: None, redirects: None, rewrites: None, ..serving.clone() };
+    serde_json::to_vec(&own).map_or(0, |text| text.len().saturating_mul(BYTES_BY_TEXT))
 }
 
 /// The pools, and the routes that lead to them in the order in which they are asked.
@@ -224,25 +218,9 @@ fn cors(serving: &Serving) -> Vec<HeaderValue> {
     origins.filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()).collect()
 }
 
-fn release(request: &LoadRequest) -> Bytes {
-    let stored = i64::try_from(request.stored_ms / 1000).unwrap_or_default();
-    let stored = time::OffsetDateTime::from_unix_timestamp(stored).ok();
-    let stored = stored.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
-    let release = serde_json::json!({
-        "app": request.app,
-        "environment": request.place,
-        "version": request.id,
-        "commit": request.source.commit,
-        "branch": request.source.branch,
-        "message": request.source.message,
-        "stored": stored,
-    });
-    Bytes::from(release.to_string())
-}
-
 pub(super) struct Loader<'l> {
     pub(super) blobs: &'l dyn Blobs,
-    pub(super) memory: &'l Memory,
+    pub(super) memory: &'l Arc<AppMemory>,
     pub(super) request: &'l LoadRequest,
     manifest: &'l Manifest,
     header: &'l HeaderValue,
@@ -259,12 +237,49 @@ pub(super) struct AtHand {
 }
 
 impl Loader<'_> {
+    /// Loads every public file, and then the dictionary that pages share, which is returned with its hash and number.
+    async fn files(&self, charge: &Charge) -> Result<(Box<[ServedFile]>, Option<(Sha256, u32)>), Error> {
+        // Private files are never read: nobody can ask for them.
+        let mut public = self.manifest.files.iter().filter(|(path, _)| !path.is_private()).enumerate();
+        let mut files: Vec<ServedFile> = Vec::new();
+        loop {
+            // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in groups,
+            // as the futures of a hundred thousand files take more memory than the files.
+            let some = public.by_ref().take(FILES_AT_ONCE);
+            let loads: Vec<_> = some.map(|(number, (path, entry))| self.file(number, path, entry)).collect();
+            if loads.is_empty() {
+                break;
+            }
+            let first = files.len();
+            let mut loading = stream::iter(loads).buffered(READS_AT_ONCE);
+            while let Some(file) = loading.try_next().await? {
+                files.push(file);
+            }
+            let taken = files.iter().skip(first).map(|file| size_of::<ServedFile>() + file.heap_bytes()).sum();
+            charge.grow(bytes(taken))?;
+        }
+        let pages = match self.request.dictionaries.as_ref().and_then(|record| record.pages) {
+            Some(pages) => self.pages_dictionary(&pages).await.map(|file| (pages.sha256, file)),
+            None => None,
+        };
+        let pages = pages.and_then(|(sha256, file)| {
+            let number = u32::try_from(files.len()).ok()?;
+            files.push(file);
+            Some((sha256, number))
+        });
+        Ok((files.into(), pages))
+    }
+
     async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
+        // A file that is in memory already does not wait for anything: without this, a large version would not yield.
+        tokio::task::consume_budget().await;
         let (body, loaded) = self.loaded(path.as_str(), entry, self.encodings(path, entry).await?).await?;
         let media_type = match self.known(number, path) {
             Some(known) => known.media_type.clone(),
             None => media_type(path, entry, &body).await,
         };
+        // Shares the text with other files of the same type.
+        let media_type = self.fields.field(CONTENT_TYPE, media_type).value().clone();
         let fingerprinted = fingerprint::is_fingerprinted(path.as_str());
         let is_page = cache::is_page(path.as_str(), media_type.as_bytes());
         let choice = loaded.len() > 1;
@@ -281,15 +296,15 @@ impl Loader<'_> {
         let mut representations: Vec<Representation> =
             loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)).collect();
         let available = representations.iter().map(|r| (r.coding, r.size)).collect();
-        let path = path.as_str().to_owned();
-        let dictionaries = self.add_deltas(&path, entry, &heads, &mut representations).await;
+        let dictionaries = self.add_deltas(path.as_str(), entry, &heads, &mut representations).await;
+        let (path, representations) = (path.as_str().into(), representations.into());
         Ok(ServedFile { path, media_type, fingerprinted, is_page, available, representations, dictionaries })
     }
 
     /// A file as it was loaded before: of one version, and so of one content.
     fn known(&self, number: usize, path: &BundlePath) -> Option<&ServedFile> {
         let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
-        known.files.get(number).filter(|file| file.path == path.as_str())
+        known.files.get(number).filter(|file| *file.path == *path.as_str())
     }
 
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
@@ -361,11 +376,31 @@ impl Loader<'_> {
         if let Some(bytes) = self.memory.share(at_hand.hash) {
             return Ok(Source::Memory(bytes));
         }
-        if at_hand.size <= self.request.memory_file_bytes_max && self.memory.has_room(at_hand.size) {
+        let is_short = at_hand.size <= self.request.memory_file_bytes_max;
+        if let Some(room) = is_short.then(|| self.memory.room(at_hand.size)).flatten() {
             let bytes = self.blobs.get(at_hand.key).await?;
-            return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes)));
+            return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
         }
         Ok(Source::Stored(self.blobs.open(at_hand.key).await?))
+    }
+}
+
+impl HeapBytes for ServedFile {
+    fn heap_bytes(&self) -> usize {
+        let dictionaries =
+            self.dictionaries.as_ref().map_or(0, |own| allocated(size_of_val(&**own)) + own.heap_bytes());
+        let available = allocated(size_of_val::<[(Coding, u64)]>(&self.available));
+        self.path.heap_bytes() + available + self.representations.heap_bytes() + dictionaries
+    }
+}
+
+impl HeapBytes for Representation {
+    fn heap_bytes(&self) -> usize {
+        match self.bytes {
+            // The bytes themselves are counted where they are held.
+            Source::Memory(_) => allocated(OWNER_BYTES),
+            Source::Stored(_) => OPEN_FILE_BYTES,
+        }
     }
 }
 
@@ -397,17 +432,15 @@ pub(super) struct HeadFields<'h> {
 
 impl HeadFields<'_> {
     pub(super) fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
-        let hex = at_hand.hash.to_string();
-        let etag = format!("\"{}\"", hex.get(..ETAG_CHARACTERS).unwrap_or(&hex));
-        self.with(at_hand.coding, at_hand.size, etag, bytes)
+        self.with(at_hand.coding, at_hand.size, EntityTag::of(&at_hand.hash), bytes)
     }
 
     /// The same bytes with these fields.
     pub(super) fn again(&self, known: &Representation) -> Representation {
-        self.with(known.coding, known.size, known.etag.clone(), known.bytes.clone())
+        self.with(known.coding, known.size, *known.head.etag(), known.bytes.clone())
     }
 
-    fn with(&self, coding: Coding, size: u64, etag: String, bytes: Source) -> Representation {
+    fn with(&self, coding: Coding, size: u64, etag: EntityTag, bytes: Source) -> Representation {
         let field = |name, value| self.version.fields.field(name, value);
         let fixed = |name, value| field(name, HeaderValue::from_static(value));
         let mut not_modified = Vec::with_capacity(5);
@@ -437,76 +470,12 @@ impl HeadFields<'_> {
         }
         more.push(fixed(ACCEPT_RANGES, "bytes"));
         more.push(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        let head = PreparedHead::new(text_value(&etag), size, not_modified, more, vary_of_choice);
-        Representation { coding, size, etag, head, bytes }
+        let common = self.version.fields.list(not_modified, more, vary_of_choice);
+        Representation { coding, size, head: PreparedHead::new(etag, size, common), bytes }
     }
 }
 
 /// A header value of text that was checked before; what could not stand in a header becomes empty.
-fn text_value(text: &str) -> HeaderValue {
+pub(super) fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// The media type of a file, as its head says it.
-async fn media_type(path: &BundlePath, entry: &FileEntry, body: &Source) -> HeaderValue {
-    let is_utf8 = is_utf8(path, body).await;
-    text_value(&match &entry.media_type {
-        Some(said) => media::with_charset(said, is_utf8),
-        None => media::content_type(path.as_str(), is_utf8),
-    })
-}
-
-/// Whether a text may be called UTF-8: its bytes are, and nothing in them declares otherwise.
-async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
-    match body {
-        Source::Memory(bytes) => charset::is_plain_utf8(path.as_str(), bytes),
-        Source::Stored(file) => {
-            let (file, path) = (Arc::clone(file), path.clone());
-            tokio::task::spawn_blocking(move || stored_is_utf8(&path, &*file)).await.unwrap_or(false)
-        }
-    }
-}
-
-fn stored_is_utf8(path: &BundlePath, file: &dyn blobs::ReadAt) -> bool {
-    let mut probe = charset::Utf8Probe::new(path.as_str());
-    let mut offset = 0;
-    while offset < file.size() && !probe.is_over() {
-        let Ok(piece) = file.read_at(offset, PIECE_BYTES) else { return false };
-        if piece.is_empty() {
-            return false;
-        }
-        offset += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        probe.update(&piece);
-    }
-    probe.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A file of that many bytes, of which only the first is no UTF-8, that counts how often it is read.
-    struct Counted(u64, AtomicU64);
-
-    impl blobs::ReadAt for Counted {
-        fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let mut piece = vec![b'a'; len.min(usize::try_from(self.0 - offset).unwrap())];
-            if offset == 0 {
-                piece[0] = 0xff;
-            }
-            Ok(piece.into())
-        }
-
-        fn size(&self) -> u64 {
-            self.0
-        }
-    }
-
-    #[test]
-    fn a_long_file_is_read_no_further_than_to_what_says_that_it_is_no_utf8() {
-        let file = Counted(20 * u64::try_from(PIECE_BYTES).unwrap(), AtomicU64::new(0));
-        assert!(!stored_is_utf8(&"a.txt".parse().unwrap(), &file));
-        assert_eq!(file.1.into_inner(), 1);
-    }
 }

@@ -1,76 +1,333 @@
-//! Bytes of blobs held in memory, each once, however many loaded versions share them.
+//! Memory budgets of apps: for loaded versions, and for the bytes of their files that are held in memory.
+//!
+//! A version is charged to its app while it is loaded, and the load fails once the app is over its budget. Bytes of files
+//! are optional: a file without room is read from the store as it is sent. They are held once, however many versions and
+//! apps share them, but count in full for each app, so that an app's share does not depend on the content of others.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
-use devanture_config::Digest;
+use devanture_config::limits::Limits;
+use devanture_config::{AppName, Digest};
 
-/// A pool of bytes by their own hash. What no version uses any more is freed at once.
-pub struct Memory {
-    held: Mutex<HashMap<Digest, Weak<Held>>>,
-    used: Arc<AtomicU64>,
-    bytes_max: u64,
+/// The bytes of files may take one part in so many of an app's budget; the rest is for what must be in memory.
+const FILES_SHARE: u64 = 4;
+
+/// What may be evicted to make room for a load, of the same app only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// For a version that goes live: previews, and versions that were replaced.
+    Live,
+    /// For any other version: previews.
+    Other,
 }
 
+/// Evicts loaded versions.
+pub trait Relief: Send + Sync {
+    /// Evicts one loaded version of an app; false if there is none that this claim may evict.
+    fn relieve(&self, app: &AppName, claim: Claim) -> bool;
+}
+
+/// An app is over its memory budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the loaded versions of the app {app} would take more than {bytes_max} bytes of memory")]
+pub struct OverMemory {
+    /// The app.
+    pub app: AppName,
+    /// Its budget.
+    pub bytes_max: u64,
+}
+
+/// Memory that an app uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppUsage {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Of these, bytes of files.
+    pub files: u64,
+}
+
+/// The memory budgets of all apps.
+pub struct Memory {
+    apps: Mutex<HashMap<AppName, Weak<AppMemory>>>,
+    pool: Arc<Pool>,
+}
+
+/// The part that all apps share.
+struct Pool {
+    held: Mutex<HashMap<Digest, Weak<Held>>>,
+    /// Serializes admission, so that concurrent loads do not exceed a limit together.
+    admission: Mutex<()>,
+    /// Bytes of files that are held, each counted once.
+    used: AtomicU64,
+    bytes_max: u64,
+    app_bytes_max: u64,
+    relief: OnceLock<Box<dyn Relief>>,
+}
+
+/// A reservation for bytes of a file, until they are held or this is dropped.
+pub struct Room {
+    app: Arc<AppMemory>,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.app.pool.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.app.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.app.files.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that are held, shared by apps.
 struct Held {
     bytes: Bytes,
-    used: Arc<AtomicU64>,
+    pool: Arc<Pool>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.used.fetch_sub(length(&self.bytes), Ordering::Relaxed);
+        self.pool.used.fetch_sub(length(&self.bytes), Ordering::Relaxed);
     }
 }
 
-/// Lets `Bytes` own a share of what is held.
-struct Share(Arc<Held>);
+/// The memory budget of one app.
+pub struct AppMemory {
+    app: AppName,
+    pool: Arc<Pool>,
+    used: AtomicU64,
+    /// The part of `used` that is bytes of files.
+    files: AtomicU64,
+    shares: Mutex<HashMap<Digest, Weak<Share>>>,
+}
 
-impl AsRef<[u8]> for Share {
+/// Held bytes, as counted for one app.
+struct Share {
+    held: Arc<Held>,
+    app: Arc<AppMemory>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let bytes = length(&self.held.bytes);
+        self.app.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.app.files.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Makes a [`Share`] the owner of a `Bytes`.
+struct Owner(Arc<Share>);
+
+impl AsRef<[u8]> for Owner {
     fn as_ref(&self) -> &[u8] {
-        &self.0.bytes
+        &self.0.held.bytes
     }
 }
 
 impl Memory {
-    /// Makes a pool of at most `bytes_max` bytes.
+    /// Makes empty budgets with these limits.
     #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        Self { held: Mutex::default(), used: Arc::default(), bytes_max }
+    pub fn new(limits: &Limits) -> Self {
+        let pool = Pool {
+            held: Mutex::default(),
+            admission: Mutex::default(),
+            used: AtomicU64::new(0),
+            bytes_max: limits.memory_bytes_max,
+            app_bytes_max: limits.app_memory_bytes_max,
+            relief: OnceLock::new(),
+        };
+        Self { apps: Mutex::default(), pool: Arc::new(pool) }
     }
 
-    /// The bytes with the hash `hash`, if some version holds them.
-    pub fn share(&self, hash: Digest) -> Option<Bytes> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&hash).and_then(Weak::upgrade).map(|held| Bytes::from_owner(Share(held)))
+    /// Sets what evicts versions. Only the first call has an effect.
+    pub fn relieve_by(&self, relief: Box<dyn Relief>) {
+        self.pool.relief.set(relief).ok();
     }
 
-    /// Whether `more` bytes have room.
-    pub fn has_room(&self, more: u64) -> bool {
-        self.used.load(Ordering::Relaxed).saturating_add(more) <= self.bytes_max
+    /// The budget of an app.
+    #[must_use]
+    pub fn of(&self, app: &AppName) -> Arc<AppMemory> {
+        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memory) = apps.get(app).and_then(Weak::upgrade) {
+            return memory;
+        }
+        sweep(&mut apps);
+        let memory = Arc::new(AppMemory {
+            app: app.clone(),
+            pool: Arc::clone(&self.pool),
+            used: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            shares: Mutex::default(),
+        });
+        apps.insert(app.clone(), Arc::downgrade(&memory));
+        memory
     }
 
-    /// Whether `more` bytes have room beside a quarter that is left for what cannot be done without.
-    pub fn has_room_to_spare(&self, more: u64) -> bool {
-        self.has_room(more.saturating_add(self.bytes_max / 4))
+    /// The memory of each app that has anything loaded.
+    #[must_use]
+    pub fn usage(&self) -> Vec<(AppName, AppUsage)> {
+        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        apps.iter().filter_map(|(app, memory)| Some((app.clone(), memory.upgrade()?.usage()))).collect()
+    }
+}
+
+impl AppMemory {
+    /// The memory that it uses.
+    #[must_use]
+    pub fn usage(&self) -> AppUsage {
+        AppUsage { bytes: self.used.load(Ordering::Relaxed), files: self.files.load(Ordering::Relaxed) }
     }
 
-    /// Holds `bytes`, whose hash is `hash`, for as long as the result lives.
-    pub fn hold(&self, hash: Digest, bytes: Bytes) -> Bytes {
+    /// Starts an empty charge.
+    #[must_use]
+    pub fn charge(self: &Arc<Self>, claim: Claim) -> Charge {
+        Charge { app: Arc::clone(self), bytes: AtomicU64::new(0), claim }
+    }
+
+    /// The bytes with the hash `hash`, if this app holds them, or if another app does and this one has room.
+    #[must_use]
+    pub fn share(self: &Arc<Self>, hash: Digest) -> Option<Bytes> {
+        let own = lock(&self.shares).get(&hash).and_then(Weak::upgrade);
+        if let Some(share) = own {
+            return Some(Bytes::from_owner(Owner(share)));
+        }
+        let held = lock(&self.pool.held).get(&hash).and_then(Weak::upgrade)?;
+        // Admitted as if no other app held them.
+        let _room = self.room(length(&held.bytes))?;
+        Some(self.take(hash, held))
+    }
+
+    /// Reserves `more` bytes for a file, if the total and the app's budget allow it and the app leaves at least as many bytes
+    /// of the total free as it holds.
+    #[must_use]
+    pub fn room(self: &Arc<Self>, more: u64) -> Option<Room> {
+        self.room_beside(more, 0)
+    }
+
+    /// As [`AppMemory::room`], but keeps a quarter of what one app can hold free for more important bytes.
+    #[must_use]
+    pub fn room_to_spare(self: &Arc<Self>, more: u64) -> Option<Room> {
+        self.room_beside(more, self.pool.bytes_max / 8)
+    }
+
+    fn room_beside(self: &Arc<Self>, more: u64, spare: u64) -> Option<Room> {
+        let pool = &self.pool;
+        let _admission = lock(&pool.admission);
+        let (AppUsage { bytes, files }, wanted) = (self.usage(), more.saturating_add(spare));
+        let (bytes, files) = (bytes.saturating_add(wanted), files.saturating_add(wanted));
+        let free = pool.bytes_max.checked_sub(pool.used.load(Ordering::Relaxed).saturating_add(wanted))?;
+        if files > free || bytes > pool.app_bytes_max || files > pool.app_bytes_max / FILES_SHARE {
+            return None;
+        }
+        pool.used.fetch_add(more, Ordering::Relaxed);
+        self.used.fetch_add(more, Ordering::Relaxed);
+        self.files.fetch_add(more, Ordering::Relaxed);
+        Some(Room { app: Arc::clone(self), bytes: more })
+    }
+
+    /// Holds `bytes`, whose hash is `hash`, for as long as the result lives, in place of their reservation.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, hash: Digest, bytes: Bytes, room: Room) -> Bytes {
         if let Some(shared) = self.share(hash) {
             return shared;
         }
-        self.used.fetch_add(length(&bytes), Ordering::Relaxed);
-        let held = Arc::new(Held { bytes, used: Arc::clone(&self.used) });
-        let mut pool = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        // Sweeping when the map has doubled keeps the cost of dead entries constant per insertion.
-        if pool.len() == pool.capacity() {
-            pool.retain(|_, held| held.strong_count() > 0);
+        let held = {
+            let mut pool = lock(&self.pool.held);
+            match pool.get(&hash).and_then(Weak::upgrade) {
+                Some(held) => held,
+                None => {
+                    self.pool.used.fetch_add(length(&bytes), Ordering::Relaxed);
+                    let held = Arc::new(Held { bytes, pool: Arc::clone(&self.pool) });
+                    sweep(&mut pool);
+                    pool.insert(hash, Arc::downgrade(&held));
+                    held
+                }
+            }
+        };
+        let taken = self.take(hash, held);
+        // Last, so that no other load gets the room in between.
+        drop(room);
+        taken
+    }
+
+    fn take(self: &Arc<Self>, hash: Digest, held: Arc<Held>) -> Bytes {
+        let bytes = length(&held.bytes);
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.files.fetch_add(bytes, Ordering::Relaxed);
+        let share = Arc::new(Share { held, app: Arc::clone(self) });
+        let mut shares = lock(&self.shares);
+        sweep(&mut shares);
+        shares.insert(hash, Arc::downgrade(&share));
+        drop(shares);
+        Bytes::from_owner(Owner(share))
+    }
+
+    /// Adds to the memory in use, within the budget.
+    fn try_use(&self, bytes: u64) -> bool {
+        let max = self.pool.app_bytes_max;
+        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
+/// Memory that is charged to an app until this is dropped.
+pub struct Charge {
+    app: Arc<AppMemory>,
+    bytes: AtomicU64,
+    claim: Claim,
+}
+
+impl Charge {
+    /// Charges `bytes` more, and evicts other versions where they do not fit.
+    ///
+    /// # Errors
+    /// [`OverMemory`] if nothing is left to evict.
+    pub fn grow(&self, bytes: u64) -> Result<(), OverMemory> {
+        while !self.app.try_use(bytes) {
+            let relief = self.app.pool.relief.get();
+            if !relief.is_some_and(|relief| relief.relieve(&self.app.app, self.claim)) {
+                return Err(OverMemory { app: self.app.app.clone(), bytes_max: self.app.pool.app_bytes_max });
+            }
         }
-        pool.insert(hash, Arc::downgrade(&held));
-        Bytes::from_owner(Share(held))
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Charges `bytes` more even if that exceeds the budget; the next load then has less room.
+    pub fn add(&self, bytes: u64) {
+        self.app.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes charged so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The app's budget.
+    #[must_use]
+    pub const fn app(&self) -> &Arc<AppMemory> {
+        &self.app
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.app.used.fetch_sub(self.bytes(), Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes dead entries when the map is about to grow, so that the cost of each insertion stays constant.
+fn sweep<K, V>(map: &mut HashMap<K, Weak<V>>) {
+    if map.len() == map.capacity() {
+        map.retain(|_, value| value.strong_count() > 0);
     }
 }
 
@@ -79,20 +336,5 @@ fn length(bytes: &Bytes) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_bytes_are_held_once_and_freed_with_their_last_user() {
-        let memory = Memory::new(10);
-        let hash = Digest::of(b"12345678");
-        let one = memory.hold(hash, Bytes::from_static(b"12345678"));
-        let two = memory.hold(hash, Bytes::from_static(b"12345678"));
-        assert_eq!(one.as_ptr(), two.as_ptr());
-        assert!(memory.has_room(2) && !memory.has_room(3));
-        drop(one);
-        assert!(memory.share(hash).is_some());
-        drop(two);
-        assert!(memory.share(hash).is_none() && memory.has_room(10));
-    }
-}
+#[path = "memory_tests.rs"]
+mod tests;

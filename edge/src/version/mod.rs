@@ -1,23 +1,30 @@
 //! A manifest made ready to serve: the path index, the merged settings, and for every encoding of every file the head
 //! that goes before it. Made once when a version is loaded; nothing in it changes afterwards.
+//!
+//! Nearly all of it is [`Content`], which is shared by all places with the same merged settings; a [`Version`] is a content
+//! in one place.
 
+mod content_type;
 mod deltas;
 mod head;
 mod kept;
 mod load;
 mod memory;
+mod place;
 mod rule_files;
 mod wishes;
 
 pub use deltas::FileDictionaries;
-pub use head::{CommonField, PreparedHead, USE_AS_DICTIONARY};
+pub use head::{CommonField, EntityTag, PreparedHead, USE_AS_DICTIONARY};
 pub use kept::KeptFiles;
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
-pub use memory::Memory;
+pub use memory::{AppMemory, AppUsage, Charge, Claim, Memory, OverMemory, Relief};
+pub use place::Served;
 pub(crate) use rule_files::Kept;
 pub use rule_files::RuleFiles;
 pub use wishes::{DictionaryWish, Wishes};
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,8 +56,6 @@ pub struct Representation {
     pub coding: Coding,
     /// Its length in bytes.
     pub size: u64,
-    /// Its strong entity tag, quotes included.
-    pub etag: String,
     /// The fields of its answers.
     pub head: PreparedHead,
     /// Its bytes.
@@ -60,7 +65,7 @@ pub struct Representation {
 /// One file of a version.
 pub struct ServedFile {
     /// Its path in the bundle.
-    pub path: String,
+    pub path: Box<str>,
     /// Its media type, as the head says it.
     pub media_type: HeaderValue,
     /// Whether its name is a fingerprint of its content.
@@ -68,9 +73,9 @@ pub struct ServedFile {
     /// Whether it is a page or a service worker, which must not be kept for long.
     pub is_page: bool,
     /// What can be chosen from: encoding and length, in the order of `representations`.
-    pub available: Vec<(Coding, u64)>,
+    pub available: Box<[(Coding, u64)]>,
     /// The encodings, the identity first; after those that can be chosen from, deltas.
-    pub representations: Vec<Representation>,
+    pub representations: Box<[Representation]>,
     /// What it has of dictionaries.
     pub dictionaries: Option<Box<FileDictionaries>>,
 }
@@ -92,7 +97,7 @@ pub struct ServedRoute {
 }
 
 /// Where a version is served, as far as its heads depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
     /// An environment.
     Environment,
@@ -100,16 +105,30 @@ pub enum Setting {
     Preview,
 }
 
-/// A version ready to serve.
+/// A version ready to serve in one place; dereferences to its content, which other places may share.
 pub struct Version {
     /// A number that no other loaded version ever has.
     pub serial: u64,
+    /// The environment or alias that it was loaded for; `preview` for a version's own hostname.
+    pub place: String,
+    /// `/.well-known/devanture/release.json`.
+    pub release: Bytes,
+    /// Its counters.
+    pub metrics: RequestMetrics,
+    /// The counts of the place that it was loaded for, of whichever version answers there.
+    pub tally: Arc<Tally>,
+    /// The deltas that its visitors wish for.
+    wishes: Wishes,
+    content: Arc<Content>,
+    _charge: Charge,
+}
+
+/// What a version serves, in all places with the same merged settings.
+pub struct Content {
     /// Its id.
     pub id: VersionId,
     /// Its app.
     pub app: AppName,
-    /// The environment or alias that it was loaded for; `preview` for a version's own hostname.
-    pub place: String,
     /// Whether it is served as a preview.
     pub setting: Setting,
     /// Path to file.
@@ -117,7 +136,7 @@ pub struct Version {
     /// The same for paths that need no thought.
     pub straight: StraightPaths,
     /// The files, by the numbers of the index.
-    pub files: Vec<ServedFile>,
+    pub files: Box<[ServedFile]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.
     pub pages: Option<(Sha256, u32)>,
     /// Origins whose pages may use the backends.
@@ -140,23 +159,39 @@ pub struct Version {
     pub edge_admin: bool,
     /// When it was stored, in milliseconds since 1970 UTC.
     pub stored_ms: u64,
-    /// `/.well-known/devanture/release.json`.
-    pub release: Bytes,
     /// The value of the header `devanture-version`.
     pub header: HeaderValue,
-    /// Its counters.
-    pub metrics: RequestMetrics,
-    /// The counts of the place that it was loaded for, of whichever version answers there.
-    pub tally: Arc<Tally>,
     /// What it must answer before it goes live in its place.
     pub smoke: Vec<SmokeCheck>,
     /// The head of its plain 404.
     miss: head::MissHead,
-    /// The deltas that its visitors wish for.
-    wishes: Wishes,
+    /// Its memory, without the bytes of files.
+    charge: Arc<Charge>,
+}
+
+impl Deref for Version {
+    type Target = Content;
+
+    #[inline]
+    fn deref(&self) -> &Content {
+        &self.content
+    }
 }
 
 impl Version {
+    /// Its content, if no other version shares it.
+    #[cfg(test)]
+    pub(crate) fn content_mut(&mut self) -> Option<&mut Content> {
+        Arc::get_mut(&mut self.content)
+    }
+
+    /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
+    pub(crate) fn wish(&self, blob: Digest, sha256: Sha256) {
+        self.wishes.tell(DictionaryWish { app: self.app.clone(), version: self.id, blob, sha256 });
+    }
+}
+
+impl Content {
     /// The file with that number of the index.
     #[must_use]
     pub fn file(&self, number: u32) -> Option<&ServedFile> {
@@ -168,9 +203,10 @@ impl Version {
         self.miss.get_or_make(make)
     }
 
-    /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
-    pub(crate) fn wish(&self, blob: Digest, sha256: Sha256) {
-        self.wishes.tell(DictionaryWish { app: self.app.clone(), version: self.id, blob, sha256 });
+    /// Its memory, without the bytes of files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.charge.bytes()
     }
 
     /// The number of the pool with a member at `to`, if the environment has one there.

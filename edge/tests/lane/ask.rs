@@ -104,7 +104,7 @@ pub(crate) async fn by_lane_on(lane: &Lane, asked: &Asked<'_>) -> Option<Got> {
         AnswerHead::Map(map) => of_map(&map),
         AnswerHead::Prepared(head, more) => {
             let more = more.iter().flatten().flat_map(|field| field.line());
-            of_lines(&head.lines().iter().chain(more).copied().collect::<Vec<u8>>())
+            of_lines(&head.lines().concat().iter().chain(more).copied().collect::<Vec<u8>>())
         }
     };
     let body = match body {

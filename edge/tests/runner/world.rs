@@ -18,7 +18,7 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId, edge_tom
 use devanture_edge::blobs::{self, Blobs, Key};
 use devanture_edge::catalog::instances::{ScaleRecord, UidRecord, scale_key, uid_key};
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
-use devanture_edge::live::{Current, Domains, Follower, Grace, Live, Loader, PreviewKey};
+use devanture_edge::live::{Current, Domains, Follower, Grace, Live, Loader, Preview, PreviewKey};
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{Arrival, Client, ClientSettings, Following, Ids, Registry, RegistrySettings, Way, tls};
 use devanture_edge::runner::{Error, Held, Parts, Runner, Variables, Wanted};
@@ -396,8 +396,8 @@ async fn front(live: Live, loader: Loader, registry: Registry, app: AppName) -> 
                     let named = request.headers().get("x-version").map(|value| value.to_str().unwrap().to_owned());
                     let current: Arc<Current> = match named {
                         Some(id) => {
-                            let key = PreviewKey { app, id: id.parse().unwrap() };
-                            loader.preview(&live, &key).await.unwrap()
+                            let preview = Preview::Version(PreviewKey { app, id: id.parse().unwrap() });
+                            loader.preview(&live, &preview).await.unwrap()
                         }
                         None => live.place(&app, &PlaceName::prod()).unwrap().current().unwrap(),
                     };

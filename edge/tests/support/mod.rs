@@ -237,7 +237,8 @@ impl Setup {
         text.push_str(&self.toml);
         let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
         let edge = if self.in_a_process {
-            Box::pin(RunningEdge::as_a_process(folder, file, &text, self.user)).await
+            Process::configure(folder.path(), &text);
+            Box::pin(RunningEdge::as_a_process(folder, file, self.user)).await
         } else {
             Box::pin(RunningEdge::over(folder, file)).await
         };
@@ -274,11 +275,12 @@ impl RunningEdge {
         Self::running(Some(server), None, addresses, folder, file).await
     }
 
-    /// Starts the program; `text` is what `file` was read from.
-    async fn as_a_process(folder: tempfile::TempDir, file: EdgeFile, text: &str, user: Option<u32>) -> Self {
+    /// Starts the program in a folder that holds what `file` was read from.
+    async fn as_a_process(folder: impl Into<Arc<tempfile::TempDir>>, file: EdgeFile, user: Option<u32>) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let (process, addresses) = Process::start(folder.path(), text, user);
-        Self::running(None, Some(process), addresses, folder.into(), file).await
+        let folder = folder.into();
+        let (process, addresses) = Process::start(folder.path(), user);
+        Self::running(None, Some(process), addresses, folder, file).await
     }
 
     async fn running(
@@ -425,10 +427,14 @@ impl RunningEdge {
         self.drain().await;
     }
 
-    /// Ends the edge and starts another one over the same data, on other ports, and in this process.
+    /// Ends the edge and starts another one over the same data, on other ports; in a process of its own, where it was in one.
     pub(crate) async fn restart(self) -> Self {
-        let (folder, file) = self.stopped().await;
-        Box::pin(Self::over(folder, file)).await
+        let user = self.process.as_ref().map(Process::user);
+        let (folder, file) = Box::pin(self.stopped()).await;
+        match user {
+            Some(user) => Box::pin(Self::as_a_process(folder, file, user)).await,
+            None => Box::pin(Self::over(folder, file)).await,
+        }
     }
 
     /// Ends the edge and returns its folder and its configuration, for [`RunningEdge::over`].

@@ -21,16 +21,21 @@ const LOOKS: usize = 8;
 /// The program, running. It is killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
+    /// Whose process it is, where it is not the user's of the tests.
+    user: Option<u32>,
     /// Kept open: an edge whose output nobody takes must not be told so by the system.
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
-    /// Starts the program in `folder` with `text` as its `edge.toml`, as `user` where there is one, and waits until it is
-    /// ready.
-    pub(super) fn start(folder: &Path, text: &str, user: Option<u32>) -> (Self, Addresses) {
-        let (config, log) = (folder.join("edge.toml"), folder.join("edge.log"));
-        fs::write(config, text).unwrap();
+    /// Writes the `edge.toml` of a folder.
+    pub(super) fn configure(folder: &Path, text: &str) {
+        fs::write(folder.join("edge.toml"), text).unwrap();
+    }
+
+    /// Starts the program in `folder`, as `user` where there is one, and waits until it is ready.
+    pub(super) fn start(folder: &Path, user: Option<u32>) -> (Self, Addresses) {
+        let log = folder.join("edge.log");
         let mut program = PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
         if let Some(user) = user {
             // Where it lies, another user may not reach it.
@@ -58,7 +63,12 @@ impl Process {
         let address = |name: &str| ready[name].as_str().map(|text| text.parse::<SocketAddr>().unwrap());
         let addresses =
             Addresses { admin: address("admin").unwrap(), http: address("http"), https: address("https").unwrap() };
-        (Self { child, _stdout: stdout }, addresses)
+        (Self { child, user, _stdout: stdout }, addresses)
+    }
+
+    /// The user that it was started as, if not that of the tests.
+    pub(super) const fn user(&self) -> Option<u32> {
+        self.user
     }
 
     /// A line of `/proc/PID/status` that tells an amount of memory, in bytes.
@@ -71,6 +81,11 @@ impl Process {
     /// Bytes of memory that it has now.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status("VmRSS")
+    }
+
+    /// The most bytes of memory that it had since it began.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.status("VmHWM")
     }
 
     /// Bytes of memory that it has now; [`Self::grown_since`] then tells the most that it had from now on.

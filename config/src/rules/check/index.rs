@@ -108,7 +108,7 @@ fn static_key(pattern: &Pattern) -> Option<String> {
         return None;
     }
     let texts = pattern.steps().0.iter().filter_map(|segment| match segment {
-        Segment::Text(text) => Some(text.as_str()),
+        Segment::Text(text) => Some(&**text),
         Segment::Name(_) => None,
     });
     Some(texts.collect::<Vec<_>>().join("/").trim_end_matches('/').to_owned())

@@ -18,12 +18,12 @@ fn rules(file: &str, dialect: Dialect, text: &str) -> RuleSet {
         Redirect {
             at: At { file: file.into(), line: line + 1 },
             from,
-            query: Vec::new(),
+            query: Box::default(),
             to,
             status: status.trim_matches(['!', '?']).parse().unwrap(),
             force: status.ends_with('!'),
-            languages: if status.ends_with('?') { vec!["de".to_owned()] } else { Vec::new() },
-            cookies: Vec::new(),
+            languages: if status.ends_with('?') { ["de".to_owned()].into() } else { Box::default() },
+            cookies: Box::default(),
             is_unknowable: false,
             follows_html_handling: false,
         }

@@ -175,13 +175,13 @@ fn rule(
     Some(Redirect {
         at: file.at(line),
         from,
-        query: Vec::new(),
+        query: Box::default(),
         to,
         status,
         // Rules are asked before files.
         force: true,
-        languages: Vec::new(),
-        cookies: Vec::new(),
+        languages: Box::default(),
+        cookies: Box::default(),
         is_unknowable: false,
         follows_html_handling: true,
     })

@@ -216,12 +216,12 @@ fn rule(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Redirect>
     let rule = Redirect {
         at,
         from,
-        query,
+        query: query.into(),
         to,
         status,
         force,
-        languages,
-        cookies,
+        languages: languages.into(),
+        cookies: cookies.into(),
         is_unknowable,
         follows_html_handling: false,
     };

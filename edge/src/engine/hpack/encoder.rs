@@ -200,11 +200,12 @@ impl Encoder {
         block: &mut Vec<u8>,
     ) {
         self.guess = self.first;
-        if !self.repeated(&head.ids, block) {
-            for field in &head.shared {
+        let shared = &*head.shared;
+        if !self.repeated(&shared.ids, block) {
+            for field in &shared.fields {
                 self.shared(field, block);
             }
-            self.first = head.ids.first().and_then(|id| self.place(*id)).unwrap_or_default();
+            self.first = shared.ids.first().and_then(|id| self.place(*id)).unwrap_or_default();
         }
         for field in more {
             self.shared(field, block);

@@ -118,7 +118,9 @@ impl<O: Outcome> Current<O> {
         let mut is_dated = false;
         match head {
             AnswerHead::Prepared(head, more) => {
-                block.extend_from_slice(&head.lines);
+                for lines in head.lines() {
+                    block.extend_from_slice(lines);
+                }
                 for field in more.iter().flatten() {
                     block.extend_from_slice(&field.line);
                 }

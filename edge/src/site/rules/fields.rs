@@ -1,5 +1,6 @@
 //! What rules change in the head of an answer.
 
+use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::headers::{Change, HeaderRule};
 use devanture_config::rules::pattern::Captures;
 use devanture_config::rules::template::{Context, Template};
@@ -12,7 +13,7 @@ const FIELDS_BYTES_MAX: usize = 32 * 1024;
 /// What one rule does, made ready.
 #[derive(Debug)]
 pub(super) struct Changes {
-    changes: Vec<Prepared>,
+    changes: Box<[Prepared]>,
     force: bool,
     joins: bool,
 }
@@ -67,7 +68,7 @@ impl Changes {
 
     /// What of it is about this field.
     pub(super) fn of(mut self, wanted: &HeaderName) -> Self {
-        self.changes.retain(|change| change.name() == wanted);
+        self.changes = self.changes.into_iter().filter(|change| change.name() == wanted).collect();
         self
     }
 
@@ -79,6 +80,24 @@ impl Changes {
     /// Whether it changes nothing.
     pub(super) const fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+}
+
+impl HeapBytes for Changes {
+    fn heap_bytes(&self) -> usize {
+        self.changes.heap_bytes()
+    }
+}
+
+impl HeapBytes for Prepared {
+    fn heap_bytes(&self) -> usize {
+        // Of a name that the standards know nothing is on the heap; that is not told apart.
+        let value = match self {
+            Self::Remove(_) => 0,
+            Self::Set(_, value) => allocated(value.len()),
+            Self::Fill(_, value) => value.heap_bytes(),
+        };
+        allocated(self.name().as_str().len()) + value
     }
 }
 

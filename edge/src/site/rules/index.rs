@@ -1,7 +1,8 @@
 //! Finds the rules whose patterns may match a path: a tree of segments, so that a thousand rules cost what ten do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::Pattern;
 use devanture_config::rules::pattern::{Ending, Segment};
 
@@ -16,37 +17,58 @@ pub(super) struct PatternIndex {
     folded: Tree,
 }
 
-/// Nodes by number; the first is the root.
+/// A tree of segments, stored in four arrays: with a hash table in each node, the index of ten thousand rules took more
+/// memory than the rules. The first node is the root.
 #[derive(Debug, Default)]
-struct Tree(Vec<Node>);
-
-/// What is known after the segments that lead here.
-#[derive(Debug, Default)]
-struct Node {
-    texts: HashMap<Box<str>, usize>,
-    name: Option<usize>,
-    /// Patterns that end here.
-    ends: Vec<u32>,
-    /// Patterns that take what follows, if only a slash does.
-    below: Vec<u32>,
-    /// Patterns that take what follows, if anything does, and expressions that begin so.
-    any: Vec<u32>,
+struct Tree {
+    nodes: Box<[Node]>,
+    /// The edges of all nodes, grouped by node and sorted by text within each.
+    edges: Box<[Edge]>,
+    /// The texts of all edges.
+    texts: Box<str>,
+    /// The numbers of patterns, grouped by node.
+    numbers: Box<[u32]>,
 }
+
+/// The patterns that share the segments up to here. Each list of numbers starts where the one before it ends.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    edges: (u32, u32),
+    /// The node after a placeholder.
+    name: Option<u32>,
+    /// Start of the numbers of patterns that end here.
+    ends: u32,
+    /// Start of those that match anything below, at least a slash.
+    below: u32,
+    /// Start of those that match this and anything below, and of expressions with this prefix.
+    any: u32,
+    end: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    /// The range of its text.
+    text: (u32, u32),
+    node: u32,
+}
+
+/// A pattern to insert into a tree.
+type Item<'p> = (&'p [Segment], Ending, u32);
 
 impl PatternIndex {
     /// Makes an index.
     pub(super) fn new<'p>(patterns: impl IntoIterator<Item = &'p Pattern>) -> Self {
-        let mut index = Self::default();
+        let [mut tolerant, mut exact, mut folded] = [const { Vec::new() }; 3];
         for (number, pattern) in (0..).zip(patterns) {
             let (segments, ending) = pattern.steps();
-            let tree = match (pattern.folds(), pattern.is_tolerant()) {
-                (true, _) => &mut index.folded,
-                (false, true) => &mut index.tolerant,
-                (false, false) => &mut index.exact,
+            let items = match (pattern.folds(), pattern.is_tolerant()) {
+                (true, _) => &mut folded,
+                (false, true) => &mut tolerant,
+                (false, false) => &mut exact,
             };
-            tree.insert(segments, ending, number);
+            items.push((segments, ending, number));
         }
-        index
+        Self { tolerant: Tree::new(tolerant), exact: Tree::new(exact), folded: Tree::new(folded) }
     }
 
     /// Calls `found` with the number of every pattern that may match `path`, in no order; the pattern itself has the
@@ -59,7 +81,7 @@ impl PatternIndex {
             _ => rest,
         };
         self.tolerant.visit(0, Some(rest), found);
-        if self.folded.0.is_empty() {
+        if self.folded.nodes.is_empty() {
             return;
         }
         match rest.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -70,56 +92,110 @@ impl PatternIndex {
 }
 
 impl Tree {
-    fn insert(&mut self, segments: &[Segment], ending: Ending, number: u32) {
-        let mut at = self.add_node_if_empty();
-        for segment in segments {
-            let next = self.0.len();
-            let Some(node) = self.0.get_mut(at) else { return };
-            let child = match segment {
-                Segment::Text(text) => *node.texts.entry(text.as_str().into()).or_insert(next),
-                Segment::Name(_) => *node.name.get_or_insert(next),
-            };
-            if child == next {
-                self.0.push(Node::default());
+    fn new(items: Vec<Item<'_>>) -> Self {
+        if items.is_empty() {
+            return Self::default();
+        }
+        let (mut nodes, mut edges, mut texts, mut numbers) = (Vec::new(), Vec::new(), String::new(), Vec::new());
+        // Breadth first: the nodes of a level get consecutive numbers, and long patterns need no recursion.
+        let mut waiting = VecDeque::from([(items, 0_usize)]);
+        while let Some((items, depth)) = waiting.pop_front() {
+            let [mut ends, mut below, mut any] = [const { Vec::new() }; 3];
+            let (mut by_text, mut named): (BTreeMap<&str, Vec<Item<'_>>>, Vec<Item<'_>>) = Default::default();
+            for item @ (segments, ending, number) in items {
+                match (segments.get(depth), ending) {
+                    (Some(Segment::Text(text)), _) => by_text.entry(text).or_default().push(item),
+                    (Some(Segment::Name(_)), _) => named.push(item),
+                    (None, Ending::Below) => below.push(number),
+                    (None, Ending::BelowOrSelf | Ending::Expression) => any.push(number),
+                    (None, Ending::Exact) => ends.push(number),
+                }
             }
-            at = child;
+            // After this node and all that are queued already.
+            let mut child = count(nodes.len() + 1 + waiting.len());
+            let first_edge = count(edges.len());
+            for (text, items) in by_text {
+                let from = count(texts.len());
+                texts.push_str(text);
+                edges.push(Edge { text: (from, count(texts.len())), node: child });
+                waiting.push_back((items, depth + 1));
+                child = child.saturating_add(1);
+            }
+            let name = (!named.is_empty()).then_some(child);
+            if name.is_some() {
+                waiting.push_back((named, depth + 1));
+            }
+            let first = numbers.len();
+            let (ends_at, below_at) = (first + ends.len(), first + ends.len() + below.len());
+            numbers.extend(ends.into_iter().chain(below).chain(any));
+            nodes.push(Node {
+                edges: (first_edge, count(edges.len())),
+                name,
+                ends: count(first),
+                below: count(ends_at),
+                any: count(below_at),
+                end: count(numbers.len()),
+            });
         }
-        let Some(node) = self.0.get_mut(at) else { return };
-        match ending {
-            Ending::Below => node.below.push(number),
-            Ending::BelowOrSelf | Ending::Expression => node.any.push(number),
-            Ending::Exact => node.ends.push(number),
-        }
-    }
-
-    fn add_node_if_empty(&mut self) -> usize {
-        if self.0.is_empty() {
-            self.0.push(Node::default());
-        }
-        0
+        Self { nodes: nodes.into(), edges: edges.into(), texts: texts.into(), numbers: numbers.into() }
     }
 
     /// `rest` is what follows the segments that led to the node, without the slash before it; nothing where the path
     /// ended.
-    fn visit(&self, at: usize, rest: Option<&str>, found: &mut dyn FnMut(u32)) {
-        let Some(node) = self.0.get(at) else { return };
-        node.any.iter().copied().for_each(&mut *found);
+    fn visit(&self, at: u32, rest: Option<&str>, found: &mut dyn FnMut(u32)) {
+        let Some(node) = super::at(&self.nodes, at) else { return };
+        self.numbers(node.any, node.end).iter().copied().for_each(&mut *found);
         let Some(rest) = rest else {
-            node.ends.iter().copied().for_each(found);
+            self.numbers(node.ends, node.below).iter().copied().for_each(found);
             return;
         };
-        node.below.iter().copied().for_each(&mut *found);
+        self.numbers(node.below, node.any).iter().copied().for_each(&mut *found);
         let (segment, rest) = match rest.split_once('/') {
             Some((segment, rest)) => (segment, Some(rest)),
             None => (rest, None),
         };
-        if let Some(child) = node.texts.get(segment) {
-            self.visit(*child, rest, found);
+        let edges = part(&self.edges, node.edges);
+        if let Ok(found_at) = edges.binary_search_by(|edge| self.text(edge).cmp(segment))
+            && let Some(edge) = edges.get(found_at)
+        {
+            self.visit(edge.node, rest, found);
         }
         if let (Some(child), false) = (node.name, segment.is_empty()) {
             self.visit(child, rest, found);
         }
     }
+
+    fn numbers(&self, from: u32, to: u32) -> &[u32] {
+        part(&self.numbers, (from, to))
+    }
+
+    fn text(&self, edge: &Edge) -> &str {
+        let at = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
+        self.texts.get(at(edge.text.0)..at(edge.text.1)).unwrap_or_default()
+    }
+}
+
+impl HeapBytes for PatternIndex {
+    fn heap_bytes(&self) -> usize {
+        [&self.tolerant, &self.exact, &self.folded].into_iter().map(HeapBytes::heap_bytes).sum()
+    }
+}
+
+impl HeapBytes for Tree {
+    fn heap_bytes(&self) -> usize {
+        let (nodes, edges) = (size_of_val::<[Node]>(&self.nodes), size_of_val::<[Edge]>(&self.edges));
+        allocated(nodes) + allocated(edges) + self.texts.heap_bytes() + self.numbers.heap_bytes()
+    }
+}
+
+/// An index into an array. `rules_max` and the longest pattern keep all of them within 32 bits.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn part<T>(list: &[T], (from, to): (u32, u32)) -> &[T] {
+    let at = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
+    list.get(at(from)..at(to)).unwrap_or_default()
 }
 
 #[cfg(test)]

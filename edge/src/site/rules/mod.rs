@@ -8,6 +8,7 @@ pub use devanture_config::rules::visitor::Visitor;
 pub use fields::{FieldChanges, append_member};
 pub use keeping::Keeping;
 
+use devanture_config::heap::HeapBytes;
 use devanture_config::rules::access::Users;
 use devanture_config::rules::query::{parameters, query_matches};
 use devanture_config::rules::redirect::Filled;
@@ -43,9 +44,9 @@ struct FieldRule {
 /// The rules of one version in one environment.
 #[derive(Debug, Default)]
 pub struct CompiledRules {
-    redirects: Vec<Redirect>,
+    redirects: Box<[Redirect]>,
     redirect_index: PatternIndex,
-    field_rules: Vec<FieldRule>,
+    field_rules: Box<[FieldRule]>,
     field_index: PatternIndex,
     /// Whether any of them keeps a path from strangers.
     guards: bool,
@@ -63,10 +64,10 @@ impl CompiledRules {
             users: Users::new(&rule.users),
             path: rule.path,
         };
-        let field_rules: Vec<FieldRule> = headers.into_iter().map(field_rule).collect();
+        let field_rules: Box<[FieldRule]> = headers.into_iter().map(field_rule).collect();
         Self {
             redirect_index: PatternIndex::new(redirects.iter().map(|rule| &rule.from)),
-            redirects,
+            redirects: redirects.into(),
             field_index: PatternIndex::new(field_rules.iter().map(|rule| &rule.path)),
             guards: field_rules.iter().any(|rule| !rule.users.is_empty()),
             field_rules,
@@ -165,6 +166,19 @@ impl CompiledRules {
             (true, true) => Access::Known,
             (true, false) => Access::Refused,
         }
+    }
+}
+
+impl HeapBytes for CompiledRules {
+    fn heap_bytes(&self) -> usize {
+        let redirects = self.redirects.heap_bytes() + self.redirect_index.heap_bytes();
+        redirects + self.field_rules.heap_bytes() + self.field_index.heap_bytes()
+    }
+}
+
+impl HeapBytes for FieldRule {
+    fn heap_bytes(&self) -> usize {
+        self.path.heap_bytes() + self.changes.heap_bytes() + self.users.heap_bytes()
     }
 }
 

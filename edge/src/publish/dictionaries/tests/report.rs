@@ -5,9 +5,10 @@ use http::HeaderValue;
 
 use super::*;
 use crate::blobs::Form;
+use crate::live::Load;
 use crate::publish::compress::best;
 use crate::site::negotiate::Coding;
-use crate::version::{Setting, USE_AS_DICTIONARY, Version};
+use crate::version::{USE_AS_DICTIONARY, Version};
 
 impl World {
     /// What is live in `prod`.
@@ -19,7 +20,7 @@ impl World {
 
 /// The bytes that a browser is sent of a file: with a dictionary, or without.
 fn sent(version: &Version, path: &str, with: Option<&[u8]>) -> u64 {
-    let file = version.files.iter().find(|file| file.path == path).unwrap();
+    let file = version.files.iter().find(|file| *file.path == *path).unwrap();
     let br = file.available.iter().find(|(coding, _)| *coding == Coding::Br).unwrap().1;
     let deltas = with.map(|with| file.dictionaries.as_ref().unwrap().deltas(delta::sha256(with)));
     let deltas = deltas.into_iter().flatten().map(|number| file.representations[number].size);
@@ -41,7 +42,7 @@ async fn deltas_are_made_with_what_browsers_were_told_to_keep_and_the_report_pro
     world.push(&shop(), &files(&chunks)).await;
     let before = world.live(&shop());
     let announces = |path: &str| {
-        let file = before.files.iter().find(|file| file.path == path).unwrap();
+        let file = before.files.iter().find(|file| *file.path == *path).unwrap();
         let value = file.representations[0].head.ok().get(USE_AS_DICTIONARY).cloned();
         value.map(|value| value.to_str().unwrap().to_owned())
     };
@@ -117,7 +118,7 @@ async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
         world.push(&shop(), &files("a/lib-3f2a91bc.js", 1)).await;
         let before = world.live(&shop());
         let is_announced = |path: &str| {
-            let file = before.files.iter().find(|file| file.path == path).unwrap();
+            let file = before.files.iter().find(|file| *file.path == *path).unwrap();
             file.representations[0].head.ok().contains_key(USE_AS_DICTIONARY)
         };
         assert_eq!([is_announced("a/lib-3f2a91bc.js"), is_announced("viewer.js")], announces, "{rule}");
@@ -165,11 +166,15 @@ async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loa
     let world = world(folder.path(), Compress::default(), patient()).await;
     let first = world.push(&shop(), &[("index.html", page()), ("latin.txt", b"gr\xfc\xdfe".to_vec())]).await;
     let loader = &world.publisher.loader;
-    let mut known = loader.load(&shop(), &first.version, "prod", Setting::Environment).await.unwrap();
+    let load = || Load::live(&shop(), &first.version, &PlaceName::prod());
+    // One that shares nothing with the live one, and that nobody will share.
+    loader.outdate(&first.version);
+    let mut known = loader.load(load()).await.unwrap();
+    loader.outdate(&first.version);
     let types = |version: &Version| version.files.iter().map(|file| file.media_type.clone()).collect::<Vec<_>>();
     let found = types(&known);
-    known.files[1].media_type = HeaderValue::from_static("text/known");
-    let known = Arc::new(known);
+    let content = Arc::get_mut(&mut known).unwrap().content_mut().unwrap();
+    content.files[1].media_type = HeaderValue::from_static("text/known");
     let again = loader.load_again(Arc::clone(&known)).await.unwrap();
     assert_eq!(types(&again), [found[0].clone(), HeaderValue::from_static("text/known")]);
     assert_ne!(again.serial, known.serial);

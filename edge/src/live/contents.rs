@@ -1,0 +1,101 @@
+//! The table of loaded contents: places of one version with the same merged settings share one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use devanture_config::site_toml::Serving;
+use devanture_config::{AppName, Digest, Manifest, VersionId};
+
+use crate::version::{Content, Setting};
+
+/// Loaded contents, held weakly.
+#[derive(Default)]
+pub(super) struct Contents(Mutex<HashMap<(AppName, VersionId), OfVersion>>);
+
+/// The contents of one version, and what is known of its manifest while one of them is loaded.
+#[derive(Default)]
+struct OfVersion {
+    /// The names of the manifest's tables for environments, once it was read.
+    tables: Option<Box<[Box<str>]>>,
+    /// The digest of the merged settings, by table; `None` for the base.
+    merged: HashMap<Option<Box<str>>, Digest>,
+    slots: HashMap<SlotKey, Slot>,
+}
+
+/// Identifies a content among those of one version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SlotKey {
+    setting: Setting,
+    /// Digest of the merged settings.
+    merged: Digest,
+    /// Digest of the catalog's records about the version.
+    recorded: Digest,
+}
+
+/// A content, locked while it is loaded.
+pub(super) type Slot = Arc<tokio::sync::Mutex<Weak<Content>>>;
+
+/// A content to look up.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'s> {
+    pub(super) version: (&'s AppName, &'s VersionId),
+    /// The name of the environment, or `preview`.
+    pub(super) table: &'s str,
+    pub(super) setting: Setting,
+    pub(super) recorded: Digest,
+}
+
+impl Contents {
+    /// The slot of a content, if it can be found without the manifest.
+    pub(super) fn known(&self, sought: &Sought<'_>) -> Option<Slot> {
+        let mut versions = self.lock();
+        let version = versions.get_mut(&sought.key())?;
+        let table = version.tables.as_ref()?.iter().find(|table| ***table == *sought.table).cloned();
+        let merged = *version.merged.get(&table)?;
+        Some(version.slot(sought, merged))
+    }
+
+    /// The slot of a content, by its manifest and the merged settings.
+    pub(super) fn slot(&self, sought: &Sought<'_>, manifest: &Manifest, serving: &Serving) -> Slot {
+        // Equal settings have equal JSON: their maps are sorted.
+        let merged = Digest::of(&serde_json::to_vec(serving).unwrap_or_default());
+        let mut versions = self.lock();
+        if versions.len() == versions.capacity() {
+            versions.retain(|_, version| version.slots.values().any(is_used));
+        }
+        let version = versions.entry(sought.key()).or_default();
+        let tables = || manifest.env.keys().map(|name| name.as_str().into()).collect();
+        let tables = version.tables.get_or_insert_with(tables);
+        let table = tables.iter().find(|table| ***table == *sought.table).cloned();
+        version.merged.insert(table, merged);
+        version.slot(sought, merged)
+    }
+
+    /// Forgets the contents of a version, so that the next load sees new variants and deltas. Places that have one keep it.
+    pub(super) fn outdate(&self, id: &VersionId) {
+        self.lock().retain(|(_, other), _| other != id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(AppName, VersionId), OfVersion>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sought<'_> {
+    fn key(&self) -> (AppName, VersionId) {
+        (self.version.0.clone(), *self.version.1)
+    }
+}
+
+impl OfVersion {
+    fn slot(&mut self, sought: &Sought<'_>, merged: Digest) -> Slot {
+        self.slots.retain(|_, slot| is_used(slot));
+        let key = SlotKey { setting: sought.setting, merged, recorded: sought.recorded };
+        Arc::clone(self.slots.entry(key).or_default())
+    }
+}
+
+/// Whether a content is loaded or being loaded.
+fn is_used(slot: &Slot) -> bool {
+    Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|content| content.strong_count() > 0)
+}

@@ -1,0 +1,143 @@
+//! Limits of apps, sharing of held bytes, and eviction.
+
+use super::*;
+
+fn memory(memory_bytes_max: u64, app_memory_bytes_max: u64) -> Memory {
+    Memory::new(&Limits { memory_bytes_max, app_memory_bytes_max, ..Limits::default() })
+}
+
+fn app(memory: &Memory, name: &str) -> Arc<AppMemory> {
+    memory.of(&name.parse().unwrap())
+}
+
+/// Has an app hold as many pieces of 10 bytes as it may.
+fn filled(app: &Arc<AppMemory>) -> Vec<Bytes> {
+    let mut held = Vec::new();
+    while let Some(room) = app.room(10) {
+        let bytes = format!("{:>5}{:05}", app.app.as_str(), held.len());
+        held.push(app.hold(Digest::of(bytes.as_bytes()), bytes.clone().into(), room));
+        assert_eq!(bytes.len(), 10);
+    }
+    held
+}
+
+/// Has an app hold bytes.
+fn held(app: &Arc<AppMemory>, bytes: impl Into<Bytes>) -> Bytes {
+    let bytes = bytes.into();
+    let room = app.room(length(&bytes)).unwrap();
+    app.hold(Digest::of(&bytes), bytes, room)
+}
+
+#[test]
+fn equal_bytes_are_held_once_and_freed_with_their_last_user() {
+    let memory = memory(36, 1_000);
+    let shop = app(&memory, "shop");
+    let hash = Digest::of(b"12345678");
+    let one = held(&shop, "12345678");
+    let two = held(&shop, "12345678");
+    assert_eq!(one.as_ptr(), two.as_ptr());
+    assert_eq!(shop.usage(), AppUsage { bytes: 8, files: 8 });
+    assert!(shop.room(10).is_some() && shop.room(11).is_none());
+    drop(one);
+    assert!(shop.share(hash).is_some());
+    drop(two);
+    assert!(shop.share(hash).is_none() && shop.room(18).is_some());
+    assert_eq!(shop.usage(), AppUsage::default());
+}
+
+#[test]
+fn bytes_that_several_apps_have_are_held_once_and_count_for_each_of_them() {
+    let memory = memory(100, 1_000);
+    let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
+    let hash = Digest::of(b"12345678");
+    let one = held(&shop, "12345678");
+    let two = blog.share(hash).unwrap();
+    assert_eq!(one.as_ptr(), two.as_ptr());
+    assert_eq!((shop.usage().bytes, blog.usage().bytes), (8, 8));
+    drop(one);
+    assert_eq!((shop.usage().bytes, blog.usage().bytes, memory.pool.used.load(Ordering::Relaxed)), (0, 8, 8));
+    drop(two);
+    assert_eq!(memory.pool.used.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn an_app_that_takes_all_that_it_may_leaves_as_much_to_the_others() {
+    let memory = memory(1_000, 1_000_000);
+    let mut apps = Vec::new();
+    let mut counts = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        let held = filled(&app(&memory, name));
+        counts.push(held.len() * 10);
+        apps.push(held);
+    }
+    assert_eq!(counts, [500, 250, 120, 60]);
+    // What one gives back is there for all.
+    apps.remove(0);
+    assert_eq!(filled(&app(&memory, "five")).len() * 10, 280);
+}
+
+#[test]
+fn files_take_a_quarter_of_what_an_app_may_and_deltas_leave_room_for_files() {
+    let memory = memory(1_000_000, 400);
+    let shop = app(&memory, "shop");
+    let all = filled(&shop);
+    assert_eq!(all.len() * 10, 100);
+    assert!(shop.charge(Claim::Other).grow(300).is_ok() && shop.charge(Claim::Other).grow(301).is_err());
+    let memory = self::memory(800, 1_000_000);
+    let shop = app(&memory, "shop");
+    let _held = [0, 1, 2].map(|n: u8| held(&shop, vec![n; 100]));
+    // Of the 500 that are free, 100 are left to files, and as much as it holds to others.
+    assert!(shop.room(100).is_some() && shop.room(101).is_none());
+    assert!(shop.room_to_spare(0).is_some() && shop.room_to_spare(1).is_none());
+    // What was asked for and is being read counts already.
+    let room = shop.room(60);
+    assert!(room.is_some() && shop.room(40).is_some() && shop.room(41).is_none());
+}
+
+/// Drops what it has, one after the other, and notes for whom.
+struct Few(Mutex<(Vec<Charge>, Vec<Claim>)>);
+
+impl Relief for Arc<Few> {
+    fn relieve(&self, app: &AppName, claim: Claim) -> bool {
+        let (charges, claims) = &mut *self.0.lock().unwrap();
+        claims.push(claim);
+        let found = charges.iter().position(|charge| charge.app.app == *app);
+        found.map(|index| charges.remove(index)).is_some()
+    }
+}
+
+#[test]
+fn what_can_be_done_without_is_dropped_for_what_is_loaded_and_never_another_apps() {
+    let memory = memory(0, 100);
+    let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
+    let few = Arc::new(Few(Mutex::default()));
+    memory.relieve_by(Box::new(Arc::clone(&few)));
+    for (app, bytes) in [(&shop, 40), (&shop, 40), (&blog, 90)] {
+        let charge = app.charge(Claim::Other);
+        charge.grow(bytes).unwrap();
+        few.0.lock().unwrap().0.push(charge);
+    }
+    let charge = shop.charge(Claim::Live);
+    charge.grow(50).unwrap();
+    assert_eq!((shop.usage().bytes, charge.bytes()), (90, 50));
+    charge.grow(50).unwrap();
+    assert_eq!(shop.usage().bytes, 100);
+    assert_eq!(charge.grow(1), Err(OverMemory { app: "shop".parse().unwrap(), bytes_max: 100 }));
+    assert_eq!((blog.usage().bytes, few.0.lock().unwrap().1.clone()), (90, vec![Claim::Live; 3]));
+    drop(charge);
+    assert_eq!(shop.usage().bytes, 0);
+    // What is made already counts, too.
+    let charge = shop.charge(Claim::Live);
+    charge.add(101);
+    assert!(shop.charge(Claim::Live).grow(1).is_err());
+}
+
+#[test]
+fn an_app_of_which_nothing_is_loaded_leaves_nothing() {
+    let memory = memory(100, 100);
+    let charge = app(&memory, "shop").charge(Claim::Live);
+    charge.add(5);
+    assert_eq!(memory.usage(), [("shop".parse().unwrap(), AppUsage { bytes: 5, files: 0 })]);
+    drop(charge);
+    assert!(memory.usage().is_empty());
+}

@@ -1,0 +1,62 @@
+//! A content served in one place, with the counters and `release.json` of that place.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use devanture_config::api::Source;
+
+use super::{Claim, Content, OverMemory, Version, Wishes};
+use crate::telemetry::{RequestMetrics, Tally};
+
+/// Estimated size of a version in one place without its content: its counters, and their series in the metrics.
+const PLACE_BYTES: u64 = 8 * 1024;
+
+/// The number of the next version that is loaded.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// Where and how a content is served.
+pub struct Served {
+    /// The environment or alias, or `preview`.
+    pub place: String,
+    /// Where its bundle came from.
+    pub source: Source,
+    /// Where the deltas go that visitors wish for.
+    pub wishes: Wishes,
+    /// The counts of the place.
+    pub tally: Arc<Tally>,
+    /// What may be evicted for it.
+    pub claim: Claim,
+}
+
+impl Version {
+    /// Makes the version that serves `content` in a place.
+    ///
+    /// # Errors
+    /// [`OverMemory`].
+    pub fn new(content: Arc<Content>, served: Served) -> Result<Self, OverMemory> {
+        let Served { place, source, wishes, tally, claim } = served;
+        let release = release(&content, &place, &source);
+        let charge = content.charge.app().charge(claim);
+        charge.grow(PLACE_BYTES.saturating_add(u64::try_from(release.len()).unwrap_or(u64::MAX)))?;
+        let metrics = RequestMetrics::new(content.app.as_str(), &place, &content.id.short());
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { serial, place, release, metrics, tally, wishes, content, _charge: charge })
+    }
+}
+
+fn release(content: &Content, place: &str, source: &Source) -> Bytes {
+    let stored = i64::try_from(content.stored_ms / 1000).unwrap_or_default();
+    let stored = time::OffsetDateTime::from_unix_timestamp(stored).ok();
+    let stored = stored.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    let release = serde_json::json!({
+        "app": content.app,
+        "environment": place,
+        "version": content.id,
+        "commit": source.commit,
+        "branch": source.branch,
+        "message": source.message,
+        "stored": stored,
+    });
+    Bytes::from(release.to_string())
+}

@@ -1,0 +1,80 @@
+//! The sizes that memory budgets are charged with, against the allocator's own count.
+
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+
+use std::fmt::Write as _;
+
+use devanture_config::heap::HeapBytes;
+use devanture_config::path::BundlePath;
+use devanture_config::rules::{self, At, Sources};
+use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
+use devanture_edge::site::resolve::PathIndex;
+use devanture_edge::site::rules::CompiledRules;
+use devanture_edge::site::straight::StraightPaths;
+
+/// Compares the heap size of a value with what the allocator counted while it was made, which is returned.
+fn assert_counted<T: HeapBytes>(what: &str, make: impl FnOnce() -> T) -> usize {
+    let (mut make, mut made) = (Some(make), None);
+    let given = allocation_counter::measure(|| made = make.take().map(|make| make())).bytes_current;
+    let (given, counted) = (usize::try_from(given).unwrap(), made.unwrap().heap_bytes());
+    assert!(counted >= given && counted <= given + given / 3, "{what}: {counted} counted, {given} allocated");
+    given
+}
+
+fn compiled(meaning: Rules, redirects: &str, headers: &str) -> CompiledRules {
+    let sources = Sources {
+        serving: &Serving::default(),
+        meaning,
+        redirects: Some(redirects.as_bytes()),
+        headers: Some(headers.as_bytes()),
+        rules_max: 10_000,
+        site_file: "devanture.toml",
+        at: &|_, _| At::default(),
+    };
+    CompiledRules::new(rules::read(&sources).0)
+}
+
+/// Writes the rule with that number.
+type Line = fn(usize) -> String;
+
+/// A text of that many lines.
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).fold(String::new(), |mut text, number| {
+        writeln!(text, "{}", line(number)).unwrap();
+        text
+    })
+}
+
+#[test]
+fn ten_thousand_redirects_are_a_few_megabytes() {
+    let forms: [(&str, Line); 5] = [
+        ("one segment", |number| format!("/old-{number} /new-{number} 301")),
+        ("three segments", |number| format!("/blog/2020/some-post-{number} /articles/some-post-{number} 301")),
+        ("a folder for each", |number| format!("/a{number}/b{number}/c{number} /articles/{number} 301")),
+        ("captures", |number| format!("/docs/{number}/* /new/{number}/:splat 301")),
+        ("conditions", |number| format!("/docs/{number} id=:id https://example.org/{number}?a=:id 301 Language=de")),
+    ];
+    for (what, line) in forms {
+        let text = lines(10_000, line);
+        let given = assert_counted(what, || compiled(Rules::Netlify, &text, ""));
+        assert!(given / 10_000 < 640, "{what}: {} bytes by rule", given / 10_000);
+    }
+}
+
+#[test]
+fn rules_of_fields_are_counted() {
+    let headers = lines(2_000, |number| format!("/assets/{number}.js\n  X-Number: {number}\n  ! Server-Timing"));
+    assert_counted("fields", || compiled(Rules::Netlify, "", &headers));
+}
+
+#[test]
+fn paths_are_counted() {
+    let path = |number: usize| -> BundlePath {
+        let ending = if number.is_multiple_of(4) { "/index.html" } else { "-3f2a91bc.js" };
+        format!("assets/chunks/page-{number:05}{ending}").parse().unwrap()
+    };
+    let paths: Vec<BundlePath> = (0..10_000).map(path).collect();
+    assert_counted("the index", || PathIndex::new(&paths));
+    let index = PathIndex::new(&paths);
+    assert_counted("straight paths", || StraightPaths::new(&paths, &index, HtmlHandling::AutoTrailingSlash));
+}
