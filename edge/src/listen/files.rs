@@ -18,6 +18,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::Error;
 use super::changes::Changes;
 
+/// Bytes of a chain. Clients take messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every full
+/// handshake sends all of it.
+const CHAIN_BYTES_MAX: usize = 60 * 1024;
+
 /// A pair of files, with paths that can be opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Pair {
@@ -155,6 +159,18 @@ pub(crate) fn certified(
         return Err(bad_certificate("it has no `BEGIN CERTIFICATE` section".to_owned()));
     };
     let names = names(leaf).map_err(bad_certificate)?;
+    let bytes: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    if bytes > CHAIN_BYTES_MAX {
+        return Err(bad_certificate(format!(
+            "its chain has {bytes} bytes, and clients take no more than {CHAIN_BYTES_MAX}; leave out the root and other certificates that clients have"
+        )));
+    }
+    // Clients refuse a chain if any certificate of it cannot be parsed, even one that they do not need.
+    for (index, certificate) in chain.iter().enumerate().skip(1) {
+        if let Err(error) = X509Certificate::from_der(certificate) {
+            return Err(bad_certificate(format!("certificate {} of its chain cannot be parsed ({error})", index + 1)));
+        }
+    }
     let key =
         PrivateKeyDer::from_pem_slice(key).map_err(|error| bad_key(format!("it holds no key in PEM ({error})")))?;
     let key = provider.key_provider.load_private_key(key).map_err(|error| bad_key(error.to_string()))?;

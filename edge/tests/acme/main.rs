@@ -14,6 +14,8 @@
 
 mod dns;
 mod door;
+mod fake;
+mod hostile;
 mod issuing;
 mod pebble;
 mod renewing;

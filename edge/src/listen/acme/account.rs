@@ -71,8 +71,9 @@ impl Accounts {
 
     /// Has the authority's directory read again before the next order; and if `error` says that it does not know the
     /// account any more, has another one made.
-    pub(crate) async fn close(&self, error: &AcmeError) {
-        let mut open = self.open.lock().await;
+    pub(crate) fn close(&self, error: &AcmeError) {
+        // Whoever holds the lock is talking to the authority right now, and that may take minutes.
+        let Ok(mut open) = self.open.try_lock() else { return };
         *open = None;
         if matches!(error, AcmeError::Api(problem) if is_unknown(problem)) {
             warn!(directory = self.directory, "the authority does not know the account: another one will be made");

@@ -2,6 +2,7 @@
 //!
 //! An order is a dozen requests in two months. Each has a connection of its own, so that none is held open in between.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::schedule::LIMITED_WAIT_MS;
+use super::schedule::{LIMITED_WAIT_MS, WAIT_MS_MAX};
 use crate::telemetry;
 
 /// Longest time for one request, from the name to the last byte of the answer.
@@ -101,12 +103,41 @@ impl HttpClient for Https {
             let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
             let sent = timeout(REQUEST_MAX, client.send(Request::from_parts(parts, body))).await;
             let late = || io::Error::new(io::ErrorKind::TimedOut, "the authority did not answer in time").into();
-            let response = sent.unwrap_or_else(|_elapsed| Err(late())).map_err(Error::Other)?;
-            match left_alone(response.status(), response.headers(), response.body()) {
-                Some(wish) => Err(Error::Other(Box::new(wish))),
-                None => Ok(response.map(Full::new).into()),
+            let mut response = sent.unwrap_or_else(|_elapsed| Err(late())).map_err(Error::Other)?;
+            if let Some(wish) = left_alone(response.status(), response.headers(), response.body()) {
+                return Err(Error::Other(Box::new(wish)));
             }
+            check_directory(response.body()).map_err(Error::Other)?;
+            bound_wait(response.headers_mut());
+            Ok(response.map(Full::new).into())
         })
+    }
+}
+
+/// Refuses a directory without a valid address for nonces: the library panics where it cannot be parsed.
+fn check_directory(body: &[u8]) -> Result<(), Boxed> {
+    // An object with this field is a directory (RFC 8555 §7.1.1). The library refuses what is not JSON.
+    let Ok(directory) = serde_json::from_slice::<Directory<'_>>(body) else { return Ok(()) };
+    let address = directory.new_nonce;
+    match address.parse::<Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("https") && uri.host().is_some() => Ok(()),
+        _ => Err(format!("`newNonce` of the authority's directory is not an HTTPS address: {address:?}").into()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Directory<'b> {
+    #[serde(borrow)]
+    new_nonce: Cow<'b, str>,
+}
+
+/// Bounds `Retry-After` of a successful response: the library adds it to the time, and panics on overflow.
+fn bound_wait(headers: &mut HeaderMap) {
+    let most = WAIT_MS_MAX / 1_000;
+    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    if value.and_then(|text| text.trim().parse::<u64>().ok()).is_some_and(|seconds| seconds > most) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(most));
     }
 }
 
@@ -166,6 +197,38 @@ mod tests {
                 }
                 (found, expected) => panic!("{status} {value:?}: {found:?}, not {expected:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_wait_that_would_overflow_is_bounded() {
+        for (value, expected) in [
+            ("7", "7"),
+            ("604800", "604800"),
+            ("604801", "604800"),
+            ("1000000000000", "604800"),
+            ("18446744073709551615", "604800"),
+            // Not a number to the library.
+            ("18446744073709551616", "18446744073709551616"),
+            ("soon", "soon"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            bound_wait(&mut headers);
+            assert_eq!(headers[RETRY_AFTER], expected);
+        }
+    }
+
+    #[test]
+    fn a_directory_has_addresses_of_https() {
+        let check = |body: &str| check_directory(body.as_bytes()).map_err(|error| error.to_string());
+        check(r#"{"newNonce":"https://127.0.0.1:14000/nonce","newAccount":"https://127.0.0.1/a"}"#).unwrap();
+        check(r#"{"status":"pending"}"#).unwrap();
+        check("no json").unwrap();
+        for address in ["", "nonce", "http://127.0.0.1/nonce", "https://127.0.0.1/\\u0000", "https://", "https://[::1/"]
+        {
+            let error = check(&format!(r#"{{"newNonce":"{address}"}}"#)).unwrap_err();
+            assert!(error.contains("is not an HTTPS address"), "{address}: {error}");
         }
     }
 

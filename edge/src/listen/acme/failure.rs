@@ -9,6 +9,9 @@ use crate::listen::Error;
 /// What an authority says when it is asked too often (RFC 8555 §6.7).
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 
+/// Characters of a reason that are kept.
+const REASON_CHARACTERS_MAX: usize = 1_000;
+
 /// The word that failures are counted under where the authority is asked too often, or is busy.
 const LIMITED: &str = "rate_limited";
 
@@ -90,7 +93,7 @@ fn is_about(said: &str, name: &str) -> bool {
     said.contains("identifiers") || domains.any(|domain| domain.contains('.') && said.contains(domain))
 }
 
-/// An error with its causes.
+/// An error with its causes, cut at a length for the log: an authority's text may be a megabyte.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -102,6 +105,10 @@ fn chain(error: &dyn std::error::Error) -> String {
             text.push_str(&said);
         }
         cause = error.source();
+    }
+    if let Some((end, _)) = text.char_indices().nth(REASON_CHARACTERS_MAX) {
+        text.truncate(end);
+        text.push('…');
     }
     text
 }

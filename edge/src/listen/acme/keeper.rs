@@ -220,7 +220,7 @@ impl Keeper {
             Err(failure) => {
                 self.report(name, &failure, now_ms);
                 if let Some(source) = failure.source.as_ref().filter(|source| is_to_be_closed(source)) {
-                    self.acme.accounts.close(source).await;
+                    self.acme.accounts.close(source);
                 }
                 (failure.ended, failure.outcome)
             }
@@ -332,7 +332,12 @@ pub(super) async fn order(
     let wish = Wish { name, ways, replaces };
     let pem = obtain(&account, &acme.challenges, wish).await.map_err(|failure| failure.about(name))?;
     let (store, owned) = (Arc::clone(&acme.store), name.to_owned());
-    let kept = tokio::task::spawn_blocking(move || store.keep_certificate(&owned, &pem)).await;
+    let replaced = acme.held.load().get(name).map(|held| held.life);
+    let kept = tokio::task::spawn_blocking(move || {
+        store.check_issued(&owned, &pem, replaced, telemetry::now_ms())?;
+        store.keep_certificate(&owned, &pem)
+    });
+    let kept = kept.await;
     Ok(kept.map_err(|error| Failure::refused(error.to_string()))??)
 }
 

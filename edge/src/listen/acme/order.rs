@@ -17,6 +17,11 @@ use crate::listen::Error;
 const POLLING: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(Duration::from_secs(120));
 
+/// Authorizations of an order for one name: one is usual.
+const AUTHORIZATIONS_MAX: usize = 8;
+/// Characters of a token, which is base64url of 128 bits or more (RFC 8555 §8.3).
+const TOKEN_CHARACTERS_MAX: usize = 512;
+
 /// What is ordered.
 pub(crate) struct Wish<'w> {
     pub(crate) name: &'w str,
@@ -62,9 +67,16 @@ async fn prove(
     ways: &[ChallengeKind],
 ) -> Result<Option<Shown>, Failure> {
     let mut shown = None;
+    let count = order.state().authorizations.len();
+    if count > AUTHORIZATIONS_MAX {
+        return Err(Failure::refused(format!("the authority asks for {count} authorizations of one name")));
+    }
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
+        if !matches!(authorization.identifier().identifier, Identifier::Dns(of) if of == name) {
+            return Err(Failure::refused("the authority asks for an authorization for another name".to_owned()));
+        }
         match authorization.status {
             AuthorizationStatus::Valid => continue,
             AuthorizationStatus::Pending => {}
@@ -75,6 +87,9 @@ async fn prove(
             return Err(Failure::refused("the authority offers none of the ways of `acme.challenges`".to_owned()));
         };
         let Some(mut challenge) = authorization.challenge(kind(way)) else { continue };
+        if !is_token(&challenge.token) {
+            return Err(Failure::refused("the authority's token is not base64url".to_owned()));
+        }
         let proof = challenge.key_authorization();
         shown = Some(match way {
             ChallengeKind::Http => challenges.show_http(name, &challenge.token, proof.as_str()),
@@ -83,6 +98,12 @@ async fn prove(
         challenge.set_ready().await?;
     }
     Ok(shown)
+}
+
+/// Whether a text is base64url without padding, so that it is one segment of a path and nothing else.
+fn is_token(text: &str) -> bool {
+    let is_of_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=TOKEN_CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(is_of_alphabet)
 }
 
 const fn kind(way: ChallengeKind) -> ChallengeType {
@@ -103,4 +124,19 @@ async fn unproven(order: &mut Order, otherwise: &str) -> Failure {
         }
     }
     Failure::unproven(otherwise.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_segment_of_a_path() {
+        assert!(is_token("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"));
+        for text in
+            ["", "..", "../../etc/passwd", "a/b", "a%2fb", "<script>", "a b", "a\r\nb: c", "é", &"a".repeat(513)]
+        {
+            assert!(!is_token(text), "{text:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ const SPREAD_OF_LIFE: u64 = 24;
 /// How long is waited where the authority says that it is asked too often, and not for how long.
 pub(crate) const LIMITED_WAIT_MS: u64 = HOUR_MS;
 /// The longest wait that an authority may ask for.
-const WAIT_MS_MAX: u64 = 7 * 24 * HOUR_MS;
+pub(crate) const WAIT_MS_MAX: u64 = 7 * 24 * HOUR_MS;
 
 /// The longest rest of a name whose certificates are due as soon as they come.
 const EARLY_MS_MAX: u64 = 24 * HOUR_MS;
@@ -47,6 +47,16 @@ impl Life {
 
     pub(crate) const fn is_over(&self, now_ms: u64) -> bool {
         now_ms >= self.not_after_ms
+    }
+
+    /// Whether it has begun, by clocks that are a little apart, and is not over.
+    pub(crate) const fn is_valid(&self, now_ms: u64) -> bool {
+        self.not_before_ms <= now_ms.saturating_add(HOUR_MS) && !self.is_over(now_ms)
+    }
+
+    /// The middle of it.
+    pub(crate) const fn middle_ms(&self) -> u64 {
+        self.not_before_ms.saturating_add(self.not_after_ms.saturating_sub(self.not_before_ms) / 2)
     }
 
     /// How long it is kept at least, whatever the clock or the authority says: an hour, or a third of a short life.

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -54,6 +58,25 @@ impl Held {
     pub(crate) fn leaf(&self) -> Option<&CertificateDer<'static>> {
         self.key.cert.first()
     }
+}
+
+/// Verifies a chain as a client would that trusts all of it but the leaf, at the middle of the leaf's validity: this
+/// machine's clock may be wrong.
+fn verify(name: &str, held: &Held, provider: &Arc<CryptoProvider>) -> Result<(), Box<dyn std::error::Error>> {
+    let Some((leaf, others)) = held.key.cert.split_first() else { return Ok(()) };
+    if others.is_empty() {
+        // An authority whose root signs leaves: a client that has the root can verify it.
+        return Ok(());
+    }
+    let mut trusted = RootCertStore::empty();
+    for other in others {
+        trusted.add(other.clone())?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(trusted.into(), Arc::clone(provider)).build()?;
+    let time = UnixTime::since_unix_epoch(Duration::from_millis(held.life.middle_ms()));
+    let name = ServerName::try_from(name)?;
+    verifier.verify_server_cert(leaf, others, &name, &[], time)?;
+    Ok(())
 }
 
 fn life(leaf: &CertificateDer<'_>) -> Option<Life> {
@@ -117,14 +140,34 @@ impl Store {
         Held::read(path, &pem, &self.provider)
     }
 
+    /// Checks a chain that an authority issued for `name`: it must verify for a client that trusts one of its issuers, and
+    /// must not replace a valid certificate, of validity `replaced`, by an invalid one.
+    pub(crate) fn check_issued(&self, name: &str, pem: &str, replaced: Option<Life>, now_ms: u64) -> Result<(), Error> {
+        let path = self.path_of(name);
+        let held = self.read_for(name, pem)?;
+        let verified = verify(name, &held, &self.provider);
+        verified.map_err(|error| Error::Certificate { path: path.clone(), reason: error.to_string() })?;
+        if replaced.is_some_and(|replaced| replaced.is_valid(now_ms)) && !held.life.is_valid(now_ms) {
+            let reason = "it is not valid now, unlike the one that it would replace".to_owned();
+            return Err(Error::Certificate { path, reason });
+        }
+        Ok(())
+    }
+
     /// Checks a key and a chain, as PEM, and keeps them for `name`, in place of those before.
     pub(crate) fn keep_certificate(&self, name: &str, pem: &str) -> Result<Held, Error> {
+        let held = self.read_for(name, pem)?;
+        durable::write_file(&self.path_of(name), pem.as_bytes(), MODE)?;
+        Ok(held)
+    }
+
+    /// Reads a key and a chain, as PEM, which must be for `name`.
+    fn read_for(&self, name: &str, pem: &str) -> Result<Held, Error> {
         let path = self.path_of(name);
         let (found, held) = Held::read(&path, pem.as_bytes(), &self.provider)?;
         if found != name {
             return Err(Error::Certificate { path, reason: format!("it is for {found}") });
         }
-        durable::write_file(&path, pem.as_bytes(), MODE)?;
         Ok(held)
     }
 
@@ -271,6 +314,66 @@ mod tests {
         let error = store.keep_certificate("a.example", &mixed).unwrap_err();
         assert!(matches!(error, Error::Mismatch { .. }), "{error}");
         assert!(!store.path_of("a.example").exists());
+    }
+
+    /// A key and its chain by an authority of its own, valid between the two days of 2030.
+    fn issued(name: &str, days: (u8, u8)) -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let root = authority.self_signed(&key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut leaf = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (leaf.not_before, leaf.not_after) =
+            (rcgen::date_time_ymd(2030, 1, days.0), rcgen::date_time_ymd(2030, 1, days.1));
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        (key.serialize_pem() + &leaf.pem() + &root.pem(), issuer)
+    }
+
+    /// Milliseconds of a day of January 2030.
+    fn day_ms(day: u64) -> u64 {
+        1_893_456_000_000 + (day - 1) * 86_400_000
+    }
+
+    #[test]
+    fn a_chain_that_no_client_could_verify_is_not_taken() {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(folder.path(), DIRECTORY, provider()).unwrap();
+        let (good, _) = issued("a.example", (1, 30));
+        let check = |pem: &str| store.check_issued("a.example", pem, None, day_ms(15)).map_err(|e| e.to_string());
+        check(&good).unwrap();
+        let (without_root, root) = good.rsplit_once(BEGIN).unwrap();
+        check(without_root).unwrap();
+        let (other, _) = issued("a.example", (1, 30));
+        let (_, others_root) = other.rsplit_once(BEGIN).unwrap();
+        let error = check(&format!("{without_root}{BEGIN}{others_root}")).unwrap_err();
+        assert!(error.contains("UnknownIssuer") || error.contains("BadSignature"), "{error}");
+        let error = check(&format!("{good}{BEGIN}\nMAUCAwECAw==\n-----END CERTIFICATE-----\n")).unwrap_err();
+        assert!(error.contains("certificate 3 of its chain"), "{error}");
+        let error = check(&(good.clone() + &format!("{BEGIN}{root}").repeat(200))).unwrap_err();
+        assert!(error.contains("bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_replaces_none_that_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(folder.path(), DIRECTORY, provider()).unwrap();
+        let (pem, _) = issued("a.example", (10, 20));
+        let life = |first, last| Life { not_before_ms: day_ms(first), not_after_ms: day_ms(last) };
+        for (replaced, day, expected) in [
+            (None, 1, true),
+            (None, 25, true),
+            (Some(life(1, 30)), 15, true),
+            (Some(life(1, 30)), 25, false),
+            (Some(life(1, 30)), 5, false),
+            (Some(life(1, 3)), 25, true),
+        ] {
+            let taken = store.check_issued("a.example", &pem, replaced, day_ms(day)).is_ok();
+            assert_eq!(taken, expected, "{replaced:?} on the {day}th");
+        }
     }
 
     #[test]

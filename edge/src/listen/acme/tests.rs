@@ -167,7 +167,7 @@ async fn an_account_that_the_authority_does_not_know_is_given_up() {
     let wish = order::Wish { name: "a.example", ways: vec![ChallengeKind::Http], replaces: None };
     let failure = order::obtain(&account, &world.acme.challenges, wish).await.unwrap_err();
     assert!(world.acme.store.account().unwrap().is_some());
-    world.acme.accounts.close(&failure.source.unwrap()).await;
+    world.acme.accounts.close(&failure.source.unwrap());
     assert!(world.acme.store.account().unwrap().is_none());
 }
 

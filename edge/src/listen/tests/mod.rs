@@ -1,5 +1,6 @@
 //! The whole room on real sockets: a server and its clients on one thread.
 
+mod chains;
 mod drain;
 mod engine;
 mod handshakes;
