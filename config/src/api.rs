@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::deploy::{
     BeginDeploy, ByteCounts, DeployBegun, DeployEvent, DeployOptions, DeployReport, DeployState, DeployStatus,
-    FileCounts, Returning, Source, Step, StepState, Urls,
+    FileCounts, IncomingDeploy, Returning, Source, Step, StepState, Urls,
 };
 use crate::digest::VersionId;
 pub use crate::keeping::{

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Outcome, SwitchReport};
 use crate::digest::{Digest, VersionId};
 use crate::expiry::Expiry;
-use crate::manifest::Manifest;
+use crate::manifest::{BadManifest, IncomingManifest, Manifest};
 use crate::names::{AppName, PlaceName};
 use crate::problem::Problem;
 use crate::team::{Lock, PlaceStatus};
@@ -46,6 +46,31 @@ pub struct BeginDeploy {
     /// How it is to end.
     #[serde(default)]
     pub options: DeployOptions,
+}
+
+/// A [`BeginDeploy`] whose manifest is not read to its end; see [`IncomingManifest`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncomingDeploy {
+    /// What is to be stored.
+    pub manifest: IncomingManifest,
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: Source,
+    /// How it is to end.
+    #[serde(default)]
+    pub options: DeployOptions,
+}
+
+impl IncomingDeploy {
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// As [`IncomingManifest::read`].
+    pub fn read(self, settings_bytes_max: u64) -> Result<BeginDeploy, BadManifest> {
+        let Self { manifest, source, options } = self;
+        Ok(BeginDeploy { manifest: manifest.read(settings_bytes_max)?, source, options })
+    }
 }
 
 /// How a push is to end.

@@ -61,6 +61,14 @@ limits! {
     archive_ratio_max = 200 in 1 ..= 100_000,
     /// Bytes of a manifest.
     manifest_bytes_max = 67_108_864 in 1_024 ..= 1_073_741_824,
+    /// Bytes of a manifest beside its files: the settings of all environments, and the links of the backend's folder.
+    manifest_settings_bytes_max = 4_194_304 in 1_024 ..= 67_108_864,
+    /// Milliseconds that a manifest may take to come in.
+    manifest_ms_max = 600_000 in 1_000 ..= 86_400_000,
+    /// Manifests of more than 64 KiB that come in at once, at most half of them for one app; a further one is told to come again.
+    manifests_reading_max = 16 in 1 ..= 256,
+    /// Bytes of memory for manifests that come in and those of pushes under way, four times their length each; further ones are told to come again.
+    manifest_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of a request's body to the admin listener, where it is neither a blob nor a bundle nor a manifest.
     admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
     /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.

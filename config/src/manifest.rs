@@ -4,6 +4,8 @@
 //! members left out, integers alone as numbers. It is fixed: a change of what these types write changes every id, so
 //! it needs another [`FORMAT`].
 
+mod canonical;
+mod incoming;
 mod server_folder;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +19,7 @@ use crate::path::BundlePath;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use crate::site_toml::{HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamName};
 
+pub use incoming::{FILES_MEMORY_FACTOR, IncomingManifest, SETTINGS_MEMORY_FACTOR};
 pub use server_folder::{BadServerFolder, ServerFile, ServerFolder, stays_within};
 
 /// The number of the format that this code writes.
@@ -116,6 +119,22 @@ pub enum BadManifest {
     /// A media type that cannot stand in a header.
     #[error("`{0}` has a media type that is not one")]
     MediaType(BundlePath),
+    /// Settings, and links of the backend's folder, that are too long together.
+    #[error("the manifest's settings have {bytes} bytes; {bytes_max} are allowed")]
+    Settings {
+        /// Their length.
+        bytes: u64,
+        /// The most that is allowed.
+        bytes_max: u64,
+    },
+    /// Too many tables of environments.
+    #[error("the manifest has {count} tables of environments; {count_max} are allowed")]
+    Tables {
+        /// How many.
+        count: usize,
+        /// The most that are allowed.
+        count_max: usize,
+    },
     /// Two lengths for the same bytes.
     #[error("{0}")]
     Sizes(Box<TwoSizes>),
@@ -150,15 +169,28 @@ impl Manifest {
     /// The canonical bytes.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
-        // Through a `Value`, whose maps are sorted by name: the order of fields in the types above cannot matter.
-        let value = serde_json::to_value(self).unwrap_or_default();
-        serde_json::to_vec(&value).unwrap_or_default()
+        let mut bytes = Vec::new();
+        // A `Vec` takes everything, and no type of a manifest fails to be written.
+        canonical::write(self, &mut bytes).ok();
+        bytes
+    }
+
+    /// The length of the canonical form.
+    #[must_use]
+    pub fn text_bytes(&self) -> u64 {
+        let mut length = canonical::Length::default();
+        // As in `canonical`.
+        canonical::write(self, &mut length).ok();
+        length.bytes
     }
 
     /// The version's id.
     #[must_use]
     pub fn id(&self) -> VersionId {
-        Digest::of(&self.canonical())
+        let mut hasher = blake3::Hasher::new();
+        // As in `canonical`.
+        canonical::write(self, &mut hasher).ok();
+        hasher.finalize().into()
     }
 
     /// Reads a manifest, in any spelling of its JSON, and checks it.

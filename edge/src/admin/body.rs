@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
 use super::{Admin, bundle};
-use crate::publish::{Error, Page};
+use crate::publish::{Error, Page, check_object, unreadable};
 
 /// How long a body that nobody reads any more is still taken in …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -70,16 +70,9 @@ impl Admin {
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let read = serde_json::from_slice(bytes);
-    // The reader takes the members of an object in their order as well, which nobody means.
-    if read.is_ok() && bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Problem::new(Code::BadRequest, "The body is no object.").into());
-    }
-    read.map_err(|error| {
-        // JSON that says something else than what is wanted here, or no JSON at all.
-        let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
-        Problem::new(code, format!("The body cannot be read: {error}.")).into()
-    })
+    let read = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    check_object(bytes.trim_ascii_start().first().copied())?;
+    Ok(read)
 }
 
 async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {

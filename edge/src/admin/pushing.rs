@@ -1,16 +1,17 @@
 //! Operations that write: pushes, switches.
 
-use devanture_config::api::{BeginDeploy, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
+use devanture_config::api::{DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use http::{Request, Response, StatusCode};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::body::RequestBody;
 use super::bundle::{self, Wanted};
 use super::{Admin, Body, answer, body, precondition};
-use crate::publish::{Actor, Error, EventSink, Switching};
+use crate::publish::{Actor, CheckedPush, Error, EventSink, Switching};
 
 impl Admin {
     pub(super) async fn begin(
@@ -39,11 +40,25 @@ impl Admin {
         }
         let (parts, incoming) = request.into_parts();
         let wanted = Wanted::of_query(parts.uri.query().unwrap_or_default())?;
-        let mut begin: BeginDeploy =
-            body::json(&parts.headers, incoming, self.publisher.limits().manifest_bytes_max).await?;
-        wanted.add_to(&mut begin);
-        let begun = self.publisher.begin(actor, app, environment, begin).await?;
+        let push = self.manifest(app, wanted, incoming).await?;
+        let begun = self.publisher.begin(actor, app, environment, push).await?;
         Ok(answer::json(StatusCode::CREATED, &begun))
+    }
+
+    /// Takes in a manifest, within the time for one.
+    async fn manifest(&self, app: &AppName, wanted: Wanted, mut body: RequestBody) -> Result<CheckedPush, Error> {
+        let ms_max = self.publisher.limits().manifest_ms_max;
+        let mut intake = self.publisher.manifest_intake(app, move |begin| wanted.add_to(begin));
+        let whole = async {
+            while let Some(bytes) = body.next().await? {
+                intake.write(bytes).await?;
+            }
+            intake.end().await
+        };
+        tokio::time::timeout(Duration::from_millis(ms_max), whole).await.map_err(|_elapsed| {
+            Problem::new(Code::BadRequest, format!("The manifest did not come within {ms_max} ms."))
+                .hint("`manifest_ms_max` in edge.toml is the limit")
+        })?
     }
 
     pub(super) async fn blob(

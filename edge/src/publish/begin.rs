@@ -1,9 +1,8 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
-use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Source};
+use devanture_config::api::{DeployBegun, DeployOptions, Source};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
 use devanture_config::problem::{Code, Problem};
@@ -13,7 +12,7 @@ use metrics::counter;
 use rand::RngCore as _;
 
 use super::pushes::{Push, Received};
-use super::{Actor, Error, Publisher};
+use super::{Actor, CheckedPush, Error, Publisher};
 use crate::blobs::{Key, Upload};
 use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::proxy;
@@ -37,7 +36,7 @@ pub struct Receiving {
 }
 
 impl Publisher {
-    /// Begins a push of `begin.manifest` to an environment, and says which blobs are missing.
+    /// Begins a push to an environment, and says which blobs are missing.
     ///
     /// # Errors
     /// Whatever is wrong with the manifest; nothing is stored then.
@@ -46,14 +45,9 @@ impl Publisher {
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,
-        begin: BeginDeploy,
+        push: CheckedPush,
     ) -> Result<DeployBegun, Error> {
-        let BeginDeploy { manifest, source, options } = begin;
-        check_source(&source)?;
-        options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
-        self.check_watch(options.watch_s)?;
-        self.check_manifest(&manifest)?;
-        Self::check_cases(&manifest, &options)?;
+        let CheckedPush { manifest, version, source, options, memory } = push;
         self.check_smoke(&manifest)?;
         self.check_serving(actor, &manifest).await?;
         self.check_backend(actor, &manifest)?;
@@ -68,10 +62,11 @@ impl Publisher {
         }
         self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
-        let (version, manifest) = (manifest.id(), Arc::new(manifest));
         // Before anybody is told what is there: it stays there until the push has ended.
         let lease = self.leases.bundle(version, &manifest).await;
         let missing = self.owned.missing(app, &wanted).await?;
+        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
+        drop(wanted);
         let live = match &options.alias {
             Some(alias) => self.aliased(app, alias).await?,
             None => self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version),
@@ -89,9 +84,10 @@ impl Publisher {
             begun,
             missing,
             received: std::sync::Mutex::new(Received::default()),
+            memory,
             _lease: lease,
         })?;
-        let mut missing: Vec<Digest> = push.missing.iter().copied().collect();
+        let mut missing: Vec<Digest> = push.missing.keys().copied().collect();
         missing.sort_unstable();
         Ok(DeployBegun { deploy: push.id.clone(), version, missing, live })
     }
@@ -110,7 +106,8 @@ impl Publisher {
     ) -> Result<Receiving, Error> {
         let push = self.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
-        let Some(size) = push.manifest.blobs().find(|(named, _)| *named == digest).map(|(_, size)| size) else {
+        let named = || push.manifest.blobs().find(|(named, _)| *named == digest).map(|(_, size)| size);
+        let Some(size) = push.missing.get(&digest).copied().or_else(named) else {
             let detail = format!("The manifest of this push does not name the blob {digest}.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         };

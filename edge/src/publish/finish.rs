@@ -200,7 +200,7 @@ impl Publisher {
             urls.live.clone_from(url);
         }
         let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let new = push.manifest.blobs().filter(|(digest, _)| push.missing.contains(digest)).count();
+        let new = push.manifest.blobs().filter(|(digest, _)| push.missing.contains_key(digest)).count();
         DeployReport {
             app: push.app.clone(),
             environment: push.environment.clone(),
@@ -236,8 +236,8 @@ impl Publisher {
             let received = push.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             received.blobs.clone()
         };
-        if let Some(absent) = push.missing.iter().find(|digest| !received.contains(digest)) {
-            let absent_count = push.missing.difference(&received).count();
+        if let Some(absent) = push.missing.keys().find(|digest| !received.contains(digest)) {
+            let absent_count = push.missing.keys().filter(|digest| !received.contains(digest)).count();
             let detail = format!("{absent_count} blobs of the manifest were not sent, such as {absent}.");
             return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
         }

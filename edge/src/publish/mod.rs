@@ -22,8 +22,10 @@ mod fingerprints;
 mod finish;
 mod history;
 mod hostnames;
+mod incoming;
 mod leases;
 mod lock;
+mod manifest_memory;
 mod owned;
 mod page;
 mod pause;
@@ -59,6 +61,8 @@ pub use dictionaries::Dictionaries;
 pub use diff::DiffRequest;
 pub use error::Error;
 pub use finish::Taken;
+pub use incoming::{CheckedPush, ManifestIntake};
+pub(crate) use incoming::{check_object, unreadable};
 pub use page::{PAGE_MAX, Page};
 pub use settings::KeyFile;
 pub(crate) use settings::etag as settings_etag;
@@ -118,6 +122,9 @@ pub struct Publisher {
     node: String,
     background: Background,
     dictionaries: Option<Arc<Dictionaries>>,
+    /// One for each large manifest that may come in at once.
+    manifests_reading: Arc<shares::Shares>,
+    manifest_memory: Arc<manifest_memory::ManifestMemory>,
     quick: compress::Pool,
     clock: AtomicU64,
     retention: Retention,
@@ -199,6 +206,8 @@ impl Publisher {
             unwritten: sent::Unwritten::default(),
             deploys: Arc::default(),
             archives: shares::Shares::new(parts.limits.pushes_max),
+            manifests_reading: shares::Shares::new(parts.limits.manifests_reading_max),
+            manifest_memory: manifest_memory::ManifestMemory::new(parts.limits.manifest_memory_bytes_max),
             scratch: archive::scratch(&parts.data_dir),
             pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
             audit: Audit::new(Arc::clone(&parts.catalog), &parts.limits),

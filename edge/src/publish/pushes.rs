@@ -12,6 +12,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::leases::Lease;
+use super::manifest_memory::Hold;
 use super::{Actor, Error};
 
 /// One push.
@@ -26,9 +27,11 @@ pub(crate) struct Push {
     pub(crate) actor: Actor,
     /// Orders pushes: a smaller number began earlier.
     pub(crate) begun: u64,
-    /// What the app had not sent before.
-    pub(crate) missing: HashSet<Digest>,
+    /// What the app had not sent before, with its length.
+    pub(crate) missing: HashMap<Digest, u64>,
     pub(crate) received: Mutex<Received>,
+    /// What the manifest and the lists of its blobs take.
+    pub(crate) memory: Hold,
     /// Holds what the version is made of, for as long as the push is under way.
     pub(crate) _lease: Lease,
 }
@@ -72,6 +75,23 @@ impl Pushes {
         let push = Arc::new(push);
         entries.insert(push.id.clone(), Entry { push: Arc::clone(&push), touched: Instant::now() });
         Ok(push)
+    }
+
+    /// Forgets, of the app whose manifests take the most memory, the push that rested longest, where that app has more
+    /// than the one that needs some for `memory`: no app keeps another from pushing (law 11). Returns whether there was
+    /// such a push.
+    pub(crate) fn give_way(&self, memory: &Hold) -> bool {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held: HashMap<&AppName, u64> = HashMap::new();
+        for entry in entries.values() {
+            let of_app = held.entry(&entry.push.app).or_default();
+            *of_app = of_app.saturating_add(entry.push.memory.bytes());
+        }
+        held.retain(|app, bytes| *app != memory.app() && *bytes > memory.of_app());
+        let Some((greediest, _)) = held.into_iter().max_by_key(|(_, bytes)| *bytes) else { return false };
+        let of_it = entries.values().filter(|entry| entry.push.app == *greediest);
+        let rested = of_it.min_by_key(|entry| entry.touched).map(|entry| entry.push.id.clone());
+        rested.is_some_and(|id| entries.remove(&id).is_some())
     }
 
     /// Forgets pushes that rested for too long, and what they hold.
@@ -139,8 +159,15 @@ fn make_room(entries: &mut HashMap<String, Entry>, app: &AppName) -> bool {
 mod tests {
     use super::*;
     use crate::publish::leases::Leases;
+    use crate::publish::manifest_memory::ManifestMemory;
 
     async fn push(app: &str, id: &str) -> Push {
+        holding(app, id, &ManifestMemory::new(0), 0).await
+    }
+
+    async fn holding(app: &str, id: &str, memory: &Arc<ManifestMemory>, bytes: u64) -> Push {
+        let mut memory = memory.hold(&app.parse().unwrap());
+        memory.grow(bytes).unwrap();
         let file = devanture_config::manifest::FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
         let manifest = Arc::new(Manifest::of_files([("a".parse().unwrap(), file)].into()));
         Push {
@@ -154,8 +181,9 @@ mod tests {
             options: DeployOptions::default(),
             actor: Actor::local(),
             begun: 0,
-            missing: HashSet::new(),
+            missing: HashMap::new(),
             received: Mutex::default(),
+            memory,
         }
     }
 
@@ -172,6 +200,25 @@ mod tests {
         let greedy = "greedy".parse().unwrap();
         assert!(pushes.find(&greedy, "1").is_err() && pushes.find(&greedy, "2").is_ok(), "the one that rested longest");
         assert_eq!(code(pushes.add(push("shop", "6").await)), Err(Code::Busy), "its share is no larger");
+    }
+
+    /// Law 11.
+    #[tokio::test]
+    async fn pushes_of_the_app_that_holds_the_most_memory_give_way() {
+        let pushes = Pushes::new(9, 60_000);
+        let memory = ManifestMemory::new(100);
+        for (app, id, bytes) in [("greedy", "1", 30), ("greedy", "2", 30), ("shop", "3", 10), ("third", "4", 20)] {
+            pushes.add(holding(app, id, &memory, bytes).await).unwrap();
+        }
+        let (greedy, shop) = ("greedy".parse().unwrap(), "shop".parse().unwrap());
+        let mut needed = memory.hold(&shop);
+        assert!(needed.grow(25).is_err());
+        assert!(pushes.give_way(&needed), "the largest holder's first");
+        assert!(pushes.find(&greedy, "1").is_err() && pushes.find(&greedy, "2").is_ok());
+        needed.grow(25).unwrap();
+        // Nobody has more than `shop` has now.
+        assert!(!pushes.give_way(&needed) && pushes.find(&greedy, "2").is_ok());
+        assert!(!pushes.give_way(&memory.hold(&greedy)), "an app's own pushes stay");
     }
 
     #[tokio::test]

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::api::{BeginDeploy, Deploy, DeployKind, Outcome, Source};
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::swap::{Intent, Running};
-use super::{Actor, Asked, Background, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use super::{Actor, Asked, Background, CheckedPush, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
@@ -199,4 +199,11 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         .unwrap_err();
     assert_eq!(error.0.code, Code::FingerprintReused);
     assert_eq!(catalog.get(&live).await.unwrap().unwrap().revision, revision);
+}
+
+impl Publisher {
+    /// A push of a manifest that is there already.
+    pub(super) fn checked_whole(&self, app: &AppName, begin: BeginDeploy) -> CheckedPush {
+        self.checked(begin, self.manifest_memory.hold(app)).unwrap()
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployOptions, DeployReport, Source};
+use devanture_config::manifest::FILES_MEMORY_FACTOR;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
@@ -268,6 +269,8 @@ impl Publisher {
             }
         };
         let manifest = bundle::manifest(&*self.blobs, &target.app, files).await?;
+        let mut memory = self.manifest_memory.hold(&target.app);
+        self.grow(&mut memory, manifest.text_bytes().saturating_mul(FILES_MEMORY_FACTOR))?;
         self.check_watch(options.watch_s)?;
         self.check_manifest(&manifest)?;
         self.check_smoke(&manifest)?;
@@ -290,6 +293,7 @@ impl Publisher {
         for digest in &missing {
             self.owned.add(&target.app, *digest).await?;
         }
+        let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
         let detail = format!("{} files, {} bytes", manifest.files.len(), manifest.total_bytes());
         let blobs: HashSet<Digest> = wanted.into_keys().collect();
@@ -305,6 +309,7 @@ impl Publisher {
             begun: target.begun,
             missing,
             received: Mutex::new(Received { blobs, bytes }),
+            memory,
             _lease: lease,
         };
         Ok((Arc::new(push), detail))

@@ -129,7 +129,8 @@ impl World {
         let begin =
             BeginDeploy { manifest: manifest(contents), source: Source::default(), options: DeployOptions::default() };
         let actor = Actor::local();
-        let begun = self.publisher.begin(&actor, app, &PlaceName::prod(), begin).await?;
+        let push = self.publisher.checked_whole(app, begin);
+        let begun = self.publisher.begin(&actor, app, &PlaceName::prod(), push).await?;
         for number in contents {
             let bytes = content(*number);
             let digest = Digest::of(&bytes);
@@ -462,7 +463,8 @@ async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
     let begin = async |app: &AppName| {
         let manifest = manifest(&contents);
         let begin = BeginDeploy { manifest, source: Source::default(), options: DeployOptions::default() };
-        world.publisher.begin(&Actor::local(), app, &PlaceName::prod(), begin).await.unwrap().missing.len()
+        let push = world.publisher.checked_whole(app, begin);
+        world.publisher.begin(&Actor::local(), app, &PlaceName::prod(), push).await.unwrap().missing.len()
     };
     assert_eq!((begin(&app).await, begin(&name(1)).await), (6, 70));
     // A push with other files continues nothing, and takes nothing away.

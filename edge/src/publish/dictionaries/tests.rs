@@ -130,7 +130,8 @@ impl World {
         let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
         let begin = BeginDeploy { manifest, source: Source::default(), options };
         let actor = Actor::local();
-        let begun = self.publisher.begin(&actor, app, &PlaceName::prod(), begin).await.unwrap();
+        let push = self.publisher.checked_whole(app, begin);
+        let begun = self.publisher.begin(&actor, app, &PlaceName::prod(), push).await.unwrap();
         for (_, bytes) in files {
             let digest = Digest::of(bytes);
             if begun.missing.contains(&digest) {

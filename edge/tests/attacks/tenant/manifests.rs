@@ -1,9 +1,134 @@
 //! Manifests that contradict themselves or are too many at once.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use devanture_config::Digest;
 use devanture_config::api::BeginDeploy;
 use devanture_config::problem::Code;
+use futures_util::{StreamExt as _, stream};
+use http::{Method, StatusCode};
+use reqwest::RequestBuilder;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-use crate::support::{edge, manifest};
+use crate::support::{RunningEdge, edge, got, manifest, try_got};
+
+const MEBIBYTE: u64 = 1024 * 1024;
+/// Manifests that are sent at once, and how long each is.
+const MANIFESTS: usize = 16;
+const MANIFEST_BYTES: usize = 8 * 1024 * 1024;
+
+/// The beginning of a manifest of files, `bytes` long, whose end is missing.
+fn files(bytes: usize) -> String {
+    let hash = Digest::of(b"");
+    let mut text = "{\"manifest\":{\"format\":1,\"files\":{".to_owned();
+    for number in 0.. {
+        if text.len() >= bytes {
+            break;
+        }
+        write!(text, "\"{number}\":{{\"hash\":\"{hash}\",\"size\":0}},").unwrap();
+    }
+    text
+}
+
+fn begin(edge: &RunningEdge, app: &str) -> RequestBuilder {
+    let path = format!("/v1/apps/{app}/environments/prod/deploys");
+    edge.api(Method::POST, &path).header("content-type", "application/json")
+}
+
+/// A body of these bytes that ends once `end` has a permit.
+fn held_open(text: &str, end: Arc<Semaphore>) -> reqwest::Body {
+    let chunks: Vec<Bytes> = text.as_bytes().chunks(64 * 1024).map(Bytes::copy_from_slice).collect();
+    let last = stream::once(async move {
+        end.acquire().await.unwrap().forget();
+        Bytes::new()
+    });
+    reqwest::Body::wrap_stream(stream::iter(chunks).chain(last).map(Ok::<_, std::io::Error>))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manifests_that_come_in_share_a_budget_of_memory_and_other_apps_go_on() {
+    let budget = 32 * MEBIBYTE;
+    let edge = edge()
+        .in_a_process()
+        .with_limit("manifest_memory_bytes_max", budget)
+        .with_app("shop", &[("index.html", b"hi")])
+        .start()
+        .await;
+    edge.push("blog", &[("index.html", b"hi")]).await;
+    edge.process().rests().await;
+    let mark = edge.process().mark();
+    let (text, end) = (files(MANIFEST_BYTES), Arc::new(Semaphore::new(0)));
+    let mut sent = JoinSet::new();
+    for _ in 0..MANIFESTS {
+        sent.spawn(try_got(begin(&edge, "shop").body(held_open(&text, Arc::clone(&end)))));
+    }
+    // A manifest of this length takes as much as there is for all of them: none is taken whole beside another.
+    for _ in 1..MANIFESTS {
+        let Ok(refused) = sent.join_next().await.unwrap().unwrap() else { continue };
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
+        assert!(!refused.header("retry-after").is_empty() && refused.code() == Code::Busy, "{}", refused.text());
+    }
+    edge.push("blog", &[("index.html", b"hi again")]).await;
+    end.add_permits(MANIFESTS);
+    while let Some(last) = sent.join_next().await {
+        assert!(last.unwrap().is_ok_and(|last| !last.status.is_success()));
+    }
+    let grown = edge.process().grown_since(mark);
+    assert!(grown < 2 * budget, "{MANIFESTS} manifests took {} MiB", grown / MEBIBYTE);
+    // What they took is there again.
+    edge.push("shop", &[("index.html", b"hi again")]).await;
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn settings_that_take_far_more_than_their_text_are_refused_before_they_are_read() {
+    let edge = edge().in_a_process().with_app("shop", &[("index.html", b"hi")]).start().await;
+    edge.process().rests().await;
+    let mark = edge.process().mark();
+    let many = |item: &dyn Fn(usize) -> String, count| (0..count).map(item).collect::<Vec<_>>().join(",");
+    let tables = many(&|number| format!("\"place-{number}\":{{}}"), 1_000_000);
+    let fewer = many(&|number| format!("\"place-{number}\":{{}}"), 100_000);
+    let redirects = many(&|_| "{\"from\":\"/\",\"to\":\"/\"}".to_owned(), 500_000);
+    for (settings, expected) in [
+        (format!("\"env\":{{{tables}}}"), "manifest_settings_bytes_max"),
+        (format!("\"env\":{{{fewer}}}"), "100000 tables"),
+        (format!("\"base\":{{\"redirects\":[{redirects}]}}"), "manifest_settings_bytes_max"),
+    ] {
+        let text = format!("{{\"manifest\":{{\"format\":1,\"files\":{{}},{settings}}}}}");
+        let refused = got(begin(&edge, "shop").body(text)).await;
+        assert_eq!(refused.code(), Code::BadManifest);
+        assert!(refused.text().contains(expected), "{}", refused.text());
+    }
+    let grown = edge.process().grown_since(mark);
+    assert!(grown < 96 * MEBIBYTE, "the settings took {} MiB", grown / MEBIBYTE);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_never_ends_is_given_up() {
+    let edge = edge().with_limit("manifest_ms_max", 1_000).start().await;
+    let (text, end) = (files(MANIFEST_BYTES / 8), Arc::new(Semaphore::new(0)));
+    let refused = got(begin(&edge, "shop").body(held_open(&text, end))).await;
+    assert_eq!(refused.code(), Code::BadRequest);
+    assert!(refused.text().contains("manifest_ms_max"), "{}", refused.text());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_mistake_in_a_long_manifest_is_told_while_it_comes() {
+    let edge = edge().start().await;
+    let end = Arc::new(Semaphore::new(0));
+    let wrong = files(MANIFEST_BYTES / 8).replacen("\"size\":0", "\"size\":-1", 20);
+    let refused = got(begin(&edge, "shop").body(held_open(&wrong, end))).await;
+    assert_eq!(refused.code(), Code::BadRequest);
+    assert!(refused.text().contains("invalid value"), "{}", refused.text());
+    let short = got(begin(&edge, "shop").body(files(MANIFEST_BYTES / 8))).await;
+    assert_eq!(short.code(), Code::BadJson);
+    edge.stop().await;
+}
 
 /// The length that a manifest gives for bytes stands in `content-length`, so a second one for the same bytes would let
 /// the next response of a connection stand where the rest of this one's body is expected.

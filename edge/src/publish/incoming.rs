@@ -1,0 +1,237 @@
+//! A manifest on its way in: a small one is read where it is, a large one as it comes, on a thread that may block, with
+//! its memory counted (law 11).
+
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use devanture_config::api::{BeginDeploy, DeployOptions, IncomingDeploy, Source};
+use devanture_config::manifest::{BadManifest, FILES_MEMORY_FACTOR, SETTINGS_MEMORY_FACTOR};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Manifest, VersionId};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::manifest_memory::Hold;
+use super::shares::Share;
+use super::{Error, Publisher, check_if_live, check_source, error};
+
+/// Longest manifest that is read in one piece, in bytes.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Chunks that may wait for the reader; a request that is faster waits instead.
+const CHUNKS: usize = 4;
+
+/// A manifest that is coming in.
+pub struct ManifestIntake {
+    publisher: Arc<Publisher>,
+    app: AppName,
+    amend: Amend,
+    stage: Stage,
+    bytes: u64,
+}
+
+/// What the request says beside the manifest, added to what the manifest's message says.
+type Amend = Box<dyn FnOnce(&mut BeginDeploy) + Send>;
+
+enum Stage {
+    /// All that has come so far.
+    Small(BytesMut),
+    /// A thread reads it.
+    Large(mpsc::Sender<Bytes>, JoinHandle<Result<CheckedPush, Error>>),
+}
+
+/// A push whose manifest was read and checked by itself.
+pub struct CheckedPush {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) version: VersionId,
+    pub(super) source: Source,
+    pub(super) options: DeployOptions,
+    pub(super) memory: Hold,
+}
+
+impl Publisher {
+    /// Begins to take in the manifest of a push; `amend` adds what else the request says, before it is checked.
+    #[must_use]
+    pub fn manifest_intake(
+        self: &Arc<Self>,
+        app: &AppName,
+        amend: impl FnOnce(&mut BeginDeploy) + Send + 'static,
+    ) -> ManifestIntake {
+        let stage = Stage::Small(BytesMut::new());
+        ManifestIntake { publisher: Arc::clone(self), app: app.clone(), amend: Box::new(amend), stage, bytes: 0 }
+    }
+
+    /// Checks what can be checked of a push by itself.
+    ///
+    /// # Errors
+    /// `bad_manifest`, `empty_bundle`, `bundle_too_large`, `path_too_long`, `case_collision`, `bad_request`.
+    pub(crate) fn checked(&self, begin: BeginDeploy, memory: Hold) -> Result<CheckedPush, Error> {
+        let BeginDeploy { manifest, source, options } = begin;
+        check_source(&source)?;
+        options.if_live.as_deref().map_or(Ok(()), check_if_live)?;
+        self.check_watch(options.watch_s)?;
+        self.check_manifest(&manifest)?;
+        Self::check_cases(&manifest, &options)?;
+        Ok(CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), source, options, memory })
+    }
+
+    /// Takes memory for a manifest; where there is none, pushes that rest give way, see [`super::pushes::Pushes`].
+    pub(super) fn grow(&self, memory: &mut Hold, bytes: u64) -> Result<(), Error> {
+        loop {
+            match memory.grow(bytes) {
+                Err(_full) if self.pushes.give_way(memory) => {}
+                grown => return grown,
+            }
+        }
+    }
+
+    fn read_manifest(&self, from: impl Read, memory: Hold, amend: Amend) -> Result<CheckedPush, Error> {
+        let mut reader = Counting { from, publisher: self, memory, refused: None, first: None };
+        // One byte at a time is what the parser takes.
+        let read = serde_json::from_reader::<_, IncomingDeploy>(BufReader::new(&mut reader));
+        let Counting { mut memory, refused, first, .. } = reader;
+        refused.map_or(Ok(()), Err)?;
+        let incoming = read.map_err(|error| unreadable(&error))?;
+        check_object(first)?;
+        let settings_bytes_max = self.limits.manifest_settings_bytes_max;
+        let settings = incoming.manifest.settings_bytes().min(settings_bytes_max);
+        self.grow(&mut memory, settings.saturating_mul(SETTINGS_MEMORY_FACTOR))?;
+        let mut begin = incoming.read(settings_bytes_max).map_err(|error| {
+            let code = if matches!(error, BadManifest::Json(_)) { Code::BadRequest } else { Code::BadManifest };
+            let problem = Problem::new(code, format!("{error}."));
+            if matches!(error, BadManifest::Settings { .. }) {
+                return problem.hint("`manifest_settings_bytes_max` in edge.toml is the limit");
+            }
+            problem
+        })?;
+        amend(&mut begin);
+        self.checked(begin, memory)
+    }
+}
+
+impl ManifestIntake {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// `too_large`, `busy`, and those of [`ManifestIntake::end`] as soon as they are known.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        let bytes_max = self.publisher.limits.manifest_bytes_max;
+        if self.bytes > bytes_max {
+            return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes."))
+                .hint("`manifest_bytes_max` in edge.toml is the limit")
+                .into());
+        }
+        let bytes = match &mut self.stage {
+            Stage::Small(all) => {
+                all.extend_from_slice(&bytes);
+                if all.len() <= SMALL_BYTES_MAX {
+                    return Ok(());
+                }
+                let all = std::mem::take(all).freeze();
+                self.start()?;
+                all
+            }
+            Stage::Large(..) => bytes,
+        };
+        let Stage::Large(chunks, _) = &self.stage else { return Ok(()) };
+        if chunks.send(bytes).await.is_ok() {
+            return Ok(());
+        }
+        // The reader has ended before the body: with a mistake, which it tells.
+        let Stage::Large(_, reading) = std::mem::replace(&mut self.stage, Stage::Small(BytesMut::new())) else {
+            return Ok(());
+        };
+        let ended = reading.await.map_err(|error| error::lost(&error))?;
+        Err(ended.err().unwrap_or_else(|| Problem::new(Code::BadJson, "Something follows the manifest.").into()))
+    }
+
+    /// Ends the manifest.
+    ///
+    /// # Errors
+    /// `bad_json`, `bad_request`, `busy`, and those of a manifest that cannot be taken.
+    pub async fn end(self) -> Result<CheckedPush, Error> {
+        match self.stage {
+            Stage::Small(all) => {
+                let memory = self.publisher.manifest_memory.hold(&self.app);
+                self.publisher.read_manifest(&*all, memory, self.amend)
+            }
+            Stage::Large(chunks, reading) => {
+                drop(chunks);
+                reading.await.map_err(|error| error::lost(&error))?
+            }
+        }
+    }
+
+    /// Begins to read on a thread of its own.
+    fn start(&mut self) -> Result<(), Error> {
+        let place = self.publisher.manifests_reading.take(&self.app).ok_or_else(|| {
+            Problem::new(Code::Busy, format!("The edge takes no more manifests of the app {} now.", self.app))
+                .hint("try again in a moment; half of `manifests_reading_max` in edge.toml is the limit of one app")
+        })?;
+        let (sender, receiver) = mpsc::channel(CHUNKS);
+        let memory = self.publisher.manifest_memory.hold(&self.app);
+        let publisher = Arc::clone(&self.publisher);
+        let amend = std::mem::replace(&mut self.amend, Box::new(|_begin| {}));
+        let reading = tokio::task::spawn_blocking(move || {
+            publisher.read_manifest(Chunks { receiver, chunk: Bytes::new(), _place: place }, memory, amend)
+        });
+        self.stage = Stage::Large(sender, reading);
+        Ok(())
+    }
+}
+
+/// The chunks of a body, for a thread that may block.
+struct Chunks {
+    receiver: mpsc::Receiver<Bytes>,
+    chunk: Bytes,
+    _place: Share,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            let Some(chunk) = self.receiver.blocking_recv() else { return Ok(0) };
+            self.chunk = chunk;
+        }
+        let length = self.chunk.len().min(into.len());
+        self.chunk.copy_to_slice(into.get_mut(..length).unwrap_or_default());
+        Ok(length)
+    }
+}
+
+/// Takes memory for what is made of the bytes that are read, ahead of them.
+struct Counting<'a, R> {
+    from: R,
+    publisher: &'a Publisher,
+    memory: Hold,
+    refused: Option<Error>,
+    /// The first byte that is no space.
+    first: Option<u8>,
+}
+
+impl<R: Read> Read for Counting<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(into)?;
+        let read = into.get(..length).unwrap_or_default();
+        self.first = self.first.or_else(|| read.trim_ascii_start().first().copied());
+        let bytes = (length as u64).saturating_mul(FILES_MEMORY_FACTOR);
+        if let Err(busy) = self.publisher.grow(&mut self.memory, bytes) {
+            self.refused = Some(busy);
+            return Err(io::Error::other("there is no memory for the manifest"));
+        }
+        Ok(length)
+    }
+}
+
+/// Checks by the first byte that is no space that JSON is an object: the reader takes the members of an object in their
+/// order as well, as an array.
+pub(crate) fn check_object(first: Option<u8>) -> Result<(), Error> {
+    if first == Some(b'{') { Ok(()) } else { Err(Problem::new(Code::BadRequest, "The body is no object.").into()) }
+}
+
+/// The problem with JSON that cannot be read, or that says something else than what is wanted.
+pub(crate) fn unreadable(error: &serde_json::Error) -> Error {
+    let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
+    Problem::new(code, format!("The body cannot be read: {error}.")).into()
+}

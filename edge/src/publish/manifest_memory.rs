@@ -1,0 +1,131 @@
+//! Memory for manifests, those that come in and those of pushes under way, shared so that no app takes what another one
+//! would need (law 11).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use devanture_config::AppName;
+use devanture_config::problem::{Code, Problem};
+
+use super::Error;
+
+/// The memory for all manifests.
+pub(crate) struct ManifestMemory {
+    bytes_max: u64,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    by_app: HashMap<AppName, Share>,
+}
+
+#[derive(Default)]
+struct Share {
+    bytes: u64,
+    holds: usize,
+}
+
+/// Memory for one manifest, for as long as this value lives.
+pub(crate) struct Hold {
+    memory: Arc<ManifestMemory>,
+    app: AppName,
+    bytes: u64,
+}
+
+impl ManifestMemory {
+    pub(crate) fn new(bytes_max: u64) -> Arc<Self> {
+        Arc::new(Self { bytes_max, held: Mutex::default() })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A hold of nothing yet.
+    pub(crate) fn hold(self: &Arc<Self>, app: &AppName) -> Hold {
+        self.held().by_app.entry(app.clone()).or_default().holds += 1;
+        Hold { memory: Arc::clone(self), app: app.clone(), bytes: 0 }
+    }
+}
+
+impl Hold {
+    pub(crate) fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes that all manifests of its app hold.
+    pub(crate) fn of_app(&self) -> u64 {
+        self.memory.held().by_app.get(&self.app).map_or(0, |share| share.bytes)
+    }
+
+    /// Takes more memory. The only manifest of an app takes any that is free; beside others, an app gets more only while
+    /// as much is free as it has then, so that others find some.
+    ///
+    /// # Errors
+    /// `busy`.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Error> {
+        let mut held = self.memory.held();
+        let free = self.memory.bytes_max.saturating_sub(held.bytes);
+        let share = held.by_app.entry(self.app.clone()).or_default();
+        let own = share.bytes.saturating_add(bytes);
+        if bytes > free || (share.holds > 1 && own > free) {
+            return Err(Problem::new(Code::Busy, "The manifests of pushes under way take all the memory for them.")
+                .hint("try again in a moment; `manifest_memory_bytes_max` in edge.toml is the limit")
+                .into());
+        }
+        share.bytes = own;
+        held.bytes = held.bytes.saturating_add(bytes);
+        drop(held);
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.memory.held();
+        held.bytes = held.bytes.saturating_sub(self.bytes);
+        if let Some(share) = held.by_app.get_mut(&self.app) {
+            share.bytes = share.bytes.saturating_sub(self.bytes);
+            share.holds = share.holds.saturating_sub(1);
+            if share.holds == 0 {
+                held.by_app.remove(&self.app);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> AppName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn law_11_manifests_of_one_app_leave_memory_to_others() {
+        let memory = ManifestMemory::new(100);
+        let hold = |name: &str, bytes| {
+            let mut hold = memory.hold(&app(name));
+            hold.grow(bytes).map(|()| hold).map_err(|error| error.0.code)
+        };
+        let greedy: Vec<Hold> = std::iter::from_fn(|| hold("greedy", 10).ok()).collect();
+        assert_eq!((greedy.len(), greedy[0].of_app()), (5, 50));
+        let first = hold("shop", 40).unwrap();
+        assert_eq!(hold("shop", 1).err(), Some(Code::Busy), "beside its first one nothing is left");
+        assert_eq!(hold("blog", 11).err(), Some(Code::Busy), "there is no more");
+        drop((greedy, first));
+        let mut whole = hold("blog", 60).unwrap();
+        assert!(whole.grow(40).is_ok() && whole.grow(1).is_err());
+        drop(whole);
+        assert!(memory.held().by_app.is_empty() && memory.held().bytes == 0);
+    }
+}
