@@ -179,8 +179,8 @@ impl Publisher {
                 self.hold_no_settings(app, name, &mut commit).await?;
             }
             let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
-            let committed = self.audit.commit(wanted.actor, deed, commit).await;
-            if let Some(revision) = self.seen(committed).await? {
+            if let Some(revision) = self.committed(wanted.actor, deed, commit).await? {
+                self.live.wait_for(revision).await;
                 tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
                 return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
             }
@@ -300,13 +300,13 @@ impl Publisher {
         revision: Revision,
     ) -> Result<bool, Error> {
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
-        let committed = match wanted {
-            Some((actor, app, name)) => {
-                self.audit.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await
+        match wanted {
+            Some((actor, app, name)) => self.made(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await,
+            None => {
+                let committed = commit_own(&*self.catalog, Own::ExpiredAlias, commit).await;
+                Ok(self.seen(committed).await?.is_some())
             }
-            None => commit_own(&*self.catalog, Own::ExpiredAlias, commit).await,
-        };
-        Ok(self.seen(committed).await?.is_some())
+        }
     }
 
     /// Removes the records of aliases that have ended. Returns how many.

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::who::{Credential, Writes};
 use super::{Actor, Error, Publisher};
-use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, records, who};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, gone, records, who};
 use crate::telemetry;
 use kept::{Kept, REMOVED_MAX};
 
@@ -120,6 +120,17 @@ impl Action {
     const fn is_always_let(self) -> bool {
         matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken)
     }
+
+    /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
+    /// find, and tokens belong to whoever holds them.
+    const fn needs_app(self) -> bool {
+        !matches!(self, Self::CreateToken | Self::DeleteApp | Self::RevokeToken | Self::Undelete)
+    }
+
+    /// Whether the environment must not be deleted either.
+    const fn needs_environment(self) -> bool {
+        self.needs_app() && !matches!(self, Self::DeleteEnvironment)
+    }
 }
 
 /// What the edge writes for itself, whoever is about.
@@ -166,8 +177,28 @@ pub(crate) fn unless_late(committed: Result<Revision, catalog::Error>) -> Result
 
 impl Publisher {
     /// Makes a commit that `actor` causes and waits until requests see it; false where somebody else was first.
+    ///
+    /// # Errors
+    /// As [`Publisher::committed`].
     pub(super) async fn made(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
-        Ok(self.seen(self.audit.commit(actor, deed, commit).await).await?.is_some())
+        let revision = self.committed(actor, deed, commit).await?;
+        if let Some(revision) = revision {
+            self.live.wait_for(revision).await;
+        }
+        Ok(revision.is_some())
+    }
+
+    /// Makes a commit that `actor` causes; nothing where somebody else was first.
+    ///
+    /// # Errors
+    /// `deleted` where somebody deleted the app or the environment; those of the catalog.
+    pub(super) async fn committed(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Option<Revision>, Error> {
+        let (app, environment) = (deed.needed_app().cloned(), deed.needed_environment().cloned());
+        let revision = unless_late(self.audit.commit(actor, deed, commit).await)?;
+        if let (None, Some(app)) = (revision, &app) {
+            self.check_there(app, environment.as_ref()).await?;
+        }
+        Ok(revision)
     }
 
     /// Waits until requests see a commit; nothing where somebody else was first.
@@ -211,6 +242,25 @@ impl Deed {
     pub(crate) fn what(mut self, what: impl Display) -> Self {
         self.what = what.to_string().chars().take(WHAT_CHARACTERS_MAX).collect();
         self
+    }
+
+    /// That nobody deleted the app, or the environment, since it was looked for: what is written below a deleted one would
+    /// be there again once it is restored, or be found by whoever gets its name.
+    fn checks(&self) -> impl Iterator<Item = Check> {
+        let deleted_app = self.needed_app().map(gone::deleted_app_key);
+        let place = self.needed_app().zip(self.needed_environment());
+        let deleted_environment = place.map(|(app, environment)| gone::deleted_environment_key(app, environment));
+        deleted_app.into_iter().chain(deleted_environment).map(Check::Absent)
+    }
+
+    /// The app that must not be deleted.
+    fn needed_app(&self) -> Option<&AppName> {
+        self.app.as_ref().filter(|_| self.action.needs_app())
+    }
+
+    /// The environment that must not be deleted.
+    fn needed_environment(&self) -> Option<&PlaceName> {
+        self.environment.as_ref().filter(|_| self.action.needs_environment())
     }
 
     fn entry(&self, actor: &Actor, number: u64) -> AuditEntry {
@@ -275,7 +325,8 @@ impl Audit {
             let entry = deed.entry(actor, begun.number);
             let key = who::audit_key(begun.number);
             let mut with_entry = commit.clone();
-            // Last, so that of two checks that fail the caller hears of its own.
+            // After the caller's, so that of two checks that fail the caller hears of its own.
+            with_entry.checks.extend(deed.checks());
             with_entry.checks.push(Check::Absent(key.clone()));
             let surplus = begun.surplus.iter().map(|(_, number)| who::audit_key(*number));
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));

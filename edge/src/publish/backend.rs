@@ -20,7 +20,7 @@ use super::{Actor, Error, Publisher, settings};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
-use crate::catalog::{self, Catalog, Change, Check, Commit, gone};
+use crate::catalog::{self, Catalog, Change, Check, Commit};
 use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
 
 /// A turn for each environment, with the highest revision of its settings that instances were started with.
@@ -380,8 +380,7 @@ impl Publisher {
             true => Change::Delete(key),
             false => Change::Put(key, records::write(scale)?),
         };
-        let not_deleted = Check::Absent(gone::deleted_environment_key(app, environment));
-        let commit = Commit { checks: vec![check, not_deleted], changes: vec![change] };
+        let commit = Commit { checks: vec![check], changes: vec![change] };
         let said: Vec<String> = scale.processes.iter().map(|(name, count)| format!("{name}={count}")).collect();
         let deed = Deed::of(Action::Scale).place(app, environment).what(said.join(" "));
         self.made(actor, deed, commit).await

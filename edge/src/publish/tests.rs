@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use devanture_config::api::{BeginDeploy, Deploy, DeployKind, Outcome, Source};
+use devanture_config::api::{BeginDeploy, Deploy, DeployKind, LockRequest, Outcome, PauseRequest, Source};
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::retention::Retention;
@@ -12,7 +12,8 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use super::swap::{Intent, Running};
 use super::{Actor, Asked, Background, CheckedPush, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
-use crate::catalog::records::{self, AliasRecord, HistoryEntry, LivePointer};
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::catalog::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
@@ -199,6 +200,58 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         .unwrap_err();
     assert_eq!(error.0.code, Code::FingerprintReused);
     assert_eq!(catalog.get(&live).await.unwrap().unwrap().revision, revision);
+}
+
+/// Between the look whether an app is there and the commit, somebody may delete it: nothing is written below it then.
+#[tokio::test]
+async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let (publisher, catalog) = publisher(folder.path());
+    let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
+    let version = named(&publisher, "one").await;
+    let pointer =
+        LivePointer { version, settings: 0, switched_ms: 0, deploy: String::new(), begun: 1, position: String::new() };
+    let put = |key: String, value| Change::Put(key, value);
+    let made = AppRecord { created_ms: 1, who: String::new() };
+    let stored = serde_json::json!({
+        "stored_ms": 1, "who": "", "trusted": true, "source": {}, "files": 1, "bytes": 0
+    });
+    let live = vec![
+        put(records::app_key(&app), records::write(&made).unwrap()),
+        put(records::live_key(&app, &prod), records::write(&pointer).unwrap()),
+        put(records::version_key(&app, &version), serde_json::to_vec(&stored).unwrap().into()),
+    ];
+    catalog.commit(Commit { checks: Vec::new(), changes: live }).await.unwrap();
+    let app_deleted = DeletedApp { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned() };
+    let app_deleted = (gone::deleted_app_key(&app), records::write(&app_deleted).unwrap());
+    let place_deleted = DeletedEnvironment { at_ms: 1, until_ms: u64::MAX, who: "anna".to_owned(), pointer };
+    let place_deleted = (gone::deleted_environment_key(&app, &prod), records::write(&place_deleted).unwrap());
+    for (is_app, (key, record)) in [(true, app_deleted), (false, place_deleted)] {
+        catalog.commit(Commit { checks: Vec::new(), changes: vec![put(key.clone(), record)] }).await.unwrap();
+        let before = catalog.list("", None, false, 99).await.unwrap();
+        let (actor, condition, settings) = (
+            Actor::local(),
+            Condition::default(),
+            serde_json::from_value(serde_json::json!({ "set": { "A": { "value": "1" } } })).unwrap(),
+        );
+        let alias = "feature".parse().unwrap();
+        let wanted = serde_json::from_value(serde_json::json!({ "version": version })).unwrap();
+        let withdrawal = serde_json::from_value(serde_json::json!({ "path": "/a" })).unwrap();
+        let mut results = vec![
+            ("lock", publisher.lock(&actor, &app, &prod, LockRequest::default(), &condition).await.map(drop)),
+            ("pause", publisher.pause(&actor, &app, &prod, PauseRequest::default()).await.map(drop)),
+            ("settings", publisher.change_settings(&actor, &app, &prod, &settings, None, false).await.map(drop)),
+        ];
+        if is_app {
+            results.push(("alias", publisher.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop)));
+            results.push(("withdraw", publisher.withdraw(&actor, &app, &withdrawal).await.map(drop)));
+        }
+        for (what, result) in results {
+            assert_eq!(result.map_err(|error| error.0.code), Err(Code::Deleted), "{what}");
+        }
+        assert_eq!(catalog.list("", None, false, 99).await.unwrap(), before);
+        catalog.commit(Commit { checks: Vec::new(), changes: vec![Change::Delete(key)] }).await.unwrap();
+    }
 }
 
 impl Publisher {

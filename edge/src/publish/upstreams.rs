@@ -10,11 +10,11 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
 
-use super::audit::{Action, Deed, unless_late};
+use super::audit::{Action, Deed};
 use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key};
-use crate::catalog::{self, Change, Check, Commit, Revision, gone, records};
+use crate::catalog::{self, Change, Check, Commit, Revision, records};
 use crate::live::Current;
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey};
@@ -133,9 +133,8 @@ impl Publisher {
             }
             let checks = vec![
                 found.map_or_else(|| Check::Absent(key.clone()), |found| Check::At(key.clone(), found.revision)),
-                // What is live names the pool, and is not deleted.
+                // What is live names the pool.
                 Check::At(records::live_key(at.app, at.environment), live),
-                Check::Absent(gone::deleted_app_key(at.app)),
             ];
             let change = match after.members.is_empty() {
                 true => Change::Delete(key),
@@ -143,7 +142,7 @@ impl Publisher {
             };
             let deed = Deed::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
             let commit = Commit { checks, changes: vec![change] };
-            let committed = unless_late(self.audit.commit(actor, deed, commit).await)?;
+            let committed = self.committed(actor, deed, commit).await?;
             drop(one);
             if let Some(revision) = committed {
                 self.registry.wait_for(revision).await;

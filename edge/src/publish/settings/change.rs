@@ -13,7 +13,7 @@ use super::keys::Keys;
 use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{self, Change, Check, Commit, Revision};
-use crate::publish::audit::{Action, Deed, unless_late};
+use crate::publish::audit::{Action, Deed};
 use crate::publish::swap::TRIES;
 use crate::publish::{Actor, Error, Publisher};
 use crate::site::conditional::{Comparison, matches_any};
@@ -296,11 +296,11 @@ impl Publisher {
         }
         self.prune_settings(app, environment, &mut commit).await?;
         let deed = Deed::of(Action::Settings).place(app, environment).what(message(changes));
-        let committed = self.audit.commit(actor, deed, commit).await;
         // Of an environment that nothing is live in, nobody sees anything.
-        let is_seen = is_live || environment.as_str() == "preview";
-        let revision = if is_seen { self.seen(committed).await? } else { unless_late(committed)? };
-        Ok(revision.is_some())
+        if is_live || environment.as_str() == "preview" {
+            return self.made(actor, deed, commit).await;
+        }
+        Ok(self.committed(actor, deed, commit).await?.is_some())
     }
 }
 
