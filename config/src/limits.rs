@@ -173,6 +173,12 @@ limits! {
     idle_ms_max = 120_000 in 100 ..= 86_400_000,
     /// Milliseconds without a byte taken by a client that is being sent a body.
     write_ms_max = 60_000 in 100 ..= 86_400_000,
+    /// Bytes of responses that are held in memory because their clients have not taken them, on all connections together; beyond, the slowest clients' responses are reset.
+    response_memory_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
+    /// Bytes of these for all clients of one address, of IPv6 one /64; 0 is no limit.
+    response_memory_bytes_per_address_max = 134_217_728 in 0 ..= 1_099_511_627_776,
+    /// Bytes of these for one connection, all its streams together; a further stream waits until others were sent.
+    response_memory_bytes_per_connection_max = 262_144 in 65_536 ..= 1_073_741_824,
     /// Milliseconds that the body of a visitor's request may rest between two of its bytes, over HTTP/2.
     body_ms_max = 60_000 in 100 ..= 86_400_000,
     /// Bytes of a request's body that is proxied.

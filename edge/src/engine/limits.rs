@@ -25,6 +25,8 @@ pub struct Limits {
     /// Frames in one second that carry no request and no bytes of one: SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty
     /// DATA, and such as are unknown.
     pub control_frames_per_second: u32,
+    /// Bytes of responses that are read ahead of what the peer takes, for all streams together.
+    pub response_bytes: usize,
     /// How long a head may take from its first byte to its last, or any frame that carries no body.
     pub header: Duration,
     /// How long a stream may have bytes to send that its peer gives no window for.

@@ -7,7 +7,7 @@
 //! the rooms that prepare answers and decide them may use it, although it serves above them.
 //!
 //! * [`fields`], [`request`]: what came, as it is read by who decides;
-//! * [`answer`]: what is answered, prepared for both protocols;
+//! * [`answer`]: what is answered, prepared for both protocols; [`body`]: bodies that are polled as they are sent;
 //! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541);
 //! * [`http2`]: the connection of RFC 9113;
 //! * [`http1`]: plain requests of RFC 9112; all others are handed over with the connection;
@@ -15,6 +15,7 @@
 //! * [`sink`]: where bytes go.
 
 pub mod answer;
+pub mod body;
 pub mod fields;
 pub mod hpack;
 pub mod http1;
@@ -29,9 +30,8 @@ pub mod sink;
 use std::pin::Pin;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 pub use answer::{Answer, AnswerBody, AnswerHead, PreparedHead, SharedField, SharedFields, announced_length};
+pub use body::{ResponseBody, stream_body};
 pub use fields::{Fields, Lines, Name, Names};
 pub use inbound::Inbound;
 pub use limits::Limits;
@@ -46,7 +46,7 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a response that is not at hand as a whole. Polled by the connection as its turn comes, and no further
 /// ahead than the peer takes it.
-pub type StreamBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>;
+pub type StreamBody = Pin<Box<dyn ResponseBody<Error = BodyError>>>;
 
 /// A response that is awaited. Dropped when the peer takes its request back, or is gone.
 pub type Answering = Pin<Box<dyn Future<Output = http::Response<StreamBody>>>>;
@@ -84,6 +84,11 @@ pub trait Outcome {
 
     /// The last byte was, in a turn of that time.
     fn complete(&mut self, now: Instant);
+
+    /// Whether a body at hand may be in memory for this answer alone: what it is of was replaced meanwhile.
+    fn pins_body(&self) -> bool {
+        false
+    }
 }
 
 /// What a connection is told with every call: it has no clock of its own.

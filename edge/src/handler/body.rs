@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::blobs::ReadAt;
-use crate::engine;
+use crate::engine::{self, ResponseBody};
 use crate::proxy::{self, ProxyBody};
 use crate::site::range::{Multipart, Span};
 use crate::version::Source;
@@ -105,7 +105,13 @@ struct Segments {
     file: Option<Arc<dyn ReadAt>>,
     queue: VecDeque<Segment>,
     left: u64,
-    reading: Option<JoinHandle<std::io::Result<Bytes>>>,
+    reading: Option<Reading>,
+}
+
+/// A read of the disk that is under way.
+struct Reading {
+    length: usize,
+    read: JoinHandle<std::io::Result<Bytes>>,
 }
 
 impl Body {
@@ -196,9 +202,10 @@ impl Segment {
 }
 
 impl Segments {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
-        if let Some(reading) = &mut self.reading {
-            let read = ready!(Pin::new(reading).poll(context));
+    /// The next piece, for which at most `bytes_max` bytes are read.
+    fn poll_piece(&mut self, bytes_max: usize, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
+        if let Some(Reading { read, .. }) = &mut self.reading {
+            let read = ready!(Pin::new(read).poll(context));
             self.reading = None;
             return Poll::Ready(Some(self.took(read.map_err(std::io::Error::other).flatten())));
         }
@@ -207,7 +214,8 @@ impl Segments {
             Some(Segment::Bytes(bytes)) => Poll::Ready(Some(self.took(Ok(bytes)))),
             Some(Segment::Stored { next, end }) => {
                 let Some(file) = self.file.clone() else { return Poll::Ready(None) };
-                let length = PIECE_BYTES.min(end.saturating_sub(next));
+                let bytes_max = u64::try_from(bytes_max.max(1)).unwrap_or(u64::MAX);
+                let length = PIECE_BYTES.min(bytes_max).min(end.saturating_sub(next));
                 let after = next.saturating_add(length);
                 if after < end {
                     self.queue.push_front(Segment::Stored { next: after, end });
@@ -224,8 +232,8 @@ impl Segments {
                     Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
                     Err(error) => Err(error),
                 };
-                self.reading = Some(tokio::task::spawn_blocking(read));
-                self.poll_piece(context)
+                self.reading = Some(Reading { length, read: tokio::task::spawn_blocking(read) });
+                self.poll_piece(0, context)
             }
         }
     }
@@ -242,15 +250,8 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match &mut self.0 {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Segments(segments) => {
-                let piece = ready!(segments.poll_piece(context));
-                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Error::Store)))
-            }
-            Kind::Proxied(body) => body.as_mut().poll_frame(context).map_err(Error::from),
-        }
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_some(usize::MAX, context)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -268,6 +269,39 @@ impl http_body::Body for Body {
             }
             Kind::Segments(segments) => SizeHint::with_exact(segments.left),
             Kind::Proxied(body) => body.size_hint(),
+        }
+    }
+}
+
+impl ResponseBody for Body {
+    fn poll_some(
+        mut self: Pin<&mut Self>,
+        bytes_max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.0 {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Segments(segments) => {
+                let piece = ready!(segments.poll_piece(bytes_max, context));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Error::Store)))
+            }
+            Kind::Proxied(body) => body.as_mut().poll_some(bytes_max, context).map_err(Error::from),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Full(_) => 0,
+            Kind::Segments(segments) => segments.reading.as_ref().map_or(0, |reading| reading.length),
+            Kind::Proxied(body) => body.held_bytes(),
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        match &self.0 {
+            Kind::Full(_) => true,
+            Kind::Segments(segments) => segments.file.is_none(),
+            Kind::Proxied(_) => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 
 use super::authority::{LastHost, SameHost};
 use super::body::Body;
@@ -19,7 +19,7 @@ use super::refused::Refused;
 use super::respond::{self, Ready};
 use super::{Handler, error_page};
 use crate::engine::{
-    Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, SharedField, StreamBody,
+    Answer, AnswerBody, AnswerHead, Answering, Inbound, Outcome, RequestHead, Service, SharedField, stream_body,
 };
 use crate::live::Live;
 use crate::proxy::Chain;
@@ -145,11 +145,9 @@ impl Service for Lane {
         Box::pin(async move {
             let is_head = *request.method() == Method::HEAD;
             let response = handler.handle(request, peer, None, &*covers).await;
-            response.map(|body| -> StreamBody {
-                match is_head {
-                    true => Box::pin(Empty::new().map_err(|never| match never {})),
-                    false => Box::pin(body.map_err(Into::into)),
-                }
+            response.map(|body| match is_head {
+                true => stream_body(Empty::new()),
+                false => stream_body(body),
             })
         })
     }
@@ -173,8 +171,8 @@ fn whole(mut measurement: Measurement, status: StatusCode, head: AnswerHead, byt
 
 /// The same, of a body that is read as it is sent. It counts itself, since it knows why it breaks off.
 fn streamed(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
-    let body = measurement.measure(status, body).map_err(Into::into);
-    Answer { status, head, body: AnswerBody::Stream(Box::pin(body)), outcome: Counted(None) }
+    let body = stream_body(measurement.measure(status, body));
+    Answer { status, head, body: AnswerBody::Stream(body), outcome: Counted(None) }
 }
 
 /// Counts and logs an answer when it was sent, or will not be, however it ended. Holds the version of the answer (law 1).
@@ -191,5 +189,9 @@ impl Outcome for Counted {
         if let Some(measurement) = &mut self.0 {
             measurement.complete(now);
         }
+    }
+
+    fn pins_body(&self) -> bool {
+        self.0.as_ref().is_some_and(Outcome::pins_body)
     }
 }

@@ -20,7 +20,7 @@ use super::decide::{Decision, FileAnswer, Refusal};
 use super::refused::Refused;
 use super::told::{self, CLIENT_IS_GONE, Told};
 use super::{Began, protocol};
-use crate::engine::{Fields, Outcome, RequestHead};
+use crate::engine::{Fields, Outcome, RequestHead, ResponseBody};
 use crate::live::Current;
 use crate::telemetry::{self, AccessLog};
 use crate::version::Version;
@@ -194,6 +194,11 @@ impl Outcome for Measurement {
     fn complete(&mut self, now: Instant) {
         self.end(|| now);
     }
+
+    fn pins_body(&self) -> bool {
+        // An asset of another version is there for other visitors too.
+        matches!(&self.answerer, Answerer::Current(current) if current.is_replaced())
+    }
 }
 
 impl Drop for Measurement {
@@ -218,8 +223,26 @@ impl http_body::Body for Measured {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_some(usize::MAX, context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl ResponseBody for Measured {
+    fn poll_some(
+        mut self: Pin<&mut Self>,
+        bytes_max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_some(bytes_max, context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => self.measurement.sent(frame.data_ref().map_or(0, Bytes::len)),
             Poll::Ready(Some(Err(error))) => self.measurement.told.break_off(error),
@@ -229,12 +252,12 @@ impl http_body::Body for Measured {
         polled
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    fn held_bytes(&self) -> usize {
+        self.body.held_bytes()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn is_shared(&self) -> bool {
+        self.body.is_shared()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a connection knows of its requests: how many there are, which are not answered to the last byte, and which
 //! HTTP/2 stream has a peer that does not take what it asked for.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -12,8 +12,10 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tracing::debug;
 
+use super::response_memory::Held;
+use super::unsent::Unsent;
 use super::watch::Stall;
-use crate::engine::{BodyError, announced_length};
+use crate::engine::{BodyError, ResponseBody, announced_length};
 
 /// The requests of one connection, shared by its tasks on one thread.
 #[derive(Debug, Default)]
@@ -28,6 +30,10 @@ pub(crate) struct Activity {
     body: Cell<BodyPoll>,
     draining: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// What the connection holds of responses.
+    held: RefCell<Held>,
+    /// How much of it hyper holds, where hyper speaks.
+    unsent: OnceCell<Box<Unsent>>,
 }
 
 /// What a body did when it was polled.
@@ -74,6 +80,26 @@ impl Activity {
         if !registered.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
             *registered = Some(waker.clone());
         }
+    }
+
+    /// Takes part in a budget for what is held of responses.
+    pub(crate) fn share_memory(&self, held: Held) {
+        *self.held.borrow_mut() = held;
+    }
+
+    /// What is held of responses.
+    pub(crate) fn held(&self) -> RefMut<'_, Held> {
+        self.held.borrow_mut()
+    }
+
+    /// Counts what hyper holds from now on, which speaks HTTP/1.1 or HTTP/2; `bytes_max` is the share of the connection.
+    pub(crate) fn count_unsent(&self, bytes_max: usize, is_http1: bool) {
+        self.unsent.get_or_init(|| Box::new(Unsent::new(bytes_max, is_http1)));
+    }
+
+    /// How much hyper holds of responses, where hyper speaks.
+    pub(crate) fn unsent(&self) -> Option<&Unsent> {
+        self.unsent.get().map(|unsent| &**unsent)
     }
 
     /// Counts requests that were answered by another.
@@ -147,7 +173,7 @@ impl<B> Answer<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Answer<B> {
+impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Answer<B> {
     /// Answers with `response`, to a HEAD without its body (RFC 9110 §9.3.2): on HTTP/2, hyper would send it.
     pub(crate) fn of(response: Response<B>, is_head: bool, answering: Answering) -> Response<Self> {
         // RFC 9110 §15.3.5 and §15.4.5: no body, whatever is announced.
@@ -167,7 +193,11 @@ impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Answer<B> {
     /// The next frame, with its bytes counted off.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Polled<Bytes> {
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        let item = ready!(Pin::new(body).poll_frame(cx));
+        let activity = &self.answering.flight.0;
+        let is_tight = || activity.held().is_tight();
+        let bytes_max = activity.unsent().map_or(Some(usize::MAX), |unsent| unsent.bytes_to_read(is_tight(), cx));
+        let Some(bytes_max) = bytes_max else { return Poll::Pending };
+        let item = ready!(Pin::new(body).poll_some(bytes_max, cx));
         let Some(frame) = item.transpose().map_err(Into::into)? else {
             self.body = None;
             return Poll::Ready((!self.is_whole()).then(|| Err(OtherLength::Shorter.into())));
@@ -197,7 +227,7 @@ impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Answer<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Body for Answer<B> {
+impl<B: ResponseBody<Error: Into<BodyError>> + Unpin> Body for Answer<B> {
     type Data = Counted;
     type Error = BodyError;
 
@@ -213,7 +243,8 @@ impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Body for Answer<B> {
         if let Poll::Ready(Some(Ok(_))) = &polled {
             this.check_end(cx)?;
         }
-        polled.map_ok(|frame| frame.map_data(|bytes| Counted { bytes, _flight: flight }))
+        let is_shared = this.body.as_ref().is_some_and(ResponseBody::is_shared);
+        polled.map_ok(|frame| frame.map_data(|bytes| Counted::new(bytes, is_shared, flight)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -232,11 +263,31 @@ impl<B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin> Body for Answer<B> {
     }
 }
 
-/// Bytes of an answer; while they wait to be written, their request is in flight.
+/// Bytes of an answer; while they wait to be written, their request is in flight, and they are held for the client.
 #[derive(Debug)]
 pub(crate) struct Counted {
     bytes: Bytes,
-    _flight: Rc<Flight>,
+    /// How many of them there were, where they are held for this alone.
+    held: usize,
+    flight: Rc<Flight>,
+}
+
+impl Counted {
+    fn new(bytes: Bytes, is_shared: bool, flight: Rc<Flight>) -> Self {
+        let held = if is_shared { 0 } else { bytes.len() };
+        if let Some(unsent) = flight.0.unsent() {
+            unsent.add(held);
+        }
+        Self { bytes, held, flight }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(unsent) = self.flight.0.unsent() {
+            unsent.remove(self.held);
+        }
+    }
 }
 
 impl Buf for Counted {
@@ -277,7 +328,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
 /// Resets the stream, by dropping it, when its body gave bytes for which the peer opens no window in time. The socket
 /// does not show that: such a peer may well take other streams' bytes.
 async fn guarded<F: Future<Output = ()>>(mut stream: Pin<Box<F>>, activity: Rc<Activity>, write_max: Duration) {
-    let mut stall = Stall::default();
+    let (mut stall, among) = (Stall::default(), AmongStalled::new(&activity));
     std::future::poll_fn(|cx| {
         activity.body.set(BodyPoll::Untouched);
         if stream.as_mut().poll(cx).is_ready() {
@@ -285,16 +336,47 @@ async fn guarded<F: Future<Output = ()>>(mut stream: Pin<Box<F>>, activity: Rc<A
         }
         match activity.body.get() {
             BodyPoll::Untouched => {}
-            BodyPoll::Gave => stall.begin(),
-            BodyPoll::Waits => stall.clear(),
+            BodyPoll::Gave => {
+                stall.begin();
+                among.with(|unsent, number| unsent.gave(number, cx.waker()));
+            }
+            BodyPoll::Waits => {
+                stall.clear();
+                among.with(Unsent::rests);
+            }
         }
         if stall.poll_over(cx, write_max).is_ready() {
             debug!("a stream was reset: its peer took nothing in time");
             return Poll::Ready(());
         }
-        Poll::Pending
+        match among.with(Unsent::is_to_end) {
+            Some(true) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
     })
     .await;
+}
+
+/// A stream among those that may stall, until its end.
+struct AmongStalled<'a> {
+    activity: &'a Activity,
+    number: u64,
+}
+
+impl<'a> AmongStalled<'a> {
+    fn new(activity: &'a Activity) -> Self {
+        Self { activity, number: activity.unsent().map_or(0, Unsent::stream) }
+    }
+
+    fn with<R>(&self, note: impl FnOnce(&Unsent, u64) -> R) -> Option<R> {
+        self.activity.unsent().map(|unsent| note(unsent, self.number))
+    }
+}
+
+impl Drop for AmongStalled<'_> {
+    fn drop(&mut self) {
+        self.with(Unsent::rests);
+    }
 }
 
 #[cfg(test)]

@@ -73,11 +73,13 @@ pub(crate) struct Accepted {
 pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, activity: Rc<Activity>) {
     let Accepted { io, address, local, handshake } = accepted;
     let pulse = Arc::clone(io.pulse());
+    activity.share_memory(shared.limits.holding(address.ip()));
     let peer = Peer { address, local, protocol: Protocol::Http1, interim: None, sni: None, tls_version: None };
     // What is rare or short is on the heap, so that the task of a connection that rests is small.
     let (Some(tls), Some(handshake)) = (&shared.tls, handshake) else {
         shared.http1.increment(1);
         let begun = Begun::new(Watch::new(Arc::clone(&shared.limits.times), true));
+        activity.count_unsent(shared.limits.sizes.response_bytes, true);
         return Box::pin(http1(&shared, io, peer, Driver { pulse, activity }, begun)).await;
     };
     let Some((stream, peer)) = Box::pin(shake(&shared, tls, handshake, io, peer)).await else { return };
@@ -89,6 +91,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
         shared.http1.increment(1);
     }
     let Some(lane) = shared.service.lane(&peer) else {
+        activity.count_unsent(shared.limits.sizes.response_bytes, !is_http2);
         let driver = Driver { pulse, activity };
         if is_http2 {
             return Box::pin(http2(&shared, stream, peer, driver)).await;
@@ -108,6 +111,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
     match poll_fn(|cx| drive.poll(cx)).await {
         End::HandOver(bytes) => {
             activity.carry(drive.requests());
+            activity.count_unsent(shared.limits.sizes.response_bytes, true);
             let begun = Begun { watch: drive.watch, finishes: drive.finishes };
             let stream = Unread::new(drive.stream, bytes);
             Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver { pulse, activity }, begun)).await;
@@ -305,6 +309,11 @@ impl Driver {
         let mut has_finished = false;
         poll_fn(|cx| {
             self.activity.register(cx.waker());
+            let unsent = self.activity.unsent();
+            let is_called = self.activity.held().take_call();
+            if is_called && unsent.is_some_and(|unsent| unsent.shed(watch.blocked_since())) {
+                return Poll::Ready(Ended::Limit);
+            }
             loop {
                 if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                     if let Err(error) = result {
@@ -324,7 +333,12 @@ impl Driver {
                     continue;
                 }
                 match watch.turn(cx, self.turn(), self.activity.draining()) {
-                    Verdict::Stay => return Poll::Pending,
+                    Verdict::Stay => {
+                        if let Some(unsent) = unsent {
+                            unsent.report(&mut self.activity.held(), watch.blocked_since(), cx);
+                        }
+                        return Poll::Pending;
+                    }
                     Verdict::Finish => finishes = true,
                     Verdict::Cut(limit) => {
                         debug!(limit, "a connection was closed: its limit is over");

@@ -12,6 +12,7 @@ use metrics::Gauge;
 use tokio::sync::Notify;
 
 use super::handshakes::{Client, HandshakeLimits};
+use super::response_memory::{Held, ResponseMemory};
 use crate::engine;
 
 /// Bytes of a target up to which it is read, so that one that is too long is told from fields that are too large.
@@ -26,6 +27,7 @@ pub struct ConnectionLimits {
     counts: Arc<Counts>,
     /// Addresses that stand for many: theirs is no share of one.
     exempt: Arc<[AddressBlock]>,
+    response_memory: Arc<ResponseMemory>,
 }
 
 /// How long each phase of a connection may take.
@@ -47,6 +49,8 @@ pub(crate) struct Sizes {
     pub(crate) streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
+    /// Bytes of responses that one connection may hold for its client.
+    pub(crate) response_bytes: usize,
     pub(crate) requests: u64,
     pub(crate) resets_per_second: u32,
     pub(crate) control_frames_per_second: u32,
@@ -133,6 +137,7 @@ impl ConnectionLimits {
                 streams: number(limits.streams_max),
                 stream_window: number(limits.stream_window_bytes),
                 connection_window: number(limits.connection_window_bytes),
+                response_bytes: size(limits.response_memory_bytes_per_connection_max),
                 requests: limits.requests_per_connection_max,
                 resets_per_second: number(limits.resets_per_second_max),
                 control_frames_per_second: number(limits.control_frames_per_second_max),
@@ -149,7 +154,32 @@ impl ConnectionLimits {
                 by_address: Mutex::default(),
             }),
             exempt: Arc::default(),
+            response_memory: Arc::new(ResponseMemory::new(
+                size(limits.response_memory_bytes_max),
+                match limits.response_memory_bytes_per_address_max {
+                    0 => usize::MAX,
+                    limited => size(limited),
+                },
+            )),
         }
+    }
+
+    /// Has connections share their memory for responses with those of `other`.
+    #[must_use]
+    pub fn sharing_memory_with(self, other: &Self) -> Self {
+        Self { response_memory: Arc::clone(&other.response_memory), ..self }
+    }
+
+    /// The memory for responses of all connections.
+    #[must_use]
+    pub fn response_memory(&self) -> &Arc<ResponseMemory> {
+        &self.response_memory
+    }
+
+    /// What a connection from `address` holds of responses: nothing yet.
+    pub(crate) fn holding(&self, address: IpAddr) -> Held {
+        let address = (!self.is_exempt(address)).then(|| counted_as(address));
+        Held::new(Arc::clone(&self.response_memory), address)
     }
 
     /// What the engine is to obey on each connection.
@@ -162,6 +192,7 @@ impl ConnectionLimits {
             target_bytes: sizes.target_bytes,
             stream_window: sizes.stream_window,
             connection_window: sizes.connection_window,
+            response_bytes: sizes.response_bytes,
             requests: sizes.requests,
             resets_per_second: sizes.resets_per_second,
             control_frames_per_second: sizes.control_frames_per_second,

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use hyper::body::Incoming;
 
 use super::serve::Peer;
-use crate::engine::{self, Answer, Answering, BodyError, Inbound, Outcome, RequestHead};
+use crate::engine::{self, Answer, Answering, BodyError, Inbound, Outcome, RequestHead, ResponseBody};
 
 /// Answers the requests of a listener. A closure of a request and its peer is one that has no lane.
 pub trait Answers: 'static {
@@ -18,7 +16,7 @@ pub trait Answers: 'static {
     /// An answer that is awaited.
     type Future: Future<Output = Response<Self::Body>> + 'static;
     /// The body of an answer.
-    type Body: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + 'static;
+    type Body: ResponseBody<Error: Into<BodyError>> + Unpin + 'static;
 
     /// What answers the requests of one connection on the engine; with none, the library speaks on it.
     fn lane(&self, peer: &Arc<Peer>) -> Option<Self::Lane>;
@@ -31,7 +29,7 @@ impl<S, F, B> Answers for S
 where
     S: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + 'static,
+    B: ResponseBody<Error: Into<BodyError>> + Unpin + 'static,
 {
     type Lane = NoLane;
     type Future = F;
@@ -59,7 +57,7 @@ impl<C, L, F, B, S> Answers for WithLane<C, L>
 where
     C: Fn(Request<Incoming>, Arc<Peer>) -> F + 'static,
     F: Future<Output = Response<B>> + 'static,
-    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + 'static,
+    B: ResponseBody<Error: Into<BodyError>> + Unpin + 'static,
     L: Fn(&Arc<Peer>) -> Option<S> + 'static,
     S: engine::Service + 'static,
 {

@@ -77,6 +77,11 @@ impl Watch {
         }
     }
 
+    /// Since when bytes wait for the peer, and it has taken none.
+    pub(crate) const fn blocked_since(&self) -> Option<Instant> {
+        self.blocked_since
+    }
+
     /// Takes note of a turn and of whether the edge is draining, and wakes the task when a limit may be over.
     pub(crate) fn turn(&mut self, cx: &mut Context<'_>, turn: Turn, draining: bool) -> Verdict {
         self.note(turn, draining);

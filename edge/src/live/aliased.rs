@@ -26,7 +26,7 @@ impl Place {
         let mut aliased = self.aliased.lock().unwrap_or_else(PoisonError::into_inner);
         if aliased.as_deref() != Some(&next) {
             *aliased = Some(Arc::new(next));
-            self.current.store(None);
+            self.unload();
         }
     }
 
@@ -44,7 +44,13 @@ impl Place {
     pub(super) fn hide_alias(&self, which: impl Fn(&Arc<Current>) -> bool) {
         let _pointed = self.aliased.lock().unwrap_or_else(PoisonError::into_inner);
         if self.current.load().as_ref().is_some_and(which) {
-            self.current.store(None);
+            self.unload();
+        }
+    }
+
+    fn unload(&self) {
+        if let Some(before) = self.current.swap(None) {
+            before.unload();
         }
     }
 }

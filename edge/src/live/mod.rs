@@ -67,6 +67,8 @@ pub struct Current {
     pub settings: CurrentSettings,
     /// Recent requests; used for previews only.
     usage: on_demand::Usage,
+    /// Another version was made live in its place, or it was unloaded.
+    replaced: AtomicBool,
 }
 
 impl Current {
@@ -77,14 +79,25 @@ impl Current {
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(last_modified_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
         let last_modified = CommonField::new(LAST_MODIFIED, last_modified);
-        let usage = on_demand::Usage::default();
-        Self { version, last_modified_s, last_modified, withdrawn, settings, usage }
+        let (usage, replaced) = (on_demand::Usage::default(), AtomicBool::new(false));
+        Self { version, last_modified_s, last_modified, withdrawn, settings, usage, replaced }
     }
 
     /// Notes a request, so that a preview is not evicted as idle.
     #[inline]
     pub fn note_use(&self) {
         self.usage.note();
+    }
+
+    /// Notes that it was unloaded.
+    fn unload(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was replaced or unloaded, so that it is there for answers under way alone.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
     }
 }
 
@@ -221,7 +234,10 @@ impl Place {
         {
             self.keep(Arc::clone(&before.version), telemetry::now_ms().saturating_add(grace.ms), grace);
         }
-        self.current.store(Some(next));
+        let version = Arc::clone(&next.version);
+        if let Some(before) = self.current.swap(Some(next)) {
+            before.replaced.store(!Arc::ptr_eq(&before.version, &version), Ordering::Relaxed);
+        }
     }
 
     fn keep(&self, version: Arc<Version>, until_ms: u64, grace: &Grace) {

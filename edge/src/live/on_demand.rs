@@ -301,10 +301,13 @@ impl Live {
     fn evict_preview(&self, preview: &Preview, current: &Arc<Current>) {
         tracing::debug!(app = %preview.app(), %preview, "evicted a preview");
         match preview {
-            Preview::Version(key) => drop(self.0.previews.rcu(|previews| {
-                let others = previews.iter().filter(|(other, known)| *other != key || !Arc::ptr_eq(known, current));
-                others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
-            })),
+            Preview::Version(key) => {
+                self.0.previews.rcu(|previews| {
+                    let others = previews.iter().filter(|(other, known)| *other != key || !Arc::ptr_eq(known, current));
+                    others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
+                });
+                current.unload();
+            }
             Preview::Alias(app, name) => {
                 if let Some(place) = self.place(app, name) {
                     place.hide_alias(|shown| Arc::ptr_eq(shown, current));

@@ -18,7 +18,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::connect::Connection;
+use super::connect::{Connection, STREAM_WINDOW_BYTES};
 use super::error::{BadAnswer, Error, Phase};
 use super::forward::Permit;
 use super::http1::codec::Decoder;
@@ -26,6 +26,7 @@ use super::kept::Kept;
 use super::pool::Member;
 use super::progress::{Progress, Upload};
 use super::trailers;
+use crate::engine::ResponseBody;
 use crate::engine::inbound::Broken;
 
 /// Bytes of a request's body up to which it is remembered, so that it can be sent again where that does no harm.
@@ -306,6 +307,8 @@ pub struct ProxyBody {
     deadline: Option<Pin<Box<Sleep>>>,
     alarm: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Instant>,
+    /// Over HTTP/2, all that came was given.
+    is_drained: bool,
 }
 
 impl ProxyBody {
@@ -341,6 +344,7 @@ impl ProxyBody {
             deadline: None,
             alarm: None,
             waiting_since: None,
+            is_drained: false,
         }
     }
 
@@ -362,12 +366,20 @@ impl ProxyBody {
         }
     }
 
-    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BadAnswer>>> {
+    fn poll_answer(
+        &mut self,
+        bytes_max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BadAnswer>>> {
         match (&mut self.answer, &self.exchange) {
             (Some(Answer::Http1(decoder)), Some(exchange)) => {
-                exchange.connection.poll_frame(context, decoder).map_err(BadAnswer::Http1)
+                exchange.connection.poll_frame(context, decoder, bytes_max).map_err(BadAnswer::Http1)
             }
-            (Some(Answer::Http2(incoming)), _) => Pin::new(incoming).poll_frame(context).map_err(BadAnswer::Http),
+            (Some(Answer::Http2(incoming)), _) => {
+                let polled = Pin::new(incoming).poll_frame(context).map_err(BadAnswer::Http);
+                self.is_drained = polled.is_pending();
+                polled
+            }
             (Some(Answer::Http1(_)), None) | (None, _) => Poll::Ready(None),
         }
     }
@@ -407,7 +419,35 @@ impl Body for ProxyBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_some(usize::MAX, context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_over = match &self.answer {
+            None => true,
+            Some(Answer::Http1(decoder)) => decoder.is_over(),
+            Some(Answer::Http2(incoming)) => incoming.is_end_stream(),
+        };
+        is_over && self.failed.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.answer {
+            Some(Answer::Http1(decoder)) => decoder.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Some(Answer::Http2(incoming)) => incoming.size_hint(),
+            None if self.failed.is_some() => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl ResponseBody for ProxyBody {
+    fn poll_some(
+        mut self: Pin<&mut Self>,
+        bytes_max: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
@@ -415,7 +455,7 @@ impl Body for ProxyBody {
         if this.answer.is_none() {
             return Poll::Ready(None);
         }
-        let polled = this.poll_answer(context);
+        let polled = this.poll_answer(bytes_max, context);
         if polled.is_pending() && this.is_overdue(context) {
             let waited_for_client = this.exchange.as_ref().is_some_and(|e| e.progress.upload() == Upload::Waiting);
             (this.answer, this.exchange) = (None, None);
@@ -455,21 +495,15 @@ impl Body for ProxyBody {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        let is_over = match &self.answer {
-            None => true,
-            Some(Answer::Http1(decoder)) => decoder.is_over(),
-            Some(Answer::Http2(incoming)) => incoming.is_end_stream(),
-        };
-        is_over && self.failed.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.answer {
-            Some(Answer::Http1(decoder)) => decoder.left().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Some(Answer::Http2(incoming)) => incoming.size_hint(),
-            None if self.failed.is_some() => SizeHint::default(),
-            None => SizeHint::with_exact(0),
+    fn held_bytes(&self) -> usize {
+        match (&self.answer, &self.exchange) {
+            (Some(Answer::Http1(_)), Some(exchange)) => exchange.connection.held_bytes(),
+            // What hyper has of it cannot be seen: the window, or nothing where it gave all that it had.
+            (Some(Answer::Http2(incoming)), _) if !self.is_drained => {
+                let left = incoming.size_hint().upper().unwrap_or(u64::MAX);
+                usize::try_from(left.min(STREAM_WINDOW_BYTES.into())).unwrap_or(0)
+            }
+            _ => 0,
         }
     }
 }

@@ -34,9 +34,10 @@ use super::outgoing::Outgoing;
 use super::pool::{Member, Pool};
 
 /// Bytes of one answer over HTTP/2 that a slow client leaves here.
-const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
-/// The same for all answers on one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// The same for all answers on one connection: as many as all streams may have, so that those of slow clients never keep
+/// the others from theirs.
+const CONNECTION_WINDOW_BYTES: u32 = 100 * STREAM_WINDOW_BYTES;
 /// Streams on one connection, which is what servers commonly allow; then there is a second one.
 pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
 /// After how long a silent connection is asked whether its other end still lives.
@@ -176,15 +177,24 @@ impl Connection {
         }
     }
 
-    /// The next frame of an answer over HTTP/1.1.
+    /// The next frame of an answer over HTTP/1.1, for which at most `bytes_max` bytes are read.
     pub(crate) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
         decoder: &mut Decoder,
+        bytes_max: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match &self.sender {
-            Sender::Http1(connection) => connection.poll_frame(cx, decoder),
+            Sender::Http1(connection) => connection.poll_frame(cx, decoder, bytes_max),
             Sender::Http2 { .. } => Poll::Ready(None),
+        }
+    }
+
+    /// Bytes of memory that what was read over HTTP/1.1 takes, and was not given.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.sender {
+            Sender::Http1(connection) => connection.held_bytes(),
+            Sender::Http2 { .. } => 0,
         }
     }
 

@@ -178,6 +178,7 @@ impl Server {
 
         let drain = watch::Sender::new(None);
         let serving = serving(file, handler, &certificates, &drain, port, &publisher);
+        control.spawn(listen::keep_response_memory(Arc::clone(serving.limits.response_memory())));
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
@@ -363,13 +364,16 @@ fn serving(
     https_port: u16,
     publisher: &Arc<Publisher>,
 ) -> Serving {
+    let limits = ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies);
     Serving {
         handler,
         visitors: certificates.server_config(),
         admin_tls: certificates.admin_server_config(),
         engine: file.listen.engine,
-        limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
-        admin_limits: ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies),
+        admin_limits: ConnectionLimits::new(&file.limits)
+            .exempting(&file.listen.trusted_proxies)
+            .sharing_memory_with(&limits),
+        limits,
         drain: drain.subscribe(),
         https_port,
         certificates: certificates.clone(),

@@ -76,6 +76,14 @@ pub fn describe() {
     describe_counter!("devanture_connections_total", "Connections taken, by listener and protocol.");
     describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
     describe_gauge!("devanture_connections_open", "Connections open now, by listener.");
+    describe_gauge!(
+        "devanture_response_memory_bytes",
+        "Bytes of responses that are held because their clients have not taken them."
+    );
+    describe_counter!(
+        "devanture_slow_responses_ended_total",
+        "Responses that were reset because their clients took nothing while that memory was used up."
+    );
     describe_counter!("devanture_handshakes_failed_total", "TLS handshakes that failed, by reason.");
     describe_gauge!("devanture_handshakes_open", "TLS handshakes under way, by listener.");
     describe_gauge!("devanture_handshakes_queued", "TLS handshakes that wait for processor time, by listener.");

@@ -222,6 +222,7 @@ fn limits() -> Limits {
         requests: u64::MAX,
         resets_per_second: 100,
         control_frames_per_second: 10_000,
+        response_bytes: 262_144,
         header: Duration::from_secs(60),
         write: Duration::from_secs(60),
         body: Duration::from_secs(60),

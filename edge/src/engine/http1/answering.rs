@@ -1,7 +1,6 @@
 //! One answer of HTTP/1.1, put piece by piece.
 
 use std::io::Write as _;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -107,6 +106,18 @@ impl<O: Outcome> Current<O> {
         put
     }
 
+    /// Bytes of the body that are held for the peer.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.body {
+            Rest::Stream(stream, _, at_hand) => {
+                stream.held_bytes() + if stream.is_shared() { 0 } else { at_hand.len() }
+            }
+            Rest::Chunks(stream) => stream.held_bytes(),
+            Rest::Bytes(bytes) if self.outcome.pins_body() => bytes.len(),
+            Rest::None | Rest::Bytes(_) | Rest::Unsound => 0,
+        }
+    }
+
     fn put_head(&self, head: &AnswerHead, sink: &mut impl Sink, turn: &mut Turn<'_>) {
         let block = &mut turn.scratch.block;
         block.clear();
@@ -183,7 +194,7 @@ fn put_stream(
         if sink.room() == 0 {
             return Put::Some;
         }
-        match poll_bytes(stream, cx) {
+        match poll_bytes(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
             Poll::Ready(Some(Some(bytes))) => match left.checked_sub(bytes.len().try_into().unwrap_or(u64::MAX)) {
                 Some(rest) => (*left, *at_hand) = (rest, bytes),
@@ -197,7 +208,7 @@ fn put_stream(
 
 fn put_chunks(stream: &mut StreamBody, sink: &mut impl Sink, outcome: &mut impl Outcome, cx: &mut Context<'_>) -> Put {
     while sink.room() > 0 {
-        match poll_bytes(stream, cx) {
+        match poll_bytes(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
             // An empty chunk would be the last.
             Poll::Ready(Some(Some(bytes))) if bytes.is_empty() => {}
@@ -218,10 +229,10 @@ fn put_chunks(stream: &mut StreamBody, sink: &mut impl Sink, outcome: &mut impl 
     Put::Some
 }
 
-/// The next bytes of a body; none within where it broke off.
-fn poll_bytes(stream: &mut StreamBody, cx: &mut Context<'_>) -> Poll<Option<Option<Bytes>>> {
+/// The next bytes of a body, of which no more are read than there is `room` for; none within where it broke off.
+fn poll_bytes(stream: &mut StreamBody, room: usize, cx: &mut Context<'_>) -> Poll<Option<Option<Bytes>>> {
     loop {
-        return match Pin::new(&mut *stream).poll_frame(cx) {
+        return match stream.as_mut().poll_some(room, cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {

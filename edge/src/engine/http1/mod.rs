@@ -166,6 +166,11 @@ impl<S: Service> Connection<S> {
         usize::from(self.current.is_some())
     }
 
+    /// Bytes of bodies that are held for the peer.
+    pub fn held_for_peer(&self) -> usize {
+        self.current.as_ref().map_or(0, Current::held_bytes)
+    }
+
     /// Whether everything is answered that came, to the last byte.
     pub fn is_idle(&self) -> bool {
         self.current.is_none() && self.unread.is_empty()

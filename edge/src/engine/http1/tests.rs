@@ -164,6 +164,7 @@ fn limits() -> Limits {
         requests: 1_000,
         resets_per_second: 1,
         control_frames_per_second: 1,
+        response_bytes: 262_144,
         header: Duration::from_secs(15),
         write: Duration::from_secs(1),
         body: Duration::from_secs(1),

@@ -416,6 +416,7 @@ mod tests {
             requests: 1,
             resets_per_second: 1,
             control_frames_per_second: 1,
+            response_bytes: 262_144,
             header: time,
             write: time,
             body: time,

@@ -62,7 +62,7 @@ impl From<Flooded> for Fault {
 impl<S: Service> Connection<S> {
     pub(super) fn take_bytes(&mut self, mut bytes: &[u8], turn: &mut Turn<'_>) {
         if let Phase::Preface(seen) = self.phase {
-            match self.take_preface(seen, bytes) {
+            match self.take_preface(seen.into(), bytes) {
                 Some(rest) => bytes = rest,
                 None => return,
             }
@@ -101,7 +101,10 @@ impl<S: Service> Connection<S> {
             self.end(Code::Protocol);
             return None;
         }
-        self.phase = if count == expected.len() { Phase::Settings } else { Phase::Preface(seen + count) };
+        self.phase = match u8::try_from(seen + count) {
+            Ok(seen) if count < expected.len() => Phase::Preface(seen),
+            _ => Phase::Settings,
+        };
         Some(rest)
     }
 

@@ -9,6 +9,7 @@
 //! * `head`: a block of fields to a request (§8);
 //! * `ready`: answers at hand that wait to be put whole;
 //! * `streams`: streams that are not answered yet, and whose turn it is;
+//! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `reply`: heads of answers;
 //! * `time`: the drain, and what is too slow.
 
@@ -23,6 +24,7 @@ mod output;
 mod ready;
 mod reply;
 mod settings;
+mod share;
 mod streams;
 mod time;
 mod turn;
@@ -90,13 +92,15 @@ pub struct Connection<S: Service> {
     window_opened: Option<Instant>,
     /// No stream is too slow before.
     next_check: Option<Instant>,
+    /// Memory is scarce: as little as possible is read ahead.
+    is_tight: bool,
 }
 
 /// How far the connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// So many bytes of the preface have come (§3.4).
-    Preface(usize),
+    Preface(u8),
     /// SETTINGS are awaited (§3.4).
     Settings,
     /// Frames come and go.
@@ -146,6 +150,7 @@ impl<S: Service> Connection<S> {
             drain: Drain::No,
             window_opened: None,
             next_check: None,
+            is_tight: false,
             limits,
         }
     }
@@ -210,7 +215,7 @@ impl<S: Service> Connection<S> {
             + self.block.as_ref().map_or(0, |block| block.held_bytes())
             + self.control.capacity()
             + self.ready.held_bytes()
-            + self.streams.held_bytes()
+            + self.streams.memory()
             + self.recent.held_bytes()
             + self.decoder.memory()
     }

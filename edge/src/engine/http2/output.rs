@@ -86,7 +86,7 @@ impl<S: Service> Connection<S> {
         let mut turns = 0;
         while turns < TURNS_MAX
             && sink.room() > 0
-            && let Some(id) = self.streams.next_turn(self.window.available() > 0)
+            && let Some(id) = self.streams.next_turn(self.window.available() > 0 && self.has_share())
         {
             turns += 1;
             self.take_turn(id, sink, turn);
@@ -141,6 +141,7 @@ impl<S: Service> Connection<S> {
 
     fn take_turn(&mut self, id: u32, sink: &mut impl Sink, turn: &mut Turn<'_>) {
         let waker = self.waker_of(id);
+        let share = self.share_of(id);
         let Some(stream) = self.streams.get(id) else { return };
         let writing = Writing {
             encoder: &mut self.encoder,
@@ -148,10 +149,11 @@ impl<S: Service> Connection<S> {
             block: &mut turn.scratch.block,
             frame_bytes: self.peer.frame_bytes,
         };
-        let mut sending = Sending { sink, writing, window: &mut self.window, sent: 0, is_cut: false };
+        let mut sending = Sending { sink, writing, window: &mut self.window, share, sent: 0, is_cut: false };
         let waker = waker.as_ref().unwrap_or(Waker::noop());
         let step = stream.advance(&mut sending, &mut Context::from_waker(waker));
         let (sent, is_cut) = (sending.sent, sending.is_cut);
+        self.streams.count_held(id);
         if sent > 0 {
             self.floods.sent(sent);
             self.streams.unstall(id);
@@ -162,7 +164,8 @@ impl<S: Service> Connection<S> {
         }
         match step {
             Step::Again => self.streams.queue(id),
-            Step::Waits => {}
+            // It is not the peer that it waits for.
+            Step::Waits => self.streams.unstall(id),
             Step::NoWindow { by_connection } => {
                 self.streams.stall(id, by_connection, turn.now);
                 self.check_by(turn.now + self.limits.write);

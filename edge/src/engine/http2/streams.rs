@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::answer::{Answer, AnswerBody, AnswerHead};
 use super::super::inbound::Filler;
-use super::super::{Answering, StreamBody};
+use super::super::{Answering, Outcome, StreamBody};
 use super::flow::{ReceiveWindow, SendWindow};
 
 /// Streams that this end has reset of which it remembers at least that frames for them are no mistake.
@@ -38,6 +38,8 @@ pub(super) struct Stream<O> {
     pub(super) body: Rest,
     /// Bytes that the head says are still to come of a body that is polled.
     pub(super) left: Option<u64>,
+    /// Bytes of the body that it holds for its peer, as they were counted last.
+    held: usize,
     pub(super) outcome: Option<O>,
     /// Wakes the connection for this stream.
     pub(super) waker: Option<Waker>,
@@ -94,6 +96,7 @@ impl<O> Stream<O> {
             head: None,
             body: Rest::Empty,
             left: None,
+            held: 0,
             outcome: None,
             waker: None,
             queued: false,
@@ -118,9 +121,32 @@ impl<O> Stream<O> {
         self
     }
 
+    /// Bytes of the body that it holds for its peer: those of a body at hand lie where its version has them.
+    fn held_bytes(&self) -> usize {
+        match &self.body {
+            Rest::Stream(piece, body) => body.held_bytes() + if body.is_shared() { 0 } else { piece.len() },
+            Rest::Empty | Rest::Bytes(_) | Rest::Trailers(_) => 0,
+        }
+    }
+
     /// Whether there is something to poll.
     pub(super) fn is_polled(&self) -> bool {
         self.answering.is_some() || matches!(self.body, Rest::Stream(..))
+    }
+}
+
+impl<O: Outcome> Stream<O> {
+    /// Bytes of a body at hand that are in memory for its peer alone.
+    pub(super) fn pinned_bytes(&self) -> usize {
+        match &self.body {
+            Rest::Bytes(bytes) if self.outcome.as_ref().is_some_and(Outcome::pins_body) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Since when it holds bytes that its peer takes none of.
+    pub(super) fn holds_since(&self) -> Option<Instant> {
+        self.stalled.filter(|_| self.held > 0 || self.pinned_bytes() > 0)
     }
 }
 
@@ -132,12 +158,33 @@ pub(super) struct Streams<O> {
     turns: VecDeque<u32>,
     /// Those that wait for the window of the connection alone, in the order of their turns.
     parked: VecDeque<u32>,
+    /// Bytes of bodies that all of them hold for the peer.
+    held: usize,
     wakes: Option<Arc<Wakes>>,
 }
 
 impl<O> Streams<O> {
     pub(super) const fn new() -> Self {
-        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), wakes: None }
+        Self { list: Vec::new(), turns: VecDeque::new(), parked: VecDeque::new(), held: 0, wakes: None }
+    }
+
+    /// Bytes of bodies that all of them hold for the peer.
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// The same without those of one stream.
+    pub(super) fn held_by_others(&mut self, id: u32) -> usize {
+        let own = self.get(id).map_or(0, |stream| stream.held);
+        self.held.saturating_sub(own)
+    }
+
+    /// Counts what a stream holds now.
+    pub(super) fn count_held(&mut self, id: u32) {
+        let Some(stream) = self.get(id) else { return };
+        let held = stream.held_bytes();
+        let before = std::mem::replace(&mut stream.held, held);
+        self.held = (self.held + held).saturating_sub(before);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -185,6 +232,7 @@ impl<O> Streams<O> {
     pub(super) fn remove(&mut self, id: u32) -> Option<Box<Stream<O>>> {
         let index = self.find(id).ok()?;
         let stream = self.list.remove(index);
+        self.held = self.held.saturating_sub(stream.held);
         if stream.queued {
             self.turns.retain(|queued| *queued != id);
             self.parked.retain(|parked| *parked != id);
@@ -284,7 +332,7 @@ impl<O> Streams<O> {
     }
 
     #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let bodies = |stream: &Stream<O>| stream.filler.as_ref().map_or(0, Filler::held_bytes);
         self.list.capacity() * size_of::<usize>()
             + self.iter().map(|stream| size_of::<Stream<O>>() + bodies(stream)).sum::<usize>()
@@ -421,7 +469,7 @@ mod tests {
         assert_eq!((turns(&mut streams, true), streams.len(), streams.all_stalled()), (vec![7], 1, false));
         streams.remove(7);
         streams.rest();
-        assert_eq!((streams.held_bytes(), streams.is_empty()), (0, true));
+        assert_eq!((streams.memory(), streams.held_bytes(), streams.is_empty()), (0, 0, true));
     }
 
     #[test]

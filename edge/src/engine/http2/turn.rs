@@ -13,6 +13,7 @@ use super::super::{Outcome, StreamBody};
 use super::flow::SendWindow;
 use super::frame::{self, flag, kind};
 use super::reply::Writing;
+use super::share::Share;
 use super::streams::{Head, Rest, Stream};
 
 /// Bytes of a body in one frame: with its head, a full record of TLS (RFC 8446 §5.1).
@@ -44,6 +45,8 @@ pub(super) struct Sending<'t, K> {
     pub(super) writing: Writing<'t>,
     /// That of the connection.
     pub(super) window: &'t mut SendWindow,
+    /// What the stream may read ahead.
+    pub(super) share: Share,
     /// Bytes of bodies that were put in this turn.
     pub(super) sent: usize,
     /// A window made a short frame of more bytes.
@@ -120,12 +123,12 @@ impl<O: Outcome> Stream<O> {
         if let Rest::Stream(piece, body) = &mut self.body
             && piece.is_empty()
         {
-            // A piece that no window is there for is not asked for: it would only be held. An end needs none.
             let (own, all) = (self.window.available(), sending.window.available());
-            if (own == 0 || all == 0) && body.size_hint().lower() > 0 {
+            let is_end_possible = body.size_hint().lower() == 0;
+            let Some(bytes_max) = sending.share.bytes_to_read(own.min(all), is_end_possible) else {
                 return Step::NoWindow { by_connection: own > 0 };
-            }
-            match body.as_mut().poll_frame(cx) {
+            };
+            match body.as_mut().poll_some(bytes_max, cx) {
                 Poll::Pending => return Step::Waits,
                 Poll::Ready(None) => self.body = Rest::Empty,
                 Poll::Ready(Some(Err(error))) => {

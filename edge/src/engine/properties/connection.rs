@@ -28,6 +28,7 @@ pub(super) fn limits() -> Limits {
         requests: 40,
         resets_per_second: 20,
         control_frames_per_second: 200,
+        response_bytes: 65_536,
         header: Duration::from_secs(15),
         write: Duration::from_secs(10),
         body: Duration::from_secs(10),

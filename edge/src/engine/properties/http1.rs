@@ -21,6 +21,7 @@ fn limits() -> Limits {
         requests: 12,
         resets_per_second: 100,
         control_frames_per_second: 1_000,
+        response_bytes: 65_536,
         header: Duration::from_secs(15),
         write: Duration::from_secs(10),
         body: Duration::from_secs(10),

@@ -10,8 +10,8 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 
 use super::engine::{
-    Answer, AnswerBody, AnswerHead, Answering, BodyError, Inbound, Outcome, PreparedHead, RequestHead, Service,
-    SharedField, Sink, StreamBody,
+    Answer, AnswerBody, AnswerHead, Answering, BodyError, Inbound, Outcome, PreparedHead, RequestHead, ResponseBody,
+    Service, SharedField, Sink, StreamBody,
 };
 
 /// What answers may be asked for.
@@ -78,6 +78,8 @@ impl Body for Pieces {
         Poll::Ready(self.pieces.next().map(|piece| Ok(Frame::data(piece))))
     }
 }
+
+impl ResponseBody for Pieces {}
 
 fn pieces(pieces: Vec<Bytes>) -> StreamBody {
     Box::pin(Pieces { pieces: pieces.into_iter(), is_awaited: false })

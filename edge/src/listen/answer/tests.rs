@@ -10,7 +10,7 @@ use super::*;
 type Step = Option<Frame<Bytes>>;
 
 /// A body of these frames, of whose end nothing is known before it comes.
-fn body(steps: Vec<Step>) -> impl Body<Data = Bytes, Error: Into<BodyError>> + Unpin {
+fn body(steps: Vec<Step>) -> impl ResponseBody<Error: Into<BodyError>> + Unpin {
     let mut steps = steps.into_iter();
     let frames = futures_util::stream::poll_fn(move |cx| match steps.next() {
         None => Poll::Ready(None),
@@ -29,7 +29,7 @@ fn data(length: usize) -> Frame<Bytes> {
 
 fn answer<B>(body: B, announced: Option<u64>) -> Answer<B>
 where
-    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin,
+    B: ResponseBody<Error: Into<BodyError>> + Unpin,
 {
     let mut response = Response::new(body);
     response.headers_mut().extend(announced.map(|length| (CONTENT_LENGTH, length.into())));
@@ -48,7 +48,7 @@ struct Sent {
 /// Asks for frames as hyper does: for HTTP/1.1 none after the last byte that was announced.
 fn sent<B>(mut answer: Answer<B>, announced: Option<u64>, is_http1: bool) -> Sent
 where
-    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin,
+    B: ResponseBody<Error: Into<BodyError>> + Unpin,
 {
     let mut sent = Sent { bytes: 0, trailers: 0, has_failed: false };
     let cx = &mut Context::from_waker(Waker::noop());

@@ -1,7 +1,7 @@
 //! A connection of the engine, whatever it speaks, as its driver sees it.
 
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Service, Sink, Turn, http1, http2};
 
@@ -44,6 +44,18 @@ pub(crate) trait Machine {
     fn requests(&self) -> u64;
 
     fn in_flight(&self) -> usize;
+
+    /// Bytes of bodies that it holds for the peer.
+    fn held_for_peer(&self) -> usize;
+
+    /// Since when the peer gives no window for a part of these.
+    fn holds_since(&self) -> Option<Instant>;
+
+    /// Resets what has been so for at least `stalled`, and gives the number of responses.
+    fn shed(&mut self, stalled: Duration, now: Instant) -> usize;
+
+    /// Says whether as little as possible is to be held.
+    fn tighten(&mut self, is_tight: bool);
 }
 
 impl<S: Service> Machine for http1::Connection<S> {
@@ -94,6 +106,23 @@ impl<S: Service> Machine for http1::Connection<S> {
     fn in_flight(&self) -> usize {
         self.in_flight()
     }
+
+    fn held_for_peer(&self) -> usize {
+        self.held_for_peer()
+    }
+
+    fn holds_since(&self) -> Option<Instant> {
+        // What it holds waits for the socket alone.
+        None
+    }
+
+    fn shed(&mut self, _stalled: Duration, _now: Instant) -> usize {
+        0
+    }
+
+    fn tighten(&mut self, _is_tight: bool) {
+        // No more is read than is sent in the same turn.
+    }
 }
 
 impl<S: Service> Machine for http2::Connection<S> {
@@ -139,5 +168,21 @@ impl<S: Service> Machine for http2::Connection<S> {
 
     fn in_flight(&self) -> usize {
         self.in_flight()
+    }
+
+    fn held_for_peer(&self) -> usize {
+        self.held_for_peer()
+    }
+
+    fn holds_since(&self) -> Option<Instant> {
+        self.holds_since()
+    }
+
+    fn shed(&mut self, stalled: Duration, now: Instant) -> usize {
+        self.shed(stalled, now)
+    }
+
+    fn tighten(&mut self, is_tight: bool) {
+        self.tighten(is_tight);
     }
 }

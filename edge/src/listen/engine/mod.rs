@@ -26,6 +26,7 @@ use self::tls_io::Came;
 pub(crate) use self::unread::Unread;
 use super::answer::Activity;
 use super::limits::Times;
+use super::response_memory::{self, STALL_MIN};
 use super::socket::{Pulse, SocketIo};
 use super::tls::WRITE_BYTES;
 use super::watch::{self, Alarm, Verdict, Watch};
@@ -76,6 +77,8 @@ pub(crate) struct Drive<M> {
     has_ended: bool,
     /// The peer was told, or is to be told, to send no further request.
     pub(crate) finishes: bool,
+    /// Bytes that were written and that the peer has not taken yet.
+    unsent: u32,
 }
 
 impl<M: Machine> Drive<M> {
@@ -94,6 +97,7 @@ impl<M: Machine> Drive<M> {
             has_begun: false,
             has_ended: false,
             finishes: false,
+            unsent: 0,
         }
     }
 
@@ -109,6 +113,10 @@ impl<M: Machine> Drive<M> {
         if draining {
             self.machine.drains_soon();
         }
+        if self.activity.held().take_call() && self.shed() {
+            return Poll::Ready(End::Limit);
+        }
+        self.machine.tighten(self.activity.held().is_tight());
         loop {
             let now = clock();
             match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
@@ -117,7 +125,10 @@ impl<M: Machine> Drive<M> {
                 Turned::Rest => self.poll_alarm(cx),
             }
             match self.watch.turn(cx, self.turn(), draining) {
-                Verdict::Stay => return Poll::Pending,
+                Verdict::Stay => {
+                    self.report(cx);
+                    return Poll::Pending;
+                }
                 Verdict::Finish => {
                     self.finishes = true;
                     self.machine.drain();
@@ -128,6 +139,23 @@ impl<M: Machine> Drive<M> {
                 }
             }
         }
+    }
+
+    /// Reports what is held for the peer.
+    fn report(&mut self, cx: &Context<'_>) {
+        let (machine, blocked) = (&self.machine, self.watch.blocked_since());
+        let stalled = || machine.holds_since().map(Into::into).into_iter().chain(blocked).min();
+        let unsent = usize::try_from(self.unsent).unwrap_or(usize::MAX);
+        self.activity.held().set(unsent.saturating_add(machine.held_for_peer()), stalled, cx.waker());
+    }
+
+    /// Lets go of what the peer does not take. Whether that is the connection as a whole.
+    fn shed(&mut self) -> bool {
+        let now = tokio::time::Instant::now();
+        let is_blocked = self.watch.blocked_since().is_some_and(|since| now.duration_since(since) >= STALL_MIN);
+        let ended = if is_blocked { self.machine.in_flight() } else { self.machine.shed(STALL_MIN, now.into_std()) };
+        response_memory::count_ended(if is_blocked { ended.max(1) } else { ended });
+        is_blocked
     }
 
     /// Has the task woken at the machine's deadline.
@@ -213,9 +241,13 @@ impl<M: Machine> Drive<M> {
             };
             is_full = pieces.is_full();
             if !pieces.is_empty() {
+                self.unsent = self.unsent.saturating_add(u32::try_from(pieces.len()).unwrap_or(u32::MAX));
                 pieces.write_to(&mut session.writer())?;
                 is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
             }
+        }
+        if is_sent {
+            self.unsent = 0;
         }
         if !is_sent && self.ending.is_none() {
             // Backends are asked, and uploads read, also while a slow peer takes an earlier answer.

@@ -40,6 +40,11 @@ impl Pieces {
         self.bytes == 0
     }
 
+    /// How many bytes were put.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether there may be more to put.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= WRITE_BYTES

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Body as _, Frame};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
@@ -22,6 +22,9 @@ use crate::proxy::outgoing::Outgoing;
 
 /// Bytes that are read at once at least, and those that a slow client may leave here.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
+/// Bytes that are read at once while the head of an answer is awaited: what comes with it is held until its client takes
+/// the answer.
+const HEAD_READ_BYTES_MAX: usize = 8 * 1024;
 /// Room in the buffer from which on it is read into.
 const ROOM_BYTES_MIN: usize = 1024;
 /// Interim answers that are read in one turn, after which others have theirs; how long they may go on is the route's
@@ -132,11 +135,12 @@ impl Connection {
         self.rest = Some(Rest(tokio::task::spawn_local(rest)));
     }
 
-    /// The next frame of the answer's body, nothing at its end.
+    /// The next frame of the answer's body, nothing at its end. At most `bytes_max` bytes are read for it.
     pub(crate) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
         decoder: &mut Decoder,
+        bytes_max: usize,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let mut wire = self.wire.borrow_mut();
         loop {
@@ -147,12 +151,18 @@ impl Connection {
                 Ok(Decoded::More) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
-            match ready!(wire.poll_fill(cx, decoder.left())) {
+            match ready!(wire.poll_fill(cx, decoder.left(), bytes_max)) {
                 Ok(0) => return Poll::Ready(decoder.close().err().map(Err)),
                 Ok(_) => {}
                 Err(fault) => return Poll::Ready(Some(Err(fault))),
             }
         }
+    }
+
+    /// Bytes of memory that what was read takes, and was not given.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let wire = self.wire.borrow();
+        if wire.input.is_empty() { 0 } else { wire.input.capacity() }
     }
 
     /// Whether the answer is over and the request is not.
@@ -210,17 +220,17 @@ impl Wire {
         self.upload.is_none() && self.output.is_empty() && !self.unflushed && !self.is_broken
     }
 
-    /// Reads once; with `left`, no more is expected than that.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, left: Option<u64>) -> Poll<Result<usize, Fault>> {
+    /// Reads once, at most `bytes_max` bytes; with `left`, no more is expected than that.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, left: Option<u64>, bytes_max: usize) -> Poll<Result<usize, Fault>> {
         let spare = self.input.capacity().saturating_sub(self.input.len());
+        let most = bytes_max.clamp(ROOM_BYTES_MIN, *READ_BYTES.end());
         // Where all of it fits and one byte more, the system need not be asked whether there is more.
-        let left =
-            left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1).min(*READ_BYTES.end()));
+        let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1).min(most));
         if spare < left.unwrap_or(ROOM_BYTES_MIN) {
-            self.input.reserve(left.unwrap_or(self.read_bytes));
+            self.input.reserve(left.unwrap_or(self.read_bytes).min(most));
         }
-        let spare = self.input.capacity().saturating_sub(self.input.len());
-        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))?;
+        let spare = self.input.capacity().saturating_sub(self.input.len()).min(most);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut self.input).limit(spare)))?;
         self.received = self.received.saturating_add(read);
         if read == spare {
             self.read_bytes = self.read_bytes.saturating_mul(2).min(*READ_BYTES.end());
@@ -282,7 +292,7 @@ impl Wire {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match ready!(self.poll_fill(cx, None)) {
+            match ready!(self.poll_fill(cx, None, HEAD_READ_BYTES_MAX)) {
                 Ok(0) => return Poll::Ready(Err(broken.unwrap_or(Fault::Closed))),
                 Ok(_) => {}
                 Err(fault) => return Poll::Ready(Err(broken.unwrap_or(fault))),

@@ -6,6 +6,7 @@ mod lengths;
 mod messages;
 mod model;
 mod sections;
+mod shares;
 mod site;
 mod slow;
 mod stalls;
@@ -40,6 +41,7 @@ fn limits() -> Limits {
         requests: 1_000_000,
         resets_per_second: 200,
         control_frames_per_second: 1_000,
+        response_bytes: 262_144,
         header: Duration::from_secs(15),
         write: Duration::from_secs(10),
         body: Duration::from_secs(20),

@@ -1,7 +1,6 @@
 //! A site whose paths say what is answered.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +14,8 @@ use http_body_util::{BodyExt as _, Full, StreamBody as Streamed};
 
 use crate::engine::inbound::Inbound;
 use crate::engine::{
-    Answer, AnswerBody, AnswerHead, Answering, BodyError, Outcome, PreparedHead, RequestHead, Service, SharedField,
-    StreamBody,
+    Answer, AnswerBody, AnswerHead, Answering, BodyError, Outcome, PreparedHead, RequestHead, ResponseBody, Service,
+    SharedField, StreamBody, stream_body,
 };
 
 /// Bytes of `/big`.
@@ -39,8 +38,11 @@ pub(super) struct Log {
     pub(super) broken: RefCell<Vec<crate::engine::inbound::Broken>>,
     /// The bodies of requests for `/keep`, to be read by hand.
     pub(super) kept: RefCell<Vec<Inbound>>,
-    /// How often bodies of `/piece` were polled.
+    /// How often bodies of `/piece`, `/file`, `/slow-file` and `/pipe` were polled, and how much was read for them.
     pub(super) polled: Cell<usize>,
+    pub(super) read: Cell<usize>,
+    /// What answers was replaced.
+    pub(super) is_replaced: Cell<bool>,
 }
 
 pub(super) struct Told(Rc<Log>);
@@ -52,6 +54,10 @@ impl Outcome for Told {
 
     fn complete(&mut self, _now: Instant) {
         self.0.complete.set(self.0.complete.get() + 1);
+    }
+
+    fn pins_body(&self) -> bool {
+        self.0.is_replaced.get()
     }
 }
 
@@ -122,21 +128,56 @@ fn told_and_has(lengths: &str) -> (usize, Vec<Bytes>) {
     (lengths.next().unwrap(), lengths.map(pattern).collect())
 }
 
-/// A body of so many bytes, which counts how often it is polled.
-struct Piece(Rc<Log>, usize);
+/// A body of so many bytes, read from where they lie, which counts how often it is polled and what it reads.
+struct Piece {
+    log: Rc<Log>,
+    all: Bytes,
+    left: usize,
+    /// Its length is not told.
+    is_endless: bool,
+    /// It is waited for each read.
+    is_slow: bool,
+    reading: usize,
+}
 
 impl Body for Piece {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
-        self.0.polled.set(self.0.polled.get() + 1);
-        let length = std::mem::take(&mut self.1);
-        Poll::Ready((length > 0).then(|| Ok(BodyFrame::data(pattern(length)))))
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        self.poll_some(usize::MAX, cx)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.1 as u64)
+        if self.is_endless { SizeHint::new() } else { SizeHint::with_exact((self.left + self.reading) as u64) }
+    }
+}
+
+impl ResponseBody for Piece {
+    fn poll_some(
+        mut self: Pin<&mut Self>,
+        bytes_max: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, BodyError>>> {
+        self.log.polled.set(self.log.polled.get() + 1);
+        let is_begun = self.reading > 0;
+        if !is_begun {
+            self.reading = self.left.min(bytes_max).min(4 * crate::engine::FRAME_BYTES);
+            self.left -= self.reading;
+            self.log.read.set(self.log.read.get() + self.reading);
+        }
+        if self.is_slow && !is_begun && self.reading > 0 {
+            self.log.wakers.borrow_mut().push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let end = self.all.len() - self.left;
+        let length = std::mem::take(&mut self.reading);
+        let read = self.all.slice(end - length..end);
+        Poll::Ready((!read.is_empty()).then(|| Ok(BodyFrame::data(read))))
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.reading
     }
 }
 
@@ -164,7 +205,13 @@ impl Service for Site {
             Some(0) => AnswerBody::EMPTY,
             Some(size) => AnswerBody::Bytes(pattern(size)),
             None if request.path == "/stream" => AnswerBody::Stream(parts(vec![pattern(20_000), pattern(3)])),
-            None if request.path == "/piece" => AnswerBody::Stream(Box::pin(Piece(Rc::clone(&self.log), 50_000))),
+            None if ["/piece", "/file", "/slow-file", "/pipe"].contains(&request.path) => {
+                let left = if request.path == "/piece" { 50_000 } else { BIG_BYTES };
+                let (is_endless, is_slow) = (request.path == "/pipe", request.path == "/slow-file");
+                let (log, all) = (Rc::clone(&self.log), pattern(left));
+                let piece = Piece { log, all, left, is_endless, is_slow, reading: 0 };
+                AnswerBody::Stream(Box::pin(piece))
+            }
             None => {
                 let (kind, lengths) = request.path.strip_prefix('/')?.split_once('/')?;
                 return match kind {
@@ -212,7 +259,7 @@ pub(super) fn parts(parts: Vec<Bytes>) -> StreamBody {
 }
 
 fn full(bytes: impl Into<Bytes>) -> StreamBody {
-    Box::pin(Full::new(bytes.into()).map_err(|never: Infallible| match never {}))
+    stream_body(Full::new(bytes.into()))
 }
 
 async fn respond(request: Request<Inbound>, log: &Rc<Log>) -> Response<StreamBody> {
