@@ -271,7 +271,7 @@ fn sources() -> Vec<Source> {
         let path = root.join(&source.path);
         tests.iter().any(|test| path.with_extension("") == *test || path.starts_with(test))
     };
-    sources.retain(|source| !is_test(source) && source.path != "lib.rs" && source.path != "main.rs");
+    sources.retain(|source| !is_test(source) && source.path != "lib.rs" && !source.path.starts_with("bin/"));
     assert!(sources.len() > ROOMS.len(), "the sources are not where they are looked for");
     sources
 }

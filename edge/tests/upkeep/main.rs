@@ -13,6 +13,7 @@ mod delete;
 mod dictionaries;
 mod error_pages;
 mod fingerprints;
+mod first_config;
 mod kept;
 mod lost_catalog;
 mod pause;

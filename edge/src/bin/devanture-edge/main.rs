@@ -1,12 +1,14 @@
 //! `devanture-edge`: the server's command line.
 
+mod init;
+mod terminal;
+
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, Secret, TokenInfo, TokenRequest};
+use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile};
 use devanture_config::{AppName, PlaceName};
 use devanture_edge::runner::spawner::{
@@ -14,8 +16,7 @@ use devanture_edge::runner::spawner::{
 };
 use devanture_edge::server::{self, Local, LocalError, Server, StartError};
 use devanture_edge::telemetry;
-use rand::seq::IndexedRandom as _;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use terminal::{PasswordArgs, print_line, say};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -26,6 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     version,
     after_help = "Examples:
+  devanture-edge init                          write edge.toml by a few questions
   devanture-edge --config edge.toml            run in the foreground
   devanture-edge check --config edge.toml      say every mistake of the file
   devanture-edge token create --config edge.toml --name ci --app shop --scope push
@@ -41,6 +43,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a configuration, by a few questions on a terminal or by flags
+    Init(init::Arguments),
     /// Say every mistake of the configuration, and start nothing
     Check,
     /// Begin an empty catalog over a data folder that has lost its own; without one the edge does not start
@@ -166,14 +170,6 @@ enum AccountCommand {
     },
 }
 
-/// Where a password comes from: never from a flag, which others on the machine can see.
-#[derive(Args)]
-struct PasswordArgs {
-    /// Make a password and print it, alone, on the standard output; it is never shown again
-    #[arg(long)]
-    generate: bool,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
@@ -213,9 +209,10 @@ impl Failure {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    // Neither has a configuration: what they do comes over a socket.
+    // These have no configuration: one writes it, what the others do comes over a socket.
     let refused = |error: std::io::Error| Failure::refused(&error);
     let command = match arguments.command {
+        Some(Command::Init(draft)) => return init::init(draft, &arguments.config),
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::UserTask) => return user_task().map_err(refused),
@@ -228,7 +225,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Adopt) => adopt(&file, &base),
         Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
-        Some(Command::Spawner(_) | Command::ExecInstance | Command::UserTask) => Ok(()),
+        Some(Command::Init(_) | Command::Spawner(_) | Command::ExecInstance | Command::UserTask) => Ok(()),
     }
 }
 
@@ -362,75 +359,6 @@ impl std::str::FromStr for Lifetime {
     }
 }
 
-impl PasswordArgs {
-    /// The password, and whether it was made here.
-    fn get(&self) -> Result<(Secret, bool), Failure> {
-        if self.generate {
-            return Ok((generated(), true));
-        }
-        let failed = |error: std::io::Error| Failure::refused(&format!("the password cannot be read: {error}"));
-        if std::io::stdin().is_terminal() {
-            let first = asked("Password: ").map_err(failed)?;
-            if asked("Once more: ").map_err(failed)? != first {
-                return Err(Failure { message: "the two are not the same".to_owned(), code: 2 });
-            }
-            return Ok((Secret::new(first), false));
-        }
-        let mut text = String::new();
-        std::io::stdin().take(PASSWORD_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-        Ok((Secret::new(without_line_end(&text)), false))
-    }
-}
-
-/// Most bytes that are read for a password.
-const PASSWORD_BYTES_MAX: u64 = 4_096;
-/// Letters of a password that is made: none that looks like another.
-const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-/// How many of them: 139 bits.
-const LETTERS_COUNT: usize = 24;
-
-/// A password that nobody guesses.
-fn generated() -> Secret {
-    let mut random = rand::rng();
-    let letters = (0..LETTERS_COUNT).filter_map(|_| LETTERS.choose(&mut random).map(|letter| char::from(*letter)));
-    Secret::new(letters.collect::<String>())
-}
-
-fn without_line_end(text: &str) -> &str {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    text.strip_suffix('\r').unwrap_or(text)
-}
-
-/// Shows again what is typed, whatever happened in between.
-struct Hidden(Termios);
-
-impl Hidden {
-    fn begin() -> std::io::Result<Self> {
-        let before = tcgetattr(rustix::stdio::stdin())?;
-        let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        hidden.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &hidden)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &self.0).ok();
-    }
-}
-
-/// Asks for a line on the terminal without showing what is typed.
-fn asked(question: &str) -> std::io::Result<String> {
-    write!(std::io::stderr(), "{question}")?;
-    std::io::stderr().flush()?;
-    let _hidden = Hidden::begin()?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    Ok(without_line_end(&line).to_owned())
-}
-
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| StartError::Runtime(error).into())
@@ -502,15 +430,4 @@ fn reload(server: &Server, path: &Path) {
         ),
         Err(error) => tracing::error!(%error, "the certificates stay as they were"),
     }
-}
-
-/// Prints a line for programs. Whoever does not read it does not stop the edge.
-fn print_line(line: &str) {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).ok();
-}
-
-/// Tells a person what went wrong.
-fn say(message: &str) {
-    writeln!(std::io::stderr(), "{message}").ok();
 }

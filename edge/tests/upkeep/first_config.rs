@@ -1,0 +1,61 @@
+//! What `devanture-edge init` writes starts an edge.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use devanture_config::edge_toml::EdgeFile;
+
+use crate::support::RunningEdge;
+
+fn init(folder: &Path, flags: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_devanture-edge");
+    Command::new(program).arg("init").args(flags).current_dir(folder).output().unwrap()
+}
+
+fn said(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_configuration_starts_an_edge_and_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let any_port = ["--domain", "localhost", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let path = ["--config", "etc/edge.toml"];
+    let flags = [&any_port[..], &path].concat();
+    let done = init(folder.path(), &flags);
+    assert!(done.status.success(), "{}", said(&done.stderr));
+    let next = said(&done.stdout);
+    assert!(next.starts_with("Wrote etc/edge.toml"), "{next}");
+    assert!(next.contains("devanture-edge check --config etc/edge.toml"), "{next}");
+    assert!(next.contains("DEVANTURE_CA=etc/data/tls/ca.pem"), "{next}");
+
+    let text = std::fs::read_to_string(folder.path().join("etc/edge.toml")).unwrap();
+    let again = init(folder.path(), &flags);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(said(&again.stderr), "etc/edge.toml exists; nothing was changed\n");
+    assert_eq!(std::fs::read_to_string(folder.path().join("etc/edge.toml")).unwrap(), text);
+
+    let edge = RunningEdge::over(folder, EdgeFile::parse("edge.toml", &text).unwrap()).await;
+    edge.push("shop", &[("index.html", b"hi")]).await;
+    assert_eq!(edge.get("shop.localhost", "/").await.body, "hi");
+    edge.stop().await;
+}
+
+#[test]
+fn a_mistake_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flags, message) in [
+        (&[][..], "--domain is missing, and there is no terminal to ask on; see `init --help`\n"),
+        (&["--domain", "not a domain"], "not a domain"),
+        (
+            &["--domain", "example.app", "--certificates", "acme", "--contact", "ops@example.app"],
+            "--agree-terms is missing",
+        ),
+        (&["--domain", "localhost", "--admin", "127.0.0.1:8443"], "same socket"),
+    ] {
+        let done = init(folder.path(), flags);
+        let said = said(&done.stderr);
+        assert!(done.status.code() == Some(2) && said.contains(message), "{said}");
+        assert!(!folder.path().join("edge.toml").exists());
+    }
+}
