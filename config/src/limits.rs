@@ -211,8 +211,12 @@ limits! {
     instance_tmp_bytes_max = 268_435_456 in 1_048_576 ..= 1_099_511_627_776,
     /// Temporary files and folders of one instance.
     instance_tmp_files_max = 16_384 in 64 ..= 100_000_000,
-    /// Bytes of one file that an instance with `persist` writes; the folder as a whole has no limit.
+    /// Bytes on the disk of `data_dir` that stay free, or a sixteenth of a smaller disk: with less, the edge refuses new files with `disk_full`, and serves and switches as before.
+    disk_free_bytes_min = 268_435_456 in 0 ..= 1_125_899_906_842_624,
+    /// Bytes that an environment keeps in `persist`, and all previews of an app together, with temporary files that are on the disk; no single file is larger.
     persist_bytes_max = 10_737_418_240 in 1_048_576 ..= 1_125_899_906_842_624,
+    /// Files and folders that an environment keeps in `persist`, and all previews of an app together.
+    persist_files_max = 1_000_000 in 64 ..= 100_000_000,
     /// Milliseconds that an instance may take to start, however long its backend says.
     instance_start_ms_max = 600_000 in 100 ..= 86_400_000,
     /// Milliseconds that requests under way to an instance may take once it is to end, however long its backend says.

@@ -110,6 +110,7 @@ codes! {
     NotReady "not_ready" 409 Refused "The version could not be made ready.",
     PathEscapes "path_escapes" 422 Refused "A path leads out of the bundle.",
     PathTooLong "path_too_long" 413 Refused "A path, or a segment of it, is longer than a limit of the edge allows.",
+    PersistFull "persist_full" 507 Refused "The environment keeps more files or bytes in `persist` than the edge allows.",
     PreconditionFailed "precondition_failed" 412 Refused "The record is not as the request expects it.",
     ReleaseFailed "release_failed" 422 Refused "The release command of the backend failed; it did not go live.",
     RunnerForbidden "runner_forbidden" 403 Forbidden "All backends of the edge share its user, and the token is not that of an admin of every app.",

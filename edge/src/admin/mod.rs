@@ -75,6 +75,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use crate::blobs::FreeSpace;
 use crate::publish::{Actor, Credentials, Error, Publisher};
 use crate::telemetry::Exposition;
 use body::RequestBody;
@@ -88,9 +89,17 @@ const OPENAPI: &str = include_str!("openapi.yaml");
 #[derive(Debug, Default)]
 pub struct Health {
     ready: AtomicBool,
+    /// The disk of the data folder; `None` where nobody looks at it.
+    disk: Option<Arc<FreeSpace>>,
 }
 
 impl Health {
+    /// That of an edge with its data on a disk.
+    #[must_use]
+    pub fn on(disk: Arc<FreeSpace>) -> Self {
+        Self { ready: AtomicBool::default(), disk: Some(disk) }
+    }
+
     /// Says whether new requests should come here.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
@@ -98,6 +107,10 @@ impl Health {
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    fn is_short_of_disk(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.is_short())
     }
 }
 
@@ -245,7 +258,10 @@ impl Admin {
     }
 
     fn readiness(&self) -> Response<Body> {
-        if self.health.is_ready() {
+        if self.health.is_ready() && self.health.is_short_of_disk() {
+            // Another edge could not serve more than this one does.
+            answer::text(StatusCode::OK, "ready, but the disk is almost full: new files are refused\n")
+        } else if self.health.is_ready() {
             answer::text(StatusCode::OK, "ready\n")
         } else {
             answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")

@@ -28,7 +28,9 @@ use tokio::sync::Semaphore;
 use folder::{Folder, digest_of};
 
 use super::durable::{Draft, failed};
-use super::{Blobs, DeltaInfo, Error, Form, Key, NewDelta, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo};
+use super::{
+    Blobs, DeltaInfo, Error, Form, FreeSpace, Key, NewDelta, Quality, ReadAt, UnnamedUpload, Upload, VariantInfo,
+};
 
 /// How many bytes of an upload wait in memory before they are written: what one upload holds at most, and also the
 /// size up to which a whole blob costs one trip to a blocking thread.
@@ -53,13 +55,21 @@ pub(super) struct FileBlobs {
 struct Disk {
     folder: Arc<Folder>,
     turns: Arc<Semaphore>,
+    /// Below which uploads fail.
+    floor: Option<Arc<FreeSpace>>,
 }
 
 impl FileBlobs {
     /// Opens the store in `data_dir`. Blocks on the disk.
     pub(super) fn open(data_dir: PathBuf) -> Result<Self, Error> {
         let folder = Arc::new(Folder::open(data_dir)?);
-        Ok(Self { disk: Disk { folder, turns: Arc::new(Semaphore::new(CALLS_AT_ONCE)) } })
+        Ok(Self { disk: Disk { folder, turns: Arc::new(Semaphore::new(CALLS_AT_ONCE)), floor: None } })
+    }
+
+    /// With a floor of free space.
+    pub(super) fn above(mut self, floor: Arc<FreeSpace>) -> Self {
+        self.disk.floor = Some(floor);
+        self
     }
 
     async fn with<T: Send + 'static>(
@@ -71,6 +81,10 @@ impl FileBlobs {
 }
 
 impl Disk {
+    fn check_free_space(&self) -> Result<(), Error> {
+        self.floor.as_ref().map_or(Ok(()), |floor| floor.check())
+    }
+
     /// Does `work` on a blocking thread, when its turn comes. Once begun it goes on to its end even when the caller is
     /// dropped.
     async fn with<T: Send + 'static>(
@@ -97,6 +111,10 @@ impl Blobs for FileBlobs {
 
     async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error> {
         Ok(Box::new(FileUpload::new(&self.disk, None)))
+    }
+
+    fn check_free_space(&self) -> Result<(), Error> {
+        self.disk.check_free_space()
     }
 
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
@@ -220,7 +238,9 @@ impl FileUpload {
     async fn flush(&mut self, bytes: Bytes) -> Result<(), Error> {
         let mut part = self.take_part()?;
         let pending = std::mem::take(&mut self.pending);
+        let disk = self.disk.clone();
         let work = move |folder: &Folder| {
+            disk.check_free_space()?;
             if !pending.is_empty() {
                 part.write(folder, &pending)?;
             }
@@ -245,7 +265,12 @@ impl FileUpload {
     async fn keep(mut self) -> Result<(Digest, u64), Error> {
         let (key, pending) = (self.key, std::mem::take(&mut self.pending));
         let mut part = self.take_part()?;
+        let disk = self.disk.clone();
         let work = move |folder: &Folder| {
+            // The rest of one that was begun is less than what comes between two checks.
+            if part.draft.is_none() {
+                disk.check_free_space()?;
+            }
             part.write(folder, &pending)?;
             let found = Digest::from(part.hasher.finalize());
             let key = key.unwrap_or(Key::Blob(found));

@@ -13,7 +13,10 @@ use devanture_config::{Digest, Sha256};
 #[cfg(test)]
 mod conformance;
 pub mod durable;
+mod free_space;
 mod fs;
+
+pub use free_space::FreeSpace;
 
 /// An encoding of a variant. `identity` is the blob itself and never a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -185,6 +188,14 @@ pub enum Error {
     /// Nothing is stored under that name.
     #[error("nothing is stored under {0:?}")]
     Missing(Key),
+    /// The disk has no more free than what is to stay free.
+    #[error("{free_bytes} bytes are free on the disk of the data folder, and {bytes_min} stay free")]
+    Short {
+        /// How much is free.
+        free_bytes: u64,
+        /// How much stays free.
+        bytes_min: u64,
+    },
     /// The file or folder is gone, or is not the one that this process opened: nothing is written to it or removed.
     #[error("{path} was moved or replaced while the edge runs")]
     Replaced {
@@ -267,6 +278,14 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// [`Error::Full`] and [`Error::Io`].
     async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error>;
+
+    /// Checks that anything new may be stored beside what is to stay free on the disk. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Short`] and [`Error::Io`].
+    fn check_free_space(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Puts the whole blob or manifest `key`.
     ///
@@ -392,4 +411,12 @@ pub fn holds_files(data_dir: &std::path::Path) -> Result<bool, Error> {
 /// [`Error::Io`] and [`Error::Full`].
 pub fn open(data_dir: PathBuf) -> Result<Arc<dyn Blobs>, Error> {
     Ok(Arc::new(fs::FileBlobs::open(data_dir)?))
+}
+
+/// As [`open`], with a floor of free space: uploads fail below it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_above(data_dir: PathBuf, floor: Arc<FreeSpace>) -> Result<Arc<dyn Blobs>, Error> {
+    Ok(Arc::new(fs::FileBlobs::open(data_dir)?.above(floor)))
 }

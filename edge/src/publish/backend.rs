@@ -104,6 +104,7 @@ impl From<runner::Error> for Error {
             runner::Error::CrashLoop { .. } => Code::CrashLoop,
             runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
             runner::Error::TooMany { .. } => Code::TooMany,
+            runner::Error::PersistFull { .. } => Code::PersistFull,
             _ => Code::InstanceFailed,
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());
@@ -120,6 +121,7 @@ fn hint(code: Code) -> Option<&'static str> {
         Code::RunnerForbidden => Some(
             "use an `admin` token of every app, made without --app and --env; or run the edge as root or with `runner.spawner`, so that each environment has a user id of its own",
         ),
+        Code::PersistFull => Some("remove files of the folder that `persist` names, or raise the limits in edge.toml"),
         Code::CrashLoop | Code::InstanceFailed => Some("`devanture logs --source instances` shows what it said"),
         _ => None,
     }

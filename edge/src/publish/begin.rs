@@ -1,6 +1,7 @@
 //! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use devanture_config::api::{DeployBegun, DeployOptions, Source};
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
@@ -65,6 +66,7 @@ impl Publisher {
         // Before anybody is told what is there: it stays there until the push has ended.
         let lease = self.leases.bundle(version, &manifest).await;
         let missing = self.owned.missing(app, &wanted).await?;
+        self.check_free_space(app, version, missing.is_empty()).await?;
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         drop(wanted);
         let live = match &options.alias {
@@ -297,6 +299,25 @@ impl Publisher {
             address::check_at_publish(&self.upstreams, to).await?;
         }
         Ok(())
+    }
+}
+
+impl Publisher {
+    /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already needs
+    /// none.
+    async fn check_free_space(&self, app: &AppName, version: VersionId, is_whole: bool) -> Result<(), Error> {
+        let is_stored = is_whole && self.catalog.get(&records::version_key(app, &version)).await?.is_some();
+        if is_stored { Ok(()) } else { self.must_have_room().await }
+    }
+
+    /// Checks that anything new may be stored.
+    ///
+    /// # Errors
+    /// `disk_full`.
+    pub(super) async fn must_have_room(&self) -> Result<(), Error> {
+        let blobs = Arc::clone(&self.blobs);
+        let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
+        Ok(checked.map_err(|error| super::error::lost(&error))??)
     }
 }
 

@@ -24,6 +24,10 @@ impl From<blobs::Error> for Error {
                 .hint("push the bundle again: what was set aside is sent anew"),
             blobs::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
                 .hint("make room on the disk of data_dir, then push again: what was stored is not sent twice"),
+            blobs::Error::Short { .. } => {
+                let hint = "make room on the disk of data_dir, then push again: what was stored is not sent twice; `disk_free_bytes_min` in edge.toml is the limit";
+                Problem::new(Code::DiskFull, "The disk of the edge is almost full: nothing new is stored.").hint(hint)
+            }
             blobs::Error::Io { .. } => internal(&error),
             blobs::Error::Mismatch { expected, found } => {
                 Problem::new(Code::BlobMismatch, format!("The bytes sent as {expected} have the hash {found}."))

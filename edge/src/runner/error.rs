@@ -87,6 +87,22 @@ pub enum Error {
         /// The limit's name.
         setting: &'static str,
     },
+    /// An environment keeps more than it may.
+    #[error(
+        "{whose} {bytes} bytes in {files} files, and {bytes_max} bytes in {files_max} files may be kept: `persist_bytes_max` and `persist_files_max` in edge.toml are the limits"
+    )]
+    PersistFull {
+        /// Such as `prod of shop keeps`.
+        whose: String,
+        /// What is kept, as far as it was counted.
+        bytes: u64,
+        /// What may be kept.
+        bytes_max: u64,
+        /// Files, folders and links that are kept, as far as they were counted.
+        files: u64,
+        /// How many there may be.
+        files_max: u64,
+    },
     /// A folder of the runner cannot be made or used.
     #[error("the folders of the backend cannot be made: {0}")]
     Folder(String),

@@ -237,6 +237,24 @@ impl Folders {
         self.root.join("data").join(folder_name(app, settings_place)).join(place)
     }
 
+    /// The folders of what an environment, or all previews of an app, keep; each belongs to the user of its instances.
+    pub(super) fn persisted(&self, app: &AppName, settings_place: &str) -> Vec<PathBuf> {
+        let of_app = self.root.join("data").join(folder_name(app, settings_place));
+        let folders = match settings_place {
+            PREVIEW => entries(&of_app),
+            environment => vec![of_app.join(environment)],
+        };
+        folders.into_iter().map(|folder| self.made(folder)).collect()
+    }
+
+    /// What belongs to the user of instances, in or at one of their folders.
+    pub(super) fn made(&self, folder: PathBuf) -> PathBuf {
+        match &self.users {
+            Users::Lent(_) => folder.join("own"),
+            Users::Same | Users::Given(_) => folder,
+        }
+    }
+
     /// The folder for what an environment, or the previews of an app, write and nobody keeps.
     pub(super) fn temporary(&self, app: &AppName, settings_place: &str) -> PathBuf {
         self.root.join("tmp").join(folder_name(app, settings_place)).join(settings_place)

@@ -56,6 +56,11 @@ impl Shared {
                 gauge!("devanture_instance_processes", &labels).set(of(used.processes));
                 gauge!("devanture_instance_tmp_bytes", &labels).set(of(used.tmp_bytes));
             }
+            for ((app, environment), bytes, is_too_much) in self.persisted.all() {
+                let labels = [("app", app.to_string()), ("environment", environment)];
+                gauge!("devanture_persist_bytes", &labels).set(of(bytes));
+                gauge!("devanture_persist_full", &labels).set(u8::from(is_too_much));
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use devanture_config::VersionId;
-use devanture_config::instances::{InstanceState, InstanceStatus};
+use devanture_config::instances::InstanceStatus;
 use devanture_config::manifest::Managed;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -123,6 +123,11 @@ impl Group {
         self.changed.subscribe()
     }
 
+    /// All instances, also those that are to end.
+    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+        self.inner().slots.clone()
+    }
+
     /// Instances that are to run.
     pub(super) fn wanted_slots(&self) -> Vec<Arc<Slot>> {
         self.inner().slots.iter().filter(|slot| slot.is_wanted()).cloned().collect()
@@ -156,10 +161,7 @@ impl Group {
         }
         let is_web =
             self.managed.server.processes.iter().any(|process| process.kind == devanture_config::site_toml::Kind::Web);
-        let comes = |slot: &Arc<Slot>| {
-            let state = slot.seen().state;
-            slot.is_web() && slot.is_wanted() && matches!(state, InstanceState::Starting | InstanceState::Waiting)
-        };
+        let comes = |slot: &Arc<Slot>| slot.is_web() && slot.is_wanted() && slot.will_answer_soon();
         match !inner.is_begun && is_web || inner.slots.iter().any(comes) {
             true => RunState::Starting,
             false => RunState::Running,

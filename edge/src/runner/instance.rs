@@ -52,6 +52,19 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
     let mut backoff = Backoff::new(ms(limits.instance_restart_ms_min), ms(limits.instance_restart_ms_max));
     let log = shared.logs.of(&group.id.app, &group.id.place).await;
     while slot.is_wanted() {
+        if let Err(error) = shared.may_begin(&group) {
+            // Whoever waits for it need not.
+            slot.is(InstanceState::Waiting, Some(error.to_string()));
+            slot.seen().failed = Some(error);
+            group.tell();
+            shared.publish(&group.id);
+            tokio::select! {
+                () = tokio::time::sleep(ms(limits.instance_restart_ms_max)) => {}
+                () = slot.kick.notified() => {}
+                () = slot.stop.cancelled() => {}
+            }
+            continue;
+        }
         slot.is(InstanceState::Starting, None);
         group.tell();
         shared.publish(&group.id);
@@ -68,6 +81,10 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
         shared.publish(&group.id);
         if !slot.is_wanted() {
             break;
+        }
+        if let Err(error) = shared.may_begin(&group) {
+            life.note(format!("{} is not started again for now: {error}", slot.name)).await;
+            continue;
         }
         let wait = backoff.ended(ended.healthy.map(|since| since.elapsed()));
         let reason = ended.because.clone().unwrap_or_else(|| ended.exit.to_string());
@@ -285,6 +302,10 @@ impl<'l> Life<'l> {
                     None => break Exit::Lost,
                 },
                 Some(answer) = answers.recv(), if is_up => self.answered(&mut now, answer, &running),
+                () = self.slot.over_quota.notified(), if !matches!(now.phase, Phase::Killed(_)) => {
+                    now.because = self.shared.may_begin(self.group).err().map(|error| error.to_string());
+                    kill(&mut now, &running);
+                }
                 () = self.slot.stop.cancelled(), if is_up => self.drain(&mut now),
                 () = self.slot.kill.cancelled(), if matches!(now.phase, Phase::Draining(_) | Phase::Terminating(_)) => {
                     kill(&mut now, &running);

@@ -18,6 +18,7 @@ mod health;
 mod holds;
 mod instance;
 mod logs;
+mod persist;
 mod ports;
 mod release;
 mod room;
@@ -52,6 +53,7 @@ use self::claims::Claimant;
 use self::folder::Folders;
 use self::group::Group;
 use self::holds::Holds;
+use self::persist::Persisted;
 use self::ports::Ports;
 use self::spawner::{Spawner, SpawnerSettings};
 use self::supervise::Asked;
@@ -157,6 +159,7 @@ struct Shared {
     users: Users,
     folders: Folders,
     holds: Arc<Holds>,
+    persisted: Persisted,
     spawner: Spawner,
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
@@ -227,6 +230,7 @@ impl Runner {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             holds: Holds::new(spawner.clone(), stop.clone()),
+            persisted: Persisted::default(),
             logs: Logs::new(folder.join("logs"), &limits),
             settings,
             limits,
@@ -250,6 +254,7 @@ impl Runner {
         shared.registry.hear_asks(true);
         shared.reconcile_all();
         tokio::spawn(Arc::clone(&shared).follow(watch));
+        tokio::spawn(Arc::clone(&shared).watch_persisted());
         let tidied = Arc::clone(&shared);
         tokio::spawn(async move {
             // What is live has its code by then, or keeps what it finds.

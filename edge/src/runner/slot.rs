@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub(super) kill: CancellationToken,
     /// That it is to be started now, rather than after a while.
     pub(super) kick: Notify,
+    /// That its environment keeps more than it may.
+    pub(super) over_quota: Notify,
     seen: Mutex<Seen>,
 }
 
@@ -82,6 +84,7 @@ impl Slot {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             kick: Notify::new(),
+            over_quota: Notify::new(),
             seen: Mutex::new(seen),
         }
     }
@@ -97,6 +100,17 @@ impl Slot {
 
     pub(super) fn is_web(&self) -> bool {
         self.process.kind == Kind::Web
+    }
+
+    /// Whether requests should wait for it: it starts, or is about to. One that is held back for its quota is not, as
+    /// nobody knows when there will be room.
+    pub(super) fn will_answer_soon(&self) -> bool {
+        let seen = self.seen();
+        match seen.state {
+            InstanceState::Starting => true,
+            InstanceState::Waiting => !matches!(seen.failed, Some(Error::PersistFull { .. })),
+            _ => false,
+        }
     }
 
     /// Notes how it is now.

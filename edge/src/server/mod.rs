@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
-use crate::blobs::{self, Blobs, durable};
+use crate::blobs::{self, Blobs, FreeSpace, durable};
 use crate::catalog::{self, Catalog};
 use crate::handler::{Handler, Ways};
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
@@ -109,7 +109,8 @@ impl Server {
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
         raise_open_files();
         let data_dir = data_dir(file, base);
-        let stores = Stores::open(&data_dir)?;
+        let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
+        let stores = Stores::open(&data_dir, &free_space)?;
         let metrics = Exposition::install();
         let control = control_runtime()?;
         let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
@@ -125,6 +126,7 @@ impl Server {
         let port = file.listen.public_port.unwrap_or_else(|| addresses.https.port());
         live.domains().set_port(port);
         control.spawn(follower.run());
+        control.spawn(Arc::clone(&free_space).watch());
         control.spawn(certificates.clone().watch_files());
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
@@ -171,7 +173,7 @@ impl Server {
             names: file.names.clone(),
         }));
         begin_publishing(&control, &publisher)?;
-        let health = Arc::new(Health::default());
+        let health = Arc::new(Health::on(free_space));
         let credentials = Arc::new(Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits));
         control.spawn(keep_last_uses(Arc::clone(&credentials)));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
@@ -261,11 +263,11 @@ struct Stores {
 }
 
 impl Stores {
-    fn open(data_dir: &Path) -> Result<Self, StartError> {
+    fn open(data_dir: &Path, free_space: &Arc<FreeSpace>) -> Result<Self, StartError> {
         durable::make_folder(data_dir)?;
         // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
         let catalog = open_catalog(data_dir)?;
-        Ok(Self { catalog, blobs: blobs::open(data_dir.to_owned())? })
+        Ok(Self { catalog, blobs: blobs::open_above(data_dir.to_owned(), Arc::clone(free_space))? })
     }
 }
 

@@ -123,6 +123,13 @@ pub fn describe() {
     );
     describe_gauge!("devanture_instance_memory_bytes", "Memory of an instance, by app, environment and name.");
     describe_gauge!("devanture_instance_memory_limit_bytes", "What it may have, by app, environment and name.");
+    describe_gauge!("devanture_persist_bytes", "What an environment keeps in `persist`, by app and environment.");
+    describe_gauge!("devanture_persist_full", "1 where that is more than it may, by app and environment.");
+    describe_gauge!("devanture_disk_free_bytes", "Free bytes of the disk of data_dir.");
+    describe_gauge!(
+        "devanture_disk_short",
+        "1 where that is less than disk_free_bytes_min, and new files are refused."
+    );
     describe_gauge!("devanture_instance_processes", "Processes of an instance, by app, environment and name.");
     describe_gauge!(
         "devanture_instance_tmp_bytes",

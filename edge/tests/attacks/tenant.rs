@@ -1,6 +1,7 @@
 //! The owner of one app, against the other apps and the edge.
 
 mod cookies;
+mod full_disk;
 mod instance_limits;
 mod instances;
 mod manifests;

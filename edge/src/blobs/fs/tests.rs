@@ -406,6 +406,27 @@ async fn an_upload_that_failed_stays_failed() {
 }
 
 #[tokio::test]
+async fn nothing_new_is_uploaded_below_the_floor_of_free_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let floor = FreeSpace::short(folder.path().to_path_buf());
+    let (small, large) = (sample(1, 1_000), sample(2, 1_000_000));
+    let without = FileBlobs::open(folder.path().to_path_buf()).unwrap();
+    without.put(blob(&small), small.clone()).await.unwrap();
+    drop(without);
+    let store = FileBlobs::open(folder.path().to_path_buf()).unwrap().above(floor);
+    assert!(matches!(store.check_free_space(), Err(Error::Short { .. })));
+    let mut upload = store.upload(blob(&large)).await.unwrap();
+    assert!(matches!(upload.write(large.clone()).await, Err(Error::Short { .. })));
+    let mut upload = store.upload_unnamed().await.unwrap();
+    upload.write(sample(3, 1_000)).await.unwrap();
+    assert!(matches!(upload.finish().await, Err(Error::Short { .. })));
+    assert_eq!(files(&folder.path().join("tmp")), BTreeSet::new());
+    // What is there is read, and what serving makes of it is stored.
+    assert_eq!(store.get(blob(&small)).await.unwrap(), small);
+    store.put_variants(Digest::of(&small), vec![(Form::Br, Quality::Quick, sample(1, 100))]).await.unwrap();
+}
+
+#[tokio::test]
 async fn law_3_a_really_full_disk_is_told_and_what_was_there_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut mount = Command::new("mount");

@@ -120,9 +120,9 @@ impl ArchiveIntake {
         let (feed, reader) = feed();
         let work = match kind {
             Kind::Zip => {
-                let folder = self.publisher.scratch.clone();
+                let (folder, store) = (self.publisher.scratch.clone(), Arc::clone(&self.publisher.blobs));
                 Work::Spooling(tokio::spawn(async move {
-                    let spooled = tokio::task::spawn_blocking(move || spool(reader, &folder)).await;
+                    let spooled = tokio::task::spawn_blocking(move || spool(reader, &folder, &*store)).await;
                     match spooled.map_err(|error| error::lost(&error))? {
                         Ok(draft) => Ok(draft),
                         Err(SpoolError::Blobs(error)) => Err(error.into()),
@@ -186,6 +186,7 @@ impl Publisher {
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.check_place(app, environment).await?;
         self.check_may_make(app, environment).await?;
+        self.must_have_room().await?;
         let (begun, id) = self.new_deploy();
         let target = Target {
             id,

@@ -22,7 +22,7 @@ use super::feed::FeedReader;
 use super::gate::{EntryKind, Gate, Verdict};
 use super::store::{Sink, copy};
 use super::{Refusal, bad, broken, cut_off, damaged, entries_max, shown, too_large};
-use crate::blobs::{self, durable::Draft};
+use crate::blobs::{self, Blobs, durable::Draft};
 
 /// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
 const DIRECTORY_ENTRY_BYTES: u64 = 96;
@@ -39,7 +39,7 @@ pub(super) enum SpoolError {
 }
 
 /// Writes what comes by `feed` into a temporary file in `folder`, which is gone when the value is dropped.
-pub(super) fn spool(mut feed: FeedReader, folder: &Path) -> Result<Draft, SpoolError> {
+pub(super) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> Result<Draft, SpoolError> {
     let slot = feed.slot();
     let mut draft = Draft::create(folder).map_err(SpoolError::Blobs)?;
     loop {
@@ -47,7 +47,7 @@ pub(super) fn spool(mut feed: FeedReader, folder: &Path) -> Result<Draft, SpoolE
         if chunk.is_empty() {
             return Ok(draft);
         }
-        draft.write(&chunk).map_err(SpoolError::Blobs)?;
+        store.check_free_space().and_then(|()| draft.write(&chunk)).map_err(SpoolError::Blobs)?;
     }
 }
 

@@ -183,7 +183,10 @@ fn log_means(settings: &SpawnerSettings, no_groups: Option<&str>, no_folders: Op
         None => {}
     }
     if let Some(reason) = no_folders {
-        tracing::info!(reason, "instances have no private folders for temporary files: what is in them is measured");
+        tracing::info!(
+            reason,
+            "instances have no private folders for temporary files: these count as what an environment keeps"
+        );
     }
 }
 

@@ -1,1 +1,120 @@
-//! Instances that use more memory, disk or processes than their limits allow.
+//! Instances that use more disk than their limits allow.
+
+#![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::backends::Backend;
+use crate::support::{RunningEdge, Setup, edge, eventually, got};
+
+const PROD: &str = "shop.localhost";
+const MIB: u64 = 1024 * 1024;
+
+/// An edge on which an environment may keep 1 MiB in 64 files.
+fn small() -> Setup {
+    edge().with_runner().with_limit("persist_bytes_max", MIB).with_limit("persist_files_max", 64)
+}
+
+/// State and detail of the one instance of an environment or alias of `shop`.
+async fn instance(edge: &RunningEdge, environment: &str) -> (String, String) {
+    let path = format!("/v1/apps/shop/environments/{environment}/instances");
+    let list: Value = got(edge.api(Method::GET, &path)).await.json();
+    let text = |key: &str| list["instances"][0][key].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("detail"))
+}
+
+async fn is_held_back(edge: &RunningEdge, environment: &str) -> bool {
+    let (state, detail) = instance(edge, environment).await;
+    state == "waiting" && detail.contains("persist_bytes_max")
+}
+
+/// Has a backend do something when it has answered.
+async fn later(edge: &RunningEdge, host: &str, script: &str) -> Value {
+    edge.evaluate(host, &format!("setTimeout(() => {{ {script} }}, 10), process.env.DEVANTURE_DATA")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_keeps_too_much_has_no_instances_until_it_keeps_less() {
+    let edge = small().start().await;
+    for environment in ["prod", "staging"] {
+        edge.push_backend(edge.admin_token(), ("shop", environment), &Backend::new("one")).await.unwrap();
+    }
+    // Each of them is smaller than what is allowed.
+    let fill = "for (const name of 'abc') fs.writeFileSync('data/' + name, Buffer.alloc(512 * 1024, 1))";
+    let data = later(&edge, PROD, fill).await;
+    eventually("no instance runs", async || is_held_back(&edge, "prod").await).await;
+    // Its pages go on, and so does everybody else.
+    assert_eq!(edge.get(PROD, "/").await.status, StatusCode::OK);
+    assert_eq!(edge.evaluate("staging--shop.localhost", "fs.readdirSync('data')").await, json!([]));
+    let refused = edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("two")).await.unwrap_err();
+    assert_eq!(refused.code, Code::PersistFull, "{refused:?}");
+    assert_eq!(refused.status, 507);
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    let full = metrics.lines().find(|line| line.starts_with("devanture_persist_full") && line.contains("prod"));
+    assert!(full.is_some_and(|line| line.ends_with(" 1")), "{full:?}");
+    let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=instances")).await.text();
+    assert!(log.contains("persist_bytes_max"), "{log}");
+    fs::remove_file(format!("{}/a", data.as_str().unwrap())).unwrap();
+    fs::remove_file(format!("{}/b", data.as_str().unwrap())).unwrap();
+    eventually("it runs again", async || instance(&edge, "prod").await.0 == "healthy").await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("two")).await.unwrap();
+    assert_eq!(edge.evaluate(PROD, "fs.readdirSync('data')").await, json!(["c"]));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_hold_nothing_and_files_without_a_name_count_too() {
+    let edge = small().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    later(&edge, PROD, "for (let i = 0; i < 100; i++) fs.writeFileSync('data/' + i, '')").await;
+    eventually("no instance runs", async || is_held_back(&edge, "prod").await).await;
+    edge.push_backend(edge.admin_token(), ("shop", "staging"), &Backend::new("one")).await.unwrap();
+    let unlinked = "const file = fs.openSync('data/file', 'w'); fs.unlinkSync('data/file');
+        for (let i = 0; i < 4; i++) fs.writeSync(file, Buffer.alloc(512 * 1024, 1)); globalThis.kept = file";
+    let before = edge.evaluate("staging--shop.localhost", "process.pid").await;
+    later(&edge, "staging--shop.localhost", unlinked).await;
+    // They go with the process that holds them, and another one is started.
+    eventually("it was ended", async || {
+        let path = "/v1/apps/shop/environments/staging/instances";
+        let list: Value = got(edge.api(Method::GET, path)).await.json();
+        let one = &list["instances"][0];
+        one["state"] == "healthy" && one["pid"] != before
+    })
+    .await;
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_previews_of_an_app_keep_as_much_as_one_environment() {
+    let edge = small().start().await;
+    let pushed = edge.push_preview(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    // An alias has a folder of its own; two versions with equal backends have even one instance.
+    let alias = edge.api(Method::PUT, "/v1/apps/shop/aliases/feature").json(&json!({ "version": pushed.version }));
+    assert_eq!(got(alias).await.status, StatusCode::OK);
+    let hosts = [format!("{}--shop.localhost", pushed.version.short()), "feature--shop.localhost".to_owned()];
+    let mut folders = BTreeSet::new();
+    for host in &hosts {
+        let folder = later(&edge, host, "fs.writeFileSync('data/file', Buffer.alloc(768 * 1024, 1))").await;
+        folders.insert(folder.as_str().unwrap().to_owned());
+    }
+    assert_eq!(folders.len(), 2);
+    eventually("no preview runs", async || {
+        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+        let full = metrics.lines().find(|line| line.starts_with("devanture_persist_full") && line.contains("preview"));
+        full.is_some_and(|line| line.ends_with(" 1"))
+    })
+    .await;
+    for host in &hosts {
+        eventually("none answers", async || {
+            let asked = got(edge.visit(Method::POST, host, "/api/evaluate").body("1")).await;
+            asked.status.is_server_error()
+        })
+        .await;
+    }
+    edge.stop().await;
+}

@@ -1,0 +1,104 @@
+//! The free space of the disk that holds the data folder, and the floor below which nothing new is stored.
+//!
+//! What is served and switched needs a little room too: for records, logs and temporary files. So uploads are refused
+//! while there is still some, and not by the first write that fails.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use metrics::gauge;
+
+use super::Error;
+use super::durable::failed;
+
+/// No more than this part of a disk stays free.
+const SHARE_MAX: u64 = 16;
+/// Time between two looks while nothing is uploaded.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The free space of one disk.
+#[derive(Debug)]
+pub struct FreeSpace {
+    folder: PathBuf,
+    bytes_min: u64,
+    /// The part of the disk, as a divisor, that stays free at most.
+    share: u64,
+    is_short: AtomicBool,
+}
+
+impl FreeSpace {
+    /// That of the disk of `folder`, of which `bytes_min` bytes stay free, or a sixteenth of a smaller one.
+    #[must_use]
+    pub fn new(folder: PathBuf, bytes_min: u64) -> Arc<Self> {
+        Arc::new(Self { folder, bytes_min, share: SHARE_MAX, is_short: AtomicBool::new(false) })
+    }
+
+    /// That of a disk of which more is to stay free than there is.
+    #[cfg(test)]
+    pub(super) fn short(folder: PathBuf) -> Arc<Self> {
+        Arc::new(Self { folder, bytes_min: u64::MAX, share: 0, is_short: AtomicBool::new(false) })
+    }
+
+    /// Whether the last look found less than what is to stay free.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the disk, and reports a change. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Short`]; [`Error::Io`] where the system does not answer.
+    pub fn check(&self) -> Result<(), Error> {
+        let found = rustix::fs::statvfs(&self.folder);
+        let found = found.map_err(|errno| failed("looking at the free space of", &self.folder)(errno.into()))?;
+        // What an ordinary user may fill: the rest is root's.
+        let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
+        let bytes = found.f_blocks.saturating_mul(found.f_frsize);
+        let bytes_min = self.bytes_min.min(bytes.checked_div(self.share).unwrap_or(u64::MAX));
+        let is_short = free_bytes < bytes_min;
+        let was_short = self.is_short.swap(is_short, Ordering::Relaxed);
+        #[allow(clippy::cast_precision_loss, reason = "exact up to 9 PB")]
+        gauge!("devanture_disk_free_bytes").set(free_bytes as f64);
+        gauge!("devanture_disk_short").set(u8::from(is_short));
+        match (was_short, is_short) {
+            (false, true) => tracing::error!(
+                free_bytes,
+                disk_free_bytes_min = bytes_min,
+                "the disk of data_dir is almost full: new files are refused"
+            ),
+            (true, false) => {
+                tracing::info!(free_bytes, "the disk of data_dir has room again: new files are stored");
+            }
+            _ => {}
+        }
+        if is_short { Err(Error::Short { free_bytes, bytes_min }) } else { Ok(()) }
+    }
+
+    /// Looks again and again, for as long as the edge runs.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            let space = Arc::clone(&self);
+            // The error was reported by the look itself, or is that of the first upload.
+            drop(tokio::task::spawn_blocking(move || space.check()).await);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_what_is_to_stay_free_is_short() {
+        let folder = tempfile::tempdir().unwrap();
+        let (roomy, short) = (FreeSpace::new(folder.path().to_owned(), 0), FreeSpace::short(folder.path().to_owned()));
+        assert!(matches!((roomy.check(), roomy.is_short()), (Ok(()), false)));
+        assert!(matches!((short.check(), short.is_short()), (Err(Error::Short { bytes_min: u64::MAX, .. }), true)));
+        let missing = FreeSpace::new(folder.path().join("missing"), 0);
+        assert!(matches!(missing.check(), Err(Error::Io { .. })));
+    }
+}

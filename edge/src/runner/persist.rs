@@ -1,0 +1,153 @@
+//! Bounds on what environments keep in `persist`, which is measured again and again, with temporary files where these are
+//! on the disk. An environment that keeps too much has no instances until it keeps less: quotas of the kernel are not to
+//! be had on every file system.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use devanture_config::AppName;
+use devanture_config::site_toml::Server;
+use tokio::time::{Instant, sleep};
+
+use super::Shared;
+use super::error::Error;
+use super::follow::PREVIEW;
+use super::group::Group;
+use super::spawner::{Measured, MeasuredFolder, Monitor};
+
+/// The shortest and the longest pause between two measurements.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A pause is so many times as long as the measurement before.
+const PAUSE_FACTOR: u32 = 4;
+
+/// Whose folders count together: those of an environment, or of all previews of an app.
+type Place = (AppName, String);
+
+/// What was measured last.
+#[derive(Default)]
+pub(super) struct Persisted(Mutex<BTreeMap<Place, Found>>);
+
+#[derive(Clone, Copy)]
+struct Found {
+    measured: Measured,
+    is_too_much: bool,
+}
+
+/// An environment that is to be measured.
+#[derive(Default)]
+struct Subject {
+    groups: Vec<Arc<Group>>,
+    monitors: Vec<Monitor>,
+}
+
+impl Persisted {
+    fn places(&self) -> MutexGuard<'_, BTreeMap<Place, Found>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of each place, and whether they are too much.
+    pub(super) fn all(&self) -> Vec<(Place, u64, bool)> {
+        let places = self.places();
+        places.iter().map(|(place, found)| (place.clone(), found.measured.bytes, found.is_too_much)).collect()
+    }
+}
+
+impl Shared {
+    /// Checks that an environment does not keep more than it may.
+    pub(super) fn check_persisted(&self, app: &AppName, settings_place: &str) -> Result<(), Error> {
+        let place = (app.clone(), settings_place.to_owned());
+        match self.persisted.places().get(&place) {
+            Some(found) if found.is_too_much => Err(self.too_much(&place, found.measured)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that an instance of a group may be started.
+    pub(super) fn may_begin(&self, group: &Group) -> Result<(), Error> {
+        match self.is_measured(&group.managed.server) {
+            true => self.check_persisted(&group.id.app, &group.settings_place),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether instances of a backend can fill the disk.
+    pub(super) fn is_measured(&self, server: &Server) -> bool {
+        server.persist.is_some() || !self.spawner.means().private_folders
+    }
+
+    fn too_much(&self, (app, settings_place): &Place, measured: Measured) -> Error {
+        Error::PersistFull {
+            whose: match settings_place.as_str() {
+                PREVIEW => format!("the previews of {app} keep"),
+                environment => format!("{environment} of {app} keeps"),
+            },
+            bytes: measured.bytes,
+            bytes_max: self.limits.persist_bytes_max,
+            files: measured.files,
+            files_max: self.limits.persist_files_max,
+        }
+    }
+
+    /// Measures until the edge ends.
+    pub(super) async fn watch_persisted(self: Arc<Self>) {
+        loop {
+            let begun = Instant::now();
+            let subjects = self.subjects();
+            for (place, subject) in &subjects {
+                self.measure_persisted(place, subject).await;
+            }
+            self.persisted.places().retain(|place, _| subjects.contains_key(place));
+            let pause = (begun.elapsed() * PAUSE_FACTOR).clamp(PAUSE.0, PAUSE.1);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// What runs and keeps something, and what kept too much when it ran last.
+    fn subjects(&self) -> BTreeMap<Place, Subject> {
+        let full = self.persisted.all().into_iter().filter(|(_, _, is_too_much)| *is_too_much);
+        let mut subjects: BTreeMap<Place, Subject> = full.map(|(place, ..)| (place, Subject::default())).collect();
+        for group in self.all_groups().into_iter().filter(|group| self.is_measured(&group.managed.server)) {
+            let subject = subjects.entry((group.id.app.clone(), group.settings_place.clone())).or_default();
+            subject.monitors.extend(group.slots().iter().filter_map(|slot| slot.seen().monitor.clone()));
+            subject.groups.push(group);
+        }
+        subjects
+    }
+
+    async fn measure_persisted(&self, place: &Place, subject: &Subject) {
+        let (app, settings_place) = place;
+        let mut folders = self.folders.persisted(app, settings_place);
+        if !self.spawner.means().private_folders {
+            folders.push(self.folders.made(self.folders.temporary(app, settings_place)));
+        }
+        let paths = folders.into_iter().filter_map(|folder| folder.into_os_string().into_string().ok());
+        let folders = paths.map(|path| MeasuredFolder { path, owner: None }).collect();
+        let files_max = self.limits.persist_files_max;
+        let measured = match self.spawner.measure(folders, &subject.monitors, files_max).await {
+            Ok(measured) => measured,
+            Err(error) => return tracing::debug!(%app, settings_place, %error, "`persist` cannot be measured"),
+        };
+        let is_too_much = measured.is_partial || measured.bytes > self.limits.persist_bytes_max;
+        let before = self.persisted.places().insert(place.clone(), Found { measured, is_too_much });
+        let was_too_much = before.is_some_and(|before| before.is_too_much);
+        if is_too_much {
+            let error = self.too_much(place, measured);
+            if !was_too_much {
+                tracing::error!(%app, environment = settings_place, %error, "instances are ended, and not started again");
+            }
+            // Again each time: one may have been about to begin.
+            for slot in subject.groups.iter().flat_map(|group| group.slots()) {
+                slot.over_quota.notify_waiters();
+            }
+        } else if was_too_much {
+            tracing::info!(%app, environment = settings_place, "`persist` has room again: instances are started");
+            for slot in subject.groups.iter().flat_map(|group| group.slots()) {
+                slot.begin_anew();
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A disk that has no room left for anything new.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use devanture_config::api::BeginDeploy;
+use devanture_config::problem::Code;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{edge, eventually, got, manifest};
+
+const HOST: &str = "shop.localhost";
+const MIB: u64 = 1024 * 1024;
+
+/// A disk of 64 MiB, of which a sixteenth stays free.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(folder.path()).stderr(Stdio::null());
+        if mount.status().is_ok_and(|status| status.success()) {
+            return Some(Self(folder));
+        }
+        eprintln!("left out: only root may mount a small file system");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file until no more than `bytes` are free.
+    fn fill(&self, bytes: u64) {
+        let found = rustix::fs::statvfs(self.path()).unwrap();
+        let length = found.f_bavail * found.f_frsize - bytes;
+        fs::write(self.path().join("large"), vec![1; usize::try_from(length).unwrap()]).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(self.0.path()).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_live_is_served_and_switched_while_the_disk_takes_nothing_new() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let edge = edge().below(disk.path().to_str().unwrap()).start().await;
+    let one = edge.push("shop", &[("index.html", b"one")]).await.version;
+    edge.push("shop", &[("index.html", b"two")]).await;
+    disk.fill(2 * MIB);
+    let files: &[(&str, &[u8])] = &[("index.html", b"three")];
+    let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
+    let refused = edge.try_push("shop", "prod", begin, files).await.unwrap_err();
+    assert_eq!((refused.code, refused.status), (Code::DiskFull, 507), "{refused:?}");
+    assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("disk_free_bytes_min")), "{refused:?}");
+    let archive = edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys");
+    let archive = got(archive.header("content-type", "application/zip").body(vec![0; 1_024])).await;
+    assert_eq!(archive.status, StatusCode::INSUFFICIENT_STORAGE, "{}", archive.text());
+    assert_eq!(edge.get(HOST, "/").await.text(), "two");
+    // What is stored is switched to, also by a push of the same files.
+    let switch = edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&json!({ "version": one }));
+    assert!(got(switch).await.status.is_success());
+    eventually("the other one is live", async || edge.get(HOST, "/").await.text() == "one").await;
+    edge.push("shop", &[("index.html", b"two")]).await;
+    eventually("it is live again", async || edge.get(HOST, "/").await.text() == "two").await;
+    let ready = got(edge.api(Method::GET, "/health/ready")).await;
+    assert_eq!(ready.status, StatusCode::OK);
+    assert!(ready.text().contains("disk is almost full"), "{}", ready.text());
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.lines().any(|line| line == "devanture_disk_short 1"), "{metrics}");
+    assert!(metrics.lines().any(|line| line.starts_with("devanture_disk_free_bytes ")), "{metrics}");
+    fs::remove_file(disk.path().join("large")).unwrap();
+    edge.push("shop", files).await;
+    assert_eq!(got(edge.api(Method::GET, "/health/ready")).await.text(), "ready\n");
+    edge.stop().await;
+}
