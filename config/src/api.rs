@@ -295,9 +295,26 @@ pub struct Status {
     /// How it is locked, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Lock>,
+    /// How the live version is damaged, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<Damage>,
     /// Whether there are more environments or aliases than `places` holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_places: bool,
+}
+
+/// How a live version is damaged on the disk of the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// The version that should be live.
+    pub version: VersionId,
+    /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again.
+    pub count: u64,
+    /// Paths of these files, a hundred at most.
+    pub files: Vec<String>,
+    /// Why the version could not be loaded at all, if it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// `POST /v1/tokens`: makes a token.

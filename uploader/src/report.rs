@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use devanture_config::api::{
-    DeployReport, Lock, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step, StepState, SwitchReport,
+    Damage, DeployReport, Lock, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step, StepState,
+    SwitchReport,
 };
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
@@ -15,6 +16,9 @@ use time::OffsetDateTime;
 use crate::exit::Failure;
 use crate::progress::Style;
 use crate::terminal;
+
+/// Damaged files that `status` names.
+const DAMAGED_FILES_SHOWN: usize = 3;
 
 /// The last line after a push that failed.
 pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
@@ -177,6 +181,19 @@ fn settings_lines(difference: &SettingsDifference) -> Vec<String> {
     }
 }
 
+/// How a live version is damaged, and what to do.
+fn damage_text(damage: &Damage) -> String {
+    let version = damage.version.short();
+    if let Some(error) = &damage.error {
+        return format!("{version} cannot be loaded ({error}); push it again, or roll back");
+    }
+    let mut files = damage.files.iter().take(DAMAGED_FILES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if damage.count > DAMAGED_FILES_SHOWN as u64 {
+        files.push_str(", …");
+    }
+    format!("{} files of {version} are damaged or missing and answer 503 ({files}); push it again", damage.count)
+}
+
 /// The lines of `status`.
 pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
     let line = |name: &str, text: String| style.line(name, &text);
@@ -191,6 +208,9 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
     if let Some(urls) = &status.urls {
         lines.push(line("live", urls.live.clone()));
         lines.push(line("preview", urls.preview.clone()));
+    }
+    if let Some(damage) = &status.damaged {
+        lines.push(line("damaged", style.bad(&damage_text(damage))));
     }
     if let Some(pause) = &status.paused {
         let message =

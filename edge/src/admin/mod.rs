@@ -76,6 +76,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::blobs::FreeSpace;
+use crate::live::DamagedPlace;
 use crate::publish::{Actor, Credentials, Error, Publisher};
 use crate::telemetry::Exposition;
 use body::RequestBody;
@@ -84,6 +85,19 @@ use route::Route;
 
 /// The description of the API, served as it stands here.
 const OPENAPI: &str = include_str!("openapi.yaml");
+
+/// Environments with a damaged version that readiness names.
+const DAMAGED_PLACES_MAX: usize = 100;
+
+/// A line of readiness about a damaged version.
+fn damage_line(damaged: &DamagedPlace) -> String {
+    let DamagedPlace { app, environment, version, files, error } = damaged;
+    let what = match error {
+        Some(_) => "cannot be loaded".to_owned(),
+        None => format!("lacks {} of its files, which are damaged or missing", files.len()),
+    };
+    format!("damaged: version {} of {app} in {environment} {what}\n", version.short())
+}
 
 /// Whether the edge can serve, and whether it is about to end.
 #[derive(Debug, Default)]
@@ -258,14 +272,16 @@ impl Admin {
     }
 
     fn readiness(&self) -> Response<Body> {
-        if self.health.is_ready() && self.health.is_short_of_disk() {
-            // Another edge could not serve more than this one does.
-            answer::text(StatusCode::OK, "ready, but the disk is almost full: new files are refused\n")
-        } else if self.health.is_ready() {
-            answer::text(StatusCode::OK, "ready\n")
-        } else {
-            answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        if !self.health.is_ready() {
+            return answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n");
         }
+        // Another edge could not serve more than this one does.
+        let mut text = match self.health.is_short_of_disk() {
+            true => "ready, but the disk is almost full: new files are refused\n".to_owned(),
+            false => "ready\n".to_owned(),
+        };
+        text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
+        answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }
 
     async fn actor(&self, authorization: Option<&HeaderValue>, via: Via) -> Result<Actor, Error> {

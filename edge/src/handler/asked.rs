@@ -253,6 +253,8 @@ impl Asked<'_, '_> {
                 ruled: self.ruled(access),
                 custom_host: self.custom_host,
             }),
+            // A page that stands in with an error says what is wrong with the path; any other one is what was asked for.
+            None if status.is_success() => self.refuse(Refused::Unavailable),
             None => self.refuse(Refused::NotFound),
         }
     }

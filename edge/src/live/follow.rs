@@ -11,6 +11,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::aliased::Aliased;
+use super::damage::{Retries, Unloaded};
 use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Current, Hosts, Live, Load, LoadError, Loader, Place};
@@ -54,7 +55,7 @@ impl Follower {
     /// Follows until the catalog is closed.
     pub async fn run(mut self) {
         let mut remaking = true;
-        let mut reloads = Reloads::default();
+        let (mut reloads, mut retries) = (Reloads::default(), Retries::new());
         let (interval, sweeps) = self.sweeps();
         let mut sweep = tokio::time::interval(interval);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -77,7 +78,8 @@ impl Follower {
                     }
                     Err(RecvError::Closed) => return,
                 },
-                () = self.live.0.again.notified() => self.load_missing().await,
+                () = self.live.0.again.notified() => self.retry(&mut retries, &mut reloads, true).await,
+                () = retries.due() => self.retry(&mut retries, &mut reloads, false).await,
                 _ = sweep.tick() => self.live.evict_idle_previews(sweeps),
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => reloads.want(id),
@@ -202,7 +204,7 @@ impl Follower {
 
     /// Moves one pointer, unless it was moved by that commit or a later one before: after everything was read anew, the
     /// watch still holds commits that were in what was read.
-    async fn point(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
+    pub(super) async fn point(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
         let Some((app, name, setting)) = place_of(key) else { return };
         let Some(value) = value else { return self.remove_place(&app, &name) };
         let record = Record { value: Arc::clone(value), revision };
@@ -240,10 +242,12 @@ impl Follower {
                 let current = Current::new(version, pointer.switched_ms, self.live.withdrawn(app), settings);
                 self.loader.tallies().switched(app.as_str(), name.as_str(), *id);
                 place.switch(Arc::new(current), &self.live.0.grace);
+                place.unloaded.store(None);
                 tracing::info!(app = %app, environment = %name, version = %id.short(), "live");
             }
             Err(error) => {
                 tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded");
+                place.unloaded.store(Some(Arc::new(Unloaded { version: *id, error: error.to_string() })));
             }
         }
     }
@@ -257,7 +261,7 @@ impl Follower {
                 }
                 Ok(version)
             }
-            None => self.loader.load(Load::live(&place.app, id, &place.name)).await,
+            None => self.loader.load(Load::already_live(&place.app, id, &place.name)).await,
         }
     }
 
@@ -285,6 +289,10 @@ impl Follower {
     fn take_again(&self, (id, loaded): Loaded) {
         for (place, version) in loaded {
             let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
+            // What is in memory of a file whose stored bytes are damaged is kept.
+            if version.damaged.len() > current.version.damaged.len() {
+                continue;
+            }
             let since_ms = current.last_modified_s.saturating_mul(1000);
             let (withdrawn, settings) = (Arc::clone(&current.withdrawn), current.settings.clone());
             place.current.store(Some(Arc::new(Current::new(version, since_ms, withdrawn, settings))));
@@ -296,21 +304,6 @@ impl Follower {
         });
         for place in self.live.0.hosts.load().places.values().filter(|place| place.setting == Setting::Preview) {
             place.hide_alias(|current| current.version.id == id);
-        }
-    }
-
-    /// Loads what could not be loaded when its pointer was moved.
-    async fn load_missing(&self) {
-        let hosts = self.live.0.hosts.load_full();
-        let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
-        for place in environments.filter(|place| place.current.load().is_none()) {
-            let key = records::live_key(&place.app, &place.name);
-            match self.loader.catalog().get(&key).await {
-                Ok(Some(record)) => self.point(&key, Some(&record.value), record.revision).await,
-                // The watch tells of its end.
-                Ok(None) => {}
-                Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
-            }
         }
     }
 

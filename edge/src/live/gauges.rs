@@ -1,8 +1,8 @@
-//! The memory of apps as metrics, set whenever they are rendered, so that apps without loaded versions have none.
+//! The memory of apps and the damage of live versions as metrics, set whenever they are rendered: what is no more has none.
 
 use metrics::gauge;
 
-use super::Loader;
+use super::{Live, Loader};
 use crate::telemetry::Exposition;
 
 impl Loader {
@@ -14,6 +14,24 @@ impl Loader {
                 for (kind, bytes) in [("files", usage.files), ("versions", usage.bytes.saturating_sub(usage.files))] {
                     #[expect(clippy::cast_precision_loss, reason = "no memory has as many bytes")]
                     gauge!("devanture_app_memory_bytes", "app" => app.to_string(), "kind" => kind).set(bytes as f64);
+                }
+            }
+        })
+    }
+}
+
+impl Live {
+    /// The damage of live versions, as metrics.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        Exposition::of_now(|| {
+            for damaged in self.damaged() {
+                let labels = [("app", damaged.app.to_string()), ("environment", damaged.environment.to_string())];
+                if damaged.error.is_some() {
+                    gauge!("devanture_unloaded_versions", &labels).set(1.0);
+                } else {
+                    #[expect(clippy::cast_precision_loss, reason = "no version has as many files")]
+                    gauge!("devanture_damaged_files", &labels).set(damaged.files.len() as f64);
                 }
             }
         })

@@ -66,25 +66,32 @@ pub struct Load {
     pub setting: Setting,
     /// What may be evicted for it.
     pub claim: Claim,
+    /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
+    pub leaves_out_damaged: bool,
 }
 
 impl Load {
-    /// A version that goes live in an environment.
+    /// A version that goes live in an environment, with all of its files.
     #[must_use]
     pub fn live(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
         let (app, id, place) = (app.clone(), *id, environment.to_string());
-        Self { app, id, place, setting: Setting::Environment, claim: Claim::Live }
+        Self { app, id, place, setting: Setting::Environment, claim: Claim::Live, leaves_out_damaged: false }
+    }
+
+    /// A version that is live in an environment, with those of its files that are not damaged.
+    pub(super) fn already_live(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
+        Self { leaves_out_damaged: true, ..Self::live(app, id, environment) }
     }
 
     /// A version that was replaced in an environment, kept for its assets.
     pub(super) fn replaced(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
-        Self { claim: Claim::Other, ..Self::live(app, id, environment) }
+        Self { claim: Claim::Other, ..Self::already_live(app, id, environment) }
     }
 
     /// A preview; `place` is its name in metrics.
     pub(super) fn preview(app: &AppName, id: &VersionId, place: &str) -> Self {
         let (app, id, place) = (app.clone(), *id, place.to_owned());
-        Self { app, id, place, setting: Setting::Preview, claim: Claim::Other }
+        Self { app, id, place, setting: Setting::Preview, claim: Claim::Other, leaves_out_damaged: true }
     }
 }
 
@@ -167,6 +174,10 @@ impl Loader {
         self.0.memory.usage()
     }
 
+    pub(super) fn blobs(&self) -> &Arc<dyn Blobs> {
+        &self.0.blobs
+    }
+
     pub(super) fn catalog(&self) -> &Arc<dyn Catalog> {
         &self.0.catalog
     }
@@ -210,6 +221,7 @@ impl Loader {
             setting: known.setting,
             // What it replaces is live already: better variants are not worth an eviction of replaced versions.
             claim: Claim::Other,
+            leaves_out_damaged: true,
         };
         self.load_knowing(load, Some(known)).await
     }
@@ -265,7 +277,7 @@ impl Loader {
             }
         };
         let mut slot = slot.lock().await;
-        if let Some(content) = slot.upgrade() {
+        if let Some(content) = slot.upgrade().filter(|c| load.leaves_out_damaged || c.damaged.is_empty()) {
             return Ok(content);
         }
         let (manifest, serving) = match read.take() {
@@ -292,6 +304,7 @@ impl Loader {
             rules_max: self.0.rules_max,
             memory: (self.0.memory.of(&load.app), load.claim),
             known,
+            leaves_out_damaged: load.leaves_out_damaged,
         };
         let content = Arc::new(version::load(&*self.0.blobs, request).await?);
         *slot = Arc::downgrade(&content);

@@ -6,6 +6,7 @@
 
 mod aliased;
 mod contents;
+mod damage;
 mod follow;
 mod forget;
 mod gauges;
@@ -24,6 +25,7 @@ mod settings;
 mod test_world;
 mod withdrawn;
 
+pub use damage::DamagedPlace;
 pub use follow::Follower;
 pub use host::{Domains, Neighbours};
 pub use loader::{Load, LoadError, Loader};
@@ -124,6 +126,8 @@ pub struct Place {
     current: ArcSwapOption<Current>,
     /// The target of an alias, loaded or not.
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
+    /// The version that should be live and could not be loaded.
+    unloaded: ArcSwapOption<damage::Unloaded>,
     replaced: Seldom<Replaced>,
     /// Versions that may become live here in a moment.
     preparing: Seldom<Arc<Version>>,
@@ -147,6 +151,7 @@ impl Place {
             ends_ms: AtomicU64::new(u64::MAX),
             current: ArcSwapOption::empty(),
             aliased: Mutex::default(),
+            unloaded: ArcSwapOption::empty(),
             replaced: Seldom::default(),
             preparing: Seldom::default(),
             paused: ArcSwapOption::empty(),

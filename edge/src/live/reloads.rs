@@ -38,6 +38,11 @@ impl Reloads {
         self.wanted.entry(id).or_insert(from);
     }
 
+    /// Has a version loaded again without a rest: what is mended is mended once.
+    pub(super) fn want_at_once(&mut self, id: VersionId) {
+        self.wanted.insert(id, Instant::now());
+    }
+
     /// Whether one waits, and none is being loaded.
     pub(super) fn has_turn(&self) -> bool {
         self.running.is_empty() && !self.wanted.is_empty()

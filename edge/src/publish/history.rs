@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use devanture_config::api::{AliasList, Deploy, DeployKind, History, Outcome, PlaceStatus, Source, Status};
+use devanture_config::api::{AliasList, Damage, Deploy, DeployKind, History, Outcome, PlaceStatus, Source, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -10,9 +10,12 @@ use super::audit::{Own, commit_own};
 use super::{Actor, Error, PAGE_MAX, Page, Publisher};
 use crate::catalog::records::{self, HistoryEntry, HostnameRecord, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
+use crate::live::DamagedPlace;
 
 /// Most environments, and most aliases, that a status tells.
 const PLACES_MAX: usize = 1_000;
+/// Paths of damaged files that a status lists.
+const DAMAGED_FILES_MAX: usize = 100;
 
 /// What a rollback goes back to.
 pub(crate) struct Earlier {
@@ -83,6 +86,7 @@ impl Publisher {
             places,
             paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
             locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
+            damaged: self.live.damage_of(app, environment).map(damage),
             more_places,
         };
         Ok((revision, status))
@@ -280,4 +284,10 @@ impl Publisher {
         self.not_before(last.unwrap_or(0));
         Ok(records::history_key(app, environment, self.tick()))
     }
+}
+/// Damage as the API reports it.
+fn damage(damaged: DamagedPlace) -> Damage {
+    let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
+    let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();
+    Damage { version: damaged.version, count, files, error: damaged.error }
 }

@@ -194,6 +194,8 @@ impl Publisher {
             return Ok((None, "already live".to_owned()));
         }
         let at_hand = place.as_ref().and_then(|place| place.loaded(&intent.version));
+        // What is damaged is tried again, and not switched to if it still is.
+        let at_hand = at_hand.filter(|version| version.damaged.is_empty());
         let version = match at_hand {
             Some(version) => version,
             None => self.loader.load(Load::live(intent.app, &intent.version, intent.environment)).await?,

@@ -15,7 +15,7 @@ use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key};
 use crate::catalog::{self, Change, Check, Commit, Revision, records};
-use crate::live::Current;
+use crate::live::{Current, DamagedPlace};
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey};
 use crate::telemetry;
@@ -219,10 +219,16 @@ impl Publisher {
         }
     }
 
-    /// The memory of the loaded versions of each app, as metrics.
+    /// The memory of the loaded versions of each app, and the damage of live ones, as metrics.
     #[must_use]
     pub fn memory_metrics(&self) -> String {
-        self.loader.metrics()
+        self.loader.metrics() + &self.live.metrics()
+    }
+
+    /// The environments whose live version is damaged.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<DamagedPlace> {
+        self.live.damaged()
     }
 
     /// Every pool of the edge, as metrics.

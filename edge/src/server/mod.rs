@@ -179,8 +179,7 @@ impl Server {
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
-        let serving = serving(file, handler, &certificates, &drain, port, &publisher);
-        control.spawn(listen::keep_response_memory(Arc::clone(serving.limits.response_memory())));
+        let serving = serving(file, &control, handler, &certificates, &drain, port, &publisher);
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
@@ -360,6 +359,7 @@ impl HandlerParts {
 /// What serving threads are given.
 fn serving(
     file: &EdgeFile,
+    control: &Runtime,
     handler: HandlerParts,
     certificates: &Certificates,
     drain: &watch::Sender<Option<Instant>>,
@@ -367,6 +367,7 @@ fn serving(
     publisher: &Arc<Publisher>,
 ) -> Serving {
     let limits = ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies);
+    control.spawn(listen::keep_response_memory(Arc::clone(limits.response_memory())));
     Serving {
         handler,
         visitors: certificates.server_config(),

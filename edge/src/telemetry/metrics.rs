@@ -65,6 +65,7 @@ fn with_buckets() -> PrometheusBuilder {
 
 /// Gives every metric its sentence.
 pub fn describe() {
+    describe_versions();
     describe_counter!("devanture_requests_total", "Requests answered, by app, environment, version and status class.");
     describe_counter!("devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment.");
     describe_counter!(
@@ -149,6 +150,18 @@ pub fn describe() {
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
     describe_counter!("devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome.");
     describe_counter!("devanture_watches_total", "Watched switches, by app, environment and outcome.");
+}
+
+/// Metrics of stored and loaded versions.
+fn describe_versions() {
+    describe_gauge!(
+        "devanture_damaged_files",
+        "Files of a live version that are damaged or missing on the disk, by app and environment: their paths answer 503."
+    );
+    describe_gauge!(
+        "devanture_unloaded_versions",
+        "1 where a version that should be live cannot be loaded, by app and environment."
+    );
 }
 
 #[cfg(test)]

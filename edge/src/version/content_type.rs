@@ -16,7 +16,11 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// The media type of a file, as its head says it.
 pub(super) async fn media_type(path: &BundlePath, entry: &FileEntry, body: &Source) -> HeaderValue {
-    let is_utf8 = is_utf8(path, body).await;
+    media_type_of(path, entry, is_utf8(path, body).await)
+}
+
+/// The media type of a file, whose text is UTF-8 or not.
+pub(super) fn media_type_of(path: &BundlePath, entry: &FileEntry, is_utf8: bool) -> HeaderValue {
     text_value(&match &entry.media_type {
         Some(said) => media::with_charset(said, is_utf8),
         None => media::content_type(path.as_str(), is_utf8),

@@ -17,6 +17,7 @@ use http::header::{
 };
 
 use super::content_type::media_type;
+use super::damage;
 use super::deltas::Said;
 use super::head::{FieldPool, MissHead, USE_AS_DICTIONARY};
 use super::{
@@ -103,6 +104,8 @@ pub struct LoadRequest {
     pub memory: (Arc<AppMemory>, Claim),
     /// The same version as it was loaded before: what its files are is in it.
     pub known: Option<Arc<Version>>,
+    /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
+    pub leaves_out_damaged: bool,
 }
 
 /// Loads a version.
@@ -139,13 +142,15 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let loader = Loader { blobs, memory: &memory, request, manifest, header: &header, fields: &fields, said: &said };
     let (files, pages) = loader.files(&charge).await?;
     charge.grow(bytes(fields.heap_bytes()))?;
-    Ok(Content {
+    let damaged = damage::damaged(manifest, &files);
+    let content = Content {
         id: request.id,
         app: request.app.clone(),
         setting: request.setting,
         index,
         straight,
         files,
+        damaged,
         pages,
         cors: cors(serving),
         html_handling,
@@ -161,7 +166,9 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         header,
         miss: MissHead::new(fields.into_fields()),
         charge,
-    })
+    };
+    damage::log(&content);
+    Ok(content)
 }
 
 /// Builds the path indexes on a blocking thread, as there may be a hundred thousand paths.
@@ -273,7 +280,13 @@ impl Loader<'_> {
     async fn file(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
         // A file that is in memory already does not wait for anything: without this, a large version would not yield.
         tokio::task::consume_budget().await;
-        let (body, loaded) = self.loaded(path.as_str(), entry, self.encodings(path, entry).await?).await?;
+        let (body, loaded) = match self.bytes_of(path, entry).await {
+            Ok(loaded) => loaded,
+            Err(error) if self.request.leaves_out_damaged && damage::is_damage(&error) => {
+                return Ok(self.without_bytes(number, path, entry));
+            }
+            Err(error) => return Err(error),
+        };
         let media_type = match self.known(number, path) {
             Some(known) => known.media_type.clone(),
             None => media_type(path, entry, &body).await,
@@ -302,13 +315,13 @@ impl Loader<'_> {
     }
 
     /// A file as it was loaded before: of one version, and so of one content.
-    fn known(&self, number: usize, path: &BundlePath) -> Option<&ServedFile> {
+    pub(super) fn known(&self, number: usize, path: &BundlePath) -> Option<&ServedFile> {
         let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
         known.files.get(number).filter(|file| *file.path == *path.as_str())
     }
 
     /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
-    async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
+    pub(super) async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
         let mut found: Vec<AtHand> = Vec::new();
         for form in self.request.given.get(path).into_iter().flatten() {
             let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();

@@ -5,6 +5,7 @@
 //! in one place.
 
 mod content_type;
+mod damage;
 mod deltas;
 mod head;
 mod kept;
@@ -14,6 +15,7 @@ mod place;
 mod rule_files;
 mod wishes;
 
+pub use damage::DamagedFile;
 pub use deltas::FileDictionaries;
 pub use head::{CommonField, EntityTag, PreparedHead, USE_AS_DICTIONARY};
 pub use kept::KeptFiles;
@@ -137,6 +139,8 @@ pub struct Content {
     pub straight: StraightPaths,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
+    /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
+    pub damaged: Box<[DamagedFile]>,
     /// The dictionary that its pages share, with its number among the files: no path leads to it.
     pub pages: Option<(Sha256, u32)>,
     /// Origins whose pages may use the backends.

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+mod damage;
 mod delete;
 mod dictionaries;
 mod error_pages;

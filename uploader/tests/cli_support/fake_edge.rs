@@ -292,6 +292,7 @@ fn status(state: &State) -> Status {
         places: Vec::new(),
         paused: None,
         locked: None,
+        damaged: None,
         more_places: false,
     }
 }

@@ -1,0 +1,164 @@
+//! Files of a version whose stored bytes are damaged or missing: they are restored from one of their encodings where that
+//! decodes to the same bytes, and otherwise left out, so that the rest of the version is served.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::{Digest, Manifest};
+use tokio::sync::mpsc;
+
+use super::content_type::media_type_of;
+use super::load::{AtHand, Error, Loader};
+use super::{Content, ServedFile, Source, Version};
+use crate::blobs::{self, Blobs, Key};
+use crate::site::negotiate::Coding;
+use crate::site::{cache, fingerprint};
+
+/// Bytes that are decoded at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Decoded pieces that may wait to be written.
+const PIECES_MAX: usize = 4;
+/// The window that a Zstandard encoding may need (RFC 9659 §3), as a power of two.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Paths that the log names of one version.
+const LOGGED_MAX: usize = 10;
+
+/// A public file of a version that cannot be served, since its stored bytes are damaged or missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedFile {
+    /// Its path in the bundle.
+    pub path: Box<str>,
+    /// Its content.
+    pub blob: Digest,
+}
+
+/// Whether an error concerns the bytes of one file alone.
+pub(super) const fn is_damage(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Size { .. }
+            | Error::Blobs(blobs::Error::Corrupt { .. } | blobs::Error::Missing(_) | blobs::Error::Io { .. })
+    )
+}
+
+/// The files of a version that were left out.
+pub(super) fn damaged(manifest: &Manifest, files: &[ServedFile]) -> Box<[DamagedFile]> {
+    let public = manifest.files.iter().filter(|(path, _)| !path.is_private());
+    let left_out = public.zip(files).filter(|(_, file)| file.representations.is_empty());
+    left_out.map(|((path, entry), _)| DamagedFile { path: path.as_str().into(), blob: entry.hash }).collect()
+}
+
+/// Logs which files of a version are not served.
+pub(super) fn log(version: &Content) {
+    if version.damaged.is_empty() {
+        return;
+    }
+    let paths: Vec<&str> = version.damaged.iter().take(LOGGED_MAX).map(|file| &*file.path).collect();
+    tracing::error!(app = %version.app, version = %version.id, files = version.damaged.len(), paths = paths.join(", "),
+        "files of a version are damaged or missing: their paths answer 503 until they are stored again");
+}
+
+impl Version {
+    /// Whether one of its damaged files can be read again. At most `files_max` of them are looked at, others each `turn`.
+    pub(crate) async fn is_mended(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
+        let first = turn.saturating_mul(files_max).checked_rem(self.damaged.len()).unwrap_or_default();
+        for file in self.damaged.iter().cycle().skip(first).take(files_max.min(self.damaged.len())) {
+            if blobs.open(Key::Blob(file.blob)).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Loader<'_> {
+    /// The bytes of a file and its encodings, restored from one of these if they are damaged.
+    pub(super) async fn bytes_of(
+        &self,
+        path: &BundlePath,
+        entry: &FileEntry,
+    ) -> Result<(Source, Vec<(AtHand, Source)>), Error> {
+        let load = async || self.loaded(path.as_str(), entry, self.encodings(path, entry).await?).await;
+        match load().await {
+            Err(error) if is_damage(&error) && self.restore(path, entry).await => load().await,
+            loaded => loaded,
+        }
+    }
+
+    /// Stores the bytes of a file again, decoded from one of its encodings. Returns whether it did.
+    async fn restore(&self, path: &BundlePath, entry: &FileEntry) -> bool {
+        let encodings = self.encodings(path, entry).await.unwrap_or_default();
+        for at_hand in encodings {
+            let Ok(encoded) = self.blobs.get(at_hand.key).await else { continue };
+            match restore_from(self.blobs, encoded, at_hand.coding, entry).await {
+                Ok(()) => {
+                    let (blob, coding) = (entry.hash, at_hand.coding.as_str());
+                    tracing::warn!(path = path.as_str(), %blob, coding, "a damaged file was restored from its encoding");
+                    return true;
+                }
+                Err(error) => tracing::debug!(path = path.as_str(), %error, "an encoding does not restore a file"),
+            }
+        }
+        false
+    }
+
+    /// A file without anything to send: its path answers 503.
+    pub(super) fn without_bytes(&self, number: usize, path: &BundlePath, entry: &FileEntry) -> ServedFile {
+        let known = self.known(number, path).map(|known| known.media_type.clone());
+        let media_type = known.unwrap_or_else(|| media_type_of(path, entry, true));
+        ServedFile {
+            fingerprinted: fingerprint::is_fingerprinted(path.as_str()),
+            is_page: cache::is_page(path.as_str(), media_type.as_bytes()),
+            path: path.as_str().into(),
+            media_type,
+            available: Box::default(),
+            representations: Box::default(),
+            dictionaries: None,
+        }
+    }
+}
+
+/// Stores what `encoded` decodes to as the bytes of a file, if it is these.
+async fn restore_from(
+    blobs: &dyn Blobs,
+    encoded: Bytes,
+    coding: Coding,
+    entry: &FileEntry,
+) -> Result<(), blobs::Error> {
+    let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
+    let size = entry.size;
+    // Ends by itself when the receiver is dropped.
+    drop(tokio::task::spawn_blocking(move || decode(&encoded, coding, size, &sender)));
+    let mut upload = blobs.upload(Key::Blob(entry.hash)).await?;
+    while let Some(piece) = pieces.recv().await {
+        upload.write(piece).await?;
+    }
+    // Whatever was cut off, or is too long, has another hash.
+    upload.finish().await.map(drop)
+}
+
+/// Sends what `encoded` decodes to, and hardly more than `size` bytes of it.
+fn decode(encoded: &[u8], coding: Coding, size: u64, pieces: &mpsc::Sender<Bytes>) -> Option<()> {
+    let decoder: Box<dyn Read + '_> = match coding {
+        Coding::Br => Box::new(brotli::Decompressor::new(encoded, PIECE_BYTES)),
+        Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(encoded)),
+        Coding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(encoded).ok()?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
+            Box::new(decoder)
+        }
+        Coding::Dcb | Coding::Dcz | Coding::Identity => return None,
+    };
+    let mut decoder = decoder.take(size.saturating_add(1));
+    loop {
+        let mut piece = vec![0; PIECE_BYTES];
+        let length = decoder.read(&mut piece).ok()?;
+        if length == 0 {
+            return Some(());
+        }
+        piece.truncate(length);
+        pieces.blocking_send(piece.into()).ok()?;
+    }
+}

@@ -1,0 +1,119 @@
+//! Stored files that are damaged or missing: their own paths answer 503, and nothing else does.
+
+#![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
+
+use std::path::PathBuf;
+
+use devanture_config::Digest;
+use devanture_config::api::Status;
+use http::Method;
+
+use crate::support::{RunningEdge, edge, eventually, got};
+use crate::switch;
+
+const HOST: &str = "shop.localhost";
+const PAGE: &[u8] = b"<p>home";
+/// A photo that no compression makes smaller, so that it has no other encoding.
+const PHOTO: &[u8] = b"\x89PNG\r\n\x1a\n a photo";
+
+fn blob(edge: &RunningEdge, bytes: &[u8]) -> PathBuf {
+    let name = Digest::of(bytes).to_string();
+    edge.data_dir().join("blobs").join(&name[..2]).join(&name)
+}
+
+async fn status(edge: &RunningEdge) -> Status {
+    got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json()
+}
+
+async fn readiness(edge: &RunningEdge) -> String {
+    let ready = got(edge.api(Method::GET, "/health/ready")).await;
+    assert_eq!(ready.status, 200);
+    ready.text()
+}
+
+async fn codes<const N: usize>(edge: &RunningEdge, paths: [&str; N]) -> [u16; N] {
+    let mut codes = [0; N];
+    for (code, path) in codes.iter_mut().zip(paths) {
+        *code = edge.get(HOST, path).await.status.as_u16();
+    }
+    codes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_or_missing_file_costs_its_own_path_alone_until_it_is_back() {
+    let edge = edge().start().await;
+    let files: [(&str, &[u8]); 3] = [("index.html", PAGE), ("photo.png", PHOTO), ("other.png", b"other")];
+    let version = edge.push("shop", &files).await.version;
+    std::fs::remove_file(blob(&edge, PHOTO)).unwrap();
+    std::fs::write(blob(&edge, b"other"), b"OTHER").unwrap();
+    let edge = edge.restart().await;
+    assert_eq!(codes(&edge, ["/", "/photo.png", "/other.png"]).await, [200, 503, 503]);
+    let said = format!("damaged: version {} of shop in prod lacks 2 of its files", version.short());
+    assert!(readiness(&edge).await.contains(&said), "{}", readiness(&edge).await);
+    let damaged = status(&edge).await.damaged.unwrap();
+    assert_eq!((damaged.version, damaged.count), (version, 2));
+    assert_eq!(damaged.files, ["other.png", "photo.png"]);
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.contains(r#"devanture_damaged_files{app="shop",environment="prod"} 2"#), "{metrics}");
+
+    // One comes back as a file, the other with a push of the same files.
+    std::fs::write(blob(&edge, PHOTO), PHOTO).unwrap();
+    eventually("the photo is served", async || codes(&edge, ["/photo.png"]).await == [200]).await;
+    assert_eq!(status(&edge).await.damaged.unwrap().files, ["other.png"]);
+    edge.push("shop", &files).await;
+    eventually("the other one is served", async || codes(&edge, ["/other.png"]).await == [200]).await;
+    assert_eq!((readiness(&edge).await.as_str(), status(&edge).await.damaged), ("ready\n", None));
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(!metrics.contains("devanture_damaged_files{"), "{metrics}");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_restored_from_its_encodings() {
+    let edge = edge().start().await;
+    let script = "const greeting = 'hello';\n".repeat(200);
+    edge.push("shop", &[("index.html", PAGE), ("app.js", script.as_bytes())]).await;
+    std::fs::write(blob(&edge, script.as_bytes()), "damaged").unwrap();
+    let edge = edge.restart().await;
+    assert_eq!(edge.get(HOST, "/app.js").await.text(), script);
+    assert_eq!(std::fs::read_to_string(blob(&edge, script.as_bytes())).unwrap(), script);
+    assert_eq!(readiness(&edge).await, "ready\n");
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_cannot_be_loaded_is_reported_and_tried_again() {
+    let edge = edge().start().await;
+    let version = edge.push("shop", &[("index.html", PAGE)]).await.version;
+    let name = version.to_string();
+    let manifest = edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"));
+    let aside = edge.data_dir().join("aside");
+    std::fs::rename(&manifest, &aside).unwrap();
+    let edge = edge.restart().await;
+    assert_eq!(codes(&edge, ["/"]).await, [503]);
+    let said = format!("damaged: version {} of shop in prod cannot be loaded", version.short());
+    assert!(readiness(&edge).await.contains(&said), "{}", readiness(&edge).await);
+    assert!(status(&edge).await.damaged.unwrap().error.is_some());
+    let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+    assert!(metrics.contains(r#"devanture_unloaded_versions{app="shop",environment="prod"} 1"#), "{metrics}");
+    std::fs::rename(&aside, &manifest).unwrap();
+    eventually("it is served", async || codes(&edge, ["/"]).await == [200]).await;
+    assert_eq!((readiness(&edge).await.as_str(), status(&edge).await.damaged), ("ready\n", None));
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_version_is_not_switched_to() {
+    let edge = edge().start().await;
+    let files: [(&str, &[u8]); 2] = [("index.html", PAGE), ("photo.png", PHOTO)];
+    let damaged = edge.push("shop", &files).await.version;
+    let live = edge.push("shop", &[("index.html", b"<p>new")]).await.version;
+    std::fs::remove_file(blob(&edge, PHOTO)).unwrap();
+    let edge = edge.restart().await;
+    assert!(!switch(&edge, "prod", &damaged.to_string()).await.status.is_success());
+    assert_eq!(edge.live("shop").await, Some(live));
+    std::fs::write(blob(&edge, PHOTO), PHOTO).unwrap();
+    assert!(switch(&edge, "prod", &damaged.to_string()).await.status.is_success());
+    assert_eq!(codes(&edge, ["/photo.png"]).await, [200]);
+    edge.stop().await;
+}
