@@ -94,6 +94,9 @@ pub struct InstanceLine {
     pub at_ms: u64,
     /// The instance's name on its node, such as `web.2`.
     pub instance: String,
+    /// The version that it was started for, in its short form.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
     /// The node that runs it.
     pub node: String,
     /// Where it was written.

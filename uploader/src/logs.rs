@@ -135,7 +135,11 @@ fn line_text(style: Style, line: &LogLine) -> String {
 fn instance_line_text(style: Style, line: &InstanceLine) -> String {
     let seconds = line.at_ms / 1_000 % 86_400;
     let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let who = format!("{}/{}", escaped(&line.node), escaped(&line.instance));
+    let mut who = format!("{}/{}", escaped(&line.node), escaped(&line.instance));
+    if !line.version.is_empty() {
+        // After a switch, instances of two versions may have the same name.
+        who = format!("{who}@{}", escaped(&line.version));
+    }
     let who = match line.stream {
         LogStream::Stdout => style.dim(&who),
         // What the edge says of it stands out among what it says itself.
@@ -178,11 +182,12 @@ mod tests {
         let line = InstanceLine {
             at_ms: 86_400_000 + 43_384_000,
             instance: "web.2".to_owned(),
+            version: "4f2a91bc03de".to_owned(),
             node: "node-1".to_owned(),
             stream: LogStream::Stderr,
             text: "a\tb \u{1b}[31mred\u{7}".to_owned(),
         };
-        assert_eq!(instance_line_text(plain(), &line), "12:03:04 node-1/web.2 a\tb \\u{1b}[31mred\\u{7}");
+        assert_eq!(instance_line_text(plain(), &line), "12:03:04 node-1/web.2@4f2a91bc03de a\tb \\u{1b}[31mred\\u{7}");
     }
 
     proptest! {

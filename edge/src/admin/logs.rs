@@ -92,8 +92,14 @@ fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {
         runner::LineStream::Stderr => LogStream::Stderr,
         runner::LineStream::Edge => LogStream::Edge,
     };
-    let (instance, node, text) = (line.instance.clone(), node.to_owned(), line.text.clone());
-    InstanceLine { at_ms: line.at_ms, instance, node, stream, text }
+    InstanceLine {
+        at_ms: line.at_ms,
+        instance: line.instance.clone(),
+        version: line.version.clone(),
+        node: node.to_owned(),
+        stream,
+        text: line.text.clone(),
+    }
 }
 
 /// How a line is written.

@@ -109,13 +109,20 @@ impl Shared {
             && let Some(origin) = RunOrigin::of(&current.version)
         {
             let asked = asked_of(id.clone(), &origin, id.place.clone());
+            let mut was_warm = false;
             let begun = self.group(asked, |inner| {
+                was_warm = inner.reasons.is_warm();
                 inner.reasons.is_live = true;
                 inner.reasons.warm_until = None;
             });
-            if let Err(error) = begun {
-                tracing::error!(%app, environment = %name, %error, "the backend of what is live does not run");
-                self.refuse(id.clone());
+            match begun {
+                // Its processes without traffic ended when it was replaced.
+                Ok(group) if was_warm => self.rescale_later(group),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%app, environment = %name, %error, "the backend of what is live does not run");
+                    self.refuse(id.clone());
+                }
             }
         }
         let others: Vec<Arc<Group>> =

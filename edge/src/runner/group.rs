@@ -91,6 +91,11 @@ impl Reasons {
         self.held == 0 && !self.is_live && self.idle_until.is_none() && self.warm_until.is_some()
     }
 
+    /// Whether only what answers requests has to run: it stays for a rollback, and nobody who held it can have made it live.
+    pub(super) fn is_standby(&self, now: Instant) -> bool {
+        self.is_warm() && self.lingers_until.is_none_or(|until| until <= now)
+    }
+
     /// Whether it runs for the requests of a preview alone.
     pub(super) fn is_preview(&self) -> bool {
         self.held == 0 && !self.is_live && self.idle_until.is_some()
@@ -131,6 +136,16 @@ impl Group {
     /// Instances that are to run.
     pub(super) fn wanted_slots(&self) -> Vec<Arc<Slot>> {
         self.inner().slots.iter().filter(|slot| slot.is_wanted()).cloned().collect()
+    }
+
+    /// Ends the processes without traffic of a group on standby: they would do the same work as those of the live version.
+    /// Returns when to look again.
+    pub(super) fn end_standby_workers(&self, now: Instant) -> Option<Instant> {
+        let inner = self.inner();
+        if inner.reasons.is_standby(now) {
+            inner.slots.iter().filter(|slot| !slot.is_web()).for_each(|slot| slot.stop.cancel());
+        }
+        inner.reasons.lingers_until.filter(|until| *until > now)
     }
 
     /// Forgets an instance that is over.
@@ -194,6 +209,7 @@ mod tests {
         assert_eq!(Reasons { held: 1, ..none.clone() }.fate(now), Fate::Stays);
         let warm = Reasons { warm_until: Some(later), lingers_until: Some(soon), ..none.clone() };
         assert_eq!((warm.fate(now), warm.fate(later)), (Fate::StaysUntil(later), Fate::Ends));
+        assert!(!warm.is_standby(now) && warm.is_standby(soon));
         assert!(warm.is_warm() && !Reasons { is_live: true, ..warm.clone() }.is_warm());
         assert_eq!(Reasons { is_live: true, ..warm }.fate(later), Fate::Stays);
         let preview = Reasons { idle_until: Some(soon), ..none };

@@ -429,15 +429,17 @@ impl<'l> Life<'l> {
 
     async fn line(&self, stream: LineStream, text: String, until: Instant) {
         self.slot.remember(&text);
-        let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
-        self.log.add_until(Line { at_ms, instance, stream, text }, until).await;
+        self.log.add_until(self.log_line(stream, text), until).await;
     }
 
     /// Writes a line of the edge's own.
     async fn note(&self, text: String) {
+        self.log.add_until(self.log_line(LineStream::Edge, text), Instant::now() + LINES_WAIT_MAX).await;
+    }
+
+    fn log_line(&self, stream: LineStream, text: String) -> Line {
         let (at_ms, instance) = (telemetry::now_ms(), self.slot.name.clone());
-        let line = Line { at_ms, instance, stream: LineStream::Edge, text };
-        self.log.add_until(line, Instant::now() + LINES_WAIT_MAX).await;
+        Line { at_ms, instance, version: self.group.version.short(), stream, text }
     }
 }
 

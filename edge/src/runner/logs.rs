@@ -54,6 +54,9 @@ pub struct Line {
     pub at_ms: u64,
     /// Which one, such as `web.2`.
     pub instance: String,
+    /// The version that it was started for, in its short form; empty in files of older edges.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
     /// Where to.
     pub stream: LineStream,
     /// What; bytes that are no UTF-8 are replaced.

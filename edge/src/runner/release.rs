@@ -100,7 +100,14 @@ impl Shared {
                     last.pop_front();
                 }
                 last.push_back(text.clone());
-                log.add(Line { at_ms: telemetry::now_ms(), instance: NAME.to_owned(), stream, text }).await;
+                log.add(Line {
+                    at_ms: telemetry::now_ms(),
+                    instance: NAME.to_owned(),
+                    version: wanted.version.short(),
+                    stream,
+                    text,
+                })
+                .await;
             }
             if let Some(exit) = exit {
                 return exit;

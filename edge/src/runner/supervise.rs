@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use devanture_config::site_toml::{Process, ProcessName, Server};
+use devanture_config::site_toml::{Kind, Process, ProcessName, Server};
 use devanture_config::{AppName, VersionId};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -121,7 +121,8 @@ impl Shared {
                 Fate::Stays => None,
                 Fate::StaysUntil(at) => Some(at),
             };
-            let wake = [until, try_at].into_iter().flatten().min();
+            let lingers_until = group.end_standby_workers(Instant::now());
+            let wake = [until, try_at, lingers_until].into_iter().flatten().min();
             tokio::select! {
                 _ = changes.changed() => {}
                 () = self.stop.cancelled() => {}
@@ -247,11 +248,19 @@ impl Shared {
         let Some(set_up) = group.inner().set_up.clone() else { return Ok(Vec::new()) };
         let change = |inner: &mut Inner| {
             let mut made = Vec::new();
+            let is_standby = inner.reasons.is_standby(Instant::now());
             for process in &server.processes {
-                let count = counts.get(&process.name).copied().unwrap_or(0);
+                let count = match is_standby && process.kind != Kind::Web {
+                    true => 0,
+                    false => counts.get(&process.name).copied().unwrap_or(0),
+                };
                 let of = |slot: &&Arc<Slot>| slot.process.name == process.name && slot.is_wanted();
                 for slot in inner.slots.iter().filter(of).filter(|slot| slot.number > count) {
                     slot.stop.cancel();
+                }
+                if is_standby {
+                    // What is there waits for a rollback, which starts what is missing.
+                    continue;
                 }
                 let there: HashSet<u64> = inner.slots.iter().filter(of).map(|slot| slot.number).collect();
                 for number in (1..=count).filter(|number| !there.contains(number)) {

@@ -1,3 +1,4 @@
 //! A hostile backend, or a hostile service that the edge asks.
 
+mod instances;
 mod requests;

@@ -3,7 +3,13 @@
 use super::*;
 
 fn line(instance: &str, text: &str) -> Line {
-    Line { at_ms: 1, instance: instance.to_owned(), stream: LineStream::Stdout, text: text.to_owned() }
+    Line {
+        at_ms: 1,
+        instance: instance.to_owned(),
+        version: String::new(),
+        stream: LineStream::Stdout,
+        text: text.to_owned(),
+    }
 }
 
 fn logs(folder: &std::path::Path, bytes_max: u64, files_max: u64) -> Logs {
