@@ -58,6 +58,7 @@ fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry)
         alias: None,
         log: Vec::new(),
         problem: None,
+        went_back: None,
     };
     let position = key.clone();
     (key, HistoryEntry { deploy, position })

@@ -241,6 +241,9 @@ pub struct Deploy {
     /// The revision of the environment's settings that holds with it; 0 where nothing was ever set.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub settings: u64,
+    /// Why the edge went back by itself, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -301,6 +304,9 @@ pub struct Status {
     /// Whether there are more environments or aliases than `places` holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_places: bool,
+    /// Why the edge went back to this version by itself, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<String>,
 }
 
 /// How a live version is damaged on the disk of the edge.

@@ -229,6 +229,8 @@ limits! {
     instance_restart_ms_min = 500 in 1 ..= 86_400_000,
     /// Milliseconds after which an instance that ended is started again, however often it ended.
     instance_restart_ms_max = 60_000 in 1 ..= 86_400_000,
+    /// Milliseconds after a switch in which the edge undoes it by itself when all instances that it started fail; 0 is never.
+    instance_trial_ms = 60_000 in 0 ..= 3_600_000,
     /// Milliseconds between two questions to an instance whether it is well.
     instance_health_ms = 5_000 in 50 ..= 3_600_000,
     /// Bad answers in a row after which an instance gets no requests; after twice as many it is started anew.

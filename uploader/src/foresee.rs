@@ -256,6 +256,7 @@ mod tests {
             outcome: if word.starts_with('s') { Outcome::Stored } else { Outcome::Live },
             alias: None,
             problem: None,
+            went_back: None,
             log: Vec::new(),
             settings: 0,
         };

@@ -261,6 +261,7 @@ mod tests {
             outcome,
             alias: None,
             problem: None,
+            went_back: None,
             log: Vec::new(),
         }
     }

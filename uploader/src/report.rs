@@ -205,6 +205,9 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
         }
         None => lines.push(line("version", "nothing is live yet".to_owned())),
     }
+    if let Some(why) = &status.went_back {
+        lines.push(line("note", format!("the edge went back to it by itself: {why}")));
+    }
     if let Some(urls) = &status.urls {
         lines.push(line("live", urls.live.clone()));
         lines.push(line("preview", urls.preview.clone()));

@@ -287,6 +287,7 @@ fn deploy() -> Deploy {
         outcome: Outcome::Live,
         alias: None,
         problem: None,
+        went_back: None,
         log: Vec::new(),
         settings: 0,
     }

@@ -70,7 +70,7 @@ pub struct ServerTable {
     /// How long requests that are under way may go on before SIGTERM, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_ms: Option<u64>,
-    /// The path that answers 2xx when an instance is well; where nothing is said, one that listens is.
+    /// The path that answers 2xx or 3xx when an instance is well. By default it must answer `/` with a status below 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
     /// How many instances of the main process; one where nothing is said.
@@ -126,7 +126,7 @@ pub struct Process {
 pub struct Server {
     /// Its processes, by name.
     pub processes: Vec<Process>,
-    /// The path that says that a `web` instance is well; where there is none, one that listens is.
+    /// The path that says that a `web` instance is well. Without one, it must answer `/` with a status below 500.
     pub health: Option<String>,
     /// Where `web` instances listen.
     pub listen: ListenOn,

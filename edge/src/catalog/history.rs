@@ -97,6 +97,7 @@ mod tests {
                 problem: None,
                 log: Vec::new(),
                 settings: 0,
+                went_back: None,
             };
             let entry = HistoryEntry { deploy, position: String::new() };
             let key = records::history_key(&app, &prod, number);

@@ -211,7 +211,11 @@ impl Publisher {
     }
 
     /// The backend of a version as `environment` has it.
-    async fn managed_in(&self, environment: &PlaceName, version: VersionId) -> Result<Option<Managed>, Error> {
+    pub(super) async fn managed_in(
+        &self,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<Option<Managed>, Error> {
         let manifest = self.stored_manifest(version).await?;
         Ok(manifest.managed_in(&manifest.serving_for(environment.as_str())))
     }

@@ -66,7 +66,11 @@ impl Publisher {
         }
     }
 
-    pub(crate) async fn finish_push(&self, push: Arc<Push>, mut steps: Steps) -> Result<DeployReport, Error> {
+    pub(crate) async fn finish_push(
+        self: &Arc<Self>,
+        push: Arc<Push>,
+        mut steps: Steps,
+    ) -> Result<DeployReport, Error> {
         let result = self.run_steps(&push, &mut steps).await;
         let outcome = match &result {
             Ok(report) if report.switched => "live",
@@ -90,7 +94,7 @@ impl Publisher {
         result
     }
 
-    async fn run_steps(&self, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
+    async fn run_steps(self: &Arc<Self>, push: &Push, steps: &mut Steps) -> Result<DeployReport, Error> {
         steps.run("verify", self.verify(push)).await?;
         let tolerance = if push.options.allow_warnings { Tolerance::Doubts } else { Tolerance::Nothing };
         Self::check_cases(&push.manifest, &push.options)?;
@@ -390,6 +394,7 @@ impl Publisher {
             problem,
             log: steps.lines().to_vec(),
             settings: live.map_or(0, |pointer| pointer.settings),
+            went_back: None,
         };
         self.append_history(&push.app, deploy).await
     }

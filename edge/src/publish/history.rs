@@ -17,6 +17,9 @@ const PLACES_MAX: usize = 1_000;
 /// Paths of damaged files that a status lists.
 const DAMAGED_FILES_MAX: usize = 100;
 
+/// Entries of the history that are searched for the deploy that is live: failed pushes and pauses come after it.
+const RECENT_ENTRIES: usize = 20;
+
 /// What a rollback goes back to.
 pub(crate) struct Earlier {
     /// The version.
@@ -75,6 +78,10 @@ impl Publisher {
                 hostnames.extend(key.rsplit('/').next().map(str::to_owned));
             }
         }
+        let went_back = match &pointer {
+            Some(pointer) => self.why_went_back(app, environment, pointer).await?,
+            None => None,
+        };
         let status = Status {
             app: app.clone(),
             environment: environment.clone(),
@@ -88,8 +95,26 @@ impl Publisher {
             locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
             damaged: self.live.damage_of(app, environment).map(damage),
             more_places,
+            went_back,
         };
         Ok((revision, status))
+    }
+
+    /// Why the edge made live by itself what is live, where it did.
+    async fn why_went_back(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        pointer: &LivePointer,
+    ) -> Result<Option<String>, Error> {
+        let prefix = records::history_prefix(app, environment);
+        for (key, record) in self.catalog.list(&prefix, None, true, RECENT_ENTRIES).await? {
+            let deploy = records::read::<HistoryEntry>(&key, &record)?.deploy;
+            if deploy.id == pointer.deploy {
+                return Ok(deploy.went_back);
+            }
+        }
+        Ok(None)
     }
 
     /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are more.
@@ -271,6 +296,7 @@ impl Publisher {
             settings: pointer.settings,
             alias: None,
             problem: None,
+            went_back: None,
             log: Vec::new(),
         };
         Ok((key.clone(), HistoryEntry { deploy, position: key }))

@@ -42,6 +42,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 mod travelling;
+mod trial;
 mod undelete;
 mod upstreams;
 mod user_ids;

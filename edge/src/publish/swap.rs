@@ -22,6 +22,13 @@ use crate::telemetry;
 /// How often a switch is tried again when another one came in between.
 pub(crate) const TRIES: usize = 16;
 
+/// A deploy that the edge undoes by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Undone<'i> {
+    pub(crate) deploy: &'i str,
+    pub(crate) why: &'i str,
+}
+
 /// What is to become live, and why.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line, and none excludes another")]
 pub(crate) struct Intent<'i> {
@@ -46,8 +53,8 @@ pub(crate) struct Intent<'i> {
     pub(crate) log: &'i [String],
     /// Whether the checks of `[[smoke]]` are left out.
     pub(crate) no_smoke: bool,
-    /// Only if this deploy is the one that made live what is live.
-    pub(crate) replaces: Option<&'i str>,
+    /// The deploy that it undoes: it fails unless that one made live what is live.
+    pub(crate) replaces: Option<Undone<'i>>,
     /// The revision of the settings that is to hold; the one that holds already where nothing is said.
     pub(crate) settings: Option<u64>,
 }
@@ -327,7 +334,7 @@ impl Publisher {
             }
         }
         if let Some(replaces) = intent.replaces
-            && live.is_none_or(|pointer| pointer.deploy != replaces)
+            && live.is_none_or(|pointer| pointer.deploy != replaces.deploy)
         {
             return Err(Problem::new(Code::LiveMoved, "Another deploy went live meanwhile.").into());
         }
@@ -406,6 +413,7 @@ impl Publisher {
             problem: None,
             log: intent.log.to_vec(),
             settings,
+            went_back: intent.replaces.map(|replaces| replaces.why.to_owned()),
         };
         let check = match &live {
             Some((revision, _)) => Check::At(key.to_owned(), *revision),

@@ -191,7 +191,7 @@ impl Publisher {
     }
 
     async fn move_to(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         app: &AppName,
         environment: &PlaceName,

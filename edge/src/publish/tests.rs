@@ -184,6 +184,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         problem: None,
         log: Vec::new(),
         settings: 0,
+        went_back: None,
     };
     let entry = HistoryEntry { deploy, position: position.clone() };
     let live = records::live_key(&app, &prod);

@@ -5,21 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devanture_config::AppName;
 use devanture_config::api::{DeployKind, Source};
 use devanture_config::edge_toml::Watch;
 use devanture_config::logs::LogFilter;
 use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
 use super::shares::Share;
 use super::smoke::printable;
 use super::steps::{Steps, Teller};
-use super::swap::{Intent, Moved};
-use super::{Condition, Error, Publisher};
+use super::swap::{Intent, Moved, Undone};
+use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::LivePointer;
 use crate::telemetry::{Answers, LogReader, LogTold, LogWanted};
 
@@ -47,6 +48,27 @@ struct Rise {
     kind: &'static str,
     before: (u64, u64),
     after: (u64, u64),
+}
+
+/// A switch that may be undone.
+pub(super) struct Switched {
+    pub(super) app: AppName,
+    pub(super) environment: PlaceName,
+    pub(super) version: VersionId,
+    pub(super) deploy: String,
+    pub(super) actor: Actor,
+}
+
+impl Switched {
+    pub(super) fn of(intent: &Intent<'_>) -> Self {
+        Self {
+            app: intent.app.clone(),
+            environment: intent.environment.clone(),
+            version: intent.version,
+            deploy: intent.deploy.to_owned(),
+            actor: intent.actor.clone(),
+        }
+    }
 }
 
 /// How a watch ended.
@@ -94,13 +116,14 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::make_live`], and `watch_failed` where errors rose and the switch was undone.
     pub(crate) async fn make_live_watched(
-        &self,
+        self: &Arc<Self>,
         intent: &Intent<'_>,
         watch_s: Option<u64>,
         steps: &mut Steps,
     ) -> Result<Moved, Error> {
         let watching = self.begin_watch(intent.app, watch_s)?;
         let moved = self.make_live(intent, steps).boxed().await?;
+        self.begin_trial(intent, &moved);
         let Some(watching) = watching else { return Ok(moved) };
         match &moved.before {
             Some(replaced) if moved.switched => {
@@ -140,7 +163,7 @@ impl Publisher {
             Ended::Rose(rise) => {
                 let seconds = began.elapsed().as_secs().max(1);
                 let seen = format!("{rise} within {seconds} s of the switch{}", paths.told());
-                self.undo(intent, replaced, &seen).await
+                self.undo(&Switched::of(intent), replaced, "watch", &seen).await
             }
         };
         counter!("devanture_watches_total", "app" => intent.app.to_string(),
@@ -191,24 +214,25 @@ impl Publisher {
         }
     }
 
-    /// Goes back to what was live before, if the version that is watched still is.
-    async fn undo(
+    /// Goes back to what was live before, if the version that is watched still is. `by` and `seen` say who saw what.
+    pub(super) async fn undo(
         &self,
-        watched: &Intent<'_>,
+        watched: &Switched,
         replaced: &LivePointer,
+        by: &str,
         seen: &str,
     ) -> (&'static str, Result<((), String), Error>) {
         let begun = self.tick();
         let deploy = format!("{begun:x}");
-        let source = Source { message: Some(format!("Undone by the watch: {seen}.")), ..Source::default() };
+        let source = Source { message: Some(format!("Undone by the {by}: {seen}.")), ..Source::default() };
         let intent = Intent {
-            app: watched.app,
-            environment: watched.environment,
+            app: &watched.app,
+            environment: &watched.environment,
             version: replaced.version,
             kind: DeployKind::Rollback,
             deploy: &deploy,
             begun,
-            actor: watched.actor,
+            actor: &watched.actor,
             source: &source,
             if_live: None,
             force: true,
@@ -219,12 +243,12 @@ impl Publisher {
             condition: &Condition::default(),
             log: &[],
             no_smoke: true,
-            replaces: Some(watched.deploy),
+            replaces: Some(Undone { deploy: &watched.deploy, why: seen }),
             // Those that hold now: nobody asked to take them back.
             settings: None,
         };
         let (from, to) = (watched.version.short(), replaced.version.short());
-        tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone: errors rose");
+        tracing::warn!(app = %watched.app, environment = %watched.environment, version = %watched.version, seen, "a switch is undone");
         match self.make_live(&intent, &mut Steps::new(None)).boxed().await {
             Ok(_) => {
                 let detail = format!("{seen}. The switch to {from} was undone; {to} is live again.");

@@ -1,11 +1,12 @@
 //! A group: the instances of one backend in one place with one revision of settings. Why it runs, and until when.
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use devanture_config::VersionId;
-use devanture_config::instances::InstanceStatus;
+use devanture_config::instances::{InstanceState, InstanceStatus};
 use devanture_config::manifest::Managed;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -68,6 +69,9 @@ pub(super) struct Reasons {
     /// Until when it stays if no request comes; of a preview.
     pub(super) idle_until: Option<Instant>,
 }
+
+/// Ends of each instance after which a new backend has failed.
+const FAILURES: u64 = 2;
 
 /// What becomes of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +166,35 @@ impl Group {
             ..slot.status(node, self.version, self.id.key.settings, is_warm)
         };
         inner.slots.iter().map(status).collect()
+    }
+
+    /// Waits until every instance of `web` has ended by itself twice since the call and none is healthy: one that ends
+    /// once may come back. Returns nothing once the group is not live.
+    pub(super) async fn failure(&self) -> Option<String> {
+        let restarts = |slot: &Arc<Slot>| (slot.serial, slot.seen().restarts);
+        let before: HashMap<u64, u64> = self.inner().slots.iter().map(restarts).collect();
+        let has_failed = |slot: &Arc<Slot>| {
+            let seen = slot.seen();
+            let since = seen.restarts.saturating_sub(before.get(&slot.serial).copied().unwrap_or(0));
+            seen.state != InstanceState::Healthy && since >= FAILURES
+        };
+        let mut changes = self.changes();
+        loop {
+            changes.borrow_and_update();
+            let is_over = {
+                let inner = self.inner();
+                inner.is_stopping || inner.reasons.is_standby(Instant::now())
+            };
+            if is_over {
+                return None;
+            }
+            let web: Vec<Arc<Slot>> = self.wanted_slots().into_iter().filter(|slot| slot.is_web()).collect();
+            if let Some(last) = web.last().filter(|_| web.iter().all(has_failed)) {
+                let why = last.seen().detail.clone().unwrap_or_else(|| "it ended".to_owned());
+                return Some(format!("all new instances failed; {} {why}", last.name));
+            }
+            changes.changed().await.ok()?;
+        }
     }
 
     /// What requests meet.

@@ -17,20 +17,55 @@ const ANSWER_BYTES_MAX: usize = 1_024;
 const STARTING_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 /// What a question may take at least, however often it is asked.
 const ANSWER_MIN: Duration = Duration::from_secs(1);
-/// A process without requests is well when it still runs after so long.
-const WORKER_STEADY: Duration = Duration::from_secs(1);
+/// How long an instance without a `health` path must go on before it counts as healthy: a worker from its start, one of
+/// `web` from its first answer to its second.
+const STEADY: Duration = Duration::from_secs(1);
+/// The path that is requested while an instance without a `health` path starts.
+const DEFAULT_PATH: &str = "/";
+/// Least time for an answer to [`DEFAULT_PATH`]: a first page may be slow, and nothing promises that it is not.
+const FIRST_ANSWER_MIN: Duration = Duration::from_secs(10);
 
 /// How an instance is asked.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     /// Where it listens; a worker does not.
     pub(super) endpoint: Option<Endpoint>,
-    /// The path; without one it is enough that it listens.
+    /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on it is
+    /// enough that it listens.
     pub(super) path: Option<String>,
     /// Who must own the socket that listens, where instances have users of their own.
     pub(super) uid: Option<u32>,
     /// Between two questions to an instance that is healthy.
     pub(super) interval: Duration,
+}
+
+/// What an instance must do to pass a check.
+#[derive(Debug, Clone, Copy)]
+enum Goal<'p> {
+    /// Accept a connection.
+    Listens,
+    /// Answer [`DEFAULT_PATH`] with any status below 500: a page that is missing or needs a login is an answer.
+    Answers,
+    /// Answer this path with 2xx or 3xx.
+    Serves(&'p str),
+}
+
+impl<'p> Goal<'p> {
+    fn path(self) -> Option<&'p str> {
+        match self {
+            Self::Listens => None,
+            Self::Answers => Some(DEFAULT_PATH),
+            Self::Serves(path) => Some(path),
+        }
+    }
+
+    fn is_met_by(self, status: u16) -> bool {
+        match self {
+            Self::Listens => true,
+            Self::Answers => status < 500,
+            Self::Serves(_) => (200..400).contains(&status),
+        }
+    }
 }
 
 /// What an instance answered: nothing, or why it is not well.
@@ -61,7 +96,7 @@ impl Question {
     /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
     pub(super) async fn ask_on(self, tell: mpsc::Sender<Answer>) {
         let Some(endpoint) = &self.endpoint else {
-            sleep(WORKER_STEADY).await;
+            sleep(STEADY).await;
             tell.send(Ok(())).await.ok();
             return;
         };
@@ -69,7 +104,7 @@ impl Question {
         let (mut wait, most) = STARTING_INTERVALS;
         loop {
             sleep(wait).await;
-            let answer = self.check_and_ask(endpoint, limit).await;
+            let answer = self.check_start(endpoint, limit).await;
             let is_well = answer.is_ok();
             if tell.send(answer).await.is_err() {
                 return;
@@ -81,15 +116,28 @@ impl Question {
         }
         loop {
             sleep(self.interval).await;
-            if tell.send(self.check_and_ask(endpoint, limit).await).await.is_err() {
+            let goal = self.path.as_deref().map_or(Goal::Listens, Goal::Serves);
+            if tell.send(self.check_and_ask(endpoint, goal, limit).await).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn check_and_ask(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
+    /// Checks whether an instance has started. A socket that listens proves nothing where a master opens it before its
+    /// workers have loaded the application, so without a path it must answer, and do so again a while later.
+    async fn check_start(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
+        if let Some(path) = &self.path {
+            return self.check_and_ask(endpoint, Goal::Serves(path), limit).await;
+        }
+        let limit = limit.max(FIRST_ANSWER_MIN);
+        self.check_and_ask(endpoint, Goal::Answers, limit).await?;
+        sleep(STEADY).await;
+        self.check_and_ask(endpoint, Goal::Answers, limit).await
+    }
+
+    async fn check_and_ask(&self, endpoint: &Endpoint, goal: Goal<'_>, limit: Duration) -> Answer {
         self.check_owner(endpoint).await?;
-        self.ask(endpoint, limit).await
+        self.ask(endpoint, goal, limit).await
     }
 
     /// Whoever else listens on the port of an instance would get its requests, also where it was its own before.
@@ -104,20 +152,19 @@ impl Question {
         }
     }
 
-    async fn ask(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
+    async fn ask(&self, endpoint: &Endpoint, goal: Goal<'_>, limit: Duration) -> Answer {
+        let path = goal.path();
         let asked = async {
             match endpoint {
-                Endpoint::Tcp(address) => {
-                    exchange(TcpStream::connect(address).await?, &self.path, endpoint).await.map(Ok)
-                }
-                Endpoint::Socket(path) => {
-                    let stream = UnixStream::connect(path).await?;
+                Endpoint::Tcp(address) => exchange(TcpStream::connect(address).await?, path, endpoint).await.map(Ok),
+                Endpoint::Socket(socket) => {
+                    let stream = UnixStream::connect(socket).await?;
                     // As for requests: the app may have put anything there, a link to the socket of somebody else too.
                     let listener = stream.peer_cred()?.uid();
                     if self.uid.is_some_and(|uid| uid != listener) {
                         return Ok(Err(Bad::foreign("socket")));
                     }
-                    exchange(stream, &self.path, endpoint).await.map(Ok)
+                    exchange(stream, path, endpoint).await.map(Ok)
                 }
             }
         };
@@ -128,8 +175,8 @@ impl Question {
         };
         match said {
             None => Ok(()),
-            Some(status) if (200..400).contains(&status) => Ok(()),
-            Some(status) => Err(format!("it answered {status} to {}", self.path.as_deref().unwrap_or_default()).into()),
+            Some(status) if goal.is_met_by(status) => Ok(()),
+            Some(status) => Err(format!("it answered {status} to {}", path.unwrap_or_default()).into()),
         }
     }
 }
@@ -154,7 +201,7 @@ fn unreached(endpoint: &Endpoint, error: &io::Error) -> String {
 /// Asks for `path`, if there is one; gives the status.
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    path: &Option<String>,
+    path: Option<&str>,
     endpoint: &Endpoint,
 ) -> io::Result<Option<u16>> {
     let Some(path) = path else { return Ok(None) };
@@ -169,8 +216,17 @@ async fn exchange(
         if stream.read_buf(&mut answer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if is_http2_preface(&answer) {
+            // It speaks HTTP/2 alone: that it does is all that can be found out by HTTP/1.1.
+            return Ok(Some(200));
+        }
     }
     status(&answer).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether an answer begins with a SETTINGS frame of stream 0, the preface of an HTTP/2 server (RFC 9113 §3.4).
+fn is_http2_preface(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, _, _, 4, 0, 0, 0, 0, 0, ..])
 }
 
 /// The status of an answer that begins with `bytes` (RFC 9112 §4).
@@ -226,13 +282,31 @@ mod tests {
             (b"", Some("it closed the connection without an answer")),
         ] {
             let endpoint = answering(answer).await;
-            let said = question(None, Some("/healthz")).ask(&endpoint, limit).await;
+            let said = question(None, None).ask(&endpoint, Goal::Serves("/healthz"), limit).await;
             assert_eq!(said.err().map(|bad| bad.why).as_deref(), expected);
-            // Without a path it is enough that it listens.
-            assert_eq!(question(None, None).ask(&endpoint, limit).await, Ok(()));
+            // One that has started has only to listen, where it has no path.
+            assert_eq!(question(None, None).ask(&endpoint, Goal::Listens, limit).await, Ok(()));
         }
         let gone = Endpoint::Socket("/nowhere/at/all".into());
-        assert!(question(None, None).ask(&gone, limit).await.unwrap_err().why.contains("does not listen"));
+        assert!(
+            question(None, None).ask(&gone, Goal::Listens, limit).await.unwrap_err().why.contains("does not listen")
+        );
+    }
+
+    #[tokio::test]
+    async fn an_instance_without_a_path_has_started_when_it_answers() {
+        let limit = Duration::from_secs(10);
+        for (answer, expected) in [
+            (&b"HTTP/1.1 404 Not Found\r\n\r\n"[..], None),
+            (b"HTTP/1.0 401\r\n\r\n", None),
+            (b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64", None),
+            (b"HTTP/1.1 503 Oh\r\n\r\n", Some("it answered 503 to /")),
+            (b"", Some("it closed the connection without an answer")),
+        ] {
+            let endpoint = answering(answer).await;
+            let said = question(None, None).check_start(&endpoint, limit).await;
+            assert_eq!(said.err().map(|bad| bad.why).as_deref(), expected);
+        }
     }
 
     #[tokio::test]
@@ -247,7 +321,7 @@ mod tests {
         for endpoint in [Endpoint::Socket(link), Endpoint::Tcp(port.local_addr().unwrap())] {
             for (uid, is_foreign) in [(own, false), (own + 1, true)] {
                 let question = Question { uid: Some(uid), ..question(Some(endpoint.clone()), None) };
-                let said = question.check_and_ask(&endpoint, Duration::from_secs(10)).await;
+                let said = question.check_and_ask(&endpoint, Goal::Listens, Duration::from_secs(10)).await;
                 assert_eq!(said.is_err_and(|bad| bad.is_foreign), is_foreign, "{endpoint} {uid}");
             }
         }

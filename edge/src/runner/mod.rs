@@ -366,6 +366,13 @@ impl Runner {
         Ok(())
     }
 
+    /// Waits until all instances of `web` that run in a place have failed since the call, and says how the last one did;
+    /// returns nothing once this backend is no longer live there.
+    pub async fn failure(&self, app: &AppName, place: &str, digest: Digest) -> Option<String> {
+        let group = self.0.groups_of(app, place).into_iter().find(|group| group.id.key.digest == digest)?;
+        group.failure().await
+    }
+
     /// What instances wrote.
     #[must_use]
     pub fn logs(&self) -> &Logs {

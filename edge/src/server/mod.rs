@@ -113,8 +113,7 @@ impl Server {
         let stores = Stores::open(&data_dir, &free_space)?;
         let metrics = Exposition::install();
         let control = control_runtime()?;
-        let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
-        let live = Live::new(domains, grace(&file.limits));
+        let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
 
         let remade = publish::remade_channel();

@@ -294,5 +294,6 @@ fn status(state: &State) -> Status {
         locked: None,
         damaged: None,
         more_places: false,
+        went_back: None,
     }
 }

@@ -225,7 +225,7 @@ impl Publisher {
     }
 
     async fn run_archive(
-        &self,
+        self: &Arc<Self>,
         archive: ReceivedArchive,
         source: Source,
         options: DeployOptions,

@@ -1,15 +1,73 @@
-//! Backends that the edge runs, and what becomes of their instances at a switch.
+//! Backends that the edge runs and that fail: at their start, or soon after the switch to them.
 
+use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::backends::Backend;
 use crate::support::{RunningEdge, edge, eventually, got};
 
+const PROD: &str = "shop.localhost";
 const SHOP: (&str, &str) = ("shop", "prod");
 
 async fn json_of(edge: &RunningEdge, path: &str) -> Value {
     got(edge.api(Method::GET, &format!("/v1/apps/shop/environments/prod{path}"))).await.json()
+}
+
+/// A backend that begins with `script`, and says nothing about its health.
+fn unasked(page: &str, script: &str) -> Backend {
+    Backend::new(page)
+        .with("health", Value::Null)
+        .with("start_ms", 3_000)
+        .with("command", json!(["node", "start.js"]))
+        .with_file("start.js", script, false)
+}
+
+/// Without a path to check, whatever accepted a connection was healthy, and took the place of what worked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_only_listens_is_not_healthy() {
+    let edge = edge().with_runner().with_limit("instance_restart_ms_min", 10).start().await;
+    edge.push_backend(edge.admin_token(), SHOP, &unasked("one", "require('./server.js')")).await.unwrap();
+    let listens = "listen(process.env.SOCKET || +process.env.PORT)";
+    for script in [
+        // As a master whose workers fail to load the application.
+        format!("require('net').createServer((socket) => socket.destroy()).{listens}"),
+        format!("require('http').createServer((_, answer) => answer.writeHead(503).end()).{listens}"),
+        format!("require('net').createServer((socket) => socket.end('SSH-2.0-x\\r\\n')).{listens}"),
+        // It answers, and ends before it is asked again.
+        format!(
+            "require('http').createServer((_, answer) => answer.end('x', () => setTimeout(process.exit, 100))).{listens}"
+        ),
+    ] {
+        let refused = edge.push_backend(edge.admin_token(), SHOP, &unasked("bad", &script)).await.unwrap_err();
+        assert!(matches!(refused.code, Code::InstanceFailed | Code::CrashLoop), "{script}: {refused:?}");
+    }
+    assert_eq!(edge.get(PROD, "/").await.text(), "one");
+    assert_eq!(edge.evaluate(PROD, "1 + 1").await, 2);
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_whose_instances_all_fail_is_undone() {
+    let edge = edge().with_runner().with_limit("instance_restart_ms_min", 10).start().await;
+    let first = edge.push_backend(edge.admin_token(), SHOP, &Backend::new("one")).await.unwrap();
+    let breaks = "if (require('fs').existsSync('data/broken')) process.exit(3); require('./server.js')";
+    let second = Backend::new("two").with("command", json!(["node", "start.js"])).with_file("start.js", breaks, false);
+    edge.push_backend(edge.admin_token(), SHOP, &second).await.unwrap();
+    let status = json_of(&edge, "").await;
+    assert!(status["went_back"].is_null() && status["version"] != json!(first.version), "{status}");
+    edge.evaluate(PROD, "fs.writeFileSync('data/broken', ''), setTimeout(process.exit, 10), 1").await;
+    eventually("it went back", async || json_of(&edge, "").await["version"] == json!(first.version)).await;
+    let why = json_of(&edge, "").await["went_back"].as_str().unwrap_or_default().to_owned();
+    assert!(why.starts_with("all new instances failed; web.1 "), "{why}");
+    assert_eq!(edge.get(PROD, "/").await.text(), "one");
+    assert_eq!(edge.evaluate(PROD, "fs.existsSync('start.js')").await, false);
+    let history = json_of(&edge, "/history").await;
+    assert_eq!(
+        (&history["deploys"][0]["kind"], &history["deploys"][0]["went_back"]),
+        (&json!("rollback"), &json!(why))
+    );
+    edge.stop().await;
 }
 
 /// Versions that run a process, and how many instances of it each has; those that end do not count.

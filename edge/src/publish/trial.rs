@@ -1,0 +1,63 @@
+//! Undoes a switch by itself when all instances that it started fail soon after it.
+//!
+//! Like a watch, a trial lives in this process alone. It runs beside whoever switched, and ends with the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use devanture_config::api::DeployKind;
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, timeout};
+
+use super::swap::{Intent, Moved};
+use super::watch::Switched;
+use super::{Error, Publisher};
+use crate::catalog::records::LivePointer;
+
+/// Longest time until a trial notices that the edge stops.
+const STOP_LOOK: Duration = Duration::from_millis(500);
+
+impl Publisher {
+    /// Begins the trial of what was just switched to, where there is something to go back to.
+    pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &Moved) {
+        // Who goes back has decided where to, and knows what was wrong with the rest.
+        let is_forward = matches!(intent.kind, DeployKind::Push | DeployKind::Switch | DeployKind::Promote);
+        let span = Duration::from_millis(self.limits.instance_trial_ms);
+        if !is_forward || !moved.switched || self.runner.is_none() || span.is_zero() {
+            return;
+        }
+        let Some(replaced) = moved.before.clone() else { return };
+        let (this, switched) = (Arc::clone(self), Switched::of(intent));
+        self.tasks.spawn(async move {
+            if let Err(error) = this.try_instances(&switched, &replaced, span).boxed().await {
+                let (app, environment) = (&switched.app, &switched.environment);
+                tracing::warn!(%app, %environment, %error, "the new instances are not watched any longer");
+            }
+        });
+    }
+
+    async fn try_instances(&self, switched: &Switched, replaced: &LivePointer, span: Duration) -> Result<(), Error> {
+        let until = Instant::now() + span;
+        let (app, environment) = (&switched.app, &switched.environment);
+        let Some(managed) = self.managed_in(environment, switched.version).await? else { return Ok(()) };
+        let before = self.managed_in(environment, replaced.version).await?;
+        if before.is_some_and(|before| before.digest == managed.digest) {
+            // The instances are those from before the switch: going back would change nothing.
+            return Ok(());
+        }
+        let mut failure = std::pin::pin!(self.runner()?.failure(app, environment.as_str(), managed.digest));
+        let why = loop {
+            if Instant::now() >= until || self.tasks.is_closed() {
+                return Ok(());
+            }
+            if let Ok(ended) = timeout(STOP_LOOK, &mut failure).await {
+                break ended;
+            }
+        };
+        let Some(why) = why else { return Ok(()) };
+        if let (_, Err(Error(problem))) = self.undo(switched, replaced, "edge", &why).await {
+            tracing::error!(%app, %environment, detail = problem.detail, "the new instances failed");
+        }
+        Ok(())
+    }
+}
