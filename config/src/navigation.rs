@@ -1,8 +1,8 @@
-//! Whether a request asks for a page: a person following a link, and not a script, style, image or fetch.
+//! What a request is for: a navigation, the page of an application, or a script, style, image or data.
 
 use super::fields::{members, trimmed};
 
-/// Whether the page of a single-page application may answer a path that is no file.
+/// Whether a request is a navigation: a person is about to see what answers it, such as a page for an error.
 ///
 /// A browser says it by itself: `Sec-Fetch-Mode: navigate` (Fetch Metadata §2.3), unless the navigation fills an
 /// `<object>` or `<embed>`, which ask for media. Who does not send that field asks for a page only by naming
@@ -16,8 +16,13 @@ pub fn wants_page(sec_fetch_mode: Option<&[u8]>, sec_fetch_dest: Option<&[u8]>, 
     }
 }
 
-/// Whether the page of an application may answer `path`, where a rule of the site says so for every path: as
-/// [`wants_page`], and who says nothing of what is wanted gets it, but not for the name of an asset.
+/// Whether the page of a single-page application may answer `path`, which is no file. The same for `not_found` and for a
+/// rewrite of every path.
+///
+/// A request that shows by itself that it is for a script, style, image, font or data gets 404: HTML in its place breaks
+/// in ways that are hard to find. The signs are Fetch Metadata, an `Accept` with neither HTML nor `*/*`, and a name with
+/// the ending of an asset. A request without any of them is for a deep link, which previews in chats, monitors and curl
+/// follow with `Accept: */*` or with none.
 #[must_use]
 pub fn may_have_shell(mode: Option<&[u8]>, dest: Option<&[u8]>, accept: Option<&[u8]>, path: &str) -> bool {
     let wants_page = wants_page(mode, dest, accept);
@@ -140,6 +145,34 @@ mod tests {
         for (mode, dest, accept, expected) in cases {
             let wants = wants_page(mode.map(str::as_bytes), dest.map(str::as_bytes), accept.map(str::as_bytes));
             assert_eq!(wants, expected, "{mode:?} {dest:?} {accept:?}");
+        }
+    }
+
+    #[test]
+    fn a_deep_link_needs_no_sign_that_it_is_a_page() {
+        let chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+        #[rustfmt::skip]
+        let cases = [
+            // Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, path, expected
+            (None,             None,             None,                         "/users/5",     true),
+            (None,             None,             Some("*/*"),                  "/users/5",     true),
+            (None,             None,             Some("*/*"),                  "/users/jo.do", true),
+            (None,             None,             Some("text/html"),            "/users/5",     true),
+            (Some("navigate"), Some("document"), Some(chrome),                 "/users/a.js",  true),
+            (None,             None,             Some("*/*"),                  "/gone.js",     false),
+            (None,             None,             None,                         "/a/gone.PNG",  false),
+            (None,             None,             Some("application/json"),     "/users/5",     false),
+            (None,             None,             Some("image/*"),              "/users/5",     false),
+            (None,             None,             Some("text/html;q=0, x/y"),   "/users/5",     false),
+            (Some("no-cors"),  Some("image"),    Some("image/avif,*/*;q=0.8"), "/users/5",     false),
+            (Some("no-cors"),  Some("script"),   Some("*/*"),                  "/users/5",     false),
+            (None,             Some("font"),     Some("*/*"),                  "/users/5",     false),
+            (Some("cors"),     Some("empty"),    Some("*/*"),                  "/users/5",     false),
+        ];
+        for (mode, dest, accept, path, expected) in cases {
+            let bytes = |text: Option<&'static str>| text.map(str::as_bytes);
+            let may = may_have_shell(bytes(mode), bytes(dest), bytes(accept), path);
+            assert_eq!(may, expected, "{mode:?} {dest:?} {accept:?} {path}");
         }
     }
 }

@@ -53,16 +53,6 @@ impl<'q> Asked<'q> {
         }
     }
 
-    fn wants_page(&self) -> bool {
-        match &self.who {
-            Who::Anybody(asking) => *asking == Asking::Navigation,
-            Who::Known(request) => {
-                let (mode, dest) = (request.field("sec-fetch-mode"), request.field("sec-fetch-dest"));
-                navigation::wants_page(mode.as_deref(), dest.as_deref(), request.field("accept").as_deref())
-            }
-        }
-    }
-
     pub(super) fn may_have_shell(&self, path: &str) -> bool {
         match &self.who {
             Who::Anybody(asking) => *asking == Asking::Navigation,
@@ -283,7 +273,7 @@ impl Site<'_> {
     ) -> Decided {
         let is_application = self.not_found == NotFound::SinglePageApplication;
         match self.index.shell().filter(|_| is_application) {
-            Some(number) if asked.wants_page() => {
+            Some(number) if asked.may_have_shell(path) => {
                 self.file(asked, path, Page { number, status: 200, stage: Stage::NotFound, rule }, notes)
             }
             _ => self.not_found(asked, path, wanted, rule, notes),

@@ -299,7 +299,7 @@ impl Asked<'_, '_> {
             return decision;
         }
         match version.not_found {
-            NotFound::SinglePageApplication if self.wants_page() => match version.index.shell() {
+            NotFound::SinglePageApplication if self.may_have_shell() => match version.index.shell() {
                 Some(number) => self.file(None, number, Kept::StandIn),
                 None => self.refuse(Refused::NotFound),
             },
@@ -333,13 +333,7 @@ impl Asked<'_, '_> {
         self.kept_asset(self.path).unwrap_or_else(|| self.not_found(self.path))
     }
 
-    pub(super) fn wants_page(&self) -> bool {
-        let (mode, dest) = (self.field(&SEC_FETCH_MODE), self.field(&SEC_FETCH_DEST));
-        let accept = self.field(&ACCEPT);
-        navigation::wants_page(mode.as_deref(), dest.as_deref(), accept.as_deref())
-    }
-
-    /// Whether the page of an application may answer, where a rule of the site says so for every path.
+    /// Whether the page of an application may answer.
     pub(super) fn may_have_shell(&self) -> bool {
         let (mode, dest) = (self.field(&SEC_FETCH_MODE), self.field(&SEC_FETCH_DEST));
         let accept = self.field(&ACCEPT);
