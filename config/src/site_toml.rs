@@ -57,7 +57,7 @@ use serving::{HTML_HANDLING, NOT_FOUND, RULES};
 /// The name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
 /// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
-const KEYS_OF_AN_APP: [&str; 17] = [
+const KEYS_OF_AN_APP: [&str; 18] = [
     "app",
     "cache",
     "check",
@@ -66,6 +66,7 @@ const KEYS_OF_AN_APP: [&str; 17] = [
     "headers",
     "html_handling",
     "not_found",
+    "public_source",
     "redirects",
     "rewrites",
     "routes",
@@ -278,6 +279,7 @@ fn serving(table: &Table<'_, '_>) -> Serving {
         hostnames: table.list("hostnames"),
         html_handling: table.word("html_handling", HTML_HANDLING),
         not_found: table.word("not_found", NOT_FOUND),
+        public_source: table.boolean("public_source"),
         redirects: table.tables("redirects").map(|tables| redirect_tables(&tables, RuleTable::Redirects)),
         rewrites: table.tables("rewrites").map(|tables| redirect_tables(&tables, RuleTable::Rewrites)),
         routes: table.tables("routes").map(|tables| routes::routes(table, &tables)),

@@ -121,6 +121,9 @@ pub struct Serving {
     /// What answers a path that is no file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_found: Option<NotFound>,
+    /// Whether `release.json` tells everybody the commit, the branch and the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_source: Option<bool>,
     /// Paths that lead elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirects: Option<Vec<RedirectTable>>,
@@ -204,6 +207,7 @@ impl Serving {
             hostnames: over.hostnames.clone().or(self.hostnames),
             html_handling: over.html_handling.or(self.html_handling),
             not_found: over.not_found.or(self.not_found),
+            public_source: over.public_source.or(self.public_source),
             redirects: over.redirects.clone().or(self.redirects),
             rewrites: over.rewrites.clone().or(self.rewrites),
             routes: over.routes.clone().or(self.routes),

@@ -155,6 +155,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
         cors: cors(serving),
         html_handling,
         not_found: serving.not_found.unwrap_or(NotFound::Page404),
+        public_source: serving.public_source.unwrap_or(false),
         upstreams,
         smoke: serving.smoke.clone().unwrap_or_default(),
         rules,

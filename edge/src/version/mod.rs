@@ -149,6 +149,8 @@ pub struct Content {
     pub html_handling: HtmlHandling,
     /// What answers a path that is no file.
     pub not_found: NotFound,
+    /// Whether `release.json` tells where the bundle came from.
+    pub public_source: bool,
     /// Paths that go to backends, the longest first.
     pub routes: Vec<ServedRoute>,
     /// Redirects, rewrites, fields, access.

@@ -49,14 +49,19 @@ fn release(content: &Content, place: &str, source: &Source) -> Bytes {
     let stored = i64::try_from(content.stored_ms / 1000).unwrap_or_default();
     let stored = time::OffsetDateTime::from_unix_timestamp(stored).ok();
     let stored = stored.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
-    let release = serde_json::json!({
+    let mut release = serde_json::json!({
         "app": content.app,
         "environment": place,
         "version": content.id,
-        "commit": source.commit,
-        "branch": source.branch,
-        "message": source.message,
         "stored": stored,
     });
+    // Everybody can read it, and what is written for colleagues names customers, weaknesses and what is to come.
+    if content.public_source
+        && let Some(release) = release.as_object_mut()
+    {
+        release.insert("commit".to_owned(), source.commit.clone().into());
+        release.insert("branch".to_owned(), source.branch.clone().into());
+        release.insert("message".to_owned(), source.message.clone().into());
+    }
     Bytes::from(release.to_string())
 }

@@ -1,14 +1,16 @@
-//! What visitors without a browser get of a site.
+//! What visitors without a browser learn of a site: its deep links, and not where it came from.
 
+use devanture_config::api::{BeginDeploy, Source};
 use http::{Method, StatusCode};
 
 use crate::support::{edge, got, on_each_engine};
-use crate::world::push;
+use crate::world::{push, site};
 
 const HOST: &str = "shop.localhost";
 
 on_each_engine! {
     a_deep_link_of_an_application_answers_who_is_no_browser
+    everybody_learns_of_a_release_only_what_the_site_shows
 }
 
 async fn a_deep_link_of_an_application_answers_who_is_no_browser() {
@@ -42,6 +44,28 @@ async fn a_deep_link_of_an_application_answers_who_is_no_browser() {
         ] {
             assert_eq!(status(Method::GET, path, fields).await, StatusCode::NOT_FOUND, "{host} {path} {fields:?}");
         }
+    }
+    edge.stop().await;
+}
+
+async fn everybody_learns_of_a_release_only_what_the_site_shows() {
+    let edge = edge().start().await;
+    let files = &[("index.html", b"page".as_slice())];
+    for (toml, is_public) in [("", false), ("public_source = false", false), ("public_source = true", true)] {
+        let source = Source {
+            commit: Some("4f2a91bc03de".to_owned()),
+            branch: Some("secret-branch".to_owned()),
+            message: Some("Hide the hole of ACME".to_owned()),
+            ..Source::default()
+        };
+        let begin = BeginDeploy { manifest: site(files, toml), source, options: Default::default() };
+        edge.try_push("shop", "prod", begin, files).await.unwrap();
+        let release = edge.get(HOST, "/.well-known/devanture/release.json").await.json::<serde_json::Value>();
+        assert!(release["version"].is_string() && release["stored"].is_string(), "{release}");
+        for (key, value) in [("branch", "secret-branch"), ("message", "Hide the hole of ACME")] {
+            assert_eq!(release[key] == value, is_public, "{toml}: {release}");
+        }
+        assert_eq!(release["commit"].is_string(), is_public, "{toml}: {release}");
     }
     edge.stop().await;
 }
