@@ -130,6 +130,10 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.variants(blob)).await
     }
 
+    async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error> {
+        self.with(move |folder| folder.lacks_variants(blob)).await
+    }
+
     async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error> {
         self.with(move |folder| folder.put_deltas(blob, &deltas)).await
     }

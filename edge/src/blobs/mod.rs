@@ -299,7 +299,7 @@ pub trait Blobs: Send + Sync {
     }
 
     /// Puts variants of one blob together, replacing those of the same form and lower quality. All, or none, are
-    /// known to [`Blobs::variants`] afterwards.
+    /// known to [`Blobs::variants`] afterwards. Putting none notes that none are worth keeping.
     ///
     /// # Errors
     /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
@@ -310,6 +310,12 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     async fn variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
+
+    /// Whether variants of a blob are missing that were there, or none were ever put, as after a restore without them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error>;
 
     /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or none,
     /// are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.

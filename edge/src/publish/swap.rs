@@ -168,7 +168,8 @@ impl Publisher {
         let moved = steps.run("switch", self.swap(intent, &claims, running, before, checked_at)).await?;
         // Until here they would have ended if anything had failed; now the pointer holds them.
         drop(instances);
-        if moved.switched {
+        // Also a push of what is live: what is missing of its variants is made again.
+        if moved.switched || moved.previous == Some(intent.version) {
             self.background.enqueue(intent.app, intent.environment, intent.version);
         }
         Ok(moved)

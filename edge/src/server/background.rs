@@ -44,9 +44,6 @@ pub(super) fn start(
     dictionaries: Option<Arc<Dictionaries>>,
     wished: mpsc::Receiver<DictionaryWish>,
 ) -> Result<Background, StartError> {
-    if !file.compress.background && dictionaries.is_none() {
-        return Ok(Background::off());
-    }
     let threads = if file.compress.threads == 0 { (super::cores() / 2).max(1) } else { file.compress.threads };
     let _inside = control.enter();
     let dictionaries = dictionaries.map(|dictionaries| (dictionaries, wished));

@@ -18,6 +18,7 @@ mod first_config;
 mod kept;
 mod lost_catalog;
 mod pause;
+mod restore;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]

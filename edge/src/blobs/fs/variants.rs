@@ -35,11 +35,28 @@ impl Folder {
             changes_known |= listed.contains_key(form);
             lines.insert(*form, VariantInfo { form: *form, size, hash: Digest::of(bytes), quality: *quality });
         }
-        if files.is_empty() {
+        if files.is_empty() && !self.is_lacking(blob, &listed)? {
             return Ok(());
         }
         let index = self.draft_of(index::to_text(&lines).as_bytes())?;
         self.replace(Replacing { index_path: self.index_path(blob), index, changes_known, gone: Vec::new(), files })
+    }
+
+    /// Whether variants are missing that were there, or none were ever put.
+    pub(super) fn lacks_variants(&self, blob: Digest) -> Result<bool, Error> {
+        let _turn = self.lock(blob);
+        let listed = self.read_index(blob)?;
+        self.is_lacking(blob, &listed)
+    }
+
+    /// Whether the index is not there or cannot be understood, or variants that are `listed` are not there.
+    fn is_lacking(&self, blob: Digest, listed: &BTreeMap<Form, VariantInfo>) -> Result<bool, Error> {
+        let length = std::fs::metadata(self.index_path(blob)).map_or(None, |found| Some(found.len()));
+        Ok(match (length, listed.len()) {
+            (None, _) => true,
+            (Some(length), 0) => length > 0,
+            (Some(_), count) => self.present(blob, listed.clone())?.len() < count,
+        })
     }
 
     /// What is known of a blob's variants.
@@ -78,5 +95,30 @@ impl Folder {
             self.forget(Key::Variant(blob, form))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_that_are_gone_are_missed_and_none_that_are_worth_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = Folder::open(data.path().to_path_buf()).unwrap();
+        let (bytes, variant) = (Bytes::from_static(b"some text"), Bytes::from_static(b"text"));
+        let digest = Digest::of(&bytes);
+        folder.put(Key::Blob(digest), &bytes).unwrap();
+        assert!(folder.lacks_variants(digest).unwrap(), "none were ever put");
+        folder.put_variants(digest, &[]).unwrap();
+        assert!(!folder.lacks_variants(digest).unwrap(), "none are worth keeping");
+        folder.put_variants(digest, &[(Form::Br, Quality::Quick, variant)]).unwrap();
+        assert!(!folder.lacks_variants(digest).unwrap());
+        durable::remove_file(&folder.path(Key::Variant(digest, Form::Br))).unwrap();
+        assert!(folder.lacks_variants(digest).unwrap(), "one is gone");
+        folder.put_variants(digest, &[]).unwrap();
+        assert!(!folder.lacks_variants(digest).unwrap(), "it is not worth keeping any more");
+        durable::write_file(&folder.index_path(digest), b"no index", 0o600).unwrap();
+        assert!(folder.lacks_variants(digest).unwrap(), "what cannot be read says nothing");
     }
 }

@@ -9,12 +9,13 @@ use metrics::counter;
 use tokio::sync::{broadcast, mpsc};
 
 use super::encode::encode;
+use super::fill::{fill, fill_file};
 use super::pool::{Pool, Priority};
-use crate::blobs::{self, Blobs, Key, Quality};
-use crate::catalog::records::{self, LivePointer};
+use crate::blobs::{self, Blobs, Form, Key, Quality};
+use crate::catalog::records::{self, DictionariesRecord, LivePointer, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::live::DictionaryWish;
-use crate::publish::Dictionaries;
+use crate::publish::{Dictionaries, Error};
 
 /// Versions that may wait for the background pass; more are found again at the next start.
 const VERSIONS_MAX: usize = 1_024;
@@ -113,13 +114,21 @@ impl Background {
 }
 
 impl Remaker {
-    /// First the deltas that are not there at all, then everything at the best level.
+    /// First the variants and deltas that are not there at all, then everything at the best level.
     async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         // Others may have taken long; what comes back is put here again.
         match self.is_live(app, environment, version).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => tracing::warn!(app = %app, %error, "what is live is not known; it is remade all the same"),
+        }
+        match self.fill(app, version).await {
+            Ok(0) => {}
+            Ok(variants) => {
+                tracing::info!(app = %app, version = %version, variants, "missing variants were made again");
+                self.tell(version);
+            }
+            Err(error) => tracing::warn!(app = %app, version = %version, %error, "missing variants were not made"),
         }
         if let Some(dictionaries) = &self.dictionaries {
             match dictionaries.after_switch(app, environment, version, &self.pool).await {
@@ -148,6 +157,23 @@ impl Remaker {
             }
             Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not remade"),
         }
+    }
+
+    /// Makes the variants that a version lacks. Returns how many.
+    async fn fill(&self, app: &AppName, version: VersionId) -> Result<usize, Error> {
+        let key = records::version_key(app, &version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
+        let given = records::read::<VersionRecord>(&key, &stored)?.given;
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
+        let key = records::dictionaries_key(app, &version);
+        let dictionaries = self.catalog.get(&key).await?;
+        let pages = dictionaries.and_then(|record| records::read::<DictionariesRecord>(&key, &record).ok()?.pages);
+        let of_pages = match pages {
+            Some(pages) => fill_file(&*self.blobs, &self.pool, pages.blob, Form::ALL.to_vec()).await?,
+            None => 0,
+        };
+        Ok(of_pages + fill(&*self.blobs, &self.pool, &manifest, &given).await?)
     }
 
     async fn is_live(
@@ -212,7 +238,6 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blobs::Form;
     use crate::catalog::{Change, Commit};
     use bytes::Bytes;
     use devanture_config::manifest::FileEntry;

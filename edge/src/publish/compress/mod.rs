@@ -3,6 +3,7 @@
 mod background;
 pub(crate) mod delta;
 mod encode;
+mod fill;
 mod pool;
 
 pub use background::{Background, BackgroundParts};
@@ -65,19 +66,29 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<F
             }
         }
     }
-    let mut wanted: BTreeMap<Digest, Vec<Form>> = BTreeMap::new();
-    for (path, file) in work.manifest.files.iter().filter(|(path, _)| !path.is_private()) {
-        let came = given.get(path).map_or(&[][..], Vec::as_slice);
-        let forms: Vec<Form> = Form::ALL.into_iter().filter(|form| !came.contains(form)).collect();
-        let wants = work.fresh.contains(&file.hash) && !forms.is_empty();
-        if wants && worth_trying(path, file.media_type.as_deref(), file.size) {
-            wanted.insert(file.hash, forms);
-        }
-    }
-    let files: Vec<_> = wanted.into_iter().map(|(digest, forms)| quick_file(work, digest, forms)).collect();
+    let wanted = lacking_forms(work.manifest, &given, |digest| work.fresh.contains(digest));
+    let files = wanted.into_iter().map(|(digest, forms)| quick_file(work.blobs, work.pool, digest, forms));
+    let files: Vec<_> = files.collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let files = made.iter().filter(|variants| **variants > 0).count();
     Ok((given, Made { files, variants: made.iter().sum() }))
+}
+
+/// The forms that are worth trying of each file that is sought, without those that came with the bundle.
+fn lacking_forms(
+    manifest: &Manifest,
+    given: &BTreeMap<BundlePath, Vec<Form>>,
+    is_sought: impl Fn(&Digest) -> bool,
+) -> BTreeMap<Digest, Vec<Form>> {
+    let mut wanted: BTreeMap<Digest, Vec<Form>> = BTreeMap::new();
+    for (path, file) in manifest.files.iter().filter(|(path, file)| !path.is_private() && is_sought(&file.hash)) {
+        let came = given.get(path).map_or(&[][..], Vec::as_slice);
+        let forms: Vec<Form> = Form::ALL.into_iter().filter(|form| !came.contains(form)).collect();
+        if !forms.is_empty() && worth_trying(path, file.media_type.as_deref(), file.size) {
+            wanted.insert(file.hash, forms);
+        }
+    }
+    wanted
 }
 
 /// The best variants of bytes that no version has as a file. Slow: for the pool alone.
@@ -92,15 +103,15 @@ pub(crate) fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> 
     (FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&size) && !is_encoded && media::is_compressible(&derived)
 }
 
-async fn quick_file(work: &Work<'_>, digest: Digest, forms: Vec<Form>) -> Result<usize, Error> {
-    let bytes = work.blobs.get(Key::Blob(digest)).await?;
+async fn quick_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, forms: Vec<Form>) -> Result<usize, Error> {
+    let bytes = blobs.get(Key::Blob(digest)).await?;
     // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
-    let mut made = work.pool.run(move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
+    let mut made = pool.run(move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
     let count = made.len();
-    let known = work.blobs.variants(digest).await?;
+    let known = blobs.variants(digest).await?;
     made.retain(|(form, ..)| known.iter().all(|variant| variant.form != *form));
     if !made.is_empty() {
-        work.blobs.put_variants(digest, made).await?;
+        blobs.put_variants(digest, made).await?;
     }
     Ok(count)
 }
