@@ -312,8 +312,8 @@ pub struct Status {
 /// How a live version is damaged on the disk of the edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// The version that should be live.
-    pub version: VersionId,
+    /// The version that should be live, if the record that names it can be read.
+    pub version: Option<VersionId>,
     /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again.
     pub count: u64,
     /// Paths of these files, a hundred at most.

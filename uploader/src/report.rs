@@ -183,7 +183,7 @@ fn settings_lines(difference: &SettingsDifference) -> Vec<String> {
 
 /// How a live version is damaged, and what to do.
 fn damage_text(damage: &Damage) -> String {
-    let version = damage.version.short();
+    let version = damage.version.map_or_else(|| "what should be live".to_owned(), |version| version.short());
     if let Some(error) = &damage.error {
         return format!("{version} cannot be loaded ({error}); push it again, or roll back");
     }

@@ -96,7 +96,10 @@ fn damage_line(damaged: &DamagedPlace) -> String {
         Some(_) => "cannot be loaded".to_owned(),
         None => format!("lacks {} of its files, which are damaged or missing", files.len()),
     };
-    format!("damaged: version {} of {app} in {environment} {what}\n", version.short())
+    match version {
+        Some(version) => format!("damaged: version {} of {app} in {environment} {what}\n", version.short()),
+        None => format!("damaged: what is live of {app} in {environment} {what}\n"),
+    }
 }
 
 /// Whether the edge can serve, and whether it is about to end.

@@ -41,7 +41,13 @@ pub(crate) async fn switches(
     while read < ENTRIES_MAX {
         let page = catalog.list(prefix, after.as_deref(), true, PAGE).await?;
         for (key, record) in &page {
-            let deploy = records::read::<HistoryEntry>(key, record)?.deploy;
+            let deploy = match records::read::<HistoryEntry>(key, record) {
+                Ok(entry) => entry.deploy,
+                Err(error) => {
+                    tracing::error!(key, %error, "an entry of the history cannot be read and is passed over");
+                    continue;
+                }
+            };
             if deploy.outcome != Outcome::Live {
                 continue;
             }

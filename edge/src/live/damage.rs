@@ -24,7 +24,8 @@ const LOAD_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// A version that should be live and could not be loaded.
 #[derive(Debug)]
 pub(super) struct Unloaded {
-    pub(super) version: VersionId,
+    /// `None` where the pointer cannot be read.
+    pub(super) version: Option<VersionId>,
     pub(super) error: String,
 }
 
@@ -35,8 +36,8 @@ pub struct DamagedPlace {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The version that should be live.
-    pub version: VersionId,
+    /// The version that should be live; `None` where its record cannot be read.
+    pub version: Option<VersionId>,
     /// Paths of its files that are not served.
     pub files: Vec<Box<str>>,
     /// Why it could not be loaded, if it could not.
@@ -94,7 +95,7 @@ impl Place {
         let current = self.current.load();
         let version = &current.as_ref()?.version;
         let files: Vec<_> = version.damaged.iter().map(|file| file.path.clone()).collect();
-        if files.is_empty() { None } else { of(version.id, files, None) }
+        if files.is_empty() { None } else { of(Some(version.id), files, None) }
     }
 }
 

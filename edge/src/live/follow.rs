@@ -135,7 +135,10 @@ impl Follower {
         revision = deleted.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
         for (key, _) in self.all("apps/").await? {
             if let Some(Ok(app)) = key.strip_prefix("apps/").map(str::parse::<AppName>) {
-                revision = revision.max(self.read_preview_settings(&app).await?);
+                match self.read_preview_settings(&app).await {
+                    Ok(read) => revision = revision.max(read),
+                    Err(error) => tracing::error!(app = %app, %error, "the settings of previews cannot be read"),
+                }
             }
         }
         let pauses = self.all("paused/").await?;
@@ -216,6 +219,9 @@ impl Follower {
             Ok(pointed) => pointed,
             Err(error) => {
                 tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
+                if let Some(place) = self.live.place(&app, &name) {
+                    place.unloaded.store(Some(Arc::new(Unloaded { version: None, error: error.to_string() })));
+                }
                 return;
             }
         };
@@ -247,7 +253,7 @@ impl Follower {
             }
             Err(error) => {
                 tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded");
-                place.unloaded.store(Some(Arc::new(Unloaded { version: *id, error: error.to_string() })));
+                place.unloaded.store(Some(Arc::new(Unloaded { version: Some(*id), error: error.to_string() })));
             }
         }
     }

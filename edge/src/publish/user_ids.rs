@@ -142,7 +142,13 @@ struct Pair {
 pub async fn give_user_ids_apart(catalog: &dyn Catalog) -> Result<(), catalog::Error> {
     for (key, record) in catalog.list(UIDS_PREFIX, None, false, usize::MAX).await? {
         let Some(Ok(app)) = key.strip_prefix(UIDS_PREFIX).map(str::parse::<AppName>) else { continue };
-        let pair = records::read::<UidPairRecord>(&key, &record)?.number;
+        let pair = match records::read::<UidPairRecord>(&key, &record) {
+            Ok(record) => record.number,
+            Err(error) => {
+                tracing::error!(app = %app, %error, "a record of user ids cannot be read: the app's backends do not run");
+                continue;
+            }
+        };
         let first = pair.saturating_mul(2);
         let preview = Pair { pair, number: Some(first.saturating_add(1)) };
         give(catalog, &app, PREVIEW, u32::MAX, Some(preview)).await?;

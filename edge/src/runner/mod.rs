@@ -222,10 +222,15 @@ impl Runner {
         let folders =
             opened.unwrap_or_else(|_panicked| Err(Error::Folder("they could not be looked at".to_owned())))?;
         // What an earlier run of the edge left was ended by the spawner.
-        if matches!(users, Users::Given(_))
-            && let Err(error) = folder::owners::settle(&folder, users.all(&*catalog).await?).await
-        {
-            tracing::error!(%error, "a folder that stays belongs to another user than its environment");
+        if matches!(users, Users::Given(_)) {
+            // A record that cannot be read costs the backends of its environment, and not the whole edge.
+            let settled = match users.all(&*catalog).await {
+                Ok(all) => folder::owners::settle(&folder, all).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = settled {
+                tracing::error!(%error, "a folder that stays belongs to another user than its environment");
+            }
         }
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {

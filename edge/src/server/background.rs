@@ -53,7 +53,8 @@ pub(super) fn start(
     let background = Background::start(BackgroundParts { blobs, catalog, threads, remade, dictionaries, best });
     let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
     for (key, record) in live {
-        let pointer: records::LivePointer = records::read(&key, &record)?;
+        // One that cannot be read was reported when it should have been loaded.
+        let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) else { continue };
         let mut parts = key.split('/').skip(1);
         if let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {
             background.enqueue(&app, &name, pointer.version);

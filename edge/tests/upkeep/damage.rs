@@ -3,9 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use devanture_config::Digest;
 use devanture_config::api::Status;
+use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use http::Method;
 
 use crate::support::{RunningEdge, edge, eventually, got};
@@ -51,7 +53,7 @@ async fn a_damaged_or_missing_file_costs_its_own_path_alone_until_it_is_back() {
     let said = format!("damaged: version {} of shop in prod lacks 2 of its files", version.short());
     assert!(readiness(&edge).await.contains(&said), "{}", readiness(&edge).await);
     let damaged = status(&edge).await.damaged.unwrap();
-    assert_eq!((damaged.version, damaged.count), (version, 2));
+    assert_eq!((damaged.version, damaged.count), (Some(version), 2));
     assert_eq!(damaged.files, ["other.png", "photo.png"]);
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.contains(r#"devanture_damaged_files{app="shop",environment="prod"} 2"#), "{metrics}");
@@ -115,5 +117,55 @@ async fn a_damaged_version_is_not_switched_to() {
     std::fs::write(blob(&edge, PHOTO), PHOTO).unwrap();
     assert!(switch(&edge, "prod", &damaged.to_string()).await.status.is_success());
     assert_eq!(codes(&edge, ["/photo.png"]).await, [200]);
+    edge.stop().await;
+}
+
+/// Changes records of the catalog while no edge runs.
+async fn with_records(edge: RunningEdge, changes: impl AsyncFnOnce(&dyn Catalog) -> Vec<Change>) -> RunningEdge {
+    let (folder, file) = edge.stopped().await;
+    {
+        let catalog = catalog::open(&folder.path().join("data/catalog.redb")).unwrap();
+        let changes = changes(&*catalog).await;
+        catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
+    }
+    RunningEdge::over(folder, file).await
+}
+
+async fn every_key(catalog: &dyn Catalog, prefix: &str) -> Vec<String> {
+    catalog.list(prefix, None, false, 1_000).await.unwrap().into_iter().map(|(key, _)| key).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_costs_one_environment_and_is_reported() {
+    let edge = edge().start().await;
+    for app in ["shop", "flipped", "blog"] {
+        edge.push(app, &[("index.html", PAGE)]).await;
+        edge.push(app, &[("index.html", PAGE), ("a.txt", b"a")]).await;
+    }
+    let flipped = "0".repeat(64);
+    let edge = Box::pin(with_records(edge, async |catalog| {
+        let garbage: Arc<[u8]> = (*b"\xff{").into();
+        // Of the blog, what is live is whole; of the shop nothing is.
+        let mut keys = every_key(catalog, "history/").await;
+        keys.extend(["live/shop/prod", "live/blog/preview", "settings/blog/prod/0000000000000001"].map(str::to_owned));
+        let mut changes: Vec<_> = keys.into_iter().map(|key| Change::Put(key, Arc::clone(&garbage))).collect();
+        let live = catalog.get("live/flipped/prod").await.unwrap().unwrap();
+        let mut live: serde_json::Value = serde_json::from_slice(&live.value).unwrap();
+        live["version"] = flipped.clone().into();
+        changes.push(Change::Put("live/flipped/prod".to_owned(), serde_json::to_vec(&live).unwrap().into()));
+        changes
+    }))
+    .await;
+    assert_eq!(edge.get("blog.localhost", "/").await.status, 200);
+    assert_eq!(edge.get("shop.localhost", "/").await.status, 503);
+    assert_eq!(edge.get("flipped.localhost", "/").await.status, 503);
+    let ready = readiness(&edge).await;
+    assert!(ready.contains("damaged: what is live of shop in prod cannot be loaded"), "{ready}");
+    assert!(ready.contains("damaged: version 000000000000 of flipped in prod cannot be loaded"), "{ready}");
+    assert!(!ready.contains("blog in prod"), "{ready}");
+    edge.push("blog", &[("index.html", b"<p>new")]).await;
+    assert_eq!(edge.get("blog.localhost", "/").await.text(), "<p>new");
+    edge.push("flipped", &[("index.html", b"<p>new")]).await;
+    eventually("it is live", async || edge.get("flipped.localhost", "/").await.text() == "<p>new").await;
     edge.stop().await;
 }

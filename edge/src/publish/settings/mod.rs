@@ -190,7 +190,13 @@ impl Publisher {
         }
         let mut keys = None;
         for (app, environment) in places.into_keys() {
-            let held = settings::held(&*self.catalog, &app, &environment).await?;
+            let held = match settings::held(&*self.catalog, &app, &environment).await {
+                Ok(held) => held,
+                Err(error) => {
+                    tracing::error!(app = %app, environment = %environment, %error, "settings cannot be read");
+                    continue;
+                }
+            };
             let mut lost = Vec::new();
             for (name, setting) in &held.record.settings {
                 if let StoredValue::Secret(sealed) = &setting.value {
