@@ -8,9 +8,10 @@ mod folder;
 mod index;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod variants;
+mod verified;
 
-use std::fs::File;
 use std::io::ErrorKind;
 #[cfg(target_os = "linux")]
 use std::io::IoSliceMut;
@@ -25,7 +26,8 @@ use devanture_config::Digest;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::sync::Semaphore;
 
-use folder::{Folder, digest_of};
+use folder::{Checked, Folder, digest_of};
+use tree::Tree;
 
 use super::durable::{Draft, failed};
 use super::{
@@ -151,8 +153,12 @@ impl Blobs for FileBlobs {
     }
 
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
-        let (file, size) = self.with(move |folder| folder.open_file(key)).await?;
-        Ok(Arc::new(OpenedFile { file, size }))
+        let checked = self.with(move |folder| folder.open_file(key)).await?;
+        Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(&self.disk.folder), key }))
+    }
+
+    fn damages(&self) -> u64 {
+        self.disk.folder.damages()
     }
 
     async fn delete(&self, key: Key) -> Result<(), Error> {
@@ -318,25 +324,57 @@ impl UnnamedUpload for FileUpload {
 
 /// An opened file, which the system keeps for as long as it is open, whatever becomes of its name.
 struct OpenedFile {
-    file: File,
-    size: u64,
+    checked: Checked,
+    folder: Arc<Folder>,
+    key: Key,
+}
+
+impl OpenedFile {
+    /// As much of `len` bytes from `offset` as the file has.
+    fn available(&self, offset: u64, len: usize) -> usize {
+        usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX).min(len)
+    }
 }
 
 impl ReadAt for OpenedFile {
+    /// Checks all that is read: what comes from the disk may not be what was written.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
-        let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len.min(rest)];
-        self.file.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes.into())
+        let len = self.available(offset, len);
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let Checked { file, stamp, tree } = &self.checked;
+        let (from, around) = Tree::around(offset, len, stamp.size);
+        let mut bytes = vec![0; around];
+        let read = file.read_exact_at(&mut bytes, from);
+        if read.as_ref().is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof) {
+            return read.map(|()| Bytes::new());
+        }
+        if read.is_err() || !tree.is_whole(from, &bytes) {
+            tree.set_damaged();
+            self.folder.found_damaged(self.key, *stamp);
+            return Err(std::io::Error::new(ErrorKind::InvalidData, "stored bytes changed since they were checked"));
+        }
+        let at = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
+        let wanted = bytes.get(at..at.saturating_add(len)).unwrap_or_default();
+        // A slice would hold whole groups in memory for as long as a slow reader takes.
+        Ok(if wanted.len() == bytes.len() { bytes.into() } else { Bytes::copy_from_slice(wanted) })
     }
 
     #[cfg(target_os = "linux")]
     fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
-        let rest = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len.min(rest)];
+        let len = self.available(offset, len);
+        let Checked { file, stamp, tree } = &self.checked;
+        let is_trusted = tree.is_trusted(offset, len);
+        if !is_trusted && Tree::around(offset, len, stamp.size) != (offset, len) {
+            // A part of a group cannot be checked alone.
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len];
         let pieces = &mut [IoSliceMut::new(&mut bytes)];
-        match preadv2(&self.file, pieces, offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) if read == bytes.len() => Ok(Some(bytes.into())),
+        match preadv2(file, pieces, offset, ReadWriteFlags::NOWAIT) {
+            // What is not whole is read again, and reported, on a thread that may wait.
+            Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole(offset, &bytes)) => Ok(Some(bytes.into())),
             // A part is in memory, or the file is shorter than it was: a read that waits tells.
             Ok(_) => Ok(None),
             // It would wait, or this kind of file cannot tell.
@@ -346,6 +384,14 @@ impl ReadAt for OpenedFile {
     }
 
     fn size(&self) -> u64 {
-        self.size
+        self.checked.stamp.size
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.checked.tree.held_bytes()
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.checked.tree.is_damaged()
     }
 }

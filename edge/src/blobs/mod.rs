@@ -246,7 +246,7 @@ pub trait ReadAt: Send + Sync {
     /// that serves, but by `spawn_blocking`.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; [`std::io::ErrorKind::InvalidData`] where the bytes are not those that were stored.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes>;
 
     /// As [`ReadAt::read_at`], of what needs no disk: nothing where any of it would have to be waited for, or where that
@@ -260,6 +260,16 @@ pub trait ReadAt: Send + Sync {
 
     /// Its length in bytes.
     fn size(&self) -> u64;
+
+    /// Bytes of memory that it takes while it is open.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether a read found bytes that are not those that were stored.
+    fn is_damaged(&self) -> bool {
+        false
+    }
 }
 
 /// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
@@ -348,6 +358,11 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
+
+    /// How many opened files were found damaged as they were read ([`ReadAt::is_damaged`]).
+    fn damages(&self) -> u64 {
+        0
+    }
 
     /// Deletes `key`; a variant or a delta, or a blob with all of its. Deltas that the blob is the dictionary of stay.
     /// Deleting what is not there is no error. After a crash it may be there again, whole.

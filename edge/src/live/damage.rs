@@ -50,12 +50,14 @@ pub(super) struct Retries {
     next_look: Instant,
     next_load: Instant,
     load_interval: Duration,
+    /// How many damages of opened files are dealt with.
+    damages: u64,
 }
 
 impl Retries {
     pub(super) fn new() -> Self {
         let next_look = Instant::now() + LOOK_EVERY;
-        Self { turn: 0, next_look, next_load: next_look, load_interval: LOOK_EVERY }
+        Self { turn: 0, next_look, next_load: next_look, load_interval: LOOK_EVERY, damages: 0 }
     }
 
     /// Waits until the next try.
@@ -116,23 +118,30 @@ impl Live {
         self.place(app, environment)?.damage()
     }
 
-    /// Loaded versions with damaged files, each once.
-    fn damaged_versions(&self) -> Vec<Arc<Version>> {
+    /// Loaded versions of which that is true, each once.
+    fn versions_with(&self, is_wanted: impl Fn(&Version) -> bool) -> Vec<Arc<Version>> {
         let hosts = self.0.hosts.load();
         let placed = hosts.places.values().filter_map(|place| place.current());
         let previews = self.0.previews.load();
         let all = placed.chain(previews.values().cloned()).map(|current| Arc::clone(&current.version));
         let mut seen = BTreeSet::new();
-        all.filter(|version| !version.damaged.is_empty() && seen.insert(version.id)).collect()
+        all.filter(|version| is_wanted(version) && seen.insert(version.id)).collect()
     }
 }
 
 impl Follower {
-    /// Has versions loaded again whose damaged files are whole, and those that could not be loaded: these `at_once` if they
+    /// Has versions loaded again whose damaged files are whole, those of whose opened files one was found damaged, and those that could not be loaded: these `at_once` if they
     /// may be whole by now.
     pub(super) async fn retry(&self, retries: &mut Retries, reloads: &mut Reloads, at_once: bool) {
-        for version in self.live.damaged_versions() {
-            if version.is_mended(&**self.loader.blobs(), FILES_LOOKED_AT_MAX, retries.turn).await {
+        let blobs = self.loader.blobs();
+        let damages = blobs.damages();
+        if std::mem::replace(&mut retries.damages, damages) != damages {
+            for version in self.live.versions_with(|version| version.rotted() > 0) {
+                reloads.want_at_once(version.id);
+            }
+        }
+        for version in self.live.versions_with(|version| !version.damaged.is_empty()) {
+            if version.is_mended(&**blobs, FILES_LOOKED_AT_MAX, retries.turn).await {
                 reloads.want_at_once(version.id);
             }
         }

@@ -295,8 +295,9 @@ impl Follower {
     fn take_again(&self, (id, loaded): Loaded) {
         for (place, version) in loaded {
             let Some(current) = place.current().filter(|current| current.version.id == id) else { continue };
-            // What is in memory of a file whose stored bytes are damaged is kept.
-            if version.damaged.len() > current.version.damaged.len() {
+            // What is in memory of a file whose stored bytes are damaged is kept; what is read from them is not.
+            let (before, after) = (&current.version, &version);
+            if after.damaged.len() > before.damaged.len().saturating_add(before.rotted()) {
                 continue;
             }
             let since_ms = current.last_modified_s.saturating_mul(1000);

@@ -60,7 +60,20 @@ pub(super) fn log(version: &Content) {
         "files of a version are damaged or missing: their paths answer 503 until they are stored again");
 }
 
+impl ServedFile {
+    /// Whether stored bytes of it changed since they were opened.
+    fn has_rotted(&self) -> bool {
+        let is_damaged = |source: &Source| matches!(source, Source::Stored(file) if file.is_damaged());
+        self.representations.iter().any(|representation| is_damaged(&representation.bytes))
+    }
+}
+
 impl Version {
+    /// How many of its files have stored bytes that changed since they were opened.
+    pub(crate) fn rotted(&self) -> usize {
+        self.files.iter().filter(|file| file.has_rotted()).count()
+    }
+
     /// Whether one of its damaged files can be read again. At most `files_max` of them are looked at, others each `turn`.
     pub(crate) async fn is_mended(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
         let first = turn.saturating_mul(files_max).checked_rem(self.damaged.len()).unwrap_or_default();

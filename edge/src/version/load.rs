@@ -410,10 +410,10 @@ impl HeapBytes for ServedFile {
 
 impl HeapBytes for Representation {
     fn heap_bytes(&self) -> usize {
-        match self.bytes {
+        match &self.bytes {
             // The bytes themselves are counted where they are held.
             Source::Memory(_) => allocated(OWNER_BYTES),
-            Source::Stored(_) => OPEN_FILE_BYTES,
+            Source::Stored(file) => OPEN_FILE_BYTES.saturating_add(file.held_bytes()),
         }
     }
 }

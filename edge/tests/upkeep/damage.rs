@@ -10,7 +10,7 @@ use devanture_config::api::Status;
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use http::Method;
 
-use crate::support::{RunningEdge, edge, eventually, got};
+use crate::support::{RunningEdge, edge, eventually, got, try_got};
 use crate::switch;
 
 const HOST: &str = "shop.localhost";
@@ -79,6 +79,32 @@ async fn a_damaged_file_is_restored_from_its_encodings() {
     let edge = edge.restart().await;
     assert_eq!(edge.get(HOST, "/app.js").await.text(), script);
     assert_eq!(std::fs::read_to_string(blob(&edge, script.as_bytes())).unwrap(), script);
+    assert_eq!(readiness(&edge).await, "ready\n");
+    edge.stop().await;
+}
+
+/// Another length is noticed by the next read; other bytes are, once the page cache has to be checked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_damaged_while_it_is_served_costs_its_own_path_alone() {
+    let edge =
+        edge().with_limit("memory_bytes_max", 0).with_toml("[compress]\nbackground = false\ndictionaries = false");
+    let edge = edge.start().await;
+    let video: Vec<u8> = (0..200_000_u32).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let script = "const greeting = 'hello';\n".repeat(9_000);
+    let files: [(&str, &[u8]); 3] = [("index.html", PAGE), ("a.mp4", &video), ("app.js", script.as_bytes())];
+    edge.push("shop", &files).await;
+    assert_eq!(edge.get(HOST, "/a.mp4").await.body, video);
+    for bytes in [&video, script.as_bytes()] {
+        let file = std::fs::OpenOptions::new().write(true).open(blob(&edge, bytes)).unwrap();
+        file.set_len(100_000).unwrap();
+    }
+    // A response ends before what is missing, until the version is loaded without it.
+    assert!(try_got(edge.visit(Method::GET, HOST, "/a.mp4")).await.is_err());
+    eventually("its path answers 503", async || readiness(&edge).await.contains("lacks 1 of its files")).await;
+    assert_eq!(codes(&edge, ["/", "/a.mp4", "/app.js"]).await, [200, 503, 200]);
+    assert_eq!(edge.get(HOST, "/app.js").await.text(), script, "restored from an encoding");
+    edge.push("shop", &files).await;
+    eventually("it is served again", async || codes(&edge, ["/a.mp4"]).await == [200]).await;
     assert_eq!(readiness(&edge).await, "ready\n");
     edge.stop().await;
 }

@@ -4,18 +4,21 @@
 //! changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside it:
 //! an opened file stays what it is, whatever becomes of its name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use devanture_config::Digest;
 
 use super::deltas::delta_key;
+use super::tree::Tree;
+use super::verified::Verified;
 use crate::blobs::durable::{self, Draft, FILE_MODE, Stamp, failed};
 use crate::blobs::{DeltaInfo, Error, Form, Key};
 
@@ -23,8 +26,6 @@ use crate::blobs::{DeltaInfo, Error, Form, Key};
 const FORMAT: &str = "devanture 1\n";
 /// More of the file `format` is not read.
 const FORMAT_BYTES_MAX: u64 = 64;
-/// How many files are remembered as checked. When there are more, all are forgotten and checked anew.
-const VERIFIED_MAX: usize = 200_000;
 /// How often a file is looked for again when it was replaced while it was read.
 const TRIES_MAX: usize = 4;
 
@@ -40,7 +41,15 @@ pub(super) struct Folder {
     root: PathBuf,
     opened: durable::Identity,
     locks: [Mutex<()>; 256],
-    verified: Mutex<HashMap<Key, Stamp>>,
+    verified: Mutex<Verified>,
+    damages: AtomicU64,
+}
+
+/// A file that was checked when it was opened, and what each part of it must hash to.
+pub(super) struct Checked {
+    pub(super) file: File,
+    pub(super) stamp: Stamp,
+    pub(super) tree: Arc<Tree>,
 }
 
 pub(super) const fn digest_of(key: Key) -> Digest {
@@ -61,7 +70,13 @@ impl Folder {
         }
         durable::remove_abandoned(&root.join(TMP), |_| true)?;
         let opened = durable::Identity::of(&root)?;
-        Ok(Self { root, opened, locks: [const { Mutex::new(()) }; 256], verified: Mutex::default() })
+        Ok(Self {
+            root,
+            opened,
+            locks: [const { Mutex::new(()) }; 256],
+            verified: Mutex::default(),
+            damages: AtomicU64::new(0),
+        })
     }
 
     /// Checks that the folder is the one that was opened: in another one, nothing is known of what refers to its files.
@@ -169,26 +184,46 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// The file of `key` and its length, checked unless this process did so before.
-    pub(super) fn open_file(&self, key: Key) -> Result<(File, u64), Error> {
-        self.checked(key, |file, stamp, expected| {
-            if self.verified().get(&key) != Some(&stamp) {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file)?;
-                if Digest::from(hasher.finalize()) != expected {
-                    return Ok(None);
-                }
-                let mut verified = self.verified();
-                if verified.len() >= VERIFIED_MAX {
-                    verified.clear();
-                }
-                verified.insert(key, stamp);
+    /// The file of `key`, checked unless this process did so before.
+    pub(super) fn open_file(&self, key: Key) -> Result<Checked, Error> {
+        let (file, (stamp, tree)) = self.checked(key, |file, stamp, expected| {
+            if let Some(tree) = self.verified().of(key, stamp) {
+                return Ok(Some((stamp, tree)));
             }
-            Ok(Some(stamp.size))
-        })
+            let (found, tree) = Tree::read(file, stamp.size)?;
+            if found != Some(expected) {
+                return Ok(None);
+            }
+            let tree = Arc::new(tree);
+            self.verified().remember(key, stamp, &tree);
+            Ok(Some((stamp, tree)))
+        })?;
+        Ok(Checked { file, stamp, tree })
     }
 
-    fn verified(&self) -> MutexGuard<'_, HashMap<Key, Stamp>> {
+    /// Notes that a part of an opened file is not as it was when the whole was checked.
+    pub(super) fn found_damaged(&self, key: Key, stamp: Stamp) {
+        self.verified().forget(key);
+        self.damages.fetch_add(1, Ordering::Relaxed);
+        // Nothing where another file has the name by now.
+        match self.set_aside(key, stamp) {
+            Ok(quarantined) => tracing::error!(?key, quarantined, "stored bytes changed since they were checked"),
+            Err(error) => tracing::error!(?key, %error, "stored bytes changed, and cannot be set aside"),
+        }
+    }
+
+    /// How many opened files were found damaged.
+    pub(super) fn damages(&self) -> u64 {
+        self.damages.load(Ordering::Relaxed)
+    }
+
+    /// Has all of a file checked again when it is read next.
+    #[cfg(test)]
+    pub(super) fn distrust(&self, key: Key) {
+        self.verified().distrust(key);
+    }
+
+    fn verified(&self) -> MutexGuard<'_, Verified> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -298,7 +333,7 @@ impl Folder {
             self.forget_variants(blob)?;
             self.forget_deltas(blob)?;
         }
-        self.verified().remove(&key);
+        self.verified().forget(key);
         let collected = self.collected_path(key);
         durable::make_folder(folder_of(&collected))?;
         durable::move_file(&self.path(key), &collected)?;
@@ -386,7 +421,7 @@ impl Folder {
     }
 
     pub(super) fn forget(&self, key: Key) -> Result<(), Error> {
-        self.verified().remove(&key);
+        self.verified().forget(key);
         durable::remove_file(&self.path(key))?;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Tests of the folder of files: the conformance list, its layout, and what failures, deaths and full disks leave.
 
+mod damage;
 mod deltas;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,77 @@
+//! Files that change on the disk after they were checked.
+
+use super::*;
+
+/// A stored blob of three groups and a bit, and the bytes.
+async fn opened() -> (InAFolder, Key, Arc<dyn ReadAt>, Vec<u8>) {
+    let harness = InAFolder::start().await;
+    let bytes: Vec<u8> = (0..200_000_u32).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let key = Key::Blob(Digest::of(&bytes));
+    harness.store.put(key, bytes.clone().into()).await.unwrap();
+    let file = harness.store.open(key).await.unwrap();
+    (harness, key, file, bytes)
+}
+
+/// Changes one byte in place, without a new time of change, as a disk does.
+fn rot(path: &Path, at: usize) {
+    let before = std::fs::metadata(path).unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at as u64).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at as u64).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_changed_after_the_check_are_not_given_and_all_others_are() {
+    let (harness, key, file, bytes) = opened().await;
+    rot(&path_of(harness.data.path(), key), 70_000);
+    let damaged = file.read_at(65_536, 65_536).unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::InvalidData);
+    assert!(file.is_damaged());
+    // Also a piece of the same group that is as it was.
+    assert!(file.read_at(100_000, 10).is_err());
+    assert_eq!(file.read_at(0, 65_536).unwrap(), bytes[..65_536]);
+    assert_eq!(file.read_at(131_100, 1_000_000).unwrap(), bytes[131_100..]);
+    assert!(file.read_at(0, 65_537).is_err());
+    // It was set aside: nobody opens it again, and a put mends it.
+    assert!(matches!(harness.store.open(key).await, Err(Error::Missing(_))));
+    assert_eq!(std::fs::read_dir(harness.data.path().join("quarantine")).unwrap().count(), 1);
+    harness.store.put(key, bytes.clone().into()).await.unwrap();
+    let mended = harness.store.open(key).await.unwrap();
+    assert!(!mended.is_damaged());
+    assert_eq!(mended.read_at(60_000, 20_000).unwrap(), bytes[60_000..80_000]);
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_is_damaged() {
+    let (harness, key, file, bytes) = opened().await;
+    let path = path_of(harness.data.path(), key);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(150_000).unwrap();
+    assert!(file.read_at(140_000, 1_000).is_err());
+    assert!(file.is_damaged());
+    assert_eq!(file.read_at(1, 130_000).unwrap(), bytes[1..130_001]);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_in_the_page_cache_is_checked_again_when_the_last_check_is_long_ago() {
+    let (harness, key, file, bytes) = opened().await;
+    let path = path_of(harness.data.path(), key);
+    // It was checked when it was opened, so that any piece of it can be had at once, if this kind of file can tell.
+    let Some(piece) = file.read_cached(70_000, 1_000).unwrap() else { return };
+    assert_eq!(piece, bytes[70_000..71_000]);
+    let again = harness.store.open(key).await.unwrap();
+    harness.store.disk.folder.distrust(key);
+    // A part of a group cannot be checked alone; whole groups can.
+    assert_eq!(again.read_cached(70_000, 1_000).unwrap(), None);
+    assert_eq!(again.read_cached(65_536, 65_536).unwrap().unwrap(), bytes[65_536..131_072]);
+    assert_eq!(again.read_cached(70_000, 1_000).unwrap().unwrap(), bytes[70_000..71_000]);
+    rot(&path, 66_000);
+    harness.store.disk.folder.distrust(key);
+    assert_eq!(again.read_cached(65_536, 65_536).unwrap(), None);
+    assert!(!again.is_damaged(), "a thread that may wait says so");
+    assert!(again.read_at(65_536, 65_536).is_err());
+    assert!(again.is_damaged());
+    assert_eq!(again.read_cached(131_072, 65_536).unwrap().unwrap(), bytes[131_072..196_608]);
+}

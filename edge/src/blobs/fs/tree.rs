@@ -1,0 +1,233 @@
+//! The hash tree of a stored file: what each group of its bytes must hash to, so that a piece of it can be checked alone.
+//!
+//! BLAKE3 is a tree of chunks of 1 KiB. A group is a whole subtree of 64 of them; only the last is shorter. The groups'
+//! values are found by the one pass that checks the whole, and stay in memory: 36 bytes for each 64 KiB.
+
+use std::io::{ErrorKind, Read};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+use blake3::Hasher;
+use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use devanture_config::Digest;
+
+/// Bytes of a group: a power of two, and what a response reads at once.
+pub(super) const GROUP_BYTES: usize = 64 * 1_024;
+/// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a page was
+/// read from the disk again; so this is how long damage can go unnoticed at most.
+const TRUSTED_S: u32 = 10;
+
+/// What a file must hash to, group by group.
+pub(super) struct Tree {
+    groups: Box<[Group]>,
+    is_damaged: AtomicBool,
+}
+
+struct Group {
+    value: ChainingValue,
+    /// When it was checked last, in seconds of the process.
+    checked_s: AtomicU32,
+}
+
+/// Seconds since some moment before the process began: a group that was checked at 0 is not trusted.
+fn now_s() -> u32 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u32::try_from(BEGAN.elapsed().as_secs()).map_or(u32::MAX, |passed| passed.saturating_add(TRUSTED_S))
+}
+
+/// The value of a group. That of a file of one group is the hash of the file.
+fn value(index: usize, bytes: &[u8], is_only: bool) -> ChainingValue {
+    if is_only {
+        return *blake3::hash(bytes).as_bytes();
+    }
+    let mut hasher = Hasher::new();
+    hasher.set_input_offset(index.saturating_mul(GROUP_BYTES) as u64);
+    hasher.update(bytes).finalize_non_root()
+}
+
+/// The value of the subtree above some groups, the first of which begins at a multiple of their number's power of two.
+fn subtree(groups: &[Group]) -> Option<ChainingValue> {
+    if let [only] = groups {
+        return Some(only.value);
+    }
+    let (left, right) = halves(groups)?;
+    Some(merge_subtrees_non_root(&subtree(left)?, &subtree(right)?, Mode::Hash))
+}
+
+/// The left half has the largest power of two of groups that leaves the right one any; nothing of fewer than two.
+fn halves(groups: &[Group]) -> Option<(&[Group], &[Group])> {
+    let left = groups.len().checked_next_power_of_two()? / 2;
+    groups.split_at_checked(left).filter(|_| left > 0)
+}
+
+fn root(groups: &[Group]) -> Option<Digest> {
+    let hash = match groups {
+        [only] => blake3::Hash::from_bytes(only.value),
+        _ => {
+            let (left, right) = halves(groups)?;
+            merge_subtrees_root(&subtree(left)?, &subtree(right)?, Mode::Hash)
+        }
+    };
+    Some(hash.into())
+}
+
+/// Fills as much of `buffer` as there is.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled = filled.saturating_add(read),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+impl Tree {
+    /// Reads a file of `size` bytes to its end. Gives its hash, and the tree by which pieces of it are checked.
+    ///
+    /// # Errors
+    /// What the system says; a file of another length has no hash.
+    pub(super) fn read(mut file: impl Read, size: u64) -> std::io::Result<(Option<Digest>, Self)> {
+        let is_only = size <= GROUP_BYTES as u64;
+        let count = usize::try_from(size.div_ceil(GROUP_BYTES as u64)).unwrap_or(usize::MAX).max(1);
+        // By what comes, not by what is announced.
+        let mut groups = Vec::new();
+        let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(GROUP_BYTES)];
+        let (checked_s, mut length) = (now_s(), 0_u64);
+        for index in 0..count {
+            let filled = fill(&mut file, &mut buffer)?;
+            length = length.saturating_add(filled as u64);
+            if filled == 0 && !is_only {
+                break;
+            }
+            let value = value(index, buffer.get(..filled).unwrap_or_default(), is_only);
+            groups.push(Group { value, checked_s: AtomicU32::new(checked_s) });
+            if filled < buffer.len() {
+                break;
+            }
+        }
+        let is_whole = length == size && fill(&mut file, &mut [0])? == 0;
+        let hash = root(&groups).filter(|_| is_whole);
+        Ok((hash, Self { groups: groups.into(), is_damaged: AtomicBool::new(false) }))
+    }
+
+    /// How many groups there are.
+    pub(super) const fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The bytes of memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of_val(&*self.groups)
+    }
+
+    /// Whether a group was read that is not as it was.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_damaged(&self) {
+        self.is_damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// The groups that a piece lies in: the first, and one past the last.
+    fn range(offset: u64, len: usize) -> (usize, usize) {
+        let group = |at: u64| usize::try_from(at / GROUP_BYTES as u64).unwrap_or(usize::MAX);
+        let end = offset.saturating_add(len as u64);
+        (group(offset), group(end.saturating_sub(1)).saturating_add(1))
+    }
+
+    /// Whether all groups of a piece were checked so short ago that what the page cache has of them counts as whole.
+    pub(super) fn is_trusted(&self, offset: u64, len: usize) -> bool {
+        let (first, end) = Self::range(offset, len);
+        let now_s = now_s();
+        let is_trusted = |group: &Group| now_s.saturating_sub(group.checked_s.load(Ordering::Relaxed)) < TRUSTED_S;
+        self.groups.get(first..end).is_some_and(|groups| groups.iter().all(is_trusted))
+    }
+
+    /// The piece that holds whole groups around another one.
+    pub(super) fn around(offset: u64, len: usize, size: u64) -> (u64, usize) {
+        let (first, end) = Self::range(offset, len);
+        let at = |group: usize| (group as u64).saturating_mul(GROUP_BYTES as u64).min(size);
+        (at(first), usize::try_from(at(end).saturating_sub(at(first))).unwrap_or(usize::MAX))
+    }
+
+    /// Whether the bytes from `offset`, which are whole groups, are those of the file.
+    pub(super) fn is_whole(&self, offset: u64, bytes: &[u8]) -> bool {
+        let (first, _) = Self::range(offset, bytes.len());
+        let checked_s = now_s();
+        bytes.chunks(GROUP_BYTES).enumerate().all(|(number, bytes)| {
+            let index = first.saturating_add(number);
+            self.groups.get(index).is_some_and(|group| {
+                let is_whole = value(index, bytes, self.groups.len() == 1) == group.value;
+                if is_whole {
+                    group.checked_s.store(checked_s, Ordering::Relaxed);
+                }
+                is_whole
+            })
+        })
+    }
+
+    /// Makes every group one that has to be checked again.
+    #[cfg(test)]
+    pub(super) fn distrust(&self) {
+        self.groups.iter().for_each(|group| group.checked_s.store(0, Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes of any length around the ends of groups.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        (0..20_usize, -2..3_isize, any::<u8>()).prop_map(|(groups, more, seed)| {
+            let length = (groups * GROUP_BYTES).saturating_add_signed(more);
+            (0..length).map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[4] ^ seed).collect()
+        })
+    }
+
+    fn tree(bytes: &[u8]) -> Tree {
+        let (hash, tree) = Tree::read(bytes, bytes.len() as u64).unwrap();
+        assert_eq!(hash, Some(Digest::of(bytes)));
+        tree
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn every_piece_is_whole_until_one_bit_of_its_groups_is_another(
+            mut bytes in bytes(), at in any::<prop::sample::Index>(), len in 0..200_000_usize, bit in 0..8_u8,
+        ) {
+            let tree = tree(&bytes);
+            prop_assume!(!bytes.is_empty());
+            let size = bytes.len() as u64;
+            let offset = at.index(bytes.len());
+            let len = len.min(bytes.len() - offset);
+            let (from, around) = Tree::around(offset as u64, len, size);
+            let begin = usize::try_from(from).unwrap();
+            let groups = |bytes: &[u8]| bytes[begin..begin + around].to_vec();
+            tree.distrust();
+            prop_assert!(tree.is_whole(from, &groups(&bytes)));
+            prop_assert!(len == 0 || tree.is_trusted(offset as u64, len));
+            tree.distrust();
+            bytes[offset] ^= 1 << bit;
+            prop_assert!(len == 0 || !tree.is_whole(from, &groups(&bytes)));
+            prop_assert!(len == 0 || !tree.is_trusted(offset as u64, len));
+        }
+
+        #[test]
+        fn a_file_of_another_length_has_another_hash(bytes in bytes(), announced in 0..1_500_000_u64) {
+            prop_assume!(announced != bytes.len() as u64);
+            let (hash, _) = Tree::read(&*bytes, announced).unwrap();
+            prop_assert_ne!(hash, Some(Digest::of(&bytes)));
+        }
+    }
+}
