@@ -123,8 +123,8 @@ pub struct Diff {
 pub struct DiffSide {
     /// As it was asked for.
     pub named: String,
-    /// The version.
-    pub version: VersionId,
+    /// The version; `None` for an environment where nothing is live.
+    pub version: Option<VersionId>,
 }
 
 /// A number of files and their bytes.

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use devanture_config::PlaceName;
 use devanture_config::api::{
-    AliasRequest, Amount, ChangeKind, Diff, FileChange, LockReport, LockRequest, PlaceStatus, ServingChange,
+    AliasRequest, Amount, ChangeKind, Diff, DiffSide, FileChange, LockReport, LockRequest, PlaceStatus, ServingChange,
     VisitorLoad,
 };
 use devanture_config::problem::Code;
@@ -207,9 +207,15 @@ pub(crate) async fn diff(context: &Context, args: &DiffArgs) -> Result<(), Failu
     let limit = if args.all { PAGE_MAX.to_owned() } else { args.limit.to_string() };
     let mut diff = edge.diff(&query(from, to, &place, &limit, None)).await?;
     while let Some(next) = diff.next.clone().filter(|_| args.all) {
-        // By the ids that the first page told: a switch in between changes nothing.
-        let (from, to) = (diff.from.version.to_string(), diff.to.version.to_string());
-        let mut more = edge.diff(&query(&from, &to, &place, &limit, Some(&next))).await?;
+        // By the ids of the first page: a switch in between changes nothing.
+        let side = |side: &DiffSide, named: &str| side.version.map_or_else(|| named.to_owned(), |id| id.to_string());
+        let (from_id, to_id) = (side(&diff.from, from), side(&diff.to, to));
+        let mut more = edge.diff(&query(&from_id, &to_id, &place, &limit, Some(&next))).await?;
+        if (more.from.version, more.to.version) != (diff.from.version, diff.to.version) {
+            // Something went live where nothing was.
+            diff = edge.diff(&query(from, to, &place, &limit, None)).await?;
+            continue;
+        }
         diff.changes.append(&mut more.changes);
         diff.next = more.next;
     }
@@ -232,11 +238,7 @@ fn query<'q>(
 
 fn diff_lines(style: Style, diff: &Diff) -> Vec<String> {
     let line = |name: &str, text: String| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
-    let (from, to) = (diff.from.version.short(), diff.to.version.short());
-    let named = |named: &str, id: &str| {
-        if id.starts_with(named) || named.len() > 12 { String::new() } else { format!(" ({named})") }
-    };
-    let mut lines = vec![format!("{from}{} → {to}{}", named(&diff.from.named, &from), named(&diff.to.named, &to))];
+    let mut lines = vec![format!("{} → {}", side_text(&diff.from), side_text(&diff.to))];
     let files = &diff.files;
     let is_same = diff.changes.is_empty() && diff.serving.is_empty();
     if is_same {
@@ -260,6 +262,10 @@ fn diff_lines(style: Style, diff: &Diff) -> Vec<String> {
     }
     lines.extend(diff.serving.iter().map(|change| line("serving", serving_text(change))));
     let visitors = &diff.visitors;
+    if diff.from.version.is_none() {
+        lines.push(line("visitors", format!("load {}", byte_text(visitors.first_visit.bytes))));
+        return lines;
+    }
     let kept = visitors.revalidate.files.saturating_add(visitors.keep.files);
     lines.push(line(
         "visitors",
@@ -272,6 +278,13 @@ fn diff_lines(style: Style, diff: &Diff) -> Vec<String> {
         ),
     ));
     lines
+}
+
+/// The short id of a side, with its name unless that is the id or is long.
+fn side_text(side: &DiffSide) -> String {
+    let id = side.version.map_or_else(|| "nothing".to_owned(), |version| version.short());
+    let is_id = id.starts_with(&side.named) || side.named.len() > 12;
+    if side.version.is_some() && is_id { id } else { format!("{id} ({})", side.named) }
 }
 
 /// What those load whose browsers have the earlier version as dictionaries, where that is less.
@@ -305,7 +318,7 @@ fn serving_text(change: &ServingChange) -> String {
 mod tests {
     use super::*;
     use devanture_config::Digest;
-    use devanture_config::api::{DiffSide, FileChanges};
+    use devanture_config::api::FileChanges;
 
     fn plain() -> Style {
         Style::of(&[("NO_COLOR".to_owned(), "1".to_owned())].into(), false)
@@ -347,7 +360,7 @@ mod tests {
             refingerprinted: false,
         };
         let amount = |files, bytes| Amount { files, bytes };
-        let side = |named: &str| DiffSide { named: named.to_owned(), version: Digest::of(named.as_bytes()) };
+        let side = |named: &str| DiffSide { named: named.to_owned(), version: Some(Digest::of(named.as_bytes())) };
         let diff = Diff {
             app: "shop".parse().unwrap(),
             from: side("live"),
@@ -377,7 +390,7 @@ mod tests {
                 now: Some("1 entry".to_owned()),
             }],
         };
-        let (from, to) = (diff.from.version.short(), diff.to.version.short());
+        let (from, to) = (Digest::of(b"live").short(), Digest::of(b"feature-x").short());
         assert_eq!(
             diff_lines(plain(), &diff),
             [

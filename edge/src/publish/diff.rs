@@ -50,12 +50,20 @@ impl Publisher {
             Some(after) => Some(after.parse::<BundlePath>().map_err(|_bad| wanted.page.bad_cursor())?),
             None => None,
         };
-        let from = self.named(actor, app, &wanted.from, &wanted.environment).await?;
-        let to = self.named(actor, app, &wanted.to, &wanted.environment).await?;
-        let before = Arc::new(self.stored_manifest(from).await?);
-        let now = Arc::new(self.stored_manifest(to).await?);
+        let from = match self.named(actor, app, &wanted.from, &wanted.environment).await? {
+            Named::Version(version) => Some(version),
+            // The first promotion to an environment is compared with it before anything was live there.
+            Named::OwnEnvironment | Named::NoAlias(_) => None,
+        };
+        let to = match self.named(actor, app, &wanted.to, &wanted.environment).await? {
+            Named::Version(version) => Some(version),
+            Named::OwnEnvironment => None,
+            Named::NoAlias(place) => return Err(nothing_live(app, &place)),
+        };
+        let before = Arc::new(self.manifest_or_empty(from).await?);
+        let now = Arc::new(self.manifest_or_empty(to).await?);
         let compared = Compared::of(&before, &now);
-        let visitors = self.visitors(app, &wanted.environment, (&from, &before), (&to, &now)).await?;
+        let visitors = self.visitors(app, &wanted.environment, (from.as_ref(), &before), (to.as_ref(), &now)).await?;
         let serving = self.serving_changes(before, now, &wanted.environment).await?;
         let rest =
             compared.changes.into_iter().filter(|change| after.as_ref().is_none_or(|after| change.path > *after));
@@ -67,19 +75,20 @@ impl Publisher {
         Ok(Diff { app: app.clone(), from, to, files: compared.files, changes, next, visitors, serving })
     }
 
-    /// The version that a person names: by `live`, an environment, an alias, or the beginning of its id. No name of an
+    async fn manifest_or_empty(&self, version: Option<VersionId>) -> Result<Manifest, Error> {
+        match version {
+            Some(version) => self.stored_manifest(version).await,
+            None => Ok(Manifest::of_files(BTreeMap::new())),
+        }
+    }
+
+    /// Resolves one side: `live`, an environment, an alias, or the beginning of a version's id. No name of an
     /// environment or alias could be an id.
-    async fn named(
-        &self,
-        actor: &Actor,
-        app: &AppName,
-        named: &str,
-        environment: &PlaceName,
-    ) -> Result<VersionId, Error> {
+    async fn named(&self, actor: &Actor, app: &AppName, named: &str, environment: &PlaceName) -> Result<Named, Error> {
         if named.parse::<IdPrefix>().is_ok() {
             let version = self.resolve_version(app, named).await?;
             self.check_seen(actor, app, &version).await?;
-            return Ok(version);
+            return Ok(Named::Version(version));
         }
         let place: PlaceName = match named {
             LIVE => environment.clone(),
@@ -91,16 +100,15 @@ impl Publisher {
         };
         if let Some((_, pointer)) = self.live_pointer(app, &place).await? {
             actor.may_compare(app, &place)?;
-            return Ok(pointer.version);
+            return Ok(Named::Version(pointer.version));
         }
         actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
         match self.alias(actor, app, &place).await {
-            Ok((_, alias)) => return Ok(alias.version),
-            Err(Error(problem)) if problem.code == Code::NotFound => {}
-            Err(error) => return Err(error),
+            Ok((_, alias)) => Ok(Named::Version(alias.version)),
+            Err(Error(problem)) if problem.code == Code::NotFound && place == *environment => Ok(Named::OwnEnvironment),
+            Err(Error(problem)) if problem.code == Code::NotFound => Ok(Named::NoAlias(place)),
+            Err(error) => Err(error),
         }
-        let detail = format!("Nothing is live in {place} of the app {app}, and it is no alias.");
-        Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists environments and aliases").into())
     }
 
     /// Checks that the actor sees a version that it names by its id. Whoever may push can make any version live in their
@@ -121,8 +129,8 @@ impl Publisher {
         &self,
         app: &AppName,
         environment: &PlaceName,
-        (before_id, before): (&VersionId, &Manifest),
-        (now_id, now): (&VersionId, &Manifest),
+        (before_id, before): (Option<&VersionId>, &Manifest),
+        (now_id, now): (Option<&VersionId>, &Manifest),
     ) -> Result<VisitorLoad, Error> {
         let sent = self.sent(app, environment, now_id, now).await?;
         let was_sent = self.sent(app, environment, before_id, before).await?;
@@ -175,6 +183,22 @@ impl Publisher {
         }
         Ok(changes)
     }
+}
+
+/// What one side of a comparison names.
+#[derive(Debug)]
+enum Named {
+    /// A stored version.
+    Version(VersionId),
+    /// The environment that the request is about, where nothing is live.
+    OwnEnvironment,
+    /// The name of no alias, nor of any other environment where something is live.
+    NoAlias(PlaceName),
+}
+
+fn nothing_live(app: &AppName, place: &PlaceName) -> Error {
+    let detail = format!("Nothing is live in {place} of the app {app}, and it is no alias.");
+    Problem::new(Code::NotFound, detail).hint("`devanture status` lists environments and aliases").into()
 }
 
 /// The files of two manifests beside each other.

@@ -71,9 +71,13 @@ impl Publisher {
         &self,
         app: &AppName,
         environment: &PlaceName,
-        version: &VersionId,
+        version: Option<&VersionId>,
         manifest: &'m Manifest,
     ) -> Result<Sent<'m>, Error> {
+        let Some(version) = version else {
+            let siblings = Siblings::new(manifest, &BTreeMap::default());
+            return Ok(Sent { manifest, siblings, dictionaries: None });
+        };
         let key = records::version_key(app, version);
         let given = match self.catalog.get(&key).await? {
             Some(record) => records::read::<VersionRecord>(&key, &record)?.given,
@@ -167,8 +171,8 @@ impl Publisher {
         let before = moved.previous.filter(|_| moved.switched)?;
         let found = async {
             let manifest = self.stored_manifest(before).await?;
-            let before = self.sent(app, environment, &before, &manifest).await?;
-            self.loaded_again(&before, &self.sent(app, environment, id, now).await?).await
+            let before = self.sent(app, environment, Some(&before), &manifest).await?;
+            self.loaded_again(&before, &self.sent(app, environment, Some(id), now).await?).await
         };
         match found.await {
             Ok(found) => {

@@ -51,7 +51,7 @@ async fn files_bytes_and_what_visitors_load_again_are_told() {
     };
     let two = push(&edge, serving, DeployOptions { no_switch: true, ..DeployOptions::default() }, now).await;
     let told = diff(&edge, &format!("from=live&to={}", two.version.short())).await;
-    assert_eq!((told.from.version, told.to.version), (one.version, two.version));
+    assert_eq!((told.from.version, told.to.version), (Some(one.version), Some(two.version)));
     let size = script.len() as u64;
     assert_eq!(told.files.added, amount(1, size));
     assert_eq!(told.files.changed, amount(2, 16 + 20));
@@ -107,7 +107,7 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
         ("from=prod&to=live".to_owned(), live, live),
     ] {
         let told = diff(&edge, &query).await;
-        assert_eq!((told.from.version, told.to.version), (from, to), "{query}");
+        assert_eq!((told.from.version, told.to.version), (Some(from), Some(to)), "{query}");
         assert_eq!(told.changes.is_empty(), from == to, "{query}");
     }
     for (query, code) in [
@@ -117,7 +117,7 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
         ("from=a/b&to=live", Code::BadRequest),
         ("from=live&to=nowhere", Code::NotFound),
         ("from=live&to=000000", Code::NotFound),
-        ("from=live&to=prod&env=staging", Code::NotFound),
+        ("from=prod&to=nowhere&env=staging", Code::NotFound),
         ("from=live&to=prod&env=no--name", Code::BadRequest),
         ("from=live&to=prod&after=..%2Fx", Code::BadRequest),
         ("from=live&to=prod&limit=x", Code::BadRequest),
@@ -127,10 +127,37 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
     // Whoever may read of the app knows its versions; a token of previews tells a pull request what it would change.
     let previews = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
     let answer = call_as(&edge, &previews, Method::GET, "diff?from=live&to=feature-x", None).await;
-    assert_eq!(answer.json::<Diff>().to.version, aliased);
+    assert_eq!(answer.json::<Diff>().to.version, Some(aliased));
     let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
     let answer = call_as(&edge, &stranger, Method::GET, "diff?from=live&to=feature-x", None).await;
     assert_eq!(answer.code(), Code::NotFound);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
+    let edge = edge().with_app("shop", &[("index.html", b"live"), ("_redirects", b"/a /\n")]).start().await;
+    let live = edge.live("shop").await.unwrap();
+    for query in ["from=live&to=prod&env=staging", "from=staging&to=prod", "from=never-pushed&to=live"] {
+        let told = diff(&edge, query).await;
+        assert_eq!((told.from.version, told.to.version), (None, Some(live)), "{query}");
+        assert_eq!(told.files.added, amount(2, 9), "{query}");
+        assert!(told.changes.iter().all(|change| change.change == ChangeKind::Added), "{query}");
+        let visitors = told.visitors;
+        assert_eq!((visitors.load, visitors.first_visit, visitors.keep), (amount(1, 4), amount(1, 4), amount(0, 0)));
+        assert!(told.serving.iter().any(|change| change.key == "redirects and rewrites"), "{query}: {told:?}");
+    }
+    for query in ["from=prod&to=staging&env=staging", "from=prod&to=live&env=staging"] {
+        let told = diff(&edge, query).await;
+        assert_eq!((told.from.version, told.to.version), (Some(live), None), "{query}");
+        assert_eq!(told.files.removed, amount(2, 9), "{query}");
+    }
+    let told = diff(&edge, "from=staging&to=live&env=staging").await;
+    assert_eq!((told.from.version, told.to.version, told.changes.len()), (None, None, 0));
+    // What a token does not see is no emptier for it.
+    let staging = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
+    let answer = call_as(&edge, &staging, Method::GET, "diff?from=other&to=staging", None).await;
+    assert_eq!(answer.code(), Code::Forbidden);
     edge.stop().await;
 }
 

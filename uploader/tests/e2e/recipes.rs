@@ -1,0 +1,285 @@
+//! The recipes of `examples/ci`, run as they stand against a real edge, from an app that does not exist yet on.
+//!
+//! What a CI system does itself is done here: checkouts, artifacts, variables and secrets. What its machine has is stood in
+//! for by small programs: `sudo`, `apt-get`, `npm`, `gh` and a `curl` that gets the client and takes comments.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::support::edge::{Edge, Ran, edge};
+
+/// What the machines of CI systems have, in place of which these are run; each says what it was asked for.
+const MACHINE: [(&str, &str); 5] = [
+    ("sudo", "exec \"$@\""),
+    ("apt-get", ":"),
+    ("npm", "[ \"$1\" != run ] || { mkdir -p dist; cp page.html dist/index.html; }"),
+    ("gh", "cat comment.md >> \"$SENT\""),
+    (
+        "curl",
+        "case \"$*\" in\n\
+         *' -o /usr/local/bin/devanture') cp \"$2\" \"$BIN/devanture\" ;;\n\
+         *) cat >> \"$SENT\" ;;\n\
+         esac",
+    ),
+];
+/// The commit of a pull request, and what the three systems say of it.
+const PULL_REQUEST: [(&str, &str); 13] = [
+    ("GITHUB_ACTIONS", "true"),
+    ("GITHUB_HEAD_REF", "feature-cards"),
+    ("GITHUB_SHA", "1111111111111111111111111111111111111111"),
+    ("GITLAB_CI", "true"),
+    ("CI_COMMIT_REF_NAME", "feature-cards"),
+    ("CI_API_V4_URL", "https://gitlab.example/api/v4"),
+    ("CI_PROJECT_ID", "1"),
+    ("CI_MERGE_REQUEST_IID", "12"),
+    ("CIRCLECI", "true"),
+    ("CIRCLE_BRANCH", "feature-cards"),
+    ("CIRCLE_PROJECT_USERNAME", "me"),
+    ("CIRCLE_PROJECT_REPONAME", "shop"),
+    ("CIRCLE_PULL_REQUEST", "https://github.com/me/shop/pull/12"),
+];
+
+type Variables = BTreeMap<String, String>;
+
+/// A job: its shell steps as one script per shell, and what it has.
+#[derive(Debug)]
+struct Job {
+    has_checkout: bool,
+    has_dist: bool,
+    variables: Variables,
+    scripts: Vec<String>,
+}
+
+/// A machine of a CI system beside an edge.
+struct Machine {
+    folder: TempDir,
+    edge: Edge,
+    /// How the names of the variables begin that the system sets itself.
+    prefixes: &'static [&'static str],
+    /// Variables and secrets of the project, as docs/ci.md lists them.
+    settings: Variables,
+}
+
+fn recipe(name: &str) -> Yaml {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/ci").join(name);
+    YamlLoader::load_from_str(&std::fs::read_to_string(path).unwrap()).unwrap().remove(0)
+}
+
+fn list(yaml: &Yaml) -> &[Yaml] {
+    yaml.as_vec().map_or(&[], Vec::as_slice)
+}
+
+fn table(yaml: &Yaml) -> Variables {
+    let entries = yaml.as_hash().into_iter().flatten();
+    entries.map(|(key, value)| (key.as_str().unwrap().to_owned(), value.as_str().unwrap().to_owned())).collect()
+}
+
+impl Machine {
+    fn new(prefixes: &'static [&'static str]) -> Self {
+        let (folder, edge) = (tempfile::tempdir().unwrap(), edge().start());
+        let (bin, repository) = (folder.path().join("bin"), folder.path().join("repository"));
+        std::fs::create_dir(&bin).unwrap();
+        for (name, script) in MACHINE {
+            let path = bin.join(name);
+            std::fs::write(&path, format!("#!/bin/sh\nset -e\n{script}\n")).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        // It is the machine's own, and its permissions are the step's to set.
+        std::fs::write(bin.join("chmod"), "#!/bin/sh\nexec /bin/chmod \"$1\" \"$BIN/devanture\"\n").unwrap();
+        std::fs::set_permissions(bin.join("chmod"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::create_dir(&repository).unwrap();
+        std::fs::write(repository.join("devanture.toml"), "app = \"shop\"\nwww = \"dist\"\n").unwrap();
+        let token = |name: &str, place: &str, scope: &str| {
+            let arguments = ["--name", name, "--app", "shop", "--env", place, "--scope", scope, "--expires-days", "90"];
+            edge.new_token(&arguments)
+        };
+        let settings = [
+            ("PREVIEW_TOKEN", token("ci-preview", "preview", "push")),
+            ("STAGING_TOKEN", token("ci-staging", "staging", "push")),
+            ("PROD_TOKEN", token("ci-prod", "prod", "promote")),
+            ("EDGE_URL", format!("https://{}", edge.admin())),
+            ("EDGE_APP", "shop".to_owned()),
+            ("CLIENT_URL", env!("CARGO_BIN_EXE_devanture").to_owned()),
+            ("NOTES_TOKEN", "notes".to_owned()),
+            ("GITHUB_TOKEN", "github".to_owned()),
+            ("DEVANTURE_CA", edge.ca().to_str().unwrap().to_owned()),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { folder, edge, prefixes, settings }
+    }
+
+    fn page(&self, text: &str) {
+        std::fs::write(self.folder.path().join("repository/page.html"), text).unwrap();
+    }
+
+    fn sent(&self) -> PathBuf {
+        self.folder.path().join("sent")
+    }
+
+    /// Runs a job in a folder of its own, and checks that all of its scripts succeed. Gives what they wrote.
+    #[track_caller]
+    fn run(&self, shell: &[&str], job: &Job) -> String {
+        let work = tempfile::tempdir().unwrap();
+        let repository = self.folder.path().join("repository");
+        let mut files: Vec<&str> = if job.has_checkout { vec!["devanture.toml", "page.html"] } else { Vec::new() };
+        if job.has_dist {
+            std::fs::create_dir(work.path().join("dist")).unwrap();
+            std::fs::copy(repository.join("page.html"), work.path().join("dist/index.html")).unwrap();
+            files.push("devanture.toml");
+        }
+        for name in files {
+            std::fs::copy(repository.join(name), work.path().join(name)).unwrap();
+        }
+        let bin = self.folder.path().join("bin");
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut told = String::new();
+        for script in &job.scripts {
+            let mut command = Command::new("bash");
+            command.args(shell).args(["-c", script]).current_dir(work.path()).env_clear();
+            command.envs(
+                PULL_REQUEST
+                    .into_iter()
+                    .filter(|(name, _)| self.prefixes.iter().any(|prefix| name.starts_with(prefix))),
+            );
+            command.env("CI", "true").env("DEVANTURE_CA", &self.settings["DEVANTURE_CA"]).envs(&job.variables);
+            command.env("PATH", &path).env("BIN", &bin).env("SENT", self.sent());
+            let ran = Ran::of(command.output().unwrap());
+            assert_eq!(ran.code, Some(0), "{script}\n{}\n{}", ran.stdout, ran.stderr);
+            told.push_str(&ran.stdout);
+        }
+        told
+    }
+
+    async fn visit(&self, host: &str) -> String {
+        let answer = self.edge.client(true).get(self.edge.url(host, "/")).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
+    /// Two rounds of a pull request, its merge and its way to `prod`, by the jobs of a recipe.
+    async fn rounds(&self, shell: &[&str], preview: &Job, staging: &Job, prod: &Job) {
+        for (round, text) in ["first", "second"].into_iter().enumerate() {
+            self.page(text);
+            self.run(shell, preview);
+            assert_eq!(self.visit("feature-cards--shop.localhost").await, text);
+            let sent = std::fs::read_to_string(self.sent()).unwrap();
+            std::fs::remove_file(self.sent()).unwrap();
+            assert!(sent.contains("Preview: https://feature-cards--shop.localhost"), "{sent}");
+            self.run(shell, staging);
+            assert_eq!(self.visit("staging--shop.localhost").await, text);
+            let told = self.run(shell, prod);
+            let is_added = told.contains("nothing (prod) → ") && told.contains("  + index.html");
+            assert_eq!((is_added, told.contains("  ~ index.html")), (round == 0, round == 1), "{told}");
+            assert_eq!(self.visit("shop.localhost").await, text);
+        }
+    }
+}
+
+fn has_tools() -> bool {
+    let is_there = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|ran| ran.status.success());
+    let missing: Vec<&str> = ["bash", "jq"].into_iter().filter(|name| !is_there(name)).collect();
+    if !missing.is_empty() {
+        crate::support::leave_out(&format!("the recipes are run with {}", missing.join(" and ")));
+    }
+    missing.is_empty()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipe_of_github_puts_a_new_app_live() {
+    if !has_tools() {
+        return;
+    }
+    let (machine, yaml) = (Machine::new(&["GITHUB_"]), recipe("github-actions.yml"));
+    let filled = |text: &str| {
+        let mut text = text.replace("${{ github.event.number }}", "12").replace("${{ github.token }}", "github");
+        for (name, value) in &machine.settings {
+            for table in ["vars", "secrets"] {
+                text = text.replace(&format!("${{{{ {table}.{name} }}}}"), value);
+            }
+        }
+        assert!(!text.contains("${{"), "{text}");
+        text
+    };
+    let job = |name: &str| {
+        let job = &yaml["jobs"][name];
+        let steps = list(&job["steps"]);
+        let mut variables = table(&yaml["env"]);
+        variables.extend(table(&job["env"]));
+        steps.iter().for_each(|step| variables.extend(table(&step["env"])));
+        Job {
+            has_checkout: steps.iter().any(|step| step["uses"].as_str().is_some_and(|uses| uses.contains("checkout"))),
+            has_dist: false,
+            variables: variables.into_iter().map(|(name, value)| (name, filled(&value))).collect(),
+            scripts: steps.iter().filter_map(|step| step["run"].as_str()).map(filled).collect(),
+        }
+    };
+    machine.rounds(&["-e"], &job("preview"), &job("staging"), &job("prod")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipe_of_gitlab_puts_a_new_app_live() {
+    if !has_tools() {
+        return;
+    }
+    let (machine, yaml) = (Machine::new(&["GITLAB_", "CI_"]), recipe("gitlab-ci.yml"));
+    let job = |name: &str| {
+        let job = &yaml[name];
+        let mut variables = table(&yaml["variables"]);
+        variables.extend(table(&job["variables"]));
+        // A variable may name another one.
+        let filled = |value: String| {
+            value.strip_prefix('$').map_or_else(|| value.clone(), |name| machine.settings[name].clone())
+        };
+        let mut variables: Variables = variables.into_iter().map(|(name, value)| (name, filled(value))).collect();
+        variables.extend(machine.settings.clone());
+        let before = list(&yaml[".client"]["before_script"]);
+        let lines = before.iter().chain(list(&job["script"])).map(|line| line.as_str().unwrap());
+        let script = lines.collect::<Vec<_>>().join("\n");
+        Job { has_checkout: true, has_dist: true, variables, scripts: vec![script] }
+    };
+    machine.rounds(&["-eo", "pipefail"], &job("preview"), &job("staging"), &job("prod")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipe_of_circleci_puts_a_new_app_live() {
+    if !has_tools() {
+        return;
+    }
+    let (machine, yaml) = (Machine::new(&["CIRCLE"]), recipe("circleci.yml"));
+    let script = |step: &Yaml| -> Option<String> {
+        let run = &step["run"];
+        run.as_str().or_else(|| run["command"].as_str()).map(str::to_owned)
+    };
+    let job = |name: &str, token: &str| {
+        let job = &yaml["jobs"][name];
+        let steps = list(&job["steps"]);
+        let shared = list(&yaml["commands"]["get-client"]["steps"]);
+        let scripts = steps.iter().flat_map(|step| match step.as_str() {
+            Some("get-client") => shared.iter().filter_map(script).collect::<Vec<_>>(),
+            _ => script(step).into_iter().collect(),
+        });
+        let mut variables = table(&job["environment"]);
+        // What the job's context holds.
+        for (name, setting) in [
+            ("DEVANTURE_URL", "EDGE_URL"),
+            ("DEVANTURE_TOKEN", token),
+            ("CLIENT_URL", "CLIENT_URL"),
+            ("GITHUB_TOKEN", "GITHUB_TOKEN"),
+        ] {
+            variables.insert(name.to_owned(), machine.settings[setting].clone());
+        }
+        Job {
+            has_checkout: steps.iter().any(|step| step.as_str() == Some("checkout")),
+            has_dist: steps.iter().any(|step| step.as_hash().is_some() && !step["attach_workspace"].is_badvalue()),
+            variables,
+            scripts: scripts.collect(),
+        }
+    };
+    let jobs = [("preview", "PREVIEW_TOKEN"), ("staging", "STAGING_TOKEN"), ("prod", "PROD_TOKEN")];
+    let [preview, staging, prod] = jobs.map(|(name, token)| job(name, token));
+    machine.rounds(&["-eo", "pipefail"], &preview, &staging, &prod).await;
+}
