@@ -13,6 +13,7 @@ pub use crate::keeping::{
 };
 pub use crate::logs::{LogLine, LogLost};
 use crate::names::{AppName, PlaceName};
+use crate::parts::Parts;
 pub use crate::settings::{
     SettingName, SettingStatus, SettingWanted, SettingsDifference, SettingsList, SettingsPatch, SettingsReport,
 };
@@ -307,6 +308,9 @@ pub struct Status {
     /// Why the edge went back to this version by itself, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
+    /// What the live version consists of, where one is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
 }
 
 /// How a live version is damaged on the disk of the edge.

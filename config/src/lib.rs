@@ -25,6 +25,7 @@ pub mod mistake;
 pub mod names;
 pub mod navigation;
 pub mod net;
+pub mod parts;
 pub mod path;
 pub mod problem;
 pub mod procfile;

@@ -149,7 +149,7 @@ impl Common {
 pub(crate) enum Command {
     /// Write a devanture.toml for this folder
     Init(InitArgs),
-    /// Look for mistakes in devanture.toml and the folder, without an edge
+    /// Look for mistakes in devanture.toml and the folder; an edge is asked for what is live alone
     Check(CheckArgs),
     /// Serve the folder on this machine as an edge would, and show each change at once
     Dev(DevArgs),

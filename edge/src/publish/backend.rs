@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use devanture_config::api::DeployKind;
 use devanture_config::instances::{InstanceList, ScaleRequest};
 use devanture_config::manifest::Managed;
+use devanture_config::parts::{self, Parts};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
@@ -166,24 +167,38 @@ impl Publisher {
         Err(Problem::new(Code::TooMany, detail).hint("`instances_max` in edge.toml is the limit").into())
     }
 
-    /// Whether a push would take a backend away that is live, without saying so.
+    /// Checks that a push removes no whole part of the live version: pages, routes, the backend or one of its processes.
     ///
     /// # Errors
     /// `warnings`, unless the push lets doubts pass.
-    pub(crate) fn check_backend_stays(
+    pub(crate) fn check_parts_stay(
         &self,
         app: &AppName,
         environment: &PlaceName,
         manifest: &Manifest,
         allow_warnings: bool,
     ) -> Result<(), Error> {
-        let current = self.live.place(app, environment).and_then(|place| place.current());
-        let is_lost = manifest.server.is_none() && current.is_some_and(|current| current.version.managed.is_some());
-        if !is_lost || allow_warnings {
+        let Some(live) = self.live_parts(app, environment).filter(|_| !allow_warnings) else { return Ok(()) };
+        let lost = live.lost(&Parts::of(manifest, environment.as_str()));
+        if lost.is_empty() {
             return Ok(());
         }
-        let detail = format!("What is live in {environment} has a backend, and this bundle has none.");
-        Err(Problem::new(Code::Warnings, detail).hint("build it first; --allow-warnings takes the backend away").into())
+        let detail = parts::lost_text(environment.as_str(), &lost);
+        Err(Problem::new(Code::Warnings, detail).hint(parts::LOST_HINT).into())
+    }
+
+    /// Parts of the live version of an environment.
+    pub(super) fn live_parts(&self, app: &AppName, environment: &PlaceName) -> Option<Parts> {
+        let current = self.live.place(app, environment)?.current()?;
+        let version = &current.version;
+        let pages = version.files.iter().filter(|file| parts::is_page(&file.path)).count();
+        let managed = version.managed.iter().flat_map(|managed| &managed.server.processes);
+        Some(Parts {
+            pages: u64::try_from(pages).unwrap_or(u64::MAX),
+            routes: version.routes.iter().map(|route| route.said.path.to_string()).collect(),
+            processes: managed.map(|process| process.name.clone()).collect(),
+            smoke: u64::try_from(version.smoke.len()).unwrap_or(u64::MAX),
+        })
     }
 
     /// What runs backends.

@@ -59,7 +59,7 @@ impl Publisher {
         self.check_may_make(app, environment).await?;
         let is_switching = !options.no_switch && options.alias.is_none();
         if is_switching {
-            self.check_backend_stays(app, environment, &manifest, options.allow_warnings)?;
+            self.check_parts_stay(app, environment, &manifest, options.allow_warnings)?;
         }
         self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();

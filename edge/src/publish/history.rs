@@ -96,6 +96,7 @@ impl Publisher {
             damaged: self.live.damage_of(app, environment).map(damage),
             more_places,
             went_back,
+            parts: self.live_parts(app, environment),
         };
         Ok((revision, status))
     }

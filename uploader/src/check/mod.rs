@@ -2,8 +2,9 @@
 //!
 //! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and `names`
 //! look at files by themselves; `look` goes through the folder of pages, `server` through
-//! that of the backend, and `finding` is how it is told.
+//! that of the backend, `against_live` compares with an edge where one is set, and `finding` is how it is told.
 
+mod against_live;
 mod css;
 mod finding;
 mod html;
@@ -18,6 +19,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use devanture_config::mistake::Weight;
+use devanture_config::parts::LOST_HINT;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::Rules;
@@ -55,7 +57,10 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
         Err(failure) => Err(failure),
     };
     match examined {
-        Ok(examined) => conclude(context, args, &examined),
+        Ok(mut examined) => {
+            examined.lost = against_live::lost_parts(context, &examined.manifest).await;
+            conclude(context, args, &examined)
+        }
         // What is wrong with the form of the file, or with what no bundle can hold.
         Err(failure) => {
             let code = if failure.is(Code::BadConfig) { CONFIG } else { BUNDLE };
@@ -77,6 +82,8 @@ struct Examined {
     guessed: Option<Rules>,
     of_rules: Vec<Mistake>,
     looked: Looked,
+    /// The sentence about parts of the live version that a push would remove.
+    lost: Option<String>,
 }
 
 /// What is looked at, on a thread of its own.
@@ -114,7 +121,7 @@ impl Task {
         if places.iter().any(PlaceName::is_prod) {
             looked.findings.extend(origins::local(&project.site));
         }
-        Ok(Examined { www, scan, manifest, guessed, of_rules, looked })
+        Ok(Examined { www, scan, manifest, guessed, of_rules, looked, lost: None })
     }
 }
 
@@ -144,7 +151,7 @@ fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
 
 /// Tells what was found, and whether that is a failure.
 fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<(), Failure> {
-    let Examined { www, scan, guessed, of_rules, looked, .. } = examined;
+    let Examined { www, scan, guessed, of_rules, looked, lost, .. } = examined;
     push::tell_notes(context, scan, *guessed);
     tell_rest(context, looked);
     let mut findings: Vec<Finding> =
@@ -174,6 +181,16 @@ fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<
             doubts.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
             None
         }
+    };
+    let failure = match lost {
+        Some(lost) if failure.is_none() && !args.allow_warnings => {
+            Some(Failure::new(Code::Warnings, lost.clone()).hint(LOST_HINT))
+        }
+        Some(lost) => {
+            context.progress.note(lost);
+            failure
+        }
+        None => failure,
     };
     match failure {
         Some(failure) => Err(told(context, failure, &findings)),
@@ -236,7 +253,7 @@ struct Told<'t> {
 
 fn tell_success(context: &Context, args: &CheckArgs, examined: &Examined, told: &Told<'_>) {
     let Told { findings, doubts, explained } = told;
-    let Examined { www, scan, manifest, guessed, of_rules, looked } = examined;
+    let Examined { www, scan, manifest, guessed, of_rules, looked, .. } = examined;
     let project = &context.project;
     if !project.exists {
         context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));

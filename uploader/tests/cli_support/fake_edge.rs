@@ -295,5 +295,6 @@ fn status(state: &State) -> Status {
         damaged: None,
         more_places: false,
         went_back: None,
+        parts: None,
     }
 }

@@ -30,6 +30,7 @@ mod managed_faults;
 mod managed_switching;
 mod moves;
 mod pages;
+mod parts;
 mod recipes;
 mod refusals;
 mod routes;

@@ -282,7 +282,7 @@ impl Publisher {
         let is_switching = !options.no_switch && options.alias.is_none();
         if is_switching {
             let (app, environment) = (&target.app, &target.environment);
-            self.check_backend_stays(app, environment, &manifest, options.allow_warnings)?;
+            self.check_parts_stay(app, environment, &manifest, options.allow_warnings)?;
         }
         self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
