@@ -21,7 +21,7 @@ use super::steps::{EventSink, Steps};
 use super::swap::{Intent, Moved};
 use super::{Actor, Condition, Error, Publisher, compress, dictionaries, lock};
 use crate::blobs::{Form, Key};
-use crate::catalog::records::{self, AppRecord, VersionRecord};
+use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
 use crate::telemetry;
 
@@ -353,13 +353,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&record)?));
                     // What was deleted or collected of it before is no more to be told, nor to be had back.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
-                    commit.checks.push(Check::Absent(gone::deleted_app_key(&push.app)));
-                    let app_key = records::app_key(&push.app);
-                    if self.catalog.get(&app_key).await?.is_none() {
-                        let app = AppRecord { created_ms: now_ms, who: push.actor.name.clone() };
-                        commit.checks.push(Check::Absent(app_key.clone()));
-                        commit.changes.push(Change::Put(app_key, records::write(&app)?));
-                    }
+                    self.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }
             }
             let deed = Deed::of(Action::StoreVersion).app(&push.app).what(push.version.short());

@@ -13,7 +13,7 @@ use tokio::sync::MutexGuard;
 use super::audit::{Action, Deed};
 use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
-use crate::catalog::records::{self, HostnameRecord};
+use crate::catalog::records::{self, AppRecord, HostnameRecord};
 use crate::catalog::{self, Change, Check, Commit, belongs, gone, settings};
 use crate::telemetry;
 
@@ -48,6 +48,24 @@ impl Publisher {
         let making = self.making.lock().await;
         self.check_new_app(app).await?;
         Ok(Some(making))
+    }
+
+    /// Adds the record of an app to a commit, where the app is new.
+    pub(super) async fn add_app(
+        &self,
+        app: &AppName,
+        actor: &Actor,
+        now_ms: u64,
+        commit: &mut Commit,
+    ) -> Result<(), Error> {
+        commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
+        let key = records::app_key(app);
+        if self.catalog.get(&key).await?.is_none() {
+            let record = AppRecord { created_ms: now_ms, who: actor.name.clone() };
+            commit.checks.push(Check::Absent(key.clone()));
+            commit.changes.push(Change::Put(key, records::write(&record)?));
+        }
+        Ok(())
     }
 
     /// Begins to make an environment; nothing where it is there, as the caller may know already.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::edge::{Edge, edge};
+use crate::support::edge::{Edge, Ran, edge};
 use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
 
 /// What `/api/who` answers, in its three words.
@@ -214,8 +214,6 @@ async fn what_is_under_way_ends_with_the_instances_that_began_it() {
 async fn a_preview_starts_its_instances_when_it_is_asked_and_ends_them_when_nobody_asks() {
     let edge = edge().with_runner().with_limit("preview_idle_ms_max", 1_000).start();
     let project = Project::new("game", "one", "[env.preview.server]\ninstances = 1");
-    let ran = project.run(&edge, &["env", "set", "--secret", "KEY=prods"]);
-    assert_ne!(ran.code, Some(0), "there is no app yet");
     project.push(&edge);
     for arguments in
         [["env", "set", "--secret", "KEY=prods"].as_slice(), &["env", "set", "--env", "preview", "KEY=previews"]]
@@ -357,4 +355,31 @@ async fn a_push_that_lost_its_backend_says_so_before_anything_changes() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     let answer = edge.client(true).get(edge.url("game.localhost", "/api/who")).send().await.unwrap();
     assert_eq!(answer.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_needs_settings_has_them_from_its_first_push_on() {
+    let edge = edge().with_runner().start();
+    let project = Project::new("game", "one", "");
+    project.backend_that(
+        "one",
+        "if (!process.env.SECRET_KEY) { console.error('SECRET_KEY is not set'); process.exit(1); }
+        server.listen(process.env.SOCKET || Number(process.env.PORT), '127.0.0.1');
+        process.on('SIGTERM', () => process.exit(0));",
+    );
+    let set = ["env", "set", "SECRET_KEY=hush", "--secret"];
+    let ran = project.run(&edge, &["env", "unset", "SECRET_KEY", "--json"]);
+    assert_eq!(ran.problem(), "not_found", "nothing is set, so no app is made");
+    let reader = edge.new_token(&["--name", "reader", "--app", "game", "--scope", "read"]);
+    let mut command = edge.command(project.path(), "game", &[&set[..], &["--json"]].concat());
+    let refused = Ran::of(command.env("DEVANTURE_TOKEN", reader).output().unwrap());
+    assert_eq!(refused.problem(), "forbidden");
+    let ran = project.run(&edge, &[&set[..], &["--dry-run"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(project.run(&edge, &["env", "list", "--json"]).problem(), "not_found", "that was a dry run");
+    let ran = project.run(&edge, &set);
+    assert!(ran.stdout.contains("will hold once something is live there"), "{ran:#?}");
+    assert_eq!(project.run(&edge, &["env", "list"]).stdout.lines().next(), Some("  SECRET_KEY  secret  (not shown)"));
+    project.push(&edge);
+    assert_eq!(who(&edge, "game.localhost").await.0, "one");
 }

@@ -44,11 +44,12 @@ struct Changes {
 
 impl Publisher {
     /// Sets and unsets settings of an environment; `if_match` is the field `If-Match`, with `dry_run` it only says what
-    /// would come of it. Where nothing is other than before, nothing is written.
+    /// would come of it. Where nothing is other than before, nothing is written. The first setting of an app that does not
+    /// exist makes it, as a first push does.
     ///
     /// # Errors
-    /// `bad_setting` with everything that is wrong, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`;
-    /// `not_found` where there is no such app.
+    /// `bad_setting` with everything that is wrong, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`,
+    /// `deleted`, `name_reserved`; `not_found` where there is no such app and nothing is set.
     pub async fn change_settings(
         &self,
         actor: &Actor,
@@ -58,7 +59,12 @@ impl Publisher {
         if_match: Option<&[u8]>,
         dry_run: bool,
     ) -> Result<SettingsReport, Error> {
-        self.known(app).await?;
+        self.check_there(app, None).await?;
+        if patch.set.is_empty() {
+            self.known(app).await?;
+        } else if !self.app_exists(app).await? {
+            self.check_may_make(app, environment).await?;
+        }
         let wanted = self.read_patch(patch)?;
         self.check_settings_actor(actor)?;
         let place = self.placing.of(app, environment);
@@ -107,7 +113,12 @@ impl Publisher {
                 }
                 None => None,
             };
-            let _making = self.make_environment(app, environment, live.is_some()).await?;
+            // Either one holds the same lock until the commit.
+            let making_app = self.make_app(app).await?;
+            let _making = match &making_app {
+                Some(_) => None,
+                None => self.make_environment(app, environment, live.is_some()).await?,
+            };
             if self.commit_settings(actor, (app, environment), live, revision, &record, &changes).await? {
                 drop(instances);
                 tracing::info!(app = %app, environment = %environment, who = actor.name, revision, "settings were changed");
@@ -294,6 +305,7 @@ impl Publisher {
                 commit.changes.push(Change::Put(live_key, records::write(&pointer)?));
             }
         }
+        self.add_app(app, actor, record.at_ms, &mut commit).await?;
         self.prune_settings(app, environment, &mut commit).await?;
         let deed = Deed::of(Action::Settings).place(app, environment).what(message(changes));
         // Of an environment that nothing is live in, nobody sees anything.
