@@ -138,7 +138,7 @@ impl Progress {
 
     /// Shows that the step `name` is under way, with `text`, until the next one begins or the answer is dropped.
     pub(crate) fn working(&self, name: &str, text: &str) -> Working<'_> {
-        let bar = ProgressBar::new_spinner();
+        let bar = ProgressBar::with_draw_target(None, self.draw_target());
         bar.set_style(styled("  {prefix:<8}  {spinner} {msg}"));
         bar.set_message(terminal::line(text));
         self.show(name, bar);
@@ -147,7 +147,7 @@ impl Progress {
 
     /// Shows how far the sending of `files` with `bytes` is, until the answer is dropped.
     pub(crate) fn sending(&self, name: &'static str, files: u64, bytes: u64) -> Sending<'_> {
-        let bar = ProgressBar::new(bytes);
+        let bar = ProgressBar::with_draw_target(Some(bytes), self.draw_target());
         bar.set_style(styled("  {prefix:<8}  {bar:20} {msg}  {decimal_bytes_per_sec}  {eta} left"));
         self.show(name, bar.clone());
         let plain = (!self.has_bars && self.volume > Volume::Quiet).then(|| Mutex::new(Instant::now()));
@@ -165,10 +165,14 @@ impl Progress {
         Sending { progress: self, sent: Arc::new(sent) }
     }
 
+    /// Where a bar is drawn. It has to be set when the bar is made: a frame that was drawn to an earlier target is never
+    /// cleared.
+    fn draw_target(&self) -> ProgressDrawTarget {
+        if self.has_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+    }
+
     fn show(&self, name: &str, bar: ProgressBar) {
-        let target = if self.has_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         bar.set_prefix(terminal::line(name));
-        bar.set_draw_target(target);
         if self.has_bars {
             bar.enable_steady_tick(TICK);
         }

@@ -342,3 +342,39 @@ fn a_slip_of_a_command_is_told_what_was_meant() {
         }
     }
 }
+
+/// What stands on a terminal of 30 lines with 120 columns after `text` was written to it.
+fn screen(text: &str) -> Vec<String> {
+    let mut parser = vt100::Parser::new(30.try_into().unwrap(), 120.try_into().unwrap(), 0);
+    parser.process(text.as_bytes());
+    let rows = parser.screen().rows(0, 120).map(|row| row.trim_end().to_owned());
+    rows.filter(|row| !row.is_empty()).collect()
+}
+
+#[test]
+fn no_frame_of_a_step_stays_on_the_screen() {
+    let xterm = ("TERM", "xterm-256color");
+    for variables in [&[][..], &[xterm, ("NO_COLOR", "1")], &[xterm], &[("TERM", "dumb")]] {
+        let edge = slow_edge();
+        let mut project = large_site(&edge);
+        for (name, value) in variables {
+            project = project.variable(name, value);
+        }
+        let (code, _, shown) = run_on_terminal(&project, &["push", "--jobs", "1"]);
+        assert_eq!(code, Some(0), "{shown}");
+        let rows = screen(&shown);
+        let expected = [
+            "  scan      3 files, 3.0 MB",
+            "  diff      3 new, 0 already there",
+            "  upload    3/3  3.0 MB",
+            "  switch    prod: it moves   (3 ms)",
+        ];
+        assert_eq!(rows, expected, "{variables:?}: {shown:?}");
+        // A command with a step of its own, and one that fails.
+        let (code, _, shown) = run_on_terminal(&project, &["check"]);
+        assert_eq!((code, screen(&shown)), (Some(0), Vec::new()), "{variables:?}: {shown:?}");
+        let (code, _, shown) = run_on_terminal(&project, &["push", "nowhere"]);
+        let rows = screen(&shown);
+        assert!(code == Some(2) && rows[0].starts_with("error: "), "{variables:?}: {rows:#?}");
+    }
+}
