@@ -147,22 +147,26 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
     let line = |name: &str, text: String| style.line(name, &text);
     let id = report.version.short();
     let mut lines = Vec::new();
-    if report.switched {
+    let is_of_settings = report.switched && report.previous == Some(report.version);
+    if is_of_settings {
+        lines.push(line("same", format!("{id} is live in {} already; its settings change", report.environment)));
+    } else if report.switched {
         let from = report.previous.map_or_else(|| "nothing".to_owned(), |version| version.short());
         lines.push(line("switch", format!("{}: {from} → {id}   ({} ms)", report.environment, report.ms)));
     } else {
         lines.push(line("same", format!("{id} is live in {} already; nothing has changed", report.environment)));
     }
     lines.push(line("ready", format!("{}  ·  preview {}", style.good(&report.urls.live), report.urls.preview)));
-    lines.extend(report.settings.iter().flat_map(settings_lines).map(|text| line("settings", text)));
-    if let (true, Some(previous)) = (report.switched, report.previous) {
+    let settings = report.settings.iter().flat_map(|difference| settings_lines(difference, &id, again));
+    lines.extend(settings.map(|text| line("settings", text)));
+    if let (true, Some(previous)) = (report.switched && !is_of_settings, report.previous) {
         lines.push(line("undo", format!("devanture switch {}{}", previous.short(), again.0)));
     }
     lines
 }
 
 /// How the settings differ from those that a version was live with.
-fn settings_lines(difference: &SettingsDifference) -> Vec<String> {
+fn settings_lines(difference: &SettingsDifference, id: &str, again: &Again) -> Vec<String> {
     let SettingsDifference { was, now, .. } = difference;
     if !difference.kept {
         return vec![format!("revision {now} stays; what the version was live with, {was}, is no longer kept")];
@@ -176,7 +180,7 @@ fn settings_lines(difference: &SettingsDifference) -> Vec<String> {
         true => vec![format!("revision {was} holds again, in place of {now}: since then {parts}")],
         false => vec![
             format!("revision {now} stays; the version was live with {was}: since then {parts}"),
-            "to restore these too, add --with-settings".to_owned(),
+            format!("to restore these too: devanture rollback {id} --with-settings{}", again.0),
         ],
     }
 }

@@ -223,10 +223,16 @@ impl Publisher {
         };
         // Of all that held while a version was live, what its last entry says.
         let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
+        // Of the live version itself, what counts is what it was live with before another one was.
+        let mut has_left = wanted != Some(pointer.version);
         loop {
             let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
             for (key, record) in &page {
                 let entry: HistoryEntry = records::read(key, record)?;
+                has_left |= entry.deploy.outcome == Outcome::Live && entry.deploy.version != pointer.version;
+                if !has_left {
+                    continue;
+                }
                 if entry.deploy.outcome == Outcome::Live || entry.deploy.kind == DeployKind::Settings {
                     settings_of.entry(entry.deploy.version).or_insert(entry.deploy.settings);
                 }

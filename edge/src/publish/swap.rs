@@ -234,6 +234,7 @@ impl Publisher {
             self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
             if let Some((revision, pointer)) = &live
                 && pointer.version == intent.version
+                && intent.settings.is_none_or(|settings| settings == pointer.settings)
             {
                 if !self.stay_live(intent, claims, &key, *revision, pointer).await? {
                     continue;

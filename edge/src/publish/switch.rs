@@ -93,8 +93,20 @@ impl Publisher {
         };
         let Earlier { version, position, from, settings: was } = self.earlier(app, environment, wanted).await?;
         if with_settings && was.is_none() {
-            let detail = format!("{} was never live in {environment}: there are no settings of it.", version.short());
-            return Err(Problem::new(Code::NoPrevious, detail).hint("roll back without its settings").into());
+            let id = version.short();
+            return Err(match version == from {
+                true => Problem::new(
+                    Code::NoPrevious,
+                    format!("{id} is live in {environment}, and was not before: there are no other settings of it."),
+                )
+                .hint("`devanture env set` changes settings"),
+                false => Problem::new(
+                    Code::NoPrevious,
+                    format!("{id} was never live in {environment}: there are no settings of it."),
+                )
+                .hint("roll back without its settings"),
+            }
+            .into());
         }
         let held = settings::held(&*self.catalog, app, environment).await?;
         let difference = match was {

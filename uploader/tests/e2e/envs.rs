@@ -224,3 +224,32 @@ async fn a_rollback_says_how_the_settings_differ_and_restores_them_when_it_is_to
     assert!(history.stdout.contains("settings  done"), "{history:#?}");
     assert!(history.stdout.contains("set MORE, TITLE"), "{history:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_that_a_rollback_names_restores_the_settings_afterwards() {
+    let edge = edge().start();
+    let folder = project();
+    json_of(&edge, folder.path(), &["push"]);
+    json_of(&edge, folder.path(), &["env", "set", "TITLE=one", "--public"]);
+    let live = json_of(&edge, folder.path(), &["status"])["version"].as_str().unwrap().to_owned();
+    let none = run(&edge, folder.path(), &["rollback", &live, "--with-settings", "--json"]);
+    assert_eq!(none.problem(), "no_previous", "it was not live before");
+    assert!(none.stderr.contains("there are no other settings of it"), "{none:#?}");
+    std::fs::write(folder.path().join("dist/index.html"), "two").unwrap();
+    json_of(&edge, folder.path(), &["push"]);
+    json_of(&edge, folder.path(), &["env", "set", "TITLE=two"]);
+    let back = run(&edge, folder.path(), &["rollback"]);
+    let named = back.stdout.lines().find_map(|line| line.split_once("to restore these too: devanture ")).unwrap().1;
+    let arguments: Vec<&str> = named.split(' ').collect();
+    assert_eq!(shown(&edge, "shop.localhost").await, json!({ "TITLE": "two" }));
+    let restored = run(&edge, folder.path(), &arguments);
+    assert_eq!(restored.code, Some(0), "{restored:#?}");
+    for expected in ["its settings change", "revision 1 holds again, in place of 2: since then changed TITLE"] {
+        assert!(restored.stdout.contains(expected), "{restored:#?}");
+    }
+    assert!(!restored.stdout.contains("undo"), "{restored:#?}");
+    assert_eq!(shown(&edge, "shop.localhost").await, json!({ "TITLE": "one" }));
+    assert_eq!(json_of(&edge, folder.path(), &["status"])["version"], live.as_str());
+    let again = run(&edge, folder.path(), &arguments);
+    assert!(again.code == Some(0) && again.stdout.contains("nothing has changed"), "{again:#?}");
+}
