@@ -1,8 +1,10 @@
 //! The path of a request: its one normal form, a redirect to it, or a refusal.
 //!
-//! A path is normal when it is exactly what [`encode_path`] writes for the name that it stands for: RFC 3986 §6.2.2
-//! (upper-case hex digits, nothing encoded that need not be, no dot segments) and Unicode's form NFC, with single
-//! slashes. So two paths that are answered without a redirect never stand for one file. What some programs read in
+//! A path is normal when it is what [`encode_path`] writes for the name that it stands for: RFC 3986 §6.2.2 (upper-case
+//! hex digits, nothing encoded that need not be, no dot segments) and Unicode's form NFC, with single slashes. The
+//! characters that clients do not agree on (`[ ] | ^ { }`: RFC 3986 has them encoded, and the URLs of browsers leave some
+//! of them as they are, WHATWG URL §1.3) may stand for themselves; all else has one spelling that is answered without a
+//! redirect, and every other one redirects to it. What some programs read in
 //! another way, such as a backslash, NUL or `..;`, is refused: edge and backend can then never mean different things.
 
 use std::borrow::Cow;
@@ -62,7 +64,8 @@ pub fn normalise(raw_path: &str, bytes_max: usize) -> Target<'_> {
     let parts = segments.iter().flat_map(|segment| segment.text.split('/').map(|part| (part, part)));
     let decoded = without_dots(parts);
     let encoded = encode_path(&decoded);
-    if encoded == raw_path { Target::Normal(Cow::Owned(decoded)) } else { Target::Redirect(encoded) }
+    let is_normal = encoded == raw_path || encoded == with_tolerated_bytes_encoded(raw_path);
+    if is_normal { Target::Normal(Cow::Owned(decoded)) } else { Target::Redirect(encoded) }
 }
 
 /// Brings the path of a request that may belong to a route to the form that routes are compared with.
@@ -266,6 +269,11 @@ fn without_dots<'t>(parts: impl Iterator<Item = (&'t str, &'t str)>) -> String {
     path
 }
 
+/// Encodes what some clients leave as it is and others encode, and leaves all else.
+fn with_tolerated_bytes_encoded(raw_path: &str) -> String {
+    encoded(raw_path, |byte| !matches!(byte, b'[' | b']' | b'|' | b'^' | b'{' | b'}'))
+}
+
 /// Encodes what may not stand in a path at all, and leaves what is encoded already.
 fn with_bad_bytes_encoded(raw: &str) -> String {
     encoded(raw, |byte| is_pchar(byte) || byte == b'/' || byte == b'%')
@@ -316,13 +324,17 @@ mod tests {
             ("/100%25",             normal("/100%")),
             ("/%252e%252e/a",       normal("/%2e%2e/a")),             // decoded once only
             ("/%3F%23",             normal("/?#")),
+            ("/[slug].js",          normal("/[slug].js")),            // WHATWG URL §1.3: browsers leave it
+            ("/%5Bslug%5D.js",      normal("/[slug].js")),
+            ("/[slug%5D|^{x}",      normal("/[slug]|^{x}")),
             // Other spellings.
+            ("/[%61]",              redirect("/%5Ba%5D")),
+            ("/%5bslug]",           redirect("/%5Bslug%5D")),
             ("/%61.js",             redirect("/a.js")),               // RFC 3986 §6.2.2.2
             ("/%c3%bc.txt",         redirect("/%C3%BC.txt")),         // RFC 3986 §6.2.2.1
             ("/%40scope/%7Eme",     redirect("/@scope/~me")),
             ("/ü.txt",              redirect("/%C3%BC.txt")),
             ("/u%CC%88.txt",        redirect("/%C3%BC.txt")),         // NFC
-            ("/[slug].js",          redirect("/%5Bslug%5D.js")),
             ("/a b",                redirect("/a%20b")),
             ("//",                  redirect("/")),
             ("//a",                 redirect("/a")),
@@ -427,7 +439,7 @@ mod tests {
         #[test]
         fn a_normal_path_is_what_its_name_is_written_as(raw in raw_paths()) {
             if let Target::Normal(decoded) = normalise(&raw, usize::MAX) {
-                prop_assert_eq!(&encode_path(&decoded), &raw);
+                prop_assert_eq!(encode_path(&decoded), with_tolerated_bytes_encoded(&raw));
                 prop_assert!(decoded.starts_with('/') && is_nfc(&decoded));
             }
         }

@@ -95,6 +95,13 @@ pub fn reserved(name: &str) -> Option<&'static str> {
     RESERVED.iter().find(|(reserved, _)| *reserved == name).map(|(_, why)| *why)
 }
 
+/// Why a rule may not remove the field `name`, which is in lower case; nothing where it may. `ETag` may go, as with
+/// Cloudflare: without it a client asks again by date alone.
+#[must_use]
+pub fn unremovable(name: &str) -> Option<&'static str> {
+    reserved(name).filter(|_| name != "etag")
+}
+
 /// Whether a text can be the name of a field: a token (RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_field_name(text: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::headers::{User, VALUE_BYTES_MAX, is_field_name, is_field_value, reserved};
+use super::headers::{User, VALUE_BYTES_MAX, is_field_name, is_field_value, reserved, unremovable};
 use super::pattern::{BadPattern, Dialect, Pattern, next_name};
 use super::{At, Findings};
 use crate::mistake::Weight;
@@ -163,7 +163,7 @@ impl<'t> Block<'t> {
 
     /// Removes a field.
     pub(super) fn remove(&mut self, file: &mut File<'_>, line: usize, name: &str) {
-        if let Some(name) = field_name(file, line, name)
+        if let Some(name) = field_name(file, line, name, unremovable)
             && self.has_room(file, line)
         {
             self.fields.push((name, None));
@@ -172,7 +172,7 @@ impl<'t> Block<'t> {
 
     /// Sets a field; what was set before in the same block is joined with it.
     pub(super) fn set(&mut self, file: &mut File<'_>, line: usize, name: &str, value: &str) {
-        let Some(name) = field_name(file, line, name) else { return };
+        let Some(name) = field_name(file, line, name, reserved) else { return };
         let earlier = self.fields.iter().position(|(known, value)| *known == name && value.is_some());
         let before = earlier.and_then(|at| self.fields.get(at)).and_then(|(_, value)| value.as_deref());
         let joined = before.map_or_else(|| value.to_owned(), |before| format!("{before}, {value}"));
@@ -217,13 +217,18 @@ impl<'t> Block<'t> {
 }
 
 /// The name of a field that a rule may change, in lower case.
-fn field_name(file: &mut File<'_>, line: usize, text: &str) -> Option<String> {
+fn field_name(
+    file: &mut File<'_>,
+    line: usize,
+    text: &str,
+    forbidden: fn(&str) -> Option<&'static str>,
+) -> Option<String> {
     if !is_field_name(text) {
         file.mistake(line, format!("{} cannot be the name of a field", quoted(text)), None);
         return None;
     }
     let name = text.to_ascii_lowercase();
-    if let Some(why) = reserved(&name) {
+    if let Some(why) = forbidden(&name) {
         file.doubt(line, format!("a rule does not change `{text}`: {why}"), Some("remove the line"));
         return None;
     }

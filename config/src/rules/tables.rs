@@ -3,7 +3,7 @@
 //! They are made twice by the same code: where the file is read, so that every mistake has its line and its key, and
 //! where rules are made of a manifest, whose author may never have had such a file.
 
-use super::headers::{Change, User, is_field_name, is_field_value, reserved};
+use super::headers::{Change, User, is_field_name, is_field_value, reserved, unremovable};
 use super::pattern::{Dialect, Pattern, is_name};
 use super::redirect::{BadTarget, QueryRule, QueryValue, Target};
 use super::template::Template;
@@ -299,12 +299,12 @@ pub fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMist
     let names = path.as_ref().map(Pattern::names).unwrap_or_default();
     let mut changes = Vec::with_capacity(table.remove.len() + table.set.len());
     for name in &table.remove {
-        if let Some(name) = field_name("remove", name, &mut wrong) {
+        if let Some(name) = field_name("remove", name, unremovable, &mut wrong) {
             changes.push(Change::Remove(name));
         }
     }
     for (written, values) in &table.set {
-        let Some(name) = field_name("set", written, &mut wrong) else { continue };
+        let Some(name) = field_name("set", written, reserved, &mut wrong) else { continue };
         let value = values.join(", ");
         let is_twice = changes.iter().any(|change| matches!(change, Change::Set { name: other, .. } if *other == name));
         if is_twice {
@@ -338,9 +338,14 @@ fn pattern(key: &'static str, text: &str, wrong: &mut Wrong) -> Option<Pattern> 
 }
 
 /// The name in lower case, where a rule may set or remove the field.
-fn field_name(key: &'static str, written: &str, wrong: &mut Wrong) -> Option<String> {
+fn field_name(
+    key: &'static str,
+    written: &str,
+    forbidden: fn(&str) -> Option<&'static str>,
+    wrong: &mut Wrong,
+) -> Option<String> {
     let name = written.to_ascii_lowercase();
-    if let Some(why) = reserved(&name) {
+    if let Some(why) = forbidden(&name) {
         wrong.add(key, format!("`{written}` cannot be set or removed: {why}"), None);
         return None;
     }

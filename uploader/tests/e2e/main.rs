@@ -35,6 +35,7 @@ mod recipes;
 mod refusals;
 mod routes;
 mod sites;
+mod spellings;
 mod story;
 mod switching;
 mod team;
