@@ -156,6 +156,15 @@ impl<'l> Gate<'l> {
         Ok(Verdict::Take(path))
     }
 
+    /// Number of folders in which no file lies. A folder with files costs nothing beside them.
+    fn empty_folders(&self) -> usize {
+        if self.folders.is_empty() {
+            return 0;
+        }
+        let used: HashSet<&str> = self.files.iter().flat_map(|file| parents(file.as_str())).collect();
+        self.folders.iter().filter(|folder| !used.contains(folder.as_str())).count()
+    }
+
     /// Checks what can be told only of the whole archive, whose packed length is `packed`.
     pub(super) fn finish(&self, packed: u64) -> Result<(), Error> {
         if self.bytes > packed.saturating_mul(self.limits.archive_ratio_max) {
@@ -165,6 +174,12 @@ impl<'l> Gate<'l> {
                 self.bytes, self.limits.archive_ratio_max
             );
             return Err(bomb(detail).into());
+        }
+        let files = self.files.len().saturating_add(self.empty_folders());
+        if files as u64 > self.limits.bundle_files_max {
+            let most = self.limits.bundle_files_max;
+            let detail = format!("The archive has {files} files and empty folders; {most} are allowed.");
+            return Err(too_large(detail, "bundle_files_max").into());
         }
         let mut paths: Vec<&str> = self.files.iter().map(BundlePath::as_str).collect();
         paths.sort_unstable_by(|a, b| by_segments(a, b));
@@ -183,6 +198,11 @@ impl<'l> Gate<'l> {
             None => Ok(()),
         }
     }
+}
+
+/// The folders that a path lies in.
+fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
 }
 
 /// The order of paths by their segments, in which `/` comes before every other character.

@@ -223,6 +223,46 @@ fn a_file_is_no_folder() {
     assert!(gate.finish(1_000).is_err());
 }
 
+#[test]
+fn empty_folders_count_as_files() {
+    let limits = Limits { bundle_files_max: 3, ..Limits::default() };
+    let archive = |folders: &[&str]| {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        for folder in folders {
+            let mut header = ::tar::Header::new_gnu();
+            header.set_entry_type(::tar::EntryType::Directory);
+            header.set_size(0);
+            builder.append_data(&mut header, folder, &b""[..]).unwrap();
+        }
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(2);
+        builder.append_data(&mut header, "a/b/index.html", &b"hi"[..]).unwrap();
+        builder.into_inner().unwrap()
+    };
+    // Folders of files are free, however many.
+    assert_eq!(unpacked(&archive(&["a/", "a/b/", "c/", "d/"]), &limits).unwrap().len(), 1);
+    let problem = unpacked(&archive(&["a/", "c/", "d/", "e/"]), &limits).unwrap_err();
+    assert_eq!(problem.code, Code::BundleTooLarge);
+    assert!(problem.hint.as_ref().unwrap().contains("bundle_files_max"), "{problem:?}");
+}
+
+#[test]
+fn a_zip_with_two_names_for_an_entry_is_refused() {
+    let archive = zip_of(&FILES);
+    let at = archive.windows(10).position(|window| window == b"index.html").unwrap();
+    for other in [&b"other.html"[..], b"../x.html/"] {
+        let mut changed = archive.clone();
+        changed[at..at + 10].copy_from_slice(other);
+        let problem = unpacked(&changed, &Limits::default()).unwrap_err();
+        assert_eq!(problem.code, Code::BadArchive, "{problem:?}");
+        assert!(problem.detail.contains("has another name"), "{problem:?}");
+    }
+    // A name of another length.
+    let mut changed = archive.clone();
+    changed[at - 4] = 9;
+    assert!(unpacked(&changed, &Limits::default()).unwrap_err().detail.contains("has another name"));
+}
+
 proptest! {
     #[test]
     fn no_change_of_a_byte_makes_it_panic(kind in 0_usize..4, place in any::<prop::sample::Index>(), byte in any::<u8>()) {

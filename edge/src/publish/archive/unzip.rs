@@ -29,6 +29,8 @@ const DIRECTORY_ENTRY_BYTES: u64 = 96;
 /// The end of the directory with the longest comment (APPNOTE 4.3.16).
 const END_BYTES: usize = 22;
 const TAIL_BYTES_MAX: u64 = 65_535 + 22;
+/// The header of an entry before its name (APPNOTE 4.3.7).
+const LOCAL_HEADER_BYTES: u64 = 30;
 /// The end of a zip64 directory and what points to it (APPNOTE 4.3.14, 4.3.15).
 const LOCATOR_BYTES: u64 = 20;
 
@@ -64,7 +66,7 @@ pub(super) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, reader).map_err(|error| wrong(&error, None))?;
     budget.set(u64::MAX);
-    let taken = check_directory(&archive, packed, limits)?;
+    let taken = check_directory(&archive, &directory, packed, limits)?;
     check_nothing_hidden(&archive, &directory)?;
     for (index, path, size) in taken {
         let name = path.clone();
@@ -83,6 +85,7 @@ pub(super) fn unzip(file: File, limits: &Limits, sink: &mut dyn Sink) -> Result<
 /// Decides about every entry of the directory. Returns those that are files of the bundle.
 fn check_directory<R: Read + Seek>(
     archive: &ZipArchive<R>,
+    file: &File,
     packed: u64,
     limits: &Limits,
 ) -> Result<Vec<(usize, BundlePath, u64)>, Refusal> {
@@ -96,6 +99,7 @@ fn check_directory<R: Read + Seek>(
         let entry = archive.by_index_data(index).map_err(|error| wrong(&error, None))?;
         let name = entry.name_raw();
         let kind = kind(name, entry.unix_mode());
+        check_local_name(file, entry.header_start(), name)?;
         let Verdict::Take(path) = gate.entry(name, kind, entry.size())? else { continue };
         if entry.encrypted() {
             return Err(bad(format!("`{path}` in the archive is encrypted."))
@@ -111,6 +115,22 @@ fn check_directory<R: Read + Seek>(
     }
     gate.finish(packed)?;
     Ok(taken)
+}
+
+/// Refuses an entry whose own header has another name than the directory (APPNOTE 4.3.7, 4.3.12): readers that believe
+/// the one or the other see different archives.
+fn check_local_name(file: &File, header_start: u64, name: &[u8]) -> Result<(), Refusal> {
+    let header = read_at(file, header_start, LOCAL_HEADER_BYTES)?;
+    let length = u64::from(u16::from_le_bytes(array(&header, 26)));
+    let local = match length == name.len() as u64 {
+        true => read_at(file, header_start.saturating_add(LOCAL_HEADER_BYTES), length)?,
+        false => Vec::new(),
+    };
+    if header.starts_with(b"PK\x03\x04") && local == name {
+        return Ok(());
+    }
+    let detail = format!("`{}` has another name in the archive's directory than at its own place.", shown(name));
+    Err(damaged(detail).hint("make the archive again").into())
 }
 
 fn kind(name: &[u8], mode: Option<u32>) -> EntryKind {
