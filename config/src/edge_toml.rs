@@ -294,6 +294,7 @@ fn retention(table: &Table<'_, '_>) -> Retention {
         keep_versions: table.integer("keep_versions", 0..=1_000_000).unwrap_or(default.keep_versions),
         undelete_hours: table.integer("undelete_hours", 0..=87_600).unwrap_or(default.undelete_hours),
         collected_hours: table.integer("collected_hours", 0..=87_600).unwrap_or(default.collected_hours),
+        scrub_days: table.integer("scrub_days", 0..=3_650).unwrap_or(default.scrub_days),
     };
     table.finish();
     retention

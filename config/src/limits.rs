@@ -117,6 +117,8 @@ limits! {
     collect_unreferenced_files_max = 1_000 in 0 ..= 100_000_000,
     /// Percent of the referenced files that a collection takes beyond that; where more are unreferenced, it takes none.
     collect_unreferenced_percent_max = 100 in 0 ..= 1_000_000,
+    /// Bytes of stored files that are read in a second to check them (`retention.scrub_days`).
+    scrub_bytes_per_second_max = 16_777_216 in 65_536 ..= 1_099_511_627_776,
     /// Milliseconds that a push takes for deltas before its switch; what has no time is made behind it.
     delta_ms_max = 2_000 in 0 ..= 600_000,
     /// Milliseconds that each of the two passes behind a switch may take: for deltas that are not there yet, and for the best level; what has no time is made at the next switch.

@@ -13,11 +13,20 @@ pub struct Retention {
     pub undelete_hours: u64,
     /// Hours for which collected files stay on the disk, from where they return when a record refers to them again.
     pub collected_hours: u64,
+    /// Days within which every stored file is read and checked once; 0 is never.
+    pub scrub_days: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { collect_every_s: 3_600, keep_days: 30, keep_versions: 20, undelete_hours: 168, collected_hours: 24 }
+        Self {
+            collect_every_s: 3_600,
+            keep_days: 30,
+            keep_versions: 20,
+            undelete_hours: 168,
+            collected_hours: 24,
+            scrub_days: 30,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What happens on the disk is in [`folder`], as blocking calls; this file takes them off the threads that serve.
 
+mod check;
 mod delta_index;
 mod deltas;
 mod folder;
@@ -155,6 +156,10 @@ impl Blobs for FileBlobs {
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error> {
         let checked = self.with(move |folder| folder.open_file(key)).await?;
         Ok(Arc::new(OpenedFile { checked, folder: Arc::clone(&self.disk.folder), key }))
+    }
+
+    async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
+        self.check_slowly(key, bytes_per_second_max).await
     }
 
     fn damages(&self) -> u64 {

@@ -15,8 +15,10 @@ mod conformance;
 pub mod durable;
 mod free_space;
 mod fs;
+mod scrub;
 
 pub use free_space::FreeSpace;
+pub use scrub::{Pace, scrub};
 
 /// An encoding of a variant. `identity` is the blob itself and never a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -358,6 +360,13 @@ pub trait Blobs: Send + Sync {
     /// # Errors
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
+
+    /// Reads all bytes of `key` from the disk, so many in a second at most, and compares them with its hash. Returns their
+    /// number.
+    ///
+    /// # Errors
+    /// As [`Blobs::get`].
+    async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error>;
 
     /// How many opened files were found damaged as they were read ([`ReadAt::is_damaged`]).
     fn damages(&self) -> u64 {

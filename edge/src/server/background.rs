@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{StartError, Stores};
+use crate::blobs::{Pace, scrub};
 use crate::catalog::records;
 use crate::live::{DictionaryWish, Loader, Wishes};
 use crate::publish::{Background, BackgroundParts, Dictionaries};
@@ -32,6 +33,15 @@ impl Made {
             false => loader.without_dictionaries(),
         };
         Self { loader, dictionaries: Dictionaries::new(blobs, catalog, &file.compress, &file.limits), wished }
+    }
+}
+
+/// Has all stored files read once in a while, if the settings say so.
+pub(super) fn start_scrub(file: &EdgeFile, control: &Runtime, stores: &Stores) {
+    let pace = Pace { days: file.retention.scrub_days, bytes_per_second_max: file.limits.scrub_bytes_per_second_max };
+    if pace.days > 0 {
+        let blobs = Arc::clone(&stores.blobs);
+        control.spawn(async move { scrub(&*blobs, pace).await });
     }
 }
 

@@ -129,6 +129,7 @@ impl Server {
         control.spawn(certificates.clone().watch_files());
         control.spawn(certificates.clone().keep_issued(certified_names(&live), file.limits.clone()));
         control.spawn(keep_up(metrics.clone(), loader.clone(), Duration::from_secs(file.watch.before_s)));
+        background::start_scrub(file, &control, &stores);
         let background = background::start(file, &control, &stores, remade, dictionaries.clone(), wished)?;
         let upstreams = upstreams::policy(&file.upstreams, addresses.all().collect(), data_dir.join(SOCKET_NAME));
         let (registry, upstream_keeper) = upstreams::start(file, &upstreams, &control, &live, &stores.catalog)?;

@@ -106,6 +106,9 @@ pub fn describe() {
     describe_counter!("devanture_collections_total", "Collections of what nothing refers to, by outcome.");
     describe_counter!("devanture_collected_versions_total", "Versions that collections took.");
     describe_counter!("devanture_collected_files_total", "Files that collections deleted.");
+    describe_counter!("devanture_scrubbed_files_total", "Stored files that were read and are as they were.");
+    describe_counter!("devanture_scrubbed_bytes_total", "Bytes of the stored files that were read to check them.");
+    describe_counter!("devanture_scrub_damaged_files_total", "Damaged files that reading all stored files found.");
     describe_counter!("devanture_collected_bytes_total", "Bytes of the files that collections deleted.");
     describe_counter!("devanture_upstream_errors_total", "Requests to backends that failed, by app and reason.");
     describe_gauge!(

@@ -240,8 +240,7 @@ impl Folder {
             if let Some(checked) = check(&file, stamp, expected).map_err(failed("reading", &path))? {
                 return Ok((file, checked));
             }
-            if let Some(quarantined) = self.set_aside(key, stamp)? {
-                tracing::error!(?key, path = %path.display(), quarantined, "stored bytes do not match their hash");
+            if let Some(quarantined) = self.set_aside_damaged(key, stamp)? {
                 return Err(Error::Corrupt { key, quarantined });
             }
             // Somebody replaced the bad file while it was read; the new one gets its own chance.
@@ -250,7 +249,7 @@ impl Folder {
     }
 
     /// The file of `key` and the hash that its bytes must have, both of one moment.
-    fn locate(&self, key: Key) -> Result<Option<(File, Digest)>, Error> {
+    pub(super) fn locate(&self, key: Key) -> Result<Option<(File, Digest)>, Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
         let expected = match key {
@@ -276,6 +275,16 @@ impl Folder {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("opening", &path)(error)),
         }
+    }
+
+    /// As [`Folder::set_aside`], of a file whose bytes are not those of its hash.
+    pub(super) fn set_aside_damaged(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
+        self.verified().forget(key);
+        let quarantined = self.set_aside(key, stamp)?;
+        if let Some(quarantined) = &quarantined {
+            tracing::error!(?key, path = %self.path(key).display(), quarantined, "stored bytes do not match their hash");
+        }
+        Ok(quarantined)
     }
 
     /// Moves the file of `key` to the quarantine, if it still is the one with that stamp, and says where it is now. A

@@ -75,6 +75,7 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
             keep_versions,
             undelete_hours: 1,
             collected_hours: 24,
+            scrub_days: 0,
         },
         keys: Arc::new(crate::publish::KeyFile::new(Some(folder.join("secrets.key")))),
         runner: None,

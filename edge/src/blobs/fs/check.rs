@@ -1,0 +1,107 @@
+//! A stored file is read and compared with its hash, slowly, and without taking the place of others in the page cache.
+
+use std::fs::File;
+use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::io::IoSliceMut;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use devanture_config::Digest;
+#[cfg(target_os = "linux")]
+use rustix::fs::{Advice, fadvise};
+#[cfg(target_os = "linux")]
+use rustix::io::{ReadWriteFlags, preadv2};
+
+use super::{FileBlobs, Key};
+use crate::blobs::Error;
+use crate::blobs::durable::{Stamp, failed};
+
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 256 * 1_024;
+
+/// A file on its way through the hash.
+struct Reading {
+    file: File,
+    stamp: Stamp,
+    hasher: blake3::Hasher,
+    expected: Digest,
+    at: u64,
+}
+
+impl Reading {
+    /// Reads the next piece. Returns its length; 0 at the end.
+    fn read_piece(&mut self) -> std::io::Result<usize> {
+        let mut piece = vec![0; PIECE_BYTES];
+        let read = loop {
+            match read(&self.file, &mut piece, self.at) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        self.hasher.update(piece.get(..read).unwrap_or_default());
+        self.at = self.at.saturating_add(read as u64);
+        Ok(read)
+    }
+}
+
+/// Reads a piece. What was not in the page cache before leaves it again.
+#[cfg(target_os = "linux")]
+fn read(file: &File, piece: &mut [u8], at: u64) -> std::io::Result<usize> {
+    if let Ok(read) = preadv2(file, &mut [IoSliceMut::new(piece)], at, ReadWriteFlags::NOWAIT)
+        && read == piece.len()
+    {
+        return Ok(read);
+    }
+    let read = file.read_at(piece, at)?;
+    // No more than a wish.
+    fadvise(file, at, std::num::NonZeroU64::new(read as u64), Advice::DontNeed).ok();
+    Ok(read)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read(file: &File, piece: &mut [u8], at: u64) -> std::io::Result<usize> {
+    file.read_at(piece, at)
+}
+
+impl FileBlobs {
+    /// Reads the file of `key` with at most so many bytes in a second. Returns its length in bytes.
+    pub(super) async fn check_slowly(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
+        let mut reading = self
+            .with(move |folder| {
+                let (file, expected) = folder.locate(key)?.ok_or(Error::Missing(key))?;
+                let stamp = file.metadata().map(|metadata| Stamp::of(&metadata));
+                let stamp = stamp.map_err(failed("reading", &folder.path(key)))?;
+                Ok(Reading { file, stamp, hasher: blake3::Hasher::new(), expected, at: 0 })
+            })
+            .await?;
+        loop {
+            let (read, next) = self
+                .with(move |folder| {
+                    let read = reading.read_piece().map_err(failed("reading", &folder.path(key)))?;
+                    Ok((read, reading))
+                })
+                .await?;
+            reading = next;
+            if read == 0 {
+                break;
+            }
+            tokio::time::sleep(pause(read, bytes_per_second_max)).await;
+        }
+        let Reading { stamp, hasher, expected, at, .. } = reading;
+        if Digest::from(hasher.finalize()) == expected {
+            return Ok(at);
+        }
+        match self.with(move |folder| folder.set_aside_damaged(key, stamp)).await? {
+            Some(quarantined) => Err(Error::Corrupt { key, quarantined }),
+            // Another file has the name by now.
+            None => Err(Error::Missing(key)),
+        }
+    }
+}
+
+/// How long so many bytes take.
+fn pause(bytes: usize, bytes_per_second_max: u64) -> Duration {
+    let micros = (bytes as u64).saturating_mul(1_000_000);
+    Duration::from_micros(micros.checked_div(bytes_per_second_max).unwrap_or_default())
+}

@@ -1,0 +1,140 @@
+//! Reads every stored file once in a while, so that damage is found before a visitor, or a restore, needs the bytes.
+
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::time::sleep;
+
+use super::{Blobs, Error, Key};
+use crate::telemetry::now_ms;
+
+/// Parts of the store, one for each first byte of a digest.
+const PARTS: u64 = 256;
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+/// The pause after a part that could not be listed.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// How thoroughly the store is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Days within which every file is read once; at least 1.
+    pub days: u64,
+    /// Bytes that are read in a second at most.
+    pub bytes_per_second_max: u64,
+}
+
+impl Pace {
+    /// Milliseconds that a part may take.
+    const fn part_ms(self) -> u64 {
+        match self.days {
+            0 => DAY_MS / PARTS,
+            days => days.saturating_mul(DAY_MS) / PARTS,
+        }
+    }
+
+    /// The number of the part whose turn it is at a moment, counted from 1970: a restart goes on where the clock is.
+    const fn turn(self, at_ms: u64) -> u64 {
+        at_ms / self.part_ms()
+    }
+
+    /// How long it is from a moment until a turn begins; nothing if it began.
+    const fn until(self, turn: u64, at_ms: u64) -> Duration {
+        Duration::from_millis(turn.saturating_mul(self.part_ms()).saturating_sub(at_ms))
+    }
+}
+
+/// Reads all parts in their turns, for ever. A part that takes longer than its turn is read to its end, and the next
+/// ones follow at once.
+pub async fn scrub(blobs: &dyn Blobs, pace: Pace) {
+    let mut turn = pace.turn(now_ms()).saturating_add(1);
+    loop {
+        sleep(pace.until(turn, now_ms())).await;
+        let first = u8::try_from(turn % PARTS).unwrap_or_default();
+        if let Err(error) = scrub_part(blobs, first, pace.bytes_per_second_max).await {
+            tracing::warn!(part = first, %error, "a part of the stored files cannot be listed, and is not checked");
+            sleep(PAUSE).await;
+        }
+        turn = turn.saturating_add(1);
+    }
+}
+
+/// Reads all files whose digest begins with a byte.
+async fn scrub_part(blobs: &dyn Blobs, first: u8, bytes_per_second_max: u64) -> Result<(), Error> {
+    for (key, ..) in blobs.list_part(first).await? {
+        let mut keys = vec![key];
+        if let Key::Blob(blob) = key {
+            keys.extend(blobs.variants(blob).await?.iter().map(|info| Key::Variant(blob, info.form)));
+            keys.extend(blobs.deltas(blob).await?.iter().map(|info| Key::Delta(blob, info.dictionary, info.form)));
+        }
+        for key in keys {
+            match blobs.check(key, bytes_per_second_max).await {
+                Ok(bytes) => {
+                    counter!("devanture_scrubbed_files_total").increment(1);
+                    counter!("devanture_scrubbed_bytes_total").increment(bytes);
+                }
+                // It was deleted since the list was made.
+                Err(Error::Missing(_)) => {}
+                // The store logs what it sets aside.
+                Err(error @ Error::Corrupt { .. }) => {
+                    tracing::debug!(%error, "a stored file is damaged");
+                    counter!("devanture_scrub_damaged_files_total").increment(1);
+                }
+                Err(error) => tracing::warn!(?key, %error, "a stored file cannot be checked"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::blobs::{Form, Quality, open};
+    use devanture_config::Digest;
+
+    proptest! {
+        #[test]
+        fn every_part_has_its_turn_within_the_days(days in 1..400_u64, at_ms in 0..10_000_000_000_000_u64) {
+            let pace = Pace { days, bytes_per_second_max: 1 };
+            let turn = pace.turn(at_ms);
+            prop_assert_eq!(pace.until(turn, at_ms), Duration::ZERO);
+            prop_assert!(pace.until(turn + 1, at_ms) <= Duration::from_millis(pace.part_ms()));
+            let last = pace.until(turn + PARTS, at_ms);
+            prop_assert!(last <= Duration::from_millis(days * DAY_MS));
+        }
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_in_blobs_manifests_and_variants() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = open(folder.path().to_path_buf()).unwrap();
+        let bytes = b"whole".as_slice();
+        let digest = Digest::of(bytes);
+        for key in [Key::Blob(digest), Key::Manifest(digest)] {
+            blobs.put(key, bytes.into()).await.unwrap();
+        }
+        blobs.put_variants(digest, vec![(Form::Br, Quality::Best, "encoded".into())]).await.unwrap();
+        let [first, ..] = *digest.as_bytes();
+        scrub_part(&*blobs, first, 1_000_000).await.unwrap();
+        let quarantine = || std::fs::read_dir(folder.path().join("quarantine")).unwrap().count();
+        assert_eq!(quarantine(), 0);
+        let name = digest.to_string();
+        for (kind, name) in
+            [("blobs", name.clone()), ("manifests", format!("{name}.json")), ("variants", format!("{name}.br"))]
+        {
+            let path = folder.path().join(kind).join(&name[..2]).join(&name);
+            let length = std::fs::metadata(&path).unwrap().len();
+            let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; usize::try_from(length).unwrap()], 0).unwrap();
+        }
+        scrub_part(&*blobs, first, 1_000_000).await.unwrap();
+        assert_eq!(quarantine(), 3);
+        assert_eq!(blobs.size(Key::Blob(digest)).await.unwrap(), None);
+        // Nothing is left to find.
+        scrub_part(&*blobs, first, 1_000_000).await.unwrap();
+        assert_eq!(quarantine(), 3);
+    }
+}
