@@ -3,6 +3,7 @@
 use devanture_config::Sha256;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
+use metrics::counter;
 
 use super::asked::{Asked, CONDITIONS, SEC_FETCH_MODE};
 use super::decide::Decision;
@@ -20,6 +21,39 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// What most requests do not have.
 const DICTIONARIES: Names = Names::of(&["available-dictionary"]);
 
+/// Why a client that names a dictionary is sent no delta.
+#[derive(Debug, Clone, Copy)]
+enum NoDelta {
+    /// `Available-Dictionary` or `Dictionary-ID` cannot be read.
+    BadField,
+    /// `Accept-Encoding` names neither `dcb` nor `dcz`.
+    NotAccepted,
+    /// There is none for this file and this dictionary.
+    NotMade,
+    /// The client has the file in another form.
+    NotModified,
+    /// `Accept-Encoding` prefers another encoding, or that is shorter.
+    NotPreferred,
+    /// The request is of another origin, whose page may not read the answer (RFC 9842 §9).
+    OtherOrigin,
+    /// A span of a delta is of no use to who asks for a span of the file.
+    Range,
+}
+
+impl NoDelta {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::BadField => "bad_field",
+            Self::NotAccepted => "not_accepted",
+            Self::NotMade => "not_made",
+            Self::NotModified => "not_modified",
+            Self::NotPreferred => "not_preferred",
+            Self::OtherOrigin => "other_origin",
+            Self::Range => "range",
+        }
+    }
+}
+
 impl Asked<'_, '_> {
     /// The representation to send in the place of `plain`: a delta where the client has its dictionary, and the one with
     /// the fields of a dictionary where it is asked for as one. What only some may see is never either.
@@ -33,6 +67,7 @@ impl Asked<'_, '_> {
         dictionaries.as_dictionary(delta.unwrap_or(plain), self.head.query)
     }
 
+    /// The delta to send; counts why there is none.
     fn delta(
         &self,
         version: &Version,
@@ -41,29 +76,50 @@ impl Asked<'_, '_> {
         plain: usize,
         ruled: &Ruled,
     ) -> Option<usize> {
-        let sha256 = dictionary::available_dictionary(&self.field(&AVAILABLE_DICTIONARY)?)?;
-        // A span of a delta is of no use to who asks for a span of the file.
-        if self.head.fields.contains(&RANGE) || !self.has_sound_id() || !self.may_have_delta(ruled) {
-            return None;
+        let field = self.field(&AVAILABLE_DICTIONARY)?;
+        let found = match dictionary::available_dictionary(&field) {
+            Some(sha256) => self.delta_with(sha256, version, file, dictionaries, plain, ruled),
+            None => Err(NoDelta::BadField),
+        };
+        found.map_err(|reason| counter!("devanture_delta_misses_total", "reason" => reason.label()).increment(1)).ok()
+    }
+
+    fn delta_with(
+        &self,
+        sha256: Sha256,
+        version: &Version,
+        file: &ServedFile,
+        dictionaries: &FileDictionaries,
+        plain: usize,
+        ruled: &Ruled,
+    ) -> Result<usize, NoDelta> {
+        if self.head.fields.contains(&RANGE) {
+            return Err(NoDelta::Range);
+        }
+        if !self.has_sound_id() {
+            return Err(NoDelta::BadField);
+        }
+        if !self.may_have_delta(ruled) {
+            return Err(NoDelta::OtherOrigin);
         }
         let acceptable = Acceptable::parse(self.field(&ACCEPT_ENCODING).as_deref());
         if !acceptable.takes(Coding::Dcb) && !acceptable.takes(Coding::Dcz) {
-            return None;
+            return Err(NoDelta::NotAccepted);
         }
-        let plain = file.representations.get(plain)?;
+        let plain = file.representations.get(plain).ok_or(NoDelta::NotMade)?;
         if self.head.fields.may_have(CONDITIONS) && self.is_known(plain) {
             // Whoever has it plainly is to load nothing at all, and not what tells the difference.
-            return None;
+            return Err(NoDelta::NotModified);
         }
         let known = dictionaries.deltas(sha256);
         let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
         if sizes().next().is_none() {
             // Whether there is such a dictionary, whoever makes deltas looks up: here nobody learns it.
             version.wish(dictionaries.blob, sha256);
-            return None;
+            return Err(NoDelta::NotMade);
         }
-        let place = acceptable.delta_instead((plain.coding, plain.size), sizes())?;
-        known.clone().nth(place)
+        let place = acceptable.delta_instead((plain.coding, plain.size), sizes()).ok_or(NoDelta::NotPreferred)?;
+        known.clone().nth(place).ok_or(NoDelta::NotMade)
     }
 
     /// Counts an answer that is sent as a delta instead of as `plain`.

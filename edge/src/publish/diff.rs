@@ -137,7 +137,7 @@ impl Publisher {
         let files: Vec<(&BundlePath, &FileEntry)> = sent.files().collect();
         let lookups: Vec<_> = files.iter().map(|(_, entry)| self.travelling(&sent, entry)).collect();
         let travelling: Vec<u64> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
-        let again = self.loaded_again(&was_sent, &sent).await?;
+        let again = self.loaded_again(&was_sent, &sent, None).await?;
         // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
         // it, and that the name was reused is told with the change.
         let mut load =

@@ -157,6 +157,14 @@ pub fn describe() {
 
 /// Metrics of stored and loaded versions.
 fn describe_versions() {
+    describe_counter!(
+        "devanture_delta_misses_total",
+        "Requests that named a dictionary and were sent no delta, by reason: bad_field, not_accepted, not_made, not_modified, not_preferred, other_origin, range."
+    );
+    describe_counter!(
+        "devanture_deltas_left_out_total",
+        "Deltas that were made and are not served, counted at each load of their version, by reason: damaged, open_files."
+    );
     describe_gauge!(
         "devanture_damaged_files",
         "Files of a live version that are damaged or missing on the disk, by app and environment: their paths answer 503."

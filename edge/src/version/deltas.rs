@@ -2,14 +2,16 @@
 //! where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use devanture_config::answers::OwnPath;
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::{Digest, Manifest, Sha256};
 use http::HeaderValue;
+use metrics::counter;
 
 use super::load::{AtHand, Error, HeadFields, Loader};
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
@@ -20,6 +22,10 @@ use crate::site::{dictionary, target};
 
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
+/// Deltas of one version that are read from the disk as they are sent: each keeps a file open.
+pub(super) const STORED_DELTAS_MAX: usize = 4_096;
+/// Bytes at the beginning of a delta that name its form and its dictionary, and a few more.
+const DELTA_HEAD_BYTES: usize = 64;
 
 /// What a file has of dictionaries.
 pub struct FileDictionaries {
@@ -140,6 +146,24 @@ const fn delta_coding(form: DeltaForm) -> Coding {
     }
 }
 
+/// Why a delta that was made is not served.
+#[derive(Debug, thiserror::Error)]
+enum LeftOut {
+    #[error("{0}")]
+    Damaged(String),
+    #[error("the version has too many deltas that do not fit into memory")]
+    OpenFiles,
+}
+
+impl LeftOut {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Damaged(_) => "damaged",
+            Self::OpenFiles => "open_files",
+        }
+    }
+}
+
 impl Loader<'_> {
     fn record(&self) -> Option<&DictionariesRecord> {
         self.request.dictionaries.as_ref()
@@ -201,34 +225,59 @@ impl Loader<'_> {
         for info in listed.into_iter().filter(|info| record.from.contains(&info.dictionary)) {
             let key = Key::Delta(blob, info.dictionary, info.form);
             let at_hand = AtHand { coding: delta_coding(info.form), size: info.size, hash: info.hash, key };
-            match self.delta_body(&at_hand).await {
-                // Its head announces the length that is listed.
-                Ok(Some(bytes)) if u64::try_from(bytes.len()).is_ok_and(|length| length != info.size) => {
-                    tracing::warn!(%blob, form = info.form.suffix(), "a delta has another length than is listed");
+            match self.delta_body(&at_hand, &info).await {
+                Ok(bytes) => found.push((info, at_hand, bytes)),
+                Err(left_out) => {
+                    let (reason, form) = (left_out.reason(), info.form.suffix());
+                    counter!("devanture_deltas_left_out_total", "reason" => reason).increment(1);
+                    match left_out {
+                        LeftOut::OpenFiles => tracing::debug!(%blob, form, "{left_out}"),
+                        LeftOut::Damaged(_) => tracing::warn!(%blob, form, "a delta is left out: {left_out}"),
+                    }
                 }
-                Ok(Some(bytes)) if names_dictionary(&bytes, &info) => {
-                    found.push((info, at_hand, Source::Memory(bytes)));
-                }
-                Ok(None) => tracing::debug!(%blob, form = info.form.suffix(), "no memory is left for a delta"),
-                Ok(Some(_)) => tracing::warn!(%blob, form = info.form.suffix(), "a delta names another dictionary"),
-                Err(error) => tracing::warn!(%blob, form = info.form.suffix(), %error, "a delta is left out"),
             }
         }
         found
     }
 
-    /// The bytes of a delta, which are held in memory: none where it is too long for that, or where they would take the
-    /// room of what every visitor needs. A file that is kept open for each would take the place of more than it saves.
-    async fn delta_body(&self, at_hand: &AtHand) -> Result<Option<Bytes>, blobs::Error> {
+    /// The bytes of a delta: held in memory where they do not take the room of what every visitor needs, and else read from
+    /// the disk as they are sent.
+    async fn delta_body(&self, at_hand: &AtHand, info: &DeltaInfo) -> Result<Source, LeftOut> {
+        let bytes = self.delta_source(at_hand).await?;
+        let (size, begin) = match &bytes {
+            Source::Memory(bytes) => (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes.clone()),
+            Source::Stored(file) => {
+                let (size, file) = (file.size(), Arc::clone(file));
+                let read = tokio::task::spawn_blocking(move || file.read_at(0, DELTA_HEAD_BYTES)).await;
+                let read = read.map_err(std::io::Error::other).flatten();
+                (size, read.map_err(|error| LeftOut::Damaged(error.to_string()))?)
+            }
+        };
+        // Its head announces the length that is listed.
+        if size != info.size {
+            return Err(LeftOut::Damaged("it has another length than is listed".to_owned()));
+        }
+        match names_dictionary(&begin, info) {
+            true => Ok(bytes),
+            false => Err(LeftOut::Damaged("it names another dictionary".to_owned())),
+        }
+    }
+
+    async fn delta_source(&self, at_hand: &AtHand) -> Result<Source, LeftOut> {
+        let damaged = |error: blobs::Error| LeftOut::Damaged(error.to_string());
         if let Some(bytes) = self.memory.share(at_hand.hash) {
-            return Ok(Some(bytes));
+            return Ok(Source::Memory(bytes));
         }
-        if at_hand.size > self.request.memory_file_bytes_max {
-            return Ok(None);
+        let is_short = at_hand.size <= self.request.memory_file_bytes_max;
+        if let Some(room) = is_short.then(|| self.memory.room_to_spare(at_hand.size)).flatten() {
+            let bytes = self.blobs.get(at_hand.key).await.map_err(damaged)?;
+            return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
         }
-        let Some(room) = self.memory.room_to_spare(at_hand.size) else { return Ok(None) };
-        let bytes = self.blobs.get(at_hand.key).await?;
-        Ok(Some(self.memory.hold(at_hand.hash, bytes, room)))
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.stored_deltas.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
+            return Err(LeftOut::OpenFiles);
+        }
+        Ok(Source::Stored(self.blobs.open(at_hand.key).await.map_err(damaged)?))
     }
 
     /// The dictionary that pages share, as a file that no path of the bundle leads to.

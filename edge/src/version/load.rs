@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
@@ -18,7 +19,7 @@ use http::header::{
 
 use super::content_type::media_type;
 use super::damage;
-use super::deltas::Said;
+use super::deltas::{STORED_DELTAS_MAX, Said};
 use super::head::{FieldPool, MissHead, USE_AS_DICTIONARY};
 use super::{
     AppMemory, Charge, Claim, Content, EntityTag, OverMemory, PreparedHead, Representation, RuleFiles, ServedFile,
@@ -139,7 +140,9 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let said = Said::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
     let (header, fields) = (text_value(&request.id.short()), FieldPool::new(&charge));
     let (request, manifest) = (&request, &*manifest);
-    let loader = Loader { blobs, memory: &memory, request, manifest, header: &header, fields: &fields, said: &said };
+    let (memory, header_of, pool, stored_deltas) = (&memory, &header, &fields, STORED_DELTAS_MAX.into());
+    let loader =
+        Loader { blobs, memory, request, manifest, header: header_of, fields: pool, said: &said, stored_deltas };
     let (files, pages) = loader.files(&charge).await?;
     charge.grow(bytes(fields.heap_bytes()))?;
     let damaged = damage::damaged(manifest, &files);
@@ -234,6 +237,8 @@ pub(super) struct Loader<'l> {
     header: &'l HeaderValue,
     fields: &'l FieldPool,
     pub(super) said: &'l Said,
+    /// How many more deltas may be read from the disk.
+    pub(super) stored_deltas: AtomicUsize,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.

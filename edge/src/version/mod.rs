@@ -35,7 +35,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, Route, SmokeCheck, Ups
 use devanture_config::{AppName, Digest, Sha256, VersionId};
 use http::{HeaderMap, HeaderValue};
 
-use crate::blobs::ReadAt;
+use crate::blobs::{DeltaInfo, ReadAt};
 use crate::engine;
 use crate::site::negotiate::Coding;
 use crate::site::resolve::PathIndex;
@@ -207,6 +207,17 @@ impl Content {
     /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.
     pub(crate) fn miss_ready(&self, make: impl FnOnce() -> HeaderMap) -> &Arc<engine::PreparedHead> {
         self.miss.get_or_make(make)
+    }
+
+    /// Whether the file at `path` has that delta at hand.
+    #[must_use]
+    pub fn has_delta(&self, path: &str, delta: &DeltaInfo) -> bool {
+        let file = self.index.exact(path).and_then(|number| self.file(number));
+        let Some((file, dictionaries)) = file.and_then(|file| Some((file, file.dictionaries.as_deref()?))) else {
+            return false;
+        };
+        let mut found = dictionaries.deltas(delta.sha256).filter_map(|number| file.representations.get(number));
+        found.any(|representation| representation.size == delta.size)
     }
 
     /// Its memory, without the bytes of files.

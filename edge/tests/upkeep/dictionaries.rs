@@ -109,3 +109,47 @@ async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
     }
     edge.stop().await;
 }
+
+/// What a visitor gets who has `dictionary` of the file at `path`.
+async fn with_dictionary(edge: &RunningEdge, path: &str, dictionary: &[u8]) -> crate::Got {
+    let hash = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, dictionary));
+    let visit = edge.visit(Method::GET, "shop.localhost", path);
+    got(visit.header("accept-encoding", "br, dcz").header("available-dictionary", format!(":{hash}:"))).await
+}
+
+#[tokio::test]
+async fn a_delta_without_room_in_memory_is_sent_from_the_disk_and_what_is_not_sent_is_counted() {
+    let toml = "[compress]\nbackground = false";
+    let edge = edge().with_limit("delta_ms_max", 600_000).with_limit("memory_bytes_max", 0).with_toml(toml);
+    let edge = edge.start().await;
+    let (one, two) = (script(1), script(2));
+    edge.push("shop", &[("index.html", b"home"), ("a/app-3f2a91bc.js", &one)]).await;
+    let second = edge.push("shop", &[("index.html", b"home"), ("a/app-77c01d2e.js", &two)]).await;
+    let delta = stored(&edge, &one, &two).unwrap();
+    let sent = with_dictionary(&edge, "/a/app-77c01d2e.js", &one).await;
+    assert_eq!(sent.headers["content-encoding"], "dcz");
+    assert!(sent.body == delta);
+    let returning = second.returning.unwrap();
+    assert!(returning.plain_bytes > 10 * returning.bytes, "{returning:?}");
+    let misses = |reason: &str| format!("devanture_delta_misses_total{{reason=\"{reason}\"}} ");
+    let before = sample(&edge, &misses("not_made")).await;
+    assert_eq!(with_dictionary(&edge, "/a/app-77c01d2e.js", b"unknown").await.headers["content-encoding"], "br");
+    assert_eq!(sample(&edge, &misses("not_made")).await, before + 1);
+
+    // A delta that is damaged is neither sent nor reported.
+    let name = Digest::of(&two).to_string();
+    let folder = edge.data_dir().join("deltas").join(&name[..2]);
+    let left_out = "devanture_deltas_left_out_total{reason=\"damaged\"} ";
+    let before = sample(&edge, left_out).await;
+    for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|ending| ending != "index") {
+            let length = std::fs::metadata(&file).unwrap().len();
+            devanture_edge::blobs::durable::write_file(&file, &vec![0; usize::try_from(length).unwrap()], 0o600)
+                .unwrap();
+        }
+    }
+    let edge = edge.restart().await;
+    assert_eq!(with_dictionary(&edge, "/a/app-77c01d2e.js", &one).await.headers["content-encoding"], "br");
+    assert!(sample(&edge, left_out).await > before);
+    edge.stop().await;
+}

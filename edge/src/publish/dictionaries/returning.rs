@@ -9,13 +9,13 @@ use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::public::{is_html, kept_in};
-use crate::blobs;
+use crate::blobs::{self, DeltaInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::publish::swap::Moved;
 use crate::publish::travelling::Siblings;
 use crate::publish::{Error, Publisher};
 use crate::site::dictionary::Announced;
-use crate::version::KeptFiles;
+use crate::version::{KeptFiles, Version};
 
 /// Files whose variants are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -97,7 +97,8 @@ impl Publisher {
         Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), dictionaries })
     }
 
-    /// What visitors load again who look at everything and have seen all of `before`.
+    /// What visitors load again who look at everything and have seen all of `before`. Of deltas, only those count that
+    /// `served` has, if it is given.
     ///
     /// # Errors
     /// Where a store fails.
@@ -105,13 +106,14 @@ impl Publisher {
         &self,
         before: &Sent<'_>,
         now: &Sent<'_>,
+        served: Option<&Version>,
     ) -> Result<LoadedAgain, Error> {
         let had = before.dictionaries.as_ref().map(|(_, kept)| {
             let announced = kept.announced(before.manifest);
             Had { manifest: before.manifest, kept, announced }
         });
         let changed = now.files().filter(|(path, entry)| before.manifest.files.get(*path) != Some(entry));
-        let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now)).collect();
+        let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now, served)).collect();
         let found: Vec<(u64, u64)> = stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
         let mut loaded = LoadedAgain::default();
         let mut with = 0_u64;
@@ -137,6 +139,7 @@ impl Publisher {
         entry: &FileEntry,
         had: Option<&Had<'_>>,
         now: &Sent<'_>,
+        served: Option<&Version>,
     ) -> Result<(u64, u64), Error> {
         let plain = self.travelling(now, entry).await?;
         let Some(had) = had else { return Ok((plain, plain)) };
@@ -146,7 +149,9 @@ impl Publisher {
         let mut with = plain;
         if let Some(dictionary) = had.dictionary(path, entry).filter(made) {
             let deltas = self.blobs.deltas(entry.hash).await?;
-            let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary).map(|delta| delta.size);
+            let is_served = |delta: &DeltaInfo| served.is_none_or(|served| served.has_delta(path.as_str(), delta));
+            let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary && is_served(delta));
+            let usable = usable.map(|delta| delta.size);
             with = usable.fold(plain, u64::min);
         }
         let times = if dictionaries.is_some_and(|(_, kept)| kept.linked().contains(path)) { 2 } else { 1 };
@@ -172,7 +177,9 @@ impl Publisher {
         let found = async {
             let manifest = self.stored_manifest(before).await?;
             let before = self.sent(app, environment, Some(&before), &manifest).await?;
-            self.loaded_again(&before, &self.sent(app, environment, Some(id), now).await?).await
+            let served = self.live.place(app, environment).and_then(|place| place.loaded(id));
+            let now = self.sent(app, environment, Some(id), now).await?;
+            self.loaded_again(&before, &now, served.as_deref()).await
         };
         match found.await {
             Ok(found) => {
