@@ -292,7 +292,7 @@ impl Teller<'_> {
             "members": members,
             "asked_for": path_and_query,
             "strip_prefix": own.is_some_and(|route| route.strip_prefix),
-            "host": own.and_then(|route| route.host.clone()).unwrap_or(HostRule::Keep),
+            "host": self.site.host_rule(to),
             "timeouts": RouteTimes::of(route),
             "body_bytes_max": own.and_then(|route| route.body_bytes_max),
         })
@@ -358,10 +358,10 @@ impl Teller<'_> {
         lines.push(line("sees", &format!("{path_and_query}{stripped}")));
         lines.push(line(
             "host",
-            &match own.and_then(|route| route.host.as_ref()) {
-                None | Some(HostRule::Keep) => "the visitor's".to_owned(),
-                Some(HostRule::Upstream) => "the backend's own".to_owned(),
-                Some(HostRule::Name(name)) => name.clone(),
+            &match self.site.host_rule(to) {
+                HostRule::Keep => "the visitor's".to_owned(),
+                HostRule::Target => "the backend's own".to_owned(),
+                HostRule::Name(name) => name,
             },
         ));
         let times = RouteTimes::of(route);

@@ -62,7 +62,7 @@ fn the_longest_route_answers_wherever_it_stands() {
     let times = json!({ "connect_ms": 3000, "first_byte_ms": 3000, "idle_ms": 3000, "total_ms": null });
     assert_eq!(pool["timeouts"], times);
     let plain = said(&project, &["/api/x"]);
-    assert_eq!((&plain["answer"]["host"], &plain["answer"]["upstream"]), (&json!("upstream"), &Value::Null));
+    assert_eq!((&plain["answer"]["host"], &plain["answer"]["upstream"]), (&json!("target"), &Value::Null));
     assert_eq!(plain["answer"]["timeouts"]["connect_ms"], 10_000);
 }
 

@@ -9,7 +9,7 @@ use super::{Site, normal};
 use crate::resolve::{self, Resolution};
 use crate::rules::check::route_before;
 use crate::rules::{HeaderRule, Redirect};
-use crate::site_toml::{Declared, NotFound, Route, RouteTo, Serving, UpstreamUrl};
+use crate::site_toml::{Declared, HostRule, NotFound, Route, RouteTo, Serving, Upstream, UpstreamUrl};
 
 /// Why a request is answered as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +133,19 @@ impl Site<'_> {
                 (found.map(|(name, _)| name.as_str()), found.map_or_else(alone, |(_, pool)| pool.to().to_vec()))
             }
         }
+    }
+
+    /// The `Host` that a backend gets.
+    #[must_use]
+    pub fn host_rule(&self, to: &BackendTo) -> HostRule {
+        let (name, members) = self.pool(to);
+        let declared = name.and_then(|name| self.serving.upstreams.as_ref()?.get(name));
+        let pool = declared.map_or_else(|| Upstream { to: members, ..Upstream::default() }, Declared::pool);
+        let route = match to {
+            BackendTo::Route(number) => self.routes.get(*number).map(|(_, route)| route),
+            BackendTo::Origin(_) => None,
+        };
+        HostRule::of(route, &pool)
     }
 
     /// What each route takes that the bundle could answer, in the order of [`Site::routes`].

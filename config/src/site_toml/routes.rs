@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Mistaken;
 use super::field_rules::{FieldRules, field_rules};
 use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
-use super::upstreams::is_host;
+use super::upstreams::{Upstream, is_host};
 use crate::reader::Table;
 use crate::text_form::text_form;
 
@@ -178,20 +178,20 @@ impl fmt::Display for RouteTo {
 text_form!(RouteTo, BadRouteTo);
 
 /// Which host a backend is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HostRule {
     /// The one that the client asked for.
     Keep,
-    /// The backend's own.
-    Upstream,
+    /// The backend's own, as its address says it.
+    Target,
     /// This one.
     Name(String),
 }
 
 /// Says why a text names no host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither \"keep\" nor \"upstream\" nor a host")]
+#[error("`{0}` is neither \"keep\" nor \"target\" nor a host")]
 pub struct BadHostRule(pub String);
 
 impl FromStr for HostRule {
@@ -200,7 +200,8 @@ impl FromStr for HostRule {
     fn from_str(text: &str) -> Result<Self, BadHostRule> {
         match text {
             "keep" => Ok(Self::Keep),
-            "upstream" => Ok(Self::Upstream),
+            // `upstream` is the earlier word.
+            "target" | "upstream" => Ok(Self::Target),
             name if is_host(name) => Ok(Self::Name(name.to_owned())),
             _ => Err(BadHostRule(text.chars().take(80).collect())),
         }
@@ -209,11 +210,25 @@ impl FromStr for HostRule {
 
 text_form!(HostRule, BadHostRule);
 
+impl HostRule {
+    /// The rule for requests to `pool`: what the route says, else what the pool says, else the default. `route` is `None`
+    /// for a rewrite, which names the address that visitors see the content of.
+    #[must_use]
+    pub fn of(route: Option<&Route>, pool: &Upstream) -> Self {
+        let said = route.and_then(|route| route.host.as_ref()).or(pool.host.as_ref());
+        said.cloned().unwrap_or_else(|| match route {
+            // A server elsewhere finds its site, and its certificate, by its own name; one of this site knows the visitor's.
+            Some(_) if !pool.to.iter().any(UpstreamUrl::is_public_name) => Self::Keep,
+            _ => Self::Target,
+        })
+    }
+}
+
 impl fmt::Display for HostRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Keep => "keep",
-            Self::Upstream => "upstream",
+            Self::Target => "target",
             Self::Name(name) => name,
         })
     }
@@ -232,7 +247,7 @@ pub struct Route {
     /// How long the backend may take to begin its answer, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_timeout_ms: Option<u64>,
-    /// Which host the backend is asked for.
+    /// The `Host` of requests to the backend, see [`HostRule::of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
     /// How long the backend may rest within its answer, in milliseconds.
@@ -302,8 +317,8 @@ impl Route {
                 rules.mistakes(key, &mut found);
             }
         }
-        if matches!(&self.to, RouteTo::Address(to) if to.socket().is_some()) && self.host == Some(HostRule::Upstream) {
-            found.push(Mistaken { key: "host", message: "cannot be \"upstream\": a socket has no host".to_owned() });
+        if matches!(&self.to, RouteTo::Address(to) if to.socket().is_some()) && self.host == Some(HostRule::Target) {
+            found.push(Mistaken { key: "host", message: "cannot be \"target\": a socket has no host".to_owned() });
         }
         found
     }
@@ -394,7 +409,7 @@ mod tests {
         let route = read(text).unwrap().base.routes.unwrap().remove(0);
         assert_eq!(route.to, RouteTo::Upstream("api".parse().unwrap()));
         assert_eq!((route.first_byte_timeout_ms, route.total_timeout_ms), (Some(7_200_000), Some(9)));
-        assert_eq!((route.host.clone(), route.strip_prefix), (Some(HostRule::Upstream), true));
+        assert_eq!((route.host.clone(), route.strip_prefix), (Some(HostRule::Target), true));
         assert_eq!(route.request_headers.as_ref().unwrap().set["X-A"], "1");
         let written = serde_json::to_string(&route).unwrap();
         assert_eq!(serde_json::from_str::<Route>(&written).unwrap(), route);

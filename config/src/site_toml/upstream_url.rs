@@ -38,6 +38,15 @@ impl UpstreamUrl {
         (self.0.scheme() == "unix").then(|| percent_decode_str(self.0.path()).decode_utf8_lossy().into_owned())
     }
 
+    /// Whether it is `https` to a name of the public DNS: a site of its own, which answers to this name. Names of one
+    /// label and those that RFC 6762, RFC 8375 and others set apart for private networks are not.
+    #[must_use]
+    pub fn is_public_name(&self) -> bool {
+        const PRIVATE: [&str; 8] = ["arpa", "corp", "home", "internal", "lan", "local", "localhost", "test"];
+        let Some(name) = self.0.domain().filter(|_| self.0.scheme() == "https") else { return false };
+        name.trim_end_matches('.').rsplit_once('.').is_some_and(|(_, top)| !PRIVATE.contains(&top))
+    }
+
     /// Its origin as rules write it; a socket has none.
     #[must_use]
     pub fn origin(&self) -> Option<String> {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Mistaken;
+use super::routes::HostRule;
 use super::upstream_url::{UpstreamName, UpstreamUrl};
 use crate::reader::Table;
 use crate::text_form::text_form;
@@ -141,6 +142,9 @@ pub struct Upstream {
     /// How members are asked whether they are well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
+    /// The `Host` of requests to its members, where the route says none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostRule>,
     /// What is spoken with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
@@ -226,6 +230,9 @@ impl Upstream {
             if is_there && !is_secure && !self.to.is_empty() {
                 wrong(key, "is for https members, and there is none".to_owned());
             }
+        }
+        if self.host == Some(HostRule::Target) && self.to.iter().any(|to| to.socket().is_some()) {
+            wrong("host", "cannot be \"target\": a socket has no host".to_owned());
         }
         if self.ca.as_ref().is_some_and(|ca| ca.len() > CA_BYTES_MAX || !ca.contains("-----BEGIN CERTIFICATE-----")) {
             wrong("ca", format!("must be certificates in PEM, at most {CA_BYTES_MAX} bytes"));
@@ -320,6 +327,7 @@ fn pool(table: &Table<'_, '_>) -> Option<Upstream> {
         eject_after: table.integer("eject_after", count.clone()),
         eject_ms: table.integer("eject_ms", count.clone()),
         health: health(table),
+        host: table.parsed("host"),
         protocol: table.word("protocol", PROTOCOLS),
         queue_max: table.integer("queue_max", count.clone()),
         queue_ms: table.integer("queue_ms", count.clone()),
@@ -355,6 +363,33 @@ fn health(outer: &Table<'_, '_>) -> Option<HealthCheck> {
 mod tests {
     use super::*;
     use crate::site_toml::SiteFile;
+
+    #[test]
+    fn a_host_is_kept_for_backends_of_the_site_alone() {
+        let rule = |toml: &str| {
+            let base = SiteFile::parse("devanture.toml", toml).unwrap().base;
+            let pool = base.upstreams.unwrap()["x"].pool();
+            let route = base.routes.as_ref().and_then(|routes| routes.first());
+            [HostRule::of(route, &pool), HostRule::of(None, &pool)].map(|rule| rule.to_string())
+        };
+        let routed = |pool: &str| rule(&format!("[[routes]]\npath = \"/a\"\nto = \"x\"\n[upstreams.x]\n{pool}"));
+        for (to, expected) in [
+            ("http://127.0.0.1:1", "keep"),
+            ("http://api.example.org", "keep"),
+            ("https://10.0.0.1", "keep"),
+            ("https://api", "keep"),
+            ("https://api.internal", "keep"),
+            ("https://api.example.org", "target"),
+        ] {
+            assert_eq!(routed(&format!("to = \"{to}\"")), [expected, "target"], "{to}");
+        }
+        assert_eq!(routed("to = \"https://a.example.org\"\nhost = \"keep\""), ["keep", "keep"]);
+        assert_eq!(routed("to = \"http://127.0.0.1:1\"\nhost = \"b.example.org\""), ["b.example.org", "b.example.org"]);
+        let own = "[[routes]]\npath = \"/a\"\nto = \"x\"\nhost = \"target\"\n[upstreams.x]\nto = \"http://a:1\"\nhost = \"keep\"";
+        assert_eq!(rule(own), ["target", "keep"]);
+        let socket = "[upstreams.x]\nto = \"unix:/run/x\"\nhost = \"target\"";
+        assert!(SiteFile::parse("devanture.toml", socket).is_err());
+    }
 
     #[test]
     fn a_pool_is_read_with_all_that_it_says() {

@@ -232,7 +232,7 @@ impl Client {
                 Err(error) => return Err(before.unwrap_or(error)),
             };
             let permit = Permit::new(lease, &self.inner.counters);
-            if way.host == HostRule::Upstream
+            if way.host == HostRule::Target
                 && let Ok(host) = HeaderValue::from_str(&permit.lease.member.authority)
             {
                 request.headers.insert(header::HOST, host);

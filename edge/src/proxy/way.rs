@@ -82,7 +82,7 @@ impl Way {
         let (prefix, _) = route.path.prefix();
         Self {
             body_bytes_max: route.body_bytes_max.unwrap_or(u64::MAX),
-            host: route.host.clone().unwrap_or(HostRule::Keep),
+            host: HostRule::of(Some(route), &pool.key.said),
             strip: route.strip_prefix.then(|| prefix.into()),
             request: FieldChanges::of(route.request_headers.as_ref()),
             response: FieldChanges::of(route.response_headers.as_ref()),
@@ -96,7 +96,7 @@ impl Way {
     pub fn plain(pool: Arc<Pool>, route: Option<&Route>) -> Self {
         Self {
             body_bytes_max: u64::MAX,
-            host: HostRule::Keep,
+            host: HostRule::of(None, &pool.key.said),
             strip: None,
             request: FieldChanges::default(),
             response: FieldChanges::default(),

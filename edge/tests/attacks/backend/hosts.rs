@@ -1,0 +1,38 @@
+//! Which `Host` a backend gets: a visitor's would lead a server elsewhere to a site of another customer, or to none.
+
+use crate::support::{edge, on_each_engine};
+use crate::world::{Backend, push};
+
+const HOST: &str = "shop.localhost";
+
+on_each_engine! {
+    a_rewrite_to_another_origin_sends_the_host_of_its_target
+}
+
+async fn a_rewrite_to_another_origin_sends_the_host_of_its_target() {
+    let backend = Backend::answering(|head| {
+        let host = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("host: ").map(str::to_owned));
+        let host = host.unwrap_or_default();
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{host}", host.len()).into_bytes()
+    })
+    .await;
+    let edge = edge().start().await;
+    let (url, own) = (backend.url(), format!("127.0.0.1:{}", backend.port));
+    let visitors = format!("{HOST}:{}", edge.https().port());
+    for (said, expected) in [
+        ("", [&own, &visitors]),
+        ("host = \"keep\"", [&visitors, &visitors]),
+        ("host = \"target\"", [&own, &own]),
+        ("host = \"api.example.org\"", [&"api.example.org".to_owned(), &"api.example.org".to_owned()]),
+    ] {
+        let toml = format!(
+            "[[rewrites]]\nfrom = \"/rewritten\"\nto = \"{url}/a\"\n[[routes]]\npath = \"/routed\"\nto = \"x\"\n\
+             [upstreams.x]\nto = \"{url}\"\n{said}"
+        );
+        push(&edge, "shop", &[("index.html", b"home")], &toml).await;
+        for (path, expected) in ["/rewritten", "/routed"].into_iter().zip(expected) {
+            assert_eq!(edge.get(HOST, path).await.text(), *expected, "{said} {path}");
+        }
+    }
+    edge.stop().await;
+}
