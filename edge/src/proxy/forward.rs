@@ -394,6 +394,8 @@ impl Client {
                 return Err(Error::unfit("it switches protocols within the request"));
             };
             headers::answer(response.headers_mut(), true);
+            let upgrade = response.headers().get(header::UPGRADE);
+            let is_websocket = upgrade.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket"));
             way.response.apply(response.headers_mut());
             upgrade::start(Tunnel {
                 backend,
@@ -401,6 +403,7 @@ impl Client {
                 counters: Rc::clone(&self.inner.counters),
                 permit,
                 rest_max: way.times.idle,
+                is_websocket,
                 stop: self.inner.stop.clone(),
             });
             return Ok(response.map(|_nothing| ProxyBody::empty()));

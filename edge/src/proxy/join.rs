@@ -15,37 +15,54 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
-/// Copies both ways until both sides have ended; the end of one is told to the other, which may still have something to
-/// say.
-///
-/// # Errors
-/// What either side says.
-pub(super) async fn join<A, B>(mut a: A, mut b: B) -> io::Result<()>
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut there, mut back) = (Direction::default(), Direction::default());
-    std::future::poll_fn(|cx| {
-        let there = there.poll(cx, &mut a, &mut b)?;
-        let back = back.poll(cx, &mut b, &mut a)?;
-        if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
-    })
-    .await
+/// Bytes under way between two streams.
+#[derive(Default)]
+pub(super) struct Join {
+    there: Direction,
+    pub(super) back: Direction,
+}
+
+impl Join {
+    /// Copies both ways until both sides have ended; the end of one is told to the other, which may still have something
+    /// to say. Nothing is lost where it is not waited for to its end.
+    ///
+    /// # Errors
+    /// What either side says.
+    pub(super) async fn run<A, B>(&mut self, a: &mut A, b: &mut B) -> io::Result<()>
+    where
+        A: AsyncRead + AsyncWrite + Unpin,
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        std::future::poll_fn(|cx| {
+            let there = self.there.poll(cx, a, b)?;
+            let back = self.back.poll(cx, b, a)?;
+            if there.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// What was read from the first side and from the second one, and was not written to the other yet.
+    pub(super) fn into_unwritten(self) -> (Vec<u8>, Vec<u8>) {
+        (self.there.unwritten(), self.back.unwritten())
+    }
 }
 
 /// What one direction knows.
 #[derive(Default)]
-struct Direction {
+pub(super) struct Direction {
     /// Bytes that were read and not yet taken; the first `written` of them were.
-    held: Vec<u8>,
-    written: usize,
+    pub(super) held: Vec<u8>,
+    pub(super) written: usize,
     unflushed: bool,
     ended: bool,
     is_over: bool,
 }
 
 impl Direction {
+    fn unwritten(mut self) -> Vec<u8> {
+        self.held.split_off(self.written.min(self.held.len()))
+    }
+
     fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
@@ -117,8 +134,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_byte_arrives_however_little_is_taken_at_once() {
-        let ((mut client, a), (b, mut backend)) = (duplex(100), duplex(7));
-        let joined = tokio::spawn(join(a, b));
+        let ((mut client, mut a), (mut b, mut backend)) = (duplex(100), duplex(7));
+        let joined = tokio::spawn(async move { Join::default().run(&mut a, &mut b).await });
         let sent: Vec<u8> = (0..50_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let expected = sent.clone();
         let writer = tokio::spawn(async move {

@@ -40,6 +40,7 @@ pub mod tls;
 mod trailers;
 mod upgrade;
 mod way;
+mod websocket;
 
 pub use body::ProxyBody;
 pub use counts::Counts;

@@ -1,4 +1,5 @@
-//! Upgraded connections: the client's and the backend's joined, byte for byte, until both have ended.
+//! Upgraded connections: the client's and the backend's joined, byte for byte, until both have ended; a WebSocket is closed
+//! as one where the edge ends.
 
 use std::cell::Cell;
 use std::io;
@@ -9,20 +10,25 @@ use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::counts::{Counters, add};
 use super::forward::Permit;
 use super::http1::Early;
-use super::join::join;
+use super::join::Join;
+use super::websocket::{Frames, GOING_AWAY, masked_going_away};
 
 /// How long an upgraded connection may be silent, unless its route waits longer. Dead peers are found by TCP itself, so
 /// this is for those that live and have forgotten.
 const SILENCE_MAX: Duration = Duration::from_secs(3600);
 /// Longest time between the backend's 101 and the client's having it.
 const SWITCH_MAX: Duration = Duration::from_secs(30);
+/// Longest time for the closing handshake of a WebSocket.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// Bytes that are read at once while one is closed.
+const CLOSE_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Two connections that are to be joined.
 pub(crate) struct Tunnel {
@@ -32,6 +38,9 @@ pub(crate) struct Tunnel {
     pub(crate) permit: Permit,
     /// How long one side may be silent after the other has ended.
     pub(crate) rest_max: Duration,
+    /// Whether it is a WebSocket.
+    pub(crate) is_websocket: bool,
+    /// That it has to end.
     pub(crate) stop: CancellationToken,
 }
 
@@ -42,34 +51,86 @@ pub(crate) fn start(tunnel: Tunnel) {
 
 impl Tunnel {
     async fn run(self) {
-        let Self { backend, client, counters, permit, rest_max, stop } = self;
+        let Self { backend, client, counters, permit, rest_max, is_websocket, stop } = self;
         let Ok(Ok(client)) = timeout(SWITCH_MAX, client).await else {
             tracing::debug!("a connection was to be upgraded, and the client went away");
             return;
         };
         add(&counters.upgraded, 1);
         let state = Rc::new(State { ended: Cell::new(false), moved: Cell::new(Instant::now()) });
-        let client = Metered {
+        let frames = || is_websocket.then(Frames::default);
+        let mut client = Metered {
+            received: frames(),
+            sent: frames(),
             counters: Rc::clone(&counters),
             count: |counters| &counters.upgraded_bytes_received,
             io: TokioIo::new(client),
             state: Rc::clone(&state),
         };
-        let backend = Metered {
+        let mut backend = Metered {
+            received: None,
+            sent: frames(),
             counters,
             count: |counters| &counters.upgraded_bytes_sent,
             io: backend,
             state: Rc::clone(&state),
         };
-        let joined = join(client, backend);
+        let mut join = Join::default();
         let how = tokio::select! {
-            ended = joined => if ended.is_ok() { "both sides ended it" } else { "one side broke it off" },
+            ended = join.run(&mut client, &mut backend) => {
+                if ended.is_ok() { "both sides ended it" } else { "one side broke it off" }
+            }
             () = state.silence(SILENCE_MAX.max(rest_max), rest_max) => "nothing moved for too long",
             () = stop.cancelled() => "the edge is stopping",
         };
+        if is_websocket && stop.is_cancelled() {
+            timeout(CLOSE_MAX, close(&mut client, &mut backend, join)).await.ok();
+        }
         tracing::debug!(how, "an upgraded connection ended");
         drop(permit);
     }
+}
+
+/// Closes a WebSocket towards both sides: each gets the rest of the frame that it is in the middle of, and a Close frame
+/// (RFC 6455 §5.5.1). The client's connection ends when it has answered, as RFC 6455 §7.1.1 has it.
+async fn close<C, B>(client: &mut Metered<C>, backend: &mut Metered<B>, join: Join) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (to_backend, to_client) = join.into_unwritten();
+    close_one(client, backend, to_client, &GOING_AWAY).await?;
+    // A backend that does not take it is about to be ended anyway.
+    drop(close_one(backend, client, to_backend, &masked_going_away(rand::random())).await);
+    let mut ignored = [0; CLOSE_BUFFER_BYTES];
+    while !client.received.as_ref().is_some_and(Frames::is_closed) && client.read(&mut ignored).await? > 0 {}
+    client.shutdown().await
+}
+
+/// Writes to `to` what ends its last frame, the beginning of which is `rest` and the end of which comes from `from`; then
+/// `frame`, unless it has had a Close frame.
+async fn close_one<T, F>(to: &mut Metered<T>, from: &mut Metered<F>, mut rest: Vec<u8>, frame: &[u8]) -> io::Result<()>
+where
+    T: AsyncWrite + Unpin,
+    F: AsyncRead + Unpin,
+{
+    while let Some(frames) = to.sent.as_ref().filter(|frames| !frames.is_at_boundary()) {
+        if rest.is_empty() {
+            rest.resize(CLOSE_BUFFER_BYTES, 0);
+            let read = from.read(&mut rest).await?;
+            rest.truncate(read);
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let count = frames.until_boundary(&rest);
+        to.write_all(rest.get(..count).unwrap_or_default()).await?;
+        rest.drain(..count.min(rest.len()));
+    }
+    if !to.sent.as_ref().is_some_and(Frames::is_closed) {
+        to.write_all(frame).await?;
+    }
+    to.flush().await
 }
 
 /// What the two directions know of each other.
@@ -93,8 +154,12 @@ impl State {
     }
 }
 
-/// Counts what is read from one side.
+/// Counts what is read from one side, and follows the frames of a WebSocket.
 struct Metered<T> {
+    /// Frames that were read, where they matter.
+    received: Option<Frames>,
+    /// Frames that were written.
+    sent: Option<Frames>,
     count: fn(&Counters) -> &Cell<u64>,
     counters: Rc<Counters>,
     io: T,
@@ -116,6 +181,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
             if read == 0 {
                 self.state.ended.set(true);
             }
+            if let Some(frames) = &mut self.received {
+                frames.pass(buffer.filled().get(before..).unwrap_or_default());
+            }
         }
         polled
     }
@@ -123,7 +191,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        if let (Poll::Ready(Ok(count)), Some(frames)) = (&polled, &mut self.sent) {
+            frames.pass(bytes.get(..*count).unwrap_or_default());
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -132,5 +204,46 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    fn metered<T>(io: T) -> Metered<T> {
+        let state = State { ended: Cell::new(false), moved: Cell::new(Instant::now()) };
+        Metered {
+            received: Some(Frames::default()),
+            sent: Some(Frames::default()),
+            count: |counters| &counters.upgraded_bytes_sent,
+            counters: Rc::default(),
+            io,
+            state: Rc::new(state),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_whole_before_its_websocket_is_closed() {
+        let ((mut visitor, client), (mut server, backend)) = (duplex(100), duplex(100));
+        let (mut client, mut backend) = (metered(client), metered(backend));
+        client.write_all(b"\x82\x06ab").await.unwrap();
+        server.write_all(b"ef\x82\x01x").await.unwrap();
+        let mut join = Join::default();
+        join.back.held = b"\0cd".to_vec();
+        join.back.written = 1;
+        visitor.write_all(&masked_going_away([1; 4])).await.unwrap();
+        close(&mut client, &mut backend, join).await.unwrap();
+        let mut received = Vec::new();
+        visitor.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"\x82\x06abcdef\x88\x02\x03\xe9");
+        drop(backend);
+        received.clear();
+        server.read_to_end(&mut received).await.unwrap();
+        let mut frames = Frames::default();
+        frames.pass(&received);
+        assert!(frames.is_closed() && received.len() == 8);
     }
 }

@@ -53,6 +53,8 @@ pub const CATALOG_NAME: &str = "catalog.redb";
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How long the end waits for the last lines of the access log.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
+/// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
+const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
 /// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 
@@ -230,7 +232,12 @@ impl Server {
         let deadline = Instant::now() + self.drain_timeout;
         self.publisher.end();
         self.drain.send_replace(Some(deadline));
-        self.stop.cancel();
+        // Upgraded connections go on like requests that are under way, but for what closing them takes.
+        let (stop, time) = (self.stop.clone(), self.drain_timeout);
+        self.control.spawn(async move {
+            tokio::time::sleep(time.saturating_sub(TUNNEL_CLOSE.min(time / 4))).await;
+            stop.cancel();
+        });
         // Else whoever reads along would hold the end up for as long as it may take.
         self.access_log.end_readers();
         let cut = self.threads.join();

@@ -4,3 +4,4 @@ mod handshakes;
 mod pages;
 mod requests;
 mod slow_readers;
+mod websockets;

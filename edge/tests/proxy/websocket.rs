@@ -286,7 +286,9 @@ fn a_drain_ends_upgraded_connections() {
         socket.send(Message::text("x")).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("x"));
         front.stop.cancel();
-        assert!(!matches!(socket.next().await, Some(Ok(_))));
+        let Some(Ok(Message::Close(Some(close)))) = socket.next().await else { panic!("it is not closed in order") };
+        assert_eq!(close.code, CloseCode::Away);
+        assert!(socket.next().await.is_none());
         eventually("nothing is in use", || front.client.counts().in_use == 0).await;
     });
 }

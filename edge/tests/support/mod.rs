@@ -96,6 +96,7 @@ pub(crate) use on_each_engine;
 pub(crate) fn edge() -> Setup {
     Setup {
         engine: ENGINE.try_with(|engine| *engine).unwrap_or_default(),
+        drain_timeout_ms: 10_000,
         in_a_process: false,
         user: None,
         parent: std::env::temp_dir(),
@@ -117,6 +118,7 @@ type App = (String, Vec<(String, Vec<u8>)>);
 /// An edge that is not running yet.
 pub(crate) struct Setup {
     engine: Engine,
+    drain_timeout_ms: u64,
     in_a_process: bool,
     user: Option<u32>,
     parent: PathBuf,
@@ -135,6 +137,12 @@ impl Setup {
     /// Serves by this engine, whichever the test is for.
     pub(crate) fn with_engine(mut self, engine: Engine) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Sets how long a drain may take.
+    pub(crate) fn with_drain_timeout_ms(mut self, milliseconds: u64) -> Self {
+        self.drain_timeout_ms = milliseconds;
         self
     }
 
@@ -228,8 +236,10 @@ impl Setup {
         };
         let mut text = format!(
             "data_dir = \"data\"\ndomain = {domain:?}\npreview_domain = {preview_domain:?}\n\
+            drain_timeout_ms = {}\n\
             [listen]\nengine = {engine:?}\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 1\n{plain_http}{listen}\
-            [tls]\n{tls}{log}[limits]\n"
+            [tls]\n{tls}{log}[limits]\n",
+            self.drain_timeout_ms
         );
         for (name, value) in &self.limits {
             writeln!(text, "{name} = {value}").unwrap();
