@@ -85,6 +85,8 @@ limits! {
     preview_loaded_idle_ms_max = 900_000 in 100 ..= 86_400_000,
     /// Requests that wait for previews of one app to be loaded; a further one is answered 503.
     preview_requests_waiting_max = 256 in 1 ..= 100_000,
+    /// Bytes of a file up to which it is compressed; larger ones are sent as they are.
+    compress_file_bytes_max = 268_435_456 in 0 ..= 4_294_967_296,
     /// Bytes of a file or variant up to which it is held in memory while a version that has it is loaded.
     memory_file_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
     /// Bytes of files and variants that are held in memory in all; one app leaves at least as many free as it takes. What has no room is read from the disk as it is sent.

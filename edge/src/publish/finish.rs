@@ -274,7 +274,9 @@ impl Publisher {
     /// versions that were live lately.
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
-        let work = compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, pool: &self.quick };
+        let (file_bytes_max, pool) = (self.limits.compress_file_bytes_max, &self.quick);
+        let work =
+            compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, pool, file_bytes_max };
         let (given, made) = compress::quick(&work).await?;
         let passed = match &self.dictionaries {
             None => None,
@@ -301,6 +303,12 @@ impl Publisher {
         let detail = match given.len() {
             0 => detail,
             given => format!("{detail}; {given} came compressed"),
+        };
+        let detail = match made.too_large {
+            0 => detail,
+            files => {
+                format!("{detail}; {files} above {file_bytes_max} bytes (compress_file_bytes_max) left as they are")
+            }
         };
         Ok(((given, passed), detail))
     }

@@ -60,7 +60,9 @@ pub(super) fn start(
     let blobs = Arc::clone(&stores.blobs);
     let catalog = Arc::clone(&stores.catalog);
     let best = file.compress.background;
-    let background = Background::start(BackgroundParts { blobs, catalog, threads, remade, dictionaries, best });
+    let file_bytes_max = file.limits.compress_file_bytes_max;
+    let parts = BackgroundParts { blobs, catalog, threads, remade, dictionaries, file_bytes_max, best };
+    let background = Background::start(parts);
     let live = control.block_on(stores.catalog.list("live/", None, false, usize::MAX))?;
     for (key, record) in live {
         // One that cannot be read was reported when it should have been loaded.

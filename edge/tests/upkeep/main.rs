@@ -16,6 +16,7 @@ mod error_pages;
 mod fingerprints;
 mod first_config;
 mod kept;
+mod large_files;
 mod lost_catalog;
 mod pause;
 mod restore;

@@ -10,8 +10,9 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::encode::encode;
 use super::fill::{fill, fill_file};
+use super::large::{self, LARGE_BYTES_MIN};
 use super::pool::{Pool, Priority};
-use crate::blobs::{self, Blobs, Form, Key, Quality};
+use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
 use crate::catalog::records::{self, DictionariesRecord, LivePointer, VersionRecord};
 use crate::catalog::{self, Catalog};
 use crate::live::DictionaryWish;
@@ -46,6 +47,8 @@ pub struct BackgroundParts {
     pub remade: broadcast::Sender<VersionId>,
     /// Whether what was made quickly is made again at the best level.
     pub best: bool,
+    /// Files above this length are not compressed.
+    pub file_bytes_max: u64,
     /// What makes deltas, where that is on, and what browsers come with.
     pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryWish>)>,
 }
@@ -56,6 +59,7 @@ struct Remaker {
     pool: Arc<Pool>,
     remade: broadcast::Sender<VersionId>,
     best: bool,
+    file_bytes_max: u64,
     dictionaries: Option<Arc<Dictionaries>>,
 }
 
@@ -69,7 +73,7 @@ impl Background {
     /// Starts the pass.
     #[must_use]
     pub fn start(parts: BackgroundParts) -> Self {
-        let BackgroundParts { blobs, catalog, threads, remade, best, dictionaries } = parts;
+        let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, dictionaries } = parts;
         let (sender, mut versions) = mpsc::channel(VERSIONS_MAX);
         let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
         let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
@@ -83,7 +87,7 @@ impl Background {
             // Apart from the versions: a browser comes again soon, and a version's turn may take long.
             tokio::spawn(Arc::clone(dictionaries).fulfil(wishes, Arc::clone(&pool), remade.clone(), improve));
         }
-        let remaker = Remaker { blobs, catalog, pool, remade, best, dictionaries };
+        let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
         tokio::spawn(async move {
             loop {
                 // Switches go before wishes.
@@ -170,10 +174,10 @@ impl Remaker {
         let dictionaries = self.catalog.get(&key).await?;
         let pages = dictionaries.and_then(|record| records::read::<DictionariesRecord>(&key, &record).ok()?.pages);
         let of_pages = match pages {
-            Some(pages) => fill_file(&*self.blobs, &self.pool, pages.blob, Form::ALL.to_vec()).await?,
+            Some(pages) => fill_file(&*self.blobs, &self.pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
             None => 0,
         };
-        Ok(of_pages + fill(&*self.blobs, &self.pool, &manifest, &given).await?)
+        Ok(of_pages + fill(&*self.blobs, &self.pool, &manifest, &given, self.file_bytes_max).await?)
     }
 
     async fn is_live(
@@ -216,6 +220,10 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<u
     if quick.is_empty() {
         return Ok(0);
     }
+    let size = blobs.size(Key::Blob(digest)).await?.unwrap_or_default();
+    if size > LARGE_BYTES_MIN {
+        return remake_large(blobs, pool, digest, quick).await;
+    }
     let bytes = blobs.get(Key::Blob(digest)).await?;
     let mut made = Vec::with_capacity(quick.len());
     for variant in quick {
@@ -232,6 +240,25 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<u
     }
     let count = made.len();
     blobs.put_variants(digest, made).await?;
+    Ok(count)
+}
+
+/// The same of a large file, one variant after the other.
+async fn remake_large(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    quick: Vec<VariantInfo>,
+) -> Result<usize, blobs::Error> {
+    let count = quick.len();
+    for VariantInfo { form, size, .. } in quick {
+        let bytes = match large::encode(blobs, pool, digest, form, (Quality::Best, size.saturating_sub(1))).await? {
+            Some(encoded) => encoded,
+            None => blobs.get(Key::Variant(digest, form)).await?,
+        };
+        counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => "best").increment(1);
+        blobs.put_variants(digest, vec![(form, Quality::Best, bytes)]).await?;
+    }
     Ok(count)
 }
 
@@ -274,7 +301,15 @@ mod tests {
         catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
         let remade = broadcast::Sender::new(8);
         let mut told = remade.subscribe();
-        let parts = BackgroundParts { blobs, catalog, threads: 1, remade, best: true, dictionaries: None };
+        let parts = BackgroundParts {
+            blobs,
+            catalog,
+            threads: 1,
+            remade,
+            best: true,
+            file_bytes_max: 1_000_000,
+            dictionaries: None,
+        };
         let background = Background::start(parts);
         for version in [replaced, live, replaced] {
             background.enqueue(&app, &prod, version);

@@ -14,7 +14,7 @@ const SAVED_PERCENT_MIN: u64 = 3;
 /// … or this many bytes.
 const SAVED_BYTES_MIN: u64 = 100;
 /// The window that a zstd client must be able to hold (RFC 9659 §3), as a power of two.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// The forms of `bytes` that are worth keeping.
 pub(super) fn encode_all(bytes: &Bytes, forms: &[Form], quality: Quality) -> Vec<(Form, Quality, Bytes)> {
@@ -31,7 +31,7 @@ pub(super) fn encode_all(bytes: &Bytes, forms: &[Form], quality: Quality) -> Vec
     made
 }
 
-const fn label(quality: Quality) -> &'static str {
+pub(super) const fn label(quality: Quality) -> &'static str {
     match quality {
         Quality::Best => "best",
         Quality::Given => "given",
@@ -39,7 +39,7 @@ const fn label(quality: Quality) -> &'static str {
     }
 }
 
-fn is_worth_keeping(size: usize, encoded: usize) -> bool {
+pub(super) fn is_worth_keeping(size: usize, encoded: usize) -> bool {
     let (size, encoded) = (size as u64, encoded as u64);
     let saved = size.saturating_sub(encoded);
     saved >= SAVED_BYTES_MIN || (saved > 0 && saved.saturating_mul(100) >= size.saturating_mul(SAVED_PERCENT_MIN))
@@ -87,9 +87,14 @@ pub(super) fn window_log(length: usize) -> i32 {
 
 /// The hash of what `bytes` decode to, if that is whole and has `size` bytes.
 pub(super) fn decoded_digest(bytes: &[u8], form: Form, size: u64) -> Option<Digest> {
+    decoded_digest_of(bytes, form, size)
+}
+
+/// The same of bytes that are read.
+pub(super) fn decoded_digest_of(bytes: impl std::io::BufRead, form: Form, size: u64) -> Option<Digest> {
     let mut decoder: Box<dyn std::io::Read + '_> = match form {
         Form::Br => Box::new(brotli::Decompressor::new(bytes, 64 * 1024)),
-        Form::Gz => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        Form::Gz => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
         Form::Zst => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).ok()?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;

@@ -20,9 +20,11 @@ pub(super) async fn fill(
     pool: &Pool,
     manifest: &Manifest,
     given: &BTreeMap<BundlePath, Vec<Form>>,
+    file_bytes_max: u64,
 ) -> Result<usize, Error> {
-    let files = lacking_forms(manifest, given, |_| true);
-    let files: Vec<_> = files.into_iter().map(|(digest, forms)| fill_file(blobs, pool, digest, forms)).collect();
+    let mut files = lacking_forms(manifest, given, |_| true);
+    files.retain(|_, (size, _)| *size <= file_bytes_max);
+    let files: Vec<_> = files.into_iter().map(|(digest, wanted)| fill_file(blobs, pool, digest, wanted)).collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
     Ok(made.iter().sum())
 }
@@ -35,12 +37,12 @@ pub(super) async fn fill_file(
     blobs: &dyn Blobs,
     pool: &Pool,
     digest: Digest,
-    forms: Vec<Form>,
+    wanted: (u64, Vec<Form>),
 ) -> Result<usize, Error> {
     if !blobs.lacks_variants(digest).await? {
         return Ok(0);
     }
-    match quick_file(blobs, pool, digest, forms).await {
+    match quick_file(blobs, pool, digest, wanted).await {
         Ok(0) => {
             // Nothing is worth keeping: it is noted, so that it is not tried again at each start.
             blobs.put_variants(digest, Vec::new()).await?;

@@ -4,6 +4,7 @@ mod background;
 pub(crate) mod delta;
 mod encode;
 mod fill;
+mod large;
 mod pool;
 
 pub use background::{Background, BackgroundParts};
@@ -20,11 +21,10 @@ use super::Error;
 use crate::blobs::{Blobs, Form, Key, Quality};
 use crate::site::media;
 use encode::{decoded_digest, encode_all};
+use large::LARGE_BYTES_MIN;
 
 /// Files below this length are not compressed: they fit one packet as they are.
 const FILE_BYTES_MIN: u64 = 100;
-/// Files beyond this length are not compressed: what a browser loads is not of that kind, and memory is bounded.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Files that are looked at at once: more than are compressed, so that the disk is busy meanwhile.
 const FILES_AT_ONCE: usize = 8;
 
@@ -38,6 +38,8 @@ pub(crate) struct Work<'w> {
     pub(crate) fresh: &'w HashSet<Digest>,
     /// Where it is done.
     pub(crate) pool: &'w Pool,
+    /// Files above this length are not compressed.
+    pub(crate) file_bytes_max: u64,
 }
 
 /// What the quick pass made.
@@ -47,6 +49,8 @@ pub(crate) struct Made {
     pub(crate) files: usize,
     /// Their variants.
     pub(crate) variants: usize,
+    /// Files that would be compressed if they were not too large.
+    pub(crate) too_large: usize,
 }
 
 /// Makes quick variants of what has none, and finds the siblings that are encodings of their file already.
@@ -59,33 +63,36 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<F
         for form in Form::ALL {
             let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
             let Some(encoded) = sibling.and_then(|sibling| work.manifest.files.get(&sibling)) else { continue };
-            if encoded.size <= FILE_BYTES_MAX.saturating_mul(4)
-                && decodes_to(work, encoded.hash, form, file.hash, file.size).await?
+            if encoded.size <= work.file_bytes_max.saturating_mul(4)
+                && decodes_to(work, (encoded.hash, encoded.size), form, (file.hash, file.size)).await?
             {
                 given.entry(path.clone()).or_default().push(form);
             }
         }
     }
-    let wanted = lacking_forms(work.manifest, &given, |digest| work.fresh.contains(digest));
-    let files = wanted.into_iter().map(|(digest, forms)| quick_file(work.blobs, work.pool, digest, forms));
+    let mut wanted = lacking_forms(work.manifest, &given, |digest| work.fresh.contains(digest));
+    let before = wanted.len();
+    wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
+    let too_large = before.saturating_sub(wanted.len());
+    let files = wanted.into_iter().map(|(digest, wanted)| quick_file(work.blobs, work.pool, digest, wanted));
     let files: Vec<_> = files.collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let files = made.iter().filter(|variants| **variants > 0).count();
-    Ok((given, Made { files, variants: made.iter().sum() }))
+    Ok((given, Made { files, variants: made.iter().sum(), too_large }))
 }
 
-/// The forms that are worth trying of each file that is sought, without those that came with the bundle.
+/// The length of each file that is sought, and the forms that are worth trying, without those that came with the bundle.
 fn lacking_forms(
     manifest: &Manifest,
     given: &BTreeMap<BundlePath, Vec<Form>>,
     is_sought: impl Fn(&Digest) -> bool,
-) -> BTreeMap<Digest, Vec<Form>> {
-    let mut wanted: BTreeMap<Digest, Vec<Form>> = BTreeMap::new();
+) -> BTreeMap<Digest, (u64, Vec<Form>)> {
+    let mut wanted: BTreeMap<Digest, (u64, Vec<Form>)> = BTreeMap::new();
     for (path, file) in manifest.files.iter().filter(|(path, file)| !path.is_private() && is_sought(&file.hash)) {
         let came = given.get(path).map_or(&[][..], Vec::as_slice);
         let forms: Vec<Form> = Form::ALL.into_iter().filter(|form| !came.contains(form)).collect();
         if !forms.is_empty() && worth_trying(path, file.media_type.as_deref(), file.size) {
-            wanted.insert(file.hash, forms);
+            wanted.insert(file.hash, (file.size, forms));
         }
     }
     wanted
@@ -100,10 +107,18 @@ pub(crate) fn best(bytes: &bytes::Bytes) -> Vec<(Form, Quality, bytes::Bytes)> {
 pub(crate) fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
     let derived = said.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
     let is_encoded = Form::ALL.into_iter().any(|form| path.as_str().ends_with(&format!(".{}", form.suffix())));
-    (FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&size) && !is_encoded && media::is_compressible(&derived)
+    size >= FILE_BYTES_MIN && !is_encoded && media::is_compressible(&derived)
 }
 
-async fn quick_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, forms: Vec<Form>) -> Result<usize, Error> {
+async fn quick_file(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    (size, forms): (u64, Vec<Form>),
+) -> Result<usize, Error> {
+    if size > LARGE_BYTES_MIN {
+        return Ok(large::quick(blobs, pool, (digest, size), forms).await?);
+    }
     let bytes = blobs.get(Key::Blob(digest)).await?;
     // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
     let mut made = pool.run(move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
@@ -117,7 +132,15 @@ async fn quick_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, forms: Vec<F
 }
 
 /// Whether the blob `encoded` is `form` of the blob `plain`.
-async fn decodes_to(work: &Work<'_>, encoded: Digest, form: Form, plain: Digest, size: u64) -> Result<bool, Error> {
+async fn decodes_to(
+    work: &Work<'_>,
+    (encoded, length): (Digest, u64),
+    form: Form,
+    (plain, size): (Digest, u64),
+) -> Result<bool, Error> {
+    if length > LARGE_BYTES_MIN {
+        return Ok(large::decodes_to(work.blobs, work.pool, (encoded, form), (plain, size)).await?);
+    }
     let bytes = work.blobs.get(Key::Blob(encoded)).await?;
     Ok(work.pool.run(move || decoded_digest(&bytes, form, size) == Some(plain)).await.unwrap_or_default())
 }
