@@ -58,8 +58,7 @@ const STYLES: Styles = Styles::styled()
     styles = STYLES,
     after_help = examples::ALL,
     propagate_version = true,
-    max_term_width = 100,
-    disable_help_subcommand = true
+    max_term_width = 100
 )]
 pub(crate) struct Cli {
     /// What to do.

@@ -207,8 +207,8 @@ fn whole_lines(style: Style, deploy: &Deploy) -> Vec<String> {
     let outcome = marked(style, deploy.outcome, outcome_text(deploy.outcome));
     let mut lines = vec![format!("{} in {}: {outcome}", kind_text(deploy.kind), deploy.environment)];
     lines.push(line("deploy", &deploy.id));
-    lines.push(line("version", &deploy.version.to_string()));
-    lines.extend(deploy.previous.map(|previous| line("before", &previous.to_string())));
+    lines.push(line("version", &deploy.version.short()));
+    lines.extend(deploy.previous.map(|previous| line("before", &previous.short())));
     lines.extend(deploy.alias.as_ref().map(|alias| line("alias", alias.as_str())));
     lines.push(line("when", &time_text(deploy.at_ms)));
     lines.push(line("who", &escaped(&deploy.who)));

@@ -21,6 +21,8 @@ use crate::upkeep;
 const TOLD_MAX: usize = 50;
 /// The flags by which a deletion is meant.
 const MEANT: &str = "--yes (or --now)";
+/// The flag by which a deletion of a place is meant: it can be had back, so that it has no `--now`.
+const PLACE_MEANT: &str = "--yes";
 
 /// What is deleted, or had back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +148,7 @@ async fn delete_place(
             false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true).await?)),
         };
         let way_back = "`devanture undelete` has it back for a while";
-        confirm(name, &what, way_back, MEANT, yes, context.output.is_json).await?;
+        confirm(name, &what, way_back, PLACE_MEANT, yes, context.output.is_json).await?;
     }
     let report = edge.delete_place(environment, dry_run).await?;
     let again = context.again().0;

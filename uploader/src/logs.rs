@@ -131,10 +131,8 @@ fn line_text(style: Style, line: &LogLine) -> String {
     )
 }
 
-/// What an instance wrote as a person reads it: the time of day in UTC, who, and the line.
+/// What an instance wrote as a person reads it: when, who, and the line.
 fn instance_line_text(style: Style, line: &InstanceLine) -> String {
-    let seconds = line.at_ms / 1_000 % 86_400;
-    let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     let mut who = format!("{}/{}", escaped(&line.node), escaped(&line.instance));
     if !line.version.is_empty() {
         // After a switch, instances of two versions may have the same name.
@@ -147,7 +145,7 @@ fn instance_line_text(style: Style, line: &InstanceLine) -> String {
         LogStream::Stderr => style.bad(&who),
     };
     let text: Vec<String> = line.text.split('\t').map(escaped).collect();
-    format!("{clock} {who} {}", text.join("\t"))
+    format!("{}  {who}  {}", time_text(line.at_ms), text.join("\t"))
 }
 
 fn garbled(what: &dyn std::fmt::Display) -> Failure {
@@ -187,7 +185,10 @@ mod tests {
             stream: LogStream::Stderr,
             text: "a\tb \u{1b}[31mred\u{7}".to_owned(),
         };
-        assert_eq!(instance_line_text(plain(), &line), "12:03:04 node-1/web.2@4f2a91bc03de a\tb \\u{1b}[31mred\\u{7}");
+        assert_eq!(
+            instance_line_text(plain(), &line),
+            "1970-01-02 12:03:04 UTC  node-1/web.2@4f2a91bc03de  a\tb \\u{1b}[31mred\\u{7}"
+        );
     }
 
     proptest! {

@@ -60,8 +60,9 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::error::ContextKind;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
+use devanture_config::nearest;
 use devanture_config::problem::Code;
 
 use crate::args::{Cli, Command};
@@ -69,7 +70,7 @@ use crate::context::Context;
 use crate::exit::{Failure, INTERRUPTED};
 use crate::progress::Progress;
 use crate::push::Push;
-use crate::report::{Output, STILL_RUNNING};
+use crate::report::Output;
 
 /// Most threads that speak with the network; encryption is all that they work on.
 const THREADS_MAX: usize = 4;
@@ -279,6 +280,8 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     }
     let suggested = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let suggested = suggested.into_iter().find_map(|kind| error.get(kind)).map(ToString::to_string);
+    // By the sound of its letters clap finds a flag that is less like it.
+    let suggested = negated_flag(error, arguments).or(suggested);
     let hint = suggested.map_or_else(|| "devanture --help".to_owned(), |meant| format!("did you mean `{meant}`?"));
     let failure = Failure::new(Code::Usage, first_paragraph(error)).hint(hint);
     let output =
@@ -286,10 +289,23 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     if output.is_json {
         output.json(&failure.json());
     }
-    if arguments.iter().skip(1).any(|a| a == "push") {
-        Progress::new(environment, progress::Volume::Usual).line(STILL_RUNNING);
-    }
     ExitCode::from(failure.exit)
+}
+
+/// The flag that begins with `--no-` and ends nearly as one that was typed without that.
+fn negated_flag(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else { return None };
+    let typed = typed.strip_prefix("--")?.split('=').next()?;
+    let mut command = Cli::command();
+    command.build();
+    let typed_words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let mut of = &command;
+    for word in typed_words {
+        of = of.find_subcommand(word).unwrap_or(of);
+    }
+    let flags: Vec<&str> = of.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let negated = flags.iter().filter_map(|flag| flag.strip_prefix("no-"));
+    Some(format!("--no-{}", nearest(typed, negated)?))
 }
 
 /// What clap says of a mistake as one line: its first paragraph, which may list what is missing below its first line.

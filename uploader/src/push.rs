@@ -92,6 +92,8 @@ impl<'c> Push<'c> {
             return self.dry_run(&folders, archive_type.is_some()).await;
         }
         let place = self.place()?;
+        // A slip in the folder's name comes before settings that are missing.
+        folders.check_there()?;
         let edge = self.context.edge()?;
         let report = match archive_type {
             Some(media_type) => self.send_archive(&edge, &place, (&folders.www, media_type)).await?,

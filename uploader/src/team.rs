@@ -65,7 +65,11 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
 pub(crate) fn alias_name(context: &Context, name: &str) -> PlaceName {
     let place = PlaceName::from_branch(name);
     if place.as_str() != name {
-        context.progress.note(&format!("`{name}` cannot stand in a hostname; its alias is {place}"));
+        let why = match name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => "is made of hex digits alone, as ids are",
+            false => "cannot stand in a hostname, or is too long for one",
+        };
+        context.progress.note(&format!("`{name}` {why}; its alias is {place}"));
     }
     place
 }

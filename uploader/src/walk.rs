@@ -93,10 +93,16 @@ pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
     scan_apart(&Place::anywhere(root.to_owned()), None, strict)
 }
 
+/// Opens the folder of pages.
+fn open(place: &Place) -> Result<Folder, Failure> {
+    place.open_folder(
+        "build the site first, or say which folder it is: `devanture push DIR`, or `www` in devanture.toml",
+    )
+}
+
 /// Walks `place`, and passes over the folder `apart`, which has no link in its path.
 fn scan_apart(place: &Place, apart: Option<PathBuf>, strict: bool) -> Result<Scan, Failure> {
-    let hint = "build the site first, or say which folder it is: `devanture push DIR`, or `www` in devanture.toml";
-    let root = place.open_folder(hint)?;
+    let root = open(place)?;
     let mut walk = Walk { apart, ..Walk::new(root.clone(), place) };
     walk.folder(root.path(), "", &mut Vec::new());
     if strict {

@@ -19,6 +19,8 @@ use crate::settings::Source;
 
 /// Tokens that are asked for at once.
 const PAGE: &str = "1000";
+/// Widest column of what was changed; what is longer moves the rest of its line.
+const WHAT_WIDTH_MAX: usize = 40;
 
 impl Link {
     async fn tokens(&self, app: Option<&AppName>) -> Result<TokenList, Failure> {
@@ -216,19 +218,28 @@ fn audit_lines(style: Style, log: &AuditLog) -> Vec<String> {
     if log.entries.is_empty() {
         return vec!["Nothing was changed here yet.".to_owned()];
     }
-    let mut lines: Vec<String> = log.entries.iter().map(|entry| audit_line(style, entry)).collect();
+    let places: Vec<String> = log.entries.iter().map(audit_place).collect();
+    let width = |texts: &mut dyn Iterator<Item = usize>| texts.fold(0, usize::max);
+    let action_width = width(&mut log.entries.iter().map(|entry| entry.action.chars().count()));
+    let place_width = width(&mut places.iter().map(|place| place.chars().count()));
+    let what_width = width(&mut log.entries.iter().map(|entry| entry.what.chars().count())).min(WHAT_WIDTH_MAX);
+    let row = |(entry, place): (&AuditEntry, &String)| {
+        let who = style.dim(&format!("by {} from {}", entry.who, entry.from));
+        let (action, what) = (&entry.action, &entry.what);
+        let when = time_text(entry.at_ms);
+        format!("  {when}  {action:<action_width$}  {place:<place_width$}  {what:<what_width$}  {who}")
+    };
+    let mut lines: Vec<String> = log.entries.iter().zip(&places).map(row).collect();
     lines.extend(log.next.as_ref().map(|next| style.dim(&format!("  more: devanture audit --before {next}"))));
     lines
 }
 
-fn audit_line(style: Style, entry: &AuditEntry) -> String {
-    let place = match (&entry.app, &entry.environment) {
-        (Some(app), Some(environment)) => format!("{app}/{environment}  "),
-        (Some(app), None) => format!("{app}  "),
+fn audit_place(entry: &AuditEntry) -> String {
+    match (&entry.app, &entry.environment) {
+        (Some(app), Some(environment)) => format!("{app}/{environment}"),
+        (Some(app), None) => app.to_string(),
         (None, _) => String::new(),
-    };
-    let who = style.dim(&format!("by {} from {}", entry.who, entry.from));
-    format!("  {}  {:<14}  {place}{}  {who}", time_text(entry.at_ms), entry.action, entry.what)
+    }
 }
 
 #[cfg(test)]

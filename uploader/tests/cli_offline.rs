@@ -281,7 +281,7 @@ fn wrong_use_is_a_failure_like_every_other() {
     let ran = project.run(&["push", "--jsn", "--json"]);
     let error = ran.failed("usage", 2);
     assert!(error["message"].as_str().unwrap().contains("--jsn"), "{error}");
-    assert_eq!(ran.last_line(), STILL_RUNNING);
+    assert_ne!(ran.last_line(), STILL_RUNNING);
     assert_eq!(project.run(&[]).code, Some(2));
     project.run(&["switch", "zzz", "--json"]).failed("usage", 2);
     // What is missing stands below clap's first line.
@@ -310,4 +310,32 @@ fn help_has_examples_and_completions_are_printed() {
     let bash = project.run(&["completions", "bash"]);
     assert!(bash.stdout.contains("_devanture") && bash.stdout.contains("--no-switch"), "{}", bash.stdout);
     assert!(project.run(&["--version"]).stdout.starts_with("devanture "));
+}
+
+#[test]
+fn a_command_that_cannot_be_read_says_what_was_meant_and_nothing_of_what_is_live() {
+    let project = Project::new(&[("devanture.toml", "app = \"shop\"\nwww = \"dist\"\n")]);
+    let ran = project.run(&["push", "--swich", "--json"]);
+    let error = ran.failed("usage", 2);
+    assert_eq!(error["hint"], "did you mean `--no-switch`?");
+    assert!(!ran.stderr.contains("still running"), "{ran:#?}");
+    for (arguments, expected) in [(["help", "push"], "--no-switch"), (["help", "rollback"], "--with-settings")] {
+        let ran = project.run(&arguments);
+        assert!(ran.code == Some(0) && ran.stdout.contains(expected), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_before_settings_that_are_missing() {
+    let project = Project::new(&[("devanture.toml", "app = \"shop\"\n")]);
+    let error = project.run(&["push", "nodir", "--json"]).failed("missing_folder", 2);
+    assert!(error["message"].as_str().unwrap().contains("nodir"), "{error}");
+}
+
+#[test]
+fn deleting_an_app_names_the_flag_that_it_takes() {
+    let project = Project::site("https://127.0.0.1:1");
+    let error = project.run(&["delete", "app", "--now", "--json"]).failed("usage", 2);
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("pass --yes to mean it") && !hint.contains("--now"), "{hint}");
 }

@@ -228,7 +228,7 @@ impl Publisher {
     pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
         let domains = self.live.domains();
         Urls {
-            live: domains.url(&domains.place_host(app, environment)),
+            live: domains.url(&self.visitors_host(app, environment).0),
             preview: domains.url(&domains.preview_host(app, version)),
             alias: None,
         }
@@ -295,10 +295,14 @@ impl Publisher {
             }
         };
         let deltas = passed.as_ref().map_or(0, |passed| passed.deltas);
+        let counted = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
         let detail = match (made.files, given.len(), deltas) {
             (0, 0, 0) => "nothing to do".to_owned(),
-            (files, _, 0) => format!("{files} files, {} variants", made.variants),
-            (files, _, deltas) => format!("{files} files, {} variants, {deltas} deltas", made.variants),
+            (files, _, 0) => format!("{}, {}", counted(files, "file"), counted(made.variants, "variant")),
+            (files, _, deltas) => {
+                let (files, variants) = (counted(files, "file"), counted(made.variants, "variant"));
+                format!("{files}, {variants}, {}", counted(deltas, "delta"))
+            }
         };
         let detail = match given.len() {
             0 => detail,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::SmokeCheck;
+use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 
@@ -127,7 +128,9 @@ impl Publisher {
         version: &Arc<Version>,
         teller: &super::steps::Teller,
     ) -> Result<((), String), Error> {
-        let (authority, custom_host) = self.visitors_host(intent);
+        let (host, custom_host) = self.visitors_host(intent.app, intent.environment);
+        let url = self.live.domains().url(&host);
+        let authority = url.strip_prefix("https://").unwrap_or(&url).to_owned();
         let withdrawn = self.live.withdrawn(intent.app);
         let place = self.live.place(intent.app, intent.environment);
         // As the switch will choose them, also where nothing is live yet.
@@ -170,7 +173,9 @@ impl Publisher {
             let checks = if count == 1 { "1 check".to_owned() } else { format!("{count} checks") };
             return Ok(((), format!("{checks} passed")));
         }
-        Err(failed(&failures, count).into())
+        let domains = self.live.domains();
+        let preview = domains.url(&domains.preview_host(intent.app, &intent.version));
+        Err(failed(&failures, count, &preview).into())
     }
 
     async fn ask_one(&self, question: SmokeQuestion) -> Checked {
@@ -194,22 +199,20 @@ impl Publisher {
         Checked { path: printable(&check.path, SHOWN_CHARACTERS), outcome, ms }
     }
 
-    /// The host that visitors of the environment are served at: the canonical one where there is one.
-    fn visitors_host(&self, intent: &Intent<'_>) -> (String, bool) {
-        let domains = self.live.domains();
-        let own = domains.place_host(intent.app, intent.environment);
+    /// The host that visitors of an environment are served at, and whether the app has it not from the edge: the
+    /// canonical one where there is one.
+    pub(super) fn visitors_host(&self, app: &AppName, environment: &PlaceName) -> (String, bool) {
+        let own = self.live.domains().place_host(app, environment);
         let (canonical, custom) = self.live.find(&own, |found| match found {
             Found::Place(entry) => (entry.canonical.clone(), entry.custom),
             Found::Nobody | Found::Preview(_) => (None, false),
         });
         let custom = custom || canonical.is_some();
-        let host = canonical.map_or(own, |canonical| canonical.to_string());
-        let url = domains.url(&host);
-        (url.strip_prefix("https://").unwrap_or(&url).to_owned(), custom)
+        (canonical.map_or(own, |canonical| canonical.to_string()), custom)
     }
 }
 
-fn failed(failures: &[String], count: usize) -> Problem {
+fn failed(failures: &[String], count: usize, preview: &str) -> Problem {
     let mut detail = format!("{} of {count} smoke checks failed.", failures.len());
     for failure in failures.iter().take(FAILURES_TOLD) {
         write!(detail, " {failure}.").ok();
@@ -217,10 +220,10 @@ fn failed(failures: &[String], count: usize) -> Problem {
     if failures.len() > FAILURES_TOLD {
         write!(detail, " And {} more.", failures.len() - FAILURES_TOLD).ok();
     }
-    Problem::new(Code::SmokeFailed, detail).hint(
-        "what was live stays live; the version is stored and has its preview; mend it and push again, or let it go live \
-         with --no-smoke",
-    )
+    Problem::new(Code::SmokeFailed, detail).hint(format!(
+        "what was live stays live; the version is stored, with its preview at {preview}; mend it and push again, or let \
+         it go live with --no-smoke"
+    ))
 }
 
 /// Whether an answer is what the check expects.

@@ -41,6 +41,17 @@ impl Folders {
         Ok(Scan { server, ..self.scan_pages(strict)? })
     }
 
+    /// Checks that the folder of pages is there, where it has to be.
+    ///
+    /// # Errors
+    /// `missing_folder`.
+    pub(crate) fn check_there(&self) -> Result<(), Failure> {
+        match self.pages {
+            Pages::Needed if !self.www.path().exists() => super::open(&self.www).map(drop),
+            Pages::Needed | Pages::IfThere | Pages::None => Ok(()),
+        }
+    }
+
     /// As [`Folders::scan`], without the backend.
     ///
     /// # Errors

@@ -296,7 +296,8 @@ impl Publisher {
         }
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
-        let detail = format!("{} files, {} bytes", manifest.files.len(), manifest.total_bytes());
+        let files = manifest.files.len();
+        let detail = format!("{files} file{}, {} bytes", if files == 1 { "" } else { "s" }, manifest.total_bytes());
         let blobs: HashSet<Digest> = wanted.into_keys().collect();
         let push = Push {
             id: target.id,
