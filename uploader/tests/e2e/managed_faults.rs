@@ -61,7 +61,7 @@ async fn a_backend_that_cannot_go_live_leaves_everything_as_it_was_and_says_why(
 
     // One whose health is bad.
     project.toml(
-        "[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/api/exit\"\nstart_ms = 3_000\n",
+        "[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/api/exit\"\nroutes = [\"/api/*\"]\nstart_ms = 3_000\n",
     );
     project.fails(&edge, "crash_loop");
 
