@@ -127,6 +127,8 @@ impl Authority {
             let leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(leaf) = leaves.get(entry)
                 && leaf.not_after - now > LEAF_LEFT_MIN
+                // The clock may have gone forward and back since.
+                && leaf.made - now < BACKDATED
             {
                 return Ok(Arc::clone(&leaf.key));
             }
@@ -319,6 +321,11 @@ mod tests {
         let renewed = authority.leaf("shop.localhost").unwrap();
         assert!(!Arc::ptr_eq(&leaf, &renewed));
         assert!(Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));
+
+        // One that a clock made which was ahead by then is not valid yet.
+        let ahead = OffsetDateTime::now_utc() + BACKDATED + Duration::HOUR;
+        authority.leaves.lock().unwrap().get_mut("shop.localhost").unwrap().made = ahead;
+        assert!(!Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));
     }
 
     #[test]
