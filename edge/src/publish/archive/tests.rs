@@ -254,7 +254,7 @@ fn a_zip_with_two_names_for_an_entry_is_refused() {
         let mut changed = archive.clone();
         changed[at..at + 10].copy_from_slice(other);
         let problem = unpacked(&changed, &Limits::default()).unwrap_err();
-        assert_eq!(problem.code, Code::BadArchive, "{problem:?}");
+        assert_eq!(problem.code, Code::ArchiveDamaged, "{problem:?}");
         assert!(problem.detail.contains("has another name"), "{problem:?}");
     }
     // A name of another length.
