@@ -341,6 +341,14 @@ impl OpenedFile {
     }
 }
 
+/// The `len` bytes at `offset` of a file, of which `bytes` are those from `from` on.
+fn piece(bytes: Vec<u8>, from: u64, offset: u64, len: usize) -> Bytes {
+    let at = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
+    let wanted = bytes.get(at..at.saturating_add(len)).unwrap_or_default();
+    // A slice would hold whole groups in memory for as long as a slow reader takes.
+    if wanted.len() == bytes.len() { bytes.into() } else { Bytes::copy_from_slice(wanted) }
+}
+
 impl ReadAt for OpenedFile {
     /// Checks all that is read: what comes from the disk may not be what was written.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
@@ -360,10 +368,7 @@ impl ReadAt for OpenedFile {
             self.folder.found_damaged(self.key, *stamp);
             return Err(std::io::Error::new(ErrorKind::InvalidData, "stored bytes changed since they were checked"));
         }
-        let at = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
-        let wanted = bytes.get(at..at.saturating_add(len)).unwrap_or_default();
-        // A slice would hold whole groups in memory for as long as a slow reader takes.
-        Ok(if wanted.len() == bytes.len() { bytes.into() } else { Bytes::copy_from_slice(wanted) })
+        Ok(piece(bytes, from, offset, len))
     }
 
     #[cfg(target_os = "linux")]
@@ -371,15 +376,15 @@ impl ReadAt for OpenedFile {
         let len = self.available(offset, len);
         let Checked { file, stamp, tree } = &self.checked;
         let is_trusted = tree.is_trusted(offset, len);
-        if !is_trusted && Tree::around(offset, len, stamp.size) != (offset, len) {
-            // A part of a group cannot be checked alone.
-            return Ok(None);
-        }
-        let mut bytes = vec![0; len];
+        // A part of a group cannot be checked alone.
+        let (from, around) = if is_trusted { (offset, len) } else { Tree::around(offset, len, stamp.size) };
+        let mut bytes = vec![0; around];
         let pieces = &mut [IoSliceMut::new(&mut bytes)];
-        match preadv2(file, pieces, offset, ReadWriteFlags::NOWAIT) {
+        match preadv2(file, pieces, from, ReadWriteFlags::NOWAIT) {
             // What is not whole is read again, and reported, on a thread that may wait.
-            Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole(offset, &bytes)) => Ok(Some(bytes.into())),
+            Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole_or_trusted(from, &bytes)) => {
+                Ok(Some(piece(bytes, from, offset, len)))
+            }
             // A part is in memory, or the file is shorter than it was: a read that waits tells.
             Ok(_) => Ok(None),
             // It would wait, or this kind of file cannot tell.

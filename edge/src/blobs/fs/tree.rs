@@ -12,7 +12,7 @@ use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use devanture_config::Digest;
 
-/// Bytes of a group: a power of two, and what a response reads at once.
+/// Bytes of a group: a power of two, about as much as a response reads at once.
 pub(super) const GROUP_BYTES: usize = 64 * 1_024;
 /// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a page was
 /// read from the disk again; so this is how long damage can go unnoticed at most.
@@ -28,6 +28,13 @@ struct Group {
     value: ChainingValue,
     /// When it was checked last, in seconds of the process.
     checked_s: AtomicU32,
+}
+
+impl Group {
+    /// Whether it was checked so short ago that what the page cache has of it counts as whole.
+    fn is_trusted(&self, now_s: u32) -> bool {
+        now_s.saturating_sub(self.checked_s.load(Ordering::Relaxed)) < TRUSTED_S
+    }
 }
 
 /// Seconds since some moment before the process began: a group that was checked at 0 is not trusted.
@@ -141,12 +148,11 @@ impl Tree {
         (group(offset), group(end.saturating_sub(1)).saturating_add(1))
     }
 
-    /// Whether all groups of a piece were checked so short ago that what the page cache has of them counts as whole.
+    /// Whether all groups of a piece are trusted.
     pub(super) fn is_trusted(&self, offset: u64, len: usize) -> bool {
         let (first, end) = Self::range(offset, len);
         let now_s = now_s();
-        let is_trusted = |group: &Group| now_s.saturating_sub(group.checked_s.load(Ordering::Relaxed)) < TRUSTED_S;
-        self.groups.get(first..end).is_some_and(|groups| groups.iter().all(is_trusted))
+        self.groups.get(first..end).is_some_and(|groups| groups.iter().all(|group| group.is_trusted(now_s)))
     }
 
     /// The piece that holds whole groups around another one.
@@ -158,14 +164,24 @@ impl Tree {
 
     /// Whether the bytes from `offset`, which are whole groups, are those of the file.
     pub(super) fn is_whole(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.all_groups(offset, bytes, |_, _| false)
+    }
+
+    /// The same of bytes that the page cache has, without those groups that are trusted.
+    pub(super) fn is_whole_or_trusted(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.all_groups(offset, bytes, Group::is_trusted)
+    }
+
+    fn all_groups(&self, offset: u64, bytes: &[u8], is_passed: impl Fn(&Group, u32) -> bool) -> bool {
         let (first, _) = Self::range(offset, bytes.len());
-        let checked_s = now_s();
+        let now_s = now_s();
         bytes.chunks(GROUP_BYTES).enumerate().all(|(number, bytes)| {
             let index = first.saturating_add(number);
             self.groups.get(index).is_some_and(|group| {
-                let is_whole = value(index, bytes, self.groups.len() == 1) == group.value;
-                if is_whole {
-                    group.checked_s.store(checked_s, Ordering::Relaxed);
+                let is_passed = is_passed(group, now_s);
+                let is_whole = is_passed || value(index, bytes, self.groups.len() == 1) == group.value;
+                if is_whole && !is_passed {
+                    group.checked_s.store(now_s, Ordering::Relaxed);
                 }
                 is_whole
             })
