@@ -1,7 +1,9 @@
 //! Large files: they are compressed as they are read, one at a time, so that neither the file nor several of its
 //! encodings are in memory as a whole.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,34 +20,48 @@ pub(super) const LARGE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// Bytes of an encoding after which it ends where it has saved less than a fiftieth so far.
+const FUTILE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 /// Large files are compressed one after the other, whichever push they are of.
 static TURN: Semaphore = Semaphore::const_new(1);
 
 /// A stored file that is read from its beginning. Blocks on the disk.
 struct Stored {
     file: Arc<dyn ReadAt>,
-    at: u64,
+    at: Rc<Cell<u64>>,
 }
 
 impl Read for Stored {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.file.read_at(self.at, into.len().min(PIECE_BYTES))?;
+        let at = self.at.get();
+        let bytes = self.file.read_at(at, into.len().min(PIECE_BYTES))?;
         let Some(into) = into.get_mut(..bytes.len()) else { return Err(io::ErrorKind::InvalidData.into()) };
         into.copy_from_slice(&bytes);
-        self.at = self.at.saturating_add(bytes.len() as u64);
+        self.at.set(at.saturating_add(bytes.len() as u64));
         Ok(bytes.len())
     }
 }
 
-/// Takes bytes up to a number of them, so that what does not compress ends early.
+/// Takes an encoding up to a number of bytes, and ends early where the file does not compress.
 struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,
+    /// Bytes of the file that were read.
+    read: Rc<Cell<u64>>,
+}
+
+impl Bounded {
+    fn is_futile(&self, length: usize) -> bool {
+        let length = length as u64;
+        length >= FUTILE_BYTES_MIN && length.saturating_mul(50) > self.read.get().saturating_mul(49)
+    }
 }
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len().saturating_add(bytes.len()) > self.bytes_max {
+        let length = self.bytes.len().saturating_add(bytes.len());
+        if length > self.bytes_max || self.is_futile(length) {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.bytes.extend_from_slice(bytes);
@@ -68,14 +84,15 @@ pub(super) async fn encode(
     let _turn = TURN.acquire().await;
     let file = blobs.open(Key::Blob(digest)).await?;
     let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    let encoded = pool.run(move || encode_from(file, form, quality == Quality::Best, bytes_max).ok()).await;
+    let encode =
+        move || encode_stored(Stored { file, at: Rc::default() }, form, quality == Quality::Best, bytes_max).ok();
+    let encoded = pool.run(encode).await;
     Ok(encoded.flatten().map(Into::into))
 }
 
-fn encode_from(file: Arc<dyn ReadAt>, form: Form, best: bool, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let size = file.size();
-    let mut from = Stored { file, at: 0 };
-    let mut into = Bounded { bytes: Vec::new(), bytes_max };
+fn encode_stored(mut from: Stored, form: Form, best: bool, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let size = from.file.size();
+    let mut into = Bounded { bytes: Vec::new(), bytes_max, read: Rc::clone(&from.at) };
     match form {
         Form::Br => {
             let length = usize::try_from(size).unwrap_or(usize::MAX);
@@ -135,7 +152,7 @@ pub(super) async fn decodes_to(
 ) -> Result<bool, blobs::Error> {
     let file = blobs.open(Key::Blob(encoded)).await?;
     let decode = move || {
-        let from = io::BufReader::with_capacity(PIECE_BYTES, Stored { file, at: 0 });
+        let from = io::BufReader::with_capacity(PIECE_BYTES, Stored { file, at: Rc::default() });
         decoded_digest_of(from, form, size) == Some(plain)
     };
     Ok(pool.run(decode).await.unwrap_or_default())
@@ -164,5 +181,23 @@ mod tests {
         }
         assert_eq!(quick(&*store, &pool, (digest, size), Form::ALL.to_vec()).await.unwrap(), 3);
         assert_eq!(store.variants(digest).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_does_not_compress_is_given_up_early() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = blobs::open(folder.path().to_owned()).unwrap();
+        let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        let noise = std::iter::successors(Some(7_u64), next).map(|state| (state >> 32) as u32);
+        let noise: Vec<u8> = noise.take(6 << 20).flat_map(u32::to_le_bytes).collect();
+        let (digest, size) = (Digest::of(&noise), noise.len());
+        store.put(Key::Blob(digest), noise.into()).await.unwrap();
+        for form in Form::ALL {
+            let file = store.open(Key::Blob(digest)).await.unwrap();
+            let read = Rc::new(Cell::new(0));
+            let from = Stored { file, at: Rc::clone(&read) };
+            assert!(encode_stored(from, form, false, 2 * size).is_err(), "{form:?}");
+            assert!(read.get() < size as u64 / 2, "{form:?}: {}", read.get());
+        }
     }
 }
