@@ -271,7 +271,7 @@ fn what_instances_write_is_read_by_its_source() {
     });
     let project = project(&edge.url());
     let ran = project.run(&["logs", "--source", "web", "--lines", "5"]);
-    assert_eq!(ran.stdout, "12:03:04 node-1/web.2 up\\u{1b}[31m\n", "{ran:#?}");
+    assert_eq!(ran.stdout, "1970-01-01 12:03:04 UTC  node-1/web.2  up\\u{1b}[31m\n", "{ran:#?}");
     assert_eq!(project.run(&["logs", "--source", "all-instances", "--json"]).json()["instance"], "web.2");
     let logs = "GET /v1/apps/shop/environments/prod/logs?source";
     assert_eq!(edge.seen(), [format!("{logs}=web&lines=5"), format!("{logs}=instances")]);

@@ -21,7 +21,7 @@ mod wire;
 use std::collections::BTreeSet;
 
 use backend::Backend;
-use devanture_config::api::{BeginDeploy, DeployReport, UpstreamReport, UpstreamsReport};
+use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, UpstreamReport, UpstreamsReport};
 use devanture_config::site_toml::SiteFile;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -41,7 +41,9 @@ async fn push(edge: &RunningEdge, environment: &str, toml: &str, files: Files<'_
     let site = SiteFile::parse("devanture.toml", toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let mut manifest = manifest(files);
     (manifest.base, manifest.env) = (site.base, site.env);
-    let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
+    // A push may take the routes of the last one away.
+    let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
+    let begin = BeginDeploy { manifest, source: Default::default(), options };
     edge.try_push("shop", environment, begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
