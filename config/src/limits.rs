@@ -129,6 +129,8 @@ limits! {
     delta_bytes_max = 67_108_864 in 0 ..= 1_099_511_627_776,
     /// Bytes of a file up to which it serves as a dictionary, and is sent as a delta.
     dictionary_bytes_max = 8_388_608 in 1_024 ..= 1_073_741_824,
+    /// Bytes, as they travel, of the scripts and styles under names that stay that pages of one version offer as dictionaries.
+    dictionary_offered_bytes_max = 4_194_304 in 0 ..= 1_073_741_824,
     /// Files of one version that serve as dictionaries; of more, the largest ones.
     dictionary_files_max = 2_000 in 0 ..= 100_000,
     /// Deltas of one app that are made in a minute because browsers came with dictionaries that there were none for.

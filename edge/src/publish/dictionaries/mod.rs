@@ -6,6 +6,7 @@
 //! that there is no delta for is made when they do (`demand.rs`). Nothing of it ever fails a push or a switch.
 
 mod demand;
+mod imports;
 mod making;
 mod named;
 mod pages;
@@ -13,6 +14,7 @@ mod pair;
 mod public;
 mod record;
 mod returning;
+mod scripts;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use crate::catalog::{Catalog, history};
 use crate::site::fingerprint;
 use crate::telemetry;
 use crate::version::{KeptFiles, RuleFiles};
+use imports::Followed;
 use making::Tried;
 use named::Named;
 use public::{Closed, Public, is_html, is_page, kept_in};
@@ -52,11 +55,9 @@ const PAGES_MAX: usize = 8;
 /// Bytes of a page that is asked.
 const PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Files under names that could change that pages offer as dictionaries: each is fetched once more by whoever takes it.
-const LINKED_MAX: usize = 4;
+const LINKED_MAX: usize = 8;
 /// Fewest bytes of such a file.
 const LINKED_BYTES_MIN: u64 = 32 * 1024;
-/// Most bytes of all of them together, as they travel.
-const LINKED_BYTES_MAX: u64 = 1024 * 1024;
 const DAY_MS: u64 = 86_400_000;
 
 /// Finds out what serves as dictionaries, and makes deltas.
@@ -189,7 +190,8 @@ impl Dictionaries {
         let Some(public) = self.public(pass.manifest, pass.given, None, pass.deadline).await? else {
             return Ok(Passed { record: own, deltas: 0 });
         };
-        let named = self.named(pass.manifest, &|path| public.anyone_may_read(path)).await?;
+        let followed = Some(Followed::new(pass.manifest, pass.deadline));
+        let named = self.named(pass.manifest, &|path| public.anyone_may_read(path), followed).await?;
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
         let siblings = Siblings::new(pass.manifest, pass.given);
         let linked = self.linked(&files, &named, &siblings).await?;
@@ -243,7 +245,7 @@ impl Dictionaries {
             let Some(record) = self.record(app, &version).await? else { continue };
             // One whose files are gone has no dictionaries any more.
             let Ok(Some(manifest)) = self.manifest(version).await else { continue };
-            let named = self.named(&manifest, &|path| !path.is_private()).await?;
+            let named = self.named(&manifest, &|path| !path.is_private(), None).await?;
             match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
                 Ok(kept) => sides.push(Side { record, manifest, named, kept }),
                 Err(error) => {
@@ -272,11 +274,12 @@ impl Dictionaries {
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
-    /// What the pages at the top of a version name.
+    /// What the pages at the top of a version name, and what their modules import, where that is `followed`.
     async fn named(
         &self,
         manifest: &Manifest,
         is_public: &(dyn Fn(&BundlePath) -> bool + Sync),
+        mut followed: Option<Followed<'_>>,
     ) -> Result<Named, Error> {
         let pages = manifest.files.iter().filter(|(path, entry)| entry.size <= PAGE_BYTES_MAX && is_html(path, entry));
         let mut pages: Vec<(&BundlePath, &FileEntry)> = pages.collect();
@@ -287,7 +290,10 @@ impl Dictionaries {
         for (path, entry) in pages {
             // A page that cannot be read names nothing: that is told by whoever serves it.
             let Ok(html) = self.blobs.get(Key::Blob(entry.hash)).await else { continue };
-            named.add(path, &html, &|path| manifest.files.contains_key(path));
+            let modules = named.add(path, &html, &|path| manifest.files.contains_key(path));
+            if let Some(followed) = &mut followed {
+                self.follow(&mut named, modules, followed, is_public).await;
+            }
         }
         Ok(named)
     }
@@ -307,7 +313,7 @@ impl Dictionaries {
                 continue;
             }
             let with = bytes.saturating_add(self.travelling(siblings, entry.hash, entry.size).await?);
-            if linked.len() < LINKED_MAX && with <= LINKED_BYTES_MAX {
+            if linked.len() < LINKED_MAX && with <= self.limits.dictionary_offered_bytes_max {
                 bytes = with;
                 linked.push(path.clone());
             }

@@ -1,4 +1,4 @@
-//! What pages name: scripts and style sheets, in the order in which they stand. Pure.
+//! What pages name: scripts, modules and style sheets, in the order in which they stand. Pure.
 //!
 //! This is no parser of HTML: what it does not see costs a delta, and nothing that it sees is more than a guess.
 
@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use devanture_config::path::BundlePath;
 
+use super::scripts::{ImportMap, Scope};
 use crate::site::media::extension;
 
 /// Bytes of a page that are looked at: what a page loads first stands at its beginning.
@@ -21,18 +22,71 @@ pub(super) struct Places<'n>(pub(super) HashMap<&'n BundlePath, Vec<(&'n str, St
 #[derive(Debug, Clone, Default)]
 pub(super) struct Named(Vec<(BundlePath, Vec<BundlePath>)>);
 
+/// The modules that a page loads, whose imports are not read yet.
+#[derive(Debug, Clone)]
+pub(super) struct Modules {
+    /// The number of the page.
+    page: usize,
+    scope: Scope,
+    /// The modules.
+    pub(super) paths: Vec<BundlePath>,
+}
+
 impl Named {
-    /// Adds a page; of the files that it names those that `is_there` knows.
-    pub(super) fn add(&mut self, page: &BundlePath, html: &[u8], is_there: &dyn Fn(&BundlePath) -> bool) {
+    /// Adds a page; of the files that it names those that `is_there` knows. Returns the modules among them.
+    pub(super) fn add(&mut self, page: &BundlePath, html: &[u8], is_there: &dyn Fn(&BundlePath) -> bool) -> Modules {
         let html = html.get(..html.len().min(LOOKED_AT_BYTES)).unwrap_or_default();
-        let mut files: Vec<BundlePath> = Vec::new();
-        for reference in references(html) {
-            let Some(path) = resolved(page, &reference) else { continue };
-            if files.len() < NAMED_MAX && is_there(&path) && !files.contains(&path) {
-                files.push(path);
+        let references = references(html);
+        let mut scope = Scope { base: page.clone(), imports: ImportMap::default() };
+        for reference in &references {
+            match reference {
+                Reference::Base(address) => scope.base = based(page, address).unwrap_or(scope.base),
+                Reference::ImportMap(json) => scope.imports.add(json),
+                Reference::File(_) | Reference::Module(_) | Reference::Inline(_) => {}
             }
         }
-        self.0.push((page.clone(), files));
+        let number = self.0.len();
+        self.0.push((page.clone(), Vec::new()));
+        let mut modules = Modules { page: number, scope, paths: Vec::new() };
+        for reference in &references {
+            let found: Vec<BundlePath> = match reference {
+                Reference::File(address) | Reference::Module(address) => {
+                    resolved(&modules.scope.base, address).into_iter().collect()
+                }
+                Reference::Inline(source) => modules.scope.named_inline(source),
+                Reference::Base(_) | Reference::ImportMap(_) => continue,
+            };
+            let found = self.take(number, found, is_there);
+            if !matches!(reference, Reference::File(_)) {
+                modules.paths.extend(found.into_iter().filter(is_module));
+            }
+        }
+        modules
+    }
+
+    /// Adds what one of `modules` imports, to the page that loads it. Returns the modules that were not known before.
+    pub(super) fn add_imports(
+        &mut self,
+        modules: &Modules,
+        module: &BundlePath,
+        source: &[u8],
+        is_there: &dyn Fn(&BundlePath) -> bool,
+    ) -> Modules {
+        let found = self.take(modules.page, modules.scope.imported_by(module, source), is_there);
+        Modules { paths: found.into_iter().filter(is_module).collect(), ..modules.clone() }
+    }
+
+    /// Adds files to a page, and returns those that are new to it.
+    fn take(&mut self, page: usize, found: Vec<BundlePath>, is_there: &dyn Fn(&BundlePath) -> bool) -> Vec<BundlePath> {
+        let Some((_, files)) = self.0.get_mut(page) else { return Vec::new() };
+        let mut new = Vec::new();
+        for path in found {
+            if files.len() < NAMED_MAX && is_there(&path) && !files.contains(&path) {
+                files.push(path.clone());
+                new.push(path);
+            }
+        }
+        new
     }
 
     /// Every file with the page that names it, its ending, and its place among those of that ending.
@@ -70,8 +124,23 @@ impl Named {
     }
 }
 
-/// The addresses of the scripts and style sheets that a page loads.
-fn references(html: &[u8]) -> Vec<String> {
+/// What a page says of the files that it loads.
+#[derive(Debug, PartialEq, Eq)]
+enum Reference {
+    /// The address that others are relative to.
+    Base(String),
+    /// A classic script, or a style sheet.
+    File(String),
+    /// A module, also one that is only preloaded.
+    Module(String),
+    /// The text of an inline script.
+    Inline(String),
+    /// The text of an import map.
+    ImportMap(String),
+}
+
+/// The scripts and style sheets that a page loads.
+fn references(html: &[u8]) -> Vec<Reference> {
     let text = String::from_utf8_lossy(html);
     let mut found = Vec::new();
     let mut rest: &str = &text;
@@ -84,30 +153,55 @@ fn references(html: &[u8]) -> Vec<String> {
         let name_bytes = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
         let Some((name, tag)) = rest.split_at_checked(name_bytes) else { continue };
         let name = name.to_ascii_lowercase();
-        if name != "script" && name != "link" {
+        if !matches!(name.as_str(), "script" | "link" | "base") {
             continue;
         }
         let (attributes, after) = attributes(tag);
         rest = after;
         let value = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-        let is_loaded = |rel: &str| {
-            let mut words = rel.split_ascii_whitespace().map(str::to_ascii_lowercase);
-            words.any(|word| word == "stylesheet" || word == "modulepreload")
-        };
-        if name == "script" {
-            found.extend(value("src").map(str::to_owned));
-            // What a script says is no tag.
-            rest = past_script(rest);
-        } else if value("rel").is_some_and(is_loaded) {
-            found.extend(value("href").map(str::to_owned));
+        match name.as_str() {
+            "script" => {
+                // What a script says is no tag.
+                let (source, after) = split_script(rest);
+                rest = after;
+                found.extend(script(value("type"), value("src"), source));
+            }
+            "link" => found.extend(link(value("rel"), value("href"))),
+            _ => found.extend(value("href").map(|address| Reference::Base(address.to_owned()))),
         }
     }
     found
 }
 
-fn past_script(rest: &str) -> &str {
+/// What a `<script>` loads; nothing where it is data.
+fn script(kind: Option<&str>, src: Option<&str>, source: &str) -> Option<Reference> {
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    match (kind.as_str(), src) {
+        ("module", Some(src)) => Some(Reference::Module(src.to_owned())),
+        (_, Some(src)) => Some(Reference::File(src.to_owned())),
+        ("importmap", None) => Some(Reference::ImportMap(source.to_owned())),
+        ("" | "module" | "text/javascript" | "application/javascript", None) => {
+            Some(Reference::Inline(source.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// What a `<link>` loads.
+fn link(rel: Option<&str>, href: Option<&str>) -> Option<Reference> {
+    let (rel, href) = (rel?.to_ascii_lowercase(), href?.to_owned());
+    let has = |wanted: &str| rel.split_ascii_whitespace().any(|word| word == wanted);
+    match (has("modulepreload"), has("stylesheet")) {
+        (true, _) => Some(Reference::Module(href)),
+        (_, true) => Some(Reference::File(href)),
+        _ => None,
+    }
+}
+
+/// The text of a script, and what comes after it.
+fn split_script(rest: &str) -> (&str, &str) {
     let end = rest.as_bytes().windows(8).position(|bytes| bytes.eq_ignore_ascii_case(b"</script"));
-    end.and_then(|end| rest.get(end..)).unwrap_or_default()
+    end.and_then(|end| rest.split_at_checked(end)).unwrap_or((rest, ""))
 }
 
 /// The attributes of a tag after its name, with names in lower case, and what comes after the tag.
@@ -150,15 +244,27 @@ fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
     }
 }
 
-/// The file of the bundle that a reference of a page means, as far as the bundle alone says so.
-fn resolved(page: &BundlePath, reference: &str) -> Option<BundlePath> {
+/// Whether a file is a script, whose imports can be read.
+fn is_module(path: &BundlePath) -> bool {
+    matches!(extension(path.as_str()).as_deref(), Some("js" | "mjs"))
+}
+
+/// The path that addresses of a page are relative to, where `<base>` names a folder.
+fn based(page: &BundlePath, address: &str) -> Option<BundlePath> {
+    // A folder is no path of a bundle: any name in it will do.
+    let (folder, _) = address.split(['?', '#']).next()?.rsplit_once('/')?;
+    resolved(page, &format!("{folder}/index.html"))
+}
+
+/// The file of the bundle that an address in another file means, as far as the bundle alone says so.
+pub(super) fn resolved(from: &BundlePath, reference: &str) -> Option<BundlePath> {
     let path = reference.split(['?', '#']).next().unwrap_or_default();
     let is_elsewhere = path.starts_with("//") || path.split('/').next().is_some_and(|first| first.contains(':'));
     if path.is_empty() || is_elsewhere {
         return None;
     }
     let decoded: Cow<'_, str> = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
-    let folder = page.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let folder = from.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut segments: Vec<&str> = match decoded.starts_with('/') {
         true => Vec::new(),
         false => folder.split('/').filter(|segment| !segment.is_empty()).collect(),
@@ -194,6 +300,33 @@ mod tests {
         assert_eq!(files("docs/index.html", html), ["docs/a b.css", "x/c.js", "docs/d.js", "g.js"]);
         assert_eq!(files("index.html", "<script src=\"a.js"), ["a.js"]);
         assert_eq!(files("index.html", "<script src=/></script><script src=../../../a.js>"), ["a.js"]);
+    }
+
+    #[test]
+    fn inline_scripts_name_files_by_the_import_map_and_the_base_of_the_page() {
+        let html = r#"<base href="/app/"><script type=importmap>{"imports": {"lib": "./lib.mjs"}}</script>
+            <script type=module>import "lib"; import "/other.js"</script><script>load("./classic.js")</script>
+            <script type="application/json">{"x": "./no.js"}</script><link rel=stylesheet href=a.css>"#;
+        assert_eq!(files("index.html", html), ["app/lib.mjs", "other.js", "app/classic.js", "app/a.css"]);
+        // A base of another origin says nothing of this one's files.
+        assert_eq!(files("x/index.html", "<base href=https://cdn.example/y/><script src=a.js></script>"), ["x/a.js"]);
+    }
+
+    #[test]
+    fn what_modules_import_follows_what_the_page_names() {
+        let mut named = Named::default();
+        let html =
+            b"<script type=module src=a.js></script><script src=classic.js></script><link rel=modulepreload href=b.js>";
+        let modules = named.add(&"index.html".parse().unwrap(), html, &|_| true);
+        let names = |paths: &[BundlePath]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&modules.paths), ["a.js", "b.js"]);
+        let next = named.add_imports(&modules, &modules.paths[0], b"import './b.js';import './x/c.mjs'", &|_| true);
+        assert_eq!(names(&next.paths), ["x/c.mjs"]);
+        let last = named
+            .add_imports(&next, &next.paths[0], b"import '../a.js';import './d.js'", &|path| path.as_str() != "x/d.js");
+        assert!(last.paths.is_empty());
+        let files: Vec<String> = named.files().into_iter().map(ToString::to_string).collect();
+        assert_eq!(files, ["a.js", "classic.js", "b.js", "x/c.mjs"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod closed;
+mod offered;
 mod report;
 
 use std::collections::BTreeSet;
