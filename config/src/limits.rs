@@ -105,6 +105,8 @@ limits! {
     apps_max = 10_000 in 1 ..= 1_000_000,
     /// Environments of one app: those that something is, or was, live in, and those with a history, settings or hostnames.
     environments_max = 100 in 1 ..= 10_000,
+    /// Entries of an environment's history that are kept, and as many again that are no switches; also the records of an app's versions that are gone. Older ones are forgotten.
+    history_entries_max = 10_000 in 100 ..= 1_000_000,
     /// Versions that one app has stored.
     versions_max = 10_000 in 1 ..= 1_000_000,
     /// Aliases of one app.

@@ -17,7 +17,7 @@ use super::audit::{Action, Deed};
 use super::settings::KeyFile;
 use super::steps::Steps;
 use super::swap::{Intent, TRIES};
-use super::{Actor, Error, Publisher, settings};
+use super::{Actor, Error, Publisher, REMEMBERED_MAX, settings};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
@@ -371,6 +371,10 @@ impl Publisher {
                     Some(count) => drop(after.processes.insert(name.clone(), *count)),
                     None => drop(after.processes.remove(name)),
                 }
+            }
+            // Versions can have ever new processes.
+            if after.processes.len() > REMEMBERED_MAX {
+                after.processes.retain(|name, _| known.contains_key(name));
             }
             let count = |name: &ProcessName, said: u64| after.processes.get(name).copied().unwrap_or(said);
             self.check_instances(known.iter().fold(0, |sum, (name, said)| sum.saturating_add(count(name, *said))))?;

@@ -20,6 +20,9 @@ const DAMAGED_FILES_MAX: usize = 100;
 /// Entries of the history that are searched for the deploy that is live: failed pushes and pauses come after it.
 const RECENT_ENTRIES: usize = 20;
 
+/// Entries that a history takes, on average, before its oldest ones are forgotten.
+const ENTRIES_BETWEEN_LOOKS: u64 = 512;
+
 /// What a rollback goes back to.
 pub(crate) struct Earlier {
     /// The version.
@@ -316,7 +319,13 @@ impl Publisher {
         let last = self.catalog.list(&prefix, None, true, 1).await?;
         let last = last.first().and_then(|(key, _)| key.rsplit('/').next()?.parse().ok());
         self.not_before(last.unwrap_or(0));
-        Ok(records::history_key(app, environment, self.tick()))
+        let number = self.tick();
+        // Not only collections bound a history: between two of them it could grow without end. The number is of a clock,
+        // so that this is one entry in so many.
+        if number.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
+            self.forget_history(app, environment).await?;
+        }
+        Ok(records::history_key(app, environment, number))
     }
 }
 /// Damage as the API reports it.

@@ -97,6 +97,10 @@ use crate::proxy::address::Policy;
 use crate::runner::Runner;
 use crate::telemetry::{self, AccessLog};
 
+/// Upstreams, and processes, of one environment of which what was said by the API is remembered; beyond it, only of those
+/// that the live version names.
+const REMEMBERED_MAX: usize = 200;
+
 /// Everything that publishing needs.
 pub struct Publisher {
     blobs: Arc<dyn Blobs>,

@@ -160,7 +160,7 @@ impl Publisher {
     }
 
     /// At most `max` of the environments of which an app has anything.
-    async fn environments(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
+    pub(super) async fn environments(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
         let mut found = BTreeSet::new();
         for prefix in [
             records::live_prefix(app),

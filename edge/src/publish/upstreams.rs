@@ -12,8 +12,8 @@ use devanture_config::{AppName, PlaceName};
 
 use super::audit::{Action, Deed};
 use super::swap::TRIES;
-use super::{Actor, Error, Publisher};
-use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key};
+use super::{Actor, Error, Publisher, REMEMBERED_MAX};
+use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
 use crate::catalog::{self, Change, Check, Commit, Revision, records};
 use crate::live::{Current, DamagedPlace};
 use crate::proxy::address::{self, Policy};
@@ -136,12 +136,16 @@ impl Publisher {
                 // What is live names the pool.
                 Check::At(records::live_key(at.app, at.environment), live),
             ];
-            let change = match after.members.is_empty() {
+            let mut changes = match before.members.is_empty() {
+                true => self.forgotten_members(at.app, at.environment, &version).await?,
+                false => Vec::new(),
+            };
+            changes.push(match after.members.is_empty() {
                 true => Change::Delete(key),
                 false => Change::Put(key.clone(), records::write(&after)?),
-            };
+            });
             let deed = Deed::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
-            let commit = Commit { checks, changes: vec![change] };
+            let commit = Commit { checks, changes };
             let committed = self.committed(actor, deed, commit).await?;
             drop(one);
             if let Some(revision) = committed {
@@ -151,6 +155,26 @@ impl Publisher {
             }
         }
         Err(catalog::Error::Conflict { key: format!("{}/{}", at.environment, at.name) }.into())
+    }
+
+    /// Deletes what is remembered of upstreams that the live version does not name, where that is much: versions can name
+    /// ever new ones.
+    async fn forgotten_members(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: &Version,
+    ) -> Result<Vec<Change>, Error> {
+        let prefix = members_prefix(app, environment);
+        let found = self.catalog.list(&prefix, None, false, usize::MAX).await?;
+        if found.len() < REMEMBERED_MAX {
+            return Ok(Vec::new());
+        }
+        let is_named = |key: &str| {
+            let name = key.strip_prefix(&prefix).unwrap_or_default();
+            version.upstreams.iter().any(|upstream| upstream.name == name)
+        };
+        Ok(found.into_iter().filter(|(key, _)| !is_named(key)).map(|(key, _)| Change::Delete(key)).collect())
     }
 
     /// What the record says with one member changed.

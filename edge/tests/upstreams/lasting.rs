@@ -73,3 +73,40 @@ async fn an_environment_that_has_ended_leaves_no_members_to_the_next_of_its_name
     assert_eq!(edge.get(wire::HOST, "/").await.text(), "home");
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn upstreams_that_are_no_longer_named_do_not_pile_up() {
+    let one = Backend::start("one").await;
+    let edge = edge().start().await;
+    let toml = |names: std::ops::Range<usize>| {
+        let upstreams = names.map(|number| {
+            let (name, url) = (format!("api-{number}"), one.url());
+            format!("[[routes]]\npath = \"/{name}/*\"\nto = \"{name}\"\n[upstreams.{name}]\nto = [\"{url}\"]\n")
+        });
+        upstreams.collect::<String>()
+    };
+    let listed = async |name: usize| {
+        let listed = got(edge.api(Method::GET, crate::UPSTREAMS)).await.json::<Value>();
+        let name = format!("api-{name}");
+        let found = listed["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == name.as_str());
+        found.unwrap()["members"][0]["wish"].clone()
+    };
+    let drain = async |names: std::ops::Range<usize>| {
+        push(&edge, "prod", &toml(names.clone()), SITE).await;
+        for number in names {
+            let path = crate::member(&format!("api-{number}"), &one.url());
+            done(&edge, Method::PUT, &path, json!({ "wish": "drain" })).await;
+        }
+    };
+    // A hundred are remembered, also while another version is live.
+    drain(0..100).await;
+    drain(100..101).await;
+    push(&edge, "prod", &toml(0..100), SITE).await;
+    assert_eq!(listed(0).await, "drain");
+    // Of more than two hundred only those that are named.
+    drain(100..200).await;
+    drain(200..201).await;
+    push(&edge, "prod", &toml(0..100), SITE).await;
+    assert_ne!(listed(0).await, "drain");
+    edge.stop().await;
+}

@@ -6,12 +6,14 @@
 //! 2. versions that are beyond `[retention]` and that nothing holds (`held.rs`) lose their records (`retire.rs`), each by
 //!    a compare-and-swap that a switch to it cannot pass by;
 //! 3. what pushes wrote down that they have sent is forgotten once it is as old as the files that may go (`old_sent.rs`);
-//! 4. what the records that are left refer to is marked (`mark.rs`);
-//! 5. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is
+//! 4. the oldest entries of histories, and the oldest versions that are gone, are forgotten (`forget.rs`);
+//! 5. what the records that are left refer to is marked (`mark.rs`);
+//! 6. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is
 //!    committed while this goes on is heard of by the catalog's watch, and what is about to be committed is leased
 //!    (`leases.rs`): so no file goes that somebody was told is there.
 
 mod ending;
+mod forget;
 mod held;
 mod mark;
 mod old_sent;
@@ -136,6 +138,7 @@ impl Publisher {
         self.retire(&mut pass).await?;
         // Before the bytes: nothing on the disk says of a blob that is gone that an app need not send it.
         self.end_old_sent(&pass).await?;
+        self.forget_oldest(&pass).await?;
         // Before anything is read: what is committed from here on is heard of.
         let watch = self.catalog.watch();
         let marked = self.mark(&pass).await?;

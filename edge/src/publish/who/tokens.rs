@@ -43,7 +43,7 @@ impl Credentials {
         let now_ms = telemetry::now_ms();
         // Until the commit nobody else makes one, so that the limits hold.
         let _making = self.making.lock().await;
-        self.check_token_count(request.app.as_ref(), now_ms).await?;
+        let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
         let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let mut deed = Deed::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
@@ -63,36 +63,54 @@ impl Credentials {
             made_by: Some(actor.name.clone()),
         };
         let key = records::token_key(&id);
-        let commit = Commit {
-            checks: vec![Check::Absent(key.clone())],
-            changes: vec![Change::Put(key, records::write(&record)?)],
-        };
+        let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+        for old in &expired {
+            changes.extend([Change::Delete(records::token_key(old)), Change::Delete(who::used_key(old))]);
+        }
+        let commit = Commit { checks: vec![Check::Absent(key)], changes };
         self.audit.commit(actor, deed, commit).await?;
+        expired.iter().for_each(|old| self.used.forget(old));
         Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
     }
 
-    async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<(), Error> {
+    /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
+    /// expired and have to go to make room: an app could fill the list of all with tokens of a second otherwise.
+    ///
+    /// # Errors
+    /// `too_many`.
+    async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<String>, Error> {
         let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         let (count_max, of_app_max) = (size(self.limits.tokens_max), size(self.limits.tokens_per_app_max));
-        let tokens = self.catalog.list(records::TOKENS_PREFIX, None, false, count_max).await?;
-        if tokens.len() >= count_max {
+        let (mut count, mut of_app) = (0_usize, 0_usize);
+        let (mut expired, mut expired_of_app) = (Vec::new(), Vec::new());
+        for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
+            let token: TokenRecord = records::read(&key, &record)?;
+            count += 1;
+            let is_of_app = app.is_some() && token.app.as_ref() == app;
+            of_app += usize::from(is_of_app);
+            if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
+                continue;
+            }
+            let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
+            if is_of_app {
+                expired_of_app.push(id.clone());
+            }
+            expired.push(id);
+        }
+        if count.saturating_sub(expired.len()) >= count_max {
             return Err(Problem::new(Code::TooMany, format!("There are {count_max} tokens already."))
                 .hint("revoke those that are no longer used, or raise `tokens_max` in edge.toml")
                 .into());
         }
-        let Some(app) = app else { return Ok(()) };
-        let mut of_app = 0_usize;
-        for (key, record) in &tokens {
-            let token: TokenRecord = records::read(key, record)?;
-            let is_in_force = token.expires_ms.is_none_or(|at_ms| at_ms > now_ms);
-            of_app += usize::from(token.app.as_ref() == Some(app) && is_in_force);
+        if let Some(app) = app.filter(|_| of_app.saturating_sub(expired_of_app.len()) >= of_app_max) {
+            return Err(Problem::new(Code::TooMany, format!("The app {app} has {of_app_max} tokens already."))
+                .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
+                .into());
         }
-        if of_app < of_app_max {
-            return Ok(());
+        if count >= count_max {
+            return Ok(expired);
         }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {of_app_max} tokens already."))
-            .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
-            .into())
+        Ok(if of_app >= of_app_max { expired_of_app } else { Vec::new() })
     }
 
     /// A page of the tokens that the actor may see, in the order of their ids: of all for an admin of every app, else of

@@ -5,7 +5,7 @@ use devanture_config::problem::{Code, Problem};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got, manifest};
 
 async fn call(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Got {
     let request = edge.api(method, &format!("/v1/{path}"));
@@ -116,5 +116,56 @@ async fn one_app_leaves_hostnames_and_tokens_to_others() {
     assert_eq!(make(&admin, "shop").await.status, StatusCode::CREATED);
     assert_eq!(make(&admin, "shop").await.code(), Code::TooMany);
     assert_eq!(make(edge.admin_token(), "blog").await.status, StatusCode::CREATED);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_that_end_soon_do_not_fill_the_list_of_all() {
+    let edge = edge().with_limit("tokens_max", 6).with_limit("tokens_per_app_max", 3);
+    let edge = edge.with_app("shop", &[("index.html", b"hi")]).start().await;
+    let make = async |app: Option<&str>, expires_in_s: Option<u64>| {
+        let wanted = json!({ "name": "ci", "app": app, "scope": "read", "expires_in_s": expires_in_s });
+        got(edge.api(Method::POST, "/v1/tokens").json(&wanted)).await
+    };
+    let all =
+        async || got(edge.api(Method::GET, "/v1/tokens")).await.json::<Value>()["tokens"].as_array().unwrap().len();
+    let before = all().await;
+    // Tokens that have ended make room for others of their app, and never stand beside more than it may have.
+    for _ in 0..5 {
+        eventually("a token ends", async || make(Some("shop"), Some(1)).await.status == StatusCode::CREATED).await;
+        assert!(all().await <= before + 3);
+    }
+    // Also in the list of all.
+    for _ in 0..6 - before - 3 {
+        assert_eq!(make(None, None).await.status, StatusCode::CREATED);
+    }
+    eventually("a token ends", async || make(None, None).await.status == StatusCode::CREATED).await;
+    assert!(all().await <= 6);
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn pauses_do_not_fill_the_history_nor_take_the_switches_from_it() {
+    let edge = edge().with_limit("history_entries_max", 100).start().await;
+    push(&edge, "shop", "prod", "one").await.unwrap();
+    push(&edge, "shop", "prod", "two").await.unwrap();
+    for _ in 0..60 {
+        for what in ["pause", "resume"] {
+            let path = format!("apps/shop/environments/prod/{what}");
+            let answer = call(&edge, Method::POST, &path, json!({})).await;
+            assert!(answer.status.is_success(), "{}", answer.text());
+        }
+    }
+    let entries = async || {
+        let history = call(&edge, Method::GET, "apps/shop/environments/prod/history?limit=500", Value::Null).await;
+        history.json::<Value>()["deploys"].as_array().unwrap().clone()
+    };
+    assert!(entries().await.len() > 100);
+    assert!(call(&edge, Method::POST, "gc", json!({})).await.status.is_success());
+    let kept = entries().await;
+    assert_eq!(kept.len(), 102);
+    assert_eq!(kept.iter().filter(|deploy| deploy["kind"] == "push").count(), 2);
+    // And a rollback finds what was live before.
+    assert!(call(&edge, Method::POST, "apps/shop/environments/prod/rollback", json!({})).await.status.is_success());
     edge.stop().await;
 }

@@ -1,0 +1,105 @@
+//! Forgets the oldest entries of histories, and the oldest versions that are gone, beyond what the limits keep.
+//!
+//! Both grow by every deploy, pause and deletion, so that a token could fill the disk with them otherwise.
+
+use devanture_config::api::Outcome;
+use devanture_config::{AppName, PlaceName};
+
+use super::{PAGE, Pass};
+use crate::catalog::gone::{self, GoneVersion};
+use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::{Change, Commit};
+use crate::publish::{Error, Publisher};
+
+/// The key of the first app comes after this.
+const APPS_PREFIX: &str = "apps/";
+
+impl Publisher {
+    /// Forgets what is beyond the limits in every app.
+    pub(super) async fn forget_oldest(&self, pass: &Pass) -> Result<(), Error> {
+        if pass.dry_run {
+            return Ok(());
+        }
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(APPS_PREFIX, after.as_deref(), false, PAGE).await?;
+            for (key, _) in &page {
+                let Some(app) = key.strip_prefix(APPS_PREFIX).and_then(|name| name.parse().ok()) else { continue };
+                for environment in self.environments(&app, usize::MAX).await? {
+                    let Ok(environment) = environment.parse() else { continue };
+                    self.forget_history(&app, &environment).await?;
+                }
+                self.forget_gone(&app).await?;
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Deletes the oldest entries of an environment's history. Switches and all other entries are counted apart, so that
+    /// pauses and pushes that failed do not take the versions away that a rollback can go back to.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub(in crate::publish) async fn forget_history(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        let prefix = records::history_prefix(app, environment);
+        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
+        let (mut switches, mut others) = (0_u64, 0_u64);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE).await?;
+            let mut old = Vec::new();
+            for (key, record) in &page {
+                // What cannot be read says nothing.
+                let deploy = records::read::<HistoryEntry>(key, record).ok().map(|entry| entry.deploy);
+                let is_switch = deploy.as_ref().is_some_and(|deploy| deploy.outcome == Outcome::Live);
+                let count = if is_switch { &mut switches } else { &mut others };
+                *count = count.saturating_add(1);
+                let is_live = live.is_some() && deploy.map(|deploy| deploy.id) == live;
+                if *count > self.limits.history_entries_max && !is_live {
+                    old.push(Change::Delete(key.clone()));
+                }
+            }
+            if !old.is_empty() {
+                self.collected(Commit { checks: Vec::new(), changes: old }).await?;
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Deletes the oldest records of an app's versions that are gone and cannot be had back.
+    async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
+        let prefix = gone::gone_prefix(app);
+        let max = usize::try_from(self.limits.history_entries_max).unwrap_or(usize::MAX);
+        let mut ended: Vec<(u64, String)> = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
+            for (key, record) in &page {
+                let at_ms =
+                    records::read::<GoneVersion>(key, record).map(|gone| gone.record.is_none().then_some(gone.at_ms));
+                ended.extend(at_ms.unwrap_or(Some(0)).map(|at_ms| (at_ms, key.clone())));
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => break,
+            }
+        }
+        let beyond = ended.len().saturating_sub(max);
+        if beyond == 0 {
+            return Ok(());
+        }
+        ended.sort_unstable();
+        ended.truncate(beyond);
+        for some in ended.chunks(PAGE) {
+            let changes = some.iter().map(|(_, key)| Change::Delete(key.clone())).collect();
+            self.collected(Commit { checks: Vec::new(), changes }).await?;
+        }
+        Ok(())
+    }
+}
