@@ -1,6 +1,7 @@
 //! `devanture.toml`: which folder is which app, and how it is to be served.
 
 pub mod check;
+pub mod command;
 mod cors;
 mod field_rules;
 mod from_procfile;

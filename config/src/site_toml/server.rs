@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Mistaken;
+use super::command::address_in;
 use super::process::{All, Instances, Kind, ListenOn, ProcessName};
 use super::routes::{ROUTES_MAX, Route, RoutePath, RouteTo};
 use super::upstream_url::UpstreamName;
@@ -261,6 +262,39 @@ impl ServerTable {
         found
     }
 
+    /// Commands that name where they listen, and are told no such place. Stored manifests may hold them.
+    fn misplaced_addresses(&self) -> Vec<Mistaken> {
+        let mut found = Vec::new();
+        let mut check = |key, which: &str, command: &[String], why: &str| {
+            if let Some(name) = address_in(command) {
+                let message = format!("{which}names `${name}`, which {why}");
+                found.push(Mistaken { key, message });
+            }
+        };
+        let no_web = "only instances of `web` have";
+        if let Some(release) = &self.release {
+            check("release", "", release, no_web);
+        }
+        if let (Some(command), Some(Kind::Worker)) = (&self.command, self.kind) {
+            check("command", "", command, no_web);
+        }
+        for (name, process) in self.processes.iter().flatten().filter(|(name, _)| name.kind() == Kind::Worker) {
+            check("processes", &format!("`{name}`: `command` "), &process.command, no_web);
+        }
+        if let (Some(command), Some(listen)) = (&self.command, self.listen)
+            && self.kind != Some(Kind::Worker)
+        {
+            let (other, why) = match listen {
+                ListenOn::Port => ("SOCKET", "instances have with `listen = \"socket\"` alone"),
+                ListenOn::Socket => ("PORT", "instances with `listen = \"socket\"` do not have: they have `$SOCKET`"),
+            };
+            if address_in(command) == Some(other) {
+                check("command", "", command, why);
+            }
+        }
+        found
+    }
+
     /// What is wrong with it as a whole, with all that it is laid over.
     #[must_use]
     pub fn incomplete(&self) -> Option<Mistaken> {
@@ -339,7 +373,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         warm_ms: table.integer("warm_ms", ms),
     };
     table.finish();
-    for Mistaken { key, message } in server.mistakes() {
+    for Mistaken { key, message } in server.mistakes().into_iter().chain(server.misplaced_addresses()) {
         table.mistake(key, format!("`{}` {message}", table.full(key)), None);
     }
     Some(server)
@@ -396,6 +430,11 @@ mod tests {
             (3, "command = [\"a\"]\npersist = \"../data\""),
             (3, "command = [\"a\"]\nroutes = [\"api\"]"),
             (3, "command = [\"a\"]\nkind = \"job\""),
+            (2, "command = [\"a\", \"$PORT\"]\nkind = \"worker\""),
+            (2, "command = [\"a\", \"$SOCKET\"]\nlisten = \"port\""),
+            (2, "command = [\"a\", \"-b${PORT}\"]\nlisten = \"socket\""),
+            (3, "command = [\"a\", \"$PORT\"]\nrelease = [\"b\", \"$PORT\"]"),
+            (3, "command = [\"a\", \"$PORT\"]\nprocesses = { b = { command = [\"b\", \"$PORT\"] } }"),
             (3, "command = [\"a\"]\nprocesses = { \"A\" = { command = [\"b\"] } }"),
             // As a whole:
             (1, "health = \"/\""),

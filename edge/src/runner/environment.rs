@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use devanture_config::VersionId;
+use devanture_config::site_toml::command::expanded;
 
 use crate::proxy::address::Endpoint;
 
@@ -63,6 +64,15 @@ pub(super) fn variables(settings: &BTreeMap<String, String>, told: &Told<'_>) ->
     all
 }
 
+/// The words of a command with the address to listen on in the place of `$PORT` or `$SOCKET`.
+pub(super) fn command(words: &[String], listen: Option<&Endpoint>) -> Vec<String> {
+    expanded(words, |name| match (name, listen?) {
+        ("PORT", Endpoint::Tcp(address)) => Some(address.port().to_string()),
+        ("SOCKET", Endpoint::Socket(socket)) => Some(socket.display().to_string()),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +103,11 @@ mod tests {
         let socket = Endpoint::Socket("/run/s".into());
         let all = variables(&settings, &Told { listen: Some(&socket), ..told });
         assert_eq!((all.get("PORT"), all.get("SOCKET").map(String::as_str)), (None, Some("/run/s")));
+        // A command names the place that its instance listens at, and no setting.
+        let words = ["serve", "$PORT", "--bind=${SOCKET}", "$HOME"].map(str::to_owned);
+        let told = |listen: Option<&Endpoint>| command(&words, listen).join(" ");
+        assert_eq!(told(Some(&Endpoint::Tcp("127.0.0.1:4000".parse().unwrap()))), "serve 4000 --bind=${SOCKET} $HOME");
+        assert_eq!(told(Some(&socket)), "serve $PORT --bind=/run/s $HOME");
+        assert_eq!(told(None), words.join(" "));
     }
 }

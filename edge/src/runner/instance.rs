@@ -249,7 +249,7 @@ impl<'l> Life<'l> {
         };
         let launch = Launch {
             id: format!("{}/{}/{}#{}", self.group.id.app, self.group.id.place, self.slot.name, self.slot.serial),
-            command: self.slot.process.command.clone(),
+            command: environment::command(&self.slot.process.command, place.endpoint.as_ref()),
             folder: self.set_up.code.path.clone(),
             environment: environment::variables(&self.set_up.variables, &told),
             uid: self.set_up.user.uid(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use devanture_config::PlaceName;
 use devanture_config::problem::Code;
+use devanture_config::site_toml::command::expanded;
 use devanture_config::site_toml::{ListenOn, Process, RouteTo, Server, UpstreamUrl, WEB};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
@@ -139,7 +140,8 @@ impl Backend {
             Failure::new(Code::UnreadableFile, message)
                 .hint("build the backend first; `command` below [server] says how it is started")
         };
-        let Some((program, arguments)) = process.command.split_first() else {
+        let words = expanded(&process.command, |name| (name == "PORT").then(|| self.port.to_string()));
+        let Some((program, arguments)) = words.split_first() else {
             return Err(Failure::new(Code::BadConfig, "`command` below [server] names no program."));
         };
         std::fs::create_dir_all(&self.data).map_err(|error| failed(&self.data.display().to_string(), &error))?;
