@@ -15,6 +15,7 @@ use crate::dotenv;
 use crate::exit::Failure;
 use crate::foresee;
 use crate::progress::Style;
+use crate::prompt;
 
 /// What the edge is asked for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
@@ -38,11 +39,13 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
             return Ok(());
         }
         EnvCommand::Set(args) => {
-            let patch = set(args, &mut Stdin::default())?;
+            let mut stdin = Stdin::default();
+            stdin.ask(args).await?;
+            let patch = set(args, &mut stdin)?;
             if args.secret == Some(true) && args.settings.iter().any(|word| is_on_the_command_line(word)) {
                 context.progress.note(
                     "a value on the command line can be seen by other users, and stays in the shell's history; \
-                     `env set NAME --secret < FILE` keeps it out of both",
+                     `env set NAME --secret` asks for it, and `env set NAME --secret < FILE` reads it",
                 );
             }
             (patch, args.dry_run)
@@ -61,6 +64,8 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
 #[derive(Default)]
 struct Stdin {
     is_read: bool,
+    /// Values that were asked for, by name.
+    typed: BTreeMap<String, String>,
     #[cfg(test)]
     text: Option<&'static str>,
 }
@@ -84,6 +89,28 @@ impl Stdin {
                 .hint("write NAME=VALUE, or let the value come by stdin: `devanture env set NAME < FILE`"));
         }
         text_of(stdin.lock(), "stdin")
+    }
+
+    /// The value of `name`, which a person has typed, or all of stdin.
+    fn value(&mut self, name: &str) -> Result<String, Failure> {
+        match self.typed.remove(name) {
+            Some(typed) => Ok(typed),
+            None => self.read(name),
+        }
+    }
+
+    /// Asks a person at the terminal for the values that `args` leaves out.
+    async fn ask(&mut self, args: &EnvSetArgs) -> Result<(), Failure> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Ok(());
+        }
+        for word in args.settings.iter().filter(|word| !is_on_the_command_line(word)) {
+            let name = word.split_once('=').map_or(word.as_str(), |(name, _)| name);
+            check_name(name)?;
+            let typed = prompt::hidden_line(&format!("Value of {name} (not shown): ")).await?;
+            self.typed.insert(name.to_owned(), typed);
+        }
+        Ok(())
     }
 }
 
@@ -152,7 +179,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 /// is piped into it.
 fn piped(name: &str, stdin: &mut Stdin) -> Result<String, Failure> {
     check_name(name)?;
-    let value = without_line_break(stdin.read(name)?);
+    let value = without_line_break(stdin.value(name)?);
     if value.is_empty() {
         let message = format!("There is no value for {name}: stdin is empty.");
         return Err(Failure::new(Code::Usage, message).hint(format!("write {name}=VALUE; {name}= sets it to nothing")));
@@ -244,7 +271,7 @@ mod tests {
     }
 
     fn values(args: &EnvSetArgs, stdin: &'static str) -> Result<Vec<(String, String)>, String> {
-        let patch = set(args, &mut Stdin { is_read: false, text: Some(stdin) });
+        let patch = set(args, &mut Stdin { text: Some(stdin), ..Stdin::default() });
         let patch = patch.map_err(|failure| format!("{}: {failure}", failure.code))?;
         Ok(patch.set.into_iter().map(|(name, wanted)| (name, wanted.value)).collect())
     }

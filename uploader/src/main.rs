@@ -36,6 +36,7 @@ mod moving;
 mod pass;
 mod progress;
 mod project;
+mod prompt;
 mod push;
 #[cfg(test)]
 mod recipes_tests;

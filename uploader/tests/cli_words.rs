@@ -11,7 +11,7 @@
 mod cli_support;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -377,4 +377,36 @@ fn no_frame_of_a_step_stays_on_the_screen() {
         let rows = screen(&shown);
         assert!(code == Some(2) && rows[0].starts_with("error: "), "{variables:?}: {rows:#?}");
     }
+}
+
+#[test]
+fn a_value_is_asked_for_on_a_terminal_and_not_shown() {
+    let edge = FakeEdge::start_with(|request, _| {
+        request.target.contains("/settings").then(|| Reply::problem(Code::Forbidden))
+    });
+    let project = Project::site(&edge.url());
+    let (mut outer, inner) = terminal();
+    let mut child = project
+        .command(&["env", "set", "API_KEY", "--secret"])
+        .stdin(Stdio::from(inner.try_clone().unwrap()))
+        .stderr(Stdio::from(inner))
+        .spawn()
+        .unwrap();
+    let mut shown = Vec::new();
+    let mut piece = [0; 4096];
+    // The question is there only once nothing that is typed is shown.
+    while !String::from_utf8_lossy(&shown).contains("API_KEY (not shown): ") {
+        let count = outer.read(&mut piece).unwrap();
+        shown.extend_from_slice(&piece[..count]);
+    }
+    outer.write_all(b"hush hush\n").unwrap();
+    while let Ok(count @ 1..) = outer.read(&mut piece) {
+        shown.extend_from_slice(&piece[..count]);
+    }
+    child.wait().unwrap();
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(shown.contains("[forbidden]") && !shown.contains("hush"), "{shown:?}");
+    let requests = edge.state.lock().unwrap().requests.clone();
+    let sent = requests.iter().find(|request| request.target.contains("/settings")).unwrap();
+    assert!(String::from_utf8_lossy(&sent.body).contains("\"hush hush\""), "{sent:?}");
 }

@@ -25,7 +25,7 @@ pub(crate) enum EnvCommand {
 /// Flags of `env set`.
 #[derive(Args)]
 pub(crate) struct EnvSetArgs {
-    /// NAME=VALUE; of NAME alone, and of NAME=-, the value comes by stdin, where other users do not see it
+    /// NAME=VALUE; of NAME alone, and of NAME=-, the value is asked for, or comes by stdin, where other users do not see it
     #[arg(value_name = "NAME=VALUE", required_unless_present = "from")]
     pub(crate) settings: Vec<String>,
     /// Set every name of a file in the form of .env as well; - is stdin

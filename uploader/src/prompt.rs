@@ -1,0 +1,68 @@
+//! Asks a person at the terminal for a line that is not shown.
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+
+use devanture_config::problem::Code;
+
+use crate::exit::Failure;
+
+/// Most bytes of a line.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Asks on stderr, and reads a line of stdin, which is a terminal, without showing it.
+///
+/// # Errors
+/// `usage` where it cannot be read, or there is none.
+pub(crate) async fn hidden_line(question: &str) -> Result<String, Failure> {
+    let failed = |error: io::Error| Failure::new(Code::Usage, format!("The terminal cannot be read: {error}."));
+    // Held here and not by the thread that reads: Ctrl-C drops this future, and leaves the thread waiting.
+    let hidden = Hidden::new().map_err(failed)?;
+    let asked = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
+    asked.map_err(failed)?;
+    let read = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).map(|_bytes| line)
+    });
+    let read = read.await;
+    drop(hidden);
+    let line = read.map_err(io::Error::other).and_then(|read| read).map_err(failed)?;
+    match line.is_empty() {
+        true => Err(Failure::new(Code::Usage, "Nothing was typed.")),
+        false => Ok(line),
+    }
+}
+
+/// Keeps the terminal from showing what is typed, until it is dropped.
+struct Hidden {
+    #[cfg(unix)]
+    before: rustix::termios::Termios,
+}
+
+#[cfg(unix)]
+impl Hidden {
+    fn new() -> io::Result<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Drain, &hidden)?;
+        Ok(Self { before })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        tcsetattr(io::stdin(), OptionalActions::Drain, &self.before).ok();
+        // The line break that was typed was not shown either.
+        writeln!(io::stderr()).ok();
+    }
+}
+
+#[cfg(not(unix))]
+impl Hidden {
+    fn new() -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "what is typed cannot be hidden here"))
+    }
+}
