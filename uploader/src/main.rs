@@ -29,6 +29,7 @@ mod git;
 mod hash;
 mod history;
 mod hostnames;
+mod init;
 mod instances;
 mod keeping;
 mod logs;
@@ -181,7 +182,7 @@ async fn answer(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Gc(args) => keeping::gc(context, args).await,
         Command::History(args) => history::history(context, args).await,
         Command::Hostnames(command) => hostnames::hostnames(context, command).await,
-        Command::Init(args) => commands::init(context, args),
+        Command::Init(args) => init::init(context, args),
         Command::Instances => instances::instances(context).await,
         Command::Login => who::login(context).await,
         Command::Logout => who::logout(context).await,

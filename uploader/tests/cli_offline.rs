@@ -276,6 +276,33 @@ fn init_writes_a_file_that_check_takes_and_never_overwrites_one() {
 }
 
 #[test]
+fn init_finds_what_was_built_says_so_and_invents_nothing() {
+    let project = Project::new(&[
+        ("package.json", r#"{"dependencies":{"vue":"3"}}"#),
+        ("dist/www/index.html", "hi"),
+        ("dist/server/server.js", "run()"),
+        ("server/server.js", "sources"),
+        ("www/index.html", "sources"),
+    ]);
+    let ran = project.run(&["init", "--app", "shop"]);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let expected = [
+        "Wrote devanture.toml for the app shop.",
+        "  www        dist/www  (it has a page)",
+        "  not_found  single-page-application  (Vue in package.json, and one page)",
+        "  server     node server.js  (dist/server is there; it gets /api/*)",
+    ];
+    assert_eq!(lines[..4], expected, "{ran:#?}");
+    let checked = project.run(&["check", "--json"]).json();
+    assert_eq!((&checked["www"], &checked["server"]["files"]), (&"dist/www".into(), &1.into()), "{checked}");
+    let empty = Project::new(&[]);
+    let ran = empty.run(&["init", "--app", "shop", "--json"]);
+    let text = std::fs::read_to_string(empty.path("devanture.toml")).unwrap();
+    assert!(text.lines().all(|line| !line.starts_with("www")), "{text}");
+    assert_eq!(ran.json()["guessed"][0]["value"], serde_json::Value::Null, "{ran:#?}");
+}
+
+#[test]
 fn wrong_use_is_a_failure_like_every_other() {
     let project = Project::new(&[]);
     let ran = project.run(&["push", "--jsn", "--json"]);

@@ -30,9 +30,9 @@ use self::round::{Begin, Ended, Rounds, routes_of};
 use self::tell::{Ready, Teller};
 use self::watch::{Watch, Watched};
 use crate::args::DevArgs;
-use crate::commands;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::init;
 use crate::project::Project;
 
 /// The name of an app where neither a file nor a folder gives one.
@@ -204,7 +204,7 @@ fn app(context: &Context) -> Result<AppName, Failure> {
     if let Some(said) = context.settings.app_if_said()? {
         return Ok(said.value);
     }
-    match commands::app_of_folder(&context.project.folder) {
+    match init::app_of_folder(&context.project.folder) {
         Some(app) => Ok(app),
         None => APP.parse().map_err(|error| Failure::new(Code::Internal, format!("{error}."))),
     }

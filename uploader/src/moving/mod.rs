@@ -24,10 +24,10 @@ use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use self::moved::{Kind, Moved, Note};
 use crate::args::{InitArgs, Provider};
-use crate::commands;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::project::{self, Project};
+use crate::init::{self, guess};
+use crate::project::{self, Project, WWW};
 use crate::report::counted;
 
 /// What lies around the provider's file.
@@ -80,15 +80,15 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
     context.project.check_www(args)?;
     let folder = &context.project.folder;
     let has = |path: &str| folder.join(path).exists();
-    let found = commands::build_folder(folder);
+    let found = guess::pages(folder, guess::framework_of(folder)).map(|pages| pages.folder);
     let www = args.www.as_deref();
-    let around = Around { has: &has, www: www.unwrap_or(found), is_said: www.is_some() };
+    let around = Around { has: &has, www: www.or(found.as_deref()).unwrap_or(WWW), is_said: www.is_some() };
     let said_app = context.settings.app_if_said()?.map(|setting| setting.value);
     let mut moved = read(&context.project, provider, said_app.as_ref(), &around)?;
     let app = app(&mut moved, said_app, folder);
-    let www = args.www.clone().or_else(|| moved.www.clone()).unwrap_or_else(|| found.to_owned());
+    let www = args.www.clone().or_else(|| moved.www.clone()).or(found);
     moved.notes.sort_by_key(|note| note.line);
-    let text = toml_out::site_file(&moved, provider.name(), &app, &www);
+    let text = toml_out::site_file(&moved, provider.name(), &app, www.as_deref());
     let path = Path::new(&context.project.file_name);
     if args.dry_run {
         let value = serde_json::json!({ "written": null, "text": text, "notes": moved.notes });
@@ -99,7 +99,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
         });
         return Ok(());
     }
-    commands::write_new(path, &text)?;
+    init::write_new(path, &text)?;
     let value = serde_json::json!({ "written": path, "app": app, "notes": moved.notes });
     context.output.write(&value, || {
         let rules = [
@@ -158,7 +158,7 @@ fn app(moved: &mut Moved, said: Option<AppName>, folder: &Path) -> String {
         let why = format!("`{name}` is not the name of an app");
         moved.lost(0, "name", why, Some("1 to 40 of a-z, 0-9 and single hyphens"));
     }
-    let app = said.or(parsed).or_else(|| commands::app_of_folder(folder));
+    let app = said.or(parsed).or_else(|| init::app_of_folder(folder));
     app.map_or_else(|| "site".to_owned(), |app| app.to_string())
 }
 
@@ -223,7 +223,7 @@ mod testing {
     /// Writes the file and checks that it is one.
     #[track_caller]
     pub(super) fn written(moved: &Moved) -> String {
-        let text = toml_out::site_file(moved, "them", "shop", moved.www.as_deref().unwrap_or("www"));
+        let text = toml_out::site_file(moved, "them", "shop", moved.www.as_deref());
         let parsed = devanture_config::site_toml::SiteFile::parse("devanture.toml", &text);
         assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
         text

@@ -5,11 +5,14 @@ use std::fmt::Write;
 use super::moved::{Headers, Moved, Rule};
 
 /// The text of the file.
-pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: &str) -> String {
+pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: Option<&str>) -> String {
     let mut text =
         format!("# Written by `devanture init --from {provider}`; where rules come from is said above them.\n\n");
     line(&mut text, "app", &quoted(app));
-    line(&mut text, "www", &quoted(www));
+    match www {
+        Some(www) => line(&mut text, "www", &quoted(www)),
+        None => text.push_str("# www = \"dist\"    # the folder that your build writes: none was found\n"),
+    }
     if let Some(rules) = moved.rules {
         comment(&mut text, "Whose meaning _redirects and _headers have.");
         line(&mut text, "rules", &quoted(rules.word()));
