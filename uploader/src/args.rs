@@ -30,7 +30,7 @@ pub(crate) use env::{EnvCommand, EnvSetArgs};
 pub(crate) use gate::GateArgs;
 pub(crate) use instances::{RestartArgs, ScaleArgs};
 pub(crate) use keeping::{Deletable, DeleteArgs, GcArgs, Undeletable, UndeleteArgs};
-pub(crate) use logs::LogsArgs;
+pub(crate) use logs::{LogSource, LogsArgs};
 pub(crate) use routes::RoutesArgs;
 pub(crate) use team::{AliasCommand, DiffArgs, LockArgs, UnlockArgs};
 pub(crate) use upstreams::{MemberArgs, UpstreamsArgs, UpstreamsCommand};

@@ -4,12 +4,12 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use devanture_config::api::{LogLine, LogLost};
-use devanture_config::logs::{InstanceLine, LogStream};
+use devanture_config::logs::{InstanceLine, LOGS_SINCE_HEADER, LogStream};
 use devanture_config::problem::Code;
 use reqwest::Method;
 use reqwest::header::ACCEPT;
 
-use crate::args::LogsArgs;
+use crate::args::{LogSource, LogsArgs};
 use crate::client::{self, Refusal};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -27,14 +27,33 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// # Errors
 /// As the edge says, or `unreachable` where it was lost.
 pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failure> {
-    let is_of_instances = args.source.is_of_instances();
-    if is_of_instances && args.filters_requests() {
+    let source = args.source.clone().unwrap_or(LogSource::Requests);
+    if source.is_of_instances() && args.filters_requests() {
         let message = "--status, --path, --version and --method are about requests, and --source about instances.";
         return Err(Failure::new(Code::Usage, message).hint("leave one of them out"));
     }
+    let requests = show(context, args, &source);
+    if !args.shows_instances_too(context.output.is_json) {
+        return requests.await;
+    }
+    let instances = async {
+        // Where the edge runs no backend, or may show no more, requests are shown all the same.
+        if show(context, args, &LogSource::AllInstances).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = requests => ended,
+        () = instances => Ok(()),
+    }
+}
+
+/// Shows the lines of one source.
+async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<(), Failure> {
+    let is_of_instances = source.is_of_instances();
     let (edge, place) = (context.edge()?, context.place()?);
     let texts = [
-        ("source", is_of_instances.then(|| args.source.to_string())),
+        ("source", is_of_instances.then(|| source.to_string())),
         ("tail", args.tail.then(|| "true".to_owned())),
         ("lines", args.lines.map(|lines| lines.to_string())),
         ("status", args.status.as_ref().map(ToString::to_string)),
@@ -52,6 +71,7 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
         let message = "What answers does not speak of requests as an edge does.";
         return Err(Failure::new(Code::Unreachable, message).hint("is the edge of the same version as this program?"));
     }
+    let held_since = response.headers().get(LOGS_SINCE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut parser = sse::Parser::default();
     let mut has_told = false;
     loop {
@@ -65,15 +85,26 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
             }
         }
     }
-    if !has_told {
+    note_what_is_missing(context, is_of_instances, has_told, held_since);
+    match args.tail {
+        true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),
+        false => Ok(()),
+    }
+}
+
+/// Says why there are no lines, or no more.
+fn note_what_is_missing(context: &Context, is_of_instances: bool, has_told: bool, held_since: Option<u64>) {
+    if let Some(since) = held_since {
+        let note = format!(
+            "the edge holds requests of this app since {} only: older ones made room (log_kept_bytes_max)",
+            time_text(since)
+        );
+        context.progress.note(&note);
+    } else if !has_told {
         context.progress.note(match is_of_instances {
             true => "no line of such an instance is kept: none runs, or none wrote; --tail shows what comes",
             false => "no such request is remembered: nobody came, or the edge does not log; --tail shows who comes",
         });
-    }
-    match args.tail {
-        true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),
-        false => Ok(()),
     }
 }
 

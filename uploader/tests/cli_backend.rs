@@ -6,7 +6,9 @@
 mod cli_support;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Stdio;
 
 use cli_support::Project;
 use cli_support::fake_edge::{FakeEdge, Reply, event};
@@ -277,6 +279,32 @@ fn what_instances_write_is_read_by_its_source() {
     assert_eq!(edge.seen(), [format!("{logs}=web&lines=5"), format!("{logs}=instances")]);
     project.run(&["logs", "--source", "web", "--status", "404", "--json"]).failed("usage", 2);
     project.run(&["logs", "--source", "Web", "--json"]).failed("usage", 2);
+}
+
+#[test]
+fn a_tail_shows_what_instances_write_among_requests() {
+    let of_instance = serde_json::json!({
+        "at_ms": 0, "instance": "web.1", "node": "node-1", "stream": "stdout", "text": "up"
+    });
+    let of_request = serde_json::json!({
+        "at_ms": 0, "protocol": "h2", "host": "h", "method": "GET", "target": "/a", "status": 200, "bytes": 0, "us": 0
+    });
+    let edge = FakeEdge::start_with(move |request, _| {
+        let is_of_instances = request.target.contains("source=instances");
+        let line = if is_of_instances { &of_instance } else { &of_request };
+        // That of the instances ends, which ends nothing else.
+        let reply = if is_of_instances { Reply::Events } else { Reply::Endless };
+        request.target.contains("/logs").then(|| reply(vec![event("line", line)]))
+    });
+    let project = project(&edge.url());
+    let mut child = project.command(&["logs", "--tail"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(2);
+    let mut lines: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lines.sort();
+    assert!(lines[0].contains("  200  GET     /a"), "{lines:?}");
+    assert!(lines[1].ends_with("node-1/web.1  up"), "{lines:?}");
 }
 
 #[test]

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use devanture_config::api::{LogLost, Scope};
-use devanture_config::logs::{InstanceLine, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS};
+use devanture_config::logs::{
+    InstanceLine, LOGS_SINCE_HEADER, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS,
+};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde::Serialize;
@@ -124,6 +126,7 @@ impl Admin {
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
         }
         let lines = lines.unwrap_or(if tail { LINES_BEFORE_TAIL } else { LINES });
+        let is_of_requests = source == Source::Requests;
         let (before, reader) = match source {
             Source::Requests => {
                 let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
@@ -137,7 +140,14 @@ impl Admin {
         let (credentials, actor) = (Arc::clone(&self.credentials), actor.clone());
         let is_over =
             Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
-        Ok(streamed(form, before.into(), reader, is_over))
+        // Fewer lines than there would be, had older ones not made room.
+        let is_short = is_of_requests && before.len() < lines;
+        let held_since = if is_short { self.publisher.access_log().held_since(app.as_str()) } else { None };
+        let mut response = streamed(form, before.into(), reader, is_over);
+        if let Some(since) = held_since {
+            response.headers_mut().insert(HeaderName::from_static(LOGS_SINCE_HEADER), since.into());
+        }
+        Ok(response)
     }
 
     /// Requests: those that are remembered, and whoever reads along.

@@ -198,6 +198,12 @@ impl AccessLog {
         self.shared.kept().last(wanted, last)
     }
 
+    /// When the oldest request of an app came that is remembered, where older ones made room.
+    #[must_use]
+    pub fn held_since(&self, app: &str) -> Option<u64> {
+        self.shared.kept().held_since(app)
+    }
+
     /// Forgets what is remembered of an app, or of one environment of it, and ends whoever reads it along: the next one
     /// of that name is somebody else's.
     pub fn forget(&self, app: &str, environment: Option<&str>) {

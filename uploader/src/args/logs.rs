@@ -12,7 +12,7 @@ use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   devanture logs                          the last requests that the edge remembers
-  devanture logs --tail                   requests as they are answered, until Ctrl-C
+  devanture logs --tail                   requests and what instances write, as they come, until Ctrl-C
   devanture logs --tail --status 404,5xx --path '/api/*'
   devanture logs --tail --json | jq -r .target
   devanture logs --source web --tail      what the instances of a backend's process write
@@ -25,9 +25,10 @@ A reader that is too slow is told how many lines it lost.";
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
 pub(crate) struct LogsArgs {
-    /// Requests, or what instances of a backend write: a process such as web, one of it as web.2, release, or all-instances
-    #[arg(long, value_name = "SOURCE", default_value = SOURCE_REQUESTS)]
-    pub(crate) source: LogSource,
+    /// requests, or what instances of a backend write: a process such as web, one of it as web.2, release, or all-instances;
+    /// without it requests, and with --tail what instances write too
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<LogSource>,
     /// Go on with lines as they come
     #[arg(long, short = 'f')]
     pub(crate) tail: bool,
@@ -52,6 +53,11 @@ impl LogsArgs {
     /// Whether only some requests are wanted.
     pub(crate) fn filters_requests(&self) -> bool {
         self.status.is_some() || self.path.is_some() || self.version.is_some() || self.method.is_some()
+    }
+
+    /// Whether what instances write is shown among requests. A program that reads JSON gets lines of one kind.
+    pub(crate) fn shows_instances_too(&self, is_json: bool) -> bool {
+        self.source.is_none() && self.tail && !is_json && !self.filters_requests()
     }
 }
 

@@ -30,6 +30,8 @@ struct Lines {
     bytes: usize,
     /// The number of the last one.
     last: u64,
+    /// Whether older ones made room.
+    is_cut: bool,
 }
 
 impl Kept {
@@ -59,6 +61,7 @@ impl Kept {
         while lines.bytes > self.bytes_max {
             let Some(oldest) = lines.lines.pop_front() else { break };
             lines.bytes = lines.bytes.saturating_sub(self::weight(&oldest));
+            lines.is_cut = true;
         }
     }
 
@@ -97,6 +100,12 @@ impl Kept {
             lines.lines.iter().rev().filter(|line| wanted.takes(line)).take(last).cloned().collect();
         found.reverse();
         found
+    }
+
+    /// When the oldest request of an app came that is held, where older ones made room.
+    pub(super) fn held_since(&self, app: &str) -> Option<u64> {
+        let lines = self.apps.get(app).filter(|lines| lines.is_cut)?;
+        lines.lines.front().map(|line| line.at_ms)
     }
 }
 

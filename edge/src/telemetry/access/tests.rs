@@ -143,12 +143,15 @@ fn the_last_lines_of_each_app_are_remembered_within_their_bounds() {
     };
     assert_eq!(targets("a", 100), ["/5", "/6", "/7", "/8", "/9"]);
     assert_eq!(targets("a", 2), ["/8", "/9"]);
+    let oldest = log.remembered(&wanted("a"), 100)[0].at_ms;
+    assert_eq!((log.held_since("a"), log.held_since("b")), (Some(oldest), None));
     let filter = LogFilter { status: Some("4xx".parse().unwrap()), ..LogFilter::default() };
     assert_eq!(log.remembered(&LogWanted { filter, ..wanted("a") }, 9).len(), 1);
     log.write(line("b", "/b", 200));
     log.write(line("c", "/c", 200));
     log.flush(LONG);
     assert_eq!((targets("a", 9).len(), targets("b", 9).len(), targets("c", 9).len()), (0, 1, 1));
+    assert_eq!(log.held_since("b"), None, "nothing of it made room");
 }
 
 #[tokio::test]
