@@ -21,7 +21,7 @@ use url::Url;
 use crate::exit::Failure;
 use crate::pass::Pass;
 use crate::progress::Progress;
-use crate::report::milliseconds;
+use crate::report::{counted, milliseconds};
 use crate::settings::{self, EdgeAccess};
 use crate::trust;
 
@@ -338,7 +338,9 @@ where
             Ok(value) => return Ok(value),
             Err(Refusal::Final(failure)) => return Err(failure),
             Err(Refusal::Again(failure, Some(wait))) if wait > RETRY_AFTER_MAX => {
-                return Err(failure.hint(format!("the edge asks to come again in {} seconds", wait.as_secs())));
+                return Err(
+                    failure.hint(format!("the edge asks to come again in {}", counted(wait.as_secs(), "second")))
+                );
             }
             Err(Refusal::Again(_, Some(wait))) => tokio::time::sleep(wait).await,
             Err(Refusal::Again(_, None)) => tokio::time::sleep(jittered(pause, random())).await,

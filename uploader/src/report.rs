@@ -195,7 +195,9 @@ fn damage_text(damage: &Damage) -> String {
     if damage.count > DAMAGED_FILES_SHOWN as u64 {
         files.push_str(", …");
     }
-    format!("{} files of {version} are damaged or missing and answer 503 ({files}); push it again", damage.count)
+    let (count, are) = (counted(damage.count, "file"), if damage.count == 1 { "is" } else { "are" });
+    let answer = if damage.count == 1 { "answers" } else { "answer" };
+    format!("{count} of {version} {are} damaged or missing and {answer} 503 ({files}); push it again")
 }
 
 /// The lines of `status`.

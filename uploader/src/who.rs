@@ -14,7 +14,7 @@ use crate::exit::Failure;
 use crate::foresee;
 use crate::pass::{Login, Pass};
 use crate::progress::Style;
-use crate::report::time_text;
+use crate::report::{counted, time_text};
 use crate::settings::Source;
 
 /// Tokens that are asked for at once.
@@ -69,9 +69,9 @@ pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
     });
     context.output.write(&value, || {
         let place = place_text(answer.app.as_ref(), answer.environment.as_ref());
-        let days = answer.refresh_expires_in_s / 86_400;
+        let days = counted(answer.refresh_expires_in_s / 86_400, "day");
         let kept = match is_kept {
-            true => format!("The login is kept for at most {days} days; `devanture logout` ends it."),
+            true => format!("The login is kept for at most {days}; `devanture logout` ends it."),
             false => "There is no folder to keep the login in: each command logs in for itself.".to_owned(),
         };
         vec![format!("Logged in as {}, {} for {place}.", answer.account, answer.scope), kept]
