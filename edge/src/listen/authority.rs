@@ -49,9 +49,13 @@ const CERTIFICATE_MODE: u32 = 0o644;
 /// Nobody but the edge may read the key.
 const KEY_MODE: u32 = 0o600;
 
+/// A clock before this second since 1970 (2025-01-01 UTC) was never set: no release is older.
+const CLOCK_MIN_S: i64 = 1_735_689_600;
+
 /// The authority, with the certificates that it made.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     provider: Arc<CryptoProvider>,
     /// Held for a look-up or an insertion only, never while a certificate is made.
@@ -79,7 +83,7 @@ impl Authority {
         let (pem, key) = match (certificate, key) {
             (Some(certificate), Some(key)) => (certificate, key),
             // The key is written first: without the certificate, nobody has trusted it yet.
-            (None, _) => make(folder)?,
+            (None, _) => make(folder, OffsetDateTime::now_utc())?,
             (Some(_), None) => {
                 return Err(Error::Authority {
                     path: folder.join(KEY_FILE),
@@ -88,12 +92,24 @@ impl Authority {
             }
         };
         let authority = Self::parse(folder, &pem, &key, Arc::clone(&provider))?;
-        if authority.not_after - OffsetDateTime::now_utc() > AUTHORITY_LEFT_MIN {
-            return Ok(authority);
+        authority.renewed(folder, OffsetDateTime::now_utc())
+    }
+
+    /// The authority itself, or a new one in its place if it expires or is not valid yet at `now`.
+    fn renewed(self, folder: &Path, now: OffsetDateTime) -> Result<Self, Error> {
+        let is_valid = self.not_before <= now;
+        if is_valid && self.not_after - now > AUTHORITY_LEFT_MIN {
+            return Ok(self);
         }
-        warn!("the local authority expires, and is made anew: trust the new {CERTIFICATE_FILE}");
-        let (pem, key) = make(folder)?;
-        Self::parse(folder, &pem, &key, provider)
+        // A machine without a battery starts in 1970: replacing what people trust would be wrong a minute later.
+        if !is_valid && now.unix_timestamp() < CLOCK_MIN_S {
+            let reason = format!("it is valid from {} on, and the clock says {now}: set the clock", self.not_before);
+            return Err(Error::Authority { path: folder.join(CERTIFICATE_FILE), reason });
+        }
+        let why = if is_valid { "expires" } else { "is not valid yet, as if the clock had gone back" };
+        warn!("the local authority {why}, and is made again: trust the new {CERTIFICATE_FILE}");
+        let (pem, key) = make(folder, now)?;
+        Self::parse(folder, &pem, &key, self.provider)
     }
 
     fn parse(folder: &Path, pem: &str, key: &str, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
@@ -105,9 +121,10 @@ impl Authority {
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
             return Err(bad(KEY_FILE, "it does not belong to the certificate".to_owned()));
         }
+        let not_before = parsed.validity().not_before.to_datetime();
         let not_after = parsed.validity().not_after.to_datetime();
         let issuer = Issuer::from_ca_cert_der(&der, key)?;
-        Ok(Self { issuer, not_after, provider, leaves: Mutex::default() })
+        Ok(Self { issuer, not_before, not_after, provider, leaves: Mutex::default() })
     }
 
     /// A certificate for `name`, kept or made now.
@@ -168,9 +185,8 @@ impl Authority {
     }
 }
 
-/// Makes an authority and keeps it in `folder`; gives its certificate and key in PEM.
-fn make(folder: &Path) -> Result<(String, String), Error> {
-    let now = OffsetDateTime::now_utc();
+/// Makes an authority at `now` and keeps it in `folder`; gives its certificate and key in PEM.
+fn make(folder: &Path, now: OffsetDateTime) -> Result<(String, String), Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Devanture");
@@ -302,6 +318,28 @@ mod tests {
         std::fs::copy(other.path().join(KEY_FILE), &key).unwrap();
         std::fs::remove_file(&certificate).unwrap();
         drop(Authority::open(folder.path(), provider()).unwrap());
+    }
+
+    #[test]
+    fn an_authority_of_the_future_is_made_again_and_an_unset_clock_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = OffsetDateTime::now_utc();
+        make(folder.path(), now + Duration::days(400)).unwrap();
+        let made = std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap();
+        let parsed = || {
+            let (pem, key) = (read(&folder.path().join(CERTIFICATE_FILE)), read(&folder.path().join(KEY_FILE)));
+            Authority::parse(folder.path(), &pem.unwrap().unwrap(), &key.unwrap().unwrap(), provider()).unwrap()
+        };
+        let error = parsed().renewed(folder.path(), OffsetDateTime::UNIX_EPOCH).unwrap_err().to_string();
+        assert!(error.contains("set the clock"), "{error}");
+        assert_eq!(std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap(), made);
+
+        let authority = Authority::open(folder.path(), provider()).unwrap();
+        assert!(authority.not_before <= now && parsed().not_before <= now);
+        let kept = std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap();
+        assert_ne!(kept, made);
+        drop(Authority::open(folder.path(), provider()).unwrap());
+        assert_eq!(std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap(), kept);
     }
 
     #[test]
