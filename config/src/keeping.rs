@@ -121,6 +121,21 @@ pub struct PlaceDeleteReport {
     pub hostnames: Vec<String>,
     /// Versions that stop answering; none where an environment alone goes.
     pub versions: u64,
+    /// Files that were removed at once; `None` without `purge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<PurgeReport>,
+}
+
+/// Files that a purge removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeReport {
+    /// Blobs and manifests that nothing else refers to.
+    pub files: u64,
+    /// Their bytes, those of the encodings of blobs among them.
+    pub bytes: u64,
+    /// Versions whose manifests cannot be read: while there are any, no file is removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<VersionId>,
 }
 
 /// `POST /v1/apps/{app}/undelete`: the app itself where nothing is said.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::VersionId;
+use crate::keeping::PurgeReport;
 use crate::names::{AppName, PlaceName};
 use crate::site_toml::RoutePath;
 
@@ -61,6 +62,9 @@ pub struct DeleteReport {
     /// Until when it can be had back, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub until_ms: u64,
+    /// Files that were removed at once; `None` without `purge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<PurgeReport>,
 }
 
 /// `POST /v1/apps/{app}/withdrawn`: no version stored until now answers a path any more.

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use devanture_config::api::{CollectReport, DeletedThing, PlaceDeleteReport, UndeleteRequest, WhyCollected};
+use devanture_config::api::{
+    CollectReport, DeletedThing, PlaceDeleteReport, PurgeReport, UndeleteRequest, WhyCollected,
+};
 use devanture_config::digest::IdPrefix;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, PlaceName};
@@ -21,8 +23,10 @@ use crate::upkeep;
 const TOLD_MAX: usize = 50;
 /// The flags by which a deletion is meant.
 const MEANT: &str = "--yes (or --now)";
-/// The flag by which a deletion of a place is meant: it can be had back, so that it has no `--now`.
+/// The flag by which a deletion of a place is meant: it can be had back, so that it has no `--now` of its own.
 const PLACE_MEANT: &str = "--yes";
+/// What is said of a purge in place of how something is restored.
+const NO_WAY_BACK: &str = "with --purge it cannot be restored";
 
 /// What is deleted, or had back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +78,14 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         return have_back(context, &target, args.dry_run).await;
     }
     let is_meant = args.yes || args.now;
+    if args.purge && matches!(target, Target::Path(_)) {
+        return Err(Failure::new(Code::Usage, "A path is withdrawn, and its file stays: there is nothing to purge.")
+            .hint("delete the versions that have it with --purge"));
+    }
     let edge = target.edge(context)?;
     match &target {
-        Target::App(_) => delete_place(context, &edge, None, args.yes, args.dry_run).await,
-        Target::Environment(name) => delete_place(context, &edge, Some(name), args.yes, args.dry_run).await,
+        Target::App(_) => delete_place(context, &edge, None, args).await,
+        Target::Environment(name) => delete_place(context, &edge, Some(name), args).await,
         Target::Path(path) => {
             if !args.dry_run {
                 let what = format!("`delete {path}` ends the path in every version that is stored, at once.");
@@ -89,10 +97,13 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         Target::Version(id) => {
             if !args.dry_run {
                 let what = format!("`delete {id}` ends the version and its preview at once.");
-                let way_back = "`devanture undelete version` has it back for a while";
+                let way_back = match args.purge {
+                    true => NO_WAY_BACK,
+                    false => "`devanture undelete version` has it back for a while",
+                };
                 confirm(id.as_str(), &what, way_back, MEANT, is_meant, context.output.is_json).await?;
             }
-            delete_version(context, &edge, id, args.dry_run).await
+            delete_version(context, &edge, id, args).await
         }
     }
 }
@@ -134,9 +145,10 @@ async fn delete_place(
     context: &Context,
     edge: &Edge,
     environment: Option<&PlaceName>,
-    yes: bool,
-    dry_run: bool,
+    args: &DeleteArgs,
 ) -> Result<(), Failure> {
+    let (dry_run, purge) = (args.dry_run, args.purge);
+    let yes = args.yes || args.now && purge;
     if !dry_run {
         let (name, kind) = match environment {
             Some(environment) => (environment.as_str(), format!("environment {environment}")),
@@ -145,12 +157,12 @@ async fn delete_place(
         // What is asked for on a terminal is known before it is asked.
         let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
             true => format!("`delete {kind}` ends it on every hostname, at once."),
-            false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true).await?)),
+            false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true, purge).await?)),
         };
-        let way_back = "`devanture undelete` has it back for a while";
+        let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` has it back for a while" };
         confirm(name, &what, way_back, PLACE_MEANT, yes, context.output.is_json).await?;
     }
-    let report = edge.delete_place(environment, dry_run).await?;
+    let report = edge.delete_place(environment, dry_run, purge).await?;
     let again = context.again().0;
     context.output.write(&report, || {
         let undo = match &report.environment {
@@ -166,6 +178,9 @@ async fn delete_place(
             Some(environment) => format!("The environment {environment} of the app {}", report.app),
             None => format!("The app {}", report.app),
         };
+        if let Some(purged) = &report.purged {
+            return vec![format!("{name} is gone for good."), purged_line(purged)];
+        }
         vec![
             format!(
                 "{name} is gone: it answers nothing any more. Its names stay its own until {}.",
@@ -192,8 +207,20 @@ fn foreseen_text(report: &PlaceDeleteReport) -> String {
     }
 }
 
-async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, dry_run: bool) -> Result<(), Failure> {
-    if dry_run {
+/// What a purge removed.
+fn purged_line(purged: &PurgeReport) -> String {
+    if let Some(version) = purged.unreadable.first() {
+        let short = version.short();
+        return format!(
+            "  no file is removed while the manifest of {short} is unreadable: push its bundle, or delete it"
+        );
+    }
+    let files = counted(purged.files, "file");
+    format!("  freed {} of {files} that nothing else refers to", byte_text(purged.bytes))
+}
+
+async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &DeleteArgs) -> Result<(), Failure> {
+    if args.dry_run {
         // Of an app, every environment tells all places.
         let status = edge.status(&PlaceName::prod()).await?;
         let version = foresee::find(edge, &status, id).await?;
@@ -209,10 +236,13 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, dry_run: 
         upkeep::tell_foreseen(context, &value, &format!("delete {} and its preview", version.short()));
         return Ok(());
     }
-    let report = edge.delete_version(id).await?;
+    let report = edge.delete_version(id, args.purge).await?;
     let again = context.again().0;
     context.output.write(&report, || {
         let short = report.version.short();
+        if let Some(purged) = &report.purged {
+            return vec![format!("{short} is gone for good, and so is its preview."), purged_line(purged)];
+        }
         vec![
             format!("{short} is gone, and so is its preview. Its files go after {}.", time_text(report.until_ms)),
             format!("undo  devanture undelete version {short}{again}"),
@@ -289,7 +319,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
 /// # Errors
 /// As the edge says.
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> {
-    let report = context.link()?.collect(args.dry_run, args.force).await?;
+    let report = context.link()?.collect(args.dry_run, args.force, args.purge).await?;
     let style = context.output.style;
     context.output.write(&report, || {
         let mut lines = collect_lines(&report);

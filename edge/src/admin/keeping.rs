@@ -16,7 +16,11 @@ impl Admin {
         let Some(rest) = path.trim_start_matches('/').strip_prefix("v1/apps/") else { return Ok(()) };
         let mut segments = rest.split('/');
         let app: Option<AppName> = segments.next().and_then(|name| name.parse().ok());
-        let is_about_it = matches!(route, Route::Deleted { .. } | Route::Undelete { .. });
+        // A deletion looks for itself: what was deleted can still be purged.
+        let is_about_it = matches!(
+            route,
+            Route::Deleted { .. } | Route::Undelete { .. } | Route::DeleteApp { .. } | Route::DeleteEnvironment { .. }
+        );
         let is_known = |app: &AppName| actor.app.as_ref().is_none_or(|own| own == app);
         let Some(app) = app.filter(|app| !is_about_it && is_known(app)) else {
             return Ok(());
@@ -32,10 +36,18 @@ impl Admin {
 
     pub(super) async fn collect(&self, actor: &Actor, request: &Request<RequestBody>) -> Result<Response<Body>, Error> {
         actor.must_be_admin()?;
-        let options =
-            CollectOptions { dry_run: body::dry_run(request.uri())?, force: body::flag(request.uri(), "force")? };
+        let options = CollectOptions {
+            dry_run: body::dry_run(request.uri())?,
+            force: body::flag(request.uri(), "force")?,
+            purge: body::flag(request.uri(), "purge")?,
+        };
         if !options.dry_run {
-            tracing::info!(who = actor.name, force = options.force, "a collection was asked for");
+            tracing::info!(
+                who = actor.name,
+                force = options.force,
+                purge = options.purge,
+                "a collection was asked for"
+            );
         }
         Ok(answer::json(StatusCode::OK, &self.publisher.collect(options).await?))
     }
@@ -47,7 +59,12 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Admin, app)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.delete_app(actor, app, body::dry_run(request.uri())?).await?))
+        let dry_run = body::dry_run(request.uri())?;
+        let report = match body::flag(request.uri(), "purge")? {
+            true => self.publisher.purge_place(actor, app, None, dry_run).await?,
+            false => self.publisher.delete_app(actor, app, dry_run).await?,
+        };
+        Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn delete_environment(
@@ -59,7 +76,11 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Admin, app)?;
         let dry_run = body::dry_run(request.uri())?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.delete_environment(actor, app, environment, dry_run).await?))
+        let report = match body::flag(request.uri(), "purge")? {
+            true => self.publisher.purge_place(actor, app, Some(environment), dry_run).await?,
+            false => self.publisher.delete_environment(actor, app, environment, dry_run).await?,
+        };
+        Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn deleted(&self, actor: &Actor, app: &AppName) -> Result<Response<Body>, Error> {

@@ -247,7 +247,7 @@ impl Admin {
                 self.delete_environment(&actor, &app, &environment, &request).await
             }
             Route::Undelete { app } => self.undelete(&actor, &app, request).await,
-            Route::DeleteVersion { app, version } => self.delete_version(&actor, &app, &version).await,
+            Route::DeleteVersion { app, version } => self.delete_version(&actor, &app, &version, &request).await,
             Route::Restore { app } => self.restore(&actor, &app, &request).await,
             Route::Withdraw { app } => self.withdraw(&actor, &app, request).await,
             Route::Withdrawn { app } => self.withdrawn(&actor, &app, &request).await,

@@ -102,14 +102,14 @@ impl Route {
             Self::Audit => &["app", "limit", "before"],
             Self::AddHostname { .. }
             | Self::ChangeSettings { .. }
-            | Self::DeleteApp { .. }
-            | Self::DeleteEnvironment { .. }
             | Self::RemoveHostname { .. }
             | Self::RemoveMember(_)
             | Self::Restart { .. }
             | Self::Scale { .. }
             | Self::SetMember(_) => &["dry_run"],
-            Self::Collect => &["dry_run", "force"],
+            Self::Collect => &["dry_run", "force", "purge"],
+            Self::DeleteApp { .. } | Self::DeleteEnvironment { .. } => &["dry_run", "purge"],
+            Self::DeleteVersion { .. } => &["purge"],
             Self::Begin { .. } => &[
                 "no_switch",
                 "no_smoke",

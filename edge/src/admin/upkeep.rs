@@ -41,9 +41,14 @@ impl Admin {
         actor: &Actor,
         app: &AppName,
         version: &str,
+        request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Push, app)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.delete_version(actor, app, version).await?))
+        let report = match body::flag(request.uri(), "purge")? {
+            true => self.publisher.purge_version(actor, app, version).await?,
+            false => self.publisher.delete_version(actor, app, version).await?,
+        };
+        Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn withdraw(

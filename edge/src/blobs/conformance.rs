@@ -467,15 +467,15 @@ pub(super) async fn only_what_was_put_before_a_moment_is_deleted_by_it(harness: 
     let put_s = store.list().await.unwrap()[0].2;
     // Of the same second nothing is deleted: it may have been put after the question.
     for before_s in [0, put_s] {
-        assert_eq!(store.delete_put_before(key, before_s).await.unwrap(), None);
+        assert_eq!(store.delete_put_before(key, before_s, false).await.unwrap(), None);
     }
     assert_eq!(store.get(key).await.unwrap(), bytes);
-    assert_eq!(store.delete_put_before(key, put_s + 1).await.unwrap(), Some(1_070));
+    assert_eq!(store.delete_put_before(key, put_s + 1, false).await.unwrap(), Some(1_070));
     assert_eq!((store.size(key).await.unwrap(), store.variants(digest).await.unwrap()), (None, Vec::new()));
-    assert_eq!(store.delete_put_before(key, u64::MAX).await.unwrap(), None);
+    assert_eq!(store.delete_put_before(key, u64::MAX, false).await.unwrap(), None);
     let manifest = Key::Manifest(digest);
     store.put(manifest, bytes).await.unwrap();
-    assert_eq!(store.delete_put_before(manifest, u64::MAX).await.unwrap(), Some(1_000));
+    assert_eq!(store.delete_put_before(manifest, u64::MAX, false).await.unwrap(), Some(1_000));
     assert_eq!(store.size(manifest).await.unwrap(), None);
 }
 

@@ -260,6 +260,41 @@ pub fn open_in_place(path: &Path, mode: u32) -> Result<File, Error> {
     open_or_create(path, OpenOptions::new().read(true).write(true).mode(mode))
 }
 
+/// Gives the file `path` this length, with blocks of the disk for all of it. What it holds is of no interest.
+///
+/// # Errors
+/// [`Error::Full`] and [`Error::Io`]; the file has no more blocks than before then.
+pub fn set_allocated(path: &Path, length: u64) -> Result<(), Error> {
+    let file = open_in_place(path, FILE_MODE)?;
+    let before_bytes = file.metadata().map_err(failed("reading", path))?.len();
+    if length > before_bytes {
+        let allocated = before(Step::Write, path).and_then(|()| allocate(&file, before_bytes, length - before_bytes));
+        if let Err(error) = allocated {
+            drop(file.set_len(before_bytes));
+            return Err(failed("allocating", path)(error));
+        }
+    } else {
+        file.set_len(length).map_err(failed("shortening", path))?;
+    }
+    before(Step::SyncFile, path).and_then(|()| file.sync_all()).map_err(failed("syncing", path))
+}
+
+fn allocate(file: &File, offset: u64, length: u64) -> std::io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, length) {
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            let zeros = [0; 64 * 1024];
+            let (mut at, end) = (offset, offset.saturating_add(length));
+            while at < end {
+                let count = usize::try_from(end - at).unwrap_or(usize::MAX).min(zeros.len());
+                file.write_all_at(zeros.get(..count).unwrap_or(&zeros), at)?;
+                at = at.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+            }
+            Ok(())
+        }
+        done => Ok(done?),
+    }
+}
+
 fn open_or_create(path: &Path, options: &mut OpenOptions) -> Result<File, Error> {
     match options.open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -170,8 +170,8 @@ impl Blobs for FileBlobs {
         self.with(move |folder| folder.delete(key)).await
     }
 
-    async fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error> {
-        self.with(move |folder| folder.delete_put_before(key, before_s)).await
+    async fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
+        self.with(move |folder| folder.delete_put_before(key, before_s, for_good)).await
     }
 
     async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {

@@ -381,13 +381,13 @@ pub trait Blobs: Send + Sync {
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
     /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
-    /// since 1970. It counts as missing from then on, but a store may keep the bytes until [`Blobs::remove_leftovers`]
-    /// ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns the bytes of all that went;
-    /// nothing where it is not there, or was put since.
+    /// since 1970. It counts as missing from then on, but unless it is `for_good` a store may keep the bytes until
+    /// [`Blobs::remove_leftovers`] ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns the
+    /// bytes of all that went; nothing where it is not there, or was put since.
     ///
     /// # Errors
     /// [`Error::Io`].
-    async fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error>;
+    async fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error>;
 
     /// Every blob and manifest with its length and the seconds since 1970 at which it was last put, in no order. On the
     /// way, variants and deltas are removed whose blob is gone.

@@ -5,6 +5,7 @@
 //! closed and opened again: reads go on from the last commit, and a later commit may find room.
 
 mod file;
+mod reserve;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use tokio::sync::{Mutex, Semaphore, broadcast};
 
 use super::{Catalog, Commit, Committed, Error, Record, Revision};
 use file::CatalogFile;
+use reserve::Reserve;
 
 /// How many commits a watcher may lag behind before it has to read anew.
 const WATCH_COMMITS_MAX: usize = 1_024;
@@ -30,6 +32,7 @@ pub(super) struct RedbCatalog {
     turn: Arc<Mutex<()>>,
     readers: Semaphore,
     committed: broadcast::Sender<Committed>,
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl RedbCatalog {
@@ -38,12 +41,19 @@ impl RedbCatalog {
         Ok(Self::of(CatalogFile::open(path)?))
     }
 
+    /// As [`RedbCatalog::open`], with a reserve beside it for [`Catalog::commit_reserved`].
+    pub(super) fn open_with_reserve(path: &Path) -> Result<Self, Error> {
+        let opened = Self::open(path)?;
+        Ok(Self { reserve: Some(Arc::new(Reserve::open(path.with_extension("reserve")))), ..opened })
+    }
+
     fn of(file: CatalogFile) -> Self {
         Self {
             file: Arc::new(file),
             turn: Arc::default(),
             readers: Semaphore::new(READS_AT_ONCE),
             committed: broadcast::Sender::new(WATCH_COMMITS_MAX),
+            reserve: None,
         }
     }
 
@@ -91,6 +101,7 @@ impl Catalog for RedbCatalog {
 
     async fn commit(&self, commit: Commit) -> Result<Revision, Error> {
         let (file, committed) = (Arc::clone(&self.file), self.committed.clone());
+        let reserve = self.reserve.clone();
         let turn = Arc::clone(&self.turn).lock_owned().await;
         blocking(move || {
             let revision = file.commit(&commit)?;
@@ -98,9 +109,22 @@ impl Catalog for RedbCatalog {
             drop(committed.send(Committed { revision, changes: commit.changes.into() }));
             // Here and not with the caller, who may be gone: the next commit is told after this one.
             drop(turn);
+            if let Some(reserve) = reserve {
+                reserve.refill();
+            }
             Ok(revision)
         })
         .await
+    }
+
+    async fn commit_reserved(&self, commit: Commit) -> Result<Revision, Error> {
+        loop {
+            let committed = self.commit(commit.clone()).await;
+            let (Err(Error::Full), Some(reserve)) = (&committed, self.reserve.clone()) else { return committed };
+            if !blocking(move || Ok(reserve.release())).await? {
+                return committed;
+            }
+        }
     }
 
     fn watch(&self) -> broadcast::Receiver<Committed> {

@@ -148,6 +148,15 @@ pub trait Catalog: Send + Sync {
     /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`]; nothing was changed then.
     async fn commit(&self, commit: Commit) -> Result<Revision, Error>;
 
+    /// As [`Catalog::commit`], for a commit by which a full disk is freed, or a site that does harm ended: it may use space
+    /// that is held back for these.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit`].
+    async fn commit_reserved(&self, commit: Commit) -> Result<Revision, Error> {
+        self.commit(commit).await
+    }
+
     /// Every commit from now on. A watcher that lags by more than the channel holds is told so by the channel and
     /// reads anew.
     fn watch(&self) -> broadcast::Receiver<Committed>;
@@ -159,4 +168,12 @@ pub trait Catalog: Send + Sync {
 /// [`Error::Locked`] where another process has it open, [`Error::Store`].
 pub fn open(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(embedded::RedbCatalog::open(path)?))
+}
+
+/// As [`open`], with some disk space held back for [`Catalog::commit_reserved`].
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_reserve(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
+    Ok(Arc::new(embedded::RedbCatalog::open_with_reserve(path)?))
 }

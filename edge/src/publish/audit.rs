@@ -121,6 +121,22 @@ impl Action {
         matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken)
     }
 
+    /// Whether a full disk must not prevent it: it frees space, ends what does harm, or is needed for one of these.
+    const fn may_use_reserve(self) -> bool {
+        self.is_always_let()
+            || matches!(
+                self,
+                Self::DeleteAccount
+                    | Self::DeleteAlias
+                    | Self::DeleteApp
+                    | Self::DeleteEnvironment
+                    | Self::DeleteVersion
+                    | Self::Pause
+                    | Self::Rollback
+                    | Self::Withdraw
+            )
+    }
+
     /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
     /// find, and tokens belong to whoever holds them.
     const fn needs_app(self) -> bool {
@@ -157,13 +173,20 @@ pub(crate) enum Own {
     Sent,
 }
 
+impl Own {
+    /// As [`Action::may_use_reserve`].
+    const fn may_use_reserve(self) -> bool {
+        matches!(self, Self::Collection | Self::ExpiredAlias | Self::Refresh)
+    }
+}
+
 /// Makes a commit that is the edge's own.
 ///
 /// # Errors
 /// As [`Catalog::commit`].
 pub(crate) async fn commit_own(catalog: &dyn Catalog, why: Own, commit: Commit) -> Result<Revision, catalog::Error> {
     tracing::trace!(?why, "a commit of the edge's own");
-    catalog.commit(commit).await
+    if why.may_use_reserve() { catalog.commit_reserved(commit).await } else { catalog.commit(commit).await }
 }
 
 /// The revision of a commit; nothing where somebody else was first, and it has to be looked at again.
@@ -332,7 +355,11 @@ impl Audit {
             let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
             with_entry.changes.extend(gone.map(Change::Delete));
             with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
-            match self.0.catalog.commit(with_entry).await {
+            let committed = match deed.action.may_use_reserve() {
+                true => self.0.catalog.commit_reserved(with_entry).await,
+                false => self.0.catalog.commit(with_entry).await,
+            };
+            match committed {
                 Ok(revision) => {
                     begun.done();
                     kept.forget(&old);

@@ -51,7 +51,7 @@ impl Publisher {
             let deed = Deed::of(Action::DeleteVersion).app(app).what(version.short());
             if self.made(actor, deed, commit).await? {
                 tracing::info!(app = %app, version = %version, who = actor.name, "a version was deleted");
-                return Ok(DeleteReport { app: app.clone(), version, until_ms });
+                return Ok(DeleteReport { app: app.clone(), version, until_ms, purged: None });
             }
         }
         Err(catalog::Error::Conflict { key }.into())

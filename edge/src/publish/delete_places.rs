@@ -91,7 +91,7 @@ impl Publisher {
         Err(catalog::Error::Conflict { key }.into())
     }
 
-    async fn place_report(
+    pub(super) async fn place_report(
         &self,
         app: &AppName,
         environment: Option<&PlaceName>,
@@ -119,6 +119,7 @@ impl Publisher {
             environments,
             hostnames,
             versions: u64::try_from(versions).unwrap_or(u64::MAX),
+            purged: None,
         })
     }
 }

@@ -23,9 +23,9 @@ impl From<blobs::Error> for Error {
             blobs::Error::Corrupt { .. } => Problem::new(Code::NotReady, format!("A stored file is damaged: {error}."))
                 .hint("push the bundle again: what was set aside is sent anew"),
             blobs::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
-                .hint("make room on the disk of data_dir, then push again: what was stored is not sent twice"),
+                .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
             blobs::Error::Short { .. } => {
-                let hint = "make room on the disk of data_dir, then push again: what was stored is not sent twice; `disk_free_bytes_min` in edge.toml is the limit";
+                let hint = "make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice; `disk_free_bytes_min` in edge.toml is the limit";
                 Problem::new(Code::DiskFull, "The disk of the edge is almost full: nothing new is stored.").hint(hint)
             }
             blobs::Error::Io { .. } => internal(&error),
@@ -49,7 +49,7 @@ impl From<catalog::Error> for Error {
                     .hint("try again")
             }
             catalog::Error::Full => Problem::new(Code::DiskFull, "The edge has no room left to write its records.")
-                .hint("make room on the disk of data_dir, then try again"),
+                .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then try again"),
             catalog::Error::Replaced { .. } => replaced(&error),
             catalog::Error::TooOften { wait_ms } => {
                 let seconds = wait_ms.div_ceil(1_000).max(1);

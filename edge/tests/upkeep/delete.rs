@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use devanture_config::api::{DeleteReport, History, Scope};
+use devanture_config::Digest;
+use devanture_config::api::{CollectReport, DeleteReport, History, PlaceDeleteReport, Scope};
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -157,4 +158,66 @@ async fn a_switch_and_a_deletion_at_once_never_both_succeed() {
     })
     .await;
     Arc::into_inner(edge).unwrap().stop().await;
+}
+
+async fn purge(edge: &RunningEdge, path: &str) -> crate::support::Got {
+    got(edge.api(Method::DELETE, &format!("/v1/apps/{path}?purge=true"))).await
+}
+
+fn is_stored(edge: &RunningEdge, bytes: &[u8]) -> bool {
+    let name = Digest::of(bytes).to_string();
+    ["blobs", "collected/blobs"].iter().any(|kind| edge.data_dir().join(kind).join(&name[..2]).join(&name).exists())
+}
+
+#[tokio::test]
+async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
+    let edge = edge().start().await;
+    let one = edge.push("shop", &[("index.html", b"one"), ("a.txt", b"shared"), ("b.txt", b"old")]).await;
+    edge.push("shop", &[("index.html", b"two"), ("a.txt", b"shared")]).await;
+    edge.push("blog", &[("index.html", b"blog"), ("b.txt", b"blogs"), ("c.txt", b"old")]).await;
+    let only = edge.push("gone", &[("index.html", b"gone"), ("c.txt", b"shared")]).await;
+    edge.push("gone", &[("index.html", b"newer")]).await;
+
+    let report: DeleteReport = purge(&edge, &format!("shop/versions/{}", one.version)).await.json();
+    assert_eq!(report.purged.unwrap().files, 1, "its page; its manifest stays for the names in it");
+    assert!(!is_stored(&edge, b"one"));
+    for held in [&b"shared"[..], b"old", b"two"] {
+        assert!(is_stored(&edge, held), "{held:?}");
+    }
+    assert_eq!(api(&edge, Method::POST, "undelete", json!({"version": one.version})).await.code(), Code::NotFound);
+
+    // Also after a deletion that can be taken back.
+    let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/gone/versions/{}", only.version))).await;
+    assert_eq!(deleted.status, 200);
+    assert!(is_stored(&edge, b"gone"));
+    let report: DeleteReport = purge(&edge, &format!("gone/versions/{}", only.version)).await.json();
+    assert_eq!(report.version, only.version);
+    assert!(!is_stored(&edge, b"gone") && is_stored(&edge, b"shared"));
+
+    assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/gone")).await.status, 200);
+    let report: PlaceDeleteReport = purge(&edge, "gone").await.json();
+    assert!(report.purged.unwrap().files > 0);
+    assert!(!is_stored(&edge, b"newer"));
+    // Its name is free.
+    edge.push("gone", &[("index.html", b"again")]).await;
+    assert_eq!(edge.get("gone.localhost", "/").await.text(), "again");
+    assert_eq!(edge.get("shop.localhost", "/a.txt").await.text(), "shared");
+    assert_eq!(edge.get("blog.localhost", "/c.txt").await.text(), "old");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_purging_collection_ends_what_could_be_restored() {
+    let edge = edge().start().await;
+    let one = edge.push("shop", &[("index.html", b"one")]).await;
+    edge.push("shop", &[("index.html", b"two")]).await;
+    assert_eq!(delete(&edge, &one.version.to_string()).await.status, 200);
+    let plain: CollectReport = got(edge.api(Method::POST, "/v1/gc")).await.json();
+    assert!((plain.versions.len(), plain.files) == (0, 0) && is_stored(&edge, b"one"), "{plain:?}");
+    let foreseen: CollectReport = got(edge.api(Method::POST, "/v1/gc?purge=true&dry_run=true")).await.json();
+    let report: CollectReport = got(edge.api(Method::POST, "/v1/gc?purge=true")).await.json();
+    assert_eq!((foreseen.versions.len(), foreseen.files), (report.versions.len(), report.files));
+    assert_eq!(report.versions.len(), 1);
+    assert!(!is_stored(&edge, b"one") && is_stored(&edge, b"two"));
+    edge.stop().await;
 }

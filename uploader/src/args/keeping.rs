@@ -13,6 +13,7 @@ Examples:
   devanture delete app --yes              … or does not, as in CI
   devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
   devanture delete /salaries.pdf --undo   every version that has the path answers it again
+  devanture delete 4f2a91 --now --purge   for good, with its files: frees a full disk
 
 What was deleted can be had back for a while: `devanture undelete`. A version that is
 live, or that an alias points at, is not deleted. A version that is stored later, and
@@ -30,6 +31,10 @@ pub(super) const GC_EXAMPLES: &str = "\
 Examples:
   devanture gc --dry-run                  what would go, and why
   devanture gc                            now, and not when its turn comes
+  devanture gc --purge                    also what was deleted and could be restored
+
+On a disk that is almost full it removes unreferenced files at once, without the grace
+period and `collected_hours`.
 
 Needs a token with the scope admin for every app. [retention] in edge.toml says what is
 kept; what is live, aliased, or that a rollback goes to stays, whatever its age.";
@@ -49,8 +54,11 @@ pub(crate) struct DeleteArgs {
     /// The same, for a version or a path
     #[arg(long)]
     pub(crate) now: bool,
+    /// Delete for good: it cannot be restored, and its files are removed at once; works on a full disk
+    #[arg(long)]
+    pub(crate) purge: bool,
     /// Have it back
-    #[arg(long, conflicts_with_all = ["now", "yes"])]
+    #[arg(long, conflicts_with_all = ["now", "yes", "purge"])]
     pub(crate) undo: bool,
     /// Say what would change, and change nothing
     #[arg(long)]
@@ -116,6 +124,9 @@ pub(crate) struct GcArgs {
     /// Take files even if more are unreferenced than the edge expects of a catalog in order
     #[arg(long)]
     pub(crate) force: bool,
+    /// End also what was deleted and could still be restored, and remove all files at once
+    #[arg(long)]
+    pub(crate) purge: bool,
 }
 
 #[cfg(test)]

@@ -15,14 +15,24 @@ use crate::exit::Failure;
 /// Longest time for a collection, which may wait for one that is under way.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(3_600);
 
+/// The flags of a query that are set.
+fn set(flags: &[(&'static str, bool)]) -> Vec<(&'static str, &'static str)> {
+    flags.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (*name, "true")).collect()
+}
+
+/// Longest time for a deletion: a purge waits for a collection that is under way.
+const fn time_max(purge: bool) -> Duration {
+    if purge { COLLECT_TIME_MAX } else { ANSWER_TIME_MAX }
+}
+
 impl Edge {
     /// Deletes a version.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn delete_version(&self, id: &IdPrefix) -> Result<DeleteReport, Failure> {
-        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &[]);
-        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+    pub(crate) async fn delete_version(&self, id: &IdPrefix, purge: bool) -> Result<DeleteReport, Failure> {
+        let request = self.request(Method::DELETE, &["versions", &id.to_string()], &set(&[("purge", purge)]));
+        self.once(request.timeout(time_max(purge))).await.map_err(Refusal::into_failure)
     }
 
     /// Deletes the app, or one environment of it; with `dry_run` the edge only says what would go.
@@ -33,11 +43,12 @@ impl Edge {
         &self,
         environment: Option<&PlaceName>,
         dry_run: bool,
+        purge: bool,
     ) -> Result<PlaceDeleteReport, Failure> {
         let segments = environment.map_or_else(Vec::new, |name| vec!["environments", name.as_str()]);
-        let query: &[_] = if dry_run { &[("dry_run", "true")] } else { &[] };
-        let request = self.request(Method::DELETE, &segments, query);
-        self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
+        let query = set(&[("dry_run", dry_run), ("purge", purge)]);
+        let request = self.request(Method::DELETE, &segments, &query);
+        self.once(request.timeout(time_max(purge))).await.map_err(Refusal::into_failure)
     }
 
     /// What of the app was deleted and can be had back.
@@ -62,9 +73,8 @@ impl Link {
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
-    pub(crate) async fn collect(&self, dry_run: bool, force: bool) -> Result<CollectReport, Failure> {
-        let flags = [("dry_run", dry_run), ("force", force)];
-        let query: Vec<_> = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, "true")).collect();
+    pub(crate) async fn collect(&self, dry_run: bool, force: bool, purge: bool) -> Result<CollectReport, Failure> {
+        let query = set(&[("dry_run", dry_run), ("force", force), ("purge", purge)]);
         let request = self.request_at(Method::POST, &["gc"], &query).timeout(COLLECT_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
     }

@@ -110,6 +110,78 @@ async fn a_full_disk_is_a_problem_of_its_own_and_what_was_live_stays() {
     assert_eq!(get(&edge, "/").await, (200, page));
 }
 
+/// A site with a page of its own and a file that no compression makes smaller.
+fn site_with(page: &str, bytes: u32, seed: u32) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), page).unwrap();
+    let noise = |at: u32| (at ^ seed).wrapping_mul(2_654_435_761).rotate_left(at % 31).to_be_bytes()[1];
+    let noise: Vec<u8> = (0..bytes).map(noise).collect();
+    std::fs::write(folder.path().join("video.mp4"), noise).unwrap();
+    folder
+}
+
+/// Fills a disk to its last byte.
+fn fill(disk: &SmallDisk, name: &str) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(disk.path().join(name)).unwrap();
+    for length in [64 * 1024, 4096, 1] {
+        while file.write_all(&vec![1; length]).is_ok() {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_freed_by_deleting() {
+    let Some(disk) = SmallDisk::new(24 * 1024 * 1024) else { return };
+    let edge = edge().with_data_in(&disk.path().join("data")).start();
+    let sites = [("one", 3_000_000, 1), ("two", 2_000_000, 2), ("three", 100_000, 3)];
+    let sites = sites.map(|(page, bytes, seed)| site_with(page, bytes, seed));
+    let versions: Vec<String> =
+        sites.iter().map(|site| edge.push("shop", site.path())["version"].as_str().unwrap().to_owned()).collect();
+    fill(&disk, "other");
+    let refused = edge.run("shop", &["push", site_with("four", 10_000, 4).path().to_str().unwrap(), "--json"]);
+    assert_eq!(refused.problem(), "disk_full");
+
+    let report = edge.json("shop", &["delete", &versions[0], "--now", "--purge"]);
+    assert!(report["purged"]["bytes"].as_u64().unwrap() > 3_000_000, "{report}");
+    let largest = || files(&edge.data_dir.join("blobs")).values().map(Vec::len).max().unwrap();
+    assert_eq!(largest(), 2_000_000);
+    fill(&disk, "other-2");
+    // What can be restored stays until a collection is told otherwise.
+    edge.json("shop", &["delete", &versions[1], "--now"]);
+    fill(&disk, "other-3");
+    assert_eq!(edge.json("", &["gc"])["versions"].as_array().unwrap().len(), 0);
+    assert_eq!(largest(), 2_000_000);
+    let report = edge.json("", &["gc", "--purge"]);
+    assert_eq!(report["versions"].as_array().unwrap().len(), 1, "{report}");
+    assert!(report["bytes"].as_u64().unwrap() > 2_000_000, "{report}");
+    assert_eq!(get(&edge, "/").await, (200, b"three".to_vec()));
+    edge.push("shop", site_with("four", 10_000, 4).path());
+    assert_eq!(get(&edge, "/").await, (200, b"four".to_vec()));
+}
+
+/// A push that failed half way left its files, and they are the only ones that can go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_on_a_full_disk_waits_for_nothing() {
+    let Some(disk) = SmallDisk::new(24 * 1024 * 1024) else { return };
+    let mut edge = edge().with_data_in(&disk.path().join("data")).start();
+    edge.push("shop", site_with("one", 100_000, 1).path());
+    let large = site_with("two", 500_000, 2);
+    for number in 0..60_u32 {
+        let mut video = std::fs::read(large.path().join("video.mp4")).unwrap();
+        video[..4].copy_from_slice(&number.to_be_bytes());
+        std::fs::write(large.path().join(format!("{number}.mp4")), video).unwrap();
+    }
+    assert_eq!(edge.run("shop", &["push", large.path().to_str().unwrap(), "--json"]).problem(), "disk_full");
+    // No push is under way any more.
+    edge.kill();
+    edge.restart();
+    fill(&disk, "other");
+    let report = edge.json("", &["gc"]);
+    assert!(report["bytes"].as_u64().unwrap() > 5_000_000, "{report}");
+    assert_eq!(get(&edge, "/").await, (200, b"one".to_vec()));
+    edge.push("shop", site_with("three", 1_000_000, 3).path());
+}
+
 /// Law 4: bytes are what they say. A file with an encoding is restored from it, one without is not served.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_does_not_match_its_hash_is_never_served() {

@@ -136,7 +136,7 @@ pub(in crate::blobs) async fn deltas_of_the_dictionaries_that_were_put_last_stay
     store.put_deltas(digest, all).await.unwrap();
     assert_eq!(known().await, (40 - DELTA_DICTIONARIES_MAX..40).map(dictionary).collect::<Vec<_>>());
     let bytes = 1_000 + DELTA_DICTIONARIES_MAX as u64 * 201;
-    assert_eq!(store.delete_put_before(Key::Blob(digest), u64::MAX).await.unwrap(), Some(bytes));
+    assert_eq!(store.delete_put_before(Key::Blob(digest), u64::MAX, false).await.unwrap(), Some(bytes));
     assert!(harness.is_tidy().await);
 }
 
@@ -185,7 +185,7 @@ pub(in crate::blobs) async fn a_deleted_blob_takes_its_deltas_along_and_not_thos
     store.put_deltas(new, vec![between(old)]).await.unwrap();
     store.put_deltas(old, vec![between(new)]).await.unwrap();
     store.put_variants(old, vec![(Form::Br, Quality::Quick, sample(2, 5))]).await.unwrap();
-    assert_eq!(store.delete_put_before(Key::Blob(old), u64::MAX).await.unwrap(), Some(1_075));
+    assert_eq!(store.delete_put_before(Key::Blob(old), u64::MAX, false).await.unwrap(), Some(1_075));
     let (gone, left) = (Key::Delta(old, new, DeltaForm::Dcb), Key::Delta(new, old, DeltaForm::Dcb));
     assert_eq!(store.deltas(old).await.unwrap(), []);
     assert!(is_missing(&store.open(gone).await.map(drop), gone));

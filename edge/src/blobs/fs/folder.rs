@@ -324,7 +324,7 @@ impl Folder {
     }
 
     /// Deletes a blob or manifest that was last put before `before_s`; whoever puts it waits for the same lock.
-    pub(super) fn delete_put_before(&self, key: Key, before_s: u64) -> Result<Option<u64>, Error> {
+    pub(super) fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
         let _turn = self.lock(digest_of(key));
         self.check_in_place()?;
         let Some((_, mut bytes, put_s)) = entry(key, &self.path(key)) else { return Ok(None) };
@@ -342,8 +342,14 @@ impl Folder {
             self.forget_variants(blob)?;
             self.forget_deltas(blob)?;
         }
-        self.verified().forget(key);
         let collected = self.collected_path(key);
+        if for_good {
+            self.forget(key)?;
+            durable::remove_file(&collected)?;
+            durable::sync_folder(folder_of(&self.path(key)))?;
+            return Ok(Some(bytes));
+        }
+        self.verified().forget(key);
         durable::make_folder(folder_of(&collected))?;
         durable::move_file(&self.path(key), &collected)?;
         Ok(Some(bytes))

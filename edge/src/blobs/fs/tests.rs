@@ -205,12 +205,12 @@ fn a_collected_file_comes_back_when_it_is_read_and_ends_after_its_time() {
     let bytes = sample(1, 100);
     for key in [Key::Blob(Digest::of(&bytes)), Key::Manifest(Digest::of(&bytes))] {
         folder.put(key, &bytes).unwrap();
-        assert_eq!(folder.delete_put_before(key, u64::MAX).unwrap(), Some(100));
+        assert_eq!(folder.delete_put_before(key, u64::MAX, false).unwrap(), Some(100));
         assert_eq!((folder.size(key).unwrap(), folder.collected().unwrap()), (None, vec![key]));
         assert_eq!(folder.remove_leftovers(u64::MAX, 1, false).unwrap(), (0, 0));
         assert_eq!(folder.get(key).unwrap(), bytes);
         assert_eq!((folder.size(key).unwrap(), folder.collected().unwrap()), (Some(100), vec![]));
-        folder.delete_put_before(key, u64::MAX).unwrap();
+        folder.delete_put_before(key, u64::MAX, false).unwrap();
         assert_eq!(folder.remove_leftovers(0, u64::MAX, true).unwrap(), (1, 100));
         assert_eq!(folder.remove_leftovers(0, u64::MAX, false).unwrap(), (1, 100));
         assert!(matches!(folder.get(key), Err(Error::Missing(_))));
@@ -228,7 +228,7 @@ fn a_folder_that_took_the_name_of_the_opened_one_is_left_alone() {
     Folder::open(root.clone()).unwrap().put(key, &bytes).unwrap();
     let is_refused = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Replaced { .. })), "{result:?}");
     is_refused(folder.put(key, &bytes));
-    is_refused(folder.delete_put_before(key, u64::MAX).map(drop));
+    is_refused(folder.delete_put_before(key, u64::MAX, false).map(drop));
     is_refused(folder.remove_leftovers(u64::MAX, u64::MAX, false).map(drop));
     is_refused(folder.list().map(drop));
     std::fs::remove_dir_all(&root).unwrap();

@@ -1,6 +1,6 @@
 //! Tests of the built-in catalog: the conformance list, a second process, a failing disk, a killed process.
 
-use std::io::{BufRead, BufReader, Error as IoError};
+use std::io::{BufRead, BufReader, Error as IoError, Write};
 use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -289,6 +289,51 @@ async fn law_3_a_really_full_disk_refuses_commits_and_still_reads() {
     catalog.commit(number(done)).await.unwrap();
     let nothing_lost = catalog.list("n/", None, true, 1).await.unwrap();
     assert_eq!(nothing_lost[0].0, format!("n/{done:08}"));
+}
+
+/// Fills a disk to its last byte.
+fn fill(disk: &SmallDisk, name: &str) {
+    let mut file = std::fs::File::options().create_new(true).write(true).open(disk.0.path().join(name)).unwrap();
+    for length in [64 * 1024, 4096, 1] {
+        while file.write_all(&vec![1; length]).is_ok() {}
+    }
+}
+
+#[tokio::test]
+async fn law_3_a_full_disk_takes_commits_that_free_it() {
+    let Some(disk) = SmallDisk::mount("8m") else {
+        eprintln!("skipped: only root may mount a small file system");
+        return;
+    };
+    let catalog = RedbCatalog::open_with_reserve(&path_in(&disk.0)).unwrap();
+    let reserve = path_in(&disk.0).with_extension("reserve");
+    for n in 0..20 {
+        catalog.commit(number(n)).await.unwrap();
+    }
+    fill(&disk, "other");
+    let mut done = 20;
+    while catalog.commit(number(done)).await.is_ok() {
+        done += 1;
+    }
+    let delete = |n: usize| Commit { checks: vec![], changes: vec![Change::Delete(format!("n/{n:08}"))] };
+    for n in 0..done {
+        catalog.commit_reserved(delete(n)).await.unwrap();
+        // Another program takes whatever is released.
+        fill(&disk, &format!("other-{n}"));
+    }
+    assert!(catalog.list("n/", None, false, 1).await.unwrap().is_empty());
+    let left = std::fs::metadata(&reserve).unwrap().len();
+    assert!(left > 0, "pages of earlier commits are used again");
+    drop(catalog);
+    // Another start finds what is left of it, and fills it where there is room.
+    for entry in std::fs::read_dir(disk.0.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("other") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    RedbCatalog::open_with_reserve(&path_in(&disk.0)).unwrap().commit(number(0)).await.unwrap();
+    assert!(std::fs::metadata(&reserve).unwrap().len() > left);
 }
 
 #[tokio::test]

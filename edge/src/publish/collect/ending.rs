@@ -19,7 +19,7 @@ impl Publisher {
         for (key, record) in self.catalog.list(gone::DELETED_APPS_PREFIX, None, false, usize::MAX).await? {
             let deleted: DeletedApp = records::read(&key, &record)?;
             let app = key.strip_prefix(gone::DELETED_APPS_PREFIX).and_then(|name| name.parse().ok());
-            if let Some(app) = app.filter(|_| deleted.until_ms <= pass.began_ms) {
+            if let Some(app) = app.filter(|_| deleted.until_ms <= pass.restorable_until_ms) {
                 self.end_app(&app, key, record, pass).await?;
             }
         }
@@ -27,7 +27,7 @@ impl Publisher {
             let deleted: DeletedEnvironment = records::read(&key, &record)?;
             let place = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX).and_then(|rest| rest.split_once('/'));
             let place = place.and_then(|(app, name)| Some((app.parse().ok()?, name.parse().ok()?)));
-            if let Some((app, name)) = place.filter(|_| deleted.until_ms <= pass.began_ms) {
+            if let Some((app, name)) = place.filter(|_| deleted.until_ms <= pass.restorable_until_ms) {
                 self.end_environment(&app, &name, key, record, pass).await?;
             }
         }
@@ -41,7 +41,9 @@ impl Publisher {
             let page = self.catalog.list(gone::GONE_PREFIX, after.as_deref(), false, PAGE).await?;
             for (key, record) in &page {
                 let gone: GoneVersion = records::read(key, record)?;
-                let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.began_ms) else { continue };
+                let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.restorable_until_ms) else {
+                    continue;
+                };
                 let mut parts = key.split('/').skip(1);
                 let (Some(app), Some(id)) = (parts.next(), parts.next()) else { continue };
                 let (Ok(app), Ok(id)) = (app.parse::<AppName>(), id.parse::<VersionId>()) else { continue };
@@ -62,7 +64,7 @@ impl Publisher {
         }
     }
 
-    async fn end_environment(
+    pub(super) async fn end_environment(
         &self,
         app: &AppName,
         name: &PlaceName,
@@ -86,7 +88,13 @@ impl Publisher {
         Ok(())
     }
 
-    async fn end_app(&self, app: &AppName, key: String, record: Record, pass: &mut Pass) -> Result<(), Error> {
+    pub(super) async fn end_app(
+        &self,
+        app: &AppName,
+        key: String,
+        record: Record,
+        pass: &mut Pass,
+    ) -> Result<(), Error> {
         let versions = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await?;
         let claimed = match pass.dry_run {
             true => None,

@@ -11,6 +11,7 @@ use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, PagesDictionary};
+use crate::catalog::sent::{self, SentRecord};
 use crate::publish::{Error, Publisher};
 
 /// What is referred to.
@@ -137,6 +138,24 @@ impl Publisher {
             Err(_) => marked.unreadable.push(version),
         }
         Ok(())
+    }
+
+    /// Marks what apps other than `app` have sent for versions that are not stored yet.
+    pub(super) async fn mark_sent_by_others(&self, marked: &mut Marked, app: &AppName) -> Result<(), Error> {
+        let own = sent::sent_prefix(app);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.catalog.list(sent::SENT_PREFIX, after.as_deref(), false, PAGE).await?;
+            for (key, record) in page.iter().filter(|(key, _)| !key.starts_with(&own)) {
+                if let Ok(sent) = records::read::<SentRecord>(key, record) {
+                    marked.blobs.extend(sent.blobs);
+                }
+            }
+            match page.last() {
+                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
+                _ => return Ok(()),
+            }
+        }
     }
 
     async fn mark_names(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {

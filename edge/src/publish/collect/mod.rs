@@ -11,6 +11,9 @@
 //! 6. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is
 //!    committed while this goes on is heard of by the catalog's watch, and what is about to be committed is leased
 //!    (`leases.rs`): so no file goes that somebody was told is there.
+//!
+//! Files wait in `collected/` for their end, in case a restored catalog refers to them again. On a disk without room, and
+//! in a purge (`purge.rs`), neither the grace period nor that time is waited for.
 
 mod ending;
 mod forget;
@@ -18,6 +21,7 @@ mod held;
 mod mark;
 mod old_sent;
 mod proportion;
+mod purge;
 mod retire;
 mod sweep;
 #[cfg(test)]
@@ -32,7 +36,7 @@ use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
 use super::{Error, Publisher, error};
-use crate::telemetry;
+use crate::{blobs, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.
 const FIRST_AFTER_S: u64 = 60;
@@ -48,6 +52,8 @@ pub struct CollectOptions {
     pub dry_run: bool,
     /// Take files however many are unreferenced.
     pub force: bool,
+    /// End what was deleted although it could still be restored, and remove files without waiting.
+    pub purge: bool,
 }
 
 /// One collection.
@@ -58,6 +64,10 @@ struct Pass {
     knows_files: bool,
     /// What was put before this second may go.
     before_s: u64,
+    /// What could be restored until this moment has ended.
+    restorable_until_ms: u64,
+    /// Remove files for good and not into `collected/`.
+    is_for_good: bool,
     /// Versions that it may still take.
     versions_left: u64,
     /// Files that it may still take.
@@ -68,6 +78,23 @@ struct Pass {
 }
 
 impl Pass {
+    /// A pass that waits for nothing, without limits of its own.
+    fn for_good(began_ms: u64) -> Self {
+        Self {
+            dry_run: false,
+            began_ms,
+            knows_files: true,
+            // The clock of the files has seconds: what was put a moment ago goes too, unless somebody holds it.
+            before_s: u64::MAX,
+            restorable_until_ms: began_ms,
+            is_for_good: true,
+            versions_left: u64::MAX,
+            files_left: u64::MAX,
+            going: HashSet::new(),
+            report: CollectReport::default(),
+        }
+    }
+
     /// Notes a version that goes.
     fn take(&mut self, app: &AppName, version: VersionId, why: WhyCollected, stored_ms: u64) {
         self.going.insert((app.clone(), version));
@@ -124,15 +151,19 @@ impl Publisher {
         // What a client left that is gone holds nothing any more.
         self.pushes.forget_idle();
         let began_ms = telemetry::now_ms();
+        // On a full disk, what is kept for the case that somebody wants it back keeps the edge from storing anything.
+        let is_for_good = options.purge || self.is_disk_short().await?;
+        let before_s = began_ms.saturating_sub(self.limits.grace_ms_max) / 1_000;
         let mut pass = Pass {
             dry_run,
-            began_ms,
             knows_files: self.knows_files().await?,
-            before_s: began_ms.saturating_sub(self.limits.grace_ms_max) / 1_000,
+            before_s: if is_for_good { u64::MAX } else { before_s },
+            restorable_until_ms: if options.purge { u64::MAX } else { began_ms },
+            is_for_good,
             versions_left: self.limits.collect_versions_max,
             files_left: self.limits.collect_files_max,
-            going: HashSet::new(),
             report: CollectReport { dry_run, ..CollectReport::default() },
+            ..Pass::for_good(began_ms)
         };
         self.end_deleted(&mut pass).await?;
         self.retire(&mut pass).await?;
@@ -149,6 +180,7 @@ impl Publisher {
         if pass.report.stopped.is_none() {
             self.sweep(&mut pass, marked, watch).await?;
             let collected_before_s = self.retention.collected_before_s(began_ms / 1_000);
+            let collected_before_s = if is_for_good { u64::MAX } else { collected_before_s };
             let removed = self.blobs.remove_leftovers(pass.before_s, collected_before_s, dry_run).await?;
             (pass.report.removed_files, pass.report.removed_bytes) = removed;
         }
@@ -156,10 +188,22 @@ impl Publisher {
         report.ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !dry_run {
             let lost: HashSet<AppName> = going.into_iter().map(|(app, _)| app).collect();
-            self.owned.refresh(&lost, began_ms.saturating_sub(self.limits.grace_ms_max)).await?;
+            let grace_ms = if is_for_good { 0 } else { self.limits.grace_ms_max };
+            self.owned.refresh(&lost, began_ms.saturating_sub(grace_ms)).await?;
             tell(&report);
         }
         Ok(report)
+    }
+
+    /// Whether less is free on the disk than is to stay free.
+    async fn is_disk_short(&self) -> Result<bool, Error> {
+        let blobs = Arc::clone(&self.blobs);
+        let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
+        match checked.map_err(|error| error::lost(&error))? {
+            Ok(()) => Ok(false),
+            Err(blobs::Error::Short { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

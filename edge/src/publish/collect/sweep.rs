@@ -46,7 +46,7 @@ impl Publisher {
     }
 
     /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile.
-    async fn sweep_batch(
+    pub(super) async fn sweep_batch(
         &self,
         pass: &mut Pass,
         marked: &mut Marked,
@@ -76,7 +76,7 @@ impl Publisher {
                 continue;
             }
             let freed = match (pass.dry_run, *key) {
-                (false, key) => self.blobs.delete_put_before(key, before_s).await?,
+                (false, key) => self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?,
                 (true, Key::Blob(digest)) => {
                     let variants = self.blobs.variants(digest).await?.into_iter().map(|variant| variant.size);
                     let deltas = self.blobs.deltas(digest).await?.into_iter().map(|delta| delta.size);

@@ -286,7 +286,11 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Collect => {
                 age(folder.path());
-                let foreseen = world.publisher.collect(CollectOptions { dry_run: true, force: false }).await.unwrap();
+                let foreseen = world
+                    .publisher
+                    .collect(CollectOptions { dry_run: true, ..CollectOptions::default() })
+                    .await
+                    .unwrap();
                 let done = world.publisher.collect(CollectOptions::default()).await.unwrap();
                 assert_eq!(
                     (foreseen.versions, foreseen.files, foreseen.bytes),
@@ -302,7 +306,7 @@ async fn run(steps: Vec<Step>) {
     }
     age(folder.path());
     // By force: where no app is stored, nothing explains the files of abandoned pushes.
-    world.publisher.collect(CollectOptions { dry_run: false, force: true }).await.unwrap();
+    world.publisher.collect(CollectOptions { force: true, ..CollectOptions::default() }).await.unwrap();
     let stored = world.stored_blobs().await;
     assert_eq!(world.all_are_whole().await, stored);
     for digest in (0_u8..8).map(|number| Digest::of(&content(number))) {

@@ -1,0 +1,231 @@
+//! Purges what was deleted: it ends at once and cannot be restored, and files that nothing else refers to are removed
+//! without waiting for the grace period or in `collected/`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use devanture_config::api::{DeleteReport, PlaceDeleteReport, PurgeReport};
+use devanture_config::digest::IdPrefix;
+use devanture_config::problem::Code;
+use devanture_config::{AppName, Manifest, PlaceName, VersionId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Pass;
+use crate::blobs::Key;
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
+use crate::catalog::{self, Change, Check, Commit, records};
+use crate::publish::audit::{Action, Deed};
+use crate::publish::swap::TRIES;
+use crate::publish::{Actor, Error, Publisher, error};
+use crate::telemetry;
+
+/// Files that are removed before pushes get their turn again.
+const BATCH: usize = 32;
+
+/// What is purged; it was deleted before.
+#[derive(Debug, Clone)]
+enum Purge {
+    App(AppName),
+    Environment(AppName, PlaceName),
+    Version(AppName, VersionId),
+}
+
+impl Purge {
+    const fn app(&self) -> &AppName {
+        match self {
+            Self::App(app) | Self::Environment(app, _) | Self::Version(app, _) => app,
+        }
+    }
+}
+
+impl Publisher {
+    /// Deletes a version for good, also one that was deleted and could still be restored.
+    ///
+    /// # Errors
+    /// As [`Publisher::delete_version`].
+    pub async fn purge_version(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        typed: &str,
+    ) -> Result<DeleteReport, Error> {
+        let mut report = match self.delete_version(actor, app, typed).await {
+            Ok(report) => report,
+            Err(error) if error.0.code == Code::NotFound => match self.restorable(app, typed).await? {
+                Some(version) => DeleteReport { app: app.clone(), version, until_ms: 0, purged: None },
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        let deed = Deed::of(Action::DeleteVersion).app(app).what(report.version.short());
+        let end = |gone: &mut GoneVersion, now_ms| (gone.until_ms, gone.record) = (now_ms, None);
+        report.until_ms = self.expire(actor, deed, gone::gone_key(app, &report.version), end).await?;
+        report.purged = Some(self.purge(Purge::Version(app.clone(), report.version)).await?);
+        Ok(report)
+    }
+
+    /// Deletes an app, or one environment of it, for good, also one that was deleted and could still be restored.
+    ///
+    /// # Errors
+    /// As [`Publisher::delete_app`] and [`Publisher::delete_environment`].
+    pub async fn purge_place(
+        self: &Arc<Self>,
+        actor: &Actor,
+        app: &AppName,
+        environment: Option<&PlaceName>,
+        dry_run: bool,
+    ) -> Result<PlaceDeleteReport, Error> {
+        let deleted = match environment {
+            Some(environment) => self.delete_environment(actor, app, environment, dry_run).await,
+            None => self.delete_app(actor, app, dry_run).await,
+        };
+        let mut report = match deleted {
+            Ok(report) => report,
+            Err(error) if error.0.code == Code::Deleted => self.place_report(app, environment, dry_run).await?,
+            Err(error) => return Err(error),
+        };
+        report.until_ms = telemetry::now_ms();
+        if dry_run {
+            return Ok(report);
+        }
+        let purge = match environment {
+            Some(environment) => {
+                let key = gone::deleted_environment_key(app, environment);
+                let deed = Deed::of(Action::DeleteEnvironment).place(app, environment);
+                let end = |deleted: &mut DeletedEnvironment, now_ms| deleted.until_ms = now_ms;
+                report.until_ms = self.expire(actor, deed, key, end).await?;
+                Purge::Environment(app.clone(), environment.clone())
+            }
+            None => {
+                let end = |deleted: &mut DeletedApp, now_ms| deleted.until_ms = now_ms;
+                let deed = Deed::of(Action::DeleteApp).app(app);
+                report.until_ms = self.expire(actor, deed, gone::deleted_app_key(app), end).await?;
+                Purge::App(app.clone())
+            }
+        };
+        report.purged = Some(self.purge(purge).await?);
+        Ok(report)
+    }
+
+    /// The version that somebody deleted and could still restore.
+    async fn restorable(&self, app: &AppName, typed: &str) -> Result<Option<VersionId>, Error> {
+        let Ok(prefix) = typed.parse::<IdPrefix>() else { return Ok(None) };
+        let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
+        let [(key, record)] = found.as_slice() else { return Ok(None) };
+        let gone: GoneVersion = records::read(key, record)?;
+        Ok(gone.record.and_then(|_| key.rsplit('/').next()?.parse().ok()))
+    }
+
+    /// Ends the time in which something can be restored; returns the moment. A record that ended meanwhile is no error.
+    async fn expire<T: DeserializeOwned + Serialize>(
+        &self,
+        actor: &Actor,
+        deed: Deed,
+        key: String,
+        end: impl Fn(&mut T, u64),
+    ) -> Result<u64, Error> {
+        for _ in 0..TRIES {
+            let now_ms = telemetry::now_ms();
+            let Some(record) = self.catalog.get(&key).await? else { return Ok(now_ms) };
+            let mut ended: T = records::read(&key, &record)?;
+            end(&mut ended, now_ms);
+            let checks = vec![Check::At(key.clone(), record.revision)];
+            let changes = vec![Change::Put(key.clone(), records::write(&ended)?)];
+            if self.made(actor, deed.clone(), Commit { checks, changes }).await? {
+                return Ok(now_ms);
+            }
+        }
+        Err(catalog::Error::Conflict { key }.into())
+    }
+
+    /// Ends something whose time is over, after a collection that is under way. Runs to its end even if the caller is
+    /// dropped.
+    async fn purge(self: &Arc<Self>, what: Purge) -> Result<PurgeReport, Error> {
+        let this = Arc::clone(self);
+        let pass = tokio::spawn(async move { this.run_purge(what).await });
+        pass.await.map_err(|error| error::lost(&error)).flatten()
+    }
+
+    async fn run_purge(&self, what: Purge) -> Result<PurgeReport, Error> {
+        let _one = self.collecting.lock().await;
+        let mut pass = Pass::for_good(telemetry::now_ms());
+        let app = what.app().clone();
+        let versions = self.versions_of(&what).await?;
+        self.end_purged(&what, &mut pass).await?;
+        // From here on as in a collection, of these files alone.
+        let watch = self.catalog.watch();
+        let mut marked = self.mark(&pass).await?;
+        // What another app has sent and no version holds yet stays: its push may go on after a restart.
+        self.mark_sent_by_others(&mut marked, &app).await?;
+        let files = self.files_of(&versions).await?;
+        self.sweep_listed(&mut pass, marked, watch, &files).await?;
+        self.owned.refresh(&HashSet::from([app.clone()]), pass.began_ms).await?;
+        let report = pass.report;
+        tracing::info!(%app, ?what, files = report.files, bytes = report.bytes, "purged");
+        Ok(PurgeReport { files: report.files, bytes: report.bytes, unreadable: report.unreadable })
+    }
+
+    async fn versions_of(&self, what: &Purge) -> Result<Vec<VersionId>, Error> {
+        let app = match what {
+            Purge::App(app) => app,
+            // Versions are the app's: another environment may want one of them.
+            Purge::Environment(..) => return Ok(Vec::new()),
+            Purge::Version(_, version) => return Ok(vec![*version]),
+        };
+        let mut versions = Vec::new();
+        for prefix in [records::versions_prefix(app), gone::gone_prefix(app)] {
+            let found = self.catalog.list(&prefix, None, false, usize::MAX).await?;
+            versions.extend(found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse::<VersionId>().ok()));
+        }
+        Ok(versions)
+    }
+
+    async fn end_purged(&self, what: &Purge, pass: &mut Pass) -> Result<(), Error> {
+        match what {
+            Purge::App(app) => {
+                let key = gone::deleted_app_key(app);
+                let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
+                self.end_app(app, key, record, pass).await
+            }
+            Purge::Environment(app, name) => {
+                let key = gone::deleted_environment_key(app, name);
+                let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
+                self.end_environment(app, name, key, record, pass).await
+            }
+            Purge::Version(..) => Ok(()),
+        }
+    }
+
+    /// The stored files of versions, each once. A manifest that cannot be read names none: a collection finds them.
+    async fn files_of(&self, versions: &[VersionId]) -> Result<Vec<(Key, u64)>, Error> {
+        let mut files = Vec::new();
+        let mut seen = HashSet::new();
+        for version in versions {
+            let Ok(canonical) = self.blobs.get(Key::Manifest(*version)).await else { continue };
+            if let Ok(manifest) = Manifest::read(&canonical) {
+                files.extend(manifest.blobs().map(|(digest, size)| (Key::Blob(digest), size)));
+            }
+            files.push((Key::Manifest(*version), u64::try_from(canonical.len()).unwrap_or(u64::MAX)));
+        }
+        files.retain(|(key, _)| seen.insert(*key));
+        Ok(files)
+    }
+
+    async fn sweep_listed(
+        &self,
+        pass: &mut Pass,
+        mut marked: super::mark::Marked,
+        mut watch: tokio::sync::broadcast::Receiver<catalog::Committed>,
+        files: &[(Key, u64)],
+    ) -> Result<(), Error> {
+        for batch in files.chunks(BATCH) {
+            // What the watch lost track of is left to the next collection.
+            if !marked.unreadable.is_empty() || !self.sweep_batch(pass, &mut marked, &mut watch, batch).await? {
+                break;
+            }
+        }
+        pass.report.unreadable = marked.unreadable;
+        Ok(())
+    }
+}
