@@ -16,6 +16,13 @@ const SKIP_WORKTREE: u16 = 0x4000;
 const INTENT_TO_ADD: u16 = 0x2000;
 /// Bytes of an entry before its id.
 const STAT_BYTES: usize = 40;
+/// Bytes of a path, as systems have it.
+const PATH_BYTES_MAX: usize = 4_096;
+/// How many times as long as the index all its paths are. A repository can be a stranger's, and paths that share most of
+/// the one before them would fill the memory.
+const PATHS_RATIO_MAX: usize = 8;
+/// Folders within each other.
+const DEPTH_MAX: usize = 512;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +59,7 @@ pub(super) struct Index {
     pub(super) is_unfinished: bool,
     /// Folders whose tree is known, by their paths: the tree, and how many entries it covers.
     pub(super) trees: BTreeMap<Vec<u8>, (Id, usize)>,
+    paths_bytes_left: usize,
 }
 
 impl Index {
@@ -69,10 +77,11 @@ impl Index {
             return None;
         }
         let count = u32_of(&mut rest)?;
-        let mut index = Self::default();
+        let mut index = Self { paths_bytes_left: bytes.len().saturating_mul(PATHS_RATIO_MAX), ..Self::default() };
         let mut path = Vec::new();
         for _ in 0..count {
             let entry = index.entry(&mut rest, version, width, &mut path)?;
+            index.take_room(&path)?;
             index.entries.insert(path.clone(), entry);
         }
         while !rest.is_empty() {
@@ -80,7 +89,7 @@ impl Index {
             let length = u32_of(&mut rest)?;
             let data = take(&mut rest, usize::try_from(length).ok()?)?;
             match name {
-                b"TREE" => index.tree(&mut &*data, width, &[])?,
+                b"TREE" => index.tree(&mut &*data, width, &[], 0)?,
                 // Only extensions whose names begin with a capital may be passed over.
                 [first, ..] if first.is_ascii_uppercase() => {}
                 _ => return None,
@@ -127,25 +136,32 @@ impl Index {
         Some(Entry { kind, mode, id, modified, length, is_skipped })
     }
 
+    /// Counts a path that is kept.
+    fn take_room(&mut self, path: &[u8]) -> Option<()> {
+        let left = self.paths_bytes_left.checked_sub(path.len()).filter(|_| path.len() <= PATH_BYTES_MAX)?;
+        self.paths_bytes_left = left;
+        Some(())
+    }
+
     /// Reads a tree of the cache of trees and those below it, each of which stands in the one before.
-    fn tree(&mut self, rest: &mut &[u8], width: usize, above: &[u8]) -> Option<()> {
-        const DEPTH_MAX: usize = 512;
+    fn tree(&mut self, rest: &mut &[u8], width: usize, above: &[u8], depth: usize) -> Option<()> {
         let name = take_until(rest, 0)?;
         let entries: i64 = std::str::from_utf8(take_until(rest, b' ')?).ok()?.parse().ok()?;
         let trees: usize = std::str::from_utf8(take_until(rest, b'\n')?).ok()?.parse().ok()?;
         let mut path = above.to_vec();
-        if !name.is_empty() {
+        if depth > 0 {
             path.extend_from_slice(name);
             path.push(b'/');
         }
-        // A negative count says that it is not known any more, and then no id follows.
-        if let Ok(entries) = usize::try_from(entries) {
-            self.trees.insert(path.clone(), (Id::of_bytes(take(rest, width)?)?, entries));
-        }
-        if path.iter().filter(|byte| **byte == b'/').count() > DEPTH_MAX {
+        if depth > DEPTH_MAX || path.len() > PATH_BYTES_MAX || name.is_empty() != (depth == 0) {
             return None;
         }
-        (0..trees).try_for_each(|_| self.tree(rest, width, &path))
+        // A negative count says that it is not known any more, and then no id follows.
+        if let Ok(entries) = usize::try_from(entries) {
+            self.take_room(&path)?;
+            self.trees.insert(path.clone(), (Id::of_bytes(take(rest, width)?)?, entries));
+        }
+        (0..trees).try_for_each(|_| self.tree(rest, width, &path, depth + 1))
     }
 }
 
@@ -238,6 +254,51 @@ mod tests {
         };
         assert!(with(b"EOIE").is_some());
         assert!(with(b"link").is_none(), "a split index");
+    }
+
+    /// An index of version 4 whose paths share all of the one before but its end, and with the cached trees of `trees`.
+    fn of_version_4(paths: &[&str], trees: &[u8]) -> Vec<u8> {
+        let mut bytes = b"DIRC\0\0\0\x04".to_vec();
+        bytes.extend(u32::try_from(paths.len()).unwrap().to_be_bytes());
+        for end in paths {
+            let mut stat = [0; STAT_BYTES];
+            stat[24..28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+            bytes.extend(stat);
+            bytes.extend([7; 20]);
+            bytes.extend([0, 9, 0]);
+            bytes.extend(end.as_bytes());
+            bytes.push(0);
+        }
+        if !trees.is_empty() {
+            bytes.extend(b"TREE");
+            bytes.extend(u32::try_from(trees.len()).unwrap().to_be_bytes());
+            bytes.extend(trees);
+        }
+        bytes.extend([0; 20]);
+        bytes
+    }
+
+    #[test]
+    fn paths_take_no_more_memory_than_the_index_explains() {
+        let paths: Vec<&str> = ["a/b"].into_iter().chain(std::iter::repeat_n("c", 100)).collect();
+        assert_eq!(Index::parse(&of_version_4(&paths, b""), like()).unwrap().entries.len(), 101);
+        let long = "a".repeat(4_000);
+        let paths: Vec<&str> = [long.as_str()].into_iter().chain(std::iter::repeat_n("c", 90)).collect();
+        assert!(Index::parse(&of_version_4(&paths, b""), like()).is_none());
+        assert!(Index::parse(&of_version_4(&["a".repeat(5_000).as_str()], b""), like()).is_none());
+    }
+
+    #[test]
+    fn trees_are_no_deeper_than_the_limit() {
+        let nested = |name: &str, depth: usize| {
+            let root = b"\0-1 1\n".to_vec();
+            let below = format!("{name}\0-1 1\n").repeat(depth - 1) + &format!("{name}\0-1 0\n");
+            [root, below.into_bytes()].concat()
+        };
+        assert!(Index::parse(&of_version_4(&["a"], &nested("d", 500)), like()).is_some());
+        assert!(Index::parse(&of_version_4(&["a"], &nested("d", 600)), like()).is_none());
+        // Without names the paths do not grow.
+        assert!(Index::parse(&of_version_4(&["a"], &nested("", 1_000_000)), like()).is_none());
     }
 
     proptest! {
