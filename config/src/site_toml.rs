@@ -300,12 +300,14 @@ fn redirect_tables(tables: &[Table<'_, '_>], kind: RuleTable) -> Vec<RedirectTab
         let status = table.integer("status", 100..=999);
         let query = table.named_strings("query");
         let rest = (table.list("languages"), table.list("cookies"), table.boolean("force"));
+        let host = table.parsed("host");
         table.finish();
         let (Some(from), Some(to)) = (from, to) else { continue };
         let rule = RedirectTable {
             cookies: rest.1.unwrap_or_default(),
             force: rest.2.unwrap_or_default(),
             from,
+            host,
             languages: rest.0.unwrap_or_default(),
             query: query.into_iter().collect(),
             status: status.and_then(|status| u16::try_from(status).ok()),

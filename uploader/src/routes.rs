@@ -224,7 +224,7 @@ impl Teller<'_> {
     fn answer_json(&self, decided: &Decided) -> Value {
         let rule = decided.rule.and_then(|rule| self.site.redirect(rule));
         let mut value = match &decided.end {
-            End::Backend { to, path_and_query } => self.backend_json(to, path_and_query),
+            End::Backend { to, path_and_query } => self.backend_json(to, path_and_query, decided.rule),
             End::File { file, status } => {
                 let file = self.site.path(*file).map(BundlePath::as_str);
                 json!({ "kind": "file", "status": status, "answered_with": file })
@@ -279,7 +279,7 @@ impl Teller<'_> {
         }
     }
 
-    fn backend_json(&self, to: &BackendTo, path_and_query: &str) -> Value {
+    fn backend_json(&self, to: &BackendTo, path_and_query: &str, rule: Option<usize>) -> Value {
         let (upstream, members) = self.site.pool(to);
         let is_route = matches!(to, BackendTo::Route(_));
         let route = self.route_of(to);
@@ -292,7 +292,7 @@ impl Teller<'_> {
             "members": members,
             "asked_for": path_and_query,
             "strip_prefix": own.is_some_and(|route| route.strip_prefix),
-            "host": self.site.host_rule(to),
+            "host": self.site.host_rule(to, rule),
             "timeouts": RouteTimes::of(route),
             "body_bytes_max": own.and_then(|route| route.body_bytes_max),
         })
@@ -304,7 +304,7 @@ impl Teller<'_> {
         let by = if place.is_empty() { String::new() } else { format!("  {}", self.style.dim(&place)) };
         let answer = |text: String| line("answer", &format!("{text}{by}"));
         match &decided.end {
-            End::Backend { to, path_and_query } => self.backend_lines(to, path_and_query, &by),
+            End::Backend { to, path_and_query } => self.backend_lines(to, path_and_query, (decided.rule, &by)),
             End::File { file, status } => {
                 let name = self.site.path(*file).map_or_else(String::new, ToString::to_string);
                 vec![answer(format!("{status}, with the file {}", self.style.good(&name)))]
@@ -334,7 +334,7 @@ impl Teller<'_> {
         }
     }
 
-    fn backend_lines(&self, to: &BackendTo, path_and_query: &str, by: &str) -> Vec<String> {
+    fn backend_lines(&self, to: &BackendTo, path_and_query: &str, (rule, by): (Option<usize>, &str)) -> Vec<String> {
         let line = |name: &str, text: &str| self.style.line(name, text);
         let (upstream, members) = self.site.pool(to);
         let members: Vec<String> = members.iter().map(ToString::to_string).collect();
@@ -358,7 +358,7 @@ impl Teller<'_> {
         lines.push(line("sees", &format!("{path_and_query}{stripped}")));
         lines.push(line(
             "host",
-            &match self.site.host_rule(to) {
+            &match self.site.host_rule(to, rule) {
                 HostRule::Keep => "the visitor's".to_owned(),
                 HostRule::Target => "the backend's own".to_owned(),
                 HostRule::Name(name) => name,

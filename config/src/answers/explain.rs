@@ -135,9 +135,13 @@ impl Site<'_> {
         }
     }
 
-    /// The `Host` that a backend gets.
+    /// The `Host` that a backend gets, where the redirect or rewrite of the number `rule` led to it, if one did.
     #[must_use]
-    pub fn host_rule(&self, to: &BackendTo) -> HostRule {
+    pub fn host_rule(&self, to: &BackendTo, rule: Option<usize>) -> HostRule {
+        let by_rule = rule.and_then(|rule| self.redirect(rule)?.host.clone());
+        if let (BackendTo::Origin(_), Some(host)) = (to, by_rule) {
+            return host;
+        }
         let (name, members) = self.pool(to);
         let declared = name.and_then(|name| self.serving.upstreams.as_ref()?.get(name));
         let pool = declared.map_or_else(|| Upstream { to: members, ..Upstream::default() }, Declared::pool);

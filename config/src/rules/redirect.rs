@@ -8,6 +8,7 @@ use super::At;
 use super::pattern::{Captures, Pattern};
 use super::template::{Context, Template};
 use crate::heap::HeapBytes;
+use crate::site_toml::HostRule;
 
 /// The statuses that a rule may have; those from 300 to 399 redirect, the others answer with the target itself.
 pub const STATUSES: [u16; 9] = [200, 301, 302, 303, 307, 308, 404, 410, 451];
@@ -30,6 +31,8 @@ pub struct Redirect {
     pub status: u16,
     /// Whether it goes before a file of that path.
     pub force: bool,
+    /// The `Host` of requests to a target elsewhere, if the rule says one.
+    pub host: Option<HostRule>,
     /// Only for visitors who prefer one of these languages, as tags in lower case; for all where it is empty.
     pub languages: Box<[String]>,
     /// Only for visitors who send one of these cookies; for all where it is empty.
@@ -220,7 +223,11 @@ impl Target {
 impl HeapBytes for Redirect {
     fn heap_bytes(&self) -> usize {
         let conditions = self.query.heap_bytes() + self.languages.heap_bytes() + self.cookies.heap_bytes();
-        self.from.heap_bytes() + self.to.heap_bytes() + conditions
+        let host = match &self.host {
+            Some(HostRule::Name(name)) => name.heap_bytes(),
+            Some(HostRule::Keep | HostRule::Target) | None => 0,
+        };
+        self.from.heap_bytes() + self.to.heap_bytes() + conditions + host
     }
 }
 

@@ -156,6 +156,10 @@ pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redire
     }
     let names = from.as_ref().map(|from| Redirect::names(from, &query)).unwrap_or_default();
     let to = target(table, &names, status, &mut wrong);
+    if table.host.is_some() && (kind != RuleTable::Rewrites || to.as_ref().is_some_and(|to| to.origin().is_none())) {
+        let hint = "host = \"keep\", \"target\" or a host, below [[rewrites]] with to = \"https://other.example/…\"";
+        wrong.add("host", "is for rewrites that lead elsewhere", Some(hint));
+    }
     for language in &table.languages {
         if !is_language(language) {
             wrong.add(
@@ -177,6 +181,7 @@ pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redire
         to,
         status,
         force: table.force,
+        host: table.host.clone(),
         languages: table.languages.iter().map(|language| language.to_ascii_lowercase()).collect(),
         cookies: table.cookies.as_slice().into(),
         is_unknowable: false,

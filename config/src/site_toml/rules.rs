@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::HostRule;
+
 /// One of `[[redirects]]` or `[[rewrites]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,9 @@ pub struct RedirectTable {
     pub force: bool,
     /// Which paths.
     pub from: String,
+    /// The `Host` of requests to a target elsewhere; a rewrite alone has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostRule>,
     /// Only for visitors who prefer one of these languages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<String>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use devanture_config::answers::OwnPath;
 use devanture_config::api::Pause;
+use devanture_config::site_toml::HostRule;
 use http::header::{ALLOW, CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
@@ -94,6 +95,8 @@ pub struct ProxyTo {
     pub number: WayNumber,
     /// What they are asked for, where a rule says something else than the request.
     pub path_and_query: Option<String>,
+    /// The `Host` that the rewrite says, if it says one.
+    pub host: Option<HostRule>,
 }
 
 /// A way to backends, by its number in the version.
@@ -340,7 +343,7 @@ fn route(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<D
             if *head.method == HttpMethod::TRACE {
                 return Some(refuse(current, custom_host, Refused::MethodUnknown));
             }
-            let to = ProxyTo { number: WayNumber::Route(route), path_and_query: None };
+            let to = ProxyTo { number: WayNumber::Route(route), path_and_query: None, host: None };
             let ruled = Ruled::default();
             Some(Decision::Proxy { current: Arc::clone(current), to, ruled, custom_host })
         }

@@ -37,6 +37,7 @@ pub use ways::Ways;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -284,6 +285,7 @@ impl Handler {
             *request.uri_mut() = target;
         }
         let Some(way) = self.ways.way(current, to.number) else { return respond::refused(Refused::Unavailable) };
+        let way = to.host.map_or_else(|| Rc::clone(&way), |host| Rc::new(way.with_host(host)));
         told.begin(&ids, &way.pool);
         // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
         let is_told_ahead = request.version() == HttpVersion::HTTP_11;

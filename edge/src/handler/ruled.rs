@@ -242,7 +242,8 @@ impl Asked<'_, '_> {
             return self.refuse(Refused::BadTarget);
         }
         let query = filled.query.as_deref().or_else(|| self.query_beside(rule));
-        let to = ProxyTo { number, path_and_query: Some(with_query(filled.path.clone(), query)) };
+        let path_and_query = Some(with_query(filled.path.clone(), query));
+        let to = ProxyTo { number, path_and_query, host: rule.host.clone() };
         let ruled = Ruled::new(FieldChanges::default(), self.varies, self.access(self.path) == Access::Known);
         Decision::Proxy { current: Arc::clone(self.current), to, ruled, custom_host: self.custom_host }
     }

@@ -33,7 +33,7 @@ pub(crate) struct Times {
 }
 
 /// What is changed in a head.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct FieldChanges {
     remove: Vec<HeaderName>,
     set: Vec<(HeaderName, HeaderValue)>,
@@ -102,6 +102,20 @@ impl Way {
             response: FieldChanges::default(),
             times: Times::of(route),
             pool,
+        }
+    }
+
+    /// The same way with another `Host`.
+    #[must_use]
+    pub fn with_host(&self, host: HostRule) -> Self {
+        Self {
+            pool: Arc::clone(&self.pool),
+            times: self.times,
+            body_bytes_max: self.body_bytes_max,
+            host,
+            strip: self.strip.clone(),
+            request: self.request.clone(),
+            response: self.response.clone(),
         }
     }
 }

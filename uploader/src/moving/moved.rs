@@ -82,6 +82,7 @@ impl Rule {
             cookies: self.cookies.clone(),
             force: self.force,
             from: self.from.clone(),
+            host: None,
             languages: self.languages.clone(),
             query: self.query.iter().cloned().collect(),
             status: self.status,

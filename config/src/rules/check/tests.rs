@@ -25,6 +25,7 @@ fn rules(file: &str, dialect: Dialect, text: &str) -> RuleSet {
             languages: if status.ends_with('?') { ["de".to_owned()].into() } else { Box::default() },
             cookies: Box::default(),
             is_unknowable: false,
+            host: None,
             follows_html_handling: false,
         }
     };

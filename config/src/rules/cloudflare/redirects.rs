@@ -180,6 +180,7 @@ fn rule(
         status,
         // Rules are asked before files.
         force: true,
+        host: None,
         languages: Box::default(),
         cookies: Box::default(),
         is_unknowable: false,

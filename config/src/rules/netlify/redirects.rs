@@ -223,6 +223,7 @@ fn rule(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Redirect>
         languages: languages.into(),
         cookies: cookies.into(),
         is_unknowable,
+        host: None,
         follows_html_handling: false,
     };
     // From http to https of the same host, the edge leads every visitor by itself.

@@ -6,16 +6,48 @@ use crate::world::{Backend, push};
 const HOST: &str = "shop.localhost";
 
 on_each_engine! {
+    a_rewrite_sends_the_host_that_it_says_whatever_its_upstream_says
     a_rewrite_to_another_origin_sends_the_host_of_its_target
 }
 
-async fn a_rewrite_to_another_origin_sends_the_host_of_its_target() {
-    let backend = Backend::answering(|head| {
+/// A backend that answers with the `Host` of the request.
+async fn host_teller() -> Backend {
+    Backend::answering(|head| {
         let host = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("host: ").map(str::to_owned));
         let host = host.unwrap_or_default();
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{host}", host.len()).into_bytes()
     })
-    .await;
+    .await
+}
+
+async fn a_rewrite_sends_the_host_that_it_says_whatever_its_upstream_says() {
+    let backend = host_teller().await;
+    let edge = edge().start().await;
+    let (url, own) = (backend.url(), format!("127.0.0.1:{}", backend.port));
+    let visitors = format!("{HOST}:{}", edge.https().port());
+    let rewrite = |from: &str, host: &str| format!("[[rewrites]]\nfrom = \"{from}\"\nto = \"{url}/a\"\n{host}\n");
+    let toml = [
+        rewrite("/keep", "host = \"keep\""),
+        rewrite("/target", "host = \"target\""),
+        rewrite("/named", "host = \"api.example.org\""),
+        rewrite("/other", ""),
+        format!("[upstreams.x]\nto = \"{url}\"\nhost = \"upstream.example.org\"\n"),
+    ];
+    push(&edge, "shop", &[("index.html", b"home")], &toml.concat()).await;
+    for (path, expected) in [
+        ("/keep", visitors.as_str()),
+        ("/target", &own),
+        ("/named", "api.example.org"),
+        ("/other", "upstream.example.org"),
+        ("/keep", &visitors),
+    ] {
+        assert_eq!(edge.get(HOST, path).await.text(), expected, "{path}");
+    }
+    edge.stop().await;
+}
+
+async fn a_rewrite_to_another_origin_sends_the_host_of_its_target() {
+    let backend = host_teller().await;
     let edge = edge().start().await;
     let (url, own) = (backend.url(), format!("127.0.0.1:{}", backend.port));
     let visitors = format!("{HOST}:{}", edge.https().port());
