@@ -320,7 +320,7 @@ pub struct Damage {
     pub version: Option<VersionId>,
     /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again.
     pub count: u64,
-    /// Paths of these files, a hundred at most.
+    /// Paths of these files, a hundred at most; with `error`, the rule file that the version is not served without.
     pub files: Vec<String>,
     /// Why the version could not be loaded at all, if it could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

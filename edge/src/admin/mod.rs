@@ -92,9 +92,10 @@ const DAMAGED_PLACES_MAX: usize = 100;
 /// A line of readiness about a damaged version.
 fn damage_line(damaged: &DamagedPlace) -> String {
     let DamagedPlace { app, environment, version, files, error } = damaged;
-    let what = match error {
-        Some(_) => "cannot be loaded".to_owned(),
-        None => format!("lacks {} of its files, which are damaged or missing", files.len()),
+    let what = match (error, files.first()) {
+        (Some(_), Some(rules)) => format!("cannot be loaded: its rule file {rules} is damaged or missing"),
+        (Some(_), None) => "cannot be loaded".to_owned(),
+        (None, _) => format!("lacks {} of its files, which are damaged or missing", files.len()),
     };
     match version {
         Some(version) => format!("damaged: version {} of {app} in {environment} {what}\n", version.short()),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::{AppName, PlaceName, VersionId};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::follow::Follower;
 use super::reloads::Reloads;
-use super::{Live, Place};
-use crate::catalog::records;
-use crate::version::{Setting, Version};
+use super::{Live, Load, LoadError, Loader, Place};
+use crate::catalog::records::{self, LivePointer};
+use crate::version::{self, Setting, Version};
 
 /// How often damaged files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -27,6 +28,27 @@ pub(super) struct Unloaded {
     /// `None` where the pointer cannot be read.
     pub(super) version: Option<VersionId>,
     pub(super) error: String,
+    /// The file that it could not be loaded without.
+    rule_file: Option<&'static str>,
+}
+
+impl Unloaded {
+    pub(super) fn new(version: Option<VersionId>, error: &LoadError) -> Arc<Self> {
+        let rule_file = match error {
+            LoadError::Version(version::Error::RuleFile(error)) => Some(error.name),
+            _ => None,
+        };
+        Arc::new(Self { version, error: error.to_string(), rule_file })
+    }
+}
+
+/// What a look at damaged versions found.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// Versions one of whose damaged files can be read again.
+    mended: Vec<VersionId>,
+    /// Places whose version could not be loaded, and what another try came to. `None` where the pointer cannot be read.
+    tried: Vec<(Arc<Place>, Option<(VersionId, Result<Arc<Version>, LoadError>)>)>,
 }
 
 /// An environment whose live version is damaged.
@@ -38,7 +60,7 @@ pub struct DamagedPlace {
     pub environment: PlaceName,
     /// The version that should be live; `None` where its record cannot be read.
     pub version: Option<VersionId>,
-    /// Paths of its files that are not served.
+    /// Paths of its files that are not served, or of the rule file that it could not be loaded without.
     pub files: Vec<Box<str>>,
     /// Why it could not be loaded, if it could not.
     pub error: Option<String>,
@@ -52,12 +74,24 @@ pub(super) struct Retries {
     load_interval: Duration,
     /// How many damages of opened files are dealt with.
     damages: u64,
+    /// The look that is under way: reading takes as long as the files are, and no switch waits for it.
+    pub(super) running: JoinSet<Looked>,
+    /// Whether everything is to be tried when that has ended.
+    wants_loads: bool,
 }
 
 impl Retries {
     pub(super) fn new() -> Self {
         let next_look = Instant::now() + LOOK_EVERY;
-        Self { turn: 0, next_look, next_load: next_look, load_interval: LOOK_EVERY, damages: 0 }
+        Self {
+            turn: 0,
+            next_look,
+            next_load: next_look,
+            load_interval: LOOK_EVERY,
+            damages: 0,
+            running: JoinSet::new(),
+            wants_loads: false,
+        }
     }
 
     /// Waits until the next try.
@@ -92,7 +126,8 @@ impl Place {
             Some(DamagedPlace { app, environment, version, files, error })
         };
         if let Some(unloaded) = &*self.unloaded.load() {
-            return of(unloaded.version, Vec::new(), Some(unloaded.error.clone()));
+            let files = unloaded.rule_file.map(Box::from).into_iter().collect();
+            return of(unloaded.version, files, Some(unloaded.error.clone()));
         }
         let current = self.current.load();
         let version = &current.as_ref()?.version;
@@ -130,44 +165,95 @@ impl Live {
 }
 
 impl Follower {
-    /// Has versions loaded again whose damaged files are whole, those of whose opened files one was found damaged, and those that could not be loaded: these `at_once` if they
-    /// may be whole by now.
-    pub(super) async fn retry(&self, retries: &mut Retries, reloads: &mut Reloads, at_once: bool) {
-        let blobs = self.loader.blobs();
-        let damages = blobs.damages();
+    /// Has versions loaded again of whose opened files one was found damaged, and looks, apart, whether damaged files are
+    /// whole again and whether what could not be loaded can be: these `at_once` if they may be whole by now.
+    pub(super) fn retry(&self, retries: &mut Retries, reloads: &mut Reloads, at_once: bool) {
+        retries.next_look = Instant::now() + LOOK_EVERY;
+        let damages = self.loader.blobs().damages();
         if std::mem::replace(&mut retries.damages, damages) != damages {
             for version in self.live.versions_with(|version| version.rotted() > 0) {
                 reloads.want_at_once(version.id);
             }
         }
-        for version in self.live.versions_with(|version| !version.damaged.is_empty()) {
-            if version.is_mended(&**blobs, FILES_LOOKED_AT_MAX, retries.turn).await {
-                reloads.want_at_once(version.id);
-            }
-        }
-        self.load_missing(retries, at_once).await;
-        retries.turn = retries.turn.wrapping_add(1);
-        retries.next_look = Instant::now() + LOOK_EVERY;
-    }
-
-    /// Loads what could not be loaded when its pointer was moved.
-    async fn load_missing(&self, retries: &mut Retries, at_once: bool) {
-        let hosts = self.live.0.hosts.load_full();
-        let unloaded: Vec<_> = hosts.places.values().filter(|place| place.is_unloaded()).cloned().collect();
-        if unloaded.is_empty() {
-            return retries.reset_loads();
-        }
-        if !at_once && !retries.take_load(Instant::now()) {
+        retries.wants_loads |= at_once;
+        if !retries.running.is_empty() {
             return;
         }
-        for place in unloaded {
+        let damaged = self.live.versions_with(|version| !version.damaged.is_empty());
+        let unloaded = self.unloaded(retries);
+        if damaged.is_empty() && unloaded.is_empty() {
+            return;
+        }
+        retries.turn = retries.turn.wrapping_add(1);
+        retries.running.spawn(look(self.loader.clone(), damaged, unloaded, retries.turn));
+    }
+
+    /// The places whose version is to be loaded now.
+    fn unloaded(&self, retries: &mut Retries) -> Vec<Arc<Place>> {
+        let hosts = self.live.0.hosts.load_full();
+        let unloaded: Vec<_> = hosts.places.values().filter(|place| place.is_unloaded()).cloned().collect();
+        let at_once = std::mem::take(&mut retries.wants_loads);
+        if unloaded.is_empty() {
+            retries.reset_loads();
+        } else if !at_once && !retries.take_load(Instant::now()) {
+            return Vec::new();
+        }
+        unloaded
+    }
+
+    /// Serves what a look found whole.
+    pub(super) async fn looked(&self, looked: Looked, retries: &Retries, reloads: &mut Reloads) {
+        looked.mended.into_iter().for_each(|id| reloads.want_at_once(id));
+        for (place, tried) in looked.tried {
+            if let Some((id, Err(error))) = &tried {
+                // Another version may be live by now.
+                if place.unloaded.load().as_ref().is_some_and(|unloaded| unloaded.version == Some(*id)) {
+                    place.unloaded.store(Some(Unloaded::new(Some(*id), error)));
+                }
+                continue;
+            }
             let key = records::live_key(&place.app, &place.name);
             match self.loader.catalog().get(&key).await {
+                // Its version was loaded for the place just now, and is held by `tried`.
                 Ok(Some(record)) => self.point(&key, Some(&record.value), record.revision).await,
                 // The watch reports its end.
                 Ok(None) => {}
                 Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
             }
         }
+        if retries.wants_loads {
+            self.live.look_again();
+        }
     }
+}
+
+/// Looks whether damaged files can be read again, and loads what could not be loaded when its pointer was moved.
+async fn look(loader: Loader, damaged: Vec<Arc<Version>>, unloaded: Vec<Arc<Place>>, turn: usize) -> Looked {
+    let mut looked = Looked::default();
+    for place in unloaded {
+        let key = records::live_key(&place.app, &place.name);
+        let record = match loader.catalog().get(&key).await {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(key, %error, "a pointer cannot be read");
+                continue;
+            }
+        };
+        let pointer = records::read::<LivePointer>(&key, &record).ok();
+        let tried = match pointer {
+            Some(LivePointer { version, .. }) => {
+                let loaded = loader.load(Load::already_live(&place.app, &version, &place.name)).await;
+                Some((version, loaded))
+            }
+            None => None,
+        };
+        looked.tried.push((place, tried));
+    }
+    for version in damaged {
+        if version.is_mended(&**loader.blobs(), FILES_LOOKED_AT_MAX, turn).await {
+            looked.mended.push(version.id);
+        }
+    }
+    looked
 }

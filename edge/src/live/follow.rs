@@ -78,8 +78,13 @@ impl Follower {
                     }
                     Err(RecvError::Closed) => return,
                 },
-                () = self.live.0.again.notified() => self.retry(&mut retries, &mut reloads, true).await,
-                () = retries.due() => self.retry(&mut retries, &mut reloads, false).await,
+                () = self.live.0.again.notified() => self.retry(&mut retries, &mut reloads, true),
+                () = retries.due() => self.retry(&mut retries, &mut reloads, false),
+                Some(looked) = retries.running.join_next() => {
+                    if let Ok(looked) = looked {
+                        self.looked(looked, &retries, &mut reloads).await;
+                    }
+                }
                 _ = sweep.tick() => self.live.evict_idle_previews(sweeps),
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => reloads.want(id),
@@ -220,7 +225,7 @@ impl Follower {
             Err(error) => {
                 tracing::error!(key, %error, "a pointer cannot be read: what was live there stays");
                 if let Some(place) = self.live.place(&app, &name) {
-                    place.unloaded.store(Some(Arc::new(Unloaded { version: None, error: error.to_string() })));
+                    place.unloaded.store(Some(Unloaded::new(None, &error.into())));
                 }
                 return;
             }
@@ -253,7 +258,7 @@ impl Follower {
             }
             Err(error) => {
                 tracing::error!(app = %app, environment = %name, version = %id, %error, "a version that should be live cannot be loaded");
-                place.unloaded.store(Some(Arc::new(Unloaded { version: Some(*id), error: error.to_string() })));
+                place.unloaded.store(Some(Unloaded::new(Some(*id), &error)));
             }
         }
     }

@@ -29,7 +29,8 @@ impl Live {
                 let labels = [("app", damaged.app.to_string()), ("environment", damaged.environment.to_string())];
                 if damaged.error.is_some() {
                     gauge!("devanture_unloaded_versions", &labels).set(1.0);
-                } else {
+                }
+                if !damaged.files.is_empty() {
                     #[expect(clippy::cast_precision_loss, reason = "no version has as many files")]
                     gauge!("devanture_damaged_files", &labels).set(damaged.files.len() as f64);
                 }

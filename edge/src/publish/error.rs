@@ -4,6 +4,7 @@ use devanture_config::problem::{Code, Problem};
 
 use crate::live::LoadError;
 use crate::proxy::address::{Reason, Refusal};
+use crate::version::RuleFileError;
 use crate::{blobs, catalog, version};
 
 /// A problem that stopped a request to publish.
@@ -66,6 +67,14 @@ impl From<catalog::Error> for Error {
     }
 }
 
+impl From<RuleFileError> for Error {
+    fn from(error: RuleFileError) -> Self {
+        tracing::error!(%error, "a rule file cannot be read");
+        let detail = format!("The version cannot be used: {error}.");
+        Problem::new(Code::NotReady, detail).hint("push the bundle again: what was set aside is sent anew").into()
+    }
+}
+
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         match error {
@@ -78,6 +87,7 @@ impl From<LoadError> for Error {
                 Problem::new(Code::AppMemoryFull, sentence(&error.to_string())).hint(OVER_MEMORY_HINT).into()
             }
             LoadError::Version(version::Error::Blobs(error)) => error.into(),
+            LoadError::Version(version::Error::RuleFile(error)) => error.into(),
             LoadError::Version(version::Error::Manifest(error)) => internal(&error).into(),
             LoadError::Version(error @ version::Error::Panicked) => internal(&error).into(),
             LoadError::Version(error @ version::Error::Size { .. }) => {

@@ -22,8 +22,8 @@ use super::damage;
 use super::deltas::{STORED_DELTAS_MAX, Said};
 use super::head::{FieldPool, MissHead, USE_AS_DICTIONARY};
 use super::{
-    AppMemory, Charge, Claim, Content, EntityTag, OverMemory, PreparedHead, Representation, RuleFiles, ServedFile,
-    ServedRoute, ServedUpstream, Setting, Source, Version,
+    AppMemory, Charge, Claim, Content, EntityTag, OverMemory, PreparedHead, Representation, RuleFileError, RuleFiles,
+    ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
 };
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
@@ -68,6 +68,9 @@ pub enum Error {
         /// The length of the stored bytes.
         found: u64,
     },
+    /// A file of rules cannot be read.
+    #[error(transparent)]
+    RuleFile(#[from] RuleFileError),
     /// It does not fit into the memory budget of the app.
     #[error(transparent)]
     OverMemory(#[from] OverMemory),

@@ -22,6 +22,16 @@ use crate::site::rules::{CompiledRules, Keeping};
 /// looked for: beyond, no file is taken to be everyone's.
 const KEPT_MAX: usize = 10_000;
 
+/// A file of rules that is damaged or missing. Nothing of its version is served without it: what it says is not known, and
+/// that may be a password.
+#[derive(Debug, thiserror::Error)]
+#[error("its rule file `{name}` is damaged or missing, and may keep paths from visitors: {source}")]
+pub struct RuleFileError {
+    /// The file, at the root of the bundle.
+    pub name: &'static str,
+    source: blobs::Error,
+}
+
 /// What the files of rules hold.
 #[derive(Debug, Clone, Default)]
 pub struct RuleFiles {
@@ -33,13 +43,14 @@ impl RuleFiles {
     /// Reads them, where the bundle has them.
     ///
     /// # Errors
-    /// Where the store fails.
-    pub async fn read(blobs: &dyn Blobs, manifest: &Manifest) -> Result<Self, blobs::Error> {
-        let read = async |name: &str| {
+    /// Where one of them cannot be read.
+    pub async fn read(blobs: &dyn Blobs, manifest: &Manifest) -> Result<Self, RuleFileError> {
+        let read = async |name: &'static str| {
             let path: Option<BundlePath> = name.parse().ok();
             let Some(entry) = path.and_then(|path| manifest.files.get(&path)) else { return Ok(None) };
             if usize::try_from(entry.size).is_ok_and(|size| size <= FILE_BYTES_MAX) {
-                return blobs.get(Key::Blob(entry.hash)).await.map(Some);
+                let got = blobs.get(Key::Blob(entry.hash)).await;
+                return got.map(Some).map_err(|source| RuleFileError { name, source });
             }
             // Longer than is read: one byte too many says so without the rest being held.
             Ok(Some(Bytes::from(vec![b'\n'; FILE_BYTES_MAX + 1])))
