@@ -16,6 +16,7 @@ mod embedded;
 pub mod gone;
 pub(crate) mod history;
 pub mod instances;
+pub(crate) mod pointer;
 pub mod records;
 pub mod sent;
 pub mod settings;

@@ -133,6 +133,14 @@ pub struct LivePointer {
     pub position: String,
 }
 
+impl LivePointer {
+    /// Whether it says what is live. It does not if the record and all of the history are damaged.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !self.deploy.is_empty()
+    }
+}
+
 /// `history/{app}/{env}/{number}`: a deploy that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
@@ -323,6 +331,18 @@ pub const TOKENS_PREFIX: &str = "tokens/";
 pub fn read<T: DeserializeOwned>(key: &str, record: &Record) -> Result<T, Error> {
     serde_json::from_slice(&record.value)
         .map_err(|error| Error::Store(format!("the record {key} cannot be read: {error}")))
+}
+
+/// Whose a hostname is; `None`, and an error in the log, if the record is damaged: it costs that hostname alone.
+#[must_use]
+pub fn hostname(key: &str, record: &Record) -> Option<HostnameRecord> {
+    read(key, record).inspect_err(|error| tracing::error!(%error, "a hostname is passed over")).ok()
+}
+
+/// An entry of a history; `None`, and an error in the log, if it is damaged: it costs nothing but itself.
+#[must_use]
+pub fn entry(key: &str, record: &Record) -> Option<HistoryEntry> {
+    read(key, record).inspect_err(|error| tracing::error!(%error, "an entry of a history is passed over")).ok()
 }
 
 /// A value, written.

@@ -9,8 +9,7 @@ use devanture_config::settings::SettingName;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
 
-use super::records::{self, LivePointer};
-use super::{Catalog, Error, Revision};
+use super::{Catalog, Error, Revision, pointer, records};
 
 /// The prefix of all settings.
 pub const SETTINGS_PREFIX: &str = "settings/";
@@ -140,6 +139,15 @@ pub(crate) async fn at(
     found.map(|found| records::read(&key, &found).map(|record| (record, found.revision))).transpose()
 }
 
+/// The newest revision of the settings of an environment; 0 where none were made.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(super) async fn newest(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<u64, Error> {
+    let newest = catalog.list(&settings_prefix(app, environment), None, true, 1).await?;
+    Ok(newest.first().and_then(|(key, _)| revision_of(key)).unwrap_or(0))
+}
+
 /// The settings that hold in an environment: those that the live pointer names; where nothing is live, the newest.
 ///
 /// # Errors
@@ -147,9 +155,7 @@ pub(crate) async fn at(
 pub(crate) async fn held(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<Held, Error> {
     let prefix = settings_prefix(app, environment);
     let newest = catalog.list(&prefix, None, true, 1).await?.into_iter().next();
-    let live_key = records::live_key(app, environment);
-    let pointer = catalog.get(&live_key).await?;
-    let pointer: Option<LivePointer> = pointer.map(|found| records::read(&live_key, &found)).transpose()?;
+    let pointer = pointer::live_pointer(catalog, app, environment).await?.map(|(_, pointer)| pointer);
     let number = newest.as_ref().and_then(|(key, _)| revision_of(key)).unwrap_or(0);
     let written = newest.as_ref().map_or(0, |(_, found)| found.revision);
     let revision = pointer.map_or(number, |pointer| pointer.settings);

@@ -15,6 +15,7 @@ use rand::RngCore as _;
 use super::pushes::{Push, Received};
 use super::{Actor, CheckedPush, Error, Publisher};
 use crate::blobs::{Key, Upload};
+use crate::catalog::pointer;
 use crate::catalog::records::{self, LivePointer, VersionRecord};
 use crate::proxy;
 use crate::proxy::address::{self, Policy};
@@ -71,7 +72,7 @@ impl Publisher {
         drop(wanted);
         let live = match &options.alias {
             Some(alias) => self.aliased(app, alias).await?,
-            None => self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.version),
+            None => self.live_version_id(app, environment).await?,
         };
         let (begun, id) = self.new_deploy();
         let push = self.pushes.add(Push {
@@ -150,14 +151,24 @@ impl Publisher {
         Ok(())
     }
 
+    /// The live pointer and its revision. If its record is damaged, it is what the history says was live last, and the
+    /// next switch writes it again.
     pub(crate) async fn live_pointer(
         &self,
         app: &AppName,
         environment: &PlaceName,
     ) -> Result<Option<(u64, LivePointer)>, Error> {
-        let key = records::live_key(app, environment);
-        let record = self.catalog.get(&key).await?;
-        Ok(record.map(|record| records::read(&key, &record).map(|pointer| (record.revision, pointer))).transpose()?)
+        Ok(pointer::live_pointer(&*self.catalog, app, environment).await?)
+    }
+
+    /// The live version of an environment, as far as it is known.
+    pub(crate) async fn live_version_id(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Option<VersionId>, Error> {
+        let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        Ok(pointer.filter(LivePointer::is_known).map(|pointer| pointer.version))
     }
 
     /// The number and the id of a push that begins now.

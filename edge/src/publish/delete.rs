@@ -11,8 +11,8 @@ use super::audit::{Action, Deed};
 use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
-use crate::catalog::records::{self, AliasRecord, LivePointer};
-use crate::catalog::{self, Change, Check, Commit};
+use crate::catalog::records::{self, AliasRecord};
+use crate::catalog::{self, Change, Check, Commit, pointer};
 use crate::telemetry;
 
 impl Publisher {
@@ -61,8 +61,11 @@ impl Publisher {
     async fn check_unused(&self, app: &AppName, version: &VersionId, checks: &mut Vec<Check>) -> Result<(), Error> {
         let mut users = Vec::new();
         for (key, record) in self.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {
-            if records::read::<LivePointer>(&key, &record)?.version == *version {
-                users.push(format!("live in {}", key.rsplit('/').next().unwrap_or_default()));
+            let name = key.rsplit('/').next().unwrap_or_default();
+            if let Ok(environment) = name.parse()
+                && pointer::pointer_of(&*self.catalog, app, &environment, &record).await?.version == *version
+            {
+                users.push(format!("live in {name}"));
             }
             checks.push(Check::At(key, record.revision));
         }

@@ -10,7 +10,7 @@ use super::audit::{Action, Deed};
 use super::swap::TRIES;
 use super::{Actor, Error, Publisher};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
-use crate::catalog::records::{self, HostnameRecord};
+use crate::catalog::records;
 use crate::catalog::{self, Change, Check, Commit};
 use crate::telemetry;
 
@@ -102,7 +102,7 @@ impl Publisher {
         let environments = all.filter(|name| environment.is_none_or(|wanted| wanted == name)).collect();
         let mut hostnames = Vec::new();
         for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
-            let owner: HostnameRecord = records::read(&key, &record)?;
+            let Some(owner) = records::hostname(&key, &record) else { continue };
             if owner.app == *app && environment.is_none_or(|wanted| owner.environment == *wanted) {
                 hostnames.extend(key.strip_prefix(records::HOSTNAMES_PREFIX).map(str::to_owned));
             }

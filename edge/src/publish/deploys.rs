@@ -8,7 +8,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Error, Publisher};
-use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::records;
 
 /// Deploys that are remembered.
 const REMEMBERED_MAX: usize = 1_000;
@@ -174,7 +174,7 @@ impl Publisher {
             let from = records::history_key(app, &environment, begun.saturating_sub(1));
             let below = records::history_prefix(app, &environment);
             for (key, record) in self.catalog.list(&below, Some(&from), false, ENTRIES_MAX).await? {
-                let entry: HistoryEntry = records::read(&key, &record)?;
+                let Some(entry) = records::entry(&key, &record) else { continue };
                 if entry.deploy.id == id {
                     return Ok(Some(entry.deploy));
                 }

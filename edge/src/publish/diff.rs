@@ -98,9 +98,9 @@ impl Publisher {
                 Problem::new(Code::BadRequest, detail).hint("an id has 6 characters or more")
             })?,
         };
-        if let Some((_, pointer)) = self.live_pointer(app, &place).await? {
+        if let Some(version) = self.live_version_id(app, &place).await? {
             actor.may_compare(app, &place)?;
-            return Ok(Named::Version(pointer.version));
+            return Ok(Named::Version(version));
         }
         actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
         match self.alias(actor, app, &place).await {

@@ -133,7 +133,7 @@ impl Publisher {
             if is_new {
                 self.record_stored(push, steps, Outcome::Stored, None).await?;
             }
-            let previous = self.live_pointer(&push.app, &push.environment).await?.map(|(_, p)| p.version);
+            let previous = self.live_version_id(&push.app, &push.environment).await?;
             let deploy = Some(push.id.clone());
             let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
             return Ok(self.report(push, steps, moved, withdrawn, None));
@@ -390,7 +390,7 @@ impl Publisher {
             kind: DeployKind::Push,
             environment: push.environment.clone(),
             version: push.version,
-            previous: live.as_ref().map(|pointer| pointer.version),
+            previous: live.as_ref().filter(|pointer| pointer.is_known()).map(|pointer| pointer.version),
             who: push.actor.name.clone(),
             at_ms: telemetry::now_ms(),
             source: push.source.clone(),

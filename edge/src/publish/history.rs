@@ -8,7 +8,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::audit::{Own, commit_own};
 use super::{Actor, Error, PAGE_MAX, Page, Publisher};
-use crate::catalog::records::{self, HistoryEntry, HostnameRecord, LivePointer};
+use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
 use crate::live::DamagedPlace;
 
@@ -55,7 +55,7 @@ impl Publisher {
         entries.truncate(page.limit);
         let mut deploys = Vec::with_capacity(entries.len());
         for (key, record) in &entries {
-            deploys.push(records::read::<HistoryEntry>(key, record)?.deploy);
+            deploys.extend(records::entry(key, record).map(|entry| entry.deploy));
         }
         let (deleted, collected) = self.gone(app, &deploys).await?;
         Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, collected, next })
@@ -73,10 +73,11 @@ impl Publisher {
     ) -> Result<(Option<Revision>, Status), Error> {
         self.known(app).await?;
         let (revision, pointer) = self.live_pointer(app, environment).await?.unzip();
+        let pointer = pointer.filter(LivePointer::is_known);
         let (places, more_places) = self.places(actor, app).await?;
         let mut hostnames = Vec::new();
         for (key, record) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
-            let owner: HostnameRecord = records::read(&key, &record)?;
+            let Some(owner) = records::hostname(&key, &record) else { continue };
             if owner.is_of(app, environment) {
                 hostnames.extend(key.rsplit('/').next().map(str::to_owned));
             }
@@ -113,7 +114,7 @@ impl Publisher {
     ) -> Result<Option<String>, Error> {
         let prefix = records::history_prefix(app, environment);
         for (key, record) in self.catalog.list(&prefix, None, true, RECENT_ENTRIES).await? {
-            let deploy = records::read::<HistoryEntry>(&key, &record)?.deploy;
+            let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
             if deploy.id == pointer.deploy {
                 return Ok(deploy.went_back);
             }
@@ -171,7 +172,7 @@ impl Publisher {
         loop {
             let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
             for (key, record) in &page {
-                if records::read::<HistoryEntry>(key, record)?.deploy.version == *version {
+                if records::entry(key, record).is_some_and(|entry| entry.deploy.version == *version) {
                     return Ok(true);
                 }
             }
@@ -222,7 +223,7 @@ impl Publisher {
         let prefix = records::history_prefix(app, environment);
         let mut after = match wanted {
             Some(_) => None,
-            None => Some(pointer.position.clone()),
+            None => Some(pointer.position.clone()).filter(|position| !position.is_empty()),
         };
         // Of all that held while a version was live, what its last entry says.
         let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
@@ -231,7 +232,7 @@ impl Publisher {
         loop {
             let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
             for (key, record) in &page {
-                let entry: HistoryEntry = records::read(key, record)?;
+                let Some(entry) = records::entry(key, record) else { continue };
                 has_left |= entry.deploy.outcome == Outcome::Live && entry.deploy.version != pointer.version;
                 if !has_left {
                     continue;

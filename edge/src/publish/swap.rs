@@ -18,6 +18,7 @@ use crate::catalog::{self, Change, Check, Commit, Revision, gone};
 use crate::live::{Load, Preparing};
 use crate::runner::{Held, Wanted};
 use crate::telemetry;
+use crate::version::Version;
 
 /// How often a switch is tried again when another one came in between.
 pub(crate) const TRIES: usize = 16;
@@ -181,7 +182,7 @@ impl Publisher {
     /// As [`Publisher::gate`]: no other kind of switch is begun in vain.
     async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
         let live = self.live_pointer(intent.app, intent.environment).await?;
-        let previous = live.as_ref().map(|(_, pointer)| pointer.version);
+        let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
         if previous == Some(intent.version) {
             return Ok(None);
         }
@@ -198,6 +199,7 @@ impl Publisher {
         let place = self.live.place(intent.app, intent.environment);
         if let Some(current) = place.as_ref().and_then(|place| place.current())
             && current.version.id == intent.version
+            && current.version.damaged.is_empty()
         {
             return Ok((None, "already live".to_owned()));
         }
@@ -258,7 +260,7 @@ impl Publisher {
                 *running.held = self.prepare_instances(Some(wanted), &|_line| {}).await?;
                 continue;
             }
-            let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone());
+            let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone()).filter(LivePointer::is_known);
             let previous = before_pointer.as_ref().map(|pointer| pointer.version);
             let gate = match self.gate(intent).await? {
                 Gate::Open(check) => check,
@@ -303,7 +305,8 @@ impl Publisher {
         pointer: &LivePointer,
     ) -> Result<bool, Error> {
         let served = self.live.place(intent.app, intent.environment).and_then(|place| place.current());
-        let is_served = served.is_some_and(|current| current.version.id == pointer.version);
+        let is_whole = |version: &Version| version.id == pointer.version && version.damaged.is_empty();
+        let is_served = served.is_some_and(|current| is_whole(&current.version));
         let is_newer = intent.kind == DeployKind::Push && intent.begun > pointer.begun;
         if is_served && !is_newer {
             return Ok(true);
@@ -405,7 +408,7 @@ impl Publisher {
             kind: intent.kind,
             environment: intent.environment.clone(),
             version: intent.version,
-            previous: live.as_ref().map(|(_, pointer)| pointer.version),
+            previous: live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version),
             who: intent.actor.name.clone(),
             at_ms: now_ms,
             source: intent.source.clone(),

@@ -26,8 +26,14 @@ impl Publisher {
     pub(super) async fn give_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
         let count = self.runner.as_ref().map_or(u32::MAX, Runner::user_ids);
         match give(&*self.catalog, app, place, count, None).await? {
-            Some(_) => Ok(()),
-            None => {
+            Given::Number(_) => Ok(()),
+            Given::Damaged => {
+                let detail =
+                    format!("The record of the user id of {place} of {app} is damaged: its files are nobody's.");
+                let hint = "restore the catalog from a backup, or delete the environment for good (`devanture delete environment NAME --yes --purge`) and push again";
+                Err(Problem::new(Code::NotReady, detail).hint(hint).into())
+            }
+            Given::None => {
                 let detail =
                     format!("All {count} user ids of the edge are in use, and {place} of {app} needs another.");
                 let hint = "make the range `runner.uids` in edge.toml larger, or delete environments that run backends";
@@ -62,6 +68,17 @@ impl Publisher {
     }
 }
 
+/// The user id of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    /// It has this number.
+    Number(u32),
+    /// All numbers are in use.
+    None,
+    /// Its record cannot be read. Another number would leave it without what it keeps.
+    Damaged,
+}
+
 /// The number of the user id of an environment, which gets one where it has none: the lowest that was never given, and
 /// one that was freed where there is none below `count`. `pair` is that of an earlier version of the edge.
 async fn give(
@@ -70,20 +87,22 @@ async fn give(
     place: &str,
     count: u32,
     pair: Option<Pair>,
-) -> Result<Option<u32>, catalog::Error> {
+) -> Result<Given, catalog::Error> {
     let key = uid_key(app, place);
     for _ in 0..TRIES {
         if let Some(record) = catalog.get(&key).await? {
-            return Ok(Some(records::read::<UidRecord>(&key, &record)?.number));
+            let read = records::read::<UidRecord>(&key, &record);
+            let read = read.inspect_err(|error| tracing::error!(%app, place, %error, "a user id is damaged"));
+            return Ok(read.map_or(Given::Damaged, |record| Given::Number(record.number)));
         }
         let mut commit = Commit { checks: vec![Check::Absent(key.clone())], changes: Vec::new() };
         let Some(number) = next(catalog, count, pair.and_then(|pair| pair.number), &mut commit).await? else {
-            return Ok(None);
+            return Ok(Given::None);
         };
         let record = UidRecord { number, pair: pair.map(|pair| pair.pair) };
         commit.changes.push(Change::Put(key.clone(), records::write(&record)?));
         match commit_own(catalog, Own::Uid, commit).await {
-            Ok(_) => return Ok(Some(number)),
+            Ok(_) => return Ok(Given::Number(number)),
             Err(catalog::Error::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -189,22 +208,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_damaged_record_costs_its_environment_alone() {
+        let (_folder, catalog) = catalog();
+        let shop: AppName = "shop".parse().unwrap();
+        for place in ["prod", "staging"] {
+            give(&*catalog, &shop, place, 4, None).await.unwrap();
+        }
+        put(&*catalog, "live/shop/prod", serde_json::json!({})).await;
+        for key in [uid_key(&shop, "prod"), uid_key(&shop, PREVIEW)] {
+            put(&*catalog, &key, serde_json::json!("damaged")).await;
+        }
+        assert_eq!(give(&*catalog, &shop, "prod", 4, None).await.unwrap(), Given::Damaged);
+        assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), Given::Number(1));
+        // Neither the pair of an earlier version of the edge, nor a start, stumbles over them.
+        put(&*catalog, &uid_pair_key(&shop), serde_json::json!({ "number": 7 })).await;
+        give_user_ids_apart(&*catalog).await.unwrap();
+        assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), Given::Number(1));
+    }
+
+    #[tokio::test]
     async fn every_environment_gets_a_number_of_its_own_and_keeps_it() {
         let (_folder, catalog) = catalog();
         let (shop, game): (AppName, AppName) = ("shop".parse().unwrap(), "game".parse().unwrap());
         let places = [(&shop, "prod"), (&shop, PREVIEW), (&game, "prod"), (&shop, "staging")];
         for (number, (app, place)) in (0..).zip(places) {
             for _ in 0..2 {
-                assert_eq!(give(&*catalog, app, place, 4, None).await.unwrap(), Some(number), "{app} {place}");
+                assert_eq!(give(&*catalog, app, place, 4, None).await.unwrap(), Given::Number(number), "{app} {place}");
             }
         }
-        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), None);
+        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::None);
         // One that was freed is given again, unless the range has become smaller.
         put(&*catalog, &free_uid_key(9), serde_json::json!({ "at_ms": 1 })).await;
-        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), None);
+        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::None);
         put(&*catalog, &free_uid_key(2), serde_json::json!({ "at_ms": 1 })).await;
-        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Some(2));
-        assert_eq!(give(&*catalog, &game, "staging", 4, None).await.unwrap(), None);
+        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::Number(2));
+        assert_eq!(give(&*catalog, &game, "staging", 4, None).await.unwrap(), Given::None);
     }
 
     #[tokio::test]

@@ -222,7 +222,13 @@ impl Users {
         for (key, record) in catalog.list(UIDS_PREFIX, None, false, usize::MAX).await? {
             let place = key.strip_prefix(UIDS_PREFIX).and_then(|rest| rest.split_once('/'));
             let Some((Ok(app), place)) = place.map(|(app, place)| (app.parse(), place)) else { continue };
-            let record: UidRecord = records::read(&key, &record)?;
+            let record: UidRecord = match records::read(&key, &record) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(%app, place, %error, "the record of a user id is damaged: its backend does not run");
+                    continue;
+                }
+            };
             let Some(uid) = self.id(record.number) else { continue };
             let earlier = self.ids().map_or_else(Vec::new, |ids| ids.before(&record, place == PREVIEW));
             all.push(PlaceUser { app, place: place.to_owned(), uid, earlier });

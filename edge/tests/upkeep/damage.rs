@@ -2,13 +2,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use devanture_config::Digest;
 use devanture_config::api::Status;
+use devanture_config::problem::Code;
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
 use http::Method;
+use serde_json::json;
 
 use crate::support::{RunningEdge, edge, eventually, got, try_got};
 use crate::switch;
@@ -24,7 +28,11 @@ fn blob(edge: &RunningEdge, bytes: &[u8]) -> PathBuf {
 }
 
 async fn status(edge: &RunningEdge) -> Status {
-    got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json()
+    status_of(edge, "shop").await
+}
+
+async fn status_of(edge: &RunningEdge, app: &str) -> Status {
+    got(edge.api(Method::GET, &format!("/v1/apps/{app}/environments/prod"))).await.json()
 }
 
 async fn readiness(edge: &RunningEdge) -> String {
@@ -130,6 +138,72 @@ async fn a_version_that_cannot_be_loaded_is_reported_and_tried_again() {
     edge.stop().await;
 }
 
+/// Its rules may ask for a password, so nothing of the version is served without them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_with_a_damaged_rule_file_is_not_served_and_the_file_is_named() {
+    let edge = edge().start().await;
+    for (app, name, rules) in [
+        ("guarded", "_headers", &b"/secret.html\n  Basic-Auth: ada:password\n"[..]),
+        ("moved", "_redirects", b"/secret.html /login 302!\n"),
+    ] {
+        let files: [(&str, &[u8]); 3] = [("index.html", PAGE), ("secret.html", b"secret"), (name, rules)];
+        let version = edge.push(app, &files).await.version;
+        std::fs::write(blob(&edge, rules), b"damaged").unwrap();
+        assert_eq!(status_of(&edge, app).await.damaged, None, "{version} is in memory");
+    }
+    let edge = edge.restart().await;
+    for (app, name) in [("guarded", "_headers"), ("moved", "_redirects")] {
+        let host = format!("{app}.localhost");
+        for path in ["/", "/secret.html"] {
+            assert_eq!(edge.get(&host, path).await.status, 503, "{app} {path}");
+        }
+        let damaged = status_of(&edge, app).await.damaged.unwrap();
+        assert_eq!((damaged.count, damaged.files), (1, vec![name.to_owned()]));
+        assert!(damaged.error.unwrap().contains(&format!("its rule file `{name}` is damaged")), "{app}");
+        let ready = readiness(&edge).await;
+        assert!(ready.contains(&format!("cannot be loaded: its rule file {name} is damaged or missing")), "{ready}");
+        let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
+        for metric in ["damaged_files", "unloaded_versions"] {
+            let line = format!("devanture_{metric}{{app=\"{app}\",environment=\"prod\"}} 1");
+            assert!(metrics.contains(&line), "{metrics}");
+        }
+    }
+    // The same push heals it, with its rules.
+    let rules: &[u8] = b"/secret.html /login 302!\n";
+    edge.push("moved", &[("index.html", PAGE), ("secret.html", b"secret"), ("_redirects", rules)]).await;
+    assert_eq!(edge.get("moved.localhost", "/").await.status, 200);
+    assert_eq!(edge.get("moved.localhost", "/secret.html").await.status, 302);
+    edge.push("guarded", &[("index.html", b"<p>new")]).await;
+    assert_eq!(edge.get("guarded.localhost", "/").await.text(), "<p>new");
+    assert_eq!(readiness(&edge).await, "ready\n");
+    edge.stop().await;
+}
+
+/// Reading a damaged file again may take long, here for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_switch_waits_for_the_look_at_damaged_files() {
+    let edge = edge().start().await;
+    edge.push("shop", &[("index.html", PAGE), ("photo.png", PHOTO)]).await;
+    let photo = blob(&edge, PHOTO);
+    std::fs::remove_file(&photo).unwrap();
+    let edge = edge.restart().await;
+    assert_eq!(codes(&edge, ["/photo.png"]).await, [503]);
+    assert!(std::process::Command::new("mkfifo").arg(&photo).status().unwrap().success());
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let mut writer = None;
+    // It opens once somebody reads.
+    eventually("it is looked at", async || {
+        writer = options.open(&photo).ok();
+        writer.is_some()
+    })
+    .await;
+    edge.push("blog", &[("index.html", b"<p>blog")]).await;
+    assert_eq!(edge.get("blog.localhost", "/").await.text(), "<p>blog");
+    drop(writer);
+    edge.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_version_is_not_switched_to() {
     let edge = edge().start().await;
@@ -193,5 +267,54 @@ async fn a_record_that_cannot_be_read_costs_one_environment_and_is_reported() {
     assert_eq!(edge.get("blog.localhost", "/").await.text(), "<p>new");
     edge.push("flipped", &[("index.html", b"<p>new")]).await;
     eventually("it is live", async || edge.get("flipped.localhost", "/").await.text() == "<p>new").await;
+    // Of this one nothing is known, neither by its pointer nor by its history.
+    assert_eq!(status_of(&edge, "shop").await.version, None);
+    let report = edge.push("shop", &[("index.html", b"<p>new")]).await;
+    assert_eq!((report.switched, report.previous), (true, None));
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "<p>new");
+    assert!(!readiness(&edge).await.contains("shop"), "{}", readiness(&edge).await);
+    let collected = got(edge.api(Method::POST, "/v1/gc")).await;
+    assert_eq!(collected.status, 200);
+    edge.stop().await;
+}
+
+/// The history says what a damaged pointer said, and whatever goes live next writes it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_pointer_that_cannot_be_read_is_written_again_by_what_goes_live_next() {
+    let edge = edge().start().await;
+    let apps = ["pushed", "same", "switched", "back", "deleted"];
+    let (mut before, mut live) = (BTreeMap::new(), BTreeMap::new());
+    for app in apps {
+        before.insert(app, edge.push(app, &[("index.html", b"<p>before")]).await.version);
+        live.insert(app, edge.push(app, &[("index.html", PAGE)]).await.version);
+    }
+    let garbage: Arc<[u8]> = (*b"\xff{").into();
+    let keys = apps.map(|app| Change::Put(format!("live/{app}/prod"), Arc::clone(&garbage)));
+    let edge = Box::pin(with_records(edge, async |_| keys.into())).await;
+    for app in apps {
+        assert_eq!(edge.get(&format!("{app}.localhost"), "/").await.status, 503, "{app}");
+        assert_eq!(status_of(&edge, app).await.version, Some(live[app]), "as the history says");
+    }
+    let text = async |app: &str| edge.get(&format!("{app}.localhost"), "/").await.text();
+    let report = edge.push("pushed", &[("index.html", b"<p>new")]).await;
+    assert_eq!((report.previous, text("pushed").await.as_str()), (Some(live["pushed"]), "<p>new"));
+    edge.push("same", &[("index.html", PAGE)]).await;
+    assert_eq!(text("same").await.as_bytes(), PAGE);
+    let path = |app: &str, verb: &str| format!("/v1/apps/{app}/environments/prod/{verb}");
+    let switched = edge.api(Method::POST, &path("switched", "switch")).json(&json!({"version": live["switched"]}));
+    assert_eq!(got(switched).await.status, 200);
+    assert_eq!(text("switched").await.as_bytes(), PAGE);
+    assert_eq!(got(edge.api(Method::POST, &path("back", "rollback")).json(&json!({}))).await.status, 200);
+    assert_eq!(
+        (status_of(&edge, "back").await.version, text("back").await.as_str()),
+        (Some(before["back"]), "<p>before")
+    );
+    // What is not live can be deleted, and so can the environment.
+    let deleted = edge.api(Method::DELETE, &format!("/v1/apps/deleted/versions/{}", before["deleted"]));
+    assert_eq!(got(deleted).await.status, 200);
+    let deleted = edge.api(Method::DELETE, &format!("/v1/apps/deleted/versions/{}", live["deleted"]));
+    assert_eq!(got(deleted).await.code(), Code::VersionInUse);
+    assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/deleted/environments/prod")).await.status, 200);
+    assert_eq!(readiness(&edge).await, "ready\n");
     edge.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use devanture_config::api::{CollectedEnvironment, WhyCollected};
 use devanture_config::{AppName, PlaceName, VersionId};
+use serde::de::DeserializeOwned;
 
 use super::{PAGE, Pass};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
@@ -13,18 +14,23 @@ use crate::publish::{Error, Publisher};
 /// Records that go in one commit.
 const COMMIT_RECORDS: usize = 500;
 
+/// What a record holds; if it is damaged, what it is about stays.
+fn or_stays<T: DeserializeOwned>(key: &str, record: &Record) -> Option<T> {
+    records::read(key, record).inspect_err(|error| tracing::error!(%error, "what was deleted stays")).ok()
+}
+
 impl Publisher {
     /// Ends all of it.
     pub(super) async fn end_deleted(&self, pass: &mut Pass) -> Result<(), Error> {
         for (key, record) in self.catalog.list(gone::DELETED_APPS_PREFIX, None, false, usize::MAX).await? {
-            let deleted: DeletedApp = records::read(&key, &record)?;
+            let Some(deleted) = or_stays::<DeletedApp>(&key, &record) else { continue };
             let app = key.strip_prefix(gone::DELETED_APPS_PREFIX).and_then(|name| name.parse().ok());
             if let Some(app) = app.filter(|_| deleted.until_ms <= pass.restorable_until_ms) {
                 self.end_app(&app, key, record, pass).await?;
             }
         }
         for (key, record) in self.catalog.list(gone::DELETED_ENVIRONMENTS_PREFIX, None, false, usize::MAX).await? {
-            let deleted: DeletedEnvironment = records::read(&key, &record)?;
+            let Some(deleted) = or_stays::<DeletedEnvironment>(&key, &record) else { continue };
             let place = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX).and_then(|rest| rest.split_once('/'));
             let place = place.and_then(|(app, name)| Some((app.parse().ok()?, name.parse().ok()?)));
             if let Some((app, name)) = place.filter(|_| deleted.until_ms <= pass.restorable_until_ms) {
@@ -40,7 +46,7 @@ impl Publisher {
         loop {
             let page = self.catalog.list(gone::GONE_PREFIX, after.as_deref(), false, PAGE).await?;
             for (key, record) in &page {
-                let gone: GoneVersion = records::read(key, record)?;
+                let Some(gone) = or_stays::<GoneVersion>(key, record) else { continue };
                 let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.restorable_until_ms) else {
                     continue;
                 };

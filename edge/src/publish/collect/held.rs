@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use crate::catalog::gone::{self, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
-use crate::catalog::{Catalog, Check, Record};
+use crate::catalog::{Catalog, Check, Record, pointer};
 use crate::publish::{Error, Publisher};
 
 /// The versions of an app that are held, and the checks that nothing else came to hold one since.
@@ -35,9 +35,10 @@ impl Publisher {
         // What is live.
         let mut pointers: Vec<(PlaceName, LivePointer)> = Vec::new();
         for (key, record) in all(&*self.catalog, &records::live_prefix(app)).await? {
-            let pointer: LivePointer = records::read(&key, &record)?;
+            let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
+            let pointer = pointer::pointer_of(&*self.catalog, app, &name, &record).await?;
             held.ids.insert(pointer.version);
-            pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));
+            pointers.push((name, pointer));
             held.checks.push(Check::At(key, record.revision));
         }
         // What an alias points at.

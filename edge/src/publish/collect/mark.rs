@@ -66,8 +66,9 @@ impl Publisher {
                 for (key, record) in &page {
                     let Some((app, version)) = version_of(key) else { continue };
                     // Of what is gone, only what can be had back.
-                    let is_kept =
-                        prefix != gone::GONE_PREFIX || records::read::<GoneVersion>(key, record)?.record.is_some();
+                    let is_kept = prefix != gone::GONE_PREFIX
+                        // A damaged record may have said that it can be restored.
+                        || records::read::<GoneVersion>(key, record).map_or(true, |gone| gone.record.is_some());
                     let is_going =
                         pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
                     if is_kept && !is_going {

@@ -13,8 +13,8 @@ use super::fill::{fill, fill_file};
 use super::large::{self, LARGE_BYTES_MIN};
 use super::pool::{Pool, Priority};
 use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
-use crate::catalog::records::{self, DictionariesRecord, LivePointer, VersionRecord};
-use crate::catalog::{self, Catalog};
+use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
+use crate::catalog::{self, Catalog, pointer};
 use crate::live::DictionaryWish;
 use crate::publish::{Dictionaries, Error};
 
@@ -186,9 +186,8 @@ impl Remaker {
         environment: &PlaceName,
         version: VersionId,
     ) -> Result<bool, catalog::Error> {
-        let key = records::live_key(app, environment);
-        let Some(found) = self.catalog.get(&key).await? else { return Ok(false) };
-        Ok(records::read::<LivePointer>(&key, &found)?.version == version)
+        let live = pointer::live_pointer(&*self.catalog, app, environment).await?;
+        Ok(live.is_some_and(|(_, pointer)| pointer.version == version))
     }
 
     async fn wish(&self, wish: &DictionaryWish) {
@@ -289,7 +288,7 @@ mod tests {
         let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
         let replaced = stored(&*blobs, "const before = 1;\n").await;
         let live = stored(&*blobs, "const after = 2;\n").await;
-        let pointer = LivePointer {
+        let pointer = records::LivePointer {
             version: live,
             settings: 0,
             switched_ms: 0,

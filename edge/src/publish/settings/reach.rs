@@ -52,7 +52,7 @@ impl Publisher {
         while read < ENTRIES_MAX {
             let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE).await?;
             for (key, record) in &page {
-                let deploy = records::read::<HistoryEntry>(key, record)?.deploy;
+                let Some(HistoryEntry { deploy, .. }) = records::entry(key, record) else { continue };
                 if deploy.outcome == Outcome::Live {
                     if switches == switches_max {
                         return Ok(found);

@@ -1,0 +1,87 @@
+//! Reads the live pointer of an environment, also when its record is damaged: what the history says was live last.
+//!
+//! What is served follows the record alone, so that such an environment stays at 503 until a push, a switch or a rollback
+//! writes the record again. This is what these start from.
+
+use devanture_config::api::{DeployKind, Outcome};
+use devanture_config::{AppName, Digest, PlaceName};
+
+use super::records::{self, HistoryEntry, LivePointer};
+use super::{Catalog, Error, Record, Revision, settings};
+
+/// Entries read at once.
+const PAGE: usize = 200;
+/// Entries read at most: failed pushes and pauses are entries too.
+const ENTRIES_MAX: usize = 2_000;
+
+/// The live pointer of an environment and its revision.
+///
+/// # Errors
+/// [`Error::Store`].
+pub(crate) async fn live_pointer(
+    catalog: &dyn Catalog,
+    app: &AppName,
+    environment: &PlaceName,
+) -> Result<Option<(Revision, LivePointer)>, Error> {
+    let key = records::live_key(app, environment);
+    let Some(record) = catalog.get(&key).await? else { return Ok(None) };
+    Ok(Some((record.revision, pointer_of(catalog, app, environment, &record).await?)))
+}
+
+/// The live pointer that `record` holds.
+///
+/// # Errors
+/// [`Error::Store`] where the history cannot be listed.
+pub(crate) async fn pointer_of(
+    catalog: &dyn Catalog,
+    app: &AppName,
+    environment: &PlaceName,
+    record: &Record,
+) -> Result<LivePointer, Error> {
+    let error = match records::read(&records::live_key(app, environment), record) {
+        Ok(pointer) => return Ok(pointer),
+        Err(error) => error,
+    };
+    let found = from_history(catalog, app, environment).await?;
+    tracing::error!(%app, %environment, %error, from_history = found.is_known(), "the record of what is live is damaged");
+    Ok(found)
+}
+
+async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<LivePointer, Error> {
+    let prefix = records::history_prefix(app, environment);
+    let (mut after, mut read, mut changed_settings) = (None, 0, None);
+    while read < ENTRIES_MAX {
+        let page = catalog.list(&prefix, after.as_deref(), true, PAGE).await?;
+        for (key, record) in &page {
+            let Some(HistoryEntry { deploy, position }) = records::entry(key, record) else { continue };
+            if deploy.kind == DeployKind::Settings {
+                changed_settings = changed_settings.or(Some(deploy.settings));
+            }
+            if deploy.outcome == Outcome::Live {
+                return Ok(LivePointer {
+                    version: deploy.version,
+                    settings: changed_settings.unwrap_or(deploy.settings),
+                    switched_ms: deploy.at_ms,
+                    deploy: deploy.id,
+                    // Unknown: any push may take over.
+                    begun: 0,
+                    position,
+                });
+            }
+        }
+        read = read.saturating_add(page.len());
+        after = match page.last() {
+            Some((key, _)) if page.len() == PAGE => Some(key.clone()),
+            _ => break,
+        };
+    }
+    Ok(LivePointer {
+        // No stored version has it: not even an empty manifest has no bytes.
+        version: Digest::of(b""),
+        settings: settings::newest(catalog, app, environment).await?,
+        switched_ms: 0,
+        deploy: String::new(),
+        begun: 0,
+        position: String::new(),
+    })
+}
