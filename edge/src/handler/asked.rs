@@ -30,7 +30,7 @@ static IF_NONE_MATCH: Name = Name::of("if-none-match");
 static IF_RANGE: Name = Name::of("if-range");
 static IF_UNMODIFIED_SINCE: Name = Name::of("if-unmodified-since");
 static RANGE: Name = Name::of("range");
-const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// What asks for less than all of a file.
 pub(super) const CONDITIONS: Names =
     Names::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"]);

@@ -1,22 +1,24 @@
 //! Which representation answers a client that has a dictionary (RFC 9842), and which one is kept as a dictionary.
 
 use devanture_config::Sha256;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName, ORIGIN, RANGE, REFERER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use metrics::counter;
 
-use super::asked::{Asked, CONDITIONS, SEC_FETCH_MODE};
+use super::asked::{Asked, CONDITIONS, SEC_FETCH_DEST, SEC_FETCH_MODE};
 use super::decide::Decision;
 use super::refused::Refused;
 use super::ruled::Ruled;
 use crate::engine::Names;
 use crate::site::cache::Kept;
-use crate::site::dictionary::{self, Origin};
+use crate::site::dictionary::{self, LinkFetch, Origin};
 use crate::site::negotiate::{Acceptable, Coding};
 use crate::version::{FileDictionaries, Representation, ServedFile, USE_AS_DICTIONARY, Version};
 
 const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
 const DICTIONARY_ID: HeaderName = HeaderName::from_static("dictionary-id");
+const PRIORITY: HeaderName = HeaderName::from_static("priority");
+const SEC_CH_UA: HeaderName = HeaderName::from_static("sec-ch-ua");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// What most requests do not have.
 const DICTIONARIES: Names = Names::of(&["available-dictionary"]);
@@ -64,7 +66,28 @@ impl Asked<'_, '_> {
         }
         let has_dictionary = self.head.fields.may_have(DICTIONARIES);
         let delta = if has_dictionary { self.delta(version, file, dictionaries, plain, ruled) } else { None };
-        dictionaries.as_dictionary(delta.unwrap_or(plain), self.head.query)
+        let number = delta.unwrap_or(plain);
+        let offered = dictionaries.as_dictionary(number);
+        offered.filter(|_| self.is_fetch_of_dictionary()).unwrap_or(number)
+    }
+
+    /// Whether a browser fetches a dictionary that a page offers.
+    fn is_fetch_of_dictionary(&self) -> bool {
+        // Without a query: pages offer the address alone.
+        if self.head.query.is_some() {
+            return false;
+        }
+        let names = [&SEC_FETCH_DEST, &SEC_FETCH_MODE, &SEC_FETCH_SITE, &PRIORITY];
+        let [dest, mode, site, priority] = names.map(|name| self.field(name));
+        let fetch = LinkFetch {
+            dest: dest.as_deref(),
+            mode: mode.as_deref(),
+            site: site.as_deref(),
+            priority: priority.as_deref(),
+            has_referer: self.head.fields.contains(&REFERER),
+            has_brands: self.head.fields.contains(&SEC_CH_UA),
+        };
+        fetch.is_of_dictionary()
     }
 
     /// The delta to send; counts why there is none.
@@ -159,8 +182,9 @@ impl Asked<'_, '_> {
     }
 }
 
-/// Takes back that an answer is to be a dictionary, where it is not kept, or not whole.
-pub(super) fn unless_kept(headers: &mut HeaderMap, is_whole: bool) {
+/// Takes back that an answer is to be a dictionary, where it is not kept, or neither whole nor what the browser has whole.
+pub(super) fn unless_kept(headers: &mut HeaderMap, status: StatusCode) {
+    let is_whole = matches!(status, StatusCode::OK | StatusCode::NOT_MODIFIED);
     if !headers.contains_key(USE_AS_DICTIONARY) {
         return;
     }

@@ -111,7 +111,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         Part::Whole | Part::One(_) | Part::Several(_) => chosen.head.ok(),
     };
     answer.ruled.apply(&mut headers, answer.kept, answer.status);
-    dictionary::unless_kept(&mut headers, answer.status == StatusCode::OK);
+    dictionary::unless_kept(&mut headers, answer.status);
     let body = match &answer.part {
         Part::None => Body::empty(),
         Part::Whole => Body::whole(&chosen.bytes, chosen.size),

@@ -13,7 +13,8 @@ use devanture_config::{Digest, Manifest, Sha256};
 use http::HeaderValue;
 use metrics::counter;
 
-use super::load::{AtHand, Error, HeadFields, Loader};
+use super::head_fields::HeadFields;
+use super::load::{AtHand, Error, Loader};
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
 use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
@@ -33,23 +34,15 @@ pub struct FileDictionaries {
     pub blob: Digest,
     /// The numbers of representations that are deltas, by the dictionary that each was made with, in order.
     deltas: Box<[(Sha256, usize)]>,
-    /// Where pages offer it as a dictionary.
-    offered: Option<Offered>,
+    /// Where pages offer the file as a dictionary: as many representations again begin here, in the same order, with the
+    /// fields of a dictionary.
+    offered_from: Option<usize>,
 }
 
 impl HeapBytes for FileDictionaries {
     fn heap_bytes(&self) -> usize {
-        let offered = self.offered.as_ref().map_or(0, |offered| offered.name.heap_bytes());
-        allocated(size_of_val::<[(Sha256, usize)]>(&self.deltas)) + offered
+        allocated(size_of_val::<[(Sha256, usize)]>(&self.deltas))
     }
-}
-
-/// A file that pages offer as a dictionary.
-struct Offered {
-    /// The beginning of its SHA-256, which the query names.
-    name: String,
-    /// As many representations again begin here, in the same order, with the fields of a dictionary.
-    from: usize,
 }
 
 impl FileDictionaries {
@@ -60,14 +53,11 @@ impl FileDictionaries {
         known.iter().take_while(move |(known, _)| *known == sha256).map(|(_, number)| *number)
     }
 
-    /// The number of the representation to send in the place of `number`, where it is asked for to be kept.
+    /// The number of the representation to send in the place of `number` to a browser that fetches the file as a
+    /// dictionary, if pages offer it.
     #[must_use]
-    pub fn as_dictionary(&self, number: usize, query: Option<&str>) -> usize {
-        let asked = dictionary::parameter(query);
-        match &self.offered {
-            Some(offered) if asked == Some(offered.name.as_str()) => offered.from.saturating_add(number),
-            _ => number,
-        }
+    pub fn as_dictionary(&self, number: usize) -> Option<usize> {
+        self.offered_from.map(|from| from.saturating_add(number))
     }
 }
 
@@ -78,8 +68,11 @@ pub(super) struct Said {
     used: HashMap<String, HeaderValue>,
     /// `Link` of pages.
     pub(super) link: Option<HeaderValue>,
-    /// `Cache-Control` of what is fetched as a dictionary.
+    /// `Cache-Control` of the dictionary that pages share.
     kept: Option<HeaderValue>,
+    /// `Cache-Control` of a file that is fetched as a dictionary at its own address: fresh as long as the dictionary is to
+    /// serve (RFC 9842 §2.2.1), for the one browser alone, which still asks before each use (`Vary: *`).
+    offered: Option<HeaderValue>,
 }
 
 impl Said {
@@ -95,13 +88,14 @@ impl Said {
         let Some(record) = record else { return Self::default() };
         let (linked, pages) = if seconds == 0 { (&[][..], None) } else { (kept.linked(), kept.pages()) };
         let is_routed = |path: &BundlePath| routes.iter().any(|route| route.said.path.takes(&format!("/{path}")));
-        let sha256 = |path| record.files.get(&manifest.files.get(path)?.hash);
-        let files = linked.iter().filter(|path| !is_routed(path)).filter_map(|path| Some((path, sha256(path)?)));
+        let sha256 = |path: &BundlePath| record.files.get(&manifest.files.get(path)?.hash);
+        let files = linked.iter().filter(|path| !is_routed(path) && sha256(path).is_some());
         // It is answered before any route.
         let pages = pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
         let link = link(files, pages);
         let cache_control = HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok();
-        Self { used: used(manifest, record, kept), link, kept: cache_control }
+        let offered = HeaderValue::try_from(format!("max-age={seconds}, s-maxage=0")).ok();
+        Self { used: used(manifest, record, kept), link, kept: cache_control, offered }
     }
 
     /// `Use-As-Dictionary` of the file at `path`.
@@ -121,11 +115,9 @@ fn used(manifest: &Manifest, record: &DictionariesRecord, kept: &KeptFiles) -> H
 }
 
 /// What pages offer: files under names that could change, and the dictionary that pages share.
-fn link<'m>(files: impl Iterator<Item = (&'m BundlePath, &'m Sha256)>, pages: Option<String>) -> Option<HeaderValue> {
-    let files = files.map(|(path, sha256)| {
-        let (path, name) = (target::encode_path(&format!("/{path}")), name(sha256));
-        format!("{path}?{}={name}", dictionary::PARAMETER)
-    });
+fn link<'m>(files: impl Iterator<Item = &'m BundlePath>, pages: Option<String>) -> Option<HeaderValue> {
+    // At their own addresses: what a browser has of them just then is asked about, and not loaded a second time.
+    let files = files.map(|path| target::encode_path(&format!("/{path}")));
     let links = files.chain(pages).map(|address| format!("<{address}>; rel=\"compression-dictionary\""));
     let links = links.collect::<Vec<_>>().join(", ");
     if links.is_empty() { None } else { HeaderValue::try_from(links).ok() }
@@ -134,7 +126,7 @@ fn link<'m>(files: impl Iterator<Item = (&'m BundlePath, &'m Sha256)>, pages: Op
 /// The beginning of a SHA-256.
 fn name(sha256: &Sha256) -> String {
     let mut name = sha256.to_string();
-    name.truncate(dictionary::PARAMETER_CHARS);
+    name.truncate(dictionary::ID_CHARS);
     name
 }
 
@@ -194,24 +186,21 @@ impl Loader<'_> {
         deltas.sort_unstable();
         let is_linked = record.linked.iter().any(|linked| linked.as_str() == path);
         let sha256 = record.files.get(&entry.hash).filter(|_| is_linked && !heads.fingerprinted);
-        let offered = sha256.map(|sha256| {
+        let offered_from = sha256.map(|sha256| {
             let from = representations.len();
-            let again = self.kept_as(
-                dictionary::use_as(&dictionary::exact_pattern(path), &name(sha256)),
-                heads,
-                representations,
-            );
+            let used = dictionary::use_as(&dictionary::exact_pattern(path), &name(sha256));
+            let again = self.offered_as(&used, heads, representations);
             representations.extend(again);
-            Offered { name: name(sha256), from }
+            from
         });
-        let is_any = heads.may_have_deltas || offered.is_some();
-        is_any.then(|| Box::new(FileDictionaries { blob: entry.hash, deltas: deltas.into(), offered }))
+        let is_any = heads.may_have_deltas || offered_from.is_some();
+        is_any.then(|| Box::new(FileDictionaries { blob: entry.hash, deltas: deltas.into(), offered_from }))
     }
 
-    /// The same bytes with the fields of a dictionary.
-    fn kept_as(&self, used: String, heads: &HeadFields<'_>, of: &[Representation]) -> Vec<Representation> {
+    /// The same bytes with the fields of a dictionary, as pages offer them.
+    fn offered_as(&self, used: &str, heads: &HeadFields<'_>, of: &[Representation]) -> Vec<Representation> {
         let used = HeaderValue::try_from(used).ok();
-        let heads = HeadFields { used: used.as_ref(), kept: self.said.kept.as_ref(), ..*heads };
+        let heads = HeadFields { used: used.as_ref(), offered: self.said.offered.as_ref(), ..*heads };
         of.iter().map(|representation| heads.again(representation)).collect()
     }
 
@@ -299,6 +288,7 @@ impl Loader<'_> {
             may_have_deltas: true,
             used: used.as_ref(),
             kept: self.said.kept.as_ref(),
+            offered: None,
             link: None,
             version: self,
         };

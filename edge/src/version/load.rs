@@ -13,17 +13,16 @@ use devanture_config::site_toml::{
 use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
-use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CONTENT_TYPE, HeaderName};
 
 use super::content_type::media_type;
 use super::damage;
 use super::deltas::{STORED_DELTAS_MAX, Said};
-use super::head::{FieldPool, MissHead, USE_AS_DICTIONARY};
+use super::head::{FieldPool, MissHead};
+use super::head_fields::HeadFields;
 use super::{
-    AppMemory, Charge, Claim, Content, EntityTag, OverMemory, PreparedHead, Representation, RuleFileError, RuleFiles,
-    ServedFile, ServedRoute, ServedUpstream, Setting, Source, Version,
+    AppMemory, Charge, Claim, Content, OverMemory, Representation, RuleFileError, RuleFiles, ServedFile, ServedRoute,
+    ServedUpstream, Setting, Source, Version,
 };
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
 use crate::catalog::records::DictionariesRecord;
@@ -237,8 +236,8 @@ pub(super) struct Loader<'l> {
     pub(super) memory: &'l Arc<AppMemory>,
     pub(super) request: &'l LoadRequest,
     manifest: &'l Manifest,
-    header: &'l HeaderValue,
-    fields: &'l FieldPool,
+    pub(super) header: &'l HeaderValue,
+    pub(super) fields: &'l FieldPool,
     pub(super) said: &'l Said,
     /// How many more deltas may be read from the disk.
     pub(super) stored_deltas: AtomicUsize,
@@ -312,6 +311,7 @@ impl Loader<'_> {
             may_have_deltas: self.may_have_deltas(entry.size, &media_type),
             used: self.said.used(path),
             kept: None,
+            offered: None,
             link: self.said.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
             version: self,
         };
@@ -432,68 +432,6 @@ const fn coding(form: Form) -> Coding {
         Form::Br => Coding::Br,
         Form::Gz => Coding::Gzip,
         Form::Zst => Coding::Zstd,
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct HeadFields<'h> {
-    pub(super) media_type: &'h HeaderValue,
-    pub(super) fingerprinted: bool,
-    /// Whether there are several encodings.
-    pub(super) choice: bool,
-    /// Whether one may depend on a dictionary.
-    pub(super) may_have_deltas: bool,
-    /// `Use-As-Dictionary`.
-    pub(super) used: Option<&'h HeaderValue>,
-    /// Another `Cache-Control` than the usual one.
-    pub(super) kept: Option<&'h HeaderValue>,
-    /// `Link`.
-    pub(super) link: Option<&'h HeaderValue>,
-    pub(super) version: &'h Loader<'h>,
-}
-
-impl HeadFields<'_> {
-    pub(super) fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
-        self.with(at_hand.coding, at_hand.size, EntityTag::of(&at_hand.hash), bytes)
-    }
-
-    /// The same bytes with these fields.
-    pub(super) fn again(&self, known: &Representation) -> Representation {
-        self.with(known.coding, known.size, *known.head.etag(), known.bytes.clone())
-    }
-
-    fn with(&self, coding: Coding, size: u64, etag: EntityTag, bytes: Source) -> Representation {
-        let field = |name, value| self.version.fields.field(name, value);
-        let fixed = |name, value| field(name, HeaderValue::from_static(value));
-        let mut not_modified = Vec::with_capacity(5);
-        not_modified.push(match self.kept {
-            Some(kept) => field(CACHE_CONTROL, kept.clone()),
-            None => fixed(CACHE_CONTROL, cache::default_cache_control(self.fingerprinted)),
-        });
-        let vary_of_choice = self.choice.then(|| fixed(VARY, "accept-encoding"));
-        not_modified.extend(match self.may_have_deltas {
-            true => Some(fixed(VARY, "accept-encoding, available-dictionary")),
-            false => vary_of_choice.clone(),
-        });
-        if let Some(link) = self.link {
-            not_modified.push(field(LINK, link.clone()));
-        }
-        not_modified.push(field(VERSION_HEADER, self.version.header.clone()));
-        if self.version.request.setting == Setting::Preview {
-            not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));
-        }
-        let mut more = Vec::with_capacity(5);
-        more.push(field(CONTENT_TYPE, self.media_type.clone()));
-        if coding != Coding::Identity {
-            more.push(fixed(CONTENT_ENCODING, coding.as_str()));
-        }
-        if let Some(used) = self.used {
-            more.push(field(USE_AS_DICTIONARY, used.clone()));
-        }
-        more.push(fixed(ACCEPT_RANGES, "bytes"));
-        more.push(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        let common = self.version.fields.list(not_modified, more, vary_of_choice);
-        Representation { coding, size, head: PreparedHead::new(etag, size, common), bytes }
     }
 }
 

@@ -8,6 +8,7 @@ mod content_type;
 mod damage;
 mod deltas;
 mod head;
+mod head_fields;
 mod kept;
 mod load;
 mod memory;

@@ -43,6 +43,11 @@ fn get(path: &str) -> Asked<'_> {
     Asked::new("shop.localhost", path)
 }
 
+/// The fetch of a dictionary that pages offer.
+fn link_fetch(path: &str) -> Asked<'_> {
+    site::LINK_FETCH.into_iter().fold(get(path), |asked, (name, value)| asked.with(name, value))
+}
+
 fn field<'g>(got: &'g Got, name: &str) -> Option<&'g str> {
     got.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
@@ -211,14 +216,15 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
         ("X-Other: 1", true),
     ] {
         let site = site(&format!("/*\n  {rule}\n  Vary: x-mine\n"), |_| ()).await;
-        for (path, old) in [(app(), OLD_APP), (site::library_query(), OLD_LIB), (site::pages_path(), OLD_PAGE)] {
+        for (path, old) in [(app(), OLD_APP), (site::LIBRARY.to_owned(), OLD_LIB), (site::pages_path(), OLD_PAGE)] {
             let old = available(old);
-            let asked = get(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
+            let asked = link_fetch(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
             let got = answer(&site, &asked).await;
             // By itself only what the next release may find.
             let is_too_short = path == app() && rule.ends_with("max-age=60");
             assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one && !is_too_short, "{rule} {path}");
-            assert_eq!(field(&got, "vary"), Some(format!("{VARY}, x-mine").as_str()));
+            let vary = if path == site::LIBRARY { "*" } else { VARY };
+            assert_eq!(field(&got, "vary"), Some(format!("{vary}, x-mine").as_str()));
         }
         // Nor is anybody sent to fetch it.
         assert_eq!(field(&answer(&site, &get("/")).await, "link").is_some(), is_one, "{rule}");
@@ -240,7 +246,7 @@ async fn what_a_rule_has_browsers_keep_is_a_dictionary_for_its_own_path_and_is_n
             assert_eq!(field(&got, "use-as-dictionary"), used.as_deref(), "{rule}");
         }
         let page = answer(&site, &get("/")).await;
-        let is_offered = field(&page, "link").unwrap().contains(&format!("<{}>", site::library_query()));
+        let is_offered = field(&page, "link").unwrap().contains(&format!("<{}>", site::LIBRARY));
         assert_eq!(is_offered, rule == "X-Other: 1", "{rule}");
     }
 }
@@ -258,7 +264,7 @@ async fn of_scripts_that_a_rule_has_nobody_keep_another_one_stands_in_for_the_fo
 
 #[tokio::test]
 async fn pages_offer_only_what_comes_to_be_a_dictionary() {
-    let (library, pages) = (site::library_query(), site::pages_path());
+    let (library, pages) = (site::LIBRARY, site::pages_path());
     for (path, rule, library_is, pages_are) in [
         ("/lib.js", "Cache-Control: no-store", false, true),
         ("/lib.js", "! Cache-Control", false, true),
@@ -271,14 +277,14 @@ async fn pages_offer_only_what_comes_to_be_a_dictionary() {
         let page = answer(&site, &get("/")).await;
         let link = field(&page, "link").unwrap();
         let offers = |address: &str| link.contains(&format!("<{address}>; rel=\"compression-dictionary\""));
-        assert_eq!((offers(&library), offers(&pages)), (library_is, pages_are), "{path} {rule}: {link}");
+        assert_eq!((offers(library), offers(&pages)), (library_is, pages_are), "{path} {rule}: {link}");
     }
     let routed = |path: &str| json!({"routes": [{"path": path, "to": "http://127.0.0.1:9"}]});
     for (path, library_is) in [("/lib.js", false), ("/api/*", true)] {
         let site = site::serving("", routed(path), |_| ()).await;
         let page = answer(&site, &get("/")).await;
         let link = field(&page, "link").unwrap();
-        assert_eq!((link.contains(&library), link.contains(&pages)), (library_is, true), "{path}: {link}");
+        assert_eq!((link.contains("</lib.js>"), link.contains(&pages)), (library_is, true), "{path}: {link}");
     }
 }
 
@@ -306,7 +312,7 @@ async fn pages_offer_dictionaries_and_are_answered_by_them() {
     let site = site("/linked\n  Link: </x>; rel=preload\n", |_| ()).await;
     let offered = format!(
         "<{}>; rel=\"compression-dictionary\", <{}>; rel=\"compression-dictionary\"",
-        site::library_query(),
+        site::LIBRARY,
         site::pages_path()
     );
     let old = available(OLD_PAGE);
@@ -340,32 +346,57 @@ async fn a_site_that_links_itself_keeps_its_links() {
     let site = site("/\n  Link: </x.css>; rel=preload\n", |_| ()).await;
     let link = answer(&site, &get("/")).await;
     let link = field(&link, "link").unwrap();
-    assert!(link.starts_with("</x.css>; rel=preload, </lib.js?"), "{link}");
+    assert!(link.starts_with("</x.css>; rel=preload, </lib.js>;"), "{link}");
 }
 
 #[tokio::test]
-async fn a_file_that_pages_offer_is_kept_where_it_is_asked_for_with_its_hash() {
+async fn a_file_that_pages_offer_becomes_a_dictionary_at_its_own_address() {
     let site = site("", |_| ()).await;
-    let (kept, old) = (site::library_query(), available(OLD_LIB));
-    for (path, coding, is_kept) in [
-        (kept.as_str(), "br", true),
-        (kept.as_str(), "dcb", true),
-        ("/lib.js?devanture-dictionary=0000000000000000", "br", false),
-        ("/lib.js?x", "dcb", false),
-        ("/lib.js", "dcb", false),
-        (&format!("{kept}&x"), "br", false),
+    let (old, used) = (available(OLD_LIB), site::used("/lib.js", NEW_LIB));
+    let script = || get("/lib.js").with("sec-fetch-dest", "script").with("sec-fetch-mode", "no-cors");
+    for (asked, is_fetch) in [
+        (link_fetch("/lib.js"), true),
+        (link_fetch("/lib.js?x"), false),
+        (link_fetch("/lib.js").with("referer", "https://shop.localhost/"), false),
+        (script(), false),
+        (get("/lib.js"), false),
     ] {
-        let asked = get(path).with("accept-encoding", CODINGS);
-        let asked = if coding == "dcb" { asked.with("available-dictionary", &old) } else { asked };
-        let got = answer(&site, &asked).await;
-        assert_eq!(field(&got, "content-encoding"), Some(coding), "{path}");
-        let used = site::used("/lib.js", NEW_LIB);
-        let (cache, used) = match is_kept {
-            true => ("public, max-age=2592000, immutable", Some(used.as_str())),
-            false => ("public, max-age=0, must-revalidate", None),
-        };
-        assert_eq!((field(&got, "cache-control"), field(&got, "use-as-dictionary")), (Some(cache), used), "{path}");
+        let asked = asked.with("accept-encoding", CODINGS);
+        for (asked, coding) in [(asked.clone(), "br"), (asked.with("available-dictionary", &old), "dcb")] {
+            let got = answer(&site, &asked).await;
+            assert_eq!((got.status, field(&got, "content-encoding")), (StatusCode::OK, Some(coding)), "{asked:?}");
+            let etag = field(&got, "etag").unwrap().to_owned();
+            let same = answer(&site, &asked.clone().with("if-none-match", &etag)).await;
+            assert_eq!((same.status, same.body.len()), (StatusCode::NOT_MODIFIED, 0), "{asked:?}");
+            // Also a 304 makes one of what the browser has; every other use of the file is asked about as before.
+            for got in [&got, &same] {
+                let expected = match is_fetch {
+                    true => ("max-age=2592000, s-maxage=0", "*", Some(used.as_str())),
+                    false => ("public, max-age=0, must-revalidate", VARY, None),
+                };
+                let [cache, vary] = ["cache-control", "vary"].map(|name| field(got, name).unwrap());
+                assert_eq!((cache, vary, field(got, "use-as-dictionary")), expected, "{asked:?}");
+                assert_eq!(field(got, "etag"), Some(etag.as_str()));
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn a_browser_that_was_sent_a_script_is_not_sent_it_again_as_a_dictionary() {
+    let site = site("", |_| ()).await;
+    let script = get("/lib.js").with("accept-encoding", "gzip, br").with("sec-fetch-dest", "script");
+    let first = answer(&site, &script).await;
+    assert_eq!((first.status, first.body.len()), (StatusCode::OK, 500));
+    let link = field(&answer(&site, &get("/")).await, "link").unwrap().to_owned();
+    let address = link.split_once("</lib.js").map(|(_, rest)| rest.split('>').next().unwrap());
+    // What is at another address is downloaded, whatever the browser has.
+    assert_eq!(address, Some(""), "{link}");
+    let etag = field(&first, "etag").unwrap();
+    let fetch = link_fetch("/lib.js").with("accept-encoding", "gzip, br").with("if-none-match", etag);
+    let kept = answer(&site, &fetch).await;
+    assert_eq!((kept.status, kept.body.len()), (StatusCode::NOT_MODIFIED, 0));
+    assert_eq!(field(&kept, "use-as-dictionary"), Some(site::used("/lib.js", NEW_LIB).as_str()));
 }
 
 #[tokio::test]

@@ -52,10 +52,16 @@ pub(crate) fn used(pattern: &str, number: u8) -> String {
     format!("match=\"{pattern}\", id=\"{}\"", hex(number, 8))
 }
 
-/// The query by which a page asks for the library to be kept.
-pub(crate) fn library_query() -> String {
-    format!("/lib.js?devanture-dictionary={}", hex(NEW_LIB, 8))
-}
+/// The library, which pages offer.
+pub(crate) const LIBRARY: &str = "/lib.js";
+/// The fields with which Chromium fetches a dictionary that a page offers.
+pub(crate) const LINK_FETCH: [(&str, &str); 5] = [
+    ("sec-fetch-dest", "empty"),
+    ("sec-fetch-mode", "cors"),
+    ("sec-fetch-site", "same-origin"),
+    ("sec-ch-ua", "\"Chromium\";v=\"156\""),
+    ("priority", "u=4, i"),
+];
 
 /// Where the dictionary of pages is.
 pub(crate) fn pages_path() -> String {

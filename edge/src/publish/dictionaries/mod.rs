@@ -54,7 +54,7 @@ const FILES_AT_ONCE: usize = 8;
 const PAGES_MAX: usize = 8;
 /// Bytes of a page that is asked.
 const PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Files under names that could change that pages offer as dictionaries: each is fetched once more by whoever takes it.
+/// Files under names that could change that pages offer as dictionaries: browsers ask about each once more in a page view.
 const LINKED_MAX: usize = 8;
 /// Fewest bytes of such a file.
 const LINKED_BYTES_MIN: u64 = 32 * 1024;
@@ -201,9 +201,12 @@ impl Dictionaries {
         }
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
         let kept = kept_in(&*self.blobs, pass.manifest, pass.environment, &record, &self.limits).await?;
-        let mut pairs = self.with_themselves(pass.manifest, &siblings, (&record, &kept), &own).await?;
         let likely = self.likely(&files, &named, &earlier, kept.pages(), pass.deadline).await;
-        pairs.extend(self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?);
+        let mut pairs = self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?;
+        // Only who was sent a delta needs one of a file with itself, and not before the next page view.
+        if !earlier.is_empty() {
+            pairs.extend(self.with_themselves(pass.manifest, &siblings, (&record, &kept), &own).await?);
+        }
         let made = self.make(pairs, pass.pool, pass.deadline).await;
         // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
         // behind the switch: before it, what earlier versions were made with stands in for that.

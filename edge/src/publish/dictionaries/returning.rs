@@ -131,8 +131,7 @@ impl Publisher {
         Ok(loaded)
     }
 
-    /// The bytes of a file that is loaded again: as it travels to any browser, and to one that has these dictionaries. What
-    /// pages offer such a one loads a second time, to keep it.
+    /// The bytes of a file that is loaded again: as it travels to any browser, and to one that has these dictionaries.
     async fn again(
         &self,
         path: &BundlePath,
@@ -154,8 +153,7 @@ impl Publisher {
             let usable = usable.map(|delta| delta.size);
             with = usable.fold(plain, u64::min);
         }
-        let times = if dictionaries.is_some_and(|(_, kept)| kept.linked().contains(path)) { 2 } else { 1 };
-        Ok((plain, with.saturating_mul(times)))
+        Ok((plain, with))
     }
 
     /// The bytes of a file as they travel to a browser: in Brotli, where there is that.

@@ -14,15 +14,49 @@ use super::media;
 
 /// Files below this length fit a packet or two as they are: no delta is made of them.
 pub const FILE_BYTES_MIN: u64 = 1_024;
-/// The query parameter by which pages ask for a file to be kept as a dictionary.
-pub const PARAMETER: &str = "devanture-dictionary";
-/// Hex characters of the SHA-256 in its value.
-pub const PARAMETER_CHARS: usize = 16;
+/// Hex characters of a dictionary's SHA-256 in its id.
+pub const ID_CHARS: usize = 16;
+/// The least urgency (RFC 9218 §4.1) with which browsers fetch a dictionary; that of a script's `fetch` is 1 to 3.
+const DICTIONARY_URGENCY_MIN: u8 = 4;
 
-/// The value of [`PARAMETER`], where it is the whole query.
-#[must_use]
-pub fn parameter(query: Option<&str>) -> Option<&str> {
-    query?.strip_prefix(PARAMETER)?.strip_prefix('=')
+/// The fields by which a browser's fetch of a dictionary that a page offers is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LinkFetch<'f> {
+    /// `Sec-Fetch-Dest`.
+    pub dest: Option<&'f [u8]>,
+    /// `Sec-Fetch-Mode`.
+    pub mode: Option<&'f [u8]>,
+    /// `Sec-Fetch-Site`.
+    pub site: Option<&'f [u8]>,
+    /// `Priority`, which browsers send over HTTP/2.
+    pub priority: Option<&'f [u8]>,
+    /// Whether there is a `Referer`.
+    pub has_referer: bool,
+    /// Whether there is a `Sec-CH-UA`.
+    pub has_brands: bool,
+}
+
+impl LinkFetch<'_> {
+    /// Whether this is the fetch of a `<link rel="compression-dictionary">`, which has no destination of its own. A
+    /// script's `fetch` of the same file names the page, as a rule, and is more urgent; only browsers that send
+    /// `Sec-CH-UA` fetch such links.
+    #[must_use]
+    pub fn is_of_dictionary(&self) -> bool {
+        (self.dest, self.mode, self.site) == (Some(b"empty"), Some(b"cors"), Some(b"same-origin"))
+            && self.has_brands
+            && !self.has_referer
+            && self.priority.is_none_or(|priority| urgency(priority) >= DICTIONARY_URGENCY_MIN)
+    }
+}
+
+/// The urgency of a `Priority` field, by default 3.
+fn urgency(priority: &[u8]) -> u8 {
+    let members = priority.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut urgencies = members.filter_map(|member| match member {
+        [b'u', b'=', digit @ b'0'..=b'7'] => Some(digit.saturating_sub(b'0')),
+        _ => None,
+    });
+    urgencies.next().unwrap_or(3)
 }
 
 /// Who asks, as browsers say it.
@@ -91,10 +125,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parameter_is_the_whole_query() {
-        assert_eq!(parameter(Some("devanture-dictionary=0123")), Some("0123"));
-        for other in [None, Some(""), Some("devanture-dictionary"), Some("a=b&devanture-dictionary=0123")] {
-            assert_eq!(parameter(other), None, "{other:?}");
+    fn the_fetch_of_a_dictionary_is_told_from_that_of_a_script() {
+        let link = LinkFetch {
+            dest: Some(b"empty"),
+            mode: Some(b"cors"),
+            site: Some(b"same-origin"),
+            priority: Some(b"u=4, i"),
+            has_referer: false,
+            has_brands: true,
+        };
+        for (fetch, expected) in [
+            (link, true),
+            (LinkFetch { priority: None, ..link }, true),
+            (LinkFetch { priority: Some(b"i,u=5"), ..link }, true),
+            (LinkFetch { priority: Some(b"u=1, i"), ..link }, false),
+            (LinkFetch { priority: Some(b"i"), ..link }, false),
+            (LinkFetch { priority: Some(b"u=9"), ..link }, false),
+            (LinkFetch { priority: Some(b"u=4, u=2"), ..link }, false),
+            (LinkFetch { has_referer: true, ..link }, false),
+            (LinkFetch { has_brands: false, ..link }, false),
+            (LinkFetch { dest: Some(b"script"), ..link }, false),
+            (LinkFetch { mode: Some(b"no-cors"), ..link }, false),
+            (LinkFetch { site: Some(b"same-site"), ..link }, false),
+            (LinkFetch::default(), false),
+        ] {
+            assert_eq!(fetch.is_of_dictionary(), expected, "{fetch:?}");
         }
     }
 

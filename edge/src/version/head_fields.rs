@@ -1,0 +1,82 @@
+//! The fields of the heads of one file's representations.
+
+use http::HeaderValue;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+
+use super::head::{EntityTag, PreparedHead, USE_AS_DICTIONARY};
+use super::load::{AtHand, Loader};
+use super::{Representation, Setting, Source, VERSION_HEADER};
+use crate::site::cache;
+use crate::site::negotiate::Coding;
+
+/// What the heads of a file's representations have in common.
+#[derive(Clone, Copy)]
+pub(super) struct HeadFields<'h> {
+    pub(super) media_type: &'h HeaderValue,
+    pub(super) fingerprinted: bool,
+    /// Whether there are several encodings.
+    pub(super) choice: bool,
+    /// Whether one may depend on a dictionary.
+    pub(super) may_have_deltas: bool,
+    /// `Use-As-Dictionary`.
+    pub(super) used: Option<&'h HeaderValue>,
+    /// Another `Cache-Control` than the usual one.
+    pub(super) kept: Option<&'h HeaderValue>,
+    /// `Cache-Control` of the answer to the fetch of a dictionary that pages offer, at an address that has other answers.
+    pub(super) offered: Option<&'h HeaderValue>,
+    /// `Link`.
+    pub(super) link: Option<&'h HeaderValue>,
+    pub(super) version: &'h Loader<'h>,
+}
+
+impl HeadFields<'_> {
+    pub(super) fn representation(&self, at_hand: &AtHand, bytes: Source) -> Representation {
+        self.with(at_hand.coding, at_hand.size, EntityTag::of(&at_hand.hash), bytes)
+    }
+
+    /// The same bytes with these fields.
+    pub(super) fn again(&self, known: &Representation) -> Representation {
+        self.with(known.coding, known.size, *known.head.etag(), known.bytes.clone())
+    }
+
+    fn with(&self, coding: Coding, size: u64, etag: EntityTag, bytes: Source) -> Representation {
+        let field = |name, value| self.version.fields.field(name, value);
+        let fixed = |name, value| field(name, HeaderValue::from_static(value));
+        let mut not_modified = Vec::with_capacity(5);
+        not_modified.push(match self.offered.or(self.kept) {
+            Some(kept) => field(CACHE_CONTROL, kept.clone()),
+            None => fixed(CACHE_CONTROL, cache::default_cache_control(self.fingerprinted)),
+        });
+        let vary_of_choice = self.choice.then(|| fixed(VARY, "accept-encoding"));
+        not_modified.extend(match (self.offered.is_some(), self.may_have_deltas) {
+            // Nothing else at this address is answered with it (RFC 9111 §4.1), however long its dictionary is fresh.
+            (true, _) => Some(fixed(VARY, "*")),
+            (false, true) => Some(fixed(VARY, "accept-encoding, available-dictionary")),
+            (false, false) => vary_of_choice.clone(),
+        });
+        let used = self.used.map(|used| field(USE_AS_DICTIONARY, used.clone()));
+        if self.offered.is_some() {
+            // A 304 makes a dictionary of the bytes that the browser has (RFC 9111 §3.2).
+            not_modified.extend(used.clone());
+        }
+        if let Some(link) = self.link {
+            not_modified.push(field(LINK, link.clone()));
+        }
+        not_modified.push(field(VERSION_HEADER, self.version.header.clone()));
+        if self.version.request.setting == Setting::Preview {
+            not_modified.push(fixed(HeaderName::from_static("x-robots-tag"), "noindex"));
+        }
+        let mut more = Vec::with_capacity(5);
+        more.push(field(CONTENT_TYPE, self.media_type.clone()));
+        if coding != Coding::Identity {
+            more.push(fixed(CONTENT_ENCODING, coding.as_str()));
+        }
+        more.extend(used.filter(|_| self.offered.is_none()));
+        more.push(fixed(ACCEPT_RANGES, "bytes"));
+        more.push(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        let common = self.version.fields.list(not_modified, more, vary_of_choice);
+        Representation { coding, size, head: PreparedHead::new(etag, size, common), bytes }
+    }
+}
