@@ -6,11 +6,12 @@ use std::str::FromStr;
 use crate::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
-pub const CODES: [&str; 12] = [
+pub const CODES: [&str; 13] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
     CASE_COLLISION,
     FINGERPRINT_COLLISION,
+    FOREIGN_FILE,
     LARGE_FILE,
     LOCAL_ORIGIN,
     MISSING_ASSET,
@@ -28,6 +29,8 @@ pub const BROKEN_LINK: &str = "broken-link";
 pub const CASE_COLLISION: &str = "case-collision";
 /// Two fingerprinted names differ in case alone.
 pub const FINGERPRINT_COLLISION: &str = "fingerprint-collision";
+/// A file of settings for another server or provider, which nothing reads here.
+pub const FOREIGN_FILE: &str = "foreign-file";
 /// A file is larger than the site itself allows.
 pub const LARGE_FILE: &str = "large-file";
 /// Pages of visitors' own machines may use the backends of `prod`.

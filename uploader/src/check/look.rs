@@ -157,7 +157,8 @@ impl Task<'_> {
         }
         let sizes = scan.files.iter().map(|(path, file)| (path, file.hashed.bytes));
         let of_files = names::collisions(scan.files.keys(), allows_doubts);
-        for found in of_files.into_iter().chain(names::over_limits(sizes, self.table.file_bytes_max)) {
+        let of_files = of_files.into_iter().chain(names::foreign(scan.files.keys()));
+        for found in of_files.chain(names::over_limits(sizes, self.table.file_bytes_max)) {
             self.of_file(found, &mut looked);
         }
         for (path, route, place) in self.places.shadowed() {

@@ -6,7 +6,7 @@ use devanture_config::fingerprint::is_fingerprinted;
 use devanture_config::limits::TABLE;
 use devanture_config::mistake::Weight;
 use devanture_config::path::BundlePath;
-use devanture_config::site_toml::check::{CASE_COLLISION, FINGERPRINT_COLLISION, LARGE_FILE, OVER_LIMIT};
+use devanture_config::site_toml::check::{CASE_COLLISION, FINGERPRINT_COLLISION, FOREIGN_FILE, LARGE_FILE, OVER_LIMIT};
 
 use crate::report::{byte_text, counted};
 
@@ -46,6 +46,47 @@ pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>, allows
         }));
     }
     found
+}
+
+/// Settings of other servers and providers, and what has their place here.
+const FOREIGN: [(&str, &str, &str); 16] = [
+    (".buildpacks", "Heroku", "say what runs below [server] of devanture.toml"),
+    (".htaccess", "Apache", IN_RULES),
+    (".htpasswd", "Apache", "protect paths by `Basic-Auth` in _headers"),
+    (".jekyll-metadata", "Jekyll", "leave it out"),
+    (".nojekyll", "GitHub Pages", "leave it out: nothing is built here"),
+    (".surgeignore", "Surge", "leave out what is not for visitors"),
+    ("_routes.json", "Cloudflare Pages", "say which paths go to a backend in [[routes]] of devanture.toml"),
+    ("_worker.js", "Cloudflare Pages", "run it as a backend below [server] of devanture.toml"),
+    ("amplify.yml", "AWS Amplify", IN_RULES),
+    ("caddyfile", "Caddy", IN_RULES),
+    ("cname", "GitHub Pages", "add the hostname by `devanture hostnames add`"),
+    ("nginx.conf", "nginx", IN_RULES),
+    ("now.json", "Vercel", "move its rules by `devanture init --from vercel`, from a vercel.json"),
+    ("staticwebapp.config.json", "Azure", IN_RULES),
+    ("vercel.json", "Vercel", "move its rules by `devanture init --from vercel`"),
+    ("web.config", "IIS", IN_RULES),
+];
+const IN_RULES: &str = "write its rules in _redirects and _headers, or in devanture.toml";
+
+/// Files of settings that another server or provider reads, and nothing here does.
+pub(crate) fn foreign<'p>(paths: impl Iterator<Item = &'p BundlePath>) -> Vec<OfFile> {
+    let of_path = |path: &'p BundlePath| {
+        let (folder, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
+        let lower = name.to_lowercase();
+        let (known, of, hint) = FOREIGN.iter().find(|(known, ..)| *known == lower)?;
+        // Some are read in any folder; of others only the one at the top is meant.
+        let is_meant = folder.is_empty() || known.starts_with(".ht") || *known == "web.config";
+        let and = if path.is_private() { "no visitor gets it" } else { "every visitor can read it" };
+        is_meant.then(|| OfFile {
+            path: Some(path.clone()),
+            code: FOREIGN_FILE,
+            weight: Weight::Doubt,
+            message: format!("it is for {of}, and says nothing here; {and}"),
+            hint: Some(hint),
+        })
+    };
+    paths.filter_map(of_path).collect()
 }
 
 /// Files, and a whole, that an edge with the usual limits would refuse; and those beyond the site's own limit.
@@ -121,6 +162,24 @@ mod tests {
             ("a.html", CASE_COLLISION),
             ("assets/index-bkkq58AG.js", FINGERPRINT_COLLISION),
             ("\u{fc}.js", CASE_COLLISION),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn settings_of_other_servers_are_named() {
+        let paths = [".htaccess", ".nojekyll", "CNAME", "a/.htaccess", "a/cname", "docs/vercel.json", "web.config"];
+        let paths: Vec<BundlePath> = paths.into_iter().map(path).collect();
+        let told: Vec<String> = foreign(paths.iter())
+            .into_iter()
+            .map(|found| format!("{}: {}", found.path.unwrap(), found.message))
+            .collect();
+        let expected = [
+            ".htaccess: it is for Apache, and says nothing here; no visitor gets it",
+            ".nojekyll: it is for GitHub Pages, and says nothing here; no visitor gets it",
+            "CNAME: it is for GitHub Pages, and says nothing here; every visitor can read it",
+            "a/.htaccess: it is for Apache, and says nothing here; no visitor gets it",
+            "web.config: it is for IIS, and says nothing here; every visitor can read it",
         ];
         assert_eq!(told, expected);
     }
