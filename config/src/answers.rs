@@ -19,6 +19,7 @@ use crate::Sha256;
 use crate::manifest::Manifest;
 use crate::names::{Canonical, HostPattern};
 use crate::path::BundlePath;
+use crate::precompressed::plain_path;
 use crate::resolve::{self, PathIndex, Resolution};
 use crate::rules::{At, Redirect, RuleSet};
 use crate::site_toml::{HtmlHandling, NotFound, Route, Serving, UpstreamUrl, sort_routes};
@@ -123,9 +124,16 @@ impl<'m> Site<'m> {
         };
         let mut routes: Vec<(usize, Route)> = serving.routes.iter().flatten().cloned().enumerate().collect();
         sort_routes(&mut routes, |(_, route)| &route.path);
+        let mut index = PathIndex::new(paths.iter().copied());
+        for path in &paths {
+            // A file that came compressed alone answers under its plain name too, which the edge decodes.
+            if let Some(plain) = plain_path(path).filter(|plain| index.exact(plain.as_str()).is_none()) {
+                index.name_also(&plain, path);
+            }
+        }
         Self {
             manifest,
-            index: PathIndex::new(paths.iter().copied()),
+            index,
             paths,
             html_handling: manifest.html_handling_in(&serving),
             not_found: serving.not_found.unwrap_or(NotFound::Page404),

@@ -27,6 +27,7 @@ pub mod navigation;
 pub mod net;
 pub mod parts;
 pub mod path;
+pub mod precompressed;
 pub mod problem;
 pub mod procfile;
 mod reader;

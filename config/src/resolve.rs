@@ -56,6 +56,13 @@ impl PathIndex {
         index
     }
 
+    /// Lets the file at `path` answer under the name of another file too, in the place of that one.
+    pub fn name_also(&mut self, name: &BundlePath, path: &BundlePath) {
+        if let Some(number) = self.exact(path.as_str()) {
+            self.insert(name.as_str(), number);
+        }
+    }
+
     /// The file at exactly this path, which is a bundle's or, with its leading slash, a request's.
     #[must_use]
     pub fn exact(&self, path: &str) -> Option<u32> {

@@ -225,3 +225,26 @@ fn an_origin_of_a_visitors_own_machine_is_doubted_for_prod_alone() {
     let meant = "cors = [\"http://localhost:5173\"]\n[check]\nignore = [\"local-origin:http://localhost:*\"]\n";
     assert!(found(&site(meant, files).run(&["check", "--json"])).is_empty());
 }
+
+#[test]
+fn settings_of_other_servers_are_named_and_files_that_came_compressed_alone_are_found() {
+    let page = "<!doctype html><title>a</title><script src=/Build/game.js></script><img src=/Build/none.svg>";
+    let project = site(
+        "",
+        &[
+            ("index.html", page),
+            ("Build/game.js.br", "br"),
+            ("backup.tar.gz", "gz"),
+            (".htaccess", "Options -Indexes"),
+            ("web.config", "<configuration/>"),
+        ],
+    );
+    let ran = project.run(&["check", "--json"]);
+    ran.failed("check_failed", 2);
+    assert_eq!(
+        found(&ran),
+        ["foreign-file? dist/.htaccess:0:0", "missing-asset dist/index.html:1:73", "foreign-file? dist/web.config:0:0",]
+    );
+    let ignoring = site("[check]\nignore = [\"foreign-file:.htaccess\"]\n", &[("index.html", "a"), (".htaccess", "")]);
+    assert_eq!(found(&ignoring.run(&["check", "--json"])), Vec::<String>::new());
+}

@@ -48,6 +48,19 @@ pub struct VersionRecord {
     /// Files that came with encodings of themselves beside them, and which.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub given: BTreeMap<BundlePath, Vec<Form>>,
+    /// What files decode to that came compressed without their plain file, by the path of the latter; `given` has their
+    /// forms.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decoded: BTreeMap<BundlePath, DecodedFile>,
+}
+
+/// A plain file that is in no manifest: its compressed form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecodedFile {
+    /// The blob.
+    pub hash: Digest,
+    /// Its length in bytes.
+    pub size: u64,
 }
 
 impl VersionRecord {

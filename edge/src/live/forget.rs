@@ -163,6 +163,7 @@ mod tests {
                 files: 0,
                 bytes: 0,
                 given: BTreeMap::new(),
+                decoded: BTreeMap::new(),
             };
             let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
             (manifest.id(), put)

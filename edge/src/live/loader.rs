@@ -265,7 +265,8 @@ impl Loader {
         let dictionaries = self.dictionaries(&load.app, &load.id).await?;
         let table = if load.setting == Setting::Preview { PREVIEW } else { &load.place };
         let (trusted, edge_admin) = (record.is_trusted_in(table), record.is_of_edge_admin());
-        let recorded = serde_json::to_vec(&(&record.given, trusted, edge_admin, record.stored_ms, &dictionaries));
+        let recorded =
+            serde_json::to_vec(&(&record.given, &record.decoded, trusted, edge_admin, record.stored_ms, &dictionaries));
         let recorded = Digest::of(&recorded.unwrap_or_default());
         let sought = Sought { version: (&load.app, &load.id), table, setting: load.setting, recorded };
         let (slot, mut read) = match self.0.contents.known(&sought) {
@@ -295,6 +296,7 @@ impl Loader {
             serving,
             setting: load.setting,
             given: record.given.clone(),
+            decoded: record.decoded.clone(),
             trusted,
             edge_admin,
             stored_ms: record.stored_ms,
@@ -372,6 +374,7 @@ mod tests {
                 files: 0,
                 bytes: 0,
                 given: BTreeMap::new(),
+                decoded: BTreeMap::new(),
             };
             let put = Change::Put(records::version_key(&app, &manifest.id()), records::write(&record).unwrap());
             catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use devanture_config::AppName;
 
 use super::{Follower, Live};
+use crate::blobs::Form;
 use crate::catalog::records::{self, WithdrawnRecord};
 use crate::catalog::{Record, Revision};
 use crate::site::negotiate::Coding;
@@ -80,6 +81,14 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
         let number = version.index.exact(whole);
         return number
             .map_or_else(|| is_before(paths, version, whole), |number| is_file_before(paths, version, number));
+    }
+    // A file that came compressed alone answers under both names.
+    let other = |form: &Form| {
+        let other = format!("{name}.{}", form.suffix());
+        is_before(paths, version, &other) && version.index.exact(&other) == Some(number)
+    };
+    if Form::ALL.iter().any(other) {
+        return true;
     }
     addresses(name).iter().any(|address| {
         let path = address.strip_prefix('/').unwrap_or(address);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use devanture_config::api::{
     ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope, Urls,
 };
-use devanture_config::path::BundlePath;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
@@ -20,7 +19,7 @@ use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::swap::{Intent, Moved};
 use super::{Actor, Condition, Error, Publisher, compress, dictionaries, lock};
-use crate::blobs::{Form, Key};
+use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
 use crate::telemetry;
@@ -29,7 +28,7 @@ use crate::telemetry;
 pub struct Taken(Arc<Push>);
 
 /// What the step `compress` comes to: the encodings that came with the bundle, and what serves as dictionaries.
-type Compressed = (BTreeMap<BundlePath, Vec<Form>>, Option<dictionaries::Passed>);
+type Compressed = (compress::Given, Option<dictionaries::Passed>);
 
 /// Blobs that are looked at at once.
 const CHECKS_AT_ONCE: usize = 16;
@@ -275,8 +274,16 @@ impl Publisher {
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
         let (file_bytes_max, pool) = (self.limits.compress_file_bytes_max, &self.quick);
-        let work =
-            compress::Work { blobs: &*self.blobs, manifest: &push.manifest, fresh: &fresh, pool, file_bytes_max };
+        let work = compress::Work {
+            blobs: &*self.blobs,
+            manifest: &push.manifest,
+            fresh: &fresh,
+            pool,
+            file_bytes_max,
+            decoded_file_bytes_max: self.limits.file_bytes_max,
+            decoded_bytes_max: self.limits.bundle_bytes_max,
+            decoded_ratio_max: self.limits.archive_ratio_max,
+        };
         let (given, made) = compress::quick(&work).await?;
         let passed = match &self.dictionaries {
             None => None,
@@ -286,7 +293,7 @@ impl Publisher {
                     environment: &push.environment,
                     version: push.version,
                     manifest: &push.manifest,
-                    given: &given,
+                    given: &given.forms,
                     pool: &self.quick,
                     is_before_switch: true,
                     deadline: Some(Instant::now() + Duration::from_millis(self.limits.delta_ms_max)),
@@ -296,7 +303,7 @@ impl Publisher {
         };
         let deltas = passed.as_ref().map_or(0, |passed| passed.deltas);
         let counted = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
-        let detail = match (made.files, given.len(), deltas) {
+        let detail = match (made.files, given.forms.len(), deltas) {
             (0, 0, 0) => "nothing to do".to_owned(),
             (files, _, 0) => format!("{}, {}", counted(files, "file"), counted(made.variants, "variant")),
             (files, _, deltas) => {
@@ -304,9 +311,9 @@ impl Publisher {
                 format!("{files}, {variants}, {}", counted(deltas, "delta"))
             }
         };
-        let detail = match given.len() {
+        let detail = match given.forms.len() {
             0 => detail,
-            given => format!("{detail}; {given} came compressed"),
+            came => format!("{detail}; {came} came compressed"),
         };
         let detail = match made.too_large {
             0 => detail,
@@ -319,7 +326,7 @@ impl Publisher {
 
     /// Stores the manifest, then the records that make the version and, where it is new, the app known. Returns whether
     /// the version was not there before.
-    async fn store_version(&self, push: &Push, given: BTreeMap<BundlePath, Vec<Form>>) -> Result<bool, Error> {
+    async fn store_version(&self, push: &Push, given: compress::Given) -> Result<bool, Error> {
         self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
         let now_ms = telemetry::now_ms();
         let is_admin = push.actor.scope == Scope::Admin;
@@ -340,9 +347,13 @@ impl Publisher {
                     let mut stored: VersionRecord = records::read(&key, &record)?;
                     let is_edge_admins = stored.is_of_edge_admin();
                     let rights = (stored.trusted || trusted, is_edge_admins || edge_admin);
-                    if rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in) {
+                    let is_same = stored.decoded == given.decoded;
+                    if is_same && rights == (stored.trusted, is_edge_admins) && trusted_in.is_subset(&stored.trusted_in)
+                    {
                         return Ok(false);
                     }
+                    // An edge that did not decode stored it.
+                    (stored.given, stored.decoded) = (given.forms.clone(), given.decoded.clone());
                     (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
                     stored.trusted_in.extend(trusted_in.iter().cloned());
                     commit.checks.push(Check::At(key.clone(), record.revision));
@@ -359,7 +370,8 @@ impl Publisher {
                         source: push.source.clone(),
                         files: count(push.manifest.files_count()),
                         bytes: push.manifest.total_bytes(),
-                        given: given.clone(),
+                        given: given.forms.clone(),
+                        decoded: given.decoded.clone(),
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));

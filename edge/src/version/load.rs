@@ -8,7 +8,7 @@ use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::{
-    CORS_ORIGINS_MAX, HtmlHandling, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
+    CORS_ORIGINS_MAX, NotFound, RouteTo, SERVER_UPSTREAM, Serving, Upstream, sort_routes,
 };
 use devanture_config::{AppName, Digest, Manifest, Sha256, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -24,11 +24,10 @@ use super::{
     AppMemory, Charge, Claim, Content, OverMemory, Representation, RuleFileError, RuleFiles, ServedFile, ServedRoute,
     ServedUpstream, Setting, Source, Version,
 };
+use super::{alone, indexes};
 use crate::blobs::{self, Blobs, Form, Key, VariantInfo};
-use crate::catalog::records::DictionariesRecord;
+use crate::catalog::records::{DecodedFile, DictionariesRecord};
 use crate::site::negotiate::Coding;
-use crate::site::resolve::PathIndex;
-use crate::site::straight::StraightPaths;
 use crate::site::{cache, fingerprint};
 
 /// Files that are read at once while a version is loaded.
@@ -89,6 +88,8 @@ pub struct LoadRequest {
     pub setting: Setting,
     /// Siblings that are encodings of a file, by the file's path.
     pub given: BTreeMap<BundlePath, Vec<Form>>,
+    /// Plain files of siblings that came alone, by their path.
+    pub decoded: BTreeMap<BundlePath, DecodedFile>,
     /// Whether an `admin` token stored it.
     pub trusted: bool,
     /// Whether an admin of every app stored it.
@@ -118,9 +119,9 @@ pub struct LoadRequest {
 pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content, Error> {
     let (memory, claim) = request.memory.clone();
     let charge = Arc::new(memory.charge(claim));
-    let manifest = Arc::clone(&request.manifest);
+    let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
-    let (index, straight) = look_ups(&manifest, html_handling).await?;
+    let (index, straight) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;
     charge.grow(bytes(index.heap_bytes() + straight.heap_bytes()))?;
     let rule_files = RuleFiles::read(blobs, &manifest).await?;
     if let Some(record) = &mut request.dictionaries
@@ -175,18 +176,6 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     };
     damage::log(&content);
     Ok(content)
-}
-
-/// Builds the path indexes on a blocking thread, as there may be a hundred thousand paths.
-async fn look_ups(manifest: &Arc<Manifest>, handling: HtmlHandling) -> Result<(PathIndex, StraightPaths), Error> {
-    let manifest = Arc::clone(manifest);
-    let look_ups = tokio::task::spawn_blocking(move || {
-        let public = || manifest.files.keys().filter(|path| !path.is_private());
-        let index = PathIndex::new(public());
-        let straight = StraightPaths::new(public(), &index, handling);
-        (index, straight)
-    });
-    look_ups.await.map_err(|_panicked| Error::Panicked)
 }
 
 fn bytes(count: usize) -> u64 {

@@ -4,11 +4,13 @@
 //! Nearly all of it is [`Content`], which is shared by all places with the same merged settings; a [`Version`] is a content
 //! in one place.
 
+mod alone;
 mod content_type;
 mod damage;
 mod deltas;
 mod head;
 mod head_fields;
+mod indexes;
 mod kept;
 mod load;
 mod memory;

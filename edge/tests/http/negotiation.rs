@@ -11,6 +11,7 @@ on_each_engine! {
     vary_is_on_every_answer_where_there_is_a_choice
     nothing_is_ever_not_acceptable
     a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte
+    a_file_that_came_compressed_alone_answers_under_both_names
 }
 
 /// Takes the encoding off.
@@ -124,18 +125,22 @@ async fn nothing_is_ever_not_acceptable() {
     edge.stop().await;
 }
 
+fn brotli(plain: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    let parameters = brotli::enc::BrotliEncoderParams { quality: 3, ..Default::default() };
+    brotli::BrotliCompress(&mut &plain[..], &mut encoded, &parameters).unwrap();
+    encoded
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1));
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
 async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
     let plain = text(200);
-    let mut br = Vec::new();
-    brotli::BrotliCompress(
-        &mut &plain[..],
-        &mut br,
-        &brotli::enc::BrotliEncoderParams { quality: 3, ..Default::default() },
-    )
-    .unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1));
-    gzip.write_all(&plain).unwrap();
-    let gzip = gzip.finish().unwrap();
+    let (br, gzip) = (brotli(&plain), gzip(&plain));
     let zst = zstd::stream::encode_all(&plain[..], 1).unwrap();
     let files: &[(&str, &[u8])] = &[
         ("app.js", &plain),
@@ -165,6 +170,60 @@ async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
         // This one decodes to something else: it is no variant of the file beside it.
         let answer = ask("/other.js").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
         assert!(decoded(&answer) == plain[..4_000], "{protocol:?}");
+    }
+    edge.stop().await;
+}
+
+async fn a_file_that_came_compressed_alone_answers_under_both_names() {
+    let plain = text(200);
+    let (br, gzip) = (brotli(&plain), gzip(&plain));
+    let files: &[(&str, &[u8])] = &[
+        // As Unity writes them.
+        ("Build/game.wasm.br", &br),
+        ("Build/game.data.gz", &gzip),
+        ("app.js.br", &br),
+        ("app.js.gz", &gzip),
+        ("docs/index.html.br", &br),
+        ("backup.tar.gz", &gzip),
+        ("broken.js.br", b"this is no Brotli"),
+        ("other.css", &plain[..4_000]),
+        ("other.css.gz", &gzip),
+    ];
+    let edge = edge().with_app("shop", files).start().await;
+    for protocol in PROTOCOLS {
+        for (target, encoding, sent, media_type) in [
+            ("/Build/game.wasm", "br", &br, "application/wasm"),
+            ("/Build/game.wasm.br", "br", &br, "application/wasm"),
+            ("/Build/game.data", "gzip", &gzip, "application/octet-stream"),
+            ("/Build/game.data.gz", "gzip", &gzip, "application/octet-stream"),
+            ("/app.js", "br", &br, "text/javascript; charset=utf-8"),
+            ("/app.js.gz", "br", &br, "text/javascript; charset=utf-8"),
+            ("/app.js", "gzip", &gzip, "text/javascript; charset=utf-8"),
+            ("/app.js.br", "gzip", &gzip, "text/javascript; charset=utf-8"),
+            ("/docs/", "br", &br, "text/html; charset=utf-8"),
+        ] {
+            let answer = ask(target).with("Accept-Encoding", encoding).send(&edge, protocol).await;
+            assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, encoding), "{target}");
+            assert_eq!(answer.header("content-type"), media_type, "{target}");
+            assert!(answer.header("vary").starts_with("accept-encoding"), "{target}: {}", answer.header("vary"));
+            assert!(answer.body == *sent, "{protocol:?} {target}");
+            // Whoever does not take the encoding gets what is in it.
+            let answer = ask(target).with("Accept-Encoding", "identity").send(&edge, protocol).await;
+            assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, ""), "{target}");
+            assert_eq!(answer.header("content-type"), media_type, "{target}");
+            assert!(answer.body == plain, "{protocol:?} {target}");
+        }
+        // Downloads, what is no encoding, and what stands beside another file are files like any other.
+        for (target, bytes) in
+            [("/backup.tar.gz", &gzip[..]), ("/broken.js.br", b"this is no Brotli"), ("/other.css.gz", &gzip)]
+        {
+            let answer = ask(target).with("Accept-Encoding", "br, gzip").send(&edge, protocol).await;
+            assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, ""), "{target}");
+            assert!(answer.body == bytes, "{protocol:?} {target}");
+        }
+        for target in ["/backup.tar", "/broken.js"] {
+            assert_eq!(ask(target).send(&edge, protocol).await.status, 404, "{protocol:?} {target}");
+        }
     }
     edge.stop().await;
 }

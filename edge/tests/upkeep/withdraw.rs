@@ -244,3 +244,22 @@ async fn what_is_withdrawn_is_listed_and_limited() {
     assert_eq!(listed.withdrawn.iter().map(|entry| entry.path.as_str()).collect::<Vec<_>>(), ["/c.txt"]);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_came_compressed_alone_is_gone_under_both_names() {
+    let mut encoded = Vec::new();
+    let parameters = brotli::enc::BrotliEncoderParams::default();
+    brotli::BrotliCompress(&mut &b"run()"[..], &mut encoded, &parameters).unwrap();
+    for withdrawn in ["/app.js", "/app.js.br"] {
+        let edge = edge().start().await;
+        edge.push("shop", &[("index.html", b"home"), ("app.js.br", &encoded)]).await;
+        for path in ["/app.js", "/app.js.br"] {
+            assert_eq!(text(&edge, "shop.localhost", path).await, (200, "run()".to_owned()), "{path}");
+        }
+        assert!(withdraw(&edge, withdrawn).await.answered, "{withdrawn}");
+        for path in ["/app.js", "/app.js.br"] {
+            assert_eq!(edge.get("shop.localhost", path).await.status, 404, "{withdrawn} {path}");
+        }
+        edge.stop().await;
+    }
+}

@@ -1,6 +1,6 @@
 //! Marks what the records refer to: one manifest at a time, and nothing but digests in memory.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
@@ -10,7 +10,7 @@ use super::{PAGE, Pass};
 use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, PagesDictionary};
+use crate::catalog::records::{self, DecodedFile, PagesDictionary};
 use crate::catalog::sent::{self, SentRecord};
 use crate::publish::{Error, Publisher};
 
@@ -30,6 +30,15 @@ struct Pages {
     pages: Option<PagesDictionary>,
 }
 
+/// Of a record of a version what is marked beside its manifest.
+#[derive(Deserialize)]
+struct Decoded {
+    #[serde(default)]
+    decoded: BTreeMap<String, DecodedFile>,
+    /// The record of a version that can be had back.
+    record: Option<Box<Self>>,
+}
+
 impl Marked {
     /// Whether something refers to `key`.
     pub(super) fn holds(&self, key: Key) -> bool {
@@ -42,6 +51,18 @@ impl Marked {
     /// Files that are referred to.
     pub(super) fn count(&self) -> u64 {
         u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
+    }
+
+    /// Marks what files of a version decode to that came compressed alone. What is missed here is decoded again when the
+    /// version is loaded.
+    fn decoded_of(&mut self, key: &str, value: &[u8]) {
+        match serde_json::from_slice::<Decoded>(value) {
+            Ok(found) => {
+                let all = found.record.into_iter().map(|record| record.decoded).chain([found.decoded]);
+                self.blobs.extend(all.flat_map(BTreeMap::into_values).map(|file| file.hash));
+            }
+            Err(error) => tracing::warn!(key, %error, "a record of a version cannot be read"),
+        }
     }
 
     /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made anew.
@@ -72,6 +93,7 @@ impl Publisher {
                     let is_going =
                         pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
                     if is_kept && !is_going {
+                        marked.decoded_of(key, record.value.as_ref());
                         self.mark_version(&mut marked, version).await?;
                     }
                 }
@@ -201,4 +223,21 @@ fn version_of(key: &str) -> Option<(AppName, VersionId)> {
 fn place_of(key: &str) -> Option<(AppName, PlaceName)> {
     let mut parts = key.split('/').skip(1);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_compressed_files_decode_to_is_held_by_the_record_of_a_version_that_is_there_or_can_be_had_back() {
+        let (stored, gone) = (Digest::of(b"stored"), Digest::of(b"gone"));
+        let record = |hash: Digest| format!(r#"{{"stored_ms":1,"decoded":{{"a.js":{{"hash":"{hash}","size":1}}}}}}"#);
+        let mut marked = Marked::default();
+        marked.decoded_of("versions/a/b", record(stored).as_bytes());
+        marked.decoded_of("gone/a/b", format!(r#"{{"at_ms":1,"record":{}}}"#, record(gone)).as_bytes());
+        marked.decoded_of("versions/a/c", br#"{"stored_ms":1}"#);
+        assert!(marked.holds(Key::Blob(stored)) && marked.holds(Key::Blob(gone)));
+        assert!(!marked.holds(Key::Blob(Digest::of(b"other"))));
+    }
 }

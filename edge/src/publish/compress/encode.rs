@@ -90,9 +90,9 @@ pub(super) fn decoded_digest(bytes: &[u8], form: Form, size: u64) -> Option<Dige
     decoded_digest_of(bytes, form, size)
 }
 
-/// The same of bytes that are read.
-pub(super) fn decoded_digest_of(bytes: impl std::io::BufRead, form: Form, size: u64) -> Option<Digest> {
-    let mut decoder: Box<dyn std::io::Read + '_> = match form {
+/// What decodes `bytes` as they are read.
+pub(super) fn decoder<'b>(bytes: impl std::io::BufRead + 'b, form: Form) -> Option<Box<dyn std::io::Read + 'b>> {
+    Some(match form {
         Form::Br => Box::new(brotli::Decompressor::new(bytes, 64 * 1024)),
         Form::Gz => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
         Form::Zst => {
@@ -100,7 +100,12 @@ pub(super) fn decoded_digest_of(bytes: impl std::io::BufRead, form: Form, size: 
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
             Box::new(decoder)
         }
-    };
+    })
+}
+
+/// The same of bytes that are read.
+pub(super) fn decoded_digest_of(bytes: impl std::io::BufRead, form: Form, size: u64) -> Option<Digest> {
+    let mut decoder = decoder(bytes, form)?;
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; 64 * 1024];
     let mut total: u64 = 0;

@@ -43,6 +43,11 @@ impl Read for Stored {
     }
 }
 
+/// A stored file as it is decoded. Blocks on the disk.
+pub(super) fn stored(file: Arc<dyn ReadAt>) -> impl io::BufRead {
+    io::BufReader::with_capacity(PIECE_BYTES, Stored { file, at: Rc::default() })
+}
+
 /// Takes an encoding up to a number of bytes, and ends early where the file does not compress.
 struct Bounded {
     bytes: Vec<u8>,
@@ -151,10 +156,7 @@ pub(super) async fn decodes_to(
     (plain, size): (Digest, u64),
 ) -> Result<bool, blobs::Error> {
     let file = blobs.open(Key::Blob(encoded)).await?;
-    let decode = move || {
-        let from = io::BufReader::with_capacity(PIECE_BYTES, Stored { file, at: Rc::default() });
-        decoded_digest_of(from, form, size) == Some(plain)
-    };
+    let decode = move || decoded_digest_of(stored(file), form, size) == Some(plain);
     Ok(pool.run(decode).await.unwrap_or_default())
 }
 

@@ -1,5 +1,6 @@
 //! Makes variants: quickly before a switch, at the best level behind it. Ids do not depend on any of it.
 
+mod alone;
 mod background;
 pub(crate) mod delta;
 mod encode;
@@ -19,6 +20,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Error;
 use crate::blobs::{Blobs, Form, Key, Quality};
+use crate::catalog::records::DecodedFile;
 use crate::site::media;
 use encode::{decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;
@@ -40,6 +42,21 @@ pub(crate) struct Work<'w> {
     pub(crate) pool: &'w Pool,
     /// Files above this length are not compressed.
     pub(crate) file_bytes_max: u64,
+    /// Most bytes that files may decode to which came compressed alone: each one, …
+    pub(crate) decoded_file_bytes_max: u64,
+    /// … all of them, …
+    pub(crate) decoded_bytes_max: u64,
+    /// … and for each of their own bytes.
+    pub(crate) decoded_ratio_max: u64,
+}
+
+/// Encodings that came with a bundle.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Forms that stand beside the path of their plain file.
+    pub(crate) forms: BTreeMap<BundlePath, Vec<Form>>,
+    /// Plain files that did not come: what their forms decode to.
+    pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
 }
 
 /// What the quick pass made.
@@ -57,7 +74,7 @@ pub(crate) struct Made {
 ///
 /// # Errors
 /// Where the store fails. What cannot be compressed stays as it is.
-pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<Form>>, Made), Error> {
+pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let mut given: BTreeMap<BundlePath, Vec<Form>> = BTreeMap::new();
     for (path, file) in &work.manifest.files {
         for form in Form::ALL {
@@ -70,6 +87,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<F
             }
         }
     }
+    let decoded = alone::decode_all(work, &mut given).await?;
     let mut wanted = lacking_forms(work.manifest, &given, |digest| work.fresh.contains(digest));
     let before = wanted.len();
     wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
@@ -78,7 +96,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(BTreeMap<BundlePath, Vec<F
     let files: Vec<_> = files.collect();
     let made: Vec<usize> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let files = made.iter().filter(|variants| **variants > 0).count();
-    Ok((given, Made { files, variants: made.iter().sum(), too_large }))
+    Ok((Given { forms: given, decoded }, Made { files, variants: made.iter().sum(), too_large }))
 }
 
 /// The length of each file that is sought, and the forms that are worth trying, without those that came with the bundle.

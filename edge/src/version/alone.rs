@@ -1,0 +1,36 @@
+//! Files that came compressed without their plain file: the version has the plain file, and their own names lead to it.
+
+use std::sync::Arc;
+
+use devanture_config::Manifest;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+
+use super::load::LoadRequest;
+
+/// The manifest with the plain files that are not in it.
+pub(super) fn with_decoded(request: &LoadRequest) -> Arc<Manifest> {
+    if request.decoded.is_empty() {
+        return Arc::clone(&request.manifest);
+    }
+    let mut manifest = Manifest::clone(&request.manifest);
+    for (plain, file) in &request.decoded {
+        // A type that is said for the compressed file is that of what it holds.
+        let said = names(request, plain).find_map(|name| request.manifest.files.get(&name)?.media_type.clone());
+        let entry = FileEntry { hash: file.hash, size: file.size, media_type: said };
+        manifest.files.entry(plain.clone()).or_insert(entry);
+    }
+    Arc::new(manifest)
+}
+
+/// The names of compressed files, each with the path of its plain file.
+pub(super) fn other_names(request: &LoadRequest) -> Vec<(BundlePath, BundlePath)> {
+    let of = |plain: &BundlePath| names(request, plain).map(|name| (name, plain.clone())).collect::<Vec<_>>();
+    request.decoded.keys().flat_map(of).collect()
+}
+
+/// The names of the compressed forms of a plain file.
+fn names(request: &LoadRequest, plain: &BundlePath) -> impl Iterator<Item = BundlePath> {
+    let forms = request.given.get(plain).into_iter().flatten();
+    forms.filter_map(move |form| format!("{plain}.{}", form.suffix()).parse().ok())
+}
