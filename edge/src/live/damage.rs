@@ -42,13 +42,16 @@ impl Unloaded {
     }
 }
 
+/// A version that was to be loaded, and what came of it.
+type Loaded = (VersionId, Result<Arc<Version>, LoadError>);
+
 /// What a look at damaged versions found.
 #[derive(Default)]
 pub(super) struct Looked {
     /// Versions one of whose damaged files can be read again.
     mended: Vec<VersionId>,
     /// Places whose version could not be loaded, and what another try came to. `None` where the pointer cannot be read.
-    tried: Vec<(Arc<Place>, Option<(VersionId, Result<Arc<Version>, LoadError>)>)>,
+    tried: Vec<(Arc<Place>, Option<Loaded>)>,
 }
 
 /// An environment whose live version is damaged.
