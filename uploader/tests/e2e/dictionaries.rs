@@ -37,6 +37,14 @@ const LOADED: &str = "(async () => {
 const TRANSFERRED: &str = "performance.getEntriesByType('resource')
     .filter(entry => entry.name.endsWith('/swagger-ui-bundle.js')).reduce((sum, entry) => sum + entry.transferSize, 0)";
 
+/// The bytes that came for a page's bundle at any address, and the bytes of its content as it was first encoded; nothing
+/// until it was fetched a second time, as a dictionary.
+const DOWNLOADED: &str = "(() => {
+    const entries = performance.getEntriesByType('resource').filter(entry => entry.name.includes('/swagger-ui-bundle.js'));
+    const all = entries.reduce((sum, entry) => sum + entry.transferSize, 0);
+    return entries.length > 1 && entries.every(entry => entry.responseEnd) ? [all, entries[0].encodedBodySize] : null;
+})()";
+
 /// A file as a page has loaded it.
 #[derive(Debug, PartialEq, Eq)]
 struct Loaded {
@@ -227,6 +235,12 @@ async fn names_that_stay_the_same_have_dictionaries_that_the_page_offers() {
     let profile = tempfile::tempdir().unwrap();
     edge.push("shop", first.path());
     let Some(browser) = browser_of(&edge, &[], profile.path()).await else { return };
+    let page = browser.open_in_profile(&edge.url(HOST, "/")).await;
+    page.wait_for(&format!("{DOWNLOADED} !== null")).await;
+    let downloaded = page.evaluate(DOWNLOADED).await;
+    let [all, once] = [0, 1].map(|number| downloaded[number].as_u64().unwrap());
+    assert!(once > 32_768 && all < once + 2_000, "it is downloaded once: {downloaded}");
+    page.close().await;
     let next = ["/swagger-ui-bundle.js?*"];
     visit(&browser, &edge, first.path(), &next).await;
     edge.push("shop", second.path());
