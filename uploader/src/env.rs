@@ -238,7 +238,7 @@ fn shortened(value: &str) -> String {
 fn report_lines(style: Style, report: &SettingsReport) -> Vec<String> {
     let place = &report.environment;
     if !report.changed {
-        return vec![line(style, "same", &format!("{place} has all of it already; nothing has changed"))];
+        return vec![line(style, "same", &format!("{place} is as wanted already; nothing has changed"))];
     }
     let names = |names: &[SettingName]| names.iter().map(SettingName::as_str).collect::<Vec<_>>().join(", ");
     let parts = [("set", &report.set), ("unset", &report.unset)];

@@ -4,6 +4,8 @@
 //! goes by [`commit_own`], and [`Own`] lists all of that. A test holds that nothing in this room commits in another way.
 
 mod kept;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -36,6 +38,10 @@ macro_rules! actions {
         }
 
         impl Action {
+            /// All actions.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+
             /// The action as it stands in the audit log.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

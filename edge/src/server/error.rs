@@ -23,6 +23,17 @@ pub enum StartError {
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
+    /// The catalog's file cannot be read.
+    #[error(
+        "{path} cannot be opened: {reason}. If it was cut short or overwritten, put the catalog back from a backup. If \
+         there is none, move the file away, and `devanture-edge adopt` begins an empty one over the stored files"
+    )]
+    CatalogUnreadable {
+        /// The file.
+        path: String,
+        /// What the store says.
+        reason: String,
+    },
     /// The data folder holds blobs or manifests, and no catalog says whose they are.
     #[error(
         "{data_dir} holds stored files, but its catalog ({}) is missing: put the catalog back from a backup, or mount \
@@ -69,6 +80,7 @@ impl StartError {
             Self::Bind { .. }
             | Self::Catalog(catalog::Error::Locked { .. })
             | Self::CatalogMissing { .. }
+            | Self::CatalogUnreadable { .. }
             | Self::Certificates(_)
             | Self::Config(_)
             | Self::ConfigFile { .. }

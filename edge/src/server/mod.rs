@@ -284,7 +284,10 @@ fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
     if !path.exists() && blobs::holds_files(data_dir)? {
         return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() });
     }
-    Ok(catalog::open_with_reserve(&path)?)
+    catalog::open_with_reserve(&path).map_err(|error| match error {
+        catalog::Error::Store(reason) => StartError::CatalogUnreadable { path: path.display().to_string(), reason },
+        other => other.into(),
+    })
 }
 
 /// Makes an empty catalog in a data folder that has lost its own. Returns false where there is one.

@@ -76,6 +76,23 @@ async fn an_edge_without_its_catalog_does_not_start_until_an_empty_one_is_adopte
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_was_cut_short_is_named_with_what_to_do() {
+    let edge = collecting().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let (folder, file) = edge.stopped().await;
+    let catalog = folder.path().join("data/catalog.redb");
+    let whole = std::fs::read(&catalog).unwrap();
+    for bytes in [&whole[..whole.len() / 4], &[7; 10_000][..]] {
+        std::fs::write(&catalog, bytes).unwrap();
+        let error = started(&file, folder.path()).await.unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 2, "{text}");
+        assert!(text.contains("catalog.redb") && text.contains("backup") && text.contains("adopt"), "{text}");
+    }
+    std::fs::write(&catalog, whole).unwrap();
+    RunningEdge::over(folder, file).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collection_out_of_proportion_takes_no_file() {
     let edge = collecting().with_limit("collect_unreferenced_files_max", 2).start().await;
     edge.push("shop", &[("index.html", b"hi")]).await;

@@ -32,12 +32,16 @@ impl Actor {
         let is_elsewhere = environment.is_some_and(|environment| !self.is_of(environment));
         if is_elsewhere || self.scope < scope {
             let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
-            let detail = format!("The token `{}` may not {scope}{place} for the app {app}.", self.name);
-            return Err(Problem::new(Code::Forbidden, detail)
-                .hint(format!(
-                    "a token with the scope {scope} is needed: `devanture-edge token create --scope {scope} …`"
-                ))
-                .into());
+            let detail = format!("The token `{}` lacks the scope {scope}{place} of the app {app}.", self.name);
+            let hint = match &self.environment {
+                Some(own) if is_elsewhere => {
+                    format!("it is a token of {own} alone; use one of that environment or of the whole app")
+                }
+                _ => {
+                    format!("a token with the scope {scope} is needed: `devanture-edge token create --scope {scope} …`")
+                }
+            };
+            return Err(Problem::new(Code::Forbidden, detail).hint(hint).into());
         }
         Ok(())
     }
