@@ -1,5 +1,6 @@
 //! Follows what is live: its backends run, those before stay warm for a while, and a preview's begin at its first request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,7 +187,7 @@ impl Shared {
     }
 
     /// Ends previews until there is room for another one of `app`: its own first, of all those that were asked the longest
-    /// ago, and none of another app that is busy. Says whether there is room.
+    /// ago, and none of another app that is busy, unless that has more than half of all. Says whether there is room.
     fn make_room(&self, app: &AppName) -> bool {
         let max = usize::try_from(self.limits.previews_running_max).unwrap_or(usize::MAX);
         if max == 0 {
@@ -209,7 +210,13 @@ impl Shared {
             (group.id.app != *app, is_busy(&group.id), std::cmp::Reverse(unused))
         };
         let too_many = (running.len() + 1).saturating_sub(max);
-        running.retain(|group| group.id.app == *app || !is_busy(&group.id));
+        // No visitor who keeps requests open holds more than half of the places for one app.
+        let mut of_apps: HashMap<AppName, usize> = HashMap::new();
+        for group in &running {
+            *of_apps.entry(group.id.app.clone()).or_default() += 1;
+        }
+        let is_beyond_share = |other: &AppName| of_apps.get(other).is_some_and(|count| *count > max.div_ceil(2));
+        running.retain(|group| group.id.app == *app || !is_busy(&group.id) || is_beyond_share(&group.id.app));
         running.sort_by_cached_key(order);
         if running.len() < too_many {
             return false;

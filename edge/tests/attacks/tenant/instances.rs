@@ -295,3 +295,24 @@ async fn a_chain_of_processes_does_not_outlive_its_app_its_environment_or_its_ed
     drop(edge);
     eventually("nothing of it runs", async || processes_of(&user).is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_that_are_kept_busy_leave_room_for_other_apps() {
+    let edge = edge().with_runner().with_limit("previews_running_max", 2).start().await;
+    let mut busy = Vec::new();
+    for name in ["one", "two"] {
+        let pushed = edge.push_preview(edge.admin_token(), ("evil", "prod"), &Backend::new(name)).await.unwrap();
+        let host = format!("{}--evil.localhost", pushed.version.short());
+        assert_eq!(edge.evaluate(&host, "1").await, 1);
+        let script = format!("fs.writeFileSync('data/{name}', ''), new Promise(() => {{}})");
+        let request = edge.visit(Method::POST, &host, "/api/evaluate").body(script);
+        busy.push(tokio::spawn(request.send()));
+        let is_there = format!("fs.existsSync('data/{name}')");
+        eventually("it is busy", async || edge.evaluate(&host, &is_there).await == true).await;
+    }
+    let pushed = edge.push_preview(edge.admin_token(), ("shop", "prod"), &Backend::new("shop")).await.unwrap();
+    let host = format!("{}--shop.localhost", pushed.version.short());
+    assert_eq!(edge.evaluate(&host, "2").await, 2);
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    edge.stop().await;
+}
