@@ -119,11 +119,12 @@ pub struct LoadRequest {
 pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content, Error> {
     let (memory, claim) = request.memory.clone();
     let charge = Arc::new(memory.charge(claim));
+    let rule_files = RuleFiles::read(blobs, &request.manifest).await?;
+    let rule_files = alone::leave_out_kept(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
     let (index, straight) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;
     charge.grow(bytes(index.heap_bytes() + straight.heap_bytes()))?;
-    let rule_files = RuleFiles::read(blobs, &manifest).await?;
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()

@@ -176,6 +176,13 @@ impl Kept {
         self.routes.iter().any(|route| route.takes(path)) || self.patterns.iter().any(|pattern| pattern.takes(path))
     }
 
+    /// Whether something that takes the path `name` does not take the path `other`, in some environment.
+    #[must_use]
+    pub(super) fn tells_apart(&self, name: &str, other: &str) -> bool {
+        let of_routes = || self.routes.iter().any(|route| route.takes(name) && !route.takes(other));
+        of_routes() || self.patterns.iter().any(|pattern| pattern.takes(name) && !pattern.takes(other))
+    }
+
     /// Adds what `rules` say; nothing where that is too much.
     fn add(&mut self, rules: RuleSet, seen: &mut HashSet<(String, bool, bool)>) -> Option<()> {
         let guards = rules.headers.into_iter().filter(|rule| !rule.users.is_empty()).map(|rule| rule.path);

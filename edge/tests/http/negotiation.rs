@@ -12,6 +12,7 @@ on_each_engine! {
     nothing_is_ever_not_acceptable
     a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte
     a_file_that_came_compressed_alone_answers_under_both_names
+    a_password_for_a_compressed_name_keeps_what_is_in_it
 }
 
 /// Takes the encoding off.
@@ -170,6 +171,31 @@ async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
         // This one decodes to something else: it is no variant of the file beside it.
         let answer = ask("/other.js").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
         assert!(decoded(&answer) == plain[..4_000], "{protocol:?}");
+    }
+    edge.stop().await;
+}
+
+async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
+    let plain = text(200);
+    let br = brotli(&plain);
+    let headers = b"/secret.json.br\n  Basic-Auth: me:pass\n/inner/*\n  Basic-Auth: me:pass\n";
+    let files: &[(&str, &[u8])] =
+        &[("secret.json.br", &br), ("inner/app.js.br", &br), ("open.js.br", &br), ("_headers", headers)];
+    let edge = edge().with_app("shop", files).start().await;
+    for protocol in PROTOCOLS {
+        for (target, status, known) in [
+            ("/secret.json.br", 401, 200),
+            // It has no second name, under which nobody would be asked.
+            ("/secret.json", 404, 404),
+            ("/inner/app.js.br", 401, 200),
+            ("/inner/app.js", 401, 200),
+            ("/open.js", 200, 200),
+        ] {
+            assert_eq!(ask(target).send(&edge, protocol).await.status, status, "{target}");
+            // `me:pass`
+            let answer = ask(target).with("Authorization", "Basic bWU6cGFzcw==").send(&edge, protocol).await;
+            assert_eq!(answer.status, known, "{target}");
+        }
     }
     edge.stop().await;
 }
