@@ -25,6 +25,7 @@ mod private_folders;
 mod processes;
 mod usage;
 mod user;
+mod user_namespaces;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Folders for temporary files that an instance has to itself, in namespaces of its own: `/tmp`, `/var/tmp`, `/dev/shm`
-//! and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance, and so
+//! Folders for temporary files that an instance has to itself, in namespaces of its own: `/tmp`, `/var/tmp`, `/dev/shm`,
+//! `/run/lock` and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance, and so
 //! does the instance's System V shared memory, which outlives processes otherwise.
 //!
 //! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::kernel_files::write;
 
 /// Folders that everybody on a machine may write to, and what stands in for each.
-const SHARED: [(&str, &str); 3] = [("/tmp", "tmp"), ("/var/tmp", "var-tmp"), ("/dev/shm", "shm")];
+const SHARED: [(&str, &str); 4] =
+    [("/tmp", "tmp"), ("/var/tmp", "var-tmp"), ("/dev/shm", "shm"), ("/run/lock", "lock")];
 /// What stands in for the folder that `TMPDIR` names.
 const OWN: &str = "own";
 /// Folders of the edge's own in the tmpfs, at most.

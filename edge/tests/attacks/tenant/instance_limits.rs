@@ -118,3 +118,19 @@ async fn all_previews_of_an_app_keep_as_much_as_one_environment() {
     }
     edge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_makes_no_user_namespace() {
+    let edge = small().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    let run = |command: &str| {
+        format!("(() => {{ const ran = child.spawnSync({command}); return [ran.status, String(ran.stderr)] }})()")
+    };
+    // Programs run as ever, and threads begin.
+    assert_eq!(edge.evaluate(PROD, &run("'true'")).await[0], 0);
+    for flags in ["-U", "-Urm"] {
+        let ran = edge.evaluate(PROD, &run(&format!("'unshare', ['{flags}', 'true']"))).await;
+        assert!(ran[0] != 0 && ran[1].as_str().unwrap().contains("Operation not permitted"), "{flags}: {ran}");
+    }
+    edge.stop().await;
+}
