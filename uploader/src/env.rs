@@ -56,7 +56,7 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
     };
     let query = if dry_run { DRY_RUN } else { &[] };
     let report = context.edge()?.change_settings(&context.place()?, &patch, query).await?;
-    context.output.write(&report, || report_lines(style, &report));
+    context.output.write(&report, || report_lines(style, &report, &patch.unset));
     Ok(())
 }
 
@@ -235,15 +235,20 @@ fn shortened(value: &str) -> String {
     shown
 }
 
-fn report_lines(style: Style, report: &SettingsReport) -> Vec<String> {
+/// What came of a change that was to take the settings `unset` away.
+fn report_lines(style: Style, report: &SettingsReport, unset: &[String]) -> Vec<String> {
     let place = &report.environment;
-    if !report.changed {
-        return vec![line(style, "same", &format!("{place} is as wanted already; nothing has changed"))];
-    }
     let names = |names: &[SettingName]| names.iter().map(SettingName::as_str).collect::<Vec<_>>().join(", ");
+    let is_gone = |name: &&String| report.unset.iter().any(|gone| gone.as_str() == name.as_str());
+    let unknown = unset.iter().filter(|name| !is_gone(name)).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let unknown = (!unknown.is_empty()).then(|| line(style, "unknown", &format!("{place} has no {unknown}")));
+    if !report.changed {
+        let same = line(style, "same", &format!("{place} is as wanted already; nothing has changed"));
+        return unknown.into_iter().chain([same]).collect();
+    }
     let parts = [("set", &report.set), ("unset", &report.unset)];
     let parts = parts.into_iter().filter(|(_, list)| !list.is_empty());
-    let mut lines: Vec<String> = parts.map(|(what, list)| line(style, what, &names(list))).collect();
+    let mut lines: Vec<String> = parts.map(|(what, list)| line(style, what, &names(list))).chain(unknown).collect();
     if report.dry_run {
         lines.push(line(style, "would", &format!("make revision {} of {place}", report.revision)));
         lines.push(foresee::nothing_changed(style));
@@ -362,12 +367,15 @@ mod tests {
             live: true,
         };
         let expected = ["  set       A, B", "  unset     C", "  revision  2 of prod holds now"];
-        assert_eq!(report_lines(plain(), &report), expected);
+        assert_eq!(report_lines(plain(), &report, &["C".to_owned()]), expected);
         let idle = SettingsReport { live: false, unset: Vec::new(), ..report.clone() };
-        assert!(report_lines(plain(), &idle)[1].ends_with("will hold once something is live there"));
+        assert!(report_lines(plain(), &idle, &[])[1].ends_with("will hold once something is live there"));
         let asked = SettingsReport { dry_run: true, ..report.clone() };
-        assert_eq!(report_lines(plain(), &asked)[2], "  would     make revision 2 of prod");
-        let same = SettingsReport { changed: false, ..report };
-        assert!(report_lines(plain(), &same)[0].ends_with("nothing has changed"));
+        assert_eq!(report_lines(plain(), &asked, &[])[2], "  would     make revision 2 of prod");
+        let same = SettingsReport { changed: false, unset: Vec::new(), ..report };
+        assert!(report_lines(plain(), &same, &[])[0].ends_with("nothing has changed"));
+        let mistyped = report_lines(plain(), &same, &["NOPE".to_owned()]);
+        assert_eq!(mistyped.len(), 2);
+        assert!(mistyped[0].ends_with("prod has no NOPE"), "{mistyped:?}");
     }
 }

@@ -112,10 +112,12 @@ pub(crate) fn deploy_lines(
         return lines;
     }
     if was_live && !report.switched {
-        lines.push(line(
-            "same",
-            format!("{id} is live in {} already; nothing was sent, nothing has changed", report.environment),
-        ));
+        let what = match report.files.new {
+            0 => "nothing was sent, nothing has changed".to_owned(),
+            // The edge had the version, and not all of its files.
+            lost => format!("{} that the edge had lost {} sent again", counted(lost, "file"), was(lost)),
+        };
+        lines.push(line("same", format!("{id} is live in {} already; {what}", report.environment)));
     }
     if no_switch && !was_live {
         lines.push(line("stored", format!("preview {}", style.good(&report.urls.preview))));
@@ -293,6 +295,11 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
+/// The verb to a number of things.
+const fn was(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
+}
+
 /// Whole milliseconds.
 pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -383,8 +390,12 @@ mod tests {
         let stored = DeployReport { switched: false, ..report() };
         let lines = deploy_lines(plain(), &stored, false, true, &Again::default());
         assert_eq!(lines[1], format!("  next      devanture switch {}", report().version.short()));
+        let stored = DeployReport { files: FileCounts { new: 0, ..stored.files }, ..stored };
         let same = deploy_lines(plain(), &stored, true, false, &Again::default());
         assert!(same[0].contains("is live in prod already; nothing was sent, nothing has changed"), "{same:?}");
+        let lost = DeployReport { files: FileCounts { new: 2, ..stored.files }, ..stored };
+        let healed = deploy_lines(plain(), &lost, true, false, &Again::default());
+        assert!(healed[0].contains("already; 2 files that the edge had lost were sent again"), "{healed:?}");
     }
 
     #[test]
