@@ -248,3 +248,18 @@ fn settings_of_other_servers_are_named_and_files_that_came_compressed_alone_are_
     let ignoring = site("[check]\nignore = [\"foreign-file:.htaccess\"]\n", &[("index.html", "a"), (".htaccess", "")]);
     assert_eq!(found(&ignoring.run(&["check", "--json"])), Vec::<String>::new());
 }
+
+#[test]
+fn a_password_of_one_environment_is_doubted_where_previews_do_not_ask_for_it() {
+    let files: &[(&str, &str)] = &[("index.html", "<p>hi"), ("private/plan.html", "<p>plan")];
+    let guard = |table: &str| format!("[[{table}]]\nfor = \"/private/*\"\nbasic_auth = [\"ann:secret\"]\n");
+    let prod = guard("env.prod.headers");
+    let ran = site(&prod, files).run(&["check", "--json"]);
+    assert_eq!(found(&ran), ["open-preview? devanture.toml:3:0"]);
+    assert!(!format!("{ran:?}").contains("ann:secret"), "{ran:#?}");
+    for held in [guard("headers"), prod.clone() + &guard("env.preview.headers"), guard("env.preview.headers")] {
+        assert!(found(&site(&held, files).run(&["check", "--json"])).is_empty(), "{held}");
+    }
+    let meant = prod + "[check]\nignore = [\"open-preview:/private/*\"]\n";
+    assert!(found(&site(&meant, files).run(&["check", "--json"])).is_empty());
+}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::reader::{Table, nearest};
 
 /// The codes of what `check` finds in the files of a site, in the order of the documentation.
-pub const CODES: [&str; 13] = [
+pub const CODES: [&str; 14] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
     CASE_COLLISION,
@@ -16,6 +16,7 @@ pub const CODES: [&str; 13] = [
     LOCAL_ORIGIN,
     MISSING_ASSET,
     MIXED_CONTENT,
+    OPEN_PREVIEW,
     OVER_LIMIT,
     SECRET,
     SHADOWED_FILE,
@@ -39,6 +40,8 @@ pub const LOCAL_ORIGIN: &str = "local-origin";
 pub const MISSING_ASSET: &str = "missing-asset";
 /// A page is made with what comes without encryption.
 pub const MIXED_CONTENT: &str = "mixed-content";
+/// A password of one environment, which previews do not ask for.
+pub const OPEN_PREVIEW: &str = "open-preview";
 /// An edge with the usual limits would refuse it.
 pub const OVER_LIMIT: &str = "over-limit";
 /// Something that nobody should read.

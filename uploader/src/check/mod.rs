@@ -7,6 +7,7 @@
 mod against_live;
 mod css;
 mod finding;
+mod guards;
 mod html;
 mod links;
 mod look;
@@ -121,6 +122,7 @@ impl Task {
         if places.iter().any(PlaceName::is_prod) {
             looked.findings.extend(origins::local(&project.site));
         }
+        looked.findings.extend(guards::open_in_previews(&project.site, &places));
         Ok(Examined { www, scan, manifest, guessed, of_rules, looked, lost: None })
     }
 }
