@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::broadcast::error::TryRecvError;
 
+use super::scan::Scan;
 use super::{Catalog, Change, Check, Commit, Error, Record, Revision};
 
 /// A catalog under test, which can be closed and opened again.
@@ -27,6 +28,7 @@ macro_rules! conformance {
             a_listing_is_in_the_order_of_bytes_and_stays_in_its_prefix,
             pages_go_both_ways_and_miss_nothing,
             odd_pages_are_empty_or_whole,
+            a_scan_reads_each_record_once_whatever_its_pages,
             watchers_are_told_each_commit_in_order_and_no_refused_one,
             revisions_rise_also_after_a_restart,
             law_5_concurrent_increments_lose_nothing,
@@ -200,6 +202,43 @@ pub(super) async fn odd_pages_are_empty_or_whole(harness: impl Harness) {
     assert_eq!(list(Some("b/1"), true, 9).await, [""; 0]);
     assert_eq!(list(Some("b/"), true, 9).await, [""; 0]);
     assert_eq!(list(Some("b/3"), false, 9).await, [""; 0]);
+}
+
+pub(super) async fn a_scan_reads_each_record_once_whatever_its_pages(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let all: Vec<String> = (0..7).map(|number| format!("a/{number}")).collect();
+    let outside = ["a", "a0", "b/1"].map(str::to_owned);
+    let changes: Vec<Change> = all.iter().chain(&outside).map(|key| put(key, "")).collect();
+    commit(&*catalog, &[], &changes).await.unwrap();
+    let newest_first: Vec<String> = all.iter().rev().cloned().collect();
+    for records in [1, 2, 6, 7, 8, 100] {
+        let scan = || Scan::new(&*catalog, "a/").pages_of(records);
+        assert_eq!(scanned(scan()).await, all, "pages of {records}");
+        assert_eq!(scanned(scan().newest_first()).await, newest_first, "pages of {records}");
+        assert_eq!(scanned(scan().after(Some("a/4".to_owned()))).await, all[5..], "pages of {records}");
+        let mut cut = scan().at_most(5);
+        let mut found = vec![cut.next().await.unwrap().unwrap().0];
+        loop {
+            // The rest of a page that was begun, then whole pages.
+            let page = cut.next_page().await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page.into_iter().map(|(key, _)| key));
+        }
+        assert_eq!((found, cut.was_cut()), (all[..5].to_vec(), true), "pages of {records}");
+    }
+    let mut nothing = Scan::new(&*catalog, "c/").at_most(5);
+    assert!(nothing.next().await.unwrap().is_none() && nothing.next_page().await.unwrap().is_empty());
+    assert!(!nothing.was_cut());
+}
+
+async fn scanned(mut scan: Scan<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    while let Some((key, _)) = scan.next().await.unwrap() {
+        found.push(key);
+    }
+    found
 }
 
 pub(super) async fn watchers_are_told_each_commit_in_order_and_no_refused_one(harness: impl Harness) {

@@ -6,10 +6,9 @@ use devanture_config::VersionId;
 use devanture_config::api::Outcome;
 
 use super::records::{self, HistoryEntry};
+use super::scan::Scan;
 use super::{Catalog, Error};
 
-/// Entries that are read at once.
-const PAGE: usize = 500;
 /// Entries that are read at most. Pauses and pushes that failed are entries, too: a history in which so many of them
 /// follow each other hides the switches before them.
 const ENTRIES_MAX: usize = 20_000;
@@ -37,35 +36,30 @@ pub(crate) async fn switches(
     versions_max: usize,
 ) -> Result<Vec<Switch>, Error> {
     let (mut found, mut versions) = (Vec::new(), BTreeSet::new());
-    let (mut after, mut read) = (None, 0);
-    while read < ENTRIES_MAX {
-        let page = catalog.list(prefix, after.as_deref(), true, PAGE).await?;
-        for (key, record) in &page {
-            let deploy = match records::read::<HistoryEntry>(key, record) {
-                Ok(entry) => entry.deploy,
-                Err(error) => {
-                    tracing::error!(key, %error, "an entry of the history cannot be read and is passed over");
-                    continue;
-                }
-            };
-            if deploy.outcome != Outcome::Live {
+    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+    while let Some((key, record)) = entries.next().await? {
+        let deploy = match records::read::<HistoryEntry>(&key, &record) {
+            Ok(entry) => entry.deploy,
+            Err(error) => {
+                tracing::error!(key, %error, "an entry of the history cannot be read and is passed over");
                 continue;
             }
-            versions.insert(deploy.version);
-            if versions.len() > versions_max {
-                return Ok(found);
-            }
-            found.push(Switch { version: deploy.version, previous: deploy.previous, at_ms: deploy.at_ms });
-            // What this one made live was live at that moment; all before it ended before.
-            if deploy.at_ms <= since_ms {
-                return Ok(found);
-            }
-        }
-        read = read.saturating_add(page.len());
-        after = match page.last() {
-            Some((key, _)) if page.len() == PAGE => Some(key.clone()),
-            _ => return Ok(found),
         };
+        if deploy.outcome != Outcome::Live {
+            continue;
+        }
+        versions.insert(deploy.version);
+        if versions.len() > versions_max {
+            return Ok(found);
+        }
+        found.push(Switch { version: deploy.version, previous: deploy.previous, at_ms: deploy.at_ms });
+        // What this one made live was live at that moment; all before it ended before.
+        if deploy.at_ms <= since_ms {
+            return Ok(found);
+        }
+    }
+    if !entries.was_cut() {
+        return Ok(found);
     }
     tracing::warn!(prefix, entries = ENTRIES_MAX, "a history has too many entries to find every switch in it");
     Ok(found)

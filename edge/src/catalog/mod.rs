@@ -18,6 +18,7 @@ pub(crate) mod history;
 pub mod instances;
 pub(crate) mod pointer;
 pub mod records;
+pub(crate) mod scan;
 pub mod sent;
 pub mod settings;
 mod team;

@@ -7,10 +7,9 @@ use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, Digest, PlaceName};
 
 use super::records::{self, HistoryEntry, LivePointer};
+use super::scan::Scan;
 use super::{Catalog, Error, Record, Revision, settings};
 
-/// Entries read at once.
-const PAGE: usize = 200;
 /// Entries read at most: failed pushes and pauses are entries too.
 const ENTRIES_MAX: usize = 2_000;
 
@@ -49,31 +48,24 @@ pub(crate) async fn pointer_of(
 
 async fn from_history(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<LivePointer, Error> {
     let prefix = records::history_prefix(app, environment);
-    let (mut after, mut read, mut changed_settings) = (None, 0, None);
-    while read < ENTRIES_MAX {
-        let page = catalog.list(&prefix, after.as_deref(), true, PAGE).await?;
-        for (key, record) in &page {
-            let Some(HistoryEntry { deploy, position }) = records::entry(key, record) else { continue };
-            if deploy.kind == DeployKind::Settings {
-                changed_settings = changed_settings.or(Some(deploy.settings));
-            }
-            if deploy.outcome == Outcome::Live {
-                return Ok(LivePointer {
-                    version: deploy.version,
-                    settings: changed_settings.unwrap_or(deploy.settings),
-                    switched_ms: deploy.at_ms,
-                    deploy: deploy.id,
-                    // Unknown: any push may take over.
-                    begun: 0,
-                    position,
-                });
-            }
+    let mut changed_settings = None;
+    let mut entries = Scan::new(catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+    while let Some((key, record)) = entries.next().await? {
+        let Some(HistoryEntry { deploy, position }) = records::entry(&key, &record) else { continue };
+        if deploy.kind == DeployKind::Settings {
+            changed_settings = changed_settings.or(Some(deploy.settings));
         }
-        read = read.saturating_add(page.len());
-        after = match page.last() {
-            Some((key, _)) if page.len() == PAGE => Some(key.clone()),
-            _ => break,
-        };
+        if deploy.outcome == Outcome::Live {
+            return Ok(LivePointer {
+                version: deploy.version,
+                settings: changed_settings.unwrap_or(deploy.settings),
+                switched_ms: deploy.at_ms,
+                deploy: deploy.id,
+                // Unknown: any push may take over.
+                begun: 0,
+                position,
+            });
+        }
     }
     Ok(LivePointer {
         // No stored version has it: not even an empty manifest has no bytes.

@@ -8,12 +8,11 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::registry::Registry;
 use crate::catalog::records;
+use crate::catalog::scan::Scan;
 use crate::catalog::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use crate::catalog::{self, Catalog, Change, Committed, Record};
 use crate::live::Live;
 
-/// Records read at once.
-const PAGE: usize = 1_000;
 /// What comes before the names in the key of a live pointer.
 const LIVE_PREFIX: &str = "live/";
 
@@ -56,18 +55,12 @@ impl Following {
 
     async fn read_all(&self) -> Result<(), catalog::Error> {
         let mut known: Vec<(AppName, String, String)> = Vec::new();
-        let (mut after, mut revision) = (None, 0);
-        loop {
-            let page = self.catalog.list(UPSTREAMS_PREFIX, after.as_deref(), false, PAGE).await?;
-            for (key, record) in &page {
-                self.wished(key, Some(record));
-                known.extend(names_of(key));
-                revision = record.revision.max(revision);
-            }
-            if page.len() < PAGE {
-                break;
-            }
-            after = page.last().map(|(key, _)| key.clone());
+        let mut revision = 0;
+        let mut upstreams = Scan::new(&*self.catalog, UPSTREAMS_PREFIX);
+        while let Some((key, record)) = upstreams.next().await? {
+            self.wished(&key, Some(&record));
+            known.extend(names_of(&key));
+            revision = record.revision.max(revision);
         }
         self.registry.forget_wishes_but(&known);
         for (app, name) in self.live.environments() {

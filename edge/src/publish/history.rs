@@ -7,8 +7,9 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::audit::{Own, commit_own};
-use super::{Actor, Error, PAGE_MAX, Page, Publisher};
+use super::{Actor, Error, Page, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, gone};
 use crate::live::DamagedPlace;
 
@@ -168,19 +169,13 @@ impl Publisher {
             return Ok(true);
         }
         let prefix = records::history_prefix(app, environment);
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
-            for (key, record) in &page {
-                if records::entry(key, record).is_some_and(|entry| entry.deploy.version == *version) {
-                    return Ok(true);
-                }
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE_MAX => after = Some(key.clone()),
-                _ => return Ok(false),
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
+        while let Some((key, record)) = entries.next().await? {
+            if records::entry(&key, &record).is_some_and(|entry| entry.deploy.version == *version) {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     pub(crate) async fn known(&self, app: &AppName) -> Result<(), Error> {
@@ -221,7 +216,7 @@ impl Publisher {
         wanted: Option<VersionId>,
     ) -> Result<Earlier, Error> {
         let prefix = records::history_prefix(app, environment);
-        let mut after = match wanted {
+        let after = match wanted {
             Some(_) => None,
             None => Some(pointer.position.clone()).filter(|position| !position.is_empty()),
         };
@@ -229,30 +224,24 @@ impl Publisher {
         let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
         // Of the live version itself, what counts is what it was live with before another one was.
         let mut has_left = wanted != Some(pointer.version);
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE_MAX).await?;
-            for (key, record) in &page {
-                let Some(entry) = records::entry(key, record) else { continue };
-                has_left |= entry.deploy.outcome == Outcome::Live && entry.deploy.version != pointer.version;
-                if !has_left {
-                    continue;
-                }
-                if entry.deploy.outcome == Outcome::Live || entry.deploy.kind == DeployKind::Settings {
-                    settings_of.entry(entry.deploy.version).or_insert(entry.deploy.settings);
-                }
-                let fits = match wanted {
-                    Some(id) => entry.deploy.version == id,
-                    None => entry.deploy.version != pointer.version,
-                };
-                if entry.deploy.outcome == Outcome::Live && fits && self.is_stored(app, &entry.deploy.version).await? {
-                    let version = entry.deploy.version;
-                    let settings = settings_of.get(&version).copied();
-                    return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
-                }
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().after(after);
+        while let Some((key, record)) = entries.next().await? {
+            let Some(entry) = records::entry(&key, &record) else { continue };
+            has_left |= entry.deploy.outcome == Outcome::Live && entry.deploy.version != pointer.version;
+            if !has_left {
+                continue;
             }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE_MAX => after = Some(key.clone()),
-                _ => break,
+            if entry.deploy.outcome == Outcome::Live || entry.deploy.kind == DeployKind::Settings {
+                settings_of.entry(entry.deploy.version).or_insert(entry.deploy.settings);
+            }
+            let fits = match wanted {
+                Some(id) => entry.deploy.version == id,
+                None => entry.deploy.version != pointer.version,
+            };
+            if entry.deploy.outcome == Outcome::Live && fits && self.is_stored(app, &entry.deploy.version).await? {
+                let version = entry.deploy.version;
+                let settings = settings_of.get(&version).copied();
+                return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
             }
         }
         match wanted {

@@ -11,12 +11,10 @@ use devanture_config::{AppName, Digest, Manifest};
 use tokio::sync::OnceCell;
 
 use crate::blobs::{Blobs, Key};
+use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Catalog, records};
 use crate::telemetry;
-
-/// Versions read at once.
-const PAGE: usize = 1_000;
 
 /// The blobs of one app.
 #[derive(Default)]
@@ -60,42 +58,29 @@ impl Owned {
     /// Adds what earlier processes wrote down that the app has sent.
     async fn read_sent(&self, app: &AppName, owned: &mut AppBlobs) -> Result<(), super::Error> {
         let prefix = sent::sent_prefix(app);
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
-            for (key, record) in &page {
-                // What cannot be read says nothing: its blobs are sent again.
-                let Ok(sent) = records::read::<SentRecord>(key, record) else { continue };
-                let at_ms = sent.at_ms.max(1);
-                for digest in sent.blobs {
-                    owned.sent.entry(digest).or_insert(at_ms);
-                }
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
+        let mut uploads = Scan::new(&*self.catalog, prefix);
+        while let Some((key, record)) = uploads.next().await? {
+            // What cannot be read says nothing: its blobs are sent again.
+            let Ok(sent) = records::read::<SentRecord>(&key, &record) else { continue };
+            let at_ms = sent.at_ms.max(1);
+            for digest in sent.blobs {
+                owned.sent.entry(digest).or_insert(at_ms);
             }
         }
+        Ok(())
     }
 
     async fn read_blobs(&self, app: &AppName) -> Result<AppBlobs, super::Error> {
         let mut owned = AppBlobs::default();
         let prefix = records::versions_prefix(app);
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
-            for (key, _) in &page {
-                let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
-                // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
-                let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
-                let Ok(manifest) = Manifest::read(&canonical) else { continue };
-                owned.sent.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
-                owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
-            }
-            if page.len() < PAGE {
-                break;
-            }
-            after = page.last().map(|(key, _)| key.clone());
+        let mut versions = Scan::new(&*self.catalog, prefix);
+        while let Some((key, _)) = versions.next().await? {
+            let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
+            // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
+            let Ok(canonical) = self.blobs.get(Key::Manifest(id)).await else { continue };
+            let Ok(manifest) = Manifest::read(&canonical) else { continue };
+            owned.sent.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
+            owned.stored.extend(manifest.blobs().map(|(digest, _)| (digest, 0)));
         }
         Ok(owned)
     }

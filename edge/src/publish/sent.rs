@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::audit::{Own, commit_own};
 use super::pushes::Push;
 use super::{Error, Publisher};
+use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use crate::catalog::{self, Change, Check, Commit, gone, records};
 
@@ -23,8 +24,6 @@ const BLOBS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: u64 = 16 * 1_024 * 1_024;
 /// After how long the rest is written down.
 const REST_AFTER: Duration = Duration::from_secs(1);
-/// Records that are read at once.
-const PAGE: usize = 1_000;
 
 /// What came in and is not written down yet.
 #[derive(Default)]
@@ -159,10 +158,13 @@ impl Publisher {
         }
         let prefix = sent::sent_prefix(&push.app);
         let mut held: HashSet<Digest> = HashSet::new();
-        let mut after: Option<String> = None;
+        let mut uploads = Scan::new(&*self.catalog, prefix);
         loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
-            if held.is_empty() && !page.is_empty() {
+            let page = uploads.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            if held.is_empty() {
                 held.extend(push.manifest.blobs().map(|(digest, _)| digest));
             }
             let is_held = |key: &str, record: &_| {
@@ -173,10 +175,6 @@ impl Publisher {
             let changes: Vec<Change> = ended.map(|(key, _)| Change::Delete(key.clone())).collect();
             if !changes.is_empty() {
                 commit_own(&*self.catalog, Own::Sent, Commit { checks: Vec::new(), changes }).await?;
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
             }
         }
     }

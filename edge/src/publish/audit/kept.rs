@@ -7,12 +7,11 @@ use devanture_config::AppName;
 use serde::Deserialize;
 
 use super::number_of;
+use crate::catalog::scan::Scan;
 use crate::catalog::{self, Catalog, Record, who};
 
 /// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;
-/// Entries that are read at once.
-const PAGE: usize = 1_000;
 
 /// Whose an entry is: an app's, or the edge's own.
 type Owner = Option<AppName>;
@@ -82,19 +81,19 @@ impl Kept {
 
     /// Reads what somebody else wrote to the same catalog since.
     pub(super) async fn read_on(&self, catalog: &dyn Catalog) -> Result<(), catalog::Error> {
-        let mut after = who::audit_key(self.numbers().read_to);
+        let after = who::audit_key(self.numbers().read_to);
+        let mut entries = Scan::new(catalog, who::AUDIT_PREFIX).after(Some(after));
         loop {
-            let page = catalog.list(who::AUDIT_PREFIX, Some(&after), false, PAGE).await?;
+            let page = entries.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
             let mut numbers = self.numbers();
             for (key, record) in &page {
                 let Some(number) = number_of(key) else { continue };
                 numbers.add(&owner_of(record), number);
                 numbers.read_to = numbers.read_to.max(number);
                 numbers.last = numbers.last.max(number);
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after.clone_from(key),
-                _ => return Ok(()),
             }
         }
     }

@@ -4,9 +4,10 @@ use devanture_config::api::{CollectedEnvironment, WhyCollected};
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::de::DeserializeOwned;
 
-use super::{PAGE, Pass};
+use super::Pass;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, who};
 use crate::publish::audit::{Own, commit_own};
 use crate::publish::{Error, Publisher};
@@ -42,32 +43,26 @@ impl Publisher {
 
     /// Lets go of the records by which versions could be had back.
     async fn end_versions(&self, pass: &mut Pass) -> Result<(), Error> {
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(gone::GONE_PREFIX, after.as_deref(), false, PAGE).await?;
-            for (key, record) in &page {
-                let Some(gone) = or_stays::<GoneVersion>(key, record) else { continue };
-                let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.restorable_until_ms) else {
-                    continue;
-                };
-                let mut parts = key.split('/').skip(1);
-                let (Some(app), Some(id)) = (parts.next(), parts.next()) else { continue };
-                let (Ok(app), Ok(id)) = (app.parse::<AppName>(), id.parse::<VersionId>()) else { continue };
-                if pass.versions_left == 0 {
-                    pass.report.more = true;
-                    return Ok(());
-                }
-                let stored_ms = stored.stored_ms;
-                let ended = Change::Put(key.clone(), records::write(&GoneVersion { record: None, ..gone })?);
-                if pass.dry_run || self.claim(key.clone(), record.revision, ended).await?.is_some() {
-                    pass.take(&app, id, WhyCollected::VersionDeleted, stored_ms);
-                }
+        let mut versions = Scan::new(&*self.catalog, gone::GONE_PREFIX);
+        while let Some((key, record)) = versions.next().await? {
+            let Some(gone) = or_stays::<GoneVersion>(&key, &record) else { continue };
+            let Some(stored) = gone.record.as_ref().filter(|_| gone.until_ms <= pass.restorable_until_ms) else {
+                continue;
+            };
+            let mut parts = key.split('/').skip(1);
+            let (Some(app), Some(id)) = (parts.next(), parts.next()) else { continue };
+            let (Ok(app), Ok(id)) = (app.parse::<AppName>(), id.parse::<VersionId>()) else { continue };
+            if pass.versions_left == 0 {
+                pass.report.more = true;
+                return Ok(());
             }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
+            let stored_ms = stored.stored_ms;
+            let ended = Change::Put(key.clone(), records::write(&GoneVersion { record: None, ..gone })?);
+            if pass.dry_run || self.claim(key, record.revision, ended).await?.is_some() {
+                pass.take(&app, id, WhyCollected::VersionDeleted, stored_ms);
             }
         }
+        Ok(())
     }
 
     pub(super) async fn end_environment(

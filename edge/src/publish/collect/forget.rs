@@ -5,14 +5,15 @@
 use devanture_config::api::Outcome;
 use devanture_config::{AppName, PlaceName};
 
-use super::{PAGE, Pass};
+use super::{Pass, app_of};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Commit};
 use crate::publish::{Error, Publisher};
 
-/// The key of the first app comes after this.
-const APPS_PREFIX: &str = "apps/";
+/// Records that are deleted in one commit.
+const COMMIT_RECORDS: usize = 1_000;
 
 impl Publisher {
     /// Forgets what is beyond the limits in every app.
@@ -20,22 +21,16 @@ impl Publisher {
         if pass.dry_run {
             return Ok(());
         }
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(APPS_PREFIX, after.as_deref(), false, PAGE).await?;
-            for (key, _) in &page {
-                let Some(app) = key.strip_prefix(APPS_PREFIX).and_then(|name| name.parse().ok()) else { continue };
-                for environment in self.environments(&app, usize::MAX).await? {
-                    let Ok(environment) = environment.parse() else { continue };
-                    self.forget_history(&app, &environment).await?;
-                }
-                self.forget_gone(&app).await?;
+        let mut apps = Scan::new(&*self.catalog, records::APPS_PREFIX);
+        while let Some((key, _)) = apps.next().await? {
+            let Some(app) = app_of(&key) else { continue };
+            for environment in self.environments(&app, usize::MAX).await? {
+                let Ok(environment) = environment.parse() else { continue };
+                self.forget_history(&app, &environment).await?;
             }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
-            }
+            self.forget_gone(&app).await?;
         }
+        Ok(())
     }
 
     /// Deletes the oldest entries of an environment's history. Switches and all other entries are counted apart, so that
@@ -47,9 +42,12 @@ impl Publisher {
         let prefix = records::history_prefix(app, environment);
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
         let (mut switches, mut others) = (0_u64, 0_u64);
-        let mut after: Option<String> = None;
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
         loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE).await?;
+            let page = entries.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
             let mut old = Vec::new();
             for (key, record) in &page {
                 // What cannot be read says nothing.
@@ -65,10 +63,6 @@ impl Publisher {
             if !old.is_empty() {
                 self.collected(Commit { checks: Vec::new(), changes: old }).await?;
             }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
-            }
         }
     }
 
@@ -77,18 +71,11 @@ impl Publisher {
         let prefix = gone::gone_prefix(app);
         let max = usize::try_from(self.limits.history_entries_max).unwrap_or(usize::MAX);
         let mut ended: Vec<(u64, String)> = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
-            for (key, record) in &page {
-                let at_ms =
-                    records::read::<GoneVersion>(key, record).map(|gone| gone.record.is_none().then_some(gone.at_ms));
-                ended.extend(at_ms.unwrap_or(Some(0)).map(|at_ms| (at_ms, key.clone())));
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => break,
-            }
+        let mut versions = Scan::new(&*self.catalog, prefix);
+        while let Some((key, record)) = versions.next().await? {
+            let at_ms =
+                records::read::<GoneVersion>(&key, &record).map(|gone| gone.record.is_none().then_some(gone.at_ms));
+            ended.extend(at_ms.unwrap_or(Some(0)).map(|at_ms| (at_ms, key)));
         }
         let beyond = ended.len().saturating_sub(max);
         if beyond == 0 {
@@ -96,7 +83,7 @@ impl Publisher {
         }
         ended.sort_unstable();
         ended.truncate(beyond);
-        for some in ended.chunks(PAGE) {
+        for some in ended.chunks(COMMIT_RECORDS) {
             let changes = some.iter().map(|(_, key)| Change::Delete(key.clone())).collect();
             self.collected(Commit { checks: Vec::new(), changes }).await?;
         }

@@ -6,11 +6,12 @@ use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 use serde::Deserialize;
 
-use super::{PAGE, Pass};
+use super::Pass;
 use crate::blobs::{self, Key};
 use crate::catalog::Change;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, DecodedFile, PagesDictionary};
+use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::publish::{Error, Publisher};
 
@@ -81,25 +82,18 @@ impl Publisher {
         let mut marked = Marked::default();
         // A version that moves between these two prefixes while they are read is heard of by the watch.
         for prefix in ["versions/", gone::GONE_PREFIX] {
-            let mut after: Option<String> = None;
-            loop {
-                let page = self.catalog.list(prefix, after.as_deref(), false, PAGE).await?;
-                for (key, record) in &page {
-                    let Some((app, version)) = version_of(key) else { continue };
-                    // Of what is gone, only what can be had back.
-                    let is_kept = prefix != gone::GONE_PREFIX
-                        // A damaged record may have said that it can be restored.
-                        || records::read::<GoneVersion>(key, record).map_or(true, |gone| gone.record.is_some());
-                    let is_going =
-                        pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
-                    if is_kept && !is_going {
-                        marked.decoded_of(key, record.value.as_ref());
-                        self.mark_version(&mut marked, version).await?;
-                    }
-                }
-                match page.last() {
-                    Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                    _ => break,
+            let mut versions = Scan::new(&*self.catalog, prefix);
+            while let Some((key, record)) = versions.next().await? {
+                let Some((app, version)) = version_of(&key) else { continue };
+                // Of what is gone, only what can be had back.
+                let is_kept = prefix != gone::GONE_PREFIX
+                    // A damaged record may have said that it can be restored.
+                    || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());
+                let is_going =
+                    pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
+                if is_kept && !is_going {
+                    marked.decoded_of(&key, record.value.as_ref());
+                    self.mark_version(&mut marked, version).await?;
                 }
             }
         }
@@ -124,23 +118,17 @@ impl Publisher {
 
     /// Marks the dictionaries that pages share: they are files of no manifest.
     async fn mark_dictionaries(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
-        let mut after: Option<String> = None;
-        loop {
-            let (prefix, max) = (records::DICTIONARIES_PREFIX, records::DICTIONARIES_AT_ONCE);
-            let page = self.catalog.list(prefix, after.as_deref(), false, max).await?;
-            for (key, record) in &page {
-                let is_going = version_of(key).is_some_and(|(app, version)| {
-                    pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)))
-                });
-                if !is_going {
-                    marked.dictionary_of(key, record.value.as_ref());
-                }
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == max => after = Some(key.clone()),
-                _ => return Ok(()),
+        let found = Scan::new(&*self.catalog, records::DICTIONARIES_PREFIX);
+        let mut found = found.pages_of(records::DICTIONARIES_AT_ONCE);
+        while let Some((key, record)) = found.next().await? {
+            let is_going = version_of(&key).is_some_and(|(app, version)| {
+                pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)))
+            });
+            if !is_going {
+                marked.dictionary_of(&key, record.value.as_ref());
             }
         }
+        Ok(())
     }
 
     /// Marks what a version refers to.
@@ -166,19 +154,16 @@ impl Publisher {
     /// Marks what apps other than `app` have sent for versions that are not stored yet.
     pub(super) async fn mark_sent_by_others(&self, marked: &mut Marked, app: &AppName) -> Result<(), Error> {
         let own = sent::sent_prefix(app);
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(sent::SENT_PREFIX, after.as_deref(), false, PAGE).await?;
-            for (key, record) in page.iter().filter(|(key, _)| !key.starts_with(&own)) {
-                if let Ok(sent) = records::read::<SentRecord>(key, record) {
-                    marked.blobs.extend(sent.blobs);
-                }
+        let mut uploads = Scan::new(&*self.catalog, sent::SENT_PREFIX);
+        while let Some((key, record)) = uploads.next().await? {
+            if key.starts_with(&own) {
+                continue;
             }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
+            if let Ok(sent) = records::read::<SentRecord>(&key, &record) {
+                marked.blobs.extend(sent.blobs);
             }
         }
+        Ok(())
     }
 
     async fn mark_names(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {

@@ -36,14 +36,18 @@ use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
 use super::{Error, Publisher, error};
+use crate::catalog::records;
 use crate::{blobs, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.
 const FIRST_AFTER_S: u64 = 60;
 /// Seconds before the next pass where one of them reached a limit.
 const MORE_AFTER_S: u64 = 5;
-/// Records that are read at once.
-const PAGE: usize = 1_000;
+
+/// The app whose record is at `key`.
+fn app_of(key: &str) -> Option<AppName> {
+    key.strip_prefix(records::APPS_PREFIX)?.parse().ok()
+}
 
 /// How a collection is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

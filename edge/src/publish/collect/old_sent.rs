@@ -1,6 +1,7 @@
 //! Ends what pushes wrote down that they have sent, where no version came of it within the grace period.
 
-use super::{PAGE, Pass};
+use super::Pass;
+use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Change, Commit, records};
 use crate::publish::{Error, Publisher};
@@ -11,9 +12,12 @@ impl Publisher {
         if pass.dry_run {
             return Ok(());
         }
-        let mut after: Option<String> = None;
+        let mut uploads = Scan::new(&*self.catalog, sent::SENT_PREFIX);
         loop {
-            let page = self.catalog.list(sent::SENT_PREFIX, after.as_deref(), false, PAGE).await?;
+            let page = uploads.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
             let is_old = |key: &str, record: &_| {
                 // A file system's clock may be a moment behind the one that `at_ms` is of, so the very second counts, too.
                 // What cannot be read says nothing.
@@ -23,10 +27,6 @@ impl Publisher {
             let changes: Vec<Change> = old.map(|(key, _)| Change::Delete(key.clone())).collect();
             if !changes.is_empty() {
                 self.collected(Commit { checks: Vec::new(), changes }).await?;
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
             }
         }
     }

@@ -6,10 +6,11 @@ use devanture_config::api::WhyCollected;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, VersionId};
 
-use super::{PAGE, Pass};
+use super::{Pass, app_of};
 use crate::blobs::Key;
 use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
 use crate::publish::audit::{Own, commit_own, unless_late};
 use crate::publish::{Error, Publisher};
@@ -18,8 +19,6 @@ use crate::publish::{Error, Publisher};
 const COMMIT_VERSIONS: usize = 200;
 /// How often an app is looked at again when something moved in it meanwhile.
 const TRIES: usize = 3;
-/// The key of the first app comes after this.
-const APPS_PREFIX: &str = "apps/";
 
 /// A version that may go.
 struct Candidate {
@@ -36,24 +35,18 @@ impl Publisher {
         if !self.retention.is_bounded() {
             return Ok(());
         }
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(APPS_PREFIX, after.as_deref(), false, PAGE).await?;
-            for (key, _) in &page {
-                let Some(app) = key.strip_prefix(APPS_PREFIX).and_then(|name| name.parse().ok()) else { continue };
-                match self.retire_in(&app, pass).await {
-                    // A damaged record costs the retention of its own app.
-                    Err(error) if error.0.code == Code::Internal => {
-                        tracing::error!(app = %app, "versions beyond what is kept stay: a record of the app is damaged");
-                    }
-                    done => done?,
+        let mut apps = Scan::new(&*self.catalog, records::APPS_PREFIX);
+        while let Some((key, _)) = apps.next().await? {
+            let Some(app) = app_of(&key) else { continue };
+            match self.retire_in(&app, pass).await {
+                // A damaged record costs the retention of its own app.
+                Err(error) if error.0.code == Code::Internal => {
+                    tracing::error!(app = %app, "versions beyond what is kept stay: a record of the app is damaged");
                 }
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => return Ok(()),
+                done => done?,
             }
         }
+        Ok(())
     }
 
     async fn retire_in(&self, app: &AppName, pass: &mut Pass) -> Result<(), Error> {
@@ -137,19 +130,12 @@ impl Publisher {
         let used = self.last_live(app, now_ms.saturating_sub(days_ms.max(grace_ms)), now_ms).await?;
         let mut versions = Vec::new();
         let prefix = records::versions_prefix(app);
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, PAGE).await?;
-            for (key, record) in &page {
-                let Some(id) = key.strip_prefix(&prefix).and_then(|id| id.parse().ok()) else { continue };
-                let stored_ms = records::read::<VersionRecord>(key, record)?.stored_ms;
-                let used_ms = used.get(&id).copied().unwrap_or(0).max(stored_ms);
-                versions.push(Candidate { id, revision: record.revision, stored_ms, used_ms });
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => break,
-            }
+        let mut stored = Scan::new(&*self.catalog, prefix.as_str());
+        while let Some((key, record)) = stored.next().await? {
+            let Some(id) = key.strip_prefix(&prefix).and_then(|id| id.parse().ok()) else { continue };
+            let stored_ms = records::read::<VersionRecord>(&key, &record)?.stored_ms;
+            let used_ms = used.get(&id).copied().unwrap_or(0).max(stored_ms);
+            versions.push(Candidate { id, revision: record.revision, stored_ms, used_ms });
         }
         versions.sort_by_key(|version| (std::cmp::Reverse(version.used_ms), version.id));
         let ranked = (0_u64..).zip(versions).filter(|(rank, version)| {

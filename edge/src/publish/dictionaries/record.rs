@@ -8,6 +8,7 @@ use devanture_config::{AppName, Digest, Sha256, VersionId};
 
 use super::Dictionaries;
 use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
+use crate::catalog::scan::Scan;
 use crate::catalog::{self, Change, Check, Commit};
 use crate::publish::Error;
 use crate::publish::audit::{Own, commit_own, unless_late};
@@ -116,18 +117,12 @@ impl Dictionaries {
         }
         let writes = self.writes.load(Ordering::Acquire);
         let prefix = records::dictionaries_prefix(app);
-        let (mut found, mut after): (HashMap<Sha256, Digest>, Option<String>) = (HashMap::new(), None);
-        loop {
-            let page = self.catalog.list(&prefix, after.as_deref(), false, DICTIONARIES_AT_ONCE).await?;
-            for (key, record) in &page {
-                let Ok(record) = records::read::<DictionariesRecord>(key, record) else { continue };
-                found.extend(record.files.into_iter().map(|(blob, sha256)| (sha256, blob)));
-                found.extend(record.pages.map(|pages| (pages.sha256, pages.blob)));
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == DICTIONARIES_AT_ONCE => after = Some(key.clone()),
-                _ => break,
-            }
+        let mut found: HashMap<Sha256, Digest> = HashMap::new();
+        let mut stored = Scan::new(&*self.catalog, prefix).pages_of(DICTIONARIES_AT_ONCE);
+        while let Some((key, record)) = stored.next().await? {
+            let Ok(record) = records::read::<DictionariesRecord>(&key, &record) else { continue };
+            found.extend(record.files.into_iter().map(|(blob, sha256)| (sha256, blob)));
+            found.extend(record.pages.map(|pages| (pages.sha256, pages.blob)));
         }
         let found = Arc::new(found);
         let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);

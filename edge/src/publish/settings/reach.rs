@@ -6,12 +6,11 @@ use devanture_config::api::{DeployKind, Outcome};
 use devanture_config::{AppName, PlaceName};
 
 use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::scan::Scan;
 use crate::catalog::settings::{revision_of, settings_prefix};
 use crate::catalog::{Change, Commit};
 use crate::publish::{Error, Publisher};
 
-/// Entries of the history that are read at once.
-const PAGE: usize = 500;
 /// Entries of the history that are read at most.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -45,31 +44,23 @@ impl Publisher {
         switches_max: usize,
     ) -> Result<BTreeSet<u64>, Error> {
         let prefix = records::history_prefix(app, environment);
-        let (mut found, mut switches, mut read) = (BTreeSet::new(), 0, 0);
+        let (mut found, mut switches) = (BTreeSet::new(), 0);
         // Of the changes while one version was live, the last one holds at its end.
         let mut is_last_change = true;
-        let mut after: Option<String> = None;
-        while read < ENTRIES_MAX {
-            let page = self.catalog.list(&prefix, after.as_deref(), true, PAGE).await?;
-            for (key, record) in &page {
-                let Some(HistoryEntry { deploy, .. }) = records::entry(key, record) else { continue };
-                if deploy.outcome == Outcome::Live {
-                    if switches == switches_max {
-                        return Ok(found);
-                    }
-                    switches += 1;
-                    is_last_change = true;
-                    found.insert(deploy.settings);
-                } else if deploy.kind == DeployKind::Settings && is_last_change {
-                    is_last_change = false;
-                    found.insert(deploy.settings);
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+        while let Some((key, record)) = entries.next().await? {
+            let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
+            if deploy.outcome == Outcome::Live {
+                if switches == switches_max {
+                    return Ok(found);
                 }
+                switches += 1;
+                is_last_change = true;
+                found.insert(deploy.settings);
+            } else if deploy.kind == DeployKind::Settings && is_last_change {
+                is_last_change = false;
+                found.insert(deploy.settings);
             }
-            read += page.len();
-            after = match page.last() {
-                Some((key, _)) if page.len() == PAGE => Some(key.clone()),
-                _ => return Ok(found),
-            };
         }
         Ok(found)
     }
