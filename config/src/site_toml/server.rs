@@ -262,7 +262,7 @@ impl ServerTable {
         found
     }
 
-    /// Commands that name where they listen, and are told no such place. Stored manifests may hold them.
+    /// Commands that name a variable for their address that they do not get. Stored manifests may hold them.
     fn misplaced_addresses(&self) -> Vec<Mistaken> {
         let mut found = Vec::new();
         let mut check = |key, which: &str, command: &[String], why: &str| {

@@ -22,7 +22,7 @@ impl From<blobs::Error> for Error {
     fn from(error: blobs::Error) -> Self {
         let problem = match &error {
             blobs::Error::Corrupt { .. } => Problem::new(Code::NotReady, format!("A stored file is damaged: {error}."))
-                .hint("push the bundle again: what was set aside is sent anew"),
+                .hint("push the bundle again: the damaged file is then replaced"),
             blobs::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
                 .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
             blobs::Error::Short { .. } => {
@@ -36,7 +36,7 @@ impl From<blobs::Error> for Error {
             }
             blobs::Error::Replaced { .. } => replaced(&error),
             blobs::Error::Missing(_) => Problem::new(Code::NotReady, format!("A stored file is gone: {error}."))
-                .hint("push the bundle again: what is missing is sent anew"),
+                .hint("push the bundle again: the missing file is then uploaded"),
         };
         problem.into()
     }
@@ -71,7 +71,7 @@ impl From<RuleFileError> for Error {
     fn from(error: RuleFileError) -> Self {
         tracing::error!(%error, "a rule file cannot be read");
         let detail = format!("The version cannot be used: {error}.");
-        Problem::new(Code::NotReady, detail).hint("push the bundle again: what was set aside is sent anew").into()
+        Problem::new(Code::NotReady, detail).hint("push the bundle again: the damaged file is then replaced").into()
     }
 }
 

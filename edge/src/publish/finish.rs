@@ -257,7 +257,7 @@ impl Publisher {
         if stored.is_none() {
             // It was there when the push began, and was set aside since, as damaged.
             let detail = format!("The blob {digest} is no longer stored.");
-            return Err(Problem::new(Code::BlobMissing, detail).hint("push again: it is sent anew").into());
+            return Err(Problem::new(Code::BlobMissing, detail).hint("push again: it is then uploaded").into());
         }
         if stored != Some(size) {
             let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");

@@ -65,7 +65,7 @@ impl Dictionaries {
                         continue;
                     }
                     let Some(entry) = manifest.files.get(module) else { continue };
-                    // A module that cannot be read imports nothing: whoever serves it reports that.
+                    // A module that cannot be read imports nothing; serving it reports the damage.
                     let Ok(source) = self.blobs.get(Key::Blob(entry.hash)).await else { continue };
                     next.push(named.add_imports(&modules, module, &source, &|path| manifest.files.contains_key(path)));
                 }

@@ -178,7 +178,7 @@ impl Dictionaries {
         Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
     }
 
-    /// A manifest; none where it cannot be read, which is told by whoever serves it.
+    /// A manifest; none where it cannot be read, which is reported where it is served.
     async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
         let canonical = self.blobs.get(Key::Manifest(version)).await?;
         Ok(Manifest::parse(&canonical).ok())
@@ -291,7 +291,7 @@ impl Dictionaries {
             pages.into_iter().filter(|(path, _)| is_public(path)).take(PAGES_MAX).collect();
         let mut named = Named::default();
         for (path, entry) in pages {
-            // A page that cannot be read names nothing: that is told by whoever serves it.
+            // A page that cannot be read names nothing; serving it reports the damage.
             let Ok(html) = self.blobs.get(Key::Blob(entry.hash)).await else { continue };
             let modules = named.add(path, &html, &|path| manifest.files.contains_key(path));
             if let Some(followed) = &mut followed {
