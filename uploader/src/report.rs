@@ -162,7 +162,13 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
     let settings = report.settings.iter().flat_map(|difference| settings_lines(difference, &id, again));
     lines.extend(settings.map(|text| line("settings", text)));
     if let (true, Some(previous)) = (report.switched && !is_of_settings, report.previous) {
-        lines.push(line("undo", format!("devanture switch {}{}", previous.short(), again.0)));
+        let is_restored = report.settings.as_ref().is_some_and(|difference| difference.restored);
+        // A switch alone would leave the restored settings in force.
+        let undo = match (is_restored, previous.short()) {
+            (true, previous) => format!("devanture rollback {previous} --with-settings"),
+            (false, previous) => format!("devanture switch {previous}"),
+        };
+        lines.push(line("undo", format!("{undo}{}", again.0)));
     }
     lines
 }

@@ -253,3 +253,30 @@ async fn the_command_that_a_rollback_names_restores_the_settings_afterwards() {
     let again = run(&edge, folder.path(), &arguments);
     assert!(again.code == Some(0) && again.stdout.contains("nothing has changed"), "{again:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_undo_of_a_rollback_with_settings_restores_the_version_and_its_settings() {
+    let edge = edge().start();
+    let folder = project();
+    json_of(&edge, folder.path(), &["push"]);
+    json_of(&edge, folder.path(), &["env", "set", "TITLE=one", "--public"]);
+    std::fs::write(folder.path().join("dist/index.html"), "two").unwrap();
+    json_of(&edge, folder.path(), &["push"]);
+    json_of(&edge, folder.path(), &["env", "set", "TITLE=two", "MORE=2"]);
+    let live = || json_of(&edge, folder.path(), &["status"])["version"].clone();
+    let (before, shown_before) = (live(), shown(&edge, "shop.localhost").await);
+    let back = run(&edge, folder.path(), &["rollback", "--with-settings"]);
+    assert_eq!(back.code, Some(0), "{back:#?}");
+    assert_ne!(live(), before);
+    assert_eq!(shown(&edge, "shop.localhost").await, json!({ "TITLE": "one" }));
+
+    let undo = back.stdout.lines().find_map(|line| line.trim().strip_prefix("undo ")).unwrap().trim();
+    let arguments: Vec<&str> = undo.strip_prefix("devanture ").unwrap().split(' ').collect();
+    let undone = run(&edge, folder.path(), &arguments);
+    assert_eq!(undone.code, Some(0), "{undone:#?}");
+    assert_eq!((live(), shown(&edge, "shop.localhost").await), (before, shown_before));
+
+    // A rollback that keeps the settings is undone by a switch, which keeps them too.
+    let back = run(&edge, folder.path(), &["rollback"]);
+    assert!(back.stdout.contains("undo      devanture switch "), "{back:#?}");
+}
