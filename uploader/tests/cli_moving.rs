@@ -327,22 +327,41 @@ fn mistakes_of_a_providers_file_are_told_with_their_lines() {
 }
 
 #[test]
-fn a_site_without_a_file_of_the_providers_moves_too() {
-    for provider in ["netlify", "cloudflare", "vercel"] {
+fn a_site_with_rule_files_alone_moves_too() {
+    for provider in ["netlify", "cloudflare"] {
         let project = Project::new(&[("dist/index.html", "hi"), ("dist/_redirects", "/a /b 301\n")]);
         let ran = project.run(&["init", "--from", provider, "--json"]);
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         let notes = ran.json()["notes"].as_array().unwrap().clone();
-        let kind = if provider == "vercel" { "differs" } else { "stays" };
-        assert!(places(&notes, kind).contains(&"0 _redirects".to_owned()), "{notes:#?}");
+        assert!(places(&notes, "stays").contains(&"0 _redirects".to_owned()), "{notes:#?}");
         let text = text_of(&project);
-        let rules = if provider == "vercel" {
-            "html_handling = \"as-is\"".to_owned()
-        } else {
-            format!("rules = \"{provider}\"")
-        };
+        let rules = format!("rules = \"{provider}\"");
         assert!(text.contains("www = \"dist\"") && text.contains(&rules), "{text}");
     }
+}
+
+#[test]
+fn without_a_file_of_the_provider_nothing_is_written() {
+    for (provider, named) in [
+        ("netlify", &["netlify.toml", "dist/_redirects", "dist/_headers"][..]),
+        ("cloudflare", &["wrangler.json", "wrangler.jsonc", "wrangler.toml", "dist/_redirects"]),
+        ("vercel", &["vercel.json"]),
+        ("firebase", &["firebase.json"]),
+    ] {
+        for flags in [&["--json"][..], &["--dry-run", "--json"]] {
+            let project = Project::new(&[("dist/index.html", "hi")]);
+            let ran = project.run(&[&["init", "--from", provider], flags].concat());
+            let error = ran.failed("usage", 2);
+            let message = error["message"].as_str().unwrap();
+            assert!(named.iter().all(|name| message.contains(name)), "{error}");
+            assert!(!project.path("devanture.toml").exists(), "{provider}");
+        }
+    }
+    // Rule files of others mean nothing to Vercel, and its program is not run.
+    let project = Project::new(&[("dist/index.html", "hi"), ("dist/_redirects", "/a /b\n"), ("vercel.ts", "")]);
+    let error = project.run(&["init", "--from", "vercel", "--json"]).failed("usage", 2);
+    assert!(error["message"].as_str().unwrap().contains("vercel.ts"), "{error}");
+    assert!(!project.path("devanture.toml").exists());
 }
 
 #[test]

@@ -50,10 +50,15 @@ pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Mo
     Ok(moved)
 }
 
+/// Whether there is a folder of functions, or a worker among the pages, which only Cloudflare's sites have.
+pub(crate) fn has_functions(around: &Around<'_>) -> bool {
+    (around.has)("functions") || around.in_www(None, "_worker.js")
+}
+
 /// What Pages finds in the folders.
 fn pages(moved: &mut Moved, around: &Around<'_>) {
     let www = moved.www.clone();
-    if (around.has)("functions") || around.in_www(www.as_deref(), "_worker.js") {
+    if has_functions(around) || around.in_www(www.as_deref(), "_worker.js") {
         moved.lost(0, "functions", "functions do not run at the edge", Some(ROUTES));
     }
     if !around.is_built(www.as_deref()) {

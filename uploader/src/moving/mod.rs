@@ -124,10 +124,15 @@ fn count_of(count: usize, what: &str) -> String {
 }
 
 /// Reads the provider's file.
+///
+/// # Errors
+/// `usage` where the project has no file of the provider's, `bad_config` with the mistakes of the file.
 fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &Around<'_>) -> Result<Moved, Failure> {
     let (folder, boundary) = (&project.folder, project.boundary()?);
     let text = |file: &str| project::read_text(&folder.join(file), &boundary);
     let of = |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| Failure::of_config(file, mistakes));
+    // A site may have these alone.
+    let has_rule_file = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|file| around.in_www(None, file));
     match provider {
         Provider::Cloudflare => {
             for file in cloudflare::FILES {
@@ -135,19 +140,42 @@ fn read(project: &Project, provider: Provider, app: Option<&AppName>, around: &A
                     return of(file, cloudflare::read(Some((file, &text)), around));
                 }
             }
-            of("", cloudflare::read(None, around))
+            match has_rule_file() || cloudflare::has_functions(around) {
+                true => of("", cloudflare::read(None, around)),
+                false => Err(missing(folder, &cloudflare::FILES, around, true)),
+            }
         }
         Provider::Firebase => match text(firebase::FILE)? {
             Some(text) => of(firebase::FILE, firebase::read(&text, app.map(AppName::as_str), around)),
-            None => Err(Failure::new(
-                Code::Usage,
-                format!("There is no file {} to move from.", folder.join(firebase::FILE).display()),
-            )
-            .hint("run it in the folder of the site's project")),
+            None => Err(missing(folder, &[firebase::FILE], around, false)),
         },
-        Provider::Netlify => of(netlify::FILE, netlify::read(text(netlify::FILE)?.as_deref(), around)),
-        Provider::Vercel => of(vercel::FILE, vercel::read(text(vercel::FILE)?.as_deref(), around)),
+        Provider::Netlify => match text(netlify::FILE)? {
+            None if !has_rule_file() => Err(missing(folder, &[netlify::FILE], around, true)),
+            text => of(netlify::FILE, netlify::read(text.as_deref(), around)),
+        },
+        Provider::Vercel => match text(vercel::FILE)? {
+            Some(text) => of(vercel::FILE, vercel::read(&text, around)),
+            None if (around.has)(vercel::PROGRAM) => {
+                let message = format!("{} is a program, which is not run.", folder.join(vercel::PROGRAM).display());
+                Err(Failure::new(Code::Usage, message).hint(format!("write what it makes to {}", vercel::FILE)))
+            }
+            None => Err(missing(folder, &[vercel::FILE], around, false)),
+        },
     }
+}
+
+/// Why nothing can be moved: none of `files` is in `folder`, nor a file of rules among the pages where that would do.
+fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bool) -> Failure {
+    let mut names: Vec<String> = files.iter().map(|file| folder.join(file).display().to_string()).collect();
+    if or_rule_files {
+        let www = folder.join(around.folder(None));
+        names.extend([REDIRECTS_FILE, HEADERS_FILE].map(|file| www.join(file).display().to_string()));
+    }
+    let names: Vec<&str> = names.iter().map(|name| name.strip_prefix("./").unwrap_or(name)).collect();
+    let message = format!("There is no file {} to move from.", names.join(" or "));
+    Failure::new(Code::Usage, message).hint(
+        "run it in the folder of the site's project; `devanture init` writes a first devanture.toml without --from",
+    )
 }
 
 /// The app's name: that of a setting, else the provider's, else the folder's.
@@ -337,7 +365,7 @@ mod tests {
             let redirects: Vec<Value> = rules.into_iter().map(rule).collect();
             let headers: Vec<Value> = headers.into_iter().map(header).collect();
             let text = json!({ "redirects": redirects, "rewrites": rewrites, "headers": headers }).to_string();
-            written(&vercel::read(Some(&text), &NOTHING).unwrap());
+            written(&vercel::read(&text, &NOTHING).unwrap());
         }
 
         #[test]

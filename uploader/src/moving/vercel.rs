@@ -7,41 +7,29 @@ use super::clean_urls::{self, Way};
 use super::moved::{Headers, Moved, Rule, Said};
 use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
-use super::value::{Entry, Node, Value, read_json};
+use super::value::{Entry, Node, read_json};
 use super::{Around, folder};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "vercel.json";
+/// A configuration that is a program.
+pub(crate) const PROGRAM: &str = "vercel.ts";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
 const BUILD: &str = "build with your own tools, then `devanture push`";
 
-/// Reads the file; without one, says what a site of Vercel's means by default.
+/// Reads the file.
 ///
 /// # Errors
 /// The place where the file is no JSON.
-pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mistakes> {
+pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
     let mut moved = Moved::new(FILE);
-    let root = match text {
-        Some(text) => read_json(FILE, text)?,
-        None => {
-            moved.stays(0, "file", "it is not there, so that only Vercel's own meaning is written", None);
-            Node { line: 0, value: Value::Null }
-        }
-    };
+    let root = read_json(FILE, text)?;
     clean_urls::read(&mut moved, &root, html_handling);
     for entry in root.entries() {
         top(&mut moved, entry);
     }
     if (around.has)("api") {
         moved.lost(0, "api/", "functions of the folder `api` do not run at the edge", Some(ROUTES));
-    }
-    if text.is_none() && (around.has)("vercel.ts") {
-        moved.lost(
-            0,
-            "vercel.ts",
-            "a configuration that is a program is not run",
-            Some("write what it makes to vercel.json"),
-        );
     }
     super::unread_rule_files(&mut moved, "Vercel", around);
     Ok(moved)
