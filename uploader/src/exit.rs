@@ -66,6 +66,13 @@ impl Failure {
         self
     }
 
+    /// Adds another reason: one sentence follows the other, and the mistakes of both are listed together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let message = format!("{} {}", self.message, other.message);
+        let mistakes = self.mistakes.into_iter().chain(other.mistakes).collect();
+        Self { message, mistakes, hint: self.hint.or(other.hint), ..self }
+    }
+
     /// Makes the failure of a configuration file with mistakes.
     pub(crate) fn of_config(file: &str, mistakes: Mistakes) -> Self {
         // An overlay's mistakes are not those of the file that it lies beside.

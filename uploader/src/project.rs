@@ -199,26 +199,48 @@ impl Project {
         Place::within(path, boundary.clone(), key)
     }
 
+    /// The same project with what can be known of its file where that has mistakes: which folder holds the pages, and whose
+    /// meaning the rule files have. None where not even that is known.
+    pub(crate) fn despite_mistakes(&self) -> Option<Self> {
+        if self.exists {
+            return Some(self.clone());
+        }
+        let text = read_text(Path::new(&self.file_name), &self.boundary().ok()?).ok()??;
+        let top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
+        let is_kept = |line: &str| {
+            let key = line.split('=').next().unwrap_or_default().trim();
+            ["www", "rules"].contains(&key)
+        };
+        // Each key stays on its line, so that what is said of it names the right one.
+        let kept: String = top.flat_map(|line| [if is_kept(line) { line } else { "" }, "\n"]).collect();
+        let site = SiteFile::parse(&self.file_name, &kept).ok()?;
+        Some(Self { site, ..self.clone() })
+    }
+
+    /// The folders to push but those that are not there or lead out of the project's own folder, with the mistakes of the
+    /// latter.
+    pub(crate) fn sound_folders(&self, dir: Option<&Path>) -> Option<(Folders, Vec<Mistake>)> {
+        let (www, _, server) = self.places(dir).ok()?;
+        let mut mistakes = Vec::new();
+        let mut is_sound = |place: &Place| match place.check() {
+            Ok(()) => place.path().is_dir(),
+            Err(failure) => {
+                mistakes.extend(failure.mistakes);
+                false
+            }
+        };
+        let pages = if is_sound(&www) { Pages::Needed } else { Pages::None };
+        let server = server.filter(is_sound);
+        Some((Folders { www, pages, server }, mistakes))
+    }
+
     /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there is
     /// one.
     ///
     /// # Errors
     /// `bad_config` where the project names one that leads out of its own folder.
     pub(crate) fn folders(&self, dir: Option<&Path>) -> Result<Folders, Failure> {
-        let boundary = self.boundary()?;
-        let tables = std::iter::once(&self.site.base).chain(self.site.env.values());
-        let has_server = tables.into_iter().any(|table| table.server.is_some());
-        let server = has_server.then(|| {
-            let path = without_dot(self.folder.join(self.site.server_folder()));
-            let key = self.site.server_dir.as_ref().map(|_| ("server.dir", self.site.line_of_server_dir()));
-            Place::within(path, boundary.clone(), key)
-        });
-        let pages = match has_server && dir.is_none() && self.site.www.is_none() {
-            true if self.is_one_of_several => Pages::None,
-            true => Pages::IfThere,
-            false => Pages::Needed,
-        };
-        let www = self.www(dir, &boundary);
+        let (www, pages, server) = self.places(dir)?;
         // Both are said at once.
         let mut misled = Vec::new();
         let places = [Some(&www).filter(|_| pages != Pages::None), server.as_ref()];
@@ -233,6 +255,24 @@ impl Project {
             return Err(Failure::of_config(&self.file_name, Mistakes(misled)));
         }
         Ok(Folders { www, pages, server })
+    }
+
+    /// The folders to push as the project names them, wherever they lead.
+    fn places(&self, dir: Option<&Path>) -> Result<(Place, Pages, Option<Place>), Failure> {
+        let boundary = self.boundary()?;
+        let tables = std::iter::once(&self.site.base).chain(self.site.env.values());
+        let has_server = tables.into_iter().any(|table| table.server.is_some());
+        let server = has_server.then(|| {
+            let path = without_dot(self.folder.join(self.site.server_folder()));
+            let key = self.site.server_dir.as_ref().map(|_| ("server.dir", self.site.line_of_server_dir()));
+            Place::within(path, boundary.clone(), key)
+        });
+        let pages = match has_server && dir.is_none() && self.site.www.is_none() {
+            true if self.is_one_of_several => Pages::None,
+            true => Pages::IfThere,
+            false => Pages::Needed,
+        };
+        Ok((self.www(dir, &boundary), pages, server))
     }
 }
 

@@ -82,6 +82,15 @@ impl Scan {
     }
 }
 
+/// Which files a walk reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// None where anything is refused, since nothing can be sent then.
+    OnlySound,
+    /// All that are not refused themselves.
+    All,
+}
+
 /// Walks `root`, a folder of pages, and hashes what it finds.
 ///
 /// With `strict`, what would be left out is refused.
@@ -90,7 +99,8 @@ impl Scan {
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
 #[cfg(test)]
 pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, Failure> {
-    scan_apart(&Place::anywhere(root.to_owned()), None, strict)
+    let (scan, failure) = walk_apart(&Place::anywhere(root.to_owned()), None, strict, Reading::OnlySound);
+    failure.map_or(Ok(scan), Err)
 }
 
 /// Opens the folder of pages.
@@ -100,26 +110,31 @@ fn open(place: &Place) -> Result<Folder, Failure> {
     )
 }
 
-/// Walks `place`, and passes over the folder `apart`, which has no link in its path.
-fn scan_apart(place: &Place, apart: Option<PathBuf>, strict: bool) -> Result<Scan, Failure> {
-    let root = open(place)?;
+/// Walks `place`, and passes over the folder `apart`, which has no link in its path. Returns what is wrong beside what
+/// was found.
+fn walk_apart(place: &Place, apart: Option<PathBuf>, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
+    let root = match open(place) {
+        Ok(root) => root,
+        Err(failure) => return (Scan::default(), Some(failure)),
+    };
     let mut walk = Walk { apart, ..Walk::new(root.clone(), place) };
     walk.folder(root.path(), "", &mut Vec::new());
     if strict {
         walk.refuse_left_out();
     }
     let left_out = std::mem::take(&mut walk.left_out);
-    let scan = Scan { files: walk.hashed().collect(), left_out, server: None };
-    walk.finish()?;
-    if scan.files.is_empty() {
-        let failure = Failure::new(Code::EmptyBundle, format!("The folder `{}` holds no file to publish.", walk.shown));
-        let hint = match scan.left_out.as_slice() {
-            [] => "build the site first".to_owned(),
-            left_out => format!("only {} was found, which is left out", left_out.join(", ")),
-        };
-        return Err(failure.hint(hint));
-    }
-    Ok(scan)
+    let scan = Scan { files: walk.hashed(reading).collect(), left_out, server: None };
+    let failure = walk.finish().or_else(|| {
+        scan.files.is_empty().then(|| {
+            let message = format!("The folder `{}` holds no file to publish.", walk.shown);
+            let hint = match scan.left_out.as_slice() {
+                [] => "build the site first".to_owned(),
+                left_out => format!("only {} was found, which is left out", left_out.join(", ")),
+            };
+            Failure::new(Code::EmptyBundle, message).hint(hint)
+        })
+    });
+    (scan, failure)
 }
 
 struct Walk {
@@ -287,11 +302,10 @@ impl Walk {
     }
 
     /// The files that were found, with what they hold.
-    fn hashed(&mut self) -> impl Iterator<Item = (BundlePath, FoundFile)> + use<> {
+    fn hashed(&mut self, reading: Reading) -> impl Iterator<Item = (BundlePath, FoundFile)> + use<> {
         let mut files = Vec::new();
         let mut found = std::mem::take(&mut self.found);
-        // What is refused already need not be read.
-        if self.has_refused {
+        if self.has_refused && reading == Reading::OnlySound {
             found.clear();
         }
         let paths: Vec<FilePath> = found.values().map(|(_, real)| real.clone()).collect();
@@ -323,10 +337,11 @@ impl Walk {
         self.mistakes.push(Mistake { file, line: 0, weight: Weight::Mistake, message, hint });
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
+    /// Everything that was wrong, if anything was.
+    fn finish(&mut self) -> Option<Failure> {
         let mistakes = std::mem::take(&mut self.mistakes);
         let count = match mistakes.len() {
-            0 => return Ok(()),
+            0 => return None,
             1 => "something".to_owned(),
             count => format!("{count} things"),
         };
@@ -335,7 +350,7 @@ impl Walk {
             false => (Code::UnreadableFile, "cannot be read"),
         };
         let message = format!("The folder `{}` holds {count} that {what}.", self.shown);
-        Err(Failure::new(code, message).with_mistakes(mistakes))
+        Some(Failure::new(code, message).with_mistakes(mistakes))
     }
 }
 

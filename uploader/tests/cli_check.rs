@@ -263,3 +263,73 @@ fn a_password_of_one_environment_is_doubted_where_previews_do_not_ask_for_it() {
     let meant = prod + "[check]\nignore = [\"open-preview:/private/*\"]\n";
     assert!(found(&site(&meant, files).run(&["check", "--json"])).is_empty());
 }
+
+/// A site with a mistake of each kind: a link that leads out, a rule, a page, and a folder of the backend.
+#[cfg(unix)]
+fn site_of_mistakes(toml: &str) -> Project {
+    let page = "<a href=\"/nothing\">broken</a><img src=\"/zebra.png\">";
+    let project = site(toml, &[("index.html", page), ("_redirects", "/a https://elsewhere.example/ 200\n")]);
+    std::os::unix::fs::symlink("/etc/hostname", project.path("dist/zebra.png")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", project.path("dist/again")).unwrap();
+    project
+}
+
+#[cfg(unix)]
+#[test]
+fn no_mistake_hides_another_and_all_stand_in_the_order_of_files() {
+    let project = site_of_mistakes("[server]\ncommand = [\"./run\"]\ndir = \"backend\"\n");
+    project.file("backend/run", "x");
+    std::os::unix::fs::symlink("/etc/hostname", project.path("backend/out")).unwrap();
+    let expected = [
+        "bundle backend/out:0:0",
+        "rules dist/_redirects:1:0",
+        "bundle dist/again:0:0",
+        "broken-link dist/index.html:1:4",
+        "bundle dist/zebra.png:0:0",
+    ];
+    let ran = project.run(&["check", "--json"]);
+    let error = ran.failed("bad_bundle", 2);
+    assert_eq!(found(&ran), expected, "the picture is there: mending its link mends the page");
+    let files: Vec<&str> = error["mistakes"].as_array().unwrap().iter().map(|m| m["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["_redirects", "backend/out", "dist/again", "dist/zebra.png"]);
+    let ran = project.run(&["check"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    let lines: Vec<&str> = ran.stdout.lines().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        lines,
+        ["backend/out", "dist/_redirects:1", "dist/again", "dist/index.html:1:4", "dist/zebra.png"],
+        "{ran:#?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn mistakes_of_devanture_toml_hide_none_of_the_files() {
+    let project = site_of_mistakes("not_found = \"nothing\"\n");
+    let ran = project.run(&["check", "--json"]);
+    let error = ran.failed("bad_config", 2);
+    let expected = [
+        "config devanture.toml:3:0",
+        "rules dist/_redirects:1:0",
+        "bundle dist/again:0:0",
+        "bundle dist/zebra.png:0:0",
+    ];
+    assert_eq!(found(&ran), expected);
+    assert!(error["message"].as_str().unwrap().starts_with("The project has 4 mistakes."), "{error}");
+    // A folder of pages that leads out neither hides a rule of the file nor is hidden by another mistake.
+    for (rule, expected) in [
+        (
+            "[[rewrites]]\nfrom = \"/a\"\nto = \"https://elsewhere.example/\"\n",
+            ["config devanture.toml:2:0", "rules devanture.toml:3:0"],
+        ),
+        (
+            "[[redirects]]\nfrom = \"/a\"\nto = \"https://:x/\"\n",
+            ["config devanture.toml:2:0", "config devanture.toml:5:0"],
+        ),
+    ] {
+        let project = Project::new(&[("devanture.toml", &format!("app = \"shop\"\nwww = \"/etc\"\n{rule}"))]);
+        let ran = project.run(&["check", "--json"]);
+        ran.failed("bad_config", 2);
+        assert_eq!(found(&ran), expected, "{ran:#?}");
+    }
+}

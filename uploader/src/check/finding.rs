@@ -7,8 +7,12 @@ use devanture_config::mistake::Weight;
 use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 
-/// The code of what is wrong with `devanture.toml` and with files of rules.
+use crate::exit::Failure;
+
+/// The code of what is wrong with `devanture.toml`.
 pub(crate) const CONFIG: &str = "config";
+/// The code of what is wrong with rules.
+pub(crate) const RULES: &str = "rules";
 /// The code of what no bundle can hold.
 pub(crate) const BUNDLE: &str = "bundle";
 /// Findings of one code and target that a person is told with their places.
@@ -100,6 +104,17 @@ fn data(text: &str) -> String {
 /// As the runner's own toolkit escapes a property of a command.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// Sorts by file, line and column.
+pub(crate) fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|one, two| (&one.file, one.line, one.column).cmp(&(&two.file, two.line, two.column)));
+}
+
+/// Sorts the mistakes of a failure by file and line.
+pub(crate) fn sorted(mut failure: Failure) -> Failure {
+    failure.mistakes.sort_by(|one, two| (&one.file, one.line).cmp(&(&two.file, two.line)));
+    failure
 }
 
 /// A line for each, for a person; of many places with one fault, such as a link of every page, the first ones.

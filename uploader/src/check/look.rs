@@ -6,14 +6,15 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use devanture_config::Manifest;
 use devanture_config::answers::Site;
 use devanture_config::lines::Lines;
 use devanture_config::mistake::Weight;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::rules::RuleSet;
-use devanture_config::site_toml::check::{BROKEN_FRAGMENT, CheckTable, SHADOWED_FILE};
+use devanture_config::site_toml::check::{BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, SHADOWED_FILE};
+use devanture_config::{Manifest, Mistake};
+use percent_encoding::percent_decode_str;
 
 use super::finding::{BUNDLE, Finding};
 use super::html::{self, Page};
@@ -44,6 +45,20 @@ pub(crate) struct Looked {
     pub(crate) too_large: Vec<String>,
     /// Whether some links to places of pages were too many to be looked at.
     pub(crate) has_unknown_fragments: bool,
+}
+
+impl Looked {
+    /// Forgets what was said of links to files that are there and that `refused` names: mending those mends the links.
+    pub(crate) fn forget_missing(&mut self, refused: &Failure, www: &Path) {
+        let inside =
+            |mistake: &Mistake| Some(format!("/{}", Path::new(&mistake.file).strip_prefix(www).ok()?.display()));
+        let refused: HashSet<String> = refused.mistakes.iter().filter_map(inside).collect();
+        self.findings.retain(|finding| {
+            let is_link = finding.code == BROKEN_LINK || finding.code == MISSING_ASSET;
+            let target = finding.target.as_deref().map(|target| target.split(['?', '#']).next().unwrap_or_default());
+            !is_link || target.is_none_or(|target| !refused.contains(&*percent_decode_str(target).decode_utf8_lossy()))
+        });
+    }
 }
 
 /// What one thread found.

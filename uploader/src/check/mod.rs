@@ -2,9 +2,11 @@
 //!
 //! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and `names`
 //! look at files by themselves; `look` goes through the folder of pages, `server` through
-//! that of the backend, `against_live` compares with an edge where one is set, and `finding` is how it is told.
+//! that of the backend, `beside` at files where `devanture.toml` has mistakes, `against_live` compares with an edge where
+//! one is set, and `finding` is how it is told.
 
 mod against_live;
+mod beside;
 mod css;
 mod finding;
 mod guards;
@@ -27,7 +29,7 @@ use devanture_config::site_toml::Rules;
 use devanture_config::site_toml::check::{CheckTable, SECRET};
 use devanture_config::{Manifest, Mistake, PlaceName};
 
-use self::finding::{BUNDLE, CONFIG, Finding};
+use self::finding::{BUNDLE, Finding, RULES};
 use self::look::Looked;
 use crate::args::{CheckArgs, Format};
 use crate::beneath::FilePath;
@@ -40,7 +42,7 @@ use crate::push;
 use crate::report::{byte_text, counted};
 use crate::rules::{self, RuleFiles};
 use crate::settings::Source;
-use crate::walk::{Folders, Scan};
+use crate::walk::{Folders, Reading, Scan};
 
 /// Files that are named where they were too large to be looked into.
 const NAMED_MAX: usize = 5;
@@ -60,13 +62,11 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Fa
     match examined {
         Ok(mut examined) => {
             examined.lost = against_live::lost_parts(context, &examined.manifest).await;
-            conclude(context, args, &examined)
+            conclude(context, args, examined)
         }
         // What is wrong with the form of the file, or with what no bundle can hold.
         Err(failure) => {
-            let code = if failure.is(Code::BadConfig) { CONFIG } else { BUNDLE };
-            let findings = failure.mistakes.iter().map(|mistake| Finding::of_mistake(mistake, code, &www));
-            let findings: Vec<Finding> = findings.collect();
+            let (failure, findings) = beside::with_files(context, args, failure, &www).await?;
             if args.format == Format::Github {
                 annotate(context, &findings);
             }
@@ -85,6 +85,8 @@ struct Examined {
     looked: Looked,
     /// The sentence about parts of the live version that a push would remove.
     lost: Option<String>,
+    /// What no bundle can hold.
+    of_bundle: Option<Failure>,
 }
 
 /// What is looked at, on a thread of its own.
@@ -99,12 +101,20 @@ struct Task {
 impl Task {
     fn run(self) -> Result<Examined, Failure> {
         let Self { folders, project, places, is_strict, allows_doubts } = self;
-        let scan = folders.scan(is_strict)?;
+        let (scan, of_bundle) = folders.walk(is_strict, Reading::All);
         let www = folders.www.path().to_owned();
         let guessed = bundle::guess_rules(&scan, &project, &www);
-        let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
-        let files = RuleFiles::read(&scan)?;
-        let of_rules = files.findings_in(&manifest, &project, &places);
+        let made = Bundle::of(&scan, &project.site, guessed).and_then(|bundle| Ok((bundle, RuleFiles::read(&scan)?)));
+        let (Bundle { manifest, .. }, files) = match (made, of_bundle.clone()) {
+            (Ok(made), _) => made,
+            (Err(failure), None) => return Err(failure),
+            (Err(failure), Some(of_bundle)) => return Err(of_bundle.and(failure)),
+        };
+        let mut of_rules = files.findings_in(&manifest, &project, &places);
+        if of_bundle.is_some() {
+            // Whether a rule has an effect depends on files that may be missing from what was read.
+            of_rules.retain(|mistake| mistake.weight == Weight::Mistake);
+        }
         let mut known = Vec::new();
         let mut rules = Vec::new();
         for place in &places {
@@ -123,7 +133,10 @@ impl Task {
             looked.findings.extend(origins::local(&project.site));
         }
         looked.findings.extend(guards::open_in_previews(&project.site, &places));
-        Ok(Examined { www, scan, manifest, guessed, of_rules, looked, lost: None })
+        if let Some(of_bundle) = &of_bundle {
+            looked.forget_missing(of_bundle, &www);
+        }
+        Ok(Examined { www, scan, manifest, guessed, of_rules, looked, lost: None, of_bundle })
     }
 }
 
@@ -152,38 +165,27 @@ fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
 }
 
 /// Tells what was found, and whether that is a failure.
-fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<(), Failure> {
-    let Examined { www, scan, guessed, of_rules, looked, lost, .. } = examined;
+fn conclude(context: &Context, args: &CheckArgs, mut examined: Examined) -> Result<(), Failure> {
+    let of_bundle = examined.of_bundle.take();
+    let Examined { www, scan, guessed, of_rules, looked, lost, .. } = &examined;
     push::tell_notes(context, scan, *guessed);
     tell_rest(context, looked);
-    let mut findings: Vec<Finding> =
-        of_rules.iter().map(|mistake| Finding::of_mistake(mistake, "rules", www)).collect();
+    let of_files = of_bundle.iter().flat_map(|failure| &failure.mistakes);
+    let mut findings: Vec<Finding> = of_files.map(|mistake| Finding::of_mistake(mistake, BUNDLE, www)).collect();
+    findings.extend(of_rules.iter().map(|mistake| Finding::of_mistake(mistake, RULES, www)));
     findings.extend(looked.findings.iter().cloned());
+    finding::sort(&mut findings);
+    let doubts = looked.findings.iter().filter(|finding| finding.is_doubt).count();
+    let is_listed = !looked.findings.is_empty();
+    let (failure, allowed) = judge(args, &examined, of_bundle, doubts);
+    // One list of all, in the order of files, where the reasons are of several kinds.
+    let is_mixed = is_listed && failure.as_ref().is_some_and(|failure| !failure.mistakes.is_empty());
     match args.format {
         Format::Github => annotate(context, &findings),
-        Format::Text | Format::Json if context.output.is_json || looked.findings.is_empty() => {}
+        Format::Text | Format::Json if context.output.is_json || !is_listed => {}
+        Format::Text | Format::Json if is_mixed => context.output.lines(&finding::lines(&findings)),
         Format::Text | Format::Json => context.output.lines(&finding::lines(&looked.findings)),
     }
-    let judged = rules::judge(of_rules.clone(), Code::BadConfig, args.allow_warnings);
-    let doubts = looked.findings.iter().filter(|finding| finding.is_doubt).count();
-    let mistakes = looked.findings.len() - doubts + looked.more;
-    let failure = match judged {
-        Err(failure) if failure.is(Code::BadConfig) => Some(failure),
-        _ if mistakes > 0 => {
-            let and = if doubts > 0 { format!(", and {}", count(doubts, "doubt")) } else { String::new() };
-            let failure = Failure::new(Code::CheckFailed, format!("The site has {}{and}.", count(mistakes, "mistake")));
-            Some(failure.hint("mend them, or name those that are meant in `ignore` below [check] of devanture.toml"))
-        }
-        Err(failure) => Some(failure),
-        Ok(_) if doubts > 0 && args.strict => {
-            let failure = Failure::new(Code::Warnings, format!("The site has {}.", count(doubts, "doubt")));
-            Some(failure.hint("change that, or name those that are meant in `ignore` below [check] of devanture.toml"))
-        }
-        Ok(doubts) => {
-            doubts.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
-            None
-        }
-    };
     let failure = match lost {
         Some(lost) if failure.is_none() && !args.allow_warnings => {
             Some(Failure::new(Code::Warnings, lost.clone()).hint(LOST_HINT))
@@ -195,13 +197,49 @@ fn conclude(context: &Context, args: &CheckArgs, examined: &Examined) -> Result<
         None => failure,
     };
     match failure {
+        Some(failure) if is_mixed && args.format == Format::Text && !context.output.is_json => {
+            Err(failure.with_mistakes(Vec::new()))
+        }
         Some(failure) => Err(told(context, failure, &findings)),
         None => {
+            allowed.iter().for_each(|doubt| context.progress.note(&doubt.to_string()));
             let explained = explain::explained(context, *guessed)?;
-            tell_success(context, args, examined, &Told { findings: &findings, doubts, explained });
+            tell_success(context, args, &examined, &Told { findings: &findings, doubts, explained });
             Ok(())
         }
     }
+}
+
+/// Why the check fails, if it does, and the doubts about rules that are allowed. No reason hides another.
+fn judge(
+    args: &CheckArgs,
+    examined: &Examined,
+    of_bundle: Option<Failure>,
+    doubts: usize,
+) -> (Option<Failure>, Vec<Mistake>) {
+    let Examined { of_rules, looked, .. } = examined;
+    let mistakes = looked.findings.len() - doubts + looked.more;
+    let of_site = (mistakes > 0).then(|| {
+        let and = if doubts > 0 { format!(", and {}", count(doubts, "doubt")) } else { String::new() };
+        Failure::new(Code::CheckFailed, format!("The site has {}{and}.", count(mistakes, "mistake")))
+            .hint("mend them, or name those that are meant in `ignore` below [check] of devanture.toml")
+    });
+    let judged = rules::judge(of_rules.clone(), Code::BadConfig, args.allow_warnings);
+    let (of_rules, of_doubts, allowed) = match judged {
+        Err(failure) if failure.is(Code::BadConfig) => (Some(failure), None, Vec::new()),
+        Err(failure) => (None, Some(failure), Vec::new()),
+        Ok(allowed) => (None, None, allowed),
+    };
+    let is_in_files = of_bundle.is_some() && (of_rules.is_some() || of_site.is_some());
+    let failure = [of_bundle, of_rules, of_site].into_iter().flatten().reduce(Failure::and).or(of_doubts);
+    let failure = failure.or_else(|| {
+        (doubts > 0 && args.strict).then(|| {
+            Failure::new(Code::Warnings, format!("The site has {}.", count(doubts, "doubt")))
+                .hint("change that, or name those that are meant in `ignore` below [check] of devanture.toml")
+        })
+    });
+    let failure = failure.map(|failure| if is_in_files { finding::sorted(failure) } else { failure });
+    (failure, allowed)
 }
 
 /// Writes the line of `--json` for a failure, which has more in it than other commands' has.

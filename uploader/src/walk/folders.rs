@@ -4,7 +4,7 @@ use std::fs;
 
 use devanture_config::problem::Code;
 
-use super::{Scan, scan_apart, server};
+use super::{Reading, Scan, server, walk_apart};
 use crate::boundary::Place;
 use crate::exit::Failure;
 
@@ -37,8 +37,19 @@ impl Folders {
     /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong; `usage` where
     /// both are one folder.
     pub(crate) fn scan(&self, strict: bool) -> Result<Scan, Failure> {
-        let server = self.server.as_ref().map(server::scan).transpose()?;
-        Ok(Scan { server, ..self.scan_pages(strict)? })
+        let (scan, failure) = self.walk(strict, Reading::OnlySound);
+        failure.map_or(Ok(scan), Err)
+    }
+
+    /// As [`Folders::scan`], but returns what is wrong beside what was found, so that nothing that is wrong hides
+    /// anything else.
+    pub(crate) fn walk(&self, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
+        let (pages, of_pages) = self.walk_pages(strict, reading);
+        let (server, of_server) = match &self.server {
+            Some(place) => server::walk(place, reading),
+            None => (None, None),
+        };
+        (Scan { server, ..pages }, of_server.into_iter().chain(of_pages).reduce(Failure::and))
     }
 
     /// Checks that the folder of pages is there, where it has to be.
@@ -57,17 +68,23 @@ impl Folders {
     /// # Errors
     /// As [`Folders::scan`].
     pub(crate) fn scan_pages(&self, strict: bool) -> Result<Scan, Failure> {
+        let (scan, failure) = self.walk_pages(strict, Reading::OnlySound);
+        failure.map_or(Ok(scan), Err)
+    }
+
+    fn walk_pages(&self, strict: bool, reading: Reading) -> (Scan, Option<Failure>) {
         // What the server runs is not for visitors to read, also where its folder stands among the pages.
         let apart = self.server.as_ref().and_then(|folder| fs::canonicalize(folder.path()).ok());
         if self.pages != Pages::None && apart.is_some() && fs::canonicalize(self.www.path()).ok() == apart {
             let message = format!("The folder `{}` is named for pages and for the backend.", self.www.path().display());
-            return Err(Failure::new(Code::Usage, message)
-                .hint("every visitor could read the backend: give each a folder of its own"));
+            let failure = Failure::new(Code::Usage, message)
+                .hint("every visitor could read the backend: give each a folder of its own");
+            return (Scan::default(), Some(failure));
         }
         match self.pages {
-            Pages::None => Ok(Scan::default()),
-            Pages::IfThere if !self.www.path().exists() => Ok(Scan::default()),
-            Pages::IfThere | Pages::Needed => scan_apart(&self.www, apart, strict),
+            Pages::None => (Scan::default(), None),
+            Pages::IfThere if !self.www.path().exists() => (Scan::default(), None),
+            Pages::IfThere | Pages::Needed => walk_apart(&self.www, apart, strict, reading),
         }
     }
 }

@@ -9,7 +9,7 @@ use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::FILE_NAME;
 
-use super::{DEPTH_MAX, FILES_MAX, FoundFile, Walk, prefix};
+use super::{DEPTH_MAX, FILES_MAX, FoundFile, Reading, Walk, prefix};
 use crate::boundary::Place;
 use crate::exit::Failure;
 
@@ -44,28 +44,30 @@ impl ServerScan {
     }
 }
 
-/// Walks the folder of a backend and hashes what it finds.
-///
-/// # Errors
-/// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
-pub(crate) fn scan(place: &Place) -> Result<ServerScan, Failure> {
+/// Walks the folder of a backend and hashes what it finds. Returns what is wrong beside what was found: `missing_folder`,
+/// `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
+pub(crate) fn walk(place: &Place, reading: Reading) -> (Option<ServerScan>, Option<Failure>) {
     let hint = format!("build the backend first, or say where it is: `dir` below [server] in {FILE_NAME}");
-    let root = place.open_folder(&hint)?;
+    let root = match place.open_folder(&hint) {
+        Ok(root) => root,
+        Err(failure) => return (None, Some(failure)),
+    };
     let mut walk = ServerWalk { walk: Walk::new(root.clone(), place), links: BTreeMap::new(), runs: BTreeSet::new() };
     walk.folder(root.path(), "", 0);
     let mut scan =
         ServerScan { folder: place.path().to_owned(), links: std::mem::take(&mut walk.links), ..Default::default() };
     let runs = std::mem::take(&mut walk.runs);
-    for (path, file) in walk.walk.hashed() {
+    for (path, file) in walk.walk.hashed(reading) {
         let may_run = runs.contains(&path);
         scan.files.insert(path, (file, may_run));
     }
-    walk.walk.finish()?;
-    if scan.files.is_empty() {
-        let message = format!("The folder `{}` of the backend holds no file.", walk.walk.shown);
-        return Err(Failure::new(Code::EmptyBundle, message).hint("build the backend first"));
-    }
-    Ok(scan)
+    let failure = walk.walk.finish().or_else(|| {
+        scan.files.is_empty().then(|| {
+            let message = format!("The folder `{}` of the backend holds no file.", walk.walk.shown);
+            Failure::new(Code::EmptyBundle, message).hint("build the backend first")
+        })
+    });
+    (Some(scan), failure)
 }
 
 struct ServerWalk {
@@ -168,7 +170,8 @@ mod tests {
     use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 
     fn scan(folder: &Path) -> Result<ServerScan, Failure> {
-        super::scan(&Place::anywhere(folder.to_owned()))
+        let (scan, failure) = walk(&Place::anywhere(folder.to_owned()), Reading::OnlySound);
+        failure.map_or_else(|| Ok(scan.unwrap()), Err)
     }
 
     fn folder(files: &[(&str, u32)]) -> tempfile::TempDir {
