@@ -56,6 +56,8 @@ pub(crate) struct Push<'c> {
     finishing: Option<VersionId>,
     /// Whether an archive is with the edge, which alone knows what becomes of it.
     is_archive_sent: bool,
+    /// Whether the push has begun to talk to the edge.
+    has_contacted: bool,
     steps: Vec<Step>,
 }
 
@@ -69,7 +71,15 @@ enum Uploaded {
 impl<'c> Push<'c> {
     /// Makes ready; nothing happens yet.
     pub(crate) fn new(context: &'c Context, args: &'c PushArgs) -> Self {
-        Self { context, args, live: Live::Unknown, finishing: None, is_archive_sent: false, steps: Vec::new() }
+        Self {
+            context,
+            args,
+            live: Live::Unknown,
+            finishing: None,
+            is_archive_sent: false,
+            has_contacted: false,
+            steps: Vec::new(),
+        }
     }
 
     /// Pushes.
@@ -231,6 +241,7 @@ impl<'c> Push<'c> {
 
     async fn begin(&mut self, edge: &Edge, place: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
         let _working = self.context.progress.working("diff", "asking what is missing");
+        self.has_contacted = true;
         let begun = edge.begin(place, begin).await?;
         self.live = Live::Known(begun.live);
         if begun.version == begin.manifest.id() {
@@ -331,6 +342,7 @@ impl<'c> Push<'c> {
         if !site.base.is_empty() || !site.env.is_empty() {
             self.context.progress.note("an archive is sent as it is, without what devanture.toml says about serving");
         }
+        self.has_contacted = true;
         if let Ok(status) = edge.status_within(place, LAST_QUESTION_TIME_MAX).await {
             self.live = Live::Known(status.version);
         }

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use cli_support::{Project, write};
 
 const STILL_RUNNING: &str = "The previous version is still running.";
+const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";
 
 /// A port of loopback that nobody listens on.
 fn dead_url() -> String {
@@ -22,7 +23,7 @@ fn a_missing_folder_is_said() {
     let error = ran.failed("missing_folder", 2);
     assert_eq!(error["message"], "The folder `not-there` does not exist.");
     assert!(error["hint"].as_str().unwrap().contains("build the site first"));
-    assert_eq!(ran.last_line(), STILL_RUNNING);
+    assert_eq!(ran.last_line(), NOTHING_SENT, "nobody knows what is live");
 }
 
 #[test]
@@ -61,7 +62,7 @@ fn every_mistake_of_devanture_toml_is_said_at_once_with_its_line() {
             let place = format!("devanture.toml:{line}: ");
             assert!(ran.stderr.contains(&place) && error["message"].as_str().unwrap().contains(&place), "{ran:#?}");
         }
-        assert_eq!(ran.last_line() == STILL_RUNNING, command == "push", "{ran:#?}");
+        assert_eq!(ran.last_line() == NOTHING_SENT, command == "push", "{ran:#?}");
     }
 }
 
@@ -92,7 +93,7 @@ fn a_token_of_the_environment_is_not_sent_where_a_file_says() {
         let ran = project.run(&["push", "dist", "--json"]);
         let error = ran.failed("untrusted_source", 2);
         assert!(error["message"].as_str().unwrap().contains("a pull request could have written"), "{error}");
-        assert_eq!(ran.last_line(), STILL_RUNNING);
+        assert_eq!(ran.last_line(), NOTHING_SENT);
         assert!(!format!("{ran:?}").contains("t0ken"));
         // A flag is of the person's own trust too.
         project.run(&["push", "dist", "--token", "t0ken", "--json"]).failed("untrusted_source", 2);
@@ -210,7 +211,7 @@ fn mistakes_in_rules_are_said_with_their_lines_before_anything_is_sent() {
     assert_eq!(found, [(2, "mistake"), (5, "mistake"), (4, "doubt")], "{error}");
     assert!(ran.stderr.contains("_redirects:4: doubt: `/a → /c` never applies"), "{ran:#?}");
     assert!(ran.stderr.contains("[upstreams]"), "{ran:#?}");
-    assert_eq!(ran.last_line(), STILL_RUNNING);
+    assert_eq!(ran.last_line(), NOTHING_SENT);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{LAST_QUESTION_TIME_MAX, Live, Push};
 use crate::bundle::{Blob, Bundle};
 use crate::client::{self, Edge};
 use crate::exit::{Failure, INTERRUPTED};
-use crate::report::{NOT_KNOWN, NOTHING_LIVE, STILL_RUNNING};
+use crate::report::{NOT_KNOWN, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 
 /// So much longer than it may take is the end of a watch waited for.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
@@ -103,6 +103,9 @@ impl Push<'_> {
 
     /// What to say last after `failure`: which version is live now.
     pub(crate) async fn last_sentence(&self, failure: &Failure) -> String {
+        if !self.has_contacted {
+            return self.last_sentence_without_edge(failure).await;
+        }
         // A push to an alias leaves what is live, however it ends.
         if self.args.alias.is_some() {
             return STILL_RUNNING.to_owned();
@@ -116,9 +119,7 @@ impl Push<'_> {
         let live = match self.live {
             Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
             // An edge that did not answer, or not to this token, is not asked again.
-            Live::Unknown if is_certain && (matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource)) => {
-                STILL_RUNNING
-            }
+            Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) => STILL_RUNNING,
             Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
                 Some(Some(version)) if self.finishing == Some(version) && self.args.gate.watch_s().is_some() => {
                     return format!("{} is live; the edge goes on watching it, and may go back.", version.short());
@@ -135,6 +136,20 @@ impl Push<'_> {
             },
         };
         live.to_owned()
+    }
+
+    /// The last sentence of a push that failed before it spoke to the edge: it reports a live version only if the edge can
+    /// be asked now.
+    async fn last_sentence_without_edge(&self, failure: &Failure) -> String {
+        // Settings that the edge cannot be asked with, or must not.
+        if matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource) || self.args.dry_run {
+            return NOTHING_SENT.to_owned();
+        }
+        match self.ask_what_is_live().await {
+            Some(Some(_)) => STILL_RUNNING.to_owned(),
+            Some(None) => NOTHING_LIVE.to_owned(),
+            None => NOTHING_SENT.to_owned(),
+        }
     }
 
     /// What is live, where the edge can be asked and answers soon.
