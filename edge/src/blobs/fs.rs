@@ -7,6 +7,7 @@ mod delta_index;
 mod deltas;
 mod folder;
 mod index;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod tree;
