@@ -189,6 +189,10 @@ limits! {
     response_memory_bytes_per_connection_max = 262_144 in 65_536 ..= 1_073_741_824,
     /// Milliseconds that the body of a visitor's request may rest between two of its bytes, over HTTP/2.
     body_ms_max = 60_000 in 100 ..= 86_400_000,
+    /// Milliseconds for which what is still to come of a request is read and discarded after its response, so that its client sees that before it is told to stop: over HTTP/2 by a reset of the stream, over HTTP/1.1 by the end of the connection.
+    linger_ms_max = 2_000 in 0 ..= 60_000,
+    /// Bytes that are so discarded on one connection at once.
+    linger_bytes_max = 16_777_216 in 0 ..= 1_073_741_824,
     /// Bytes of a request's body that is proxied.
     proxy_body_bytes_max = 1_099_511_627_776 in 0 ..= 1_099_511_627_776,
     /// Idle connections that are kept open to one member of an upstream, on each serving thread.

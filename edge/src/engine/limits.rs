@@ -33,4 +33,8 @@ pub struct Limits {
     pub write: Duration,
     /// How long a request's body may bring nothing.
     pub body: Duration,
+    /// How long what is still to come of a request is received and discarded once its response is complete.
+    pub linger: Duration,
+    /// Bytes that are so discarded at once, of all requests together.
+    pub linger_bytes: u64,
 }

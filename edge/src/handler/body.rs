@@ -36,8 +36,7 @@ pub enum Error {
 
 /// Most bytes that are read of a body that nobody wants.
 const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
-/// How long such a body is read. A client that is answered while it sends may miss the answer: curl 7.88 takes the reset
-/// of its stream for a fault.
+/// How long such a body is read. A client that is answered while it sends may miss the answer, where its connection ends.
 const UNWANTED_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long such a body may rest before the client is answered without it.
 const UNWANTED_REST_MAX: Duration = Duration::from_millis(100);
@@ -53,18 +52,18 @@ pub(super) enum Unwanted {
     Unread,
 }
 
-/// Reads a body that nobody wants, as far as it comes at once.
+/// Reads a body of HTTP/1.1 that nobody wants, as far as it comes at once.
 ///
 /// A client that waits for its answer before it sends the rest gets it soon, and one that waits for a word (`Expect`)
-/// at once. HTTP/2 frames bodies below the requests, and resets what is broken itself.
+/// at once. HTTP/2 frames bodies below the requests: it resets what is broken itself, and receives the rest of a body
+/// after the answer.
 pub(super) async fn pass_over<B>(request: &mut Request<B>) -> Unwanted
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    if request.body().is_end_stream() {
+    if request.body().is_end_stream() || request.version() > HttpVersion::HTTP_11 {
         return Unwanted::Over;
     }
-    let is_http1 = request.version() <= HttpVersion::HTTP_11;
     let awaits_word = request.headers().contains_key(EXPECT);
     let read = async {
         let mut bytes = 0;
@@ -79,11 +78,10 @@ where
         }
         Unwanted::Unread
     };
-    let unwanted = match awaits_word {
+    match awaits_word {
         true => Unwanted::Unread,
         false => timeout(UNWANTED_TIME_MAX, read).await.unwrap_or(Unwanted::Unread),
-    };
-    if is_http1 { unwanted } else { Unwanted::Over }
+    }
 }
 
 /// The body of a response.

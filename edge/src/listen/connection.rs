@@ -10,7 +10,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -104,7 +103,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
         let machine = engine::http2::Connection::new(Rc::clone(&shared.engine), lane);
         let mut drive = Box::new(Drive::new(stream, machine, times, activity));
         let end = poll_fn(|cx| drive.poll(cx)).await;
-        return Box::pin(close(end, drive, shared.limits.times.handshake, pulse)).await;
+        return Box::pin(close(end, drive, &shared.limits, pulse)).await;
     }
     let machine = engine::http1::Connection::new(Rc::clone(&shared.engine), lane);
     let mut drive = Box::new(Drive::new(stream, machine, times, Rc::clone(&activity)));
@@ -116,7 +115,7 @@ pub(crate) async fn run<S: Answers>(shared: Rc<Shared<S>>, accepted: Accepted, a
             let stream = Unread::new(drive.stream, bytes);
             Box::pin(http1(&shared, stream, Arc::unwrap_or_clone(peer), Driver { pulse, activity }, begun)).await;
         }
-        end => Box::pin(close(end, drive, shared.limits.times.handshake, pulse)).await,
+        end => Box::pin(close(end, drive, &shared.limits, pulse)).await,
     }
 }
 
@@ -147,18 +146,18 @@ async fn shake<S>(
     Some((stream, peer))
 }
 
-/// Ends a connection that the engine drove; its last bytes may take as long as `patience`.
-async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, patience: Duration, pulse: Arc<Pulse>) {
+/// Ends a connection that the engine drove; its last bytes may take as long as a handshake.
+async fn close<M: Machine>(end: End, mut drive: Box<Drive<M>>, limits: &ConnectionLimits, pulse: Arc<Pulse>) {
     match end {
         End::Limit => return,
         End::Lost | End::HandOver(_) => {}
         End::Close => {
             drive.say_end();
-            drop(timeout(patience, poll_fn(|cx| drive.poll_close(cx))).await);
+            drop(timeout(limits.times.handshake, poll_fn(|cx| drive.poll_close(cx))).await);
         }
     }
     drop(drive);
-    pulse.linger().await;
+    pulse.linger(limits.linger()).await;
 }
 
 /// Where a connection of HTTP/1.1 is when the library begins to speak on it.
@@ -200,7 +199,7 @@ where
         driver.drive(begun, requests, connection, finish, |_| Poll::Ready(Ok(()))).await
     };
     if ended == Ended::Http {
-        driver.pulse.linger().await;
+        driver.pulse.linger(shared.limits.linger()).await;
     }
 }
 
@@ -236,7 +235,7 @@ where
         ended
     };
     if ended == Ended::Http {
-        driver.pulse.linger().await;
+        driver.pulse.linger(shared.limits.linger()).await;
     }
 }
 

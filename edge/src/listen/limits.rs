@@ -38,6 +38,7 @@ pub(crate) struct Times {
     pub(crate) idle: Duration,
     pub(crate) write: Duration,
     pub(crate) body: Duration,
+    pub(crate) linger: Duration,
 }
 
 /// How large the parts of a request may be.
@@ -54,6 +55,8 @@ pub(crate) struct Sizes {
     pub(crate) requests: u64,
     pub(crate) resets_per_second: u32,
     pub(crate) control_frames_per_second: u32,
+    /// Bytes of requests that are discarded after their responses.
+    pub(crate) linger_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -129,6 +132,7 @@ impl ConnectionLimits {
                 idle: Duration::from_millis(limits.idle_ms_max),
                 write: Duration::from_millis(limits.write_ms_max),
                 body: Duration::from_millis(limits.body_ms_max),
+                linger: Duration::from_millis(limits.linger_ms_max),
             }),
             sizes: Sizes {
                 header_bytes: size(limits.header_bytes_max),
@@ -141,6 +145,7 @@ impl ConnectionLimits {
                 requests: limits.requests_per_connection_max,
                 resets_per_second: number(limits.resets_per_second_max),
                 control_frames_per_second: number(limits.control_frames_per_second_max),
+                linger_bytes: limits.linger_bytes_max,
             },
             handshakes: HandshakeLimits {
                 total: size(limits.handshakes_max),
@@ -182,6 +187,11 @@ impl ConnectionLimits {
         Held::new(Arc::clone(&self.response_memory), address)
     }
 
+    /// How long an ended connection is read, and how many bytes of it.
+    pub(crate) fn linger(&self) -> (Duration, u64) {
+        (self.times.linger, self.sizes.linger_bytes)
+    }
+
     /// What the engine is to obey on each connection.
     pub(crate) fn of_engine(&self) -> engine::Limits {
         let Self { times, sizes, .. } = self;
@@ -199,6 +209,8 @@ impl ConnectionLimits {
             header: times.header,
             write: times.write,
             body: times.body,
+            linger: times.linger,
+            linger_bytes: sizes.linger_bytes,
         }
     }
 

@@ -20,6 +20,7 @@ mod files;
 mod handshakes;
 mod limits;
 mod preface;
+mod request_body;
 mod response_memory;
 mod serve;
 mod service;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use certificates::{Certificates, Knows, PatternOf, WATCH_INTERVAL};
 pub use limits::ConnectionLimits;
+pub use request_body::RequestBody;
 pub use response_memory::{ResponseMemory, keep_response_memory};
 pub use serve::{Drain, Drained, Peer, Protocol, Settings, serve};
 pub use service::{Answers, NoLane, WithLane};

@@ -25,11 +25,6 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How often TCP asks before the connection is dead.
 const KEEPALIVE_TRIES: u32 = 4;
-/// How long an ended connection is read, so that its last answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
-/// How much of it is read: more than the systems of both ends hold for one connection (on Linux up to 4 and 6 MiB), as
-/// all that may be on its way when a client in the midst of an upload sees its answer.
-const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Opens a listening socket, ready for [`super::serve`].
 ///
@@ -118,7 +113,9 @@ impl Pulse {
 
     /// Reads what the peer still sends until it closes, within limits. A socket that is closed with unread bytes sends
     /// a reset, which can overtake the answer (RFC 9112 section 9.6); so an answer to a body that was not read is lost.
-    pub(crate) async fn linger(&self) {
+    /// The default of `bytes_max` is more than the systems of both ends hold for one connection (on Linux up to 4 and
+    /// 6 MiB): all that may be on its way when a client in the midst of an upload sees its answer.
+    pub(crate) async fn linger(&self, (time_max, bytes_max): (Duration, u64)) {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut stream) = left else { return };
         let read = async {
@@ -128,14 +125,14 @@ impl Pulse {
             // On the heap, so that this rare end does not make every connection larger.
             let mut bytes = vec![0; 16 * 1024];
             let mut total = 0;
-            while total < LINGER_BYTES_MAX {
+            while total < bytes_max {
                 match stream.read(&mut bytes).await {
                     Ok(0) | Err(_) => return,
-                    Ok(count) => total += count,
+                    Ok(count) => total += count as u64,
                 }
             }
         };
-        drop(tokio::time::timeout(LINGER, read).await);
+        drop(tokio::time::timeout(time_max, read).await);
     }
 }
 

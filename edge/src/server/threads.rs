@@ -17,7 +17,9 @@ use devanture_config::net::AddressBlock;
 use super::{HandlerParts, Sockets, StartError, local};
 use crate::admin::{Admin, Via};
 use crate::handler::{self, Lane};
-use crate::listen::{self, Certificates, ConnectionLimits, Drain, Drained, Peer, ServerTls, Settings, WithLane};
+use crate::listen::{
+    self, Certificates, ConnectionLimits, Drain, Drained, Peer, RequestBody, ServerTls, Settings, WithLane,
+};
 use crate::proxy::Chain;
 use crate::publish::Publisher;
 
@@ -136,8 +138,10 @@ fn serve(
                 is_on_engine.then(|| Lane::new(Rc::clone(&handler), peer.address.ip(), covers))
             }
         };
+        let limits = visitors.limits.clone();
         let call = move |request: Request<Incoming>, peer: Arc<Peer>| {
             let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
+            let request = RequestBody::of(request, &peer, &limits);
             async move {
                 let covers = |host: &str| covers(&tls, peer.sni.as_deref(), host);
                 handler.handle(request, peer.address.ip(), peer.interim.as_ref(), covers).await

@@ -26,7 +26,12 @@ fn leave_out(what_is_missing: &str) {
 
 /// Runs a tool, if it is there.
 async fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
-    let command = Command::new(tool).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    run_with(tool, arguments, Stdio::null()).await
+}
+
+/// The same, with something to read.
+pub(crate) async fn run_with(tool: &str, arguments: &[&str], stdin: Stdio) -> Option<Output> {
+    let command = Command::new(tool).args(arguments).stdin(stdin).kill_on_drop(true).output();
     match tokio::time::timeout(crate::wire::PATIENCE * 6, command).await.expect("the tool ends") {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

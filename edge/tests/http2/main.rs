@@ -27,6 +27,7 @@ mod world;
 mod clients;
 mod connections;
 mod drain;
+mod early;
 mod flow;
 mod formats;
 mod frames;

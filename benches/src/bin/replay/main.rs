@@ -226,6 +226,8 @@ fn limits() -> Limits {
         header: Duration::from_secs(60),
         write: Duration::from_secs(60),
         body: Duration::from_secs(60),
+        linger: Duration::from_secs(2),
+        linger_bytes: 1 << 24,
     }
 }
 

@@ -168,6 +168,8 @@ fn limits() -> Limits {
         header: Duration::from_secs(15),
         write: Duration::from_secs(1),
         body: Duration::from_secs(1),
+        linger: Duration::from_secs(2),
+        linger_bytes: 1 << 24,
     }
 }
 

@@ -7,8 +7,9 @@ use super::super::inbound::{Broken, Inbound};
 use super::super::{Service, Turn};
 use super::flow::{ReceiveWindow, WINDOW_MAX};
 use super::frame::{Code, Fault};
+use super::linger::Lingering;
 use super::ready::{Content, Ready, ReadyQueue};
-use super::streams::{Stream, Upload};
+use super::streams::{Head, Stream, Upload};
 use super::turn::DATA_BYTES_MAX;
 use super::{Connection, Phase, head};
 
@@ -22,6 +23,7 @@ impl<S: Service> Connection<S> {
         self.last_begun = id;
         if self.drain.passes_over(id) {
             self.floods.control(turn.now)?;
+            self.recent.expect(self.limits.stream_window);
             return head::discard(&mut self.decoder, block);
         }
         // §5.1.2. What is refused costs next to nothing, but is not for nothing either.
@@ -68,7 +70,7 @@ impl<S: Service> Connection<S> {
             match &answer.body {
                 AnswerBody::Bytes(bytes) if bytes.len() <= bytes_max => {
                     all.spend(bytes.len());
-                    ready.push(Ready { id, is_whole: true, opened: 0, content: Content::Answer(answer) });
+                    ready.push(Ready { id, opened: 0, content: Content::Answer(answer) });
                 }
                 _ => streams.add(Stream::new(id, is_head, window).with(answer)),
             }
@@ -91,7 +93,13 @@ impl<S: Service> Connection<S> {
 
     /// Answers with a status of our own.
     fn say(&mut self, id: u32, is_whole: bool, status: StatusCode) {
-        self.ready.push(Ready { id, is_whole, opened: 0, content: Content::Status(status) });
+        if is_whole {
+            return self.ready.push(Ready { id, opened: 0, content: Content::Status(status) });
+        }
+        let mut stream = Stream::new(id, false, self.peer.window);
+        stream.head = Some(Head::Status(status));
+        stream.upload = Some(Upload { window: ReceiveWindow::new(self.limits.stream_window) });
+        self.streams.add(stream);
     }
 
     /// Begins an answer that is awaited.
@@ -149,7 +157,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn abandon(&mut self) {
         self.phase = Phase::Ended;
         (self.partial, self.block) = (Vec::new(), None);
-        self.ready = ReadyQueue::new();
+        (self.ready, self.lingering) = (ReadyQueue::new(), Lingering::new());
         let ids: Vec<u32> = self.streams.iter().map(|stream| stream.id).collect();
         for id in ids {
             if let Some(stream) = self.streams.remove(id)

@@ -37,9 +37,14 @@ impl<S: Service> Connection<S> {
         match self.place(head.stream) {
             Place::Idle => Err(Fault::Connection(Code::Protocol)),
             Place::Closed | Place::PassedOver => Ok(self.floods.control(turn.now)?),
-            Place::Stream | Place::Ready { .. } => {
+            Place::Stream | Place::Ready => {
                 let is_begun = self.streams.get(head.stream).is_some_and(|stream| stream.is_begun);
                 self.forget(head.stream, Broken::Gone);
+                Ok(self.floods.reset(is_begun, turn.now)?)
+            }
+            // Its answer came to its end, which has paid for this.
+            Place::Lingering => {
+                let is_begun = self.lingering.remove(head.stream).unwrap_or_default();
                 Ok(self.floods.reset(is_begun, turn.now)?)
             }
         }
@@ -143,17 +148,19 @@ impl<S: Service> Connection<S> {
         let place = self.place(id);
         match place {
             Place::Idle => return Err(Fault::Connection(Code::Protocol)),
-            Place::Stream | Place::Ready { .. } if increment == 0 => return Err(Fault::Stream(id, Code::Protocol)),
+            Place::Stream | Place::Ready | Place::Lingering if increment == 0 => {
+                return Err(Fault::Stream(id, Code::Protocol));
+            }
             Place::Stream => {}
-            Place::Ready { .. } => {
+            Place::Ready => {
                 // It may become a stream yet, if SETTINGS lower the window.
                 let Some(ready) = self.ready.iter_mut().rev().find(|ready| ready.id == id) else { return Ok(()) };
                 ready.opened += i64::from(increment);
                 checked(self.peer.window, ready.opened).ok_or(Fault::Stream(id, Code::FlowControl))?;
                 return Ok(());
             }
-            // What is under way to a stream that has ended.
-            Place::PassedOver | Place::Closed => return Ok(()),
+            // What is under way to a stream that has nothing more to send.
+            Place::Lingering | Place::PassedOver | Place::Closed => return Ok(()),
         }
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
         let was_open = stream.window.available() > 0;

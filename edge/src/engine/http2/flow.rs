@@ -101,6 +101,13 @@ impl ReceiveWindow {
         self.open += self.taken;
         Some(std::mem::take(&mut self.taken))
     }
+
+    /// All bytes that came were taken. The increment that the peer is to be told, if any.
+    pub(super) fn give_all_back(&mut self) -> Option<u32> {
+        let came = self.size.saturating_sub(self.open);
+        (self.open, self.taken) = (self.open + came, 0);
+        (came > 0).then_some(came)
+    }
 }
 
 #[cfg(test)]

@@ -420,6 +420,8 @@ mod tests {
             header: time,
             write: time,
             body: time,
+            linger: time,
+            linger_bytes: 1,
         }
     }
 

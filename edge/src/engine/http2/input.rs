@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::inbound::Broken;
+use super::super::inbound::{Broken, Filler};
 use super::super::{Service, Turn};
 use super::flood::Flooded;
 use super::flow::Exceeded;
@@ -45,8 +45,10 @@ pub(super) enum Place {
     Idle,
     /// It is among the streams.
     Stream,
-    /// Its answer waits to be put; whether its request is whole.
-    Ready { is_whole: bool },
+    /// Its answer waits to be put.
+    Ready,
+    /// Its answer was put, and its request is still received.
+    Lingering,
     /// This end has reset it, or does not take it any more: the peer may not know that yet.
     PassedOver,
     /// It has ended.
@@ -178,8 +180,10 @@ impl<S: Service> Connection<S> {
             Place::Idle
         } else if self.streams.contains(id) {
             Place::Stream
-        } else if let Some(ready) = self.ready.iter().rev().find(|ready| ready.id == id) {
-            Place::Ready { is_whole: ready.is_whole }
+        } else if self.lingering.contains(id) {
+            Place::Lingering
+        } else if self.ready.iter().rev().any(|ready| ready.id == id) {
+            Place::Ready
         } else if self.drain.passes_over(id) || self.recent.contains(id) {
             Place::PassedOver
         } else {
@@ -202,12 +206,17 @@ impl<S: Service> Connection<S> {
         if is_costly {
             self.floods.control(turn.now)?;
         }
-        let taken = if place == Place::Stream { self.stream_data(id, payload.len(), content, ends) } else { Ok(None) };
+        let taken = match place {
+            Place::Stream => self.stream_data(id, payload.len(), content, ends),
+            Place::Lingering => self.discard_data(id, payload.len(), ends).map(|()| None),
+            Place::PassedOver => self.recent.receive(payload.len()).map(|()| None),
+            Place::Idle | Place::Ready | Place::Closed => Ok(None),
+        };
         if !matches!(taken, Ok(Some(()))) {
             self.give_back(payload.len());
         }
         match (place, taken?) {
-            (Place::Closed | Place::Ready { is_whole: true }, _) => Err(Fault::Stream(id, Code::StreamClosed)),
+            (Place::Closed | Place::Ready, _) => Err(Fault::Stream(id, Code::StreamClosed)),
             _ => Ok(()),
         }
     }
@@ -215,10 +224,13 @@ impl<S: Service> Connection<S> {
     /// Takes DATA of a stream; `Some` if what it takes of the window was dealt with.
     fn stream_data(&mut self, id: u32, length: usize, content: &[u8], ends: bool) -> Result<Option<()>, Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(None) };
-        let (Some(upload), Some(filler)) = (&mut stream.upload, &stream.filler) else {
-            return Err(Fault::Stream(id, Code::StreamClosed));
-        };
+        let Some(upload) = &mut stream.upload else { return Err(Fault::Stream(id, Code::StreamClosed)) };
         upload.window.receive(length).map_err(|Exceeded| Fault::Stream(id, Code::FlowControl))?;
+        let Some(filler) = &stream.filler else {
+            // It was answered by its head.
+            stream.upload.take_if(|_| ends);
+            return Ok(None);
+        };
         // §8.1.1.
         let count = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let left = filler.expected().map(|expected| expected.checked_sub(count));
@@ -297,11 +309,20 @@ impl<S: Service> Connection<S> {
         }
         match self.place(id) {
             Place::Stream => self.trailers(id, ends, block),
-            Place::PassedOver | Place::Ready { is_whole: false } => {
+            Place::PassedOver => {
                 self.floods.control(turn.now)?;
                 head::discard(&mut self.decoder, block)
             }
-            Place::Ready { is_whole: true } => Err(Fault::Connection(Code::StreamClosed)),
+            Place::Lingering => {
+                head::discard(&mut self.decoder, block)?;
+                // §8.1.
+                if !ends {
+                    return Err(Fault::Stream(id, Code::Protocol));
+                }
+                self.lingering.remove(id);
+                Ok(())
+            }
+            Place::Ready => Err(Fault::Connection(Code::StreamClosed)),
             // §5.1.1: the numbers of streams only rise.
             Place::Idle | Place::Closed => Err(Fault::Connection(Code::Protocol)),
         }
@@ -310,18 +331,21 @@ impl<S: Service> Connection<S> {
     /// The end of a request's body, with fields (§8.1).
     fn trailers(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {
         let Some(stream) = self.streams.get(id) else { return Ok(()) };
-        let (Some(_), Some(filler)) = (&stream.upload, &stream.filler) else {
+        if stream.upload.is_none() {
             return Err(Fault::Connection(Code::StreamClosed));
-        };
+        }
         let trailers = match head::read_trailers(&mut self.decoder, block, &self.limits)? {
             Ok(trailers) => trailers,
             Err(head::Unsound::Malformed) => return Err(Fault::Stream(id, Code::Protocol)),
             Err(head::Unsound::TooLarge) => return Err(Fault::Stream(id, Code::EnhanceYourCalm)),
         };
-        if !ends || filler.expected().is_some_and(|expected| expected > 0) {
+        let expected = stream.filler.as_ref().and_then(Filler::expected);
+        if !ends || expected.is_some_and(|expected| expected > 0) {
             return Err(Fault::Stream(id, Code::Protocol));
         }
-        filler.end(Some(trailers));
+        if let Some(filler) = &stream.filler {
+            filler.end(Some(trailers));
+        }
         (stream.upload, stream.hungry) = (None, None);
         Ok(())
     }
@@ -344,6 +368,7 @@ impl<S: Service> Connection<S> {
     pub(super) fn reset(&mut self, id: u32, code: Code) {
         write_reset(&mut self.control, id, code);
         self.recent.add(id);
+        self.recent.expect(self.limits.stream_window);
     }
 
     /// Lets go of a stream, whatever it is about.
@@ -352,6 +377,8 @@ impl<S: Service> Connection<S> {
             self.release(&stream, broken);
         } else if let Some(ready) = self.ready.remove(id) {
             self.window.refund(ready.bytes());
+        } else {
+            self.lingering.remove(id);
         }
     }
 

@@ -8,7 +8,8 @@
 //!   or a stream;
 //! * `head`: a block of fields to a request (§8);
 //! * `ready`: answers at hand that wait to be put whole;
-//! * `streams`: streams that are not answered yet, and whose turn it is;
+//! * `streams`: streams that are not answered yet, and whose turn it is; `recent`: those that were reset lately;
+//! * `linger`: requests that are not whole when their answers are;
 //! * `share`: what is read of bodies ahead of what the peer takes;
 //! * `output`: what is put, in which order; `turn`: one turn of one stream; `reply`: heads of answers;
 //! * `time`: the drain, and what is too slow.
@@ -20,8 +21,10 @@ mod flow;
 mod frame;
 mod head;
 mod input;
+mod linger;
 mod output;
 mod ready;
+mod recent;
 mod reply;
 mod settings;
 mod share;
@@ -41,9 +44,11 @@ use self::flow::{ReceiveWindow, SendWindow, WINDOW_DEFAULT};
 use self::frame::kind;
 pub(super) use self::head::LastRead;
 use self::input::Block;
+use self::linger::Lingering;
 use self::ready::ReadyQueue;
+use self::recent::Recent;
 use self::settings::PeerSettings;
-use self::streams::{Recent, Streams};
+use self::streams::Streams;
 use self::time::Drain;
 pub(super) use self::turn::DATA_BYTES_MAX;
 use super::hpack::{Decoder, Encoder, TABLE_BYTES_DEFAULT};
@@ -72,6 +77,8 @@ pub struct Connection<S: Service> {
     /// Answers that are due as a whole. Their bytes are counted in the window already.
     ready: ReadyQueue<S::Outcome>,
     streams: Streams<S::Outcome>,
+    /// Streams whose responses are complete, and whose requests are not.
+    lingering: Lingering,
     /// Streams that this end has reset.
     recent: Recent,
     peer: PeerSettings,
@@ -138,6 +145,7 @@ impl<S: Service> Connection<S> {
             control,
             ready: ReadyQueue::new(),
             streams: Streams::new(),
+            lingering: Lingering::new(),
             recent: Recent::new(limits.streams),
             peer: PeerSettings::default(),
             window: SendWindow::new(WINDOW_DEFAULT),
@@ -197,9 +205,9 @@ impl<S: Service> Connection<S> {
         self.requests
     }
 
-    /// Requests whose answer was not yet put to the last byte.
+    /// Requests whose answer was not yet put to the last byte, or that are still received.
     pub fn in_flight(&self) -> usize {
-        self.ready.len() + self.streams.len()
+        self.ready.len() + self.streams.len() + self.lingering.len()
     }
 
     /// Whether all that is left of the requests is bytes for which the peer gives no window.
@@ -216,6 +224,7 @@ impl<S: Service> Connection<S> {
             + self.control.capacity()
             + self.ready.held_bytes()
             + self.streams.memory()
+            + self.lingering.held_bytes()
             + self.recent.held_bytes()
             + self.decoder.memory()
     }

@@ -73,11 +73,6 @@ impl<S: Service> Connection<S> {
                 Content::Status(status) => writing.put_head(ready.id, &Head::Status(*status), true, sink),
             }
             self.floods.completed(false);
-            if !ready.is_whole {
-                // §8.1: what is still to come of the request is not needed.
-                super::frame::write_reset(&mut self.control, ready.id, Code::None);
-                self.recent.add(ready.id);
-            }
         }
         self.ready.drop_first(count);
     }
@@ -201,9 +196,8 @@ impl<S: Service> Connection<S> {
         }
         self.floods.completed(stream.is_begun);
         self.release(&stream, Broken::Gone);
-        if stream.upload.is_some() {
-            // §8.1: what is still to come of the request is not needed.
-            self.reset(id, Code::None);
+        if let Some(upload) = &stream.upload {
+            self.linger(id, upload.window, stream.is_begun, now);
         }
     }
 
@@ -237,7 +231,7 @@ impl<S: Service> Connection<S> {
         self.ready.rest();
         if self.streams.is_empty() {
             self.streams.rest();
-            if self.block.is_none() && self.partial.is_empty() {
+            if self.block.is_none() && self.partial.is_empty() && self.lingering.is_empty() {
                 self.next_check = None;
             }
         }

@@ -10,8 +10,6 @@ use super::super::answer::{Answer, AnswerBody};
 /// An answer that waits.
 pub(super) struct Ready<O> {
     pub(super) id: u32,
-    /// Its request is whole.
-    pub(super) is_whole: bool,
     /// By how much the peer has opened the stream's window since: it counts if a stream is made of this after all.
     pub(super) opened: i64,
     pub(super) content: Content<O>,

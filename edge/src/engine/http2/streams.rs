@@ -1,4 +1,4 @@
-//! Streams that are not answered yet (RFC 9113 §5.1), in what order they take their turns, and those that ended lately.
+//! Streams that are not answered yet (RFC 9113 §5.1), and in what order they take their turns.
 //!
 //! A request whose answer is at hand and small is never a stream here: its answer waits in a queue, and is put whole.
 
@@ -14,9 +14,6 @@ use super::super::answer::{Answer, AnswerBody, AnswerHead};
 use super::super::inbound::Filler;
 use super::super::{Answering, Outcome, StreamBody};
 use super::flow::{ReceiveWindow, SendWindow};
-
-/// Streams that this end has reset of which it remembers at least that frames for them are no mistake.
-const RECENT_MIN: usize = 256;
 
 /// A stream.
 #[expect(clippy::struct_excessive_bools, reason = "each says something else, and all of them can be together")]
@@ -379,37 +376,6 @@ impl Wake for StreamWake {
     }
 }
 
-/// Streams that this end has reset lately: what the peer sent before it knew is no mistake (§5.1).
-#[derive(Debug)]
-pub(super) struct Recent {
-    ids: VecDeque<u32>,
-    max: usize,
-}
-
-impl Recent {
-    /// On a connection of so many streams at once: all of them can be reset, and their numbers be used anew.
-    pub(super) fn new(streams: u32) -> Self {
-        let max = usize::try_from(streams).unwrap_or(usize::MAX).saturating_mul(2).max(RECENT_MIN);
-        Self { ids: VecDeque::new(), max }
-    }
-
-    pub(super) fn add(&mut self, id: u32) {
-        if self.ids.len() >= self.max {
-            self.ids.pop_front();
-        }
-        self.ids.push_back(id);
-    }
-
-    pub(super) fn contains(&self, id: u32) -> bool {
-        self.ids.contains(&id)
-    }
-
-    #[cfg(test)]
-    pub(super) fn held_bytes(&self) -> usize {
-        self.ids.capacity() * size_of::<u32>()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,18 +436,5 @@ mod tests {
         streams.remove(7);
         streams.rest();
         assert_eq!((streams.memory(), streams.held_bytes(), streams.is_empty()), (0, 0, true));
-    }
-
-    #[test]
-    fn streams_that_were_reset_are_remembered_for_a_while() {
-        for (streams, remembered) in [(1, 256), (128, 256), (1_000, 2_000)] {
-            let mut recent = Recent::new(streams);
-            for id in 0..10_000 {
-                recent.add(id);
-            }
-            assert!(recent.contains(9_999) && recent.contains(10_000 - remembered));
-            assert!(!recent.contains(9_999 - remembered));
-            assert!(recent.held_bytes() <= remembered as usize * 8);
-        }
     }
 }

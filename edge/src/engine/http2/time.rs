@@ -98,7 +98,9 @@ impl<S: Service> Connection<S> {
             tracing::debug!("a head came too slowly");
             return self.end(Code::EnhanceYourCalm);
         }
-        let (mut stalled, mut starved, mut next) = (Vec::new(), Vec::new(), self.next_check);
+        let lingering = self.check_lingering(now);
+        let next = [self.next_check, lingering].into_iter().flatten().min();
+        let (mut stalled, mut starved, mut next) = (Vec::new(), Vec::new(), next);
         let (has_window, is_upload_shut) = (self.window.available() > 0, self.is_upload_shut());
         for stream in self.streams.iter() {
             // One that waits for its share of the connection's window has time while the peer opens that, and once it is

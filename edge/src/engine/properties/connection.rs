@@ -32,6 +32,8 @@ pub(super) fn limits() -> Limits {
         header: Duration::from_secs(15),
         write: Duration::from_secs(10),
         body: Duration::from_secs(10),
+        linger: Duration::from_secs(2),
+        linger_bytes: 150_000,
     }
 }
 

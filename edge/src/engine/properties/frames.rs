@@ -79,6 +79,8 @@ enum Before {
     /// A request whose answer needs more window than there is.
     Stalled,
     Answered,
+    /// A request that was answered while its body goes on.
+    AnsweredEarly,
     ResetByClient,
     ResetByServer,
     /// The client said GOAWAY while it uploads.
@@ -88,7 +90,7 @@ enum Before {
 }
 
 impl Before {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Preface,
         Self::Nothing,
         Self::Head,
@@ -101,6 +103,7 @@ impl Before {
         Self::ResetByServer,
         Self::Leaving,
         Self::Draining,
+        Self::AnsweredEarly,
     ];
 
     /// What the client has said after its preface.
@@ -114,6 +117,7 @@ impl Before {
             Self::Upload | Self::Draining => upload(),
             Self::Due | Self::Answered => get("/"),
             Self::Stalled => get("/large"),
+            Self::AnsweredEarly => frame(1, END_HEADERS, 1, &request("POST", "/missing")),
             Self::ResetByClient => [upload(), frame(3, 0, 1, &[0, 0, 0, 8])].concat(),
             Self::ResetByServer => frame(1, END_HEADERS | END_STREAM, 1, &hpack::literal(":method", b"GET")),
             Self::Leaving => [upload(), frame(7, 0, 0, &[0; 8])].concat(),
@@ -146,6 +150,7 @@ impl Before {
             Self::Preface | Self::Nothing | Self::Head => Place::Idle,
             Self::Trailers | Self::Upload | Self::Leaving | Self::Draining => Place::Open,
             Self::Due | Self::Stalled => Place::HalfClosed,
+            Self::AnsweredEarly => Place::SaidAll,
             Self::Answered | Self::ResetByClient => Place::Closed,
             Self::ResetByServer => Place::Reset,
         }
@@ -159,6 +164,8 @@ enum Place {
     Open,
     /// The client has said all.
     HalfClosed,
+    /// The server has said all, and the client has not.
+    SaidAll,
     Closed,
     /// The server has reset it: what comes for it is passed over.
     Reset,
@@ -332,7 +339,7 @@ impl Coming {
             Place::Idle if is_known => {}
             // A service may say less than it told, too.
             Place::Idle => block.may = vec![Ended(COMPRESSION), Reset(PROTOCOL), Reset(INTERNAL)],
-            Place::Open => {
+            Place::Open | Place::SaidAll => {
                 block.may = vec![Ended(COMPRESSION), Reset(PROTOCOL), Reset(CALM)];
                 block.must(!self.has(END_STREAM), &[Reset(PROTOCOL)]);
             }
@@ -380,8 +387,10 @@ impl Coming {
         let due = if before == Before::Due { 5 } else { 0 };
         let window = WINDOW - sent(id) + increment;
         match place {
-            Place::Closed | Place::Reset if window > WINDOW_MAX => allowed.may.extend(fates(FLOW_CONTROL)),
-            Place::Closed | Place::Reset => {}
+            Place::SaidAll | Place::Closed | Place::Reset if window > WINDOW_MAX => {
+                allowed.may.extend(fates(FLOW_CONTROL));
+            }
+            Place::SaidAll | Place::Closed | Place::Reset => {}
             _ if window - due > WINDOW_MAX => allowed.must.extend(fates(FLOW_CONTROL)),
             _ if window > WINDOW_MAX => allowed.may.extend(fates(FLOW_CONTROL)),
             _ => {}

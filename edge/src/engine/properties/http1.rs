@@ -25,6 +25,8 @@ fn limits() -> Limits {
         header: Duration::from_secs(15),
         write: Duration::from_secs(10),
         body: Duration::from_secs(10),
+        linger: Duration::from_secs(2),
+        linger_bytes: 1 << 24,
     }
 }
 

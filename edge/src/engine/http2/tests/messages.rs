@@ -159,12 +159,19 @@ fn a_head_beyond_the_limits_is_answered_431_and_the_table_stays_in_step() {
     rig.send(frame_of(kind::HEADERS, 5, 7, [block(&whole("GET", "/")), vec![0xbe]].concat()));
     assert_eq!(rig.came(7).status, Some(200));
     assert!(rig.log.seen.borrow().last().unwrap().ends_with("x-kept=kept"));
-    // One whose body is to come is told not to send it.
+    // One whose body is to come is told not to send it, after a while.
     rig.send(headers(9, false, &[whole("POST", "/"), vec![("x", "y"); 11]].concat()));
-    assert_eq!((rig.came(9).status, rig.came(9).reset), (Some(431), Some(0)));
+    assert_eq!((rig.came(9).status, rig.came(9).reset), (Some(431), None));
+    rig.send(data(9, false, "late"));
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.came(9).reset, Some(0));
     rig.send([data(9, false, "late"), headers(9, true, &[("x", "y")])].concat());
     rig.send(get(11, "/"));
     assert_eq!(rig.came(11).status, Some(200));
+    // What comes before that answer is put, too.
+    let large = headers(13, false, &[whole("POST", "/"), vec![("x", "y"); 11]].concat());
+    rig.send([large, data(13, false, "early"), headers(13, true, &[("x", "y")])].concat());
+    assert_eq!((rig.came(13).status, rig.came(13).reset, rig.conn.in_flight()), (Some(431), None, 0));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod clients;
 mod floods;
 mod lengths;
+mod lingering;
 mod messages;
 mod model;
 mod sections;
@@ -45,6 +46,8 @@ fn limits() -> Limits {
         header: Duration::from_secs(15),
         write: Duration::from_secs(10),
         body: Duration::from_secs(20),
+        linger: Duration::from_secs(2),
+        linger_bytes: 300_000,
     }
 }
 
@@ -277,6 +280,11 @@ impl Rig {
         let goaway = self.others.iter().rfind(|frame| frame.kind == kind::GOAWAY)?;
         assert_eq!(self.state, State::Over);
         Some(goaway.number(4))
+    }
+
+    /// The same, where it may go on.
+    fn error_if_over(&self) -> Option<u32> {
+        if self.state == State::Over { self.error() } else { None }
     }
 
     /// The increments of a stream's window that came.

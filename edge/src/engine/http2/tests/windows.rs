@@ -200,7 +200,7 @@ fn bodies_of_refused_and_answered_requests_cost_no_window_for_ever() {
     for number in 0..100 {
         let stream = number * 2 + 1;
         rig.send(post(stream, "/refuse", &[]));
-        assert_eq!((rig.came(stream).status, rig.came(stream).reset), (Some(405), Some(0)));
+        assert_eq!((rig.came(stream).status, rig.came(stream).reset), (Some(405), None));
         rig.send([data(stream, false, vec![0; 16_384]), data(stream, true, vec![0; 16_384])].concat());
     }
     rig.send([post(201, "/count", &[]), data(201, true, vec![0; 10_000])].concat());
