@@ -337,7 +337,7 @@ limits! {
     log_lines_max = 65_536 in 16 ..= 10_000_000,
     /// Readers of `logs` at once.
     log_readers_max = 64 in 0 ..= 10_000,
-    /// Readers of `logs` of one app at once.
+    /// Readers of `logs` of one app at once; one environment takes at most half of them.
     log_readers_per_app_max = 8 in 0 ..= 10_000,
     /// Lines that wait for one reader of `logs`; more are left out, and the reader is told how many.
     log_reader_lines_max = 1_024 in 1 ..= 1_000_000,

@@ -23,8 +23,8 @@ use super::body::RequestBody;
 use super::bundle::flag;
 use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
-use crate::runner;
-use crate::telemetry::{LogReader, LogTold, LogWanted, TooManyReaders};
+use crate::telemetry::{LogReader, LogTold, LogWanted};
+use crate::{runner, telemetry};
 
 /// How long a stream is silent at most.
 const REST_MAX: Duration = Duration::from_secs(15);
@@ -174,10 +174,10 @@ impl Admin {
         let place = environment.as_str();
         let (before, reader) = match tail {
             true => {
-                let (before, reader) = logs.follow(app, place, name, lines).await.map_err(|too_many| {
-                    let detail = format!("Of the logs of {environment}: {too_many}.");
-                    let hint = "`log_readers_per_app_max` in edge.toml is the limit";
-                    Problem::new(Code::TooMany, detail).hint(hint)
+                let followed = logs.follow(app, place, name, lines).await;
+                let (before, reader) = followed.map_err(|refused| match refused {
+                    runner::TooManyReaders::OfApp(max) => too_many_of_app(max),
+                    runner::TooManyReaders::OfEnvironment(own) => too_many_of_environment(own),
                 })?;
                 (before, Some(Reader::Instances(reader, node.to_owned())))
             }
@@ -296,17 +296,26 @@ impl Source {
     }
 }
 
-fn too_many(refused: TooManyReaders) -> Error {
-    let (detail, hint) = match refused {
-        TooManyReaders::Ending => return Problem::new(Code::Busy, "The edge is about to end.").into(),
-        TooManyReaders::InAll(max) => {
-            (format!("{max} read logs of this edge already."), "`log_readers_max` in edge.toml is the limit")
-        }
-        TooManyReaders::OfApp(max) => {
-            (format!("{max} read logs of this app already."), "`log_readers_per_app_max` in edge.toml is the limit")
-        }
-    };
-    Problem::new(Code::TooMany, detail).hint(hint).into()
+fn too_many(refused: telemetry::TooManyReaders) -> Problem {
+    use telemetry::TooManyReaders::{Ending, InAll, OfApp, OfEnvironment};
+    match refused {
+        Ending => Problem::new(Code::Busy, "The edge is about to end."),
+        InAll(max) => Problem::new(Code::TooMany, format!("{max} read logs of this edge already."))
+            .hint("`log_readers_max` in edge.toml is the limit"),
+        OfApp(max) => too_many_of_app(max),
+        OfEnvironment(own) => too_many_of_environment(own),
+    }
+}
+
+fn too_many_of_app(max: usize) -> Problem {
+    Problem::new(Code::TooMany, format!("{max} read logs of this app already."))
+        .hint("`log_readers_per_app_max` in edge.toml is the limit")
+}
+
+fn too_many_of_environment(own: usize) -> Problem {
+    let detail = format!("{own} read logs of this environment already, and the other environments need what is left.");
+    Problem::new(Code::TooMany, detail)
+        .hint("`log_readers_per_app_max` in edge.toml is the limit of an app, and half of it that of one environment")
 }
 
 #[cfg(test)]

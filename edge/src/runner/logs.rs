@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use self::files::Files;
+use crate::telemetry::may_take_another;
 
 /// Bytes of lines of one place that are remembered; the files hold more.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
@@ -63,10 +64,14 @@ pub struct Line {
     pub text: String,
 }
 
-/// Says that a log has as many readers as it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} read along already, and no more may")]
-pub struct TooManyReaders(pub u64);
+/// Says that there are as many readers as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooManyReaders {
+    /// Of this app; so many may be.
+    OfApp(usize),
+    /// Of this environment, which has so many; the places that the app has left are for its other environments.
+    OfEnvironment(usize),
+}
 
 /// The logs of all places. Cheap to clone.
 #[derive(Clone)]
@@ -77,7 +82,7 @@ struct All {
     bytes_max: u64,
     files_max: u64,
     line_bytes_max: usize,
-    readers_max: u64,
+    readers_max: usize,
     reader_lines_max: usize,
     runtime: Handle,
     places: tokio::sync::Mutex<HashMap<(AppName, String), Arc<PlaceLog>>>,
@@ -91,7 +96,7 @@ impl Logs {
             bytes_max: limits.instance_log_bytes_max,
             files_max: limits.instance_log_files_max,
             line_bytes_max: usize::try_from(limits.instance_log_line_bytes_max).unwrap_or(usize::MAX),
-            readers_max: limits.log_readers_per_app_max,
+            readers_max: usize::try_from(limits.log_readers_per_app_max).unwrap_or(usize::MAX),
             reader_lines_max: usize::try_from(limits.log_reader_lines_max).unwrap_or(usize::MAX),
             runtime: Handle::current(),
             places: tokio::sync::Mutex::default(),
@@ -115,7 +120,7 @@ impl Logs {
     /// The same, and then all lines as they come.
     ///
     /// # Errors
-    /// [`TooManyReaders`] where there are `log_readers_per_app_max` of this app already.
+    /// [`TooManyReaders`] beyond `log_readers_per_app_max` for the app, or beyond the environment's share of it.
     pub async fn follow(
         &self,
         app: &AppName,
@@ -127,8 +132,12 @@ impl Logs {
         let places = self.0.places.lock().await;
         let of_app = places.iter().filter(|((other, _), _)| other == app);
         let readers: usize = of_app.map(|(_, log)| log.live.receiver_count()).sum();
-        if u64::try_from(readers).unwrap_or(u64::MAX) >= self.0.readers_max {
-            return Err(TooManyReaders(self.0.readers_max));
+        let (own, free) = (log.live.receiver_count(), self.0.readers_max.saturating_sub(readers));
+        if free == 0 {
+            return Err(TooManyReaders::OfApp(self.0.readers_max));
+        }
+        if !may_take_another(own, free) {
+            return Err(TooManyReaders::OfEnvironment(own));
         }
         let kept = log.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = LogReader { lines: log.live.subscribe(), instance: instance.map(str::to_owned) };

@@ -18,7 +18,7 @@ use devanture_config::logs::LogLine;
 use metrics::counter;
 
 use kept::Kept;
-pub use readers::{LogReader, LogTold, LogWanted, TooManyReaders};
+pub use readers::{LogReader, LogTold, LogWanted, TooManyReaders, may_take_another};
 use readers::{Readers, ReadersMax};
 
 /// Lines that are written at once.

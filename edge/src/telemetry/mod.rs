@@ -5,7 +5,10 @@ mod metrics;
 mod requests;
 mod tally;
 
-pub use access::{AccessLog, LineForm, LogOutput, LogReader, LogSettings, LogTold, LogWanted, OpenLog, TooManyReaders};
+pub use access::{
+    AccessLog, LineForm, LogOutput, LogReader, LogSettings, LogTold, LogWanted, OpenLog, TooManyReaders,
+    may_take_another,
+};
 pub use metrics::{Exposition, INSTANCE_START, describe};
 pub use requests::RequestMetrics;
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};

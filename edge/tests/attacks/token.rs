@@ -3,6 +3,7 @@
 mod accounts;
 mod environments;
 mod lists;
+mod log_readers;
 mod media_types;
 mod scopes;
 mod uploads;

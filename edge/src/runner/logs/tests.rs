@@ -117,3 +117,27 @@ async fn whoever_reads_what_nobody_wrote_leaves_nothing_behind() {
     drop(other);
     assert_eq!(logs.last(&app, "prod", None, 9).await.len(), 1);
 }
+
+#[tokio::test]
+async fn readers_of_one_environment_leave_places_to_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = logs(folder.path(), 1 << 20, 2);
+    let app: AppName = "shop".parse().unwrap();
+    let mut readers = Vec::new();
+    let mut taken = Vec::new();
+    for place in ["staging", "prod", "next", "last", "none"] {
+        let before = readers.len();
+        let refused = loop {
+            match logs.follow(&app, place, None, 0).await {
+                Ok((_, reader)) => readers.push(reader),
+                Err(refused) => break refused,
+            }
+        };
+        taken.push((readers.len() - before, refused));
+    }
+    let (of_app, of_environment) = (TooManyReaders::OfApp(8), TooManyReaders::OfEnvironment);
+    let expected = [(4, of_environment(4)), (2, of_environment(2)), (1, of_environment(1)), (1, of_app), (0, of_app)];
+    assert_eq!(taken, expected);
+    drop(readers);
+    logs.follow(&app, "none", None, 0).await.unwrap();
+}

@@ -35,6 +35,17 @@ pub enum TooManyReaders {
     InAll(usize),
     /// Of this app; so many may be.
     OfApp(usize),
+    /// Of this environment, which has so many; the places that the app has left are for its other environments.
+    OfEnvironment(usize),
+}
+
+/// Shares an app's places among its environments: whether one that has `own` of them gets another while `free` are free.
+///
+/// The first place is any free one; another needs more free places than the environment has. So the holder of a token
+/// for one environment takes half of them at most, and the other environments find some, however many there are.
+#[must_use]
+pub const fn may_take_another(own: usize, free: usize) -> bool {
+    own < free
 }
 
 /// How many readers there may be.
@@ -94,8 +105,14 @@ impl Readers {
             if others.clone().count() >= self.max.all {
                 return Err(TooManyReaders::InAll(self.max.all));
             }
-            if others.filter(|entry| entry.known.wanted.app == wanted.app).count() >= self.max.per_app {
+            let of_app = others.filter(|entry| entry.known.wanted.app == wanted.app);
+            let free = self.max.per_app.saturating_sub(of_app.clone().count());
+            if free == 0 {
                 return Err(TooManyReaders::OfApp(self.max.per_app));
+            }
+            let own = of_app.filter(|entry| entry.known.wanted.environment == wanted.environment).count();
+            if !may_take_another(own, free) {
+                return Err(TooManyReaders::OfEnvironment(own));
             }
         }
         let known = Arc::new(Known { wanted, counted, lost: AtomicU64::new(0) });

@@ -121,9 +121,12 @@ async fn a_reader_gets_its_apps_lines_and_is_told_what_it_lost() {
 #[test]
 fn readers_are_bounded_in_all_and_for_each_app() {
     let log = AccessLog::new(settings(), None);
+    let of_staging = || LogWanted { environment: "staging".to_owned(), ..wanted("a") };
     let _first = log.read(wanted("a"), 0).unwrap();
-    let second = log.read(wanted("a"), 0).unwrap();
+    assert_eq!(log.read(wanted("a"), 0).err(), Some(TooManyReaders::OfEnvironment(1)));
+    let second = log.read(of_staging(), 0).unwrap();
     assert_eq!(log.read(wanted("a"), 0).err(), Some(TooManyReaders::OfApp(2)));
+    assert_eq!(log.read(of_staging(), 0).err(), Some(TooManyReaders::OfApp(2)));
     let _third = log.read(wanted("b"), 0).unwrap();
     assert_eq!(log.read(wanted("c"), 0).err(), Some(TooManyReaders::InAll(3)));
     let _own = log.read_along(wanted("c")).unwrap();
