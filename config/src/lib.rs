@@ -40,6 +40,7 @@ pub mod site_toml;
 pub mod target;
 pub mod team;
 mod text_form;
+pub mod unique_keys;
 pub mod upkeep;
 pub mod upstreams;
 pub mod who;

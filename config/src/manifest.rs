@@ -5,6 +5,7 @@
 //! it needs another [`FORMAT`].
 
 mod canonical;
+mod files;
 mod incoming;
 mod server_folder;
 
@@ -73,6 +74,9 @@ pub struct Managed {
 /// Says why a manifest is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadManifest {
+    /// One path with two entries.
+    #[error("`{0}` is named twice")]
+    Twice(BundlePath),
     /// Two paths that some file systems, and careless people, take for one.
     #[error("`{0}` is both a file and a folder")]
     FileAndFolder(BundlePath),

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::files::Entries;
 use super::{BadManifest, FileEntry, Manifest, ServerFile, ServerFolder};
 use crate::names::PlaceName;
-use crate::path::BundlePath;
 use crate::site_toml::Rules;
+use crate::unique_keys;
 
 /// Bytes of memory that an entry of a manifest's files takes for each byte of its text, at most, with what a push notes
 /// of it.
@@ -30,7 +31,7 @@ pub struct IncomingManifest {
     base: Option<Box<RawValue>>,
     #[serde(default)]
     env: Option<Box<RawValue>>,
-    files: BTreeMap<BundlePath, FileEntry>,
+    files: Entries<FileEntry>,
     format: u32,
     #[serde(default)]
     guessed_rules: Option<Rules>,
@@ -41,7 +42,7 @@ pub struct IncomingManifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IncomingFolder {
-    files: BTreeMap<BundlePath, ServerFile>,
+    files: Entries<ServerFile>,
     #[serde(default)]
     links: Option<Box<RawValue>>,
 }
@@ -58,15 +59,20 @@ impl IncomingManifest {
     /// Reads the settings, and with them the manifest, which is not checked yet.
     ///
     /// # Errors
-    /// [`BadManifest::Settings`] where they are longer than `settings_bytes_max`; [`BadManifest::Json`], with the member.
+    /// [`BadManifest::Twice`]; [`BadManifest::Settings`] where they are longer than `settings_bytes_max`;
+    /// [`BadManifest::Json`], with the member.
     pub fn read(self, settings_bytes_max: u64) -> Result<Manifest, BadManifest> {
         let bytes = self.settings_bytes();
         if bytes > settings_bytes_max {
             return Err(BadManifest::Settings { bytes, bytes_max: settings_bytes_max });
         }
+        let files = self.files.each_once().map_err(BadManifest::Twice)?;
         let server = match self.server {
             Some(IncomingFolder { files, links }) => {
-                Some(ServerFolder { files, links: member("server.links", links.as_deref())? })
+                let links: Entries<String> = member("server.links", links.as_deref())?;
+                let (files, links) = (files.each_once(), links.each_once());
+                let twice = BadManifest::Twice;
+                Some(ServerFolder { files: files.map_err(twice)?, links: links.map_err(twice)? })
             }
             None => None,
         };
@@ -79,14 +85,12 @@ impl IncomingManifest {
             Ok((name, table))
         });
         let env = env.collect::<Result<_, BadManifest>>()?;
-        Ok(Manifest {
-            base: member("base", self.base.as_deref())?,
-            env,
-            files: self.files,
-            format: self.format,
-            guessed_rules: self.guessed_rules,
-            server,
-        })
+        let base = member("base", self.base.as_deref())?;
+        for (name, table) in [("base", &self.base), ("env", &self.env)] {
+            let checked = table.as_ref().map_or(Ok(()), |table| unique_keys::check(table.get().as_bytes()));
+            checked.map_err(|error| BadManifest::Json(format!("`{name}`: {error}")))?;
+        }
+        Ok(Manifest { base, env, files, format: self.format, guessed_rules: self.guessed_rules, server })
     }
 }
 
@@ -130,6 +134,29 @@ mod tests {
         let text = format!("{{\"files\":{{}},\"format\":1,\"env\":{{{}}}}}", tables.join(","));
         let refused = incoming(&text).read(u64::MAX).unwrap_err();
         assert_eq!(refused, BadManifest::Tables { count: TABLES_MAX + 1, count_max: TABLES_MAX });
+    }
+
+    #[test]
+    fn what_is_named_twice_is_refused_and_the_path_is_told() {
+        let file = |size| format!("{{\"hash\":\"{}\",\"size\":{size}}}", Digest::of(b""));
+        let (files, other) = (format!("\"a\":{},\"b\":{0},\"b\":{}", file(0), file(1)), file(2));
+        let server = |files: &str, links: &str| format!("\"server\":{{\"files\":{{{files}}},\"links\":{{{links}}}}}");
+        for (rest, path) in [
+            (format!("\"files\":{{{files},\"a\":{other}}}"), "b"),
+            (format!("\"files\":{{}},{}", server(&files, "")), "b"),
+            (format!("\"files\":{{}},{}", server("", "\"l\":\"a\",\"l\":\"b\"")), "l"),
+        ] {
+            let refused = incoming(&format!("{{{rest},\"format\":1}}")).read(1_000).unwrap_err();
+            assert_eq!(refused, BadManifest::Twice(path.parse().unwrap()));
+            assert_eq!(refused.to_string(), format!("`{path}` is named twice"));
+        }
+        for (rest, said) in [
+            ("\"env\":{\"staging\":{},\"staging\":{}}", "`env`: `staging` is named twice"),
+            ("\"base\":{\"upstreams\":{\"api\":{},\"api\":{}}}", "`base`: "),
+        ] {
+            let refused = incoming(&format!("{{\"files\":{{}},\"format\":1,{rest}}}")).read(1_000).unwrap_err();
+            assert!(matches!(refused, BadManifest::Json(_)) && refused.to_string().contains(said), "{refused}");
+        }
     }
 
     #[test]

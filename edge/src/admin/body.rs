@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::problem::{Code, Problem};
+use devanture_config::unique_keys;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt as _;
@@ -72,6 +73,7 @@ impl Admin {
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let read = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     check_object(bytes.trim_ascii_start().first().copied())?;
+    unique_keys::check(bytes).map_err(|error| unreadable(&error))?;
     Ok(read)
 }
 

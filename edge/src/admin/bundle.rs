@@ -1,5 +1,6 @@
 //! A bundle in one request: the archive as the body, or as the field `bundle` of a form; and where a deploy is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -137,6 +138,7 @@ async fn receive_form(
     let incoming = Arc::new(Mutex::new(incoming));
     let mut form = multer::Multipart::new(form_bytes(Arc::clone(&incoming), Arc::clone(&ahead)), boundary);
     let (mut has_bundle, mut fields) = (false, 0);
+    let mut names = HashSet::new();
     while let Some(mut field) = form.next_field().await.map_err(bad_form)? {
         ahead.store(0, Ordering::Relaxed);
         fields += 1;
@@ -167,6 +169,10 @@ async fn receive_form(
         let text = String::from_utf8(text)
             .map_err(|_error| Problem::new(Code::BadRequest, "A field of the form is not UTF-8."))?;
         wanted.set_text(&name, text)?;
+        // The query may say the same, which the form overrides; the form itself says each once.
+        if let Some(name) = names.replace(name) {
+            return Err(Problem::new(Code::BadRequest, format!("The form has two fields `{name}`.")).into());
+        }
     }
     // What follows the last part says nothing, but it is a part of the body, which may have a digest.
     let mut left = FORM_AHEAD_BYTES_MAX;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use devanture_config::api::{Scope, SettingsPatch};
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, unique_keys};
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
@@ -71,7 +71,16 @@ fn read(bytes: &[u8]) -> Result<SettingsPatch, Error> {
     if !value.is_object() || settings.is_some_and(|settings| !settings.values().all(Value::is_object)) {
         return Err(unlike().into());
     }
-    serde_json::from_slice(bytes).map_err(|error| unread(&error).into())
+    let patch = serde_json::from_slice(bytes).map_err(|error| Error::from(unread(&error)))?;
+    unique_keys::check(bytes).map_err(|error| named_twice(&error))?;
+    Ok(patch)
+}
+
+/// Tells no name either: what was pasted in the wrong place may be a secret.
+fn named_twice(error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    let detail = format!("The name that ends in line {line}, column {column} of the body stands twice in its object.");
+    Problem::new(Code::BadRequest, detail).hint("keep one of the two")
 }
 
 /// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is told.

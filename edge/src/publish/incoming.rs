@@ -97,12 +97,15 @@ impl Publisher {
         let settings = incoming.manifest.settings_bytes().min(settings_bytes_max);
         self.grow(&mut memory, settings.saturating_mul(SETTINGS_MEMORY_FACTOR))?;
         let mut begin = incoming.read(settings_bytes_max).map_err(|error| {
-            let code = if matches!(error, BadManifest::Json(_)) { Code::BadRequest } else { Code::BadManifest };
-            let problem = Problem::new(code, format!("{error}."));
-            if matches!(error, BadManifest::Settings { .. }) {
-                return problem.hint("`manifest_settings_bytes_max` in edge.toml is the limit");
+            let problem = |code| Problem::new(code, format!("{error}."));
+            match error {
+                BadManifest::Json(_) => problem(Code::BadRequest),
+                BadManifest::Twice(_) => problem(Code::DuplicatePath).hint("keep one of the two entries"),
+                BadManifest::Settings { .. } => {
+                    problem(Code::BadManifest).hint("`manifest_settings_bytes_max` in edge.toml is the limit")
+                }
+                _ => problem(Code::BadManifest),
             }
-            problem
         })?;
         amend(&mut begin);
         self.checked(begin, memory)

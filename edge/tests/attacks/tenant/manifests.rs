@@ -157,3 +157,56 @@ async fn one_hash_with_two_sizes_is_refused_with_both_paths_and_sizes() {
     assert_eq!(edge.get("shop.localhost", "/b.txt").await.body, text);
     edge.stop().await;
 }
+
+/// Readers of JSON differ in which of two equal names they take, so what a person reviewed could be another bundle than
+/// what is served.
+#[tokio::test]
+async fn what_is_named_twice_is_refused_with_its_name() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let file = |bytes: &[u8]| format!("{{\"hash\":\"{}\",\"size\":{}}}", Digest::of(bytes), bytes.len());
+    let (hi, other) = (file(b"hi"), file(b"other"));
+    // A long manifest is read as it comes, a short one in one piece.
+    let many = |count: usize| (0..count).fold(String::new(), |text, number| text + &format!("\"{number}\":{hi},"));
+    for count in [0, 2_000] {
+        let files = format!("{}\"index.html\":{hi},\"b/index.html\":{hi},\"index.html\":{other}", many(count));
+        let body = format!("{{\"manifest\":{{\"format\":1,\"files\":{{{files}}}}}}}");
+        let refused = got(begin(&edge, "shop").body(body)).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::UNPROCESSABLE_ENTITY, Code::DuplicatePath));
+        assert_eq!(refused.problem().detail, "`index.html` is named twice.");
+    }
+    let settings = "\"env\":{\"prod\":{\"not_found\":\"none\"},\"prod\":{}}";
+    let body = format!("{{\"manifest\":{{\"format\":1,\"files\":{{\"a\":{hi}}},{settings}}}}}");
+    let refused = got(begin(&edge, "shop").body(body)).await;
+    assert_eq!(refused.code(), Code::BadRequest);
+    assert!(refused.text().contains("`prod` is named twice"), "{}", refused.text());
+    // Every other body of the API: the maps that it holds, and its own members.
+    let set = "{\"set\":{\"A\":{\"value\":\"1\"},\"A\":{\"value\":\"2\"}}}";
+    let scale = "{\"processes\":{\"web\":1,\"web\":2}}";
+    let token = "{\"name\":\"a\",\"scope\":\"read\",\"scope\":\"admin\"}";
+    for (method, path, body, said) in [
+        (Method::PATCH, "apps/shop/environments/prod/settings", set, "stands twice"),
+        (Method::PATCH, "apps/shop/environments/prod/instances", scale, "`web` is named twice"),
+        (Method::POST, "tokens", token, "`scope`"),
+    ] {
+        let request = edge.api(method, &format!("/v1/{path}")).header("content-type", "application/json");
+        let refused = got(request.body(body)).await;
+        assert_eq!(refused.code(), Code::BadRequest, "{path}: {}", refused.text());
+        assert!(refused.text().contains(said), "{path}: {}", refused.text());
+    }
+    assert_eq!(edge.get("shop.localhost", "/").await.text(), "hi");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_that_names_a_field_twice_is_refused() {
+    let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
+    let field =
+        |name: &str, text: &str| format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+    let form = field("message", "one") + &field("message", "two") + "--x--\r\n";
+    let path = "/v1/apps/shop/environments/prod/deploys";
+    let request = edge.api(Method::POST, path).header("content-type", "multipart/form-data; boundary=x");
+    let refused = got(request.body(form)).await;
+    assert_eq!(refused.code(), Code::BadRequest);
+    assert_eq!(refused.problem().detail, "The form has two fields `message`.");
+    edge.stop().await;
+}
