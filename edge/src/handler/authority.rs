@@ -136,7 +136,14 @@ fn is_authority(text: &str) -> bool {
         Some(address) => address.bytes().all(|byte| is_name(byte) || byte == b':'),
         None => host.bytes().all(is_name),
     };
-    is_host && port.bytes().all(|byte| byte.is_ascii_digit())
+    is_host && is_port(port)
+}
+
+/// `*DIGIT` of RFC 3986 §3.2.3. RFC 9110 §4.2.1 and §4.2.2 make it the number of a TCP port, which has 16 bits (RFC 9293
+/// §3.1): a larger one names no server, and whoever takes its lower bits reaches another one.
+fn is_port(text: &str) -> bool {
+    let digits = text.trim_start_matches('0');
+    text.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
 /// The name in an authority: in lower case and in ASCII, without a port or a final dot. As browsers write it, it is a part
@@ -184,6 +191,12 @@ mod tests {
         for good in ["", "a", "a:", "a:1", "A-b.c_d:80", "[::1]", "[::1]:8", "192.0.2.1", "a.%C3%BC", "a!$&'()*+,;=~"] {
             assert!(is_authority(good), "{good}");
         }
+        for good in ["a:0", "a:00443", "a:65535", "a:00000000065535", "[::1]:65535"] {
+            assert!(is_authority(good), "{good}");
+        }
+        for bad in ["a:65536", "a:99999", "a:0065536", "[::1]:65979", "a:18446744073709551616", "a:+1", "a:-1"] {
+            assert!(!is_authority(bad), "{bad}");
+        }
         for bad in ["u@a", "u:p@a", "a/b", "a b", "a?b", "a#b", "a:1:2", "a:b", "[::1", "::1]", "a\\b", "a\"", "<a>"] {
             assert!(!is_authority(bad), "{bad}");
         }
@@ -202,6 +215,11 @@ mod tests {
             (V::HTTP_11, "/",            &[""],      None),        // RFC 9110 §4.2.1
             (V::HTTP_11, "/",            &[":443"],  None),
             (V::HTTP_11, "/",            &["u@a"],   None),        // RFC 9110 §7.2
+            (V::HTTP_11, "/",            &["a:65536"], None),
+            (V::HTTP_11, "https://b/",   &["a:65536"], None),
+            (V::HTTP_11, "https://b:65536/", &["a"], None),
+            (V::HTTP_2,  "https://b:65536/", &[],    None),
+            (V::HTTP_2,  "/",            &["a:65536"], None),
             (V::HTTP_11, "https://b/",   &["a"],     Some("b")),   // RFC 9112 §3.2.2
             (V::HTTP_11, "https://b/",   &[""],      Some("b")),
             (V::HTTP_11, "https://b/",   &[],        None),

@@ -81,6 +81,13 @@ async fn a_request_names_one_host() {
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nHost: game.localhost\r\n\r\n",  &[400], false),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n",                                     &[400], false),
         ("GET / HTTP/1.1\r\nHost: a@shop.localhost\r\n\r\n",                        &[400], false),
+        ("GET / HTTP/1.1\r\nHost: shop.localhost:65535\r\n\r\n",                    &[200], false), // RFC 9110 §7.2
+        ("GET / HTTP/1.1\r\nHost: shop.localhost:00443\r\n\r\n",                    &[200], false),
+        ("GET / HTTP/1.1\r\nHost: shop.localhost:65536\r\n\r\n",                    &[400], false),
+        ("GET / HTTP/1.1\r\nHost: shop.localhost:99999\r\n\r\n",                    &[400], false),
+        ("GET / HTTP/1.1\r\nHost: [::1]:65979\r\n\r\n",                             &[400], false),
+        ("GET https://shop.localhost:99999/ HTTP/1.1\r\nHost: shop.localhost\r\n\r\n", &[400], false),
+        ("GET https://shop.localhost/ HTTP/1.1\r\nHost: shop.localhost:99999\r\n\r\n", &[400], false),
         ("GET / HTTP/1.1\r\nHost:\r\n\r\n",                                         &[400], false),
         ("GET / HTTP/1.0\r\n\r\n",                                                  &[400], true),
         ("GET https://shop.localhost/ HTTP/1.1\r\nHost: other.example\r\n\r\n",     &[200], false), // §3.2.2
@@ -99,6 +106,7 @@ async fn plain_http_leads_to_https_and_is_as_strict() {
         ("POST /a HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 1\r\n\r\na",  &[308], false),
         ("GET / HTTP/1.1\r\n\r\n",                                                  &[400], false),
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",                                     &[400], false),
+        ("GET / HTTP/1.1\r\nHost: shop.localhost:99999\r\n\r\n",                    &[400], false),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n",                                      &[400], true),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",                  &[400], true),
         ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", &[501], true),

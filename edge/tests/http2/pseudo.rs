@@ -223,6 +223,24 @@ fn hosts() -> Vec<Case> {
         ),
         case(
             "8.3.1",
+            "an :authority with the highest port is fine",
+            |s| s.exactly(1, &[METHOD, SCHEME, (":authority", "shop.localhost:65535"), PATH]),
+            status(200),
+        ),
+        case(
+            "8.3.1",
+            "an :authority with a port beyond 65535 is refused",
+            |s| s.exactly(1, &[METHOD, SCHEME, (":authority", "shop.localhost:99999"), PATH]),
+            malformed(),
+        ),
+        case(
+            "8.3.1",
+            "a Host with a port beyond 65535 is refused",
+            |s| s.exactly(1, &[METHOD, SCHEME, PATH, ("host", "shop.localhost:99999")]),
+            malformed(),
+        ),
+        case(
+            "8.3.1",
             "an :authority with a path is malformed",
             |s| s.exactly(1, &[METHOD, SCHEME, (":authority", "shop.localhost/x"), PATH]),
             malformed(),
