@@ -71,6 +71,8 @@ limits! {
     manifest_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of a request's body to the admin listener, where it is neither a blob nor a bundle nor a manifest.
     admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
+    /// Milliseconds that such a body may take to come in.
+    admin_body_ms_max = 30_000 in 100 ..= 86_400_000,
     /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.
     admin_body_idle_ms_max = 60_000 in 100 ..= 86_400_000,
     /// Pushes, and archives, taken at once, half of these for one app at most; a further one is told to come again.

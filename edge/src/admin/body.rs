@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::unique_keys;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -79,14 +80,38 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 
 async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     let limit = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    let mut whole = BytesMut::new();
-    while let Some(bytes) = body.next().await? {
-        if whole.len().saturating_add(bytes.len()) > limit {
-            return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes.")).into());
+    let time_max = body.times.whole;
+    let whole = async move {
+        let mut whole = BytesMut::new();
+        while let Some(bytes) = body.next().await? {
+            if whole.len().saturating_add(bytes.len()) > limit {
+                return Err(Problem::new(Code::TooLarge, format!("The body is longer than {bytes_max} bytes.")).into());
+            }
+            whole.extend_from_slice(&bytes);
         }
-        whole.extend_from_slice(&bytes);
+        Ok(whole.freeze())
+    };
+    // The limit of a rest alone is kept by a client that sends a byte now and then.
+    tokio::time::timeout(time_max, whole).await.map_err(|_elapsed| {
+        Problem::new(Code::BadRequest, format!("The body did not come within {} ms.", time_max.as_millis()))
+            .hint("`admin_body_ms_max` in edge.toml is the limit")
+    })?
+}
+
+/// How long the body of a request may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyTimes {
+    /// Between two of its parts.
+    rest: Duration,
+    /// In all, where it is small enough to be read in one piece.
+    whole: Duration,
+}
+
+impl BodyTimes {
+    pub(super) fn of(limits: &Limits) -> Self {
+        let ms = Duration::from_millis;
+        Self { rest: ms(limits.admin_body_idle_ms_max), whole: ms(limits.admin_body_ms_max) }
     }
-    Ok(whole.freeze())
 }
 
 /// The body of a request.
@@ -95,15 +120,15 @@ async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
 /// stream, or of its connection, before it sees the answer that says why (as curl before its release 8 does in HTTP/2).
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
-    rest_max: Duration,
+    times: BodyTimes,
     /// What it should hash to, until its end; or why that cannot be read, which is told to whoever may send a body.
     digest: Result<Option<ContentDigest>, Error>,
 }
 
 impl RequestBody {
-    /// Takes a body that may rest for so long between two of its parts, and hashes to `digest` where one was sent.
-    pub(super) fn new(incoming: Incoming, rest_max: Duration, digest: Result<Option<ContentDigest>, Error>) -> Self {
-        Self { incoming: Some(incoming), rest_max, digest }
+    /// Takes a body that may take so long, and hashes to `digest` where one was sent.
+    pub(super) fn new(incoming: Incoming, times: BodyTimes, digest: Result<Option<ContentDigest>, Error>) -> Self {
+        Self { incoming: Some(incoming), times, digest }
     }
 
     /// Whether nothing comes.
@@ -118,7 +143,7 @@ impl RequestBody {
         }
         let Some(incoming) = &mut self.incoming else { return Ok(None) };
         loop {
-            let frame = tokio::time::timeout(self.rest_max, incoming.frame()).await.map_err(|_elapsed| rested())?;
+            let frame = tokio::time::timeout(self.times.rest, incoming.frame()).await.map_err(|_elapsed| rested())?;
             let Some(frame) = frame else {
                 std::mem::replace(&mut self.digest, Ok(None))?.map_or(Ok(()), ContentDigest::check)?;
                 return Ok(None);

@@ -68,7 +68,6 @@ pub use answer::Body;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use devanture_config::problem::{Code, Problem};
 use http::header::AUTHORIZATION;
@@ -79,7 +78,7 @@ use crate::blobs::FreeSpace;
 use crate::live::DamagedPlace;
 use crate::publish::{Actor, Credentials, Error, Publisher};
 use crate::telemetry::Exposition;
-use body::RequestBody;
+use body::{BodyTimes, RequestBody};
 use content_digest::ContentDigest;
 use route::Route;
 
@@ -174,9 +173,9 @@ impl Admin {
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
-        let rest_max = Duration::from_millis(self.publisher.limits().admin_body_idle_ms_max);
+        let times = BodyTimes::of(self.publisher.limits());
         let digest = ContentDigest::read(request.headers());
-        let request = request.map(|incoming| RequestBody::new(incoming, rest_max, digest));
+        let request = request.map(|incoming| RequestBody::new(incoming, times, digest));
         let response = self.answer(request, via).await.unwrap_or_else(|error| answer::problem(&error.0));
         if is_head { answer::without_content(response) } else { response }
     }

@@ -1,5 +1,6 @@
 //! A visitor without any rights, or many of them at once.
 
+mod admin_bodies;
 mod handshakes;
 mod pages;
 mod requests;

@@ -1,0 +1,40 @@
+//! Bodies that are sent to the API one byte after the other, so that no rest is ever long.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use devanture_config::problem::Code;
+use futures_util::stream;
+use http::{Method, StatusCode};
+
+use crate::support::{edge, got};
+
+/// The time between two bytes, a small part of what a body may rest.
+const PACE: Duration = Duration::from_millis(50);
+
+/// A body that never ends, of spaces that JSON allows before its first value.
+fn dripping() -> reqwest::Body {
+    reqwest::Body::wrap_stream(stream::unfold((), |()| async {
+        tokio::time::sleep(PACE).await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(b" ")), ()))
+    }))
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_does_not_hold_its_place_for_ever() {
+    let edge = edge().with_limit("admin_body_ms_max", 500).with_limit("admin_body_idle_ms_max", 60_000).start().await;
+    // Whoever logs in has no token yet.
+    let login = edge.client().post(format!("https://localhost:{}/v1/login", edge.admin().port()));
+    let refused = got(login.header("content-type", "application/json").body(dripping())).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated));
+    assert!(refused.text().contains("did not come within 500 ms"), "{}", refused.text());
+    let set = edge.api(Method::PATCH, "/v1/apps/shop/environments/prod/settings");
+    let token = edge.api(Method::POST, "/v1/tokens");
+    for request in [set, token] {
+        let refused = got(request.header("content-type", "application/json").body(dripping())).await;
+        assert_eq!(refused.code(), Code::BadRequest, "{}", refused.text());
+        assert!(refused.problem().hint.unwrap().contains("admin_body_ms_max"), "{}", refused.text());
+    }
+    edge.stop().await;
+}
