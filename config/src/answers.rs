@@ -19,8 +19,8 @@ use crate::Sha256;
 use crate::manifest::Manifest;
 use crate::names::{Canonical, HostPattern};
 use crate::path::BundlePath;
-use crate::precompressed::plain_path;
 use crate::resolve::{self, PathIndex, Resolution};
+use crate::rules::restricted::{RestrictedPaths, served_plain_paths};
 use crate::rules::{At, Redirect, RuleSet};
 use crate::site_toml::{HtmlHandling, NotFound, Route, Serving, UpstreamUrl, sort_routes};
 use crate::target;
@@ -110,9 +110,9 @@ pub struct Site<'m> {
 
 impl<'m> Site<'m> {
     /// Makes a version ready to be asked, as it would be in `table`, an environment's name or `preview`; `rules` are those
-    /// that hold there.
+    /// that hold there, and `restricted` what the whole manifest and its files of rules keep from visitors.
     #[must_use]
-    pub fn new(manifest: &'m Manifest, table: &str, rules: RuleSet) -> Self {
+    pub fn new(manifest: &'m Manifest, table: &str, rules: RuleSet, restricted: Option<&RestrictedPaths>) -> Self {
         let serving = manifest.serving_for(table);
         let paths: Vec<&BundlePath> = manifest.files.keys().collect();
         let hosts = serving.hostnames.iter().flatten().map(HostPattern::as_str).filter(|name| !name.starts_with('*'));
@@ -125,10 +125,10 @@ impl<'m> Site<'m> {
         let mut routes: Vec<(usize, Route)> = serving.routes.iter().flatten().cloned().enumerate().collect();
         sort_routes(&mut routes, |(_, route)| &route.path);
         let mut index = PathIndex::new(paths.iter().copied());
-        for path in &paths {
-            // A file that came compressed alone answers under its plain name too, which the edge decodes.
-            if let Some(plain) = plain_path(path).filter(|plain| index.exact(plain.as_str()).is_none()) {
-                index.name_also(&plain, path);
+        // A file that came compressed alone answers under its plain name too, which the edge decodes.
+        for (name, plain) in served_plain_paths(manifest, restricted) {
+            if index.exact(plain.as_str()).is_none() {
+                index.name_also(&plain, &name);
             }
         }
         Self {
@@ -272,7 +272,7 @@ mod tests {
             of_manifest(&manifest, "prod", Some(redirects.as_bytes()), None, 100, "devanture.toml", &|_, _| {
                 At::whole("devanture.toml")
             });
-        let site = Site::new(&manifest, "prod", rules);
+        let site = Site::new(&manifest, "prod", rules, RestrictedPaths::of(&manifest, None, None, 100).as_ref());
         let url = Url::parse(&format!("https://{HOST}/")).unwrap().join(address).unwrap();
         match site.ask(&url, asking) {
             Answer::File(number) => site.path(number).unwrap().to_string(),
@@ -339,7 +339,7 @@ mod tests {
             ("none", "docs/index.html", "/docs/index.html"),
         ] {
             let manifest = manifest(&format!("html_handling = \"{handling}\"\n"));
-            let site = Site::new(&manifest, "prod", RuleSet::default());
+            let site = Site::new(&manifest, "prod", RuleSet::default(), Some(&RestrictedPaths::default()));
             let address = site.address_of(&path.parse().unwrap()).unwrap();
             assert_eq!(address.path(), expected, "{handling} {path}");
         }

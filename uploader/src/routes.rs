@@ -47,8 +47,9 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
         let scan = folders.scan(false)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed)?.manifest;
-        let (rules, findings) = RuleFiles::read(&scan)?.rules_in(&manifest, &project, &place);
-        let site = Site::new(&manifest, place.as_str(), rules);
+        let files = RuleFiles::read(&scan)?;
+        let (rules, findings) = files.rules_in(&manifest, &project, &place);
+        let site = Site::new(&manifest, place.as_str(), rules, files.restricted(&manifest).as_ref());
         let explained = project.site.explain(Some(&place), guessed);
         let lines = explained.into_iter().filter_map(|one| match one.origin {
             Origin::File(at) => Some((one.key, at)),

@@ -5,6 +5,7 @@ use std::io::Read;
 use devanture_config::limits::TABLE;
 use devanture_config::mistake::Weight;
 use devanture_config::problem::Code;
+use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::rules::{self, FILE_BYTES_MAX, HEADERS_FILE, REDIRECTS_FILE, RuleSet};
 use devanture_config::{Manifest, Mistake, PlaceName};
 
@@ -51,6 +52,11 @@ impl RuleFiles {
         let at = |table, index| lines.at(table, index);
         let name = place.as_str();
         rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at)
+    }
+
+    /// What the manifest and these files keep from visitors; none where that is too much to be compared with paths.
+    pub(crate) fn restricted(&self, manifest: &Manifest) -> Option<RestrictedPaths> {
+        RestrictedPaths::of(manifest, self.redirects.as_deref(), self.headers.as_deref(), rules_max())
     }
 
     /// Everything that is wrong in any of `places`; what is not wrong in the first of them names its place.

@@ -15,6 +15,7 @@ mod netlify;
 pub mod pattern;
 pub mod query;
 pub mod redirect;
+pub mod restricted;
 #[cfg(test)]
 mod said;
 pub mod tables;

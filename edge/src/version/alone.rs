@@ -1,39 +1,36 @@
 //! Files that came compressed without their plain file: the version has the plain file, and their own names lead to it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use devanture_config::Manifest;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
+use devanture_config::rules::restricted::unserved_plain_paths;
 
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::load::LoadRequest;
 use super::rule_files::RuleFiles;
 
-/// Takes those plain files out that a password, a route or a forced rule of the compressed name would not hold for: who
-/// wrote it meant the content, and knew of no other name. Of more rules than can be compared none is left in.
+/// Takes those plain files out that are not served, as `check` and `routes` decide it, too.
 ///
 /// # Errors
 /// Where the comparison panicked.
-pub(super) async fn leave_out_kept(request: &mut LoadRequest, rule_files: RuleFiles) -> Result<RuleFiles, JoinError> {
+pub(super) async fn leave_out_unserved(
+    request: &mut LoadRequest,
+    rule_files: RuleFiles,
+) -> Result<RuleFiles, JoinError> {
     if request.decoded.is_empty() {
         return Ok(rule_files);
     }
     let (manifest, rules_max) = (Arc::clone(&request.manifest), request.rules_max);
     let pairs = other_names(request);
     let compare = move || {
-        let kept = rule_files.kept(&manifest, rules_max);
-        let is_apart = |name: &BundlePath, plain: &BundlePath| {
-            kept.as_ref().is_none_or(|kept| kept.tells_apart(&format!("/{name}"), &format!("/{plain}")))
-        };
-        let apart = pairs.into_iter().filter(|(name, plain)| is_apart(name, plain));
-        let apart: BTreeSet<BundlePath> = apart.map(|(_, plain)| plain).collect();
-        (rule_files, apart)
+        let unserved = unserved_plain_paths(rule_files.restricted(&manifest, rules_max).as_ref(), pairs);
+        (rule_files, unserved)
     };
-    let (rule_files, apart) = spawn_blocking(compare).await?;
-    request.decoded.retain(|plain, _| !apart.contains(plain));
+    let (rule_files, unserved) = spawn_blocking(compare).await?;
+    request.decoded.retain(|plain, _| !unserved.contains(plain));
     Ok(rule_files)
 }
 

@@ -120,7 +120,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let (memory, claim) = request.memory.clone();
     let charge = Arc::new(memory.charge(claim));
     let rule_files = RuleFiles::read(blobs, &request.manifest).await?;
-    let rule_files = alone::leave_out_kept(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
+    let rule_files = alone::leave_out_unserved(&mut request, rule_files).await.map_err(|_panicked| Error::Panicked)?;
     let manifest = alone::with_decoded(&request);
     let html_handling = manifest.html_handling_in(&request.serving);
     let (index, straight) = indexes::of(&manifest, html_handling, alone::other_names(&request)).await?;

@@ -25,7 +25,6 @@ pub use kept::KeptFiles;
 pub use load::{Error, LoadRequest, VERSION_HEADER, load};
 pub use memory::{AppMemory, AppUsage, Charge, Claim, Memory, OverMemory, Relief};
 pub use place::Served;
-pub(crate) use rule_files::Kept;
 pub use rule_files::{RuleFileError, RuleFiles};
 pub use wishes::{DictionaryWish, Wishes};
 

@@ -2,6 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 
+use devanture_config::answers::{End, Request, Site};
+use devanture_config::manifest::FileEntry;
+use devanture_config::rules::restricted::RestrictedPaths;
+use devanture_config::rules::{At, of_manifest};
+use devanture_config::{Digest, Manifest};
+
 use crate::site::{shop, text};
 use crate::support::{edge, on_each_engine};
 use crate::wire::{Answer, PROTOCOLS, ask};
@@ -13,6 +19,42 @@ on_each_engine! {
     a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte
     a_file_that_came_compressed_alone_answers_under_both_names
     a_password_for_a_compressed_name_keeps_what_is_in_it
+}
+
+/// What a bundle answers as the command line foresees it.
+struct Foreseen {
+    manifest: Manifest,
+    redirects: Vec<u8>,
+    headers: Vec<u8>,
+}
+
+impl Foreseen {
+    fn of(files: &[(&str, &[u8])]) -> Self {
+        let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
+        let file = |name: &str| files.iter().find(|(path, _)| *path == name).unwrap().1.to_vec();
+        let entries = files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes)));
+        let manifest = Manifest::of_files(entries.collect());
+        Self { manifest, redirects: file("_redirects"), headers: file("_headers") }
+    }
+
+    /// The status for a visitor who gives the password.
+    fn status(&self, path: &str) -> u16 {
+        let (redirects, headers) = (Some(&self.redirects[..]), Some(&self.headers[..]));
+        let at = |_, _| At::whole("devanture.toml");
+        let (rules, _) = of_manifest(&self.manifest, "prod", redirects, headers, 1000, "devanture.toml", &at);
+        let restricted = RestrictedPaths::of(&self.manifest, redirects, headers, 1000);
+        let site = Site::new(&self.manifest, "prod", rules, restricted.as_ref());
+        // `me:pass`
+        let password = [("authorization".to_owned(), "Basic bWU6cGFzcw==".to_owned())];
+        let url = site.address_of(&"x".parse().unwrap()).unwrap().join(path).unwrap();
+        let request =
+            Request { method: "GET", host: "shop.localhost", path: url.path(), query: None, headers: &password };
+        match site.explain(&request).decided.end {
+            End::File { status, .. } | End::Redirect { status, .. } => status,
+            End::Nothing => 404,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Takes the encoding off.
@@ -179,8 +221,16 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
     let plain = text(200);
     let br = brotli(&plain);
     let headers = b"/secret.json.br\n  Basic-Auth: me:pass\n/inner/*\n  Basic-Auth: me:pass\n";
-    let files: &[(&str, &[u8])] =
-        &[("secret.json.br", &br), ("inner/app.js.br", &br), ("open.js.br", &br), ("_headers", headers)];
+    let redirects = b"/forced.json.br /open.js 302!\n";
+    let files: &[(&str, &[u8])] = &[
+        ("secret.json.br", &br),
+        ("inner/app.js.br", &br),
+        ("open.js.br", &br),
+        ("forced.json.br", &br),
+        ("_headers", headers),
+        ("_redirects", redirects),
+    ];
+    let foreseen = Foreseen::of(files);
     let edge = edge().with_app("shop", files).start().await;
     for protocol in PROTOCOLS {
         for (target, status, known) in [
@@ -190,7 +240,11 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
             ("/inner/app.js.br", 401, 200),
             ("/inner/app.js", 401, 200),
             ("/open.js", 200, 200),
+            ("/forced.json.br", 302, 302),
+            ("/forced.json", 404, 404),
         ] {
+            // What `check` and `routes` tell is what happens.
+            assert_eq!(foreseen.status(target), known, "{target}");
             assert_eq!(ask(target).send(&edge, protocol).await.status, status, "{target}");
             // `me:pass`
             let answer = ask(target).with("Authorization", "Basic bWU6cGFzcw==").send(&edge, protocol).await;

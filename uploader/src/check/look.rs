@@ -12,6 +12,7 @@ use devanture_config::mistake::Weight;
 use devanture_config::path::BundlePath;
 use devanture_config::problem::Code;
 use devanture_config::rules::RuleSet;
+use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::site_toml::check::{BROKEN_FRAGMENT, BROKEN_LINK, CheckTable, MISSING_ASSET, SHADOWED_FILE};
 use devanture_config::{Manifest, Mistake};
 use percent_encoding::percent_decode_str;
@@ -98,13 +99,13 @@ struct Task<'t> {
 pub(crate) fn look(
     scan: &Scan,
     manifest: &Manifest,
-    rules: Vec<(String, RuleSet)>,
+    (rules, restricted): (Vec<(String, RuleSet)>, Option<&RestrictedPaths>),
     table: &CheckTable,
     www: &Path,
     allows_doubts: bool,
 ) -> Result<Looked, Failure> {
     let site = |(name, rules): (String, RuleSet)| {
-        let site = Site::new(manifest, &name, rules);
+        let site = Site::new(manifest, &name, rules, restricted);
         (name, site)
     };
     let places = Places::new(rules.into_iter().map(site).collect(), manifest.files.keys());

@@ -125,7 +125,14 @@ impl Task {
                 known.push(serving);
             }
         }
-        let mut looked = look::look(&scan, &manifest, rules, &project.site.check, &www, allows_doubts)?;
+        let mut looked = look::look(
+            &scan,
+            &manifest,
+            (rules, files.restricted(&manifest).as_ref()),
+            &project.site.check,
+            &www,
+            allows_doubts,
+        )?;
         if let Some(server) = &scan.server {
             looked.findings.extend(server::secrets(server, &project.site.check));
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use devanture_config::answers::{BackendTo, End, Request, Site};
 use devanture_config::manifest::FileEntry;
-use devanture_config::rules::{At, headers::Change, of_manifest};
+use devanture_config::rules::{At, headers::Change, of_manifest, restricted::RestrictedPaths};
 use devanture_config::site_toml::SiteFile;
 use devanture_config::{Digest, Manifest};
 use proptest::prelude::*;
@@ -137,7 +137,8 @@ impl Known {
         let at = |table, index| -> At { lines.at(table, index) };
         let (redirects, headers) = (Some(&self.redirects[..]), Some(&self.headers[..]));
         let (rules, _) = of_manifest(&self.manifest, "prod", redirects, headers, 1000, "devanture.toml", &at);
-        Site::new(&self.manifest, "prod", rules)
+        let restricted = RestrictedPaths::of(&self.manifest, redirects, headers, 1000);
+        Site::new(&self.manifest, "prod", rules, restricted.as_ref())
     }
 }
 

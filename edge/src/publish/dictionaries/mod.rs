@@ -272,7 +272,7 @@ impl Dictionaries {
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
         let copy = manifest.clone();
         // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.
-        let find = move || Closed::find(rule_files.kept(&copy, rules_max).as_ref(), &copy, only, deadline);
+        let find = move || Closed::find(rule_files.restricted(&copy, rules_max).as_ref(), &copy, only, deadline);
         let closed = tokio::task::spawn_blocking(find).await.map_err(|error| super::error::lost(&error))?;
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }

@@ -7,6 +7,7 @@ use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
 use devanture_config::resolve::addresses;
+use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::{Digest, Manifest, PlaceName};
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::publish::compress::worth_trying;
 use crate::publish::error::lost;
 use crate::site::dictionary::FILE_BYTES_MIN;
 use crate::site::{cache, media};
-use crate::version::{Kept, KeptFiles, RuleFiles};
+use crate::version::{KeptFiles, RuleFiles};
 
 /// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.
 const COMPARED_MAX: usize = 50_000_000;
@@ -56,7 +57,7 @@ impl Closed {
     /// Compares the files of a version, those with the content `only` alone where that is said, with what keeps files
     /// from strangers. It takes its time: not for a thread that others wait for. Nothing where there is no time left.
     pub(super) fn find(
-        kept: Option<&Kept>,
+        kept: Option<&RestrictedPaths>,
         manifest: &Manifest,
         only: Option<Digest>,
         deadline: Option<Instant>,
@@ -173,7 +174,7 @@ mod tests {
 
     fn files(site: &str, redirects: &str, headers: &str) -> Vec<String> {
         let manifest = manifest(site);
-        let kept = RuleFiles::of(redirects, headers).kept(&manifest, 100_000);
+        let kept = RuleFiles::of(redirects, headers).restricted(&manifest, 100_000);
         let closed = Closed::find(kept.as_ref(), &manifest, None, None).unwrap();
         let given = [("app.js".parse().unwrap(), vec![Form::Br])].into();
         let public = Public::new(&manifest, &given, closed, 10_000);
@@ -269,7 +270,7 @@ mod tests {
     fn of_too_much_to_compare_nothing_is_taken_to_be_everyones() {
         let kept = |count: usize| {
             let rules: String = (0..count).map(|number| format!("/x{number} / 302!\n")).collect();
-            RuleFiles::of(&rules, "").kept(&manifest(""), 100_000)
+            RuleFiles::of(&rules, "").restricted(&manifest(""), 100_000)
         };
         let entry = FileEntry { hash: Digest::of(b""), size: 5_000, media_type: None };
         let paths = (0..5_000).map(|number| (format!("{number}.js").parse().unwrap(), entry.clone()));
