@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod api;
+mod counted;
 pub mod deploy;
 pub mod digest;
 pub mod edge_toml;
@@ -45,6 +46,7 @@ pub mod upkeep;
 pub mod upstreams;
 pub mod who;
 
+pub use counted::counted;
 pub use digest::{Digest, VersionId};
 pub use manifest::Manifest;
 pub use mistake::{Mistake, Mistakes};

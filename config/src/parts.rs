@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::counted;
 use crate::manifest::Manifest;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use crate::site_toml::ProcessName;
@@ -89,10 +90,6 @@ pub fn lost_text(environment: &str, lost: &[String]) -> String {
 
 /// What to do about parts that a push would remove.
 pub const LOST_HINT: &str = "push all of it together, an archive with its devanture.toml; --allow-warnings (`allow_warnings=1`) takes the rest away";
-
-fn counted(number: u64, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
-}
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)

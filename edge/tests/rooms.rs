@@ -403,6 +403,28 @@ fn law_6_only_the_durable_helper_changes_files() {
 }
 
 #[test]
+fn numbers_of_things_are_put_into_words_by_one_function() {
+    let mut files = Vec::new();
+    for folder in ["edge/src", "uploader/src", "config/src"] {
+        files_below(&source_folder().join("../..").join(folder), &mut files);
+    }
+    assert!(files.len() > 300, "{}", files.len());
+    let by_hand = ["else { \"s\" }", "then_some(\"s\")"];
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        // A verb has its own form.
+        let lines =
+            text.lines().filter(|line| by_hand.iter().any(|hand| line.contains(hand)) && !line.contains("hold{}"));
+        assert_eq!(
+            lines.collect::<Vec<_>>(),
+            Vec::<&str>::new(),
+            "{}: `devanture_config::counted` does it",
+            file.display()
+        );
+    }
+}
+
+#[test]
 fn the_clock_of_the_day_is_read_where_it_is_needed() {
     let sources = sources();
     // Times of certificates, of their files, of the keys of tickets, and of everything else.

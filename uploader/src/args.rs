@@ -205,7 +205,7 @@ pub(crate) enum Command {
     /// List, make and revoke tokens of the app
     #[command(subcommand, after_help = examples::TOKEN)]
     Token(TokenCommand),
-    /// Log in with DEVANTURE_LOGIN and DEVANTURE_PASSWORD, and keep that for further commands
+    /// Log in as the account DEVANTURE_LOGIN with DEVANTURE_PASSWORD, and keep that for further commands
     #[command(after_help = examples::LOGIN)]
     Login,
     /// End the login that is kept

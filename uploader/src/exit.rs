@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use devanture_config::counted;
 use devanture_config::mistake::{Mistake, Mistakes};
 use devanture_config::problem::{Code, Exit, Problem};
 use serde::Serialize;
@@ -81,7 +82,7 @@ impl Failure {
         let file = if files.all(|other| other == first) { first } else { "The configuration" };
         let message = match mistakes.0.len() {
             1 => format!("{file} has a mistake."),
-            count => format!("{file} has {count} mistakes."),
+            count => format!("{file} has {}.", counted(count, "mistake")),
         };
         Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
     }

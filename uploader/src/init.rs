@@ -16,6 +16,10 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::moving;
 
+/// What a first push needs beside the file.
+pub(crate) const SETTINGS_NEEDED: &str = "set DEVANTURE_URL and DEVANTURE_TOKEN, and DEVANTURE_CA for an edge with a \
+    local authority (`tls/ca.pem` in its data folder)";
+
 /// A key that was guessed, or should be said.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 struct Guessed {
@@ -55,7 +59,7 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     context.output.write(&value, || {
         let mut lines = vec![format!("Wrote {} for the app {app}.", path.display())];
         lines.extend(guessed.iter().map(line));
-        lines.push("Next: set DEVANTURE_URL and DEVANTURE_TOKEN, then `devanture push`.".to_owned());
+        lines.push(format!("Next: {SETTINGS_NEEDED}, then `devanture push`."));
         lines
     });
     Ok(())

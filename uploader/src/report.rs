@@ -8,6 +8,7 @@ use devanture_config::api::{
     Damage, DeployReport, Lock, PlaceStatus, Returning, SettingName, SettingsDifference, Status, Step, StepState,
     SwitchReport,
 };
+pub(crate) use devanture_config::counted;
 use devanture_config::problem::Code;
 use devanture_config::site_toml::RoutePath;
 use serde::Serialize;
@@ -297,11 +298,6 @@ pub(crate) fn byte_text(bytes: u64) -> String {
     } else {
         format!("{}.{} {name}", tenths / 10, tenths % 10)
     }
-}
-
-/// `1 file`, `2 files`.
-pub(crate) fn counted(count: u64, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// The verb to a number of things.

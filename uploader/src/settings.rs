@@ -324,7 +324,8 @@ impl Settings {
             (_, None, Some(_)) => Err(Failure::new(Code::Usage, "There is a password, and nobody said whose it is.")
                 .hint("set DEVANTURE_LOGIN to the name of the account")),
             (_, None, None) => Err(Failure::new(Code::Unauthenticated, "A token is needed, and there is none.").hint(
-                "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN and DEVANTURE_PASSWORD",
+                "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of an \
+                 account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one",
             )),
         }
     }

@@ -367,3 +367,31 @@ fn deleting_an_app_names_the_flag_that_it_takes() {
     let hint = error["hint"].as_str().unwrap();
     assert!(hint.contains("pass --yes to mean it") && !hint.contains("--now"), "{hint}");
 }
+
+#[test]
+fn a_first_project_says_all_that_a_push_needs() {
+    for (files, arguments) in [
+        (&[("dist/index.html", "hi")][..], &["init"][..]),
+        (&[("dist/index.html", "hi"), ("vercel.json", "{}")], &["init", "--from", "vercel"]),
+    ] {
+        let ran = Project::new(files).run(arguments);
+        let next = ran.stdout.lines().last().unwrap();
+        for needed in ["Next: ", "DEVANTURE_URL", "DEVANTURE_TOKEN", "DEVANTURE_CA", "tls/ca.pem", "devanture push"] {
+            assert!(next.contains(needed), "{needed}: {ran:#?}");
+        }
+    }
+}
+
+#[test]
+fn every_text_agrees_that_a_login_is_the_name_of_an_account() {
+    let project = Project::site(&dead_url());
+    for arguments in [&["--help"][..], &["login", "--help"]] {
+        let help = project.run(arguments).stdout;
+        let line = help.lines().find(|line| line.contains("DEVANTURE_LOGIN ") && line.contains("name of an account"));
+        assert!(line.is_some() && help.contains("devanture-edge account create"), "{help}");
+    }
+    let project = Project::new(&[("www/index.html", "hi")]);
+    let error = project.variable("DEVANTURE_URL", &dead_url()).run(&["push", "--app", "shop", "--json"]);
+    let error = error.failed("unauthenticated", 4);
+    assert!(error["hint"].as_str().unwrap().contains("DEVANTURE_LOGIN to the name of an account"), "{error}");
+}

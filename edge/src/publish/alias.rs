@@ -4,6 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use devanture_config::api::{AliasList, AliasRequest, PlaceStatus, Scope};
+use devanture_config::counted;
 use devanture_config::expiry::Expiry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -194,7 +195,7 @@ impl Publisher {
         if count < count_max {
             return Ok(());
         }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {count} aliases already."))
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(count, "alias")))
             .hint("delete some, or let them end by themselves; `aliases_max` in edge.toml is the limit")
             .into())
     }

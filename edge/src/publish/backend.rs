@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use devanture_config::api::DeployKind;
+use devanture_config::counted;
 use devanture_config::instances::{InstanceList, ScaleRequest};
 use devanture_config::manifest::Managed;
 use devanture_config::parts::{self, Parts};
@@ -163,7 +164,7 @@ impl Publisher {
         if count <= max {
             return Ok(());
         }
-        let detail = format!("The backend would have {count} instances; {max} are allowed.");
+        let detail = format!("The backend would have {}; {max} are allowed.", counted(count, "instance"));
         Err(Problem::new(Code::TooMany, detail).hint("`instances_max` in edge.toml is the limit").into())
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use devanture_config::api::{DeployBegun, DeployOptions, Source};
+use devanture_config::counted;
 use devanture_config::digest::{BadIdPrefix, IdPrefix};
 use devanture_config::manifest::BadManifest;
 use devanture_config::problem::{Code, Problem};
@@ -213,7 +214,7 @@ impl Publisher {
         let count = u64::try_from(manifest.files_count()).unwrap_or(u64::MAX);
         if count > limits.bundle_files_max {
             return too_large(
-                format!("The bundle has {count} files; {} are allowed.", limits.bundle_files_max),
+                format!("The bundle has {}; {} are allowed.", counted(count, "file"), limits.bundle_files_max),
                 "bundle_files_max",
             );
         }

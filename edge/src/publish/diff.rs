@@ -6,6 +6,7 @@ use std::sync::Arc;
 use devanture_config::api::{
     Amount, ChangeKind, Diff, DiffSide, FileChange, FileChanges, Scope, ServingChange, VisitorLoad,
 };
+use devanture_config::counted;
 use devanture_config::digest::IdPrefix;
 use devanture_config::manifest::FileEntry;
 use devanture_config::path::BundlePath;
@@ -273,7 +274,7 @@ fn add_changes(changes: &mut Vec<ServingChange>, place: &str, before: Option<&Se
 
 /// What a key says, in a word or a number: a list may be long, and a backend's address is nobody's business.
 fn shown(value: &Value) -> String {
-    let entries = |count: usize| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+    let entries = |count: usize| counted(count, "entry");
     match value {
         Value::Array(list) => entries(list.len()),
         Value::Object(table) => entries(table.len()),

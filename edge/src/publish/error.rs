@@ -1,5 +1,6 @@
 //! The one table from what fails below to the problem that is answered.
 
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 
 use crate::live::LoadError;
@@ -58,7 +59,10 @@ impl From<catalog::Error> for Error {
                     Code::TooManyAttempts,
                     "This token or account has made as many changes as it may in a minute.",
                 )
-                .hint(format!("try again in {seconds} seconds; `writes_per_minute_max` in edge.toml is the limit"))
+                .hint(format!(
+                    "try again in {}; `writes_per_minute_max` in edge.toml is the limit",
+                    counted(seconds, "second")
+                ))
                 .retry_after(seconds)
             }
             catalog::Error::Locked { .. } | catalog::Error::Store(_) => internal(&error),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use devanture_config::api::{
     ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope, Urls,
 };
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
@@ -241,7 +242,9 @@ impl Publisher {
         };
         if let Some(absent) = push.missing.keys().find(|digest| !received.contains(digest)) {
             let absent_count = push.missing.keys().filter(|digest| !received.contains(digest)).count();
-            let detail = format!("{absent_count} blobs of the manifest were not sent, such as {absent}.");
+            let were = if absent_count == 1 { "was" } else { "were" };
+            let blobs = counted(absent_count, "blob");
+            let detail = format!("{blobs} of the manifest {were} not sent, such as {absent}.");
             return Err(Problem::new(Code::BlobMissing, detail).hint("send them, then finish the push again").into());
         }
         let wanted: BTreeMap<Digest, u64> = push.manifest.blobs().collect();
@@ -302,7 +305,6 @@ impl Publisher {
             }
         };
         let deltas = passed.as_ref().map_or(0, |passed| passed.deltas);
-        let counted = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
         let detail = match (made.files, given.forms.len(), deltas) {
             (0, 0, 0) => "nothing to do".to_owned(),
             (files, _, 0) => format!("{}, {}", counted(files, "file"), counted(made.variants, "variant")),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use devanture_config::api::PlaceDeleteReport;
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
 use tokio::sync::MutexGuard;
@@ -112,7 +113,7 @@ impl Publisher {
         if self.catalog.list(records::APPS_PREFIX, None, false, max).await?.len() < max {
             return Ok(());
         }
-        Err(Problem::new(Code::TooMany, format!("There are {max} apps already."))
+        Err(Problem::new(Code::TooMany, format!("The edge has {} already.", counted(max, "app")))
             .hint("delete those that nobody uses; `apps_max` in edge.toml is the limit")
             .into())
     }
@@ -126,7 +127,7 @@ impl Publisher {
         if self.catalog.list(&records::versions_prefix(app), None, false, max).await?.len() < max {
             return Ok(());
         }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {max} versions already."))
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(max, "version")))
             .hint("`devanture delete version` deletes one, `[retention]` lets old ones go; `versions_max` in edge.toml is the limit")
             .into())
     }
@@ -136,7 +137,7 @@ impl Publisher {
         if self.environments(app, max).await?.len() < max {
             return Ok(());
         }
-        Err(Problem::new(Code::TooMany, format!("The app {app} has {max} environments already."))
+        Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(max, "environment")))
             .hint("`devanture delete environment NAME` deletes one; `environments_max` in edge.toml is the limit")
             .into())
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use devanture_config::api::{Backend, MemberReport, MemberWish, Scope, UpstreamReport, UpstreamsReport};
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
@@ -195,7 +196,7 @@ impl Publisher {
         }
         let (count, max) = (after.members.len(), self.limits.upstream_members_max);
         if count > before.members.len() && u64::try_from(count).unwrap_or(u64::MAX) > max {
-            let detail = format!("The API would say something about {count} members; {max} are allowed.");
+            let detail = format!("The API would say something about {}; {max} are allowed.", counted(count, "member"));
             let hint = "`upstream_members_max` in edge.toml is the limit";
             return Err(Problem::new(Code::TooMany, detail).hint(hint).into());
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devanture_config::api::{DeployKind, Source};
+use devanture_config::counted;
 use devanture_config::edge_toml::Watch;
 use devanture_config::logs::LogFilter;
 use devanture_config::problem::{Code, Problem};
@@ -296,10 +297,10 @@ impl std::fmt::Display for Rise {
         let Self { kind, before, after } = self;
         write!(
             f,
-            "{kind} rose from {} ({} of {} requests) to {} ({} of {})",
+            "{kind} rose from {} ({} of {}) to {} ({} of {})",
             percent(*before),
             before.0,
-            before.1,
+            counted(before.1, "request"),
             percent(*after),
             after.0,
             after.1
@@ -308,7 +309,7 @@ impl std::fmt::Display for Rise {
 }
 
 fn requests(answers: Answers) -> String {
-    if answers.requests == 1 { "1 request".to_owned() } else { format!("{} requests", answers.requests) }
+    counted(answers.requests, "request")
 }
 
 fn told(before: Answers, after: Answers) -> String {

@@ -2,6 +2,7 @@
 //! back.
 
 use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath};
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
@@ -40,7 +41,7 @@ impl Publisher {
             record.paths.insert(path.clone(), WithdrawnEntry { at_ms, who: actor.name.clone() });
             let count_max = self.limits.withdrawn_paths_max;
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
-                let detail = format!("{count_max} paths of the app {app} are withdrawn already.");
+                let detail = format!("The app {app} has {} already.", counted(count_max, "withdrawn path"));
                 return Err(Problem::new(Code::TooMany, detail)
                     .hint("raise `withdrawn_paths_max`; a path ends when every version that has it is gone for good")
                     .into());

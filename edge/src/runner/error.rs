@@ -1,6 +1,7 @@
 //! What can go wrong with instances, each with what happened, which instance it was, and why.
 
 use crate::catalog;
+use devanture_config::counted;
 
 /// Lines of an instance's log that go with an error.
 pub const ERROR_LINES_MAX: usize = 20;
@@ -34,7 +35,7 @@ pub enum Error {
         place: String,
     },
     /// It ended again and again: before it was healthy, or soon after.
-    #[error("{instance} ended {times} times {when}; the last time it {reason}")]
+    #[error("{instance} ended {} {when}; the last time it {reason}", counted(times, "time"))]
     CrashLoop {
         /// Such as `web.2`.
         instance: String,
@@ -89,7 +90,9 @@ pub enum Error {
     },
     /// An environment keeps more than it may.
     #[error(
-        "{whose} {bytes} bytes in {files} files, and {bytes_max} bytes in {files_max} files may be kept: `persist_bytes_max` and `persist_files_max` in edge.toml are the limits"
+        "{whose} {} in {}, and {bytes_max} bytes in {files_max} files may be kept: `persist_bytes_max` and `persist_files_max` in edge.toml are the limits",
+        counted(bytes, "byte"),
+        counted(files, "file")
     )]
     PersistFull {
         /// Such as `prod of shop keeps`.

@@ -16,7 +16,8 @@ Examples:
 Settings, the strongest first: flags, the environment, .env.APP, .env, devanture.toml.
   DEVANTURE_URL     address of the edge's admin listener   --url
   DEVANTURE_TOKEN   token of `devanture-edge token create` --token
-  DEVANTURE_LOGIN, DEVANTURE_PASSWORD   in place of a token: an account of the edge
+  DEVANTURE_LOGIN   name of an account of `devanture-edge account create`, in place of a token
+  DEVANTURE_PASSWORD   its password
   DEVANTURE_APP     which app                              --app
   DEVANTURE_ENV     which environment, else prod           --env
   DEVANTURE_CA      a PEM file to trust                    --ca
@@ -175,7 +176,10 @@ Examples:
 
 pub(super) const LOGIN: &str = "\
 Example:
-  devanture login                         with DEVANTURE_LOGIN and DEVANTURE_PASSWORD
+  devanture login                         as the account that DEVANTURE_LOGIN names
+
+DEVANTURE_LOGIN is the name of an account, and DEVANTURE_PASSWORD its password;
+`devanture-edge account create` makes one.
 
 Every other command logs in by itself where these are set; this only says whether it works.";
 

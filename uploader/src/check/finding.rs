@@ -8,6 +8,7 @@ use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::report::counted;
 
 /// The code of what is wrong with `devanture.toml`.
 pub(crate) const CONFIG: &str = "config";
@@ -133,7 +134,7 @@ pub(crate) fn lines(findings: &[Finding]) -> Vec<String> {
     more.sort_unstable();
     lines.extend(more.into_iter().map(|((code, _, about), count)| {
         let rest = count - PLACES_MAX;
-        format!("… and {code} in {rest} more place{}: {about}", if rest == 1 { "" } else { "s" })
+        format!("… and {code} in {}: {about}", counted(rest, "more place"))
     }));
     lines
 }

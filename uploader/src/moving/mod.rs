@@ -110,7 +110,8 @@ pub(crate) fn init(context: &Context, args: &InitArgs, provider: Provider) -> Re
         let counts: Vec<String> = rules.map(|(count, what)| count_of(count, what)).into();
         let mut lines = vec![format!("Wrote {} for the app {app}: {}.", path.display(), counts.join(", "))];
         lines.extend(note_lines(&moved.notes));
-        lines.push("Next: `devanture check`, then `devanture push --no-switch` for a preview.".to_owned());
+        let needed = init::SETTINGS_NEEDED;
+        lines.push(format!("Next: `devanture check`; {needed}; then `devanture push --no-switch` for a preview."));
         lines
     });
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use devanture_config::counted;
 use devanture_config::manifest::FileEntry;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::path::BundlePath;
@@ -132,7 +133,7 @@ async fn site_file(store: &dyn Blobs, tree: &Tree, wrapper: Option<&str>) -> Res
         let count = mistakes.0.len();
         let file = mistakes.0.first().map_or_else(String::new, |mistake| mistake.file.clone());
         let what = if mistakes.0.iter().all(|m| m.file == file) { file } else { "The configuration".to_owned() };
-        let detail = format!("{what} in the archive has {count} mistake{}.", if count == 1 { "" } else { "s" });
+        let detail = format!("{what} in the archive has {}.", counted(count, "mistake"));
         Problem::new(Code::BadConfig, detail).with_mistakes(mistakes.0).into()
     })
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use devanture_config::counted;
 use devanture_config::leave_out::is_left_out;
 use devanture_config::limits::Limits;
 use devanture_config::path::{BadPath, BundlePath};
@@ -147,7 +148,8 @@ impl<'l> Gate<'l> {
             return Err(Problem::new(Code::DuplicatePath, detail).hint("keep one of the two").into());
         }
         if self.files.len() as u64 > limits.bundle_files_max {
-            let detail = format!("With `{path}` the bundle has more than {} files.", limits.bundle_files_max);
+            let detail =
+                format!("With `{path}` the bundle has more than {}.", counted(limits.bundle_files_max, "file"));
             return Err(too_large(detail, "bundle_files_max").into());
         }
         if self.largest.as_ref().is_none_or(|(_, largest)| size > *largest) {
@@ -178,7 +180,8 @@ impl<'l> Gate<'l> {
         let files = self.files.len().saturating_add(self.empty_folders());
         if files as u64 > self.limits.bundle_files_max {
             let most = self.limits.bundle_files_max;
-            let detail = format!("The archive has {files} files and empty folders; {most} are allowed.");
+            let files = counted(files, "file");
+            let detail = format!("The archive has {files} and empty folders; {most} are allowed.");
             return Err(too_large(detail, "bundle_files_max").into());
         }
         let mut paths: Vec<&str> = self.files.iter().map(BundlePath::as_str).collect();

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use devanture_config::api::{DeployOptions, DeployReport, Source};
+use devanture_config::counted;
 use devanture_config::manifest::FILES_MEMORY_FACTOR;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName};
@@ -297,7 +298,7 @@ impl Publisher {
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         let bytes = wanted.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
         let files = manifest.files.len();
-        let detail = format!("{files} file{}, {} bytes", if files == 1 { "" } else { "s" }, manifest.total_bytes());
+        let detail = format!("{}, {}", counted(files, "file"), counted(manifest.total_bytes(), "byte"));
         let blobs: HashSet<Digest> = wanted.into_keys().collect();
         let push = Push {
             id: target.id,

@@ -7,6 +7,7 @@ mod claim;
 mod proof;
 
 use devanture_config::api::Scope;
+use devanture_config::counted;
 use devanture_config::hostnames::{
     HostnameList, HostnameOwner, HostnameRemoved, HostnameRequest, HostnameSet, HostnameSource, HostnameStatus,
 };
@@ -338,7 +339,7 @@ impl Publisher {
         if added == 0 || u64::try_from(count.saturating_add(added)).is_ok_and(|count| count <= max) {
             return Ok(());
         }
-        let detail = format!("The app {app} would have more than {max} hostnames.");
+        let detail = format!("The app {app} would have more than {}.", counted(max, "hostname"));
         Err(Problem::new(Code::HostnamesFull, detail).hint("`hostnames_per_app_max` in edge.toml is the limit").into())
     }
 
@@ -379,6 +380,6 @@ fn taken(host: &HostPattern, hint: &str) -> Problem {
 }
 
 fn full(environment: &PlaceName, max: usize) -> Problem {
-    let detail = format!("The environment {environment} would have more than {max} hostnames.");
+    let detail = format!("The environment {environment} would have more than {}.", counted(max, "hostname"));
     Problem::new(Code::HostnamesFull, detail).hint("`hostnames_max` in edge.toml is the limit")
 }

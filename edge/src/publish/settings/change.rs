@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::DeployKind;
+use devanture_config::counted;
 use devanture_config::mistake::{Mistake, Weight};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::settings::{SettingName, SettingWanted, SettingsPatch, SettingsReport};
@@ -234,7 +235,7 @@ impl Publisher {
             Err(Problem::new(Code::TooMany, detail).hint(format!("`{limit}` in edge.toml is the limit")).into())
         };
         if exceeds(count, self.limits.settings_max) {
-            return full(format!("The environment would have {count} settings."), "settings_max");
+            return full(format!("The environment would have {}.", counted(count, "setting")), "settings_max");
         }
         if exceeds(bytes, self.limits.settings_bytes_max) {
             return full(format!("The settings of the environment would have {bytes} bytes."), "settings_bytes_max");

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use devanture_config::Digest;
 use devanture_config::api::{AccountName, LoggedIn, LoginRequest, Secret};
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use metrics::counter;
 
@@ -325,7 +326,7 @@ impl Credentials {
             Code::TooManyAttempts,
             "There were too many attempts to log in, to this account or from this address.",
         )
-        .hint(format!("try again in {seconds} seconds; a token is not held up by this"))
+        .hint(format!("try again in {}; a token is not held up by this", counted(seconds, "second")))
         .retry_after(seconds)
         .into()
     }

@@ -32,7 +32,7 @@ impl Actor {
         let is_elsewhere = environment.is_some_and(|environment| !self.is_of(environment));
         if is_elsewhere || self.scope < scope {
             let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
-            let detail = format!("The token `{}` lacks the scope {scope}{place} of the app {app}.", self.name);
+            let detail = format!("{} lacks the scope {scope}{place} of the app {app}.", self.shown());
             let hint = match &self.environment {
                 Some(own) if is_elsewhere => {
                     format!("it is a token of {own} alone; use one of that environment or of the whole app")
@@ -54,7 +54,7 @@ impl Actor {
     pub fn may_everywhere(&self, scope: Scope, app: &AppName) -> Result<(), Error> {
         self.may(scope, app, None)?;
         let Some(environment) = &self.environment else { return Ok(()) };
-        let detail = format!("The token `{}` is for {environment} alone; this reaches every hostname.", self.name);
+        let detail = format!("{} is for {environment} alone; this reaches every hostname.", self.shown());
         let hint = format!("a token of the whole app with the scope {scope} is needed");
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
@@ -83,8 +83,9 @@ impl Actor {
         if self.is_admin_of_all() {
             return Ok(());
         }
-        let detail = format!("The token `{}` may not do this: the scope admin for every app is needed.", self.name);
-        Err(Problem::new(Code::Forbidden, detail).into())
+        let detail = format!("{} lacks the scope admin for every app.", self.shown());
+        let hint = "use a token without --app and --env: `devanture-edge token create --scope admin …`";
+        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
     /// Checks that this actor may compare what is live in an environment with something else. A token of one environment

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenRequest};
+use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest};
 
@@ -98,14 +99,17 @@ impl Credentials {
             expired.push(id);
         }
         if count.saturating_sub(expired.len()) >= count_max {
-            return Err(Problem::new(Code::TooMany, format!("There are {count_max} tokens already."))
+            return Err(Problem::new(Code::TooMany, format!("The edge has {} already.", counted(count_max, "token")))
                 .hint("revoke those that are no longer used, or raise `tokens_max` in edge.toml")
                 .into());
         }
         if let Some(app) = app.filter(|_| of_app.saturating_sub(expired_of_app.len()) >= of_app_max) {
-            return Err(Problem::new(Code::TooMany, format!("The app {app} has {of_app_max} tokens already."))
-                .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
-                .into());
+            return Err(Problem::new(
+                Code::TooMany,
+                format!("The app {app} has {} already.", counted(of_app_max, "token")),
+            )
+            .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
+            .into());
         }
         if count >= count_max {
             return Ok(expired);
@@ -268,7 +272,11 @@ fn ends(actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Option<
     match (actor.expires_ms, wanted) {
         (Some(own), Some(wanted)) if wanted > own => {
             let left_s = own.saturating_sub(now_ms) / 1000;
-            let detail = format!("{} ends in {left_s} seconds, and makes no token that outlives it.", actor.shown());
+            let detail = format!(
+                "{} ends in {}, and makes no token that outlives it.",
+                actor.shown(),
+                counted(left_s, "second")
+            );
             Err(Problem::new(Code::Forbidden, detail).hint("ask for a shorter life, or say none").into())
         }
         (own, wanted) => Ok(wanted.or(own)),

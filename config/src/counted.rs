@@ -1,0 +1,38 @@
+//! Numbers of things in the texts of both programs: `1 file`, `2 files`.
+
+use std::fmt::Display;
+
+/// A number of things in words; `thing` is the noun for one of them.
+#[must_use]
+pub fn counted(count: impl Display, thing: &str) -> String {
+    let text = count.to_string();
+    if text == "1" {
+        return format!("1 {thing}");
+    }
+    let is_vowel = |letter: char| "aeiou".contains(letter);
+    match thing.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(is_vowel) => format!("{text} {stem}ies"),
+        _ if thing.ends_with(['s', 'x']) || thing.ends_with("ch") => format!("{text} {thing}es"),
+        _ => format!("{text} {thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_one_and_others_have_their_plural() {
+        for (count, thing, text) in [
+            (0, "file", "0 files"),
+            (1, "file", "1 file"),
+            (2, "more file", "2 more files"),
+            (1, "entry", "1 entry"),
+            (3, "entry", "3 entries"),
+            (2, "alias", "2 aliases"),
+            (2, "day", "2 days"),
+        ] {
+            assert_eq!(counted(count, thing), text);
+        }
+    }
+}
