@@ -68,9 +68,11 @@ pub struct LogLine {
 pub const SOURCE_REQUESTS: &str = "requests";
 /// What it says for the instances of every process; the name of a process says those of it.
 pub const SOURCE_INSTANCES: &str = "instances";
-/// The header of an answer that has fewer requests than were asked for because older ones made room: the time of the
+/// The header of an answer that has fewer lines than were asked for because older ones made room: the time of the
 /// oldest that is held, in milliseconds since 1970 UTC.
 pub const LOGS_SINCE_HEADER: &str = "devanture-logs-since-ms";
+/// Beside it, of lines of instances: how many made room since the edge started, where that is known.
+pub const LOGS_GONE_HEADER: &str = "devanture-logs-gone";
 /// The source of what the command wrote that runs before a switch.
 pub const SOURCE_RELEASE: &str = "release";
 /// What the command line calls [`SOURCE_INSTANCES`].

@@ -4,7 +4,8 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use devanture_config::api::{LogLine, LogLost};
-use devanture_config::logs::{InstanceLine, LOGS_SINCE_HEADER, LogStream};
+use devanture_config::counted;
+use devanture_config::logs::{InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogStream};
 use devanture_config::problem::Code;
 use reqwest::Method;
 use reqwest::header::ACCEPT;
@@ -71,7 +72,12 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
         let message = "What answers does not speak of requests as an edge does.";
         return Err(Failure::new(Code::Unreachable, message).hint("is the edge of the same version as this program?"));
     }
-    let held_since = response.headers().get(LOGS_SINCE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let number = |name| response.headers().get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    let missing = (number(LOGS_SINCE_HEADER), number(LOGS_GONE_HEADER));
+    if is_of_instances {
+        // First, as a stream that goes on has no end to say it at.
+        note_gone_lines(context, missing);
+    }
     let mut parser = sse::Parser::default();
     let mut has_told = false;
     loop {
@@ -85,7 +91,7 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
             }
         }
     }
-    note_what_is_missing(context, is_of_instances, has_told, held_since);
+    note_what_is_missing(context, is_of_instances, has_told, missing.0);
     match args.tail {
         true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),
         false => Ok(()),
@@ -93,8 +99,8 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
 }
 
 /// Says why there are no lines, or no more.
-fn note_what_is_missing(context: &Context, is_of_instances: bool, has_told: bool, held_since: Option<u64>) {
-    if let Some(since) = held_since {
+fn note_what_is_missing(context: &Context, is_of_instances: bool, has_told: bool, missing: Option<u64>) {
+    if let Some(since) = missing.filter(|_| !is_of_instances) {
         let note = format!(
             "the edge holds requests of this app since {} only: older ones made room (log_kept_bytes_max)",
             time_text(since)
@@ -106,6 +112,19 @@ fn note_what_is_missing(context: &Context, is_of_instances: bool, has_told: bool
             false => "no such request is remembered: nobody came, or the edge does not log; --tail shows who comes",
         });
     }
+}
+
+/// Says how many older lines of instances made room, and since when lines are held.
+fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>)) {
+    let Some(since) = since else { return };
+    let lines = match gone {
+        Some(1) => "1 older line is gone".to_owned(),
+        Some(gone) => format!("{} are gone", counted(gone, "older line")),
+        None => "older lines are gone".to_owned(),
+    };
+    context
+        .progress
+        .note(&format!("{lines}: the edge holds lines of this environment's instances since {}", time_text(since)));
 }
 
 /// Tells an event. Returns whether anybody still listens.
@@ -125,7 +144,7 @@ fn tell(context: &Context, event: &sse::Event, is_of_instances: bool) -> Result<
         }
         "lost" => {
             let LogLost { lost } = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
-            let lines = if lost == 1 { "1 line was" } else { &format!("{lost} lines were") };
+            let lines = format!("{} {}", counted(lost, "line"), if lost == 1 { "was" } else { "were" });
             context.progress.line(&format!("{lines} left out: they came faster than they were read"));
             return Ok(true);
         }

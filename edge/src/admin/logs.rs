@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use devanture_config::api::{LogLost, Scope};
 use devanture_config::logs::{
-    InstanceLine, LOGS_SINCE_HEADER, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS,
+    InstanceLine, LOGS_GONE_HEADER, LOGS_SINCE_HEADER, LogFilter, LogStream, SOURCE_INSTANCES, SOURCE_RELEASE,
+    SOURCE_REQUESTS,
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
@@ -23,6 +24,7 @@ use super::body::RequestBody;
 use super::bundle::flag;
 use super::{Admin, Body, answer, body};
 use crate::publish::{Actor, Error};
+use crate::runner::LastLines;
 use crate::telemetry::{LogReader, LogTold, LogWanted};
 use crate::{runner, telemetry};
 
@@ -104,6 +106,18 @@ fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {
     }
 }
 
+/// The lines that are held, and what is missing before them.
+struct Before {
+    /// As JSON, oldest first.
+    lines: Vec<String>,
+    /// None without `tail`.
+    reader: Option<Reader>,
+    /// The time of the oldest line that is held, where older ones made room that were asked for.
+    since_ms: Option<u64>,
+    /// How many of these there were, where that is known.
+    gone: Option<u64>,
+}
+
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -126,11 +140,10 @@ impl Admin {
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
         }
         let lines = lines.unwrap_or(if tail { LINES_BEFORE_TAIL } else { LINES });
-        let is_of_requests = source == Source::Requests;
-        let (before, reader) = match source {
+        let Before { lines: before, reader, since_ms, gone } = match source {
             Source::Requests => {
                 let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
-                self.requests(wanted, lines, tail)?
+                self.requests(app, wanted, lines, tail)?
             }
             Source::Instances => self.said(app, environment, None, lines, tail).await?,
             Source::Process(name) => self.said(app, environment, Some(&name), lines, tail).await?,
@@ -140,25 +153,26 @@ impl Admin {
         let (credentials, actor) = (Arc::clone(&self.credentials), actor.clone());
         let is_over =
             Box::pin(async move { if tail { credentials.ended(&actor).await } else { std::future::pending().await } });
-        // Fewer lines than there would be, had older ones not made room.
-        let is_short = is_of_requests && before.len() < lines;
-        let held_since = if is_short { self.publisher.access_log().held_since(app.as_str()) } else { None };
         let mut response = streamed(form, before.into(), reader, is_over);
-        if let Some(since) = held_since {
-            response.headers_mut().insert(HeaderName::from_static(LOGS_SINCE_HEADER), since.into());
+        for (name, value) in [(LOGS_SINCE_HEADER, since_ms), (LOGS_GONE_HEADER, gone)] {
+            if let Some(value) = value {
+                response.headers_mut().insert(HeaderName::from_static(name), value.into());
+            }
         }
         Ok(response)
     }
 
     /// Requests: those that are remembered, and whoever reads along.
-    fn requests(&self, wanted: LogWanted, lines: usize, tail: bool) -> Result<(Vec<String>, Option<Reader>), Error> {
+    fn requests(&self, app: &AppName, wanted: LogWanted, lines: usize, tail: bool) -> Result<Before, Error> {
         let log = self.publisher.access_log();
         let (before, reader) = match tail {
             true => log.read(wanted, lines).map(|(before, reader)| (before, Some(Reader::Requests(reader)))),
             false => Ok((log.remembered(&wanted, lines), None)),
         }
         .map_err(too_many)?;
-        Ok((before.iter().map(|line| json(&**line)).collect(), reader))
+        // Fewer lines than there would be, had older ones not made room.
+        let since_ms = if before.len() < lines { log.held_since(app.as_str()) } else { None };
+        Ok(Before { lines: before.iter().map(|line| json(&**line)).collect(), reader, since_ms, gone: None })
     }
 
     /// What instances write, in the same manner.
@@ -169,7 +183,7 @@ impl Admin {
         name: Option<&str>,
         lines: usize,
         tail: bool,
-    ) -> Result<(Vec<String>, Option<Reader>), Error> {
+    ) -> Result<Before, Error> {
         let (logs, node) = self.publisher.instance_logs()?;
         let place = environment.as_str();
         let (before, reader) = match tail {
@@ -183,7 +197,13 @@ impl Admin {
             }
             false => (logs.last(app, place, name, lines).await, None),
         };
-        Ok((before.iter().map(|line| json(&instance_line(line, node))).collect(), reader))
+        let LastLines { lines, gone } = before;
+        Ok(Before {
+            lines: lines.iter().map(|line| json(&instance_line(line, node))).collect(),
+            reader,
+            since_ms: gone.map(|gone| gone.since_ms),
+            gone: gone.map(|gone| gone.lines).filter(|gone| *gone > 0),
+        })
     }
 }
 

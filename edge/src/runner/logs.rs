@@ -6,12 +6,13 @@ mod splitter;
 
 pub(super) use splitter::Splitter;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use devanture_config::counted;
 use devanture_config::limits::Limits;
 use devanture_config::{AppName, PlaceName};
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
-use self::files::Files;
+use self::files::{Files, Tail};
 use crate::telemetry::may_take_another;
 
 /// Bytes of lines of one place that are remembered; the files hold more.
@@ -105,13 +106,13 @@ impl Logs {
 
     /// At most the `last` lines of a place, oldest first; those of `instance` or of all instances of a process alone,
     /// where one is named. Whoever only asks leaves nothing behind, whatever name of a place was asked for.
-    pub async fn last(&self, app: &AppName, place: &str, instance: Option<&str>, last: usize) -> Vec<Arc<Line>> {
+    pub async fn last(&self, app: &AppName, place: &str, instance: Option<&str>, last: usize) -> LastLines {
         let known = self.0.places.lock().await.get(&(app.clone(), place.to_owned())).map(Arc::clone);
         match known {
             Some(log) => log.last(instance, last),
             None => {
                 let mut kept = Kept::default();
-                self.left(app, place).await.into_iter().for_each(|line| kept.push(Arc::new(line)));
+                kept.begin(self.left(app, place).await);
                 kept.last(instance, last)
             }
         }
@@ -127,7 +128,7 @@ impl Logs {
         place: &str,
         instance: Option<&str>,
         last: usize,
-    ) -> Result<(Vec<Arc<Line>>, LogReader), TooManyReaders> {
+    ) -> Result<(LastLines, LogReader), TooManyReaders> {
         let log = self.of(app, place).await;
         let places = self.0.places.lock().await;
         let of_app = places.iter().filter(|((other, _), _)| other == app);
@@ -160,9 +161,7 @@ impl Logs {
         }
         let (to_file, lines) = mpsc::channel(WRITING_LINES_MAX);
         let log = Arc::new(PlaceLog::new(to_file, self.0.line_bytes_max, self.0.reader_lines_max));
-        for line in left {
-            log.keep(Arc::new(line));
-        }
+        log.kept.lock().unwrap_or_else(PoisonError::into_inner).begin(left);
         let files = Files::new(self.folder(app, place), self.0.bytes_max, self.0.files_max);
         self.0.runtime.spawn(write_on(lines, files, Arc::clone(&log.writing)));
         places.insert(key, Arc::clone(&log));
@@ -174,7 +173,7 @@ impl Logs {
     }
 
     /// The last lines of a place that are in files.
-    async fn left(&self, app: &AppName, place: &str) -> Vec<Line> {
+    async fn left(&self, app: &AppName, place: &str) -> Tail {
         let from = self.folder(app, place);
         tokio::task::spawn_blocking(move || files::tail(&from, KEPT_BYTES_MAX)).await.unwrap_or_default()
     }
@@ -245,10 +244,32 @@ pub(super) struct PlaceLog {
     pub(super) line_bytes_max: usize,
 }
 
+/// The last lines of a place, and what is missing of those that were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastLines {
+    /// The lines, oldest first.
+    pub lines: Vec<Arc<Line>>,
+    /// What older lines made room for, where fewer are held than were asked for.
+    pub gone: Option<Gone>,
+}
+
+/// Older lines that made room for newer ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone {
+    /// How many of those that were asked for, since the edge started or opened this log.
+    pub lines: u64,
+    /// The time of the oldest line that is held, in milliseconds since 1970 UTC.
+    pub since_ms: u64,
+}
+
 #[derive(Default)]
 struct Kept {
     lines: VecDeque<Arc<Line>>,
     bytes: usize,
+    /// Lines that made room, by their instance: of these there are as many names as a place may have.
+    dropped: BTreeMap<String, u64>,
+    /// Whether files have lines before those that were read from them.
+    is_cut: bool,
 }
 
 impl PlaceLog {
@@ -281,7 +302,8 @@ impl PlaceLog {
     pub(super) async fn add_until(&self, line: Line, until: Instant) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let text = format!("{lost} lines were left out of the files: they came faster than the disk took them");
+            let (lines, were) = (counted(lost, "line"), if lost == 1 { "was" } else { "were" });
+            let text = format!("{lines} {were} left out of the files: faster than the disk took them");
             let told = Arc::new(Line { stream: LineStream::Edge, text, ..line.clone() });
             match self.write(Arc::clone(&told), until).await {
                 true => self.keep(told),
@@ -303,7 +325,7 @@ impl PlaceLog {
         true
     }
 
-    fn last(&self, instance: Option<&str>, last: usize) -> Vec<Arc<Line>> {
+    fn last(&self, instance: Option<&str>, last: usize) -> LastLines {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).last(instance, last)
     }
 
@@ -322,21 +344,43 @@ impl Kept {
         while self.bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(oldest.text.len() + LINE_BYTES);
+            match self.dropped.get_mut(&oldest.instance) {
+                Some(dropped) => *dropped += 1,
+                None => drop(self.dropped.insert(oldest.instance.clone(), 1)),
+            }
         }
     }
 
-    fn last(&self, instance: Option<&str>, last: usize) -> Vec<Arc<Line>> {
+    /// Begins with what an earlier run of the edge left in files.
+    fn begin(&mut self, left: Tail) {
+        self.is_cut = left.is_cut;
+        left.lines.into_iter().for_each(|line| self.push(Arc::new(line)));
+    }
+
+    fn last(&self, instance: Option<&str>, last: usize) -> LastLines {
         let wanted = self.lines.iter().rev().filter(|line| is_of(line, instance));
         let mut found: Vec<_> = wanted.take(last).cloned().collect();
         found.reverse();
-        found
+        let gone = if found.len() < last { self.gone(instance) } else { None };
+        LastLines { lines: found, gone }
+    }
+
+    fn gone(&self, instance: Option<&str>) -> Option<Gone> {
+        let dropped = self.dropped.iter().filter(|(name, _)| is_name_of(name, instance));
+        let lines = dropped.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+        let since_ms = self.lines.front().map(|line| line.at_ms)?;
+        (lines > 0 || self.is_cut).then_some(Gone { lines, since_ms })
     }
 }
 
 /// Whether a line is of `instance`, such as `web.2`, or of one of the process `web`.
 fn is_of(line: &Line, instance: Option<&str>) -> bool {
+    is_name_of(&line.instance, instance)
+}
+
+fn is_name_of(name: &str, instance: Option<&str>) -> bool {
     instance.is_none_or(|wanted| {
-        let rest = line.instance.strip_prefix(wanted);
+        let rest = name.strip_prefix(wanted);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
 }

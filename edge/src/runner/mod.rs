@@ -31,7 +31,7 @@ mod users;
 mod wait;
 
 pub use error::{ERROR_LINES_MAX, Error};
-pub use logs::{Line, LineStream, LogReader, LogTold, Logs, TooManyReaders};
+pub use logs::{Gone, LastLines, Line, LineStream, LogReader, LogTold, Logs, TooManyReaders};
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;

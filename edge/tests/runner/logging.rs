@@ -11,7 +11,7 @@ fn a_reader_hears_every_instance_by_its_name() {
     run(async {
         let world = World::start(limits()).await;
         let (before, mut reader) = world.runner.logs().follow(&world.app, "prod", None, 10).await.unwrap();
-        assert!(before.is_empty());
+        assert!(before.lines.is_empty());
         let version = world.version("1", "one", &plain_but(json!({}))).await;
         world.switch(&version).await;
         let mut heard = Vec::new();

@@ -319,7 +319,7 @@ impl World {
 
     /// The lines of an instance.
     pub(crate) async fn lines(&self, instance: &str) -> Vec<String> {
-        let lines = self.runner.logs().last(&self.app, "prod", Some(instance), 1_000).await;
+        let lines = self.runner.logs().last(&self.app, "prod", Some(instance), 1_000).await.lines;
         lines.iter().map(|line| line.text.clone()).collect()
     }
 

@@ -262,6 +262,30 @@ async fn two_apps_of_one_repository_are_a_web_one_and_a_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_say_how_many_older_lines_of_instances_are_gone() {
+    let edge = edge().with_runner().start();
+    let project = Project::new("game", "one", "");
+    // Three times what is remembered of a place.
+    let flood = "for (let n = 0; n < 3000; n++) console.log(n + ' ' + 'x'.repeat(1000));";
+    project.write("out/flood.js", flood);
+    let server = std::fs::read_to_string(project.path().join("out/server.js")).unwrap();
+    project.write("out/server.js", &format!("require('./flood.js');\n{server}"));
+    let ran = project.run(&edge, &["push", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}\n{}", edge.log());
+    eventually("lines that are gone", async || {
+        let ran = project.run(&edge, &["logs", "--source", "web", "--lines", "100000"]);
+        let held = ran.stdout.lines().filter(|line| line.contains("xxxx")).count();
+        let note = ran.stderr.lines().find(|line| line.contains(" older lines are gone: the edge holds lines"))?;
+        let gone: usize = note.split(' ').find_map(|word| word.parse().ok()).unwrap();
+        assert!(held > 0 && gone > 1_000, "{held} held: {note}");
+        Some(())
+    })
+    .await;
+    let few = project.run(&edge, &["logs", "--source", "web", "--lines", "5"]);
+    assert!(!few.stderr.contains("gone"), "all that were asked for are there: {few:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_release_runs_once_before_the_switch_and_its_failure_stops_the_deploy() {
     let edge = edge().with_runner().start();
     let project =

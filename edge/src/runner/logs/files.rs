@@ -93,13 +93,24 @@ fn path_of(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number}.jsonl"))
 }
 
+/// The last lines of files.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    /// The lines, oldest first.
+    pub(super) lines: Vec<Line>,
+    /// Whether the files have lines before these.
+    pub(super) is_cut: bool,
+}
+
 /// The last lines that an earlier run wrote, of `bytes_max` bytes at most. What is broken is left out.
-pub(super) fn tail(folder: &Path, bytes_max: usize) -> Vec<Line> {
+pub(super) fn tail(folder: &Path, bytes_max: usize) -> Tail {
     let mut lines = Vec::new();
+    let mut is_cut = false;
     let mut left = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     for number in 0.. {
         let Ok(mut file) = File::open(path_of(folder, number)) else { break };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
+        is_cut |= size > left;
         if left == 0 || file.seek(SeekFrom::Start(size.saturating_sub(left))).is_err() {
             break;
         }
@@ -109,7 +120,7 @@ pub(super) fn tail(folder: &Path, bytes_max: usize) -> Vec<Line> {
         lines = of_file;
         left = left.saturating_sub(size);
     }
-    lines
+    Tail { lines, is_cut }
 }
 
 /// Removes the files of an app.

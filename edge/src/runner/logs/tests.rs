@@ -31,11 +31,11 @@ async fn a_reader_gets_the_last_lines_and_then_each_one_that_comes() {
     for number in 0..5 {
         log.add(line(if number % 2 == 0 { "web.1" } else { "web.10" }, &number.to_string())).await;
     }
-    let texts = |lines: &[Arc<Line>]| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
+    let texts = |last: &LastLines| last.lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
     assert_eq!(texts(&logs.last(&app, "prod", None, 2).await), ["3", "4"]);
     assert_eq!(texts(&logs.last(&app, "prod", Some("web.1"), 9).await), ["0", "2", "4"]);
     assert_eq!(texts(&logs.last(&app, "prod", Some("web"), 9).await).len(), 5);
-    assert!(logs.last(&app, "other", None, 9).await.is_empty());
+    assert_eq!(logs.last(&app, "other", None, 9).await, LastLines::default());
     let (before, mut reader) = logs.follow(&app, "prod", Some("web.1"), 1).await.unwrap();
     assert_eq!(texts(&before), ["4"]);
     log.add(line("web.10", "no")).await;
@@ -78,7 +78,8 @@ async fn files_are_rotated_and_hold_no_more_than_they_may() {
     // What another run finds are the last ones, in their order.
     let again = self::logs(folder.path(), bytes_max, files_max);
     let found = again.last(&app, "prod", None, 1_000).await;
-    let numbers: Vec<u64> = found.iter().map(|line| line.text.split(' ').next().unwrap().parse().unwrap()).collect();
+    let numbers: Vec<u64> =
+        found.lines.iter().map(|line| line.text.split(' ').next().unwrap().parse().unwrap()).collect();
     assert!(numbers.len() > 40 && numbers.ends_with(&[398, 399]), "{numbers:?}");
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
 }
@@ -102,7 +103,7 @@ async fn whoever_reads_what_nobody_wrote_leaves_nothing_behind() {
     let logs = logs(folder.path(), 1 << 20, 2);
     let app: AppName = "shop".parse().unwrap();
     let count = async || logs.0.places.lock().await.len();
-    assert!(logs.last(&app, "invented", None, 9).await.is_empty());
+    assert_eq!(logs.last(&app, "invented", None, 9).await, LastLines::default());
     assert_eq!(count().await, 0);
     let (_, reader) = logs.follow(&app, "invented", None, 9).await.unwrap();
     assert_eq!(count().await, 1);
@@ -115,7 +116,35 @@ async fn whoever_reads_what_nobody_wrote_leaves_nothing_behind() {
     let other = logs.of(&app, "other").await;
     assert_eq!(count().await, 1);
     drop(other);
-    assert_eq!(logs.last(&app, "prod", None, 9).await.len(), 1);
+    assert_eq!(logs.last(&app, "prod", None, 9).await.lines.len(), 1);
+}
+
+#[tokio::test]
+async fn lines_that_made_room_are_counted_where_they_were_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = logs(folder.path(), 64 << 20, 2);
+    let app: AppName = "shop".parse().unwrap();
+    let log = logs.of(&app, "prod").await;
+    let long = "x".repeat(KEPT_BYTES_MAX / 10);
+    for number in 0..24 {
+        let instance = if number % 2 == 0 { "web.1" } else { "worker.1" };
+        log.add(Line { at_ms: number, ..line(instance, &long) }).await;
+    }
+    let gone = async |instance, last| logs.last(&app, "prod", instance, last).await.gone;
+    assert_eq!(gone(None, 5).await, None, "all that were asked for are held");
+    let all = gone(None, 100).await.unwrap();
+    let held = logs.last(&app, "prod", None, 100).await.lines;
+    assert_eq!((all.lines, all.since_ms), (24 - held.len() as u64, held[0].at_ms));
+    let (web, worker) = (gone(Some("web"), 100).await.unwrap(), gone(Some("worker.1"), 100).await.unwrap());
+    assert_eq!(web.lines + worker.lines, all.lines);
+    assert_eq!(gone(Some("other"), 100).await, None, "no line of it was dropped");
+    // Who follows is told the same.
+    let (before, _reader) = logs.follow(&app, "prod", None, 100).await.unwrap();
+    assert_eq!(before.gone, Some(all));
+    // Another run reads the end of the files, and knows that there was more.
+    log.flush().await;
+    let again = self::logs(folder.path(), 64 << 20, 2);
+    assert!(again.last(&app, "prod", None, 100).await.gone.is_some());
 }
 
 #[tokio::test]
