@@ -9,7 +9,7 @@ pub use crate::deploy::{
 use crate::digest::VersionId;
 pub use crate::keeping::{
     CollectReport, CollectStopped, CollectedEnvironment, CollectedVersion, DeletedThing, PlaceDeleteReport,
-    PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
+    PurgeRemains, PurgeReport, UndeleteReport, UndeleteRequest, WhyCollected,
 };
 pub use crate::logs::{LogLine, LogLost};
 use crate::names::{AppName, PlaceName};

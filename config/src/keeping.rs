@@ -136,6 +136,20 @@ pub struct PurgeReport {
     /// Versions whose manifests cannot be read: while there are any, no file is removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<VersionId>,
+    /// What could not be removed yet; `None` where nothing of it is left but what others refer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remains: Option<PurgeRemains>,
+}
+
+/// Files that a purge could not remove yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeRemains {
+    /// Blobs and manifests.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why, as the end of a sentence.
+    pub why: String,
 }
 
 /// `POST /v1/apps/{app}/undelete`: the app itself where nothing is said.

@@ -215,6 +215,14 @@ fn purged_line(purged: &PurgeReport) -> String {
             "  no file is removed while the manifest of {short} is unreadable: push its bundle, or delete it"
         );
     }
+    if let Some(remains) = purged.remains.as_ref().filter(|remains| remains.files == 0) {
+        return format!("  what its backend kept remains: {}", remains.why);
+    }
+    if let Some(remains) = &purged.remains {
+        let files = counted(remains.files, "file");
+        let freed = byte_text(purged.bytes);
+        return format!("  freed {freed}; {} of {files} remain: {}", byte_text(remains.bytes), remains.why);
+    }
     let files = counted(purged.files, "file");
     format!("  freed {} of {files} that nothing else refers to", byte_text(purged.bytes))
 }
@@ -345,7 +353,7 @@ fn collect_lines(report: &CollectReport) -> Vec<String> {
         lines.push(format!("  version      {short} of {}  stored {stored}  {why}", version.app));
     }
     if let Some(others) = report.versions.len().checked_sub(TOLD_MAX).filter(|others| *others > 0) {
-        lines.push(format!("  … and {others} more versions; --json has all"));
+        lines.push(format!("  … and {}; --json has all", counted(others, "more version")));
     }
     for version in &report.unreadable {
         lines.push(format!(

@@ -1,8 +1,10 @@
 //! Removes what environments and apps that have ended left on this machine, so that their user ids can be given again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use devanture_config::{AppName, PlaceName};
+use tokio::time::Instant;
 
 use super::folder::owners::PlaceUser;
 use super::spawner::has_ipc_objects;
@@ -13,6 +15,26 @@ use super::{Error, Runner, Shared};
 const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"];
 
 impl Runner {
+    /// Waits until no backend of an app, or of one environment of it, runs any more; not longer than until then.
+    pub async fn wait_until_ended(&self, app: &AppName, environment: Option<&PlaceName>, until: Instant) {
+        let shared = &self.0;
+        let is_meant = |place: &str| environment.is_none_or(|environment| environment.as_str() == place);
+        loop {
+            let groups = shared.all_groups();
+            let Some(group) = groups.iter().find(|group| group.id.app == *app && is_meant(&group.id.place)) else {
+                return;
+            };
+            let mut changes = group.changes();
+            // One that left the list before this subscribed reports no change any more.
+            if !shared.all_groups().iter().any(|other| Arc::ptr_eq(other, group)) {
+                continue;
+            }
+            if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Removes what an app, or one environment of it, has kept: for one that was deleted and cannot be had back. Gives the
     /// places, among them `preview`, of whose users neither a process nor a file is left.
     ///

@@ -407,3 +407,20 @@ async fn a_backend_that_needs_settings_has_them_from_its_first_push_on() {
     project.push(&edge);
     assert_eq!(who(&edge, "game.localhost").await.0, "one");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_waits_for_the_instances_and_frees_their_files() {
+    let edge = edge().with_runner().start();
+    let project = Project::new("game", "one", "persist = \"data\"");
+    let ran = project.run(&edge, &["push", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}\n{}", edge.log());
+    let (sent, pid) = (ran.json()["bytes"]["total"].as_u64().unwrap(), who(&edge, "game.localhost").await.2);
+    let gone = project.run(&edge, &["delete", "app", "--yes", "--purge", "--json"]);
+    assert_eq!(gone.code, Some(0), "{gone:#?}\n{}", edge.log());
+    let purged = &gone.json()["purged"];
+    assert!(purged["bytes"].as_u64().unwrap() >= sent && purged["remains"].is_null(), "{purged}\n{}", edge.log());
+    assert!(!is_alive(pid), "the answer comes after the last instance");
+    // The name is free, and whoever takes it finds nothing.
+    let again = project.run(&edge, &["push", "--json"]);
+    assert_eq!((again.code, &again.json()["files"]["new"]), (Some(0), &again.json()["files"]["total"]), "{again:#?}");
+}

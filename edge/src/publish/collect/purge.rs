@@ -3,13 +3,15 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use devanture_config::api::{DeleteReport, PlaceDeleteReport, PurgeReport};
+use devanture_config::api::{DeleteReport, PlaceDeleteReport, PurgeRemains, PurgeReport};
 use devanture_config::digest::IdPrefix;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Pass;
 use crate::blobs::Key;
@@ -20,6 +22,10 @@ use crate::publish::swap::TRIES;
 use crate::publish::{Actor, Error, Publisher, error};
 use crate::telemetry;
 
+/// How long a purge waits for instances to end; each of them bounds its own end by `stop_ms`.
+const INSTANCES_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Between two attempts, where what instances left is not gone yet.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Files that are removed before pushes get their turn again.
 const BATCH: usize = 32;
 
@@ -35,6 +41,15 @@ impl Purge {
     const fn app(&self) -> &AppName {
         match self {
             Self::App(app) | Self::Environment(app, _) | Self::Version(app, _) => app,
+        }
+    }
+
+    /// The places whose instances end with it.
+    const fn place(&self) -> Option<(&AppName, Option<&PlaceName>)> {
+        match self {
+            Self::App(app) => Some((app, None)),
+            Self::Environment(app, environment) => Some((app, Some(environment))),
+            Self::Version(..) => None,
         }
     }
 }
@@ -139,20 +154,33 @@ impl Publisher {
         Err(catalog::Error::Conflict { key }.into())
     }
 
-    /// Ends something whose time is over, after a collection that is under way. Runs to its end even if the caller is
-    /// dropped.
+    /// Ends something whose time is over, after its instances have ended and a collection that is under way. Runs to its
+    /// end even if the caller is dropped.
     async fn purge(self: &Arc<Self>, what: Purge) -> Result<PurgeReport, Error> {
         let this = Arc::clone(self);
-        let pass = tokio::spawn(async move { this.run_purge(what).await });
+        let pass = tokio::spawn(async move {
+            let until = Instant::now() + INSTANCES_WAIT_MAX;
+            if let (Some(runner), Some((app, environment))) = (&this.runner, what.place()) {
+                runner.wait_until_ended(app, environment, until).await;
+            }
+            loop {
+                let report = this.run_purge(&what).await?;
+                if report.remains.is_none() || Instant::now() >= until {
+                    return Ok(report);
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
         pass.await.map_err(|error| error::lost(&error)).flatten()
     }
 
-    async fn run_purge(&self, what: Purge) -> Result<PurgeReport, Error> {
+    async fn run_purge(&self, what: &Purge) -> Result<PurgeReport, Error> {
         let _one = self.collecting.lock().await;
         let mut pass = Pass::for_good(telemetry::now_ms());
         let app = what.app().clone();
-        let versions = self.versions_of(&what).await?;
-        self.end_purged(&what, &mut pass).await?;
+        let versions = self.versions_of(what).await?;
+        self.end_purged(what, &mut pass).await?;
+        let has_ended = self.has_ended(what).await?;
         // From here on as in a collection, of these files alone.
         let watch = self.catalog.watch();
         let mut marked = self.mark(&pass).await?;
@@ -163,7 +191,22 @@ impl Publisher {
         self.owned.refresh(&HashSet::from([app.clone()]), pass.began_ms).await?;
         let report = pass.report;
         tracing::info!(%app, ?what, files = report.files, bytes = report.bytes, "purged");
-        Ok(PurgeReport { files: report.files, bytes: report.bytes, unreadable: report.unreadable })
+        let remains = (!has_ended).then(|| PurgeRemains {
+            files: u64::try_from(files.len()).unwrap_or(u64::MAX),
+            bytes: files.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size)),
+            why: "its instances have not ended yet; the next collection removes the rest".to_owned(),
+        });
+        Ok(PurgeReport { files: report.files, bytes: report.bytes, unreadable: report.unreadable, remains })
+    }
+
+    /// Whether the record is gone that says that an app or an environment was deleted: its backend is gone, too.
+    async fn has_ended(&self, what: &Purge) -> Result<bool, Error> {
+        let key = match what {
+            Purge::App(app) => gone::deleted_app_key(app),
+            Purge::Environment(app, name) => gone::deleted_environment_key(app, name),
+            Purge::Version(..) => return Ok(true),
+        };
+        Ok(self.catalog.get(&key).await?.is_none())
     }
 
     async fn versions_of(&self, what: &Purge) -> Result<Vec<VersionId>, Error> {
