@@ -3,6 +3,7 @@
 mod access;
 mod metrics;
 mod requests;
+mod series;
 mod tally;
 
 pub use access::{

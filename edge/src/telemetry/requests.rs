@@ -1,13 +1,15 @@
-//! The counts of requests: additions to counters that a thread has nearly for itself, gathered when somebody looks.
+//! The counts of requests: additions to counters that a thread has nearly for itself, gathered when somebody looks. The
+//! exporter never drops a series, and keeps each sample of a histogram until it looks at them one by one; so those by
+//! version or environment are kept and written here.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use metrics::{Counter, counter};
 
+use super::series::SeriesMap;
 use super::tally::{Count, STRIPES, Slot};
 
 /// Upper bounds of the latency histogram, in nanoseconds. Whole numbers of them, so that the counts are those that the
@@ -36,10 +38,14 @@ const BUCKETS: usize = BOUNDS_NS.len() + 1;
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Forms of deltas, as their metric names them.
 const DELTA_FORMS: [&str; 2] = ["dcb", "dcz"];
-/// The histogram's name.
+/// The name of the histogram, and its sentence, as `describe` says it.
 const SECONDS: &str = "devanture_request_seconds";
-/// Its sentence, as `describe` says it.
 const SECONDS_HELP: &str = "Seconds from a request's head to its answer's last byte.";
+/// The same of the counters.
+const REQUESTS: &str = "devanture_requests_total";
+const REQUESTS_HELP: &str = "Requests answered, by app, environment, version and status class.";
+const BYTES: &str = "devanture_response_bytes_total";
+const BYTES_HELP: &str = "Bytes of response bodies sent, by app and environment.";
 
 fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
@@ -59,50 +65,53 @@ struct Figures<T> {
     saved: T,
 }
 
-/// How long the requests of an environment took.
+/// How long the requests of an environment took, and what they were sent.
 #[derive(Default)]
-struct Latency {
+struct OfPlace {
+    bytes: u64,
     nanoseconds: u64,
     by_bucket: [u64; BUCKETS],
 }
 
 /// An app and its environment.
 type Place = (String, String);
+/// A version in one.
+type Served = (Place, String);
 
 /// What one version has counted, until it is gathered.
 struct Counts {
     stripes: [Figures<Count>; STRIPES],
     /// What of them was gathered; locked where all that is known is.
     gathered: Mutex<Figures<u64>>,
-    by_class: [Counter; 5],
-    bytes: Counter,
     by_delta_form: [Counter; 2],
     saved: Counter,
-    place: Place,
+    served: Served,
 }
 
-/// All that count, and what is said of latency. The exporter keeps each sample of a histogram until it looks at them
-/// one by one, at the cost of a clock each; so the one of all requests is kept and written here.
-#[derive(Default)]
+/// All that count, and the series that they count for.
 struct Known {
     counts: Vec<Arc<Counts>>,
-    /// Stays when the versions are gone, as every series does.
-    latency: BTreeMap<Place, Latency>,
+    /// Requests by the class of their status.
+    versions: SeriesMap<Served, [u64; 5]>,
+    places: SeriesMap<Place, OfPlace>,
 }
 
-static KNOWN: Mutex<Known> = Mutex::new(Known { counts: Vec::new(), latency: BTreeMap::new() });
+static KNOWN: Mutex<Known> =
+    Mutex::new(Known { counts: Vec::new(), versions: SeriesMap::new(), places: SeriesMap::new() });
 
 /// Locked where a version is loaded or dropped and where all is gathered; never where a request is counted.
 fn known() -> MutexGuard<'static, Known> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Moves what all versions have counted to where it is told from.
+/// Moves what all versions have counted to where it is told from, and drops the series of those that are long gone.
 pub(super) fn gather() {
-    known().gather();
+    let mut known = known();
+    known.gather();
+    known.forget(Instant::now());
 }
 
-/// Gathers, and tells the histogram of latency in Prometheus' text form; the counters are the recorder's to tell.
+/// Gathers, and writes the series by version and environment in Prometheus' text form; the others are the recorder's.
 pub(super) fn gather_and_render() -> String {
     let mut known = known();
     known.gather();
@@ -117,23 +126,17 @@ impl RequestMetrics {
     /// Prepares the counters for `app`, `environment` and the short id `version`.
     #[must_use]
     pub fn new(app: &str, environment: &str, version: &str) -> Self {
-        let by_class = CLASSES.map(|class| {
-            counter!("devanture_requests_total", "app" => app.to_owned(), "environment" => environment.to_owned(),
-                "version" => version.to_owned(), "status" => class)
-        });
-        let labels = [("app", app.to_owned()), ("environment", environment.to_owned())];
         let counts = Arc::new(Counts {
             stripes: Default::default(),
             gathered: Mutex::default(),
-            by_class,
-            bytes: counter!("devanture_response_bytes_total", &labels),
             by_delta_form: DELTA_FORMS
                 .map(|form| counter!("devanture_delta_answers_total", "app" => app.to_owned(), "form" => form)),
             saved: counter!("devanture_delta_saved_bytes_total", "app" => app.to_owned()),
-            place: (app.to_owned(), environment.to_owned()),
+            served: ((app.to_owned(), environment.to_owned()), version.to_owned()),
         });
         let mut known = known();
-        known.latency.entry(counts.place.clone()).or_default();
+        known.versions.begin(&counts.served);
+        known.places.begin(&counts.served.0);
         known.counts.push(Arc::clone(&counts));
         Self(counts)
     }
@@ -175,8 +178,11 @@ impl Drop for RequestMetrics {
     /// Nobody counts here any more: what was not gathered yet is now.
     fn drop(&mut self) {
         let mut known = known();
-        self.0.gather(&mut known.latency);
+        known.gather_of(&self.0);
         known.counts.retain(|counts| !Arc::ptr_eq(counts, &self.0));
+        let now = Instant::now();
+        known.versions.end(&self.0.served, now);
+        known.places.end(&self.0.served.0, now);
     }
 }
 
@@ -197,24 +203,27 @@ impl Counts {
 
     /// Moves what was counted since the last time. Whoever gathers holds the lock of all that is known, so nothing is on
     /// its way when somebody tells.
-    fn gather(&self, latency: &mut BTreeMap<Place, Latency>) {
+    fn gather(&self, versions: &mut SeriesMap<Served, [u64; 5]>, places: &mut SeriesMap<Place, OfPlace>) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         let totals = self.totals();
-        let classes = totals.by_class.iter().zip(&gathered.by_class).zip(&self.by_class);
         let deltas = totals.by_delta_form.iter().zip(&gathered.by_delta_form).zip(&self.by_delta_form);
-        let bytes = [((&totals.bytes, &gathered.bytes), &self.bytes), ((&totals.saved, &gathered.saved), &self.saved)];
-        for ((total, before), to) in classes.chain(deltas).chain(bytes) {
+        for ((total, before), to) in deltas.chain([((&totals.saved, &gathered.saved), &self.saved)]) {
             match total.wrapping_sub(*before) {
                 0 => {}
                 count => to.increment(count),
             }
         }
-        if let Some(latency) = latency.get_mut(&self.place) {
-            let nanoseconds = totals.nanoseconds.wrapping_sub(gathered.nanoseconds);
-            latency.nanoseconds = latency.nanoseconds.saturating_add(nanoseconds);
-            let buckets = totals.by_bucket.iter().zip(&gathered.by_bucket);
-            for ((total, before), to) in buckets.zip(&mut latency.by_bucket) {
-                *to = to.saturating_add(total.wrapping_sub(*before));
+        let add = |to: &mut u64, total: u64, before: u64| *to = to.saturating_add(total.wrapping_sub(before));
+        if let Some(by_class) = versions.value(&self.served) {
+            for ((total, before), to) in totals.by_class.iter().zip(&gathered.by_class).zip(by_class) {
+                add(to, *total, *before);
+            }
+        }
+        if let Some(place) = places.value(&self.served.0) {
+            add(&mut place.bytes, totals.bytes, gathered.bytes);
+            add(&mut place.nanoseconds, totals.nanoseconds, gathered.nanoseconds);
+            for ((total, before), to) in totals.by_bucket.iter().zip(&gathered.by_bucket).zip(&mut place.by_bucket) {
+                add(to, *total, *before);
             }
         }
         *gathered = totals;
@@ -224,20 +233,44 @@ impl Counts {
 impl Known {
     fn gather(&mut self) {
         for counts in &self.counts {
-            counts.gather(&mut self.latency);
+            counts.gather(&mut self.versions, &mut self.places);
         }
     }
 
-    /// The histogram, written as the exporter writes the others.
+    fn gather_of(&mut self, counts: &Counts) {
+        counts.gather(&mut self.versions, &mut self.places);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.versions.forget(now);
+        self.places.forget(now);
+    }
+
+    /// The series, written as the exporter writes the others. A string takes whatever is written.
     fn render(&self) -> String {
         let mut text = String::new();
-        if self.latency.is_empty() {
+        if self.places.iter().next().is_none() {
             return text;
         }
-        // A string takes whatever is written.
-        writeln!(text, "# HELP {SECONDS} {SECONDS_HELP}\n# TYPE {SECONDS} histogram").ok();
-        for ((app, environment), latency) in &self.latency {
-            let labels = format!("app=\"{}\",environment=\"{}\"", escaped(app), escaped(environment));
+        writeln!(text, "# HELP {REQUESTS} {REQUESTS_HELP}\n# TYPE {REQUESTS} counter").ok();
+        for ((place, version), by_class) in self.versions.iter() {
+            let labels = format!("{},version=\"{}\"", labels_of(place), escaped(version));
+            for (class, requests) in CLASSES.iter().zip(by_class) {
+                writeln!(text, "{REQUESTS}{{{labels},status=\"{class}\"}} {requests}").ok();
+            }
+        }
+        writeln!(text, "\n# HELP {BYTES} {BYTES_HELP}\n# TYPE {BYTES} counter").ok();
+        for (place, OfPlace { bytes, .. }) in self.places.iter() {
+            writeln!(text, "{BYTES}{{{}}} {bytes}", labels_of(place)).ok();
+        }
+        text.push('\n');
+        text + &self.render_latency()
+    }
+
+    fn render_latency(&self) -> String {
+        let mut text = format!("# HELP {SECONDS} {SECONDS_HELP}\n# TYPE {SECONDS} histogram\n");
+        for (place, latency) in self.places.iter() {
+            let labels = labels_of(place);
             let mut count: u64 = 0;
             let mut bounds = BOUNDS_NS.iter();
             for requests in latency.by_bucket {
@@ -257,6 +290,10 @@ impl Known {
     }
 }
 
+fn labels_of((app, environment): &Place) -> String {
+    format!("app=\"{}\",environment=\"{}\"", escaped(app), escaped(environment))
+}
+
 /// The value of a label, as the text form has it.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
@@ -270,6 +307,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::telemetry::series::{GONE_KEPT, GONE_MAX};
+
+    /// Held by tests of which one lets the other's series be forgotten, where both run in one process.
+    static FORGETTING: Mutex<()> = Mutex::new(());
 
     fn recorder() -> PrometheusRecorder {
         let matcher = Matcher::Full(SECONDS.to_owned());
@@ -280,6 +321,12 @@ mod tests {
     fn value(text: &str, series: &str) -> String {
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {series} in\n{text}")).to_owned()
+    }
+
+    /// All lines of one app.
+    fn series_of(text: &str, app: &str) -> Vec<String> {
+        let label = format!("{{app=\"{app}\",");
+        text.lines().filter(|line| line.contains(&label)).map(str::to_owned).collect()
     }
 
     /// Latency's lines of one app.
@@ -314,11 +361,10 @@ mod tests {
             is_over.store(true, Ordering::Relaxed);
         });
         let text = gather_and_render();
-        let told = recorder.handle().render();
         let all = THREADS * EACH;
         let requests = |class: &str| {
             value(
-                &told,
+                &text,
                 &format!(
                     "devanture_requests_total{{app=\"threads\",environment=\"prod\",version=\"one\",status=\"{class}\"}}"
                 ),
@@ -326,45 +372,80 @@ mod tests {
         };
         assert_eq!(CLASSES.map(requests), [0, all, 0, all, 0].map(|count| count.to_string()));
         let labels = "app=\"threads\",environment=\"prod\"";
-        assert_eq!(value(&told, &format!("devanture_response_bytes_total{{{labels}}}")), (all * 7).to_string());
+        assert_eq!(value(&text, &format!("devanture_response_bytes_total{{{labels}}}")), (all * 7).to_string());
         assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"0.0001\"}}")), all.to_string());
         assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"0.00025\"}}")), (2 * all).to_string());
         assert_eq!(value(&text, &format!("{SECONDS}_count{{{labels}}}")), (2 * all).to_string());
         assert_eq!(value(&text, &format!("{SECONDS}_sum{{{labels}}}")), seconds_of(all * 200_001).to_string());
-        assert_eq!(gather_and_render(), text, "what was gathered is not gathered again");
-        assert_eq!(value(&recorder.handle().render(), &format!("devanture_response_bytes_total{{{labels}}}")), {
-            (all * 7).to_string()
-        });
+        assert_eq!(
+            series_of(&gather_and_render(), "threads"),
+            series_of(&text, "threads"),
+            "nothing is gathered twice"
+        );
     }
 
     #[test]
     fn a_version_that_is_dropped_has_told_everything_and_the_next_one_counts_on() {
+        let _one_at_a_time = FORGETTING.lock().unwrap();
         let recorder = recorder();
         for version in ["one", "two"] {
             let metrics = metrics::with_local_recorder(&recorder, || RequestMetrics::new("dropped", "prod", version));
             metrics.count(StatusCode::OK, 5, Duration::from_secs(11));
         }
         // Read without gathering: the drop did.
-        let told = recorder.handle().render();
+        let known = known();
+        let text = known.render();
         for version in ["one", "two"] {
             let series = format!(
                 "devanture_requests_total{{app=\"dropped\",environment=\"prod\",version=\"{version}\",status=\"2xx\"}}"
             );
-            assert_eq!(value(&told, &series), "1");
+            assert_eq!(value(&text, &series), "1");
         }
         let labels = "app=\"dropped\",environment=\"prod\"";
-        assert_eq!(value(&told, &format!("devanture_response_bytes_total{{{labels}}}")), "10");
-        let known = known();
-        assert!(known.counts.iter().all(|counts| counts.place.0 != "dropped"), "nothing of them is kept");
-        let text = known.render();
+        assert_eq!(value(&text, &format!("devanture_response_bytes_total{{{labels}}}")), "10");
+        assert!(known.counts.iter().all(|counts| counts.served.0.0 != "dropped"), "nothing of them is kept");
         assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"10\"}}")), "0");
         assert_eq!(value(&text, &format!("{SECONDS}_bucket{{{labels},le=\"+Inf\"}}")), "2");
         assert_eq!(value(&text, &format!("{SECONDS}_sum{{{labels}}}")), "22");
     }
 
     #[test]
-    fn the_sentence_is_the_one_that_is_described() {
-        assert!(include_str!("metrics.rs").contains(&format!("(\"{SECONDS}\", \"{SECONDS_HELP}\")")));
+    fn versions_that_are_gone_leave_no_series_and_what_is_live_counts_on() {
+        let _one_at_a_time = FORGETTING.lock().unwrap();
+        let load = |version: &str| {
+            let metrics = RequestMetrics::new("pushed", "prod", version);
+            metrics.count(StatusCode::OK, 1, Duration::from_millis(1));
+            metrics
+        };
+        let live = load("live");
+        // A push a minute, for weeks.
+        for number in 0..2 * GONE_MAX {
+            drop(load(&number.to_string()));
+            drop(RequestMetrics::new("pushed", &format!("branch-{number}"), "one"));
+        }
+        gather();
+        let count = |known: &Known| series_of(&known.render(), "pushed").len();
+        assert!(count(&known()) < 40 * GONE_MAX, "{}", count(&known()));
+        live.count(StatusCode::OK, 1, Duration::from_millis(1));
+        let mut known = known();
+        known.gather();
+        known.forget(Instant::now() + GONE_KEPT);
+        let text = known.render();
+        let labels = "app=\"pushed\",environment=\"prod\"";
+        assert_eq!(count(&known), CLASSES.len() + 1 + BUCKETS + 2, "of one version and one environment");
+        assert_eq!(value(&text, &format!("{REQUESTS}{{{labels},version=\"live\",status=\"2xx\"}}")), "2");
+        let all = (2 * GONE_MAX + 2).to_string();
+        assert_eq!(value(&text, &format!("{BYTES}{{{labels}}}")), all);
+        assert_eq!(value(&text, &format!("{SECONDS}_count{{{labels}}}")), all);
+        drop(known);
+        drop(live);
+    }
+
+    #[test]
+    fn the_sentences_are_those_that_are_described() {
+        for (name, help) in [(SECONDS, SECONDS_HELP), (REQUESTS, REQUESTS_HELP), (BYTES, BYTES_HELP)] {
+            assert!(include_str!("metrics.rs").contains(&format!("(\"{name}\", \"{help}\")")), "{name}");
+        }
     }
 
     proptest! {
@@ -394,7 +475,9 @@ mod tests {
                 ours.count(StatusCode::OK, 1, time);
             }
             let (ours, direct) = (gather_and_render(), recorder.handle().render());
-            prop_assert!(direct.contains(ours.lines().next().unwrap()) && direct.contains(ours.lines().nth(1).unwrap()));
+            for line in ours.lines().filter(|line| line.starts_with('#') && line.contains(SECONDS)) {
+                prop_assert!(direct.contains(line), "{}", line);
+            }
             let (ours, direct) = (lines_of(&ours, &app), lines_of(&direct, &app));
             prop_assert_eq!(ours.len(), BUCKETS + 2);
             prop_assert_eq!(ours.len(), direct.len());
