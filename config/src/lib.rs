@@ -28,6 +28,7 @@ pub mod navigation;
 pub mod net;
 pub mod parts;
 pub mod path;
+pub mod plain_text;
 pub mod precompressed;
 pub mod problem;
 pub mod procfile;

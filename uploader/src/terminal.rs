@@ -4,9 +4,10 @@
 //! They are put into texts as they are, and everything that is written to a terminal goes through [`line`], so that no
 //! place can forget to escape them. Colours are marks of a random form until then: no stranger's text holds one.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
+
+pub(crate) use devanture_config::plain_text::{escaped, json};
 
 /// How a mark begins.
 static MARK: LazyLock<String> = LazyLock::new(|| {
@@ -44,65 +45,12 @@ pub(crate) fn lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> String {
     lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The text with every character that is not plain as a number in braces.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match is_plain(character) {
-            true => escaped.push(character),
-            false => escaped.extend(character.escape_unicode()),
-        }
-    }
-    escaped
-}
-
-/// JSON as it is written to a terminal: the same values, with every character that is not plain in JSON's own escapes.
-pub(crate) fn json(text: &str) -> String {
-    let mut json = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_plain(character) {
-            json.push(character);
-            continue;
-        }
-        // Outside of its texts JSON has none of them but blanks, which a line does not need.
-        for unit in character.encode_utf16(&mut [0; 2]) {
-            // Writing to a text does not fail.
-            write!(json, "\\u{unit:04x}").ok();
-        }
-    }
-    json
-}
-
-/// Whether a character shows itself and nothing else: no control (C0, DEL, C1), no end of a line or paragraph, none that
-/// turns the direction of others (`Bidi_Control`), and none that is not seen (`Default_Ignorable_Code_Point`), of which
-/// the variation selectors of emoji stay.
-pub(crate) fn is_plain(character: char) -> bool {
-    !character.is_control()
-        && !matches!(
-            character,
-            '\u{ad}'
-                | '\u{34f}'
-                | '\u{61c}'
-                | '\u{115f}'..='\u{1160}'
-                | '\u{17b4}'..='\u{17b5}'
-                | '\u{180b}'..='\u{180f}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{3164}'
-                | '\u{feff}'
-                | '\u{ffa0}'
-                | '\u{fff0}'..='\u{fffb}'
-                | '\u{1bca0}'..='\u{1bca3}'
-                | '\u{1d173}'..='\u{1d17a}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use devanture_config::plain_text::is_plain;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn what_moves_hides_or_turns_is_shown_as_a_number() {

@@ -13,7 +13,7 @@ use devanture_config::logs::{
 };
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::{AppName, PlaceName, plain_text};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body::Frame;
@@ -87,7 +87,7 @@ impl Reader {
 }
 
 fn json(line: &impl Serialize) -> String {
-    serde_json::to_string(line).unwrap_or_default()
+    plain_text::json(&serde_json::to_string(line).unwrap_or_default())
 }
 
 fn instance_line(line: &runner::Line, node: &str) -> InstanceLine {

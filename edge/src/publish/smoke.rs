@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use devanture_config::plain_text::is_plain;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::SmokeCheck;
 use devanture_config::{AppName, PlaceName};
@@ -310,8 +311,7 @@ pub(super) fn printable(text: &str, characters_max: usize) -> String {
 
 /// A character as it is, or as its number: those that change how others are shown among them.
 fn plain(c: char) -> impl Iterator<Item = char> {
-    let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-    let escaped = (c.is_control() || turns).then(|| c.escape_unicode());
+    let escaped = (!is_plain(c)).then(|| c.escape_unicode());
     let itself = escaped.is_none().then_some(c);
     escaped.into_iter().flatten().chain(itself)
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::logs::LogLine;
+use devanture_config::plain_text;
 use metrics::counter;
 
 use kept::Kept;
@@ -310,7 +311,11 @@ impl Output {
         }
         match self.form {
             LineForm::Combined => self.lines.extend_from_slice(format::combined(line).as_bytes()),
-            LineForm::Json => drop(serde_json::to_writer(&mut self.lines, line)),
+            LineForm::Json => {
+                // A log is read in a terminal too, and most of a line is what a visitor sent.
+                let json = serde_json::to_string(line).unwrap_or_default();
+                self.lines.extend_from_slice(plain_text::json(&json).as_bytes());
+            }
         }
         self.lines.push(b'\n');
         self.count += 1;

@@ -2,6 +2,7 @@
 
 mod access;
 mod metrics;
+mod own_log;
 mod requests;
 mod series;
 mod tally;
@@ -15,6 +16,9 @@ pub use requests::RequestMetrics;
 pub use tally::{Answers, TALLY_EVERY, Tallies, Tally};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The time since 1970 UTC. The one clock that rooms ask for what is kept in records.
 #[must_use]
@@ -30,10 +34,7 @@ pub fn now_ms() -> u64 {
 
 /// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` chooses what is told, `info` by default.
 pub fn init_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A second call, as in tests that run two edges, keeps the first log.
-    subscriber.try_init().ok();
+    own_log::subscriber(filter, std::io::stderr).try_init().ok();
 }

@@ -2,6 +2,7 @@
 
 mod admin_bodies;
 mod handshakes;
+mod logs;
 mod pages;
 mod requests;
 mod slow_readers;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use devanture_config::api::{AccountInfo, AccountName, AccountRequest, Scope, TokenInfo, TokenRequest};
 use devanture_config::edge_toml::{ControlGroups, EdgeFile};
+use devanture_config::plain_text::escaped;
 use devanture_config::{AppName, PlaceName};
 use devanture_edge::runner::spawner::{
     AUTO, DoorSettings, HostSettings, HostUsers, exec_instance, host, open_door, user_task,
@@ -325,7 +326,7 @@ fn token_line(token: &TokenInfo) -> String {
     let place = place(token.app.as_ref(), token.environment.as_ref());
     let ends = token.expires_ms.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", day(at)));
     let used = token.last_used_ms.map_or_else(|| "never used".to_owned(), |at| format!("used {}", day(at)));
-    format!("{}  {}  {place}  {ends}  {used}  {}", token.id, token.scope, token.name)
+    format!("{}  {}  {place}  {ends}  {used}  {}", token.id, token.scope, escaped(&token.name))
 }
 
 fn account_line(account: &AccountInfo) -> String {

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use devanture_config::api::Secret;
+use devanture_config::plain_text::escaped;
 use rand::seq::IndexedRandom as _;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -99,7 +100,8 @@ pub(crate) fn print_line(line: &str) {
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).ok();
 }
 
-/// Tells a person what went wrong.
+/// Tells a person what went wrong, in lines of which none speaks to the terminal.
 pub(crate) fn say(message: &str) {
-    writeln!(std::io::stderr(), "{message}").ok();
+    let lines: Vec<String> = message.lines().map(escaped).collect();
+    writeln!(std::io::stderr(), "{}", lines.join("\n")).ok();
 }
