@@ -6,6 +6,7 @@
 
 mod access_log;
 mod background;
+mod descriptors;
 mod error;
 mod local;
 mod runner;
@@ -27,7 +28,6 @@ use devanture_config::limits::Limits;
 use devanture_config::net::AddressBlock;
 use http::HeaderValue;
 use http::header::STRICT_TRANSPORT_SECURITY;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -45,6 +45,7 @@ use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use crate::version::CommonField;
 use background::Made;
+use descriptors::Descriptors;
 use threads::{Serving, Threads};
 
 /// The catalog's file in the data folder.
@@ -109,7 +110,7 @@ impl Server {
     /// # Errors
     /// Everything that keeps it from serving; nothing listens then.
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
-        raise_open_files();
+        let descriptors = Descriptors::take();
         let data_dir = data_dir(file, base);
         let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
         let stores = Stores::open(&data_dir, &free_space)?;
@@ -181,7 +182,7 @@ impl Server {
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
         let drain = watch::Sender::new(None);
-        let serving = serving(file, &control, handler, &certificates, &drain, port, &publisher);
+        let serving = serving((file, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let socket = data_dir.join(SOCKET_NAME);
         let threads = Threads::start(sockets, serving, Arc::new(admin), local::bind(&socket))?;
         health.set_ready(true);
@@ -368,7 +369,7 @@ impl HandlerParts {
 
 /// What serving threads are given.
 fn serving(
-    file: &EdgeFile,
+    (file, descriptors): (&EdgeFile, Descriptors),
     control: &Runtime,
     handler: HandlerParts,
     certificates: &Certificates,
@@ -376,14 +377,15 @@ fn serving(
     https_port: u16,
     publisher: &Arc<Publisher>,
 ) -> Serving {
-    let limits = ConnectionLimits::new(&file.limits).exempting(&file.listen.trusted_proxies);
+    let (of_visitors, of_admin) = descriptors.share(&file.limits);
+    let limits = ConnectionLimits::new(&of_visitors).exempting(&file.listen.trusted_proxies);
     control.spawn(listen::keep_response_memory(Arc::clone(limits.response_memory())));
     Serving {
         handler,
         visitors: certificates.server_config(),
         admin_tls: certificates.admin_server_config(),
         engine: file.listen.engine,
-        admin_limits: ConnectionLimits::new(&file.limits)
+        admin_limits: ConnectionLimits::new(&of_admin)
             .exempting(&file.listen.trusted_proxies)
             .sharing_memory_with(&limits),
         limits,
@@ -413,16 +415,6 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.spawn(Arc::clone(publisher).keep_collecting());
     control.spawn(Arc::clone(publisher).keep_writing_sent());
     Ok(())
-}
-
-/// Takes as many descriptors as the system allows: connections need them, and files that have no room in memory. What
-/// systems give at first, often 1,024, is meant for programs that wait with `select`.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the number of open files stays as it was");
-    }
 }
 
 fn open_certificates(
@@ -475,17 +467,5 @@ async fn keep_up(metrics: Exposition, loader: Loader, span: Duration) {
             _ = upkeep.tick() => metrics.upkeep(),
             _ = notes.tick() => loader.tallies().note(span),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_descriptor_that_the_system_allows_is_taken() {
-        raise_open_files();
-        let limit = getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
     }
 }

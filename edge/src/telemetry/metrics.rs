@@ -66,6 +66,7 @@ fn with_buckets() -> PrometheusBuilder {
 /// Gives every metric its sentence.
 pub fn describe() {
     describe_versions();
+    describe_connections();
     describe_counter!("devanture_requests_total", "Requests answered, by app, environment, version and status class.");
     describe_counter!("devanture_response_bytes_total", "Bytes of response bodies sent, by app and environment.");
     describe_counter!(
@@ -74,20 +75,6 @@ pub fn describe() {
     );
     describe_counter!("devanture_delta_saved_bytes_total", "Bytes that these were shorter than without, by app.");
     describe_histogram!("devanture_request_seconds", "Seconds from a request's head to its answer's last byte.");
-    describe_counter!("devanture_connections_total", "Connections taken, by listener and protocol.");
-    describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
-    describe_gauge!("devanture_connections_open", "Connections open now, by listener.");
-    describe_gauge!(
-        "devanture_response_memory_bytes",
-        "Bytes of responses that are held because their clients have not taken them."
-    );
-    describe_counter!(
-        "devanture_slow_responses_ended_total",
-        "Responses that were reset because their clients took nothing while that memory was used up."
-    );
-    describe_counter!("devanture_handshakes_failed_total", "TLS handshakes that failed, by reason.");
-    describe_gauge!("devanture_handshakes_open", "TLS handshakes under way, by listener.");
-    describe_gauge!("devanture_handshakes_queued", "TLS handshakes that wait for processor time, by listener.");
     describe_counter!("devanture_acme_orders_total", "Orders of certificates that ended, by outcome.");
     describe_gauge!(
         "devanture_acme_names",
@@ -153,6 +140,28 @@ pub fn describe() {
     describe_counter!("devanture_access_log_dropped_total", "Lines of the access log that were dropped.");
     describe_counter!("devanture_smoke_checks_total", "Smoke checks before a switch, by app, environment and outcome.");
     describe_counter!("devanture_watches_total", "Watched switches, by app, environment and outcome.");
+}
+
+/// Metrics of connections, and of what they hold.
+fn describe_connections() {
+    describe_counter!("devanture_connections_total", "Connections taken, by listener and protocol.");
+    describe_counter!("devanture_connections_refused_total", "Connections closed at once, by listener and reason.");
+    describe_gauge!("devanture_connections_open", "Connections open now, by listener.");
+    describe_gauge!(
+        "devanture_connections_max",
+        "Connections that may be open at once, by listener: visitors, admin; fewer than were set where file descriptors are short."
+    );
+    describe_gauge!(
+        "devanture_response_memory_bytes",
+        "Bytes of responses that are held because their clients have not taken them."
+    );
+    describe_counter!(
+        "devanture_slow_responses_ended_total",
+        "Responses that were reset because their clients took nothing while that memory was used up."
+    );
+    describe_counter!("devanture_handshakes_failed_total", "TLS handshakes that failed, by reason.");
+    describe_gauge!("devanture_handshakes_open", "TLS handshakes under way, by listener.");
+    describe_gauge!("devanture_handshakes_queued", "TLS handshakes that wait for processor time, by listener.");
 }
 
 /// Metrics of stored and loaded versions.

@@ -1,6 +1,7 @@
 //! A visitor without any rights, or many of them at once.
 
 mod admin_bodies;
+mod descriptors;
 mod handshakes;
 mod logs;
 mod pages;

@@ -99,6 +99,7 @@ pub(crate) fn edge() -> Setup {
         drain_timeout_ms: 10_000,
         in_a_process: false,
         user: None,
+        descriptors_max: None,
         parent: std::env::temp_dir(),
         limits: BTreeMap::new(),
         toml: String::new(),
@@ -121,6 +122,7 @@ pub(crate) struct Setup {
     drain_timeout_ms: u64,
     in_a_process: bool,
     user: Option<u32>,
+    descriptors_max: Option<u64>,
     parent: PathBuf,
     limits: BTreeMap<String, u64>,
     toml: String,
@@ -155,6 +157,12 @@ impl Setup {
     /// Runs the program in a process of another user, which takes root.
     pub(crate) fn run_by_user(mut self, user: u32) -> Self {
         self.user = Some(user);
+        self.in_a_process()
+    }
+
+    /// Runs the program in a process that may have so many file descriptors.
+    pub(crate) fn with_descriptors_max(mut self, count: u64) -> Self {
+        self.descriptors_max = Some(count);
         self.in_a_process()
     }
 
@@ -248,7 +256,7 @@ impl Setup {
         let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
         let edge = if self.in_a_process {
             Process::configure(folder.path(), &text);
-            Box::pin(RunningEdge::as_a_process(folder, file, self.user)).await
+            Box::pin(RunningEdge::as_a_process(folder, file, self.user, self.descriptors_max)).await
         } else {
             Box::pin(RunningEdge::over(folder, file)).await
         };
@@ -286,10 +294,15 @@ impl RunningEdge {
     }
 
     /// Starts the program in a folder that holds what `file` was read from.
-    async fn as_a_process(folder: impl Into<Arc<tempfile::TempDir>>, file: EdgeFile, user: Option<u32>) -> Self {
+    async fn as_a_process(
+        folder: impl Into<Arc<tempfile::TempDir>>,
+        file: EdgeFile,
+        user: Option<u32>,
+        descriptors_max: Option<u64>,
+    ) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = folder.into();
-        let (process, addresses) = Process::start(folder.path(), user);
+        let (process, addresses) = Process::start(folder.path(), user, descriptors_max);
         Self::running(None, Some(process), addresses, folder, file).await
     }
 
@@ -442,7 +455,7 @@ impl RunningEdge {
         let user = self.process.as_ref().map(Process::user);
         let (folder, file) = Box::pin(self.stopped()).await;
         match user {
-            Some(user) => Box::pin(Self::as_a_process(folder, file, user)).await,
+            Some(user) => Box::pin(Self::as_a_process(folder, file, user, None)).await,
             None => Box::pin(Self::over(folder, file)).await,
         }
     }

@@ -33,8 +33,9 @@ impl Process {
         fs::write(folder.join("edge.toml"), text).unwrap();
     }
 
-    /// Starts the program in `folder`, as `user` where there is one, and waits until it is ready.
-    pub(super) fn start(folder: &Path, user: Option<u32>) -> (Self, Addresses) {
+    /// Starts the program in `folder`, as `user` and with so many file descriptors at most where these are said, and waits
+    /// until it is ready.
+    pub(super) fn start(folder: &Path, user: Option<u32>, descriptors_max: Option<u64>) -> (Self, Addresses) {
         let log = folder.join("edge.log");
         let mut program = PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
         if let Some(user) = user {
@@ -43,7 +44,14 @@ impl Process {
             program = folder.join("devanture-edge");
             chown(folder, Some(user), Some(user)).unwrap();
         }
-        let mut command = Command::new(program);
+        let mut command = match descriptors_max {
+            None => Command::new(program),
+            Some(max) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {max}; exec \"$0\" \"$@\"")]).arg(program);
+                shell
+            }
+        };
         if let Some(user) = user {
             command.uid(user).gid(user);
         }

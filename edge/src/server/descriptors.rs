@@ -1,0 +1,102 @@
+//! File descriptors: how many the edge may have open, and how many of these connections may take, so that some are left
+//! for files, backends and the API whatever visitors do.
+
+use devanture_config::limits::Limits;
+use metrics::gauge;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many descriptors there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// None where the system has no limit.
+    max: Option<u64>,
+}
+
+impl Descriptors {
+    /// Takes as many as the system allows. What systems give at first, often 1,024, is meant for programs that wait with
+    /// `select`.
+    pub(super) fn take() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the number of open files stays as it was");
+        }
+        Self { max: getrlimit(Resource::Nofile).current }
+    }
+
+    /// The limits of connections: those of visitors, who leave a quarter of the descriptors to files and backends, and
+    /// those of the API, which has half of that quarter at most. Says so where visitors get less than was set.
+    pub(super) fn share(self, limits: &Limits) -> (Limits, Limits) {
+        let set = limits.connections_max;
+        let (visitors, admin) = (self.of_visitors(set), self.of_admin(set));
+        for (listener, connections) in [("visitors", visitors), ("admin", admin)] {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a gauge is a float, and counts of connections are far smaller"
+            )]
+            gauge!("devanture_connections_max", "listener" => listener).set(connections as f64);
+        }
+        if let Some(descriptors) = self.max.filter(|_| visitors < set) {
+            tracing::warn!(
+                connections_max = set,
+                connections = visitors,
+                descriptors,
+                needed = set.saturating_mul(4).div_ceil(3),
+                "fewer connections are taken than `connections_max` in edge.toml allows: the process may have too few files \
+                 open; raise its hard limit (LimitNOFILE of the systemd unit, `ulimit -Hn`) to `needed`"
+            );
+        }
+        let with = |connections_max| Limits { connections_max, ..limits.clone() };
+        (with(visitors), with(admin))
+    }
+
+    fn of_visitors(self, set: u64) -> u64 {
+        self.max.map_or(set, |max| set.min(max - max / 4)).max(1)
+    }
+
+    fn of_admin(self, set: u64) -> u64 {
+        self.max.map_or(set, |max| set.min(max / 8)).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_descriptor_that_the_system_allows_is_taken() {
+        let descriptors = Descriptors::take();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(descriptors.max, limit.maximum);
+    }
+
+    #[test]
+    fn connections_leave_descriptors_for_everything_else() {
+        for (max, set, visitors, admin) in [
+            (Some(1_024), 65_536, 768, 128),
+            (Some(65_536), 65_536, 49_152, 8_192),
+            (Some(87_384), 65_536, 65_536, 10_923),
+            (Some(1_048_576), 65_536, 65_536, 65_536),
+            (Some(1_024), 100, 100, 100),
+            (Some(0), 100, 1, 1),
+            (None, 65_536, 65_536, 65_536),
+        ] {
+            let limits = Limits { connections_max: set, ..Limits::default() };
+            let (of_visitors, of_admin) = Descriptors { max }.share(&limits);
+            assert_eq!((of_visitors.connections_max, of_admin.connections_max), (visitors, admin), "{max:?} {set}");
+        }
+    }
+
+    #[test]
+    fn the_systemd_unit_allows_the_descriptors_that_the_defaults_need() {
+        let limit_of = |unit: &str| -> u64 {
+            unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).unwrap().parse().unwrap()
+        };
+        let limits = Limits::default();
+        let edge = limit_of(include_str!("../../../deploy/devanture-edge.service"));
+        assert_eq!(Descriptors { max: Some(edge) }.of_visitors(limits.connections_max), limits.connections_max);
+        let spawner = limit_of(include_str!("../../../deploy/devanture-spawner.service"));
+        assert!(spawner >= limits.instance_open_files_max);
+    }
+}
