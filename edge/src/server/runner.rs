@@ -1,9 +1,11 @@
 //! What runs the backends of versions, where `edge.toml` says that it may.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use devanture_config::edge_toml::EdgeFile;
+use devanture_config::net::AddressBlock;
 use tokio::runtime::Runtime;
 
 use super::{StartError, Stores};
@@ -27,6 +29,11 @@ pub(super) fn start(
     if !file.runner.enabled {
         return Ok(None);
     }
+    if trusts_this_machine(&file.listen.trusted_proxies) {
+        tracing::warn!(
+            "[listen] trusted_proxies names this machine, whose backends are then believed about who asks, as the proxy is"
+        );
+    }
     let folder = file.runner_folder().ok_or(StartError::RunnerFolder)?;
     let absolute = std::path::absolute(base.join(folder)).map_err(StartError::Runtime)?;
     let parts = Parts {
@@ -44,4 +51,24 @@ pub(super) fn start(
     control.block_on(publish::give_user_ids_apart(&*stores.catalog))?;
     let runner = control.block_on(Runner::start(parts)).map_err(StartError::Runner)?;
     Ok(Some((runner, Arc::clone(settings_of))))
+}
+
+/// Whether a process of this machine connects from one of these addresses: a backend can, as a proxy does.
+fn trusts_this_machine(trusted: &[AddressBlock]) -> bool {
+    let own = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    trusted.iter().any(|block| own.iter().any(|address| block.contains(*address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_on_this_machine_are_seen_however_they_are_written() {
+        let trusts = |block: &str| trusts_this_machine(&[block.parse().unwrap()]);
+        for own in ["127.0.0.1", "127.0.0.0/8", "0.0.0.0/0", "::1", "::/0", "::ffff:127.0.0.1"] {
+            assert!(trusts(own), "{own}");
+        }
+        assert!(!trusts("10.0.0.0/8") && !trusts("fd00::/8") && !trusts_this_machine(&[]));
+    }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_files::write;
 use super::private_folders::{self, PrivateFolders};
-use super::{Exit, InstanceLimits, user_namespaces};
+use super::{Exit, InstanceLimits, system_calls};
 
 /// Where a command is looked for when the instance has no `PATH` of its own.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -118,7 +118,7 @@ fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
         set_thread_res_uid(uid, uid, uid).map_err(step("the user cannot be changed"))?;
     }
     set_no_new_privs(true).map_err(step("privileges cannot be ruled out"))?;
-    user_namespaces::forbid().map_err(|error| ("user namespaces cannot be ruled out", error))?;
+    system_calls::forbid().map_err(|error| ("system calls cannot be ruled out", error))?;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(step("no signal at the parent's end"))?;
     if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(spec.parent) {
         return Err(("the parent is gone", io::ErrorKind::NotFound.into()));

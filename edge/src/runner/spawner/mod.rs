@@ -23,9 +23,9 @@ mod measure;
 mod ports;
 mod private_folders;
 mod processes;
+mod system_calls;
 mod usage;
 mod user;
-mod user_namespaces;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -134,3 +134,24 @@ async fn an_instance_makes_no_user_namespace() {
     }
     edge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_has_no_keys_of_the_kernel() {
+    let edge = small().start().await;
+    edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
+    // The session's keyring, which instances have from the edge; a key in that of the process; a key that is nowhere.
+    let calls = [
+        (nix::libc::SYS_keyctl, "0, -3, 0"),
+        (nix::libc::SYS_add_key, "b'user', b'name', b'key', 3, -2"),
+        (nix::libc::SYS_request_key, "b'user', b'nowhere', None, 0"),
+    ];
+    for (call, arguments) in calls {
+        let code = format!(
+            "import ctypes; c = ctypes.CDLL(None, use_errno=True); print(c.syscall({call}, {arguments}), ctypes.get_errno())"
+        );
+        let run = format!("String(child.spawnSync('python3', ['-c', {}]).stdout)", serde_json::json!(code));
+        let printed = edge.evaluate(PROD, &run).await;
+        assert_eq!(printed.as_str().unwrap().trim(), format!("-1 {}", nix::libc::EPERM), "{call}");
+    }
+    edge.stop().await;
+}

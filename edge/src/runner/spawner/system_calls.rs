@@ -1,10 +1,16 @@
-//! Rules new user namespaces out: in one of its own a process may mount file systems in memory, which no limit of its
-//! instance counts, and reaches much of the kernel that is else for root alone.
+//! The system calls that instances may not make.
+//!
+//! In a user namespace of its own a process may mount file systems in memory, which no limit of its instance counts, and
+//! reaches much of the kernel that is otherwise for root alone. The keyrings of keyrings(7) outlive processes and belong to
+//! sessions and user ids: all instances inherit the session of the edge, and a user id is given again.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use nix::libc::{CLONE_NEWUSER, EINVAL, ENOSYS, EPERM, SYS_clone, SYS_clone3, SYS_unshare, c_long};
+use nix::libc::{
+    CLONE_NEWUSER, EINVAL, ENOSYS, EPERM, SYS_add_key, SYS_clone, SYS_clone3, SYS_keyctl, SYS_request_key, SYS_unshare,
+    c_long,
+};
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
@@ -25,7 +31,8 @@ pub(super) fn forbid() -> io::Result<()> {
     let has_flag = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)
         .map_err(io::Error::other)?;
     let rule = SeccompRule::new(vec![has_flag]).map_err(io::Error::other)?;
-    let denied = both(&[SYS_unshare, SYS_clone], &[rule]);
+    let mut denied = both(&[SYS_unshare, SYS_clone], &[rule]);
+    denied.extend(both(&[SYS_keyctl, SYS_add_key, SYS_request_key], &[]));
     install(filter(denied, EPERM, architecture)?)?;
     // Its flags are in memory, which a filter cannot look at. Libraries go on with `clone` where it is not there.
     install(filter(both(&[SYS_clone3], &[]), ENOSYS, architecture)?)
