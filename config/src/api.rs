@@ -302,6 +302,9 @@ pub struct Status {
     /// How the live version is damaged, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Damage>,
+    /// Secrets of the environment whose key is not at hand: no instance can start with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_secrets: Vec<SettingName>,
     /// Whether there are more environments or aliases than `places` holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_places: bool,

@@ -128,6 +128,14 @@ pub struct SettingsList {
     pub settings: Vec<SettingStatus>,
 }
 
+impl SettingsList {
+    /// The secrets whose key is not at hand.
+    #[must_use]
+    pub fn lost(self) -> Vec<SettingName> {
+        self.settings.into_iter().filter(|setting| setting.lost).map(|setting| setting.name).collect()
+    }
+}
+
 /// One setting of a [`SettingsList`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingStatus {

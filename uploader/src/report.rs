@@ -233,6 +233,15 @@ pub(crate) fn status_lines(style: Style, status: &Status) -> Vec<String> {
     if let Some(damage) = &status.damaged {
         lines.push(line("damaged", style.bad(&damage_text(damage))));
     }
+    if !status.lost_secrets.is_empty() {
+        let names: Vec<&str> = status.lost_secrets.iter().map(SettingName::as_str).collect();
+        let (lack, them) = if names.len() == 1 { ("lacks its key", "it") } else { ("lack their key", "them") };
+        let text = format!(
+            "{} {lack}, so that no instance starts: restore the edge's key file, or set {them} again with `devanture env set`",
+            names.join(", ")
+        );
+        lines.push(line("secrets", style.bad(&text)));
+    }
     if let Some(pause) = &status.paused {
         let message =
             pause.message.as_deref().map_or_else(String::new, |message| format!("  \u{201c}{message}\u{201d}"));

@@ -88,6 +88,9 @@ const OPENAPI: &str = include_str!("openapi.yaml");
 /// Environments with a damaged version that readiness names.
 const DAMAGED_PLACES_MAX: usize = 100;
 
+/// What a line of readiness about lost secrets begins with.
+pub(crate) const SECRETS_LINE: &str = "secrets: ";
+
 /// A line of readiness about a damaged version.
 fn damage_line(damaged: &DamagedPlace) -> String {
     let DamagedPlace { app, environment, version, files, error } = damaged;
@@ -269,7 +272,12 @@ impl Admin {
             return Err(Problem::new(Code::Forbidden, detail).into());
         }
         let publisher = &self.publisher;
-        let of_publisher = [publisher.memory_metrics(), publisher.upstream_metrics(), publisher.instance_metrics()];
+        let of_publisher = [
+            publisher.memory_metrics(),
+            publisher.upstream_metrics(),
+            publisher.instance_metrics(),
+            publisher.secret_metrics(),
+        ];
         let text = self.metrics.render() + &of_publisher.concat();
         Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()))
     }
@@ -284,6 +292,8 @@ impl Admin {
             false => "ready\n".to_owned(),
         };
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
+        let lost = self.publisher.lost_secrets();
+        text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }
 

@@ -99,6 +99,7 @@ impl Publisher {
             paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
             locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
             damaged: self.live.damage_of(app, environment).map(damage),
+            lost_secrets: self.settings(app, environment).await?.lost(),
             more_places,
             went_back,
             parts: self.live_parts(app, environment),

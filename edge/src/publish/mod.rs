@@ -65,8 +65,8 @@ pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};
 pub(crate) use incoming::{check_object, unreadable};
 pub use page::{PAGE_MAX, Page};
-pub use settings::KeyFile;
 pub(crate) use settings::etag as settings_etag;
+pub use settings::{KeyFile, LostSecrets, lost_secrets};
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
 pub use steps::EventSink;
 pub use switch::Switching;
@@ -121,6 +121,8 @@ pub struct Publisher {
     prover: hostnames::Prover,
     fingerprints: fingerprints::Fingerprints,
     keys: Arc<KeyFile>,
+    /// Environments whose secrets do not open, as of the last look.
+    lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
     runner: Option<Runner>,
     settings_of: Option<Arc<SettingsOf>>,
     placing: backend::Placing,
@@ -225,6 +227,7 @@ impl Publisher {
             registry: parts.registry,
             fingerprints: fingerprints::Fingerprints::default(),
             keys: parts.keys,
+            lost_secrets: arc_swap::ArcSwap::default(),
             runner,
             settings_of,
             placing: backend::Placing::default(),

@@ -25,9 +25,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::StartError;
-use crate::admin::{Admin, Via};
+use crate::admin::{Admin, SECRETS_LINE, Via};
 use crate::blobs::durable;
-use crate::publish::{Actor, Audit, Credentials, Error};
+use crate::publish::{self, Actor, Audit, Credentials, Error, KeyFile, LostSecrets};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -109,6 +109,26 @@ fn told(Error(problem): &Error) -> String {
         Some(hint) => format!("{problem}\nhint: {hint}"),
         None => problem.to_string(),
     }
+}
+
+/// The environments whose instances cannot start, as their secrets lack their key: a sentence for each. None where neither
+/// the running edge nor the catalog can be asked.
+pub async fn lost_secrets(file: &EdgeFile, base: &Path) -> Vec<String> {
+    let data_dir = super::data_dir(file, base);
+    let socket = data_dir.join(SOCKET_NAME);
+    if UnixStream::connect(&socket).await.is_ok() {
+        let Ok(answer) = ask(&socket, Method::GET, "/health/ready", NOTHING).await else { return Vec::new() };
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        return text.lines().filter_map(|line| line.strip_prefix(SECRETS_LINE)).map(str::to_owned).collect();
+    }
+    // A folder that no edge has used yet stays as it is.
+    if !data_dir.join(super::CATALOG_NAME).exists() {
+        return Vec::new();
+    }
+    let Ok(catalog) = super::open_catalog(&data_dir) else { return Vec::new() };
+    let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
+    let lost = publish::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
+    lost.iter().map(LostSecrets::sentence).collect()
 }
 
 /// What whoever owns the data folder may ask for: by the running edge where there is one, else in the catalog itself.

@@ -15,7 +15,7 @@ mod threads;
 mod upstreams;
 
 pub use error::StartError;
-pub use local::{Local, LocalError, SOCKET_NAME, create_token};
+pub use local::{Local, LocalError, SOCKET_NAME, create_token, lost_secrets};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -412,6 +412,7 @@ fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(),
     control.block_on(publisher.continue_clock())?;
     control.block_on(publisher.check_secrets())?;
     control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(publisher)));
+    control.spawn(Arc::clone(publisher).keep_checking_secrets());
     control.spawn(Arc::clone(publisher).keep_collecting());
     control.spawn(Arc::clone(publisher).keep_writing_sent());
     Ok(())

@@ -182,6 +182,10 @@ fn describe_versions() {
         "devanture_unloaded_versions",
         "1 where a version that should be live cannot be loaded, by app and environment."
     );
+    describe_gauge!(
+        "devanture_lost_secrets",
+        "Secrets whose key is not at hand, by app and environment: no instance starts there."
+    );
 }
 
 #[cfg(test)]

@@ -294,6 +294,7 @@ fn status(state: &State) -> Status {
         locked: None,
         damaged: None,
         more_places: false,
+        lost_secrets: Vec::new(),
         went_back: None,
         parts: None,
     }

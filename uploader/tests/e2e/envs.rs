@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::edge::{Edge, Ran, edge, files};
+use crate::support::edge::{Edge, Ran, edge, files, program};
+use crate::support::managed::eventually;
 
 const TOML: &str = "app = \"shop\"\nwww = \"dist\"\nnot_found = \"none\"\n\n[[redirects]]\nfrom = \"/old\"\n\
     to = \"/for-all\"\n\n[env.staging]\nhtml_handling = \"as-is\"\n";
@@ -279,4 +280,47 @@ async fn the_undo_of_a_rollback_with_settings_restores_the_version_and_its_setti
     // A rollback that keeps the settings is undone by a switch, which keeps them too.
     let back = run(&edge, folder.path(), &["rollback"]);
     assert!(back.stdout.contains("undo      devanture switch "), "{back:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_without_their_key_are_seen_wherever_an_operator_looks() {
+    let edge = edge().start();
+    let folder = project();
+    json_of(&edge, folder.path(), &["push"]);
+    assert_eq!(fed(&edge, folder.path(), &["env", "set", "API_KEY", "--secret"], "hidden\n").code, Some(0));
+    let ready = async || {
+        let url = format!("https://{}/health/ready", edge.admin());
+        edge.client(true).get(url).send().await.unwrap().text().await.unwrap()
+    };
+    let check = || {
+        let mut command = std::process::Command::new(program("devanture-edge"));
+        let of_edge = edge.data_dir.parent().unwrap();
+        let ran = command.args(["check", "--config", "edge.toml"]).current_dir(of_edge).output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stderr).unwrap())
+    };
+    assert_eq!((ready().await.as_str(), check()), ("ready\n", (Some(0), String::new())));
+
+    // As after a restore of the data folder alone.
+    let key = edge.data_dir.with_extension("key");
+    let aside = edge.data_dir.with_extension("aside");
+    std::fs::rename(&key, &aside).unwrap();
+    let sentence = "1 secret of shop in prod lacks its key, so that no instance starts there: restore the key file";
+    eventually("readiness that names the environment", async || {
+        ready().await.contains(&format!("secrets: {sentence}")).then_some(())
+    })
+    .await;
+    assert!(ready().await.starts_with("ready\n") && !ready().await.contains("API_KEY"), "anybody may read this");
+    let status = run(&edge, folder.path(), &["status"]).stdout;
+    assert!(status.contains("API_KEY lacks its key") && status.contains("devanture env set"), "{status}");
+    assert_eq!(json_of(&edge, folder.path(), &["status"])["lost_secrets"], json!(["API_KEY"]));
+    let metrics = edge.api("GET", "/metrics", None).await.1.to_string();
+    assert!(metrics.contains("devanture_lost_secrets{") && metrics.contains("environment"), "{metrics}");
+    let (code, told) = check();
+    assert!(code == Some(0) && told.contains(sentence), "{told}");
+
+    // It heals by itself.
+    std::fs::rename(&aside, &key).unwrap();
+    eventually("readiness without it", async || (ready().await == "ready\n").then_some(())).await;
+    assert_eq!(json_of(&edge, folder.path(), &["status"]).get("lost_secrets"), None);
+    assert!(!edge.api("GET", "/metrics", None).await.1.to_string().contains("devanture_lost_secrets{"));
 }

@@ -255,6 +255,10 @@ fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
         return Err(Failure { message, code: first.exit_code() });
     }
     print_line(&format!("{} is fine", path.display()));
+    // What the stored state lacks is no mistake of the file.
+    for lost in runtime()?.block_on(server::lost_secrets(file, base)) {
+        say(&lost);
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use devanture_config::problem::{Code, Problem};
@@ -39,6 +40,8 @@ const HEAD: &str = "# Keys that the secrets of Devanture are sealed with. The la
 pub struct KeyFile {
     path: Option<PathBuf>,
     making: std::sync::Mutex<()>,
+    /// How often a key was wanted to seal something.
+    pub(super) uses: AtomicU64,
 }
 
 /// The keys of the file, each with its id; the last one seals.
@@ -63,10 +66,10 @@ impl KeyFile {
     /// Those in the file at `path`, where one can be.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path, making: std::sync::Mutex::default() }
+        Self { path, making: std::sync::Mutex::default(), uses: AtomicU64::new(0) }
     }
 
-    fn path(&self) -> Result<&Path, Error> {
+    pub(super) fn path(&self) -> Result<&Path, Error> {
         self.path.as_deref().ok_or_else(|| {
             let detail = "Where the keys of secrets are, is not said, and the data folder has no name of its own.";
             locked(detail).hint("write key_file = \"…\" below [secrets] in edge.toml").into()
@@ -111,6 +114,7 @@ impl KeyFile {
     /// # Errors
     /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written.
     pub(crate) fn read_or_make(&self) -> Result<Keys, Error> {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         let _one_at_a_time = self.making.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let keys = self.read()?;
         if !keys.0.is_empty() {

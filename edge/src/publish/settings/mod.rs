@@ -6,6 +6,7 @@
 
 mod change;
 mod keys;
+mod lost;
 mod reach;
 #[cfg(test)]
 mod tests;
@@ -21,10 +22,11 @@ use devanture_config::{AppName, PlaceName};
 pub(crate) use change::etag;
 pub use keys::KeyFile;
 use keys::{Keys, Unopened, locked};
+pub use lost::{LostSecrets, lost_secrets};
 
 use super::{Error, Publisher};
-use crate::catalog::settings::{self, Held, SETTINGS_PREFIX, SettingsRecord, StoredSetting, StoredValue};
-use crate::catalog::{self, Catalog, Check, Commit};
+use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
+use crate::catalog::{Catalog, Check, Commit};
 use crate::live::{CurrentSettings, PublicSettings};
 
 /// The value of a setting, opened; it may be a secret, and so is in no text that is made of it.
@@ -168,56 +170,6 @@ impl Publisher {
         Ok(())
     }
 
-    /// Says in the log, at a start, which secrets do not open any more. The edge serves all the same.
-    ///
-    /// # Errors
-    /// Where the catalog cannot be read.
-    pub async fn check_secrets(&self) -> Result<(), catalog::Error> {
-        let mut places: BTreeMap<(AppName, PlaceName), u64> = BTreeMap::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.catalog.list(SETTINGS_PREFIX, after.as_deref(), false, PAGE).await?;
-            for (key, _) in &page {
-                let mut parts = key.split('/').skip(1);
-                if let (Some(Ok(app)), Some(Ok(place))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {
-                    places.insert((app, place), 0);
-                }
-            }
-            match page.last() {
-                Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),
-                _ => break,
-            }
-        }
-        let mut keys = None;
-        for (app, environment) in places.into_keys() {
-            let held = match settings::held(&*self.catalog, &app, &environment).await {
-                Ok(held) => held,
-                Err(error) => {
-                    tracing::error!(app = %app, environment = %environment, %error, "settings cannot be read");
-                    continue;
-                }
-            };
-            let mut lost = Vec::new();
-            for (name, setting) in &held.record.settings {
-                if let StoredValue::Secret(sealed) = &setting.value {
-                    let keys = keys.get_or_insert_with(|| self.keys.read());
-                    match keys {
-                        Ok(keys) if keys.has(&sealed.key) => {}
-                        _ => lost.push(name.as_str()),
-                    }
-                }
-            }
-            if !lost.is_empty() {
-                let names = lost.join(", ");
-                tracing::error!(app = %app, environment = %environment, names, "the key of these secrets is not at hand: restore the key file, or set them again");
-            }
-        }
-        if let Some(Err(error)) = keys {
-            tracing::error!(%error, hint = error.0.hint.as_deref().unwrap_or_default(), "the keys of secrets cannot be read");
-        }
-        Ok(())
-    }
-
     /// The check that a revision is still kept when a live pointer begins to name it.
     pub(crate) async fn hold_settings(
         &self,
@@ -272,9 +224,6 @@ impl Publisher {
         Ok(newest)
     }
 }
-
-/// Records read at once.
-const PAGE: usize = 50;
 
 /// What a sealed value belongs to. None of the parts can hold a line feed, so no two contexts are written the same.
 fn context(app: &AppName, environment: &PlaceName, name: &SettingName, revision: u64) -> String {

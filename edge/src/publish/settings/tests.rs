@@ -134,6 +134,9 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
     let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
     assert!(list.settings.iter().all(|setting| setting.secret && setting.lost && setting.value.is_none()));
     world.publisher.check_secrets().await.unwrap();
+    let sentences: Vec<String> = world.publisher.lost_secrets().iter().map(LostSecrets::sentence).collect();
+    let of_prod = sentences.iter().find(|sentence| sentence.contains(" in prod lack their key")).unwrap();
+    assert!(of_prod.starts_with("2 secrets of ") && of_prod.contains("restore the key file"), "{of_prod}");
     assert_eq!(world.change("KEY!=hush").await, Ok(2));
     let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
     let lost: Vec<&str> = list.settings.iter().filter(|one| one.lost).map(|one| one.name.as_str()).collect();
