@@ -89,7 +89,7 @@ pub fn lost_text(environment: &str, lost: &[String]) -> String {
 }
 
 /// What to do about parts that a push would remove.
-pub const LOST_HINT: &str = "push all of it together, an archive with its devanture.toml; --allow-warnings (`allow_warnings=1`) takes the rest away";
+pub const LOST_HINT: &str = "where that is meant, --allow-warnings takes it away (`allow_warnings=1` in the API); otherwise push all of it together, an archive with its devanture.toml";
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)

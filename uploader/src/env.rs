@@ -16,6 +16,7 @@ use crate::exit::Failure;
 use crate::foresee;
 use crate::progress::Style;
 use crate::prompt;
+use crate::push::PREVIEW;
 
 /// What the edge is asked for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
@@ -256,6 +257,8 @@ fn report_lines(style: Style, report: &SettingsReport, unset: &[String]) -> Vec<
     }
     let holds = match report.live {
         true => "holds now",
+        // No version is live there: its settings are those of every preview.
+        false if place.as_str() == PREVIEW => "holds now, in previews",
         false => "will hold once something is live there",
     };
     lines.push(line(style, "revision", &format!("{} of {place} {holds}", report.revision)));
@@ -370,6 +373,8 @@ mod tests {
         assert_eq!(report_lines(plain(), &report, &["C".to_owned()]), expected);
         let idle = SettingsReport { live: false, unset: Vec::new(), ..report.clone() };
         assert!(report_lines(plain(), &idle, &[])[1].ends_with("will hold once something is live there"));
+        let previews = SettingsReport { environment: PREVIEW.parse().unwrap(), ..idle.clone() };
+        assert!(report_lines(plain(), &previews, &[])[1].ends_with("of preview holds now, in previews"));
         let asked = SettingsReport { dry_run: true, ..report.clone() };
         assert_eq!(report_lines(plain(), &asked, &[])[2], "  would     make revision 2 of prod");
         let same = SettingsReport { changed: false, unset: Vec::new(), ..report };

@@ -50,6 +50,8 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         confirm(WEB, &what, way_back, "--yes", args.yes, context.output.is_json).await?;
     }
     let wanted = ScaleRequest { processes };
+    // Without a permission to read, what was said before is not known.
+    let before = if args.dry_run { None } else { edge.instances(&place).await.ok() };
     let _working = context.progress.working("scale", "until the new instances are healthy");
     let list = edge.scale(&place, &wanted, args.dry_run).await?;
     if args.dry_run {
@@ -62,7 +64,9 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
     context.output.write(&list, || {
         let mut lines = table(style, &list);
         let again = context.again();
-        let undo = wanted.processes.keys().map(|name| format!("{name}=default")).collect::<Vec<_>>().join(" ");
+        let said = |name| before.as_ref().and_then(|before| before.scale.get(name)).copied();
+        let undo = wanted.processes.keys().map(|name| format!("{name}={}", count_text(said(name))));
+        let undo = undo.collect::<Vec<_>>().join(" ");
         lines.push(style.line("undo", &format!("devanture scale {undo}{}", again.0)));
         lines
     });

@@ -29,7 +29,7 @@ use crate::telling::StepTeller;
 use crate::walk::{Folders, Scan};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
-const PREVIEW: &str = "preview";
+pub(crate) const PREVIEW: &str = "preview";
 /// How often a folder that changes while it is sent is scanned anew.
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.

@@ -233,7 +233,7 @@ fn instances_are_listed_scaled_and_started_anew() {
     assert_eq!(project.run(&["instances", "--json"]).json(), serde_json::to_value(list()).unwrap());
     assert!(project.run(&["scale"]).stdout.contains("2 instances, 1 healthy  2 on each node"));
     let ran = project.run(&["scale", "web=5", "mailer=default"]);
-    assert!(ran.stdout.ends_with("  undo      devanture scale mailer=default web=default\n"), "{ran:#?}");
+    assert!(ran.stdout.ends_with("  undo      devanture scale mailer=default web=2\n"), "{ran:#?}");
     let ran = project.run(&["scale", "web=5", "--dry-run"]);
     assert!(ran.stdout.starts_with("  would     scale prod to web=5\n"), "{ran:#?}");
     assert_eq!(project.run(&["restart", "web"]).code, Some(0));
@@ -248,6 +248,7 @@ fn instances_are_listed_scaled_and_started_anew() {
         bodies,
         [
             format!("GET {begin}/staging/instances "),
+            format!("GET {begin}/prod/instances "),
             format!("GET {begin}/prod/instances "),
             format!("GET {begin}/prod/instances "),
             format!("PATCH {begin}/prod/instances {{\"processes\":{{\"mailer\":null,\"web\":5}}}}"),

@@ -3,6 +3,7 @@
 //! Whoever puts a blob has it checked against its name; whoever gets one has it checked again, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,6 +94,19 @@ pub enum Key {
     Delta(Digest, Digest, DeltaForm),
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blob(blob) => write!(f, "blob {}", blob.short()),
+            Self::Manifest(version) => write!(f, "manifest {}", version.short()),
+            Self::Variant(blob, form) => write!(f, "blob {} as {}", blob.short(), form.suffix()),
+            Self::Delta(blob, dictionary, form) => {
+                write!(f, "blob {} as {} by {}", blob.short(), form.suffix(), dictionary.short())
+            }
+        }
+    }
+}
+
 /// How good a variant is; a remade one replaces one of lower quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quality {
@@ -156,7 +170,7 @@ pub const DELTA_DICTIONARIES_MAX: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The stored bytes are not those of their name. They were set aside and are never given out.
-    #[error("the stored bytes of {key:?} do not match their hash; they were moved to {quarantined}")]
+    #[error("the stored bytes of {key} do not match their hash; they were moved to {quarantined}")]
     Corrupt {
         /// The name.
         key: Key,
@@ -188,7 +202,7 @@ pub enum Error {
         found: Digest,
     },
     /// Nothing is stored under that name.
-    #[error("nothing is stored under {0:?}")]
+    #[error("there is no {0}")]
     Missing(Key),
     /// The disk has no more free than what is to stay free.
     #[error("{free_bytes} bytes are free on the disk of the data folder, and {bytes_min} stay free")]

@@ -57,7 +57,7 @@ pub enum Error {
     #[error("the stored manifest cannot be read: {0}")]
     Manifest(#[from] devanture_config::manifest::BadManifest),
     /// Stored bytes are more or fewer than the heads of their responses would announce.
-    #[error("{key:?} has {found} bytes, and {announced} would be announced for it")]
+    #[error("{key} has {found} bytes, and {announced} would be announced for it")]
     Size {
         /// The name of the bytes in the store.
         key: Key,

@@ -7,9 +7,7 @@ use devanture_config::site_toml::check::OPEN_PREVIEW;
 use devanture_config::site_toml::{Explained, Origin, SiteFile};
 
 use super::finding::Finding;
-
-/// The environment whose settings previews have.
-const PREVIEW: &str = "preview";
+use crate::push::PREVIEW;
 
 /// The doubts about rules that ask for a password in one of `places` and not in previews.
 pub(crate) fn open_in_previews(site: &SiteFile, places: &[PlaceName]) -> Vec<Finding> {

@@ -199,9 +199,14 @@ impl Folder {
     pub(super) fn found_damaged(&self, key: Key, stamp: Stamp) {
         self.verified().forget(key);
         self.damages.fetch_add(1, Ordering::Relaxed);
-        // Nothing where another file has the name by now.
         match self.set_aside(key, stamp) {
-            Ok(quarantined) => tracing::error!(?key, quarantined, "stored bytes changed since they were checked"),
+            Ok(Some(quarantined)) => tracing::error!(?key, quarantined, "stored bytes changed since they were checked"),
+            Ok(None) => {
+                tracing::error!(?key, "stored bytes changed since they were checked");
+                // Somebody wrote into the file, or another one has the name by now: all of it is checked, so that it is
+                // set aside before a push relies on it.
+                drop(self.open_file(key));
+            }
             Err(error) => tracing::error!(?key, %error, "stored bytes changed, and cannot be set aside"),
         }
     }

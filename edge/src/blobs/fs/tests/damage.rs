@@ -44,6 +44,21 @@ async fn bytes_that_changed_after_the_check_are_not_given_and_all_others_are() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_written_to_is_set_aside_with_the_first_piece_that_is_damaged() {
+    let (harness, key, file, bytes) = opened().await;
+    let path = path_of(harness.data.path(), key);
+    rot(&path, 70_000);
+    let later = std::time::SystemTime::now() + Duration::from_secs(60);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    assert!(file.read_at(65_536, 10).is_err());
+    assert_eq!(harness.store.size(key).await.unwrap(), None);
+    // A whole file that has the name by then stays.
+    harness.store.put(key, bytes.clone().into()).await.unwrap();
+    assert!(file.read_at(65_536, 10).is_err());
+    assert_eq!(harness.store.size(key).await.unwrap(), Some(bytes.len() as u64));
+}
+
+#[tokio::test]
 async fn a_file_that_was_cut_is_damaged() {
     let (harness, key, file, bytes) = opened().await;
     let path = path_of(harness.data.path(), key);
