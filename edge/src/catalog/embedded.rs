@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, Semaphore, broadcast};
 
 use super::{Catalog, Commit, Committed, Error, Record, Revision};
-use file::CatalogFile;
+use file::{CatalogFile, whole};
 use reserve::Reserve;
 
 /// How many commits a watcher may lag behind before it has to read anew.
@@ -70,7 +70,7 @@ impl RedbCatalog {
 
 /// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match tokio::task::spawn_blocking(|| whole(work)).await {
         Ok(result) => result,
         Err(error) => Err(Error::Store(error.to_string())),
     }

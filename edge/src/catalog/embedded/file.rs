@@ -1,6 +1,7 @@
 //! The file of the catalog, as blocking calls: opening, reading, committing, and opening again after an error.
 
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -70,6 +71,15 @@ fn durable_error(error: &crate::blobs::Error) -> Error {
     }
 }
 
+/// Runs `work` on the database, which panics at some pages that are not as it wrote them.
+///
+/// # Errors
+/// Those of `work`, and [`Error::Store`] in place of such a panic.
+pub(super) fn whole<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let damaged = |_panic| Err(Error::Store("a page of it is damaged".to_owned()));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)
+}
+
 impl CatalogFile {
     /// Opens the catalog in `path`, making it where it is missing.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
@@ -79,12 +89,15 @@ impl CatalogFile {
         if !path.exists() {
             create(path)?;
         }
-        let database = match Builder::new().set_cache_size(CACHE_BYTES_MAX).open(path) {
-            // Without our lock file: a tool, or an older copy of the folder.
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
-            opened => opened.map_err(|error| store_error(error.into()))?,
-        };
-        check_format(&database)?;
+        let database = whole(|| {
+            let database = match Builder::new().set_cache_size(CACHE_BYTES_MAX).open(path) {
+                // Without our lock file: a tool, or an older copy of the folder.
+                Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
+                opened => opened.map_err(|error| store_error(error.into()))?,
+            };
+            check_format(&database)?;
+            Ok(database)
+        })?;
         Ok(Self {
             path: path.to_path_buf(),
             database: RwLock::new(Some(database)),

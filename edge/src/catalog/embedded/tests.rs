@@ -108,6 +108,32 @@ fn a_file_that_is_no_catalog_is_an_error() {
     }
 }
 
+#[tokio::test]
+async fn a_page_that_was_overwritten_is_an_error_and_no_panic() {
+    const PAGE_BYTES: usize = 4_096;
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = RedbCatalog::open(&path_in(&folder)).unwrap();
+    for n in 0..4 {
+        catalog.commit(number(n)).await.unwrap();
+    }
+    drop(catalog);
+    let written = std::fs::read(path_in(&folder)).unwrap();
+    let mut refused = 0;
+    let pages = written.chunks(PAGE_BYTES).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    for (page, _) in pages {
+        let mut bytes = written.clone();
+        bytes[page * PAGE_BYTES..][..PAGE_BYTES].fill(0xff);
+        crate::blobs::durable::write_file(&path_in(&folder), &bytes, 0o600).unwrap();
+        let found = match RedbCatalog::open(&path_in(&folder)) {
+            Ok(catalog) => catalog.list("", None, false, 100).await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert!(matches!(found, Ok(()) | Err(Error::Store(_))), "page {page}: {found:?}");
+        refused += usize::from(found.is_err());
+    }
+    assert!(refused > 0);
+}
+
 /// How many more writes of the disk succeed, and whether those after one failure do.
 #[derive(Debug)]
 pub(super) struct Faults {
