@@ -66,6 +66,8 @@ enum Uploaded {
     All,
     /// A file was no longer what it was when it was scanned.
     Changed(PathBuf),
+    /// The edge does not know the push any more, as after a restart.
+    Forgotten(Failure),
 }
 
 impl<'c> Push<'c> {
@@ -177,6 +179,10 @@ impl<'c> Push<'c> {
             match self.upload(edge, &begun, &missing).await? {
                 Uploaded::All => return self.finish(edge, place, &bundle, &begun, &missing).await,
                 Uploaded::Changed(_) if scans == SCANS_MAX => break,
+                Uploaded::Forgotten(failure) if scans == SCANS_MAX => return Err(failure),
+                Uploaded::Forgotten(_) => {
+                    self.context.progress.note("the edge has lost the push, as by a restart; it begins again");
+                }
                 Uploaded::Changed(path) => {
                     self.context.progress.note(&format!("{} has changed; the folder is read again", path.display()));
                 }
@@ -281,6 +287,7 @@ impl<'c> Push<'c> {
                     Ok(())
                 }
                 Err(BlobError::Changed) => Err(Ok(Uploaded::Changed(blob.path.path()))),
+                Err(BlobError::Failed(failure)) if failure.is(Code::NotFound) => Err(Ok(Uploaded::Forgotten(failure))),
                 Err(BlobError::Failed(failure)) => Err(Err(failure)),
             }
         });

@@ -166,6 +166,27 @@ fn what_may_help_is_tried_again() {
 }
 
 #[test]
+fn a_push_that_the_edge_has_forgotten_begins_again() {
+    for (times, is_done) in [(1, true), (usize::MAX, false)] {
+        let puts = AtomicUsize::new(0);
+        let edge = FakeEdge::start_with(move |request, _| {
+            let is_forgotten = request.method == "PUT" && puts.fetch_add(1, Ordering::Relaxed) < times;
+            is_forgotten.then(|| Reply::problem(Code::NotFound))
+        });
+        let ran = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]);
+        assert!(ran.stderr.contains("it begins again"), "{ran:#?}");
+        let begun = if is_done {
+            assert_eq!(ran.json()["files"]["total"], 2, "{ran:#?}");
+            2
+        } else {
+            ran.failed("not_found", 1);
+            3
+        };
+        assert_eq!(edge.state.lock().unwrap().begun.len(), begun);
+    }
+}
+
+#[test]
 fn a_file_that_changes_before_it_is_sent_is_read_again() {
     for (changes, is_done) in [(1, true), (usize::MAX, false)] {
         let project = Project::site("");
