@@ -225,6 +225,7 @@ impl Publisher {
         let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
         // Of the live version itself, what counts is what it was live with before another one was.
         let mut has_left = wanted != Some(pointer.version);
+        let mut not_stored = None;
         let mut entries = Scan::new(&*self.catalog, prefix).newest_first().after(after);
         while let Some((key, record)) = entries.next().await? {
             let Some(entry) = records::entry(&key, &record) else { continue };
@@ -239,20 +240,18 @@ impl Publisher {
                 Some(id) => entry.deploy.version == id,
                 None => entry.deploy.version != pointer.version,
             };
-            if entry.deploy.outcome == Outcome::Live && fits && self.is_stored(app, &entry.deploy.version).await? {
+            if entry.deploy.outcome == Outcome::Live && fits {
                 let version = entry.deploy.version;
-                let settings = settings_of.get(&version).copied();
-                return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
+                if self.is_stored(app, &version).await? {
+                    let settings = settings_of.get(&version).copied();
+                    return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
+                }
+                not_stored = not_stored.or(Some(version));
             }
         }
         match wanted {
             Some(version) => Ok(Earlier { version, position: None, from: pointer.version, settings: None }),
-            None => {
-                let detail = format!("No version was live in {environment} before {}.", pointer.version.short());
-                Err(Problem::new(Code::NoPrevious, detail)
-                    .hint("`devanture switch ID` makes any stored version live")
-                    .into())
-            }
+            None => Err(no_previous(environment, &pointer.version, not_stored.as_ref()).into()),
         }
     }
 
@@ -324,4 +323,18 @@ fn damage(damaged: DamagedPlace) -> Damage {
     let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
     let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();
     Damage { version: damaged.version, count, files, error: damaged.error }
+}
+
+/// Why there is no version to go back to: none was live before, or those that were are not stored any more.
+fn no_previous(environment: &PlaceName, live: &VersionId, not_stored: Option<&VersionId>) -> Problem {
+    let live = live.short();
+    match not_stored.map(VersionId::short) {
+        Some(gone) => Problem::new(
+            Code::NoPrevious,
+            format!("No version that was live in {environment} before {live} is stored any more; the last one was {gone}."),
+        )
+        .hint(format!("`devanture undelete version {gone}` restores it while it can be; `devanture switch ID` makes any stored version live")),
+        None => Problem::new(Code::NoPrevious, format!("No version was live in {environment} before {live}."))
+            .hint("`devanture switch ID` makes any stored version live"),
+    }
 }

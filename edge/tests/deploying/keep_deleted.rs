@@ -356,3 +356,19 @@ async fn a_version_that_was_deleted_comes_back_or_goes_for_good() {
     assert_eq!(undelete().await.code(), Code::NotFound);
     edge.stop().await;
 }
+
+#[tokio::test]
+async fn a_rollback_to_a_deleted_version_names_it() {
+    let edge = edge().start().await;
+    let one = edge.push("shop", &[("index.html", b"one")]).await.version.short();
+    edge.push("shop", &[("index.html", b"two")]).await;
+    assert_eq!(delete(&edge, &format!("shop/versions/{one}")).await.status, 200);
+    let path = "shop/environments/prod/rollback";
+    let refused = api(&edge, Method::POST, path, Value::Null).await;
+    assert_eq!(refused.code(), Code::NoPrevious);
+    let text = refused.text();
+    assert!(text.contains(&format!("the last one was {one}")) && text.contains("undelete version"), "{text}");
+    assert_eq!(api(&edge, Method::POST, "shop/undelete", json!({ "version": one })).await.status, 200);
+    assert_eq!(api(&edge, Method::POST, path, Value::Null).await.status, 200);
+    edge.stop().await;
+}

@@ -249,7 +249,8 @@ fn is_loop(file: &mut File<'_>, line: usize, from: &str, to: &str, html_handling
     let has_redirects = !matches!(html_handling, Some(HtmlHandling::AsIs | HtmlHandling::None));
     let hint = match from {
         _ if !is_index => return false,
-        "/*" => "`not_found = \"single-page-application\"` in devanture.toml does what was meant".to_owned(),
+        "/*" => "remove the line: `not_found = \"single-page-application\"` in devanture.toml does what was meant"
+            .to_owned(),
         _ if from.ends_with("/*") => {
             let folder = to.trim_end_matches("index.html").trim_end_matches("index");
             format!("write `{folder}`, which shows the same page")

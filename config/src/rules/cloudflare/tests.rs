@@ -187,7 +187,10 @@ fn no_more_rules_are_taken_than_cloudflare_takes() {
 #[test]
 fn hints_say_what_to_write() {
     for (text, hinted) in [
-        ("/* /index.html 200", "`not_found = \"single-page-application\"` in devanture.toml does what was meant"),
+        (
+            "/* /index.html 200",
+            "remove the line: `not_found = \"single-page-application\"` in devanture.toml does what was meant",
+        ),
         ("/app/* /app/index.html 200", "write `/app/`"),
         ("/ /index.html", "`/` shows the page by itself"),
         ("/c", "write `/c /where-to`"),
