@@ -448,3 +448,30 @@ fn every_test_that_the_architecture_names_exists() {
     }
     assert_eq!(laws, 11);
 }
+
+/// Words of `ARCHITECTURE.md`: ten minutes of reading.
+const ARCHITECTURE_WORDS_MAX: usize = 2_200;
+
+#[test]
+fn the_architecture_is_read_in_ten_minutes() {
+    let words = read("ARCHITECTURE.md").split_whitespace().count();
+    assert!(words <= ARCHITECTURE_WORDS_MAX, "{words} words; what explains a decision goes to docs/decisions");
+}
+
+#[test]
+fn every_decision_has_its_headings_and_is_in_the_list() {
+    let list = read("docs/decisions/README.md");
+    let paths = files(".md").into_iter().filter(|path| path.starts_with("docs/decisions/0"));
+    let mut count = 0;
+    for path in paths {
+        count += 1;
+        let name = path.strip_prefix("docs/decisions/").unwrap();
+        assert!(name.starts_with(&format!("{count:04}-")), "{name} is not numbered {count:04}");
+        let page = read(&path);
+        let headings: Vec<&str> = page.lines().filter(|line| line.starts_with('#')).collect();
+        let title = headings.first().and_then(|line| line.strip_prefix(&format!("# {count}. "))).unwrap_or_default();
+        assert_eq!(headings.get(1..), Some(&["## Context", "## Decision", "## Consequences"][..]), "{name}");
+        assert!(list.contains(&format!("- [{count}]({name}) {title}\n")), "docs/decisions/README.md lacks {name}");
+    }
+    assert!(count > 30, "the decisions are not where they are looked for");
+}
