@@ -307,7 +307,9 @@ fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
     let words: Vec<&str> = line.split_whitespace().collect();
     for (index, word) in words.iter().enumerate() {
         let name = word.rsplit('/').next().unwrap();
-        if name == program {
+        // `cargo test -p devanture-edge` names a package.
+        let is_package = index > 0 && words[index - 1] == "-p";
+        if name == program && !is_package {
             let ends = |word: &&&str| !matches!(**word, "--" | "|" | "&&" | "#" | ">" | "and" | "by" | "in");
             let call = words[index + 1..].iter().take_while(ends);
             calls.push(call.map(|word| word.trim_end_matches([',', ';', '.', ')', '"', '\''])).collect());
@@ -474,4 +476,30 @@ fn every_decision_has_its_headings_and_is_in_the_list() {
         assert!(list.contains(&format!("- [{count}]({name}) {title}\n")), "docs/decisions/README.md lacks {name}");
     }
     assert!(count > 30, "the decisions are not where they are looked for");
+}
+
+/// The programs of tests of a crate, by their paths: a file, or a folder with a `main.rs`.
+fn test_programs(folder: &str) -> Vec<String> {
+    let below = files(".rs").into_iter().filter_map(|path| path.strip_prefix(folder).map(str::to_owned));
+    let names = below.filter_map(|path| match path.split_once('/') {
+        None => Some(path),
+        Some((name, "main.rs")) => Some(name.to_owned()),
+        Some(_) => None,
+    });
+    names.map(|name| format!("{folder}{name}")).collect()
+}
+
+#[test]
+fn the_guide_names_every_program_of_tests_and_only_paths_that_exist() {
+    let guide = read("CONTRIBUTING.md");
+    let spans: Vec<&str> = guide.split('`').skip(1).step_by(2).collect();
+    for path in ["edge/tests/", "uploader/tests/"].iter().flat_map(|folder| test_programs(folder)) {
+        assert!(spans.contains(&path.as_str()), "CONTRIBUTING.md has no row for {path}");
+    }
+    for span in spans {
+        let first = span.split('/').next().unwrap();
+        if !first.is_empty() && span.contains('/') && !span.contains([' ', '…', '*']) && root().join(first).is_dir() {
+            assert!(root().join(span).exists(), "CONTRIBUTING.md names {span}, which does not exist");
+        }
+    }
 }
