@@ -19,6 +19,7 @@ pub mod keeping;
 pub mod leave_out;
 pub mod limits;
 pub mod lines;
+pub mod local_edge;
 pub mod logs;
 pub mod manifest;
 pub mod method;

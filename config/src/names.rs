@@ -117,6 +117,13 @@ impl PlaceName {
         self.0 == "prod"
     }
 
+    /// The hostname of this environment or alias of `app`: that of production is below `domain`, all others are below
+    /// `preview_domain`.
+    #[must_use]
+    pub fn host_of(&self, app: &AppName, domain: &Hostname, preview_domain: &Hostname) -> String {
+        if self.is_prod() { format!("{app}.{domain}") } else { format!("{self}--{app}.{preview_domain}") }
+    }
+
     /// Whether it is `preview`: the environment of pushes to aliases, whose settings previews have.
     #[must_use]
     pub fn is_preview(&self) -> bool {

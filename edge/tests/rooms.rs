@@ -441,9 +441,15 @@ fn the_command_line_starts_an_edge_in_one_place_alone() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../uploader/src");
     let mut files = Vec::new();
     files_below(&root, &mut files);
-    let uses = files.iter().filter(|file| code_of(&fs::read_to_string(file).unwrap()).contains("devanture_edge"));
-    let uses: Vec<&Path> = uses.map(|file| file.strip_prefix(&root).unwrap()).collect();
-    assert_eq!(uses, [Path::new("dev/edge.rs")]);
+    let with = |words: &str| -> Vec<&Path> {
+        let found = files.iter().filter(|file| fs::read_to_string(file).unwrap().contains(words));
+        found.map(|file| file.strip_prefix(&root).unwrap()).collect()
+    };
+    assert_eq!(with("\"devanture-edge\""), [Path::new("dev/edge.rs")]);
+    // It is a program beside it, and no part of it.
+    assert!(with("devanture_edge").is_empty());
+    let manifest = fs::read_to_string(root.join("../Cargo.toml")).unwrap();
+    assert!(!manifest.contains("devanture-edge"), "{manifest}");
 }
 
 #[test]

@@ -65,13 +65,6 @@ pub struct Names {
 }
 
 impl Names {
-    /// Reserves nothing, for an edge that serves one person alone.
-    #[must_use]
-    pub fn none() -> Self {
-        let allow = RESERVED_NAMES.iter().filter_map(|name| name.parse().ok()).collect();
-        Self { reserved: Vec::new(), allow }
-    }
-
     /// Whether no new app may have this name.
     #[must_use]
     pub fn is_reserved(&self, app: &AppName) -> bool {
@@ -109,6 +102,5 @@ mod tests {
         for (app, expected) in [("admin", true), ("intranet", true), ("www", false), ("shop", false)] {
             assert_eq!(names.is_reserved(&name(app)), expected, "{app}");
         }
-        assert!(!Names::none().is_reserved(&name("admin")));
     }
 }

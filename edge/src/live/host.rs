@@ -39,7 +39,7 @@ impl Domains {
     /// The hostname of an environment or alias.
     #[must_use]
     pub fn place_host(&self, app: &AppName, name: &PlaceName) -> String {
-        if name.is_prod() { format!("{app}.{}", self.domain) } else { format!("{name}--{app}.{}", self.preview_domain) }
+        name.host_of(app, &self.domain, &self.preview_domain)
     }
 
     /// The hostname of a version.

@@ -1,23 +1,25 @@
-//! The edge of a run: in this process, on this machine alone, with a data folder that ends with it and an authority that
-//! stays.
+//! The edge of a run: the program `devanture-edge` as a child process, on this machine alone, with a data folder that ends
+//! with it and an authority that stays.
 //!
 //! What a browser is asked to trust must be the same in every run and for every project, so the authority lies in the
 //! folder for the state of the person's programs. Everything else can be made again, so it is in a temporary folder.
+//! The child ends when its standard input ends, so that none is left over, even if this process is killed.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use devanture_config::api::{Scope, TokenRequest};
-use devanture_config::edge_toml::{EdgeFile, LogFormat, Names};
+use devanture_config::edge_toml::RESERVED_NAMES;
+use devanture_config::local_edge::{LocalEdge as Started, StartFailure};
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Hostname, PlaceName};
-use devanture_edge::live::Domains;
-use devanture_edge::server::{Local, Server, StartError};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use url::Url;
 
 use crate::client::{self, Link};
@@ -25,6 +27,8 @@ use crate::exit::Failure;
 use crate::progress::Progress;
 use crate::settings::{Credential, EdgeAccess, Token};
 
+/// The program of the edge.
+const PROGRAM: &str = "devanture-edge";
 /// The domain whose every name is this machine (RFC 6761 §6.3).
 const DOMAIN: &str = "localhost";
 /// What the folders of runs are called.
@@ -33,26 +37,27 @@ const RUN_PREFIX: &str = "devanture-dev-";
 const RUN_LOCK: &str = "run.lock";
 /// A folder that is so young may not be locked yet.
 const RUN_AGE_MIN: Duration = Duration::from_secs(60);
+/// Time for the edge to start: it is a second on a slow machine.
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time for the edge to drain, before it is killed.
+const END_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest line that the edge reports its start with.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// How long the end waits until the folder of the run is gone: a slow disk takes its time for many files.
 const REMOVAL_TIME_MAX: Duration = Duration::from_secs(2);
-/// The edge of a run. Nobody waits for the best level of compression, as another version comes soon; an end waits a moment
-/// for requests that are under way; and what is kept does not grow with the number of changes.
+/// The configuration of the edge, without what depends on flags. Nobody waits for the best level of compression, as another
+/// version comes soon; an end waits a moment for requests that are under way; and what is kept does not grow with the number
+/// of changes.
 const EDGE_TOML: &str = r#"
 data_dir = "data"
 domain = "localhost"
 preview_domain = "localhost"
 drain_timeout_ms = 1_000
-[listen]
-https = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-threads = 2
 [tls]
 mode = "self-signed"
 [compress]
 background = false
 dictionaries = false
-[access_log]
-addresses = "none"
 [limits]
 grace_ms_max = 600_000
 grace_versions_max = 4
@@ -75,12 +80,27 @@ pub(super) struct Wanted {
     pub(super) has_log: bool,
 }
 
-/// A running edge.
+/// A running edge: its addresses, and the folder of the run.
 pub(super) struct LocalEdge {
-    server: Server,
+    https: SocketAddr,
+    admin: SocketAddr,
+    token: String,
+    run: Run,
+}
+
+/// The process of the edge. It is killed when it is dropped.
+pub(super) struct Process {
+    child: Child,
+    /// The edge serves until this is closed. Apart from `child`, whose `wait` would close it.
+    input: ChildStdin,
+    /// Kept open, so that nothing that the edge writes fails.
+    _stdout: BufReader<ChildStdout>,
+}
+
+/// The folders of a run.
+struct Run {
     folder: TempDir,
     authority: PathBuf,
-    token: String,
     /// Held until the folder is gone.
     _lock: File,
 }
@@ -89,32 +109,41 @@ impl LocalEdge {
     /// Starts it.
     ///
     /// # Errors
-    /// `usage` where the port is taken or a folder cannot be used.
-    pub(super) async fn start(wanted: Wanted) -> Result<Self, Failure> {
-        let made = tokio::task::spawn_blocking(move || start(&wanted)).await;
-        made.map_err(|error| Failure::new(Code::Internal, format!("The edge did not start: {error}.")))?
+    /// `usage` where there is no program of the edge, the port is taken or a folder cannot be used.
+    pub(super) async fn start(wanted: Wanted) -> Result<(Self, Process), Failure> {
+        let program = program()?;
+        let port = wanted.port;
+        let prepared = tokio::task::spawn_blocking(move || prepare(&wanted)).await;
+        let (run, starting) = prepared
+            .map_err(|error| Failure::new(Code::Internal, format!("The folder of the run was not made: {error}.")))??;
+        let (process, started) = Process::start(&program, &run.folder.path().join("edge.toml")).await?;
+        drop(starting);
+        match started {
+            Started::Ready { https, admin, token } => {
+                Ok((Self { https, admin, token: token.expose().to_owned(), run }, process))
+            }
+            Started::Failed { cause, message } => Err(not_started(cause, &message, port)),
+        }
     }
 
     /// A folder of the run for what is not the edge's.
     pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
+        self.run.folder.path()
     }
 
     /// The authority's certificate.
     pub(super) fn authority(&self) -> &Path {
-        &self.authority
-    }
-
-    /// Where pages are served.
-    pub(super) fn https(&self) -> SocketAddr {
-        self.server.addresses().https
+        &self.run.authority
     }
 
     /// The address of an app's environment.
     pub(super) fn url(&self, app: &AppName, place: &PlaceName) -> Result<String, Failure> {
-        let domains = Domains::new(domain()?, domain()?);
-        domains.set_port(self.https().port());
-        Ok(format!("{}/", domains.url(&domains.place_host(app, place))))
+        let domain: Hostname = DOMAIN.parse().map_err(|error| Failure::new(Code::Internal, format!("{error}.")))?;
+        let host = place.host_of(app, &domain, &domain);
+        Ok(match self.https.port() {
+            443 => format!("https://{host}/"),
+            port => format!("https://{host}:{port}/"),
+        })
     }
 
     /// The way to it for an app.
@@ -122,23 +151,20 @@ impl LocalEdge {
     /// # Errors
     /// Where TLS cannot be set up.
     pub(super) fn client(&self, app: AppName, progress: Progress) -> Result<client::Edge, Failure> {
-        let address = format!("https://{}/", self.server.addresses().admin);
+        let address = format!("https://{}/", self.admin);
         let bad = |error| Failure::new(Code::Internal, format!("{address} is no address: {error}."));
         let access = EdgeAccess {
             url: address.parse::<Url>().map_err(bad)?,
             credential: Credential::Token(Token::made(self.token.clone())),
-            ca: Some(self.authority.clone()),
+            ca: Some(self.run.authority.clone()),
         };
         Ok(client::Edge::new(Link::new(&access, progress)?, app))
     }
 
-    /// Ends it: what is under way has a moment to end, and the folder goes.
-    pub(super) async fn end(self) {
-        let Self { server, folder, _lock: lock, .. } = self;
-        let drained = tokio::task::spawn_blocking(move || {
-            server.drain();
-        });
-        drained.await.ok();
+    /// Ends it: requests that are under way have a moment to end, and the folder goes.
+    pub(super) async fn end(self, process: Process) {
+        process.end().await;
+        let Run { folder, _lock: lock, .. } = self.run;
         let removed = tokio::task::spawn_blocking(move || folder.close());
         // What is left of it, a next run removes.
         tokio::time::timeout(REMOVAL_TIME_MAX, removed).await.ok();
@@ -146,9 +172,79 @@ impl LocalEdge {
     }
 }
 
-fn start(wanted: &Wanted) -> Result<LocalEdge, Failure> {
+impl Process {
+    /// Starts the program, and waits until it reports that it serves, or why it does not.
+    async fn start(program: &Path, config: &Path) -> Result<(Self, Started), Failure> {
+        let failed = |what: String| {
+            Failure::new(Code::Internal, format!("{} {what}.", program.display()))
+                .hint("install `devanture-edge` of the same release beside `devanture`")
+        };
+        let mut command = Command::new(program);
+        command.arg("--config").arg(config).arg("local");
+        // What it logs goes where the person reads; its standard output is for the line alone.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| failed(format!("cannot be started: {error}")))?;
+        let pipes = child.stdin.take().zip(child.stdout.take());
+        let (input, stdout) = pipes.ok_or_else(|| failed("has no pipes".to_owned()))?;
+        let mut stdout = BufReader::new(stdout);
+        let mut line = String::new();
+        let mut first = (&mut stdout).take(LINE_BYTES_MAX);
+        let read = tokio::time::timeout(START_TIME_MAX, first.read_line(&mut line)).await;
+        let read = read.map_err(|_late| failed("was not ready within a minute".to_owned()))?;
+        read.map_err(|error| failed(format!("does not report that it is ready: {error}")))?;
+        match serde_json::from_str(&line) {
+            Ok(started) => Ok((Self { child, input, _stdout: stdout }, started)),
+            Err(_) if line.is_empty() => {
+                drop(input);
+                let how = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(failed(format!("ended before it was ready ({how})")))
+            }
+            Err(error) => Err(failed(format!("reports something else than that it is ready: {error}"))),
+        }
+    }
+
+    /// Waits until it ends by itself, which is always a failure.
+    pub(super) async fn ended(&mut self) -> Failure {
+        let ended = self.child.wait().await;
+        let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Failure::new(Code::Internal, format!("The edge of this run has ended by itself ({how})."))
+            .hint("start `devanture dev` again; with --verbose it shows each request")
+    }
+
+    async fn end(self) {
+        let Self { mut child, input, _stdout: stdout } = self;
+        drop(input);
+        // Dropped after that time, it is killed.
+        tokio::time::timeout(END_TIME_MAX, child.wait()).await.ok();
+        drop(stdout);
+    }
+}
+
+/// The program of the edge: the one beside this program, which is of the same build, else the first one in `PATH`.
+fn program() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().ok();
+    let real = own.as_ref().and_then(|own| std::fs::canonicalize(own).ok());
+    let beside = [own, real].into_iter().flatten().map(|own| own.with_file_name(PROGRAM));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // A relative folder of PATH would be one of the project, which may be a stranger's.
+    let installed =
+        std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(PROGRAM));
+    beside.chain(installed).find(|path| is_program(path)).ok_or_else(|| {
+        let message =
+            format!("`devanture dev` needs the program `{PROGRAM}`, which is neither beside `devanture` nor in PATH.");
+        Failure::new(Code::Usage, message)
+            .hint("install `devanture-edge` of the same release beside `devanture`; `cargo build --release` makes both")
+    })
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Makes the folders of a run and the configuration of its edge. Beside them stands a lock to hold until the edge has
+/// started: two at once would make two authorities, and find the same port free.
+fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
     let kept = kept_folder(wanted.state_folder.as_deref())?;
-    // Two runs at once would make two authorities, and find the same port free.
     let starting = lock_file(&kept.join("start.lock")).and_then(|file| file.lock().map(|()| file));
     let starting = starting.map_err(|error| unusable(&kept, &error))?;
     let (folder, lock) = run_folder().map_err(|error| unusable(&std::env::temp_dir(), &error))?;
@@ -157,11 +253,20 @@ fn start(wanted: &Wanted) -> Result<LocalEdge, Failure> {
     // The edge keeps its authority here.
     let tls = kept.join("tls");
     symlink(&tls, data.join("tls")).map_err(|error| unusable(&data, &error))?;
-    let file = edge_file(wanted, data)?;
-    let token = make_token(&file)?;
-    let server = Server::start(&file, folder.path()).map_err(|error| not_started(&error, wanted.port))?;
-    drop(starting);
-    Ok(LocalEdge { server, folder, authority: tls.join("ca.pem"), token, _lock: lock })
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("edge.toml"));
+    let written = file.and_then(|mut file| file.write_all(edge_toml(wanted).as_bytes()));
+    written.map_err(|error| unusable(folder.path(), &error))?;
+    Ok((Run { folder, authority: tls.join("ca.pem"), _lock: lock }, starting))
+}
+
+/// The configuration of the edge. It reserves no names: nobody else has an app here.
+fn edge_toml(wanted: &Wanted) -> String {
+    let Wanted { port, has_log, .. } = wanted;
+    let format = if *has_log { "combined" } else { "off" };
+    format!(
+        "{EDGE_TOML}[listen]\nhttps = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\
+         [access_log]\naddresses = \"none\"\nformat = \"{format}\"\n[names]\nallow = {RESERVED_NAMES:?}\n"
+    )
 }
 
 /// The folder whose authority stays.
@@ -213,48 +318,21 @@ fn is_left(folder: &Path, own: u32) -> bool {
         && lock_file(&folder.join(RUN_LOCK)).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-fn domain() -> Result<Hostname, Failure> {
-    DOMAIN.parse().map_err(|error| Failure::new(Code::Internal, format!("{error}.")))
-}
-
-/// What an `edge.toml` would say. What it does not say is as in one that does not say it.
-fn edge_file(wanted: &Wanted, data_dir: PathBuf) -> Result<EdgeFile, Failure> {
-    let file = EdgeFile::parse("edge.toml", EDGE_TOML);
-    let mut file = file.map_err(|mistakes| Failure::new(Code::Internal, mistakes.to_string()))?;
-    file.data_dir = data_dir;
-    // Nobody else has an app here.
-    file.names = Names::none();
-    file.listen.https.set_port(wanted.port);
-    file.access_log.format = if wanted.has_log { LogFormat::Combined } else { LogFormat::Off };
-    Ok(file)
-}
-
-/// A token for this run: one that may point routes to this machine. The edge is not there yet, so that the catalog itself
-/// is asked.
-fn make_token(file: &EdgeFile) -> Result<String, Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("No token can be made: {error}."));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed(&e))?;
-    let request =
-        TokenRequest { name: "dev".to_owned(), app: None, environment: None, scope: Scope::Admin, expires_in_s: None };
-    let made = runtime.block_on(async { Local::open(file, Path::new("")).await?.create_token(request).await });
-    made.map(|made| made.token).map_err(|error| failed(&error))
-}
-
-fn not_started(error: &StartError, port: u16) -> Failure {
-    match error {
-        StartError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => Failure::new(
-            Code::Usage,
-            format!("{address} is in use by another program, perhaps by another `devanture dev`."),
-        )
-        .hint("choose another port with --port, or let --port 0 choose one"),
-        StartError::Bind { .. } => Failure::new(Code::Usage, format!("The port {port} cannot be used: {error}."))
-            .hint("choose another port with --port, or let --port 0 choose one"),
-        StartError::Certificates(_) => {
-            Failure::new(Code::Usage, format!("The local authority cannot be used: {error}."))
-                .hint("remove its folder, and a new one is made, to be trusted anew")
+fn not_started(cause: StartFailure, message: &str, port: u16) -> Failure {
+    const OTHER_PORT: &str = "choose another port with --port, or let --port 0 choose one";
+    match cause {
+        StartFailure::AddressInUse => {
+            let message = format!("127.0.0.1:{port} is in use by another program, perhaps by another `devanture dev`.");
+            Failure::new(Code::Usage, message).hint(OTHER_PORT)
         }
-        _ => Failure::new(Code::Internal, format!("The edge cannot be started: {error}.")),
+        StartFailure::Address => {
+            Failure::new(Code::Usage, format!("The port {port} cannot be used: {message}.")).hint(OTHER_PORT)
+        }
+        StartFailure::Certificates => {
+            Failure::new(Code::Usage, format!("The local authority cannot be used: {message}."))
+                .hint("remove its folder, and a new one is made, to be trusted again")
+        }
+        StartFailure::Other => Failure::new(Code::Internal, format!("The edge cannot be started: {message}.")),
     }
 }
 
@@ -265,6 +343,19 @@ fn unusable(folder: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use devanture_config::edge_toml::{EdgeFile, LogFormat};
+
+    #[test]
+    fn the_configuration_of_the_edge_has_no_mistakes_and_reserves_no_names() {
+        for (port, has_log, format) in [(0, false, LogFormat::Off), (8443, true, LogFormat::Combined)] {
+            let text = edge_toml(&Wanted { state_folder: None, port, has_log });
+            let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
+            assert_eq!((file.listen.https.port(), file.access_log.format), (port, format));
+            assert!(file.listen.https.ip().is_loopback() && file.listen.admin.ip().is_loopback());
+            let mut reserved = RESERVED_NAMES.iter().map(|name| name.parse().unwrap());
+            assert!(!reserved.any(|name| file.names.is_reserved(&name)));
+        }
+    }
 
     #[test]
     fn folders_of_runs_that_are_over_are_told_from_others() {

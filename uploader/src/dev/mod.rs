@@ -1,6 +1,6 @@
 //! `dev`: serves the folder on this machine as an edge would, and shows each change at once.
 //!
-//! `edge` starts the very edge of production in this process, and `watch` hears of changes. Each one makes a `round`: the
+//! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` hears of changes. Each one makes a `round`: the
 //! folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`, and `reload` tells
 //! the pages that are open. The `backend` of the bundle runs beside it. `tell` says it, and `policy` knows when a page cannot be told.
 
@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     };
     let starting = LocalEdge::start(wanted);
     tokio::pin!(told_to_end, starting);
-    let (edge, is_over) = tokio::select! {
+    let ((edge, mut process), is_over) = tokio::select! {
         // Whoever interrupts is heard from the first moment on.
         biased;
         // What has begun to start is ended, and not left half way.
@@ -80,10 +80,11 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     let ended = tokio::select! {
         biased;
         () = &mut told_to_end, if !is_over => Ok(()),
+        failure = process.ended(), if !is_over => Err(failure),
         ended = serve_all(context, args, &edge), if !is_over => ended,
         else => Ok(()),
     };
-    edge.end().await;
+    edge.end(process).await;
     ended
 }
 

@@ -26,8 +26,17 @@ impl Drop for Dev {
     }
 }
 
-/// Every port on which the process, of which `/proc` tells, listens on loopback.
+/// Every port on which the process or one of its children listens on loopback, read from `/proc`.
 fn ports_of(pid: u32) -> Vec<u16> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let children: String = children.collect::<Vec<_>>().join(" ");
+    let children: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
+    assert!(!children.is_empty(), "the edge is a child");
+    std::iter::once(pid).chain(children).flat_map(ports_of_one).collect()
+}
+
+fn ports_of_one(pid: u32) -> Vec<u16> {
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()?.to_str().map(str::to_owned))

@@ -404,3 +404,90 @@ async fn the_backend_of_the_bundle_runs_beside_and_ends_with_it() {
     assert_eq!(dev.end("-INT"), Some(0));
     assert!(!runs(&second[0]) && !runs(&second[1]), "it ends with dev");
 }
+
+/// The children of a process.
+fn children_of(id: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
+    let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default());
+    children.collect::<Vec<_>>().join(" ").split_whitespace().map(str::to_owned).collect()
+}
+
+/// Waits until something is true.
+fn eventually(what: &str, is_true: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + TIME_MAX;
+    while !is_true() {
+        assert!(std::time::Instant::now() < until, "{what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_edge_ends_with_dev_however_that_ends() {
+    if !Path::new("/proc/self/stat").exists() {
+        eprintln!("left out: there is no /proc");
+        return;
+    }
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let project = Project::new();
+        let dev = project.dev(&[]);
+        dev.wait_for("live");
+        let children = children_of(dev.child.id());
+        assert_eq!(children.len(), 1, "{signal}: {children:?}");
+        assert!(std::fs::read_link(format!("/proc/{}/exe", children[0])).unwrap().ends_with("devanture-edge"));
+        let address = dev.url.trim_start_matches("https://").replace("shop.localhost", "127.0.0.1");
+        assert_eq!(dev.end(signal), (signal != "-KILL").then_some(0));
+        // A killed `dev` waits for nobody; the edge notices, drains and ends.
+        eventually("the edge ends", || !runs(&children[0]));
+        assert!(std::net::TcpStream::connect(address).is_err(), "{signal}: nobody listens");
+    }
+}
+
+#[test]
+fn dev_ends_with_a_failure_where_its_edge_does_not_live() {
+    if !Path::new("/proc/self/stat").exists() {
+        eprintln!("left out: there is no /proc");
+        return;
+    }
+    let project = Project::new();
+    let mut dev = project.dev(&[]);
+    dev.wait_for("live");
+    let edge = &children_of(dev.child.id())[0];
+    assert!(Command::new("kill").args(["-KILL", edge]).status().unwrap().success());
+    assert_eq!(dev.child.wait().unwrap().code(), Some(1));
+    let told = dev.events.iter().find(|event| event["error"].is_object()).unwrap();
+    assert!(told["error"]["message"].as_str().unwrap().contains("ended by itself"), "{told}");
+}
+
+#[test]
+fn dev_needs_the_program_of_the_edge_and_takes_it_from_path() {
+    let project = Project::new();
+    // The command line alone, in a folder of its own.
+    let folder = project.path().join("bin");
+    std::fs::create_dir(&folder).unwrap();
+    let alone = folder.join("devanture");
+    let own = env!("CARGO_BIN_EXE_devanture");
+    std::fs::hard_link(own, &alone).or_else(|_| std::fs::copy(own, &alone).map(drop)).unwrap();
+    let edges = project.path().join("edges");
+    std::fs::create_dir(&edges).unwrap();
+    // In the place of one of another release, which does not know what it is asked for.
+    std::os::unix::fs::symlink("/bin/false", edges.join("devanture-edge")).unwrap();
+    let run = |path: &str| {
+        let mut command = Command::new(&alone);
+        command.args(["dev", "--json", "--port", "0"]).current_dir(project.path()).env_clear();
+        command.env("PATH", path).env("XDG_STATE_HOME", project.0.path().join("state")).env("TMPDIR", project.0.path());
+        let ran = command.stdin(Stdio::null()).output().unwrap();
+        let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let error = told["error"].clone();
+        let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        (ran.status.code(), text("code"), text("message"), text("hint"))
+    };
+    let (exit, code, message, hint) = run("");
+    assert_eq!((exit, code.as_str()), (Some(2), "usage"), "{message}");
+    assert!(message.contains("needs the program `devanture-edge`") && hint.contains("install"), "{message} {hint}");
+    // A relative folder of PATH would be the project's.
+    let (exit, code, ..) = run("edges");
+    assert_eq!((exit, code.as_str()), (Some(2), "usage"));
+    let (exit, code, message, hint) = run(edges.to_str().unwrap());
+    assert_eq!((exit, code.as_str()), (Some(1), "internal"));
+    assert!(message.contains("ended before it was ready") && hint.contains("same release"), "{message} {hint}");
+}

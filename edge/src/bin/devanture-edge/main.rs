@@ -1,6 +1,7 @@
 //! `devanture-edge`: the server's command line.
 
 mod init;
+mod local;
 mod terminal;
 
 use std::fmt::Display;
@@ -56,6 +57,9 @@ enum Command {
     /// Make, list and delete accounts, which log in with a password
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Serve for `devanture dev` until the standard input ends; started by `devanture dev`
+    #[command(hide = true)]
+    Local,
     /// Start the instances of backends for an edge; started by the edge, or as a service of its own with --listen
     #[command(hide = true)]
     Spawner(SpawnerArgs),
@@ -176,7 +180,10 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, code }) => {
-            say(&message);
+            // Empty where the failure was reported in another form.
+            if !message.is_empty() {
+                say(&message);
+            }
             ExitCode::from(code)
         }
     }
@@ -217,6 +224,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Spawner(arguments)) => return spawner(arguments).map_err(refused),
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::UserTask) => return user_task().map_err(refused),
+        // It reports every failure to its parent.
+        Some(Command::Local) => return local::serve(&arguments.config),
         other => other,
     };
     let (file, base) = read(&arguments.config)?;
@@ -226,7 +235,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Adopt) => adopt(&file, &base),
         Some(Command::Token(command)) => runtime()?.block_on(token(&file, &base, command)),
         Some(Command::Account(command)) => runtime()?.block_on(account(&file, &base, command)),
-        Some(Command::Init(_) | Command::Spawner(_) | Command::ExecInstance | Command::UserTask) => Ok(()),
+        Some(Command::Init(_) | Command::Spawner(_) | Command::ExecInstance | Command::UserTask | Command::Local) => {
+            Ok(())
+        }
     }
 }
 

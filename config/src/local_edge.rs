@@ -1,0 +1,64 @@
+//! The line that `devanture-edge local` prints for `devanture dev`, which started it: where it serves, or why it does not.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Secret;
+
+/// The outcome of starting an edge for `devanture dev`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalEdge {
+    /// It serves until its standard input ends.
+    Ready {
+        /// The address of the listener for visitors.
+        https: SocketAddr,
+        /// The address of the API.
+        admin: SocketAddr,
+        /// A token of the scope `admin`, for this run alone.
+        token: Secret,
+    },
+    /// It has ended; nothing listens.
+    Failed {
+        /// The kind of failure, where the command line can tell more about it than the edge.
+        cause: StartFailure,
+        /// The failure, as a clause without a full stop.
+        message: String,
+    },
+}
+
+/// Why an edge cannot start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartFailure {
+    /// Another program listens on the address.
+    AddressInUse,
+    /// The address cannot be used.
+    Address,
+    /// The local authority cannot be read or written.
+    Certificates,
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_read_as_it_was_written_and_unknown_causes_are_other() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8443));
+        let ready = LocalEdge::Ready { https: address, admin: address, token: Secret::new("dvt_x") };
+        let failed = LocalEdge::Failed { cause: StartFailure::AddressInUse, message: "taken".to_owned() };
+        for line in [ready, failed] {
+            let text = serde_json::to_string(&line).unwrap();
+            assert!(!text.contains('\n'));
+            assert_eq!(serde_json::from_str::<LocalEdge>(&text).unwrap(), line);
+        }
+        let newer = r#"{"failed":{"cause":"moon_phase","message":"not tonight","more":1}}"#;
+        let expected = LocalEdge::Failed { cause: StartFailure::Other, message: "not tonight".to_owned() };
+        assert_eq!(serde_json::from_str::<LocalEdge>(newer).unwrap(), expected);
+    }
+}
