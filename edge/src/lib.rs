@@ -3,7 +3,7 @@
 //! The rooms, lowest first; one may use those above it in this list and never those below (`tests/rooms.rs` holds it).
 //! A request comes in by [`listen`], [`handler`] asks [`live`] who it is for and [`site`] what it means, and answers
 //! from [`version`] or hands it to [`proxy`]. A push comes in by [`admin`], goes down [`publish`] into [`blobs`], and
-//! ends with one compare-and-swap in [`catalog`], whose watch moves [`live`].
+//! ends with one compare-and-swap by [`ledger`] in [`catalog`], whose watch moves [`live`].
 
 pub mod telemetry;
 
@@ -22,6 +22,12 @@ pub mod live;
 pub mod proxy;
 
 pub mod runner;
+
+pub mod ledger;
+
+pub mod access;
+
+pub mod encode;
 
 pub mod publish;
 

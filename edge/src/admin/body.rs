@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
 use super::{Admin, bundle};
-use crate::publish::{Error, Page, check_object, unreadable};
+use crate::ledger::{Error, Page};
+use crate::publish::{check_object, unreadable};
 
 /// How long a body that nobody reads any more is still taken in …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);

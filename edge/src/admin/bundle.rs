@@ -17,9 +17,8 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{
-    Actor, ArchiveIntake, Error, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_source,
-};
+use crate::ledger::{Actor, Error};
+use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 
 /// What a form is.
 pub(super) const FORM: &str = "multipart/form-data";

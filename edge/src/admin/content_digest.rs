@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use devanture_config::problem::{Code, Problem};
 use http::{HeaderMap, HeaderName};
 
-use crate::publish::Error;
+use crate::ledger::Error;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 

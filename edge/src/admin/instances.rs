@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error};
+use crate::ledger::{Actor, Error};
 
 impl Admin {
     pub(super) async fn instances(

@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode};
 use super::body::RequestBody;
 use super::route::Route;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, CollectOptions, Error};
+use crate::ledger::{Actor, Error};
+use crate::publish::CollectOptions;
 
 impl Admin {
     /// Checks that the app and the environment of an address were not deleted. Whoever may not know of the app learns
@@ -31,7 +32,7 @@ impl Admin {
         };
         // Of another environment a token learns not even that it was deleted; its operation refuses it.
         let environment = environment.filter(|name| actor.is_of(name));
-        self.publisher.check_there(&app, environment.as_ref()).await
+        self.publisher.ledger().check_there(&app, environment.as_ref()).await
     }
 
     pub(super) async fn collect(&self, actor: &Actor, request: &Request<RequestBody>) -> Result<Response<Body>, Error> {

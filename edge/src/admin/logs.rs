@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::body::RequestBody;
 use super::bundle::flag;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error};
+use crate::ledger::{Actor, Error};
 use crate::runner::LastLines;
 use crate::telemetry::{LogReader, LogTold, LogWanted};
 use crate::{runner, telemetry};
@@ -135,7 +135,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
         let Wanted { source, filter, lines, tail } = Wanted::of_query(request.uri().query().unwrap_or_default())?;
-        if !self.publisher.app_exists(app).await? {
+        if !self.publisher.ledger().app_exists(app).await? {
             let detail = format!("There is no app {app}.");
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
         }

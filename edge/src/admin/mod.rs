@@ -74,9 +74,11 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use crate::access::Credentials;
 use crate::blobs::FreeSpace;
+use crate::ledger::{Actor, Error};
 use crate::live::DamagedPlace;
-use crate::publish::{Actor, Credentials, Error, Publisher};
+use crate::publish::Publisher;
 use crate::telemetry::Exposition;
 use body::{BodyTimes, RequestBody};
 use content_digest::ContentDigest;

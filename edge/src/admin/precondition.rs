@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Body, answer};
 use crate::catalog::Revision;
-use crate::publish::{Condition, Error, Expected};
+use crate::ledger::{Condition, Error, Expected};
 use crate::site::conditional::{Comparison, entity_tags, matches_any};
 
 /// Most tags of a field that are looked at.

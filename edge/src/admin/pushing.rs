@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::body::RequestBody;
 use super::bundle::{self, Wanted};
 use super::{Admin, Body, answer, body, precondition};
-use crate::publish::{Actor, CheckedPush, Error, EventSink, Switching};
+use crate::ledger::{Actor, Error};
+use crate::publish::{CheckedPush, EventSink, Switching};
 
 impl Admin {
     pub(super) async fn begin(

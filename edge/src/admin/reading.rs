@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body, precondition};
-use crate::publish::{Actor, Error};
+use crate::ledger::{Actor, Error};
 
 /// Deploys on a page of the history where nothing is said.
 const PAGE: usize = 50;

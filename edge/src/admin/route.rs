@@ -7,7 +7,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::upstreams::Member;
-use crate::publish::Error;
+use crate::ledger::Error;
 
 /// The methods of an address that is only read.
 const READ: &str = "GET, HEAD";

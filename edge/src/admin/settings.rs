@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error, settings_etag};
+use crate::ledger::{Actor, Error};
+use crate::publish::settings_etag;
 use crate::site::fields;
 
 /// What a change of settings looks like.

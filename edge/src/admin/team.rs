@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body, precondition};
-use crate::publish::{Actor, DiffRequest, Error};
+use crate::ledger::{Actor, Error};
+use crate::publish::DiffRequest;
 
 /// Files that differ on a page where nothing is said.
 const CHANGES: usize = 200;

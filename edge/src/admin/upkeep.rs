@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error};
+use crate::ledger::{Actor, Error};
 
 /// Withdrawn paths on a page where nothing is said.
 const PAGE: usize = 1_000;

@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error, MemberAt};
+use crate::ledger::{Actor, Error};
+use crate::publish::MemberAt;
 
 /// A member as an address of the API names it.
 #[derive(Debug, PartialEq, Eq)]

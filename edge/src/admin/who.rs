@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use super::body::RequestBody;
 use super::route::Door;
 use super::{Admin, Body, answer, body};
-use crate::publish::{Actor, Error, TOKENS_PAGE};
+use crate::access::TOKENS_PAGE;
+use crate::ledger::{Actor, Error};
 
 /// Entries of the audit log on a page where nothing is said.
 const AUDIT_PAGE: usize = 50;
@@ -102,7 +103,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         let (app, limit) = (app_of(request.uri())?, body::number(request.uri(), "limit", AUDIT_PAGE)?);
         let before = body::parameter(request.uri(), "before");
-        let log = self.publisher.audit().page(actor, app.as_ref(), limit, before.as_deref()).await?;
+        let log = self.publisher.ledger().audit().page(actor, app.as_ref(), limit, before.as_deref()).await?;
         Ok(answer::json(StatusCode::OK, &log))
     }
 }

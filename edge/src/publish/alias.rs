@@ -9,13 +9,12 @@ use devanture_config::expiry::Expiry;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::audit::{Action, Deed, Own, commit_own};
+use super::Publisher;
 use super::pushes::Push;
 use super::steps::Steps;
-use super::swap::TRIES;
-use super::{Actor, Condition, Error, Page, Publisher};
 use crate::catalog::records::{self, AliasRecord};
-use crate::catalog::{self, Change, Check, Commit, Record, Revision, gone};
+use crate::catalog::{Change, Check, Commit, Record, Revision, gone};
+use crate::ledger::{Action, Actor, Condition, Deed, Error, Own, Page, update};
 use crate::telemetry;
 
 /// The environment of pushes that are previews alone: their history, and the settings of what they run.
@@ -59,9 +58,9 @@ impl Publisher {
         wanted: &AliasRequest,
         condition: &Condition,
     ) -> Result<(Revision, PlaceStatus), Error> {
-        self.check_there(app, Some(name)).await?;
-        let version = self.resolve_version(app, &wanted.version).await?;
-        let _lease = self.leases.version(version).await;
+        self.ledger.check_there(app, Some(name)).await?;
+        let version = self.ledger.resolve_version(app, &wanted.version).await?;
+        let _lease = self.ledger.leases.version(version).await;
         let expires = wanted.expires;
         let environment = actor.environment.as_ref();
         let aliasing =
@@ -111,7 +110,7 @@ impl Publisher {
     ) -> Result<(), Error> {
         actor.may_alias(Scope::Push, app, name)?;
         ends_ms(expires, None, telemetry::now_ms())?;
-        self.check_there(app, Some(name)).await?;
+        self.ledger.check_there(app, Some(name)).await?;
         actor.may_move(name, self.alias_record(app, name).await?.1.as_ref())?;
         self.check_no_environment(app, name).await
     }
@@ -122,7 +121,7 @@ impl Publisher {
     }
 
     async fn check_no_environment(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
-        if name.is_prod() || self.live_pointer(app, name).await?.is_some() {
+        if name.is_prod() || self.ledger.live_pointer(app, name).await?.is_some() {
             let detail = format!("{name} is an environment of the app {app}.");
             return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
         }
@@ -145,8 +144,8 @@ impl Publisher {
     async fn point_alias(&self, wanted: &Aliasing<'_>) -> Result<Aliased, Error> {
         let Aliasing { app, name, version, .. } = *wanted;
         let key = records::alias_key(app, name);
-        for _ in 0..TRIES {
-            self.check_there(app, Some(name)).await?;
+        update(&key, || async {
+            self.ledger.check_there(app, Some(name)).await?;
             self.check_no_environment(app, name).await?;
             let (found, before) = self.alias_record(app, name).await?;
             let revision = found.as_ref().map(|record| record.revision);
@@ -156,7 +155,7 @@ impl Publisher {
             let record = wanted.record(before.as_ref())?;
             let previous = before.as_ref().map(|before| before.version);
             if let (Some(revision), true) = (revision, before.as_ref() == Some(&record)) {
-                return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
+                return Ok(Some(Aliased { status: self.alias_status(app, name, &record), previous, revision }));
             }
             let is_new = found.is_none();
             let check = match revision {
@@ -171,7 +170,7 @@ impl Publisher {
                 ],
                 changes: vec![Change::Put(key.clone(), records::write(&record)?)],
             };
-            self.hold_version(&mut commit, app, &version, is_new).await?;
+            self.ledger.hold_version(&mut commit, app, &version, is_new).await?;
             // Until the commit nobody else makes one, so that the limit holds.
             let _making = if is_new { Some(self.making.lock().await) } else { None };
             if is_new {
@@ -180,13 +179,14 @@ impl Publisher {
                 self.hold_no_settings(app, name, &mut commit).await?;
             }
             let deed = Deed::of(Action::SetAlias).place(app, name).what(version.short());
-            if let Some(revision) = self.committed(wanted.actor, deed, commit).await? {
+            if let Some(revision) = self.ledger.commit_unseen(wanted.actor, deed, commit).await? {
                 self.live.wait_for(revision).await;
                 tracing::info!(app = %app, alias = %name, version = %version.short(), who = wanted.actor.name, "an alias was set");
-                return Ok(Aliased { status: self.alias_status(app, name, &record), previous, revision });
+                return Ok(Some(Aliased { status: self.alias_status(app, name, &record), previous, revision }));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     async fn check_alias_count(&self, app: &AppName) -> Result<(), Error> {
@@ -239,7 +239,7 @@ impl Publisher {
     /// # Errors
     /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
     pub async fn aliases(&self, actor: &Actor, app: &AppName, page: &Page) -> Result<AliasList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let prefix = records::alias_prefix(app);
         let mut after = match &page.after {
             Some(name) => Some(format!("{prefix}{}", name.parse::<PlaceName>().map_err(|_bad| page.bad_cursor())?)),
@@ -278,7 +278,7 @@ impl Publisher {
         name: &PlaceName,
         condition: &Condition,
     ) -> Result<(), Error> {
-        for _ in 0..TRIES {
+        update(&records::alias_key(app, name), || async {
             let (Some(record), Some(alias)) = self.alias_record(app, name).await? else {
                 condition.check(None)?;
                 return Err(no_alias(app, name));
@@ -286,10 +286,11 @@ impl Publisher {
             actor.may_move(name, Some(&alias))?;
             condition.check(Some(record.revision))?;
             if self.remove_alias(Some((actor, app, name)), records::alias_key(app, name), record.revision).await? {
-                return Ok(());
+                return Ok(Some(()));
             }
-        }
-        Err(catalog::Error::Conflict { key: records::alias_key(app, name) }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Removes the record of an alias: of this name, where somebody wants that, or of one whose time had come. Returns
@@ -302,11 +303,10 @@ impl Publisher {
     ) -> Result<bool, Error> {
         let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
         match wanted {
-            Some((actor, app, name)) => self.made(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await,
-            None => {
-                let committed = commit_own(&*self.catalog, Own::ExpiredAlias, commit).await;
-                Ok(self.seen(committed).await?.is_some())
+            Some((actor, app, name)) => {
+                self.ledger.commit(actor, Deed::of(Action::DeleteAlias).place(app, name), commit).await
             }
+            None => Ok(self.ledger.commit_own(Own::ExpiredAlias, commit).await?.is_some()),
         }
     }
 

@@ -14,15 +14,15 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 
-use super::audit::{Action, Deed};
 use super::settings::KeyFile;
 use super::steps::Steps;
-use super::swap::{Intent, TRIES};
-use super::{Actor, Error, Publisher, REMEMBERED_MAX, settings};
+use super::swap::Intent;
+use super::{Publisher, REMEMBERED_MAX, settings};
 use crate::catalog::instances::{ScaleRecord, scale_key};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings::SettingsRecord;
 use crate::catalog::{self, Catalog, Change, Check, Commit};
+use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
 
 /// A turn for each environment, with the highest revision of its settings that instances were started with.
@@ -217,7 +217,7 @@ impl Publisher {
     pub(super) async fn backend_of(&self, intent: &Intent<'_>) -> Result<Option<Wanted>, Error> {
         let place = (intent.app, intent.environment);
         let Some(managed) = self.managed_in(intent.environment, intent.version).await? else { return Ok(None) };
-        let settings = match (intent.settings, self.live_pointer(intent.app, intent.environment).await?) {
+        let settings = match (intent.settings, self.ledger.live_pointer(intent.app, intent.environment).await?) {
             (Some(revision), _) => revision,
             (None, Some((_, pointer))) => pointer.settings,
             // As the switch decides it, see `Publisher::compose`.
@@ -260,7 +260,7 @@ impl Publisher {
         // One at a time in an environment, and none for what will not go live.
         let place = self.placing.of(intent.app, intent.environment);
         let _one_at_a_time = place.lock().await;
-        let live = self.live_pointer(intent.app, intent.environment).await?;
+        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         intent.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
         self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
         if live.is_some_and(|(_, pointer)| pointer.version == intent.version) {
@@ -311,7 +311,7 @@ impl Publisher {
     /// # Errors
     /// `not_found`, `runner_off`.
     pub async fn instances(&self, app: &AppName, environment: &PlaceName) -> Result<InstanceList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let instances = self.runner()?.instances(app, environment.as_str());
         let scale = self.scale_of(app, environment).await?.0.processes;
         Ok(InstanceList { instances, scale })
@@ -354,7 +354,7 @@ impl Publisher {
         wanted: &ScaleRequest,
         dry_run: bool,
     ) -> Result<InstanceList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let managed = self.served(app, environment)?.managed.clone();
         let Some(managed) = managed else { return Err(no_backend(app, environment)) };
         let known: BTreeMap<&ProcessName, u64> =
@@ -364,7 +364,7 @@ impl Publisher {
             let detail = format!("What is live in {environment} has no process `{unknown}`.");
             return Err(Problem::new(Code::BadRequest, detail).hint(format!("it has {}", names.join(", "))).into());
         }
-        for _ in 0..TRIES {
+        update(&scale_key(app, environment.as_str()), || async {
             let (before, check) = self.scale_of(app, environment).await?;
             let mut after = before.clone();
             for (name, count) in &wanted.processes {
@@ -380,18 +380,18 @@ impl Publisher {
             let count = |name: &ProcessName, said: u64| after.processes.get(name).copied().unwrap_or(said);
             self.check_instances(known.iter().fold(0, |sum, (name, said)| sum.saturating_add(count(name, *said))))?;
             if dry_run || after == before {
-                return Ok(InstanceList { scale: after.processes, ..self.instances(app, environment).await? });
+                return Ok(Some(InstanceList { scale: after.processes, ..self.instances(app, environment).await? }));
             }
             if !self.commit_scale(actor, (app, environment), &after, check).await? {
-                continue;
+                return Ok(None);
             }
             if let Err(error) = self.runner()?.rescale(app, environment.as_str(), &|_line| {}).await {
                 self.unscale(actor, (app, environment), &after, &before).await?;
                 return Err(error.into());
             }
-            return self.instances(app, environment).await;
-        }
-        Err(catalog::Error::Conflict { key: scale_key(app, environment.as_str()) }.into())
+            Ok(Some(self.instances(app, environment).await?))
+        })
+        .await
     }
 
     async fn commit_scale(
@@ -409,7 +409,7 @@ impl Publisher {
         let commit = Commit { checks: vec![check], changes: vec![change] };
         let said: Vec<String> = scale.processes.iter().map(|(name, count)| format!("{name}={count}")).collect();
         let deed = Deed::of(Action::Scale).place(app, environment).what(said.join(" "));
-        self.made(actor, deed, commit).await
+        self.ledger.commit(actor, deed, commit).await
     }
 
     /// Takes back what was wished, unless somebody has wished something else since.
@@ -440,7 +440,7 @@ impl Publisher {
         process: Option<&ProcessName>,
         dry_run: bool,
     ) -> Result<InstanceList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let managed = self.served(app, environment)?.managed.clone();
         let Some(managed) = managed else { return Err(no_backend(app, environment)) };
         let is_there = |name: &ProcessName| managed.server.processes.iter().any(|process| process.name == *name);
@@ -451,7 +451,7 @@ impl Publisher {
         if !dry_run {
             let what = process.map_or("all", ProcessName::as_str);
             let deed = Deed::of(Action::Restart).place(app, environment).what(what);
-            self.made(actor, deed, Commit::default()).await?;
+            self.ledger.commit(actor, deed, Commit::default()).await?;
             self.runner()?.restart(app, environment.as_str(), process, &|_line| {}).await?;
         }
         self.instances(app, environment).await

@@ -14,10 +14,10 @@ use metrics::counter;
 use rand::RngCore as _;
 
 use super::pushes::{Push, Received};
-use super::{Actor, CheckedPush, Error, Publisher};
+use super::{CheckedPush, Publisher};
 use crate::blobs::{Key, Upload};
-use crate::catalog::pointer;
-use crate::catalog::records::{self, LivePointer, VersionRecord};
+use crate::catalog::records::{self, VersionRecord};
+use crate::ledger::{Actor, Error, lost};
 use crate::proxy;
 use crate::proxy::address::{self, Policy};
 use crate::telemetry;
@@ -56,7 +56,7 @@ impl Publisher {
         self.check_backend(actor, &manifest)?;
         match &options.alias {
             Some(alias) => self.check_alias(actor, app, alias, options.alias_expires).await?,
-            None => self.check_place(app, environment).await?,
+            None => self.ledger.check_place(app, environment).await?,
         }
         self.check_may_make(app, environment).await?;
         let is_switching = !options.no_switch && options.alias.is_none();
@@ -66,14 +66,14 @@ impl Publisher {
         self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         // Before anybody is told what is there: it stays there until the push has ended.
-        let lease = self.leases.bundle(version, &manifest).await;
+        let lease = self.ledger.leases.bundle(version, &manifest).await;
         let missing = self.owned.missing(app, &wanted).await?;
         self.check_free_space(app, version, missing.is_empty()).await?;
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         drop(wanted);
         let live = match &options.alias {
             Some(alias) => self.aliased(app, alias).await?,
-            None => self.live_version_id(app, environment).await?,
+            None => self.ledger.live_version_id(app, environment).await?,
         };
         let (begun, id) = self.new_deploy();
         let push = self.pushes.add(Push {
@@ -152,43 +152,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// The live pointer and its revision. If its record is damaged, it is what the history says was live last, and the
-    /// next switch writes it again.
-    pub(crate) async fn live_pointer(
-        &self,
-        app: &AppName,
-        environment: &PlaceName,
-    ) -> Result<Option<(u64, LivePointer)>, Error> {
-        Ok(pointer::live_pointer(&*self.catalog, app, environment).await?)
-    }
-
-    /// The live version of an environment, as far as it is known.
-    pub(crate) async fn live_version_id(
-        &self,
-        app: &AppName,
-        environment: &PlaceName,
-    ) -> Result<Option<VersionId>, Error> {
-        let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
-        Ok(pointer.filter(LivePointer::is_known).map(|pointer| pointer.version))
-    }
-
     /// The number and the id of a push that begins now.
     pub(crate) fn new_deploy(&self) -> (u64, String) {
-        let begun = self.tick();
+        let begun = self.ledger.tick();
         let mut random = [0; 4];
         rand::rng().fill_bytes(&mut random);
         (begun, format!("{begun:x}{}", hex::encode(random)))
-    }
-
-    /// Checks that an environment may have this name: aliases and environments share one namespace, and neither it nor
-    /// the app was deleted.
-    pub(crate) async fn check_place(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
-        self.check_there(app, Some(environment)).await?;
-        if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
-            let detail = format!("{environment} is an alias of the app {app}, so it cannot be an environment.");
-            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name, or delete the alias").into());
-        }
-        Ok(())
     }
 
     /// Checks that no two paths are one on a system whose file names have no case.
@@ -329,7 +298,7 @@ impl Publisher {
     pub(super) async fn must_have_room(&self) -> Result<(), Error> {
         let blobs = Arc::clone(&self.blobs);
         let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
-        Ok(checked.map_err(|error| super::error::lost(&error))??)
+        Ok(checked.map_err(|error| lost(&error))??)
     }
 }
 

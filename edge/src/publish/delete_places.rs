@@ -6,12 +6,11 @@
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
 use devanture_config::{AppName, PlaceName};
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Publisher};
+use super::Publisher;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records;
-use crate::catalog::{self, Change, Check, Commit};
+use crate::catalog::{Change, Check, Commit};
+use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::telemetry;
 
 impl Publisher {
@@ -22,26 +21,27 @@ impl Publisher {
     /// `not_found`; `deleted` where it is already.
     pub async fn delete_app(&self, actor: &Actor, app: &AppName, dry_run: bool) -> Result<PlaceDeleteReport, Error> {
         let (app_key, key) = (records::app_key(app), gone::deleted_app_key(app));
-        for _ in 0..TRIES {
-            self.check_there(app, None).await?;
-            self.known(app).await?;
-            let Some(record) = self.catalog.get(&app_key).await? else { continue };
+        update(&key, || async {
+            self.ledger.check_there(app, None).await?;
+            self.ledger.must_exist(app).await?;
+            let Some(record) = self.catalog.get(&app_key).await? else { return Ok(None) };
             let report = self.place_report(app, None, dry_run).await?;
             if dry_run {
-                return Ok(report);
+                return Ok(Some(report));
             }
             let at_ms = telemetry::now_ms();
             let deleted = DeletedApp { at_ms, until_ms: report.until_ms, who: actor.name.clone() };
             let checks = vec![Check::Absent(key.clone()), Check::At(app_key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&deleted)?)];
             let deed = Deed::of(Action::DeleteApp).app(app);
-            if self.made(actor, deed, Commit { checks, changes }).await? {
+            if self.ledger.commit(actor, deed, Commit { checks, changes }).await? {
                 self.pushes.forget_of(app, None);
                 tracing::info!(app = %app, who = actor.name, until_ms = report.until_ms, "an app was deleted");
-                return Ok(report);
+                return Ok(Some(report));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own.
@@ -56,19 +56,19 @@ impl Publisher {
         dry_run: bool,
     ) -> Result<PlaceDeleteReport, Error> {
         let (key, live_key) = (gone::deleted_environment_key(app, environment), records::live_key(app, environment));
-        for _ in 0..TRIES {
-            self.check_there(app, Some(environment)).await?;
-            self.known(app).await?;
+        update(&key, || async {
+            self.ledger.check_there(app, Some(environment)).await?;
+            self.ledger.must_exist(app).await?;
             let report = self.place_report(app, Some(environment), dry_run).await?;
-            let Some((revision, pointer)) = self.live_pointer(app, environment).await? else {
-                return self.delete_unused(actor, app, environment, report).await;
+            let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else {
+                return Ok(Some(self.delete_unused(actor, app, environment, report).await?));
             };
             if dry_run {
-                return Ok(report);
+                return Ok(Some(report));
             }
             let at_ms = telemetry::now_ms();
             let (entry_key, entry) =
-                self.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
+                self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
             let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who: actor.name.clone(), pointer };
             let checks = vec![
                 Check::Absent(key.clone()),
@@ -82,13 +82,14 @@ impl Publisher {
                 Change::Put(entry_key, records::write(&entry)?),
             ];
             let deed = Deed::of(Action::DeleteEnvironment).place(app, environment);
-            if self.made(actor, deed, Commit { checks, changes }).await? {
+            if self.ledger.commit(actor, deed, Commit { checks, changes }).await? {
                 self.pushes.forget_of(app, Some(environment));
                 tracing::info!(app = %app, environment = %environment, who = actor.name, until_ms = report.until_ms, "an environment was deleted");
-                return Ok(report);
+                return Ok(Some(report));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     pub(super) async fn place_report(

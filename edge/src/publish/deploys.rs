@@ -7,8 +7,9 @@ use devanture_config::api::{Deploy, DeployReport, DeployState, DeployStatus, Ste
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::{Error, Publisher};
+use super::Publisher;
 use crate::catalog::records;
+use crate::ledger::Error;
 
 /// Deploys that are remembered.
 const REMEMBERED_MAX: usize = 1_000;

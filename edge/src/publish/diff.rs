@@ -16,7 +16,8 @@ use devanture_config::{AppName, Manifest, PlaceName, VersionId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::{Actor, Error, Page, Publisher};
+use super::Publisher;
+use crate::ledger::{Actor, Error, Page, lost};
 use crate::site::fingerprint;
 use crate::version::RuleFiles;
 
@@ -45,7 +46,7 @@ impl Publisher {
     /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a side, or the rules of an environment, that a token of
     /// one environment does not see.
     pub async fn diff(&self, actor: &Actor, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         actor.may_compare(app, &wanted.environment)?;
         let after = match &wanted.page.after {
             Some(after) => Some(after.parse::<BundlePath>().map_err(|_bad| wanted.page.bad_cursor())?),
@@ -87,7 +88,7 @@ impl Publisher {
     /// environment or alias could be an id.
     async fn named(&self, actor: &Actor, app: &AppName, named: &str, environment: &PlaceName) -> Result<Named, Error> {
         if named.parse::<IdPrefix>().is_ok() {
-            let version = self.resolve_version(app, named).await?;
+            let version = self.ledger.resolve_version(app, named).await?;
             self.check_seen(actor, app, &version).await?;
             return Ok(Named::Version(version));
         }
@@ -99,7 +100,7 @@ impl Publisher {
                 Problem::new(Code::BadRequest, detail).hint("an id has 6 characters or more")
             })?,
         };
-        if let Some(version) = self.live_version_id(app, &place).await? {
+        if let Some(version) = self.ledger.live_version_id(app, &place).await? {
             actor.may_compare(app, &place)?;
             return Ok(Named::Version(version));
         }
@@ -171,7 +172,7 @@ impl Publisher {
             let count = |files: &RuleFiles, manifest| files.counts(manifest, environment.as_str(), rules_max);
             (environment.clone(), count(&files.0, &before), count(&files.1, &now))
         };
-        let counted = tokio::task::spawn_blocking(count).await.map_err(|error| super::error::lost(&error))?;
+        let counted = tokio::task::spawn_blocking(count).await.map_err(|error| lost(&error))?;
         let (environment, (redirects_before, headers_before), (redirects, headers)) = counted;
         for (key, before, now) in
             [("redirects and rewrites", redirects_before, redirects), ("rules of fields", headers_before, headers)]

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 
-use super::{Error, Publisher};
+use super::Publisher;
 use crate::catalog::{history, records};
+use crate::ledger::Error;
 use crate::site::fingerprint;
 use crate::telemetry;
 

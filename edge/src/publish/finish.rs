@@ -14,22 +14,23 @@ use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::time::Instant;
 
-use super::audit::{Action, Deed};
 use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::swap::{Intent, Moved};
-use super::{Actor, Condition, Error, Publisher, compress, dictionaries, lock};
+use super::{Publisher, lock};
 use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
+use crate::encode;
+use crate::ledger::{Action, Actor, Condition, Deed, Error};
 use crate::telemetry;
 
 /// A push whose blobs are all there, about to be finished.
 pub struct Taken(Arc<Push>);
 
 /// What the step `compress` comes to: the encodings that came with the bundle, and what serves as dictionaries.
-type Compressed = (compress::Given, Option<dictionaries::Passed>);
+type Compressed = (encode::Given, Option<encode::Passed>);
 
 /// Blobs that are looked at at once.
 const CHECKS_AT_ONCE: usize = 16;
@@ -133,7 +134,7 @@ impl Publisher {
             if is_new {
                 self.record_stored(push, steps, Outcome::Stored, None).await?;
             }
-            let previous = self.live_version_id(&push.app, &push.environment).await?;
+            let previous = self.ledger.live_version_id(&push.app, &push.environment).await?;
             let deploy = Some(push.id.clone());
             let moved = Moved { previous, before: None, deploy, switched: false, locked: None };
             return Ok(self.report(push, steps, moved, withdrawn, None));
@@ -277,7 +278,7 @@ impl Publisher {
     async fn compress(&self, push: &Push) -> Result<(Compressed, String), Error> {
         let fresh = self.owned.fresh(&push.app, &push.manifest).await?;
         let (file_bytes_max, pool) = (self.limits.compress_file_bytes_max, &self.quick);
-        let work = compress::Work {
+        let work = encode::Work {
             blobs: &*self.blobs,
             manifest: &push.manifest,
             fresh: &fresh,
@@ -287,11 +288,11 @@ impl Publisher {
             decoded_bytes_max: self.limits.bundle_bytes_max,
             decoded_ratio_max: self.limits.archive_ratio_max,
         };
-        let (given, made) = compress::quick(&work).await?;
+        let (given, made) = encode::quick(&work).await?;
         let passed = match &self.dictionaries {
             None => None,
             Some(dictionaries) => {
-                let pass = dictionaries::Pass {
+                let pass = encode::Pass {
                     app: &push.app,
                     environment: &push.environment,
                     version: push.version,
@@ -328,7 +329,7 @@ impl Publisher {
 
     /// Stores the manifest, then the records that make the version and, where it is new, the app known. Returns whether
     /// the version was not there before.
-    async fn store_version(&self, push: &Push, given: compress::Given) -> Result<bool, Error> {
+    async fn store_version(&self, push: &Push, given: encode::Given) -> Result<bool, Error> {
         self.blobs.put(Key::Manifest(push.version), push.manifest.canonical().into()).await?;
         let now_ms = telemetry::now_ms();
         let is_admin = push.actor.scope == Scope::Admin;
@@ -337,7 +338,7 @@ impl Publisher {
         let trusted_in: BTreeSet<PlaceName> = push.actor.environment.iter().filter(|_| is_admin).cloned().collect();
         let edge_admin = push.actor.is_admin_of_all();
         loop {
-            self.check_there(&push.app, None).await?;
+            self.ledger.check_there(&push.app, None).await?;
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
             // Until the commit nobody else makes an app, where this one is new.
@@ -384,7 +385,7 @@ impl Publisher {
             }
             let deed = Deed::of(Action::StoreVersion).app(&push.app).what(push.version.short());
             // Where another push of the same content, or the app's first, was quicker: look again.
-            if self.made(&push.actor, deed, commit).await? {
+            if self.ledger.commit(&push.actor, deed, commit).await? {
                 return Ok(is_new);
             }
         }
@@ -398,7 +399,7 @@ impl Publisher {
         outcome: Outcome,
         problem: Option<DeployProblem>,
     ) -> Result<(), Error> {
-        let live = self.live_pointer(&push.app, &push.environment).await?.map(|(_, pointer)| pointer);
+        let live = self.ledger.live_pointer(&push.app, &push.environment).await?.map(|(_, pointer)| pointer);
         let deploy = Deploy {
             id: push.id.clone(),
             kind: DeployKind::Push,
@@ -416,7 +417,8 @@ impl Publisher {
             settings: live.map_or(0, |pointer| pointer.settings),
             went_back: None,
         };
-        self.append_history(&push.app, deploy).await
+        let _making = self.make_environment(&push.app, &deploy.environment, false).await?;
+        self.ledger.append_history(&push.app, deploy).await
     }
 
     async fn record_failure(&self, push: &Push, steps: &mut Steps, error: &Error) {

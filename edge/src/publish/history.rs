@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use devanture_config::api::{AliasList, Damage, Deploy, DeployKind, History, Outcome, PlaceStatus, Source, Status};
+use devanture_config::api::{AliasList, Damage, DeployKind, History, Outcome, PlaceStatus, Status};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use super::audit::{Own, commit_own};
-use super::{Actor, Error, Page, Publisher};
+use super::Publisher;
+use crate::catalog::Revision;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::scan::Scan;
-use crate::catalog::{Change, Check, Commit, Revision, gone};
+use crate::ledger::{Actor, Error, Page};
 use crate::live::DamagedPlace;
 
 /// Most environments, and most aliases, that a status tells.
@@ -20,9 +20,6 @@ const DAMAGED_FILES_MAX: usize = 100;
 
 /// Entries of the history that are searched for the deploy that is live: failed pushes and pauses come after it.
 const RECENT_ENTRIES: usize = 20;
-
-/// Entries that a history takes, on average, before its oldest ones are forgotten.
-const ENTRIES_BETWEEN_LOOKS: u64 = 512;
 
 /// What a rollback goes back to.
 pub(crate) struct Earlier {
@@ -42,7 +39,7 @@ impl Publisher {
     /// # Errors
     /// `not_found` where there is no such app; `bad_request` for a cursor that no page gave.
     pub async fn history(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<History, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let prefix = records::history_prefix(app, environment);
         let after = match page.after.as_deref() {
             Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
@@ -58,7 +55,7 @@ impl Publisher {
         for (key, record) in &entries {
             deploys.extend(records::entry(key, record).map(|entry| entry.deploy));
         }
-        let (deleted, collected) = self.gone(app, &deploys).await?;
+        let (deleted, collected) = self.ledger.gone(app, &deploys).await?;
         Ok(History { app: app.clone(), environment: environment.clone(), deploys, deleted, collected, next })
     }
 
@@ -72,8 +69,8 @@ impl Publisher {
         app: &AppName,
         environment: &PlaceName,
     ) -> Result<(Option<Revision>, Status), Error> {
-        self.known(app).await?;
-        let (revision, pointer) = self.live_pointer(app, environment).await?.unzip();
+        self.ledger.must_exist(app).await?;
+        let (revision, pointer) = self.ledger.live_pointer(app, environment).await?.unzip();
         let pointer = pointer.filter(LivePointer::is_known);
         let (places, more_places) = self.places(actor, app).await?;
         let mut hostnames = Vec::new();
@@ -166,7 +163,7 @@ impl Publisher {
         environment: &PlaceName,
         version: &VersionId,
     ) -> Result<bool, Error> {
-        if self.live_pointer(app, environment).await?.is_some_and(|(_, pointer)| pointer.version == *version) {
+        if self.ledger.live_pointer(app, environment).await?.is_some_and(|(_, pointer)| pointer.version == *version) {
             return Ok(true);
         }
         let prefix = records::history_prefix(app, environment);
@@ -179,13 +176,6 @@ impl Publisher {
         Ok(false)
     }
 
-    pub(crate) async fn known(&self, app: &AppName) -> Result<(), Error> {
-        if self.app_exists(app).await? {
-            return Ok(());
-        }
-        Err(Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into())
-    }
-
     /// What a rollback goes back to.
     ///
     /// Going back twice goes further back: a rollback stands, for the next one, where the entry stands that it went
@@ -196,8 +186,8 @@ impl Publisher {
         environment: &PlaceName,
         wanted: Option<VersionId>,
     ) -> Result<Earlier, Error> {
-        self.known(app).await?;
-        let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        self.ledger.must_exist(app).await?;
+        let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(pointer) = pointer else {
             let detail =
                 format!("Nothing is live in {environment} of the app {app}, so there is nothing to go back from.");
@@ -242,7 +232,7 @@ impl Publisher {
             };
             if entry.deploy.outcome == Outcome::Live && fits {
                 let version = entry.deploy.version;
-                if self.is_stored(app, &version).await? {
+                if self.ledger.is_stored(app, &version).await? {
                     let settings = settings_of.get(&version).copied();
                     return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
                 }
@@ -253,69 +243,6 @@ impl Publisher {
             Some(version) => Ok(Earlier { version, position: None, from: pointer.version, settings: None }),
             None => Err(no_previous(environment, &pointer.version, not_stored.as_ref()).into()),
         }
-    }
-
-    /// Appends a deploy that did not move the live pointer.
-    pub(crate) async fn append_history(&self, app: &AppName, deploy: Deploy) -> Result<(), Error> {
-        let _making = self.make_environment(app, &deploy.environment, false).await?;
-        let key = self.next_entry(app, &deploy.environment).await?;
-        let entry = HistoryEntry { deploy, position: key.clone() };
-        let commit = Commit {
-            // A push that was under way when its app was deleted leaves nothing behind.
-            checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
-            changes: vec![Change::Put(key, records::write(&entry)?)],
-        };
-        commit_own(&*self.catalog, Own::History, commit).await?;
-        Ok(())
-    }
-
-    /// An entry of the history for what happens to an environment as a whole, and its key. The `pointer` says what is
-    /// live in it, the `message` why it happens or what of it.
-    pub(super) async fn note(
-        &self,
-        actor: &Actor,
-        (app, environment): (&AppName, &PlaceName),
-        kind: DeployKind,
-        pointer: &LivePointer,
-        at_ms: u64,
-        message: Option<String>,
-    ) -> Result<(String, HistoryEntry), Error> {
-        // A deploy is looked for from the moment on that its id tells.
-        let id = format!("{:x}", self.tick());
-        let key = self.next_entry(app, environment).await?;
-        let deploy = Deploy {
-            id,
-            kind,
-            environment: environment.clone(),
-            version: pointer.version,
-            previous: None,
-            who: actor.name.clone(),
-            at_ms,
-            source: Source { message, ..Source::default() },
-            steps: Vec::new(),
-            outcome: Outcome::Done,
-            settings: pointer.settings,
-            alias: None,
-            problem: None,
-            went_back: None,
-            log: Vec::new(),
-        };
-        Ok((key.clone(), HistoryEntry { deploy, position: key }))
-    }
-
-    /// The key of the next entry of a history: after every entry that is there, whatever the clock says.
-    pub(crate) async fn next_entry(&self, app: &AppName, environment: &PlaceName) -> Result<String, Error> {
-        let prefix = records::history_prefix(app, environment);
-        let last = self.catalog.list(&prefix, None, true, 1).await?;
-        let last = last.first().and_then(|(key, _)| key.rsplit('/').next()?.parse().ok());
-        self.not_before(last.unwrap_or(0));
-        let number = self.tick();
-        // Not only collections bound a history: between two of them it could grow without end. The number is of a clock,
-        // so that this is one entry in so many.
-        if number.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
-            self.forget_history(app, environment).await?;
-        }
-        Ok(records::history_key(app, environment, number))
     }
 }
 /// Damage as the API reports it.

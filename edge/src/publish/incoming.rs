@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::manifest_memory::Hold;
-use super::shares::Share;
-use super::{Error, Publisher, check_if_live, check_source, error};
+use super::{Publisher, check_if_live, check_source};
+use crate::ledger::{Error, Share, lost};
 
 /// Longest manifest that is read in one piece, in bytes.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
@@ -145,7 +145,7 @@ impl ManifestIntake {
         let Stage::Large(_, reading) = std::mem::replace(&mut self.stage, Stage::Small(BytesMut::new())) else {
             return Ok(());
         };
-        let ended = reading.await.map_err(|error| error::lost(&error))?;
+        let ended = reading.await.map_err(|error| lost(&error))?;
         Err(ended.err().unwrap_or_else(|| Problem::new(Code::BadJson, "Something follows the manifest.").into()))
     }
 
@@ -161,7 +161,7 @@ impl ManifestIntake {
             }
             Stage::Large(chunks, reading) => {
                 drop(chunks);
-                reading.await.map_err(|error| error::lost(&error))?
+                reading.await.map_err(|error| lost(&error))?
             }
         }
     }

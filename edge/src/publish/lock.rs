@@ -4,10 +4,10 @@ use devanture_config::api::{DeployKind, Lock, LockReport, LockRequest, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
-use super::audit::{Action, Deed};
-use super::swap::{Intent, TRIES};
-use super::{Actor, Condition, Error, Publisher};
-use crate::catalog::{self, Change, Check, Commit, Revision, records};
+use super::Publisher;
+use super::swap::Intent;
+use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::ledger::{Action, Actor, Condition, Deed, Error, update};
 use crate::telemetry;
 
 /// Whether an intent may move the live pointer as far as locks go.
@@ -35,13 +35,13 @@ impl Publisher {
         let reason = wanted.reason.filter(|reason| !reason.trim().is_empty());
         self.check_reason(reason.as_deref())?;
         let key = records::lock_key(app, environment);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let before = self.locked(app, environment).await?;
             condition.check(before.as_ref().map(|(revision, _)| *revision))?;
             if let Some((_, lock)) = &before {
                 actor.may_change(lock, environment)?;
                 if lock.reason == reason {
-                    return Ok(report(app, environment, Some(lock.clone()), false));
+                    return Ok(Some(report(app, environment, Some(lock.clone()), false)));
                 }
             }
             let since_ms = before.as_ref().map_or_else(telemetry::now_ms, |(_, lock)| lock.since_ms);
@@ -49,10 +49,11 @@ impl Publisher {
             let change = (DeployKind::Lock, Change::Put(key.clone(), records::write(&lock)?));
             let revision = before.map(|(revision, _)| revision);
             if self.change_lock(actor, app, environment, change, revision, reason.as_deref()).await? {
-                return Ok(report(app, environment, Some(lock), true));
+                return Ok(Some(report(app, environment, Some(lock), true)));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Ends a lock; where there is none, nothing is changed.
@@ -67,19 +68,20 @@ impl Publisher {
         environment: &PlaceName,
         condition: &Condition,
     ) -> Result<LockReport, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let key = records::lock_key(app, environment);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let before = self.locked(app, environment).await?;
             condition.check(before.as_ref().map(|(revision, _)| *revision))?;
-            let Some((revision, lock)) = before else { return Ok(report(app, environment, None, false)) };
+            let Some((revision, lock)) = before else { return Ok(Some(report(app, environment, None, false))) };
             actor.may_change(&lock, environment)?;
             let change = (DeployKind::Unlock, Change::Delete(key.clone()));
             if self.change_lock(actor, app, environment, change, Some(revision), None).await? {
-                return Ok(report(app, environment, None, true));
+                return Ok(Some(report(app, environment, None, true)));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// How an environment is locked, where it is, with the revision of the record.
@@ -125,8 +127,8 @@ impl Publisher {
         before: Option<Revision>,
         reason: Option<&str>,
     ) -> Result<bool, Error> {
-        self.known(app).await?;
-        let Some((_, pointer)) = self.live_pointer(app, environment).await? else {
+        self.ledger.must_exist(app).await?;
+        let Some((_, pointer)) = self.ledger.live_pointer(app, environment).await? else {
             let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to lock.");
             return Err(Problem::new(Code::NothingLive, detail)
                 .hint("`devanture status` lists the environments")
@@ -138,14 +140,14 @@ impl Publisher {
             None => Check::Absent(key),
         };
         let (at_ms, message) = (telemetry::now_ms(), reason.map(str::to_owned));
-        let (entry_key, entry) = self.note(actor, (app, environment), kind, &pointer, at_ms, message).await?;
+        let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, message).await?;
         let commit = Commit {
             checks: vec![check, Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
         let action = if kind == DeployKind::Unlock { Action::Unlock } else { Action::Lock };
         let deed = Deed::of(action).place(app, environment).what(reason.unwrap_or_default());
-        let is_made = self.made(actor, deed, commit).await?;
+        let is_made = self.ledger.commit(actor, deed, commit).await?;
         if is_made {
             tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "lock");
         }

@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::ledger::Error;
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
-
-use super::Error;
 
 /// The memory for all manifests.
 pub(crate) struct ManifestMemory {

@@ -1,4 +1,4 @@
-//! Takes bundles in and makes versions live: receive, verify, compress, prepare, switch. The only writer of the catalog.
+//! Takes bundles in and makes versions live: receive, verify, prepare, switch; and all that is set for an environment.
 //!
 //! A push is begun with its manifest ([`Publisher::begin`]), sends what is missing ([`Publisher::receive`]) and is
 //! finished ([`Publisher::finish`], whose steps stand in order in `finish.rs`). Whatever fails, or however the process
@@ -6,65 +6,50 @@
 
 mod alias;
 mod archive;
-mod audit;
 mod backend;
 mod begin;
 mod collect;
-mod compress;
-mod condition;
 mod delete;
 mod delete_places;
 mod deploys;
-mod dictionaries;
 mod diff;
-mod error;
 mod fingerprints;
 mod finish;
 mod history;
 mod hostnames;
 mod incoming;
-mod leases;
 mod lock;
 mod manifest_memory;
 mod owned;
-mod page;
 mod pause;
 mod places;
 mod pushes;
+mod returning;
 mod rules;
 mod sent;
 mod settings;
-mod shares;
 mod smoke;
 mod steps;
 mod swap;
 mod switch;
 #[cfg(test)]
 mod tests;
-mod travelling;
 mod trial;
 mod undelete;
 mod upstreams;
 mod user_ids;
 mod watch;
-mod who;
 mod withdraw;
 
 pub use alias::keep_sweeping_aliases;
 pub use archive::{ArchiveIntake, ReceivedArchive};
-pub use audit::{Action, Audit};
 pub use backend::SettingsOf;
 pub use begin::{SOURCE_CHARACTERS_MAX, check_if_live, check_source};
 pub use collect::CollectOptions;
-pub use compress::{Background, BackgroundParts};
-pub use condition::{Condition, Expected};
-pub use dictionaries::Dictionaries;
 pub use diff::DiffRequest;
-pub use error::Error;
 pub use finish::Taken;
 pub use incoming::{CheckedPush, ManifestIntake};
 pub(crate) use incoming::{check_object, unreadable};
-pub use page::{PAGE_MAX, Page};
 pub(crate) use settings::etag as settings_etag;
 pub use settings::{KeyFile, LostSecrets, lost_secrets};
 pub use smoke::{Asked, Smoke, SmokeAnswer, SmokeQuestion, Unanswered};
@@ -72,30 +57,29 @@ pub use steps::EventSink;
 pub use switch::Switching;
 pub use upstreams::MemberAt;
 pub use user_ids::give_user_ids_apart;
-pub use who::{Actor, Credential, Credentials, TOKENS_PAGE};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use devanture_config::digest::IdPrefix;
 use devanture_config::edge_toml::{Names, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::retention::Retention;
-use devanture_config::{AppName, Manifest, VersionId};
-use tokio::sync::{Mutex, broadcast};
+use devanture_config::{Manifest, VersionId};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::blobs::{Blobs, Key};
-use crate::catalog::{Catalog, records};
+use crate::catalog::Catalog;
+use crate::encode::{Background, Dictionaries, Pool, Priority};
+use crate::ledger::{Error, Ledger, Shares};
 use crate::live::{Live, Loader};
 use crate::proxy::Registry;
 use crate::proxy::address::Policy;
 use crate::runner::Runner;
-use crate::telemetry::{self, AccessLog};
+use crate::telemetry::AccessLog;
 
 /// Upstreams, and processes, of one environment of which what was said by the API is remembered; beyond it, only of those
 /// that the live version names.
@@ -105,7 +89,7 @@ const REMEMBERED_MAX: usize = 200;
 pub struct Publisher {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
-    audit: Audit,
+    ledger: Ledger,
     live: Live,
     loader: Loader,
     limits: Limits,
@@ -114,7 +98,7 @@ pub struct Publisher {
     pushes: pushes::Pushes,
     deploys: Arc<deploys::Deploys>,
     /// One for each archive that may come in at once.
-    archives: Arc<shares::Shares>,
+    archives: Arc<Shares>,
     scratch: PathBuf,
     owned: owned::Owned,
     unwritten: sent::Unwritten,
@@ -130,12 +114,10 @@ pub struct Publisher {
     background: Background,
     dictionaries: Option<Arc<Dictionaries>>,
     /// One for each large manifest that may come in at once.
-    manifests_reading: Arc<shares::Shares>,
+    manifests_reading: Arc<Shares>,
     manifest_memory: Arc<manifest_memory::ManifestMemory>,
-    quick: compress::Pool,
-    clock: AtomicU64,
+    quick: Pool,
     retention: Retention,
-    leases: Arc<leases::Leases>,
     /// One collection at a time.
     collecting: Mutex<()>,
     /// One change of an upstream's members at a time: however many scripts there are, none has to try again for long.
@@ -147,7 +129,7 @@ pub struct Publisher {
     /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit allows.
     making: Mutex<()>,
     /// One for each switch that may be watched at once.
-    watches: Arc<shares::Shares>,
+    watches: Arc<Shares>,
     /// Deploys and switches that were accepted and run to their end by themselves.
     tasks: TaskTracker,
 }
@@ -212,12 +194,12 @@ impl Publisher {
             owned: owned::Owned::new(Arc::clone(&parts.blobs), Arc::clone(&parts.catalog)),
             unwritten: sent::Unwritten::default(),
             deploys: Arc::default(),
-            archives: shares::Shares::new(parts.limits.pushes_max),
-            manifests_reading: shares::Shares::new(parts.limits.manifests_reading_max),
+            archives: Shares::new(parts.limits.pushes_max),
+            manifests_reading: Shares::new(parts.limits.manifests_reading_max),
             manifest_memory: manifest_memory::ManifestMemory::new(parts.limits.manifest_memory_bytes_max),
             scratch: archive::scratch(&parts.data_dir),
             pushes: pushes::Pushes::new(parts.limits.pushes_max, parts.limits.push_idle_ms_max),
-            audit: Audit::new(Arc::clone(&parts.catalog), &parts.limits),
+            ledger: Ledger::new(Arc::clone(&parts.catalog), parts.live.clone(), &parts.limits),
             blobs: parts.blobs,
             catalog: parts.catalog,
             live: parts.live,
@@ -234,10 +216,8 @@ impl Publisher {
             node: parts.node,
             background: parts.background,
             dictionaries: parts.dictionaries,
-            quick: compress::Pool::new("compress-quick", parts.compress_threads, compress::Priority::Low),
-            clock: AtomicU64::new(0),
+            quick: Pool::new("compress-quick", parts.compress_threads, Priority::Low),
             retention: parts.retention,
-            leases: Arc::default(),
             collecting: Mutex::default(),
             changing_members: Mutex::default(),
             smoke: parts.smoke,
@@ -245,7 +225,7 @@ impl Publisher {
             watch_settings: parts.watch,
             names: parts.names,
             making: Mutex::default(),
-            watches: shares::Shares::new(watches_max),
+            watches: Shares::new(watches_max),
             tasks: TaskTracker::new(),
         }
     }
@@ -292,70 +272,10 @@ impl Publisher {
         &self.limits
     }
 
-    /// The audit log, into which every change goes together with who made it.
+    /// The records that every change is made of, and the audit log.
     #[must_use]
-    pub fn audit(&self) -> &Audit {
-        &self.audit
-    }
-
-    /// The next number of this process' clock: microseconds since 1970, but never the same twice and never back.
-    /// Deploys and entries of the history are ordered by it.
-    fn tick(&self) -> u64 {
-        let now = u64::try_from(telemetry::since_epoch().as_micros()).unwrap_or(u64::MAX);
-        let next = |last: u64| Some(now.max(last.saturating_add(1)));
-        match self.clock.fetch_update(Ordering::AcqRel, Ordering::Acquire, next) {
-            Ok(last) | Err(last) => now.max(last.saturating_add(1)),
-        }
-    }
-
-    /// Lets the clock go on from where an earlier process stopped, also when the machine's was set back since: a push
-    /// that begins now is newer than what is live.
-    ///
-    /// # Errors
-    /// Where the catalog cannot be read.
-    pub async fn continue_clock(&self) -> Result<(), crate::catalog::Error> {
-        for (key, record) in self.catalog.list("live/", None, false, usize::MAX).await? {
-            // What cannot be read was told by whoever loads it.
-            if let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) {
-                self.not_before(pointer.begun);
-            }
-        }
-        for (key, record) in self.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
-            if let Ok(alias) = records::read::<records::AliasRecord>(&key, &record) {
-                self.not_before(alias.begun);
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets no later [`Publisher::tick`] give `number` or less: an earlier process may have had a faster clock.
-    fn not_before(&self, number: u64) {
-        self.clock.fetch_max(number, Ordering::AcqRel);
-    }
-
-    /// The version of `app` that `typed` names.
-    ///
-    /// # Errors
-    /// `not_found`, `version_collected`, `ambiguous_id` and `bad_request`.
-    pub async fn resolve_version(&self, app: &AppName, typed: &str) -> Result<VersionId, Error> {
-        let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
-            Problem::new(Code::BadRequest, error.to_string()).hint("`devanture history` lists the versions")
-        })?;
-        let below = format!("{}{prefix}", records::versions_prefix(app));
-        let found = self.catalog.list(&below, None, false, 3).await?;
-        let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();
-        match ids.as_slice() {
-            [] => Err(self.gone_by_prefix(app, &prefix).await?),
-            [id] => Ok(*id),
-            [one, other, ..] => {
-                let detail = format!(
-                    "{prefix} is the beginning of several versions, such as {} and {}.",
-                    one.short(),
-                    other.short()
-                );
-                Err(Problem::new(Code::AmbiguousId, detail).hint("give more characters of the id").into())
-            }
-        }
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The manifest of a version that is stored.
@@ -369,18 +289,4 @@ impl Publisher {
             Problem::new(Code::NotReady, format!("The manifest of {} cannot be read.", version.short())).into()
         })
     }
-
-    /// Whether an app is known.
-    ///
-    /// # Errors
-    /// Where the catalog fails.
-    pub async fn app_exists(&self, app: &AppName) -> Result<bool, Error> {
-        Ok(self.catalog.get(&records::app_key(app)).await?.is_some())
-    }
-}
-
-/// The channel on which [`Background`] tells which versions got better variants.
-#[must_use]
-pub fn remade_channel() -> broadcast::Sender<VersionId> {
-    broadcast::Sender::new(1_024)
 }

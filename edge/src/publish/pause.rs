@@ -4,10 +4,9 @@ use devanture_config::api::{DeployKind, Pause, PauseReport, PauseRequest};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Publisher};
-use crate::catalog::{self, Change, Check, Commit, Revision, records};
+use super::Publisher;
+use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::ledger::{Action, Actor, Deed, Error, update};
 use crate::telemetry;
 
 /// Seconds after which visitors are told to come again where nobody said a number.
@@ -28,7 +27,7 @@ impl Publisher {
         wanted: PauseRequest,
     ) -> Result<PauseReport, Error> {
         self.check_pause(&wanted)?;
-        for _ in 0..TRIES {
+        update(&records::paused_key(app, environment), || async {
             let before = self.paused(app, environment).await?;
             let pause = Pause {
                 since_ms: before.as_ref().map_or_else(telemetry::now_ms, |(_, pause)| pause.since_ms),
@@ -38,15 +37,16 @@ impl Publisher {
                 retry_after_s: wanted.retry_after_s.unwrap_or(RETRY_AFTER_S),
             };
             if before.as_ref().is_some_and(|(_, before)| Pause { who: pause.who.clone(), ..before.clone() } == pause) {
-                return Ok(report(app, environment, before.map(|(_, pause)| pause), false));
+                return Ok(Some(report(app, environment, before.map(|(_, pause)| pause), false)));
             }
             let change = Change::Put(records::paused_key(app, environment), records::write(&pause)?);
             let revision = before.map(|(revision, _)| revision);
             if self.change_pause(actor, app, environment, (DeployKind::Pause, change), revision).await? {
-                return Ok(report(app, environment, Some(pause), true));
+                return Ok(Some(report(app, environment, Some(pause), true)));
             }
-        }
-        Err(catalog::Error::Conflict { key: records::paused_key(app, environment) }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Ends a pause; where there is none, nothing is changed.
@@ -54,18 +54,19 @@ impl Publisher {
     /// # Errors
     /// `not_found` for an app that is not there.
     pub async fn resume(&self, actor: &Actor, app: &AppName, environment: &PlaceName) -> Result<PauseReport, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let key = records::paused_key(app, environment);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let Some((revision, _)) = self.paused(app, environment).await? else {
-                return Ok(report(app, environment, None, false));
+                return Ok(Some(report(app, environment, None, false)));
             };
             let change = (DeployKind::Resume, Change::Delete(key.clone()));
             if self.change_pause(actor, app, environment, change, Some(revision)).await? {
-                return Ok(report(app, environment, None, true));
+                return Ok(Some(report(app, environment, None, true)));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// How an environment is paused, where it is.
@@ -88,8 +89,8 @@ impl Publisher {
         (kind, change): (DeployKind, Change),
         before: Option<Revision>,
     ) -> Result<bool, Error> {
-        self.known(app).await?;
-        let Some((_, pointer)) = self.live_pointer(app, environment).await? else {
+        self.ledger.must_exist(app).await?;
+        let Some((_, pointer)) = self.ledger.live_pointer(app, environment).await? else {
             let detail = format!("Nothing is live in {environment} of the app {app}, so there is nothing to pause.");
             return Err(Problem::new(Code::NotFound, detail).hint("`devanture status` lists the environments").into());
         };
@@ -99,13 +100,13 @@ impl Publisher {
             None => Check::Absent(key),
         };
         let at_ms = telemetry::now_ms();
-        let (entry_key, entry) = self.note(actor, (app, environment), kind, &pointer, at_ms, None).await?;
+        let (entry_key, entry) = self.ledger.note(actor, (app, environment), kind, &pointer, at_ms, None).await?;
         let commit = Commit {
             checks: vec![check, Check::Absent(entry_key.clone())],
             changes: vec![change, Change::Put(entry_key, records::write(&entry)?)],
         };
         let action = if kind == DeployKind::Resume { Action::Resume } else { Action::Pause };
-        let is_made = self.made(actor, Deed::of(action).place(app, environment), commit).await?;
+        let is_made = self.ledger.commit(actor, Deed::of(action).place(app, environment), commit).await?;
         if is_made {
             tracing::info!(app = %app, environment = %environment, who = actor.name, ?kind, "maintenance");
         }

@@ -11,11 +11,10 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
 use tokio::sync::MutexGuard;
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Publisher};
+use super::Publisher;
 use crate::catalog::records::{self, AppRecord, HostnameRecord};
-use crate::catalog::{self, Change, Check, Commit, belongs, gone, settings};
+use crate::catalog::{Change, Check, Commit, belongs, gone, settings};
+use crate::ledger::{Action, Actor, Attempts, Deed, Error};
 use crate::telemetry;
 
 /// Records that go in one commit.
@@ -29,7 +28,7 @@ impl Publisher {
     /// # Errors
     /// `name_reserved`, `too_many`.
     pub(crate) async fn check_may_make(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
-        if !self.app_exists(app).await? {
+        if !self.ledger.app_exists(app).await? {
             return self.check_new_app(app).await;
         }
         match self.has_environment(app, environment).await? {
@@ -43,7 +42,7 @@ impl Publisher {
     /// # Errors
     /// `name_reserved`, `too_many`.
     pub(super) async fn make_app(&self, app: &AppName) -> Result<Option<Making<'_>>, Error> {
-        if self.app_exists(app).await? {
+        if self.ledger.app_exists(app).await? {
             return Ok(None);
         }
         let making = self.making.lock().await;
@@ -209,7 +208,7 @@ impl Publisher {
         if report.dry_run {
             return Ok(report);
         }
-        let mut tries = 0;
+        let mut attempts = Attempts::default();
         loop {
             let found = belongs::records_of(&*self.catalog, app, Some(environment), COMMIT_RECORDS).await?;
             if found.is_empty() {
@@ -221,11 +220,8 @@ impl Publisher {
                 commit.changes.push(Change::Delete(key));
             }
             let deed = Deed::of(Action::DeleteEnvironment).place(app, environment).what("nothing was live in it");
-            if !self.made(actor, deed, commit).await? {
-                tries += 1;
-                if tries == TRIES {
-                    return Err(catalog::Error::Conflict { key }.into());
-                }
+            if !self.ledger.commit(actor, deed, commit).await? {
+                attempts.begin(&key)?;
             }
         }
     }

@@ -11,9 +11,8 @@ use devanture_config::api::{DeployOptions, Source};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
-use super::leases::Lease;
 use super::manifest_memory::Hold;
-use super::{Actor, Error};
+use crate::ledger::{Actor, Error, Lease};
 
 /// One push.
 pub(crate) struct Push {
@@ -158,7 +157,7 @@ fn make_room(entries: &mut HashMap<String, Entry>, app: &AppName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::leases::Leases;
+    use crate::ledger::Leases;
     use crate::publish::manifest_memory::ManifestMemory;
 
     async fn push(app: &str, id: &str) -> Push {

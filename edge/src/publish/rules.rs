@@ -7,7 +7,8 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::rules;
 use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
 
-use super::{Error, Publisher};
+use super::Publisher;
+use crate::ledger::Error;
 use crate::version::RuleFiles;
 
 /// Most findings that an answer tells; the first ones lead to the others.

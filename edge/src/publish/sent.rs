@@ -11,12 +11,12 @@ use std::time::Duration;
 use devanture_config::{AppName, Digest};
 use tokio::sync::Notify;
 
-use super::audit::{Own, commit_own};
+use super::Publisher;
 use super::pushes::Push;
-use super::{Error, Publisher};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use crate::catalog::{self, Change, Check, Commit, gone, records};
+use crate::ledger::{Error, Own, commit_own};
 
 /// Blobs of a push that are written down at once.
 const BLOBS_AT_ONCE: usize = 64;
@@ -130,7 +130,7 @@ impl Publisher {
         for (id, batch) in &pushes {
             for blobs in batch.blobs.chunks(SENT_BLOBS_MAX) {
                 let record = SentRecord { at_ms: batch.at_ms, blobs: blobs.to_vec() };
-                commit.changes.push(Change::Put(sent::sent_key(app, id, self.tick()), records::write(&record)?));
+                commit.changes.push(Change::Put(sent::sent_key(app, id, self.ledger.tick()), records::write(&record)?));
             }
         }
         if !commit.changes.is_empty() {

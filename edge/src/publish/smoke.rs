@@ -14,9 +14,10 @@ use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 
+use super::Publisher;
 use super::steps::Steps;
 use super::swap::Intent;
-use super::{Error, Publisher};
+use crate::ledger::Error;
 use crate::live::{Current, Found, Place};
 use crate::telemetry;
 use crate::version::Version;

@@ -7,8 +7,8 @@ use devanture_config::VersionId;
 use devanture_config::api::{DeployEvent, DeployReport, Step, StepState};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Error;
 use super::deploys::Watched;
+use crate::ledger::Error;
 
 /// Most lines of the log of a deploy that are kept, and …
 const LOG_LINES_MAX: usize = 100;

@@ -8,20 +8,17 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
-use super::audit::{Action, Deed};
+use super::Publisher;
 use super::hostnames::Claims;
 use super::lock::{self, Gate};
 use super::steps::Steps;
-use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
-use crate::catalog::{self, Change, Check, Commit, Revision, gone};
+use crate::catalog::{Change, Check, Commit, Revision, gone};
+use crate::ledger::{Action, Actor, Attempts, Condition, Deed, Error};
 use crate::live::{Load, Preparing};
 use crate::runner::{Held, Wanted};
 use crate::telemetry;
 use crate::version::Version;
-
-/// How often a switch is tried again when another one came in between.
-pub(crate) const TRIES: usize = 16;
 
 /// A deploy that the edge undoes by itself.
 #[derive(Debug, Clone, Copy)]
@@ -136,8 +133,8 @@ impl Publisher {
             return Ok(held);
         }
         // From here on no collection takes it.
-        let _lease = self.leases.version(intent.version).await;
-        self.must_be_stored(intent.app, &intent.version).await?;
+        let _lease = self.ledger.leases.version(intent.version).await;
+        self.ledger.must_be_stored(intent.app, &intent.version).await?;
         // Before the check: whatever goes live after this moment is one more version to check against.
         let checked_at = self.live_revision(intent).await?;
         if !intent.allow_refingerprint {
@@ -181,7 +178,7 @@ impl Publisher {
     /// # Errors
     /// As [`Publisher::gate`]: no other kind of switch is begun in vain.
     async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
-        let live = self.live_pointer(intent.app, intent.environment).await?;
+        let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
         if previous == Some(intent.version) {
             return Ok(None);
@@ -215,7 +212,7 @@ impl Publisher {
 
     /// The revision of the live pointer; nothing where nothing is live.
     async fn live_revision(&self, intent: &Intent<'_>) -> Result<Option<Revision>, Error> {
-        Ok(self.live_pointer(intent.app, intent.environment).await?.map(|(revision, _)| revision))
+        Ok(self.ledger.live_pointer(intent.app, intent.environment).await?.map(|(revision, _)| revision))
     }
 
     /// Moves the pointer. `checked_at` is its revision at which fingerprinted names were checked.
@@ -229,9 +226,11 @@ impl Publisher {
     ) -> Result<(Moved, String), Error> {
         let began = Instant::now();
         let key = records::live_key(intent.app, intent.environment);
-        for _ in 0..TRIES {
-            self.check_place(intent.app, intent.environment).await?;
-            let live = self.live_pointer(intent.app, intent.environment).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            attempts.begin(&key)?;
+            self.ledger.check_place(intent.app, intent.environment).await?;
+            let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
             intent.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
             self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
             if let Some((revision, pointer)) = &live
@@ -280,7 +279,7 @@ impl Publisher {
             let mut commit = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
             let deed = intent.deed().what(&detail);
-            if self.made(intent.actor, deed, commit).await? {
+            if self.ledger.commit(intent.actor, deed, commit).await? {
                 counter!("devanture_switches_total", "app" => intent.app.to_string(),
                     "environment" => intent.environment.to_string())
                 .increment(1);
@@ -289,7 +288,6 @@ impl Publisher {
                 return Ok((moved, detail));
             }
         }
-        Err(catalog::Error::Conflict { key }.into())
     }
 
     /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
@@ -324,7 +322,7 @@ impl Publisher {
             self.claim_hostnames(intent, claims, &mut commit).await?;
         }
         let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
-        self.made(intent.actor, deed, commit).await
+        self.ledger.commit(intent.actor, deed, commit).await
     }
 
     /// Whether the intent may take over from what is live now.
@@ -366,7 +364,7 @@ impl Publisher {
         live: Option<(u64, LivePointer)>,
         steps: Vec<Step>,
     ) -> Result<Commit, Error> {
-        let entry_key = self.next_entry(intent.app, intent.environment).await?;
+        let entry_key = self.ledger.next_entry(intent.app, intent.environment).await?;
         let position = intent.position.clone().unwrap_or_else(|| entry_key.clone());
         // The clock of the machine may have been set back; what a browser was told must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.switched_ms);
@@ -428,7 +426,7 @@ impl Publisher {
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
         let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
         commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
-        self.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
+        self.ledger.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         self.claim_hostnames(intent, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));

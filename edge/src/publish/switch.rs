@@ -11,12 +11,13 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
+use super::Publisher;
 use super::history::Earlier;
 use super::steps::{EventSink, Steps};
 use super::swap::Intent;
-use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings;
+use crate::ledger::{Actor, Condition, Error};
 
 /// What a switch that is no push says beside its version.
 struct Moving {
@@ -53,7 +54,7 @@ impl Publisher {
         sink: Option<EventSink>,
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
-        let version = self.resolve_version(app, &wanted.version).await?;
+        let version = self.ledger.resolve_version(app, &wanted.version).await?;
         let moving = Moving {
             kind: DeployKind::Switch,
             if_live: wanted.if_live.clone(),
@@ -88,7 +89,7 @@ impl Publisher {
         self.check_watch(request.watch_s)?;
         let with_settings = request.with_settings;
         let wanted = match request.version.as_deref() {
-            Some(typed) => Some(self.resolve_version(app, typed).await?),
+            Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
             None => None,
         };
         let Earlier { version, position, from, settings: was } = self.earlier(app, environment, wanted).await?;
@@ -148,7 +149,7 @@ impl Publisher {
     ) -> Result<Switching, Error> {
         self.check_watch(wanted.watch_s)?;
         let from = &wanted.from;
-        let Some((_, pointer)) = self.live_pointer(app, from).await? else {
+        let Some((_, pointer)) = self.ledger.live_pointer(app, from).await? else {
             let detail = format!("Nothing is live in {from} of the app {app}.");
             return Err(Problem::new(Code::NothingLive, detail).hint(format!("push to {from} first")).into());
         };
@@ -212,7 +213,7 @@ impl Publisher {
         steps: &mut Steps,
     ) -> Result<SwitchReport, Error> {
         let began = Instant::now();
-        let begun = self.tick();
+        let begun = self.ledger.tick();
         let deploy = format!("{begun:x}");
         let source = self.source_of(app, &version).await?;
         let intent = Intent {

@@ -1,5 +1,7 @@
 //! Tests of what publishing needs no network for.
 
+mod dictionaries;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,11 +12,12 @@ use devanture_config::retention::Retention;
 use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
 
 use super::swap::{Intent, Running};
-use super::{Actor, Asked, Background, CheckedPush, Condition, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use super::{Asked, Background, CheckedPush, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use crate::blobs::{self, Key};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
+use crate::ledger::{Actor, Condition};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{Registry, RegistrySettings, tls};
@@ -83,7 +86,7 @@ async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
     };
     let put = Change::Put(records::live_key(&app, &PlaceName::prod()), records::write(&pointer).unwrap());
     catalog.commit(Commit { checks: Vec::new(), changes: vec![put] }).await.unwrap();
-    publisher.continue_clock().await.unwrap();
+    publisher.ledger.continue_clock().await.unwrap();
     assert!(publisher.new_deploy().0 > begun);
 }
 
@@ -95,7 +98,7 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
     let live = crate::live::Follower::start(
         publisher.live.clone(),
         publisher.loader.clone(),
-        super::remade_channel().subscribe(),
+        crate::encode::remade_channel().subscribe(),
     );
     tokio::spawn(live.await.unwrap().run());
     let now_ms = crate::telemetry::now_ms();

@@ -9,10 +9,11 @@ use devanture_config::api::DeployKind;
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 
+use super::Publisher;
 use super::swap::{Intent, Moved};
 use super::watch::Switched;
-use super::{Error, Publisher};
 use crate::catalog::records::LivePointer;
+use crate::ledger::Error;
 
 /// Longest time until a trial notices that the edge stops.
 const STOP_LOOK: Duration = Duration::from_millis(500);

@@ -1,50 +1,24 @@
 //! What was deleted: refused while it is, told of, and had back within its time.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
 use devanture_config::digest::IdPrefix;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, PlaceName, VersionId};
+use devanture_config::{AppName, PlaceName};
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Publisher};
+use super::Publisher;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
-use crate::catalog::{self, Change, Check, Commit, records};
+use crate::catalog::{Change, Check, Commit, records};
+use crate::ledger::{Action, Actor, Deed, Error, ambiguous, date, update};
 use crate::telemetry;
 
-/// The last moment that can be written as a date.
-const DATE_MS_MAX: u64 = 253_402_300_799_000;
-
 impl Publisher {
-    /// Checks that neither an app nor, where one is meant, an environment of it was deleted.
-    ///
-    /// # Errors
-    /// `deleted`.
-    pub async fn check_there(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
-        let key = gone::deleted_app_key(app);
-        if let Some(record) = self.catalog.get(&key).await? {
-            let DeletedApp { who, until_ms, .. } = records::read(&key, &record)?;
-            return Err(deleted(&format!("The app {app}"), "devanture undelete app", &who, until_ms));
-        }
-        let Some(environment) = environment else { return Ok(()) };
-        let key = gone::deleted_environment_key(app, environment);
-        if let Some(record) = self.catalog.get(&key).await? {
-            let DeletedEnvironment { who, until_ms, .. } = records::read(&key, &record)?;
-            let what = format!("The environment {environment} of the app {app}");
-            return Err(deleted(&what, &format!("devanture undelete environment {environment}"), &who, until_ms));
-        }
-        Ok(())
-    }
-
     /// What of an app can be restored: itself, environments, versions. A token of one environment sees that one; versions
     /// belong to all of them.
     ///
     /// # Errors
     /// `not_found` for an app that is not there.
     pub async fn deleted_things(&self, actor: &Actor, app: &AppName) -> Result<Vec<DeletedThing>, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let now_ms = telemetry::now_ms();
         let mut things = Vec::new();
         let thing = |deleted_ms, until_ms, who| DeletedThing {
@@ -94,7 +68,7 @@ impl Publisher {
         app: &AppName,
         wanted: &UndeleteRequest,
     ) -> Result<UndeleteReport, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let report = match (&wanted.environment, wanted.version.as_deref()) {
             (None, None) => self.undelete_app(actor, app).await?,
             (Some(environment), None) => self.undelete_environment(actor, app, environment).await?,
@@ -111,7 +85,7 @@ impl Publisher {
 
     async fn undelete_app(&self, actor: &Actor, app: &AppName) -> Result<UndeleteReport, Error> {
         let key = gone::deleted_app_key(app);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let Some(record) = self.catalog.get(&key).await? else {
                 return Err(not_deleted(&format!("The app {app}")));
             };
@@ -119,11 +93,12 @@ impl Publisher {
             in_time(&format!("The app {app}"), until_ms)?;
             let checks = vec![Check::At(key.clone(), record.revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
-            if self.made(actor, Deed::of(Action::Undelete).app(app), commit).await? {
-                return Ok(UndeleteReport { app: app.clone(), environment: None, version: None });
+            if self.ledger.commit(actor, Deed::of(Action::Undelete).app(app), commit).await? {
+                return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: None }));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     async fn undelete_environment(
@@ -134,16 +109,16 @@ impl Publisher {
     ) -> Result<UndeleteReport, Error> {
         let key = gone::deleted_environment_key(app, environment);
         let live_key = records::live_key(app, environment);
-        for _ in 0..TRIES {
-            self.check_there(app, None).await?;
+        update(&key, || async {
+            self.ledger.check_there(app, None).await?;
             let what = format!("The environment {environment} of the app {app}");
             let Some(record) = self.catalog.get(&key).await? else { return Err(not_deleted(&what)) };
             let DeletedEnvironment { until_ms, pointer, .. } = records::read(&key, &record)?;
             in_time(&what, until_ms)?;
-            let _lease = self.leases.version(pointer.version).await;
+            let _lease = self.ledger.leases.version(pointer.version).await;
             let at_ms = telemetry::now_ms();
             let (entry_key, entry) =
-                self.note(actor, (app, environment), DeployKind::Undelete, &pointer, at_ms, None).await?;
+                self.ledger.note(actor, (app, environment), DeployKind::Undelete, &pointer, at_ms, None).await?;
             let mut commit = Commit {
                 checks: vec![
                     Check::At(key.clone(), record.revision),
@@ -162,22 +137,23 @@ impl Publisher {
                 commit.checks.push(Check::At(paused_key.clone(), paused.revision));
                 commit.changes.push(Change::Put(paused_key, paused.value));
             }
-            self.hold_version(&mut commit, app, &pointer.version, true).await?;
+            self.ledger.hold_version(&mut commit, app, &pointer.version, true).await?;
             let deed = Deed::of(Action::Undelete).place(app, environment);
-            if self.made(actor, deed, commit).await? {
+            if self.ledger.commit(actor, deed, commit).await? {
                 let (environment, version) = (Some(environment.clone()), Some(pointer.version));
-                return Ok(UndeleteReport { app: app.clone(), environment, version });
+                return Ok(Some(UndeleteReport { app: app.clone(), environment, version }));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     async fn undelete_version(&self, actor: &Actor, app: &AppName, typed: &str) -> Result<UndeleteReport, Error> {
         let prefix: IdPrefix = typed.parse().map_err(|error: devanture_config::digest::BadIdPrefix| {
             Problem::new(Code::BadRequest, format!("{error}."))
         })?;
-        for _ in 0..TRIES {
-            self.check_there(app, None).await?;
+        update(&gone::gone_prefix(app), || async {
+            self.ledger.check_there(app, None).await?;
             let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
             let (key, record) = match found.as_slice() {
                 [one] => one.clone(),
@@ -189,7 +165,7 @@ impl Publisher {
             };
             let gone: GoneVersion = records::read(&key, &record)?;
             let Some(stored) = gone.record.filter(|_| gone.until_ms > telemetry::now_ms()) else {
-                return Err(self.gone_problem(app, &version).await?);
+                return Err(self.ledger.gone_problem(app, &version).await?);
             };
             let version_key = records::version_key(app, &version);
             let commit = Commit {
@@ -201,56 +177,13 @@ impl Publisher {
                 changes: vec![Change::Delete(key), Change::Put(version_key, records::write(&stored)?)],
             };
             let deed = Deed::of(Action::Undelete).app(app).what(version.short());
-            if self.made(actor, deed, commit).await? {
-                return Ok(UndeleteReport { app: app.clone(), environment: None, version: Some(version) });
+            if self.ledger.commit(actor, deed, commit).await? {
+                return Ok(Some(UndeleteReport { app: app.clone(), environment: None, version: Some(version) }));
             }
-        }
-        Err(catalog::Error::Conflict { key: gone::gone_prefix(app) }.into())
+            Ok(None)
+        })
+        .await
     }
-
-    /// Why a version that an app does not have is not there.
-    pub(crate) async fn gone_problem(&self, app: &AppName, version: &VersionId) -> Result<Error, Error> {
-        let key = gone::gone_key(app, version);
-        let gone =
-            self.catalog.get(&key).await?.map(|record| records::read::<GoneVersion>(&key, &record)).transpose()?;
-        let short = version.short();
-        let Some(gone) = gone else {
-            let problem = Problem::new(Code::NotFound, format!("The app {app} has no version {short}."));
-            return Ok(problem.hint("it was deleted, or never pushed; push its bundle to store it").into());
-        };
-        let at = date(gone.at_ms);
-        if gone.collected {
-            let detail =
-                format!("The version {short} of the app {app} was collected on {at}: it was old, and nothing held it.");
-            return Ok(Problem::new(Code::VersionCollected, detail)
-                .hint("push its bundle again: it gets the same id; `[retention]` in edge.toml says what is kept")
-                .into());
-        }
-        let detail = format!("The version {short} of the app {app} was deleted by {} on {at}.", gone.who);
-        let hint = match gone.record.is_some() && gone.until_ms > telemetry::now_ms() {
-            true => format!("`devanture undelete version {short}` has it back until {}", date(gone.until_ms)),
-            false => "push its bundle again to store it anew".to_owned(),
-        };
-        Ok(Problem::new(Code::NotFound, detail).hint(hint).into())
-    }
-
-    /// The same for what somebody typed of its id.
-    pub(crate) async fn gone_by_prefix(&self, app: &AppName, prefix: &IdPrefix) -> Result<Error, Error> {
-        let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
-        let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();
-        match ids.as_slice() {
-            [id] => self.gone_problem(app, id).await,
-            [] => Ok(Problem::new(Code::NotFound, format!("The app {app} has no version {prefix}."))
-                .hint("`devanture history` lists the versions")
-                .into()),
-            _ => Ok(ambiguous(prefix)),
-        }
-    }
-}
-
-fn ambiguous(prefix: &IdPrefix) -> Error {
-    let detail = format!("{prefix} is the beginning of several versions.");
-    Problem::new(Code::AmbiguousId, detail).hint("give more characters of the id").into()
 }
 
 fn not_deleted(what: &str) -> Error {
@@ -266,24 +199,4 @@ fn in_time(what: &str, until_ms: u64) -> Result<(), Error> {
     }
     let detail = format!("{what} could be had back until {}.", date(until_ms));
     Err(Problem::new(Code::NotFound, detail).hint("the next collection ends it; then its name is free").into())
-}
-
-fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Error {
-    let until = date(until_ms);
-    let (detail, hint) = match until_ms > telemetry::now_ms() {
-        true => (
-            format!("{what} was deleted by {who}, and can be had back until {until}."),
-            format!("`{command}` has it back; its name is free after that"),
-        ),
-        false => (
-            format!("{what} was deleted by {who}, and could be had back until {until}."),
-            "the next collection ends it; then its name is free".to_owned(),
-        ),
-    };
-    Problem::new(Code::Deleted, detail).hint(hint).into()
-}
-
-/// A moment as HTTP writes it, which people can read, too.
-fn date(at_ms: u64) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at_ms.min(DATE_MS_MAX)))
 }

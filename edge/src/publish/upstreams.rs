@@ -11,11 +11,10 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Publisher, REMEMBERED_MAX};
+use super::{Publisher, REMEMBERED_MAX};
 use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
-use crate::catalog::{self, Change, Check, Commit, Revision, records};
+use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::ledger::{Action, Actor, Attempts, Deed, Error};
 use crate::live::{Current, DamagedPlace};
 use crate::proxy::address::{self, Policy};
 use crate::proxy::{Member, Pool, PoolKey};
@@ -50,7 +49,7 @@ impl Publisher {
     /// # Errors
     /// `nothing_live`, `not_found`.
     pub async fn upstreams(&self, app: &AppName, environment: &PlaceName) -> Result<UpstreamsReport, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let current = self.current(app, environment)?;
         let (version, settings) = (&current.version, current.settings.load().revision);
         let numbers = 0..version.upstreams.len();
@@ -97,9 +96,11 @@ impl Publisher {
         wish: MemberWish,
         dry_run: bool,
     ) -> Result<UpstreamReport, Error> {
-        self.known(at.app).await?;
+        self.ledger.must_exist(at.app).await?;
         let mut allowed_as = None;
-        for _ in 0..TRIES {
+        let mut attempts = Attempts::default();
+        loop {
+            attempts.begin(at.name)?;
             let (live, version) = self.live_version(at.app, at.environment).await?;
             let (name, pool) = self.named_pool(&version, at.name)?;
             let is_declared = pool.key.said.to.contains(at.address);
@@ -147,7 +148,7 @@ impl Publisher {
             });
             let deed = Deed::of(action(wish)).place(at.app, at.environment).what(format!("{name} {}", at.address));
             let commit = Commit { checks, changes };
-            let committed = self.committed(actor, deed, commit).await?;
+            let committed = self.ledger.commit_unseen(actor, deed, commit).await?;
             drop(one);
             if let Some(revision) = committed {
                 self.registry.wait_for(revision).await;
@@ -155,7 +156,6 @@ impl Publisher {
                 return Ok(self.pool_report(&pool, self.registry.wish(&pool).as_deref()));
             }
         }
-        Err(catalog::Error::Conflict { key: format!("{}/{}", at.environment, at.name) }.into())
     }
 
     /// Deletes what is remembered of upstreams that the live version does not name, where that is much: versions can name
@@ -205,7 +205,8 @@ impl Publisher {
 
     /// What is live in an environment, and the revision of its live pointer.
     async fn live_version(&self, app: &AppName, environment: &PlaceName) -> Result<(Revision, Arc<Version>), Error> {
-        let (revision, _) = self.live_pointer(app, environment).await?.ok_or_else(|| nothing_live(app, environment))?;
+        let (revision, _) =
+            self.ledger.live_pointer(app, environment).await?.ok_or_else(|| nothing_live(app, environment))?;
         self.live.wait_for(revision).await;
         Ok((revision, self.served(app, environment)?))
     }

@@ -6,15 +6,14 @@ use std::collections::BTreeSet;
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
 
+use super::Publisher;
 use super::alias::PREVIEW;
-use super::audit::{Own, commit_own};
-use super::swap::TRIES;
-use super::{Error, Publisher};
 use crate::catalog::instances::{
     FREE_UIDS_PREFIX, FreeUidRecord, NextUidRecord, UID_NEXT_KEY, UIDS_PREFIX, UidPairRecord, UidRecord, free_uid_key,
     uid_key, uid_pair_key,
 };
 use crate::catalog::{self, Catalog, Change, Check, Commit, gone, records};
+use crate::ledger::{Error, Own, commit_own, unless_conflict, update};
 use crate::runner::Runner;
 use crate::telemetry;
 
@@ -89,25 +88,22 @@ async fn give(
     pair: Option<Pair>,
 ) -> Result<Given, catalog::Error> {
     let key = uid_key(app, place);
-    for _ in 0..TRIES {
+    update(&key, || async {
         if let Some(record) = catalog.get(&key).await? {
             let read = records::read::<UidRecord>(&key, &record);
             let read = read.inspect_err(|error| tracing::error!(%app, place, %error, "a user id is damaged"));
-            return Ok(read.map_or(Given::Damaged, |record| Given::Number(record.number)));
+            return Ok(Some(read.map_or(Given::Damaged, |record| Given::Number(record.number))));
         }
         let mut commit = Commit { checks: vec![Check::Absent(key.clone())], changes: Vec::new() };
         let Some(number) = next(catalog, count, pair.and_then(|pair| pair.number), &mut commit).await? else {
-            return Ok(Given::None);
+            return Ok(Some(Given::None));
         };
         let record = UidRecord { number, pair: pair.map(|pair| pair.pair) };
         commit.changes.push(Change::Put(key.clone(), records::write(&record)?));
-        match commit_own(catalog, Own::Uid, commit).await {
-            Ok(_) => return Ok(Given::Number(number)),
-            Err(catalog::Error::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(catalog::Error::Conflict { key })
+        let committed = unless_conflict(commit_own(catalog, Own::Uid, commit).await)?;
+        Ok(committed.map(|_revision| Given::Number(number)))
+    })
+    .await
 }
 
 /// The number to give next, with what has to be committed with it.

@@ -17,12 +17,12 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 use metrics::counter;
 
-use super::shares::Share;
+use super::Publisher;
 use super::smoke::printable;
 use super::steps::{Steps, Teller};
 use super::swap::{Intent, Moved, Undone};
-use super::{Actor, Condition, Error, Publisher};
 use crate::catalog::records::LivePointer;
+use crate::ledger::{Actor, Condition, Error, Share};
 use crate::telemetry::{Answers, LogReader, LogTold, LogWanted};
 
 /// How often the answers are looked at.
@@ -147,7 +147,7 @@ impl Publisher {
     ) -> Result<((), String), Error> {
         let began = Instant::now();
         // What it would go back to is there until its end.
-        let _lease = self.leases.going_back(intent.app, replaced.version).await;
+        let _lease = self.ledger.leases.going_back(intent.app, replaced.version).await;
         // Of the version that was replaced alone: one that was undone a moment ago is nothing to compare with.
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watch_settings.before_s);
@@ -195,7 +195,12 @@ impl Publisher {
             let next = (tokio::time::Instant::now() + LOOK_EVERY).min(until);
             paths.read_until(&mut reader, next).await;
             let after = tally.answers().since(at_switch);
-            if self.live_pointer(intent.app, intent.environment).await?.is_none_or(|(_, p)| p.deploy != intent.deploy) {
+            if self
+                .ledger
+                .live_pointer(intent.app, intent.environment)
+                .await?
+                .is_none_or(|(_, p)| p.deploy != intent.deploy)
+            {
                 return Ok(Ended::Elsewhere);
             }
             if self.tasks.is_closed() {
@@ -223,7 +228,7 @@ impl Publisher {
         by: &str,
         seen: &str,
     ) -> (&'static str, Result<((), String), Error>) {
-        let begun = self.tick();
+        let begun = self.ledger.tick();
         let deploy = format!("{begun:x}");
         let source = Source { message: Some(format!("Undone by the {by}: {seen}.")), ..Source::default() };
         let intent = Intent {

@@ -6,12 +6,11 @@ use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Manifest, VersionId};
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Page, Publisher};
+use super::Publisher;
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
-use crate::catalog::{self, Change, Check, Commit, Revision};
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::ledger::{Action, Actor, Deed, Error, Page, update};
 use crate::site::target::{self, Target, TargetError};
 use crate::telemetry;
 
@@ -27,11 +26,11 @@ impl Publisher {
         app: &AppName,
         wanted: &WithdrawRequest,
     ) -> Result<WithdrawReport, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let path = self.normal_path(&wanted.path)?;
         let answered = self.live.answers(app, &path);
         let key = records::withdrawn_key(app);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let (revision, mut record) = self.withdrawn_record(app).await?;
             let (oldest_ms, newest_ms) = self.stored_between(app).await?;
             // The clock of the machine may have been set back since the newest version was stored.
@@ -49,10 +48,11 @@ impl Publisher {
             let deed = Deed::of(Action::Withdraw).app(app).what(&path);
             if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a path was withdrawn");
-                return Ok(WithdrawReport { app: app.clone(), path, at_ms, answered });
+                return Ok(Some(WithdrawReport { app: app.clone(), path: path.clone(), at_ms, answered }));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Takes a withdrawal back: every stored version that has the path answers it again.
@@ -60,10 +60,10 @@ impl Publisher {
     /// # Errors
     /// `bad_request` for what is no path, `not_found` for an app that is not there and a path that is not withdrawn.
     pub async fn restore(&self, actor: &Actor, app: &AppName, path: &str) -> Result<RestoreReport, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let path = self.normal_path(path)?;
         let key = records::withdrawn_key(app);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let (revision, mut record) = self.withdrawn_record(app).await?;
             let Some(WithdrawnEntry { at_ms, .. }) = record.paths.remove(&path) else {
                 return Err(Problem::new(
@@ -77,10 +77,11 @@ impl Publisher {
             if self.write_withdrawn((actor, deed), &key, revision, &record).await? {
                 tracing::info!(app = %app, path, who = actor.name, "a withdrawal was taken back");
                 let answers = self.live.answers(app, &path);
-                return Ok(RestoreReport { app: app.clone(), path, at_ms, answers });
+                return Ok(Some(RestoreReport { app: app.clone(), path: path.clone(), at_ms, answers }));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Writes what is withdrawn. Returns whether nobody else was quicker.
@@ -96,7 +97,7 @@ impl Publisher {
             None => Check::Absent(key.to_owned()),
         };
         let changes = vec![Change::Put(key.to_owned(), records::write(record)?)];
-        self.made(actor, deed, Commit { checks: vec![check], changes }).await
+        self.ledger.commit(actor, deed, Commit { checks: vec![check], changes }).await
     }
 
     /// The withdrawn paths that a stored version has, and no longer answers.
@@ -124,7 +125,7 @@ impl Publisher {
     /// # Errors
     /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
     pub async fn withdrawn(&self, app: &AppName, page: &Page) -> Result<WithdrawnList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let (_, record) = self.withdrawn_record(app).await?;
         if page.after.as_ref().is_some_and(|after| !after.starts_with('/')) {
             return Err(page.bad_cursor());

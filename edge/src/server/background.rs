@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, mpsc};
 use super::{StartError, Stores};
 use crate::blobs::{Pace, scrub};
 use crate::catalog::records;
+use crate::encode::{Background, BackgroundParts, Dictionaries};
 use crate::live::{DictionaryWish, Loader, Wishes};
-use crate::publish::{Background, BackgroundParts, Dictionaries};
 
 /// What loads versions with their dictionaries, what makes deltas, and what browsers come with.
 pub(super) struct Made {

@@ -25,9 +25,11 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::StartError;
+use crate::access::Credentials;
 use crate::admin::{Admin, SECRETS_LINE, Via};
 use crate::blobs::durable;
-use crate::publish::{self, Actor, Audit, Credentials, Error, KeyFile, LostSecrets};
+use crate::ledger::{Actor, Audit, Error};
+use crate::publish::{self, KeyFile, LostSecrets};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";

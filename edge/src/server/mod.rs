@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, FreeSpace, durable};
 use crate::catalog::{self, Catalog};
@@ -40,7 +41,7 @@ use crate::handler::{Handler, Ways};
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::{Client, ClientSettings, Registry};
-use crate::publish::{self, Credentials, KeyFile, Parts, Publisher, SettingsOf, Smoke};
+use crate::publish::{self, KeyFile, Parts, Publisher, SettingsOf, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use crate::version::CommonField;
@@ -119,7 +120,7 @@ impl Server {
         let live = Live::new(Domains::new(file.domain.clone(), file.preview_domain.clone()), grace(&file.limits));
         let certificates = open_certificates(file, base, &data_dir, &live)?;
 
-        let remade = publish::remade_channel();
+        let remade = crate::encode::remade_channel();
         let Made { loader, dictionaries, wished } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::start(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before what was live is live again.
@@ -177,7 +178,7 @@ impl Server {
         }));
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::on(free_space));
-        let credentials = Arc::new(Credentials::new(stores.catalog, publisher.audit().clone(), &file.limits));
+        let credentials = Arc::new(Credentials::new(stores.catalog, publisher.ledger().audit().clone(), &file.limits));
         control.spawn(keep_last_uses(Arc::clone(&credentials)));
         let admin = Admin::new(Arc::clone(&publisher), Arc::clone(&credentials), metrics, Arc::clone(&health));
 
@@ -409,7 +410,7 @@ fn control_runtime() -> Result<Runtime, StartError> {
 
 /// What publishing does by itself, from the start of the edge on.
 fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(), StartError> {
-    control.block_on(publisher.continue_clock())?;
+    control.block_on(publisher.ledger().continue_clock())?;
     control.block_on(publisher.check_secrets())?;
     control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(publisher)));
     control.spawn(Arc::clone(publisher).keep_checking_secrets());

@@ -10,9 +10,9 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{FILE_NAME, OverlayText, Rules, SiteFile, overlay_of};
 use devanture_config::{AppName, Manifest};
 
-use super::super::Error;
 use super::store::Files;
 use crate::blobs::{Blobs, Key};
+use crate::ledger::Error;
 
 /// Longest `devanture.toml`, as the command line takes it.
 const SETTINGS_BYTES_MAX: u64 = 1024 * 1024;

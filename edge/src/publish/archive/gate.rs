@@ -9,8 +9,8 @@ use devanture_config::limits::Limits;
 use devanture_config::path::{BadPath, BundlePath};
 use devanture_config::problem::{Code, Problem};
 
-use super::super::Error;
 use super::{bomb, entries_max, shown, too_large, too_long};
+use crate::ledger::Error;
 
 /// Most folders below one another, as the command line takes them.
 const DEPTH_MAX: usize = 256;

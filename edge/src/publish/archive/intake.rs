@@ -14,18 +14,17 @@ use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
+use super::super::Publisher;
 use super::super::deploys::Watched;
-use super::super::leases::Lease;
 use super::super::pushes::{Push, Received};
-use super::super::shares::Share;
 use super::super::steps::{EventSink, Steps};
-use super::super::{Actor, Error, Publisher, error};
 use super::feed::{Feed, feed};
 use super::store::{Files, unpack_into};
 use super::untar::untar;
 use super::unzip::{SpoolError, spool, unzip};
 use super::{HEAD_BYTES, Kind, Refusal, archive_bytes_max, bad, bundle, damaged, too_large};
 use crate::blobs::durable::Draft;
+use crate::ledger::{Actor, Error, Lease, Share, lost};
 use crate::telemetry;
 
 /// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
@@ -109,8 +108,8 @@ impl ArchiveIntake {
         // Where nobody takes the end, the work has failed and says why.
         feed.send(None).await.ok();
         let content = match work {
-            Work::Spooling(work) => Content::Spooled(work.await.map_err(|error| error::lost(&error))??),
-            Work::Unpacking(work) => Content::Unpacked(work.await.map_err(|error| error::lost(&error))??),
+            Work::Spooling(work) => Content::Spooled(work.await.map_err(|error| lost(&error))??),
+            Work::Unpacking(work) => Content::Unpacked(work.await.map_err(|error| lost(&error))??),
         };
         Ok(ReceivedArchive { target: self.target, content })
     }
@@ -124,7 +123,7 @@ impl ArchiveIntake {
                 let (folder, store) = (self.publisher.scratch.clone(), Arc::clone(&self.publisher.blobs));
                 Work::Spooling(tokio::spawn(async move {
                     let spooled = tokio::task::spawn_blocking(move || spool(reader, &folder, &*store)).await;
-                    match spooled.map_err(|error| error::lost(&error))? {
+                    match spooled.map_err(|error| lost(&error))? {
                         Ok(draft) => Ok(draft),
                         Err(SpoolError::Blobs(error)) => Err(error.into()),
                         Err(SpoolError::Refusal(Refusal::Problem(problem))) => Err(Error(problem)),
@@ -153,7 +152,7 @@ impl ArchiveIntake {
         match ended {
             Ok(Some(error)) => error,
             Ok(None) => damaged("Something follows the end of the archive.").into(),
-            Err(error) => error::lost(&error),
+            Err(error) => lost(&error),
         }
     }
 }
@@ -185,7 +184,7 @@ impl Publisher {
         };
         let bytes_max = archive_bytes_max(&self.limits);
         check_length(announced.unwrap_or(0), bytes_max, self)?;
-        self.check_place(app, environment).await?;
+        self.ledger.check_place(app, environment).await?;
         self.check_may_make(app, environment).await?;
         self.must_have_room().await?;
         let (begun, id) = self.new_deploy();
@@ -197,7 +196,7 @@ impl Publisher {
             begun,
             since: Instant::now(),
             _share: share,
-            arriving: self.leases.arriving(telemetry::now_ms() / 1_000).await,
+            arriving: self.ledger.leases.arriving(telemetry::now_ms() / 1_000).await,
         };
         Ok(ArchiveIntake {
             publisher: Arc::clone(self),
@@ -289,7 +288,7 @@ impl Publisher {
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         let (version, manifest) = (manifest.id(), Arc::new(manifest));
         // From here on the blobs are held by name, and no longer by their age.
-        let lease = self.leases.bundle(version, &manifest).await;
+        let lease = self.ledger.leases.bundle(version, &manifest).await;
         drop(target.arriving);
         let missing = self.owned.missing(&target.app, &wanted).await?;
         for digest in &missing {

@@ -24,10 +24,9 @@ pub use intake::{ArchiveIntake, ReceivedArchive};
 
 use std::io;
 
+use crate::ledger::Error;
 use devanture_config::limits::Limits;
 use devanture_config::problem::{Code, Problem};
-
-use super::Error;
 
 /// What an archive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use devanture_config::path::BundlePath;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::super::Error;
 use super::Refusal;
 use crate::blobs::{self, Blobs, UnnamedUpload};
+use crate::ledger::{Error, lost};
 
 /// Pieces that may wait to be stored; unpacking that is faster waits instead.
 const PIECES: usize = 8;
@@ -79,8 +79,8 @@ pub(super) async fn unpack_into(
     let (sender, pieces) = mpsc::channel(PIECES);
     let storing = tokio::spawn(take(store, pieces));
     let unpacked = tokio::task::spawn_blocking(move || unpack(&mut ToStore(sender))).await;
-    let stored = storing.await.map_err(|error| super::super::error::lost(&error))?;
-    match unpacked.map_err(|error| super::super::error::lost(&error))? {
+    let stored = storing.await.map_err(|error| lost(&error))?;
+    match unpacked.map_err(|error| lost(&error))? {
         Ok(()) => stored,
         Err(Refusal::Problem(problem)) => Err(Error(problem)),
         // Storing knows why nobody took the files; where it does not, the bytes stopped coming.
@@ -125,7 +125,7 @@ async fn next_finished(
 ) -> Result<Option<(BundlePath, FileEntry)>, Error> {
     match under_way.join_next().await {
         Some(Ok(finished)) => Ok(Some(finished?)),
-        Some(Err(error)) => Err(super::super::error::lost(&error)),
+        Some(Err(error)) => Err(lost(&error)),
         None => Ok(None),
     }
 }

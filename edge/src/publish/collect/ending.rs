@@ -9,8 +9,8 @@ use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Record, Revision, belongs, who};
-use crate::publish::audit::{Own, commit_own};
-use crate::publish::{Error, Publisher};
+use crate::ledger::{Error, Own};
+use crate::publish::Publisher;
 
 /// Records that go in one commit.
 const COMMIT_RECORDS: usize = 500;
@@ -173,6 +173,6 @@ impl Publisher {
 
     /// Makes a commit of the collection, and waits until requests see it; nothing where somebody else was first.
     pub(super) async fn collected(&self, commit: Commit) -> Result<Option<Revision>, Error> {
-        self.seen(commit_own(&*self.catalog, Own::Collection, commit).await).await
+        self.ledger.commit_own(Own::Collection, commit).await
     }
 }

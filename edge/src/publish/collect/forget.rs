@@ -2,15 +2,15 @@
 //!
 //! Both grow by every deploy, pause and deletion, so that a token could fill the disk with them otherwise.
 
-use devanture_config::api::Outcome;
-use devanture_config::{AppName, PlaceName};
+use devanture_config::AppName;
 
 use super::{Pass, app_of};
 use crate::catalog::gone::{self, GoneVersion};
-use crate::catalog::records::{self, HistoryEntry};
+use crate::catalog::records::{self};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Commit};
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 /// Records that are deleted in one commit.
 const COMMIT_RECORDS: usize = 1_000;
@@ -26,44 +26,11 @@ impl Publisher {
             let Some(app) = app_of(&key) else { continue };
             for environment in self.environments(&app, usize::MAX).await? {
                 let Ok(environment) = environment.parse() else { continue };
-                self.forget_history(&app, &environment).await?;
+                self.ledger.forget_history(&app, &environment).await?;
             }
             self.forget_gone(&app).await?;
         }
         Ok(())
-    }
-
-    /// Deletes the oldest entries of an environment's history. Switches and all other entries are counted apart, so that
-    /// pauses and pushes that failed do not take the versions away that a rollback can go back to.
-    ///
-    /// # Errors
-    /// Where the catalog fails.
-    pub(in crate::publish) async fn forget_history(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
-        let prefix = records::history_prefix(app, environment);
-        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
-        let (mut switches, mut others) = (0_u64, 0_u64);
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
-        loop {
-            let page = entries.next_page().await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            let mut old = Vec::new();
-            for (key, record) in &page {
-                // What cannot be read says nothing.
-                let deploy = records::read::<HistoryEntry>(key, record).ok().map(|entry| entry.deploy);
-                let is_switch = deploy.as_ref().is_some_and(|deploy| deploy.outcome == Outcome::Live);
-                let count = if is_switch { &mut switches } else { &mut others };
-                *count = count.saturating_add(1);
-                let is_live = live.is_some() && deploy.map(|deploy| deploy.id) == live;
-                if *count > self.limits.history_entries_max && !is_live {
-                    old.push(Change::Delete(key.clone()));
-                }
-            }
-            if !old.is_empty() {
-                self.collected(Commit { checks: Vec::new(), changes: old }).await?;
-            }
-        }
     }
 
     /// Deletes the oldest records of an app's versions that are gone and cannot be had back.

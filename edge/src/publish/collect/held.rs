@@ -8,7 +8,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use crate::catalog::gone::{self, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, LivePointer};
 use crate::catalog::{Catalog, Check, Record, pointer};
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 /// The versions of an app that are held, and the checks that nothing else came to hold one since.
 #[derive(Default)]

@@ -13,7 +13,8 @@ use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::records::{self, DecodedFile, PagesDictionary};
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 /// What is referred to.
 #[derive(Default)]

@@ -35,8 +35,9 @@ use devanture_config::api::{CollectReport, CollectedVersion, WhyCollected};
 use devanture_config::{AppName, VersionId};
 use metrics::counter;
 
-use super::{Error, Publisher, error};
+use super::Publisher;
 use crate::catalog::records;
+use crate::ledger::{Error, lost};
 use crate::{blobs, telemetry};
 
 /// Seconds after a start before the first collection: a start has enough to do.
@@ -136,7 +137,7 @@ impl Publisher {
     pub async fn collect(self: &Arc<Self>, options: CollectOptions) -> Result<CollectReport, Error> {
         let this = Arc::clone(self);
         let pass = tokio::spawn(async move { this.run_collection(options).await });
-        let result = pass.await.map_err(|error| error::lost(&error)).flatten();
+        let result = pass.await.map_err(|error| lost(&error)).flatten();
         if !options.dry_run {
             let outcome = match &result {
                 Ok(report) if report.stopped.is_some() => "stopped",
@@ -203,7 +204,7 @@ impl Publisher {
     async fn is_disk_short(&self) -> Result<bool, Error> {
         let blobs = Arc::clone(&self.blobs);
         let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;
-        match checked.map_err(|error| error::lost(&error))? {
+        match checked.map_err(|error| lost(&error))? {
             Ok(()) => Ok(false),
             Err(blobs::Error::Short { .. }) => Ok(true),
             Err(error) => Err(error.into()),

@@ -4,7 +4,8 @@ use super::Pass;
 use crate::catalog::scan::Scan;
 use crate::catalog::sent::{self, SentRecord};
 use crate::catalog::{Change, Commit, records};
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 impl Publisher {
     /// Deletes the records that may name files which this pass may take.

@@ -7,7 +7,8 @@ use devanture_config::api::CollectStopped;
 
 use super::Pass;
 use super::mark::Marked;
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 impl Publisher {
     /// Whether any record of an app or of a push says that files were ever stored; an empty catalog explains none.

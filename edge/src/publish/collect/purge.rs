@@ -17,9 +17,8 @@ use super::Pass;
 use crate::blobs::Key;
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 use crate::catalog::{self, Change, Check, Commit, records};
-use crate::publish::audit::{Action, Deed};
-use crate::publish::swap::TRIES;
-use crate::publish::{Actor, Error, Publisher, error};
+use crate::ledger::{Action, Actor, Deed, Error, lost, update};
+use crate::publish::Publisher;
 use crate::telemetry;
 
 /// How long a purge waits for instances to end; each of them bounds its own end by `stop_ms`.
@@ -140,18 +139,19 @@ impl Publisher {
         key: String,
         end: impl Fn(&mut T, u64),
     ) -> Result<u64, Error> {
-        for _ in 0..TRIES {
+        update(&key, || async {
             let now_ms = telemetry::now_ms();
-            let Some(record) = self.catalog.get(&key).await? else { return Ok(now_ms) };
+            let Some(record) = self.catalog.get(&key).await? else { return Ok(Some(now_ms)) };
             let mut ended: T = records::read(&key, &record)?;
             end(&mut ended, now_ms);
             let checks = vec![Check::At(key.clone(), record.revision)];
             let changes = vec![Change::Put(key.clone(), records::write(&ended)?)];
-            if self.made(actor, deed.clone(), Commit { checks, changes }).await? {
-                return Ok(now_ms);
+            if self.ledger.commit(actor, deed.clone(), Commit { checks, changes }).await? {
+                return Ok(Some(now_ms));
             }
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            Ok(None)
+        })
+        .await
     }
 
     /// Ends something whose time is over, after its instances have ended and a collection that is under way. Runs to its
@@ -171,7 +171,7 @@ impl Publisher {
                 tokio::time::sleep(AGAIN).await;
             }
         });
-        pass.await.map_err(|error| error::lost(&error)).flatten()
+        pass.await.map_err(|error| lost(&error)).flatten()
     }
 
     async fn run_purge(&self, what: &Purge) -> Result<PurgeReport, Error> {

@@ -12,8 +12,8 @@ use crate::catalog::gone::{self, DeletedEnvironment, GoneVersion};
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
-use crate::publish::audit::{Own, commit_own, unless_late};
-use crate::publish::{Error, Publisher};
+use crate::ledger::{Error, Own, commit_own, unless_conflict};
+use crate::publish::Publisher;
 
 /// Versions that lose their records in one commit.
 const COMMIT_VERSIONS: usize = 200;
@@ -67,7 +67,7 @@ impl Publisher {
                 pass.report.more = true;
             }
             if pass.dry_run {
-                let closed = self.leases.closed().await;
+                let closed = self.ledger.leases.closed().await;
                 candidates.retain(|candidate| !closed.holds(Key::Manifest(candidate.id)));
                 drop(closed);
                 for Candidate { id, stored_ms, .. } in candidates {
@@ -97,7 +97,7 @@ impl Publisher {
         checks: &[Check],
         pass: &mut Pass,
     ) -> Result<bool, Error> {
-        let closed = self.leases.closed().await;
+        let closed = self.ledger.leases.closed().await;
         let mut commit = Commit { checks: checks.to_vec(), changes: Vec::new() };
         let free: Vec<&Candidate> = chunk.iter().filter(|one| !closed.holds(Key::Manifest(one.id))).collect();
         for Candidate { id, revision, .. } in &free {
@@ -113,7 +113,7 @@ impl Publisher {
             return Ok(true);
         }
         let committed = commit_own(&*self.catalog, Own::Collection, commit).await;
-        let Some(revision) = unless_late(committed)? else { return Ok(false) };
+        let Some(revision) = unless_conflict(committed)? else { return Ok(false) };
         drop(closed);
         self.live.wait_for(revision).await;
         for Candidate { id, stored_ms, .. } in free {

@@ -8,7 +8,8 @@ use super::Pass;
 use super::mark::Marked;
 use crate::blobs::Key;
 use crate::catalog::Committed;
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 /// Files that are deleted before pushes get their turn again.
 const BATCH: usize = 32;
@@ -53,7 +54,7 @@ impl Publisher {
         watch: &mut Receiver<Committed>,
         batch: &[(Key, u64)],
     ) -> Result<bool, Error> {
-        let closed = self.leases.closed().await;
+        let closed = self.ledger.leases.closed().await;
         // Whoever had a lease that has ended committed before that, and a commit is told before it returns.
         loop {
             match watch.try_recv() {

@@ -20,12 +20,13 @@ use crate::blobs::durable::fault::{Fault, arm};
 use crate::blobs::{self, Blobs, DeltaForm, Key, NewDelta, Quality};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{self, Catalog, records, sent};
+use crate::encode::delta;
+use crate::ledger::{Actor, Condition, Error};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
 use crate::proxy::{Registry, RegistrySettings, tls};
-use crate::publish::compress::delta;
 use crate::publish::tests::Nobody;
-use crate::publish::{Actor, Background, CollectOptions, Condition, Error, Parts, Publisher};
+use crate::publish::{Background, CollectOptions, Parts, Publisher};
 use crate::telemetry::AccessLog;
 
 /// A publisher over a folder, with what follows its catalog.
@@ -443,7 +444,7 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
         }
     }
     assert!(live.is_held(&app, &two) && !live.is_held(&app, &one));
-    let closed = world.publisher.leases.closed().await;
+    let closed = world.publisher.ledger.leases.closed().await;
     assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
 }
 

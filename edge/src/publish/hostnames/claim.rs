@@ -9,8 +9,9 @@ use super::{Needed, Own, forbidden, full, proof, taken};
 use crate::blobs::Key;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
+use crate::ledger::{Actor, Error};
+use crate::publish::Publisher;
 use crate::publish::swap::Intent;
-use crate::publish::{Actor, Error, Publisher};
 use crate::telemetry;
 
 /// The hostnames that a version lists for an environment, and which of them it may take where nobody has them.

@@ -17,11 +17,10 @@ use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 pub(crate) use claim::Claims;
 pub(crate) use proof::Prover;
 
-use super::audit::{Action, Deed};
-use super::swap::TRIES;
-use super::{Actor, Error, Page, Publisher};
+use super::Publisher;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
-use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, gone};
+use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision, gone};
+use crate::ledger::{Action, Actor, Attempts, Deed, Error, Page, update};
 use crate::live;
 use crate::telemetry;
 
@@ -94,7 +93,7 @@ impl Publisher {
     /// # Errors
     /// `not_found` where there is no such app; `bad_request` for a cursor that no page gave.
     pub async fn hostnames(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<HostnameList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         if page.after.as_ref().is_some_and(|after| after.parse::<HostPattern>().is_err()) {
             return Err(page.bad_cursor());
         }
@@ -120,15 +119,17 @@ impl Publisher {
         request: &HostnameRequest,
         dry_run: bool,
     ) -> Result<HostnameSet, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         if request.canonical == Some(true) && host.is_wildcard() {
             let detail = format!("{host} stands for many names, so no other can lead to it.");
             return Err(Problem::new(Code::BadRequest, detail).hint("name one of them").into());
         }
         let key = records::hostname_key(host);
         let mut allowed_from = None;
-        for _ in 0..TRIES {
-            self.check_place(app, environment).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            attempts.begin(&key)?;
+            self.ledger.check_place(app, environment).await?;
             let found = self.catalog.get(&key).await?;
             let before: Option<HostnameRecord> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
             let is_own = before.as_ref().is_some_and(|before| before.is_of(app, environment));
@@ -168,7 +169,7 @@ impl Publisher {
             own.names.retain(|(name, ..)| name != host);
             own.names.push((host.clone(), record.clone(), 0));
             let deed = Deed::of(Action::AddHostname).place(app, environment).what(host);
-            if changed && !dry_run && !self.made(actor, deed, commit).await? {
+            if changed && !dry_run && !self.ledger.commit(actor, deed, commit).await? {
                 continue;
             }
             let moved_from = before.filter(|_| !is_own);
@@ -181,7 +182,6 @@ impl Publisher {
                 hostname: self.hostname_status(&own, host, &record),
             });
         }
-        Err(catalog::Error::Conflict { key }.into())
     }
 
     /// Takes a hostname from an environment; with `dry_run` it only says what would come of it.
@@ -196,9 +196,9 @@ impl Publisher {
         host: &HostPattern,
         dry_run: bool,
     ) -> Result<HostnameRemoved, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let key = records::hostname_key(host);
-        for _ in 0..TRIES {
+        update(&key, || async {
             let mut own = self.own_hostnames(app, environment).await?;
             let Some((_, _, revision)) = own.find(host) else {
                 let detail = format!("The environment {environment} of the app {app} does not have {host}.");
@@ -207,24 +207,24 @@ impl Publisher {
             let checks = vec![Check::At(key.clone(), *revision)];
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone())] };
             let deed = Deed::of(Action::RemoveHostname).place(app, environment).what(host);
-            if !dry_run && !self.made(actor, deed, commit).await? {
-                continue;
+            if !dry_run && !self.ledger.commit(actor, deed, commit).await? {
+                return Ok(None);
             }
             own.names.retain(|(name, ..)| name != host);
             let hint = own.listed.names.hostnames.contains(host).then(|| {
                 "the live version's `hostnames` list it: take it out of devanture.toml, or the next push takes it again"
                     .to_owned()
             });
-            return Ok(HostnameRemoved {
+            Ok(Some(HostnameRemoved {
                 dry_run,
                 app: app.clone(),
                 environment: environment.clone(),
                 removed: host.clone(),
                 canonical: own.canonical(),
                 hint,
-            });
-        }
-        Err(catalog::Error::Conflict { key }.into())
+            }))
+        })
+        .await
     }
 
     /// Whether the actor may give `host` to `app`; `before` is who has it.

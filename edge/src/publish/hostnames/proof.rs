@@ -22,8 +22,7 @@ use tokio::time::timeout;
 
 use crate::catalog::records::{self, ProofSecret};
 use crate::catalog::{self, Catalog, Change, Check, Commit};
-use crate::publish::Error;
-use crate::publish::audit::{Own, commit_own};
+use crate::ledger::{Error, Own, commit_own};
 
 /// The label before a name, under which its proof is.
 const LABEL: &str = "_devanture";

@@ -13,10 +13,9 @@ use super::context;
 use super::keys::Keys;
 use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
-use crate::catalog::{self, Change, Check, Commit, Revision};
-use crate::publish::audit::{Action, Deed};
-use crate::publish::swap::TRIES;
-use crate::publish::{Actor, Error, Publisher};
+use crate::catalog::{Change, Check, Commit, Revision};
+use crate::ledger::{Action, Actor, Attempts, Deed, Error};
+use crate::publish::Publisher;
 use crate::site::conditional::{Comparison, matches_any};
 use crate::telemetry;
 
@@ -60,10 +59,10 @@ impl Publisher {
         if_match: Option<&[u8]>,
         dry_run: bool,
     ) -> Result<SettingsReport, Error> {
-        self.check_there(app, None).await?;
+        self.ledger.check_there(app, None).await?;
         if patch.set.is_empty() {
-            self.known(app).await?;
-        } else if !self.app_exists(app).await? {
+            self.ledger.must_exist(app).await?;
+        } else if !self.ledger.app_exists(app).await? {
             self.check_may_make(app, environment).await?;
         }
         let wanted = self.read_patch(patch)?;
@@ -72,9 +71,11 @@ impl Publisher {
         // Instances are started with a revision before it is stored, so that no two changes may be at the same one.
         let mut highest = place.lock().await;
         let mut begun_with = None;
-        for _ in 0..TRIES {
-            self.check_place(app, environment).await?;
-            let live = self.live_pointer(app, environment).await?;
+        let mut attempts = Attempts::default();
+        loop {
+            attempts.begin(&settings::settings_prefix(app, environment))?;
+            self.ledger.check_place(app, environment).await?;
+            let live = self.ledger.live_pointer(app, environment).await?;
             let held = settings::held(&*self.catalog, app, environment).await?;
             if if_match.is_some_and(|tags| !matches_any(tags, &etag(held.revision), Comparison::Strong)) {
                 return Err(moved(environment, held.revision).into());
@@ -126,7 +127,6 @@ impl Publisher {
                 return Ok(report);
             }
         }
-        Err(catalog::Error::Conflict { key: settings::settings_prefix(app, environment) }.into())
     }
 
     /// Reads the names of a patch, and checks all that can be told without knowing what is there.
@@ -300,7 +300,7 @@ impl Publisher {
                 let pointer = LivePointer { settings: revision, ..pointer };
                 let (kind, said) = (DeployKind::Settings, Some(message(changes)));
                 let (entry_key, entry) =
-                    self.note(actor, (app, environment), kind, &pointer, record.at_ms, said).await?;
+                    self.ledger.note(actor, (app, environment), kind, &pointer, record.at_ms, said).await?;
                 commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
                 commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
                 commit.changes.push(Change::Put(live_key, records::write(&pointer)?));
@@ -311,9 +311,9 @@ impl Publisher {
         let deed = Deed::of(Action::Settings).place(app, environment).what(message(changes));
         // Of an environment that nothing is live in, nobody sees anything.
         if is_live || environment.as_str() == "preview" {
-            return self.made(actor, deed, commit).await;
+            return self.ledger.commit(actor, deed, commit).await;
         }
-        Ok(self.committed(actor, deed, commit).await?.is_some())
+        Ok(self.ledger.commit_unseen(actor, deed, commit).await?.is_some())
     }
 }
 

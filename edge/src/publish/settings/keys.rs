@@ -16,7 +16,7 @@ use rand::RngCore as _;
 
 use crate::blobs::durable;
 use crate::catalog::settings::Sealed;
-use crate::publish::Error;
+use crate::ledger::Error;
 
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;

@@ -24,9 +24,10 @@ pub use keys::KeyFile;
 use keys::{Keys, Unopened, locked};
 pub use lost::{LostSecrets, lost_secrets};
 
-use super::{Error, Publisher};
+use super::Publisher;
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Catalog, Check, Commit};
+use crate::ledger::Error;
 use crate::live::{CurrentSettings, PublicSettings};
 
 /// The value of a setting, opened; it may be a secret, and so is in no text that is made of it.
@@ -97,7 +98,7 @@ impl Publisher {
     /// # Errors
     /// `not_found` where there is no such app.
     pub async fn settings(&self, app: &AppName, environment: &PlaceName) -> Result<SettingsList, Error> {
-        self.known(app).await?;
+        self.ledger.must_exist(app).await?;
         let held = settings::held(&*self.catalog, app, environment).await?;
         let has_secrets = held.record.settings.values().any(|setting| matches!(setting.value, StoredValue::Secret(_)));
         // Keys that cannot be read open nothing, which is what there is to say of each secret.

@@ -9,7 +9,8 @@ use crate::catalog::records::{self, HistoryEntry};
 use crate::catalog::scan::Scan;
 use crate::catalog::settings::{revision_of, settings_prefix};
 use crate::catalog::{Change, Commit};
-use crate::publish::{Error, Publisher};
+use crate::ledger::Error;
+use crate::publish::Publisher;
 
 /// Entries of the history that are read at most.
 const ENTRIES_MAX: usize = 20_000;

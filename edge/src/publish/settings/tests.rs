@@ -8,7 +8,7 @@ use super::*;
 use crate::catalog::Change;
 use crate::catalog::records::{self, AppRecord, LivePointer, app_key, live_key};
 use crate::catalog::settings::{Sealed, settings_key};
-use crate::publish::Actor;
+use crate::ledger::Actor;
 use crate::publish::tests::publisher;
 
 struct World {

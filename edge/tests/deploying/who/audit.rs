@@ -5,8 +5,9 @@ use std::sync::Arc;
 use devanture_config::api::{AuditEntry, AuditLog, By, Scope, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
+use devanture_edge::access::Credentials;
 use devanture_edge::catalog::{self, Change, Commit};
-use devanture_edge::publish::{Actor, Audit, Credentials};
+use devanture_edge::ledger::{Actor, Audit};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenRequest};
 use devanture_config::limits::Limits;
 use devanture_config::problem::Code;
+use devanture_edge::access::Credentials;
 use devanture_edge::catalog;
-use devanture_edge::publish::{Actor, Audit, Credentials};
+use devanture_edge::ledger::{Actor, Audit};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,0 +1,200 @@
+//! How often somebody may try to log in: sliding windows by account and by address, in tables with an end.
+//!
+//! Each attempt counts in two windows: that of the address it comes from, and that of the account. All addresses from
+//! which the account never logged in share one window of it, so that many addresses together gain nothing. An address
+//! from which it did log in has a window of its own there: a stranger who tries and tries locks out other strangers, and
+//! not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the window;
+//! attempts that are refused do not count, so that nobody can prolong that.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use devanture_config::limits::Limits;
+
+use crate::ledger::{Windows, ms_since};
+
+/// Lines about refused tokens and logins in the log, …
+const LINES_MAX: usize = 20;
+/// … within so many milliseconds.
+const LINES_WINDOW_MS: u64 = 10_000;
+
+/// Where an attempt comes from, as far as it is told apart: a provider gives a whole /64 of IPv6 to one customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Network {
+    Local,
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+}
+
+impl Network {
+    fn of(from: Option<IpAddr>) -> Self {
+        match from.map(|address| address.to_canonical()) {
+            None => Self::Local,
+            Some(IpAddr::V4(address)) => Self::V4(address),
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
+/// The hash of a login as it was typed, so that a long one takes no more room.
+type Login = [u8; 32];
+
+/// All attempts to log in.
+pub(super) struct Attempts {
+    began: Instant,
+    tables: Mutex<Tables>,
+}
+
+struct Tables {
+    by_account: Windows<(Login, Option<Network>)>,
+    by_address: Windows<Network>,
+    /// From where accounts logged in: a window with one attempt each.
+    known: Windows<(Login, Network)>,
+}
+
+/// One attempt that was let through.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    account: (Login, Option<Network>),
+    network: Network,
+}
+
+impl Attempts {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let (keys_max, window_ms) = (size(limits.login_keys_max), limits.login_window_ms);
+        let tables = Tables {
+            by_account: Windows::new(size(limits.login_attempts_per_account_max), keys_max, window_ms),
+            by_address: Windows::new(size(limits.login_attempts_per_address_max), keys_max, window_ms),
+            known: Windows::new(1, keys_max, limits.refresh_token_ms_max),
+        };
+        Self { began: Instant::now(), tables: Mutex::new(tables) }
+    }
+
+    /// Counts an attempt before it is looked at, so that many at once are not more than one after the other.
+    ///
+    /// # Errors
+    /// How long to wait, where there were too many.
+    pub(super) fn begin(&self, login: &str, from: Option<IpAddr>) -> Result<Attempt, Duration> {
+        self.begin_at(login, from, ms_since(self.began)).map_err(Duration::from_millis)
+    }
+
+    fn begin_at(&self, login: &str, from: Option<IpAddr>, now_ms: u64) -> Result<Attempt, u64> {
+        let login: Login = *blake3::hash(login.to_ascii_lowercase().as_bytes()).as_bytes();
+        let network = Network::of(from);
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = tables.known.wait_ms(&(login, network), now_ms).is_some();
+        let account = (login, is_known.then_some(network));
+        let waits = [tables.by_account.wait_ms(&account, now_ms), tables.by_address.wait_ms(&network, now_ms)];
+        if let Some(wait_ms) = waits.into_iter().flatten().max() {
+            return Err(wait_ms);
+        }
+        tables.by_account.add(&account, now_ms);
+        tables.by_address.add(&network, now_ms);
+        Ok(Attempt { account, network })
+    }
+
+    /// The password was right: the account's attempts from there are forgotten, those of the address are not.
+    pub(super) fn succeeded(&self, attempt: &Attempt) {
+        let now_ms = ms_since(self.began);
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.by_account.clear(&attempt.account);
+        let known = (attempt.account.0, attempt.network);
+        tables.known.clear(&known);
+        tables.known.add(&known, now_ms);
+    }
+
+    /// The password was not looked at.
+    pub(super) fn take_back(&self, attempt: &Attempt) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.by_account.take_back(&attempt.account);
+        tables.by_address.take_back(&attempt.network);
+    }
+}
+
+/// So many times within a window, whoever it is.
+pub(super) struct Quota {
+    began: Instant,
+    window: Mutex<Windows<()>>,
+}
+
+impl Quota {
+    /// For lines of the log that strangers cause.
+    pub(super) fn of_the_log() -> Self {
+        Self { began: Instant::now(), window: Mutex::new(Windows::new(LINES_MAX, 1, LINES_WINDOW_MS)) }
+    }
+
+    /// Whether it may be done once more.
+    pub(super) fn take(&self) -> bool {
+        let now_ms = ms_since(self.began);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = window.wait_ms(&(), now_ms).is_none();
+        if may {
+            window.add(&(), now_ms);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(per_account: u64, per_address: u64) -> Attempts {
+        Attempts::new(&Limits {
+            login_attempts_per_account_max: per_account,
+            login_attempts_per_address_max: per_address,
+            login_window_ms: 1_000,
+            ..Limits::default()
+        })
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn an_account_is_locked_for_strangers_and_not_where_its_owner_logged_in() {
+        let attempts = attempts(3, 100);
+        let home = attempts.begin_at("ada", address("192.0.2.1"), 0).unwrap();
+        attempts.succeeded(&home);
+        for number in 0..3 {
+            attempts.begin_at("ADA", address(&format!("198.51.100.{number}")), 10).unwrap();
+        }
+        assert_eq!(attempts.begin_at("ada", address("203.0.113.9"), 510).unwrap_err(), 500);
+        attempts.begin_at("ada", address("192.0.2.1"), 510).unwrap();
+        attempts.begin_at("bob", address("203.0.113.9"), 510).unwrap();
+        // What was refused does not count.
+        attempts.begin_at("ada", address("203.0.113.9"), 1_010).unwrap();
+    }
+
+    #[test]
+    fn an_address_is_limited_whatever_it_gets_right_and_a_64_is_one() {
+        let attempts = attempts(10, 3);
+        for number in 1..=3 {
+            let from = address(&format!("2001:db8::{number}"));
+            let attempt = attempts.begin_at(&format!("name-{number}"), from, 0).unwrap();
+            attempts.succeeded(&attempt);
+        }
+        assert_eq!(attempts.begin_at("other", address("2001:db8::ffff:1"), 1).unwrap_err(), 999);
+        attempts.begin_at("other", address("2001:db8:0:1::1"), 1).unwrap();
+        // An IPv4 address is the same in either form.
+        for from in ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"] {
+            attempts.begin_at("other", address(from), 1).unwrap();
+        }
+        attempts.begin_at("other", address("::ffff:192.0.2.1"), 1).unwrap_err();
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_looked_at_does_not_count() {
+        let attempts = attempts(1, 1);
+        let attempt = attempts.begin_at("ada", None, 0).unwrap();
+        attempts.begin_at("ada", None, 0).unwrap_err();
+        attempts.take_back(&attempt);
+        attempts.begin_at("ada", None, 0).unwrap();
+    }
+}

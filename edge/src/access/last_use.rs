@@ -1,0 +1,147 @@
+//! When tokens were used last: in memory, and written every minute, so that no request waits for a write.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Credentials;
+use crate::catalog::who::{self, UsedRecord};
+use crate::catalog::{self, Change, Check, Commit, records};
+use crate::ledger::{Error, Own, commit_own, from_text};
+use crate::telemetry;
+
+/// How long the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.
+const PAIR_MS_MAX: u64 = 120_000;
+/// Pairs that are remembered before those are forgotten that were used longer ago.
+const PAIRS_BEFORE_LOOK: usize = 256;
+/// How often what was used is written.
+const WRITTEN_EVERY: Duration = Duration::from_secs(60);
+/// Uses that one commit writes.
+const WRITTEN_AT_ONCE: usize = 256;
+
+/// The use of a token: its id, when and from where.
+type Use = (String, (u64, Option<IpAddr>));
+
+/// The uses that are not written yet, and the pairs of logins that were used. Only what was recognised is in it.
+#[derive(Default)]
+pub(super) struct LastUse {
+    tokens: Mutex<HashMap<String, (u64, Option<IpAddr>)>>,
+    /// By the id of the login: the latest pair of which the access token was shown, and when.
+    pairs: Mutex<HashMap<String, (u64, u64)>>,
+}
+
+impl LastUse {
+    /// A token was used now.
+    pub(super) fn note(&self, id: &str, from: Option<IpAddr>) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(id.to_owned(), (telemetry::now_ms(), from));
+    }
+
+    /// The access token of a login's pair was used, so shortly after it replaced another that this counts.
+    pub(super) fn note_pair(&self, login: &str, generation: u64) {
+        let now_ms = telemetry::now_ms();
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        if pairs.len() >= PAIRS_BEFORE_LOOK {
+            pairs.retain(|_, (_, used_ms)| now_ms.saturating_sub(*used_ms) < PAIR_MS_MAX);
+        }
+        let (latest, used_ms) = pairs.entry(login.to_owned()).or_default();
+        (*latest, *used_ms) = (generation.max(*latest), now_ms);
+    }
+
+    /// Whether the access token of this pair of a login, or of a later one, was used.
+    pub(super) fn is_pair_used(&self, login: &str, generation: u64) -> bool {
+        let pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        pairs.get(login).is_some_and(|(latest, _)| *latest >= generation)
+    }
+
+    /// A token, or a login, is no more.
+    pub(super) fn forget(&self, id: &str) {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    fn unwritten(&self, id: &str) -> Option<UsedRecord> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(id).map(|(at_ms, from)| UsedRecord { at_ms: *at_ms, from: from_text(*from) })
+    }
+
+    fn all(&self) -> HashMap<String, (u64, Option<IpAddr>)> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was written need not be written again, unless it was used since.
+    fn written(&self, id: &str, written_ms: u64) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.get(id).is_some_and(|(at_ms, _)| *at_ms <= written_ms) {
+            tokens.remove(id);
+        }
+    }
+}
+
+impl Credentials {
+    /// When and from where a token was used last.
+    pub(super) async fn last_used(&self, id: &str) -> Result<Option<UsedRecord>, Error> {
+        if let Some(used) = self.used.unwritten(id) {
+            return Ok(Some(used));
+        }
+        let key = who::used_key(id);
+        let record = self.catalog.get(&key).await?;
+        Ok(record.map(|record| records::read(&key, &record)).transpose()?)
+    }
+
+    /// Writes the last uses every minute, for as long as it is run.
+    pub async fn keep_last_uses(&self) {
+        loop {
+            tokio::time::sleep(WRITTEN_EVERY).await;
+            self.write_last_uses().await;
+        }
+    }
+
+    /// Writes the last uses that are not written yet; what cannot be written now is written with the next ones.
+    pub async fn write_last_uses(&self) {
+        let uses: Vec<_> = self.used.all().into_iter().collect();
+        for uses in uses.chunks(WRITTEN_AT_ONCE) {
+            if let Err(error) = self.write_uses(uses).await {
+                tracing::warn!(%error, "the last use of tokens could not be written");
+                return;
+            }
+        }
+    }
+
+    /// Writes some of them in one commit, or, where a token was revoked at that moment, each in its own.
+    async fn write_uses(&self, uses: &[Use]) -> Result<(), Error> {
+        let written = |uses: &[Use]| uses.iter().for_each(|(id, (at_ms, _))| self.used.written(id, *at_ms));
+        match self.commit_uses(uses).await? {
+            true => written(uses),
+            false => {
+                for one in uses.chunks(1) {
+                    if self.commit_uses(one).await? {
+                        written(one);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether no token was changed meanwhile.
+    async fn commit_uses(&self, uses: &[Use]) -> Result<bool, Error> {
+        let mut commit = Commit::default();
+        for (id, (at_ms, from)) in uses {
+            // One that was revoked is not written: the record would stay for ever.
+            let Some((revision, _)) = self.token(id).await? else { continue };
+            let used = UsedRecord { at_ms: *at_ms, from: from_text(*from) };
+            commit.checks.push(Check::At(records::token_key(id), revision));
+            commit.changes.push(Change::Put(who::used_key(id), records::write(&used)?));
+        }
+        if commit.changes.is_empty() {
+            return Ok(true);
+        }
+        match commit_own(&*self.catalog, Own::LastUse, commit).await {
+            Ok(_) => Ok(true),
+            Err(catalog::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

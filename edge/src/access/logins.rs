@@ -1,0 +1,395 @@
+//! Logins: a password becomes a short-lived access token and a refresh token that gets the next pair.
+//!
+//! A refresh token is good for one time. All those of one login share a part that shows that they were given out, and each
+//! has a part of its own. One that shows the first and has an old second part was stolen, or its owner's was: the login
+//! ends, and with it every token of it. One exception, for an answer that was lost on its way: the last one before the one
+//! that is good now may be presented again within `refresh_grace_ms_max` after it was replaced, as long as nobody has used
+//! anything of the pair that replaced it; that pair is good no more then. So of two who present the same token, however
+//! close to each other, one pair is left.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use devanture_config::Digest;
+use devanture_config::api::{AccountName, LoggedIn, LoginRequest, Secret};
+use devanture_config::counted;
+use devanture_config::problem::{Code, Problem};
+use metrics::counter;
+
+use super::accounts::of_account;
+use super::attempts::Attempt;
+use super::passwords::Verified;
+use super::{Credentials, accounts, bad_token, is_hex, is_secret, random_hex, tokens};
+use crate::catalog::who::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
+use crate::catalog::{Change, Check, Commit, Revision, records};
+use crate::ledger::{Action, Actor, Credential, Deed, Error, Own, commit_own, from_text, unless_conflict, update};
+use crate::telemetry;
+
+/// How every access token begins.
+pub(super) const ACCESS_PREFIX: &str = "dva";
+/// How every refresh token begins.
+const REFRESH_PREFIX: &str = "dvr";
+/// Random bytes of a login's id, those of its account among them.
+const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
+/// Random bytes of the part that all refresh tokens of a login have.
+const FAMILY_BYTES: usize = 16;
+/// Access tokens of one login that may be good at once.
+const ACCESS_TOKENS_MAX: usize = 4;
+
+/// A login that is in force, with its account.
+pub(super) struct InForce {
+    pub(super) login: LoginRecord,
+    revision: Revision,
+    account: AccountRecord,
+}
+
+/// The two secrets of a new pair.
+struct Pair {
+    access: String,
+    refresh: String,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { access: random_hex(tokens::SECRET_BYTES), refresh: random_hex(tokens::SECRET_BYTES) }
+    }
+}
+
+impl Credentials {
+    /// Exchanges a password for the first pair of tokens.
+    ///
+    /// # Errors
+    /// `bad_login` where it is wrong or there is no such account, which the answer does not tell apart;
+    /// `too_many_attempts`, `busy`.
+    pub async fn login(&self, request: &LoginRequest, from: Option<IpAddr>) -> Result<LoggedIn, Error> {
+        let attempt =
+            self.attempts.begin(&request.login, from).map_err(|wait| self.limited(&request.login, from, wait))?;
+        let name: Option<AccountName> = request.login.parse().ok();
+        let found = match &name {
+            Some(name) => self.account(name).await?,
+            None => None,
+        };
+        let kept = found.as_ref().map(|(_, account)| account.password.as_str());
+        let verified = match self.passwords.verify(kept, &request.password).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.attempts.take_back(&attempt);
+                count("busy");
+                return Err(error);
+            }
+        };
+        match (name, found) {
+            (Some(name), Some((_, account))) if verified.is_right => {
+                self.logged_in(name, account, request, verified, (from, attempt)).await
+            }
+            _ => Err(self.refused(&request.login, from)),
+        }
+    }
+
+    /// The password was right: makes the login.
+    async fn logged_in(
+        &self,
+        name: AccountName,
+        looked_at: AccountRecord,
+        request: &LoginRequest,
+        verified: Verified,
+        (from, attempt): (Option<IpAddr>, Attempt),
+    ) -> Result<LoggedIn, Error> {
+        self.attempts.succeeded(&attempt);
+        let anew = match verified.is_outdated {
+            true => Some(self.passwords.keep_again(&request.password).await?),
+            false => None,
+        };
+        update(&who::account_key(&name), || async {
+            // Another password may have been set since this one was looked at.
+            let found = self.account(&name).await?.filter(|(_, account)| account.stamp == looked_at.stamp);
+            let Some((revision, mut account)) = found else { return Err(self.refused(&request.login, from)) };
+            let (id, pair, family) = (new_id(&account), Pair::new(), random_hex(FAMILY_BYTES));
+            let login = self.new_login(&name, &account, &pair, &family, from);
+            let account_key = who::account_key(&name);
+            let mut commit = Commit {
+                checks: vec![Check::At(account_key.clone(), revision), Check::Absent(who::login_key(&id))],
+                changes: self.surplus_logins(&account).await?,
+            };
+            commit.changes.push(Change::Put(who::login_key(&id), records::write(&login)?));
+            if let Some(anew) = &anew {
+                account.password.clone_from(anew);
+                commit.changes.push(Change::Put(account_key, records::write(&account)?));
+            }
+            let actor = actor_of(&id, &login, &account, from);
+            let deed = of_account(Action::Login, &account);
+            if unless_conflict(self.audit.commit(&actor, deed, commit).await)?.is_some() {
+                count("ok");
+                return Ok(Some(answer(&id, &family, pair, &login, &account)));
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    fn new_login(
+        &self,
+        name: &AccountName,
+        account: &AccountRecord,
+        pair: &Pair,
+        family: &str,
+        from: Option<IpAddr>,
+    ) -> LoginRecord {
+        let now_ms = telemetry::now_ms();
+        let mut login = LoginRecord {
+            account: name.clone(),
+            stamp: account.stamp.clone(),
+            family: Digest::of(family.as_bytes()),
+            refresh: Digest::of(pair.refresh.as_bytes()),
+            generation: 1,
+            previous: None,
+            access: Vec::new(),
+            created_ms: now_ms,
+            expires_ms: now_ms.saturating_add(self.limits.refresh_token_ms_max),
+            from: from_text(from),
+        };
+        self.add_access(&mut login, pair, now_ms);
+        login
+    }
+
+    /// Adds the access token of the newest pair; those that ended go.
+    fn add_access(&self, login: &mut LoginRecord, pair: &Pair, now_ms: u64) {
+        login.access.retain(|token| token.expires_ms > now_ms);
+        let surplus = (login.access.len() + 1).saturating_sub(ACCESS_TOKENS_MAX);
+        login.access.drain(..surplus);
+        let ends_ms = now_ms.saturating_add(self.limits.access_token_ms_max);
+        login.access.push(AccessToken {
+            hash: Digest::of(pair.access.as_bytes()),
+            generation: login.generation,
+            // It does not outlive its login.
+            expires_ms: ends_ms.min(login.expires_ms),
+        });
+    }
+
+    /// What makes room for one more login of an account: those that ended go, and the oldest ones beyond the limit.
+    async fn surplus_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
+        let now_ms = telemetry::now_ms();
+        let is_over = |login: &LoginRecord| login.expires_ms <= now_ms || login.stamp != account.stamp;
+        let (over, mut in_force): (Vec<_>, Vec<_>) =
+            self.logins_of(account).await?.into_iter().partition(|(_, login)| is_over(login));
+        in_force.sort_by_key(|(_, login)| login.created_ms);
+        let count_max = usize::try_from(self.limits.logins_per_account_max).unwrap_or(usize::MAX);
+        let surplus = (in_force.len() + 1).saturating_sub(count_max);
+        let gone = over.into_iter().chain(in_force.into_iter().take(surplus));
+        Ok(gone.map(|(key, _)| Change::Delete(key)).collect())
+    }
+
+    /// Gives the next pair for a refresh token. The module says what becomes of one that was used before.
+    ///
+    /// # Errors
+    /// `bad_token`.
+    pub async fn refresh(&self, token: &Secret, from: Option<IpAddr>) -> Result<LoggedIn, Error> {
+        update("logins/", || async {
+            let Some((id, family, secret)) = self.family_of(token) else { return Err(self.bad_refresh(from)) };
+            let Some(found) = self.login_in_force(id).await? else { return Err(self.bad_refresh(from)) };
+            if !is_secret(family, &found.login.family) {
+                return Err(self.bad_refresh(from));
+            }
+            let Some((login, pair)) = self.next_pair(id, &found.login, secret) else {
+                if self.end_stolen(id, &found, from).await? {
+                    return Err(bad_token().into());
+                }
+                return Ok(None);
+            };
+            let key = who::login_key(id);
+            let commit = Commit {
+                checks: vec![Check::At(key.clone(), found.revision)],
+                changes: vec![Change::Put(key, records::write(&login)?)],
+            };
+            // Where somebody else refreshed at the same moment, this one is now the token before.
+            if unless_conflict(commit_own(&*self.catalog, Own::Refresh, commit).await)?.is_some() {
+                return Ok(Some(answer(id, family, pair, &login, &found.account)));
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// The login with its next pair; nothing where the refresh token is none that may get one.
+    fn next_pair(&self, id: &str, login: &LoginRecord, secret: &str) -> Option<(LoginRecord, Pair)> {
+        let now_ms = telemetry::now_ms();
+        let (mut next, pair) = (login.clone(), Pair::new());
+        if is_secret(secret, &login.refresh) {
+            next.previous = Some(ReplacedToken { hash: login.refresh, replaced_ms: now_ms });
+        } else {
+            let replaced = login.previous.as_ref().filter(|previous| is_secret(secret, &previous.hash))?;
+            let is_late = now_ms.saturating_sub(replaced.replaced_ms) > self.limits.refresh_grace_ms_max;
+            if is_late || self.used.is_pair_used(id, login.generation) {
+                return None;
+            }
+            next.access.retain(|token| token.generation != login.generation);
+        }
+        next.refresh = Digest::of(pair.refresh.as_bytes());
+        next.generation = login.generation.saturating_add(1);
+        self.add_access(&mut next, &pair, now_ms);
+        Some((next, pair))
+    }
+
+    /// Ends a login one of whose old refresh tokens was presented. Returns whether nobody else changed it first.
+    async fn end_stolen(&self, id: &str, found: &InForce, from: Option<IpAddr>) -> Result<bool, Error> {
+        let actor = actor_of(id, &found.login, &found.account, from);
+        let deed = of_account(Action::ReuseRefreshToken, &found.account)
+            .what("an old refresh token was presented; all tokens of its login are revoked");
+        let ended = self.end_login(&actor, deed, id, found.revision).await?;
+        if ended {
+            counter!("devanture_refresh_tokens_reused_total").increment(1);
+        }
+        Ok(ended)
+    }
+
+    /// Ends the login that a refresh token is of, also where it is an old one.
+    ///
+    /// # Errors
+    /// `bad_token`.
+    pub async fn logout(&self, token: &Secret, from: Option<IpAddr>) -> Result<(), Error> {
+        update("logins/", || async {
+            let Some((id, family, _)) = self.family_of(token) else { return Err(self.bad_refresh(from)) };
+            let found = self.login_in_force(id).await?.filter(|found| is_secret(family, &found.login.family));
+            let Some(found) = found else { return Err(self.bad_refresh(from)) };
+            let actor = actor_of(id, &found.login, &found.account, from);
+            if self.end_login(&actor, of_account(Action::Logout, &found.account), id, found.revision).await? {
+                return Ok(Some(()));
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn end_login(&self, actor: &Actor, deed: Deed, id: &str, revision: Revision) -> Result<bool, Error> {
+        let key = who::login_key(id);
+        let commit = Commit { checks: vec![Check::At(key.clone(), revision)], changes: vec![Change::Delete(key)] };
+        let is_ended = unless_conflict(self.audit.commit(actor, deed, commit).await)?.is_some();
+        if is_ended {
+            self.used.forget(id);
+        }
+        Ok(is_ended)
+    }
+
+    /// The id, the part of the family and the token's own part of a refresh token.
+    fn family_of<'t>(&self, token: &'t Secret) -> Option<(&'t str, &'t str, &'t str)> {
+        let mut parts = token.expose().split('_');
+        let (Some(REFRESH_PREFIX), Some(id), Some(secrets), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return None;
+        };
+        if !is_hex(id, ID_BYTES) || !is_hex(secrets, FAMILY_BYTES + tokens::SECRET_BYTES) {
+            return None;
+        }
+        let (family, secret) = secrets.split_at_checked(FAMILY_BYTES * 2)?;
+        Some((id, family, secret))
+    }
+
+    /// A login that has not ended, of an account that is there and has the password that it was made with.
+    pub(super) async fn login_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
+        if !is_hex(id, ID_BYTES) {
+            return Ok(None);
+        }
+        let key = who::login_key(id);
+        let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
+        let login: LoginRecord = records::read(&key, &record)?;
+        let Some((_, account)) = self.account(&login.account).await? else { return Ok(None) };
+        let is_in_force =
+            id.starts_with(&account.id) && login.stamp == account.stamp && login.expires_ms > telemetry::now_ms();
+        Ok(is_in_force.then_some(InForce { login, revision: record.revision, account }))
+    }
+
+    /// Whose access token this is, if it is one.
+    pub(super) async fn login_actor(
+        &self,
+        id: &str,
+        secret: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Actor>, Error> {
+        let Some(found) = self.login_in_force(id).await? else { return Ok(None) };
+        let now_ms = telemetry::now_ms();
+        let good = found.login.access.iter().find(|token| token.expires_ms > now_ms && is_secret(secret, &token.hash));
+        let Some(token) = good else { return Ok(None) };
+        let grace_ms = self.limits.refresh_grace_ms_max;
+        let is_young = |previous: &ReplacedToken| now_ms.saturating_sub(previous.replaced_ms) <= grace_ms;
+        if found.login.previous.as_ref().is_some_and(is_young) {
+            self.used.note_pair(id, token.generation);
+        }
+        Ok(Some(actor_of(id, &found.login, &found.account, from)))
+    }
+
+    fn limited(&self, login: &str, from: Option<IpAddr>, wait: Duration) -> Error {
+        count("limited");
+        self.tell_refusal(login, from, "too many attempts");
+        let seconds = wait.as_millis().div_ceil(1_000);
+        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX).max(1);
+        Problem::new(
+            Code::TooManyAttempts,
+            "There were too many attempts to log in, to this account or from this address.",
+        )
+        .hint(format!("try again in {}; a token is not held up by this", counted(seconds, "second")))
+        .retry_after(seconds)
+        .into()
+    }
+
+    fn refused(&self, login: &str, from: Option<IpAddr>) -> Error {
+        count("refused");
+        self.tell_refusal(login, from, "wrong");
+        Problem::new(Code::BadLogin, "The login or the password is wrong.")
+            .hint("whoever runs the edge can set another: `devanture-edge account password --name NAME`")
+            .into()
+    }
+
+    fn tell_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {
+        // What is typed for a login may be a password: only what could be an account's name is told.
+        let login = login.parse::<AccountName>().map_or_else(|_| "(no name)".to_owned(), String::from);
+        if self.told.take() {
+            tracing::warn!(target: "audit", login, from = from_text(from), why, "a login was refused");
+        }
+    }
+
+    fn bad_refresh(&self, from: Option<IpAddr>) -> Error {
+        counter!("devanture_tokens_refused_total").increment(1);
+        if self.told.take() {
+            tracing::warn!(target: "audit", from = from_text(from), "a refresh token was refused");
+        }
+        bad_token().into()
+    }
+}
+
+fn count(outcome: &'static str) {
+    counter!("devanture_logins_total", "outcome" => outcome).increment(1);
+}
+
+fn new_id(account: &AccountRecord) -> String {
+    format!("{}{}", account.id, random_hex(tokens::ID_BYTES))
+}
+
+/// Who acts by a login. What it makes does not outlive the login: a copy of an access token, which is good for minutes,
+/// would else become a token that is good for ever.
+fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option<IpAddr>) -> Actor {
+    Actor {
+        name: login.account.to_string(),
+        app: account.app.clone(),
+        environment: account.environment.clone(),
+        scope: account.scope,
+        from,
+        credential: Credential::Login(id.to_owned()),
+        expires_ms: Some(login.expires_ms),
+    }
+}
+
+fn answer(id: &str, family: &str, pair: Pair, login: &LoginRecord, account: &AccountRecord) -> LoggedIn {
+    let now_ms = telemetry::now_ms();
+    let left_s = |at_ms: u64| at_ms.saturating_sub(now_ms) / 1_000;
+    LoggedIn {
+        account: login.account.clone(),
+        app: account.app.clone(),
+        environment: account.environment.clone(),
+        scope: account.scope,
+        access_token: Secret::new(format!("{ACCESS_PREFIX}_{id}_{}", pair.access)),
+        expires_in_s: login.access.last().map_or(0, |token| left_s(token.expires_ms)),
+        refresh_token: Secret::new(format!("{REFRESH_PREFIX}_{id}_{family}{}", pair.refresh)),
+        refresh_expires_in_s: left_s(login.expires_ms),
+    }
+}

@@ -1,0 +1,155 @@
+//! Credentials: tokens, accounts with a password, and the logins that come of them.
+//!
+//! Each request of the API is recognised here as an [`Actor`]; what that one may do stands in `ledger/rights.rs`.
+
+mod accounts;
+mod attempts;
+mod last_use;
+mod logins;
+mod passwords;
+mod tokens;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
+use metrics::counter;
+use rand::RngCore as _;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::catalog::{Catalog, Change, records, who};
+use crate::ledger::{Actor, Audit, Credential, Error, from_text};
+use crate::telemetry;
+use attempts::{Attempts, Quota};
+use last_use::LastUse;
+use passwords::Passwords;
+
+pub use tokens::TOKENS_PAGE;
+
+/// Tokens, accounts and logins: makes them, recognises them, ends them.
+pub struct Credentials {
+    catalog: Arc<dyn Catalog>,
+    audit: Audit,
+    limits: Limits,
+    /// Tokens are made one at a time.
+    making: tokio::sync::Mutex<()>,
+    passwords: Passwords,
+    attempts: Attempts,
+    used: LastUse,
+    /// So that whoever sends bad tokens all day does not fill the log.
+    told: Quota,
+}
+
+impl Credentials {
+    /// Keeps all of it in `catalog`.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, audit: Audit, limits: &Limits) -> Self {
+        Self {
+            catalog,
+            audit,
+            making: tokio::sync::Mutex::default(),
+            passwords: Passwords::new(limits),
+            attempts: Attempts::new(limits),
+            used: LastUse::default(),
+            told: Quota::of_the_log(),
+            limits: limits.clone(),
+        }
+    }
+
+    /// Who a token belongs to that comes from `from`. Nothing is remembered from one request to the next: what was
+    /// revoked is refused at once.
+    ///
+    /// # Errors
+    /// `bad_token` where it is unknown, damaged, revoked or expired, which the answer does not tell apart.
+    pub async fn recognise(&self, token: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
+        let mut parts = token.split('_');
+        let found = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(tokens::PREFIX), Some(id), Some(secret), None) => self.token_actor(id, secret, from).await?,
+            (Some(logins::ACCESS_PREFIX), Some(id), Some(secret), None) => self.login_actor(id, secret, from).await?,
+            _ => None,
+        };
+        found.ok_or_else(|| {
+            counter!("devanture_tokens_refused_total").increment(1);
+            if self.told.take() {
+                tracing::warn!(target: "audit", from = from_text(from), "a token was refused");
+            }
+            bad_token().into()
+        })
+    }
+
+    /// Ends when the credential of `actor` is no longer good: for answers that go on for as long as they are wanted, such
+    /// as the lines of a log.
+    pub async fn ended(&self, actor: &Actor) {
+        let keys = match &actor.credential {
+            Credential::Local => return std::future::pending().await,
+            Credential::Token(id) => [records::token_key(id), String::new()],
+            Credential::Login(id) => [who::login_key(id), format!("{}{}", who::ACCOUNTS_PREFIX, actor.name)],
+        };
+        // Before the first look, so that no change falls between the two.
+        let mut commits = self.catalog.watch();
+        let is_of = |change: &Change| match change {
+            Change::Delete(key) | Change::Put(key, _) => keys.contains(key),
+        };
+        loop {
+            match self.is_good(actor).await {
+                Ok(Some(ends_ms)) => {
+                    let left_ms = ends_ms.saturating_sub(telemetry::now_ms());
+                    let ends = tokio::time::sleep(std::time::Duration::from_millis(left_ms));
+                    tokio::pin!(ends);
+                    loop {
+                        tokio::select! {
+                            () = &mut ends => break,
+                            commit = commits.recv() => match commit {
+                                Ok(commit) if !commit.changes.iter().any(is_of) => {}
+                                Ok(_) | Err(RecvError::Lagged(_)) => break,
+                                Err(RecvError::Closed) => return,
+                            },
+                        }
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "whether a token is still good could not be looked up");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Until when the credential of `actor` is good, as far as can be said now; nothing where it no longer is.
+    async fn is_good(&self, actor: &Actor) -> Result<Option<u64>, Error> {
+        let now_ms = telemetry::now_ms();
+        let ends_ms = match &actor.credential {
+            Credential::Local => Some(u64::MAX),
+            Credential::Token(id) => self.token(id).await?.map(|(_, token)| token.expires_ms.unwrap_or(u64::MAX)),
+            // The access token that was shown may have ended; the login goes on.
+            Credential::Login(id) => self.login_in_force(id).await?.map(|found| found.login.expires_ms),
+        };
+        // A sleep has an end that a clock can tell.
+        Ok(ends_ms.filter(|at| *at > now_ms).map(|at| at.min(now_ms.saturating_add(86_400_000))))
+    }
+}
+
+fn bad_token() -> Problem {
+    Problem::new(Code::BadToken, "The token is unknown, revoked or expired.")
+        .hint("make a new one with `devanture-edge token create`, or log in again")
+}
+
+/// Random bytes in hex.
+fn random_hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    rand::rng().fill_bytes(&mut random);
+    hex::encode(random)
+}
+
+/// Whether a secret is the one whose BLAKE3 is `hash`. Such hashes compare in constant time, so that an answer's timing
+/// tells nothing of the stored one.
+fn is_secret(secret: &str, hash: &devanture_config::Digest) -> bool {
+    blake3::hash(secret.as_bytes()) == blake3::Hash::from_bytes(*hash.as_bytes())
+}
+
+/// Whether a text is `bytes` in hex, as ids are; nothing else becomes part of a key.
+fn is_hex(text: &str, bytes: usize) -> bool {
+    text.len() == bytes.saturating_mul(2) && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
+}

@@ -1,0 +1,217 @@
+//! Passwords by Argon2id, on threads of their own: so many at once, so many that wait, and no more.
+
+use std::sync::Arc;
+
+use crate::ledger::{Error, lost};
+use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use devanture_config::api::Secret;
+use devanture_config::limits::Limits;
+use devanture_config::problem::{Code, Problem};
+use rand::RngCore as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unicode_normalization::UnicodeNormalization as _;
+
+/// Bytes of a salt, as RFC 9106 §3.1 recommends them.
+const SALT_BYTES: usize = 16;
+/// Bytes of a hash.
+const HASH_BYTES: usize = 32;
+/// Longest password: nobody types more, and hashing costs the same for all that are shorter.
+const CHARACTERS_MAX: usize = 256;
+
+/// Hashes passwords.
+pub(super) struct Passwords {
+    params: Params,
+    characters_min: usize,
+    /// One for each password that is hashed or waits for it.
+    places: Arc<Semaphore>,
+    /// One for each that is hashed.
+    turns: Arc<Semaphore>,
+}
+
+/// What became of a look at a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verified {
+    /// Whether it is the right one.
+    pub(super) is_right: bool,
+    /// Whether it is kept by other parameters than those of today.
+    pub(super) is_outdated: bool,
+}
+
+impl Passwords {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let number = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
+        let params = Params::new(
+            number(limits.argon2_memory_kib),
+            number(limits.argon2_passes),
+            number(limits.argon2_lanes),
+            Some(HASH_BYTES),
+        );
+        let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS / 2);
+        let (at_once, waiting) = (count(limits.argon2_at_once_max), count(limits.argon2_waiting_max));
+        Self {
+            // The ranges of the limits allow nothing that Argon2 does not.
+            params: params.unwrap_or_default(),
+            characters_min: usize::try_from(limits.password_characters_min).unwrap_or(usize::MAX),
+            places: Arc::new(Semaphore::new(at_once + waiting)),
+            turns: Arc::new(Semaphore::new(at_once)),
+        }
+    }
+
+    /// Keeps a new password. Length is all that is asked of it (NIST SP 800-63B §3.1.1.2).
+    ///
+    /// # Errors
+    /// `bad_request` for one that is too short or too long, `busy`.
+    pub(super) async fn keep(&self, password: &Secret) -> Result<String, Error> {
+        let least = self.characters_min;
+        if !(least..=CHARACTERS_MAX).contains(&password.expose().chars().count()) {
+            let detail = format!("A password has {least} characters at least, and {CHARACTERS_MAX} at most.");
+            return Err(Problem::new(Code::BadRequest, detail)
+                .hint("several words make a good one; `--generate` makes one for you")
+                .into());
+        }
+        self.hash(normal(password)).await
+    }
+
+    /// Keeps a password that was right by the parameters of today.
+    pub(super) async fn keep_again(&self, password: &Secret) -> Result<String, Error> {
+        self.hash(normal(password)).await
+    }
+
+    async fn hash(&self, password: String) -> Result<String, Error> {
+        let argon2 = self.argon2();
+        self.in_turn(move || {
+            let mut salt = [0; SALT_BYTES];
+            rand::rng().fill_bytes(&mut salt);
+            let salt = SaltString::encode_b64(&salt)?;
+            argon2.hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string())
+        })
+        .await?
+        .map_err(|reason| failed(&reason))
+    }
+
+    /// Whether `password` is the one that is `kept`. Where there is none to compare with, the same work is done for
+    /// nothing, so that the time of the answer does not tell which accounts there are.
+    ///
+    /// # Errors
+    /// `busy`.
+    pub(super) async fn verify(&self, kept: Option<&str>, password: &Secret) -> Result<Verified, Error> {
+        let nobody = kept.is_none();
+        let kept = kept.map_or_else(|| self.nobodys(), str::to_owned);
+        let is_too_long = password.expose().chars().nth(CHARACTERS_MAX).is_some();
+        let (argon2, password) = (self.argon2(), normal(password));
+        let today = self.params.clone();
+        let verified = self.in_turn(move || {
+            let hash = PasswordHash::new(&kept)?;
+            let is_right = !is_too_long && argon2.verify_password(password.as_bytes(), &hash).is_ok();
+            let params = Params::try_from(&hash)?;
+            let numbers = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+            let is_outdated = hash.algorithm != Algorithm::Argon2id.ident() || numbers(&params) != numbers(&today);
+            Ok(Verified { is_right: is_right && !nobody, is_outdated })
+        });
+        verified.await?.map_err(|reason: argon2::password_hash::Error| failed(&reason))
+    }
+
+    fn argon2(&self) -> Argon2<'static> {
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone())
+    }
+
+    /// What nobody's password is kept as: of random bytes, which no password hashes to.
+    fn nobodys(&self) -> String {
+        let (mut salt, mut hash) = ([0; SALT_BYTES], [0; HASH_BYTES]);
+        rand::rng().fill_bytes(&mut salt);
+        rand::rng().fill_bytes(&mut hash);
+        let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+        let (memory, passes, lanes) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
+        format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}")
+    }
+
+    /// Does `work` on a thread for blocking work when it is its turn. A client that goes away does not give its place to
+    /// the next one before the work is done.
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return Err(Problem::new(Code::Busy, "The edge looks at as many passwords already as it may.")
+                .hint("try again in a moment; `argon2_waiting_max` in edge.toml is the limit")
+                .into());
+        };
+        // Nobody closes it.
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        let held: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>) = (place, turn);
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(held);
+            result
+        });
+        done.await.map_err(|reason| lost(&reason))
+    }
+}
+
+/// One spelling for what looks the same (RFC 8265 §4.2.2), whatever keyboard it was typed on.
+fn normal(password: &Secret) -> String {
+    password.expose().nfc().collect()
+}
+
+fn failed(reason: &argon2::password_hash::Error) -> Error {
+    // It speaks of forms and parameters, never of the password.
+    tracing::error!(%reason, "a password could not be looked at");
+    Problem::new(Code::Internal, "The edge failed; its log says more.").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwords(passes: u64, at_once: u64, waiting: u64) -> Passwords {
+        Passwords::new(&Limits {
+            argon2_memory_kib: 7_168,
+            argon2_passes: passes,
+            argon2_at_once_max: at_once,
+            argon2_waiting_max: waiting,
+            ..Limits::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_password_is_kept_by_argon2id_and_recognised() {
+        let passwords = passwords(1, 1, 4);
+        let right = Secret::new("correct horse");
+        let kept = passwords.keep(&right).await.unwrap();
+        assert!(kept.starts_with("$argon2id$v=19$m=7168,t=1,p=1$"), "{kept}");
+        assert_ne!(kept, passwords.keep(&right).await.unwrap(), "each has a salt of its own");
+        let verified = |is_right| Verified { is_right, is_outdated: false };
+        assert_eq!(passwords.verify(Some(&kept), &right).await.unwrap(), verified(true));
+        assert_eq!(passwords.verify(Some(&kept), &Secret::new("correct hors")).await.unwrap(), verified(false));
+        assert_eq!(passwords.verify(None, &right).await.unwrap(), verified(false));
+        for bad in ["eleven char", &"x".repeat(257)] {
+            assert_eq!(passwords.keep(&Secret::new(bad)).await.unwrap_err().0.code, Code::BadRequest);
+        }
+    }
+
+    #[tokio::test]
+    async fn two_spellings_of_one_password_are_one() {
+        let passwords = passwords(1, 1, 4);
+        let kept = passwords.keep(&Secret::new("caf\u{e9} au lait bitte")).await.unwrap();
+        assert!(passwords.verify(Some(&kept), &Secret::new("cafe\u{301} au lait bitte")).await.unwrap().is_right);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_kept_by_other_parameters_is_still_recognised() {
+        let password = Secret::new("correct horse");
+        let kept = passwords(1, 1, 4).keep(&password).await.unwrap();
+        let verified = passwords(2, 1, 4).verify(Some(&kept), &password).await.unwrap();
+        assert_eq!(verified, Verified { is_right: true, is_outdated: true });
+    }
+
+    #[tokio::test]
+    async fn no_more_passwords_wait_than_the_limit() {
+        let passwords = passwords(1, 1, 2);
+        let password = Secret::new("correct horse");
+        let all = (0..8).map(|_| passwords.verify(None, &password));
+        let results = futures_util::future::join_all(all).await;
+        let busy = results.iter().filter(|result| matches!(result, Err(Error(p)) if p.code == Code::Busy)).count();
+        assert_eq!(busy, 5, "one has its turn and two wait");
+        passwords.verify(None, &password).await.unwrap();
+    }
+}

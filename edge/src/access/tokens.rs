@@ -1,0 +1,283 @@
+//! Tokens: random, kept as hashes, scoped, expiring, revoked at once.
+
+use std::net::IpAddr;
+
+use devanture_config::api::{Scope, TokenInfo, TokenList, TokenMade, TokenRequest};
+use devanture_config::counted;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, Digest};
+
+use super::{Credentials, is_hex, is_secret, random_hex};
+use crate::catalog::records::{self, TokenRecord};
+use crate::catalog::{Change, Check, Commit, Revision, who};
+use crate::ledger::{Action, Actor, Credential, Deed, Error};
+use crate::telemetry;
+
+/// How every token begins, so that scanners for secrets find it.
+pub(super) const PREFIX: &str = "dvt";
+/// Random bytes of a token's public id.
+pub(super) const ID_BYTES: usize = 6;
+/// Random bytes of a token's secret: 256 bits, beyond guessing, so that one hash keeps it.
+pub(super) const SECRET_BYTES: usize = 32;
+/// Longest name of a token, in characters.
+const NAME_CHARACTERS_MAX: usize = 100;
+/// Tokens on one page where nothing is said.
+pub const TOKENS_PAGE: usize = 100;
+/// Most tokens on one page.
+const PAGE_MAX: usize = 1_000;
+
+impl Credentials {
+    /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does not
+    /// outlive a maker that ends.
+    ///
+    /// # Errors
+    /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
+    /// `too_many`; where the catalog fails.
+    pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
+        let name = request.name.trim();
+        if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
+            let detail = format!("A token needs a name of 1 to {NAME_CHARACTERS_MAX} characters.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        }
+        check_rank(actor, &request)?;
+        let now_ms = telemetry::now_ms();
+        // Until the commit nobody else makes one, so that the limits hold.
+        let _making = self.making.lock().await;
+        let expired = self.check_token_count(request.app.as_ref(), now_ms).await?;
+        let expires_ms = ends(actor, request.expires_in_s, now_ms)?;
+        let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
+        let mut deed = Deed::of(Action::CreateToken).what(format!("{id} {name}, {}", request.scope));
+        deed = match (&request.app, &request.environment) {
+            (Some(app), Some(environment)) => deed.place(app, environment),
+            (Some(app), None) => deed.app(app),
+            (None, _) => deed,
+        };
+        let record = TokenRecord {
+            hash: Digest::of(secret.as_bytes()),
+            name: name.to_owned(),
+            app: request.app,
+            environment: request.environment,
+            scope: request.scope,
+            created_ms: now_ms,
+            expires_ms,
+            made_by: Some(actor.name.clone()),
+        };
+        let key = records::token_key(&id);
+        let mut changes = vec![Change::Put(key.clone(), records::write(&record)?)];
+        for old in &expired {
+            changes.extend([Change::Delete(records::token_key(old)), Change::Delete(who::used_key(old))]);
+        }
+        let commit = Commit { checks: vec![Check::Absent(key)], changes };
+        self.audit.commit(actor, deed, commit).await?;
+        expired.iter().for_each(|old| self.used.forget(old));
+        Ok(TokenMade { token: format!("{PREFIX}_{id}_{secret}"), id, expires_ms })
+    }
+
+    /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
+    /// expired and have to go to make room: an app could fill the list of all with tokens of a second otherwise.
+    ///
+    /// # Errors
+    /// `too_many`.
+    async fn check_token_count(&self, app: Option<&AppName>, now_ms: u64) -> Result<Vec<String>, Error> {
+        let size = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        let (count_max, of_app_max) = (size(self.limits.tokens_max), size(self.limits.tokens_per_app_max));
+        let (mut count, mut of_app) = (0_usize, 0_usize);
+        let (mut expired, mut expired_of_app) = (Vec::new(), Vec::new());
+        for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
+            let token: TokenRecord = records::read(&key, &record)?;
+            count += 1;
+            let is_of_app = app.is_some() && token.app.as_ref() == app;
+            of_app += usize::from(is_of_app);
+            if token.expires_ms.is_none_or(|at_ms| at_ms > now_ms) {
+                continue;
+            }
+            let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
+            if is_of_app {
+                expired_of_app.push(id.clone());
+            }
+            expired.push(id);
+        }
+        if count.saturating_sub(expired.len()) >= count_max {
+            return Err(Problem::new(Code::TooMany, format!("The edge has {} already.", counted(count_max, "token")))
+                .hint("revoke those that are no longer used, or raise `tokens_max` in edge.toml")
+                .into());
+        }
+        if let Some(app) = app.filter(|_| of_app.saturating_sub(expired_of_app.len()) >= of_app_max) {
+            return Err(Problem::new(
+                Code::TooMany,
+                format!("The app {app} has {} already.", counted(of_app_max, "token")),
+            )
+            .hint("revoke those that are no longer used; `tokens_per_app_max` in edge.toml is the limit")
+            .into());
+        }
+        if count >= count_max {
+            return Ok(expired);
+        }
+        Ok(if of_app >= of_app_max { expired_of_app } else { Vec::new() })
+    }
+
+    /// A page of the tokens that the actor may see, in the order of their ids: of all for an admin of every app, else of
+    /// the app that it is an admin of.
+    ///
+    /// # Errors
+    /// `forbidden` to whoever is no admin, `not_found` for another app; `bad_request` for an `after` that no page gave.
+    pub async fn tokens(
+        &self,
+        actor: &Actor,
+        app: Option<&AppName>,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<TokenList, Error> {
+        let app = app.or(actor.app.as_ref());
+        match app {
+            Some(app) => actor.may(Scope::Admin, app, actor.environment.as_ref())?,
+            None => actor.must_be_admin()?,
+        }
+        if after.is_some_and(|after| !is_hex(after, ID_BYTES)) {
+            return Err(Problem::new(Code::BadRequest, "`after` is not what a page gave as `next`.").into());
+        }
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut after = after.map(records::token_key);
+        let mut list = TokenList::default();
+        loop {
+            let page = self.catalog.list(records::TOKENS_PREFIX, after.as_deref(), false, PAGE_MAX).await?;
+            let is_last = page.len() < PAGE_MAX;
+            for (key, record) in page {
+                let token: TokenRecord = records::read(&key, &record)?;
+                let id = key.strip_prefix(records::TOKENS_PREFIX).unwrap_or_default().to_owned();
+                after = Some(key);
+                let is_of = app.is_none_or(|app| token.app.as_ref() == Some(app));
+                let is_in = actor.environment.as_ref().is_none_or(|own| token.environment.as_ref() == Some(own));
+                if !is_of || !is_in {
+                    continue;
+                }
+                if list.tokens.len() == limit {
+                    list.next = list.tokens.last().map(|token| token.id.clone());
+                    return Ok(list);
+                }
+                list.tokens.push(self.token_info(id, token).await?);
+            }
+            if is_last {
+                return Ok(list);
+            }
+        }
+    }
+
+    async fn token_info(&self, id: String, token: TokenRecord) -> Result<TokenInfo, Error> {
+        let used = self.last_used(&id).await?;
+        Ok(TokenInfo {
+            name: token.name,
+            app: token.app,
+            environment: token.environment,
+            scope: token.scope,
+            created_ms: token.created_ms,
+            made_by: token.made_by,
+            expires_ms: token.expires_ms,
+            last_used_ms: used.as_ref().map(|used| used.at_ms),
+            last_used_from: used.map(|used| used.from),
+            id,
+        })
+    }
+
+    /// Revokes a token: the next request with it is refused. A token may revoke itself; else it takes an admin of what the
+    /// token is for.
+    ///
+    /// # Errors
+    /// `not_found` for what there is not, or what the actor may not see; `forbidden`.
+    pub async fn revoke(&self, actor: &Actor, id: &str) -> Result<(), Error> {
+        let missing =
+            || Problem::new(Code::NotFound, "There is no such token.").hint("`devanture token list` lists the tokens");
+        let Some((revision, token)) = self.token(id).await? else { return Err(missing().into()) };
+        if actor.credential != Credential::Token(id.to_owned()) {
+            match &token.app {
+                Some(app) => actor.may(Scope::Admin, app, token.environment.as_ref()),
+                None => actor.must_be_admin(),
+            }
+            .and_then(|()| match (&actor.environment, &token.environment) {
+                (Some(own), Some(other)) if own == other => Ok(()),
+                (None, _) => Ok(()),
+                _ => Err(missing().into()),
+            })
+            // Whoever sees one app alone learns nothing of tokens beyond it.
+            .map_err(|error| if actor.app.is_some() && token.app != actor.app { missing().into() } else { error })?;
+        }
+        let mut deed = Deed::of(Action::RevokeToken).what(format!("{id} {}", token.name));
+        if let Some(app) = &token.app {
+            deed = deed.app(app);
+        }
+        let key = records::token_key(id);
+        let commit = Commit {
+            checks: vec![Check::At(key.clone(), revision)],
+            changes: vec![Change::Delete(key), Change::Delete(who::used_key(id))],
+        };
+        self.audit.commit(actor, deed, commit).await?;
+        self.used.forget(id);
+        Ok(())
+    }
+
+    /// The record of a token.
+    pub(super) async fn token(&self, id: &str) -> Result<Option<(Revision, TokenRecord)>, Error> {
+        if !is_hex(id, ID_BYTES) {
+            return Ok(None);
+        }
+        let key = records::token_key(id);
+        let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
+        Ok(Some((record.revision, records::read(&key, &record)?)))
+    }
+
+    /// Whose token this is, if it is one.
+    pub(super) async fn token_actor(
+        &self,
+        id: &str,
+        secret: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Actor>, Error> {
+        let Some((_, token)) = self.token(id).await? else { return Ok(None) };
+        let is_expired = token.expires_ms.is_some_and(|at| at <= telemetry::now_ms());
+        if !is_secret(secret, &token.hash) || is_expired {
+            return Ok(None);
+        }
+        self.used.note(id, from);
+        Ok(Some(Actor {
+            name: token.name,
+            app: token.app,
+            environment: token.environment,
+            scope: token.scope,
+            from,
+            credential: Credential::Token(id.to_owned()),
+            expires_ms: token.expires_ms,
+        }))
+    }
+}
+
+/// Checks that the actor may give away what is asked for: it is an admin of all of it.
+fn check_rank(actor: &Actor, request: &TokenRequest) -> Result<(), Error> {
+    match &request.app {
+        Some(app) => actor.may(Scope::Admin, app, request.environment.as_ref())?,
+        None => actor.must_be_admin()?,
+    }
+    match (&actor.environment, &request.environment) {
+        (Some(own), None) => {
+            let detail = format!("The token `{}` is for {own} alone, so it makes tokens for {own} alone.", actor.name);
+            Err(Problem::new(Code::Forbidden, detail).hint(format!("say the environment: {own}")).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// When a token ends: as it is asked for, but not after its maker.
+fn ends(actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Option<u64>, Error> {
+    let wanted = expires_in_s.map(|s| now_ms.saturating_add(s.saturating_mul(1000)));
+    match (actor.expires_ms, wanted) {
+        (Some(own), Some(wanted)) if wanted > own => {
+            let left_s = own.saturating_sub(now_ms) / 1000;
+            let detail = format!(
+                "{} ends in {}, and makes no token that outlives it.",
+                actor.shown(),
+                counted(left_s, "second")
+            );
+            Err(Problem::new(Code::Forbidden, detail).hint("ask for a shorter life, or say none").into())
+        }
+        (own, wanted) => Ok(wanted.or(own)),
+    }
+}

@@ -1,0 +1,322 @@
+//! The pass behind the switch: deltas that are not there yet, and variants and deltas at the best level.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use metrics::counter;
+use tokio::sync::{broadcast, mpsc};
+
+use super::encode::encode;
+use super::fill::{fill, fill_file};
+use super::large::{self, LARGE_BYTES_MIN};
+use super::pool::{Pool, Priority};
+use crate::blobs::{self, Blobs, Form, Key, Quality, VariantInfo};
+use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
+use crate::catalog::{self, Catalog, pointer};
+use crate::encode::Dictionaries;
+use crate::ledger::Error;
+use crate::live::DictionaryWish;
+
+/// Versions that may wait for the background pass; more are found again at the next start.
+const VERSIONS_MAX: usize = 1_024;
+/// Wishes that may wait for it, apart from the versions: what strangers wish for holds no switch up. More stay as they
+/// are.
+const WISHES_MAX: usize = 64;
+
+/// The pass that remakes variants at the best level, behind the switch, on threads of its own.
+#[derive(Clone)]
+pub struct Background(Option<mpsc::Sender<WentLive>>);
+
+/// A version that went live in an environment.
+struct WentLive {
+    app: AppName,
+    environment: PlaceName,
+    version: VersionId,
+}
+
+/// What the pass works with.
+pub struct BackgroundParts {
+    /// The store.
+    pub blobs: Arc<dyn Blobs>,
+    /// What says which versions are live.
+    pub catalog: Arc<dyn Catalog>,
+    /// Threads of low priority.
+    pub threads: usize,
+    /// Is told of every version that got better.
+    pub remade: broadcast::Sender<VersionId>,
+    /// Whether what was made quickly is made again at the best level.
+    pub best: bool,
+    /// Files above this length are not compressed.
+    pub file_bytes_max: u64,
+    /// What makes deltas, where that is on, and what browsers come with.
+    pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryWish>)>,
+}
+
+struct Remaker {
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    pool: Arc<Pool>,
+    remade: broadcast::Sender<VersionId>,
+    best: bool,
+    file_bytes_max: u64,
+    dictionaries: Option<Arc<Dictionaries>>,
+}
+
+impl Background {
+    /// Remakes nothing: the first variants stay.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Starts the pass.
+    #[must_use]
+    pub fn start(parts: BackgroundParts) -> Self {
+        let BackgroundParts { blobs, catalog, threads, remade, best, file_bytes_max, dictionaries } = parts;
+        let (sender, mut versions) = mpsc::channel(VERSIONS_MAX);
+        let (improving, mut improvable) = mpsc::channel(WISHES_MAX);
+        let pool = Arc::new(Pool::new("compress-best", threads, Priority::Lowest));
+        let (dictionaries, wishes) = dictionaries.unzip();
+        if let (Some(dictionaries), Some(wishes)) = (&dictionaries, wishes) {
+            let improve = move |wish: DictionaryWish| {
+                if improving.try_send(wish).is_err() {
+                    tracing::debug!("a wished delta stays at the quick level");
+                }
+            };
+            // Apart from the versions: a browser comes again soon, and a version's turn may take long.
+            tokio::spawn(Arc::clone(dictionaries).fulfil(wishes, Arc::clone(&pool), remade.clone(), improve));
+        }
+        let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
+        tokio::spawn(async move {
+            loop {
+                // Switches go before wishes.
+                tokio::select! {
+                    biased;
+                    Some(WentLive { app, environment, version }) = versions.recv() => {
+                        remaker.live(&app, &environment, version).await;
+                    }
+                    Some(wish) = improvable.recv() => remaker.wish(&wish).await,
+                    else => break,
+                }
+            }
+        });
+        Self(Some(sender))
+    }
+
+    /// Has the variants and deltas of a version that went live remade when its turn comes.
+    pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
+        if let Some(sender) = &self.0
+            && sender.try_send(went_live).is_err()
+        {
+            tracing::warn!(
+                "the queue of the background pass is full; what is left out is found again at the next start"
+            );
+        }
+    }
+}
+
+impl Remaker {
+    /// First the variants and deltas that are not there at all, then everything at the best level.
+    async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
+        // Others may have taken long; what comes back is put here again.
+        match self.is_live(app, environment, version).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(app = %app, %error, "what is live is not known; it is remade all the same"),
+        }
+        match self.fill(app, version).await {
+            Ok(0) => {}
+            Ok(variants) => {
+                tracing::info!(app = %app, version = %version, variants, "missing variants were made again");
+                self.tell(version);
+            }
+            Err(error) => tracing::warn!(app = %app, version = %version, %error, "missing variants were not made"),
+        }
+        if let Some(dictionaries) = &self.dictionaries {
+            match dictionaries.after_switch(app, environment, version, &self.pool).await {
+                Ok(true) => self.tell(version),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not made"),
+            }
+        }
+        if !self.best {
+            return;
+        }
+        match remake(&*self.blobs, &self.pool, version).await {
+            Ok(0) => {}
+            Ok(variants) => {
+                tracing::info!(version = %version, variants, "variants were remade at the best level");
+                self.tell(version);
+            }
+            Err(error) => tracing::warn!(version = %version, %error, "variants were not remade; the first ones stay"),
+        }
+        let Some(dictionaries) = &self.dictionaries else { return };
+        match dictionaries.improve(app, version, &self.pool).await {
+            Ok(0) => {}
+            Ok(deltas) => {
+                tracing::info!(app = %app, version = %version, deltas, "deltas were remade at the best level");
+                self.tell(version);
+            }
+            Err(error) => tracing::warn!(app = %app, version = %version, %error, "deltas were not remade"),
+        }
+    }
+
+    /// Makes the variants that a version lacks. Returns how many.
+    async fn fill(&self, app: &AppName, version: VersionId) -> Result<usize, Error> {
+        let key = records::version_key(app, &version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
+        let given = records::read::<VersionRecord>(&key, &stored)?.given;
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
+        let key = records::dictionaries_key(app, &version);
+        let dictionaries = self.catalog.get(&key).await?;
+        let pages = dictionaries.and_then(|record| records::read::<DictionariesRecord>(&key, &record).ok()?.pages);
+        let of_pages = match pages {
+            Some(pages) => fill_file(&*self.blobs, &self.pool, pages.blob, (pages.size, Form::ALL.to_vec())).await?,
+            None => 0,
+        };
+        Ok(of_pages + fill(&*self.blobs, &self.pool, &manifest, &given, self.file_bytes_max).await?)
+    }
+
+    async fn is_live(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<bool, catalog::Error> {
+        let live = pointer::live_pointer(&*self.catalog, app, environment).await?;
+        Ok(live.is_some_and(|(_, pointer)| pointer.version == version))
+    }
+
+    async fn wish(&self, wish: &DictionaryWish) {
+        let Some(dictionaries) = self.dictionaries.as_ref().filter(|_| self.best) else { return };
+        match dictionaries.improve_wish(wish, &self.pool).await {
+            Ok(true) => self.tell(wish.version),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(app = %wish.app, %error, "a wished delta was not remade"),
+        }
+    }
+
+    fn tell(&self, version: VersionId) {
+        // Nobody listens while the edge ends.
+        self.remade.send(version).ok();
+    }
+}
+
+async fn remake(blobs: &dyn Blobs, pool: &Pool, version: VersionId) -> Result<usize, blobs::Error> {
+    let canonical = blobs.get(Key::Manifest(version)).await?;
+    let Ok(manifest) = Manifest::parse(&canonical) else { return Ok(0) };
+    let digests: BTreeSet<Digest> = manifest.files.values().map(|file| file.hash).collect();
+    let files: Vec<_> = digests.into_iter().map(|digest| remake_file(blobs, pool, digest)).collect();
+    let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
+    Ok(made.iter().sum())
+}
+
+async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest) -> Result<usize, blobs::Error> {
+    let quick: Vec<_> = blobs.variants(digest).await?.into_iter().filter(|v| v.quality == Quality::Quick).collect();
+    if quick.is_empty() {
+        return Ok(0);
+    }
+    let size = blobs.size(Key::Blob(digest)).await?.unwrap_or_default();
+    if size > LARGE_BYTES_MIN {
+        return remake_large(blobs, pool, digest, quick).await;
+    }
+    let bytes = blobs.get(Key::Blob(digest)).await?;
+    let mut made = Vec::with_capacity(quick.len());
+    for variant in quick {
+        let plain = bytes.clone();
+        let encoded = pool.run(move || encode(&plain, variant.form, Quality::Best)).await.flatten();
+        let smaller = encoded.filter(|encoded| (encoded.len() as u64) < variant.size);
+        let bytes = match smaller {
+            Some(encoded) => encoded.into(),
+            // The quick one was the better: it stays, and is not tried again.
+            None => blobs.get(Key::Variant(digest, variant.form)).await?,
+        };
+        counter!("devanture_variants_made_total", "form" => variant.form.suffix(), "quality" => "best").increment(1);
+        made.push((variant.form, Quality::Best, bytes));
+    }
+    let count = made.len();
+    blobs.put_variants(digest, made).await?;
+    Ok(count)
+}
+
+/// The same of a large file, one variant after the other.
+async fn remake_large(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    quick: Vec<VariantInfo>,
+) -> Result<usize, blobs::Error> {
+    let count = quick.len();
+    for VariantInfo { form, size, .. } in quick {
+        let bytes = match large::encode(blobs, pool, digest, form, (Quality::Best, size.saturating_sub(1))).await? {
+            Some(encoded) => encoded,
+            None => blobs.get(Key::Variant(digest, form)).await?,
+        };
+        counter!("devanture_variants_made_total", "form" => form.suffix(), "quality" => "best").increment(1);
+        blobs.put_variants(digest, vec![(form, Quality::Best, bytes)]).await?;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Change, Commit};
+    use bytes::Bytes;
+    use devanture_config::manifest::FileEntry;
+
+    async fn stored(blobs: &dyn Blobs, text: &str) -> VersionId {
+        let bytes = Bytes::from(text.repeat(1_000));
+        let (hash, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let quick = encode(&bytes, Form::Gz, Quality::Quick).unwrap();
+        blobs.put(Key::Blob(hash), bytes).await.unwrap();
+        blobs.put_variants(hash, vec![(Form::Gz, Quality::Quick, quick.into())]).await.unwrap();
+        let files = [("app.js".parse().unwrap(), FileEntry { hash, size, media_type: None })].into();
+        let manifest = Manifest::of_files(files);
+        blobs.put(Key::Manifest(manifest.id()), manifest.canonical().into()).await.unwrap();
+        manifest.id()
+    }
+
+    #[tokio::test]
+    async fn what_was_replaced_before_its_turn_came_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = blobs::open(folder.path().to_owned()).unwrap();
+        let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
+        let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
+        let replaced = stored(&*blobs, "const before = 1;\n").await;
+        let live = stored(&*blobs, "const after = 2;\n").await;
+        let pointer = records::LivePointer {
+            version: live,
+            settings: 0,
+            switched_ms: 0,
+            deploy: String::new(),
+            begun: 0,
+            position: String::new(),
+        };
+        let change = Change::Put(records::live_key(&app, &prod), records::write(&pointer).unwrap());
+        catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
+        let remade = broadcast::Sender::new(8);
+        let mut told = remade.subscribe();
+        let parts = BackgroundParts {
+            blobs,
+            catalog,
+            threads: 1,
+            remade,
+            best: true,
+            file_bytes_max: 1_000_000,
+            dictionaries: None,
+        };
+        let background = Background::start(parts);
+        for version in [replaced, live, replaced] {
+            background.enqueue(&app, &prod, version);
+        }
+        // The pass ends when nobody puts anything any more, and tells nobody of anything else.
+        drop(background);
+        assert_eq!(told.recv().await.unwrap(), live);
+        assert!(told.recv().await.is_err());
+    }
+}

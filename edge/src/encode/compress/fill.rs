@@ -1,0 +1,57 @@
+//! Makes the variants again that a live version lacks, such as after a restore without them.
+
+use std::collections::BTreeMap;
+
+use devanture_config::path::BundlePath;
+use devanture_config::{Digest, Manifest};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::pool::Pool;
+use super::{lacking_forms, quick_file};
+use crate::blobs::{Blobs, Form};
+use crate::ledger::Error;
+
+/// Makes quick variants of the files that lack some. Returns how many were made.
+///
+/// # Errors
+/// Where the store fails. A file that is damaged is passed over.
+pub(super) async fn fill(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    manifest: &Manifest,
+    given: &BTreeMap<BundlePath, Vec<Form>>,
+    file_bytes_max: u64,
+) -> Result<usize, Error> {
+    let mut files = lacking_forms(manifest, given, |_| true);
+    files.retain(|_, (size, _)| *size <= file_bytes_max);
+    let files: Vec<_> = files.into_iter().map(|(digest, wanted)| fill_file(blobs, pool, digest, wanted)).collect();
+    let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
+    Ok(made.iter().sum())
+}
+
+/// Makes the variants that one blob lacks. Returns how many.
+///
+/// # Errors
+/// As [`fill`].
+pub(super) async fn fill_file(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    wanted: (u64, Vec<Form>),
+) -> Result<usize, Error> {
+    if !blobs.lacks_variants(digest).await? {
+        return Ok(0);
+    }
+    match quick_file(blobs, pool, digest, wanted).await {
+        Ok(0) => {
+            // Nothing is worth keeping: it is noted, so that it is not tried again at each start.
+            blobs.put_variants(digest, Vec::new()).await?;
+            Ok(0)
+        }
+        Ok(made) => Ok(made),
+        Err(error) => {
+            tracing::debug!(blob = %digest, %error, "a file whose variants are missing cannot be read");
+            Ok(0)
+        }
+    }
+}

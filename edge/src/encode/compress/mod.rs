@@ -1,0 +1,171 @@
+//! Makes variants: quickly before a switch, at the best level behind it. Ids do not depend on any of it.
+
+mod alone;
+mod background;
+pub(crate) mod delta;
+mod encode;
+mod fill;
+mod large;
+mod pool;
+
+pub use background::{Background, BackgroundParts};
+pub(crate) use pool::{Pool, Priority};
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use devanture_config::path::BundlePath;
+use devanture_config::{Digest, Manifest, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::broadcast;
+
+use crate::blobs::{Blobs, Form, Key, Quality};
+use crate::catalog::records::DecodedFile;
+use crate::ledger::Error;
+use crate::site::media;
+use encode::{decoded_digest, encode_all};
+use large::LARGE_BYTES_MIN;
+
+/// Files below this length are not compressed: they fit one packet as they are.
+const FILE_BYTES_MIN: u64 = 100;
+/// Files that are looked at at once: more than are compressed, so that the disk is busy meanwhile.
+const FILES_AT_ONCE: usize = 8;
+
+/// What the quick pass works on.
+pub(crate) struct Work<'w> {
+    /// The store.
+    pub(crate) blobs: &'w dyn Blobs,
+    /// The bundle.
+    pub(crate) manifest: &'w Manifest,
+    /// What no stored version of the app holds yet; everything else was tried before, and is never tried twice.
+    pub(crate) fresh: &'w HashSet<Digest>,
+    /// Where it is done.
+    pub(crate) pool: &'w Pool,
+    /// Files above this length are not compressed.
+    pub(crate) file_bytes_max: u64,
+    /// Most bytes that files may decode to which came compressed alone: each one, …
+    pub(crate) decoded_file_bytes_max: u64,
+    /// … all of them, …
+    pub(crate) decoded_bytes_max: u64,
+    /// … and for each of their own bytes.
+    pub(crate) decoded_ratio_max: u64,
+}
+
+/// Encodings that came with a bundle.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Forms that stand beside the path of their plain file.
+    pub(crate) forms: BTreeMap<BundlePath, Vec<Form>>,
+    /// Plain files that did not come: what their forms decode to.
+    pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
+}
+
+/// What the quick pass made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Files that got variants.
+    pub(crate) files: usize,
+    /// Their variants.
+    pub(crate) variants: usize,
+    /// Files that would be compressed if they were not too large.
+    pub(crate) too_large: usize,
+}
+
+/// Makes quick variants of what has none, and finds the siblings that are encodings of their file already.
+///
+/// # Errors
+/// Where the store fails. What cannot be compressed stays as it is.
+pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
+    let mut given: BTreeMap<BundlePath, Vec<Form>> = BTreeMap::new();
+    for (path, file) in &work.manifest.files {
+        for form in Form::ALL {
+            let sibling: Option<BundlePath> = format!("{path}.{}", form.suffix()).parse().ok();
+            let Some(encoded) = sibling.and_then(|sibling| work.manifest.files.get(&sibling)) else { continue };
+            if encoded.size <= work.file_bytes_max.saturating_mul(4)
+                && decodes_to(work, (encoded.hash, encoded.size), form, (file.hash, file.size)).await?
+            {
+                given.entry(path.clone()).or_default().push(form);
+            }
+        }
+    }
+    let decoded = alone::decode_all(work, &mut given).await?;
+    let mut wanted = lacking_forms(work.manifest, &given, |digest| work.fresh.contains(digest));
+    let before = wanted.len();
+    wanted.retain(|_, (size, _)| *size <= work.file_bytes_max);
+    let too_large = before.saturating_sub(wanted.len());
+    let files = wanted.into_iter().map(|(digest, wanted)| quick_file(work.blobs, work.pool, digest, wanted));
+    let files: Vec<_> = files.collect();
+    let made: Vec<usize> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+    let files = made.iter().filter(|variants| **variants > 0).count();
+    Ok((Given { forms: given, decoded }, Made { files, variants: made.iter().sum(), too_large }))
+}
+
+/// The length of each file that is sought, and the forms that are worth trying, without those that came with the bundle.
+fn lacking_forms(
+    manifest: &Manifest,
+    given: &BTreeMap<BundlePath, Vec<Form>>,
+    is_sought: impl Fn(&Digest) -> bool,
+) -> BTreeMap<Digest, (u64, Vec<Form>)> {
+    let mut wanted: BTreeMap<Digest, (u64, Vec<Form>)> = BTreeMap::new();
+    for (path, file) in manifest.files.iter().filter(|(path, file)| !path.is_private() && is_sought(&file.hash)) {
+        let came = given.get(path).map_or(&[][..], Vec::as_slice);
+        let forms: Vec<Form> = Form::ALL.into_iter().filter(|form| !came.contains(form)).collect();
+        if !forms.is_empty() && worth_trying(path, file.media_type.as_deref(), file.size) {
+            wanted.insert(file.hash, (file.size, forms));
+        }
+    }
+    wanted
+}
+
+/// The best variants of bytes that no version has as a file. Slow: for the pool alone.
+pub(crate) fn best(bytes: &bytes::Bytes) -> Vec<(Form, Quality, bytes::Bytes)> {
+    encode_all(bytes, &[Form::Br, Form::Gz, Form::Zst], Quality::Best)
+}
+
+/// Whether a file's kind compresses at all; media that does not is never tried.
+pub(crate) fn worth_trying(path: &BundlePath, said: Option<&str>, size: u64) -> bool {
+    let derived = said.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
+    let is_encoded = Form::ALL.into_iter().any(|form| path.as_str().ends_with(&format!(".{}", form.suffix())));
+    size >= FILE_BYTES_MIN && !is_encoded && media::is_compressible(&derived)
+}
+
+async fn quick_file(
+    blobs: &dyn Blobs,
+    pool: &Pool,
+    digest: Digest,
+    (size, forms): (u64, Vec<Form>),
+) -> Result<usize, Error> {
+    if size > LARGE_BYTES_MIN {
+        return Ok(large::quick(blobs, pool, (digest, size), forms).await?);
+    }
+    let bytes = blobs.get(Key::Blob(digest)).await?;
+    // Made also where another app's push has left them: neither what is said nor how long it takes may show that.
+    let mut made = pool.run(move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
+    let count = made.len();
+    let known = blobs.variants(digest).await?;
+    made.retain(|(form, ..)| known.iter().all(|variant| variant.form != *form));
+    if !made.is_empty() {
+        blobs.put_variants(digest, made).await?;
+    }
+    Ok(count)
+}
+
+/// Whether the blob `encoded` is `form` of the blob `plain`.
+async fn decodes_to(
+    work: &Work<'_>,
+    (encoded, length): (Digest, u64),
+    form: Form,
+    (plain, size): (Digest, u64),
+) -> Result<bool, Error> {
+    if length > LARGE_BYTES_MIN {
+        return Ok(large::decodes_to(work.blobs, work.pool, (encoded, form), (plain, size)).await?);
+    }
+    let bytes = work.blobs.get(Key::Blob(encoded)).await?;
+    Ok(work.pool.run(move || decoded_digest(&bytes, form, size) == Some(plain)).await.unwrap_or_default())
+}
+
+/// The channel on which [`Background`] tells which versions got better variants.
+#[must_use]
+pub fn remade_channel() -> broadcast::Sender<VersionId> {
+    broadcast::Sender::new(1_024)
+}

@@ -1,0 +1,176 @@
+//! Makes deltas with what browsers come with: a stranger's word starts work, so all of it is bounded.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use devanture_config::{AppName, Digest, VersionId};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+
+use super::Dictionaries;
+use super::making::Pair;
+use crate::catalog::records::{self, VersionRecord};
+use crate::encode::compress::Pool;
+use crate::encode::wire_size::Siblings;
+use crate::ledger::Error;
+use crate::live::DictionaryWish;
+use crate::site::fingerprint;
+
+/// Wishes that are looked at together: a browser comes with several, and each version is loaded anew once.
+const TOGETHER_MAX: usize = 64;
+/// How long others are waited for.
+const TOGETHER: Duration = Duration::from_millis(500);
+/// Dictionaries of the app that a file has deltas with from which on wishes add none: the places that are left are
+/// those of what its pushes make. Those of another app that has the same file are not counted, so that it refuses
+/// nobody a wish.
+const DICTIONARIES_MAX: usize = 12;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What apps have had of this minute.
+struct Budget {
+    since: Instant,
+    spent: HashMap<AppName, u64>,
+    max: u64,
+}
+
+impl Budget {
+    fn new(max: u64) -> Self {
+        Self { since: Instant::now(), spent: HashMap::new(), max }
+    }
+
+    /// Whether an app has something left, so that it is worth a look at what it has.
+    fn is_left(&mut self, app: &AppName) -> bool {
+        if self.since.elapsed() >= MINUTE {
+            *self = Self::new(self.max);
+        }
+        self.spent.get(app).copied().unwrap_or_default() < self.max
+    }
+
+    /// Whether an app may have one delta more.
+    fn take(&mut self, app: &AppName) -> bool {
+        if !self.is_left(app) {
+            return false;
+        }
+        let spent = self.spent.entry(app.clone()).or_default();
+        *spent = spent.saturating_add(1);
+        true
+    }
+}
+
+impl Dictionaries {
+    /// Fulfils wishes for as long as there is somebody to tell them. `remade` is told of every version that got a delta,
+    /// and `improve` of every delta that may be better.
+    pub(crate) async fn fulfil(
+        self: Arc<Self>,
+        mut wishes: mpsc::Receiver<DictionaryWish>,
+        pool: Arc<Pool>,
+        remade: broadcast::Sender<VersionId>,
+        improve: impl Fn(DictionaryWish) + Send,
+    ) {
+        let mut budget = Budget::new(self.limits.delta_wishes_per_minute_max);
+        while let Some(first) = wishes.recv().await {
+            tokio::time::sleep(TOGETHER).await;
+            let mut together = vec![first];
+            while together.len() < TOGETHER_MAX
+                && let Ok(wish) = wishes.try_recv()
+            {
+                together.push(wish);
+            }
+            let mut got: BTreeMap<VersionId, Vec<DictionaryWish>> = BTreeMap::new();
+            for wish in together {
+                if !budget.is_left(&wish.app) {
+                    continue;
+                }
+                match self.fulfil_one(&wish, &pool, &mut |app| budget.take(app)).await {
+                    Ok(true) => got.entry(wish.version).or_default().push(wish),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(app = %wish.app, %error, "a wished delta was not made"),
+                }
+            }
+            for (version, wishes) in got {
+                // Nobody listens while the edge ends.
+                remade.send(version).ok();
+                wishes.into_iter().for_each(&improve);
+            }
+        }
+    }
+
+    /// Makes the delta that is wished for, where the dictionary is the app's own and saves enough. Returns whether there
+    /// is one now that there was not before.
+    pub(crate) async fn fulfil_one(
+        &self,
+        wish: &DictionaryWish,
+        pool: &Pool,
+        may: &mut (dyn FnMut(&AppName) -> bool + Send),
+    ) -> Result<bool, Error> {
+        let DictionaryWish { app, version, blob, sha256 } = wish;
+        let of_app = self.by_sha256(app).await?;
+        let Some(dictionary) = of_app.get(sha256).copied() else { return Ok(false) };
+        if self.was_tried(*blob, dictionary) {
+            return Ok(false);
+        }
+        let key = records::version_key(app, version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
+        let record = self.record(app, version).await?.unwrap_or_default();
+        let deltas = self.blobs.deltas(*blob).await?.into_iter();
+        let own = deltas.filter(|delta| of_app.get(&delta.sha256) == Some(&delta.dictionary));
+        let has: BTreeSet<Digest> = own.map(|delta| delta.dictionary).collect();
+        let is_made = has.contains(&dictionary);
+        if is_made && record.from.contains(&dictionary) || !is_made && has.len() >= DICTIONARIES_MAX {
+            return Ok(false);
+        }
+        if !may(app) {
+            return Ok(false);
+        }
+        let Some(manifest) = self.manifest(*version).await? else { return Ok(false) };
+        // Only under a name that stays is a file asked for again by who has it (`with_themselves`).
+        let has_name_that_stays = || {
+            let mut paths = manifest.files.iter().filter(|(_, one)| one.hash == *blob).map(|(path, _)| path);
+            paths.any(|path| !path.is_private() && !fingerprint::is_fingerprinted(path.as_str()))
+        };
+        if dictionary == *blob && !has_name_that_stays() {
+            self.tried_in_vain(*blob, dictionary);
+            return Ok(false);
+        }
+        let given = records::read::<VersionRecord>(&key, &stored)?.given;
+        let Some(public) = self.public(&manifest, &given, Some(*blob), None).await? else { return Ok(false) };
+        let entry = public.files().find(|(_, entry)| entry.hash == *blob).map(|(_, entry)| entry);
+        let Some(entry) = entry else {
+            self.tried_in_vain(*blob, dictionary);
+            return Ok(false);
+        };
+        let plain = self.travelling(&Siblings::new(&manifest, &given), *blob, entry.size).await?;
+        let pair = Pair::wanted(*blob, dictionary, *sha256, plain);
+        let left = AtomicU64::new(self.limits.delta_bytes_max);
+        if self.make_pair(pair, pool, None, &left).await? == 0 {
+            return Ok(false);
+        }
+        // Also where other files have deltas with that dictionary already: the version has this one only once it is loaded
+        // anew.
+        self.add_from(app, version, &BTreeSet::from([dictionary])).await?;
+        Ok(true)
+    }
+
+    /// Makes a delta that was wished for again at the best level. Returns whether it got better.
+    pub(crate) async fn improve_wish(&self, wish: &DictionaryWish, pool: &Pool) -> Result<bool, Error> {
+        let Some(dictionary) = self.by_sha256(&wish.app).await?.get(&wish.sha256).copied() else { return Ok(false) };
+        Ok(self.improve_file(wish.blob, &BTreeSet::from([dictionary]), pool, None).await? > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_has_its_share_of_each_minute() {
+        let (one, other): (AppName, AppName) = ("one".parse().unwrap(), "other".parse().unwrap());
+        let mut budget = Budget::new(2);
+        assert_eq!([budget.take(&one), budget.take(&one), budget.take(&one)], [true, true, false]);
+        assert!(!budget.is_left(&one) && budget.is_left(&other) && budget.take(&other));
+        tokio::time::advance(MINUTE).await;
+        assert!(budget.take(&one));
+    }
+}

@@ -1,0 +1,404 @@
+//! Files of earlier versions as dictionaries for those of a new one (RFC 9842): which, by whom they may be read, and the
+//! deltas that are made with them.
+//!
+//! A push makes the deltas that visitors of the last versions need, quickly and within bounds, before its switch; the
+//! pass behind the switch makes what had no time, and all of it again at the best level; and what browsers come with
+//! that there is no delta for is made when they do (`demand.rs`). Nothing of it ever fails a push or a switch.
+
+mod demand;
+mod imports;
+mod making;
+mod named;
+mod pages;
+mod pair;
+mod public;
+mod record;
+mod scripts;
+mod sharing;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use devanture_config::edge_toml::Compress;
+use devanture_config::limits::Limits;
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::compress::Pool;
+use super::compress::delta::sha256;
+use super::wire_size::Siblings;
+use crate::blobs::{Blobs, Form, Key};
+use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
+use crate::catalog::{Catalog, history};
+use crate::ledger::{Error, lost};
+use crate::site::fingerprint;
+use crate::telemetry;
+use crate::version::{KeptFiles, RuleFiles};
+use imports::Followed;
+use making::Tried;
+use named::Named;
+use public::{Closed, Public, is_page};
+use record::BySha256;
+
+#[cfg(test)]
+pub(crate) use making::Pair;
+pub(crate) use public::{is_html, kept_in};
+
+/// Files that are looked up or read at once.
+const FILES_AT_ONCE: usize = 8;
+/// Pages of a version that are asked what they name: those at the top.
+const PAGES_MAX: usize = 8;
+/// Bytes of a page that is asked.
+const PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files under names that could change that pages offer as dictionaries: browsers ask about each once more in a page view.
+const LINKED_MAX: usize = 8;
+/// Fewest bytes of such a file.
+const LINKED_BYTES_MIN: u64 = 32 * 1024;
+const DAY_MS: u64 = 86_400_000;
+
+/// Finds out what serves as dictionaries, and makes deltas.
+pub struct Dictionaries {
+    blobs: Arc<dyn Blobs>,
+    catalog: Arc<dyn Catalog>,
+    days: u64,
+    versions: usize,
+    limits: Limits,
+    /// The dictionaries of apps that browsers came with lately.
+    by_app: Mutex<HashMap<AppName, BySha256>>,
+    /// Records that were written: what was read before may lack some.
+    writes: AtomicU64,
+    tried: Mutex<Tried>,
+}
+
+/// A version that was live.
+struct Side {
+    manifest: Manifest,
+    record: DictionariesRecord,
+    named: Named,
+    /// What of it browsers kept, in the environment in which it was live.
+    kept: KeptFiles,
+}
+
+/// One pass over a version.
+pub(crate) struct Pass<'p> {
+    /// The app.
+    pub(crate) app: &'p AppName,
+    /// Where it goes live, or went.
+    pub(crate) environment: &'p PlaceName,
+    /// The version.
+    pub(crate) version: VersionId,
+    /// Its files.
+    pub(crate) manifest: &'p Manifest,
+    /// Siblings that are encodings of a file, by the file's path.
+    pub(crate) given: &'p BTreeMap<BundlePath, Vec<Form>>,
+    /// Where it is done.
+    pub(crate) pool: &'p Pool,
+    /// Whether a push waits for it.
+    pub(crate) is_before_switch: bool,
+    /// Until when.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// What a pass found out and made.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// What of the version serves as dictionaries.
+    pub(crate) record: DictionariesRecord,
+    /// Deltas that were made.
+    pub(crate) deltas: usize,
+}
+
+impl Dictionaries {
+    /// Works on these stores; `None` where dictionaries are off.
+    #[must_use]
+    pub fn new(
+        blobs: Arc<dyn Blobs>,
+        catalog: Arc<dyn Catalog>,
+        settings: &Compress,
+        limits: &Limits,
+    ) -> Option<Arc<Self>> {
+        settings.dictionaries.then(|| {
+            Arc::new(Self {
+                blobs,
+                catalog,
+                days: settings.dictionary_days,
+                versions: settings.dictionary_versions,
+                limits: limits.clone(),
+                by_app: Mutex::default(),
+                writes: AtomicU64::new(0),
+                tried: Mutex::default(),
+            })
+        })
+    }
+
+    /// What a push does before its switch: quickly, and whatever fails, the push goes on.
+    pub(crate) async fn before_switch(&self, pass: &Pass<'_>) -> Passed {
+        match self.pass(pass).await {
+            Ok(passed) => passed,
+            Err(error) => {
+                tracing::warn!(app = %pass.app, version = %pass.version, %error, "no deltas were made; the push goes on");
+                Passed::default()
+            }
+        }
+    }
+
+    /// Writes what a push found out, once its version is stored; whatever fails, the push goes on.
+    pub(crate) async fn stored(&self, app: &AppName, version: &VersionId, passed: &Passed) {
+        if let Err(error) = self.write(app, version, &passed.record).await {
+            tracing::warn!(app = %app, version = %version, %error, "what serves as dictionaries was not written");
+        }
+    }
+
+    /// What is done behind a switch: what had no time before it. Returns whether the version got anything.
+    pub(crate) async fn after_switch(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: VersionId,
+        pool: &Pool,
+    ) -> Result<bool, Error> {
+        let key = records::version_key(app, &version);
+        let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
+        let given = records::read::<VersionRecord>(&key, &stored)?.given;
+        let Some(manifest) = self.manifest(version).await? else { return Ok(false) };
+        let (deadline, is_before_switch) = (self.background_deadline(), false);
+        let pass =
+            Pass { app, environment, version, manifest: &manifest, given: &given, pool, is_before_switch, deadline };
+        let passed = self.pass(&pass).await?;
+        let is_written = self.write(app, &version, &passed.record).await?;
+        Ok(is_written || passed.deltas > 0)
+    }
+
+    /// Until when a pass that begins now behind a switch goes on.
+    fn background_deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
+    }
+
+    /// A manifest; none where it cannot be read, which is reported where it is served.
+    async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        Ok(Manifest::parse(&canonical).ok())
+    }
+
+    async fn pass(&self, pass: &Pass<'_>) -> Result<Passed, Error> {
+        let earlier = self.earlier(pass).await?;
+        let own = self.record(pass.app, &pass.version).await?.unwrap_or_default();
+        let Some(public) = self.public(pass.manifest, pass.given, None, pass.deadline).await? else {
+            return Ok(Passed { record: own, deltas: 0 });
+        };
+        let followed = Some(Followed::new(pass.manifest, pass.deadline));
+        let named = self.named(pass.manifest, &|path| public.anyone_may_read(path), followed).await?;
+        let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
+        let siblings = Siblings::new(pass.manifest, pass.given);
+        let linked = self.linked(&files, &named, &siblings).await?;
+        let mut record = DictionariesRecord { linked, from: own.from.clone(), ..DictionariesRecord::default() };
+        if let Some((pages, pages_of)) = self.pages_dictionary(pass, &files, &siblings, &own).await? {
+            (record.pages, record.pages_of) = (Some(pages), pages_of);
+        }
+        record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
+        let kept = kept_in(&*self.blobs, pass.manifest, pass.environment, &record, &self.limits).await?;
+        let likely = self.likely(&files, &named, &earlier, kept.pages(), pass.deadline).await;
+        let mut pairs = self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?;
+        // Only who was sent a delta needs one of a file with itself, and not before the next page view.
+        if !earlier.is_empty() {
+            pairs.extend(self.with_themselves(pass.manifest, &siblings, (&record, &kept), &own).await?);
+        }
+        let made = self.make(pairs, pass.pool, pass.deadline).await;
+        // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
+        // behind the switch: before it, what earlier versions were made with stands in for that.
+        if pass.is_before_switch {
+            let dictionaries = known_dictionaries(&earlier, &record);
+            let of_earlier = earlier.iter().flat_map(|side| &side.record.from);
+            record.from.extend(of_earlier.filter(|dictionary| dictionaries.contains(dictionary)));
+        } else {
+            record.from = self.made_with(&files, &earlier, &record).await?;
+        }
+        match made {
+            Ok((deltas, with)) if pass.is_before_switch => {
+                record.from.extend(with);
+                Ok(Passed { record, deltas })
+            }
+            Ok((deltas, _)) => Ok(Passed { record, deltas }),
+            Err(error) => {
+                tracing::warn!(app = %pass.app, version = %pass.version, %error, "deltas were not made");
+                Ok(Passed { record, deltas: 0 })
+            }
+        }
+    }
+
+    /// The versions that were live in an environment lately, the last one first: those of whose files browsers may have
+    /// been told that they are dictionaries.
+    async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Side>, Error> {
+        let Pass { app, environment, version: but, deadline, .. } = pass;
+        let since_ms = telemetry::now_ms().saturating_sub(self.days.saturating_mul(DAY_MS));
+        let prefix = records::history_prefix(app, environment);
+        let switches = history::switches(&*self.catalog, &prefix, since_ms, self.versions.saturating_add(1)).await?;
+        let mut seen = BTreeSet::from([*but]);
+        let versions = switches.iter().map(|switch| switch.version).filter(|version| seen.insert(*version));
+        let mut sides = Vec::new();
+        for version in versions.take(self.versions) {
+            // What there is no time for is made behind the switch.
+            if is_over(*deadline) {
+                break;
+            }
+            let Some(record) = self.record(app, &version).await? else { continue };
+            // One whose files are gone has no dictionaries any more.
+            let Ok(Some(manifest)) = self.manifest(version).await else { continue };
+            let named = self.named(&manifest, &|path| !path.is_private(), None).await?;
+            match kept_in(&*self.blobs, &manifest, environment, &record, &self.limits).await {
+                Ok(kept) => sides.push(Side { record, manifest, named, kept }),
+                Err(error) => {
+                    tracing::warn!(%app, %version, %error, "what browsers keep of an earlier version is not known");
+                }
+            }
+        }
+        Ok(sides)
+    }
+
+    /// What anyone may read of a version, of files with the content `only` alone where that is said. Nothing where
+    /// there was no time to find out.
+    async fn public<'m>(
+        &self,
+        manifest: &'m Manifest,
+        given: &BTreeMap<BundlePath, Vec<Form>>,
+        only: Option<Digest>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Public<'m>>, Error> {
+        let rule_files = RuleFiles::read(&*self.blobs, manifest).await?;
+        let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
+        let copy = manifest.clone();
+        // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.
+        let find = move || Closed::find(rule_files.restricted(&copy, rules_max).as_ref(), &copy, only, deadline);
+        let closed = tokio::task::spawn_blocking(find).await.map_err(|error| lost(&error))?;
+        Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
+    }
+
+    /// What the pages at the top of a version name, and what their modules import, where that is `followed`.
+    async fn named(
+        &self,
+        manifest: &Manifest,
+        is_public: &(dyn Fn(&BundlePath) -> bool + Sync),
+        mut followed: Option<Followed<'_>>,
+    ) -> Result<Named, Error> {
+        let pages = manifest.files.iter().filter(|(path, entry)| entry.size <= PAGE_BYTES_MAX && is_html(path, entry));
+        let mut pages: Vec<(&BundlePath, &FileEntry)> = pages.collect();
+        pages.sort_by_key(|(path, _)| (path.as_str().matches('/').count(), path.file_name() != "index.html", *path));
+        let pages: Vec<(&BundlePath, &FileEntry)> =
+            pages.into_iter().filter(|(path, _)| is_public(path)).take(PAGES_MAX).collect();
+        let mut named = Named::default();
+        for (path, entry) in pages {
+            // A page that cannot be read names nothing; serving it reports the damage.
+            let Ok(html) = self.blobs.get(Key::Blob(entry.hash)).await else { continue };
+            let modules = named.add(path, &html, &|path| manifest.files.contains_key(path));
+            if let Some(followed) = &mut followed {
+                self.follow(&mut named, modules, followed, is_public).await;
+            }
+        }
+        Ok(named)
+    }
+
+    /// The files under names that could change that pages offer as dictionaries.
+    async fn linked(
+        &self,
+        files: &[(&BundlePath, &FileEntry)],
+        named: &Named,
+        siblings: &Siblings,
+    ) -> Result<Vec<BundlePath>, Error> {
+        let public: HashMap<&BundlePath, &FileEntry> = files.iter().copied().collect();
+        let (mut linked, mut bytes) = (Vec::new(), 0_u64);
+        for path in named.files() {
+            let Some(entry) = public.get(path) else { continue };
+            if fingerprint::is_fingerprinted(path.as_str()) || is_page(path, entry) || entry.size < LINKED_BYTES_MIN {
+                continue;
+            }
+            let with = bytes.saturating_add(self.travelling(siblings, entry.hash, entry.size).await?);
+            if linked.len() < LINKED_MAX && with <= self.limits.dictionary_offered_bytes_max {
+                bytes = with;
+                linked.push(path.clone());
+            }
+        }
+        Ok(linked)
+    }
+
+    /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.
+    async fn travelling(&self, siblings: &Siblings, blob: Digest, size: u64) -> Result<u64, Error> {
+        let variants = self.blobs.variants(blob).await?;
+        let encoded = variants.iter().map(|variant| variant.size).chain(siblings.shortest(blob));
+        Ok(encoded.fold(size, u64::min))
+    }
+
+    /// The SHA-256 of what of a version serves as dictionaries: all but pages, since also what browsers do not keep by
+    /// themselves may be kept, by a rule of the site or by another client. What has no time is found out behind the switch.
+    async fn digests(
+        &self,
+        pass: &Pass<'_>,
+        files: &[(&BundlePath, &FileEntry)],
+        linked: &[BundlePath],
+        earlier: &[Side],
+        own: &DictionariesRecord,
+    ) -> Result<BTreeMap<Digest, Sha256>, Error> {
+        let wanted = files.iter().filter(|(path, entry)| !is_page(path, entry));
+        // What browsers are told of comes first, then what is large.
+        let rank = |path: &BundlePath| linked.contains(path) || fingerprint::is_fingerprinted(path.as_str());
+        let mut wanted: Vec<_> = wanted.map(|(path, entry)| (rank(path), entry.size, entry.hash)).collect();
+        wanted.sort_unstable_by(|one, other| other.cmp(one));
+        let mut seen = HashSet::new();
+        wanted.retain(|(.., blob)| seen.insert(*blob));
+        wanted.truncate(usize::try_from(self.limits.dictionary_files_max).unwrap_or(usize::MAX));
+        let known = |blob: &Digest| {
+            let records = earlier.iter().map(|side| &side.record).chain([own]);
+            records.into_iter().find_map(|record| record.files.get(blob).copied())
+        };
+        let digests: Vec<_> = wanted.into_iter().map(|(.., blob)| self.digest(pass, blob, known(&blob))).collect();
+        let found: Vec<Option<(Digest, Sha256)>> =
+            stream::iter(digests).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn digest(
+        &self,
+        pass: &Pass<'_>,
+        blob: Digest,
+        known: Option<Sha256>,
+    ) -> Result<Option<(Digest, Sha256)>, Error> {
+        if let Some(known) = known {
+            return Ok(Some((blob, known)));
+        }
+        if is_over(pass.deadline) {
+            return Ok(None);
+        }
+        let bytes = self.blobs.get(Key::Blob(blob)).await?;
+        Ok(pass.pool.run(move || sha256(&bytes)).await.map(|sha256| (blob, sha256)))
+    }
+
+    /// The dictionaries of this app that there are deltas of these files with.
+    async fn made_with(
+        &self,
+        files: &[(&BundlePath, &FileEntry)],
+        earlier: &[Side],
+        record: &DictionariesRecord,
+    ) -> Result<BTreeSet<Digest>, Error> {
+        let dictionaries = known_dictionaries(earlier, record);
+        let blobs: BTreeSet<Digest> = files.iter().map(|(_, entry)| entry.hash).collect();
+        let lookups: Vec<_> = blobs.into_iter().map(|blob| self.blobs.deltas(blob)).collect();
+        let found: Vec<Vec<_>> = stream::iter(lookups).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
+        let with = found.into_iter().flatten().map(|delta| delta.dictionary);
+        Ok(with.filter(|dictionary| dictionaries.contains(dictionary)).collect())
+    }
+}
+
+/// Whether there is no time left.
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+/// What of a version and the earlier ones serves as dictionaries.
+fn known_dictionaries(earlier: &[Side], record: &DictionariesRecord) -> HashSet<Digest> {
+    let records = earlier.iter().map(|side| &side.record).chain([record]);
+    records.flat_map(|record| record.files.keys().copied().chain(record.pages.map(|pages| pages.blob))).collect()
+}

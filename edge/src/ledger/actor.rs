@@ -1,0 +1,79 @@
+//! Who acts: a name, what it may do and where, and the credential by which it showed that.
+
+use std::net::IpAddr;
+
+use devanture_config::api::{By, Scope};
+use devanture_config::{AppName, PlaceName};
+
+/// How an actor showed who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// It could open the socket in the data folder, or the data folder.
+    Local,
+    /// By a login with this id.
+    Login(String),
+    /// By the token with this id.
+    Token(String),
+}
+
+impl Credential {
+    pub(crate) fn by(&self) -> By {
+        match self {
+            Self::Local => By::Local,
+            Self::Login(_) => By::Account,
+            Self::Token(_) => By::Token,
+        }
+    }
+
+    /// Its public id.
+    pub(crate) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Local => None,
+            Self::Login(id) | Self::Token(id) => Some(id),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The name of the token or the account.
+    pub name: String,
+    /// For one app alone.
+    pub app: Option<AppName>,
+    /// For one environment alone.
+    pub environment: Option<PlaceName>,
+    /// What it may do.
+    pub scope: Scope,
+    /// From which address; nothing where it is this machine, by the data folder.
+    pub from: Option<IpAddr>,
+    /// How it showed that.
+    pub credential: Credential,
+    /// When its token or its login ends, in milliseconds since 1970 UTC. What it makes ends then, too.
+    pub expires_ms: Option<u64>,
+}
+
+impl Actor {
+    /// Whoever can open the socket in the data folder, which is whoever can read the data anyway.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            name: "local".to_owned(),
+            app: None,
+            environment: None,
+            scope: Scope::Admin,
+            from: None,
+            credential: Credential::Local,
+            expires_ms: None,
+        }
+    }
+
+    /// Its address for the audit log.
+    pub(crate) fn address_text(&self) -> String {
+        from_text(self.from)
+    }
+}
+
+pub(crate) fn from_text(from: Option<IpAddr>) -> String {
+    from.map_or_else(|| "local".to_owned(), |address| address.to_string())
+}

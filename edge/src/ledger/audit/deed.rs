@@ -1,0 +1,207 @@
+//! What is done, as the audit log names it: actions, and deeds that say in which app and environment.
+
+use std::fmt::Display;
+
+use devanture_config::api::AuditEntry;
+use devanture_config::{AppName, PlaceName};
+
+use crate::catalog::{Check, gone};
+use crate::ledger::Actor;
+use crate::telemetry;
+
+/// Characters of [`AuditEntry::what`].
+const WHAT_CHARACTERS_MAX: usize = 300;
+
+macro_rules! actions {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// What can be done.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Action {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Action {
+            /// All actions.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// The action as it stands in the audit log.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A hostname was given to an environment, or the one that the others lead to was said.
+    AddHostname = "add_hostname",
+    /// A member was added to an upstream, or gets requests again.
+    AddMember = "add_member",
+    /// An account was made.
+    CreateAccount = "create_account",
+    /// A token was made.
+    CreateToken = "create_token",
+    /// An account was deleted, with its logins.
+    DeleteAccount = "delete_account",
+    /// An alias was deleted.
+    DeleteAlias = "delete_alias",
+    /// An app was deleted.
+    DeleteApp = "delete_app",
+    /// An environment was deleted.
+    DeleteEnvironment = "delete_environment",
+    /// A version was deleted.
+    DeleteVersion = "delete_version",
+    /// A member of an upstream gets no new requests.
+    DrainMember = "drain_member",
+    /// An environment was locked, or its lock changed.
+    Lock = "lock",
+    /// Somebody logged in.
+    Login = "login",
+    /// Somebody logged out.
+    Logout = "logout",
+    /// An environment was paused, or its pause changed.
+    Pause = "pause",
+    /// A version was made live by a promotion.
+    Promote = "promote",
+    /// A version was made live by a push.
+    Push = "push",
+    /// A hostname was taken from an environment.
+    RemoveHostname = "remove_hostname",
+    /// A member was taken from an upstream.
+    RemoveMember = "remove_member",
+    /// Instances of an environment were started anew.
+    Restart = "restart",
+    /// A withdrawn path was let answer again.
+    Restore = "restore",
+    /// A pause was ended.
+    Resume = "resume",
+    /// An old refresh token was presented, and its login ended.
+    ReuseRefreshToken = "reuse_refresh_token",
+    /// A token was revoked.
+    RevokeToken = "revoke_token",
+    /// A version was made live by a rollback.
+    Rollback = "rollback",
+    /// How many instances there are was changed.
+    Scale = "scale",
+    /// An alias was pointed to a version.
+    SetAlias = "set_alias",
+    /// An account got another password.
+    SetPassword = "set_password",
+    /// A version was stored.
+    StoreVersion = "store_version",
+    /// Settings of an environment were changed.
+    Settings = "settings",
+    /// A version was made live by a switch.
+    Switch = "switch",
+    /// What was deleted was had back.
+    Undelete = "undelete",
+    /// A lock was ended.
+    Unlock = "unlock",
+    /// A path was withdrawn.
+    Withdraw = "withdraw",
+}
+
+impl Action {
+    /// Whether it ends what somebody may do, or has a limit of its own: whoever holds a stolen token must not keep its
+    /// owner from that by using it up.
+    pub(super) const fn is_always_let(self) -> bool {
+        matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken)
+    }
+
+    /// Whether a full disk must not prevent it: it frees space, ends what does harm, or is needed for one of these.
+    pub(super) const fn may_use_reserve(self) -> bool {
+        self.is_always_let()
+            || matches!(
+                self,
+                Self::DeleteAccount
+                    | Self::DeleteAlias
+                    | Self::DeleteApp
+                    | Self::DeleteEnvironment
+                    | Self::DeleteVersion
+                    | Self::Pause
+                    | Self::Rollback
+                    | Self::Withdraw
+            )
+    }
+
+    /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
+    /// find, and tokens belong to whoever holds them.
+    const fn needs_app(self) -> bool {
+        !matches!(self, Self::CreateToken | Self::DeleteApp | Self::RevokeToken | Self::Undelete)
+    }
+
+    /// Whether the environment must not be deleted either.
+    const fn needs_environment(self) -> bool {
+        self.needs_app() && !matches!(self, Self::DeleteEnvironment)
+    }
+}
+
+/// What somebody does, as the audit log tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Deed {
+    pub(super) action: Action,
+    pub(super) app: Option<AppName>,
+    environment: Option<PlaceName>,
+    what: String,
+}
+
+impl Deed {
+    /// Something that concerns no app, or that [`Deed::app`] or [`Deed::place`] says more of.
+    pub(crate) fn of(action: Action) -> Self {
+        Self { action, app: None, environment: None, what: String::new() }
+    }
+
+    /// In which app.
+    pub(crate) fn app(mut self, app: &AppName) -> Self {
+        self.app = Some(app.clone());
+        self
+    }
+
+    /// In which environment, or under which alias, of which app.
+    pub(crate) fn place(mut self, app: &AppName, environment: &PlaceName) -> Self {
+        self.environment = Some(environment.clone());
+        self.app(app)
+    }
+
+    /// What exactly.
+    pub(crate) fn what(mut self, what: impl Display) -> Self {
+        self.what = what.to_string().chars().take(WHAT_CHARACTERS_MAX).collect();
+        self
+    }
+
+    /// That nobody deleted the app, or the environment, since it was looked for: what is written below a deleted one would
+    /// be there again once it is restored, or be found by whoever gets its name.
+    pub(super) fn checks(&self) -> impl Iterator<Item = Check> {
+        let deleted_app = self.needed_app().map(gone::deleted_app_key);
+        let place = self.needed_app().zip(self.needed_environment());
+        let deleted_environment = place.map(|(app, environment)| gone::deleted_environment_key(app, environment));
+        deleted_app.into_iter().chain(deleted_environment).map(Check::Absent)
+    }
+
+    /// The app that must not be deleted.
+    pub(in crate::ledger) fn needed_app(&self) -> Option<&AppName> {
+        self.app.as_ref().filter(|_| self.action.needs_app())
+    }
+
+    /// The environment that must not be deleted.
+    pub(in crate::ledger) fn needed_environment(&self) -> Option<&PlaceName> {
+        self.environment.as_ref().filter(|_| self.action.needs_environment())
+    }
+
+    pub(super) fn entry(&self, actor: &Actor, number: u64) -> AuditEntry {
+        AuditEntry {
+            number,
+            at_ms: telemetry::now_ms(),
+            action: self.action.as_str().to_owned(),
+            who: actor.name.clone(),
+            by: actor.credential.by(),
+            credential: actor.credential.id().map(str::to_owned),
+            from: actor.address_text(),
+            app: self.app.clone(),
+            environment: self.environment.clone(),
+            what: self.what.clone(),
+        }
+    }
+}

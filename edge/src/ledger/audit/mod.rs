@@ -1,0 +1,152 @@
+//! The audit log: what an actor causes is committed together with the entry that says who did what.
+
+mod deed;
+mod kept;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use devanture_config::api::AuditEntry;
+use devanture_config::limits::Limits;
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::OnceCell;
+
+use super::writes::Writes;
+use super::{Actor, Credential};
+use crate::catalog::{self, Catalog, Change, Check, Commit, Record, Revision, records, who};
+use crate::telemetry;
+use kept::{Kept, REMOVED_MAX};
+
+pub use deed::Action;
+pub(crate) use deed::Deed;
+
+/// The audit log.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+struct Inner {
+    catalog: Arc<dyn Catalog>,
+    entries_max: u64,
+    days_max: u64,
+    /// Which entries there are, read when it is first needed.
+    kept: OnceCell<Kept>,
+    writes: Writes,
+}
+
+impl Audit {
+    /// Keeps the log in `catalog`, as long as the limits say.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
+        let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
+        let writes = Writes::new(limits);
+        Self(Arc::new(Inner { catalog, entries_max, days_max, kept: OnceCell::new(), writes }))
+    }
+
+    /// Makes a commit that `actor` causes, together with its entry of the log. Entries beyond what is kept go with it.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit`], and [`catalog::Error::TooOften`]; nothing was changed then.
+    pub(crate) async fn commit(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
+        let writer = writer_of(actor).filter(|_| !deed.action.is_always_let());
+        if let Some(writer) = &writer {
+            self.0.writes.begin(writer).map_err(|wait_ms| catalog::Error::TooOften { wait_ms })?;
+        }
+        let done = self.commit_entry(actor, deed, commit).await;
+        if let (Err(_), Some(writer)) = (&done, &writer) {
+            self.0.writes.take_back(writer);
+        }
+        done
+    }
+
+    async fn commit_entry(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<Revision, catalog::Error> {
+        let kept = self.kept().await?;
+        loop {
+            let old = self.too_old().await?;
+            let begun = kept.begin(deed.app.as_ref());
+            let entry = deed.entry(actor, begun.number);
+            let key = who::audit_key(begun.number);
+            let mut with_entry = commit.clone();
+            // After the caller's, so that of two checks that fail the caller hears of its own.
+            with_entry.checks.extend(deed.checks());
+            with_entry.checks.push(Check::Absent(key.clone()));
+            let surplus = begun.surplus.iter().map(|(_, number)| who::audit_key(*number));
+            let gone = surplus.chain(old.iter().map(|(key, _)| key.clone()));
+            with_entry.changes.extend(gone.map(Change::Delete));
+            with_entry.changes.push(Change::Put(key.clone(), records::write(&entry)?));
+            let committed = match deed.action.may_use_reserve() {
+                true => self.0.catalog.commit_reserved(with_entry).await,
+                false => self.0.catalog.commit(with_entry).await,
+            };
+            match committed {
+                Ok(revision) => {
+                    begun.done();
+                    kept.forget(&old);
+                    tell(&entry);
+                    return Ok(revision);
+                }
+                // Somebody else writes to the same catalog: go on after their last one.
+                Err(catalog::Error::Conflict { key: taken }) if taken == key => {
+                    begun.failed();
+                    kept.read_on(&*self.0.catalog).await?;
+                }
+                Err(error) => {
+                    begun.failed();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn kept(&self) -> Result<&Kept, catalog::Error> {
+        self.0.kept.get_or_try_init(|| Kept::read(&*self.0.catalog, self.0.entries_max)).await
+    }
+
+    /// The oldest entries, those of them that are too old.
+    async fn too_old(&self) -> Result<Vec<(String, Record)>, catalog::Error> {
+        let mut oldest = self.0.catalog.list(who::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
+        let since_ms = self.since_ms();
+        oldest
+            .retain(|(key, record)| records::read::<AuditEntry>(key, record).is_ok_and(|entry| entry.at_ms < since_ms));
+        Ok(oldest)
+    }
+
+    /// What is older is no longer kept, nor shown.
+    fn since_ms(&self) -> u64 {
+        telemetry::now_ms().saturating_sub(self.0.days_max.saturating_mul(86_400_000))
+    }
+}
+
+/// Whose changes are counted together: those of a token, those of all logins of an account. The edge's own machine writes
+/// what it likes.
+fn writer_of(actor: &Actor) -> Option<String> {
+    match &actor.credential {
+        Credential::Local => None,
+        Credential::Login(_) => Some(format!("account {}", actor.name)),
+        Credential::Token(id) => Some(id.clone()),
+    }
+}
+
+fn number_of(key: &str) -> Option<u64> {
+    key.strip_prefix(who::AUDIT_PREFIX)?.parse().ok()
+}
+
+/// One line of the edge's own log, so that the audit log can be kept elsewhere, too.
+fn tell(entry: &AuditEntry) {
+    let (app, environment) =
+        (entry.app.as_ref().map(AppName::as_str), entry.environment.as_ref().map(PlaceName::as_str));
+    tracing::info!(
+        target: "audit",
+        number = entry.number,
+        action = entry.action,
+        who = entry.who,
+        by = ?entry.by,
+        credential = entry.credential,
+        from = entry.from,
+        app,
+        environment,
+        what = entry.what,
+        "done"
+    );
+}

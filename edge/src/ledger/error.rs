@@ -1,0 +1,144 @@
+//! The one table from what fails below to the problem that is answered.
+
+use devanture_config::counted;
+use devanture_config::problem::{Code, Problem};
+
+use crate::live::LoadError;
+use crate::proxy::address::{Reason, Refusal};
+use crate::version::RuleFileError;
+use crate::{blobs, catalog, version};
+
+/// A problem that stopped a request to publish.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub Box<Problem>);
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl From<blobs::Error> for Error {
+    fn from(error: blobs::Error) -> Self {
+        let problem = match &error {
+            blobs::Error::Corrupt { .. } => Problem::new(Code::NotReady, format!("A stored file is damaged: {error}."))
+                .hint("push the bundle again: the damaged file is then replaced"),
+            blobs::Error::Full { .. } => Problem::new(Code::DiskFull, "The edge has no room left to store the bundle.")
+                .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice"),
+            blobs::Error::Short { .. } => {
+                let hint = "make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then push again: what was stored is not sent twice; `disk_free_bytes_min` in edge.toml is the limit";
+                Problem::new(Code::DiskFull, "The disk of the edge is almost full: nothing new is stored.").hint(hint)
+            }
+            blobs::Error::Io { .. } => internal(&error),
+            blobs::Error::Mismatch { expected, found } => {
+                Problem::new(Code::BlobMismatch, format!("The bytes sent as {expected} have the hash {found}."))
+                    .hint("the file changed while it was sent, or was damaged on the way: push again")
+            }
+            blobs::Error::Replaced { .. } => replaced(&error),
+            blobs::Error::Missing(_) => Problem::new(Code::NotReady, format!("A stored file is gone: {error}."))
+                .hint("push the bundle again: the missing file is then uploaded"),
+        };
+        problem.into()
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        let problem = match &error {
+            catalog::Error::Conflict { .. } => {
+                Problem::new(Code::Conflict, "Somebody else changed the same record at the same time.")
+                    .hint("try again")
+            }
+            catalog::Error::Full => Problem::new(Code::DiskFull, "The edge has no room left to write its records.")
+                .hint("make room on the disk of data_dir, as with `devanture delete VERSION --now --purge` and `devanture gc`, then try again"),
+            catalog::Error::Replaced { .. } => replaced(&error),
+            catalog::Error::TooOften { wait_ms } => {
+                let seconds = wait_ms.div_ceil(1_000).max(1);
+                Problem::new(
+                    Code::TooManyAttempts,
+                    "This token or account has made as many changes as it may in a minute.",
+                )
+                .hint(format!(
+                    "try again in {}; `writes_per_minute_max` in edge.toml is the limit",
+                    counted(seconds, "second")
+                ))
+                .retry_after(seconds)
+            }
+            catalog::Error::Locked { .. } | catalog::Error::Store(_) => internal(&error),
+        };
+        problem.into()
+    }
+}
+
+impl From<RuleFileError> for Error {
+    fn from(error: RuleFileError) -> Self {
+        tracing::error!(%error, "a rule file cannot be read");
+        let detail = format!("The version cannot be used: {error}.");
+        Problem::new(Code::NotReady, detail).hint("push the bundle again: the damaged file is then replaced").into()
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Catalog(error) => error.into(),
+            LoadError::Busy { .. } => Problem::new(Code::Busy, format!("{error}.")).hint("try again").into(),
+            LoadError::NoAlias { .. } | LoadError::Unknown { .. } => {
+                Problem::new(Code::NotFound, format!("{error}.")).into()
+            }
+            LoadError::Version(version::Error::OverMemory(error)) => {
+                Problem::new(Code::AppMemoryFull, sentence(&error.to_string())).hint(OVER_MEMORY_HINT).into()
+            }
+            LoadError::Version(version::Error::Blobs(error)) => error.into(),
+            LoadError::Version(version::Error::RuleFile(error)) => error.into(),
+            LoadError::Version(version::Error::Manifest(error)) => internal(&error).into(),
+            LoadError::Version(error @ version::Error::Panicked) => internal(&error).into(),
+            LoadError::Version(error @ version::Error::Size { .. }) => {
+                tracing::error!(%error, "a stored version cannot be loaded");
+                let hint = "push it again with the true length of each file";
+                Problem::new(Code::NotReady, format!("The version cannot be loaded: {error}.")).hint(hint).into()
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let hint = match refusal.reason {
+            Reason::SocketNotAllowed => "add its folder to [upstreams] sockets in edge.toml",
+            Reason::NotAllowed(_) => "add the address to [upstreams] allow in edge.toml, or deploy with an admin token",
+            Reason::Never(_) | Reason::Own => "point the route somewhere else: no setting allows this",
+        };
+        Problem::new(Code::UpstreamForbidden, format!("{refusal}.")).hint(hint).into()
+    }
+}
+
+/// The data folder is not the one that the edge opened.
+fn replaced(error: &impl std::fmt::Display) -> Problem {
+    Problem::new(Code::NotReady, format!("{error}."))
+        .hint("put the data folder back, or restart the edge; until then it serves what is live and stores nothing")
+}
+
+/// Hint for an app over its memory budget.
+const OVER_MEMORY_HINT: &str = "delete environments that nobody needs, or publish fewer files and rules; \
+                                `app_memory_bytes_max` in edge.toml is the limit";
+
+/// Makes a sentence of an error's text.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(characters).chain(['.']).collect()
+}
+
+/// A task that ended without a result.
+pub(crate) fn lost(error: &tokio::task::JoinError) -> Error {
+    internal(error).into()
+}
+
+/// The client learns that the edge failed; what failed stands in the edge's log alone.
+fn internal(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "a request to publish failed");
+    Problem::new(Code::Internal, "The edge failed; its log says more.")
+        .hint("try again, and tell whoever runs the edge")
+}

@@ -1,0 +1,37 @@
+//! How problems name what was deleted, and until when it can be restored.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use devanture_config::digest::IdPrefix;
+use devanture_config::problem::{Code, Problem};
+
+use super::Error;
+use crate::telemetry;
+
+/// The last moment that can be written as a date.
+const DATE_MS_MAX: u64 = 253_402_300_799_000;
+
+pub(crate) fn ambiguous(prefix: &IdPrefix) -> Error {
+    let detail = format!("{prefix} is the beginning of several versions.");
+    Problem::new(Code::AmbiguousId, detail).hint("give more characters of the id").into()
+}
+
+pub(super) fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Error {
+    let until = date(until_ms);
+    let (detail, hint) = match until_ms > telemetry::now_ms() {
+        true => (
+            format!("{what} was deleted by {who}, and can be had back until {until}."),
+            format!("`{command}` has it back; its name is free after that"),
+        ),
+        false => (
+            format!("{what} was deleted by {who}, and could be had back until {until}."),
+            "the next collection ends it; then its name is free".to_owned(),
+        ),
+    };
+    Problem::new(Code::Deleted, detail).hint(hint).into()
+}
+
+/// A moment as HTTP writes it, which people can read, too.
+pub(crate) fn date(at_ms: u64) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(at_ms.min(DATE_MS_MAX)))
+}

@@ -1,0 +1,109 @@
+//! Writes the history of an environment: its next entry, in order, and the end of its oldest ones.
+
+use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
+use devanture_config::{AppName, PlaceName};
+
+use super::{Actor, Error, Ledger, Own, commit_own};
+use crate::catalog::records::{self, HistoryEntry, LivePointer};
+use crate::catalog::scan::Scan;
+use crate::catalog::{Change, Check, Commit, gone};
+
+/// Entries that a history takes, on average, before its oldest ones are forgotten.
+const ENTRIES_BETWEEN_LOOKS: u64 = 512;
+
+impl Ledger {
+    /// Appends a deploy that did not move the live pointer.
+    pub(crate) async fn append_history(&self, app: &AppName, deploy: Deploy) -> Result<(), Error> {
+        let key = self.next_entry(app, &deploy.environment).await?;
+        let entry = HistoryEntry { deploy, position: key.clone() };
+        let commit = Commit {
+            // A push that was under way when its app was deleted leaves nothing behind.
+            checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
+            changes: vec![Change::Put(key, records::write(&entry)?)],
+        };
+        commit_own(&*self.catalog, Own::History, commit).await?;
+        Ok(())
+    }
+
+    /// An entry of the history for what happens to an environment as a whole, and its key. The `pointer` says what is
+    /// live in it, the `message` why it happens or what of it.
+    pub(crate) async fn note(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        kind: DeployKind,
+        pointer: &LivePointer,
+        at_ms: u64,
+        message: Option<String>,
+    ) -> Result<(String, HistoryEntry), Error> {
+        // A deploy is looked for from the moment on that its id tells.
+        let id = format!("{:x}", self.tick());
+        let key = self.next_entry(app, environment).await?;
+        let deploy = Deploy {
+            id,
+            kind,
+            environment: environment.clone(),
+            version: pointer.version,
+            previous: None,
+            who: actor.name.clone(),
+            at_ms,
+            source: Source { message, ..Source::default() },
+            steps: Vec::new(),
+            outcome: Outcome::Done,
+            settings: pointer.settings,
+            alias: None,
+            problem: None,
+            went_back: None,
+            log: Vec::new(),
+        };
+        Ok((key.clone(), HistoryEntry { deploy, position: key }))
+    }
+
+    /// The key of the next entry of a history: after every entry that is there, whatever the clock says.
+    pub(crate) async fn next_entry(&self, app: &AppName, environment: &PlaceName) -> Result<String, Error> {
+        let prefix = records::history_prefix(app, environment);
+        let last = self.catalog.list(&prefix, None, true, 1).await?;
+        let last = last.first().and_then(|(key, _)| key.rsplit('/').next()?.parse().ok());
+        self.not_before(last.unwrap_or(0));
+        let number = self.tick();
+        // Not only collections bound a history: between two of them it could grow without end. The number is of a clock,
+        // so that this is one entry in so many.
+        if number.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
+            self.forget_history(app, environment).await?;
+        }
+        Ok(records::history_key(app, environment, number))
+    }
+
+    /// Deletes the oldest entries of an environment's history. Switches and all other entries are counted apart, so that
+    /// pauses and pushes that failed do not take the versions away that a rollback can go back to.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub(crate) async fn forget_history(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        let prefix = records::history_prefix(app, environment);
+        let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
+        let (mut switches, mut others) = (0_u64, 0_u64);
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first();
+        loop {
+            let page = entries.next_page().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let mut old = Vec::new();
+            for (key, record) in &page {
+                // What cannot be read says nothing.
+                let deploy = records::read::<HistoryEntry>(key, record).ok().map(|entry| entry.deploy);
+                let is_switch = deploy.as_ref().is_some_and(|deploy| deploy.outcome == Outcome::Live);
+                let count = if is_switch { &mut switches } else { &mut others };
+                *count = count.saturating_add(1);
+                let is_live = live.is_some() && deploy.map(|deploy| deploy.id) == live;
+                if *count > self.history_entries_max && !is_live {
+                    old.push(Change::Delete(key.clone()));
+                }
+            }
+            if !old.is_empty() {
+                self.commit_own(Own::Collection, Commit { checks: Vec::new(), changes: old }).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The records behind every change: who acts, what is there, and the only commits to the catalog.
+//!
+//! What an actor causes is committed by [`Ledger::commit`] together with an entry of the audit log ([`Audit`]); what the
+//! edge writes for itself, by [`commit_own`], and [`Own`] lists all of it. A change reads its records, decides, and
+//! commits with checks that they are still what it read; [`update`] begins it again where another one was quicker. A test
+//! holds that nothing above this room commits in another way.
+
+mod actor;
+mod audit;
+mod clock;
+mod condition;
+mod error;
+mod gone;
+mod history;
+mod leases;
+mod own;
+mod page;
+mod places;
+mod rights;
+mod shares;
+mod update;
+mod versions;
+mod windows;
+mod writes;
+
+use std::sync::Arc;
+
+use devanture_config::limits::Limits;
+
+use crate::catalog::{Catalog, Commit, Revision};
+use crate::live::Live;
+
+pub(crate) use actor::from_text;
+pub use actor::{Actor, Credential};
+pub(crate) use audit::Deed;
+pub use audit::{Action, Audit};
+pub use condition::{Condition, Expected};
+pub use error::Error;
+pub(crate) use error::lost;
+pub(crate) use gone::{ambiguous, date};
+pub(crate) use leases::{Lease, Leases};
+pub(crate) use own::{Own, commit_own, unless_conflict};
+pub use page::{PAGE_MAX, Page};
+pub(crate) use shares::{Share, Shares};
+pub(crate) use update::{Attempts, update};
+pub(crate) use windows::{Windows, ms_since};
+
+/// The catalog as changes see it.
+pub struct Ledger {
+    catalog: Arc<dyn Catalog>,
+    audit: Audit,
+    /// What pushes and switches under way rely on.
+    pub(crate) leases: Arc<Leases>,
+    live: Live,
+    clock: clock::Clock,
+    history_entries_max: u64,
+}
+
+impl Ledger {
+    /// Keeps its records in `catalog`; requests see them by `live`.
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, live: Live, limits: &Limits) -> Self {
+        Self {
+            audit: Audit::new(Arc::clone(&catalog), limits),
+            catalog,
+            leases: Arc::default(),
+            live,
+            clock: clock::Clock::default(),
+            history_entries_max: limits.history_entries_max,
+        }
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Makes a commit that `actor` causes and waits until requests see it; false where another change was quicker.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit_unseen`].
+    pub(crate) async fn commit(&self, actor: &Actor, deed: Deed, commit: Commit) -> Result<bool, Error> {
+        let revision = self.commit_unseen(actor, deed, commit).await?;
+        if let Some(revision) = revision {
+            self.live.wait_for(revision).await;
+        }
+        Ok(revision.is_some())
+    }
+
+    /// Makes a commit that `actor` causes, and does not wait for requests; nothing where another change was quicker.
+    ///
+    /// # Errors
+    /// `deleted` where the app or the environment was deleted meanwhile; those of the catalog.
+    pub(crate) async fn commit_unseen(
+        &self,
+        actor: &Actor,
+        deed: Deed,
+        commit: Commit,
+    ) -> Result<Option<Revision>, Error> {
+        let (app, environment) = (deed.needed_app().cloned(), deed.needed_environment().cloned());
+        let revision = unless_conflict(self.audit.commit(actor, deed, commit).await)?;
+        if let (None, Some(app)) = (revision, &app) {
+            self.check_there(app, environment.as_ref()).await?;
+        }
+        Ok(revision)
+    }
+
+    /// Makes a commit of the edge's own and waits until requests see it; nothing where another change was quicker.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub(crate) async fn commit_own(&self, why: Own, commit: Commit) -> Result<Option<Revision>, Error> {
+        let revision = unless_conflict(commit_own(&*self.catalog, why, commit).await)?;
+        if let Some(revision) = revision {
+            self.live.wait_for(revision).await;
+        }
+        Ok(revision)
+    }
+}

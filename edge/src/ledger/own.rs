@@ -1,0 +1,52 @@
+//! What the edge commits for itself, without an entry of the audit log: [`Own`] lists all of it.
+
+use crate::catalog::{self, Catalog, Commit, Revision};
+
+/// What the edge writes for itself, whoever is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// The end of what was deleted or is beyond what is kept: the log tells what it took.
+    Collection,
+    /// What of a version serves as dictionaries: it follows from what was pushed, and its version has an entry.
+    Dictionaries,
+    /// The removal of an alias whose time had come.
+    ExpiredAlias,
+    /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the
+    /// audit log where it is new.
+    History,
+    /// When tokens were used last.
+    LastUse,
+    /// The next pair of tokens of a login: who they are was said when they logged in.
+    Refresh,
+    /// The secret that proofs of hostnames are made with.
+    ProofSecret,
+    /// The number of the user id of an environment: the push that needs it has its entry.
+    Uid,
+    /// What a push has sent, so that it continues where it was, and the end of that: its version has an entry.
+    Sent,
+}
+
+impl Own {
+    /// As [`Action::may_use_reserve`].
+    const fn may_use_reserve(self) -> bool {
+        matches!(self, Self::Collection | Self::ExpiredAlias | Self::Refresh)
+    }
+}
+
+/// Makes a commit that is the edge's own.
+///
+/// # Errors
+/// As [`Catalog::commit`].
+pub(crate) async fn commit_own(catalog: &dyn Catalog, why: Own, commit: Commit) -> Result<Revision, catalog::Error> {
+    tracing::trace!(?why, "a commit of the edge's own");
+    if why.may_use_reserve() { catalog.commit_reserved(commit).await } else { catalog.commit(commit).await }
+}
+
+/// The revision of a commit; nothing where another change was quicker, and the records have to be read again.
+pub(crate) fn unless_conflict(committed: Result<Revision, catalog::Error>) -> Result<Option<Revision>, catalog::Error> {
+    match committed {
+        Ok(revision) => Ok(Some(revision)),
+        Err(catalog::Error::Conflict { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

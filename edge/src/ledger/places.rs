@@ -1,0 +1,78 @@
+//! What the catalog says of apps and environments: whether they are there, whether they were deleted, what is live.
+
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::gone::deleted;
+use super::{Error, Ledger};
+use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
+use crate::catalog::pointer;
+use crate::catalog::records::{self, LivePointer};
+
+impl Ledger {
+    /// Whether an app is known.
+    ///
+    /// # Errors
+    /// Where the catalog fails.
+    pub async fn app_exists(&self, app: &AppName) -> Result<bool, Error> {
+        Ok(self.catalog.get(&records::app_key(app)).await?.is_some())
+    }
+
+    pub(crate) async fn must_exist(&self, app: &AppName) -> Result<(), Error> {
+        if self.app_exists(app).await? {
+            return Ok(());
+        }
+        Err(Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into())
+    }
+
+    /// The live pointer and its revision. If its record is damaged, it is what the history says was live last, and the
+    /// next switch writes it again.
+    pub(crate) async fn live_pointer(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Option<(u64, LivePointer)>, Error> {
+        Ok(pointer::live_pointer(&*self.catalog, app, environment).await?)
+    }
+
+    /// The live version of an environment, as far as it is known.
+    pub(crate) async fn live_version_id(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<Option<VersionId>, Error> {
+        let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        Ok(pointer.filter(LivePointer::is_known).map(|pointer| pointer.version))
+    }
+
+    /// Checks that an environment may have this name: aliases and environments share one namespace, and neither it nor
+    /// the app was deleted.
+    pub(crate) async fn check_place(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        self.check_there(app, Some(environment)).await?;
+        if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
+            let detail = format!("{environment} is an alias of the app {app}, so it cannot be an environment.");
+            return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name, or delete the alias").into());
+        }
+        Ok(())
+    }
+
+    /// Checks that neither an app nor, where one is meant, an environment of it was deleted.
+    ///
+    /// # Errors
+    /// `deleted`.
+    pub async fn check_there(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+        let key = gone::deleted_app_key(app);
+        if let Some(record) = self.catalog.get(&key).await? {
+            let DeletedApp { who, until_ms, .. } = records::read(&key, &record)?;
+            return Err(deleted(&format!("The app {app}"), "devanture undelete app", &who, until_ms));
+        }
+        let Some(environment) = environment else { return Ok(()) };
+        let key = gone::deleted_environment_key(app, environment);
+        if let Some(record) = self.catalog.get(&key).await? {
+            let DeletedEnvironment { who, until_ms, .. } = records::read(&key, &record)?;
+            let what = format!("The environment {environment} of the app {app}");
+            return Err(deleted(&what, &format!("devanture undelete environment {environment}"), &who, until_ms));
+        }
+        Ok(())
+    }
+}

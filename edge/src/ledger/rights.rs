@@ -1,0 +1,139 @@
+//! What an actor may do, in which app and which environment: the rules that every operation asks.
+//!
+//! A token or an account may be for one environment of an app. It then acts in that environment alone, and reads nothing
+//! of another: what belongs to the app as a whole, such as its deleted versions, takes a token of every environment.
+//! Aliases stand between the two, see [`Actor::has_alias`].
+
+use devanture_config::api::Scope;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName};
+
+use super::{Actor, Credential, Error};
+use crate::catalog::records::AliasRecord;
+
+impl Actor {
+    /// Names the credential, at the beginning of a sentence.
+    pub(crate) fn shown(&self) -> String {
+        match &self.credential {
+            Credential::Login(_) => format!("The login of `{}`", self.name),
+            Credential::Local | Credential::Token(_) => format!("The token `{}`", self.name),
+        }
+    }
+
+    /// Whether this actor may do, in an app and an environment (where one is meant), what `scope` allows.
+    ///
+    /// # Errors
+    /// `not_found` for another app, which the answer does not betray; `forbidden` else.
+    pub fn may(&self, scope: Scope, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
+        if self.app.as_ref().is_some_and(|own| own != app) {
+            return Err(Problem::new(Code::NotFound, format!("There is no app {app} for this token.")).into());
+        }
+        let is_elsewhere = environment.is_some_and(|environment| !self.is_of(environment));
+        if is_elsewhere || self.scope < scope {
+            let place = environment.map_or_else(String::new, |environment| format!(" in {environment}"));
+            let detail = format!("{} lacks the scope {scope}{place} of the app {app}.", self.shown());
+            let hint = match &self.environment {
+                Some(own) if is_elsewhere => {
+                    format!("it is a token of {own} alone; use one of that environment or of the whole app")
+                }
+                _ => {
+                    format!("a token with the scope {scope} is needed: `devanture-edge token create --scope {scope} …`")
+                }
+            };
+            return Err(Problem::new(Code::Forbidden, detail).hint(hint).into());
+        }
+        Ok(())
+    }
+
+    /// Whether this actor may do what `scope` allows in every environment of an app: what is meant reaches all of its
+    /// hostnames.
+    ///
+    /// # Errors
+    /// As [`Actor::may`]; `forbidden` for a token of one environment.
+    pub fn may_everywhere(&self, scope: Scope, app: &AppName) -> Result<(), Error> {
+        self.may(scope, app, None)?;
+        let Some(environment) = &self.environment else { return Ok(()) };
+        let detail = format!("{} is for {environment} alone; this reaches every hostname.", self.shown());
+        let hint = format!("a token of the whole app with the scope {scope} is needed");
+        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
+    }
+
+    /// Whether this actor is for every environment, or for this one.
+    pub(crate) fn is_of(&self, environment: &PlaceName) -> bool {
+        self.environment.as_ref().is_none_or(|own| own == environment)
+    }
+
+    /// Whether this actor is an admin of this environment of its app.
+    pub(crate) fn is_admin_in(&self, environment: &PlaceName) -> bool {
+        self.scope == Scope::Admin && self.is_of(environment)
+    }
+
+    /// Whether this actor may do anything in every app.
+    #[must_use]
+    pub fn is_admin_of_all(&self) -> bool {
+        self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none()
+    }
+
+    /// Checks that this actor runs the edge.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn must_be_admin(&self) -> Result<(), Error> {
+        if self.is_admin_of_all() {
+            return Ok(());
+        }
+        let detail = format!("{} lacks the scope admin for every app.", self.shown());
+        let hint = "use a token without --app and --env: `devanture-edge token create --scope admin …`";
+        Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
+    }
+
+    /// Checks that this actor may compare what is live in an environment with something else. A token of one environment
+    /// compares its own; one that may promote reads what it may take from, and one for `preview` that may push shows what
+    /// a pull request would change.
+    ///
+    /// # Errors
+    /// As [`Actor::may`].
+    pub(crate) fn may_compare(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
+        let is_wide = self.scope >= Scope::Promote || self.is_of_previews() && self.scope >= Scope::Push;
+        self.may(Scope::Read, app, Some(environment).filter(|_| !is_wide))
+    }
+
+    /// Whether this actor is for aliases of any name: a token for the environment `preview` is what CI has for branches.
+    pub(crate) fn is_of_previews(&self) -> bool {
+        self.environment.as_ref().is_some_and(PlaceName::is_preview)
+    }
+
+    /// Checks that this actor may have to do with aliases of this name, whatever one points at; [`Actor::may_move`] then
+    /// looks at the alias itself.
+    ///
+    /// # Errors
+    /// As [`Actor::may`].
+    pub fn may_alias(&self, scope: Scope, app: &AppName, name: &PlaceName) -> Result<(), Error> {
+        if self.is_of_previews() { self.may(scope, app, None) } else { self.may(scope, app, Some(name)) }
+    }
+
+    /// Whether an alias is among those that this actor sees, moves and deletes. A token of one environment has the alias
+    /// of its environment's name; one for `preview` also has every alias that a push to `preview`, or a token for it,
+    /// pointed last. An alias that was set by hand with a token of the whole app is the app's own: no pull request moves
+    /// it.
+    pub(crate) fn has_alias(&self, name: &PlaceName, alias: &AliasRecord) -> bool {
+        let Some(own) = &self.environment else { return true };
+        own == name || own.is_preview() && alias.environment.as_ref() == Some(own)
+    }
+
+    /// Checks that this actor may point an alias elsewhere, or delete it; `before` is the alias as it stands.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub(crate) fn may_move(&self, name: &PlaceName, before: Option<&AliasRecord>) -> Result<(), Error> {
+        let Some(alias) = before.filter(|alias| !self.has_alias(name, alias)) else { return Ok(()) };
+        let by = if alias.who.is_empty() { String::new() } else { format!(" by `{}`", alias.who) };
+        let detail = format!(
+            "The alias {name} was set{by} for the whole app; {} is for previews alone, and leaves it as it is.",
+            self.shown().replacen("The", "the", 1)
+        );
+        Err(Problem::new(Code::Forbidden, detail)
+            .hint("choose another name, use a token of the whole app, or have the alias deleted first")
+            .into())
+    }
+}

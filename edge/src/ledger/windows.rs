@@ -1,0 +1,138 @@
+//! Sliding windows: how often something was done lately, by key, in a table with an end.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::time::Instant;
+
+/// Sliding windows, one for each key.
+pub(crate) struct Windows<K> {
+    /// When each attempt was made that may still count, the oldest first.
+    attempts: HashMap<K, VecDeque<u64>>,
+    count_max: usize,
+    keys_max: usize,
+    window_ms: u64,
+}
+
+impl<K: Clone + Eq + Hash> Windows<K> {
+    pub(crate) fn new(count_max: usize, keys_max: usize, window_ms: u64) -> Self {
+        Self { attempts: HashMap::new(), count_max, keys_max, window_ms }
+    }
+
+    /// How many milliseconds are left until another attempt may be made; nothing where it may be made now.
+    pub(crate) fn wait_ms(&mut self, key: &K, now_ms: u64) -> Option<u64> {
+        let attempts = self.attempts.get_mut(key)?;
+        let window_ms = self.window_ms;
+        while attempts.front().is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) >= window_ms) {
+            attempts.pop_front();
+        }
+        if attempts.len() < self.count_max {
+            return None;
+        }
+        attempts.front().map(|at_ms| at_ms.saturating_add(window_ms).saturating_sub(now_ms).max(1))
+    }
+
+    /// Counts an attempt.
+    pub(crate) fn add(&mut self, key: &K, now_ms: u64) {
+        if self.attempts.len() >= self.keys_max && !self.attempts.contains_key(key) {
+            self.make_room(now_ms);
+        }
+        self.attempts.entry(key.clone()).or_default().push_back(now_ms);
+    }
+
+    /// Counts the last attempt no longer.
+    pub(crate) fn take_back(&mut self, key: &K) {
+        if let Some(attempts) = self.attempts.get_mut(key) {
+            attempts.pop_back();
+        }
+    }
+
+    pub(crate) fn clear(&mut self, key: &K) {
+        self.attempts.remove(key);
+    }
+
+    /// Forgets a part of the keys: first those whose attempts no longer count, then those with the fewest and oldest ones.
+    /// Whoever fills the table with names tries each of them seldom; the account that they are after stays.
+    fn make_room(&mut self, now_ms: u64) {
+        let window_ms = self.window_ms;
+        let is_over =
+            |attempts: &VecDeque<u64>| attempts.back().is_none_or(|at_ms| now_ms.saturating_sub(*at_ms) >= window_ms);
+        self.attempts.retain(|_, attempts| !is_over(attempts));
+        let keep = self.keys_max - self.keys_max / 8 - 1;
+        if self.attempts.len() <= keep {
+            return;
+        }
+        let weight = |attempts: &VecDeque<u64>| (attempts.len(), attempts.back().copied());
+        let mut keys: Vec<_> = self.attempts.iter().map(|(key, attempts)| (weight(attempts), key.clone())).collect();
+        keys.sort_by_key(|(weight, _)| *weight);
+        let surplus = keys.len() - keep;
+        for (_, key) in keys.into_iter().take(surplus) {
+            self.attempts.remove(&key);
+        }
+    }
+}
+
+pub(crate) fn ms_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_window_ever_holds_more_attempts_than_are_allowed(
+            count_max in 1usize..6,
+            window_ms in 1u64..50,
+            steps in prop::collection::vec((0u64..20, 0u8..3), 1..200),
+        ) {
+            // As many keys as there are: none is forgotten.
+            let mut windows = Windows::new(count_max, 3, window_ms);
+            let mut allowed: HashMap<u8, Vec<u64>> = HashMap::new();
+            let mut now_ms = 0;
+            for (step_ms, key) in steps {
+                now_ms += step_ms;
+                match windows.wait_ms(&key, now_ms) {
+                    None => {
+                        windows.add(&key, now_ms);
+                        allowed.entry(key).or_default().push(now_ms);
+                    }
+                    Some(wait_ms) => {
+                        // It says the truth about when: not a moment before, and then at once.
+                        prop_assert!(windows.wait_ms(&key, now_ms + wait_ms - 1).is_some());
+                        let mut later = Windows { attempts: windows.attempts.clone(), ..Windows::new(count_max, 3, window_ms) };
+                        prop_assert!(later.wait_ms(&key, now_ms + wait_ms).is_none());
+                    }
+                }
+            }
+            for times in allowed.values() {
+                for (index, begin) in times.iter().enumerate() {
+                    let within = times[index..].iter().filter(|at| *at - begin < window_ms).count();
+                    prop_assert!(within <= count_max, "{within} within {window_ms} ms of {begin}: {times:?}");
+                }
+            }
+        }
+
+        #[test]
+        fn the_table_has_an_end(keys_max in 100usize..200, keys in prop::collection::vec(any::<u16>(), 0..2_000)) {
+            let mut windows = Windows::new(3, keys_max, 1_000_000);
+            for (now_ms, key) in keys.into_iter().enumerate() {
+                windows.add(&key, now_ms as u64);
+                prop_assert!(windows.attempts.len() <= keys_max);
+            }
+        }
+    }
+
+    #[test]
+    fn who_fills_the_table_with_names_does_not_free_the_account_that_they_are_after() {
+        let mut windows = Windows::new(5, 100, 1_000_000);
+        for now_ms in 0..5 {
+            windows.add(&0, now_ms);
+        }
+        for name in 1..10_000 {
+            windows.add(&name, 10);
+        }
+        assert!(windows.wait_ms(&0, 10).is_some());
+    }
+}

@@ -1,0 +1,193 @@
+//! What visitors load again who have an earlier version: with files of it as dictionaries, and without.
+
+use std::collections::BTreeMap;
+
+use devanture_config::api::{Amount, Returning};
+use devanture_config::manifest::FileEntry;
+use devanture_config::path::BundlePath;
+use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::Publisher;
+use super::swap::Moved;
+use crate::blobs::{self, DeltaInfo};
+use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
+use crate::encode::{Siblings, is_html, kept_in};
+use crate::ledger::Error;
+use crate::site::dictionary::Announced;
+use crate::version::{KeptFiles, Version};
+
+/// Files whose variants are looked up at once.
+const LOOKUPS_AT_ONCE: usize = 16;
+
+/// What visitors load again: what is new, and what has other content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct LoadedAgain {
+    /// By browsers that have no dictionaries.
+    pub(super) plain: Amount,
+    /// By those that have the files of the earlier version, where that version has dictionaries.
+    pub(super) with_dictionaries: Option<u64>,
+}
+
+/// A version, as far as what visitors load depends on it.
+pub(super) struct Sent<'m> {
+    manifest: &'m Manifest,
+    siblings: Siblings,
+    /// What of it serves as dictionaries, and what of that browsers keep; nothing where they are off, or where it was never
+    /// found out.
+    dictionaries: Option<(DictionariesRecord, KeptFiles)>,
+}
+
+impl<'m> Sent<'m> {
+    /// The files that visitors load who look at everything.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'m BundlePath, &'m FileEntry)> {
+        self.manifest.files.iter().filter(|(path, _)| self.siblings.is_loaded(path))
+    }
+}
+
+/// What browsers have of an earlier version.
+struct Had<'m> {
+    manifest: &'m Manifest,
+    kept: &'m KeptFiles,
+    announced: Announced<'m>,
+}
+
+impl Had<'_> {
+    /// The dictionary that they come with when they ask for a file.
+    fn dictionary(&self, path: &BundlePath, entry: &FileEntry) -> Option<Digest> {
+        match is_html(path, entry) {
+            true => self.kept.pages_found_again().map(|pages| pages.blob),
+            false => Some(self.manifest.files.get(self.kept.found_again(&self.announced, path.as_str())?)?.hash),
+        }
+    }
+}
+
+impl Publisher {
+    /// A stored version of an app, as it is in an environment.
+    ///
+    /// # Errors
+    /// Where a store fails.
+    pub(super) async fn sent<'m>(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        version: Option<&VersionId>,
+        manifest: &'m Manifest,
+    ) -> Result<Sent<'m>, Error> {
+        let Some(version) = version else {
+            let siblings = Siblings::new(manifest, &BTreeMap::default());
+            return Ok(Sent { manifest, siblings, dictionaries: None });
+        };
+        let key = records::version_key(app, version);
+        let given = match self.catalog.get(&key).await? {
+            Some(record) => records::read::<VersionRecord>(&key, &record)?.given,
+            None => BTreeMap::default(),
+        };
+        let record = match &self.dictionaries {
+            Some(dictionaries) => dictionaries.record(app, version).await?,
+            None => None,
+        };
+        let dictionaries = match record {
+            Some(record) => {
+                let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.limits).await?;
+                Some((record, kept))
+            }
+            None => None,
+        };
+        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), dictionaries })
+    }
+
+    /// What visitors load again who look at everything and have seen all of `before`. Of deltas, only those count that
+    /// `served` has, if it is given.
+    ///
+    /// # Errors
+    /// Where a store fails.
+    pub(super) async fn loaded_again(
+        &self,
+        before: &Sent<'_>,
+        now: &Sent<'_>,
+        served: Option<&Version>,
+    ) -> Result<LoadedAgain, Error> {
+        let had = before.dictionaries.as_ref().map(|(_, kept)| {
+            let announced = kept.announced(before.manifest);
+            Had { manifest: before.manifest, kept, announced }
+        });
+        let changed = now.files().filter(|(path, entry)| before.manifest.files.get(*path) != Some(entry));
+        let lookups: Vec<_> = changed.map(|(path, entry)| self.again(path, entry, had.as_ref(), now, served)).collect();
+        let found: Vec<(u64, u64)> = stream::iter(lookups).buffer_unordered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let mut loaded = LoadedAgain::default();
+        let mut with = 0_u64;
+        for (plain, delta) in found {
+            loaded.plain.add(plain);
+            with = with.saturating_add(delta);
+        }
+        if let (Some(had), Some(pages)) = (&had, now.dictionaries.as_ref().and_then(|(_, kept)| kept.pages()))
+            && had.kept.pages_found_again() != Some(pages)
+        {
+            let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
+            with = with.saturating_add(self.travelling(now, &entry).await?);
+        }
+        loaded.with_dictionaries = had.map(|_| with);
+        Ok(loaded)
+    }
+
+    /// The bytes of a file that is loaded again: as it travels to any browser, and to one that has these dictionaries.
+    async fn again(
+        &self,
+        path: &BundlePath,
+        entry: &FileEntry,
+        had: Option<&Had<'_>>,
+        now: &Sent<'_>,
+        served: Option<&Version>,
+    ) -> Result<(u64, u64), Error> {
+        let plain = self.travelling(now, entry).await?;
+        let Some(had) = had else { return Ok((plain, plain)) };
+        let dictionaries = now.dictionaries.as_ref();
+        // A delta that another app's push has left is none of this app's.
+        let made = |dictionary: &Digest| dictionaries.is_some_and(|(record, _)| record.from.contains(dictionary));
+        let mut with = plain;
+        if let Some(dictionary) = had.dictionary(path, entry).filter(made) {
+            let deltas = self.blobs.deltas(entry.hash).await?;
+            let is_served = |delta: &DeltaInfo| served.is_none_or(|served| served.has_delta(path.as_str(), delta));
+            let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary && is_served(delta));
+            let usable = usable.map(|delta| delta.size);
+            with = usable.fold(plain, u64::min);
+        }
+        Ok((plain, with))
+    }
+
+    /// The bytes of a file as they travel to a browser: in Brotli, where there is that.
+    pub(super) async fn travelling(&self, of: &Sent<'_>, entry: &FileEntry) -> Result<u64, blobs::Error> {
+        let variants = self.blobs.variants(entry.hash).await?;
+        Ok(of.siblings.in_brotli(entry, &variants))
+    }
+
+    /// What a switch lets visitors of the version before load again; nothing where there was none. A push does not fail
+    /// for it.
+    pub(super) async fn returning(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        moved: &Moved,
+        (id, now): (&VersionId, &Manifest),
+    ) -> Option<Returning> {
+        let before = moved.previous.filter(|_| moved.switched)?;
+        let found = async {
+            let manifest = self.stored_manifest(before).await?;
+            let before = self.sent(app, environment, Some(&before), &manifest).await?;
+            let served = self.live.place(app, environment).and_then(|place| place.loaded(id));
+            let now = self.sent(app, environment, Some(id), now).await?;
+            self.loaded_again(&before, &now, served.as_deref()).await
+        };
+        match found.await {
+            Ok(found) => {
+                let plain_bytes = found.plain.bytes;
+                found.with_dictionaries.map(|bytes| Returning { bytes, plain_bytes })
+            }
+            Err(error) => {
+                tracing::warn!(app = %app, %error, "what visitors load again is not known");
+                None
+            }
+        }
+    }
+}
