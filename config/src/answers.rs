@@ -80,7 +80,7 @@ pub enum Asking {
 pub enum Answer {
     /// A file of the bundle, by its number in the order of the manifest.
     File(u32),
-    /// Somebody else's: a backend, another site, or the edge itself; or it depends on who asks.
+    /// Not the site's: a backend, another site or the edge itself answers, or the answer depends on the request.
     Elsewhere,
     /// Nothing: a 404, or a status that a rule gives, after the rule at this place where one led there.
     Nothing(Option<At>),
@@ -176,7 +176,7 @@ impl<'m> Site<'m> {
         is_web && url.port().is_none() && url.host_str().is_some_and(|h| h == HOST || self.hosts.iter().any(|n| n == h))
     }
 
-    /// Where somebody ends who asks for `url`, which is the site's own.
+    /// Follows redirects from `url`, an address of the site itself, and returns what answers in the end.
     #[must_use]
     pub fn ask(&self, url: &Url, asking: Asking) -> Answer {
         let mut url = url.clone();
@@ -210,7 +210,7 @@ impl<'m> Site<'m> {
         self.routes.iter().position(|(_, route)| route.path.takes(path))
     }
 
-    /// Whether a file is a page, by what is said of its type, else by its name.
+    /// Whether a file is a page, by its declared type or else by its name.
     #[must_use]
     pub fn is_page(&self, file: u32) -> bool {
         let Some(path) = self.path(file) else { return false };

@@ -82,7 +82,7 @@ pub struct SwitchRequest {
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
-    /// Do it though the environment is locked; whoever locked it may, and an admin.
+    /// Override the lock of the environment; only its owner and an admin may.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Go live without the checks of `[[smoke]]`.
@@ -97,10 +97,10 @@ pub struct SwitchRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// Which; the one live before the current one where nothing is said.
+    /// Which version; by default the one that was live before the current one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Do it though the environment is locked; whoever locked it may, and an admin.
+    /// Override the lock of the environment; only its owner and an admin may.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Go live without the checks of `[[smoke]]`.
@@ -123,7 +123,7 @@ pub struct PromoteRequest {
     /// Let a fingerprinted name have other content than it had.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
-    /// Do it though the environment is locked; whoever locked it may, and an admin.
+    /// Override the lock of the environment; only its owner and an admin may.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Go live without the checks of `[[smoke]]`.
@@ -183,7 +183,7 @@ pub enum DeployKind {
     Unlock,
     /// The environment was deleted.
     Delete,
-    /// The environment was had back, with what was live.
+    /// The environment was restored, with the version that was live.
     Undelete,
     /// Settings were changed; what is live stayed.
     Settings,
@@ -344,7 +344,7 @@ pub struct TokenRequest {
     pub environment: Option<PlaceName>,
     /// What it may do.
     pub scope: Scope,
-    /// How long it lives, in seconds; for ever where nothing is said.
+    /// Lifetime in seconds; unlimited by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
 }

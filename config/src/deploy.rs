@@ -92,7 +92,7 @@ pub struct DeployOptions {
     /// Point this alias at the version, and leave what is live as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alias: Option<PlaceName>,
-    /// When that alias ends: as before where nothing is said, and never for one that is new.
+    /// When that alias expires: by default unchanged, and never for a new one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alias_expires: Option<Expiry>,
     /// Go live without the checks of `[[smoke]]`.

@@ -22,7 +22,7 @@ pub use runner::{BadControlGroups, BadUids, ControlGroups, NODE, RUNNER_PATH, Ru
 pub use tls::{ACME_DIRECTORY, Acme, CertificateFiles, ChallengeKind, ExternalAccount, Tls, TlsProfile};
 pub use watch::Watch;
 
-/// How long a drain may take where nothing is said, in milliseconds.
+/// Default time limit of a drain, in milliseconds.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
 
 /// What speaks HTTP to visitors.
@@ -44,7 +44,7 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// What speaks HTTP to visitors.
     pub engine: Engine,
-    /// Plain HTTP, which only redirects to HTTPS; off where nothing is said.
+    /// Plain HTTP, which only redirects to HTTPS; off by default.
     pub http: Option<SocketAddr>,
     /// HTTPS for visitors.
     pub https: SocketAddr,
@@ -52,7 +52,7 @@ pub struct Listen {
     pub public_port: Option<u16>,
     /// Serving threads; 0 is one per core.
     pub threads: usize,
-    /// Addresses of proxies that are believed about who asks; none where nothing is said.
+    /// Addresses of proxies whose `Forwarded` fields are trusted; none by default.
     pub trusted_proxies: Vec<AddressBlock>,
 }
 
@@ -113,8 +113,8 @@ pub struct EdgeFile {
     pub retention: Retention,
     /// How the backends of bundles are run.
     pub runner: Runner,
-    /// The file of the keys that secrets are sealed with, relative to `edge.toml`; beside the data folder where nothing
-    /// is said, see [`EdgeFile::secrets_key_file`].
+    /// The file of the keys that seal secrets, relative to `edge.toml`; by default beside the data folder, see
+    /// [`EdgeFile::secrets_key_file`].
     pub secrets_key_file: Option<PathBuf>,
     /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this process
     /// alone where there is none.

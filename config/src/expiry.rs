@@ -34,7 +34,7 @@ pub enum Expiry {
 pub struct BadExpiry(String);
 
 impl Expiry {
-    /// The moment that it means where it is said at `now_ms`, in milliseconds since 1970 UTC.
+    /// The time that it means when it is evaluated at `now_ms`, in milliseconds since 1970 UTC.
     ///
     /// ```
     /// use devanture_config::expiry::Expiry;

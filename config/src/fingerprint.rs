@@ -9,7 +9,7 @@
 pub const TOKEN_CHARS_MIN: usize = 8;
 /// What Vite, Rollup, esbuild and their kin write where nobody said another length.
 const TOKEN_CHARS_USUAL: usize = 8;
-/// Characters of a token in base36: of Rollup, where it is told to, and of Blazor.
+/// Characters of a token in base36: of Rollup, when configured so, and of Blazor.
 const BASE36_CHARS: [usize; 2] = [TOKEN_CHARS_USUAL, 10];
 /// Most characters of a token: a SHA-512 in hex.
 const TOKEN_CHARS_MAX: usize = 128;

@@ -53,7 +53,7 @@ pub struct HostnameList {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostnameRequest {
-    /// Whether the other names are to lead to this one, whatever `devanture.toml` says; as before where nothing is said.
+    /// Whether other hostnames redirect to this one, overriding `devanture.toml`; unchanged by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canonical: Option<bool>,
 }

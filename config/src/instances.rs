@@ -90,7 +90,7 @@ pub struct InstanceStatus {
 pub struct InstanceList {
     /// By process and number.
     pub instances: Vec<InstanceStatus>,
-    /// How many the API wishes, by process; what the version says holds for the others.
+    /// Counts set through the API, by process; the version decides about the others.
     pub scale: BTreeMap<ProcessName, u64>,
 }
 
@@ -102,11 +102,11 @@ pub struct ScaleRequest {
     pub processes: BTreeMap<ProcessName, Option<u64>>,
 }
 
-/// Starts instances anew, one after the other.
+/// Restarts instances, one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestartRequest {
-    /// Those of this process alone; all where nothing is said.
+    /// Only instances of this process; all by default.
     #[serde(default)]
     pub process: Option<ProcessName>,
 }

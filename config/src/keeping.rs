@@ -38,10 +38,10 @@ pub struct CollectReport {
     pub dry_run: bool,
     /// Versions that are no longer stored.
     pub versions: Vec<CollectedVersion>,
-    /// Apps whose time to be had back is over.
+    /// Apps that can no longer be restored.
     #[serde(default)]
     pub apps: Vec<AppName>,
-    /// Environments whose time to be had back is over.
+    /// Environments that can no longer be restored.
     #[serde(default)]
     pub environments: Vec<CollectedEnvironment>,
     /// Blobs and manifests that were taken; they stay on the disk for `collected_hours`.
@@ -84,7 +84,7 @@ pub struct CollectedEnvironment {
     pub environment: PlaceName,
 }
 
-/// What was deleted of an app and can be had back: one of the answer to `GET /v1/apps/{app}/deleted`.
+/// A deleted app, environment or version that can be restored: an entry of `GET /v1/apps/{app}/deleted`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedThing {
     /// The app.
@@ -97,7 +97,7 @@ pub struct DeletedThing {
     pub version: Option<VersionId>,
     /// When, in milliseconds since 1970 UTC.
     pub deleted_ms: u64,
-    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    /// Restorable until, in milliseconds since 1970 UTC.
     pub until_ms: u64,
     /// The name of the token that deleted it.
     pub who: String,
@@ -113,7 +113,7 @@ pub struct PlaceDeleteReport {
     /// The environment, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    /// Restorable until, in milliseconds since 1970 UTC.
     pub until_ms: u64,
     /// Environments that stop answering.
     pub environments: Vec<PlaceName>,
@@ -152,7 +152,7 @@ pub struct PurgeRemains {
     pub why: String,
 }
 
-/// `POST /v1/apps/{app}/undelete`: the app itself where nothing is said.
+/// `POST /v1/apps/{app}/undelete`: restores the app itself by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UndeleteRequest {

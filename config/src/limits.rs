@@ -19,7 +19,7 @@ macro_rules! limits {
         pub struct Limit {
             /// The key.
             pub name: &'static str,
-            /// The value where nothing is said.
+            /// The default value.
             pub default: u64,
             /// The least and the greatest value that are taken.
             pub range: (u64, u64),
@@ -65,9 +65,9 @@ limits! {
     manifest_settings_bytes_max = 4_194_304 in 1_024 ..= 67_108_864,
     /// Milliseconds that a manifest may take to come in.
     manifest_ms_max = 600_000 in 1_000 ..= 86_400_000,
-    /// Manifests of more than 64 KiB that come in at once, at most half of them for one app; a further one is told to come again.
+    /// Manifests of more than 64 KiB received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
     manifests_reading_max = 16 in 1 ..= 256,
-    /// Bytes of memory for manifests that come in and those of pushes under way, four times their length each; further ones are told to come again.
+    /// Bytes of memory for manifests being received and those of pushes under way, four times their length each; further ones get 503 with `Retry-After`.
     manifest_memory_bytes_max = 536_870_912 in 1_048_576 ..= 1_099_511_627_776,
     /// Bytes of a request's body to the admin listener, where it is neither a blob nor a bundle nor a manifest.
     admin_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
@@ -75,7 +75,7 @@ limits! {
     admin_body_ms_max = 30_000 in 100 ..= 86_400_000,
     /// Milliseconds that the body of a request to the admin listener may rest between two of its bytes.
     admin_body_idle_ms_max = 60_000 in 100 ..= 86_400_000,
-    /// Pushes, and archives, taken at once, half of these for one app at most; a further one is told to come again.
+    /// Pushes, and archives, received at once, at most half of them for one app; further ones get 503 with `Retry-After`.
     pushes_max = 64 in 1 ..= 10_000,
     /// Milliseconds that a push may rest between two of its requests before it is forgotten.
     push_idle_ms_max = 3_600_000 in 1_000 ..= 604_800_000,
@@ -159,7 +159,7 @@ limits! {
     header_fields_max = 100 in 10 ..= 10_000,
     /// HTTP/2 streams that one connection may have open at once.
     streams_max = 128 in 1 ..= 10_000,
-    /// Requests of one connection; after the last one the client is told to open another.
+    /// Requests on one connection, which is closed after the last one.
     requests_per_connection_max = 1_000_000 in 1 ..= 1_000_000_000_000,
     /// HTTP/2 streams that a client may reset, or have reset for its mistakes, in one second beyond those it lets end; as many again of those whose answers are at hand.
     resets_per_second_max = 200 in 1 ..= 1_000_000,
@@ -191,7 +191,7 @@ limits! {
     response_memory_bytes_per_connection_max = 262_144 in 65_536 ..= 1_073_741_824,
     /// Milliseconds that the body of a visitor's request may rest between two of its bytes, over HTTP/2.
     body_ms_max = 60_000 in 100 ..= 86_400_000,
-    /// Milliseconds for which what is still to come of a request is read and discarded after its response, so that its client sees that before it is told to stop: over HTTP/2 by a reset of the stream, over HTTP/1.1 by the end of the connection.
+    /// Milliseconds for which the rest of a request is read and discarded after its response, so that the client sees the response before the request is stopped: over HTTP/2 by a reset of the stream, over HTTP/1.1 by the end of the connection.
     linger_ms_max = 2_000 in 0 ..= 60_000,
     /// Bytes that are so discarded on one connection at once.
     linger_bytes_max = 16_777_216 in 0 ..= 1_073_741_824,
@@ -247,7 +247,7 @@ limits! {
     instance_trial_ms = 60_000 in 0 ..= 3_600_000,
     /// Milliseconds between two questions to an instance whether it is well.
     instance_health_ms = 5_000 in 50 ..= 3_600_000,
-    /// Bad answers in a row after which an instance gets no requests; after twice as many it is started anew.
+    /// Failed health checks in a row after which an instance gets no requests; after twice as many it is restarted.
     instance_unhealthy_after = 3 in 1 ..= 1_000,
     /// Milliseconds that the command `release` of a backend may take.
     release_ms_max = 600_000 in 100 ..= 86_400_000,
@@ -293,7 +293,7 @@ limits! {
     smoke_body_bytes_max = 1_048_576 in 1_024 ..= 67_108_864,
     /// Seconds for which a switch may be watched.
     watch_s_max = 3_600 in 1 ..= 86_400,
-    /// Switches that are watched at once, at most half of them of one app; a further one is told to come again.
+    /// Switches watched at once, at most half of them of one app; further ones are refused with `Retry-After`.
     watches_max = 100 in 0 ..= 10_000,
     /// Tokens of all apps together.
     tokens_max = 10_000 in 1 ..= 1_000_000,
@@ -319,7 +319,7 @@ limits! {
     argon2_lanes = 1 in 1 ..= 16,
     /// Passwords that are hashed at once, each with `argon2_memory_kib` and a thread of its own.
     argon2_at_once_max = 2 in 1 ..= 64,
-    /// Passwords that may wait for their turn; a further one is told to come again.
+    /// Passwords that may wait to be checked; further ones are refused with `Retry-After`.
     argon2_waiting_max = 32 in 0 ..= 10_000,
     /// Attempts to log in to one account within `login_window_ms`, those from addresses that it logged in from aside.
     login_attempts_per_account_max = 10 in 1 ..= 1_000,
@@ -341,7 +341,7 @@ limits! {
     log_readers_max = 64 in 0 ..= 10_000,
     /// Readers of `logs` of one app at once; one environment takes at most half of them.
     log_readers_per_app_max = 8 in 0 ..= 10_000,
-    /// Lines that wait for one reader of `logs`; more are left out, and the reader is told how many.
+    /// Lines that wait for one reader of `logs`; more are dropped, and their number is reported to the reader.
     log_reader_lines_max = 1_024 in 1 ..= 1_000_000,
     /// Bytes of the last lines of one app that are remembered for `logs`; 0 remembers nothing.
     log_kept_bytes_max = 65_536 in 0 ..= 67_108_864,

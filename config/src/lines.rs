@@ -1,4 +1,4 @@
-//! Where the lines of a text begin, so that a place in it is found without counting anew.
+//! Offsets of the lines of a text, so that a place is found without counting from its start.
 
 /// The ends of a text's lines.
 #[derive(Debug, Clone)]

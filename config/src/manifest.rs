@@ -65,9 +65,9 @@ pub struct Manifest {
 /// A backend as a place runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Managed {
-    /// The BLAKE3 of its folder and of what is said of it, routes aside: the same for two versions that run the same.
+    /// The BLAKE3 of its folder and its definition without routes: equal for versions that run the same backend.
     pub digest: Digest,
-    /// What is said of it.
+    /// Its definition.
     pub server: Server,
 }
 
@@ -112,7 +112,7 @@ pub enum BadManifest {
     /// The backend's folder cannot be used.
     #[error(transparent)]
     Server(#[from] BadServerFolder),
-    /// What is said of a backend cannot be used.
+    /// The definition of the backend cannot be used.
     #[error("[server]: `{key}` {message}")]
     ServerTable {
         /// The key.

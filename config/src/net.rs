@@ -69,7 +69,7 @@ impl fmt::Display for AddressBlock {
 
 text_form!(AddressBlock, BadBlock);
 
-/// The port of DNS where nothing is said (RFC 1035 §4.2).
+/// The default port of DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 
 /// The address of a DNS server, as `[dns] servers` names it.

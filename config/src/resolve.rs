@@ -35,7 +35,7 @@ struct Entry {
     index: Option<u32>,
 }
 
-/// The paths of a bundle that visitors may see, made ready for look-ups that do not allocate.
+/// The paths of a bundle that visitors may see, prepared for look-ups that do not allocate.
 #[derive(Debug, Clone, Default)]
 pub struct PathIndex {
     names: HashMap<Box<str>, Entry, foldhash::fast::RandomState>,

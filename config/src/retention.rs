@@ -1,6 +1,6 @@
 //! What is kept, and for how long: `[retention]` of `edge.toml`.
 
-/// How long versions are kept, and what was deleted can be had back.
+/// How long versions are kept, and for how long deleted ones can be restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// Seconds between two collections that the edge makes by itself; 0 is none.
@@ -9,7 +9,7 @@ pub struct Retention {
     pub keep_days: u64,
     /// The newest versions of an app, which never go; 0 does not look at their number.
     pub keep_versions: u64,
-    /// Hours in which what was deleted can be had back.
+    /// Hours for which a deleted app, environment or version can be restored.
     pub undelete_hours: u64,
     /// Hours for which collected files stay on the disk, from where they return when a record refers to them again.
     pub collected_hours: u64,
@@ -57,7 +57,7 @@ impl Retention {
         }
     }
 
-    /// Milliseconds in which what was deleted can be had back.
+    /// Milliseconds for which a deleted app, environment or version can be restored.
     #[must_use]
     pub const fn undelete_ms(&self) -> u64 {
         self.undelete_hours.saturating_mul(3_600_000)

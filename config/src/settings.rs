@@ -57,10 +57,10 @@ text_form!(SettingName, BadSettingName);
 pub struct SettingWanted {
     /// Its value.
     pub value: String,
-    /// Whether the front may read it; as it was where nothing is said, and of a new one no.
+    /// Whether the front may read it; unchanged by default, and false for a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
-    /// Whether it is sealed and never shown again; as it was where nothing is said, and of a new one no.
+    /// Whether it is sealed and never shown again; unchanged by default, and false for a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<bool>,
 }
@@ -103,7 +103,7 @@ pub struct SettingsReport {
     pub previous: u64,
     /// Names that are new, or other than before.
     pub set: Vec<SettingName>,
-    /// Names that are no more.
+    /// Names that were removed.
     pub unset: Vec<SettingName>,
     /// Whether something is live in the environment.
     pub live: bool,
@@ -168,7 +168,7 @@ pub struct SettingsDifference {
     pub now: u64,
     /// Whether the former holds again.
     pub restored: bool,
-    /// Whether the former is still kept; where it is not, no names can be told.
+    /// Whether the former revision is still stored; if not, no names can be listed.
     pub kept: bool,
     /// Names whose value or kind changed since.
     pub changed: Vec<SettingName>,

@@ -100,7 +100,7 @@ pub struct SiteFile {
     pub env: BTreeMap<PlaceName, Serving>,
     /// Media types of files whose names do not say them; part of the version, so for every environment alike.
     pub types: MediaTypes,
-    /// What `check` leaves unsaid; no part of the version.
+    /// Findings that `check` ignores; not a part of the version.
     pub check: CheckTable,
     /// Every table of it that says something about serving, a weaker one before a stronger, and where its values stand.
     pub layers: Vec<Layer>,
@@ -151,7 +151,7 @@ impl SiteFile {
         reader.finish(Some(site))
     }
 
-    /// What one table says of an app: the root, or one of `[apps.*]`. Whoever calls it finishes the table.
+    /// The settings of an app in one table: the root, or one of `[apps.*]`. The caller finishes the table.
     fn of_table(file: &str, root: &Table<'_, '_>) -> Self {
         let app = root.parsed("app");
         let www = root.string("www");

@@ -103,7 +103,7 @@ pub fn encode_path(decoded: &str) -> String {
 }
 
 /// Writes the path of a request for the `Location` of a redirect that only changes the scheme or the host, and leaves the
-/// path to whoever is asked next.
+/// path to the server that answers next.
 ///
 /// The result begins with exactly one slash and holds no two in a row, no backslash, and no byte but visible ASCII. To a
 /// browser, two slashes or backslashes at the beginning of a path are the beginning of another authority (RFC 3986 §4.2,

@@ -12,7 +12,7 @@ use crate::problem::Code;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LockRequest {
-    /// Why, for whoever finds the environment locked.
+    /// The reason, shown to anyone who finds the environment locked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -48,7 +48,7 @@ pub struct LockReport {
 pub struct AliasRequest {
     /// The version's id or an unambiguous prefix of it.
     pub version: String,
-    /// When the alias ends: as before where nothing is said, and never for one that is new.
+    /// When the alias expires: by default unchanged, and never for a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Expiry>,
 }
@@ -114,7 +114,7 @@ pub struct Diff {
     pub next: Option<String>,
     /// What visitors load.
     pub visitors: VisitorLoad,
-    /// What else is said about serving.
+    /// The other differences in how the version is served.
     pub serving: Vec<ServingChange>,
 }
 
@@ -204,10 +204,10 @@ pub struct VisitorLoad {
     pub with_dictionaries: Option<u64>,
 }
 
-/// A difference in what is said about serving.
+/// A difference in how a version is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServingChange {
-    /// Where it is said: `devanture.toml`, `[env.staging]` of it, or the name of a file of rules.
+    /// Where it stands: `devanture.toml`, `[env.staging]` of it, or the name of a rule file.
     pub place: String,
     /// What it is about: a key such as `html_handling`, or `rules`.
     pub key: String,

@@ -7,17 +7,17 @@ use crate::keeping::PurgeReport;
 use crate::names::{AppName, PlaceName};
 use crate::site_toml::RoutePath;
 
-/// `POST /v1/apps/{app}/environments/{env}/pause`: visitors are told to come again later.
+/// `POST /v1/apps/{app}/environments/{env}/pause`: serves visitors a maintenance page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PauseRequest {
-    /// What visitors are told.
+    /// The message for visitors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Paths that go on answering, each as the path of a route is written: `/status`, `/api/*`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<RoutePath>,
-    /// After how many seconds visitors are told to come again.
+    /// Seconds after which visitors should come again (`Retry-After`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
 }
@@ -29,13 +29,13 @@ pub struct Pause {
     pub since_ms: u64,
     /// The name of the token that said it last.
     pub who: String,
-    /// What visitors are told, where something was said.
+    /// The message for visitors, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Paths that go on answering.
     #[serde(default)]
     pub allow: Vec<RoutePath>,
-    /// After how many seconds visitors are told to come again.
+    /// Seconds after which visitors should come again (`Retry-After`).
     pub retry_after_s: u64,
 }
 
@@ -59,7 +59,7 @@ pub struct DeleteReport {
     pub app: AppName,
     /// The version that is gone.
     pub version: VersionId,
-    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    /// Restorable until, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub until_ms: u64,
     /// Files that were removed at once; `None` without `purge`.

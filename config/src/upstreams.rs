@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::site_toml::{Protocol, UpstreamUrl};
 
-/// What somebody wishes of a member.
+/// The state that the API sets for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberWish {

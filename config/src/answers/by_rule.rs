@@ -181,7 +181,7 @@ const fn stage_of(rule: &Redirect) -> Stage {
     if rule.force { Stage::ForcedRules } else { Stage::Rules }
 }
 
-/// A rule as it is told.
+/// A rule as messages show it.
 pub(super) fn shown(rule: &Redirect) -> String {
     format!("`{} → {}`", rule.from, rule.to)
 }

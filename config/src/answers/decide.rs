@@ -20,10 +20,10 @@ pub(super) const PATH_BYTES_MAX: usize = 65_536;
 /// Endings of files that may be encodings of another.
 const CODINGS: [&str; 3] = [".br", ".gz", ".zst"];
 
-/// Who asks.
+/// What is known of the sender of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Who<'q> {
-    /// Whoever it is.
+    /// Nothing: any visitor.
     Anybody(Asking),
     /// The sender of this request.
     Known(&'q Request<'q>),
@@ -64,13 +64,13 @@ impl<'q> Asked<'q> {
         }
     }
 
-    /// Why a rule whose path is asked for does not apply to who asks.
+    /// Why a rule whose path matches does not apply to this request.
     pub(super) fn unsuited(&self, rule: &Redirect, notes: &mut Notes) -> Option<&'static str> {
         let has_tastes = !rule.languages.is_empty() || !rule.cookies.is_empty();
         let Who::Known(request) = self.who else {
             let depends = rule.from.has_host() || has_tastes;
             notes.may_differ |= depends;
-            return depends.then_some("depends on who asks");
+            return depends.then_some("depends on the visitor");
         };
         let (accept_language, cookie) = (request.field("accept-language"), request.field("cookie"));
         let (accept_language, cookie) = (accept_language.as_deref(), cookie.as_deref());
@@ -223,7 +223,7 @@ impl Site<'_> {
             return kept_out(guard, notes);
         }
         if self.rules.headers.iter().any(|rule| !rule.users.is_empty()) {
-            notes.passed(Stage::Access, Stands::Nowhere, || "nothing keeps it from who asks".to_owned());
+            notes.passed(Stage::Access, Stands::Nowhere, || "no rule restricts access to it".to_owned());
         }
         if let Some(decided) = self.by_rule(asked, path, notes) {
             return decided;
@@ -300,7 +300,7 @@ impl Site<'_> {
         decided(Stage::NotFound, rule, End::Nothing)
     }
 
-    /// A file, if who asks may see it by every path that leads to it.
+    /// A file, if the request may see it under every path that leads to it.
     pub(super) fn file(&self, asked: &Asked<'_>, path: &str, page: Page, notes: &mut Notes) -> Decided {
         let Page { number, status, stage, rule } = page;
         let own = self.path(number).map_or("", |path| path.as_str());
@@ -328,7 +328,7 @@ impl Site<'_> {
         rule.map_or(Stands::Nowhere, |rule| Stands::At(rule.at.clone()))
     }
 
-    /// The rule that keeps who asks from `path`. Of anybody it is not known what they send.
+    /// The rule that denies `path` to this request; `None` for any visitor, whose credentials are not known.
     pub(super) fn guard(&self, asked: &Asked<'_>, path: &str) -> Option<&HeaderRule> {
         let Who::Known(request) = asked.who else { return None };
         let authorization = asked.field("authorization");

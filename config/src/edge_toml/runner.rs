@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use crate::reader::Table;
 
-/// Where programs are looked for where nothing is said.
+/// Default search path for programs.
 pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a node is called where nothing is said.
+/// Default name of a node.
 pub const NODE: &str = "node-1";
 
 /// How backends are run.
@@ -19,8 +19,8 @@ pub struct Runner {
     pub enabled: bool,
     /// Where instances get control groups; without them, limits are held by measuring.
     pub cgroup: ControlGroups,
-    /// Where the code of backends lies and what they keep, relative to `edge.toml`; beside the data folder where nothing
-    /// is said, see [`super::EdgeFile::runner_folder`].
+    /// The folder for the code and the persistent data of backends, relative to `edge.toml`; by default beside the data
+    /// folder, see [`super::EdgeFile::runner_folder`].
     pub folder: Option<PathBuf>,
     /// What this node is called.
     pub node: String,

@@ -28,7 +28,7 @@ pub enum ChallengeKind {
     TlsAlpn,
 }
 
-/// The account of whoever runs the edge at an authority that wants one (RFC 8555 §7.3.4).
+/// The operator's account at an authority that requires external account binding (RFC 8555 §7.3.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalAccount {
     /// The id of its key.

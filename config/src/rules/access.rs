@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake3::Hash;
 
-/// Those who may see a path, by the hashes of what they send: comparing those takes the same time whoever asks.
+/// Credentials that give access to a path, as hashes of what a client sends: comparing them takes constant time.
 #[derive(Debug)]
 pub struct Users(Vec<Hash>);
 

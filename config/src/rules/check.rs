@@ -48,7 +48,7 @@ pub fn check(rules: &RuleSet, serving: &Serving, has_file: &dyn Fn(&str) -> bool
     findings.0
 }
 
-/// A rule as it is told.
+/// A rule as messages show it.
 fn shown(rule: &Redirect) -> String {
     format!("`{} → {}`", rule.from, rule.to)
 }

@@ -10,7 +10,7 @@ use crate::mistake::Weight;
 
 /// Most fields and users of one block.
 const FIELDS_MAX: usize = 500;
-/// Most findings of each weight that are said of one file: nobody reads more, and a hostile file has millions of lines.
+/// Findings of each weight reported for one file: nobody reads more, and a hostile file has millions of lines.
 const FINDINGS_MAX: usize = 1_000;
 /// How much of a text that may have any length a finding repeats, in characters.
 const QUOTED_CHARS_MAX: usize = 80;
@@ -129,7 +129,7 @@ pub(super) fn check_destination(file: &mut File<'_>, line: usize, to: &str, name
     }
 }
 
-/// One block of `_headers` while it is read: a path and what is said about it.
+/// One block of `_headers` while it is read: a path and its fields.
 pub(super) struct Block<'t> {
     /// The line of its path.
     pub(super) line: usize,

@@ -12,7 +12,7 @@ use crate::site_toml::HostRule;
 
 /// The statuses that a rule may have; those from 300 to 399 redirect, the others answer with the target itself.
 pub const STATUSES: [u16; 9] = [200, 301, 302, 303, 307, 308, 404, 410, 451];
-/// What cannot stand in a URL as it is; a percent sign stays, since whoever wrote it has encoded something.
+/// Characters that must be encoded in a URL; a percent sign stays, since it already belongs to an encoded character.
 const UNSAFE: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 

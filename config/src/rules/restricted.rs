@@ -94,9 +94,9 @@ fn moves_host(rule: &Redirect) -> bool {
     rule.from.has_host() && is_whole && rule.is_redirect() && keeps_path()
 }
 
-/// The plain paths, of pairs of a compressed file's name and its plain path, that a password, a route or a forced rule of
-/// the compressed name would not hold for: whoever wrote it meant the content, and knew of no other name. They are not
-/// served. Of more rules than can be compared (`restricted` is none), these are all.
+/// Plain paths, from pairs of a compressed file's name and its plain path, that a password, a route or a forced rule
+/// for the compressed name would not protect: the rule meant the content, and its author did not expect another name.
+/// They are not served. With more rules than can be compared (`restricted` is none), all plain paths are returned.
 #[must_use]
 pub fn unserved_plain_paths(
     restricted: Option<&RestrictedPaths>,

@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::mistake::Weight;
 
-/// What is said of a line: its number, `m` for a mistake or `d` for a doubt, and a part of the message.
+/// An expected finding: its line number, `m` for a mistake or `d` for a doubt, and a part of the message.
 pub(super) type Said<'s> = (usize, char, &'s str);
 
 /// Fails unless exactly these findings are there.

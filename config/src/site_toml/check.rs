@@ -1,4 +1,4 @@
-//! `[check]` of `devanture.toml`: what `devanture check` leaves unsaid, and the limit that the site sets itself.
+//! `[check]` of `devanture.toml`: which findings `devanture check` ignores, and the site's own size limit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -98,7 +98,7 @@ impl FromStr for Ignored {
 }
 
 impl Ignored {
-    /// Whether it leaves a finding of `code` unsaid, in the file at `path` of the bundle, about `target`, the address or
+    /// Whether it ignores a finding of `code` in the file at `path` of the bundle, about `target`, the address or
     /// the name that the finding is about.
     #[must_use]
     pub fn covers(&self, code: &str, path: &str, target: Option<&str>) -> bool {
@@ -122,7 +122,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
 }
 
 impl CheckTable {
-    /// Whether a finding is left unsaid.
+    /// Whether a finding is ignored.
     #[must_use]
     pub fn ignores(&self, code: &str, path: &str, target: Option<&str>) -> bool {
         self.ignore.iter().any(|ignored| ignored.covers(code, path, target))

@@ -22,7 +22,7 @@ pub struct CorsOrigin(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct BadCorsOrigin {
     text: String,
-    /// What was meant, as far as that can be told.
+    /// The likely intention, as far as it can be guessed.
     meant: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl CorsOrigin {
         &self.0
     }
 
-    /// Whether it is one of whoever's machine the browser runs on.
+    /// Whether it is an origin on the visitor's own machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let url = Url::parse(&self.0).ok();

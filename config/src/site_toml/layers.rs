@@ -19,7 +19,7 @@ const GUARDED: &str = "basic_auth";
 /// One table that says something about serving: that of every environment, an `[env.*]`, or an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// The environment that it is for; every one where nothing is said.
+    /// The environment that it is for; every one by default.
     pub place: Option<PlaceName>,
     /// What it says.
     pub serving: Serving,
@@ -40,7 +40,7 @@ impl Layer {
         At { file: Arc::clone(&self.file), line: line.unwrap_or(0) }
     }
 
-    /// What a whole file says in every environment, of which no line is told.
+    /// The settings of a whole file in every environment, without line numbers.
     pub(super) fn of_whole(file: &str, serving: Serving) -> Self {
         Self { place: None, serving, file: file.into(), lines: Default::default() }
     }
@@ -119,7 +119,7 @@ impl Explained {
 }
 
 impl SiteFile {
-    /// Where the rules stand that hold in `env`, or in every environment where none is said: merged as
+    /// The places of the rules that apply in `env`, or in every environment if it is `None`: merged as
     /// [`Serving::overlaid_by`] merges.
     #[must_use]
     pub fn lines_in(&self, env: Option<&PlaceName>) -> PlaceLines {
@@ -142,8 +142,8 @@ impl SiteFile {
         PlaceLines(lines)
     }
 
-    /// Every value that holds in `env`, or in every environment where none is said, and where it comes from. `guessed` is
-    /// whose meaning files of rules are taken to have, where there are some and nobody says it.
+    /// Every value that applies in `env`, or in every environment if it is `None`, with its origin. `guessed` is the
+    /// provider whose meaning rule files are taken to have, if there are any and `rules` is not set.
     ///
     /// The values are found table by table, a stronger one after a weaker; that they are those of
     /// [`Manifest::serving_for`](crate::Manifest::serving_for) is what a test holds.

@@ -101,7 +101,7 @@ pub struct RouteTimes {
 }
 
 impl RouteTimes {
-    /// Those of `route`, or where there is none those that hold where nothing is said.
+    /// Those of `route`, or the defaults if there is none.
     #[must_use]
     pub fn of(route: Option<&Route>) -> Self {
         let said = |time: fn(&Route) -> Option<u64>| route.and_then(time);
@@ -238,7 +238,7 @@ impl fmt::Display for HostRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Most bytes of a request's body; the edge's own limit where nothing is said, which is never exceeded.
+    /// Most bytes of a request's body; the edge's own limit by default, which is never exceeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
     /// How long a connection may take to come about, in milliseconds.

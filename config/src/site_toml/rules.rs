@@ -28,7 +28,7 @@ pub struct RedirectTable {
     /// Exactly these parameters; a value `:name` captures.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, String>,
-    /// The status; 301 where nothing is said. A rewrite has none.
+    /// The status; 301 by default. A rewrite has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Where to.

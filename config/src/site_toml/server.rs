@@ -17,15 +17,15 @@ use crate::reader::Table;
 pub const SERVER_UPSTREAM: &str = "server";
 /// The process whose instances get requests.
 pub const WEB: &str = "web";
-/// The folder where nothing is said.
+/// Default folder.
 pub const SERVER_DIR: &str = "dist/server";
-/// How long an instance may take until it is healthy, in milliseconds, where nothing is said.
+/// Default time until an instance must be healthy, in milliseconds.
 pub const START_MS: u64 = 60_000;
-/// How long an instance has between SIGTERM and SIGKILL where nothing is said, in milliseconds.
+/// Default time between SIGTERM and SIGKILL, in milliseconds.
 pub const STOP_MS: u64 = 10_000;
-/// How long requests that are under way may go on before SIGTERM where nothing is said, in milliseconds.
+/// Default time for which requests under way may go on before SIGTERM, in milliseconds.
 pub const DRAIN_MS: u64 = 30_000;
-/// How long replaced instances stay for a rollback where nothing is said, in milliseconds.
+/// Default time for which replaced instances stay for a rollback, in milliseconds.
 pub const WARM_MS: u64 = 300_000;
 /// Longest time that a key of `[server]` may say, in milliseconds: a day.
 const SERVER_MS_MAX: u64 = 86_400_000;
@@ -53,7 +53,7 @@ const LISTENS: &[(&str, ListenOn)] = &[("port", ListenOn::Port), ("socket", List
 pub struct ProcessTable {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// How many of it; one where nothing is said.
+    /// How many instances of it; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
 }
@@ -74,7 +74,7 @@ pub struct ServerTable {
     /// The path that answers 2xx or 3xx when an instance is well. By default it must answer `/` with a status below 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
-    /// How many instances of the main process; one where nothing is said.
+    /// How many instances of the main process; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
     /// Whether the main process gets requests.
@@ -131,9 +131,9 @@ pub struct Server {
     pub health: Option<String>,
     /// Where `web` instances listen.
     pub listen: ListenOn,
-    /// Memory of one instance in bytes, where it is said.
+    /// Memory of one instance in bytes, if it is limited.
     pub memory_bytes: Option<u64>,
-    /// Processor time of one instance in percent of one core, where it is said.
+    /// Processor time of one instance in percent of one core, if it is limited.
     pub cpu_percent: Option<u64>,
     /// The folder that stays.
     pub persist: Option<BundlePath>,
@@ -328,7 +328,7 @@ fn bad_command(words: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Reads `[server]` of a table; `dir` is read by whoever needs it, see [`dir`].
+/// Reads `[server]` of a table, except for `dir`, see [`dir`].
 pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
     let table = outer.table("server")?;
     if dir(&table).is_some() && outer.full("server").rsplit('.').nth(2) == Some("env") {

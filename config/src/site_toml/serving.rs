@@ -106,7 +106,7 @@ pub struct Serving {
     /// Fields of answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Vec<HeadersTable>>,
-    /// Which of the hostnames the others lead to; the first that is no wildcard where nothing is said.
+    /// The hostname to which the others redirect; by default the first that is no wildcard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canonical: Option<Canonical>,
     /// Origins whose pages may use the backends.
@@ -148,7 +148,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Whether nothing is said.
+    /// Whether it sets nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -13,7 +13,7 @@ pub const SMOKE_CHECKS_MAX: usize = 1_000;
 pub const SMOKE_TIMEOUT_MS: u64 = 10_000;
 /// Longest time that a check may ask for, in milliseconds; the edge's own limit may be lower.
 pub const SMOKE_TIMEOUT_MS_MAX: u64 = 600_000;
-/// The status that is expected where nothing is said.
+/// The expected status by default.
 pub const SMOKE_STATUS: u16 = 200;
 /// Longest path of a check, in bytes.
 const PATH_BYTES_MAX: usize = 4_096;

@@ -14,27 +14,27 @@ use crate::text_form::text_form;
 
 /// Most addresses that one pool may declare.
 pub const MEMBERS_MAX: usize = 256;
-/// Longest time that a pool or a check of health may be told to wait, in milliseconds: a day.
+/// Longest configurable wait of a pool or a health check, in milliseconds: a day.
 const UPSTREAM_MS_MAX: u64 = 86_400_000;
-/// Requests that wait for a free member where nothing is said.
+/// Default number of requests that wait for a free member.
 pub const QUEUE_MAX: u64 = 256;
-/// How long a request waits for a free member where nothing is said, in milliseconds.
+/// Default time for which a request waits for a free member, in milliseconds.
 pub const QUEUE_MS: u64 = 5_000;
-/// Attempts after the first one where nothing is said.
+/// Default number of attempts after the first one.
 pub const RETRIES: u64 = 2;
-/// The share of requests that may be retries where nothing is said, in percent.
+/// Default share of requests that may be retries, in percent.
 pub const RETRY_PERCENT: u64 = 20;
-/// Failures in a row after which a member is ejected where nothing is said.
+/// Default number of failures in a row after which a member is ejected.
 pub const EJECT_AFTER: u64 = 5;
-/// How long a member is ejected at first where nothing is said, in milliseconds.
+/// Default time of a member's first ejection, in milliseconds.
 pub const EJECT_MS: u64 = 10_000;
-/// Between two checks of a member's health where nothing is said, in milliseconds.
+/// Default time between two health checks of a member, in milliseconds.
 pub const HEALTH_INTERVAL_MS: u64 = 5_000;
-/// How long a check of health may take where nothing is said, in milliseconds.
+/// Default time limit of a health check, in milliseconds.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
-/// Checks in a row that make a member healthy where nothing is said.
+/// Default number of passed checks in a row that make a member healthy.
 pub const HEALTHY_AFTER: u64 = 2;
-/// Checks in a row that make a member unhealthy where nothing is said.
+/// Default number of failed checks in a row that make a member unhealthy.
 pub const UNHEALTHY_AFTER: u64 = 3;
 /// Longest list of certificates that `ca` may hold, in bytes.
 const CA_BYTES_MAX: usize = 256 * 1024;
@@ -60,7 +60,7 @@ pub struct HealthCheck {
     /// Answers in a row that make an unhealthy member healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_after: Option<u64>,
-    /// The `Host` of the question; the member's own address where nothing is said.
+    /// The `Host` of the check's request; the member's own address by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Milliseconds between two questions.
@@ -93,7 +93,7 @@ pub struct StatusRange {
 pub struct BadStatusRange(pub String);
 
 impl StatusRange {
-    /// What is well where nothing is said.
+    /// The default of what counts as healthy.
     pub const OK: Self = Self { first: 200, last: 299 };
 
     /// Whether `status` lies within.

@@ -13,7 +13,7 @@ use crate::site_toml::Route;
 
 /// Most redirects that are followed; browsers follow about twenty.
 const HOPS_MAX: usize = 16;
-/// Most of a path that is told.
+/// Characters of a path that a message shows.
 const SHOWN_CHARACTERS_MAX: usize = 60;
 /// What stands for a capture while redirects are followed: a path that a visitor may well ask for.
 const SAMPLE: &str = "some-page";

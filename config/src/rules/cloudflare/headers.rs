@@ -17,7 +17,7 @@ const BLOCKS_MAX: usize = 101;
 enum Open<'t> {
     /// No path has come yet.
     Nothing,
-    /// A path that was dropped, and with it what is said about it.
+    /// A dropped path, with the message about it.
     Dropped,
     /// A path, as a URL has it.
     Block(String, Block<'t>),
