@@ -18,7 +18,7 @@ except ImportError as error:
 
 # The name of a note, where it is to be expected, and why it is no fault of the edge's.
 EXPLAINED = {
-    # Everybody may have a file, whoever asked for it: with `public`, also the answer to a request that carried
+    # Everybody may have a file, whatever the request: with `public`, also the answer to a request that carried
     # `Authorization` may be shared (RFC 9111 §3.5). What may not be shared will be said by rules.
     "STORE_PUBLIC_UNNECESSARY": lambda exchange: True,
     # RFC 9110 §15.3.7.2: an answer of several parts must not have the field; each part has its own.

@@ -137,7 +137,7 @@ fn content_type(name: &str) -> &'static str {
 struct Field<'b> {
     /// The number of its name, or of all of it.
     index: usize,
-    /// Its value where it is said, as it is sent: one by Huffman's code stays one.
+    /// Its value if it has one, as it is sent: a Huffman-coded one stays coded.
     value: Option<&'b [u8]>,
 }
 
