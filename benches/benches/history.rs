@@ -16,10 +16,12 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use devanture_edge::blobs;
 use devanture_edge::catalog::records::{self, AppRecord, HistoryEntry};
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
+use devanture_edge::encode::Background;
+use devanture_edge::ledger::Page;
 use devanture_edge::live::{Domains, Grace, Live, Loader};
 use devanture_edge::proxy::address::Policy;
 use devanture_edge::proxy::{Registry, RegistrySettings, tls};
-use devanture_edge::publish::{Asked, Background, KeyFile, Page, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
+use devanture_edge::publish::{Asked, KeyFile, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
 use devanture_edge::telemetry::AccessLog;
 
 const DEPLOYS: u64 = 10_000;
