@@ -140,7 +140,7 @@ async fn loads(page: &Page) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_open_shows_each_change_by_itself() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start_in_every_run().await else { return };
     let project = Project::new();
     let dev = project.dev(&[]);
     assert_eq!(dev.wait_for("live")["files"], 2);

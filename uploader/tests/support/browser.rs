@@ -90,8 +90,13 @@ struct Watched {
 }
 
 impl Browser {
-    /// Starts the browser; none, having said so, where there is no Chromium and the tests may go without one.
+    /// Starts the browser. There is none, and it says so, where Chromium is missing and may be, or without `./test full`.
     pub(crate) async fn start() -> Option<Self> {
+        if super::is_for_full_runs() { None } else { Self::start_in_every_run().await }
+    }
+
+    /// Starts the browser as [`Self::start`] does, in `./test` too, which opens one page.
+    pub(crate) async fn start_in_every_run() -> Option<Self> {
         let profile = tempfile::tempdir().unwrap();
         let folder = profile.path().to_owned();
         Self::launch(Trusted::Everybody, &[], &folder, Some(profile)).await
@@ -99,6 +104,9 @@ impl Browser {
 
     /// Starts it as [`Self::start`] does, with a profile that may be there before and stays afterwards.
     pub(crate) async fn start_with(trusted: Trusted<'_>, flags: &[&str], profile: &Path) -> Option<Self> {
+        if super::is_for_full_runs() {
+            return None;
+        }
         Self::launch(trusted, flags, profile, None).await
     }
 

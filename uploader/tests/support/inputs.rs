@@ -53,6 +53,9 @@ pub(crate) fn vite(variant: &str) -> Option<PathBuf> {
 /// The packages of `uploader/tests/frameworks/requirements.txt`, for `PYTHONPATH`.
 #[track_caller]
 pub(crate) fn frameworks() -> Option<PathBuf> {
+    if super::is_for_full_runs() {
+        return None;
+    }
     fetched("frameworks")
 }
 

@@ -29,3 +29,12 @@ pub(crate) fn leave_out(what_is_missing: &str) {
     assert!(!is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "{what_is_missing}");
     eprintln!("left out: {what_is_missing}");
 }
+
+/// Whether the test ends at once, having said so, because only `./test full` runs it: `./test` sets `QUICK=1`.
+pub(crate) fn is_for_full_runs() -> bool {
+    let is_quick = std::env::var("QUICK").is_ok_and(|quick| quick == "1");
+    if is_quick {
+        eprintln!("left out: ./test full runs it");
+    }
+    is_quick
+}
