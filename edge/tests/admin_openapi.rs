@@ -6,18 +6,16 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::description::{DESCRIPTION, described};
+use crate::support::{Got, edge, got};
 use devanture_config::manifest::{FileEntry, ServerFile, ServerFolder};
 use devanture_config::problem::Code;
 use devanture_config::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 use devanture_config::site_toml::{FieldRules, HealthCheck, Route, ServerTable, Serving, SmokeCheck, Upstream};
 use devanture_config::{Manifest, api, deploy, hostnames, instances, keeping, settings, team, upkeep, upstreams, who};
 use http::{Method, StatusCode};
-use support::description::{DESCRIPTION, described};
-use support::{Got, edge, got};
 
 /// The table in the room's own documentation.
 const TABLE: &str = include_str!("../src/admin/mod.rs");

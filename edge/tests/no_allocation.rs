@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
-#[path = "support/in_process.rs"]
-mod in_process;
-
 use std::hint::black_box;
 use std::rc::Rc;
 
+use crate::in_process;
 use devanture_config::edge_toml::LogAddresses;
 use devanture_config::path::BundlePath;
 use devanture_config::site_toml::HtmlHandling;

@@ -1,13 +1,11 @@
 //! The browser of the end-to-end tests sees what a visitor would see, and what goes wrong.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 
-use support::browser::{Browser, Stub};
-use support::{inputs, jupyter};
+use crate::support::browser::{Browser, Stub};
+use crate::support::{inputs, jupyter};
 
 /// Serves pages by path on a port of its own for as long as the test runs; what is not among them is a 404.
 fn serve(pages: &'static [(&'static str, &'static str)]) -> SocketAddr {

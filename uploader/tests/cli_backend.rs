@@ -3,15 +3,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-mod cli_support;
-
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 
-use cli_support::Project;
-use cli_support::fake_edge::{FakeEdge, Reply, event};
+use crate::cli_support;
+use crate::cli_support::Project;
+use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
 use devanture_config::api::{Step, StepState};
 use devanture_config::instances::{InstanceList, InstanceState, InstanceStatus};
 use devanture_config::problem::{Code, Problem};

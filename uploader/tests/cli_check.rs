@@ -1,9 +1,7 @@
 //! `devanture check` of the files of a site: what is found, where, how it is told, and how it is left unsaid.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
-mod cli_support;
-
-use cli_support::{Project, Ran};
+use crate::cli_support::{Project, Ran};
 use serde_json::Value;
 
 /// A site, and the lines of its `devanture.toml` after the first two.

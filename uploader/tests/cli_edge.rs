@@ -1,13 +1,12 @@
 //! `devanture` against an edge of a few lines: what it sends, what it says, and how it takes it when the edge misbehaves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-mod cli_support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cli_support::fake_edge::{FakeEdge, Reply, event, urls};
-use cli_support::{Project, write};
+use crate::cli_support;
+use crate::cli_support::fake_edge::{FakeEdge, Reply, event, urls};
+use crate::cli_support::{Project, write};
 use devanture_config::Digest;
 use devanture_config::api::{AliasList, Deploy, DeployKind, History, Outcome, PlaceStatus, SwitchReport};
 use devanture_config::problem::{Code, Problem};

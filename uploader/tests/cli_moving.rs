@@ -1,9 +1,7 @@
 //! `devanture init --from`: sites as people have them at other providers, moved and then checked.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
-mod cli_support;
-
-use cli_support::{Project, Ran};
+use crate::cli_support::{Project, Ran};
 use serde_json::Value;
 
 const NETLIFY: &str = r#"# A documentation site with an API behind it.

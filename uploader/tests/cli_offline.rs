@@ -1,11 +1,9 @@
 //! `devanture` where no edge is needed, or none is there: mistakes of files, sources of settings, ids, help.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-mod cli_support;
-
 use std::net::TcpListener;
 
-use cli_support::{Project, write};
+use crate::cli_support::{Project, write};
 
 const STILL_RUNNING: &str = "The previous version is still running.";
 const NOTHING_SENT: &str = "Nothing was sent; nothing has changed.";

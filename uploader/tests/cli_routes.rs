@@ -1,9 +1,7 @@
 //! `devanture routes`: what answers a path, where that stands, what was asked before, and what routes take from a site.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
-mod cli_support;
-
-use cli_support::Project;
+use crate::cli_support::Project;
 use serde_json::{Value, json};
 
 const TOML: &str = "app = \"shop\"\nwww = \"dist\"\nrules = \"netlify\"\n\

@@ -8,15 +8,13 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
-mod cli_support;
-
 use std::fs::File;
 use std::io::{Read, Write as _};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use cli_support::fake_edge::{FakeEdge, Reply, event};
-use cli_support::{Project, Ran};
+use crate::cli_support::fake_edge::{FakeEdge, Reply, event};
+use crate::cli_support::{Project, Ran};
 use devanture_config::api::{Step, StepState};
 use devanture_config::problem::{Code, Problem};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use devanture_config::api::BeginDeploy;
 use serde_json::Value;
 
-use crate::fake::{Fake, ISSUER, Trick};
-use crate::pebble::write_certificate;
+use crate::acme::fake::{Fake, ISSUER, Trick};
+use crate::acme::pebble::write_certificate;
+use crate::acme::tls::shown;
+use crate::acme::world::wait_for;
 use crate::support::{RunningEdge, edge, manifest};
-use crate::tls::shown;
-use crate::world::wait_for;
 
 /// Longest wait that an authority can impose.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;

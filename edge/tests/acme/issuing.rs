@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use http::{Method, StatusCode};
 
-use crate::pebble::Manner;
+use crate::acme::pebble::Manner;
+use crate::acme::tls::shake;
+use crate::acme::world::{wait_for, world, write};
 use crate::support::got;
-use crate::tls::shake;
-use crate::world::{wait_for, world, write};
 
 const HSTS: &str = "strict-transport-security";
 
@@ -70,7 +70,7 @@ async fn an_environment_and_an_alias_get_theirs_and_a_versions_own_hostname_does
     assert!(shake(world.edge.https(), "nobody.apps.test", &["h2"]).await.is_err());
     assert_eq!(world.pebble.orders(), 2, "{}", world.pebble.log());
     // The API is for those who trust the local authority.
-    assert!(crate::tls::shown(world.edge.admin(), "shop.apps.test").await.is_local());
+    assert!(crate::acme::tls::shown(world.edge.admin(), "shop.apps.test").await.is_local());
     world.edge.stop().await;
 }
 
@@ -91,8 +91,8 @@ async fn a_file_comes_first_for_the_names_that_it_covers() {
         let shown = world.shown(name).await;
         assert!(shown.names[0].contains("*.apps.test"), "{name}: {shown:?}");
     }
-    assert!(crate::tls::shown(world.edge.admin(), "edge.apps.test").await.names[0].contains("*.apps.test"));
-    assert!(crate::tls::shown(world.edge.admin(), "localhost").await.is_local());
+    assert!(crate::acme::tls::shown(world.edge.admin(), "edge.apps.test").await.names[0].contains("*.apps.test"));
+    assert!(crate::acme::tls::shown(world.edge.admin(), "localhost").await.is_local());
     assert_eq!(world.pebble.orders(), 1);
 
     // The file is read again when it changes, as without ACME.

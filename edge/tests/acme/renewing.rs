@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use crate::pebble::Manner;
-use crate::world::{wait_for, world};
+use crate::acme::pebble::Manner;
+use crate::acme::world::{wait_for, world};
 
 /// An authority whose certificates are due after two thirds of this.
 const fn short(validity_s: u64) -> Manner {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::world::{wait_for, world};
+use crate::acme::world::{wait_for, world};
 
 #[tokio::test]
 async fn a_name_that_cannot_be_proven_is_tried_less_and_less_often_and_by_both_ways() {

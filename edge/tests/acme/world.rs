@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use devanture_config::api::BeginDeploy;
 use http::Method;
 
-use crate::dns::Dns;
-use crate::door::Door;
-use crate::pebble::{KEY, KEY_ID, Manner, Pebble, is_installed, write_certificate};
+use crate::acme::dns::Dns;
+use crate::acme::door::Door;
+use crate::acme::pebble::{KEY, KEY_ID, Manner, Pebble, is_installed, write_certificate};
+use crate::acme::tls::{Shown, shown};
 use crate::support::{Got, RunningEdge, edge, got, manifest};
-use crate::tls::{Shown, shown};
 
 /// Longest wait for what an authority has a part in: it takes its time, and so does a certificate to come of age.
 const PATIENCE: Duration = Duration::from_secs(60);

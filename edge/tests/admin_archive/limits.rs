@@ -4,9 +4,9 @@ use devanture_config::problem::Code;
 use futures_util::stream;
 use http::{Method, StatusCode};
 
+use crate::admin_archive::{DEPLOYS, FIRST, SITE, refused, send};
 use crate::support::archives::{archive, claiming, counting, stored_zip, zip};
 use crate::support::{Files, edge, eventually, got};
-use crate::{DEPLOYS, FIRST, SITE, refused, send};
 
 #[tokio::test]
 async fn every_limit_of_a_bundle_names_itself() {

@@ -6,8 +6,8 @@ use futures_util::stream;
 use http::{Method, StatusCode};
 use reqwest::RequestBuilder;
 
-use crate::backend::Backend;
-use crate::gate::history;
+use crate::deploying::backend::Backend;
+use crate::deploying::gate::history;
 use crate::support::archives::{stored_zip, tar, zip};
 use crate::support::{Files, RunningEdge, edge, eventually, got};
 

@@ -8,7 +8,7 @@ use devanture_config::site_toml::SiteFile;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::backend::{Backend, dead};
+use crate::deploying::backend::{Backend, dead};
 use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
 /// Pushes with what a `devanture.toml` says.

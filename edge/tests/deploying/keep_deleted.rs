@@ -7,7 +7,7 @@ use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::keep::{age, api, collect, keeping};
+use crate::deploying::keep::{age, api, collect, keeping};
 use crate::support::{Files, RunningEdge, edge, got, manifest};
 
 /// What a visitor of a name gets that is nobody's: no certificate, or a 404 on a connection that is open.

@@ -7,8 +7,8 @@ use devanture_config::api::{DeployOptions, LogLine};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::backend::{Backend, dead};
-use crate::gate::push;
+use crate::deploying::backend::{Backend, dead};
+use crate::deploying::gate::push;
 use crate::support::{Got, RunningEdge, Setup, edge, eventually, got};
 
 const LOG: &str = "[access_log]\nto = \"access.log\"\n";

@@ -8,8 +8,8 @@ use devanture_config::problem::{Code, Problem};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::backend::Backend;
-use crate::gate::{history, post, push};
+use crate::deploying::backend::Backend;
+use crate::deploying::gate::{history, post, push};
 use crate::support::{Files, RunningEdge, edge, got};
 
 const OLD: Files<'_> = &[("index.html", b"old"), ("shoes.html", b"shoes")];

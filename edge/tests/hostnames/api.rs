@@ -6,7 +6,7 @@ use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 
 use super::{SITE, add, add_canonical, edge, got, list, name_with, names, push, remove};
-use crate::dns::Dns;
+use crate::hostnames::dns::Dns;
 use crate::support::RunningEdge;
 
 /// An edge that asks a DNS server which knows nothing.

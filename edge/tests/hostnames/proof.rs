@@ -8,7 +8,7 @@ use http::StatusCode;
 use tokio::net::UdpSocket;
 
 use super::{SITE, add, edge, name_with, push, push_with, remove};
-use crate::dns::Dns;
+use crate::hostnames::dns::Dns;
 use crate::support::{RunningEdge, Setup};
 
 async fn started(setup: Setup) -> (RunningEdge, String) {
@@ -54,7 +54,7 @@ async fn a_name_is_had_with_the_record_that_the_hint_says_and_with_no_other() {
     let answer = name_with(&edge, &others, ("PUT", "other", "prod", host), "").await;
     let of_other_app = record(&answer.problem()).1;
     let of_other_name = record(&refused(&edge, &token, "example.org").await.unwrap()).1;
-    let (elsewhere, elsewhere_token) = started(crate::edge().with_toml(&dns.toml())).await;
+    let (elsewhere, elsewhere_token) = started(crate::hostnames::edge().with_toml(&dns.toml())).await;
     let of_other_edge = record(&refused(&elsewhere, &elsewhere_token, host).await.unwrap()).1;
     elsewhere.stop().await;
     for wrong in

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{SITE, add, edge, got, list, name_with, names, push, push_with, remove};
-use crate::dns::Dns;
+use crate::hostnames::dns::Dns;
 use crate::support::{RunningEdge, archives};
 
 const WWW: &str = "[env.prod]\nhostnames = [\"www.example.org\"]\n";

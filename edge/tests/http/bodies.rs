@@ -2,7 +2,7 @@
 
 use devanture_config::api::BeginDeploy;
 
-use crate::site::noise;
+use crate::http::site::noise;
 use crate::support::{edge, manifest, on_each_engine};
 use crate::wire::{PROTOCOLS, ask};
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::site::{shop, text};
+use crate::http::site::{shop, text};
 use crate::support::{RunningEdge, on_each_engine};
 
 on_each_engine! {

@@ -1,6 +1,6 @@
 //! Conditional requests (RFC 9110 §13).
 
-use crate::site::{page, shop};
+use crate::http::site::{page, shop};
 use crate::support::{edge, on_each_engine};
 use crate::wire::{PROTOCOLS, ask};
 

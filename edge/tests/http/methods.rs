@@ -1,6 +1,6 @@
 //! Methods (RFC 9110 §9).
 
-use crate::site::shop;
+use crate::http::site::shop;
 use crate::support::on_each_engine;
 use crate::wire::{PROTOCOLS, Protocol, ask};
 

@@ -8,7 +8,7 @@ use devanture_config::rules::restricted::RestrictedPaths;
 use devanture_config::rules::{At, of_manifest};
 use devanture_config::{Digest, Manifest};
 
-use crate::site::{shop, text};
+use crate::http::site::{shop, text};
 use crate::support::{edge, on_each_engine};
 use crate::wire::{Answer, PROTOCOLS, ask};
 

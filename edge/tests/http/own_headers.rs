@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 
-use crate::site::{page, shop};
+use crate::http::site::{page, shop};
 use crate::support::{edge, got, on_each_engine};
 use crate::wire::{PROTOCOLS, ask};
 

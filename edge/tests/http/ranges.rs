@@ -1,6 +1,6 @@
 //! Ranges (RFC 9110 §14).
 
-use crate::site::{noise, shop, text};
+use crate::http::site::{noise, shop, text};
 use crate::support::{edge, on_each_engine};
 use crate::wire::{Answer, PROTOCOLS, ask};
 

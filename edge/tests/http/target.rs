@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::site::{page, shop};
+use crate::http::site::{page, shop};
 use crate::support::{RunningEdge, edge, on_each_engine};
 use crate::wire::{Answer, HOST, PROTOCOLS, Protocol, ask, connect, read_answers};
 

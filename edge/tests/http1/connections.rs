@@ -2,9 +2,9 @@
 
 use tokio::net::TcpStream;
 
+use crate::http1::{Case, REST, hold, over_tls, shop};
 use crate::support::on_each_engine;
 use crate::wire::{Answer, HOST, connect, read_answers, read_until_rest, write};
-use crate::{Case, REST, hold, over_tls, shop};
 
 on_each_engine! {
     a_connection_lasts_until_one_side_says_otherwise

@@ -2,9 +2,9 @@
 //! and has no setting for them. None lets a backend see another message than the edge did. An engine of the edge's own is
 //! to mend them.
 
+use crate::http1::{Case, REST, hold, over_tls, shop};
 use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_until_rest, write};
-use crate::{Case, REST, hold, over_tls, shop};
 
 on_each_engine! {
     versions_that_are_not_known_are_400

@@ -1,7 +1,7 @@
 //! Where a body ends (RFC 9112 §6 and §7).
 
+use crate::http1::{Case, hold, over_tls, shop};
 use crate::support::on_each_engine;
-use crate::{Case, hold, over_tls, shop};
 
 on_each_engine! {
     a_length_is_one_number

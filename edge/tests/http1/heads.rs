@@ -1,8 +1,8 @@
 //! The head of a request (RFC 9112 §2 to §5).
 
+use crate::http1::{Case, Outcome, hold, over_plain, over_tls, shop};
 use crate::support::on_each_engine;
 use crate::wire::{HOST, connect, read_answers, write};
-use crate::{Case, Outcome, hold, over_plain, over_tls, shop};
 
 on_each_engine! {
     a_request_line_has_three_parts

@@ -7,9 +7,9 @@ use devanture_config::site_toml::Route;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::http1::{REST, outcome};
 use crate::support::{RunningEdge, edge, manifest, on_each_engine};
 use crate::wire::{HOST, connect, read_until_rest, write};
-use crate::{REST, outcome};
 
 on_each_engine! {
     a_name_means_the_same_for_the_edge_and_for_the_backend

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::REST;
+use crate::http1::REST;
 use crate::support::{RunningEdge, edge, manifest, on_each_engine};
 use crate::wire::{Answer, HOST, connect, read_answers, read_until_rest, write};
 

@@ -3,7 +3,7 @@
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use crate::smuggling::{INNER, backend, check, check_victim, routed};
+use crate::http1::smuggling::{INNER, backend, check, check_victim, routed};
 use crate::support::on_each_engine;
 use crate::wire::{HOST, PATIENCE, connect, write};
 

@@ -7,8 +7,8 @@ use futures_util::StreamExt as _;
 use http::Request;
 use tokio::process::Command;
 
+use crate::http2::world::{BIG_BYTES, FRONT_PAGE, World, big};
 use crate::support::on_each_engine;
-use crate::world::{BIG_BYTES, FRONT_PAGE, World, big};
 
 on_each_engine! {
     curl_gets_files_uploads_and_both_on_one_connection
@@ -32,7 +32,7 @@ async fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
 /// The same, with something to read.
 pub(crate) async fn run_with(tool: &str, arguments: &[&str], stdin: Stdio) -> Option<Output> {
     let command = Command::new(tool).args(arguments).stdin(stdin).kill_on_drop(true).output();
-    match tokio::time::timeout(crate::wire::PATIENCE * 6, command).await.expect("the tool ends") {
+    match tokio::time::timeout(crate::http2::wire::PATIENCE * 6, command).await.expect("the tool ends") {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             leave_out(&format!("{tool} is not installed"));
@@ -181,7 +181,10 @@ async fn the_h2_crate_has_every_request_answered_through_small_windows() {
             }
         };
         let asked = futures_util::stream::iter(0..requests).map(ask).buffer_unordered(32).collect::<Vec<()>>();
-        assert_eq!(tokio::time::timeout(crate::wire::PATIENCE * 6, asked).await.expect("all answers").len(), requests);
+        assert_eq!(
+            tokio::time::timeout(crate::http2::wire::PATIENCE * 6, asked).await.expect("all answers").len(),
+            requests
+        );
         driver.abort();
     }
 }

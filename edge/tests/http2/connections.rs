@@ -1,8 +1,8 @@
 //! Which requests a connection may carry: RFC 9113 sections 9.1.1 to 9.2.2, RFC 9110 section 15.5.20.
 
-use crate::table::*;
-use crate::wire::{Script, request};
-use crate::world::World;
+use crate::http2::table::*;
+use crate::http2::wire::{Script, request};
+use crate::http2::world::World;
 
 /// A GET of the front page of a host.
 fn for_host(s: Script, host: &str) -> Script {
@@ -121,8 +121,12 @@ pub(crate) fn cases() -> Vec<Case> {
                 for number in 0..300 {
                     c.still_serves(number * 2 + 1).await;
                 }
-                c.send(&Script::default().headers(601, crate::wire::flag::WHOLE, request("GET", "/missing", &[])))
-                    .await;
+                c.send(&Script::default().headers(
+                    601,
+                    crate::http2::wire::flag::WHOLE,
+                    request("GET", "/missing", &[]),
+                ))
+                .await;
                 assert_eq!(c.answer(601).await.status, 404);
                 Outcome::Holds
             }),

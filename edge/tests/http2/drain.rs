@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use crate::http2::table::Code;
+use crate::http2::wire::{Conn, Frame, Script, flag, kind, request};
+use crate::http2::world::World;
 use crate::support::on_each_engine;
-use crate::table::Code;
-use crate::wire::{Conn, Frame, Script, flag, kind, request};
-use crate::world::World;
 
 on_each_engine! {
     a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goaway_comes
@@ -161,6 +161,6 @@ async fn a_body_that_is_being_sent_as_the_drain_begins_is_sent_to_its_end_in_bot
         c.collect(&frame);
     }
     assert_eq!(c.so_far(1).body, b"one two");
-    assert_eq!(c.so_far(3).body, crate::world::big());
+    assert_eq!(c.so_far(3).body, crate::http2::world::big());
     stopped.await.unwrap();
 }

@@ -11,9 +11,9 @@ use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::clients::run_with;
+use crate::http2::clients::run_with;
+use crate::http2::world::World;
 use crate::support::{RunningEdge, edge, manifest, on_each_engine};
-use crate::world::World;
 
 on_each_engine! {
     curl_gets_the_answer_to_a_body_that_nobody_reads

@@ -1,8 +1,8 @@
 //! Flow control in both directions: RFC 9113 sections 5.2 and 6.9 to 6.9.2.
 
-use crate::table::*;
-use crate::wire::{Conn, Script, flag, kind, request, setting};
-use crate::world::{BIG_BYTES, World};
+use crate::http2::table::*;
+use crate::http2::wire::{Conn, Script, flag, kind, request, setting};
+use crate::http2::world::{BIG_BYTES, World};
 
 const MOST: u32 = (1 << 31) - 1;
 
@@ -124,7 +124,7 @@ fn sending() -> Vec<Case> {
                 c.send(&Script::default().held(1).get(3).window(3, 1_000)).await;
                 assert_eq!(c.answer(3).await.status, 200);
                 c.send(&Script::default().window(1, 1 << 20).window(0, 1 << 20)).await;
-                assert_eq!(c.answer(1).await.body, crate::world::big());
+                assert_eq!(c.answer(1).await.body, crate::http2::world::big());
                 Outcome::Holds
             }),
             holds(),

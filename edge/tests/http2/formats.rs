@@ -1,8 +1,8 @@
 //! What each type of frame must look like: RFC 9113 sections 6.1 to 6.4, 6.6 to 6.8 and 6.10.
 
-use crate::table::*;
-use crate::wire::{Script, flag, kind, request};
-use crate::world::World;
+use crate::http2::table::*;
+use crate::http2::wire::{Script, flag, kind, request};
+use crate::http2::world::World;
 
 fn padded(pad: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     [&[pad], payload.as_ref(), &vec![0; usize::from(pad)]].concat()
@@ -169,9 +169,10 @@ fn priority() -> Vec<Case> {
             "5.3.2",
             "HEADERS that depend on themselves keep the table of fields in step",
             |s| {
-                use crate::fields::{indexed, indexed_literal};
+                use crate::http2::fields::{indexed, indexed_literal};
                 let fields = [indexed(2), indexed(7), indexed(4)].concat();
-                let first = [&[0, 0, 0, 1, 1][..], &fields, &indexed_literal(":authority", crate::wire::HOST)].concat();
+                let first =
+                    [&[0, 0, 0, 1, 1][..], &fields, &indexed_literal(":authority", crate::http2::wire::HOST)].concat();
                 s.headers(1, flag::WHOLE | flag::PRIORITY, first).headers(
                     3,
                     flag::WHOLE,
@@ -329,7 +330,7 @@ fn goaway() -> Vec<Case> {
                     assert_ne!(frame.kind, kind::RST_STREAM);
                     c.collect(&frame);
                 }
-                assert_eq!(c.so_far(1).body.len(), crate::world::BIG_BYTES);
+                assert_eq!(c.so_far(1).body.len(), crate::http2::world::BIG_BYTES);
                 Outcome::Holds
             }),
             holds(),

@@ -1,9 +1,9 @@
 //! What all frames have in common: RFC 9113 sections 4.1 to 4.3 and 5.5.
 
-use crate::fields::{indexed, indexed_literal, literal};
-use crate::table::*;
-use crate::wire::{HOST, Script, flag, kind, request};
-use crate::world::World;
+use crate::http2::fields::{indexed, indexed_literal, literal};
+use crate::http2::table::*;
+use crate::http2::wire::{HOST, Script, flag, kind, request};
+use crate::http2::world::World;
 
 const UNKNOWN: u8 = 0x16;
 

@@ -1,9 +1,9 @@
 //! Field blocks as a server reads them: RFC 7541 sections 2.3 to 6.3.
 
-use crate::fields::{coded_string, huffman, indexed, indexed_literal, integer, literal, string, table_size};
-use crate::table::*;
-use crate::wire::{HOST, Script, flag};
-use crate::world::World;
+use crate::http2::fields::{coded_string, huffman, indexed, indexed_literal, integer, literal, string, table_size};
+use crate::http2::table::*;
+use crate::http2::wire::{HOST, Script, flag};
+use crate::http2::world::World;
 
 /// A request without `:authority`, of entries of the static table.
 fn known() -> Vec<u8> {

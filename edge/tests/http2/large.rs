@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::http2::wire::{Conn, Script, flag, kind, setting};
+use crate::http2::world::World;
 use crate::support::{ENGINE, Engine, edge, on_each_engine};
-use crate::wire::{Conn, Script, flag, kind, setting};
-use crate::world::World;
 
 on_each_engine! {
     a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory

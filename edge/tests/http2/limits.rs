@@ -1,10 +1,10 @@
 //! What a client may make the edge do: RFC 9113 sections 5.1.2 and 10.5, and the attacks that are known by name.
 
-use crate::fields::{indexed, indexed_literal, literal};
+use crate::http2::fields::{indexed, indexed_literal, literal};
+use crate::http2::table::*;
+use crate::http2::wire::{HOST, Script, flag, kind, request, setting};
+use crate::http2::world::World;
 use crate::support::{Setup, edge};
-use crate::table::*;
-use crate::wire::{HOST, Script, flag, kind, request, setting};
-use crate::world::World;
 
 /// The least that an edge may be told.
 const HEADER_BYTES_MAX: u64 = 8_192;

@@ -1,11 +1,11 @@
 //! What an edge holds while it is flooded: the memory of a real process, before and at its largest, for every flood that
 //! is known by name. How a flood ends is for the table; here it is seen that it costs nothing until then.
 
-use crate::fields::{indexed_literal, literal, table_size};
+use crate::http2::fields::{indexed_literal, literal, table_size};
+use crate::http2::table::*;
+use crate::http2::wire::{Conn, Script, flag, kind, request, setting};
+use crate::http2::world::World;
 use crate::support::{edge, on_each_engine};
-use crate::table::*;
-use crate::wire::{Conn, Script, flag, kind, request, setting};
-use crate::world::World;
 
 on_each_engine! {
     floods_cost_no_memory
@@ -212,7 +212,7 @@ async fn floods_by_clients_that_read_nothing_cost_no_memory() {
             while number < 30_000 {
                 let some = (number..number + 500).fold(Script::default(), again);
                 number += 500;
-                let sent = tokio::time::timeout(crate::wire::PATIENCE, c.try_send(&some)).await;
+                let sent = tokio::time::timeout(crate::http2::wire::PATIENCE, c.try_send(&some)).await;
                 if sent.expect("the edge closes what takes no answers").is_err() {
                     break;
                 }

@@ -1,9 +1,9 @@
 //! Requests and answers as messages: RFC 9113 sections 8.1 to 8.2.3, 8.6 and 8.7.
 
-use crate::fields::{block, literal};
-use crate::table::*;
-use crate::wire::{Script, flag, kind, request};
-use crate::world::World;
+use crate::http2::fields::{block, literal};
+use crate::http2::table::*;
+use crate::http2::wire::{Script, flag, kind, request};
+use crate::http2::world::World;
 
 /// A GET with one more field, of any bytes.
 fn with(s: Script, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Script {
@@ -241,7 +241,7 @@ fn answers() -> Vec<Case> {
                 let (head, get) = (c.answer(1).await, c.answer(3).await);
                 assert_eq!((head.status, head.body.len()), (200, 0));
                 assert_eq!(head.field("content-length"), get.field("content-length"));
-                assert_eq!(get.body, crate::world::FRONT_PAGE);
+                assert_eq!(get.body, crate::http2::world::FRONT_PAGE);
                 Outcome::Holds
             }),
             holds(),

@@ -1,8 +1,8 @@
 //! How a connection begins: RFC 9113 sections 3.2 to 3.4.
 
-use crate::table::*;
-use crate::wire::{MAGIC, Script, flag, kind, setting};
-use crate::world::World;
+use crate::http2::table::*;
+use crate::http2::wire::{MAGIC, Script, flag, kind, setting};
+use crate::http2::world::World;
 
 pub(crate) fn cases() -> Vec<Case> {
     let no_preface = || or(connection_error(PROTOCOL_ERROR), [Outcome::Closed]);

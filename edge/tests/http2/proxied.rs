@@ -11,11 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::fields::literal;
+use crate::http2::fields::literal;
+use crate::http2::table::{Code, NO_ERROR, PROTOCOL_ERROR};
+use crate::http2::wire::{Conn, Frame, PATIENCE, Script, flag, kind, setting};
+use crate::http2::world::World;
 use crate::support::{Setup, edge, manifest, on_each_engine};
-use crate::table::{Code, NO_ERROR, PROTOCOL_ERROR};
-use crate::wire::{Conn, Frame, PATIENCE, Script, flag, kind, setting};
-use crate::world::World;
 
 on_each_engine! {
     a_backend_learns_that_its_client_took_the_request_back
@@ -120,7 +120,7 @@ fn whole(stream: u32, path: &str) -> Script {
 
 fn request_of(method: &str, path: &str) -> Vec<u8> {
     let fields = [(":method", method), (":scheme", "https"), (":authority", HOST), (":path", path), ("te", "trailers")];
-    crate::fields::block(fields)
+    crate::http2::fields::block(fields)
 }
 
 /// One request of HTTP/1.1, however long it takes.

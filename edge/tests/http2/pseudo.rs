@@ -1,7 +1,7 @@
 //! Control data of a request: RFC 9113 sections 8.3, 8.3.1 and 8.5.
 
-use crate::table::*;
-use crate::wire::{HOST, flag, request};
+use crate::http2::table::*;
+use crate::http2::wire::{HOST, flag, request};
 
 const METHOD: (&str, &str) = (":method", "GET");
 const SCHEME: (&str, &str) = (":scheme", "https");
@@ -75,7 +75,7 @@ fn present() -> Vec<Case> {
         case(
             "8.1",
             "a pseudo field in trailers is malformed",
-            |s| s.open(1).data(1, 0, "x").headers(1, flag::WHOLE, crate::fields::literal(":path", "/else")),
+            |s| s.open(1).data(1, 0, "x").headers(1, flag::WHOLE, crate::http2::fields::literal(":path", "/else")),
             malformed(),
         )
         .known_deviation(
@@ -262,7 +262,7 @@ fn connect() -> Vec<Case> {
             "CONNECT with DATA is refused, and the connection goes on",
             |s| {
                 let connect = [(":method", "CONNECT"), (":authority", "shop.localhost:443")];
-                s.headers(1, flag::END_HEADERS, crate::fields::block(connect)).data(1, 0, "tunnel").watch(1)
+                s.headers(1, flag::END_HEADERS, crate::http2::fields::block(connect)).data(1, 0, "tunnel").watch(1)
             },
             refused(),
         ),
@@ -283,7 +283,7 @@ fn connect() -> Vec<Case> {
             "CONNECT with a Content-Length does not take other streams with it",
             |s| {
                 let connect = [(":method", "CONNECT"), (":authority", "shop.localhost:443"), ("content-length", "5")];
-                s.get(1).headers(3, flag::END_HEADERS, crate::fields::block(connect)).watch(1)
+                s.get(1).headers(3, flag::END_HEADERS, crate::http2::fields::block(connect)).watch(1)
             },
             status(200),
         )

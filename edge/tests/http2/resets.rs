@@ -1,10 +1,10 @@
 //! Streams that are begun to be reset: by the client (CVE-2023-44487, rapid reset), or by the edge for the client's
 //! mistakes (CVE-2025-8671, MadeYouReset), in each form that a mistake of one stream has.
 
-use crate::fields::literal;
+use crate::http2::fields::literal;
+use crate::http2::table::*;
+use crate::http2::wire::{Script, flag, kind, request, setting};
 use crate::support::{Setup, edge};
-use crate::table::*;
-use crate::wire::{Script, flag, kind, request, setting};
 
 /// Streams of one case: more than a limit of either engine.
 const STREAMS: u32 = 1_000;

@@ -1,8 +1,8 @@
 //! Settings of both ends: RFC 9113 sections 6.5 to 6.5.3, and what follows from them.
 
-use crate::table::*;
-use crate::wire::{Conn, Script, flag, kind, request, setting};
-use crate::world::World;
+use crate::http2::table::*;
+use crate::http2::wire::{Conn, Script, flag, kind, request, setting};
+use crate::http2::world::World;
 
 /// Bytes of the body that come for a GET of the large file, without any update of a window.
 async fn bytes_within(c: &mut Conn, stream: u32, expected: usize) -> Outcome {
@@ -201,7 +201,7 @@ fn followed() -> Vec<Case> {
                         break;
                     }
                 }
-                assert_eq!(c.so_far(1).body, crate::world::big());
+                assert_eq!(c.so_far(1).body, crate::http2::world::big());
                 Outcome::Holds
             }),
             holds(),

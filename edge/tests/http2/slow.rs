@@ -5,10 +5,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::http2::table::*;
+use crate::http2::wire::{Conn, PATIENCE, Script, flag, kind, request, setting};
+use crate::http2::world::World;
 use crate::support::{Setup, edge};
-use crate::table::*;
-use crate::wire::{Conn, PATIENCE, Script, flag, kind, request, setting};
-use crate::world::World;
 
 /// Requests that one connection may have.
 const REQUESTS_MAX: u32 = 10;
@@ -57,7 +57,7 @@ fn heads() -> Vec<Case> {
             "10.5",
             "half a preface is not waited for",
             talking!(|c, _w| {
-                c.send(&Script::default().raw(&crate::wire::MAGIC[..11])).await;
+                c.send(&Script::default().raw(&crate::http2::wire::MAGIC[..11])).await;
                 unanswered(c).await
             }),
             vec![Outcome::Closed],

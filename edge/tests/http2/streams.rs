@@ -1,8 +1,8 @@
 //! The states of streams: RFC 9113 sections 5.1 to 5.1.2 and 5.4.
 
-use crate::table::*;
-use crate::wire::{Script, flag, kind, request};
-use crate::world::World;
+use crate::http2::table::*;
+use crate::http2::wire::{Script, flag, kind, request};
+use crate::http2::world::World;
 
 pub(crate) fn cases() -> Vec<Case> {
     [idle(), half_closed(), closed(), numbers(), errors()].into_iter().flatten().collect()
@@ -29,7 +29,11 @@ fn idle() -> Vec<Case> {
             "5.1",
             "open: a second head without END_STREAM is malformed",
             |s| {
-                s.open(1).headers(1, flag::END_HEADERS, crate::fields::literal("x", "y")).data(1, flag::END_STREAM, "x")
+                s.open(1).headers(1, flag::END_HEADERS, crate::http2::fields::literal("x", "y")).data(
+                    1,
+                    flag::END_STREAM,
+                    "x",
+                )
             },
             malformed(),
         ),
@@ -47,7 +51,7 @@ fn half_closed() -> Vec<Case> {
         case(
             "5.1",
             "half-closed (remote): HEADERS are STREAM_CLOSED",
-            |s| s.held(1).headers(1, flag::WHOLE, crate::fields::literal("x", "y")),
+            |s| s.held(1).headers(1, flag::WHOLE, crate::http2::fields::literal("x", "y")),
             stream_error(STREAM_CLOSED),
         ),
         case(
@@ -254,7 +258,7 @@ fn errors() -> Vec<Case> {
                         break;
                     }
                 }
-                assert_eq!(c.so_far(1).body.len(), crate::world::BIG_BYTES);
+                assert_eq!(c.so_far(1).body.len(), crate::http2::world::BIG_BYTES);
                 Outcome::Holds
             }),
             holds(),

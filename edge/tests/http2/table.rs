@@ -7,9 +7,9 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
+use crate::http2::wire::{Conn, PATIENCE, Script, flag, kind};
+use crate::http2::world::World;
 use crate::support::{ENGINE, Engine};
-use crate::wire::{Conn, PATIENCE, Script, flag, kind};
-use crate::world::World;
 
 /// Cases of one table that run at once.
 const CASES_AT_ONCE: usize = 16;
@@ -229,7 +229,7 @@ pub(crate) async fn play(cases: Vec<Case>, world: Arc<World>) {
 impl Script {
     /// What every client says first.
     pub(crate) fn preface() -> Self {
-        Self::default().raw(crate::wire::MAGIC).settings(&[])
+        Self::default().raw(crate::http2::wire::MAGIC).settings(&[])
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use crate::fields::{Decoder, Field, block};
-use crate::table::{Code, NO_ERROR, Outcome, STREAM_CLOSED};
+use crate::http2::fields::{Decoder, Field, block};
+use crate::http2::table::{Code, NO_ERROR, Outcome, STREAM_CLOSED};
 
 /// The preface of a client (RFC 9113 section 3.4).
 pub(crate) const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::http2::wire::{Conn, HOST, PATIENCE};
 use crate::support::{RunningEdge, Setup, edge, manifest};
-use crate::wire::{Conn, HOST, PATIENCE};
 
 /// The front page of the app.
 pub(crate) const FRONT_PAGE: &[u8] = b"<!doctype html><title>shop</title>the front page";

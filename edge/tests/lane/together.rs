@@ -10,8 +10,8 @@ use devanture_edge::telemetry::AccessLog;
 use devanture_edge::version::Version;
 use serde_json::json;
 
-use crate::ask::{Asked, ask_on, lane};
 use crate::in_process::{InProcess, Stores};
+use crate::lane::ask::{Asked, ask_on, lane};
 
 fn got(lane: &Lane, asked: &Asked<'_>) -> Vec<u8> {
     let AnswerBody::Bytes(bytes) = ask_on(lane, asked).unwrap().body else { panic!("not at hand") };

@@ -10,8 +10,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::dns_server::{Dns, Mood};
-use crate::support::{Front, Setup, eventually, receive, run};
+use crate::proxy::dns_server::{Dns, Mood};
+use crate::proxy::support::{Front, Setup, eventually, receive, run};
 
 /// Backends of one port at several addresses, each of which says its own, and holds `/long` back until it is let go.
 struct Backends {

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Front, OK, Setup, bare_backend, eventually, receive, recording, run, text};
+use crate::proxy::support::{Front, OK, Setup, bare_backend, eventually, receive, recording, run, text};
 
 fn reset(stream: &TcpStream) {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Front, OK, Setup, bare_backend, eventually, receive, recording, run};
+use crate::proxy::support::{Front, OK, Setup, bare_backend, eventually, receive, recording, run};
 
 /// Bytes that a backend would write if it were let.
 const FLOOD_BYTES: usize = 100 << 20;

@@ -21,9 +21,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::http2_wire::{CLIENT_PREFACE, Kind, Wire};
-use crate::support::{Front, LocalExec, Setup, bare_backend, eventually, run, text};
-use crate::websocket;
+use crate::proxy::http2_wire::{CLIENT_PREFACE, Kind, Wire};
+use crate::proxy::support::{Front, LocalExec, Setup, bare_backend, eventually, run, text};
+use crate::proxy::websocket;
 
 /// A front whose pool speaks HTTP/2.
 pub(crate) fn http2(said: serde_json::Value) -> Setup {

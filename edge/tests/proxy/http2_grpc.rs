@@ -9,8 +9,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 
-use crate::http2::http2;
-use crate::support::{Front, Piped, Setup, bare_backend, eventually, run, text};
+use crate::proxy::http2::http2;
+use crate::proxy::support::{Front, Piped, Setup, bare_backend, eventually, run, text};
 
 /// Reads what a backend says of a request of gRPC's, and answers message by message.
 async fn grpc_backend(heads: Rc<RefCell<Vec<http::request::Parts>>>) -> SocketAddr {

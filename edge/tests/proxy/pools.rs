@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
-use crate::support::{Front, OK, Setup, bare_backend, eventually, receive, run};
+use crate::proxy::support::{Front, OK, Setup, bare_backend, eventually, receive, run};
 
 /// A server of Node's in a process of its own, which answers with its name; killed when it is dropped.
 struct Process {

@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::support::{Front, OK, Setup, eventually, recording, registry, run, text, way};
+use crate::proxy::support::{Front, OK, Setup, eventually, recording, registry, run, text, way};
 
 #[test]
 fn a_request_with_two_lengths_reaches_the_backend_with_one_or_not_at_all() {

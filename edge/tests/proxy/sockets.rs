@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 
-use crate::support::{Front, Setup, eventually, run};
+use crate::proxy::support::{Front, Setup, eventually, run};
 
 /// Answers every request on the socket at `path`, and closes.
 fn serve(path: &Path) {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::support::{Faucet, Front, OK, Piped, Setup, backend, bare_backend, eventually, receive, run, text};
+use crate::proxy::support::{Faucet, Front, OK, Piped, Setup, backend, bare_backend, eventually, receive, run, text};
 
 const BODY_BYTES: u64 = 200_000_000;
 /// What may be under way at once, most of it in the kernel's buffers of four sockets.
@@ -406,7 +406,7 @@ fn a_long_answer_goes_on_beside_a_long_upload() {
 #[test]
 fn a_body_beyond_the_limit_is_refused() {
     run(async {
-        let (backend, records) = crate::support::recording(OK).await;
+        let (backend, records) = crate::proxy::support::recording(OK).await;
         let to = format!("http://{backend}");
         let front = Front::start(&to, Setup { body_bytes_max: 10, ..Setup::default() }).await;
         let say = |length: usize| request("POST").body(Full::from(vec![b'x'; length])).unwrap();

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Front, OK, Setup, backend, bare_backend, receive, recording, run, text};
+use crate::proxy::support::{Front, OK, Setup, backend, bare_backend, receive, recording, run, text};
 
 fn get(path: &str) -> http::request::Builder {
     Request::builder().uri(path).header("host", "shop.example")

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
-use crate::support::{Front, Setup, backend, bare_backend, eventually, receive, recording, run};
+use crate::proxy::support::{Front, Setup, backend, bare_backend, eventually, receive, recording, run};
 
 async fn echo() -> std::net::SocketAddr {
     bare_backend(|stream, _| echo_on(stream)).await

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::site::{holds, site};
+use crate::rules::site::{holds, site};
 
 /// Netlify's documentation, "Password protection with basic auth headers".
 #[tokio::test]

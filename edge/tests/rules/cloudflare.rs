@@ -1,6 +1,6 @@
 //! `_redirects` in Cloudflare's meaning.
 
-use crate::site::{holds, site};
+use crate::rules::site::{holds, site};
 
 /// Cloudflare's documentation, "Redirects"; the order of rules, splats and placeholders as in its sources.
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `_headers` of both providers.
 
-use crate::site::{holds, site};
+use crate::rules::site::{holds, site};
 
 /// Netlify's documentation, "Custom headers".
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn rules_hold_for_304_and_206_too() {
         .with_headers(&["/*", "  X-Rule: 1", "  Content-Type: text/x-own", "  Vary: origin"])
         .start()
         .await;
-    let tag = crate::site::ask(&edge, "/data.txt").await.header("etag").to_owned();
+    let tag = crate::rules::site::ask(&edge, "/data.txt").await.header("etag").to_owned();
     holds(
         &edge,
         &[

@@ -1,6 +1,6 @@
 //! `_redirects` in Netlify's meaning.
 
-use crate::site::{holds, site};
+use crate::rules::site::{holds, site};
 
 /// Netlify's documentation, "Redirects and rewrites": redirect options, splats, placeholders.
 #[tokio::test]

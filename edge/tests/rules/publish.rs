@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use crate::site::site;
+use crate::rules::site::site;
 use crate::support::{edge, got};
 
 #[tokio::test]

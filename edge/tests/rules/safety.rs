@@ -1,6 +1,6 @@
 //! What no rule can do: lead to a stranger, reach a neighbour, shadow an API.
 
-use crate::site::{ask, holds, site};
+use crate::rules::site::{ask, holds, site};
 
 /// Hosting, section 0: a splat that begins with a slash made an open redirect at a provider.
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The tables of `devanture.toml`.
 
-use crate::site::{holds, site};
+use crate::rules::site::{holds, site};
 
 #[tokio::test]
 async fn tables_mean_what_files_mean() {

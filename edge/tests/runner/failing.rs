@@ -3,7 +3,7 @@
 use devanture_edge::runner::Error;
 use serde_json::json;
 
-use crate::world::{World, eventually, limits, plain, plain_but, run};
+use crate::runner::world::{World, eventually, limits, plain, plain_but, run};
 
 /// Prepares a backend of one command beside one that is live; gives what is wrong with it.
 async fn failed(world: &World, command: &[&str], said: serde_json::Value) -> Error {

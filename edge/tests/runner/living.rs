@@ -3,7 +3,7 @@
 use devanture_config::instances::InstanceState;
 use serde_json::json;
 
-use crate::world::{World, eventually, is_root, is_there, limits, plain_but, run};
+use crate::runner::world::{World, eventually, is_root, is_there, limits, plain_but, run};
 
 #[test]
 fn instances_are_prepared_and_have_what_they_are_to_have() {

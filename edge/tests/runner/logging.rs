@@ -4,7 +4,7 @@ use devanture_config::limits::Limits;
 use devanture_edge::runner::{LineStream, LogTold};
 use serde_json::json;
 
-use crate::world::{World, eventually, limits, plain_but, run};
+use crate::runner::world::{World, eventually, limits, plain_but, run};
 
 #[test]
 fn a_reader_hears_every_instance_by_its_name() {

@@ -3,7 +3,7 @@
 use devanture_config::limits::Limits;
 use serde_json::json;
 
-use crate::world::{World, eventually, is_root, limits, plain_but, run};
+use crate::runner::world::{World, eventually, is_root, limits, plain_but, run};
 
 #[test]
 fn a_preview_starts_at_its_first_request_and_ends_when_nobody_asks() {

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{Version, World, ask, ask_expecting, eventually, is_there, limits, plain, plain_but, run};
+use crate::runner::world::{Version, World, ask, ask_expecting, eventually, is_there, limits, plain, plain_but, run};
 
 /// Switches under load in one test.
 const SWITCHES: usize = 8;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, SpawnError, SpawnerSettings, listener_uid};
 
-use crate::world::{LIMITS, World, is_root, line, new_edge_id, program, ran, script, settings, user};
+use crate::spawner::world::{LIMITS, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 
 #[tokio::test]
 async fn the_environment_is_what_was_given_and_the_markers() {

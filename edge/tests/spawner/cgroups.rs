@@ -12,8 +12,10 @@ use devanture_config::edge_toml::ControlGroups;
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, SpawnerSettings};
 use rustix::fs::XattrFlags;
 
-use crate::door::Door;
-use crate::world::{LIMITS, MIB, World, eventually, is_alive, line, new_edge_id, parent_of, ran, settings, user};
+use crate::spawner::door::Door;
+use crate::spawner::world::{
+    LIMITS, MIB, World, eventually, is_alive, line, new_edge_id, parent_of, ran, settings, user,
+};
 
 /// A control group of a test, removed with it.
 struct TestGroup(PathBuf);

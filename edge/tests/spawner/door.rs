@@ -9,7 +9,7 @@ use devanture_edge::runner::spawner::{Exit, SpawnError, Spawner, SpawnerSettings
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use tempfile::TempDir;
 
-use crate::world::{
+use crate::spawner::world::{
     World, eventually, is_root, line, marked, new_edge_id, parent_of, program, ran, send, settings, user,
 };
 

@@ -3,7 +3,7 @@
 use devanture_edge::runner::spawner::{Exit, Happened, SpawnError};
 use rustix::process::Signal;
 
-use crate::world::{
+use crate::spawner::world::{
     World, eventually, is_alive, is_root, line, next, processes_in, processes_of, ran, send, settings, user,
 };
 
@@ -56,7 +56,7 @@ async fn nothing_of_an_instance_outlives_it() {
     assert_eq!(world.marked(), [0; 0]);
     let left: Vec<i32> = sleepers().into_iter().filter(|pid| !before.contains(pid)).collect();
     let spawner = world.spawner_pid().await;
-    assert!(left.iter().all(|pid| crate::world::parent_of(*pid) != Some(spawner)), "{left:?}");
+    assert!(left.iter().all(|pid| crate::spawner::world::parent_of(*pid) != Some(spawner)), "{left:?}");
 }
 
 /// Processes that are called `sleep`.
@@ -119,7 +119,7 @@ async fn when_nobody_holds_the_spawner_any_more_it_ends() {
     line(&mut running).await;
     drop((spawner, running, world.spawner));
     eventually("the spawner is gone", || !is_alive(pid)).await;
-    assert_eq!(crate::world::marked(&world.edge_id), [0; 0]);
+    assert_eq!(crate::spawner::world::marked(&world.edge_id), [0; 0]);
 }
 
 /// Begins itself once more, in a session of its own and without a variable, and ends, again and again, for as long as the
@@ -229,7 +229,7 @@ async fn what_a_killed_spawner_left_of_its_users_ends_with_the_next_start() {
     // And one that nobody started: an edge that was killed with its spawner knows its users, and nothing else.
     let mut left = std::process::Command::new("sleep");
     let mut left = std::os::unix::process::CommandExt::uid(left.arg("100000").env_clear(), user()).spawn().unwrap();
-    let mut settings = settings(&crate::world::new_edge_id());
+    let mut settings = settings(&crate::spawner::world::new_edge_id());
     settings.uids = vec![user()..=user()];
     let again = World::of(settings).await;
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&left.wait().unwrap()), Some(9));

@@ -3,7 +3,7 @@
 use devanture_config::edge_toml::ControlGroups;
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, MeasuredFolder, Temporary};
 
-use crate::world::{LIMITS, MIB, World, eventually, is_root, line, new_edge_id, ran, script, settings, user};
+use crate::spawner::world::{LIMITS, MIB, World, eventually, is_root, line, new_edge_id, ran, script, settings, user};
 
 #[tokio::test]
 async fn a_fork_bomb_ends_with_too_many_processes() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use devanture_edge::runner::spawner::{Exit, Spawner};
 use rustix::process::Signal;
 
-use crate::world::{
+use crate::spawner::world::{
     World, eventually, is_alive, is_root, is_stopped, line, marked, new_edge_id, new_user, ran, send, settings,
     spawner_of,
 };
@@ -47,7 +47,7 @@ impl OtherEdge {
         }
         let edge_id = new_edge_id();
         let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("orphans::{test}")])
+            .args(["--exact", &format!("spawner::orphans::{test}")])
             .env(ACT_AS, &edge_id)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

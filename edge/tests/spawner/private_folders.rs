@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use devanture_edge::runner::spawner::{Exit, InstanceLimits, Launch, Means, SpawnerSettings, Temporary};
 
-use crate::world::{LIMITS, MIB, World, is_root, line, new_edge_id, program, ran, script, settings, user};
+use crate::spawner::world::{LIMITS, MIB, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 
 /// A spawner that may not mount anything, as in most containers.
 async fn confined() -> Option<(World, tempfile::TempDir)> {

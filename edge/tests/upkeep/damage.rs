@@ -15,7 +15,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::support::{RunningEdge, edge, eventually, got, try_got};
-use crate::switch;
+use crate::upkeep::switch;
 
 const HOST: &str = "shop.localhost";
 const PAGE: &[u8] = b"<p>home";

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{RunningEdge, edge, eventually, got};
-use crate::{api, preview, store, switch};
+use crate::upkeep::{api, preview, store, switch};
 
 async fn delete(edge: &RunningEdge, version: &str) -> crate::support::Got {
     api(edge, Method::DELETE, &format!("versions/{version}"), Value::Null).await

@@ -8,8 +8,8 @@ use devanture_config::Digest;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::api;
 use crate::support::{RunningEdge, edge, eventually, got, on_each_engine};
+use crate::upkeep::api;
 use crate::wire::{PROTOCOLS, ask};
 
 on_each_engine! {
@@ -111,7 +111,7 @@ async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
 }
 
 /// What a visitor gets who has `dictionary` of the file at `path`.
-async fn with_dictionary(edge: &RunningEdge, path: &str, dictionary: &[u8]) -> crate::Got {
+async fn with_dictionary(edge: &RunningEdge, path: &str, dictionary: &[u8]) -> crate::upkeep::Got {
     let hash = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, dictionary));
     let visit = edge.visit(Method::GET, "shop.localhost", path);
     got(visit.header("accept-encoding", "br, dcz").header("available-dictionary", format!(":{hash}:"))).await

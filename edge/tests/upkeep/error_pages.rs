@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::support::edge;
+use crate::upkeep::{FETCH, api, closed_port, fetch, long, navigate, preview, push_served, routed};
 use crate::wire::{Answer, PROTOCOLS, ask};
-use crate::{FETCH, api, closed_port, fetch, long, navigate, preview, push_served, routed};
 
 /// What holds for every page of the site's own that stands in for something else.
 #[track_caller]

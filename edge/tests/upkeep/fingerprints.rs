@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::edge;
-use crate::{api, push, store, switch};
+use crate::upkeep::{api, push, store, switch};
 
 #[track_caller]
 fn explains(problem: &Problem, old: &str, new: &str) {

@@ -4,8 +4,8 @@ use http::Method;
 use serde_json::Value;
 
 use crate::support::{RunningEdge, edge, got};
+use crate::upkeep::{navigate, push_served, single_page, switch};
 use crate::wire::{PROTOCOLS, ask};
-use crate::{navigate, push_served, single_page, switch};
 
 /// How often the metrics say that a kept asset saved a visitor of the app.
 async fn saved(edge: &RunningEdge) -> u64 {
@@ -61,7 +61,8 @@ async fn law_10_an_asset_is_still_kept_after_a_restart_behind_many_pauses() {
     edge.push("shop", &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
     edge.push("shop", &[("index.html", b"two")]).await;
     for operation in ["pause", "resume"].repeat(4) {
-        let changed = crate::api(&edge, Method::POST, &format!("environments/prod/{operation}"), Value::Null).await;
+        let changed =
+            crate::upkeep::api(&edge, Method::POST, &format!("environments/prod/{operation}"), Value::Null).await;
         assert_eq!(changed.json::<Value>()["changed"], true);
     }
     let edge = edge.restart().await;
@@ -73,7 +74,7 @@ async fn law_10_an_asset_is_still_kept_after_a_restart_behind_many_pauses() {
 async fn law_10_a_file_of_the_live_version_is_never_another_versions() {
     let edge = edge().start().await;
     let one = edge.push("shop", &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")]).await;
-    let two = crate::push(
+    let two = crate::upkeep::push(
         &edge,
         "prod",
         Default::default(),
@@ -99,7 +100,7 @@ async fn an_asset_is_kept_before_the_page_of_an_application_and_on_no_preview() 
         assert_eq!(navigate("/app-4f2a91bc.js").send(&edge, protocol).await.text(), "one()");
         assert_eq!(ask("/app-00000000.js").send(&edge, protocol).await.status, 404);
         // A preview shows one version and nothing else.
-        let of_preview = ask("/app-4f2a91bc.js").host(&crate::preview(&two)).send(&edge, protocol).await;
+        let of_preview = ask("/app-4f2a91bc.js").host(&crate::upkeep::preview(&two)).send(&edge, protocol).await;
         assert_eq!(of_preview.status, 404);
     }
     assert_ne!(one.version, two.version);

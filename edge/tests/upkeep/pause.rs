@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{RunningEdge, edge, got};
+use crate::upkeep::{api, closed_port, fetch, long, navigate, preview, push, push_served, routed, switch};
 use crate::wire::{PROTOCOLS, ask};
-use crate::{api, closed_port, fetch, long, navigate, preview, push, push_served, routed, switch};
 
 async fn pause(edge: &RunningEdge, body: Value) -> PauseReport {
     api(edge, Method::POST, "environments/prod/pause", body).await.json()

@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Got, RunningEdge, edge, got};
+use crate::upkeep::{api, handled, navigate, preview, push_served, single_page, store, switch};
 use crate::wire::{PROTOCOLS, ask};
-use crate::{api, handled, navigate, preview, push_served, single_page, store, switch};
 
 async fn withdraw(edge: &RunningEdge, path: &str) -> WithdrawReport {
     api(edge, Method::POST, "withdrawn", json!({"path": path})).await.json()

@@ -4,9 +4,10 @@ use devanture_config::problem::Code;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::backend::Backend;
 use crate::support::{RunningEdge, edge, got};
-use crate::{SITE, api, listed, names, push, put, put_with, remove, told, who, who_of, wire};
+use crate::upstreams::backend::Backend;
+use crate::upstreams::{SITE, api, listed, names, push, put, put_with, remove, told, who, who_of};
+use crate::wire;
 
 async fn done(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Value {
     got(edge.api(method, path).json(&body)).await.json()
@@ -86,7 +87,7 @@ async fn upstreams_that_are_no_longer_named_do_not_pile_up() {
         upstreams.collect::<String>()
     };
     let listed = async |name: usize| {
-        let listed = got(edge.api(Method::GET, crate::UPSTREAMS)).await.json::<Value>();
+        let listed = got(edge.api(Method::GET, crate::upstreams::UPSTREAMS)).await.json::<Value>();
         let name = format!("api-{name}");
         let found = listed["upstreams"].as_array().unwrap().iter().find(|upstream| upstream["name"] == name.as_str());
         found.unwrap()["members"][0]["wish"].clone()
@@ -94,7 +95,7 @@ async fn upstreams_that_are_no_longer_named_do_not_pile_up() {
     let drain = async |names: std::ops::Range<usize>| {
         push(&edge, "prod", &toml(names.clone()), SITE).await;
         for number in names {
-            let path = crate::member(&format!("api-{number}"), &one.url());
+            let path = crate::upstreams::member(&format!("api-{number}"), &one.url());
             done(&edge, Method::PUT, &path, json!({ "wish": "drain" })).await;
         }
     };

@@ -4,9 +4,9 @@ use devanture_config::api::Scope;
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
 
-use crate::backend::Backend;
 use crate::support::{edge, got};
-use crate::{SITE, UPSTREAMS, api, names, push, put, put_with, remove, remove_with, who};
+use crate::upstreams::backend::Backend;
+use crate::upstreams::{SITE, UPSTREAMS, api, names, push, put, put_with, remove, remove_with, who};
 
 #[tokio::test]
 async fn who_may_change_the_members_of_an_upstream() {

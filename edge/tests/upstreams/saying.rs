@@ -7,9 +7,9 @@ use devanture_config::problem::Code;
 use futures_util::future::join_all;
 use http::Method;
 
-use crate::backend::Backend;
 use crate::support::{RunningEdge, edge, got};
-use crate::{SITE, api, listed, member, push, put, put_with, remove, remove_with, told};
+use crate::upstreams::backend::Backend;
+use crate::upstreams::{SITE, api, listed, member, push, put, put_with, remove, remove_with, told};
 
 /// What the audit log says of members, oldest first: what was done, to what, by whom.
 async fn audit(edge: &RunningEdge) -> Vec<(String, String, String)> {

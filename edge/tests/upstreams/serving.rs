@@ -8,9 +8,10 @@ use http::{Method, StatusCode};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::backend::Backend;
 use crate::support::{RunningEdge, edge, eventually, got};
-use crate::{SITE, api, listed, names, push, put, remove, requests, told, who, wire};
+use crate::upstreams::backend::Backend;
+use crate::upstreams::{SITE, api, listed, names, push, put, remove, requests, told, who};
+use crate::wire;
 
 type Socket = WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 

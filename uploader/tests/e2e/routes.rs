@@ -14,7 +14,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use reqwest::Method;
 
-use crate::backends::echo;
+use crate::e2e::backends::echo;
 use crate::support::edge::{Edge, Ran, edge, files};
 
 const HOST: &str = "shop.localhost";

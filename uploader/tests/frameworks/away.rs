@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::servers::{django, plants};
+use crate::frameworks::servers::{django, plants};
+use crate::frameworks::{HOST, push};
 use crate::support::browser::Browser;
 use crate::support::edge::edge;
-use crate::{HOST, push};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_front_outlives_its_backends_and_finds_them_again() {

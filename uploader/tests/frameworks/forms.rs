@@ -4,9 +4,9 @@
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use crate::HOST;
-use crate::http::{Visitor, digest, digest_of_noise, form, is_the_backends_own};
-use crate::servers::{Django, django};
+use crate::frameworks::HOST;
+use crate::frameworks::http::{Visitor, digest, digest_of_noise, form, is_the_backends_own};
+use crate::frameworks::servers::{Django, django};
 use crate::support::edge::{Edge, edge};
 
 const UPLOAD_BYTES: u64 = 3_000_001;
@@ -16,7 +16,7 @@ const LARGE_UPLOAD_BYTES: u64 = 64 << 20;
 fn start() -> Option<(Edge, Django)> {
     let site = django()?;
     let edge = edge().start();
-    crate::push(&edge, &["/admin/*", "/api/*", "/static/*"].map(|path| (path, site.server.address())));
+    crate::frameworks::push(&edge, &["/admin/*", "/api/*", "/static/*"].map(|path| (path, site.server.address())));
     Some((edge, site))
 }
 

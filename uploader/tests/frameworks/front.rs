@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use crate::servers::{django, plants};
+use crate::frameworks::servers::{django, plants};
+use crate::frameworks::{HOST, push};
 use crate::support::browser::{Browser, Page};
 use crate::support::edge::{Edge, edge};
-use crate::{HOST, push};
 
 /// Nothing went wrong since the last address was gone to, and everything was on the one origin.
 async fn is_sound(edge: &Edge, page: &Page) {

@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::HOST;
+use crate::frameworks::HOST;
 use crate::support::edge::Edge;
 
 /// A visitor, who keeps cookies by their names.

@@ -71,7 +71,7 @@ pub(crate) fn django() -> Option<Django> {
     let environment = vec![
         ("PYTHONPATH", python_path(&packages)),
         ("SITE_DATA", data.path().to_str().unwrap().to_owned()),
-        ("SITE_HOST", crate::HOST.to_owned()),
+        ("SITE_HOST", crate::frameworks::HOST.to_owned()),
         ("SITE_SECRET_KEY", secret()),
         ("DJANGO_SUPERUSER_PASSWORD", password.clone()),
     ];

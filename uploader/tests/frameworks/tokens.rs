@@ -6,9 +6,9 @@ use std::process::Command;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::{Value, json};
 
-use crate::HOST;
-use crate::http::{Visitor, digest, digest_of_noise, is_the_backends_own, noise, streamed};
-use crate::servers::{Plants, plants};
+use crate::frameworks::HOST;
+use crate::frameworks::http::{Visitor, digest, digest_of_noise, is_the_backends_own, noise, streamed};
+use crate::frameworks::servers::{Plants, plants};
 use crate::support::edge::{Edge, edge};
 use crate::support::leave_out;
 
@@ -20,7 +20,7 @@ const REFUSED_UPLOADS: usize = 5;
 fn start() -> Option<(Edge, Plants)> {
     let api = plants()?;
     let edge = edge().start();
-    crate::push(&edge, &[("/data/*", api.server.address())]);
+    crate::frameworks::push(&edge, &[("/data/*", api.server.address())]);
     Some((edge, api))
 }
 

@@ -1,7 +1,7 @@
 //! Which `Host` a backend gets: a visitor's would lead a server elsewhere to a site of another customer, or to none.
 
+use crate::attacks::world::{Backend, push};
 use crate::support::{edge, on_each_engine};
-use crate::world::{Backend, push};
 
 const HOST: &str = "shop.localhost";
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http_body_util::Empty;
 
+use crate::attacks::world::{Backend, ask_http2, push};
 use crate::support::{edge, on_each_engine};
 use crate::wire::{HOST, PROTOCOLS, ask, connect, read_until_rest, write};
-use crate::world::{Backend, ask_http2, push};
 
 on_each_engine! {
     trailers_of_an_answer_set_nothing_that_its_head_could_not

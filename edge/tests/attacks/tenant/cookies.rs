@@ -4,9 +4,9 @@
 
 use http::Method;
 
+use crate::attacks::world::{Backend, push};
 use crate::support::{RunningEdge, edge, got, on_each_engine};
 use crate::wire::{PROTOCOLS, ask};
-use crate::world::{Backend, push};
 
 on_each_engine! {
     law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host

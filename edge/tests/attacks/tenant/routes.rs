@@ -8,8 +8,8 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
+use crate::attacks::world::push;
 use crate::support::{RunningEdge, edge, got, manifest};
-use crate::world::push;
 
 /// Nobody may reach these, whatever is allowed.
 const NEVER: [&str; 27] = [

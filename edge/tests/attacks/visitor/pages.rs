@@ -3,8 +3,8 @@
 use devanture_config::api::{BeginDeploy, Source};
 use http::{Method, StatusCode};
 
+use crate::attacks::world::{push, site};
 use crate::support::{edge, got, on_each_engine};
-use crate::world::{push, site};
 
 const HOST: &str = "shop.localhost";
 

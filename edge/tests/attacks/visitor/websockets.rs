@@ -8,9 +8,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{accept_async, client_async};
 
+use crate::attacks::world::push;
 use crate::support::{edge, eventually, on_each_engine};
 use crate::wire::connect;
-use crate::world::push;
 
 const HOST: &str = "shop.localhost";
 

@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::attacks::world::{Backend, fields, push};
 use crate::support::{RunningEdge, Setup, edge, eventually, got, on_each_engine};
 use crate::wire::{HOST, PATIENCE, connect, read_answers, write};
-use crate::world::{Backend, fields, push};
 
 on_each_engine! {
     nobody_but_a_trusted_proxy_says_who_asks

@@ -5,9 +5,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::attacks::world::push;
 use crate::support::{RunningEdge, edge, eventually, got, on_each_engine};
 use crate::wire::{Answer, HOST, PATIENCE, connect, write};
-use crate::world::push;
 
 on_each_engine! {
     a_malformed_body_is_a_400_and_the_end_of_its_connection

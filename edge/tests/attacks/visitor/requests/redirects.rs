@@ -12,10 +12,10 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::attacks::world::push;
 use crate::in_process::{InProcess, Stores};
 use crate::support::{edge, on_each_engine};
 use crate::wire::{Answer, connect, read_answers, write};
-use crate::world::push;
 
 on_each_engine! {
     no_redirect_to_another_name_or_to_https_keeps_what_begins_an_authority

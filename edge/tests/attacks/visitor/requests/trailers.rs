@@ -10,9 +10,9 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::net::TcpListener;
 
+use crate::attacks::world::{Backend, ask_http2, fields, push};
 use crate::support::{RunningEdge, edge, on_each_engine};
 use crate::wire::{HOST, PROTOCOLS, Protocol, connect, read_answers, write};
-use crate::world::{Backend, ask_http2, fields, push};
 
 on_each_engine! {
     trailers_that_a_backend_could_take_for_its_head_do_not_reach_it

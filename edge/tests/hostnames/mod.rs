@@ -15,11 +15,8 @@ mod previews;
 mod proof;
 mod pushes;
 mod redirect;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/wire.rs"]
-mod wire;
 
+use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 use bytes::Bytes;
 use devanture_config::Manifest;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, DeployReport};
@@ -28,7 +25,6 @@ use devanture_config::problem::Problem;
 use devanture_config::site_toml::SiteFile;
 use http::Method;
 use serde_json::json;
-use support::{Files, Got, RunningEdge, edge, got, manifest};
 
 /// The files of most sites.
 const SITE: Files<'static> = &[("index.html", b"home"), ("about.html", b"about")];

@@ -10,13 +10,6 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
-#[path = "../support/in_process.rs"]
-mod in_process;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/wire.rs"]
-mod wire;
-
 mod backend;
 mod tenant;
 mod token;

@@ -16,9 +16,6 @@
 #![allow(clippy::too_many_lines, reason = "a table is as long as its section")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod fields;
 mod table;
 mod wire;
@@ -46,7 +43,7 @@ mod streams;
 
 use std::collections::BTreeSet;
 
-use support::{Engine, on_each_engine};
+use crate::support::{Engine, on_each_engine};
 use table::{Case, play};
 use world::World;
 

@@ -16,6 +16,4 @@ mod netlify;
 mod publish;
 mod safety;
 mod site;
-#[path = "../support/mod.rs"]
-mod support;
 mod tables;

@@ -42,6 +42,3 @@ mod team;
 mod upkeep;
 mod upstreams;
 mod who;
-
-#[path = "../support/mod.rs"]
-mod support;

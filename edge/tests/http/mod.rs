@@ -25,8 +25,4 @@ mod profiles;
 mod ranges;
 mod resumption;
 mod site;
-#[path = "../support/mod.rs"]
-mod support;
 mod target;
-#[path = "../support/wire.rs"]
-mod wire;

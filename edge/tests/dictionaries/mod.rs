@@ -6,19 +6,14 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    dead_code,
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 
-#[path = "../lane/ask.rs"]
-mod ask;
-#[path = "../support/in_process.rs"]
-mod in_process;
 mod site;
 
 use std::path::Path;
 
-use ask::{Asked, Got};
+use crate::lane::ask::{self, Asked, Got};
 use devanture_config::Digest;
 use devanture_edge::blobs::DeltaForm;
 use http::{Method, StatusCode};

@@ -13,19 +13,16 @@ mod lasting;
 mod rights;
 mod saying;
 mod serving;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/wire.rs"]
-mod wire;
 
 use std::collections::BTreeSet;
 
+use crate::support::{Files, Got, RunningEdge, got, manifest};
+use crate::wire;
 use backend::Backend;
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, UpstreamReport, UpstreamsReport};
 use devanture_config::site_toml::SiteFile;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{Files, Got, RunningEdge, got, manifest};
 
 const SITE: Files<'static> = &[("index.html", b"home")];
 /// Where the upstreams of most tests are.

@@ -16,19 +16,19 @@ mod http;
 mod servers;
 mod tokens;
 
-#[path = "../support/mod.rs"]
-mod support;
+use crate::support::edge::Edge;
+use crate::support::project;
 
 /// The host of the shop; the edge's port belongs to it.
 const HOST: &str = "shop.localhost";
 
 /// Pushes the front with a route for each path to a backend.
-fn push(edge: &support::edge::Edge, routes: &[(&str, std::net::SocketAddr)]) {
+fn push(edge: &Edge, routes: &[(&str, std::net::SocketAddr)]) {
     let mut settings = "not_found = \"single-page-application\"\n".to_owned();
     for (path, to) in routes {
         settings.push_str(&format!("[[routes]]\npath = {path:?}\nto = \"http://{to}\"\n"));
     }
-    let project = support::project::with_site("shop", &servers::sources().join("front"), &settings);
+    let project = project::with_site("shop", &servers::sources().join("front"), &settings);
     let ran = edge.command(project.path(), "shop", &["push", "--json"]).output().unwrap();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
 }

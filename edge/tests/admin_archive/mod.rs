@@ -7,9 +7,13 @@
 )]
 
 mod limits;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support;
+use crate::support::archives::{
+    KINDS, archive, claiming, counting, encrypted, form, gzip, media_type, replaced, stored_zip, tar, tar_with, zip,
+    zip_with_link,
+};
+use crate::support::{Files, Got, RunningEdge, edge, eventually, got, manifest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use devanture_config::api::{
@@ -18,11 +22,6 @@ use devanture_config::api::{
 use devanture_config::problem::Code;
 use futures_util::stream;
 use http::{Method, StatusCode};
-use support::archives::{
-    KINDS, archive, claiming, counting, encrypted, form, gzip, media_type, replaced, stored_zip, tar, tar_with, zip,
-    zip_with_link,
-};
-use support::{Files, Got, RunningEdge, edge, eventually, got, manifest};
 
 const DEPLOYS: &str = "/v1/apps/shop/environments/prod/deploys";
 const SITE: Files<'_> = &[("index.html", b"<h1>Hi</h1>"), ("assets/a.js", b"let a;"), ("empty.txt", b"")];

@@ -7,9 +7,6 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod accepted;
 mod backend;
 mod bad_input;

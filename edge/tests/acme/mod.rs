@@ -19,8 +19,6 @@ mod hostile;
 mod issuing;
 mod pebble;
 mod renewing;
-#[path = "../support/mod.rs"]
-mod support;
 mod tls;
 mod trouble;
 mod world;

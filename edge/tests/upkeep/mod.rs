@@ -20,19 +20,16 @@ mod large_files;
 mod lost_catalog;
 mod pause;
 mod restore;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/wire.rs"]
-mod wire;
 mod withdraw;
 
+use crate::support::{Files, Got, RunningEdge, got, manifest};
+use crate::wire;
+use crate::wire::Ask;
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport};
 use devanture_config::problem::Problem;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving};
 use http::Method;
 use serde_json::{Value, json};
-use support::{Files, Got, RunningEdge, got, manifest};
-use wire::Ask;
 
 /// What a browser sends when a person follows a link …
 const NAVIGATION: &[&str] = &["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html"];

@@ -21,17 +21,13 @@ mod interim;
 mod routes;
 mod smuggling;
 mod smuggling_h2;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/wire.rs"]
-mod wire;
 
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use support::{RunningEdge, edge};
-use wire::{Answer, HOST, connect, read_until_rest, write};
+use crate::support::{RunningEdge, edge};
+use crate::wire::{Answer, HOST, connect, read_until_rest, write};
 
 /// How long a connection must stay quiet to count as one that was left open.
 const REST: Duration = Duration::from_millis(250);

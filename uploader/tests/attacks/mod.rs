@@ -8,11 +8,6 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
-#[path = "../cli_support/mod.rs"]
-mod cli_support;
-#[path = "../support/mod.rs"]
-mod support;
-
 mod dev;
 mod files;
 mod git;

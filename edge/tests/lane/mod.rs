@@ -8,9 +8,7 @@
     reason = "a test says what is wrong by panicking, in its helpers too"
 )]
 
-mod ask;
-#[path = "../support/in_process.rs"]
-mod in_process;
+pub(crate) mod ask;
 mod site;
 mod together;
 

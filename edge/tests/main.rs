@@ -1,0 +1,30 @@
+//! The tests of a whole edge, one program: each module is a subject, and [`support`] starts the edges.
+//!
+//! What counts allocations is a program of its own, `allocations.rs`.
+
+mod acme;
+mod admin_archive;
+mod admin_openapi;
+mod attacks;
+mod demo;
+mod deploying;
+mod dictionaries;
+mod docs;
+mod fingerprints;
+mod hostnames;
+mod http;
+mod http1;
+mod http2;
+#[path = "support/in_process.rs"]
+mod in_process;
+mod lane;
+mod proxy;
+mod rooms;
+mod rules;
+mod runner;
+mod spawner;
+mod support;
+mod upkeep;
+mod upstreams;
+#[path = "support/wire.rs"]
+mod wire;

@@ -1,0 +1,19 @@
+//! The tests of the command line and of both programs together, one program: each module is a subject.
+//!
+//! Modules that begin with `cli_` start `devanture` with [`cli_support`], without an edge or with an imitated one; the
+//! others start the real one with [`support`].
+
+mod attacks;
+mod browser;
+mod cli_backend;
+mod cli_check;
+mod cli_edge;
+mod cli_moving;
+mod cli_offline;
+mod cli_routes;
+mod cli_support;
+mod cli_words;
+mod docs_moving;
+mod e2e;
+mod frameworks;
+mod support;
