@@ -124,6 +124,12 @@ impl PlaceName {
         if self.is_prod() { format!("{app}.{domain}") } else { format!("{self}--{app}.{preview_domain}") }
     }
 
+    /// `preview`, the environment of pushes to aliases.
+    #[must_use]
+    pub fn preview() -> Self {
+        Self("preview".to_owned())
+    }
+
     /// Whether it is `preview`: the environment of pushes to aliases, whose settings previews have.
     #[must_use]
     pub fn is_preview(&self) -> bool {

@@ -84,9 +84,10 @@ pub struct DictionariesRecord {
     /// The SHA-256 of those of its files that anyone may read and that may serve, by their BLAKE3.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<Digest, Sha256>,
-    /// The dictionaries of this app that deltas of its files were made with: of no other is it told that there is one.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub from: BTreeSet<Digest>,
+    /// The dictionaries that deltas of its files were made with, by the environment whose visitors have them: its own files,
+    /// and those of versions that were live there. Previews have those of `preview`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deltas_from: BTreeMap<PlaceName, BTreeSet<Digest>>,
     /// Files under names that could change, which browsers keep for no longer than a load: pages offer them to be fetched
     /// as dictionaries, in this order. Their paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,6 +98,36 @@ pub struct DictionariesRecord {
     /// The paths of the pages that it was made of: once one of them may not be read by anyone, it serves no more.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub pages_of: BTreeSet<BundlePath>,
+}
+
+impl DictionariesRecord {
+    /// Whether a file of the version itself, or what its pages share, is this dictionary.
+    #[must_use]
+    pub fn is_own(&self, dictionary: &Digest) -> bool {
+        self.files.contains_key(dictionary) || self.pages.is_some_and(|pages| pages.blob == *dictionary)
+    }
+
+    /// The dictionaries that deltas were made with, of all environments.
+    pub fn all_from(&self) -> impl Iterator<Item = &Digest> {
+        self.deltas_from.values().flatten()
+    }
+
+    /// The dictionaries that deltas may be sent for in an environment, or in a preview where that is `None`. A dictionary of
+    /// another environment must not show: a delta confirms the guess at a content that was never live here.
+    #[must_use]
+    pub fn from_in(&self, environment: Option<&PlaceName>) -> BTreeSet<Digest> {
+        let of_environment = environment.and_then(|environment| self.deltas_from.get(environment));
+        let own = self.all_from().filter(|dictionary| self.is_own(dictionary));
+        own.chain(of_environment.into_iter().flatten()).copied().collect()
+    }
+
+    /// Adds dictionaries that visitors of an environment have.
+    pub fn add_from(&mut self, environment: &PlaceName, dictionaries: impl IntoIterator<Item = Digest>) {
+        let mut dictionaries = dictionaries.into_iter().peekable();
+        if dictionaries.peek().is_some() {
+            self.deltas_from.entry(environment.clone()).or_default().extend(dictionaries);
+        }
+    }
 }
 
 /// A dictionary that is made of pages that anyone may read.

@@ -134,7 +134,7 @@ impl Asked<'_, '_> {
             // Whoever has it plainly is to load nothing at all, and not what tells the difference.
             return Err(NoDelta::NotModified);
         }
-        let known = dictionaries.deltas(sha256);
+        let known = version.deltas(dictionaries, sha256);
         let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
         if sizes().next().is_none() {
             // Whether there is such a dictionary, whoever makes deltas looks up: here nobody learns it.

@@ -244,11 +244,17 @@ impl Loader {
             return Err(LoadError::Unknown { app: app.clone(), id: *id });
         };
         let record: VersionRecord = records::read(&key, &record)?;
-        let content = self.content(&load, &record, known).await?;
+        let dictionaries = self.dictionaries(&load.app, &load.id).await?;
+        let of_visitors = dictionaries.as_ref().map(|dictionaries| match load.setting {
+            Setting::Environment => dictionaries.from_in(load.place.parse().ok().as_ref()),
+            Setting::Preview => dictionaries.from_in(None),
+        });
+        let content = self.content(&load, &record, dictionaries, known).await?;
         let served = Served {
             place: load.place.clone(),
             source: record.source,
             wishes: self.0.wishes.clone(),
+            dictionaries: of_visitors.unwrap_or_default().into_iter().collect(),
             tally: self.0.tallies.of(app.as_str(), &load.place),
             claim: load.claim,
         };
@@ -260,9 +266,9 @@ impl Loader {
         &self,
         load: &Load,
         record: &VersionRecord,
+        dictionaries: Option<DictionariesRecord>,
         known: Option<Arc<Version>>,
     ) -> Result<Arc<Content>, LoadError> {
-        let dictionaries = self.dictionaries(&load.app, &load.id).await?;
         let table = if load.setting == Setting::Preview { PREVIEW } else { &load.place };
         let (trusted, edge_admin) = (record.is_trusted_in(table), record.is_of_edge_admin());
         let recorded =

@@ -1,6 +1,6 @@
 //! What visitors load again who have an earlier version: with files of it as dictionaries, and without.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use devanture_config::api::{Amount, Returning};
 use devanture_config::manifest::FileEntry;
@@ -36,6 +36,8 @@ pub(super) struct Sent<'m> {
     /// What of it serves as dictionaries, and what of that browsers keep; nothing where they are off, or where it was never
     /// found out.
     dictionaries: Option<(DictionariesRecord, KeptFiles)>,
+    /// The dictionaries that visitors of the environment may have of deltas of its files.
+    from: BTreeSet<Digest>,
 }
 
 impl<'m> Sent<'m> {
@@ -76,7 +78,7 @@ impl Publisher {
     ) -> Result<Sent<'m>, Error> {
         let Some(version) = version else {
             let siblings = Siblings::new(manifest, &BTreeMap::default());
-            return Ok(Sent { manifest, siblings, dictionaries: None });
+            return Ok(Sent { manifest, siblings, dictionaries: None, from: BTreeSet::new() });
         };
         let key = records::version_key(app, version);
         let given = match self.catalog.get(&key).await? {
@@ -87,6 +89,7 @@ impl Publisher {
             Some(dictionaries) => dictionaries.record(app, version).await?,
             None => None,
         };
+        let from = record.as_ref().map(|record| record.from_in(Some(environment))).unwrap_or_default();
         let dictionaries = match record {
             Some(record) => {
                 let kept = kept_in(&*self.blobs, manifest, environment, &record, &self.limits).await?;
@@ -94,7 +97,7 @@ impl Publisher {
             }
             None => None,
         };
-        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), dictionaries })
+        Ok(Sent { manifest, siblings: Siblings::new(manifest, &given), dictionaries, from })
     }
 
     /// What visitors load again who look at everything and have seen all of `before`. Of deltas, only those count that
@@ -142,11 +145,9 @@ impl Publisher {
     ) -> Result<(u64, u64), Error> {
         let plain = self.travelling(now, entry).await?;
         let Some(had) = had else { return Ok((plain, plain)) };
-        let dictionaries = now.dictionaries.as_ref();
-        // A delta that another app's push has left is none of this app's.
-        let made = |dictionary: &Digest| dictionaries.is_some_and(|(record, _)| record.from.contains(dictionary));
         let mut with = plain;
-        if let Some(dictionary) = had.dictionary(path, entry).filter(made) {
+        // A delta that another app's push has left is none of this app's.
+        if let Some(dictionary) = had.dictionary(path, entry).filter(|dictionary| now.from.contains(dictionary)) {
             let deltas = self.blobs.deltas(entry.hash).await?;
             let is_served = |delta: &DeltaInfo| served.is_none_or(|served| served.has_delta(path.as_str(), delta));
             let usable = deltas.iter().filter(|delta| delta.dictionary == dictionary && is_served(delta));

@@ -32,8 +32,8 @@ const DELTA_HEAD_BYTES: usize = 64;
 pub struct FileDictionaries {
     /// The file's content.
     pub blob: Digest,
-    /// The numbers of representations that are deltas, by the dictionary that each was made with, in order.
-    deltas: Box<[(Sha256, usize)]>,
+    /// The numbers of representations that are deltas, by both hashes of the dictionary that each was made with, in order.
+    deltas: Box<[(Sha256, Digest, usize)]>,
     /// Where pages offer the file as a dictionary: as many representations again begin here, in the same order, with the
     /// fields of a dictionary.
     offered_from: Option<usize>,
@@ -41,16 +41,20 @@ pub struct FileDictionaries {
 
 impl HeapBytes for FileDictionaries {
     fn heap_bytes(&self) -> usize {
-        allocated(size_of_val::<[(Sha256, usize)]>(&self.deltas))
+        allocated(size_of_val::<[(Sha256, Digest, usize)]>(&self.deltas))
     }
 }
 
 impl FileDictionaries {
-    /// The numbers of the representations that were made with a dictionary.
-    pub fn deltas(&self, sha256: Sha256) -> impl Iterator<Item = usize> + Clone {
-        let first = self.deltas.partition_point(|(known, _)| *known < sha256);
+    /// The numbers of the representations that were made with a dictionary, in any environment. Which of them visitors of a
+    /// place may learn of, the version in that place decides.
+    pub(super) fn deltas(&self, sha256: Sha256) -> impl Iterator<Item = (&Digest, usize)> + Clone {
+        let first = self.deltas.partition_point(|(known, ..)| *known < sha256);
         let known = self.deltas.get(first..).unwrap_or_default();
-        known.iter().take_while(move |(known, _)| *known == sha256).map(|(_, number)| *number)
+        known
+            .iter()
+            .take_while(move |(known, ..)| *known == sha256)
+            .map(|(_, dictionary, number)| (dictionary, *number))
     }
 
     /// The number of the representation to send in the place of `number` to a browser that fetches the file as a
@@ -177,9 +181,9 @@ impl Loader<'_> {
     ) -> Option<Box<FileDictionaries>> {
         let record = self.record()?;
         let mut deltas = Vec::new();
-        if heads.may_have_deltas && !record.from.is_empty() {
+        if heads.may_have_deltas && !record.deltas_from.is_empty() {
             for (info, at_hand, bytes) in self.deltas(entry.hash, record).await {
-                deltas.push((info.sha256, representations.len()));
+                deltas.push((info.sha256, info.dictionary, representations.len()));
                 representations.push(heads.representation(&at_hand, bytes));
             }
         }
@@ -211,7 +215,8 @@ impl Loader<'_> {
             Vec::new()
         });
         let mut found = Vec::new();
-        for info in listed.into_iter().filter(|info| record.from.contains(&info.dictionary)) {
+        let is_of_app = |info: &DeltaInfo| record.deltas_from.values().any(|from| from.contains(&info.dictionary));
+        for info in listed.into_iter().filter(is_of_app) {
             let key = Key::Delta(blob, info.dictionary, info.form);
             let at_hand = AtHand { coding: delta_coding(info.form), size: info.size, hash: info.hash, key };
             match self.delta_body(&at_hand, &info).await {

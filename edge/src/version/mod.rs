@@ -123,6 +123,8 @@ pub struct Version {
     pub tally: Arc<Tally>,
     /// The deltas that its visitors wish for.
     wishes: Wishes,
+    /// The dictionaries that its visitors may have, in order.
+    dictionaries: Box<[Digest]>,
     content: Arc<Content>,
     _charge: Charge,
 }
@@ -195,7 +197,28 @@ impl Version {
 
     /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
     pub(crate) fn wish(&self, blob: Digest, sha256: Sha256) {
-        self.wishes.tell(DictionaryWish { app: self.app.clone(), version: self.id, blob, sha256 });
+        let environment = match self.setting {
+            Setting::Environment => self.place.parse().ok(),
+            Setting::Preview => None,
+        };
+        self.wishes.tell(DictionaryWish { app: self.app.clone(), environment, version: self.id, blob, sha256 });
+    }
+
+    /// The numbers of a file's representations that were made with a dictionary, if visitors of this place may have it.
+    pub(crate) fn deltas(&self, file: &FileDictionaries, sha256: Sha256) -> impl Iterator<Item = usize> + Clone {
+        let may_have = |dictionary: &Digest| self.dictionaries.binary_search(dictionary).is_ok();
+        file.deltas(sha256).filter(move |(dictionary, _)| may_have(dictionary)).map(|(_, number)| number)
+    }
+
+    /// Whether the file at `path` has that delta at hand.
+    #[must_use]
+    pub fn has_delta(&self, path: &str, delta: &DeltaInfo) -> bool {
+        let file = self.index.exact(path).and_then(|number| self.file(number));
+        let Some((file, dictionaries)) = file.and_then(|file| Some((file, file.dictionaries.as_deref()?))) else {
+            return false;
+        };
+        let mut found = self.deltas(dictionaries, delta.sha256).filter_map(|number| file.representations.get(number));
+        found.any(|representation| representation.size == delta.size)
     }
 }
 
@@ -209,17 +232,6 @@ impl Content {
     /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.
     pub(crate) fn miss_ready(&self, make: impl FnOnce() -> HeaderMap) -> &Arc<engine::PreparedHead> {
         self.miss.get_or_make(make)
-    }
-
-    /// Whether the file at `path` has that delta at hand.
-    #[must_use]
-    pub fn has_delta(&self, path: &str, delta: &DeltaInfo) -> bool {
-        let file = self.index.exact(path).and_then(|number| self.file(number));
-        let Some((file, dictionaries)) = file.and_then(|file| Some((file, file.dictionaries.as_deref()?))) else {
-            return false;
-        };
-        let mut found = dictionaries.deltas(delta.sha256).filter_map(|number| file.representations.get(number));
-        found.any(|representation| representation.size == delta.size)
     }
 
     /// Its memory, without the bytes of files.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use devanture_config::Digest;
 use devanture_config::api::Source;
 
 use super::{Claim, Content, OverMemory, Version, Wishes};
@@ -23,6 +24,8 @@ pub struct Served {
     pub source: Source,
     /// Where the deltas go that visitors wish for.
     pub wishes: Wishes,
+    /// The dictionaries that its visitors may have, in order.
+    pub dictionaries: Box<[Digest]>,
     /// The counts of the place.
     pub tally: Arc<Tally>,
     /// What may be evicted for it.
@@ -35,13 +38,14 @@ impl Version {
     /// # Errors
     /// [`OverMemory`].
     pub fn new(content: Arc<Content>, served: Served) -> Result<Self, OverMemory> {
-        let Served { place, source, wishes, tally, claim } = served;
+        let Served { place, source, wishes, dictionaries, tally, claim } = served;
         let release = release(&content, &place, &source);
         let charge = content.charge.app().charge(claim);
-        charge.grow(PLACE_BYTES.saturating_add(u64::try_from(release.len()).unwrap_or(u64::MAX)))?;
+        let bytes = release.len().saturating_add(size_of_val::<[Digest]>(&dictionaries));
+        charge.grow(PLACE_BYTES.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)))?;
         let metrics = RequestMetrics::new(content.app.as_str(), &place, &content.id.short());
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { serial, place, release, metrics, tally, wishes, content, _charge: charge })
+        Ok(Self { serial, place, release, metrics, tally, wishes, dictionaries, content, _charge: charge })
     }
 }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use devanture_config::{AppName, Digest, Sha256, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 use tokio::sync::mpsc;
 
 use crate::telemetry;
@@ -27,6 +27,8 @@ const MINUTE_BITS: u64 = 0xffff;
 pub struct DictionaryWish {
     /// The app.
     pub app: AppName,
+    /// The environment that answered; `None` for a preview.
+    pub environment: Option<PlaceName>,
     /// The version that answered.
     pub version: VersionId,
     /// The file's content.
@@ -112,7 +114,8 @@ mod tests {
 
     fn wish(number: u8) -> DictionaryWish {
         let (blob, sha256) = (Digest::of(b""), Sha256::from([number; 32]));
-        DictionaryWish { app: "shop".parse().unwrap(), version: VersionId::of(b""), blob, sha256 }
+        let environment = Some(PlaceName::prod());
+        DictionaryWish { app: "shop".parse().unwrap(), environment, version: VersionId::of(b""), blob, sha256 }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod admin_bodies;
 mod descriptors;
+mod dictionaries;
 mod handshakes;
 mod logs;
 mod pages;

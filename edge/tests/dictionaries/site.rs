@@ -121,7 +121,7 @@ pub(crate) async fn serving(headers: &str, serving: serde_json::Value, spoil: im
     let [app, chunk, same, library] = [&app, &chunk, &same, &library].map(|bytes| Digest::of(bytes).to_string());
     let record = json!({
         "files": {app: hex(NEW_APP, 32), chunk: hex(NEW_CHUNK, 32), same: hex(11, 32), library: hex(NEW_LIB, 32)},
-        "from": from,
+        "deltas_from": {"prod": from},
         "linked": ["lib.js"],
         "pages": {"blob": Digest::of(&pages), "sha256": hex(PAGES, 32), "size": pages.len()},
     });

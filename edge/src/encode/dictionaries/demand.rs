@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use devanture_config::{AppName, Digest, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
@@ -97,28 +97,30 @@ impl Dictionaries {
         }
     }
 
-    /// Makes the delta that is wished for, where the dictionary is the app's own and saves enough. Returns whether there
-    /// is one now that there was not before.
+    /// Makes the delta that is wished for, where visitors of that place may have the dictionary and it saves enough. Returns
+    /// whether there is one now that there was not before.
     pub(crate) async fn fulfil_one(
         &self,
         wish: &DictionaryWish,
         pool: &Pool,
         may: &mut (dyn FnMut(&AppName) -> bool + Send),
     ) -> Result<bool, Error> {
-        let DictionaryWish { app, version, blob, sha256 } = wish;
-        let of_app = self.by_sha256(app).await?;
-        let Some(dictionary) = of_app.get(sha256).copied() else { return Ok(false) };
+        let DictionaryWish { app, environment, version, blob, sha256 } = wish;
+        let of_place = self.by_sha256(app, environment.as_ref(), version).await?;
+        let Some(dictionary) = of_place.get(sha256).copied() else { return Ok(false) };
         if self.was_tried(*blob, dictionary) {
             return Ok(false);
         }
         let key = records::version_key(app, version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(false) };
         let record = self.record(app, version).await?.unwrap_or_default();
+        let known: BTreeSet<&Digest> = record.all_from().chain(of_place.values()).collect();
         let deltas = self.blobs.deltas(*blob).await?.into_iter();
-        let own = deltas.filter(|delta| of_app.get(&delta.sha256) == Some(&delta.dictionary));
-        let has: BTreeSet<Digest> = own.map(|delta| delta.dictionary).collect();
+        let has: BTreeSet<Digest> =
+            deltas.map(|delta| delta.dictionary).filter(|dictionary| known.contains(dictionary)).collect();
         let is_made = has.contains(&dictionary);
-        if is_made && record.from.contains(&dictionary) || !is_made && has.len() >= DICTIONARIES_MAX {
+        let is_sent = is_made && record.from_in(environment.as_ref()).contains(&dictionary);
+        if is_sent || !is_made && has.len() >= DICTIONARIES_MAX {
             return Ok(false);
         }
         if !may(app) {
@@ -149,13 +151,15 @@ impl Dictionaries {
         }
         // Also where other files have deltas with that dictionary already: the version has this one only once it is loaded
         // anew.
-        self.add_from(app, version, &BTreeSet::from([dictionary])).await?;
+        let environment = environment.clone().unwrap_or_else(PlaceName::preview);
+        self.add_from(app, version, &environment, &BTreeSet::from([dictionary])).await?;
         Ok(true)
     }
 
     /// Makes a delta that was wished for again at the best level. Returns whether it got better.
     pub(crate) async fn improve_wish(&self, wish: &DictionaryWish, pool: &Pool) -> Result<bool, Error> {
-        let Some(dictionary) = self.by_sha256(&wish.app).await?.get(&wish.sha256).copied() else { return Ok(false) };
+        let of_place = self.by_sha256(&wish.app, wish.environment.as_ref(), &wish.version).await?;
+        let Some(dictionary) = of_place.get(&wish.sha256).copied() else { return Ok(false) };
         Ok(self.improve_file(wish.blob, &BTreeSet::from([dictionary]), pool, None).await? > 0)
     }
 }

@@ -138,7 +138,7 @@ impl Dictionaries {
         let mut pairs = Vec::new();
         for entry in kept.linked().iter().filter_map(|path| manifest.files.get(path)) {
             let Some(sha256) = record.files.get(&entry.hash) else { continue };
-            let is_there = own.from.contains(&entry.hash)
+            let is_there = own.all_from().any(|from| *from == entry.hash)
                 && self.blobs.deltas(entry.hash).await?.iter().any(|delta| delta.dictionary == entry.hash);
             if !is_there && !self.was_tried(entry.hash, entry.hash) {
                 let plain = self.travelling(siblings, entry.hash, entry.size).await?;
@@ -161,7 +161,7 @@ impl Dictionaries {
         likely.sort_by_key(|(key, why)| (std::cmp::Reverse(why.size.saturating_mul(why.percent)), *key));
         likely.truncate(PAIRS_MAX);
         // Made also where another app has left them: how long it takes must not show that (`compress`).
-        let from = earlier.iter().flat_map(|side| &side.record.from).chain(&own.from);
+        let from = earlier.iter().flat_map(|side| side.record.all_from()).chain(own.all_from());
         let from: HashSet<Digest> = from.copied().collect();
         let lookups: Vec<_> = likely
             .into_iter()
@@ -286,14 +286,14 @@ impl Dictionaries {
     /// Makes the deltas of a version again at the best level. Returns how many.
     pub(crate) async fn improve(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
         let Some(record) = self.record(app, &version).await? else { return Ok(0) };
-        if record.from.is_empty() {
+        let from: BTreeSet<Digest> = record.all_from().copied().collect();
+        if from.is_empty() {
             return Ok(0);
         }
         let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
         let blobs: BTreeSet<Digest> = manifest.files.values().map(|entry| entry.hash).collect();
         let deadline = self.background_deadline();
-        let work: Vec<_> =
-            blobs.into_iter().map(|blob| self.improve_file(blob, &record.from, pool, deadline)).collect();
+        let work: Vec<_> = blobs.into_iter().map(|blob| self.improve_file(blob, &from, pool, deadline)).collect();
         let made: Vec<usize> = stream::iter(work).buffer_unordered(pool.threads()).try_collect().await?;
         Ok(made.iter().sum())
     }

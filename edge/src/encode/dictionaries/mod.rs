@@ -43,7 +43,7 @@ use imports::Followed;
 use making::Tried;
 use named::Named;
 use public::{Closed, Public, is_page};
-use record::BySha256;
+use record::{KnownDictionaries, PlaceKey};
 
 #[cfg(test)]
 pub(crate) use making::Pair;
@@ -68,8 +68,8 @@ pub struct Dictionaries {
     days: u64,
     versions: usize,
     limits: Limits,
-    /// The dictionaries of apps that browsers came with lately.
-    by_app: Mutex<HashMap<AppName, BySha256>>,
+    /// The dictionaries of places that browsers came to lately with one that there was no delta for.
+    by_place: Mutex<HashMap<PlaceKey, KnownDictionaries>>,
     /// Records that were written: what was read before may lack some.
     writes: AtomicU64,
     tried: Mutex<Tried>,
@@ -129,7 +129,7 @@ impl Dictionaries {
                 days: settings.dictionary_days,
                 versions: settings.dictionary_versions,
                 limits: limits.clone(),
-                by_app: Mutex::default(),
+                by_place: Mutex::default(),
                 writes: AtomicU64::new(0),
                 tried: Mutex::default(),
             })
@@ -196,7 +196,8 @@ impl Dictionaries {
         let files: Vec<(&BundlePath, &FileEntry)> = public.files().collect();
         let siblings = Siblings::new(pass.manifest, pass.given);
         let linked = self.linked(&files, &named, &siblings).await?;
-        let mut record = DictionariesRecord { linked, from: own.from.clone(), ..DictionariesRecord::default() };
+        let deltas_from = own.deltas_from.clone();
+        let mut record = DictionariesRecord { linked, deltas_from, ..DictionariesRecord::default() };
         if let Some((pages, pages_of)) = self.pages_dictionary(pass, &files, &siblings, &own).await? {
             (record.pages, record.pages_of) = (Some(pages), pages_of);
         }
@@ -213,14 +214,16 @@ impl Dictionaries {
         // behind the switch: before it, what earlier versions were made with stands in for that.
         if pass.is_before_switch {
             let dictionaries = known_dictionaries(&earlier, &record);
-            let of_earlier = earlier.iter().flat_map(|side| &side.record.from);
-            record.from.extend(of_earlier.filter(|dictionary| dictionaries.contains(dictionary)));
+            let of_earlier = earlier.iter().flat_map(|side| side.record.all_from());
+            let of_earlier = of_earlier.filter(|dictionary| dictionaries.contains(dictionary)).copied();
+            record.add_from(pass.environment, of_earlier);
         } else {
-            record.from = self.made_with(&files, &earlier, &record).await?;
+            let made_with = self.made_with(&files, &earlier, &record).await?;
+            record.add_from(pass.environment, made_with);
         }
         match made {
             Ok((deltas, with)) if pass.is_before_switch => {
-                record.from.extend(with);
+                record.add_from(pass.environment, with);
                 Ok(Passed { record, deltas })
             }
             Ok((deltas, _)) => Ok(Passed { record, deltas }),

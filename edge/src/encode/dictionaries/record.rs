@@ -1,22 +1,45 @@
 //! The records of dictionaries: read, joined with what is there, and written by compare-and-swap.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use devanture_config::{AppName, Digest, Sha256, VersionId};
+use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 
 use super::Dictionaries;
 use crate::catalog::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use crate::catalog::scan::Scan;
-use crate::catalog::{Change, Check, Commit};
+use crate::catalog::{Change, Check, Commit, Revision, history, pointer};
 use crate::ledger::{Error, Own, commit_own, unless_conflict, update};
 
-/// Apps whose dictionaries are kept at hand.
-const APPS_MAX: usize = 256;
+/// Places whose dictionaries are kept at hand.
+const PLACES_MAX: usize = 256;
 
-/// The dictionaries of an app by what browsers call them.
+/// Dictionaries by what browsers call them.
 pub(super) type BySha256 = Arc<HashMap<Sha256, Digest>>;
+
+/// Where visitors come with dictionaries.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) enum PlaceKey {
+    Environment(AppName, PlaceName),
+    Preview(AppName, VersionId),
+}
+
+impl PlaceKey {
+    const fn app(&self) -> &AppName {
+        match self {
+            Self::Environment(app, _) | Self::Preview(app, _) => app,
+        }
+    }
+}
+
+/// The dictionaries of a place, kept at hand.
+#[derive(Clone)]
+pub(super) struct KnownDictionaries {
+    /// The revision of the live pointer when they were found out.
+    switch: Option<Revision>,
+    by_sha256: BySha256,
+}
 
 impl Dictionaries {
     /// What of a version serves as dictionaries, where that was found out; a record that cannot be read is none.
@@ -40,7 +63,9 @@ impl Dictionaries {
         let joined = |found: Option<&DictionariesRecord>| {
             let mut record = wanted.clone();
             if let Some(found) = found {
-                record.from.extend(&found.from);
+                for (environment, from) in &found.deltas_from {
+                    record.add_from(environment, from.iter().copied());
+                }
                 // What a pass had no time for, an earlier one may have known.
                 record.files.extend(&found.files);
                 if record.pages.is_none() && (found.pages == sound || found.pages != before.pages) {
@@ -52,16 +77,17 @@ impl Dictionaries {
         self.change(app, version, &joined).await
     }
 
-    /// Adds a dictionary that deltas of a version's files were made with.
+    /// Adds dictionaries that deltas of a version's files were made with, for visitors of an environment.
     pub(crate) async fn add_from(
         &self,
         app: &AppName,
         version: &VersionId,
+        environment: &PlaceName,
         from: &BTreeSet<Digest>,
     ) -> Result<bool, Error> {
         let joined = |found: Option<&DictionariesRecord>| {
             let mut record = found.cloned().unwrap_or_default();
-            record.from.extend(from);
+            record.add_from(environment, from.iter().copied());
             record
         };
         self.change(app, version, &joined).await
@@ -98,7 +124,8 @@ impl Dictionaries {
                 // Browsers name nothing else: what is made with it may change as often as they wish.
                 if is_named_anew {
                     self.writes.fetch_add(1, Ordering::AcqRel);
-                    self.by_app.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+                    let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+                    by_place.retain(|key, _| key.app() != app);
                 }
                 return Ok(Some(true));
             }
@@ -107,30 +134,76 @@ impl Dictionaries {
         .await
     }
 
-    /// The dictionaries of an app, by what browsers call them.
-    pub(crate) async fn by_sha256(&self, app: &AppName) -> Result<BySha256, Error> {
-        let at_hand = self.by_app.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
-        if let Some(at_hand) = at_hand {
-            return Ok(at_hand);
+    /// The dictionaries that visitors of a place may have, by what browsers call them: in an environment the files of
+    /// versions that were live there, in a preview those of its own version. Of any other stored version a visitor must
+    /// learn nothing, as a delta confirms the guess at its content.
+    pub(crate) async fn by_sha256(
+        &self,
+        app: &AppName,
+        environment: Option<&PlaceName>,
+        version: &VersionId,
+    ) -> Result<BySha256, Error> {
+        let key = match environment {
+            Some(environment) => PlaceKey::Environment(app.clone(), environment.clone()),
+            None => PlaceKey::Preview(app.clone(), *version),
+        };
+        // Each switch adds a version whose files visitors have.
+        let live = match environment {
+            Some(environment) => pointer::live_pointer(&*self.catalog, app, environment).await?,
+            None => None,
+        };
+        let switch = live.as_ref().map(|(revision, _)| *revision);
+        let known = self.by_place.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known.filter(|known| known.switch == switch) {
+            return Ok(known.by_sha256);
         }
         let writes = self.writes.load(Ordering::Acquire);
-        let prefix = records::dictionaries_prefix(app);
-        let mut found: HashMap<Sha256, Digest> = HashMap::new();
-        let mut stored = Scan::new(&*self.catalog, prefix).pages_of(DICTIONARIES_AT_ONCE);
-        while let Some((key, record)) = stored.next().await? {
-            let Ok(record) = records::read::<DictionariesRecord>(&key, &record) else { continue };
-            found.extend(record.files.into_iter().map(|(blob, sha256)| (sha256, blob)));
-            found.extend(record.pages.map(|pages| (pages.sha256, pages.blob)));
+        let by_sha256 = Arc::new(match environment {
+            Some(environment) => {
+                self.of_environment(app, environment, live.map(|(_, pointer)| pointer.version)).await?
+            }
+            None => self.record(app, version).await?.map(names).unwrap_or_default(),
+        });
+        let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_place.len() >= PLACES_MAX {
+            // An environment's take longer to find out, and a stranger may call up many previews.
+            by_place.retain(|key, _| matches!(key, PlaceKey::Environment(..)));
         }
-        let found = Arc::new(found);
-        let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_app.len() >= APPS_MAX {
-            by_app.clear();
+        if by_place.len() >= PLACES_MAX {
+            by_place.clear();
         }
         // What was written while these were read is in none of them, perhaps.
         if self.writes.load(Ordering::Acquire) == writes {
-            by_app.insert(app.clone(), Arc::clone(&found));
+            by_place.insert(key, KnownDictionaries { switch, by_sha256: Arc::clone(&by_sha256) });
+        }
+        Ok(by_sha256)
+    }
+
+    /// The dictionaries of all versions that were live in an environment, as far back as its history goes.
+    async fn of_environment(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        live: Option<VersionId>,
+    ) -> Result<HashMap<Sha256, Digest>, Error> {
+        let history = records::history_prefix(app, environment);
+        let switches = history::switches(&*self.catalog, &history, 0, usize::MAX).await?;
+        let were_live = switches.into_iter().flat_map(|switch| [Some(switch.version), switch.previous]).chain([live]);
+        let keys: HashSet<String> =
+            were_live.flatten().map(|version| records::dictionaries_key(app, &version)).collect();
+        let mut found = HashMap::new();
+        let mut stored = Scan::new(&*self.catalog, records::dictionaries_prefix(app)).pages_of(DICTIONARIES_AT_ONCE);
+        while let Some((key, record)) = stored.next().await? {
+            if keys.contains(&key) {
+                found.extend(records::read::<DictionariesRecord>(&key, &record).map(names).unwrap_or_default());
+            }
         }
         Ok(found)
     }
+}
+
+/// What of a version serves as dictionaries, by what browsers call it.
+fn names(record: DictionariesRecord) -> HashMap<Sha256, Digest> {
+    let files = record.files.into_iter().map(|(blob, sha256)| (sha256, blob));
+    files.chain(record.pages.map(|pages| (pages.sha256, pages.blob))).collect()
 }

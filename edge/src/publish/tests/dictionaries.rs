@@ -17,7 +17,7 @@ use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::retention::Retention;
 use devanture_config::site_toml::SiteFile;
-use devanture_config::{AppName, Digest, Manifest, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, Manifest, PlaceName, Sha256, VersionId};
 use tokio::sync::broadcast;
 
 use super::Nobody;
@@ -90,6 +90,16 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
     }));
     let pool = Pool::new("test", 1, Priority::Low);
     World { publisher, dictionaries, blobs, catalog, pool, _follower: tokio::spawn(follower.run()) }
+}
+
+/// The dictionaries that visitors of `prod` may have.
+fn of_prod(record: &DictionariesRecord) -> BTreeSet<Digest> {
+    record.from_in(Some(&PlaceName::prod()))
+}
+
+/// What a visitor of `prod` wishes for.
+fn wish(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryWish {
+    DictionaryWish { app: shop(), environment: Some(PlaceName::prod()), version, blob, sha256 }
 }
 
 /// Nothing is cut short by a slow machine.
@@ -192,12 +202,12 @@ async fn a_push_makes_deltas_for_visitors_of_what_was_live() {
     assert_eq!(first.returning, None);
     let record = world.record(&shop(), &first.version).await.unwrap();
     assert_eq!(record.files, [(Digest::of(&one), delta::sha256(&one))].into());
-    assert!(record.from.is_empty());
+    assert!(record.deltas_from.is_empty());
 
     let second = world.push(&shop(), &[("index.html", page()), ("a/app-77c01d2e.js", two.clone())]).await;
     assert_eq!(world.deltas(&two, &one).await, QUICK);
     let record = world.record(&shop(), &second.version).await.unwrap();
-    assert_eq!(record.from, [Digest::of(&one)].into());
+    assert_eq!(of_prod(&record), [Digest::of(&one)].into());
     let compress = second.steps.iter().find(|step| step.name == "compress").unwrap();
     assert!(compress.detail.ends_with(", 2 deltas"), "{}", compress.detail);
     let returning = second.returning.unwrap();
@@ -206,7 +216,7 @@ async fn a_push_makes_deltas_for_visitors_of_what_was_live() {
     // What is unchanged keeps its deltas, for whoever skips a version.
     let files = [("index.html", b"<!doctype html><title>new</title>".to_vec()), ("a/app-77c01d2e.js", two.clone())];
     let third = world.push(&shop(), &files).await;
-    assert!(world.record(&shop(), &third.version).await.unwrap().from.contains(&Digest::of(&one)));
+    assert!(of_prod(&world.record(&shop(), &third.version).await.unwrap()).contains(&Digest::of(&one)));
 }
 
 #[tokio::test]
@@ -217,7 +227,7 @@ async fn what_has_little_in_common_has_no_delta_and_is_not_tried_again() {
     world.push(&shop(), &[("app-3f2a91bc.js", one.clone())]).await;
     let second = world.push(&shop(), &[("app-77c01d2e.js", two.clone())]).await;
     assert_eq!(world.deltas(&two, &one).await, []);
-    assert!(world.record(&shop(), &second.version).await.unwrap().from.is_empty());
+    assert!(world.record(&shop(), &second.version).await.unwrap().deltas_from.is_empty());
     assert!(world.dictionaries.was_tried(Digest::of(&two), Digest::of(&one)));
     let returning = second.returning.unwrap();
     assert_eq!(returning.bytes, returning.plain_bytes);
@@ -256,7 +266,7 @@ async fn deltas_are_made_backwards_after_a_rollback() {
     assert_eq!(world.rollback().await, first.version);
     assert!(world.dictionaries.after_switch(&shop(), &prod, first.version, &world.pool).await.unwrap());
     assert_eq!(world.deltas(&one, &two).await, QUICK);
-    assert_eq!(world.record(&shop(), &first.version).await.unwrap().from, [Digest::of(&two)].into());
+    assert_eq!(of_prod(&world.record(&shop(), &first.version).await.unwrap()), [Digest::of(&two)].into());
 }
 
 #[tokio::test]
@@ -277,7 +287,7 @@ async fn what_strangers_may_not_read_serves_nobody() {
     for version in [first.version, second.version] {
         let record = world.record(&shop(), &version).await.unwrap();
         assert_eq!(record.files.into_keys().collect::<Vec<_>>(), [Digest::of(&script_of(9))]);
-        assert!(record.from.is_empty());
+        assert!(record.deltas_from.is_empty());
     }
     assert_eq!(world.deltas(&two, &one).await, []);
 }
@@ -325,8 +335,8 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
     assert_eq!(world.deltas(&three, &one).await, []);
     let fulfilled = async |dictionary: &[u8], may: bool| {
         let (blob, sha256) = (Digest::of(&three), delta::sha256(dictionary));
-        let wish = DictionaryWish { app: shop(), version: third.version, blob, sha256 };
-        world.dictionaries.fulfil_one(&wish, &world.pool, &mut |_| may).await.unwrap()
+        let wished = wish(third.version, blob, sha256);
+        world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| may).await.unwrap()
     };
     // What the app never had, be it stored for another one or not, and what is there already, is no work.
     assert!(!fulfilled(&others, true).await);
@@ -337,13 +347,13 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
     assert_eq!(world.deltas(&three, &one).await, []);
     assert!(fulfilled(&one, true).await);
     assert_eq!(world.deltas(&three, &one).await, QUICK);
-    let from = world.record(&shop(), &third.version).await.unwrap().from;
+    let from = of_prod(&world.record(&shop(), &third.version).await.unwrap());
     assert_eq!(from, [Digest::of(&one), Digest::of(&two)].into());
     assert!(!fulfilled(&one, true).await);
     // A second file with the same dictionary is told of, too.
     let (blob, sha256) = (Digest::of(&four), delta::sha256(&one));
-    let wish = DictionaryWish { app: shop(), version: third.version, blob, sha256 };
-    assert!(world.dictionaries.fulfil_one(&wish, &world.pool, &mut |_| true).await.unwrap());
+    let wished = wish(third.version, blob, sha256);
+    assert!(world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| true).await.unwrap());
 }
 
 #[tokio::test]
@@ -356,7 +366,13 @@ async fn the_record_goes_with_its_version_and_comes_again_with_it() {
     world.publisher.delete_version(&Actor::local(), &shop(), &first.version.to_string()).await.unwrap();
     assert_eq!(world.record(&shop(), &first.version).await, None);
     // A pass that was under way meanwhile writes nothing of what is gone.
-    assert!(!world.dictionaries.add_from(&shop(), &first.version, &[Digest::of(b"x")].into()).await.unwrap());
+    assert!(
+        !world
+            .dictionaries
+            .add_from(&shop(), &first.version, &PlaceName::prod(), &[Digest::of(b"x")].into())
+            .await
+            .unwrap()
+    );
     assert_eq!(world.record(&shop(), &first.version).await, None);
     world.push(&shop(), &files).await;
     assert_eq!(world.record(&shop(), &first.version).await.unwrap().files.len(), 1);
@@ -398,7 +414,7 @@ async fn pages_share_a_dictionary_that_the_next_release_keeps() {
     assert_eq!(record.pages_of.len(), 5);
     let variants = world.blobs.variants(pages.blob).await.unwrap();
     assert!(variants.iter().any(|variant| variant.quality == Quality::Best), "{variants:?}");
-    assert_eq!(record.from, [pages.blob].into());
+    assert_eq!(of_prod(&record), [pages.blob].into());
     for (path, page) in site(1).iter().chain(&site(2)) {
         assert_eq!(world.deltas(page, &dictionary).await, QUICK, "{path}");
     }

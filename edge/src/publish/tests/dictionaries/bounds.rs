@@ -1,7 +1,10 @@
 //! What bounds the work for dictionaries, and what of it goes on where something is gone.
 
+use devanture_config::api::{Deploy, DeployKind, Outcome};
+
 use super::*;
 use crate::blobs::NewDelta;
+use crate::catalog::records::HistoryEntry;
 use crate::catalog::{Change, Commit};
 
 #[tokio::test]
@@ -56,13 +59,34 @@ async fn what_another_app_has_made_of_a_shared_file_refuses_nobody_a_wish() {
     world.blobs.put_deltas(Digest::of(&three), (0..14).map(foreign).collect()).await.unwrap();
     assert!(world.blobs.deltas(Digest::of(&three)).await.unwrap().len() > 12);
     let (blob, sha256) = (Digest::of(&three), delta::sha256(&one));
-    let wish = DictionaryWish { app: shop(), version: third.version, blob, sha256 };
-    assert!(world.dictionaries.fulfil_one(&wish, &world.pool, &mut |_| true).await.unwrap());
+    let wished = wish(third.version, blob, sha256);
+    assert!(world.dictionaries.fulfil_one(&wished, &world.pool, &mut |_| true).await.unwrap());
     assert_eq!(world.deltas(&three, &one).await, QUICK);
 }
 
+fn went_live(version: VersionId) -> HistoryEntry {
+    let deploy = Deploy {
+        id: String::new(),
+        kind: DeployKind::Push,
+        environment: PlaceName::prod(),
+        version,
+        previous: None,
+        who: String::new(),
+        at_ms: 1,
+        source: Source::default(),
+        steps: Vec::new(),
+        outcome: Outcome::Live,
+        alias: None,
+        problem: None,
+        log: Vec::new(),
+        settings: 0,
+        went_back: None,
+    };
+    HistoryEntry { deploy, position: String::new() }
+}
+
 #[tokio::test]
-async fn every_dictionary_of_an_app_is_found_however_many_versions_have_one() {
+async fn every_dictionary_of_an_environment_is_found_however_many_versions_were_live() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), Compress::default(), patient()).await;
     let file = |number: u8| (Digest::of(&[number]), delta::sha256(&[number]));
@@ -70,9 +94,14 @@ async fn every_dictionary_of_an_app_is_found_however_many_versions_have_one() {
         let record = DictionariesRecord { files: [file(number)].into(), ..DictionariesRecord::default() };
         Change::Put(records::dictionaries_key(&shop(), &Digest::of(&[number, 1])), records::write(&record).unwrap())
     };
-    let changes = (0..100).map(put).collect();
+    let mut changes: Vec<Change> = (0..100).map(put).collect();
+    let prod = PlaceName::prod();
+    changes.extend((0..100).map(|number: u8| {
+        let key = records::history_key(&shop(), &prod, number.into());
+        Change::Put(key, records::write(&went_live(Digest::of(&[number, 1]))).unwrap())
+    }));
     world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-    let found = world.dictionaries.by_sha256(&shop()).await.unwrap();
+    let found = world.dictionaries.by_sha256(&shop(), Some(&prod), &Digest::of(b"")).await.unwrap();
     assert_eq!(found.len(), 100);
     assert!((0..100).map(file).all(|(blob, sha256)| found.get(&sha256) == Some(&blob)));
 }

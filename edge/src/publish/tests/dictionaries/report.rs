@@ -22,7 +22,7 @@ impl World {
 fn sent(version: &Version, path: &str, with: Option<&[u8]>) -> u64 {
     let file = version.files.iter().find(|file| *file.path == *path).unwrap();
     let br = file.available.iter().find(|(coding, _)| *coding == Coding::Br).unwrap().1;
-    let deltas = with.map(|with| file.dictionaries.as_ref().unwrap().deltas(delta::sha256(with)));
+    let deltas = with.map(|with| version.deltas(file.dictionaries.as_ref().unwrap(), delta::sha256(with)));
     let deltas = deltas.into_iter().flatten().map(|number| file.representations[number].size);
     deltas.fold(br, u64::min)
 }
