@@ -217,6 +217,8 @@ limits! {
     instance_memory_bytes_max = 1_073_741_824 in 16_777_216 ..= 1_099_511_627_776,
     /// Processes of one instance; all together may have 32 times as many threads.
     instance_processes_max = 512 in 8 ..= 4_194_304,
+    /// Processes and threads of all instances of an app together, in all of its environments and previews.
+    app_tasks_max = 16_384 in 64 ..= 4_194_304,
     /// Files that a process of an instance may have open.
     instance_open_files_max = 16_384 in 64 ..= 1_048_576,
     /// Processor time of one instance in percent of one core, where there are control groups; 0 is no limit.

@@ -474,6 +474,7 @@ impl Shared {
         InstanceLimits {
             memory_bytes,
             processes: self.limits.instance_processes_max,
+            app_tasks: self.limits.app_tasks_max,
             open_files: self.limits.instance_open_files_max,
             cpu_percent,
             file_bytes,

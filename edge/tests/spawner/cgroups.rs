@@ -102,6 +102,8 @@ async fn each_instance_has_a_group_with_its_limits_below_that_of_its_app() {
     let read = |file: &str| test.read(&format!("{group}/{file}")).trim().to_owned();
     assert_eq!(read("memory.max"), (64 * MIB).to_string());
     assert_eq!((read("memory.oom.group"), read("pids.max")), ("1".to_owned(), "1280".to_owned()));
+    let of_app = group.rsplit_once('/').unwrap().0;
+    assert_eq!(test.read(&format!("{of_app}/pids.max")).trim(), LIMITS.app_tasks.to_string());
     if Path::new(&test.0.join(&group).join("cpu.max")).exists() {
         assert_eq!(read("cpu.max"), "50000 100000");
     }

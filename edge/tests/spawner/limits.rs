@@ -28,6 +28,30 @@ async fn a_fork_bomb_ends_with_too_many_processes() {
 }
 
 #[tokio::test]
+async fn an_app_with_too_many_processes_in_all_loses_its_largest_instance() {
+    let world = World::start().await;
+    let launch = async |id: &str, children: u32| {
+        let mut launch = world.shell(&format!("for i in $(seq {children}); do sleep 1000 & done; echo ready; wait"));
+        (launch.id, launch.limits) = (id.to_owned(), InstanceLimits { app_tasks: 40, ..LIMITS });
+        world.launch(launch).await.unwrap()
+    };
+    // No one is beyond the limit alone, and a neighbour does not count.
+    let mut neighbour = launch("other/prod/web.1", 30).await;
+    let mut first = launch("shop/prod/web.1", 10).await;
+    line(&mut neighbour).await;
+    line(&mut first).await;
+    // It may be ended before it is ready.
+    let second = launch("shop/staging/web.1", 32).await;
+    let exit = ran(second).await.exit;
+    assert_eq!(exit, Exit::TooManyTasksOfApp);
+    assert!(exit.to_string().contains("app_tasks_max"), "{exit}");
+    for other in [first, neighbour] {
+        other.signaller().kill();
+        assert_eq!(ran(other).await.exit, Exit::Signal(9), "the others were spared");
+    }
+}
+
+#[tokio::test]
 async fn a_memory_hog_ends_with_out_of_memory() {
     let world = World::start().await;
     let hog = "const held = []; const more = setInterval(() => {

@@ -18,6 +18,7 @@ pub(crate) const MIB: u64 = 1024 * 1024;
 pub(crate) const LIMITS: InstanceLimits = InstanceLimits {
     memory_bytes: 1024 * MIB,
     processes: 200,
+    app_tasks: 16_384,
     open_files: 1_000,
     cpu_percent: 0,
     file_bytes: 1024 * MIB,

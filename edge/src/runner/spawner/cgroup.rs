@@ -101,6 +101,8 @@ impl Groups {
     pub(super) fn create(&self, app: &str, name: &str, limits: &InstanceLimits) -> io::Result<Group> {
         let app = self.folder.join(format!("app-{}", name_of(app).unwrap_or("other")));
         make(&app)?;
+        // Of the group, so that what many environments and previews start together is one app's share.
+        write(&app.join("pids.max"), &limits.app_tasks.to_string())?;
         self.pass_on(&app)?;
         let group = Group { folder: app.join(name) };
         fs::create_dir(&group.folder)?;

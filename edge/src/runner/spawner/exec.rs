@@ -129,7 +129,9 @@ fn confine(spec: &Spec) -> Result<(), (&'static str, io::Error)> {
     }
     limit(Resource::Nofile, spec.limits.open_files).map_err(step("the limit of open files cannot be set"))?;
     if is_other {
-        limit(Resource::Nproc, tasks_max(&spec.limits)).map_err(step("the limit of processes cannot be set"))?;
+        // Of its user, whose other processes are all of the same app.
+        let tasks = tasks_max(&spec.limits).min(spec.limits.app_tasks);
+        limit(Resource::Nproc, tasks).map_err(step("the limit of processes cannot be set"))?;
     }
     if !spec.has_cgroup {
         let bytes = spec.limits.memory_bytes.saturating_add(DATA_SLACK_BYTES);

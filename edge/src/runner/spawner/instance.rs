@@ -36,6 +36,7 @@ const STATUS_BYTES_MAX: u64 = 64 * 1024;
 /// An instance whose main process has not been reaped: its id, and that of its group, are nobody else's.
 pub(super) struct Instance {
     pub(super) key: u64,
+    pub(super) app: String,
     pub(super) main: Pid,
     pub(super) limits: InstanceLimits,
     pub(super) group: Option<Group>,
@@ -78,8 +79,8 @@ impl Instance {
         let number = rand::random::<u64>();
         let marker = format!("{}#{number:016x}", start.id);
         let failed = |error: io::Error| format!("no process can be started: {error}");
-        let app = start.id.split('/').next().unwrap_or_default();
-        let group = groups.map(|groups| groups.create(app, &format!("instance-{number:016x}"), &start.limits));
+        let app = start.id.split('/').next().unwrap_or_default().to_owned();
+        let group = groups.map(|groups| groups.create(&app, &format!("instance-{number:016x}"), &start.limits));
         let group = group.transpose().map_err(|error| format!("no control group can be created: {error}"))?;
         let Begun { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
         let taken = group.as_ref().map(|group| group.add(main.as_raw_nonzero().get().unsigned_abs()));
@@ -125,6 +126,7 @@ impl Instance {
         };
         let instance = Rc::new(Self {
             key: start.key,
+            app,
             main,
             limits: start.limits,
             group,

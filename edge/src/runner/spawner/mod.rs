@@ -266,6 +266,9 @@ pub struct InstanceLimits {
     pub memory_bytes: u64,
     /// Processes; beyond it the instance ends with [`Exit::TooManyProcesses`].
     pub processes: u64,
+    /// Processes and threads of all instances of its app; beyond it the largest ends with [`Exit::TooManyTasksOfApp`], unless
+    /// the kernel refuses more tasks.
+    pub app_tasks: u64,
     /// Open files of each process.
     pub open_files: u64,
     /// Time of CPU, where 100 is one core; held by a control group only, and 0 is no limit.
@@ -430,6 +433,8 @@ pub enum Exit {
     OutOfMemory,
     /// It had more processes than it may.
     TooManyProcesses,
+    /// It had the most processes and threads while its app had more of them than it may.
+    TooManyTasksOfApp,
     /// It had more open files and mappings than can be counted.
     TooManyFiles,
     /// The spawner died, and the instance with it.
@@ -446,6 +451,10 @@ impl fmt::Display for Exit {
             Self::CannotStart(reason) => write!(f, "could not be started: {reason}"),
             Self::OutOfMemory => write!(f, "took more memory than it may"),
             Self::TooManyProcesses => write!(f, "had more processes than it may"),
+            Self::TooManyTasksOfApp => write!(
+                f,
+                "had the most processes and threads while the instances of its app together had more than app_tasks_max"
+            ),
             Self::TooManyFiles => write!(f, "had more open files and mappings than can be counted"),
             Self::Lost => write!(f, "was lost with the process that ran it"),
         }

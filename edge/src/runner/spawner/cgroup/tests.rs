@@ -5,6 +5,7 @@ use super::*;
 const LIMITS: InstanceLimits = InstanceLimits {
     memory_bytes: 1_000,
     processes: 100,
+    app_tasks: 5_000,
     open_files: 10,
     cpu_percent: 150,
     file_bytes: 1,

@@ -1,5 +1,6 @@
 //! Looks at what instances use, reports it, and ends those that use more than they may.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tokio::task::spawn_local;
@@ -9,7 +10,7 @@ use super::{Host, LOOK_EVERY};
 use crate::runner::spawner::exec::tasks_max;
 use crate::runner::spawner::instance::Instance;
 use crate::runner::spawner::measure::{Count, MeasuredFolder};
-use crate::runner::spawner::processes::{Process, Table};
+use crate::runner::spawner::processes::{Process, Shares, Table};
 use crate::runner::spawner::usage::{self, Devices, Files, Machine};
 use crate::runner::spawner::wire::Told;
 use crate::runner::spawner::{Exit, InstanceLimits, Usage};
@@ -103,6 +104,7 @@ impl Host {
         let shares = self.shares(&table);
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
         let mut doubtful = Vec::new();
+        self.end_largest(&shares);
         for (key, members) in &shares.of {
             self.with(*key, |instance| {
                 if has_too_many(&instance.limits, members) {
@@ -124,6 +126,32 @@ impl Host {
         self.measure(doubtful);
         self.reap(&table);
         self.is_watching.set(!table.descendants(self.own).is_empty());
+    }
+
+    /// Kills the largest instances of each app that has more tasks than it may, until the others have no more.
+    fn end_largest(&self, shares: &Shares<'_>) {
+        let mut apps: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
+        for (key, members) in &shares.of {
+            let tasks = tasks_of(members);
+            self.with(*key, |instance| {
+                // What ends already makes room by itself.
+                if instance.verdict.borrow().is_none() {
+                    apps.entry(instance.app.clone()).or_default().push((tasks, *key));
+                }
+            });
+        }
+        for mut instances in apps.into_values() {
+            instances.sort_unstable();
+            let mut sum = instances.iter().fold(0, |sum: u64, (tasks, _)| sum.saturating_add(*tasks));
+            for (tasks, key) in instances.into_iter().rev() {
+                self.with(key, |instance| {
+                    if sum > instance.limits.app_tasks {
+                        self.condemn(instance, Exit::TooManyTasksOfApp);
+                        sum = sum.saturating_sub(tasks);
+                    }
+                });
+            }
+        }
     }
 
     /// Measures instances exactly, aside of everything else, and kills those that use too much.
@@ -209,8 +237,12 @@ impl Host {
 
 /// Whether an instance has more processes, or far more threads, than it may.
 fn has_too_many(limits: &InstanceLimits, members: &[&Process]) -> bool {
-    let threads = members.iter().fold(0, |sum: u64, process| sum.saturating_add(process.threads));
-    u64::try_from(members.len()).unwrap_or(u64::MAX) > limits.processes || threads > tasks_max(limits)
+    u64::try_from(members.len()).unwrap_or(u64::MAX) > limits.processes || tasks_of(members) > tasks_max(limits)
+}
+
+/// The threads of processes, each of which has one at least.
+fn tasks_of(members: &[&Process]) -> u64 {
+    members.iter().fold(0, |sum: u64, process| sum.saturating_add(process.threads))
 }
 
 #[cfg(test)]
