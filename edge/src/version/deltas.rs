@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use devanture_config::answers::OwnPath;
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
@@ -15,16 +15,15 @@ use metrics::counter;
 
 use super::head_fields::HeadFields;
 use super::load::{AtHand, Error, Loader};
+use super::memory::OpenDeltaPermit;
 use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source};
-use crate::blobs::{self, DeltaForm, DeltaInfo, Key};
+use crate::blobs::{self, DeltaForm, DeltaInfo, Key, ReadAt};
 use crate::catalog::records::{DictionariesRecord, PagesDictionary};
 use crate::site::negotiate::Coding;
 use crate::site::{dictionary, target};
 
 /// The media type of what is a dictionary and nothing else.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
-/// Deltas of one version that are read from the disk as they are sent: each keeps a file open.
-pub(super) const STORED_DELTAS_MAX: usize = 4_096;
 /// Bytes at the beginning of a delta that name its form and its dictionary, and a few more.
 const DELTA_HEAD_BYTES: usize = 64;
 
@@ -147,7 +146,7 @@ const fn delta_coding(form: DeltaForm) -> Coding {
 enum LeftOut {
     #[error("{0}")]
     Damaged(String),
-    #[error("the version has too many deltas that do not fit into memory")]
+    #[error("the app has app_open_deltas_max deltas open that do not fit into memory")]
     OpenFiles,
 }
 
@@ -267,11 +266,9 @@ impl Loader<'_> {
             let bytes = self.blobs.get(at_hand.key).await.map_err(damaged)?;
             return Ok(Source::Memory(self.memory.hold(at_hand.hash, bytes, room)));
         }
-        let one_less = |left: usize| left.checked_sub(1);
-        if self.stored_deltas.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
-            return Err(LeftOut::OpenFiles);
-        }
-        Ok(Source::Stored(self.blobs.open(at_hand.key).await.map_err(damaged)?))
+        let permit = self.memory.open_delta().ok_or(LeftOut::OpenFiles)?;
+        let file = self.blobs.open(at_hand.key).await.map_err(damaged)?;
+        Ok(Source::Stored(Arc::new(OpenDelta { file, _permit: permit })))
     }
 
     /// The dictionary that pages share, as a file that no path of the bundle leads to.
@@ -310,6 +307,34 @@ impl Loader<'_> {
             representations: representations.into(),
             dictionaries,
         })
+    }
+}
+
+/// A delta that is read from the disk as it is sent, counted for its app while it is open.
+struct OpenDelta {
+    file: Arc<dyn ReadAt>,
+    _permit: OpenDeltaPermit,
+}
+
+impl ReadAt for OpenDelta {
+    fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
+        self.file.read_at(offset, len)
+    }
+
+    fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
+        self.file.read_cached(offset, len)
+    }
+
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.file.held_bytes()
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.file.is_damaged()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::manifest::FileEntry;
@@ -17,7 +16,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 
 use super::content_type::media_type;
 use super::damage;
-use super::deltas::{STORED_DELTAS_MAX, Said};
+use super::deltas::Said;
 use super::head::{FieldPool, MissHead};
 use super::head_fields::HeadFields;
 use super::{
@@ -144,9 +143,8 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let said = Said::new(&manifest, record, &kept, request.dictionary_seconds, &routes);
     let (header, fields) = (text_value(&request.id.short()), FieldPool::new(&charge));
     let (request, manifest) = (&request, &*manifest);
-    let (memory, header_of, pool, stored_deltas) = (&memory, &header, &fields, STORED_DELTAS_MAX.into());
-    let loader =
-        Loader { blobs, memory, request, manifest, header: header_of, fields: pool, said: &said, stored_deltas };
+    let (memory, header_of, pool) = (&memory, &header, &fields);
+    let loader = Loader { blobs, memory, request, manifest, header: header_of, fields: pool, said: &said };
     let (files, pages) = loader.files(&charge).await?;
     charge.grow(bytes(fields.heap_bytes()))?;
     let damaged = damage::damaged(manifest, &files);
@@ -229,8 +227,6 @@ pub(super) struct Loader<'l> {
     pub(super) header: &'l HeaderValue,
     pub(super) fields: &'l FieldPool,
     pub(super) said: &'l Said,
-    /// How many more deltas may be read from the disk.
-    pub(super) stored_deltas: AtomicUsize,
 }
 
 /// An encoding that is at hand: which, of what length, of what hash, under which name in the store.

@@ -64,7 +64,17 @@ struct Pool {
     used: AtomicU64,
     bytes_max: u64,
     app_bytes_max: u64,
+    app_open_deltas_max: u64,
     relief: OnceLock<Box<dyn Relief>>,
+}
+
+/// Permission of an app to keep one more delta open, until this is dropped.
+pub struct OpenDeltaPermit(Arc<AppMemory>);
+
+impl Drop for OpenDeltaPermit {
+    fn drop(&mut self) {
+        self.0.open_deltas.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A reservation for bytes of a file, until they are held or this is dropped.
@@ -100,6 +110,8 @@ pub struct AppMemory {
     used: AtomicU64,
     /// The part of `used` that is bytes of files.
     files: AtomicU64,
+    /// Deltas that are read from the disk.
+    open_deltas: AtomicU64,
     shares: Mutex<HashMap<Digest, Weak<Share>>>,
 }
 
@@ -136,6 +148,7 @@ impl Memory {
             used: AtomicU64::new(0),
             bytes_max: limits.memory_bytes_max,
             app_bytes_max: limits.app_memory_bytes_max,
+            app_open_deltas_max: limits.app_open_deltas_max,
             relief: OnceLock::new(),
         };
         Self { apps: Mutex::default(), pool: Arc::new(pool) }
@@ -159,6 +172,7 @@ impl Memory {
             pool: Arc::clone(&self.pool),
             used: AtomicU64::new(0),
             files: AtomicU64::new(0),
+            open_deltas: AtomicU64::new(0),
             shares: Mutex::default(),
         });
         apps.insert(app.clone(), Arc::downgrade(&memory));
@@ -184,6 +198,15 @@ impl AppMemory {
     #[must_use]
     pub fn charge(self: &Arc<Self>, claim: Claim) -> Charge {
         Charge { app: Arc::clone(self), bytes: AtomicU64::new(0), claim }
+    }
+
+    /// Permits one more delta to be open, if the app has not too many in all of its loaded versions: each takes a file
+    /// descriptor, and these are shared by all apps.
+    #[must_use]
+    pub fn open_delta(self: &Arc<Self>) -> Option<OpenDeltaPermit> {
+        let one_more = |open: u64| (open < self.pool.app_open_deltas_max).then(|| open.saturating_add(1));
+        self.open_deltas.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(OpenDeltaPermit(Arc::clone(self)))
     }
 
     /// The bytes with the hash `hash`, if this app holds them, or if another app does and this one has room.
