@@ -1,5 +1,30 @@
 //! What is left out of every bundle: names that stand for secrets or for what a tool left behind.
 
+/// Files and folders in which tools keep private keys, passwords and tokens.
+const CREDENTIALS: [&str; 17] = [
+    // OpenSSH and GnuPG. A public key, `id_rsa.pub`, is meant to be shown.
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ecdsa_sk",
+    "id_ed25519",
+    "id_ed25519_sk",
+    ".ssh",
+    ".gnupg",
+    // Clients of registries, repositories, clouds and databases.
+    ".npmrc",
+    ".pypirc",
+    ".netrc",
+    "_netrc",
+    ".git-credentials",
+    ".aws",
+    ".dockercfg",
+    ".pgpass",
+    ".my.cnf",
+];
+/// Endings of files that hold private keys: PEM, PKCS #12, Java's and PuTTY's.
+const KEY_ENDINGS: [&str; 7] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".ppk"];
+
 /// Whether something of this name is left out wherever it stands, and, where it is a folder, all that it holds.
 ///
 /// Upper case is taken for lower, since file systems that do not tell the two apart are where such names come from.
@@ -8,8 +33,8 @@ pub fn is_left_out(name: &str) -> bool {
     let name = name.to_lowercase();
     matches!(name.as_str(), ".git" | ".ds_store" | "__macosx" | "node_modules")
         || name.starts_with(".env")
-        || name.ends_with(".pem")
-        || name.ends_with(".key")
+        || CREDENTIALS.contains(&name.as_str())
+        || KEY_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]
@@ -20,6 +45,13 @@ mod tests {
     fn secrets_and_litter_are_left_out() {
         for name in [".git", ".DS_Store", "__MACOSX", "node_modules", ".env", ".ENV.local", "server.key", "a.PEM"] {
             assert!(is_left_out(name), "{name}");
+        }
+        for name in ["id_rsa", "ID_ED25519", "id_ecdsa_sk", ".npmrc", ".netrc", ".ssh", "store.P12", "key.ppk", "a.jks"]
+        {
+            assert!(is_left_out(name), "{name}");
+        }
+        for name in ["id_rsa.pub", "id_rsa.html", "netrc", "npmrc", "ssh", "my_id_rsa", "p12", "keystore.js"] {
+            assert!(!is_left_out(name), "{name}");
         }
         for name in ["index.html", "monkey", "git", "pem", "key", ".well-known", "env.js", ".github"] {
             assert!(!is_left_out(name), "{name}");

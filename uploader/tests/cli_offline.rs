@@ -158,6 +158,27 @@ fn what_is_left_out_is_said_and_does_not_change_the_id() {
 }
 
 #[test]
+fn private_keys_and_credentials_are_left_out_by_their_names() {
+    let plain = Project::new(&[("www/index.html", "hi"), ("www/id_rsa.pub", "ssh-rsa AAAA")]);
+    let careless = Project::new(&[
+        ("www/index.html", "hi"),
+        ("www/id_rsa.pub", "ssh-rsa AAAA"),
+        ("www/id_rsa", "key"),
+        ("www/keys/id_ed25519", "key"),
+        ("www/.npmrc", "token"),
+        ("www/_netrc", "password"),
+        ("www/store.pfx", "key"),
+    ]);
+    let ran = careless.run(&["push", "--dry-run"]);
+    assert_eq!(ran.stdout, plain.run(&["push", "--dry-run"]).stdout);
+    for name in ["id_rsa", "keys/id_ed25519", ".npmrc", "_netrc", "store.pfx"] {
+        assert!(ran.stderr.contains(name), "{name}: {ran:#?}");
+    }
+    let error = careless.run(&["push", "--dry-run", "--strict", "--json"]).failed("bad_bundle", 2);
+    assert_eq!(error["mistakes"].as_array().unwrap().len(), 5);
+}
+
+#[test]
 fn guessed_rules_are_a_part_of_the_version_and_said() {
     let project = Project::new(&[("www/_redirects", "/a /b\n")]);
     let netlify = project.run(&["push", "--dry-run"]);

@@ -340,6 +340,11 @@ async fn what_no_bundle_holds_is_left_out_and_rule_files_are_not_served() {
         ("a/node_modules/b/c.js", b"x"),
         ("tls/server.KEY", b"x"),
         ("tls/chain.pem", b"x"),
+        ("keys/id_rsa", b"x"),
+        ("id_ed25519", b"x"),
+        (".npmrc", b"x"),
+        ("home/_netrc", b"x"),
+        ("store.p12", b"x"),
         ("_redirects", b"/old / 301\n"),
         ("devanture.toml", b"not_found = \"none\"\n"),
     ];
