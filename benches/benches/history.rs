@@ -9,31 +9,14 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source, Step, StepState};
-use devanture_config::edge_toml::{Names, Watch};
 use devanture_config::limits::Limits;
-use devanture_config::retention::Retention;
 use devanture_config::{AppName, PlaceName, VersionId};
-use devanture_edge::blobs;
 use devanture_edge::catalog::records::{self, AppRecord, HistoryEntry};
 use devanture_edge::catalog::{self, Catalog, Change, Commit};
-use devanture_edge::encode::Background;
-use devanture_edge::ledger::Page;
-use devanture_edge::live::{Domains, Grace, Live, Loader};
-use devanture_edge::proxy::address::Policy;
-use devanture_edge::proxy::{Registry, RegistrySettings, tls};
-use devanture_edge::publish::{Asked, KeyFile, Parts, Publisher, Smoke, SmokeQuestion, Unanswered};
-use devanture_edge::telemetry::AccessLog;
+use devanture_edge::ledger::{Ledger, Page};
+use devanture_edge::live::{Domains, Grace, Live};
 
 const DEPLOYS: u64 = 10_000;
-
-/// No version is asked anything here.
-struct Nobody;
-
-impl Smoke for Nobody {
-    fn ask(&self, _question: SmokeQuestion) -> Asked {
-        Box::pin(async { Err(Unanswered("nobody is there".to_owned())) })
-    }
-}
 
 /// A deploy as a push from CI leaves it.
 fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry) {
@@ -66,9 +49,8 @@ fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry)
     (key, HistoryEntry { deploy, position })
 }
 
-async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
+async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Ledger {
     let catalog: Arc<dyn Catalog> = catalog::open(&folder.join("catalog.redb")).unwrap();
-    let blobs = blobs::open(folder.to_owned()).unwrap();
     let record = records::write(&AppRecord { created_ms: 0, who: "ci".to_owned() }).unwrap();
     let mut changes = vec![Change::Put(records::app_key(app), record)];
     for number in 1..=DEPLOYS {
@@ -76,40 +58,16 @@ async fn filled(folder: &Path, app: &AppName, prod: &PlaceName) -> Publisher {
         changes.push(Change::Put(key, records::write(&entry).unwrap()));
     }
     catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-    let (domain, limits) = (|| "localhost".parse().unwrap(), Limits::default());
-    Publisher::new(Parts {
-        blobs: Arc::clone(&blobs),
-        catalog: Arc::clone(&catalog),
-        live: Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 }),
-        loader: Loader::new(blobs, catalog, &limits),
-        limits,
-        upstreams: Policy::default(),
-        registry: Registry::new(RegistrySettings {
-            policy: Policy::default(),
-            tls: tls::trusting([]).unwrap(),
-            requests_max: 1,
-        }),
-        dns_servers: Vec::new(),
-        background: Background::off(),
-        dictionaries: None,
-        data_dir: folder.to_owned(),
-        compress_threads: 1,
-        retention: Retention::default(),
-        keys: Arc::new(KeyFile::new(Some(folder.join("secrets.key")))),
-        runner: None,
-        names: Names::default(),
-        node: "node-1".to_owned(),
-        smoke: Arc::new(Nobody),
-        access_log: AccessLog::unread(),
-        watch: Watch::default(),
-    })
+    let domain = || "localhost".parse().unwrap();
+    let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+    Ledger::new(catalog, live, &Limits::default())
 }
 
 fn history(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (app, prod): (AppName, PlaceName) = ("shop".parse().unwrap(), PlaceName::prod());
-    let publisher = runtime.block_on(filled(folder.path(), &app, &prod));
+    let ledger = runtime.block_on(filled(folder.path(), &app, &prod));
     let middle = format!("{}", 1_700_000_000_000_000 + DEPLOYS / 2);
     for (name, limit, before) in [
         ("the newest 20 of 10,000", 20, None),
@@ -119,7 +77,7 @@ fn history(c: &mut Criterion) {
         c.bench_function(&format!("history: {name}"), |b| {
             b.iter(|| {
                 let page = Page { limit, after: before.map(str::to_owned), cursor: "before" };
-                black_box(runtime.block_on(publisher.history(&app, &prod, &page)).unwrap().deploys.len())
+                black_box(runtime.block_on(ledger.history(&app, &prod, &page)).unwrap().deploys.len())
             });
         });
     }

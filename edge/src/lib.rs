@@ -29,6 +29,8 @@ pub mod access;
 
 pub mod encode;
 
+pub mod environments;
+
 pub mod publish;
 
 pub mod handler;

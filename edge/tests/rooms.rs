@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; one may use those before it.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "telemetry",
     "blobs",
     "catalog",
@@ -21,6 +21,7 @@ const ROOMS: [&str; 17] = [
     "ledger",
     "access",
     "encode",
+    "environments",
     "publish",
     "handler",
     "admin",
@@ -332,7 +333,7 @@ fn the_site_has_no_io_no_clock_and_no_async() {
 
 /// Whether this code may put a commit together, and hand it to the ledger.
 fn composes_commits(source: &Source) -> bool {
-    matches!(source.room(), "ledger" | "access" | "encode" | "publish")
+    matches!(source.room(), "ledger" | "access" | "encode" | "environments" | "publish")
 }
 
 #[test]
@@ -362,12 +363,12 @@ const OWN_COMMITS: [(&str, &str); 11] = [
     ("encode/dictionaries/record.rs", "Own::Dictionaries"),
     ("ledger/history.rs", "Own::Collection"),
     ("ledger/history.rs", "Own::History"),
-    ("publish/alias.rs", "Own::ExpiredAlias"),
+    ("environments/aliases.rs", "Own::ExpiredAlias"),
     ("publish/collect/ending.rs", "Own::Collection"),
     ("publish/collect/retire.rs", "Own::Collection"),
-    ("publish/hostnames/proof.rs", "Own::ProofSecret"),
+    ("environments/hostnames/proof.rs", "Own::ProofSecret"),
     ("publish/sent.rs", "Own::Sent"),
-    ("publish/user_ids.rs", "Own::Uid"),
+    ("environments/user_ids.rs", "Own::Uid"),
 ];
 
 #[test]

@@ -22,7 +22,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
         let page = body::page(request.uri(), "after", PAGE)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.hostnames(app, environment, &page).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().hostnames(app, environment, &page).await?))
     }
 
     pub(super) async fn add_hostname(
@@ -36,7 +36,7 @@ impl Admin {
         actor.may(Scope::Push, app, Some(environment))?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: HostnameRequest = self.json_or_default(request).await?;
-        let set = self.publisher.set_hostname(actor, app, environment, host, &wanted, dry_run).await?;
+        let set = self.publisher.environments().set_hostname(actor, app, environment, host, &wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &set))
     }
 
@@ -50,7 +50,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let dry_run = body::dry_run(request.uri())?;
-        let removed = self.publisher.remove_hostname(actor, app, environment, host, dry_run).await?;
+        let removed = self.publisher.environments().remove_hostname(actor, app, environment, host, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &removed))
     }
 }

@@ -19,7 +19,7 @@ impl Admin {
         environment: &PlaceName,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.instances(app, environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().instances(app, environment).await?))
     }
 
     pub(super) async fn scale(
@@ -34,7 +34,7 @@ impl Admin {
         let wanted: ScaleRequest = self.json(request).await?;
         let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
-        let scale = async move { publisher.scale(&actor, &app, &environment, &wanted, dry_run).await };
+        let scale = async move { publisher.environments().scale(&actor, &app, &environment, &wanted, dry_run).await };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(scale).await?))
     }
 
@@ -50,8 +50,9 @@ impl Admin {
         let wanted: RestartRequest = self.json_or_default(request).await?;
         let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
-        let restart =
-            async move { publisher.restart(&actor, &app, &environment, wanted.process.as_ref(), dry_run).await };
+        let restart = async move {
+            publisher.environments().restart(&actor, &app, &environment, wanted.process.as_ref(), dry_run).await
+        };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(restart).await?))
     }
 }

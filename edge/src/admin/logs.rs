@@ -184,7 +184,7 @@ impl Admin {
         lines: usize,
         tail: bool,
     ) -> Result<Before, Error> {
-        let (logs, node) = self.publisher.instance_logs()?;
+        let (logs, node) = self.publisher.environments().instance_logs()?;
         let place = environment.as_str();
         let (before, reader) = match tail {
             true => {

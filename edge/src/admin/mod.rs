@@ -276,9 +276,9 @@ impl Admin {
         let publisher = &self.publisher;
         let of_publisher = [
             publisher.memory_metrics(),
-            publisher.upstream_metrics(),
-            publisher.instance_metrics(),
-            publisher.secret_metrics(),
+            publisher.environments().upstream_metrics(),
+            publisher.environments().instance_metrics(),
+            publisher.environments().secret_metrics(),
         ];
         let text = self.metrics.render() + &of_publisher.concat();
         Ok(answer::typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()))
@@ -294,7 +294,7 @@ impl Admin {
             false => "ready\n".to_owned(),
         };
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
-        let lost = self.publisher.lost_secrets();
+        let lost = self.publisher.environments().lost_secrets();
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }

@@ -20,7 +20,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let (revision, status) = self.publisher.status(actor, app, environment).await?;
+        let (revision, status) = self.publisher.environments().status(actor, app, environment).await?;
         precondition::view(request.headers(), revision, &status)
     }
 
@@ -33,7 +33,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
         let page = body::page(request.uri(), "before", PAGE)?;
-        let history = self.publisher.history(app, environment, &page).await?;
+        let history = self.publisher.ledger().history(app, environment, &page).await?;
         Ok(answer::json(StatusCode::OK, &history))
     }
 }

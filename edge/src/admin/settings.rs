@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
+use crate::environments::settings_etag;
 use crate::ledger::{Actor, Error};
-use crate::publish::settings_etag;
 use crate::site::fields;
 
 /// What a change of settings looks like.
@@ -26,7 +26,7 @@ impl Admin {
         environment: &PlaceName,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let list = self.publisher.settings(app, environment).await?;
+        let list = self.publisher.environments().settings(app, environment).await?;
         Ok(tagged(answer::json(StatusCode::OK, &list), list.revision))
     }
 
@@ -49,7 +49,10 @@ impl Admin {
         let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
         let change = async move {
-            publisher.change_settings(&actor, &app, &environment, &patch, if_match.as_deref(), dry_run).await
+            publisher
+                .environments()
+                .change_settings(&actor, &app, &environment, &patch, if_match.as_deref(), dry_run)
+                .await
         };
         let changed = self.publisher.to_its_end(change).await?;
         let holds = if dry_run { changed.previous } else { changed.revision };

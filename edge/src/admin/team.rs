@@ -24,7 +24,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, None)?;
         let page = body::page(request.uri(), "after", ALIASES)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.aliases(actor, app, &page).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().aliases(actor, app, &page).await?))
     }
 
     pub(super) async fn alias(
@@ -35,7 +35,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may_alias(Scope::Read, app, name)?;
-        let (revision, alias) = self.publisher.alias(actor, app, name).await?;
+        let (revision, alias) = self.publisher.environments().alias(actor, app, name).await?;
         precondition::record(request.headers(), revision, &alias)
     }
 
@@ -49,7 +49,7 @@ impl Admin {
         actor.may_alias(Scope::Push, app, name)?;
         let condition = precondition::condition(request.headers())?;
         let wanted: AliasRequest = self.json(request).await?;
-        let (revision, alias) = self.publisher.set_alias(actor, app, name, &wanted, &condition).await?;
+        let (revision, alias) = self.publisher.environments().set_alias(actor, app, name, &wanted, &condition).await?;
         precondition::record(&http::HeaderMap::new(), revision, &alias)
     }
 
@@ -62,7 +62,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may_alias(Scope::Push, app, name)?;
         let condition = precondition::condition(request.headers())?;
-        self.publisher.delete_alias(actor, app, name, &condition).await?;
+        self.publisher.environments().delete_alias(actor, app, name, &condition).await?;
         Ok(answer::no_content())
     }
 
@@ -74,7 +74,7 @@ impl Admin {
         request: &Request<RequestBody>,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        let Some((revision, lock)) = self.publisher.locked(app, environment).await? else {
+        let Some((revision, lock)) = self.publisher.environments().locked(app, environment).await? else {
             let detail = format!("{environment} of the app {app} is not locked.");
             return Err(Problem::new(Code::NotFound, detail).into());
         };
@@ -91,7 +91,7 @@ impl Admin {
         actor.may(Scope::Push, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
         let wanted: LockRequest = self.json_or_default(request).await?;
-        let report = self.publisher.lock(actor, app, environment, wanted, &condition).await?;
+        let report = self.publisher.environments().lock(actor, app, environment, wanted, &condition).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -104,7 +104,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let condition = precondition::condition(request.headers())?;
-        let report = self.publisher.unlock(actor, app, environment, &condition).await?;
+        let report = self.publisher.environments().unlock(actor, app, environment, &condition).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 

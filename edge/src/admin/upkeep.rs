@@ -22,7 +22,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
         let wanted: PauseRequest = self.json_or_default(request).await?;
-        let report = self.publisher.pause(actor, app, environment, wanted).await?;
+        let report = self.publisher.environments().pause(actor, app, environment, wanted).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -33,7 +33,7 @@ impl Admin {
         environment: &PlaceName,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.resume(actor, app, environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().resume(actor, app, environment).await?))
     }
 
     pub(super) async fn delete_version(

@@ -7,8 +7,8 @@ use http::{Request, Response, StatusCode};
 
 use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
+use crate::environments::MemberAt;
 use crate::ledger::{Actor, Error};
-use crate::publish::MemberAt;
 
 /// A member as an address of the API names it.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Admin {
         environment: &PlaceName,
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Read, app, Some(environment))?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.upstreams(app, environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().upstreams(app, environment).await?))
     }
 
     pub(super) async fn set_member(
@@ -45,7 +45,7 @@ impl Admin {
         actor.may(Scope::Push, &member.app, Some(&member.environment))?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: MemberRequest = self.json_or_default(request).await?;
-        let report = self.publisher.set_member(actor, member.at(), wanted.wish, dry_run).await?;
+        let report = self.publisher.environments().set_member(actor, member.at(), wanted.wish, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -57,7 +57,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may(Scope::Push, &member.app, Some(&member.environment))?;
         let dry_run = body::dry_run(request.uri())?;
-        let report = self.publisher.remove_member(actor, member.at(), dry_run).await?;
+        let report = self.publisher.environments().remove_member(actor, member.at(), dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 }

@@ -97,7 +97,7 @@ impl Ledger {
                 let count = if is_switch { &mut switches } else { &mut others };
                 *count = count.saturating_add(1);
                 let is_live = live.is_some() && deploy.map(|deploy| deploy.id) == live;
-                if *count > self.history_entries_max && !is_live {
+                if *count > self.limits.history_entries_max && !is_live {
                     old.push(Change::Delete(key.clone()));
                 }
             }

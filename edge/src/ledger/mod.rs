@@ -9,6 +9,7 @@ mod actor;
 mod audit;
 mod clock;
 mod condition;
+mod deploys;
 mod error;
 mod gone;
 mod history;
@@ -17,6 +18,7 @@ mod own;
 mod page;
 mod places;
 mod rights;
+mod rollback;
 mod shares;
 mod update;
 mod versions;
@@ -41,31 +43,35 @@ pub(crate) use gone::{ambiguous, date};
 pub(crate) use leases::{Lease, Leases};
 pub(crate) use own::{Own, commit_own, unless_conflict};
 pub use page::{PAGE_MAX, Page};
+pub(crate) use places::nothing_live;
+pub(crate) use rollback::Earlier;
 pub(crate) use shares::{Share, Shares};
 pub(crate) use update::{Attempts, update};
+pub(crate) use versions::stored_manifest;
 pub(crate) use windows::{Windows, ms_since};
 
 /// The catalog as changes see it.
 pub struct Ledger {
-    catalog: Arc<dyn Catalog>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) live: Live,
+    pub(crate) limits: Limits,
     audit: Audit,
     /// What pushes and switches under way rely on.
     pub(crate) leases: Arc<Leases>,
-    live: Live,
     clock: clock::Clock,
-    history_entries_max: u64,
 }
 
 impl Ledger {
     /// Keeps its records in `catalog`; requests see them by `live`.
-    pub(crate) fn new(catalog: Arc<dyn Catalog>, live: Live, limits: &Limits) -> Self {
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, live: Live, limits: &Limits) -> Self {
         Self {
             audit: Audit::new(Arc::clone(&catalog), limits),
             catalog,
             leases: Arc::default(),
             live,
             clock: clock::Clock::default(),
-            history_entries_max: limits.history_entries_max,
+            limits: limits.clone(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the catalog says of apps and environments: whether they are there, whether they were deleted, what is live.
 
+use std::sync::Arc;
+
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -8,6 +10,8 @@ use super::{Error, Ledger};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::pointer;
 use crate::catalog::records::{self, LivePointer};
+use crate::live::Current;
+use crate::version::Version;
 
 impl Ledger {
     /// Whether an app is known.
@@ -75,4 +79,19 @@ impl Ledger {
         }
         Ok(())
     }
+
+    pub(crate) fn current(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Current>, Error> {
+        let current = self.live.place(app, environment).and_then(|place| place.current());
+        Ok(current.ok_or_else(|| nothing_live(app, environment))?)
+    }
+
+    pub(crate) fn served(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Version>, Error> {
+        Ok(Arc::clone(&self.current(app, environment)?.version))
+    }
+}
+
+/// That an environment has no live version.
+pub(crate) fn nothing_live(app: &AppName, environment: &PlaceName) -> Problem {
+    Problem::new(Code::NothingLive, format!("Nothing is live in {environment} of the app {app}."))
+        .hint("`devanture status` lists the environments")
 }

@@ -17,7 +17,7 @@ use super::pushes::{Push, Received};
 use super::{CheckedPush, Publisher};
 use crate::blobs::{Key, Upload};
 use crate::catalog::records::{self, VersionRecord};
-use crate::ledger::{Actor, Error, lost};
+use crate::ledger::{Actor, Error, lost, stored_manifest};
 use crate::proxy;
 use crate::proxy::address::{self, Policy};
 use crate::telemetry;
@@ -55,15 +55,15 @@ impl Publisher {
         self.check_serving(actor, &manifest).await?;
         self.check_backend(actor, &manifest)?;
         match &options.alias {
-            Some(alias) => self.check_alias(actor, app, alias, options.alias_expires).await?,
+            Some(alias) => self.environments.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.ledger.check_place(app, environment).await?,
         }
-        self.check_may_make(app, environment).await?;
+        self.environments.check_may_make(app, environment).await?;
         let is_switching = !options.no_switch && options.alias.is_none();
         if is_switching {
             self.check_parts_stay(app, environment, &manifest, options.allow_warnings)?;
         }
-        self.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
+        self.environments.check_hostnames(actor, app, environment, &manifest, is_switching).await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         // Before anybody is told what is there: it stays there until the push has ended.
         let lease = self.ledger.leases.bundle(version, &manifest).await;
@@ -72,7 +72,7 @@ impl Publisher {
         let missing = missing.into_iter().filter_map(|digest| Some((digest, *wanted.get(&digest)?))).collect();
         drop(wanted);
         let live = match &options.alias {
-            Some(alias) => self.aliased(app, alias).await?,
+            Some(alias) => self.environments.aliased(app, alias).await?,
             None => self.ledger.live_version_id(app, environment).await?,
         };
         let (begun, id) = self.new_deploy();
@@ -275,7 +275,7 @@ impl Publisher {
         if record.is_none_or(|record| record.trusted_in.is_empty() || record.is_trusted_in(environment.as_str())) {
             return Ok(());
         }
-        let serving = self.stored_manifest(version).await?.serving_for(environment.as_str());
+        let serving = stored_manifest(&*self.blobs, version).await?.serving_for(environment.as_str());
         for to in serving.backends() {
             address::check_at_publish(&self.upstreams, to).await?;
         }

@@ -61,7 +61,7 @@ impl Publisher {
             self.ledger.must_exist(app).await?;
             let report = self.place_report(app, Some(environment), dry_run).await?;
             let Some((revision, pointer)) = self.ledger.live_pointer(app, environment).await? else {
-                return Ok(Some(self.delete_unused(actor, app, environment, report).await?));
+                return Ok(Some(self.environments.delete_unused(actor, app, environment, report).await?));
             };
             if dry_run {
                 return Ok(Some(report));

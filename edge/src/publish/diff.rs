@@ -17,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
 use super::Publisher;
-use crate::ledger::{Actor, Error, Page, lost};
+use crate::ledger::{Actor, Error, Page, lost, stored_manifest};
 use crate::site::fingerprint;
 use crate::version::RuleFiles;
 
@@ -79,7 +79,7 @@ impl Publisher {
 
     async fn manifest_or_empty(&self, version: Option<VersionId>) -> Result<Manifest, Error> {
         match version {
-            Some(version) => self.stored_manifest(version).await,
+            Some(version) => stored_manifest(&*self.blobs, version).await,
             None => Ok(Manifest::of_files(BTreeMap::new())),
         }
     }
@@ -105,7 +105,7 @@ impl Publisher {
             return Ok(Named::Version(version));
         }
         actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
-        match self.alias(actor, app, &place).await {
+        match self.environments.alias(actor, app, &place).await {
             Ok((_, alias)) => Ok(Named::Version(alias.version)),
             Err(Error(problem)) if problem.code == Code::NotFound && place == *environment => Ok(Named::OwnEnvironment),
             Err(Error(problem)) if problem.code == Code::NotFound => Ok(Named::NoAlias(place)),
@@ -117,7 +117,7 @@ impl Publisher {
     /// environment; whoever may only read sees what the history of their environment names.
     async fn check_seen(&self, actor: &Actor, app: &AppName, version: &VersionId) -> Result<(), Error> {
         let Some(own) = actor.environment.as_ref().filter(|_| actor.scope < Scope::Push) else { return Ok(()) };
-        if self.names_version(app, own, version).await? {
+        if self.ledger.names_version(app, own, version).await? {
             return Ok(());
         }
         let short = version.short();

@@ -1,21 +1,15 @@
 //! Holds back a switch that would give a fingerprinted name other content than it had: browsers keep the old one a year.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 
 use super::Publisher;
-use crate::catalog::{history, records};
-use crate::ledger::Error;
+use crate::ledger::{Error, stored_manifest};
 use crate::site::fingerprint;
-use crate::telemetry;
 
-/// How long browsers may keep what has a fingerprinted name: what `Cache-Control` tells them.
-const KEPT_MS: u64 = 365 * 86_400_000;
-/// Versions of an environment that are looked at; a name that only older ones had is not known any more.
-const LOOKED_AT_MAX: usize = 400;
 /// Versions whose fingerprinted names are kept at hand.
 const VERSIONS_MAX: usize = 256;
 
@@ -42,7 +36,7 @@ impl Publisher {
             return Ok(());
         }
         let mut known: BTreeMap<String, Vec<(Digest, VersionId)>> = BTreeMap::new();
-        for id in self.live_within_a_year(app, environment).await? {
+        for id in self.ledger.live_within_a_year(app, environment).await? {
             // A version whose manifest is gone cannot be asked; it cannot be served again either.
             let Ok(names) = self.fingerprinted_names(id).await else { continue };
             for (path, hash) in names.iter() {
@@ -73,19 +67,6 @@ impl Publisher {
             .into())
     }
 
-    /// The versions that were, the one that was live last first. A collection keeps their manifests, for their names.
-    pub(super) async fn live_within_a_year(
-        &self,
-        app: &AppName,
-        environment: &PlaceName,
-    ) -> Result<Vec<VersionId>, Error> {
-        let since_ms = telemetry::now_ms().saturating_sub(KEPT_MS);
-        let prefix = records::history_prefix(app, environment);
-        let switches = history::switches(&*self.catalog, &prefix, since_ms, LOOKED_AT_MAX).await?;
-        let mut seen = BTreeSet::new();
-        Ok(switches.iter().map(|switch| switch.version).filter(|version| seen.insert(*version)).collect())
-    }
-
     async fn fingerprinted_names(&self, version: VersionId) -> Result<Names, Error> {
         let at_hand = {
             let names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +75,7 @@ impl Publisher {
         if let Some(names) = at_hand {
             return Ok(names);
         }
-        let manifest = self.stored_manifest(version).await?;
+        let manifest = stored_manifest(&*self.blobs, version).await?;
         let fingerprinted = manifest.files.iter().filter(|(path, _)| fingerprint::is_fingerprinted(path.as_str()));
         let found: Names = Arc::new(fingerprinted.map(|(path, file)| (path.to_string(), file.hash)).collect());
         let mut names = self.fingerprints.0.lock().unwrap_or_else(PoisonError::into_inner);

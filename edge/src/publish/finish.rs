@@ -5,24 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use devanture_config::api::{
-    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope, Urls,
+    ByteCounts, Deploy, DeployKind, DeployProblem, DeployReport, FileCounts, Outcome, PlaceStatus, Scope,
 };
 use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
-use devanture_config::{AppName, Digest, PlaceName, VersionId};
+use devanture_config::{AppName, Digest, PlaceName};
 use futures_util::{FutureExt as _, StreamExt, TryStreamExt, stream};
 use metrics::counter;
 use tokio::time::Instant;
 
+use super::Publisher;
 use super::pushes::Push;
 use super::rules::Tolerance;
 use super::steps::{EventSink, Steps};
 use super::swap::{Intent, Moved};
-use super::{Publisher, lock};
 use crate::blobs::Key;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::{Change, Check, Commit, gone};
 use crate::encode;
+use crate::environments::{PREVIEW, locked_by};
 use crate::ledger::{Action, Actor, Condition, Deed, Error};
 use crate::telemetry;
 
@@ -117,7 +118,7 @@ impl Publisher {
         self.owned.stored(&push.app, &push.manifest).await?;
         if push.manifest.server.is_some() {
             // Its previews may be asked for from now on.
-            self.give_uid(&push.app, super::alias::PREVIEW).await?;
+            self.environments.give_uid(&push.app, PREVIEW).await?;
         }
         self.end_sent(push).await;
         let withdrawn = self.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
@@ -162,7 +163,7 @@ impl Publisher {
         };
         let moved = self.make_live_watched(&intent, push.options.watch_s, steps).await?;
         if let Some(lock) = &moved.locked {
-            steps.log(&format!("{}: stored, with its preview", lock::told(lock, &push.environment)));
+            steps.log(&format!("{}: stored, with its preview", locked_by(lock, &push.environment)));
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
         let returning =
@@ -198,7 +199,7 @@ impl Publisher {
         withdrawn: Vec<String>,
         alias: Option<PlaceStatus>,
     ) -> DeployReport {
-        let mut urls = self.urls(&push.app, &push.environment, &push.version);
+        let mut urls = self.environments.urls(&push.app, &push.environment, &push.version);
         urls.alias = alias.as_ref().map(|alias| alias.url.clone());
         // Where previews are pushed to, nothing is live: the alias is what there is to see.
         if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {
@@ -221,17 +222,6 @@ impl Publisher {
             alias,
             locked: moved.locked,
             returning: None,
-        }
-    }
-
-    /// Where an environment and a version of it can be seen.
-    #[must_use]
-    pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
-        let domains = self.live.domains();
-        Urls {
-            live: domains.url(&self.visitors_host(app, environment).0),
-            preview: domains.url(&domains.preview_host(app, version)),
-            alias: None,
         }
     }
 
@@ -342,7 +332,7 @@ impl Publisher {
             let key = records::version_key(&push.app, &push.version);
             let mut commit = Commit::default();
             // Until the commit nobody else makes an app, where this one is new.
-            let _making = self.make_app(&push.app).await?;
+            let _making = self.environments.make_app(&push.app).await?;
             let found = self.catalog.get(&key).await?;
             let is_new = found.is_none();
             match found {
@@ -363,7 +353,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&stored)?));
                 }
                 None => {
-                    self.check_version_count(&push.app).await?;
+                    self.environments.check_version_count(&push.app).await?;
                     let record = VersionRecord {
                         stored_ms: self.after_withdrawals(&push.app, now_ms).await?,
                         who: push.actor.name.clone(),
@@ -380,7 +370,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&record)?));
                     // What was deleted or collected of it before is no more to be told, nor to be had back.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
-                    self.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
+                    self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }
             }
             let deed = Deed::of(Action::StoreVersion).app(&push.app).what(push.version.short());
@@ -417,7 +407,7 @@ impl Publisher {
             settings: live.map_or(0, |pointer| pointer.settings),
             went_back: None,
         };
-        let _making = self.make_environment(&push.app, &deploy.environment, false).await?;
+        let _making = self.environments.make_environment(&push.app, &deploy.environment, false).await?;
         self.ledger.append_history(&push.app, deploy).await
     }
 

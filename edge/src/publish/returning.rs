@@ -13,7 +13,7 @@ use super::swap::Moved;
 use crate::blobs::{self, DeltaInfo};
 use crate::catalog::records::{self, DictionariesRecord, VersionRecord};
 use crate::encode::{Siblings, is_html, kept_in};
-use crate::ledger::Error;
+use crate::ledger::{Error, stored_manifest};
 use crate::site::dictionary::Announced;
 use crate::version::{KeptFiles, Version};
 
@@ -174,7 +174,7 @@ impl Publisher {
     ) -> Option<Returning> {
         let before = moved.previous.filter(|_| moved.switched)?;
         let found = async {
-            let manifest = self.stored_manifest(before).await?;
+            let manifest = stored_manifest(&*self.blobs, before).await?;
             let before = self.sent(app, environment, Some(&before), &manifest).await?;
             let served = self.live.place(app, environment).and_then(|place| place.loaded(id));
             let now = self.sent(app, environment, Some(id), now).await?;

@@ -8,7 +8,7 @@ use devanture_config::rules;
 use devanture_config::{Manifest, Mistake, PlaceName, VersionId};
 
 use super::Publisher;
-use crate::ledger::Error;
+use crate::ledger::{Error, stored_manifest};
 use crate::version::RuleFiles;
 
 /// Most findings that an answer tells; the first ones lead to the others.
@@ -59,7 +59,7 @@ impl Publisher {
     /// # Errors
     /// `bad_rules`.
     pub(crate) async fn check_stored_rules(&self, version: VersionId, environment: &PlaceName) -> Result<(), Error> {
-        let manifest = self.stored_manifest(version).await?;
+        let manifest = stored_manifest(&*self.blobs, version).await?;
         self.check_rules(Arc::new(manifest), environment, Tolerance::Doubts).await.map(drop)
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use devanture_config::plain_text::is_plain;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::SmokeCheck;
-use devanture_config::{AppName, PlaceName};
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 
@@ -18,7 +17,7 @@ use super::Publisher;
 use super::steps::Steps;
 use super::swap::Intent;
 use crate::ledger::Error;
-use crate::live::{Current, Found, Place};
+use crate::live::{Current, Place};
 use crate::telemetry;
 use crate::version::Version;
 
@@ -130,13 +129,13 @@ impl Publisher {
         version: &Arc<Version>,
         teller: &super::steps::Teller,
     ) -> Result<((), String), Error> {
-        let (host, custom_host) = self.visitors_host(intent.app, intent.environment);
+        let (host, custom_host) = self.environments.visitors_host(intent.app, intent.environment);
         let url = self.live.domains().url(&host);
         let authority = url.strip_prefix("https://").unwrap_or(&url).to_owned();
         let withdrawn = self.live.withdrawn(intent.app);
         let place = self.live.place(intent.app, intent.environment);
         // As the switch will choose them, also where nothing is live yet.
-        let settings = self.settings_to_be(intent.app, intent.environment, intent.settings).await?;
+        let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
         let current = Arc::new(Current::new(Arc::clone(version), telemetry::now_ms(), withdrawn, settings));
         let body_bytes_max = usize::try_from(self.limits.smoke_body_bytes_max).unwrap_or(usize::MAX);
         let questions: Vec<SmokeQuestion> = version
@@ -199,18 +198,6 @@ impl Publisher {
         };
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Checked { path: printable(&check.path, SHOWN_CHARACTERS), outcome, ms }
-    }
-
-    /// The host that visitors of an environment are served at, and whether the app has it not from the edge: the
-    /// canonical one where there is one.
-    pub(super) fn visitors_host(&self, app: &AppName, environment: &PlaceName) -> (String, bool) {
-        let own = self.live.domains().place_host(app, environment);
-        let (canonical, custom) = self.live.find(&own, |found| match found {
-            Found::Place(entry) => (entry.canonical.clone(), entry.custom),
-            Found::Nobody | Found::Preview(_) => (None, false),
-        });
-        let custom = custom || canonical.is_some();
-        (canonical.map_or(own, |canonical| canonical.to_string()), custom)
     }
 }
 

@@ -9,11 +9,10 @@ use futures_util::FutureExt as _;
 use metrics::counter;
 
 use super::Publisher;
-use super::hostnames::Claims;
-use super::lock::{self, Gate};
 use super::steps::Steps;
 use crate::catalog::records::{self, HistoryEntry, LivePointer};
 use crate::catalog::{Change, Check, Commit, Revision, gone};
+use crate::environments::{Claims, Gate, Passage, locked_by};
 use crate::ledger::{Action, Actor, Attempts, Condition, Deed, Error};
 use crate::live::{Load, Preparing};
 use crate::runner::{Held, Wanted};
@@ -73,6 +72,16 @@ impl Intent<'_> {
         }
     }
 
+    /// How it treats a lock of its environment.
+    fn passage(&self) -> Passage {
+        match (self.kind, self.passes_lock, self.replaces) {
+            (DeployKind::Push, ..) => Passage::Push,
+            (_, false, _) => Passage::Stops,
+            (_, true, None) => Passage::Forced,
+            (_, true, Some(_)) => Passage::Undo,
+        }
+    }
+
     /// What the audit log calls it.
     fn deed(&self) -> Deed {
         let action = match self.kind {
@@ -127,6 +136,13 @@ pub(crate) struct Moved {
 }
 
 impl Publisher {
+    /// What the version lists as hostnames of the environment, and what of it the environment may take.
+    pub(super) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
+        let is_rollback = intent.kind == DeployKind::Rollback;
+        let place = (intent.app, intent.environment);
+        self.environments.claims(intent.actor, place, intent.version, is_rollback).await
+    }
+
     /// Loads the version, then swaps the pointer. What was live is live until the swap, and after any failure.
     pub(crate) async fn make_live(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Moved, Error> {
         if let Some(held) = self.held_back(intent, steps).await? {
@@ -183,10 +199,14 @@ impl Publisher {
         if previous == Some(intent.version) {
             return Ok(None);
         }
-        let Gate::Shut(lock) = self.gate(intent).await? else { return Ok(None) };
+        let Gate::Shut(lock) =
+            self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
+        else {
+            return Ok(None);
+        };
         self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
         steps.skip("prepare", "not wanted");
-        steps.skip("switch", &lock::told(&lock, intent.environment));
+        steps.skip("switch", &locked_by(&lock, intent.environment));
         let deploy = Some(intent.deploy.to_owned());
         Ok(Some(Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }))
     }
@@ -261,11 +281,15 @@ impl Publisher {
             }
             let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone()).filter(LivePointer::is_known);
             let previous = before_pointer.as_ref().map(|pointer| pointer.version);
-            let gate = match self.gate(intent).await? {
+            let gate = match self
+                .environments
+                .gate(intent.actor, (intent.app, intent.environment), intent.passage())
+                .await?
+            {
                 Gate::Open(check) => check,
                 // It was locked since the push looked.
                 Gate::Shut(lock) => {
-                    let detail = lock::told(&lock, intent.environment);
+                    let detail = locked_by(&lock, intent.environment);
                     let deploy = Some(intent.deploy.to_owned());
                     return Ok((Moved { previous, before: None, deploy, switched: false, locked: Some(lock) }, detail));
                 }
@@ -275,7 +299,8 @@ impl Publisher {
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
-            let _making = self.make_environment(intent.app, intent.environment, previous.is_some()).await?;
+            let _making =
+                self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
             let mut commit = self.compose(intent, claims, &key, live, steps).await?;
             commit.checks.push(gate);
             let deed = intent.deed().what(&detail);
@@ -316,10 +341,13 @@ impl Publisher {
         };
         // Of a locked environment the hostnames stay as well.
         if intent.kind == DeployKind::Push
-            && let Gate::Open(check) = self.gate(intent).await?
+            && let Gate::Open(check) =
+                self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
         {
             commit.checks.push(check);
-            self.claim_hostnames(intent, claims, &mut commit).await?;
+            self.environments
+                .claim_hostnames(intent.actor, (intent.app, intent.environment), claims, &mut commit)
+                .await?;
         }
         let deed = intent.deed().what(format!("{} is live already", intent.version.short()));
         self.ledger.commit(intent.actor, deed, commit).await
@@ -386,12 +414,12 @@ impl Publisher {
         let mut commit = Commit::default();
         let settings = match (intent.settings, &live) {
             (Some(revision), _) => {
-                self.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
+                self.environments.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
                 revision
             }
             (None, Some((_, pointer))) => pointer.settings,
             // What was set before anything was live; a promotion brings no other environment's.
-            (None, None) => self.newest_settings(intent.app, intent.environment, &mut commit).await?,
+            (None, None) => self.environments.newest_settings(intent.app, intent.environment, &mut commit).await?,
         };
         let pointer = LivePointer {
             version: intent.version,
@@ -427,7 +455,7 @@ impl Publisher {
         let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
         commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
-        self.claim_hostnames(intent, claims, &mut commit).await?;
+        self.environments.claim_hostnames(intent.actor, (intent.app, intent.environment), claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&HistoryEntry { deploy, position })?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok(commit)

@@ -12,11 +12,11 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
 use super::Publisher;
-use super::history::Earlier;
 use super::steps::{EventSink, Steps};
 use super::swap::Intent;
 use crate::catalog::records::{self, VersionRecord};
 use crate::catalog::settings;
+use crate::ledger::Earlier;
 use crate::ledger::{Actor, Condition, Error};
 
 /// What a switch that is no push says beside its version.
@@ -92,7 +92,7 @@ impl Publisher {
             Some(typed) => Some(self.ledger.resolve_version(app, typed).await?),
             None => None,
         };
-        let Earlier { version, position, from, settings: was } = self.earlier(app, environment, wanted).await?;
+        let Earlier { version, position, from, settings: was } = self.ledger.earlier(app, environment, wanted).await?;
         if with_settings && was.is_none() {
             let id = version.short();
             return Err(match version == from {
@@ -111,7 +111,7 @@ impl Publisher {
         }
         let held = settings::held(&*self.catalog, app, environment).await?;
         let difference = match was {
-            Some(was) => self.settings_difference(app, environment, was, &held).await?,
+            Some(was) => self.environments.settings_difference(app, environment, was, &held).await?,
             None => None,
         };
         // What lies before the live version does not lie before another.
@@ -243,7 +243,7 @@ impl Publisher {
             version,
             previous: moved.previous,
             switched: moved.switched,
-            urls: self.urls(app, environment, &version),
+            urls: self.environments.urls(app, environment, &version),
             deploy: moved.deploy,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             steps: steps.list().to_vec(),

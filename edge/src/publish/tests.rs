@@ -17,12 +17,12 @@ use crate::blobs::{self, Key};
 use crate::catalog::gone::{self, DeletedApp, DeletedEnvironment};
 use crate::catalog::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer};
 use crate::catalog::{self, Catalog, Change, Commit};
-use crate::ledger::{Actor, Condition};
+use crate::environments::{self, Environments};
+use crate::ledger::{Actor, Condition, Ledger};
 use crate::live::{Domains, Grace, Live, Loader};
 use crate::proxy::address::Policy;
-use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::telemetry::AccessLog;
-use devanture_config::edge_toml::{Names, Watch};
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 
 /// Nothing is asked in these tests.
@@ -40,31 +40,23 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
     let domain = || "localhost".parse().unwrap();
     let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+    let ledger = Arc::new(Ledger::new(Arc::clone(&catalog), live, &limits));
+    let plain = environments::Parts::plain(Arc::clone(&blobs), folder);
+    let environments = Arc::new(Environments::new(Arc::clone(&ledger), plain));
     let publisher = Publisher::new(Parts {
         blobs: Arc::clone(&blobs),
-        catalog: Arc::clone(&catalog),
-        live,
+        ledger: Arc::clone(&ledger),
+        environments,
         loader: Loader::new(blobs, Arc::clone(&catalog), &limits),
-        limits,
         upstreams: Policy::default(),
-        registry: Registry::new(RegistrySettings {
-            policy: Policy::default(),
-            tls: tls::trusting([]).unwrap(),
-            requests_max: 1,
-        }),
-        dns_servers: Vec::new(),
         background: Background::off(),
         dictionaries: None,
         data_dir: folder.to_owned(),
-        keys: Arc::new(crate::publish::KeyFile::new(Some(folder.join("data.key")))),
-        runner: None,
-        node: "node-1".to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
-        names: Names::default(),
     });
     (publisher, catalog)
 }
@@ -116,8 +108,8 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
         changes.push(Change::Put(key, records::write(&record).unwrap()));
     }
     catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-    assert_eq!(publisher.sweep_aliases().await.unwrap(), 1);
-    assert_eq!(publisher.sweep_aliases().await.unwrap(), 0);
+    assert_eq!(publisher.environments.sweep_aliases().await.unwrap(), 1);
+    assert_eq!(publisher.environments.sweep_aliases().await.unwrap(), 0);
     let left = catalog.list(&records::alias_prefix(&app), None, false, 9).await.unwrap();
     let left: Vec<&str> = left.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(left, ["alias/shop/goes-on", "alias/shop/lasts"]);
@@ -242,12 +234,21 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
         let wanted = serde_json::from_value(serde_json::json!({ "version": version })).unwrap();
         let withdrawal = serde_json::from_value(serde_json::json!({ "path": "/a" })).unwrap();
         let mut results = vec![
-            ("lock", publisher.lock(&actor, &app, &prod, LockRequest::default(), &condition).await.map(drop)),
-            ("pause", publisher.pause(&actor, &app, &prod, PauseRequest::default()).await.map(drop)),
-            ("settings", publisher.change_settings(&actor, &app, &prod, &settings, None, false).await.map(drop)),
+            (
+                "lock",
+                publisher.environments.lock(&actor, &app, &prod, LockRequest::default(), &condition).await.map(drop),
+            ),
+            ("pause", publisher.environments.pause(&actor, &app, &prod, PauseRequest::default()).await.map(drop)),
+            (
+                "settings",
+                publisher.environments.change_settings(&actor, &app, &prod, &settings, None, false).await.map(drop),
+            ),
         ];
         if is_app {
-            results.push(("alias", publisher.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop)));
+            results.push((
+                "alias",
+                publisher.environments.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop),
+            ));
             results.push(("withdraw", publisher.withdraw(&actor, &app, &withdrawal).await.map(drop)));
         }
         for (what, result) in results {

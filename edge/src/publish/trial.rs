@@ -24,7 +24,7 @@ impl Publisher {
         // Who goes back has decided where to, and knows what was wrong with the rest.
         let is_forward = matches!(intent.kind, DeployKind::Push | DeployKind::Switch | DeployKind::Promote);
         let span = Duration::from_millis(self.limits.instance_trial_ms);
-        if !is_forward || !moved.switched || self.runner.is_none() || span.is_zero() {
+        if !is_forward || !moved.switched || self.environments.runner_if_any().is_none() || span.is_zero() {
             return;
         }
         let Some(replaced) = moved.before.clone() else { return };
@@ -40,13 +40,14 @@ impl Publisher {
     async fn try_instances(&self, switched: &Switched, replaced: &LivePointer, span: Duration) -> Result<(), Error> {
         let until = Instant::now() + span;
         let (app, environment) = (&switched.app, &switched.environment);
-        let Some(managed) = self.managed_in(environment, switched.version).await? else { return Ok(()) };
-        let before = self.managed_in(environment, replaced.version).await?;
+        let Some(managed) = self.environments.managed_in(environment, switched.version).await? else { return Ok(()) };
+        let before = self.environments.managed_in(environment, replaced.version).await?;
         if before.is_some_and(|before| before.digest == managed.digest) {
             // The instances are those from before the switch: going back would change nothing.
             return Ok(());
         }
-        let mut failure = std::pin::pin!(self.runner()?.failure(app, environment.as_str(), managed.digest));
+        let mut failure =
+            std::pin::pin!(self.environments.runner()?.failure(app, environment.as_str(), managed.digest));
         let why = loop {
             if Instant::now() >= until || self.tasks.is_closed() {
                 return Ok(());

@@ -28,8 +28,8 @@ use super::StartError;
 use crate::access::Credentials;
 use crate::admin::{Admin, SECRETS_LINE, Via};
 use crate::blobs::durable;
+use crate::environments::{self, KeyFile, LostSecrets};
 use crate::ledger::{Actor, Audit, Error};
-use crate::publish::{self, KeyFile, LostSecrets};
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -129,7 +129,7 @@ pub async fn lost_secrets(file: &EdgeFile, base: &Path) -> Vec<String> {
     }
     let Ok(catalog) = super::open_catalog(&data_dir) else { return Vec::new() };
     let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
-    let lost = publish::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
+    let lost = environments::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
     lost.iter().map(LostSecrets::sentence).collect()
 }
 

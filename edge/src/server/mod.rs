@@ -37,11 +37,14 @@ use crate::access::Credentials;
 use crate::admin::{Admin, Health};
 use crate::blobs::{self, Blobs, FreeSpace, durable};
 use crate::catalog::{self, Catalog};
+use crate::environments::{self, Environments, KeyFile, SettingsOf};
 use crate::handler::{Handler, Ways};
+use crate::ledger::Ledger;
 use crate::listen::{self, Certificates, ConnectionLimits, Knows, PatternOf};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
+use crate::proxy::address::Policy;
 use crate::proxy::{Client, ClientSettings, Registry};
-use crate::publish::{self, KeyFile, Parts, Publisher, SettingsOf, Smoke};
+use crate::publish::{Parts, Publisher, Smoke};
 use crate::runner::Runner;
 use crate::telemetry::{AccessLog, Exposition, TALLY_EVERY};
 use crate::version::CommonField;
@@ -154,27 +157,23 @@ impl Server {
         let settings_of = Arc::new(SettingsOf::new(Arc::clone(&stores.catalog), Arc::clone(&keys)));
         let running = runner::start((file, base), &control, &stores, &live, &registry, &settings_of)?;
         let runner = running.as_ref().map(|(runner, _)| runner.clone());
+        let ledger = Arc::new(Ledger::new(Arc::clone(&stores.catalog), live, &file.limits));
+        let environments = environments_parts(file, &stores, (upstreams.clone(), registry), keys, running);
+        let environments = Arc::new(Environments::new(Arc::clone(&ledger), environments));
         let publisher = Arc::new(Publisher::new(Parts {
             blobs: stores.blobs,
-            catalog: Arc::clone(&stores.catalog),
-            live,
+            ledger,
+            environments,
             loader,
-            limits: file.limits.clone(),
             upstreams,
-            registry,
-            dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
             background,
             dictionaries,
             data_dir: data_dir.clone(),
-            keys,
-            runner: running,
-            node: file.runner.node.clone(),
             compress_threads: cores(),
             retention: file.retention.clone(),
             smoke: Arc::clone(&asker) as Arc<dyn Smoke>,
             access_log: access_log.clone(),
             watch: file.watch,
-            names: file.names.clone(),
         }));
         begin_publishing(&control, &publisher)?;
         let health = Arc::new(Health::on(free_space));
@@ -402,6 +401,25 @@ async fn keep_last_uses(credentials: Arc<Credentials>) {
     credentials.keep_last_uses().await;
 }
 
+fn environments_parts(
+    file: &EdgeFile,
+    stores: &Stores,
+    (upstreams, registry): (Policy, Registry),
+    keys: Arc<KeyFile>,
+    runner: Option<(Runner, Arc<SettingsOf>)>,
+) -> environments::Parts {
+    environments::Parts {
+        blobs: Arc::clone(&stores.blobs),
+        names: file.names.clone(),
+        dns_servers: file.dns_servers.iter().map(|server| server.0).collect(),
+        upstreams,
+        registry,
+        keys,
+        node: file.runner.node.clone(),
+        runner,
+    }
+}
+
 /// The threads of everything but visitors' requests.
 fn control_runtime() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -411,9 +429,9 @@ fn control_runtime() -> Result<Runtime, StartError> {
 /// What publishing does by itself, from the start of the edge on.
 fn begin_publishing(control: &Runtime, publisher: &Arc<Publisher>) -> Result<(), StartError> {
     control.block_on(publisher.ledger().continue_clock())?;
-    control.block_on(publisher.check_secrets())?;
-    control.spawn(publish::keep_sweeping_aliases(Arc::downgrade(publisher)));
-    control.spawn(Arc::clone(publisher).keep_checking_secrets());
+    control.block_on(publisher.environments().check_secrets())?;
+    control.spawn(environments::keep_sweeping_aliases(Arc::downgrade(publisher.environments())));
+    control.spawn(Arc::clone(publisher.environments()).keep_checking_secrets());
     control.spawn(Arc::clone(publisher).keep_collecting());
     control.spawn(Arc::clone(publisher).keep_writing_sent());
     Ok(())

@@ -9,9 +9,9 @@ use devanture_config::net::AddressBlock;
 use tokio::runtime::Runtime;
 
 use super::{StartError, Stores};
+use crate::environments::SettingsOf;
 use crate::live::Live;
 use crate::proxy::Registry;
-use crate::publish::{self, SettingsOf};
 use crate::runner::{Parts, Runner};
 
 /// Starts it, and with it what is live; nothing where the file does not want it.
@@ -48,7 +48,7 @@ pub(super) fn start(
         registry: registry.clone(),
         variables: Arc::clone(settings_of) as Arc<dyn crate::runner::Variables>,
     };
-    control.block_on(publish::give_user_ids_apart(&*stores.catalog))?;
+    control.block_on(crate::environments::give_user_ids_apart(&*stores.catalog))?;
     let runner = control.block_on(Runner::start(parts)).map_err(StartError::Runner)?;
     Ok(Some((runner, Arc::clone(settings_of))))
 }

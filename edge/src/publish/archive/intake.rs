@@ -185,7 +185,7 @@ impl Publisher {
         let bytes_max = archive_bytes_max(&self.limits);
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.ledger.check_place(app, environment).await?;
-        self.check_may_make(app, environment).await?;
+        self.environments.check_may_make(app, environment).await?;
         self.must_have_room().await?;
         let (begun, id) = self.new_deploy();
         let target = Target {
@@ -277,14 +277,16 @@ impl Publisher {
         self.check_smoke(&manifest)?;
         self.check_serving(&target.actor, &manifest).await?;
         if let Some(alias) = &options.alias {
-            self.check_alias(&target.actor, &target.app, alias, options.alias_expires).await?;
+            self.environments.check_alias(&target.actor, &target.app, alias, options.alias_expires).await?;
         }
         let is_switching = !options.no_switch && options.alias.is_none();
         if is_switching {
             let (app, environment) = (&target.app, &target.environment);
             self.check_parts_stay(app, environment, &manifest, options.allow_warnings)?;
         }
-        self.check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching).await?;
+        self.environments
+            .check_hostnames(&target.actor, &target.app, &target.environment, &manifest, is_switching)
+            .await?;
         let wanted: HashMap<Digest, u64> = manifest.blobs().collect();
         let (version, manifest) = (manifest.id(), Arc::new(manifest));
         // From here on the blobs are held by name, and no longer by their age.

@@ -133,11 +133,11 @@ impl Publisher {
     /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where that
     /// could not be done yet.
     async fn end_backend(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
-        let Some(runner) = &self.runner else { return Ok(true) };
+        let Some(runner) = self.environments.runner_if_any() else { return Ok(true) };
         match runner.forget(app, environment).await {
             Ok(clean) => {
                 for place in clean {
-                    self.free_uid(app, &place).await?;
+                    self.environments.free_uid(app, &place).await?;
                 }
                 Ok(true)
             }

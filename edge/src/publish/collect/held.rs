@@ -56,7 +56,7 @@ impl Publisher {
         }
         // What a rollback goes to, also once a deleted environment is had back.
         for (environment, pointer) in &pointers {
-            match self.earlier_of(app, environment, pointer, None).await {
+            match self.ledger.earlier_of(app, environment, pointer, None).await {
                 Ok(earlier) => drop(held.ids.insert(earlier.version)),
                 Err(Error(problem)) if problem.code == Code::NoPrevious => {}
                 Err(error) => return Err(error),

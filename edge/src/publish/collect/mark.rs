@@ -174,7 +174,7 @@ impl Publisher {
                 if pass.report.apps.contains(&app) {
                     continue;
                 }
-                match self.live_within_a_year(&app, &environment).await {
+                match self.ledger.live_within_a_year(&app, &environment).await {
                     Ok(versions) => marked.manifests.extend(versions),
                     Err(Error(problem)) if problem.code == Code::NotFound => {}
                     Err(error) => return Err(error),

@@ -160,7 +160,7 @@ impl Publisher {
         let this = Arc::clone(self);
         let pass = tokio::spawn(async move {
             let until = Instant::now() + INSTANCES_WAIT_MAX;
-            if let (Some(runner), Some((app, environment))) = (&this.runner, what.place()) {
+            if let (Some(runner), Some((app, environment))) = (this.environments.runner_if_any(), what.place()) {
                 runner.wait_until_ended(app, environment, until).await;
             }
             loop {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source, SwitchReport, UndeleteRequest};
-use devanture_config::edge_toml::{Names, Watch};
+use devanture_config::edge_toml::Watch;
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
@@ -21,10 +21,10 @@ use crate::blobs::{self, Blobs, DeltaForm, Key, NewDelta, Quality};
 use crate::catalog::gone::{self, GoneVersion};
 use crate::catalog::{self, Catalog, records, sent};
 use crate::encode::delta;
-use crate::ledger::{Actor, Condition, Error};
+use crate::environments::{self, Environments};
+use crate::ledger::{Actor, Condition, Error, Ledger};
 use crate::live::{Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
-use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::publish::tests::Nobody;
 use crate::publish::{Background, CollectOptions, Parts, Publisher};
 use crate::telemetry::AccessLog;
@@ -53,19 +53,15 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
     let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &limits);
     let remade = tokio::sync::broadcast::Sender::new(1);
     let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
+    let ledger = Arc::new(Ledger::new(Arc::clone(&catalog), live, &limits));
+    let plain = environments::Parts::plain(Arc::clone(&blobs), folder);
+    let environments = Arc::new(Environments::new(Arc::clone(&ledger), plain));
     let publisher = Arc::new(Publisher::new(Parts {
         blobs: Arc::clone(&blobs),
-        catalog: Arc::clone(&catalog),
-        live,
+        ledger: Arc::clone(&ledger),
+        environments,
         loader,
-        limits,
         upstreams: Policy::default(),
-        registry: Registry::new(RegistrySettings {
-            policy: Policy::default(),
-            tls: tls::trusting([]).unwrap(),
-            requests_max: 1,
-        }),
-        dns_servers: Vec::new(),
         background: Background::off(),
         dictionaries: None,
         data_dir: folder.to_owned(),
@@ -78,13 +74,9 @@ async fn world(folder: &Path, keep_versions: u64) -> World {
             collected_hours: 24,
             scrub_days: 0,
         },
-        keys: Arc::new(crate::publish::KeyFile::new(Some(folder.join("secrets.key")))),
-        runner: None,
-        node: "node-1".to_owned(),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
-        names: Names::default(),
     }));
     World { publisher, blobs, catalog, _follower: tokio::spawn(follower.run()) }
 }

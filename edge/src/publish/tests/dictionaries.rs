@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, Source};
-use devanture_config::edge_toml::{Compress, Names, Watch};
+use devanture_config::edge_toml::{Compress, Watch};
 use devanture_config::limits::Limits;
 use devanture_config::manifest::FileEntry;
 use devanture_config::retention::Retention;
@@ -25,10 +25,10 @@ use crate::blobs::{self, Blobs, DeltaForm, Key, Quality};
 use crate::catalog::records::{self, DictionariesRecord};
 use crate::catalog::{self, Catalog};
 use crate::encode::{Background, Dictionaries, Pair, Pool, Priority, delta};
-use crate::ledger::{Actor, Condition};
+use crate::environments::{self, Environments};
+use crate::ledger::{Actor, Condition, Ledger};
 use crate::live::{DictionaryWish, Domains, Follower, Grace, Live, Loader};
 use crate::proxy::address::Policy;
-use crate::proxy::{Registry, RegistrySettings, tls};
 use crate::publish::{CollectOptions, Parts, Publisher};
 use crate::telemetry::AccessLog;
 
@@ -62,31 +62,23 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
     let remade = broadcast::Sender::new(1);
     let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
     let dictionaries = Dictionaries::new(Arc::clone(&blobs), Arc::clone(&catalog), &settings, &limits).unwrap();
+    let ledger = Arc::new(Ledger::new(Arc::clone(&catalog), live, &limits));
+    let plain = environments::Parts::plain(Arc::clone(&blobs), folder);
+    let environments = Arc::new(Environments::new(Arc::clone(&ledger), plain));
     let publisher = Arc::new(Publisher::new(Parts {
         blobs: Arc::clone(&blobs),
-        catalog: Arc::clone(&catalog),
-        live,
+        ledger: Arc::clone(&ledger),
+        environments,
         loader,
-        limits,
         upstreams: Policy::default(),
-        registry: Registry::new(RegistrySettings {
-            policy: Policy::default(),
-            tls: tls::trusting([]).unwrap(),
-            requests_max: 1,
-        }),
-        dns_servers: Vec::new(),
         background: Background::off(),
         dictionaries: Some(Arc::clone(&dictionaries)),
         data_dir: folder.to_owned(),
         compress_threads: 1,
         retention: Retention::default(),
-        keys: Arc::new(crate::publish::KeyFile::new(Some(folder.join("secrets.key")))),
-        runner: None,
-        node: "node-1".to_owned(),
         smoke: Arc::new(Nobody),
         access_log: AccessLog::unread(),
         watch: Watch::default(),
-        names: Names::default(),
     }));
     let pool = Pool::new("test", 1, Priority::Low);
     World { publisher, dictionaries, blobs, catalog, pool, _follower: tokio::spawn(follower.run()) }

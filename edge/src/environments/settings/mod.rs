@@ -24,7 +24,7 @@ pub use keys::KeyFile;
 use keys::{Keys, Unopened, locked};
 pub use lost::{LostSecrets, lost_secrets};
 
-use super::Publisher;
+use super::Environments;
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Catalog, Check, Commit};
 use crate::ledger::Error;
@@ -92,14 +92,14 @@ pub(super) fn opened(
     Ok(opened)
 }
 
-impl Publisher {
+impl Environments {
     /// The settings that hold in an environment; of secrets no more than their names.
     ///
     /// # Errors
     /// `not_found` where there is no such app.
     pub async fn settings(&self, app: &AppName, environment: &PlaceName) -> Result<SettingsList, Error> {
         self.ledger.must_exist(app).await?;
-        let held = settings::held(&*self.catalog, app, environment).await?;
+        let held = settings::held(&*self.ledger.catalog, app, environment).await?;
         let has_secrets = held.record.settings.values().any(|setting| matches!(setting.value, StoredValue::Secret(_)));
         // Keys that cannot be read open nothing, which is what there is to say of each secret.
         let keys = if has_secrets { self.keys.read().ok() } else { None };
@@ -143,7 +143,7 @@ impl Publisher {
         if was == held.revision {
             return Ok(None);
         }
-        let Some((before, _)) = settings::at(&*self.catalog, app, environment, was).await? else {
+        let Some((before, _)) = settings::at(&*self.ledger.catalog, app, environment, was).await? else {
             return Ok(Some(SettingsDifference { kept: false, ..difference }));
         };
         compare(&before, &held.record, &mut difference);
@@ -161,7 +161,7 @@ impl Publisher {
         name: &PlaceName,
         commit: &mut Commit,
     ) -> Result<(), Error> {
-        let held = settings::held(&*self.catalog, app, name).await?;
+        let held = settings::held(&*self.ledger.catalog, app, name).await?;
         if !held.record.settings.is_empty() {
             let detail = format!("{name} has settings as an environment of the app {app}.");
             let hint = format!("choose another name, or take them away with `devanture env unset --env {name}`");
@@ -182,7 +182,7 @@ impl Publisher {
         if revision == 0 {
             return Ok(());
         }
-        let found = settings::at(&*self.catalog, app, environment, revision).await?;
+        let found = settings::at(&*self.ledger.catalog, app, environment, revision).await?;
         let (_, written) = found.ok_or_else(|| not_kept(environment, revision))?;
         commit.checks.push(Check::At(settings::settings_key(app, environment, revision), written));
         Ok(())
@@ -201,11 +201,11 @@ impl Publisher {
     ) -> Result<CurrentSettings, Error> {
         let shown = match wanted {
             Some(revision) => {
-                let found = settings::at(&*self.catalog, app, environment, revision).await?;
+                let found = settings::at(&*self.ledger.catalog, app, environment, revision).await?;
                 PublicSettings::of(revision, &found.ok_or_else(|| not_kept(environment, revision))?.0)
             }
             None => {
-                let held = settings::held(&*self.catalog, app, environment).await?;
+                let held = settings::held(&*self.ledger.catalog, app, environment).await?;
                 PublicSettings::of(held.revision, &held.record)
             }
         };
@@ -219,7 +219,7 @@ impl Publisher {
         environment: &PlaceName,
         commit: &mut Commit,
     ) -> Result<u64, Error> {
-        let newest = self.catalog.list(&settings::settings_prefix(app, environment), None, true, 1).await?;
+        let newest = self.ledger.catalog.list(&settings::settings_prefix(app, environment), None, true, 1).await?;
         let newest = newest.first().and_then(|(key, _)| settings::revision_of(key)).unwrap_or(0);
         commit.checks.push(Check::Absent(settings::settings_key(app, environment, newest.saturating_add(1))));
         Ok(newest)

@@ -11,7 +11,7 @@ use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, HostPattern, PlaceName};
 use tokio::sync::MutexGuard;
 
-use super::Publisher;
+use super::Environments;
 use crate::catalog::records::{self, AppRecord, HostnameRecord};
 use crate::catalog::{Change, Check, Commit, belongs, gone, settings};
 use crate::ledger::{Action, Actor, Attempts, Deed, Error};
@@ -20,9 +20,9 @@ use crate::telemetry;
 /// Records that go in one commit.
 const COMMIT_RECORDS: usize = 500;
 /// What keeps others from making something until it is dropped.
-pub(super) type Making<'p> = MutexGuard<'p, ()>;
+pub(crate) type Making<'p> = MutexGuard<'p, ()>;
 
-impl Publisher {
+impl Environments {
     /// Checks, before anything is sent for it, that a push finds its app and its environment, or may make them.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Publisher {
     ///
     /// # Errors
     /// `name_reserved`, `too_many`.
-    pub(super) async fn make_app(&self, app: &AppName) -> Result<Option<Making<'_>>, Error> {
+    pub(crate) async fn make_app(&self, app: &AppName) -> Result<Option<Making<'_>>, Error> {
         if self.ledger.app_exists(app).await? {
             return Ok(None);
         }
@@ -51,7 +51,7 @@ impl Publisher {
     }
 
     /// Adds the record of an app to a commit, where the app is new.
-    pub(super) async fn add_app(
+    pub(crate) async fn add_app(
         &self,
         app: &AppName,
         actor: &Actor,
@@ -60,7 +60,7 @@ impl Publisher {
     ) -> Result<(), Error> {
         commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
         let key = records::app_key(app);
-        if self.catalog.get(&key).await?.is_none() {
+        if self.ledger.catalog.get(&key).await?.is_none() {
             let record = AppRecord { created_ms: now_ms, who: actor.name.clone() };
             commit.checks.push(Check::Absent(key.clone()));
             commit.changes.push(Change::Put(key, records::write(&record)?));
@@ -72,7 +72,7 @@ impl Publisher {
     ///
     /// # Errors
     /// `too_many`.
-    pub(super) async fn make_environment(
+    pub(crate) async fn make_environment(
         &self,
         app: &AppName,
         environment: &PlaceName,
@@ -92,7 +92,7 @@ impl Publisher {
                 `[names] allow` in edge.toml";
             Err(Problem::new(Code::NameReserved, detail).hint(hint).into())
         };
-        let domains = self.live.domains();
+        let domains = self.ledger.live.domains();
         let host = domains.place_host(app, &PlaceName::prod());
         if domains.is_above_previews(&host) {
             return reserved(format!("{host} is the domain of previews, or lies above it, so no app is called {app}."));
@@ -102,14 +102,14 @@ impl Publisher {
         }
         if let Ok(pattern) = host.parse::<HostPattern>() {
             let key = records::hostname_key(&pattern);
-            let owner = self.catalog.get(&key).await?;
+            let owner = self.ledger.catalog.get(&key).await?;
             let owner: Option<HostnameRecord> = owner.map(|found| records::read(&key, &found)).transpose()?;
             if owner.is_some_and(|owner| owner.app != *app) {
                 return reserved(format!("{host} was given to another app, so no app is called {app}."));
             }
         }
-        let max = size(self.limits.apps_max);
-        if self.catalog.list(records::APPS_PREFIX, None, false, max).await?.len() < max {
+        let max = size(self.ledger.limits.apps_max);
+        if self.ledger.catalog.list(records::APPS_PREFIX, None, false, max).await?.len() < max {
             return Ok(());
         }
         Err(Problem::new(Code::TooMany, format!("The edge has {} already.", counted(max, "app")))
@@ -121,9 +121,9 @@ impl Publisher {
     ///
     /// # Errors
     /// `too_many`.
-    pub(super) async fn check_version_count(&self, app: &AppName) -> Result<(), Error> {
-        let max = size(self.limits.versions_max);
-        if self.catalog.list(&records::versions_prefix(app), None, false, max).await?.len() < max {
+    pub(crate) async fn check_version_count(&self, app: &AppName) -> Result<(), Error> {
+        let max = size(self.ledger.limits.versions_max);
+        if self.ledger.catalog.list(&records::versions_prefix(app), None, false, max).await?.len() < max {
             return Ok(());
         }
         Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(max, "version")))
@@ -132,8 +132,8 @@ impl Publisher {
     }
 
     async fn check_environment_count(&self, app: &AppName) -> Result<(), Error> {
-        let max = size(self.limits.environments_max);
-        if self.environments(app, max).await?.len() < max {
+        let max = size(self.ledger.limits.environments_max);
+        if self.names_of(app, max).await?.len() < max {
             return Ok(());
         }
         Err(Problem::new(Code::TooMany, format!("The app {app} has {} already.", counted(max, "environment")))
@@ -148,11 +148,11 @@ impl Publisher {
             gone::deleted_environment_key(app, environment),
             records::listed_key(app, environment),
         ];
-        if self.catalog.get_all(&keys).await?.iter().any(Option::is_some) {
+        if self.ledger.catalog.get_all(&keys).await?.iter().any(Option::is_some) {
             return Ok(true);
         }
         for prefix in [records::history_prefix(app, environment), settings::settings_prefix(app, environment)] {
-            if !self.catalog.list(&prefix, None, false, 1).await?.is_empty() {
+            if !self.ledger.catalog.list(&prefix, None, false, 1).await?.is_empty() {
                 return Ok(true);
             }
         }
@@ -160,7 +160,7 @@ impl Publisher {
     }
 
     /// At most `max` of the environments of which an app has anything.
-    pub(super) async fn environments(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
+    pub(crate) async fn names_of(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
         let mut found = BTreeSet::new();
         for prefix in [
             records::live_prefix(app),
@@ -171,7 +171,7 @@ impl Publisher {
         ] {
             let mut after: Option<String> = None;
             while found.len() < max {
-                let next = self.catalog.list(&prefix, after.as_deref(), false, 1).await?;
+                let next = self.ledger.catalog.list(&prefix, after.as_deref(), false, 1).await?;
                 let Some((key, _)) = next.first() else { break };
                 let rest = key.strip_prefix(&prefix).unwrap_or_default();
                 after = Some(match rest.split_once('/') {
@@ -190,7 +190,7 @@ impl Publisher {
     ///
     /// # Errors
     /// `nothing_live` where there is nothing of it at all.
-    pub(super) async fn delete_unused(
+    pub(crate) async fn delete_unused(
         &self,
         actor: &Actor,
         app: &AppName,
@@ -210,7 +210,7 @@ impl Publisher {
         }
         let mut attempts = Attempts::default();
         loop {
-            let found = belongs::records_of(&*self.catalog, app, Some(environment), COMMIT_RECORDS).await?;
+            let found = belongs::records_of(&*self.ledger.catalog, app, Some(environment), COMMIT_RECORDS).await?;
             if found.is_empty() {
                 return Ok(report);
             }

@@ -4,13 +4,25 @@ use devanture_config::api::{DeployKind, Lock, LockReport, LockRequest, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
-use super::Publisher;
-use super::swap::Intent;
+use super::Environments;
 use crate::catalog::{Change, Check, Commit, Revision, records};
 use crate::ledger::{Action, Actor, Condition, Deed, Error, update};
 use crate::telemetry;
 
-/// Whether an intent may move the live pointer as far as locks go.
+/// How what moves a live pointer treats a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// A push: its version is stored all the same.
+    Push,
+    /// It stops.
+    Stops,
+    /// It goes on, where the actor may.
+    Forced,
+    /// It takes back what was watched, and passes locks of anyone since.
+    Undo,
+}
+
+/// Whether a live pointer may be moved as far as locks go.
 pub(crate) enum Gate {
     /// It may, if this still holds.
     Open(Check),
@@ -18,7 +30,7 @@ pub(crate) enum Gate {
     Shut(Lock),
 }
 
-impl Publisher {
+impl Environments {
     /// Locks an environment, or changes why it is locked.
     ///
     /// # Errors
@@ -90,31 +102,31 @@ impl Publisher {
     /// Where the catalog fails.
     pub async fn locked(&self, app: &AppName, environment: &PlaceName) -> Result<Option<(Revision, Lock)>, Error> {
         let key = records::lock_key(app, environment);
-        let record = self.catalog.get(&key).await?;
+        let record = self.ledger.catalog.get(&key).await?;
         Ok(record.map(|record| records::read(&key, &record).map(|lock| (record.revision, lock))).transpose()?)
     }
 
-    /// Whether an intent may move the live pointer.
+    /// Whether the live pointer of an environment may be moved.
     ///
     /// # Errors
     /// `locked` where it is no push, and may not pass.
-    pub(crate) async fn gate(&self, intent: &Intent<'_>) -> Result<Gate, Error> {
-        let (app, environment) = (intent.app, intent.environment);
+    pub(crate) async fn gate(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        passage: Passage,
+    ) -> Result<Gate, Error> {
         let key = records::lock_key(app, environment);
         let Some((revision, lock)) = self.locked(app, environment).await? else {
             return Ok(Gate::Open(Check::Absent(key)));
         };
-        if intent.kind == DeployKind::Push {
-            return Ok(Gate::Shut(lock));
+        match passage {
+            Passage::Push => return Ok(Gate::Shut(lock)),
+            Passage::Stops => return Err(refused(&lock, environment)),
+            Passage::Forced => actor.may_change(&lock, environment)?,
+            Passage::Undo => {}
         }
-        if intent.passes_lock {
-            // A watch takes back what it was asked to watch, whoever locked it since.
-            if intent.replaces.is_none() {
-                intent.actor.may_change(&lock, environment)?;
-            }
-            return Ok(Gate::Open(Check::At(key, revision)));
-        }
-        Err(refused(&lock, environment))
+        Ok(Gate::Open(Check::At(key, revision)))
     }
 
     /// Makes a change of a lock, with its entry of the history. Returns whether nobody else was quicker.
@@ -156,7 +168,7 @@ impl Publisher {
 
     fn check_reason(&self, reason: Option<&str>) -> Result<(), Error> {
         let reason = reason.unwrap_or_default();
-        let (count, count_max) = (reason.chars().count(), self.limits.lock_reason_characters_max);
+        let (count, count_max) = (reason.chars().count(), self.ledger.limits.lock_reason_characters_max);
         if u64::try_from(count).unwrap_or(u64::MAX) > count_max {
             let detail = format!("The reason has {count} characters; {count_max} are allowed.");
             let hint = "`lock_reason_characters_max` in edge.toml is the limit";
@@ -177,7 +189,7 @@ impl Actor {
             return Ok(());
         }
         let detail =
-            format!("{}; the token `{}` did not lock it and is no admin's.", told(lock, environment), self.name);
+            format!("{}; the token `{}` did not lock it and is no admin's.", locked_by(lock, environment), self.name);
         Err(Problem::new(Code::Locked, detail)
             .hint(format!("ask {}, or whoever has an admin's token", lock.who))
             .into())
@@ -185,13 +197,13 @@ impl Actor {
 }
 
 /// That an environment is locked, as a sentence without its end.
-pub(crate) fn told(lock: &Lock, environment: &PlaceName) -> String {
+pub(crate) fn locked_by(lock: &Lock, environment: &PlaceName) -> String {
     let reason = lock.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     format!("{environment} is locked by {}{reason}", lock.who)
 }
 
 fn refused(lock: &Lock, environment: &PlaceName) -> Error {
-    Problem::new(Code::Locked, format!("{}.", told(lock, environment)))
+    Problem::new(Code::Locked, format!("{}.", locked_by(lock, environment)))
         .hint("`devanture unlock` ends the lock; whoever locked it, or an admin, may also pass --force")
         .into()
 }

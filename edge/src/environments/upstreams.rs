@@ -10,14 +10,14 @@ use devanture_config::counted;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::site_toml::{SERVER_UPSTREAM, UpstreamName, UpstreamUrl};
 use devanture_config::{AppName, PlaceName};
+use tokio::sync::Mutex;
 
-use super::{Publisher, REMEMBERED_MAX};
+use super::{Environments, REMEMBERED_MAX};
 use crate::catalog::upstreams::{MemberEntry, MembersRecord, members_key, members_prefix};
 use crate::catalog::{Change, Check, Commit, Revision, records};
-use crate::ledger::{Action, Actor, Attempts, Deed, Error};
-use crate::live::{Current, DamagedPlace};
+use crate::ledger::{Action, Actor, Attempts, Deed, Error, nothing_live};
 use crate::proxy::address::{self, Policy};
-use crate::proxy::{Member, Pool, PoolKey};
+use crate::proxy::{Member, Pool, PoolKey, Registry};
 use crate::telemetry;
 use crate::version::Version;
 
@@ -34,6 +34,21 @@ pub struct MemberAt<'a> {
     pub address: &'a UpstreamUrl,
 }
 
+/// The pools of upstreams, and how their members change.
+pub(super) struct Members {
+    registry: Registry,
+    /// Where upstreams may point.
+    policy: Policy,
+    /// One change at a time: however many scripts there are, none has to try again for long.
+    changing: Mutex<()>,
+}
+
+impl Members {
+    pub(super) fn new(registry: Registry, policy: Policy) -> Self {
+        Self { registry, policy, changing: Mutex::default() }
+    }
+}
+
 /// What is said of one member from now on.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
@@ -43,19 +58,19 @@ enum Said {
     Wish(MemberWish, bool),
 }
 
-impl Publisher {
+impl Environments {
     /// The pools of what is live in an environment, in the order of their names, as this node sees them.
     ///
     /// # Errors
     /// `nothing_live`, `not_found`.
     pub async fn upstreams(&self, app: &AppName, environment: &PlaceName) -> Result<UpstreamsReport, Error> {
         self.ledger.must_exist(app).await?;
-        let current = self.current(app, environment)?;
+        let current = self.ledger.current(app, environment)?;
         let (version, settings) = (&current.version, current.settings.load().revision);
         let numbers = 0..version.upstreams.len();
-        let pools = numbers.filter_map(|number| self.registry.pool_of(version, number, settings));
+        let pools = numbers.filter_map(|number| self.members.registry.pool_of(version, number, settings));
         let mut upstreams: Vec<UpstreamReport> =
-            pools.map(|pool| self.pool_report(&pool, self.registry.wish(&pool).as_deref())).collect();
+            pools.map(|pool| self.pool_report(&pool, self.members.registry.wish(&pool).as_deref())).collect();
         upstreams.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(UpstreamsReport { upstreams })
     }
@@ -104,9 +119,9 @@ impl Publisher {
             let (live, version) = self.live_version(at.app, at.environment).await?;
             let (name, pool) = self.named_pool(&version, at.name)?;
             let is_declared = pool.key.said.to.contains(at.address);
-            let one = self.changing_members.lock().await;
+            let one = self.members.changing.lock().await;
             let key = members_key(at.app, at.environment, &name);
-            let found = self.catalog.get(&key).await?;
+            let found = self.ledger.catalog.get(&key).await?;
             let before: MembersRecord =
                 found.as_ref().map(|found| records::read(&key, found)).transpose()?.unwrap_or_default();
             let entry = before.members.get(at.address);
@@ -115,7 +130,7 @@ impl Publisher {
             if said == Said::of(entry) {
                 drop(one);
                 if let Some(found) = found.filter(|_| !dry_run) {
-                    self.registry.wait_for(found.revision).await;
+                    self.members.registry.wait_for(found.revision).await;
                 }
                 return Ok(self.pool_report(&pool, Some(&before)));
             }
@@ -124,7 +139,7 @@ impl Publisher {
             {
                 // Asked without the lock: nobody else waits for the DNS of this one.
                 drop(one);
-                let policy = Policy { trusted, ..self.upstreams.clone() };
+                let policy = Policy { trusted, ..self.members.policy.clone() };
                 address::check_at_publish(&policy, at.address).await.map_err(|refusal| refused(&refusal))?;
                 allowed_as = Some(trusted);
                 continue;
@@ -151,9 +166,9 @@ impl Publisher {
             let committed = self.ledger.commit_unseen(actor, deed, commit).await?;
             drop(one);
             if let Some(revision) = committed {
-                self.registry.wait_for(revision).await;
+                self.members.registry.wait_for(revision).await;
                 tracing::info!(app = %at.app, environment = %at.environment, upstream = %name, member = %at.address, who = actor.name, ?wish, "members of an upstream");
-                return Ok(self.pool_report(&pool, self.registry.wish(&pool).as_deref()));
+                return Ok(self.pool_report(&pool, self.members.registry.wish(&pool).as_deref()));
             }
         }
     }
@@ -167,7 +182,7 @@ impl Publisher {
         version: &Version,
     ) -> Result<Vec<Change>, Error> {
         let prefix = members_prefix(app, environment);
-        let found = self.catalog.list(&prefix, None, false, usize::MAX).await?;
+        let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
         if found.len() < REMEMBERED_MAX {
             return Ok(Vec::new());
         }
@@ -194,7 +209,7 @@ impl Publisher {
                 after.members.insert(address.clone(), entry);
             }
         }
-        let (count, max) = (after.members.len(), self.limits.upstream_members_max);
+        let (count, max) = (after.members.len(), self.ledger.limits.upstream_members_max);
         if count > before.members.len() && u64::try_from(count).unwrap_or(u64::MAX) > max {
             let detail = format!("The API would say something about {}; {max} are allowed.", counted(count, "member"));
             let hint = "`upstream_members_max` in edge.toml is the limit";
@@ -207,17 +222,8 @@ impl Publisher {
     async fn live_version(&self, app: &AppName, environment: &PlaceName) -> Result<(Revision, Arc<Version>), Error> {
         let (revision, _) =
             self.ledger.live_pointer(app, environment).await?.ok_or_else(|| nothing_live(app, environment))?;
-        self.live.wait_for(revision).await;
-        Ok((revision, self.served(app, environment)?))
-    }
-
-    fn current(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Current>, Error> {
-        let current = self.live.place(app, environment).and_then(|place| place.current());
-        Ok(current.ok_or_else(|| nothing_live(app, environment))?)
-    }
-
-    pub(super) fn served(&self, app: &AppName, environment: &PlaceName) -> Result<Arc<Version>, Error> {
-        Ok(Arc::clone(&self.current(app, environment)?.version))
+        self.ledger.live.wait_for(revision).await;
+        Ok((revision, self.ledger.served(app, environment)?))
     }
 
     /// The pool of that name, where its members can change.
@@ -235,7 +241,7 @@ impl Publisher {
             return Err(Problem::new(Code::UpstreamUnknown, detail).hint(hint).into());
         };
         match name.parse() {
-            Ok(parsed) => Ok((parsed, self.registry.pool(&key))),
+            Ok(parsed) => Ok((parsed, self.members.registry.pool(&key))),
             Err(_address) => {
                 let detail = format!("{name} is the address of a route, and an upstream without a name.");
                 let hint =
@@ -245,29 +251,17 @@ impl Publisher {
         }
     }
 
-    /// The memory of the loaded versions of each app, and the damage of live ones, as metrics.
-    #[must_use]
-    pub fn memory_metrics(&self) -> String {
-        self.loader.metrics() + &self.live.metrics()
-    }
-
-    /// The environments whose live version is damaged.
-    #[must_use]
-    pub fn damaged(&self) -> Vec<DamagedPlace> {
-        self.live.damaged()
-    }
-
     /// Every pool of the edge, as metrics.
     #[must_use]
     pub fn upstream_metrics(&self) -> String {
-        self.registry.metrics()
+        self.members.registry.metrics()
     }
 
     fn pool_report(&self, pool: &Pool, wishes: Option<&MembersRecord>) -> UpstreamReport {
         let declared = &pool.key.said.to;
         let members = pool.members();
         // Requests that came to an earlier version, which said otherwise about the pool, are under way all the same.
-        let mut others = self.registry.of_place(&pool.key.app, &pool.key.place);
+        let mut others = self.members.registry.of_place(&pool.key.app, &pool.key.place);
         others.retain(|other| other.key.name == pool.key.name && other.key != pool.key);
         let elsewhere = |member: &Member| -> usize {
             let of = |other: &Arc<Pool>| -> usize {
@@ -337,11 +331,6 @@ const fn action(wish: MemberWish) -> Action {
         MemberWish::Drain => Action::DrainMember,
         MemberWish::Out => Action::RemoveMember,
     }
-}
-
-fn nothing_live(app: &AppName, environment: &PlaceName) -> Problem {
-    Problem::new(Code::NothingLive, format!("Nothing is live in {environment} of the app {app}."))
-        .hint("`devanture status` lists the environments")
 }
 
 fn no_member(name: &str, address: &UpstreamUrl) -> Problem {

@@ -14,8 +14,8 @@ use super::keys::Keys;
 use crate::catalog::records::{self, LivePointer};
 use crate::catalog::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use crate::catalog::{Change, Check, Commit, Revision};
+use crate::environments::Environments;
 use crate::ledger::{Action, Actor, Attempts, Deed, Error};
-use crate::publish::Publisher;
 use crate::site::conditional::{Comparison, matches_any};
 use crate::telemetry;
 
@@ -42,7 +42,7 @@ struct Changes {
     unset: Vec<SettingName>,
 }
 
-impl Publisher {
+impl Environments {
     /// Sets and unsets settings of an environment; `if_match` is the field `If-Match`, with `dry_run` it only says what
     /// would come of it. Where nothing is other than before, nothing is written. The first setting of an app that does not
     /// exist makes it, as a first push does.
@@ -67,7 +67,7 @@ impl Publisher {
         }
         let wanted = self.read_patch(patch)?;
         self.check_settings_actor(actor)?;
-        let place = self.placing.of(app, environment);
+        let place = self.turn(app, environment);
         // Instances are started with a revision before it is stored, so that no two changes may be at the same one.
         let mut highest = place.lock().await;
         let mut begun_with = None;
@@ -76,7 +76,7 @@ impl Publisher {
             attempts.begin(&settings::settings_prefix(app, environment))?;
             self.ledger.check_place(app, environment).await?;
             let live = self.ledger.live_pointer(app, environment).await?;
-            let held = settings::held(&*self.catalog, app, environment).await?;
+            let held = settings::held(&*self.ledger.catalog, app, environment).await?;
             if if_match.is_some_and(|tags| !matches_any(tags, &etag(held.revision), Comparison::Strong)) {
                 return Err(moved(environment, held.revision).into());
             }
@@ -107,7 +107,7 @@ impl Publisher {
             let record = self.changed(actor, (app, environment), &held.record, &wanted, &changes, revision)?;
             let instances = match &live {
                 Some((_, pointer)) => {
-                    if self.runner.is_some() {
+                    if self.instances.runner.is_some() {
                         *highest = revision.max(*highest);
                         begun_with = Some(revision);
                     }
@@ -148,14 +148,14 @@ impl Publisher {
                 }
                 Ok(read) => drop(wanted.set.insert(read, setting)),
             }
-            if exceeds(name.len(), self.limits.setting_name_bytes_max) {
+            if exceeds(name.len(), self.ledger.limits.setting_name_bytes_max) {
                 wrong(
                     name,
                     format!("the name has {} bytes", name.len()),
                     Some("`setting_name_bytes_max` in edge.toml is the limit"),
                 );
             }
-            if exceeds(setting.value.len(), self.limits.setting_value_bytes_max) {
+            if exceeds(setting.value.len(), self.ledger.limits.setting_value_bytes_max) {
                 wrong(
                     name,
                     format!("the value has {} bytes", setting.value.len()),
@@ -234,10 +234,10 @@ impl Publisher {
         let full = |detail: String, limit: &str| {
             Err(Problem::new(Code::TooMany, detail).hint(format!("`{limit}` in edge.toml is the limit")).into())
         };
-        if exceeds(count, self.limits.settings_max) {
+        if exceeds(count, self.ledger.limits.settings_max) {
             return full(format!("The environment would have {}.", counted(count, "setting")), "settings_max");
         }
-        if exceeds(bytes, self.limits.settings_bytes_max) {
+        if exceeds(bytes, self.ledger.limits.settings_bytes_max) {
             return full(format!("The settings of the environment would have {bytes} bytes."), "settings_bytes_max");
         }
         Ok(())

@@ -9,13 +9,13 @@ use crate::catalog::records::{self, HistoryEntry};
 use crate::catalog::scan::Scan;
 use crate::catalog::settings::{revision_of, settings_prefix};
 use crate::catalog::{Change, Commit};
+use crate::environments::Environments;
 use crate::ledger::Error;
-use crate::publish::Publisher;
 
 /// Entries of the history that are read at most.
 const ENTRIES_MAX: usize = 20_000;
 
-impl Publisher {
+impl Environments {
     /// Adds to a commit that makes a revision the deletion of those that are not kept any longer.
     pub(super) async fn prune_settings(
         &self,
@@ -23,8 +23,8 @@ impl Publisher {
         environment: &PlaceName,
         commit: &mut Commit,
     ) -> Result<(), Error> {
-        let kept_max = usize::try_from(self.limits.settings_revisions_max).unwrap_or(usize::MAX);
-        let records = self.catalog.list(&settings_prefix(app, environment), None, true, usize::MAX).await?;
+        let kept_max = usize::try_from(self.ledger.limits.settings_revisions_max).unwrap_or(usize::MAX);
+        let records = self.ledger.catalog.list(&settings_prefix(app, environment), None, true, usize::MAX).await?;
         // The commit makes one more.
         let old: Vec<String> = records.into_iter().map(|(key, _)| key).skip(kept_max.saturating_sub(1)).collect();
         if old.is_empty() {
@@ -48,7 +48,7 @@ impl Publisher {
         let (mut found, mut switches) = (BTreeSet::new(), 0);
         // Of the changes while one version was live, the last one holds at its end.
         let mut is_last_change = true;
-        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().at_most(ENTRIES_MAX);
+        let mut entries = Scan::new(&*self.ledger.catalog, prefix).newest_first().at_most(ENTRIES_MAX);
         while let Some((key, record)) = entries.next().await? {
             let Some(HistoryEntry { deploy, .. }) = records::entry(&key, &record) else { continue };
             if deploy.outcome == Outcome::Live {

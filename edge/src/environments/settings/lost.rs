@@ -10,10 +10,10 @@ use devanture_config::{AppName, PlaceName, counted};
 use metrics::gauge;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::super::Publisher;
 use super::keys::{KeyFile, Keys};
 use crate::catalog::settings::{self, SETTINGS_PREFIX, StoredValue};
 use crate::catalog::{self, Catalog};
+use crate::environments::Environments;
 use crate::telemetry::Exposition;
 
 /// How often the key file is looked at, and environments that lacked a key are tried again.
@@ -102,13 +102,13 @@ async fn lost_among(
     lost
 }
 
-impl Publisher {
+impl Environments {
     /// Looks for secrets that do not open, and logs those that were not lost before. The edge serves all the same.
     ///
     /// # Errors
     /// Where the catalog cannot be read.
     pub async fn check_secrets(&self) -> Result<(), catalog::Error> {
-        let lost = lost_secrets(&*self.catalog, &self.keys).await?;
+        let lost = lost_secrets(&*self.ledger.catalog, &self.keys).await?;
         let before = self.lost_secrets.swap(Arc::new(lost.clone()));
         for one in lost.iter().filter(|one| !before.contains(one)) {
             let names: Vec<&str> = one.names.iter().map(SettingName::as_str).collect();
@@ -139,7 +139,7 @@ impl Publisher {
                 continue;
             }
             let places: BTreeSet<_> = before.iter().map(|one| (one.app.clone(), one.environment.clone())).collect();
-            let lost = lost_among(&*self.catalog, self.keys.read().as_ref().ok(), places).await;
+            let lost = lost_among(&*self.ledger.catalog, self.keys.read().as_ref().ok(), places).await;
             if lost.is_empty() {
                 tracing::info!("all secrets open again");
             }

@@ -2,22 +2,21 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use devanture_config::api::DeployKind;
-use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName};
+use devanture_config::{AppName, HostPattern, Hostname, Manifest, PlaceName, VersionId};
 
 use super::{Needed, Own, forbidden, full, proof, taken};
 use crate::blobs::Key;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 use crate::catalog::{self, Change, Check, Commit};
+use crate::environments::Environments;
 use crate::ledger::{Actor, Error};
-use crate::publish::Publisher;
-use crate::publish::swap::Intent;
 use crate::telemetry;
 
 /// The hostnames that a version lists for an environment, and which of them it may take where nobody has them.
 pub(crate) struct Claims {
     listed: ListedHostnames,
     granted: HashSet<HostPattern>,
+    is_rollback: bool,
 }
 
 /// Names by what it would take to have them.
@@ -28,7 +27,7 @@ struct Sorted {
     to_prove: Vec<Hostname>,
 }
 
-impl Publisher {
+impl Environments {
     /// Checks, when a push begins, that whoever pushes may list what the manifest lists: for names that an admin gives,
     /// in every table, since another's switch makes them live; for names that DNS proves, where the push goes.
     ///
@@ -63,60 +62,65 @@ impl Publisher {
         self.prove(app, &sorted.to_prove).await
     }
 
-    /// What the version of an intent lists, and what of it it may take.
+    /// What a version lists for an environment, and what of it the environment may take.
     ///
     /// # Errors
     /// `forbidden`, `hostname_taken` and `hostname_unproven`, unless it is a rollback: that leaves the name to nobody and goes on.
-    pub(crate) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
-        let canonical = self.blobs.get(Key::Manifest(intent.version)).await?;
-        let serving = Manifest::parse(&canonical)
-            .map(|manifest| manifest.serving_for(intent.environment.as_str()))
-            .unwrap_or_default();
+    pub(crate) async fn claims(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        version: VersionId,
+        is_rollback: bool,
+    ) -> Result<Claims, Error> {
+        let canonical = self.blobs.get(Key::Manifest(version)).await?;
+        let serving =
+            Manifest::parse(&canonical).map(|manifest| manifest.serving_for(environment.as_str())).unwrap_or_default();
         let listed = ListedHostnames { hostnames: serving.hostnames.unwrap_or_default(), canonical: serving.canonical };
         // Whoever switches does not vouch for what somebody else's bundle lists: an admin must have pushed it.
-        let key = records::version_key(intent.app, &intent.version);
-        let version: Option<VersionRecord> =
-            self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
-        let is_trusted = version.is_some_and(|version| version.is_trusted_in(intent.environment.as_str()));
-        let sorted =
-            self.sort_hostnames(intent.actor, intent.app, intent.environment, &listed.hostnames, is_trusted).await?;
+        let key = records::version_key(app, &version);
+        let stored: Option<VersionRecord> =
+            self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
+        let is_trusted = stored.is_some_and(|stored| stored.is_trusted_in(environment.as_str()));
+        let sorted = self.sort_hostnames(actor, app, environment, &listed.hostnames, is_trusted).await?;
         let mut granted = sorted.granted;
-        if intent.kind != DeployKind::Rollback {
+        if !is_rollback {
             if let Some((host, needed)) = sorted.forbidden.first() {
                 return Err(forbidden(host, needed).into());
             }
             // Before DNS is asked: no proof takes a name from another.
-            self.check_owners(intent.app, intent.environment, &listed.hostnames).await?;
-            self.prove(intent.app, &sorted.to_prove).await?;
+            self.check_owners(app, environment, &listed.hostnames).await?;
+            self.prove(app, &sorted.to_prove).await?;
             granted.extend(sorted.to_prove.into_iter().map(HostPattern::from));
         }
-        Ok(Claims { listed, granted })
+        Ok(Claims { listed, granted, is_rollback })
     }
 
     /// Adds what makes the listed hostnames those of this environment. Names that an earlier version listed stay.
     pub(crate) async fn claim_hostnames(
         &self,
-        intent: &Intent<'_>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
         claims: &Claims,
         commit: &mut Commit,
     ) -> Result<(), Error> {
         // Going back is never held up by a name that somebody else has by now.
-        let is_rollback = intent.kind == DeployKind::Rollback;
-        let own = self.own_hostnames(intent.app, intent.environment).await?;
+        let is_rollback = claims.is_rollback;
+        let own = self.own_hostnames(app, environment).await?;
         let mut added = 0_usize;
         for host in claims.listed.hostnames.iter().collect::<BTreeSet<_>>() {
             let key = records::hostname_key(host);
-            match self.catalog.get(&key).await? {
+            match self.ledger.catalog.get(&key).await? {
                 None if is_rollback && own.names.len().saturating_add(added) >= self.hostnames_max() => {}
-                None if is_rollback && self.check_hostnames_of_app(intent.app, own.of_app, added + 1).is_err() => {}
+                None if is_rollback && self.check_hostnames_of_app(app, own.of_app, added + 1).is_err() => {}
                 None if claims.granted.contains(host) => {
                     let record = HostnameRecord {
-                        app: intent.app.clone(),
-                        environment: intent.environment.clone(),
+                        app: app.clone(),
+                        environment: environment.clone(),
                         added_ms: telemetry::now_ms(),
                         by_api: false,
                         canonical: false,
-                        who: intent.actor.name.clone(),
+                        who: actor.name.clone(),
                     };
                     commit.checks.push(Check::Absent(key.clone()));
                     commit.changes.push(Change::Put(key, records::write(&record)?));
@@ -127,18 +131,18 @@ impl Publisher {
                 None => return Err(catalog::Error::Conflict { key }.into()),
                 Some(found) => {
                     let owner = records::read::<HostnameRecord>(&key, &found)?;
-                    if owner.is_of(intent.app, intent.environment) {
+                    if owner.is_of(app, environment) {
                         commit.checks.push(Check::At(key, found.revision));
                     } else if !is_rollback {
-                        return Err(of_another(host, &owner, intent.app).into());
+                        return Err(of_another(host, &owner, app).into());
                     }
                 }
             }
         }
         if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
-            return Err(full(intent.environment, self.hostnames_max()).into());
+            return Err(full(environment, self.hostnames_max()).into());
         }
-        self.check_hostnames_of_app(intent.app, own.of_app, added)?;
+        self.check_hostnames_of_app(app, own.of_app, added)?;
         note_listed(&own, &claims.listed, added, commit)
     }
 
@@ -186,7 +190,7 @@ impl Publisher {
 
     async fn hostname_owner(&self, host: &HostPattern) -> Result<Option<HostnameRecord>, Error> {
         let key = records::hostname_key(host);
-        Ok(self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?)
+        Ok(self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?)
     }
 
     async fn prove(&self, app: &AppName, hosts: &[Hostname]) -> Result<(), Error> {

@@ -17,7 +17,7 @@ use devanture_config::{AppName, HostPattern, Hostname, PlaceName};
 pub(crate) use claim::Claims;
 pub(crate) use proof::Prover;
 
-use super::Publisher;
+use super::Environments;
 use crate::catalog::records::{self, HostnameRecord, ListedHostnames};
 use crate::catalog::{Catalog, Change, Check, Commit, Record, Revision, gone};
 use crate::ledger::{Action, Actor, Attempts, Deed, Error, Page, update};
@@ -87,7 +87,7 @@ impl Own {
     }
 }
 
-impl Publisher {
+impl Environments {
     /// A page of the hostnames of an environment's own, in the order of their ASCII forms.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Publisher {
         loop {
             attempts.begin(&key)?;
             self.ledger.check_place(app, environment).await?;
-            let found = self.catalog.get(&key).await?;
+            let found = self.ledger.catalog.get(&key).await?;
             let before: Option<HostnameRecord> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
             let is_own = before.as_ref().is_some_and(|before| before.is_of(app, environment));
             // DNS is asked once, however often the commit is tried, as long as it is the same one whose name it is.
@@ -263,7 +263,7 @@ impl Publisher {
 
     async fn needed(&self, app: &AppName, host: &HostPattern) -> Result<Needed, Error> {
         // Below the edge's domains every name is, or may become, some app's own (law 11).
-        if self.live.domains().holds(host) {
+        if self.ledger.live.domains().holds(host) {
             return Ok(Needed::AdminOfAll);
         }
         let Some(exact) = host.exact() else {
@@ -274,7 +274,7 @@ impl Publisher {
         let Some(wildcard) = HostPattern::wildcard_of(&exact) else { return Ok(Needed::Proof) };
         let key = records::hostname_key(&wildcard);
         let above: Option<HostnameRecord> =
-            self.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
+            self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
         // What another app answers at now is not taken from it by a token that it knows nothing of.
         let is_anothers = above.is_some_and(|above| above.app != *app);
         Ok(if is_anothers { Needed::ProofBelowAnother } else { Needed::Proof })
@@ -282,9 +282,9 @@ impl Publisher {
 
     async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {
         // Before the names: what changes in between is seen by the check.
-        let listed = Listed::read(&*self.catalog, app, environment).await?;
+        let listed = Listed::read(&*self.ledger.catalog, app, environment).await?;
         let (mut names, mut of_app) = (Vec::new(), 0_usize);
-        for (key, found) in self.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+        for (key, found) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let record: HostnameRecord = records::read(&key, &found)?;
             of_app += usize::from(record.app == *app);
             let name = key.strip_prefix(records::HOSTNAMES_PREFIX).and_then(|name| name.parse().ok());
@@ -326,7 +326,7 @@ impl Publisher {
             redirects_to: canonical.filter(|_| exact.is_some() && !is_canonical),
             source: if record.by_api { HostnameSource::Api } else { HostnameSource::Manifest },
             listed: own.listed.names.hostnames.contains(name),
-            url: exact.map(|exact| self.live.domains().url(exact.as_str())),
+            url: exact.map(|exact| self.ledger.live.domains().url(exact.as_str())),
         }
     }
 
@@ -335,7 +335,7 @@ impl Publisher {
     /// # Errors
     /// `hostnames_full`.
     pub(super) fn check_hostnames_of_app(&self, app: &AppName, count: usize, added: usize) -> Result<(), Error> {
-        let max = self.limits.hostnames_per_app_max;
+        let max = self.ledger.limits.hostnames_per_app_max;
         if added == 0 || u64::try_from(count.saturating_add(added)).is_ok_and(|count| count <= max) {
             return Ok(());
         }
@@ -344,7 +344,7 @@ impl Publisher {
     }
 
     fn hostnames_max(&self) -> usize {
-        usize::try_from(self.limits.hostnames_max).unwrap_or(usize::MAX)
+        usize::try_from(self.ledger.limits.hostnames_max).unwrap_or(usize::MAX)
     }
 }
 

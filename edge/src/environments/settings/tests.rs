@@ -2,28 +2,40 @@
 
 use std::path::Path;
 
+use devanture_config::limits::Limits;
 use devanture_config::settings::{SettingWanted, SettingsPatch};
 
 use super::*;
 use crate::catalog::Change;
 use crate::catalog::records::{self, AppRecord, LivePointer, app_key, live_key};
 use crate::catalog::settings::{Sealed, settings_key};
+use crate::environments;
 use crate::ledger::Actor;
-use crate::publish::tests::publisher;
+use crate::ledger::Ledger;
+use crate::live::{Domains, Grace, Live};
 
 struct World {
-    publisher: Publisher,
+    environments: Environments,
     catalog: Arc<dyn Catalog>,
     app: AppName,
     prod: PlaceName,
 }
 
-/// A publisher with an app that nothing is live in.
+/// Stores with an app that nothing is live in.
 async fn world(folder: &Path) -> World {
-    let (publisher, catalog) = publisher(folder);
+    world_with(folder, &Limits::default()).await
+}
+
+async fn world_with(folder: &Path, limits: &Limits) -> World {
+    let blobs = crate::blobs::open(folder.to_owned()).unwrap();
+    let catalog = crate::catalog::open(&folder.join("catalog.redb")).unwrap();
+    let domain = || "localhost".parse().unwrap();
+    let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
+    let ledger = Arc::new(Ledger::new(Arc::clone(&catalog), live, limits));
+    let environments = Environments::new(ledger, environments::Parts::plain(blobs, folder));
     let (app, prod): (AppName, _) = ("shop".parse().unwrap(), PlaceName::prod());
     let record = records::write(&AppRecord { created_ms: 0, who: "me".to_owned() }).unwrap();
-    let world = World { publisher, catalog, app, prod };
+    let world = World { environments, catalog, app, prod };
     world.put(app_key(&world.app), record).await;
     world
 }
@@ -47,13 +59,14 @@ impl World {
                 }
             }
         }
-        let changed = self.publisher.change_settings(&Actor::local(), &self.app, &self.prod, &patch, None, false).await;
+        let changed =
+            self.environments.change_settings(&Actor::local(), &self.app, &self.prod, &patch, None, false).await;
         changed.map(|report| report.revision).map_err(|error| error.0.code)
     }
 
     /// `A=1 B=2`: everything opened.
     async fn opened(&self, revision: u64) -> Result<String, String> {
-        let opened = open(&*self.publisher.catalog, &self.publisher.keys, &self.app, &self.prod, revision).await;
+        let opened = open(&*self.catalog, &self.environments.keys, &self.app, &self.prod, revision).await;
         let text = |(name, value): (&SettingName, &OpenedValue)| format!("{name}={}", value.expose());
         let opened = opened.map(|opened| opened.iter().map(text).collect::<Vec<_>>().join(" "));
         opened.map_err(|error| format!("{}: {}", error.0.code.as_str(), error.0.detail))
@@ -88,7 +101,7 @@ async fn everything_of_a_revision_opens_and_no_secret_is_in_a_record_or_a_debug_
         let texts = format!("{record:?} {}", serde_json::to_string(&record).unwrap());
         assert!(!texts.contains("hush") && !texts.contains("quiet"), "{texts}");
     }
-    let opened = open(&*world.publisher.catalog, &world.publisher.keys, &world.app, &world.prod, 2).await.unwrap();
+    let opened = open(&*world.catalog, &world.environments.keys, &world.app, &world.prod, 2).await.unwrap();
     assert!(!format!("{opened:?}").contains("hush"));
 }
 
@@ -122,23 +135,22 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
     assert!(later.contains("damaged"), "{later}");
     let moved_place = settings_key(&world.app, &"staging".parse().unwrap(), 1);
     world.put(moved_place, records::write(&record).unwrap()).await;
-    let opened =
-        open(&*world.publisher.catalog, &world.publisher.keys, &world.app, &"staging".parse().unwrap(), 1).await;
+    let opened = open(&*world.catalog, &world.environments.keys, &world.app, &"staging".parse().unwrap(), 1).await;
     assert_eq!(opened.unwrap_err().0.code, Code::SecretsLocked);
 
     // The key is lost: what it sealed is told of, and set again with a new one.
     world.put(settings_key(&world.app, &world.prod, 1), records::write(&record).unwrap()).await;
-    crate::blobs::durable::remove_file(&folder.path().join("data.key")).unwrap();
+    crate::blobs::durable::remove_file(&folder.path().join("secrets.key")).unwrap();
     let lost = world.opened(1).await.unwrap_err();
     assert!(lost.contains("the key that it was sealed with is not at hand"), "{lost}");
-    let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
+    let list = world.environments.settings(&world.app, &world.prod).await.unwrap();
     assert!(list.settings.iter().all(|setting| setting.secret && setting.lost && setting.value.is_none()));
-    world.publisher.check_secrets().await.unwrap();
-    let sentences: Vec<String> = world.publisher.lost_secrets().iter().map(LostSecrets::sentence).collect();
+    world.environments.check_secrets().await.unwrap();
+    let sentences: Vec<String> = world.environments.lost_secrets().iter().map(LostSecrets::sentence).collect();
     let of_prod = sentences.iter().find(|sentence| sentence.contains(" in prod lack their key")).unwrap();
     assert!(of_prod.starts_with("2 secrets of ") && of_prod.contains("restore the key file"), "{of_prod}");
     assert_eq!(world.change("KEY!=hush").await, Ok(2));
-    let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
+    let list = world.environments.settings(&world.app, &world.prod).await.unwrap();
     let lost: Vec<&str> = list.settings.iter().filter(|one| one.lost).map(|one| one.name.as_str()).collect();
     assert_eq!(lost, ["OTHER"]);
     assert_eq!(world.change("-OTHER").await, Ok(3));
@@ -156,7 +168,7 @@ async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_
     assert_eq!(world.change("KEY=hush").await, Ok(2));
     assert_eq!(world.change("KEY=other").await, Ok(3));
     assert_eq!(world.change("KEY=hush").await, Ok(4));
-    let path = folder.path().join("data.key");
+    let path = folder.path().join("secrets.key");
     let mut text = std::fs::read_to_string(&path).unwrap();
     text.push_str(&format!("{}\n", hex::encode([7; 32])));
     crate::blobs::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
@@ -176,7 +188,7 @@ async fn a_name_keeps_its_kind_until_another_is_said() {
     world.change("A=1 KEY!=hush C?=3").await.unwrap();
     world.change("A=2 KEY=new C=4").await.unwrap();
     let kinds = async || {
-        let list = world.publisher.settings(&world.app, &world.prod).await.unwrap();
+        let list = world.environments.settings(&world.app, &world.prod).await.unwrap();
         let kind = |one: &SettingStatus| {
             format!("{}{}{}", one.name, if one.secret { "!" } else { "" }, if one.public { "?" } else { "" })
         };
@@ -188,15 +200,15 @@ async fn a_name_keeps_its_kind_until_another_is_said() {
     assert_eq!(kinds().await, "A C! KEY!");
     let plain = SettingWanted { value: "open".to_owned(), public: Some(true), secret: Some(false) };
     let patch = SettingsPatch { set: [("KEY".to_owned(), plain)].into(), unset: Vec::new() };
-    world.publisher.change_settings(&Actor::local(), &world.app, &world.prod, &patch, None, false).await.unwrap();
+    world.environments.change_settings(&Actor::local(), &world.app, &world.prod, &patch, None, false).await.unwrap();
     assert_eq!(kinds().await, "A C! KEY?");
 }
 
 #[tokio::test]
 async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = world(folder.path()).await;
-    world.publisher.limits.settings_revisions_max = 3;
+    let limits = Limits { settings_revisions_max: 3, ..Limits::default() };
+    let world = world_with(folder.path(), &limits).await;
     for number in 0..5 {
         world.change(&format!("A={number}")).await.unwrap();
     }

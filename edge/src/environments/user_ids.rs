@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
 
-use super::Publisher;
-use super::alias::PREVIEW;
+use super::Environments;
+use super::aliases::PREVIEW;
 use crate::catalog::instances::{
     FREE_UIDS_PREFIX, FreeUidRecord, NextUidRecord, UID_NEXT_KEY, UIDS_PREFIX, UidPairRecord, UidRecord, free_uid_key,
     uid_key, uid_pair_key,
@@ -17,14 +17,14 @@ use crate::ledger::{Error, Own, commit_own, unless_conflict, update};
 use crate::runner::Runner;
 use crate::telemetry;
 
-impl Publisher {
+impl Environments {
     /// Gives an environment, or the previews of an app (`preview`), a user id where it has none.
     ///
     /// # Errors
     /// `too_many` where every id of the edge's range is in use.
-    pub(super) async fn give_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
-        let count = self.runner.as_ref().map_or(u32::MAX, Runner::user_ids);
-        match give(&*self.catalog, app, place, count, None).await? {
+    pub(crate) async fn give_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
+        let count = self.instances.runner.as_ref().map_or(u32::MAX, Runner::user_ids);
+        match give(&*self.ledger.catalog, app, place, count, None).await? {
             Given::Number(_) => Ok(()),
             Given::Damaged => {
                 let detail =
@@ -42,14 +42,14 @@ impl Publisher {
     }
 }
 
-impl Publisher {
+impl Environments {
     /// Lets the user id of an environment, or of the previews of an app, be given again. Nothing of the user may be left.
     ///
     /// # Errors
     /// Where the catalog fails.
-    pub(super) async fn free_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
+    pub(crate) async fn free_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
         let key = uid_key(app, place);
-        let Some(record) = self.catalog.get(&key).await? else { return Ok(()) };
+        let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(()) };
         let UidRecord { number, pair } = records::read(&key, &record)?;
         if pair.is_some() {
             // Files of other environments may still belong to it, where they have names in both.
@@ -60,7 +60,7 @@ impl Publisher {
             checks: vec![Check::At(key.clone(), record.revision)],
             changes: vec![Change::Delete(key), Change::Put(free_uid_key(number), records::write(&free)?)],
         };
-        match commit_own(&*self.catalog, Own::Uid, commit).await {
+        match commit_own(&*self.ledger.catalog, Own::Uid, commit).await {
             Ok(_) | Err(catalog::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -1,0 +1,382 @@
+//! The instances of environments: how many there are, starting them with settings, restarts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use devanture_config::counted;
+use devanture_config::instances::{InstanceList, ScaleRequest};
+use devanture_config::manifest::Managed;
+use devanture_config::problem::{Code, Problem};
+use devanture_config::site_toml::ProcessName;
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::settings::{self, KeyFile};
+use super::{Environments, REMEMBERED_MAX};
+use crate::catalog::instances::{ScaleRecord, scale_key};
+use crate::catalog::records::{self, VersionRecord};
+use crate::catalog::settings::SettingsRecord;
+use crate::catalog::{Catalog, Change, Check, Commit};
+use crate::ledger::{Action, Actor, Deed, Error, stored_manifest, update};
+use crate::runner::{self, Held, Logs, Runner, Variables, Wanted};
+
+/// What runs backends, where anything does.
+pub(super) struct Instances {
+    pub(super) runner: Option<Runner>,
+    settings_of: Option<Arc<SettingsOf>>,
+    pub(super) placing: Placing,
+    node: String,
+}
+
+impl Instances {
+    pub(crate) fn new(runner: Option<Runner>, settings_of: Option<Arc<SettingsOf>>, node: String) -> Self {
+        Self { runner, settings_of, placing: Placing::default(), node }
+    }
+}
+
+/// A turn for each environment, with the highest revision of its settings that instances were started with.
+#[derive(Default)]
+pub(super) struct Placing(Mutex<HashMap<(AppName, PlaceName), Turn>>);
+
+/// The turn of one environment.
+pub(crate) type Turn = Arc<tokio::sync::Mutex<u64>>;
+
+impl Placing {
+    pub(crate) fn of(&self, app: &AppName, environment: &PlaceName) -> Turn {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody has in hand and that started nothing are made again as they are needed.
+        all.retain(|_, place| Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|highest| *highest > 0));
+        Arc::clone(all.entry((app.clone(), environment.clone())).or_default())
+    }
+}
+
+/// The settings of a revision that is about to be, by place and revision.
+type Coming = Mutex<HashMap<(AppName, PlaceName, u64), BTreeMap<String, String>>>;
+
+/// Gives instances the settings and secrets of their environment.
+pub struct SettingsOf {
+    catalog: Arc<dyn Catalog>,
+    keys: Arc<KeyFile>,
+    coming: Coming,
+}
+
+/// Settings that hold while whoever makes them a revision has its instances made ready.
+pub(crate) struct ComingSettings<'s> {
+    of: &'s SettingsOf,
+    key: (AppName, PlaceName, u64),
+}
+
+impl Drop for ComingSettings<'_> {
+    fn drop(&mut self) {
+        self.of.coming.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl SettingsOf {
+    /// Reads the records of `catalog`, and opens secrets with the keys of that file.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyFile>) -> Self {
+        Self { catalog, keys, coming: Mutex::default() }
+    }
+
+    /// Has a revision that is not stored yet be these settings for as long as what is given lives.
+    pub(crate) fn coming(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        revision: u64,
+        values: BTreeMap<String, String>,
+    ) -> ComingSettings<'_> {
+        let key = (app.clone(), environment.clone(), revision);
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), values);
+        ComingSettings { of: self, key }
+    }
+}
+
+#[async_trait]
+impl Variables for SettingsOf {
+    async fn of(&self, app: &AppName, place: &str, revision: u64) -> Result<BTreeMap<String, String>, String> {
+        let place: PlaceName = place.parse().map_err(|error| format!("{error}"))?;
+        let key = (app.clone(), place, revision);
+        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(coming) = coming {
+            return Ok(coming);
+        }
+        let opened = settings::open(&*self.catalog, &self.keys, app, &key.1, revision).await;
+        let opened = opened.map_err(|Error(problem)| problem.detail)?;
+        Ok(opened.into_iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect())
+    }
+}
+
+impl From<runner::Error> for Error {
+    fn from(error: runner::Error) -> Self {
+        let code = match &error {
+            runner::Error::Off => Code::RunnerOff,
+            runner::Error::Forbidden => Code::RunnerForbidden,
+            runner::Error::CrashLoop { .. } => Code::CrashLoop,
+            runner::Error::ReleaseFailed { .. } => Code::ReleaseFailed,
+            runner::Error::TooMany { .. } => Code::TooMany,
+            runner::Error::PersistFull { .. } => Code::PersistFull,
+            _ => Code::InstanceFailed,
+        };
+        let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());
+        if let Some(hint) = hint(code) {
+            problem = problem.hint(hint);
+        }
+        problem.into()
+    }
+}
+
+fn hint(code: Code) -> Option<&'static str> {
+    match code {
+        Code::RunnerOff => Some("write enabled = true below [runner] in edge.toml"),
+        Code::RunnerForbidden => Some(
+            "use an `admin` token of every app, made without --app and --env; or run the edge as root or with `runner.spawner`, so that each environment has a user id of its own",
+        ),
+        Code::PersistFull => Some("remove files of the folder that `persist` names, or raise the limits in edge.toml"),
+        Code::CrashLoop | Code::InstanceFailed => Some("`devanture logs --source all-instances` shows what it wrote"),
+        _ => None,
+    }
+}
+
+impl Environments {
+    /// The turn of an environment: what starts its instances, or runs its `release`, does so one after the other.
+    pub(crate) fn turn(&self, app: &AppName, environment: &PlaceName) -> Turn {
+        self.instances.placing.of(app, environment)
+    }
+
+    /// Whether somebody may say what instances are started with: where they run as the edge's own user, settings are as
+    /// good as code.
+    ///
+    /// # Errors
+    /// `runner_forbidden`.
+    pub(crate) fn check_settings_actor(&self, actor: &Actor) -> Result<(), Error> {
+        match &self.instances.runner {
+            Some(runner) => Ok(runner.check(actor.is_admin_of_all())?),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_instances(&self, count: u64) -> Result<(), Error> {
+        let max = self.ledger.limits.instances_max;
+        if count <= max {
+            return Ok(());
+        }
+        let detail = format!("The backend would have {}; {max} are allowed.", counted(count, "instance"));
+        Err(Problem::new(Code::TooMany, detail).hint("`instances_max` in edge.toml is the limit").into())
+    }
+
+    /// What runs backends, where they are run.
+    pub(crate) fn runner_if_any(&self) -> Option<&Runner> {
+        self.instances.runner.as_ref()
+    }
+
+    /// What runs backends.
+    ///
+    /// # Errors
+    /// `runner_off`.
+    pub(crate) fn runner(&self) -> Result<&Runner, Error> {
+        self.instances.runner.as_ref().ok_or_else(|| runner::Error::Off.into())
+    }
+
+    /// The backend of a version as `environment` has it.
+    pub(crate) async fn managed_in(
+        &self,
+        environment: &PlaceName,
+        version: VersionId,
+    ) -> Result<Option<Managed>, Error> {
+        let manifest = stored_manifest(&*self.blobs, version).await?;
+        Ok(manifest.managed_in(&manifest.serving_for(environment.as_str())))
+    }
+
+    pub(crate) async fn wanted(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        version: VersionId,
+        managed: Managed,
+        settings: u64,
+    ) -> Result<Wanted, Error> {
+        let key = records::version_key(app, &version);
+        let record = self.ledger.catalog.get(&key).await?;
+        let record: Option<VersionRecord> = record.map(|record| records::read(&key, &record)).transpose()?;
+        let trusted = record.is_some_and(|record| record.is_of_edge_admin());
+        self.runner()?.check(trusted)?;
+        self.give_uid(app, environment.as_str()).await?;
+        let (app, place) = (app.clone(), environment.to_string());
+        Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
+    }
+
+    /// Makes ready what an environment is to run with settings that are not stored yet; nothing where what is live there
+    /// brings no backend.
+    pub(crate) async fn prepare_for_settings(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        version: VersionId,
+        revision: u64,
+        record: &SettingsRecord,
+    ) -> Result<Option<Held>, Error> {
+        let Some(settings_of) = &self.instances.settings_of else { return Ok(None) };
+        let place = (app, environment);
+        let Some(managed) = self.managed_in(environment, version).await? else { return Ok(None) };
+        let opened = settings::opened(record.clone(), &self.keys, app, environment)?;
+        let values = opened.into_iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect();
+        let _coming = settings_of.coming(place, revision, values);
+        let wanted = self.wanted(place, version, managed, revision).await?;
+        Ok(Some(self.runner()?.prepare(&wanted, &|_line| {}).await?))
+    }
+
+    /// The instances of an environment or alias, as this node runs them.
+    ///
+    /// # Errors
+    /// `not_found`, `runner_off`.
+    pub async fn instances(&self, app: &AppName, environment: &PlaceName) -> Result<InstanceList, Error> {
+        self.ledger.must_exist(app).await?;
+        let instances = self.runner()?.instances(app, environment.as_str());
+        let scale = self.scale_of(app, environment).await?.0.processes;
+        Ok(InstanceList { instances, scale })
+    }
+
+    /// What instances wrote, and the name of this node.
+    ///
+    /// # Errors
+    /// `runner_off`.
+    pub fn instance_logs(&self) -> Result<(&Logs, &str), Error> {
+        let runner = self.runner()?;
+        Ok((runner.logs(), &self.instances.node))
+    }
+
+    /// How instances are, in the form of Prometheus; empty where none are run.
+    #[must_use]
+    pub fn instance_metrics(&self) -> String {
+        self.instances.runner.as_ref().map(Runner::metrics).unwrap_or_default()
+    }
+
+    async fn scale_of(&self, app: &AppName, environment: &PlaceName) -> Result<(ScaleRecord, Check), Error> {
+        let key = scale_key(app, environment.as_str());
+        Ok(match self.ledger.catalog.get(&key).await? {
+            Some(record) => (records::read(&key, &record)?, Check::At(key, record.revision)),
+            None => (ScaleRecord::default(), Check::Absent(key)),
+        })
+    }
+
+    /// Says how many instances of processes there are to be; answers when it is so. With `dry_run` it only says what would
+    /// be wished.
+    ///
+    /// # Errors
+    /// `nothing_live`, `bad_request` for a process that the live version has not, `too_many`; what the new instances
+    /// failed of, after which what was wished before holds again.
+    pub async fn scale(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        wanted: &ScaleRequest,
+        dry_run: bool,
+    ) -> Result<InstanceList, Error> {
+        self.ledger.must_exist(app).await?;
+        let managed = self.ledger.served(app, environment)?.managed.clone();
+        let Some(managed) = managed else { return Err(no_backend(app, environment)) };
+        let known: BTreeMap<&ProcessName, u64> =
+            managed.server.processes.iter().map(|process| (&process.name, process.instances.per_node())).collect();
+        if let Some(unknown) = wanted.processes.keys().find(|name| !known.contains_key(name)) {
+            let names: Vec<&str> = known.keys().map(|name| name.as_str()).collect();
+            let detail = format!("What is live in {environment} has no process `{unknown}`.");
+            return Err(Problem::new(Code::BadRequest, detail).hint(format!("it has {}", names.join(", "))).into());
+        }
+        update(&scale_key(app, environment.as_str()), || async {
+            let (before, check) = self.scale_of(app, environment).await?;
+            let mut after = before.clone();
+            for (name, count) in &wanted.processes {
+                match count {
+                    Some(count) => drop(after.processes.insert(name.clone(), *count)),
+                    None => drop(after.processes.remove(name)),
+                }
+            }
+            // Versions can have ever new processes.
+            if after.processes.len() > REMEMBERED_MAX {
+                after.processes.retain(|name, _| known.contains_key(name));
+            }
+            let count = |name: &ProcessName, said: u64| after.processes.get(name).copied().unwrap_or(said);
+            self.check_instances(known.iter().fold(0, |sum, (name, said)| sum.saturating_add(count(name, *said))))?;
+            if dry_run || after == before {
+                return Ok(Some(InstanceList { scale: after.processes, ..self.instances(app, environment).await? }));
+            }
+            if !self.commit_scale(actor, (app, environment), &after, check).await? {
+                return Ok(None);
+            }
+            if let Err(error) = self.runner()?.rescale(app, environment.as_str(), &|_line| {}).await {
+                self.unscale(actor, (app, environment), &after, &before).await?;
+                return Err(error.into());
+            }
+            Ok(Some(self.instances(app, environment).await?))
+        })
+        .await
+    }
+
+    async fn commit_scale(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        scale: &ScaleRecord,
+        check: Check,
+    ) -> Result<bool, Error> {
+        let key = scale_key(app, environment.as_str());
+        let change = match scale.processes.is_empty() {
+            true => Change::Delete(key),
+            false => Change::Put(key, records::write(scale)?),
+        };
+        let commit = Commit { checks: vec![check], changes: vec![change] };
+        let said: Vec<String> = scale.processes.iter().map(|(name, count)| format!("{name}={count}")).collect();
+        let deed = Deed::of(Action::Scale).place(app, environment).what(said.join(" "));
+        self.ledger.commit(actor, deed, commit).await
+    }
+
+    /// Takes back what was wished, unless somebody has wished something else since.
+    async fn unscale(
+        &self,
+        actor: &Actor,
+        place: (&AppName, &PlaceName),
+        wished: &ScaleRecord,
+        before: &ScaleRecord,
+    ) -> Result<(), Error> {
+        let (now, check) = self.scale_of(place.0, place.1).await?;
+        if now == *wished && self.commit_scale(actor, place, before, check).await? {
+            self.runner()?.rescale(place.0, place.1.as_str(), &|_line| {}).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the instances of an environment anew, one after the other, so that no request is lost.
+    ///
+    /// # Errors
+    /// `nothing_live`, `bad_request` for a process that is not there; what a new instance failed of, after which the old
+    /// ones go on.
+    pub async fn restart(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+        process: Option<&ProcessName>,
+        dry_run: bool,
+    ) -> Result<InstanceList, Error> {
+        self.ledger.must_exist(app).await?;
+        let managed = self.ledger.served(app, environment)?.managed.clone();
+        let Some(managed) = managed else { return Err(no_backend(app, environment)) };
+        let is_there = |name: &ProcessName| managed.server.processes.iter().any(|process| process.name == *name);
+        if let Some(unknown) = process.filter(|name| !is_there(name)) {
+            let detail = format!("What is live in {environment} has no process `{unknown}`.");
+            return Err(Problem::new(Code::BadRequest, detail).into());
+        }
+        if !dry_run {
+            let what = process.map_or("all", ProcessName::as_str);
+            let deed = Deed::of(Action::Restart).place(app, environment).what(what);
+            self.ledger.commit(actor, deed, Commit::default()).await?;
+            self.runner()?.restart(app, environment.as_str(), process, &|_line| {}).await?;
+        }
+        self.instances(app, environment).await
+    }
+}
+
+fn no_backend(app: &AppName, environment: &PlaceName) -> Error {
+    let detail = format!("What is live in {environment} of {app} brings no backend.");
+    Problem::new(Code::NothingLive, detail).hint("write [server] in devanture.toml, and push").into()
+}

@@ -1,0 +1,121 @@
+//! What is set for an environment apart from what is live in it: settings and secrets, hostnames, members of upstreams,
+//! aliases, locks and pauses, how many instances run, and which environments there are at all.
+//!
+//! Each change is one commit of [`Ledger`]; when it returns, requests see it.
+
+mod aliases;
+mod hostnames;
+mod instances;
+mod lock;
+mod pause;
+mod places;
+mod settings;
+mod status;
+mod upstreams;
+mod user_ids;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use devanture_config::edge_toml::Names;
+use tokio::sync::Mutex;
+
+use crate::blobs::Blobs;
+use crate::ledger::Ledger;
+use crate::proxy::Registry;
+use crate::proxy::address::Policy;
+use crate::runner::Runner;
+
+pub use aliases::keep_sweeping_aliases;
+pub(crate) use aliases::{Aliased, Aliasing, PREVIEW};
+pub(crate) use hostnames::Claims;
+pub use instances::SettingsOf;
+pub(crate) use lock::{Gate, Passage, locked_by};
+pub(crate) use settings::etag as settings_etag;
+pub use settings::{KeyFile, LostSecrets, lost_secrets};
+pub use upstreams::MemberAt;
+pub use user_ids::give_user_ids_apart;
+
+/// Upstreams, and processes, of one environment of which what was said by the API is remembered; beyond it, only of those
+/// that the live version names.
+const REMEMBERED_MAX: usize = 200;
+
+/// What is set for the environments of all apps.
+pub struct Environments {
+    ledger: Arc<Ledger>,
+    blobs: Arc<dyn Blobs>,
+    /// Names that no new app may have.
+    names: Names,
+    /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit allows.
+    making: Mutex<()>,
+    prover: hostnames::Prover,
+    members: upstreams::Members,
+    keys: Arc<KeyFile>,
+    /// Environments whose secrets do not open, as of the last look.
+    lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
+    instances: instances::Instances,
+}
+
+/// What [`Environments`] is made of.
+pub struct Parts {
+    /// Bytes.
+    pub blobs: Arc<dyn Blobs>,
+    /// Names that no new app may have.
+    pub names: Names,
+    /// Where DNS is asked; the system's resolvers where there is none.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Where upstreams may point.
+    pub upstreams: Policy,
+    /// The pools of upstreams.
+    pub registry: Registry,
+    /// The keys that secrets are sealed with.
+    pub keys: Arc<KeyFile>,
+    /// What this node is called.
+    pub node: String,
+    /// What runs backends, where it does, and what gives them their settings.
+    pub runner: Option<(Runner, Arc<SettingsOf>)>,
+}
+
+impl Environments {
+    /// Puts the parts together.
+    #[must_use]
+    pub(crate) fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
+        let (runner, settings_of) = parts.runner.unzip();
+        Self {
+            prover: hostnames::Prover::new(
+                Arc::clone(&ledger.catalog),
+                parts.dns_servers,
+                ledger.limits.dns_time_ms_max,
+                ledger.limits.dns_lookups_max,
+            ),
+            ledger,
+            blobs: parts.blobs,
+            names: parts.names,
+            making: Mutex::default(),
+            members: upstreams::Members::new(parts.registry, parts.upstreams),
+            keys: parts.keys,
+            lost_secrets: arc_swap::ArcSwap::default(),
+            instances: instances::Instances::new(runner, settings_of, parts.node),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Parts {
+    /// Where nothing runs and nothing is proxied.
+    pub(crate) fn plain(blobs: Arc<dyn Blobs>, folder: &std::path::Path) -> Self {
+        let policy = Policy::default();
+        let tls = crate::proxy::tls::trusting([]).unwrap();
+        let settings = crate::proxy::RegistrySettings { policy: policy.clone(), tls, requests_max: 1 };
+        Self {
+            blobs,
+            names: Names::default(),
+            dns_servers: Vec::new(),
+            upstreams: policy,
+            registry: Registry::new(settings),
+            keys: Arc::new(KeyFile::new(Some(folder.join("secrets.key")))),
+            node: "node-1".to_owned(),
+            runner: None,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The status of an environment: what is live in it, where it is served, and in which state it is.
+
+use devanture_config::api::{AliasList, Damage, PlaceStatus, Status, Urls};
+use devanture_config::parts::{self, Parts};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::Environments;
+use crate::catalog::Revision;
+use crate::catalog::records::{self, LivePointer};
+use crate::ledger::{Actor, Error, Page};
+use crate::live::{DamagedPlace, Found};
+
+/// Limit of the environments, and of the aliases, in a status.
+const PLACES_MAX: usize = 1_000;
+/// Paths of damaged files that a status lists.
+const DAMAGED_FILES_MAX: usize = 100;
+
+impl Environments {
+    /// What is live in an environment, and where else the actor can see the app; with the revision of its live pointer.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such app.
+    pub async fn status(
+        &self,
+        actor: &Actor,
+        app: &AppName,
+        environment: &PlaceName,
+    ) -> Result<(Option<Revision>, Status), Error> {
+        self.ledger.must_exist(app).await?;
+        let (revision, pointer) = self.ledger.live_pointer(app, environment).await?.unzip();
+        let pointer = pointer.filter(LivePointer::is_known);
+        let (places, more_places) = self.places(actor, app).await?;
+        let mut hostnames = Vec::new();
+        for (key, record) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
+            let Some(owner) = records::hostname(&key, &record) else { continue };
+            if owner.is_of(app, environment) {
+                hostnames.extend(key.rsplit('/').next().map(str::to_owned));
+            }
+        }
+        let went_back = match &pointer {
+            Some(pointer) => self.ledger.why_went_back(app, environment, pointer).await?,
+            None => None,
+        };
+        let status = Status {
+            app: app.clone(),
+            environment: environment.clone(),
+            version: pointer.as_ref().map(|p| p.version),
+            since_ms: pointer.as_ref().map(|p| p.switched_ms),
+            deploy: pointer.as_ref().map(|p| p.deploy.clone()),
+            urls: pointer.as_ref().map(|p| self.urls(app, environment, &p.version)),
+            hostnames,
+            places,
+            paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
+            locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
+            damaged: self.ledger.live.damage_of(app, environment).map(damage),
+            lost_secrets: self.settings(app, environment).await?.lost(),
+            more_places,
+            went_back,
+            parts: self.live_parts(app, environment),
+        };
+        Ok((revision, status))
+    }
+
+    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are more.
+    async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
+        let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
+        let mut places = Vec::new();
+        let live = match &actor.environment {
+            Some(own) => {
+                let key = records::live_key(app, own);
+                self.ledger.catalog.get(&key).await?.map(|record| (key, record)).into_iter().collect()
+            }
+            None => self.ledger.catalog.list(&records::live_prefix(app), None, false, PLACES_MAX + 1).await?,
+        };
+        for (key, record) in live.iter().take(PLACES_MAX) {
+            // The status of its own environment reports it.
+            let Ok(pointer) = records::read::<LivePointer>(key, record) else { continue };
+            places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
+        }
+        let page = Page { limit: PLACES_MAX, after: None, cursor: "after" };
+        let AliasList { aliases, next, .. } = self.aliases(actor, app, &page).await?;
+        places.extend(aliases);
+        Ok((places, live.len() > PLACES_MAX || next.is_some()))
+    }
+
+    fn environment_status(&self, app: &AppName, name: PlaceName, pointer: &LivePointer) -> PlaceStatus {
+        let domains = self.ledger.live.domains();
+        PlaceStatus {
+            alias: false,
+            version: pointer.version,
+            url: domains.url(&domains.place_host(app, &name)),
+            since_ms: pointer.switched_ms,
+            who: None,
+            expires_ms: None,
+            name,
+        }
+    }
+
+    /// Where an environment and a version of it can be seen.
+    #[must_use]
+    pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
+        let domains = self.ledger.live.domains();
+        Urls {
+            live: domains.url(&self.visitors_host(app, environment).0),
+            preview: domains.url(&domains.preview_host(app, version)),
+            alias: None,
+        }
+    }
+
+    /// The host that visitors of an environment are served at, and whether the app has it not from the edge: the
+    /// canonical one where there is one.
+    pub(crate) fn visitors_host(&self, app: &AppName, environment: &PlaceName) -> (String, bool) {
+        let own = self.ledger.live.domains().place_host(app, environment);
+        let (canonical, custom) = self.ledger.live.find(&own, |found| match found {
+            Found::Place(entry) => (entry.canonical.clone(), entry.custom),
+            Found::Nobody | Found::Preview(_) => (None, false),
+        });
+        let custom = custom || canonical.is_some();
+        (canonical.map_or(own, |canonical| canonical.to_string()), custom)
+    }
+
+    /// Parts of the live version of an environment.
+    pub(crate) fn live_parts(&self, app: &AppName, environment: &PlaceName) -> Option<Parts> {
+        let current = self.ledger.live.place(app, environment)?.current()?;
+        let version = &current.version;
+        let pages = version.files.iter().filter(|file| parts::is_page(&file.path)).count();
+        let managed = version.managed.iter().flat_map(|managed| &managed.server.processes);
+        Some(Parts {
+            pages: u64::try_from(pages).unwrap_or(u64::MAX),
+            routes: version.routes.iter().map(|route| route.said.path.to_string()).collect(),
+            processes: managed.map(|process| process.name.clone()).collect(),
+            smoke: u64::try_from(version.smoke.len()).unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// Damage as the API reports it.
+fn damage(damaged: DamagedPlace) -> Damage {
+    let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
+    let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();
+    Damage { version: damaged.version, count, files, error: damaged.error }
+}

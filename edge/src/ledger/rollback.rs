@@ -1,0 +1,108 @@
+//! Finds the version that a rollback goes back to.
+
+use std::collections::HashMap;
+
+use devanture_config::api::{DeployKind, Outcome};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::{AppName, PlaceName, VersionId};
+
+use super::{Error, Ledger};
+use crate::catalog::records::{self, LivePointer};
+use crate::catalog::scan::Scan;
+
+/// What a rollback goes back to.
+pub(crate) struct Earlier {
+    /// The version.
+    pub(crate) version: VersionId,
+    /// The entry that the next rollback starts from; none where the version was never live here.
+    pub(crate) position: Option<String>,
+    /// What is live before it.
+    pub(crate) from: VersionId,
+    /// The revision of the settings that the version was live with last.
+    pub(crate) settings: Option<u64>,
+}
+
+impl Ledger {
+    /// What a rollback goes back to.
+    ///
+    /// Going back twice goes further back: a rollback stands, for the next one, where the entry stands that it went
+    /// back to.
+    pub(crate) async fn earlier(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        wanted: Option<VersionId>,
+    ) -> Result<Earlier, Error> {
+        self.must_exist(app).await?;
+        let pointer = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let Some(pointer) = pointer else {
+            let detail =
+                format!("Nothing is live in {environment} of the app {app}, so there is nothing to go back from.");
+            return Err(Problem::new(Code::NoPrevious, detail)
+                .hint("`devanture switch ID` makes a stored version live")
+                .into());
+        };
+        self.earlier_of(app, environment, &pointer, wanted).await
+    }
+
+    /// The same for a pointer, which may be the one of an environment that was deleted.
+    pub(crate) async fn earlier_of(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        pointer: &LivePointer,
+        wanted: Option<VersionId>,
+    ) -> Result<Earlier, Error> {
+        let prefix = records::history_prefix(app, environment);
+        let after = match wanted {
+            Some(_) => None,
+            None => Some(pointer.position.clone()).filter(|position| !position.is_empty()),
+        };
+        // Of all that held while a version was live, what its last entry says.
+        let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
+        // Of the live version itself, what counts is what it was live with before another one was.
+        let mut has_left = wanted != Some(pointer.version);
+        let mut not_stored = None;
+        let mut entries = Scan::new(&*self.catalog, prefix).newest_first().after(after);
+        while let Some((key, record)) = entries.next().await? {
+            let Some(entry) = records::entry(&key, &record) else { continue };
+            has_left |= entry.deploy.outcome == Outcome::Live && entry.deploy.version != pointer.version;
+            if !has_left {
+                continue;
+            }
+            if entry.deploy.outcome == Outcome::Live || entry.deploy.kind == DeployKind::Settings {
+                settings_of.entry(entry.deploy.version).or_insert(entry.deploy.settings);
+            }
+            let fits = match wanted {
+                Some(id) => entry.deploy.version == id,
+                None => entry.deploy.version != pointer.version,
+            };
+            if entry.deploy.outcome == Outcome::Live && fits {
+                let version = entry.deploy.version;
+                if self.is_stored(app, &version).await? {
+                    let settings = settings_of.get(&version).copied();
+                    return Ok(Earlier { version, position: Some(entry.position), from: pointer.version, settings });
+                }
+                not_stored = not_stored.or(Some(version));
+            }
+        }
+        match wanted {
+            Some(version) => Ok(Earlier { version, position: None, from: pointer.version, settings: None }),
+            None => Err(no_previous(environment, &pointer.version, not_stored.as_ref()).into()),
+        }
+    }
+}
+
+/// Why there is no version to go back to: none was live before, or those that were are not stored any more.
+fn no_previous(environment: &PlaceName, live: &VersionId, not_stored: Option<&VersionId>) -> Problem {
+    let live = live.short();
+    match not_stored.map(VersionId::short) {
+        Some(gone) => Problem::new(
+            Code::NoPrevious,
+            format!("No version that was live in {environment} before {live} is stored any more; the last one was {gone}."),
+        )
+        .hint(format!("`devanture undelete version {gone}` restores it while it can be; `devanture switch ID` makes any stored version live")),
+        None => Problem::new(Code::NoPrevious, format!("No version was live in {environment} before {live}."))
+            .hint("`devanture switch ID` makes any stored version live"),
+    }
+}
