@@ -41,7 +41,7 @@ use crate::progress::Volume;
 use crate::settings::Name;
 use keeping::{DELETE_EXAMPLES, GC_EXAMPLES, UNDELETE_EXAMPLES};
 
-/// Blobs that are sent at once where nobody says a number.
+/// Default number of blobs that are uploaded in parallel.
 const JOBS: u16 = 8;
 
 const STYLES: Styles = Styles::styled()
@@ -50,7 +50,7 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default().bold())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Puts a front-end in production with one push, and takes it back with one rollback.
+/// Put a front-end in production with one push, and go back with one rollback
 #[derive(Debug, Parser)]
 #[command(
     name = "devanture",
@@ -61,65 +61,65 @@ const STYLES: Styles = Styles::styled()
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// What holds for every command.
+    /// Options of every command.
     #[command(flatten)]
     pub(crate) common: Common,
 }
 
-/// What holds for every command.
+/// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct Common {
-    /// The address of the edge's admin listener [DEVANTURE_URL]
+    /// URL of the edge's admin listener [DEVANTURE_URL]
     #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::Url)]
     url: Option<String>,
-    /// The token; better in DEVANTURE_TOKEN, since other users may see a command's flags
+    /// Token; DEVANTURE_TOKEN is safer, since other users may see the flags of a command
     #[arg(long, global = true, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new(), hide_default_value = true)]
     token: Option<String>,
-    /// Which app [DEVANTURE_APP]
+    /// App [DEVANTURE_APP]
     #[arg(long, short = 'a', global = true, value_name = "APP", value_parser = NonEmptyStringValueParser::new())]
     app: Option<String>,
-    /// Which environment, else prod [DEVANTURE_ENV]
+    /// Environment; prod by default [DEVANTURE_ENV]
     #[arg(long, short = 'e', global = true, value_name = "ENV", value_parser = NonEmptyStringValueParser::new())]
     env: Option<String>,
-    /// A PEM file to trust beside the system's CAs [DEVANTURE_CA]
+    /// PEM file of CAs to trust besides those of the system [DEVANTURE_CA]
     #[arg(long, global = true, value_name = "FILE", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
     ca: Option<String>,
-    /// Another file than devanture.toml
+    /// Configuration file, instead of devanture.toml
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Let www, server.dir and links of the project lead anywhere in this folder, else that of devanture.toml
+    /// Folder that www, server.dir and links of the project may lead to; that of devanture.toml by default
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) root: Option<PathBuf>,
-    /// How it is told.
+    /// How the result is printed.
     #[command(flatten)]
     pub(crate) telling: Telling,
 }
 
-/// How a command tells what it does.
+/// How a command reports what it does.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Output")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Telling {
-    /// Put one line of JSON on stdout, also on failure
+    /// Print one line of JSON on stdout, also on failure
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// No progress and no notes; mistakes are still told
+    /// Print only errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say of each file that it was sent, and of each request its status and time; never the token
+    /// Print each uploaded file, and status and time of each request; never the token
     #[arg(long, short, global = true)]
     verbose: bool,
-    /// Say on stderr where each setting comes from
+    /// Print on stderr where each setting comes from
     #[arg(long, global = true)]
     pub(crate) explain: bool,
 }
 
 impl Telling {
-    /// How much is said.
+    /// How much is printed.
     pub(crate) const fn volume(self) -> Volume {
         match (self.quiet, self.verbose) {
             (true, _) => Volume::Quiet,
@@ -143,95 +143,95 @@ impl Common {
     }
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write a devanture.toml for this folder
     Init(InitArgs),
-    /// Look for mistakes in devanture.toml and the folder; an edge is asked for what is live alone
+    /// Check devanture.toml and the folder for mistakes; an edge is only asked for the live version
     Check(CheckArgs),
-    /// Serve the folder on this machine as an edge would, and show each change at once
+    /// Serve the folder on this machine as an edge would, and reload pages at each change
     Dev(DevArgs),
-    /// Say which route, rule or file answers a path, and why, without an edge
+    /// Explain which route, rule or file answers a path, without an edge
     #[command(after_help = routes::EXAMPLES)]
     Routes(RoutesArgs),
-    /// Send the folder, and make it live
+    /// Upload the folder and make it live
     Push(PushArgs),
     /// Make a stored version live
     Switch(SwitchArgs),
     /// Go back to the version that was live before, or to ID
     Rollback(RollbackArgs),
-    /// Make live in one environment what is live in another
+    /// Make the live version of one environment live in another
     Promote(PromoteArgs),
-    /// Say what is live, and where
+    /// Show what is live, and where
     #[command(after_help = examples::STATUS)]
     Status,
-    /// List what was live, newest first, or tell one deploy whole
+    /// List deploys, newest first, or show one in full
     #[command(after_help = examples::HISTORY)]
     History(HistoryArgs),
-    /// Say what differs between two versions, and what visitors would load again
+    /// Show the differences between two versions, and what visitors would load again
     #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
-    /// Keep what is live: pushes then only store their version and give its preview
+    /// Lock an environment: pushes then store their version without going live
     #[command(after_help = examples::LOCK)]
     Lock(LockArgs),
-    /// End a lock
+    /// Unlock an environment
     #[command(after_help = examples::UNLOCK)]
     Unlock(UnlockArgs),
-    /// Give a version a name and hostname of its own, such as a branch's
+    /// Give versions lasting names with hostnames of their own, such as a branch's
     #[command(subcommand, after_help = examples::ALIAS)]
     Alias(AliasCommand),
-    /// List, add and remove hostnames of an environment's own
+    /// List, add and remove custom hostnames
     #[command(subcommand, after_help = examples::HOSTNAMES)]
     Hostnames(HostnamesCommand),
-    /// List the backends of an environment, and add, drain and remove members while it serves
+    /// List the upstreams of an environment, and add, drain and remove members while it serves
     #[command(after_help = upstreams::EXAMPLES)]
     Upstreams(UpstreamsArgs),
-    /// List the processes of the backend that the edge runs, and how each is
+    /// List the instances of the backend that the edge runs, with their state
     #[command(after_help = instances::EXAMPLES)]
     Instances,
-    /// Say how many instances of a process there are to be, or show how many there are
+    /// Set or show the number of instances of a process
     #[command(after_help = instances::SCALE_EXAMPLES)]
     Scale(ScaleArgs),
-    /// Start the instances of the backend, or of one process of it, anew
+    /// Restart the instances of the backend, or of one process
     #[command(after_help = instances::RESTART_EXAMPLES)]
     Restart(RestartArgs),
-    /// Show the requests that were answered, or what instances write; with --tail as they come
+    /// Show answered requests, or the output of instances; with --tail as they come
     #[command(after_help = logs::EXAMPLES)]
     Logs(LogsArgs),
-    /// List, set and unset the settings and secrets of an environment
+    /// List, set and unset settings and secrets of an environment
     #[command(subcommand, after_help = examples::ENV)]
     Env(EnvCommand),
-    /// List, make and revoke tokens of the app
+    /// List, create and revoke tokens of the app
     #[command(subcommand, after_help = examples::TOKEN)]
     Token(TokenCommand),
-    /// Log in as the account DEVANTURE_LOGIN with DEVANTURE_PASSWORD, and keep that for further commands
+    /// Log in as the account DEVANTURE_LOGIN with DEVANTURE_PASSWORD, and store the login for further commands
     #[command(after_help = examples::LOGIN)]
     Login,
-    /// End the login that is kept
+    /// Log out, and remove the stored login
     #[command(after_help = examples::LOGOUT)]
     Logout,
-    /// List who changed what, and from where, newest first
+    /// List changes with their author and address, newest first
     #[command(after_help = examples::AUDIT)]
     Audit(AuditArgs),
-    /// Tell visitors to come again later; previews and other environments go on
+    /// Serve a maintenance page; previews and other environments go on
     #[command(after_help = examples::PAUSE)]
     Pause(PauseArgs),
-    /// End a pause
+    /// End the maintenance page
     Resume(ResumeArgs),
-    /// End a version, a path, an environment or the app, at once and on every hostname
+    /// Delete a version, a path, an environment or the app, at once and on every hostname
     #[command(after_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
-    /// Have back an app, an environment or a version that was deleted; without a word, list them
+    /// Restore a deleted app, environment or version; without arguments, list what can be restored
     #[command(after_help = UNDELETE_EXAMPLES)]
     Undelete(UndeleteArgs),
-    /// Delete what nothing refers to any more; the edge does so by itself from time to time
+    /// Delete files that nothing refers to; the edge does so by itself from time to time
     #[command(after_help = GC_EXAMPLES)]
     Gc(GcArgs),
     /// Print completions for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
-        /// Which shell
+        /// Shell
         shell: clap_complete::Shell,
     },
 }
@@ -240,10 +240,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = examples::INIT)]
 pub(crate) struct InitArgs {
-    /// The folder that your build writes; one that is there is found where nothing is said
+    /// The folder that your build writes; by default one that exists
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) www: Option<String>,
-    /// Read the provider's configuration, and say line by line what could not be carried over
+    /// Read the provider's configuration, and list line by line what could not be carried over
     #[arg(long, value_name = "PROVIDER", value_enum)]
     pub(crate) from: Option<Provider>,
     /// Print the file instead of writing it
@@ -255,22 +255,22 @@ pub(crate) struct InitArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::CHECK)]
 pub(crate) struct CheckArgs {
-    /// The folder; `www` of devanture.toml where nothing is said
+    /// The folder; by default `www` of devanture.toml
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
-    /// Let doubts pass, such as a rule that never applies
+    /// Ignore warnings, such as a rule that never applies
     #[arg(long)]
     pub(crate) allow_warnings: bool,
-    /// Refuse what would be left out, and let doubts fail
+    /// Treat files that would be left out and warnings as errors
     #[arg(long)]
     pub(crate) strict: bool,
-    /// How what was found is told; github makes annotations of GitHub Actions
+    /// Format of the findings; github prints annotations of GitHub Actions
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
 
 impl Command {
-    /// Whether it concerns the edge, and no app alone.
+    /// Whether it concerns the edge rather than an app.
     pub(crate) fn is_of_the_edge(&self) -> bool {
         match self {
             Self::Audit(args) => args.all_apps,
@@ -291,49 +291,49 @@ impl Command {
 #[command(after_help = examples::PUSH)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct PushArgs {
-    /// The folder or archive to push; `www` of devanture.toml where nothing is said
+    /// The folder or archive to push; by default `www` of devanture.toml
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) dir: Option<PathBuf>,
-    /// Store the version and give its preview, without making it live
+    /// Upload without going live, and print the preview URL
     #[arg(long)]
     pub(crate) no_switch: bool,
-    /// Go live even if a newer push did meanwhile
+    /// Go live even if a newer push went live meanwhile
     #[arg(long)]
     pub(crate) force: bool,
-    /// Go live only if this version is live
+    /// Go live only if this version is the one being replaced
     #[arg(long, value_name = "ID")]
     pub(crate) if_live: Option<IdPrefix>,
-    /// Give it this lasting preview name, and leave what is live; the branch's where none is said
+    /// Point this alias at the version instead of going live; without a name, the branch's
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(crate) alias: Option<String>,
-    /// When that name ends: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
+    /// When the alias expires: after 14d, 12h, 90s, at 2030-01-31T12:00:00Z, or never
     #[arg(long, value_name = "WHEN", requires = "alias")]
     pub(crate) expires: Option<Expiry>,
-    /// What the history says about this push; the commit's subject where nothing is said
+    /// Message for the history; by default the subject of the commit
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// The commit that was built; what git and the CI system say where nothing is said
+    /// Commit of the build; by default from git or the CI system
     #[arg(long, value_name = "COMMIT")]
     pub(crate) commit: Option<String>,
-    /// The branch that it is of; the same
+    /// Branch of the build; by default from git or the CI system
     #[arg(long, value_name = "BRANCH")]
     pub(crate) branch: Option<String>,
-    /// Let doubts pass, such as a rule that another provider would drop
+    /// Ignore warnings, such as a rule that another provider would drop
     #[arg(long)]
     pub(crate) allow_warnings: bool,
-    /// Let a fingerprinted name have other content than it had; browsers may keep the old one
+    /// Allow other content under a fingerprinted name; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
-    /// What it must pass before, and how it is watched after.
+    /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-    /// Refuse what would be left out
+    /// Refuse files that would be left out
     #[arg(long)]
     pub(crate) strict: bool,
-    /// How many files are sent at once
+    /// Number of files uploaded in parallel
     #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
-    /// Print the version's id and send nothing
+    /// Print the id of the version, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -342,21 +342,21 @@ pub(crate) struct PushArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::SWITCH)]
 pub(crate) struct SwitchArgs {
-    /// The version's id, or 6 or more of its first characters
+    /// Id of the version, or at least its first 6 characters
     pub(crate) id: IdPrefix,
-    /// Only if this version is live
+    /// Switch only if this version is the one being replaced
     #[arg(long, value_name = "ID")]
     pub(crate) if_live: Option<IdPrefix>,
-    /// Let a fingerprinted name have other content than it had; browsers may keep the old one
+    /// Allow other content under a fingerprinted name; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
-    /// Do it though the environment is locked; whoever locked it may, and an admin
+    /// Override a lock, as the person who locked it or an admin
     #[arg(long)]
     pub(crate) force: bool,
-    /// What it must pass before, and how it is watched after.
+    /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -365,18 +365,18 @@ pub(crate) struct SwitchArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::ROLLBACK)]
 pub(crate) struct RollbackArgs {
-    /// Which version; the one that was live before where nothing is said
+    /// The version; by default the one that was live before
     pub(crate) id: Option<IdPrefix>,
-    /// Do it though the environment is locked; whoever locked it may, and an admin
+    /// Override a lock, as the person who locked it or an admin
     #[arg(long)]
     pub(crate) force: bool,
-    /// What it must pass before, and how it is watched after.
+    /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-    /// Let the settings that it was live with hold again, too
+    /// Restore the settings that it was live with, too
     #[arg(long)]
     pub(crate) with_settings: bool,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -385,22 +385,22 @@ pub(crate) struct RollbackArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::PROMOTE)]
 pub(crate) struct PromoteArgs {
-    /// The environment whose live version is taken
+    /// Environment whose live version is promoted
     #[arg(long, value_name = "ENV")]
     pub(crate) from: PlaceName,
-    /// The environment in which it is made live
+    /// Environment in which it goes live
     #[arg(long, value_name = "ENV")]
     pub(crate) to: PlaceName,
-    /// Let a fingerprinted name have other content than it had; browsers may keep the old one
+    /// Allow other content under a fingerprinted name; browsers may keep the old one
     #[arg(long)]
     pub(crate) allow_refingerprint: bool,
-    /// Do it though the environment is locked; whoever locked it may, and an admin
+    /// Override a lock, as the person who locked it or an admin
     #[arg(long)]
     pub(crate) force: bool,
-    /// What it must pass before, and how it is watched after.
+    /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -408,16 +408,16 @@ pub(crate) struct PromoteArgs {
 /// Flags of `pause`.
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
-    /// What visitors are told
+    /// Message for visitors
     #[arg(long, short, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// A path that goes on answering, such as /status or '/api/*'; may be given several times
+    /// Path that goes on answering, such as /status or '/api/*'; can be repeated
     #[arg(long, value_name = "PATH")]
     pub(crate) allow: Vec<RoutePath>,
-    /// After how many seconds visitors are told to come again; 60 where nothing is said
+    /// Seconds after which visitors should come again; 60 by default
     #[arg(long, value_name = "SECONDS")]
     pub(crate) retry_after: Option<u64>,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -426,7 +426,7 @@ pub(crate) struct PauseArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::RESUME)]
 pub(crate) struct ResumeArgs {
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -434,41 +434,41 @@ pub(crate) struct ResumeArgs {
 /// Flags of `history`.
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
-    /// One deploy whole: the beginning of its id, or of its version's
+    /// Show this deploy in full; the beginning of its id, or of its version's
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = ["before", "all"])]
     pub(crate) id: Option<String>,
-    /// How many
+    /// Number of deploys
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: u16,
-    /// Only those before this one, as the page before said it
+    /// Only deploys before this one, as printed by the previous page
     #[arg(long, value_name = "CURSOR")]
     pub(crate) before: Option<String>,
-    /// All of them
+    /// All deploys
     #[arg(long)]
     pub(crate) all: bool,
 }
 
-/// What to do with hostnames.
+/// Commands about hostnames.
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostnamesCommand {
-    /// List all names, and which one the others lead to
+    /// List all hostnames, and which one the others redirect to
     List,
-    /// Give a name to the environment, or move it there; `*.` and a name stands for any one label
+    /// Add a hostname to the environment, or move it there; `*.` before a name stands for any one label
     Add {
-        /// The name, in ASCII or in Unicode
+        /// Hostname, in ASCII or in Unicode
         name: HostPattern,
-        /// Let the other names lead to this one, whatever devanture.toml says; `=false` takes that back
+        /// Redirect the other hostnames to this one, overriding devanture.toml; `=false` undoes it
         #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
         canonical: Option<bool>,
-        /// Say what would change, and change nothing
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take a name from the environment
+    /// Remove a hostname from the environment
     Remove {
-        /// The name, in ASCII or in Unicode
+        /// Hostname, in ASCII or in Unicode
         name: HostPattern,
-        /// Say what would change, and change nothing
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },

@@ -1,8 +1,8 @@
 //! Opens files beneath a folder without following any link, so that what is read is what was checked.
 //!
-//! A path that was checked may name something else when it is opened: whoever can write to the folder can put a link in
-//! the place of a file or of a folder above it. The folder is therefore held open, and each component of a path beneath
-//! it is opened without following links. Systems other than Unix check the path once more before they open it.
+//! A path that was checked may name something else when it is opened: anyone who can write to the folder can put a link
+//! in the place of a file or of a folder above it. The folder is therefore held open, and each component of a path
+//! beneath it is opened without following links. Systems other than Unix check the path once more before they open it.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! The folder that the files of a project stay in: that of `devanture.toml`, or the one that `--root` names.
 //!
-//! A pull request writes `www` and `server.dir`, and can bring links. What they lead to is published, or its content told
-//! in a message, so that nothing which a project names is read from outside of this folder. What a person names on the
+//! A pull request writes `www` and `server.dir`, and can bring links. What they lead to is published, or quoted in a
+//! message, so that nothing which a project names is read from outside of this folder. What a person names on the
 //! command line may be anywhere.
 
 use std::fs;

@@ -37,7 +37,7 @@ pub(crate) const BLOB_TRIES_MAX: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause that this program chooses.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Longest pause that the edge may ask for; where it asks for more, the person is told so at once.
+/// Longest `Retry-After` that is waited for; a longer one is reported at once.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of an answer that is held in memory.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -88,7 +88,7 @@ impl Refusal {
 }
 
 impl Link {
-    /// Makes ready to speak with the edge; nothing is sent yet.
+    /// Prepares to talk to the edge; nothing is sent yet.
     ///
     /// # Errors
     /// `usage` where the CA's file or the token cannot be taken.
@@ -198,8 +198,8 @@ impl Link {
         serde_json::from_slice(body).map_err(|error| self.not_an_edge(&format!("{error}")))
     }
 
-    /// Sends `request` with what opens the edge, and gives the answer back if it is a good one. Where a login's token is
-    /// over, it is sent once more with the next.
+    /// Sends `request` with what opens the edge, and gives the answer back if it is a good one. Where a login's token
+    /// is over, it is sent once more with the next.
     ///
     /// # Errors
     /// The problem that the edge answered, or why it did not.
@@ -211,7 +211,7 @@ impl Link {
                 let next = self.pass.show(self, Some(&shown)).await.map_err(Refusal::Final)?;
                 match again {
                     Some(request) => self.send_as(request, Some(&next)).await,
-                    // A body that streams is made again by whoever sends it.
+                    // A streaming body is created again by its sender.
                     None => Err(Refusal::Again(failure, Some(Duration::ZERO))),
                 }
             }
@@ -362,7 +362,7 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A request as it is told: never its fields, one of which is the token.
+/// A request as it is printed: never its fields, one of which is the token.
 fn asked(request: &reqwest::Request) -> String {
     let url = request.url();
     let query = url.query().map_or_else(String::new, |query| format!("?{query}"));

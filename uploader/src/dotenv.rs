@@ -1,8 +1,8 @@
 //! Reads `.env` files: names and values out of text, and nothing else.
 //!
-//! This is a parser of our own because the usual crates put `$NAME` of a value in from the process environment. Whoever
-//! can write a `.env` into a pull request could then send any secret of the environment to an address of their choice.
-//! Here a `$` is a `$`, and the process environment is neither read nor written.
+//! This is a parser of our own because the usual crates expand `$NAME` in a value from the process environment. Anyone
+//! who can write a `.env` into a pull request could then send any secret of the environment to an address of their
+//! choice. Here a `$` is a `$`, and the process environment is neither read nor written.
 
 use std::collections::BTreeMap;
 

@@ -30,7 +30,7 @@ const SHOWN_CHARACTERS_MAX: usize = 60;
 /// `env`.
 ///
 /// # Errors
-/// As the edge says, or `usage` where a value cannot be had.
+/// As the edge says, or `usage` where a value cannot be read.
 pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), Failure> {
     let style = context.output.style;
     let (patch, dry_run) = match command {
@@ -122,7 +122,7 @@ fn text_of(from: impl Read, name: &str) -> Result<String, Failure> {
     if bytes.len() as u64 > BYTES_MAX {
         return Err(cannot(format!("it has more than {BYTES_MAX} bytes")));
     }
-    // The bytes themselves are told to nobody.
+    // The bytes themselves are never printed.
     String::from_utf8(bytes).map_err(|_error| cannot("it is not UTF-8".to_owned()))
 }
 
@@ -176,8 +176,8 @@ fn check_name(name: &str) -> Result<(), Failure> {
     Err(Failure::new(Code::Usage, message).hint("such as API_URL=https://api.example.org"))
 }
 
-/// The value of `name` by stdin. Where nothing comes nobody meant an empty value: in CI, stdin is empty unless something
-/// is piped into it.
+/// The value of `name` by stdin. Where nothing comes nobody meant an empty value: in CI, stdin is empty unless
+/// something is piped into it.
 fn piped(name: &str, stdin: &mut Stdin) -> Result<String, Failure> {
     check_name(name)?;
     let value = without_line_break(stdin.value(name)?);

@@ -51,7 +51,8 @@ impl Failure {
     /// Makes the failure of a command that a signal ended, with the exit code that says which: Ctrl-C's is
     /// [`INTERRUPTED`].
     pub(crate) fn interrupted(exit: u8) -> Self {
-        let message = if exit == INTERRUPTED { "The command was interrupted." } else { "The command was told to end." };
+        let message =
+            if exit == INTERRUPTED { "The command was interrupted." } else { "The command was stopped by a signal." };
         Self { code: "interrupted".to_owned(), exit, ..Self::new(Code::Internal, message) }
     }
 
@@ -87,7 +88,7 @@ impl Failure {
         Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
     }
 
-    /// What is told to a person: the sentence, the mistakes and the lines of an instance.
+    /// The text for a person: the sentence, the mistakes and the lines of an instance.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mistakes = self.mistakes.iter().map(ToString::to_string);
         let lines = self.lines.iter().map(|line| format!("    | {line}"));
@@ -124,7 +125,7 @@ impl Failure {
     }
 }
 
-/// What is told to a person, as a terminal may have it.
+/// The text for a person, escaped for a terminal.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&terminal::lines(self.lines().iter().map(String::as_str)))

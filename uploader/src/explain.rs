@@ -35,7 +35,7 @@ impl Explanation {
         json!({ "environment": self.place, "values": values })
     }
 
-    /// What is told to a person: a line per value.
+    /// The text for a person: a line per value.
     pub(crate) fn lines(&self, style: Style) -> Vec<String> {
         let texts: Vec<String> = self.values.iter().map(|one| format!("{} = {}", one.key, one.shown())).collect();
         let width = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0).min(WIDTH_MAX);

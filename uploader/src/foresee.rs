@@ -37,7 +37,7 @@ impl Foreseen {
         }
     }
 
-    /// What is told to a person.
+    /// The text for a person.
     pub(crate) fn lines(&self, style: Style) -> Vec<String> {
         let short =
             |version: Option<VersionId>| version.map_or_else(|| "nothing".to_owned(), |version| version.short());
@@ -144,8 +144,8 @@ pub(crate) async fn alias(edge: &Edge, name: &PlaceName, id: Option<&IdPrefix>) 
 /// The version that `id` means, among those that the edge tells of: what is live or named, and what histories hold.
 ///
 /// # Errors
-/// As the edge says, `ambiguous_id`, or `not_found` where no history holds such a version: one that was only ever stored
-/// elsewhere may still be there, which only the command itself finds out.
+/// As the edge says, `ambiguous_id`, or `not_found` where no history holds such a version: one that was only ever
+/// stored elsewhere may still be there, which only the command itself finds out.
 pub(crate) async fn find(edge: &Edge, status: &Status, id: &IdPrefix) -> Result<VersionId, Failure> {
     let mut known: Vec<VersionId> = status.places.iter().map(|place| place.version).collect();
     let mut collected: Vec<VersionId> = Vec::new();
@@ -192,7 +192,7 @@ pub(crate) async fn history(edge: &Edge, place: &PlaceName) -> Result<History, F
 /// The version that a rollback from `live` goes to, by `deploys`, newest first; `deleted` ones are passed over.
 ///
 /// Going back twice goes further back: a rollback stands, for the next one, where the deploy stands that it went back
-/// to. That place is not told, so the deploys are gone through again, the oldest first.
+/// to. That place is not reported, so the deploys are gone through again, the oldest first.
 fn earlier(deploys: &[Deploy], live: VersionId, deleted: &[VersionId]) -> Option<VersionId> {
     let mut order: Vec<(VersionId, usize)> = Vec::new();
     for deploy in deploys.iter().rev().filter(|deploy| deploy.outcome == Outcome::Live) {

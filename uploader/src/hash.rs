@@ -12,7 +12,7 @@ use crate::beneath::FilePath;
 
 /// How often a file that changes is read before it is given up.
 pub(crate) const READS_MAX: u32 = 5;
-/// How long to wait before a file that changed is read again: whoever writes it is likely not done.
+/// How long to wait before a file that changed is read again: its writer is likely not done.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 256 * 1024;

@@ -14,9 +14,9 @@ use crate::terminal::escaped;
 
 /// Most deploys that one answer of the edge holds.
 const PAGE_MAX: u16 = 1_000;
-/// Characters of a commit that are told in a list.
+/// Characters of a commit in a list.
 const COMMIT_CHARACTERS: usize = 8;
-/// Characters of a branch, a token's name and a message that are told in a list.
+/// Characters of a branch, a token's name and a message in a list.
 const SHOWN_CHARACTERS_MAX: [usize; 3] = [24, 20, 72];
 
 /// `history`.

@@ -46,7 +46,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
     }
     if !args.dry_run && processes.iter().any(|(name, count)| name.as_str() == WEB && *count == Some(0)) {
         let what = format!("Without instances of {WEB}, requests to the backend of {place} get 503.");
-        let way_back = "`devanture scale web=default` has them back";
+        let way_back = "`devanture scale web=default` starts them again";
         confirm(WEB, &what, way_back, "--yes", args.yes, context.output.is_json).await?;
     }
     let wanted = ScaleRequest { processes };
@@ -88,12 +88,12 @@ pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(),
         let of_it = |one: &&InstanceStatus| args.process.as_ref().is_none_or(|name| one.process == *name);
         let running = list.instances.iter().filter(of_it).filter(|one| one.state != InstanceState::Warm).count();
         let value = json!({ "dry_run": true, "environment": place, "wanted": wanted, "instances": list.instances });
-        let text = format!("start every {of_process} in {place} anew, {running} of them, one after the other");
+        let text = format!("restart every {of_process} in {place}, {running} of them, one after the other");
         context.output.write(&value, || vec![style.line("would", &text), foresee::nothing_changed(style)]);
         return Ok(());
     }
     context.output.write(&list, || {
-        let told = style.line("restart", &format!("every {of_process} in {place} was started anew"));
+        let told = style.line("restart", &format!("every {of_process} in {place} was restarted"));
         std::iter::once(told).chain(table(style, &list)).collect()
     });
     Ok(())

@@ -23,12 +23,12 @@ use crate::upkeep;
 const TOLD_MAX: usize = 50;
 /// The flags by which a deletion is meant.
 const MEANT: &str = "--yes (or --now)";
-/// The flag by which a deletion of a place is meant: it can be had back, so that it has no `--now` of its own.
+/// The flag by which a deletion of a place is meant: it can be restored, so that it has no `--now` of its own.
 const PLACE_MEANT: &str = "--yes";
-/// What is said of a purge in place of how something is restored.
+/// The sentence about a purge, in place of the command that restores.
 const NO_WAY_BACK: &str = "with --purge it cannot be restored";
 
-/// What is deleted, or had back.
+/// What is deleted or restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     App(Option<AppName>),
@@ -99,7 +99,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
                 let what = format!("`delete {id}` ends the version and its preview at once.");
                 let way_back = match args.purge {
                     true => NO_WAY_BACK,
-                    false => "`devanture undelete version` has it back for a while",
+                    false => "`devanture undelete version` restores it for a while",
                 };
                 confirm(id.as_str(), &what, way_back, MEANT, is_meant, context.output.is_json).await?;
             }
@@ -108,8 +108,8 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
     }
 }
 
-/// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it is
-/// meant.
+/// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it
+/// is meant.
 ///
 /// `flags` are those by which it can be meant.
 pub(crate) async fn confirm(
@@ -130,7 +130,7 @@ pub(crate) async fn confirm(
     let question = format!("{}\n({way_back}.)\nType {} to go on: ", escaped(what), escaped(name));
     let typed = tokio::task::spawn_blocking(move || {
         let mut typed = String::new();
-        // Given back before somebody types: an interruption is told on it.
+        // Released before a person types: an interruption is printed there.
         io::stderr().write_all(question.as_bytes())?;
         io::stdin().read_line(&mut typed).map(|_| typed)
     });
@@ -159,7 +159,7 @@ async fn delete_place(
             true => format!("`delete {kind}` ends it on every hostname, at once."),
             false => format!("About to {}.", foreseen_text(&edge.delete_place(environment, true, purge).await?)),
         };
-        let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` has it back for a while" };
+        let way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };
         confirm(name, &what, way_back, PLACE_MEANT, yes, context.output.is_json).await?;
     }
     let report = edge.delete_place(environment, dry_run, purge).await?;
@@ -269,7 +269,7 @@ pub(crate) async fn undelete(context: &Context, args: &UndeleteArgs) -> Result<(
     }
     let things = context.edge()?.deleted().await?;
     context.output.write(&things, || match things.is_empty() {
-        true => vec!["Nothing was deleted that could be had back.".to_owned()],
+        true => vec!["Nothing was deleted that could be restored.".to_owned()],
         false => things.iter().map(thing_line).collect(),
     });
     Ok(())
@@ -301,10 +301,10 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
         };
         let Some(thing) = things.iter().find(is_meant) else {
             return Err(Failure::new(Code::NotFound, "It is not deleted, or its time is over.")
-                .hint("`devanture undelete` lists what can be had back"));
+                .hint("`devanture undelete` lists what can be restored"));
         };
         let value = json!({ "dry_run": true, "app": edge.app(), "would_undelete": thing });
-        upkeep::tell_foreseen(context, &value, &format!("have back the {}", thing_line(thing)));
+        upkeep::tell_foreseen(context, &value, &format!("restore the {}", thing_line(thing)));
         return Ok(());
     }
     let report = edge.undelete(&request).await?;

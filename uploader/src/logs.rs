@@ -86,14 +86,14 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource) -> Result<
         for event in parser.take(&chunk).map_err(|error| garbled(&error))? {
             has_told = true;
             if !tell(context, &event, is_of_instances)? {
-                // Whoever read it has gone, such as `head`.
+                // The reader has gone, such as `head`.
                 return Ok(());
             }
         }
     }
     note_what_is_missing(context, is_of_instances, has_told, missing.0);
     match args.tail {
-        true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be starting anew")),
+        true => Err(Failure::new(Code::Unreachable, "The edge ended the stream.").hint("it may be restarting")),
         false => Ok(()),
     }
 }

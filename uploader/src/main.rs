@@ -1,11 +1,12 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
 //! `args` is what was typed, `settings` what it means together with the environment, `.env` and `devanture.toml`.
-//! `boundary` holds the files of a project in their folder, and `beneath` opens them; `walk`, `hash` and `bundle` make a
-//! manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the edge, and `store` keeps a login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`,
-//! `upstreams` and `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks
-//! at what would be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`,
-//! `telling` and `report` tell about them through `terminal`, `exit` is how they fail, and `suggest` what may have been meant.
+//! `boundary` holds the files of a project in their folder, and `beneath` opens them; `walk`, `hash` and `bundle` make
+//! a manifest of a folder; `client`, `deploy`, `pass`, `sse` and `trust` speak with the edge, and `store` keeps a
+//! login; `push`, `commands`, `history`, `hostnames`, `instances`, `keeping`, `logs`, `team`, `upkeep`, `upstreams` and
+//! `who` are the commands, `foresee` is their `--dry-run`, and `moving` is `init --from`; `check` looks at what would
+//! be pushed, `routes` says what would answer a path, and `dev` serves it on this machine; `progress`, `telling` and
+//! `report` tell about them through `terminal`, `exit` is how they fail, and `suggest` what may have been meant.
 
 mod archive;
 mod args;
@@ -223,7 +224,7 @@ mod dev {
 /// Carries out `work` until Ctrl-C or SIGTERM.
 async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
-        // Whoever interrupts is heard before the work begins.
+        // Signals are handled before the work begins.
         biased;
         Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted(INTERRUPTED)),
         failure = terminated() => Err(failure),
@@ -269,9 +270,9 @@ fn tell(output: &Output, progress: &Progress, failure: &Failure, last: Option<&s
     }
 }
 
-/// Ends a call that clap did not take: help and the version go to stdout, mistakes are told as every other failure.
+/// Ends a call that clap did not accept: help and version go to stdout, mistakes are printed like every other failure.
 fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<String, String>) -> ExitCode {
-    // What was typed may be a stranger's, such as the name of a branch. Where nobody listens, nothing is told.
+    // What was typed may be a stranger's, such as the name of a branch. If the output is closed, nothing is printed.
     let shown = arguments.iter().map(|argument| terminal::escaped(&argument.to_string_lossy()));
     match Cli::try_parse_from(shown) {
         Err(shown) => shown.print().ok(),

@@ -1,8 +1,8 @@
 //! What opens the edge: a token as it was given, or one that a login and its password were exchanged for.
 //!
-//! What an exchange gave is kept in the folder for the state of the person's programs, so that not every command logs in:
-//! one file for each address, login, CA and place that the login comes from, so that what one project's `.env` opens,
-//! another one's does not. Where nothing can be kept, as often in CI, each command logs in for itself.
+//! What an exchange gave is kept in the folder for the state of the person's programs, so that not every command logs
+//! in: one file for each address, login, CA and place that the login comes from, so that what one project's `.env`
+//! opens, another one's does not. Where nothing can be kept, as often in CI, each command logs in for itself.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -100,7 +100,7 @@ impl Pass {
         }
     }
 
-    /// Whether another token can be had where one was refused.
+    /// Whether another token can be obtained after one was refused.
     pub(crate) fn is_renewable(&self) -> bool {
         matches!(self, Self::Login(_))
     }
@@ -170,7 +170,7 @@ impl Login {
     /// Ends the login that is kept. Says whether there was one.
     ///
     /// # Errors
-    /// Where the edge could not be told.
+    /// Where the edge could not be reached.
     pub(crate) async fn log_out(&self, link: &Link) -> Result<bool, Failure> {
         let Some(store) = &self.store else { return Ok(false) };
         let _alone = store.lock().await;

@@ -127,7 +127,7 @@ impl Progress {
 
     /// Writes a line, quiet or not.
     pub(crate) fn line(&self, text: &str) {
-        // Nobody is told where nobody listens.
+        // A closed output is ignored.
         let text = terminal::line(text);
         let write = || writeln!(io::stderr().lock(), "{text}").ok();
         match self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
@@ -165,8 +165,8 @@ impl Progress {
         Sending { progress: self, sent: Arc::new(sent) }
     }
 
-    /// Where a bar is drawn. It has to be set when the bar is made: a frame that was drawn to an earlier target is never
-    /// cleared.
+    /// Where a bar is drawn. It has to be set when the bar is made: a frame that was drawn to an earlier target is
+    /// never cleared.
     fn draw_target(&self) -> ProgressDrawTarget {
         if self.has_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
     }
@@ -257,7 +257,7 @@ impl Sent {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= PLAIN_EVERY {
                 *told = Instant::now();
-                // Nobody is told where nobody listens.
+                // A closed output is ignored.
                 let rate = rate_text(bytes, self.begun.elapsed());
                 writeln!(io::stderr().lock(), "  {:<8}  {text}  {rate}", self.name).ok();
             }

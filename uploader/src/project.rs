@@ -43,8 +43,8 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Reads `devanture.toml`, or the file that `--config` names, and `.env` of the working folder; what they are links to
-    /// stays within `root`.
+    /// Reads `devanture.toml`, or the file that `--config` names, and `.env` of the working folder; what they are links
+    /// to stays within `root`.
     ///
     /// What went wrong comes back beside what could be read: `bad_config` with all mistakes, or `usage` where the file
     /// that `--config` names does not exist, or `root` is no folder around it.
@@ -61,8 +61,8 @@ impl Project {
         (project, site.and(dotenv))
     }
 
-    /// Turns to the app that is meant, where there are several: `said` is what a flag or the environment says, then comes
-    /// `.env`. Reads what the file of that app's own says beside `.env`.
+    /// Turns to the app that is meant, where there are several: `said` is what a flag or the environment says, then
+    /// comes `.env`. Reads what the file of that app's own says beside `.env`.
     ///
     /// # Errors
     /// `usage` where the file has several apps and none of them is said; `bad_config` where `.env.APP` cannot be read.
@@ -87,7 +87,7 @@ impl Project {
         let of_them = format!("{} has the apps {list}", self.file_name);
         let hint = format!("give --app with one of them, such as --app {}", names.first().copied().unwrap_or_default());
         let chosen = match said {
-            // Whether it is a name is said by whoever needs one.
+            // Whether it is a name is checked where one is needed.
             Some(said) => apps.keys().find(|name| name.as_str() == said).cloned().ok_or_else(|| {
                 Failure::new(Code::Usage, format!("There is no app `{}` here: {of_them}.", said.escape_debug()))
             }),
@@ -199,8 +199,8 @@ impl Project {
         Place::within(path, boundary.clone(), key)
     }
 
-    /// The same project with what can be known of its file where that has mistakes: which folder holds the pages, and whose
-    /// meaning the rule files have. None where not even that is known.
+    /// The same project with what can be known of its file where that has mistakes: which folder holds the pages, and
+    /// whose meaning the rule files have. None where not even that is known.
     pub(crate) fn despite_mistakes(&self) -> Option<Self> {
         if self.exists {
             return Some(self.clone());
@@ -211,14 +211,14 @@ impl Project {
             let key = line.split('=').next().unwrap_or_default().trim();
             ["www", "rules"].contains(&key)
         };
-        // Each key stays on its line, so that what is said of it names the right one.
+        // Each key stays on its line, so that messages about it name the right one.
         let kept: String = top.flat_map(|line| [if is_kept(line) { line } else { "" }, "\n"]).collect();
         let site = SiteFile::parse(&self.file_name, &kept).ok()?;
         Some(Self { site, ..self.clone() })
     }
 
-    /// The folders to push but those that are not there or lead out of the project's own folder, with the mistakes of the
-    /// latter.
+    /// The folders to push but those that are not there or lead out of the project's own folder, with the mistakes of
+    /// the latter.
     pub(crate) fn sound_folders(&self, dir: Option<&Path>) -> Option<(Folders, Vec<Mistake>)> {
         let (www, _, server) = self.places(dir).ok()?;
         let mut mistakes = Vec::new();
@@ -234,8 +234,8 @@ impl Project {
         Some((Folders { www, pages, server }, mistakes))
     }
 
-    /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there is
-    /// one.
+    /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there
+    /// is one.
     ///
     /// # Errors
     /// `bad_config` where the project names one that leads out of its own folder.
@@ -283,8 +283,8 @@ fn read_dotenv(path: &Path, boundary: &Boundary) -> Result<BTreeMap<String, Stri
     Ok(bytes.map(|bytes| dotenv::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default())
 }
 
-/// The `Procfile` of a backend whose folder `dir` is within `folder`: within that, or beside `devanture.toml`. Without the
-/// folder there is no backend, and a `Procfile` is somebody else's.
+/// The `Procfile` of a backend whose folder `dir` is within `folder`: within that, or beside `devanture.toml`. Without
+/// the folder there is no backend, and a `Procfile` is somebody else's.
 fn find_procfile(folder: &Path, dir: &str, boundary: &Boundary) -> Result<Option<(String, String)>, Failure> {
     let server = folder.join(dir);
     // One that leads out is refused by what reads it.

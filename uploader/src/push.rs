@@ -30,11 +30,11 @@ use crate::walk::{Folders, Scan};
 
 /// The place whose pushes are previews alone, where the history keeps pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";
-/// How often a folder that changes while it is sent is scanned anew.
+/// How often a folder that changes while it is sent is scanned again.
 const SCANS_MAX: u32 = 3;
 /// How long a push that failed may ask what is live, to end with the right sentence.
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
-/// Shortest upload whose rate is told.
+/// Shortest upload whose rate is printed.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// What is known of the live version.
@@ -71,7 +71,7 @@ enum Uploaded {
 }
 
 impl<'c> Push<'c> {
-    /// Makes ready; nothing happens yet.
+    /// Prepares the push; nothing happens yet.
     pub(crate) fn new(context: &'c Context, args: &'c PushArgs) -> Self {
         Self {
             context,
@@ -298,7 +298,7 @@ impl<'c> Push<'c> {
         if let Err(early) = ended {
             return early.map_err(resumable);
         }
-        // Of what took no time, no rate can be told.
+        // What took no time has no rate.
         let rate = match start.elapsed() {
             time if time >= RATE_TIME_MIN => format!("  {}", rate_text(bytes, time)),
             _ => String::new(),

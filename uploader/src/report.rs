@@ -71,13 +71,13 @@ impl Output {
     }
 }
 
-/// Whether something that was to be told could not be written, as on a full disk.
+/// Whether some output could not be written, as on a full disk.
 static IS_UNWRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// What to say where something could not be written that somebody waits for.
 pub(crate) fn unwritten() -> Option<Failure> {
     IS_UNWRITTEN.load(Ordering::Relaxed).then(|| {
-        Failure::new(Code::Internal, "What was done could not be told: stdout cannot be written.")
+        Failure::new(Code::Internal, "The result could not be printed: stdout cannot be written.")
             .hint("it was done all the same; `devanture status` and `devanture history` tell of it")
     })
 }
@@ -136,7 +136,7 @@ pub(crate) fn deploy_lines(
     lines
 }
 
-/// What visitors load again who have the version before; nothing is said where they load as much as any other.
+/// What visitors of the version before load again; empty if they load as much as any other.
 fn returning_text(returning: &Returning) -> Option<String> {
     let Returning { bytes, plain_bytes } = *returning;
     let told = format!("returning visitors: {} instead of {}", byte_text(bytes), byte_text(plain_bytes));

@@ -28,7 +28,7 @@ use crate::rules::RuleFiles;
 const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 /// Fields that say what is wanted.
 const WANTED: [&str; 3] = ["accept", "sec-fetch-dest", "sec-fetch-mode"];
-/// Files and rules of one route that a person is told of.
+/// Files and rules of one route that are printed.
 const SHOWN_MAX: usize = 5;
 
 /// `routes`.
@@ -137,7 +137,7 @@ fn question(args: &RoutesArgs) -> Result<(Option<Question>, Option<PathBuf>), Fa
     Ok((Some(question), args.dir.clone()))
 }
 
-/// What is told: as JSON, and to a person.
+/// The result, as JSON and for a person.
 type Told = (Value, Vec<String>);
 
 /// Tells about a site.

@@ -85,7 +85,7 @@ impl Store {
         std::fs::remove_file(self.path("json")).ok();
     }
 
-    /// Waits until no other command exchanges the same login; nothing where that cannot be told, or takes too long.
+    /// Waits until no other command exchanges the same login; `None` if that cannot be locked, or takes too long.
     pub(crate) async fn lock(&self) -> Option<File> {
         make_folder(&self.folder).ok()?;
         let path = self.path("lock");

@@ -10,7 +10,7 @@ use crate::terminal::escaped;
 pub(crate) struct StepTeller<'p> {
     progress: &'p Progress,
     working: Option<Working<'p>>,
-    /// Which steps are told, where that is not all of them.
+    /// The steps to print; `None` is all of them.
     only: Option<&'static [&'static str]>,
     /// Whether what is live was changed.
     pub(crate) has_switched: bool,
@@ -35,14 +35,14 @@ impl<'p> StepTeller<'p> {
         if self.only.is_some_and(|only| !only.contains(&step.name.as_str())) {
             return;
         }
-        // That nodes are ready is told of a push alone, where it is one of many steps.
+        // That nodes are ready is printed for a push only, where it is one of many steps.
         if self.only.is_some() && step.name == "prepare" && step.state == StepState::Done {
             drop(self.working.take());
             return;
         }
         // The one before has to leave the line first.
         drop(self.working.take());
-        // What is told of instances may hold what they wrote.
+        // Reports about instances may contain their output.
         let step = &Step { detail: escaped(&step.detail), ..step.clone() };
         let is_of_instances = matches!(step.name.as_str(), "prepare" | "release");
         let is_line = is_of_instances || step.name == "smoke" || !self.progress.has_bars();

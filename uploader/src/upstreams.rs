@@ -41,7 +41,7 @@ async fn change(context: &Context, args: &MemberArgs, wish: MemberWish, is_meant
         if before.is_some_and(has_members) && !has_members(&foreseen) {
             let what =
                 format!("{} is the last member of {} in {place}: its requests get 503.", args.address, args.name);
-            let way_back = "`devanture upstreams add` has it back";
+            let way_back = "`devanture upstreams add` adds it again";
             confirm(args.name.as_str(), &what, way_back, "--yes", false, context.output.is_json).await?;
         }
     }

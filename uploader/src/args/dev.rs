@@ -6,9 +6,9 @@ use std::str::FromStr;
 use clap::{Args, ValueHint};
 use devanture_config::site_toml::{BadRoutePath, BadUpstreamUrl, RoutePath, UpstreamUrl};
 
-/// The port where nobody says another: that of the edge's own sample.
+/// The default port: that of the edge's own sample.
 const PORT: u16 = 8443;
-/// The path of `--api` where nobody says another.
+/// The default path of `--api`.
 const API_PATH: &str = "/api/*";
 
 /// Examples of `dev`.
@@ -20,26 +20,26 @@ Examples:
                                           … with /api/* answered by a backend
   devanture dev --api /auth/*=http://127.0.0.1:4000 --api http://127.0.0.1:3000
   devanture dev --env staging             as it would answer in staging
-  devanture dev --port 0                  on a port that is free
+  devanture dev --port 0                  on a free port
   devanture dev --json | jq -r 'select(.event == \"live\") | .ms'
 
-It serves on this machine alone, until Ctrl-C. A page that is open shows each change by itself.
-After a mistake in a file, what was served before still is; the next change is tried again.";
+It serves on this machine only, until Ctrl-C. Open pages reload by themselves at each change.
+After a mistake in a file the last good version is served until the next change.";
 
 /// Flags of `dev`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DevArgs {
-    /// The folder; `www` of devanture.toml where nothing is said
+    /// The folder; by default `www` of devanture.toml
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
-    /// A backend for /api/*, or for another path; in place of the route that devanture.toml has for it
+    /// A backend for /api/*, or for another path; replaces the route of devanture.toml for that path
     #[arg(long, value_name = "[PATH=]URL")]
     pub(crate) api: Vec<ApiRoute>,
-    /// The port, on this machine alone; 0 is one that is free
+    /// Port, on this machine only; 0 chooses a free one
     #[arg(long, value_name = "PORT", default_value_t = PORT)]
     pub(crate) port: u16,
-    /// Look at the files once a second, where the system does not tell of their changes
+    /// Look at the files once a second, for systems that do not report changes
     #[arg(long)]
     pub(crate) poll: bool,
 }
@@ -47,19 +47,19 @@ pub(crate) struct DevArgs {
 /// A path that goes to a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiRoute {
-    /// Which paths.
+    /// The paths.
     pub(crate) path: RoutePath,
-    /// Where to.
+    /// The backend.
     pub(crate) to: UpstreamUrl,
 }
 
-/// Says why a text is no value of `--api`.
+/// Why a text is not a value of `--api`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadApiRoute {
-    /// Its path is none.
+    /// The path is invalid.
     #[error(transparent)]
     Path(#[from] BadRoutePath),
-    /// Its address is none.
+    /// The address is invalid.
     #[error(transparent)]
     Url(#[from] BadUpstreamUrl),
 }

@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-/// What to do with settings.
+/// Commands about settings.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EnvCommand {
-    /// List all names, and the values of those that are no secrets
+    /// List all names, with the values of those that are not secret
     List,
-    /// Set one or several; each keeps its kind where nothing is said of that
+    /// Set one or several; an existing one stays public, private or secret by default
     Set(EnvSetArgs),
-    /// Take names away
+    /// Unset names
     Unset {
-        /// The names
+        /// Names
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
-        /// Say what would change, and change nothing
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -25,19 +25,19 @@ pub(crate) enum EnvCommand {
 /// Flags of `env set`.
 #[derive(Args)]
 pub(crate) struct EnvSetArgs {
-    /// NAME=VALUE; of NAME alone, and of NAME=-, the value is asked for, or comes by stdin, where other users do not see it
+    /// NAME=VALUE; for NAME and NAME=- the value is read from the terminal or stdin, where other users do not see it
     #[arg(value_name = "NAME=VALUE", required_unless_present = "from")]
     pub(crate) settings: Vec<String>,
-    /// Set every name of a file in the form of .env as well; - is stdin
+    /// Also set every name of a file in the form of .env; - is stdin
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) from: Option<PathBuf>,
-    /// Let the front read them; `=false` takes that back
+    /// Let the front read them; `=false` undoes it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) public: Option<bool>,
-    /// Seal them, and never show them again; `=false` makes plain settings of them
+    /// Seal them, and never show them again; `=false` makes them plain settings
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) secret: Option<bool>,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

@@ -4,12 +4,12 @@ pub(super) const ALL: &str = "\
 Examples:
   devanture init                          write a devanture.toml for this folder
   devanture init --from netlify           … from another provider's configuration
-  devanture dev                           look at it on this machine, with every change at once
+  devanture dev                           serve it on this machine, reloading at each change
   devanture push                          put the site in production
   devanture push dist --env staging       … a given folder, in another environment
-  devanture push --no-switch              store it and look at its preview first
+  devanture push --no-switch              upload it and look at the preview first
   devanture switch 4f2a91                 make a stored version live
-  devanture rollback                      back to the version that was live before
+  devanture rollback                      go back to the version that was live before
   devanture promote --from staging --to prod
   devanture status                        what is live, and where
 
@@ -18,22 +18,22 @@ Settings, the strongest first: flags, the environment, .env.APP, .env, devanture
   DEVANTURE_TOKEN   token of `devanture-edge token create` --token
   DEVANTURE_LOGIN   name of an account of `devanture-edge account create`, in place of a token
   DEVANTURE_PASSWORD   its password
-  DEVANTURE_APP     which app                              --app
-  DEVANTURE_ENV     which environment, else prod           --env
-  DEVANTURE_CA      a PEM file to trust                    --ca
+  DEVANTURE_APP     app                                    --app
+  DEVANTURE_ENV     environment, prod by default           --env
+  DEVANTURE_CA      PEM file of CAs to trust               --ca
 
 Exit codes: 0 done, 1 refused with nothing changed, 2 wrong use or a mistake in a file,
-3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted, 143 told to end.";
+3 the edge cannot be reached, 4 the token is missing or may not do this, 130 interrupted, 143 stopped by SIGTERM.";
 
 pub(super) const CHECK: &str = "\
 Examples:
   devanture check                         rules, links, assets, secrets, names, sizes
   devanture check dist --env staging      a given folder, as it would answer there
-  devanture check --strict                … and let doubts fail
+  devanture check --strict                … and treat warnings as errors
   devanture check --format github         annotations in a pull request
   devanture check --json | jq -r '.findings[].message'
 
-Ends with 2 where there are mistakes. To leave something unsaid, in devanture.toml:
+Exits with 2 if there are mistakes. To ignore a finding, in devanture.toml:
   [check]
   ignore = [\"broken-link:/legacy/*\", \"secret:keys/test.pem\"]";
 
@@ -44,23 +44,23 @@ Examples:
   devanture push site.zip                 an archive: zip, tar, tar.gz or tar.zst
   devanture push --no-switch              preview first; `devanture switch ID` makes it live
   devanture push --env staging -m 'New checkout'
-  devanture push --if-live 4f2a91         only if nobody else pushed meanwhile
+  devanture push --if-live 4f2a91         only if no other push went live meanwhile
   devanture push --alias feature-x --expires 14d
-                                          a preview with a lasting name; what is live stays
+                                          a preview with a lasting name, without going live
   devanture push dist --alias             … named after the branch
-  devanture push --watch 60s              undo it by itself when errors rise
+  devanture push --watch 60s              undo it when errors rise
   devanture push --app notifier           … one of several apps of devanture.toml
   devanture push --dry-run                print the version's id; needs no edge
   devanture push --json | jq -r .urls.preview
 
-The folder of [server] goes along: all of it as it is, but for .git.
-Left out of the pages, with a word about it: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
-After a push that failed, the version that was live still is.";
+The folder of [server] is pushed too, all of it except .git.
+Left out of the pages, with a note: .git, .env*, *.pem, *.key, .DS_Store, node_modules.
+After a failed push the previous version is still live.";
 
 pub(super) const HOSTNAMES: &str = "\
 Examples:
-  devanture hostnames add www.example.org              where DNS must prove it, the record is told
-  devanture hostnames add www.example.org --canonical  the others lead to it
+  devanture hostnames add www.example.org              prints the DNS record to create, if one is needed
+  devanture hostnames add www.example.org --canonical  the others redirect to it
   devanture hostnames add '*.example.org'              any one label
   devanture hostnames add bücher.example --env staging
   devanture hostnames remove www.example.org --dry-run";
@@ -72,26 +72,26 @@ Examples:
   devanture resume
 
 Visitors get 503.html of the site's root, else 5xx.html, else a page with the message.
-A push while paused works, and leaves the pause as it is.";
+A push while paused works, and the environment stays paused.";
 
 pub(super) const INIT: &str = "\
 Examples:
-  devanture init                          for the folder that a build has written
+  devanture init                          for the folder that your build wrote
   devanture init build                    … for this one
-  devanture init --from vercel            take over vercel.json
-  devanture init --from netlify --dry-run print it instead";
+  devanture init --from vercel            convert vercel.json
+  devanture init --from netlify --dry-run print the result only";
 
 pub(super) const SWITCH: &str = "\
 Examples:
-  devanture switch 4f2a91                 any stored version, by 6 or more of its characters
+  devanture switch 4f2a91                 any stored version, by at least 6 characters of its id
   devanture switch 4f2a91 --env staging
   devanture switch 4f2a91 --if-live 91c2aa --json";
 
 pub(super) const ROLLBACK: &str = "\
 Examples:
-  devanture rollback                      back by one; a second time further back
+  devanture rollback                      one back; a second time one further back
   devanture rollback 4f2a91               back to this version
-  devanture rollback --dry-run            say where to, and go nowhere";
+  devanture rollback --dry-run            print the version, and change nothing";
 
 pub(super) const PROMOTE: &str = "\
 Examples:
@@ -108,29 +108,29 @@ pub(super) const ENV: &str = "\
 Examples:
   devanture env set API_URL=https://api.example.org --public   the front may read it
   devanture env set LOG_LEVEL=info --env staging
-  devanture env set API_KEY --secret < key.txt                 the value comes by stdin
+  devanture env set API_KEY --secret < key.txt                 the value is read from stdin
   pass show shop/db | devanture env set DB_PASSWORD=- --secret
   devanture env set --from .env.production --dry-run
   devanture env unset API_KEY OLD
   devanture env list --json
 
-A change holds at once, without a push. A secret is sealed, and never shown again.
-What is public is at /.well-known/devanture/env.json of the environment's hostnames.";
+A change takes effect at once, without a push. A secret is sealed, and never shown again.
+Public settings are at /.well-known/devanture/env.json of the environment's hostnames.";
 
 pub(super) const TOKEN: &str = "\
 Examples:
   devanture token list                                  with their last use
   devanture token create --name ci --scope push --expires 90d
-  devanture token create --name ci --scope push --env staging   for one environment alone
+  devanture token create --name ci --scope push --env staging   for one environment only
   devanture token revoke 0123456789ab                   refused from the next request on
 
-It takes a token with the scope admin, and none that is made may do more.";
+This needs a token with the scope admin; a new token cannot do more than it.";
 
 pub(super) const HISTORY: &str = "\
 Examples:
   devanture history -n 5
   devanture history --env preview         pushes to aliases
-  devanture history 4f2a91                one deploy whole: of this version, or of this id
+  devanture history 4f2a91                one deploy in full: of this version, or with this id
   devanture history --all --json | jq -r '.deploys[].source.commit'";
 
 pub(super) const ALIAS: &str = "\
@@ -138,7 +138,7 @@ Examples:
   devanture alias set feature-x 4f2a91 --expires 14d
   devanture alias list
   devanture alias delete feature-x
-  devanture push --alias feature-x        push, and point the alias at what was pushed";
+  devanture push --alias feature-x        push, and point the alias at the new version";
 
 pub(super) const RESUME: &str = "\
 Examples:
@@ -154,11 +154,11 @@ Examples:
 pub(super) const DIFF: &str = "\
 Examples:
   devanture diff 4f2a91                   what would change if this version went live
-  devanture diff live feature-x           the same of an alias
+  devanture diff live feature-x           the same for an alias
   devanture diff staging prod             … between two environments
   devanture diff 91c2aa 4f2a91            … between two versions
 
-A returning visitor is one who has seen all of the first version.";
+A returning visitor has loaded all of the first version.";
 
 pub(super) const LOCK: &str = "\
 Examples:
@@ -166,8 +166,9 @@ Examples:
   devanture lock --env staging
   devanture unlock
 
-While locked, pushes store their version and give its preview, and what is live stays.
-switch, promote and rollback are refused; whoever locked it, or an admin, may pass --force.";
+While locked, pushes store their version and print its preview without going live.
+switch, promote and rollback are refused, unless the person who locked it, or an admin,
+passes --force.";
 
 pub(super) const UNLOCK: &str = "\
 Examples:
@@ -181,11 +182,11 @@ Example:
 DEVANTURE_LOGIN is the name of an account, and DEVANTURE_PASSWORD its password;
 `devanture-edge account create` makes one.
 
-Every other command logs in by itself where these are set; this only says whether it works.";
+Every other command logs in by itself when these are set; this one checks that it works.";
 
 pub(super) const LOGOUT: &str = "\
 Example:
-  devanture logout                        what was kept is forgotten here and refused by the edge";
+  devanture logout                        remove the stored login here, and revoke it at the edge";
 
 pub(super) const AUDIT: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! Flags of every command that makes a version live: what it must pass before, and how it is watched after.
+//! Flags of every command that makes a version live: checks before the switch, and the watch after it.
 
 use std::str::FromStr;
 
@@ -7,16 +7,16 @@ use clap::Args;
 /// Flags of every command that makes a version live.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct GateArgs {
-    /// Go live without the checks of [[smoke]]; the history says so
+    /// Skip the checks of [[smoke]]; the history records it
     #[arg(long)]
     pub(crate) no_smoke: bool,
-    /// Watch it for so long, such as 60s or 5m, and undo the switch when 5xx or 404 rise
+    /// Watch the switch for this time, such as 60s or 5m, and undo it when 5xx or 404 rise
     #[arg(long, value_name = "TIME")]
     pub(crate) watch: Option<Seconds>,
 }
 
 impl GateArgs {
-    /// For how many seconds the switch is to be watched.
+    /// Seconds for which the switch is watched.
     pub(crate) fn watch_s(&self) -> Option<u64> {
         self.watch.map(|seconds| seconds.0)
     }
@@ -26,7 +26,7 @@ impl GateArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seconds(pub(crate) u64);
 
-/// Says that a text is no such time.
+/// Why a text is not such a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a time: write 60s, 5m or 1h")]
 pub(crate) struct BadSeconds(String);

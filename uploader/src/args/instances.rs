@@ -1,4 +1,4 @@
-//! Words and flags of `instances`, `scale` and `restart`.
+//! Arguments of `instances`, `scale` and `restart`.
 
 use std::str::FromStr;
 
@@ -8,20 +8,20 @@ use devanture_config::site_toml::{BadProcessName, INSTANCES_MAX, ProcessName};
 /// Examples of `instances`.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  devanture instances                     the processes of the backend, and how each is
+  devanture instances                     the instances of the backend, with their state
   devanture instances --env staging
   devanture instances --json | jq -r '.instances[].state'";
 
 /// Examples of `scale`.
 pub(super) const SCALE_EXAMPLES: &str = "\
 Examples:
-  devanture scale                         how many there are of each process, and who says so
-  devanture scale web=5                   five on each node; when this ends, they are healthy
+  devanture scale                         the number of instances of each process, and who set it
+  devanture scale web=5                   five on each node; returns when they are healthy
   devanture scale web=5 mailer=0 --env staging
-  devanture scale web=default             what devanture.toml says again
+  devanture scale web=default             the number of devanture.toml again
   devanture scale web=5 --dry-run
 
-What is said stays through pushes, rollbacks and restarts.";
+The number stays through pushes, rollbacks and restarts.";
 
 /// Examples of `restart`.
 pub(super) const RESTART_EXAMPLES: &str = "\
@@ -30,19 +30,19 @@ Examples:
   devanture restart web
   devanture restart mailer --env staging --dry-run";
 
-/// The word for what `devanture.toml` says.
+/// The word for the count of `devanture.toml`.
 const DEFAULT: &str = "default";
 
 /// Flags of `scale`.
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
-    /// How many of which process, on each node; `default` is what devanture.toml says
+    /// Number of instances of a process on each node; `default` is the number in devanture.toml
     #[arg(value_name = "PROCESS=N")]
     pub(crate) wanted: Vec<ScaleTo>,
-    /// Do not ask, also where nothing is left that answers requests
+    /// Do not ask, even if no instance is left to answer requests
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -50,29 +50,29 @@ pub(crate) struct ScaleArgs {
 /// Flags of `restart`.
 #[derive(Debug, Args)]
 pub(crate) struct RestartArgs {
-    /// Which process; all of them where nothing is said
+    /// Process; all of them by default
     pub(crate) process: Option<ProcessName>,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// How many of a process.
+/// The number of instances of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScaleTo {
     /// The process.
     pub(crate) process: ProcessName,
-    /// How many; what `devanture.toml` says where there is nothing.
+    /// The number; `None` is that of `devanture.toml`.
     pub(crate) count: Option<u64>,
 }
 
-/// Says why a text is not how many of a process there are to be.
+/// Why a text is not `PROCESS=NUMBER`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadScaleTo {
     /// It has no `=`, or no number.
     #[error("write PROCESS=N with a number from 0 to {INSTANCES_MAX}, or PROCESS={DEFAULT}")]
     Form,
-    /// The process is none.
+    /// The name of the process is invalid.
     #[error(transparent)]
     Process(#[from] BadProcessName),
 }

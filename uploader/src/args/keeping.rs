@@ -1,4 +1,4 @@
-//! Flags of the commands about what is kept: `delete`, `undelete`, `gc`.
+//! Flags of the commands about retention: `delete`, `undelete`, `gc`.
 
 use std::str::FromStr;
 
@@ -7,46 +7,46 @@ use devanture_config::digest::{BadIdPrefix, IdPrefix};
 
 pub(super) const DELETE_EXAMPLES: &str = "\
 Examples:
-  devanture delete version 4f2a91         its preview, and what it still answered
-  devanture delete environment staging    its hostnames answer 404, and stay its own
-  devanture delete app                    all of it; asks for its name
-  devanture delete app --yes              … or does not, as in CI
+  devanture delete version 4f2a91         its preview, and assets that it still served
+  devanture delete environment staging    its hostnames answer 404, and stay reserved
+  devanture delete app                    everything; asks for its name
+  devanture delete app --yes              … without asking, as in CI
   devanture delete /salaries.pdf --now    a path: live, in previews and aliases, everywhere
   devanture delete /salaries.pdf --undo   every version that has the path answers it again
-  devanture delete 4f2a91 --now --purge   for good, with its files: frees a full disk
+  devanture delete 4f2a91 --now --purge   permanently, with its files: frees a full disk
 
-What was deleted can be had back for a while: `devanture undelete`. A version that is
-live, or that an alias points at, is not deleted. A version that is stored later, and
-has a path that was deleted, answers it. A push of the same content is none: its
-version was stored before.";
+A deleted one can be restored for a while: `devanture undelete`. A version that is
+live, or that an alias points at, cannot be deleted. A deleted path is answered again by
+versions that are stored later, but not by a push of the same content, whose version was
+stored before.";
 
 pub(super) const UNDELETE_EXAMPLES: &str = "\
 Examples:
-  devanture undelete                        what can be had back, and until when
+  devanture undelete                      what can be restored, and for how long
   devanture undelete environment staging
   devanture undelete version 4f2a91
   devanture undelete app --app shop";
 
 pub(super) const GC_EXAMPLES: &str = "\
 Examples:
-  devanture gc --dry-run                  what would go, and why
-  devanture gc                            now, and not when its turn comes
-  devanture gc --purge                    also what was deleted and could be restored
+  devanture gc --dry-run                  what would be removed, and why
+  devanture gc                            now, instead of at the next regular run
+  devanture gc --purge                    also what was deleted and could still be restored
 
 On a disk that is almost full it removes unreferenced files at once, without the grace
 period and `collected_hours`.
 
-Needs a token with the scope admin for every app. [retention] in edge.toml says what is
-kept; what is live, aliased, or that a rollback goes to stays, whatever its age.";
+Needs a token with the scope admin for every app. [retention] in edge.toml sets how
+long versions stay; what is live, aliased or the target of a rollback stays in any case.";
 
 /// Flags of `delete`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct DeleteArgs {
-    /// app, environment or version and its name; a version's id alone; or a path, which begins with /
+    /// app, environment or version, then its name; the id of a version; or a path, which begins with /
     #[arg(value_name = "app|environment|version|ID|PATH")]
     pub(crate) what: Deletable,
-    /// Which environment or version, or the app's name once more
+    /// Environment or version, or the app's name again
     pub(crate) name: Option<String>,
     /// Do not ask for the name
     #[arg(long, short = 'y')]
@@ -54,25 +54,25 @@ pub(crate) struct DeleteArgs {
     /// The same, for a version or a path
     #[arg(long)]
     pub(crate) now: bool,
-    /// Delete for good: it cannot be restored, and its files are removed at once; works on a full disk
+    /// Delete permanently: it cannot be restored, and its files are removed at once; works on a full disk
     #[arg(long)]
     pub(crate) purge: bool,
-    /// Have it back
+    /// Restore it
     #[arg(long, conflicts_with_all = ["now", "yes", "purge"])]
     pub(crate) undo: bool,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// What `delete` ends.
+/// What `delete` deletes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deletable {
-    /// A path of every version that is stored.
+    /// A path of every stored version.
     Path(String),
     /// A version.
     Version(IdPrefix),
-    /// What the next word names.
+    /// The kind of thing that the next argument names.
     Named(Undeletable),
 }
 
@@ -90,10 +90,10 @@ impl FromStr for Deletable {
     }
 }
 
-/// A kind of thing that is deleted by its name, and can be had back.
+/// A kind of thing that is deleted by its name and can be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Undeletable {
-    /// The app, with all that it has
+    /// The app, with everything in it
     App,
     /// An environment
     #[value(alias = "env")]
@@ -105,12 +105,12 @@ pub(crate) enum Undeletable {
 /// Flags of `undelete`.
 #[derive(Debug, Args)]
 pub(crate) struct UndeleteArgs {
-    /// What to have back; all that can be is listed where nothing is said
+    /// What to restore; without it, what can be restored is listed
     #[arg(value_enum)]
     pub(crate) what: Option<Undeletable>,
-    /// Which environment or version, or the app's name once more
+    /// Environment or version, or the app's name again
     pub(crate) name: Option<String>,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -118,13 +118,13 @@ pub(crate) struct UndeleteArgs {
 /// Flags of `gc`.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Print what would go, and change nothing
+    /// Print what would be removed, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Take files even if more are unreferenced than the edge expects of a catalog in order
+    /// Remove files even if more are unreferenced than the edge expects of an intact catalog
     #[arg(long)]
     pub(crate) force: bool,
-    /// End also what was deleted and could still be restored, and remove all files at once
+    /// Also end what could still be restored, and remove all of its files at once
     #[arg(long)]
     pub(crate) purge: bool,
 }

@@ -11,25 +11,25 @@ use devanture_config::site_toml::{BadProcessName, ProcessName, RoutePath};
 /// Examples of `logs`.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  devanture logs                          the last requests that the edge remembers
-  devanture logs --tail                   requests and what instances write, as they come, until Ctrl-C
+  devanture logs                          the last requests
+  devanture logs --tail                   requests and output of instances, as they come, until Ctrl-C
   devanture logs --tail --status 404,5xx --path '/api/*'
   devanture logs --tail --json | jq -r .target
-  devanture logs --source web --tail      what the instances of a backend's process write
+  devanture logs --source web --tail      output of the instances of a process
   devanture logs --source web.2           one of them
   devanture logs --source all-instances --lines 500
 
-A reader that is too slow is told how many lines it lost.";
+A reader that is too slow gets the number of lines that it lost.";
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
 #[command(disable_version_flag = true)]
 pub(crate) struct LogsArgs {
-    /// requests, or what instances of a backend write: a process such as web, one of it as web.2, release, or all-instances;
-    /// without it requests, and with --tail what instances write too
+    /// requests, or output of instances: a process such as web, one instance such as web.2, release, or all-instances;
+    /// by default requests, and with --tail the output of instances too
     #[arg(long, value_name = "SOURCE")]
     pub(crate) source: Option<LogSource>,
-    /// Go on with lines as they come
+    /// Go on with new lines as they come
     #[arg(long, short = 'f')]
     pub(crate) tail: bool,
     /// Only these statuses: 404, 5xx or 400-499, or several with commas between
@@ -38,44 +38,44 @@ pub(crate) struct LogsArgs {
     /// Only this path, or with /* at its end all below it
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Option<RoutePath>,
-    /// Only what this version answered
+    /// Only requests that this version answered
     #[arg(long, value_name = "ID")]
     pub(crate) version: Option<IdPrefix>,
     /// Only this method
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
-    /// How many remembered lines at most; 100, or 10 with --tail, where nothing is said
+    /// Most remembered lines to print; by default 100, or 10 with --tail
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub(crate) lines: Option<u32>,
 }
 
 impl LogsArgs {
-    /// Whether only some requests are wanted.
+    /// Whether requests are filtered.
     pub(crate) fn filters_requests(&self) -> bool {
         self.status.is_some() || self.path.is_some() || self.version.is_some() || self.method.is_some()
     }
 
-    /// Whether what instances write is shown among requests. A program that reads JSON gets lines of one kind.
+    /// Whether the output of instances is shown among requests. A program that reads JSON gets lines of one kind.
     pub(crate) fn shows_instances_too(&self, is_json: bool) -> bool {
         self.source.is_none() && self.tail && !is_json && !self.filters_requests()
     }
 }
 
-/// Whose lines are wanted.
+/// The source of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LogSource {
     /// Requests.
     Requests,
     /// Instances of every process.
     AllInstances,
-    /// The command that runs before a switch.
+    /// The release command, which runs before a switch.
     Release,
-    /// Those of one, or its instance of that number.
+    /// The instances of a process, or the one with that number.
     Process(ProcessName, Option<u32>),
 }
 
 impl LogSource {
-    /// Whether it is instances that wrote them.
+    /// Whether instances wrote them.
     pub(crate) fn is_of_instances(&self) -> bool {
         *self != Self::Requests
     }
@@ -97,7 +97,7 @@ impl FromStr for LogSource {
     }
 }
 
-/// As the API has it.
+/// Its form in the API.
 impl fmt::Display for LogSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

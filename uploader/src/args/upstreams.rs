@@ -1,43 +1,43 @@
-//! Words and flags of `upstreams`.
+//! Arguments of `upstreams`.
 
 use clap::{Args, Subcommand};
 use devanture_config::site_toml::{UpstreamName, UpstreamUrl};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  devanture upstreams                                     the members of each, and how each is
-  devanture upstreams add api http://10.0.0.7:3000        when this ends, it gets requests
-  devanture upstreams drain api http://10.0.0.7:3000      no new ones; those under way end
+  devanture upstreams                                     upstreams and members with their health
+  devanture upstreams add api http://10.0.0.7:3000        returns when it gets requests
+  devanture upstreams drain api http://10.0.0.7:3000      no new requests; those in flight end
   devanture upstreams remove api http://10.0.0.7:3000 --env staging
   devanture upstreams add api unix:/run/shop/2.sock --dry-run
   devanture upstreams list --json | jq '.upstreams[].members[].backends[].requests'
 
-What is said stays through pushes, rollbacks and restarts. A member that devanture.toml
-names is out, once removed, until it is added again.";
+Members stay through pushes, rollbacks and restarts. A member that devanture.toml names
+stays removed, once removed, until it is added again.";
 
-/// Words of `upstreams`.
+/// Arguments of `upstreams`.
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamsArgs {
-    /// What to do; they are listed where nothing is said.
+    /// The command; by default the upstreams are listed.
     #[command(subcommand)]
     pub(crate) command: Option<UpstreamsCommand>,
 }
 
-/// What to do with the members of upstreams.
+/// Commands about members of upstreams.
 #[derive(Debug, Subcommand)]
 pub(crate) enum UpstreamsCommand {
-    /// List them with their members: how each is, and how many requests are under way to it
+    /// List upstreams with their members, their health and their requests in flight
     List,
-    /// Have a member get requests: a new one, one that drains, or one that was removed
+    /// Send requests to a member: a new one, one that drains, or one that was removed
     Add(MemberArgs),
-    /// Have a member get no new requests, and end those under way
+    /// Drain a member: no new requests, those in flight end
     Drain(MemberArgs),
-    /// Take a member out; what is under way to it ends
+    /// Remove a member; requests in flight end
     Remove {
-        /// Which one.
+        /// The member.
         #[command(flatten)]
         member: MemberArgs,
-        /// Do not ask, also where it is the last one
+        /// Do not ask, even if it is the last one
         #[arg(long, short = 'y')]
         yes: bool,
     },
@@ -46,11 +46,11 @@ pub(crate) enum UpstreamsCommand {
 /// A member.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MemberArgs {
-    /// The upstream, as devanture.toml names it
+    /// Upstream, as named in devanture.toml
     pub(crate) name: UpstreamName,
-    /// The member: http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH
+    /// Member: http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH
     pub(crate) address: UpstreamUrl,
-    /// Say what would change, and change nothing
+    /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

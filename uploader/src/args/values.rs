@@ -1,8 +1,8 @@
-//! Values of flags and arguments that are more than a text.
+//! Values of flags and arguments that are not plain text.
 
 use clap::ValueEnum;
 
-/// How `check` tells what it found.
+/// How `check` prints its findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// A line for each, on stdout
@@ -13,7 +13,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Whose configuration `init --from` reads.
+/// The provider whose configuration `init --from` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
     /// wrangler.toml, wrangler.json or wrangler.jsonc
@@ -27,7 +27,7 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
-    /// As it is typed.
+    /// The name on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Cloudflare => "cloudflare",

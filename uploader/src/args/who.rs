@@ -1,40 +1,40 @@
-//! Commands about who may what: tokens, the audit log.
+//! Commands about access: tokens, the audit log.
 
 use clap::{Args, Subcommand};
 use devanture_config::api::{Scope, lifetime_s};
 
-/// What to do with tokens.
+/// Commands about tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// List the tokens of the app
     List {
-        /// Those of every app
+        /// Tokens of every app
         #[arg(long)]
         all_apps: bool,
     },
-    /// Make a token for the app, or with --env for one environment of it, and print it
+    /// Create a token for the app, or with --env for one environment of it, and print it
     Create {
-        /// What the history calls it
+        /// Name of the token in the history
         #[arg(long)]
         name: String,
-        /// What it may do: read, push, promote or admin, each holding those before it
+        /// Scope: read, push, promote or admin, each including those before it
         #[arg(long)]
         scope: Scope,
-        /// How long it lives, such as 90d or 12h; else as long as the token that makes it
+        /// Lifetime, such as 90d or 12h; by default that of the token in use
         #[arg(long, value_name = "TIME", value_parser = lifetime_s)]
         expires: Option<u64>,
         /// For every app
         #[arg(long)]
         all_apps: bool,
-        /// Say what would change, and change nothing
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
     /// Revoke a token: the next request with it is refused
     Revoke {
-        /// Its id
+        /// Id of the token
         id: String,
-        /// Say what would change, and change nothing
+        /// Print what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
@@ -43,10 +43,10 @@ pub(crate) enum TokenCommand {
 /// Flags of `audit`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// How many
+    /// Number of entries
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: u16,
-    /// Only those before this entry
+    /// Only entries before this one
     #[arg(long, value_name = "NUMBER")]
     pub(crate) before: Option<String>,
     /// Of every app

@@ -1,7 +1,7 @@
 //! What a style sheet is made with: `url(…)`, `@import` and the texts of `image-set(…)`, with their places.
 //!
-//! A scanner of the tokens that matter here (CSS Syntax 3 §4.3): comments, texts and escapes are read as a browser reads
-//! them, everything else is passed over. It goes through the text once and never back.
+//! A scanner of the tokens that matter here (CSS Syntax 3 §4.3): comments, texts and escapes are read as a browser
+//! reads them, everything else is passed over. It goes through the text once and never back.
 
 /// An address in a style sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Scanner<'c> {
     sets: Vec<bool>,
 }
 
-/// Most parentheses in one another that are told apart.
+/// Deepest nesting of parentheses that is followed.
 const DEPTH_MAX: usize = 256;
 
 impl Scanner<'_> {

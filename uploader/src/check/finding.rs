@@ -1,4 +1,4 @@
-//! What `check` found, and how it is told: to a person, to CI, and as JSON.
+//! Findings of `check`, and how they are printed: for people, for CI, and as JSON.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(crate) const CONFIG: &str = "config";
 pub(crate) const RULES: &str = "rules";
 /// The code of what no bundle can hold.
 pub(crate) const BUNDLE: &str = "bundle";
-/// Findings of one code and target that a person is told with their places.
+/// Findings of one code and target that are printed with their places.
 const PLACES_MAX: usize = 5;
 
 /// Something that is wrong, or may be.

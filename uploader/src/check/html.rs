@@ -108,7 +108,7 @@ fn read(html: &[u8], offset: usize, page: &mut Page, enters_noscript: bool) {
     }
 }
 
-/// Reads a style sheet that begins at `offset` of its file; where `at` is said, all of it is told to stand there.
+/// Reads a style sheet that begins at `offset` of its file; with `at`, all findings are reported there.
 fn styles(css: &[u8], offset: usize, at: Option<usize>, references: &mut Vec<Reference>) {
     css::scan(&String::from_utf8_lossy(css), &mut |found| {
         let (used, within) = match found.is_import {

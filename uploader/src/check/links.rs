@@ -12,14 +12,14 @@ use super::html::{Reference, Use};
 
 /// Answers that are kept to be given again.
 const KEPT_MAX: usize = 50_000;
-/// Characters of an address that are told.
+/// Characters of an address that a message shows.
 const SHOWN_MAX: usize = 200;
 /// What stands in an address that a program writes later.
 const PLACEHOLDERS: [&str; 4] = ["{{", "${", "<%", "{%"];
 
 /// The version in every environment that is looked at.
 pub(crate) struct Places<'m> {
-    /// Each with its name; the first is the one that is told without it.
+    /// Each with its name; messages about the first leave its name out.
     sites: Vec<(String, Site<'m>)>,
     by_letters: HashMap<String, &'m BundlePath>,
 }
@@ -52,7 +52,7 @@ impl Fragment {
 }
 
 impl<'m> Places<'m> {
-    /// Makes ready to look; there is at least one place.
+    /// Prepares a check of at least one environment.
     pub(crate) fn new(sites: Vec<(String, Site<'m>)>, paths: impl Iterator<Item = &'m BundlePath>) -> Self {
         let public = paths.filter(|path| !path.is_private());
         Self { sites, by_letters: public.map(|path| (path.as_str().to_lowercase(), path)).collect() }
@@ -129,7 +129,7 @@ impl Looker<'_, '_> {
             match self.look_in(number, reference, base) {
                 Ok(found) if number == 0 => fragment = found,
                 Ok(_) => {}
-                // What is wrong everywhere is told once.
+                // What is wrong everywhere is reported once.
                 Err(wrong) if all.iter().any(|known| known.code == wrong.code) => {}
                 Err(mut wrong) => {
                     if number > 0 {
@@ -232,7 +232,8 @@ fn wrong(code: &'static str, message: String, target: &str) -> Wrong {
     Wrong { code, is_doubt: false, message, hint: None, target: target.to_owned() }
 }
 
-/// What comes without encryption; browsers refuse most of it, and load images, sounds and films with encryption instead.
+/// What comes without encryption; browsers refuse most of it, and load images, sounds and films with encryption
+/// instead.
 fn mixed(reference: &Reference, url: &Url) -> Wrong {
     let (is_doubt, what) = match reference.used {
         Use::Media => (true, "browsers ask for it by https instead"),

@@ -49,7 +49,7 @@ pub(crate) struct Looked {
 }
 
 impl Looked {
-    /// Forgets what was said of links to files that are there and that `refused` names: mending those mends the links.
+    /// Drops findings about links to files that are there and that `refused` names: mending those mends the links.
     pub(crate) fn forget_missing(&mut self, refused: &Failure, www: &Path) {
         let inside =
             |mistake: &Mistake| Some(format!("/{}", Path::new(&mistake.file).strip_prefix(www).ok()?.display()));

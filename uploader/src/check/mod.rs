@@ -1,9 +1,9 @@
 //! `check`: looks for mistakes in `devanture.toml`, in the rules and in the files of a folder, without an edge.
 //!
-//! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and `names`
-//! look at files by themselves; `look` goes through the folder of pages, `server` through
-//! that of the backend, `beside` at files where `devanture.toml` has mistakes, `against_live` compares with an edge where
-//! one is set, and `finding` is how it is told.
+//! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets` and
+//! `names` look at files by themselves; `look` goes through the folder of pages, `server` through that of the backend,
+//! `beside` at files where `devanture.toml` has mistakes, `against_live` compares with an edge where one is set, and
+//! `finding` prints the results.
 
 mod against_live;
 mod beside;
@@ -158,8 +158,7 @@ async fn examine(context: &Context, args: &CheckArgs, folders: Folders) -> Resul
     examined.map_err(|error| Failure::new(Code::Internal, format!("The check failed: {error}.")))?
 }
 
-/// The environments that are looked at: the one that the settings say; where none is said, `prod` and every one that
-/// `devanture.toml` names.
+/// The environments to check: the one of the settings; by default `prod` and every one that `devanture.toml` names.
 fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
     let said = context.settings.environment()?;
     let is_said = said.source != Source::Default;
@@ -291,7 +290,7 @@ fn annotate(context: &Context, findings: &[Finding]) {
     context.output.lines(&finding::annotations(findings, &folder, workspace));
 }
 
-/// What is told beside what was looked at.
+/// Notes printed beside the findings.
 struct Told<'t> {
     findings: &'t [Finding],
     doubts: usize,

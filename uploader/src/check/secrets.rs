@@ -1,7 +1,7 @@
 //! What nobody should read, by the forms that its makers give it: keys, tokens, files of settings, sources.
 //!
 //! Only forms that are certain are looked for: a guess by randomness would tell of every hash and every image. What is
-//! found is never told whole; a person finds it by its place.
+//! found is never printed in full; a person finds it by its place.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use devanture_config::mistake::Weight;
 use devanture_config::site_toml::check::{SECRET, SOURCE_MAP};
 use regex::bytes::Regex;
 
-/// Most that are told of one file.
+/// Most findings reported for one file.
 const TOLD_MAX: usize = 20;
 /// Bytes at a file's beginning that show whether it is text.
 const HEAD_BYTES: usize = 8_192;
@@ -60,7 +60,7 @@ const FORMS: [Form; 20] = [
     mistake("(?:AKIA|ASIA)[A-Z2-7]{16}", "a key of AWS (AKIA…)"),
     mistake(
         r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,8000}\.[A-Za-z0-9_-]{20,2000}",
-        "a token that opens everything to whoever holds it (eyJ…)",
+        "a bearer token, which gives access to anyone who holds it (eyJ…)",
     ),
     mistake(
         r"hooks\.slack\.com/services/T[A-Z0-9]{6,20}/B[A-Z0-9]{6,20}/[A-Za-z0-9]{16,40}",

@@ -1,4 +1,4 @@
-//! What nobody should read in the folder of the backend: no visitor can, and whoever may read the version's files does.
+//! Secrets in the folder of the backend: visitors cannot read it, but everyone who may read the version's files can.
 
 use std::io::Read as _;
 
@@ -26,7 +26,7 @@ pub(crate) fn is_of_a_package(path: &BundlePath) -> bool {
     path.as_str().split('/').any(|segment| segment == PACKAGES)
 }
 
-/// Doubts about secrets in the files of a backend, each file told once.
+/// Doubts about secrets in the files of a backend, each file reported once.
 pub(super) fn secrets(server: &ServerScan, table: &CheckTable) -> Vec<Finding> {
     let own = server.files.iter().filter(|(path, _)| !is_of_a_package(path));
     own.filter_map(|(path, (file, _))| finding(server, path, file, table)).collect()

@@ -19,7 +19,7 @@ use super::instances::INSTANCES_TIME_MAX;
 use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
 use crate::exit::Failure;
 
-/// Longest time to send a manifest and be told what is missing.
+/// Longest time to send a manifest and get the list of missing blobs.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
 
 impl Edge {
@@ -87,7 +87,7 @@ impl Edge {
         self.get(&["environments", env.as_str()], &[]).await
     }
 
-    /// What is live, asked once, for a failure that is to be told in `time_max`.
+    /// The live version, requested once, for a failure that must be reported within `time_max`.
     pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
         let request = self.request(Method::GET, &["environments", env.as_str()], &[]).timeout(time_max);
         self.once(request).await.map_err(Refusal::into_failure)
@@ -231,8 +231,7 @@ impl Edge {
         self.get(&["environments", env.as_str(), "upstreams"], &[]).await
     }
 
-    /// Wishes something of a member of an upstream; that it is none, where it is to be out. What is wished twice is as
-    /// wished once.
+    /// Sets the state of a member of an upstream, or removes it. Repeating the call changes nothing.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.

@@ -36,7 +36,7 @@ impl Edge {
         self.change(Method::PATCH, &["environments", env.as_str(), "instances"], wanted, dry_run).await
     }
 
-    /// Starts instances anew; with `dry_run` the edge only says which.
+    /// Restarts instances; with `dry_run` the edge only lists them.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.

@@ -51,7 +51,7 @@ impl Edge {
         self.once(request.timeout(time_max(purge))).await.map_err(Refusal::into_failure)
     }
 
-    /// What of the app was deleted and can be had back.
+    /// What was deleted of the app and can be restored.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.
@@ -59,7 +59,7 @@ impl Edge {
         self.get(&["deleted"], &[]).await
     }
 
-    /// Has back what was deleted.
+    /// Restores what was deleted.
     ///
     /// # Errors
     /// As the edge says, or `unreachable`.

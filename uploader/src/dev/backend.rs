@@ -1,4 +1,4 @@
-//! The backend of the bundle on this machine: its `web` process runs beside the edge of the run, is started anew when its
+//! The backend of the bundle on this machine: its `web` process runs beside the edge of the run, is restarted when its
 //! folder changes, and ends with it.
 
 use std::io;
@@ -26,7 +26,7 @@ use crate::exit::Failure;
 const SETTINGS_FILE: &str = ".env.server";
 /// What of the environment is the client's own, and none of the backend's business.
 const OWN: &str = "DEVANTURE_";
-/// How long a backend may take to end once it is told to, …
+/// How long a backend may take to end after SIGTERM, …
 const END_TIME_MAX: Duration = Duration::from_secs(2);
 /// … and how often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -46,7 +46,7 @@ impl Backend {
     /// The backend of the project, where it has one that gets requests in `place` and can be run here.
     ///
     /// # Errors
-    /// Where no port can be had.
+    /// Where no port is free.
     pub(super) fn of(
         context: &Context,
         args: &DevArgs,
@@ -86,7 +86,7 @@ impl Backend {
                     watch.turn_to(watched);
                     watch
                 }
-                // How files are looked at is told by who looks at the pages.
+                // The watcher of the pages reports how files are watched.
                 None => watch.insert(Watch::begin(watched, args.poll).0),
             };
             match started {
@@ -103,12 +103,11 @@ impl Backend {
                         // What it has left is ended now, while its number is nobody else's.
                         drop(running);
                         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-                        teller
-                            .note(&format!("the backend ended by itself, {how}: a change of its files starts it anew"));
+                        teller.note(&format!("the backend ended by itself, {how}: a change of its files restarts it"));
                         watch.settled().await;
                     } else {
                         running.end().await;
-                        teller.note("the backend is started anew: its files have changed");
+                        teller.note("the backend is restarted: its files have changed");
                     }
                 }
             }
@@ -175,7 +174,7 @@ impl Running {
     /// Tells it to end, and waits for that.
     async fn end(mut self) {
         if let Some(group) = self.group {
-            // Whoever is not there any more needs no signal.
+            // A process that has ended needs no signal.
             kill_process_group(group, Signal::TERM).ok();
             // One that takes too long is killed when it is dropped.
             tokio::time::timeout(END_TIME_MAX, self.child.wait()).await.ok();

@@ -1,8 +1,9 @@
 //! `dev`: serves the folder on this machine as an edge would, and shows each change at once.
 //!
-//! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` hears of changes. Each one makes a `round`: the
-//! folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`, and `reload` tells
-//! the pages that are open. The `backend` of the bundle runs beside it. `tell` says it, and `policy` knows when a page cannot be told.
+//! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` reports changes. Each one makes
+//! a `round`: the folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`,
+//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it. `tell` prints all this, and
+//! `policy` knows when a page cannot be notified.
 
 mod backend;
 mod edge;
@@ -46,10 +47,11 @@ const TRIES_MAX: u32 = 5;
 /// … after so long.
 const TRY_AGAIN: Duration = Duration::from_millis(300);
 
-/// `dev`: ends well when it is told to end.
+/// `dev`: exits with success after a signal.
 ///
 /// # Errors
-/// What keeps it from serving; `bad_config` where `devanture.toml` has mistakes at the start, as the app's name is in it.
+/// What keeps it from serving; `bad_config` where `devanture.toml` has mistakes at the start, as the app's name is in
+/// it.
 pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     read?;
     let folders = context.project.folders(args.dir.as_deref())?;
@@ -71,7 +73,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     let starting = LocalEdge::start(wanted);
     tokio::pin!(told_to_end, starting);
     let ((edge, mut process), is_over) = tokio::select! {
-        // Whoever interrupts is heard from the first moment on.
+        // Signals are handled from the first moment on.
         biased;
         // What has begun to start is ended, and not left half way.
         () = &mut told_to_end => (starting.await?, true),
@@ -104,8 +106,8 @@ async fn serve_all(context: &Context, args: &DevArgs, edge: &LocalEdge) -> Resul
     }
 }
 
-/// Serves until something fails that no change of a file can mend. What is dropped with it, the streams of open pages among
-/// them, is gone before the edge ends.
+/// Serves until something fails that no change of a file can mend. What is dropped with it, the streams of open pages
+/// among them, is gone before the edge ends.
 async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, backend: Option<&Backend>) -> Result<(), Failure> {
     let app = app(context)?;
     let place = context.place()?;

@@ -94,8 +94,8 @@ impl Reload {
         self.address
     }
 
-    /// Says that a version with these pages is live. `styles` are the paths of the stylesheets that have changed since the
-    /// one before, where nothing else has.
+    /// Says that a version with these pages is live. `styles` are the paths of the stylesheets that have changed since
+    /// the one before, where nothing else has.
     pub(super) fn went_live(&mut self, pages: BTreeSet<String>, styles: Option<Vec<String>>) {
         self.count += 1;
         let (stamp, pages) = (stamp(self.run, self.count), Arc::new(pages));
@@ -203,7 +203,7 @@ impl Page {
         page
     }
 
-    /// What it is told first: to load itself again, where it is not of what is live; a comment, where it is.
+    /// Its first event: a reload if the page is not of the live version, otherwise a comment.
     fn greeting(&self, live: &Live) -> String {
         // What was loaded before and after a switch may not go together.
         let is_whole = self.age.is_none_or(|age| age <= live.since.elapsed());
@@ -214,7 +214,7 @@ impl Page {
         }
     }
 
-    /// What it is told when `live` went live.
+    /// Its event when `live` went live.
     fn told(&mut self, live: &Live) -> String {
         match &live.styles {
             Some(paths) if live.before == self.stamp => {

@@ -35,7 +35,7 @@ const HOME: &str = "index.html";
 
 /// What to do about a fingerprinted name with other content.
 const REUSED_HINT: &str = "its name says that its content never changes, so browsers keep the old one, and a push refuses \
-                           it, too: let the build give it another name, or start `devanture dev` anew";
+                           it, too: let the build give it another name, or restart `devanture dev`";
 
 /// What rounds are made of.
 pub(super) struct Rounds {
@@ -53,7 +53,7 @@ pub(super) struct Rounds {
     pub(super) backend: Option<UpstreamUrl>,
     /// The manifest that is live.
     pub(super) live: Option<Manifest>,
-    /// Where blobs are told of on their way.
+    /// Progress of uploads.
     pub(super) progress: Progress,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Went {
     pub(super) version: VersionId,
     /// How many files it has.
     pub(super) files: usize,
-    /// How many of them are others than before, came or went; none is told of the first version.
+    /// How many of them are others than before, came or went; none for the first version.
     pub(super) changed: Option<usize>,
     /// How long it took, in milliseconds.
     pub(super) ms: u64,
@@ -149,7 +149,7 @@ impl Rounds {
         let options = DeployOptions {
             // Nobody else pushes here.
             force: true,
-            // They are told, and stop nobody from going on.
+            // They are printed, and nothing stops for them.
             allow_warnings: true,
             // A check may ask a backend, which may be down: the front is served all the same.
             no_smoke: true,
@@ -176,7 +176,7 @@ impl Rounds {
         drop(sending);
         match self.edge.finish(&begun.deploy, &mut |_| {}).await.map_err(Refusal::into_failure) {
             Ok(report) => Ok(report.version),
-            // There is no flag for it here: the next run knows nothing of this one.
+            // There is no flag for it here: the next run is independent of this one.
             Err(failure) if failure.is(Code::FingerprintReused) => Err(failure.hint(REUSED_HINT)),
             Err(failure) => Err(failure),
         }
@@ -246,8 +246,8 @@ fn without_pool(routes: Vec<Route>, backend: Option<&UpstreamUrl>) -> Vec<Route>
     turned.collect()
 }
 
-/// Lays over what a site says what it is to say here: the routes of `--api`, and the one to `reload`. Hostnames are those of
-/// visitors, and would lead away from this machine. The edge of the run runs no instances.
+/// Lays over what a site says what it is to say here: the routes of `--api`, and the one to `reload`. Hostnames are
+/// those of visitors, and would lead away from this machine. The edge of the run runs no instances.
 fn lay_over(
     site: &mut SiteFile,
     place: &PlaceName,

@@ -23,7 +23,7 @@ pub(super) struct Teller<'c> {
     offset: UtcOffset,
     /// What is waited for, where that was said.
     waiting: Option<String>,
-    /// What was said of the version before and need not be said of each one.
+    /// Notes about the version before, which are not repeated for each one.
     said: BTreeSet<String>,
 }
 

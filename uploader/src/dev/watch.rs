@@ -189,7 +189,7 @@ impl Watch {
             if event.as_ref().is_ok_and(|event| watched.is_end(event)) {
                 has_ended.store(true, Ordering::Relaxed);
             }
-            // What could not be told may be anything.
+            // An unknown change may be anything.
             if event.map_or(true, |event| is_change(&event, &watched)) {
                 told.send_modify(|count| *count += 1);
             }
@@ -216,7 +216,7 @@ impl Watch {
     fn begin_anew(&mut self) {
         self.watched.real = [real(&self.watched.www), real(&self.watched.project)];
         match self.means {
-            // Where it cannot be had any more, the files are looked at; that is told once, at the start.
+            // Where it fails later, the files are polled; the note is printed once, at the start.
             Means::System { .. } => drop(self.listen()),
             Means::Looking(_) => self.look(),
         }
@@ -281,7 +281,7 @@ impl Watch {
     }
 }
 
-/// Whether what happened changes a file, and one that matters. That a file was opened, as this program does, is told too.
+/// Whether what happened changes a file, and one that matters. Opening a file, as this program does, is an event too.
 fn is_change(event: &Event, watched: &Watched) -> bool {
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}

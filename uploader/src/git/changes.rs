@@ -1,8 +1,9 @@
-//! Whether a work tree holds what its commit does not: by the index, as `git status` does it, and without running filters.
+//! Whether a work tree holds what its commit does not: by the index, as `git status` does it, and without running
+//! filters.
 //!
-//! A file that looks as it did when it was staged is taken for unchanged. Any other is read, and compared as it is, with
-//! the line endings of Unix, and as what Git LFS would put in its place. What other filters make of a file is not known,
-//! so that a file which they touch counts as changed when it was written after its checkout.
+//! A file that looks as it did when it was staged is taken for unchanged. Any other is read, and compared as it is,
+//! with the line endings of Unix, and as what Git LFS would put in its place. What other filters make of a file is not
+//! known, so that a file which they touch counts as changed when it was written after its checkout.
 
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _};
@@ -27,8 +28,8 @@ const TEXT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Whether something in the work tree is not in the commit whose tree is `tree`. `None` where it cannot be known, or not
-/// before `deadline`.
+/// Whether something in the work tree is not in the commit whose tree is `tree`. `None` where it cannot be known, or
+/// not before `deadline`.
 pub(super) fn exist(repository: &Repository, objects: &Store, tree: Id, deadline: Instant) -> Option<bool> {
     let (bytes, written) = repository.index(INDEX_BYTES_MAX)?;
     let index = Index::parse(&bytes, tree)?;
@@ -230,7 +231,7 @@ fn bytes_of(root: &Path, path: &Path) -> Option<Vec<u8>> {
 
 /// A path of the index as the system has it.
 #[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere not every path can be had")]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere not every path can be represented")]
 fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes)))
 }

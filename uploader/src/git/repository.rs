@@ -1,7 +1,8 @@
 //! Finds the repository that a folder belongs to, and the commit and branch that are checked out.
 //!
 //! Only plain data is read: `HEAD`, refs and `packed-refs`. A bare repository is never taken for one, and a `.git` that
-//! names a repository elsewhere counts only where that repository names it back: a pull request can bring both as files.
+//! names a repository elsewhere counts only where that repository names it back: a pull request can bring both as
+//! files.
 
 use std::fs::{self, Metadata};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -156,7 +157,7 @@ fn owner_of(_metadata: &Metadata) -> Option<u32> {
     None
 }
 
-/// Whether the file belongs to whoever runs this program.
+/// Whether the file belongs to the user who runs this program.
 #[cfg(unix)]
 fn is_own(metadata: &Metadata) -> bool {
     owner_of(metadata) == Some(rustix::process::geteuid().as_raw())

@@ -243,7 +243,7 @@ fn what_is_committed_or_ignored_is_no_change() {
         tree.put(ignored, "ignored\n");
     }
     assert!(!tree.agrees_with_git().dirty);
-    // Written anew with the same content.
+    // Written again with the same content.
     tree.put("a.txt", "one\n");
     assert!(!tree.source().dirty);
     tree.put("keep.log", "new\n");
@@ -288,7 +288,7 @@ fn linked_work_trees_and_submodules_are_read_where_both_sides_name_each_other() 
         put(&stranger.path().join(".git"), &format!("gitdir: {}\n", target.display()));
         assert_eq!(source_of(stranger.path()), Source::default(), "{}", target.display());
     }
-    // A folder of one's own that names the other repository as the common one.
+    // A folder of the attacker that names the other repository as the common one.
     let stranger = tempfile::tempdir().unwrap();
     let real = std::fs::canonicalize(stranger.path()).unwrap();
     put(&real.join(".git"), "gitdir: own\n");

@@ -8,7 +8,7 @@ use super::value::Node;
 /// A way of handling pages, and what differs from the provider's.
 pub(crate) type Way = (HtmlHandling, Option<&'static str>);
 
-/// Reads both keys of `node`; `way` says what they are here, the second one unsaid or said.
+/// Reads both keys of `node`; `way` maps both, the second of which may be absent.
 pub(crate) fn read(moved: &mut Moved, node: &Node, way: fn(bool, Option<bool>) -> Way) {
     let clean_urls = node.bool_of("cleanUrls").unwrap_or(false);
     let trailing_slash = node.bool_of("trailingSlash");
@@ -17,7 +17,7 @@ pub(crate) fn read(moved: &mut Moved, node: &Node, way: fn(bool, Option<bool>) -
     if let Some(difference) = difference {
         moved.differs(line, "cleanUrls, trailingSlash", difference, None);
     }
-    let said = trailing_slash.map_or_else(|| "unsaid".to_owned(), |value| value.to_string());
-    let because = format!("{}: cleanUrls is {clean_urls}, trailingSlash {said}.", moved.file);
+    let said = trailing_slash.map_or_else(|| "not set".to_owned(), |value| value.to_string());
+    let because = format!("{}: cleanUrls is {clean_urls}, trailingSlash is {said}.", moved.file);
     moved.html_handling = Some(Said { word, because });
 }

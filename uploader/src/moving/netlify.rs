@@ -225,7 +225,7 @@ impl Before {
         let Found { rule, is_rewrite } = found;
         let kind = if is_rewrite { RuleTable::Rewrites } else { RuleTable::Redirects };
         let Ok(redirect) = rule.as_redirect(kind) else {
-            // The mistake is told with the rule.
+            // The mistake is reported with the rule.
             return if is_rewrite { moved.rewrite("redirects", rule) } else { moved.redirect("redirects", rule) };
         };
         if let Some((_, earlier, _)) = self.rules.iter().find(|(earlier, ..)| takes_all_of(earlier, &redirect)) {

@@ -40,7 +40,9 @@ impl Push<'_> {
                 return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await;
             }
             if let (true, Some(urls)) = (went_live, status.urls) {
-                self.context.progress.note("the edge was lost before it had told everything; the version is live");
+                self.context
+                    .progress
+                    .note("the connection to the edge was lost before its last report; the version is live");
                 return Ok(DeployReport {
                     app: status.app,
                     environment: status.environment,
@@ -66,7 +68,7 @@ impl Push<'_> {
             }
             break;
         }
-        // What the edge itself said of it is told as it is.
+        // The edge's own message is printed as it is.
         if !failure.is(Code::Unreachable) {
             return Err(failure);
         }
@@ -84,7 +86,9 @@ impl Push<'_> {
         watch: Duration,
         failure: Failure,
     ) -> Result<DeployReport, Failure> {
-        self.context.progress.note("the edge was lost before it had told everything; it is asked how the watch ends");
+        self.context
+            .progress
+            .note("the connection to the edge was lost before its last report; asking it how the watch ends");
         let until = Instant::now() + watch + WATCH_SLACK;
         while Instant::now() < until {
             match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
@@ -93,7 +97,7 @@ impl Push<'_> {
                     self.finishing = None;
                     return Err((*problem).into());
                 }
-                // An edge that was started anew knows no more of it than the history does.
+                // A restarted edge knows no more of it than the history does.
                 Ok(DeployStatus { state: DeployState::Live | DeployState::Failed, .. }) => break,
                 Ok(_) | Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
             }
@@ -138,8 +142,8 @@ impl Push<'_> {
         live.to_owned()
     }
 
-    /// The last sentence of a push that failed before it spoke to the edge: it reports a live version only if the edge can
-    /// be asked now.
+    /// The last sentence of a push that failed before it spoke to the edge: it reports a live version only if the edge
+    /// can be asked now.
     async fn last_sentence_without_edge(&self, failure: &Failure) -> String {
         // Settings that the edge cannot be asked with, or must not.
         if matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource) || self.args.dry_run {

@@ -25,7 +25,7 @@ impl Push<'_> {
         }
     }
 
-    /// Warns of secrets in what is about to be sent: the push goes on, since whoever pushes may know better.
+    /// Warns of secrets in what is about to be sent: the push goes on, since its author may know better.
     pub(super) async fn tell_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
         let blobs: BTreeMap<Digest, (FilePath, u64)> =
             missing.iter().map(|(digest, blob)| (*digest, (blob.path.clone(), blob.bytes))).collect();

@@ -73,7 +73,7 @@ fn secrets_and_litter_are_left_out_with_a_word_and_refused_when_strict() {
 fn overlays_are_no_files_of_the_bundle() {
     let folder = Folder::new(&["a/devanture.staging.toml", "devanture.staging.toml", "devanture.toml"]);
     folder.link("config.txt", "devanture.staging.toml");
-    // They were read, so that there is nothing to be told about them.
+    // They were read, so that nothing is reported about them.
     let scan = scan(&folder.path(), true).unwrap();
     assert_eq!(folder.names(), ["a/devanture.staging.toml", "devanture.toml"]);
     assert!(scan.left_out.is_empty());
