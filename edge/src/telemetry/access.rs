@@ -1,5 +1,5 @@
 //! The access log: one line a request, written by a thread of its own so that no request waits for a disk, and handed
-//! by that thread to whoever reads along.
+//! by that thread to live readers.
 
 mod format;
 mod kept;
@@ -84,7 +84,7 @@ enum Message {
 }
 
 struct Shared {
-    /// Whether lines are written, whoever reads along.
+    /// Whether lines are written, with or without live readers.
     written: bool,
     settings: LogSettings,
     readers: Readers,
@@ -178,7 +178,7 @@ impl AccessLog {
     /// # Errors
     /// Where there are as many readers as may be.
     pub fn read(&self, wanted: LogWanted, last: usize) -> Result<(Vec<Arc<LogLine>>, LogReader), TooManyReaders> {
-        // Under one lock, so that no line is told twice and none is left out.
+        // Under one lock, so that no line is sent twice and none is left out.
         let kept = self.shared.kept();
         let lines = kept.last(&wanted, last);
         let reader = self.shared.readers.add(wanted, self.shared.settings.reader_lines_max, true)?;
@@ -205,7 +205,7 @@ impl AccessLog {
         self.shared.kept().held_since(app)
     }
 
-    /// Forgets what is remembered of an app, or of one environment of it, and ends whoever reads it along: the next one
+    /// Forgets what is remembered of an app, or of one environment of it, and ends its live readers: the next one
     /// of that name is somebody else's.
     pub fn forget(&self, app: &str, environment: Option<&str>) {
         let mut kept = self.shared.kept();
@@ -295,7 +295,7 @@ struct Output {
     count: u64,
     /// Whether the last words of the file may be half a line.
     torn: bool,
-    /// Whether it was said that lines are lost.
+    /// Whether the loss of lines was logged.
     failing: bool,
 }
 
@@ -335,7 +335,7 @@ impl Output {
             }
             Err(error) => {
                 counter!("devanture_access_log_dropped_total").increment(self.count);
-                // Said once: a full disk would else be told of with every request.
+                // Logged once: a full disk would otherwise be logged with every request.
                 if !self.failing {
                     tracing::error!(%error, "lines of the access log are lost; requests are served all the same");
                 }
@@ -351,7 +351,7 @@ impl Output {
         match (self.open)() {
             Ok(writer) => (self.writer, self.torn) = (writer, false),
             Err(error) => {
-                tracing::error!(%error, "the access log cannot be opened anew; the earlier file is written on");
+                tracing::error!(%error, "the access log cannot be reopened; lines still go to the earlier file");
             }
         }
     }

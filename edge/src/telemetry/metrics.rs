@@ -36,7 +36,7 @@ impl Exposition {
         self.0.render() + &latency
     }
 
-    /// What `set` sets, as text that follows [`Exposition::render`]'s: series that come and go are set anew each time.
+    /// What `set` sets, as text that follows [`Exposition::render`]'s: series that come and go are set again each time.
     #[must_use]
     pub fn of_now(set: impl FnOnce()) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -47,15 +47,15 @@ impl Exposition {
         recorder.handle().render()
     }
 
-    /// Moves what was counted and recorded to where it is told from; to be called every few seconds, or samples pile up.
+    /// Moves counts and samples to where they are rendered from; to be called every few seconds, or samples pile up.
     pub fn upkeep(&self) {
         requests::gather();
         self.0.run_upkeep();
     }
 }
 
-/// A recorder to be, which knows the buckets of histograms: without them the exporter would make summaries of them. Those
-/// of requests are no business of its, since `requests` writes them.
+/// A recorder to be, which knows the buckets of histograms: without them the exporter would make summaries of them.
+/// Those of requests are no business of its, since `requests` writes them.
 fn with_buckets() -> PrometheusBuilder {
     let matcher = Matcher::Full(INSTANCE_START.to_owned());
     let set = PrometheusBuilder::new().set_buckets_for_metric(matcher, &INSTANCE_START_BOUNDS);

@@ -32,7 +32,7 @@ pub fn now_ms() -> u64 {
     u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` chooses what is told, `info` by default.
+/// Sends the edge's own log to the standard error as JSON lines; `RUST_LOG` filters it, `info` by default.
 pub fn init_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A second call, as in tests that run two edges, keeps the first log.

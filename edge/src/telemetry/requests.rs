@@ -51,8 +51,8 @@ fn seconds_of(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64()
 }
 
-/// What is counted: of one stripe, or of all of them. What a fast answer of a file counts is in the first cache line; two
-/// lines are one to the processor, as it fetches them in pairs.
+/// What is counted: of one stripe, or of all of them. What a fast answer of a file counts is in the first cache line;
+/// two lines are one to the processor, as it fetches them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
 struct Figures<T> {
@@ -104,7 +104,7 @@ fn known() -> MutexGuard<'static, Known> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Moves what all versions have counted to where it is told from, and drops the series of those that are long gone.
+/// Moves the counts of all versions to where they are rendered from, and drops the series of those that are long gone.
 pub(super) fn gather() {
     let mut known = known();
     known.gather();
@@ -118,7 +118,7 @@ pub(super) fn gather_and_render() -> String {
     known.render()
 }
 
-/// The counters of one version in one place, ready for the hot path: no look-up by name is left. What is counted is told
+/// The counters of one version in one place, ready for the hot path: no look-up by name is left. Counts are rendered
 /// when it was gathered: every few seconds, whenever the metrics are rendered, and when this is dropped.
 pub struct RequestMetrics(Arc<Counts>);
 
@@ -168,8 +168,8 @@ impl RequestMetrics {
     }
 }
 
-/// The first bucket whose bound is not exceeded; the one after all bounds otherwise. From the first one on: most answers
-/// are quick, and are done with after one comparison.
+/// The first bucket whose bound is not exceeded; the one after all bounds otherwise. From the first one on: most
+/// answers are quick, and are done with after one comparison.
 fn bucket_of(nanoseconds: u64) -> usize {
     BOUNDS_NS.iter().position(|bound| nanoseconds <= *bound).unwrap_or(BOUNDS_NS.len())
 }
@@ -201,7 +201,7 @@ impl Counts {
         }
     }
 
-    /// Moves what was counted since the last time. Whoever gathers holds the lock of all that is known, so nothing is on
+    /// Moves what was counted since the last time. The gatherer holds the lock of all that is known, so nothing is on
     /// its way when somebody tells.
     fn gather(&self, versions: &mut SeriesMap<Served, [u64; 5]>, places: &mut SeriesMap<Place, OfPlace>) {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -449,8 +449,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every time near a bound, and any between: in the bucket where a recorded sample of as many seconds is, in the
-        /// same text.
+        /// Every time near a bound, and any between: in the bucket where a recorded sample of as many seconds is, in
+        /// the same text.
         #[test]
         fn the_histogram_reads_as_if_each_request_had_been_recorded(
             times in prop::collection::vec(

@@ -93,7 +93,7 @@ impl Slot {
     }
 }
 
-/// A count of one stripe. It only grows: whoever tells remembers what it told.
+/// A count of one stripe. It only grows: the reader remembers what it has read.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
 
@@ -253,7 +253,7 @@ mod tests {
         for (version, status) in [(good, StatusCode::OK), (bad, StatusCode::NOT_FOUND), (good, StatusCode::OK)] {
             tallies.switched("shop", "prod", version);
             tally.count(status);
-            // What is noted in between, or told twice, changes nothing.
+            // What is noted in between, or read twice, changes nothing.
             tallies.note(span);
             tallies.switched("shop", "prod", version);
             tally.count(status);

@@ -1,4 +1,4 @@
-//! The last lines of each app, remembered within bounds for whoever asks what has just been.
+//! The last lines of each app, remembered within bounds.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const FORGOTTEN_MAX: usize = 64;
 /// The last lines of each app.
 pub(super) struct Kept {
     apps: HashMap<String, Lines>,
-    /// What was forgotten, the oldest first: whose, and when. A request that came before may be told of after.
+    /// What was forgotten, the oldest first: whose, and when. An earlier request may be logged later.
     forgotten: VecDeque<(String, Option<String>, u64)>,
     bytes_max: usize,
     apps_max: usize,

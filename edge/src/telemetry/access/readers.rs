@@ -1,4 +1,4 @@
-//! Who reads the access log along: each has a queue of its own, and is told how many lines it was too slow for.
+//! Live readers of the access log: each has a queue of its own, and gets the number of lines that it was too slow for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -39,7 +39,8 @@ pub enum TooManyReaders {
     OfEnvironment(usize),
 }
 
-/// Shares an app's places among its environments: whether one that has `own` of them gets another while `free` are free.
+/// Shares an app's places among its environments: whether one that has `own` of them gets another while `free` are
+/// free.
 ///
 /// The first place is any free one; another needs more free places than the environment has. So the holder of a token
 /// for one environment takes half of them at most, and the other environments find some, however many there are.
@@ -59,7 +60,7 @@ struct Known {
     wanted: LogWanted,
     /// Whether it counts for the limits.
     counted: bool,
-    /// Lines that it was too slow for, and has not been told of.
+    /// Lines that it was too slow for, and that were not reported yet.
     lost: AtomicU64,
 }
 
@@ -164,7 +165,7 @@ impl List {
     }
 }
 
-/// What a reader is told.
+/// What a reader receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTold {
     /// A line.

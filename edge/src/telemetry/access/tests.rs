@@ -175,7 +175,7 @@ async fn what_was_forgotten_is_remembered_and_told_to_nobody_also_where_it_comes
     assert_eq!(reader.next().await, None);
     let count = |wanted: &LogWanted| log.remembered(wanted, 9).len();
     assert_eq!((count(&staging), count(&wanted("a"))), (0, 1));
-    // A download that began before is told of when it ends; what begins now is the next one's.
+    // A download that began before is logged when it ends; what begins now is the next one's.
     log.write(at("a", "staging", "/late", 1));
     log.write(at("a", "staging", "/new", u64::MAX));
     log.flush(LONG);
