@@ -210,7 +210,7 @@ pub(super) async fn equal_bytes_put_at_once_by_many_are_one_blob(harness: impl H
                 let (store, bytes) = (Arc::clone(&store), bytes.clone());
                 tokio::spawn(async move {
                     put_blob(&*store, &bytes).await;
-                    // Whoever put it has it, whatever the others are doing.
+                    // A blob that was put can be read, whatever others do meanwhile.
                     assert_eq!(store.get(blob(&bytes)).await.unwrap(), bytes);
                     assert_eq!(store.open(blob(&bytes)).await.unwrap().size(), bytes.len() as u64);
                 })

@@ -1,9 +1,9 @@
 //! The one way in which a file comes to be: temporary file, write, fsync, rename, fsync of the folder (law 6).
 //!
-//! Whoever reads the final name finds the whole old file or the whole new one, whenever the power went; whoever gets
-//! `Ok` has it on stable storage. Nothing outside this file creates, replaces or moves a file of the data folder: the
-//! lints of the workspace hold that. A temporary file is locked by its writer for as long as it lives, so that those of
-//! the dead are told from those of the living by any process.
+//! A reader of the final name finds the whole old file or the whole new one, even after a power loss; a caller that
+//! gets `Ok` has it on stable storage. Nothing outside this file creates, replaces or moves a file of the data folder:
+//! the lints of the workspace hold that. A temporary file is locked by its writer for as long as it lives, so that
+//! those of the dead are distinguished from those of the living by any process.
 
 #![expect(clippy::disallowed_methods, reason = "this is the helper that the lint sends everybody to")]
 
@@ -114,7 +114,7 @@ impl Draft {
         Err(failed("creating a file in", folder)(ErrorKind::AlreadyExists.into()))
     }
 
-    /// Locks the new file. Whoever cleans up may have seen it in the moment before and removed it, or be about to.
+    /// Locks the new file. A concurrent clean-up may have seen it just before and removed it, or be about to.
     fn is_ours(&self) -> bool {
         match self.file.try_lock() {
             Ok(()) => self.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
@@ -160,7 +160,7 @@ impl Draft {
     /// Makes the file durable under its name, in place of what had it.
     ///
     /// # Errors
-    /// [`Error::Full`] and [`Error::Io`]; whoever opens `target` then finds the old file or the new one, whole.
+    /// [`Error::Full`] and [`Error::Io`]; `target` is then the old file or the new one, whole.
     pub fn persist(mut self, target: &Path) -> Result<(), Error> {
         self.sync()?;
         self.rename(target).map_err(failed("renaming to", target))?;
@@ -180,7 +180,7 @@ impl Drop for Draft {
 /// Writes a small whole file durably, in place of what had its name. The folder is there.
 ///
 /// # Errors
-/// [`Error::Full`] and [`Error::Io`]; whoever opens `path` then finds the old file or the new one, whole.
+/// [`Error::Full`] and [`Error::Io`]; `path` is then the old file or the new one, whole.
 pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let folder = folder_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -345,7 +345,7 @@ pub fn remove_abandoned(folder: &Path, meant: impl Fn(&str) -> bool) -> Result<(
         if !meant(&entry.file_name().to_string_lossy()) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             continue;
         }
-        // The system frees a lock when its holder dies, so one that can be had belongs to nobody.
+        // The system frees a lock when its holder dies, so one that can be taken belongs to nobody.
         let Ok(file) = File::open(&path) else { continue };
         if file.try_lock().is_ok()
             && let Err(error) = remove_file(&path)
@@ -363,7 +363,7 @@ pub struct Lock {
 }
 
 /// Takes the lock file `path`, making it where it is missing; `Err` inside is the process that has it, where it can be
-/// told.
+/// known.
 ///
 /// # Errors
 /// [`Error::Full`] and [`Error::Io`].
@@ -379,7 +379,7 @@ pub fn lock(path: &Path) -> Result<Result<Lock, Option<u32>>, Error> {
         }
         Err(TryLockError::Error(error)) => return Err(failed("locking", path)(error)),
     }
-    // A full disk takes nothing from the lock; it is only not told who has it.
+    // A full disk does not weaken the lock; only its holder is not recorded.
     let named = file.set_len(0).and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
     if let Err(error) = named {
         tracing::warn!(path = %path.display(), %error, "the lock file could not be written");
@@ -417,7 +417,7 @@ impl Identity {
     }
 }
 
-/// Takes the lock file `path`, making it where it is missing, and waits until whoever has it is done: for work that is over
+/// Takes the lock file `path`, creating it if missing, and waits until its holder is done: for work that is over
 /// at once.
 ///
 /// # Errors

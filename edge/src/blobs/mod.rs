@@ -1,6 +1,6 @@
 //! Immutable bytes by name: the trait `Blobs`, and the one store behind it that is built in, a folder of files.
 //!
-//! Whoever puts a blob has it checked against its name; whoever gets one has it checked again, so that no caller ever
+//! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
 //! holds bytes that are not what they say (law 4). Nothing here knows an app.
 
 use std::fmt;
@@ -265,8 +265,8 @@ pub trait ReadAt: Send + Sync {
     /// What the system says; [`std::io::ErrorKind::InvalidData`] where the bytes are not those that were stored.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes>;
 
-    /// As [`ReadAt::read_at`], of what needs no disk: nothing where any of it would have to be waited for, or where that
-    /// cannot be told. May be called on a thread that serves.
+    /// As [`ReadAt::read_at`], of what needs no disk: nothing where any of it would have to be waited for, or where
+    /// that is unknown. May be called on a thread that serves.
     ///
     /// # Errors
     /// What the system says.
@@ -292,7 +292,7 @@ pub trait ReadAt: Send + Sync {
 #[async_trait]
 pub trait Blobs: Send + Sync {
     /// Begins to put the blob or manifest `key`, whose bytes come in pieces. What is stored under `key` already is
-    /// replaced by the same bytes, so that damage is mended, the age in [`Blobs::list`] begins anew, and the time that
+    /// replaced by the same bytes, so that damage is mended, the age in [`Blobs::list`] starts again, and the time that
     /// a put takes tells nobody what was there.
     ///
     /// # Errors
@@ -343,8 +343,8 @@ pub trait Blobs: Send + Sync {
     /// [`Error::Io`].
     async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error>;
 
-    /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or none,
-    /// are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
+    /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or
+    /// none, are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
     ///
     /// # Errors
     /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Full`] and [`Error::Io`].
@@ -375,8 +375,8 @@ pub trait Blobs: Send + Sync {
     /// As [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
 
-    /// Reads all bytes of `key` from the disk, so many in a second at most, and compares them with its hash. Returns their
-    /// number.
+    /// Reads all bytes of `key` from the disk, so many in a second at most, and compares them with its hash. Returns
+    /// their number.
     ///
     /// # Errors
     /// As [`Blobs::get`].
@@ -396,8 +396,8 @@ pub trait Blobs: Send + Sync {
 
     /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
     /// since 1970. It counts as missing from then on, but unless it is `for_good` a store may keep the bytes until
-    /// [`Blobs::remove_leftovers`] ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns the
-    /// bytes of all that went; nothing where it is not there, or was put since.
+    /// [`Blobs::remove_leftovers`] ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns
+    /// the bytes of all that went; nothing where it is not there, or was put since.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -429,7 +429,8 @@ pub trait Blobs: Send + Sync {
     async fn collected(&self) -> Result<Vec<Key>, Error>;
 
     /// Removes damaged and half-written files from before `before_s`, and collected ones from before
-    /// `collected_before_s`, both in seconds since 1970; with `dry_run` it only counts. Returns the files and their bytes.
+    /// `collected_before_s`, both in seconds since 1970; with `dry_run` it only counts. Returns the files and their
+    /// bytes.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,8 +1,8 @@
-//! Removes whole folders, whatever whoever filled them has made of them: however deep, however many, with links.
+//! Removes whole folders with untrusted contents: any depth, any number of files, with links.
 //!
-//! A folder within a folder is first moved up to the top, so that nothing is ever deeper than two: neither the stack, nor
-//! descriptors, nor the length of a path bound what can be removed. Everything goes by descriptors and no link is
-//! followed, so that whoever changes the tree meanwhile leads nowhere else.
+//! A folder within a folder is first moved up to the top, so that nothing is ever deeper than two: neither the stack,
+//! nor descriptors, nor the length of a path bound what can be removed. Everything goes by descriptors and no link is
+//! followed, so that a concurrent change of the tree leads nowhere else.
 
 use std::ffi::CStr;
 use std::io::ErrorKind;
@@ -18,8 +18,8 @@ use super::{Error, Step, before, failed};
 /// Most files that are looked at for those of one user.
 const LOOKED_AT_MAX: usize = 1_000_000;
 
-/// Removes a folder with all that is in it, following no link. Says whether there was one. What cannot be removed does not
-/// keep the rest; whatever is left may have another place in the folder.
+/// Removes a folder with all that is in it, following no link. Says whether there was one. What cannot be removed does
+/// not keep the rest; whatever is left may have another place in the folder.
 ///
 /// # Errors
 /// [`Error::Io`], the first one.
@@ -174,8 +174,8 @@ fn opened(parent: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> Result
     openat(parent, name, FOLDER, Mode::empty())
 }
 
-/// Folders that nobody may write to give up their files only after their owner may. Root never needs that, and so changes
-/// nothing by a name that somebody else could give to another folder.
+/// Folders that nobody may write to give up their files only after their owner may. Root never needs that, and so
+/// changes nothing by a name that somebody else could give to another folder.
 fn open_up(parent: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<(), Errno> {
     if rustix::process::geteuid().is_root() {
         return Ok(());

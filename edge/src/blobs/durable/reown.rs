@@ -1,8 +1,8 @@
 //! Gives the files of one user in a tree to another user.
 //!
-//! The tree was filled by whoever had the first user, so that nothing in it is trusted: everything goes by descriptors,
-//! no link is followed, and only what belongs to that user changes hands. A file that has a name outside of the tree too
-//! stays as it is, since whoever reaches it there would lose it.
+//! The tree was filled by the first user, so that nothing in it is trusted: everything goes by descriptors, no link is
+//! followed, and only what belongs to that user changes hands. A file that has a name outside of the tree too stays as
+//! it is, since its owner there would lose it.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -35,7 +35,7 @@ pub fn make_folder_as(path: &Path, mode: u32, owner: Owner) -> Result<(), Error>
     let is_new = match made {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            // A link is not followed: whoever could put one there would choose what is given away.
+            // A link is not followed: anyone who can put one there would choose what is given away.
             let found = std::fs::symlink_metadata(path).map_err(failed("looking at", path))?;
             if !found.is_dir() {
                 return Err(failed("making the folder", path)(ErrorKind::NotADirectory.into()));

@@ -54,7 +54,7 @@ fn read(file: &File, piece: &mut [u8], at: u64) -> std::io::Result<usize> {
         return Ok(read);
     }
     let read = file.read_at(piece, at)?;
-    // No more than a wish.
+    // Only a hint.
     fadvise(file, at, std::num::NonZeroU64::new(read as u64), Advice::DontNeed).ok();
     Ok(read)
 }

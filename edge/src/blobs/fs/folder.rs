@@ -1,8 +1,8 @@
 //! The folder itself, as blocking calls: where each file lies, and what is done to it under the lock of its first byte.
 //!
-//! Everything that a reader must find consistent (a variant and its line in the index, a blob and what was made of it) is
-//! changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside it:
-//! an opened file stays what it is, whatever becomes of its name.
+//! Everything that a reader must find consistent (a variant and its line in the index, a blob and what was made of it)
+//! is changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside
+//! it: an opened file stays what it is, whatever becomes of its name.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -130,7 +130,7 @@ impl Folder {
     /// Gives a draft, whose hash was checked and which was synced, the name of its key.
     ///
     /// A file that has the name already is replaced, whatever it holds: so one that lost its bytes is mended, its time
-    /// begins anew for the collection, and the time that this takes tells nobody what was there.
+    /// starts again for the collection, and the time that this takes does not reveal what was there.
     pub(super) fn keep(&self, key: Key, mut draft: Draft) -> Result<(), Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
@@ -287,7 +287,7 @@ impl Folder {
     }
 
     /// Moves the file of `key` to the quarantine, if it still is the one with that stamp, and says where it is now. A
-    /// variant is forgotten thereby, since an index says nothing about a file that is not there.
+    /// variant is lost by this, since an index says nothing about a file that is not there.
     fn set_aside(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
@@ -307,8 +307,8 @@ impl Folder {
         Ok(moved.then(|| quarantined.display().to_string()))
     }
 
-    /// Replaces what was made of a blob, once all that needs room is written. Between here and the new index a crash must
-    /// not leave a line of the old one beside other bytes, which would pass for corruption. Called under the lock.
+    /// Replaces what was made of a blob, once all that needs room is written. Between here and the new index a crash
+    /// must not leave a line of the old one beside other bytes, which would pass for corruption. Called under the lock.
     pub(super) fn replace(&self, replacing: Replacing) -> Result<(), Error> {
         let index_path = replacing.index_path.clone();
         if replacing.changes_known {
@@ -386,7 +386,7 @@ pub(super) fn read_lines<T: Default>(
         Err(error) => return Err(failed("reading", path)(error)),
     }
     Ok(std::str::from_utf8(&text).ok().and_then(parse).unwrap_or_else(|| {
-        tracing::error!(path = %path.display(), "an index cannot be read; what it told of will be made again");
+        tracing::error!(path = %path.display(), "an index cannot be read; its variants will be made again");
         T::default()
     }))
 }

@@ -34,7 +34,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Deletes a blob or manifest that was last put before `before_s`; whoever puts it waits for the same lock.
+    /// Deletes a blob or manifest that was last put before `before_s`; a put of it waits for the same lock.
     pub(super) fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
         let _turn = self.lock(digest_of(key));
         self.check_in_place()?;
@@ -155,8 +155,8 @@ impl Folder {
         Ok(parts?.concat())
     }
 
-    /// The blobs and manifests whose digest begins with `first`, with length and time. On the way, variants and deltas are
-    /// removed whose blob is gone.
+    /// The blobs and manifests whose digest begins with `first`, with length and time. On the way, variants and deltas
+    /// are removed whose blob is gone.
     pub(super) fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut found = Vec::new();
         let shard = hex::encode([first]);
@@ -172,8 +172,8 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes variants and deltas of the blobs of one folder that are gone, as a crash in the middle of a deletion leaves
-    /// them.
+    /// Removes variants and deltas of the blobs of one folder that are gone, as a crash in the middle of a deletion
+    /// leaves them.
     fn remove_orphans(&self, shard: &str) -> Result<(), Error> {
         self.check_in_place()?;
         let mut orphans = BTreeMap::new();

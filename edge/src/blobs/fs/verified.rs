@@ -7,7 +7,7 @@ use super::tree::Tree;
 use crate::blobs::Key;
 use crate::blobs::durable::Stamp;
 
-/// How many files are remembered as checked. When there are more, all are forgotten and checked anew.
+/// Most files that are remembered as checked. When there are more, all are forgotten and checked again.
 const VERIFIED_MAX: usize = 200_000;
 /// Of how many groups of bytes the hashes are remembered: 36 MiB, of 64 GiB of files.
 const VERIFIED_GROUPS_MAX: usize = 1 << 20;

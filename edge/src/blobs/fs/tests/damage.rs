@@ -73,7 +73,7 @@ async fn a_file_that_was_cut_is_damaged() {
 async fn what_is_in_the_page_cache_is_checked_again_when_the_last_check_is_long_ago() {
     let (harness, key, file, bytes) = opened().await;
     let path = path_of(harness.data.path(), key);
-    // It was checked when it was opened, so that any piece of it can be had at once, if this kind of file can tell.
+    // It was checked when it was opened, so that any piece of it can be read at once, if this kind of file can tell.
     let Some(piece) = file.read_cached(70_000, 1_000).unwrap() else { return };
     assert_eq!(piece, bytes[70_000..71_000]);
     let again = harness.store.open(key).await.unwrap();
