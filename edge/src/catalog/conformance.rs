@@ -267,7 +267,7 @@ pub(super) async fn watchers_are_told_each_commit_in_order_and_no_refused_one(ha
         assert!(committed.revision > last);
         last = committed.revision;
         let [Change::Put(key, _)] = &*committed.changes else { panic!("{committed:?}") };
-        // What a watcher was told can be read.
+        // A commit that a watcher has seen can be read.
         assert_eq!(catalog.get(key).await.unwrap().unwrap().revision, committed.revision);
         told.insert(key.clone());
     }

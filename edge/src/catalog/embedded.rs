@@ -1,6 +1,6 @@
 //! The built-in catalog: one `redb` file beside the blobs.
 //!
-//! Every call goes to a blocking thread. Commits are made one after another; each is on stable storage, and told to
+//! Every call goes to a blocking thread. Commits are made one after another; each is on stable storage, and sent to
 //! the watchers, before the next begins. `redb` gives up for good after any error of the disk, so the file is then
 //! closed and opened again: reads go on from the last commit, and a later commit may find room.
 
@@ -19,7 +19,7 @@ use super::{Catalog, Commit, Committed, Error, Record, Revision};
 use file::{CatalogFile, whole};
 use reserve::Reserve;
 
-/// How many commits a watcher may lag behind before it has to read anew.
+/// Most commits that a watcher may lag behind before it has to read again.
 const WATCH_COMMITS_MAX: usize = 1_024;
 /// Reads at once: they come from memory most of the time, and each is a thread whose share of the allocator's memory
 /// stays.
@@ -107,7 +107,7 @@ impl Catalog for RedbCatalog {
             let revision = file.commit(&commit)?;
             // Without a watcher there is nobody to tell, which is no error.
             drop(committed.send(Committed { revision, changes: commit.changes.into() }));
-            // Here and not with the caller, who may be gone: the next commit is told after this one.
+            // Here and not with the caller, who may be gone: the next commit is announced after this one.
             drop(turn);
             if let Some(reserve) = reserve {
                 reserve.refill();

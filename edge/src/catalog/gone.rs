@@ -1,5 +1,5 @@
 //! The records of what is no longer there: versions that were deleted or collected, apps and environments that can
-//! still be had back.
+//! still be restored.
 
 use devanture_config::{AppName, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,13 @@ pub struct GoneVersion {
     /// Whether a collection took it, and not somebody.
     #[serde(default)]
     pub collected: bool,
-    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    /// Restorable until, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub until_ms: u64,
     /// The name of the token that deleted it.
     #[serde(default)]
     pub who: String,
-    /// Its record, for as long as it can be had back. While it is here, the version's files stay.
+    /// Its record, for as long as it can be restored. While it is here, the version's files stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<VersionRecord>,
 }
@@ -30,7 +30,7 @@ pub struct GoneVersion {
 pub struct DeletedApp {
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    /// Restorable until, in milliseconds since 1970 UTC.
     pub until_ms: u64,
     /// The name of the token that deleted it.
     pub who: String,
@@ -41,7 +41,7 @@ pub struct DeletedApp {
 pub struct DeletedEnvironment {
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Until when it can be had back, in milliseconds since 1970 UTC.
+    /// Restorable until, in milliseconds since 1970 UTC.
     pub until_ms: u64,
     /// The name of the token that deleted it.
     pub who: String,

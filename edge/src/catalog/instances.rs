@@ -6,7 +6,7 @@ use devanture_config::AppName;
 use devanture_config::site_toml::ProcessName;
 use serde::{Deserialize, Serialize};
 
-/// The prefix of how many instances the API wishes.
+/// The prefix of instance counts set by the API.
 pub const SCALE_PREFIX: &str = "scale/";
 /// The prefix of the user ids of environments.
 pub const UIDS_PREFIX: &str = "uids/";
@@ -15,15 +15,15 @@ pub const FREE_UIDS_PREFIX: &str = "uids-free/";
 /// The next number of a user id: a [`NextUidRecord`].
 pub const UID_NEXT_KEY: &str = "uids-next";
 
-/// `scale/{app}/{env}`: how many instances the API wishes; what the version says holds for every other process.
+/// `scale/{app}/{env}`: instance counts set by the API; every other process has the count of the version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScaleRecord {
     /// By process.
     pub processes: BTreeMap<ProcessName, u64>,
 }
 
-/// `uids/{app}/{env}`: the user id of the instances of an environment, or of the app's previews (`preview`), as its number
-/// in the range of ids.
+/// `uids/{app}/{env}`: the user id of the instances of an environment, or of the app's previews (`preview`), as its
+/// number in the range of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UidRecord {
     /// From 0 on.
@@ -33,8 +33,8 @@ pub struct UidRecord {
     pub pair: Option<u32>,
 }
 
-/// `uids/{app}`, as earlier versions of the edge wrote it: the pair of numbers 2 n and 2 n + 1, one for all environments
-/// of the app and one for its previews.
+/// `uids/{app}`, as earlier versions of the edge wrote it: the pair of numbers 2 n and 2 n + 1, one for all
+/// environments of the app and one for its previews.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UidPairRecord {
     /// From 0 on.
@@ -67,7 +67,7 @@ pub struct FreeUidRecord {
     pub at_ms: u64,
 }
 
-/// The key of how many instances the API wishes.
+/// The key of the instance counts set by the API.
 #[must_use]
 pub fn scale_key(app: &AppName, place: &str) -> String {
     format!("{SCALE_PREFIX}{app}/{place}")

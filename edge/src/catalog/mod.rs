@@ -64,7 +64,7 @@ pub struct Commit {
     pub changes: Vec<Change>,
 }
 
-/// What a watcher is told, after the commit is durable and in the order of revisions.
+/// An event for watchers, sent after the commit is durable and in the order of revisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// The commit.
@@ -90,7 +90,7 @@ pub enum Error {
     Locked {
         /// The file.
         path: String,
-        /// The process, where it could be told.
+        /// The process, if known.
         holder: Option<u32>,
     },
     /// The catalog's file is gone, or is not the one that this process opened. Nothing was changed.
@@ -99,7 +99,7 @@ pub enum Error {
         /// The file.
         path: String,
     },
-    /// Whoever asks has changed as much as they may for now. Nothing was changed.
+    /// The caller's rate limit of changes is reached. Nothing was changed.
     #[error("too many changes at once")]
     TooOften {
         /// Milliseconds until they may again.
@@ -150,8 +150,8 @@ pub trait Catalog: Send + Sync {
     /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`]; nothing was changed then.
     async fn commit(&self, commit: Commit) -> Result<Revision, Error>;
 
-    /// As [`Catalog::commit`], for a commit by which a full disk is freed, or a site that does harm ended: it may use space
-    /// that is held back for these.
+    /// As [`Catalog::commit`], for a commit by which a full disk is freed, or a site that does harm ended: it may use
+    /// space that is held back for these.
     ///
     /// # Errors
     /// As [`Catalog::commit`].
@@ -159,8 +159,8 @@ pub trait Catalog: Send + Sync {
         self.commit(commit).await
     }
 
-    /// Every commit from now on. A watcher that lags by more than the channel holds is told so by the channel and
-    /// reads anew.
+    /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel and
+    /// reads again.
     fn watch(&self) -> broadcast::Receiver<Committed>;
 }
 

@@ -70,15 +70,16 @@ impl VersionRecord {
         self.edge_admin.unwrap_or(self.trusted)
     }
 
-    /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own hostnames.
+    /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own
+    /// hostnames.
     #[must_use]
     pub fn is_trusted_in(&self, place: &str) -> bool {
         self.trusted || self.trusted_in.iter().any(|environment| environment.as_str() == place)
     }
 }
 
-/// `dictionaries/{app}/{id}`: what of a stored version serves as dictionaries (RFC 9842). It stands beside the manifest,
-/// so that the id of a version depends on none of it, and goes with the version.
+/// `dictionaries/{app}/{id}`: what of a stored version serves as dictionaries (RFC 9842). It stands beside the
+/// manifest, so that the id of a version depends on none of it, and goes with the version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DictionariesRecord {
     /// The SHA-256 of those of its files that anyone may read and that may serve, by their BLAKE3.

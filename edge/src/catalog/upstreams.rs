@@ -20,12 +20,12 @@ pub struct MembersRecord {
 /// One member of a [`MembersRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberEntry {
-    /// What is wished for.
+    /// The requested state.
     pub wish: MemberWish,
-    /// Whether an `admin` token wished it: the address may be loopback or private.
+    /// Whether an `admin` token set it: the address may be loopback or private.
     #[serde(default)]
     pub trusted: bool,
-    /// The name of the token that wished it.
+    /// The name of the token that set it.
     pub who: String,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,

@@ -34,7 +34,7 @@ pub struct LoginRecord {
     pub account: AccountName,
     /// What the account's stamp was.
     pub stamp: String,
-    /// The BLAKE3 of the part that all refresh tokens of this login have: whoever shows it has had one of them.
+    /// The BLAKE3 of the part that all refresh tokens of this login share, which proves that a client had one of them.
     pub family: Digest,
     /// The BLAKE3 of the part that the refresh token alone has that is good now.
     pub refresh: Digest,

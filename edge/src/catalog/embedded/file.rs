@@ -32,7 +32,7 @@ const REVISION_BYTES: usize = 8;
 pub(super) struct CatalogFile {
     path: PathBuf,
     /// Held to write while the file is closed and opened again; to read by everybody else, commits included.
-    /// `None` when that failed: whoever comes next tries again.
+    /// `None` when that failed: the next caller tries again.
     database: RwLock<Option<Database>>,
     /// The file that was opened.
     identity: durable::Identity,
