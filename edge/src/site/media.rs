@@ -18,7 +18,7 @@ pub fn content_type(path: &str, is_utf8: bool) -> Cow<'static, str> {
     with_charset(media_type(path, is_utf8), is_utf8)
 }
 
-/// Adds `charset=utf-8` to a media type of text, where the bytes are UTF-8 and nothing is said yet.
+/// Adds `charset=utf-8` to a media type of text, if the bytes are UTF-8 and it has no parameter yet.
 #[must_use]
 pub fn with_charset<'t>(media_type: impl Into<Cow<'t, str>>, is_utf8: bool) -> Cow<'t, str> {
     let media_type = media_type.into();

@@ -79,7 +79,7 @@ impl Coding {
 /// A weight in steps of half a thousandth; 0 is "not acceptable".
 type Weight = u16;
 
-/// The weight of identity where nothing is said of it: acceptable, but less so than anything that was named.
+/// The weight of identity where the field does not name it: acceptable, but less so than anything that was named.
 const UNSAID: Weight = 1;
 const WEIGHT_MAX: Weight = 2_000;
 
@@ -98,7 +98,7 @@ impl Acceptable {
     /// Reads `Accept-Encoding`; parts that are malformed or name another coding are passed over.
     ///
     /// Without the field anything may be sent, but what the client decodes is unknown, so that only identity is. Of a
-    /// coding that is named more than once the least weight counts: whoever refused it anywhere is not sent it.
+    /// coding that is named more than once the least weight counts: a client that refused it anywhere is not sent it.
     #[must_use]
     pub fn parse(accept_encoding: Option<&[u8]>) -> Self {
         accept_encoding.and_then(Self::usual).unwrap_or_else(|| Self::read(accept_encoding))

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::fields::{members, trimmed};
 
-/// Most parts that a client may ask for at once; who asks for more gets the whole (§14.2 leaves it open).
+/// Most parts of one request; a client that asks for more gets the whole (§14.2 leaves it open).
 pub const RANGES_MAX: usize = 32;
 
 /// The first and the last byte of a part, both of them in it.

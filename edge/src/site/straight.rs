@@ -87,7 +87,7 @@ mod tests {
                 let straight = StraightPaths::new(&paths, &index, handling);
                 let own = paths.iter().flat_map(|path| addresses(path.as_str()));
                 for path in own.chain([asked.clone()]) {
-                    // A path that no file is told by takes more to know.
+                    // A path that names no file takes more to decide.
                     let file = straight.file(&path);
                     prop_assert!(file.is_none() || file == thought(&index, handling, &path), "{:?} {}", handling, path);
                 }

@@ -1,4 +1,4 @@
-//! Which files of a version browsers are told to keep as dictionaries, for which later paths, and which of them a browser
+//! Which files of a version are announced as dictionaries, for which later paths, and which of them a browser
 //! then comes with.
 
 use std::cmp::Reverse;
@@ -9,9 +9,9 @@ use super::matching::{Pattern, exact_pattern};
 
 /// The files of a version that are announced, each with one pattern.
 ///
-/// Of several files with the same pattern only the largest has it: a browser keeps them all under that pattern, and takes
-/// the one that it fetched last, which nobody knows. The largest script of a folder stands in for the others of it, new
-/// ones too.
+/// Of several files with the same pattern only the largest has it: a browser keeps them all under that pattern, and
+/// takes the one that it fetched last, which nobody knows. The largest script of a folder stands in for the others of
+/// it, new ones too.
 #[derive(Debug, Clone, Default)]
 pub struct Announced<'f> {
     /// By what their patterns begin with.
@@ -90,8 +90,8 @@ impl<'f> Announced<'f> {
         self.told.values().flatten().map(|Told { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
     }
 
-    /// The path of the file that a browser comes with that asks for `path` and has all of them: the one with the longest
-    /// pattern (RFC 9842 §2.2.3).
+    /// The path of the file that a browser comes with that asks for `path` and has all of them: the one with the
+    /// longest pattern (RFC 9842 §2.2.3).
     #[must_use]
     pub fn preferred(&self, path: &str) -> Option<&'f str> {
         let longest = self.taking(path).map(|told| (told.length, told.file)).max();

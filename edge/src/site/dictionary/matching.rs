@@ -1,8 +1,8 @@
 //! `Use-As-Dictionary` (RFC 9842 §2.1): for which later requests an answer is to be the dictionary.
 //!
-//! Only documents are told apart by `match-dest`. A script is asked for as `script`, `worker`, `serviceworker`, or by a
-//! `fetch` as nothing at all, and a client prefers every dictionary that names the destination to one that names none,
-//! however much longer the pattern of the latter is: so either all patterns of assets name it, or none does.
+//! Only documents are distinguished by `match-dest`. A script is requested as `script`, `worker`, `serviceworker`, or
+//! by a `fetch` as nothing at all, and a client prefers every dictionary that names the destination to one that names
+//! none, however much longer the pattern of the latter is: so either all patterns of assets name it, or none does.
 
 use super::super::{fingerprint, target};
 
@@ -63,7 +63,8 @@ pub fn use_as_for_documents(id: &str) -> String {
     format!("match=\"/*\", match-dest=(\"document\"), id={}", quoted(id))
 }
 
-/// Text of a decoded path as a pattern that matches it alone: encoded as a URL has it, and without a meaning of its own.
+/// Text of a decoded path as a pattern that matches it alone: encoded as a URL has it, and without a meaning of its
+/// own.
 fn literal(decoded: &str) -> String {
     let mut text = String::with_capacity(decoded.len());
     for character in target::encode_path(decoded).chars() {

@@ -1,5 +1,5 @@
-//! Compression dictionaries (RFC 9842): which one a client has, who may be answered by means of it, and what is said of an
-//! answer that will be one.
+//! Compression dictionaries (RFC 9842): which one a client has, which clients may be answered with it, and how an
+//! answer is announced as one.
 
 mod announced;
 mod item;
@@ -59,7 +59,7 @@ fn urgency(priority: &[u8]) -> u8 {
     urgencies.next().unwrap_or(3)
 }
 
-/// Who asks, as browsers say it.
+/// The requesting site, by fetch metadata.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'f> {
     /// `Sec-Fetch-Site`.
@@ -94,7 +94,7 @@ pub fn is_kept(cache_control: &[u8]) -> bool {
     kept_seconds(cache_control) > 0
 }
 
-/// For how many seconds: none where it is said more than once and not alike, which clients read in more than one way
+/// Lifetime in seconds: none where it is given more than once and not alike, which clients read in more than one way
 /// (RFC 9111 §4.2.1).
 #[must_use]
 pub fn kept_seconds(cache_control: &[u8]) -> u64 {

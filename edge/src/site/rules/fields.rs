@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Most bytes of fields that rules set in one answer: clients refuse longer heads, and a value may grow with the path.
 const FIELDS_BYTES_MAX: usize = 32 * 1024;
 
-/// What one rule does, made ready.
+/// The compiled action of one rule.
 #[derive(Debug)]
 pub(super) struct Changes {
     changes: Box<[Prepared]>,
@@ -91,7 +91,7 @@ impl HeapBytes for Changes {
 
 impl HeapBytes for Prepared {
     fn heap_bytes(&self) -> usize {
-        // Of a name that the standards know nothing is on the heap; that is not told apart.
+        // Of a name that the standards know nothing is on the heap; that is not distinguished.
         let value = match self {
             Self::Remove(_) => 0,
             Self::Set(_, value) => allocated(value.len()),

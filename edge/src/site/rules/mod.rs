@@ -1,4 +1,4 @@
-//! The rules of a version, made ready: which redirect a path has, which fields its answer gets, who may see it.
+//! The compiled rules of a version: which redirect a path has, which fields its answer gets, who may see it.
 
 mod fields;
 mod index;
