@@ -22,7 +22,7 @@ pub struct Answer<O> {
     pub head: AnswerHead,
     /// The body. That of an answer to HEAD, of a 204 and of a 304 is empty, whatever the head says.
     pub body: AnswerBody,
-    /// Told how it went.
+    /// Receives the outcome.
     pub outcome: O,
 }
 
@@ -135,8 +135,8 @@ impl SharedFields {
     }
 }
 
-/// The fields of an answer, ready to be sent over both protocols. Each requested file has one, so that the fields it has in
-/// common with others are shared.
+/// The fields of an answer, ready to be sent over both protocols. Each requested file has one, so that the fields it
+/// has in common with others are shared.
 #[derive(Debug)]
 pub struct PreparedHead {
     /// Fields that only this answer has, in HTTP/2.

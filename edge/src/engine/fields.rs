@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub struct Lines {
     text: Vec<u8>,
     lines: Vec<Line>,
-    /// One bit for each name that may be there, so that most of those that are not are told at once.
+    /// One bit for each name that may be present, so that most absent names are recognised at once.
     present: u64,
     /// The bits that more than one line has.
     repeated: u64,
@@ -23,8 +23,8 @@ pub struct Lines {
     heads: u64,
 }
 
-/// Where a line lies in the text: its name begins at `start`, its value ends at `end`. Short, since three bytes on the wire
-/// are enough for a line.
+/// Where a line lies in the text: its name begins at `start`, its value ends at `end`. Short, since three bytes on the
+/// wire are enough for a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
     start: u32,
@@ -185,8 +185,8 @@ impl Lines {
         self.present |= 1 << mark;
     }
 
-    /// Begins a head of HTTP/2: of the lines that are there, those of the run stay until it is known whether the head has
-    /// them too. To be followed by [`Lines::end`].
+    /// Begins a head of HTTP/2: of the lines that are there, those of the run stay until it is known whether the head
+    /// has them too. To be followed by [`Lines::end`].
     pub(super) fn begin(&mut self, bytes_max: usize) {
         if self.text.capacity() > bytes_max {
             self.clear(bytes_max);

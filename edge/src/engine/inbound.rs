@@ -192,7 +192,7 @@ impl Filler {
         });
     }
 
-    /// The stream is over: what is left is for the reader alone. Gives the bytes that are not yet told as read.
+    /// The stream is over: what is left is for the reader alone. Returns the bytes that are not yet reported as read.
     pub(super) fn detach(&self) -> usize {
         let mut pipe = lock(&self.pipe);
         pipe.connection = None;

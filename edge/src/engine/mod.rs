@@ -1,10 +1,10 @@
 //! HTTP without sockets: bytes in, bytes out. Frames, HPACK, flow control, heads of both protocols, and their limits.
 //!
-//! A connection is a state machine. Whoever drives it (the room `listen`) gives it the plaintext that came
-//! (`receive`), and a [`Sink`] with room for what is to be sent (`produce`); time comes in with each turn. What a request
-//! is answered with, a [`Service`] says: at once with an [`Answer`] whose head was prepared long before, or in a while
-//! with a future that is polled where the connection is. Nothing here knows a socket, TLS, a clock, a file or an app; so
-//! the rooms that prepare answers and decide them may use it, although it serves above them.
+//! A connection is a state machine. Its driver (the room `listen`) gives it the plaintext that came
+//! (`receive`), and a [`Sink`] with room for what is to be sent (`produce`); time comes in with each turn. What a
+//! request is answered with, a [`Service`] says: at once with an [`Answer`] whose head was prepared long before, or in
+//! a while with a future that is polled where the connection is. Nothing here knows a socket, TLS, a clock, a file or
+//! an app; so the rooms that prepare answers and decide them may use it, although it serves above them.
 //!
 //! * [`fields`], [`request`]: what came, as it is read by who decides;
 //! * [`answer`]: what is answered, prepared for both protocols; [`body`]: bodies that are polled as they are sent;
@@ -53,12 +53,12 @@ pub type Answering = Pin<Box<dyn Future<Output = http::Response<StreamBody>>>>;
 
 /// What answers the requests of one connection.
 pub trait Service {
-    /// Told how the sending of an answer went.
+    /// Receives how the sending of an answer went.
     type Outcome: Outcome;
 
     /// Answers at once what needs no waiting and nothing but the head, and gives what `put` makes of the answer; `None`
-    /// sends the request to [`Service::begin`]. Requests with a body are never asked about here. `now` is the time of the
-    /// turn in which the request came, for who measures; no other clock need be read.
+    /// sends the request to [`Service::begin`]. Requests with a body are never asked about here. `now` is the time of
+    /// the turn in which the request came, for who measures; no other clock need be read.
     ///
     /// An answer is some hundred bytes, and its fields were just written: so it is made where `put` wants it, and not
     /// moved from hand to hand.
@@ -69,7 +69,7 @@ pub trait Service {
         put: impl FnOnce(Answer<Self::Outcome>) -> R,
     ) -> Option<R>;
 
-    /// Says that all requests were asked about that came together: what was found out for one of them and holds for the
+    /// Ends a batch of requests that arrived together: what was found out for one of them and holds for the
     /// others is not to be kept for later ones.
     fn let_go(&self);
 
@@ -77,7 +77,7 @@ pub trait Service {
     fn begin(&self, request: http::Request<Inbound>) -> Answering;
 }
 
-/// Told how the sending of one answer goes; dropped when it is over, however it ended.
+/// Receives how the sending of one answer goes; dropped when it is over, however it ended.
 pub trait Outcome {
     /// So many bytes of the body were handed over to be sent.
     fn sent(&mut self, bytes: usize);
@@ -91,7 +91,7 @@ pub trait Outcome {
     }
 }
 
-/// What a connection is told with every call: it has no clock of its own.
+/// Passed to a connection with every call: it has no clock of its own.
 pub struct Turn<'t> {
     /// The time.
     pub now: Instant,

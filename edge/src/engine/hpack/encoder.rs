@@ -91,7 +91,7 @@ pub struct Encoder {
     size: usize,
     /// What they may take.
     max: usize,
-    /// The smallest that `max` has been since the peer was last told of it.
+    /// The smallest value of `max` since the last size update that was sent.
     untold: Option<usize>,
     /// Where the field may be that is written next: answers have their fields in one order, so it is mostly the entry
     /// that was inserted after that of the last field.
@@ -123,7 +123,7 @@ impl Encoder {
         }
     }
 
-    /// Begins a block: the peer is told of the sizes that its table has had since the last one, the smallest and the
+    /// Begins a block: sends the sizes that the table has had since the last one, the smallest and the
     /// last (RFC 7541 §4.2).
     #[inline]
     pub fn begin(&mut self, block: &mut Vec<u8>) {
@@ -233,8 +233,8 @@ impl Encoder {
         true
     }
 
-    /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as never
-    /// to be kept (RFC 7541 §7.1.3). `name` is in lower case, and both are sound as a field.
+    /// Writes a field that was made for one answer, without a word to the table. What may be a secret is marked as
+    /// never to be kept (RFC 7541 §7.1.3). `name` is in lower case, and both are sound as a field.
     pub fn field(&mut self, name: &str, value: &[u8], block: &mut Vec<u8>) {
         if let Some(number) = static_table::number_of_whole(name.as_bytes(), value) {
             block.push(INDEXED.0 | number);

@@ -1,7 +1,7 @@
 //! Strings in the static Huffman code (RFC 7541 §5.2, Appendix B).
 //!
-//! The code is canonical: codes of one length are numbers in a row, in the order of their symbols, and those of the next
-//! length go on from there. So the lengths of Appendix B say all of it, and the tables are computed from them.
+//! The code is canonical: codes of one length are numbers in a row, in the order of their symbols, and those of the
+//! next length go on from there. So the lengths of Appendix B say all of it, and the tables are computed from them.
 
 use super::DecodeError;
 
@@ -47,7 +47,7 @@ static TABLES: Tables = tables();
 
 /// Computes the tables.
 #[expect(clippy::indexing_slicing, reason = "while it is compiled: a place beyond the end is no build")]
-#[expect(clippy::cast_possible_truncation, reason = "symbols are no more than 256, and those that are looked up 255")]
+#[expect(clippy::cast_possible_truncation, reason = "symbols are at most 256, and those that are looked up 255")]
 const fn tables() -> Tables {
     let mut tables = Tables {
         codes: [0; 257],

@@ -1,7 +1,7 @@
 //! The dynamic table of a decoder (RFC 7541 §2.3.2, §4): its entries, and their text in one buffer.
 //!
-//! New text is appended, old text is left where it lies until enough of it is dead, and what a field needs only while it
-//! is read lies at the end for so long. So fields cost no allocation, and a table that was never used has none.
+//! New text is appended, old text is left where it lies until enough of it is dead, and what a field needs only while
+//! it is read lies at the end for so long. So fields cost no allocation, and a table that was never used has none.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::{Class, DecodeError, entry_size, huffman};
 /// Dead bytes that are left alone, however few are alive.
 const DEAD_BYTES_MIN: usize = 512;
 
-/// The next number for what a table holds. One that was never told of anything has 0.
+/// The next number for a table's content. A table that never received anything has 0.
 static NEXT_STATE: AtomicU64 = AtomicU64::new(1);
 
 /// A piece of the text.
@@ -66,7 +66,7 @@ pub(super) struct Table {
     size: usize,
     /// What they may take, as the peer said last.
     max: usize,
-    /// What the peer was told that they may take at most.
+    /// The maximum size announced to the peer.
     announced: usize,
     /// See [`Table::state`].
     state: u64,
@@ -88,7 +88,7 @@ impl Table {
         self.state
     }
 
-    /// It was told of a field or a size, whether or not it holds something else now.
+    /// It received a field or a size update, whether or not its content differs now.
     fn told(&mut self) {
         self.state = NEXT_STATE.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Plain requests of HTTP/1.1 (RFC 9112): GET and HEAD without a body and without a wish, one after the other. At the
+//! Plain requests of HTTP/1.1 (RFC 9112): GET and HEAD without a body or an upgrade, one after the other. At the
 //! first other one the connection is handed over, with every byte that was not answered.
 
 mod answering;

@@ -23,7 +23,7 @@ struct Site {
     /// What the service was asked, and how its answers went: bytes, and whether they are complete.
     asked: Rc<RefCell<Vec<String>>>,
     sent: Rc<RefCell<Vec<(usize, bool)>>>,
-    /// Requests that were asked about since they were let go of.
+    /// Requests looked up since the last end of a batch.
     held: Rc<Cell<usize>>,
 }
 

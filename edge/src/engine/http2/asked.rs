@@ -134,7 +134,7 @@ impl<S: Service> Connection<S> {
             match ready.content {
                 Content::Answer(answer) if bytes > 0 => {
                     self.window.refund(bytes);
-                    // The sum is no more than a window can be: it was looked at when it was opened.
+                    // The sum is at most the largest window: it was checked when the window was opened.
                     let window = u32::try_from(i64::from(window) + ready.opened).unwrap_or(WINDOW_MAX);
                     self.streams.add(Stream::new(id, false, window).with(answer));
                 }
@@ -143,7 +143,7 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// Lets go of a stream that was taken out of the others.
+    /// Releases a stream that was taken out of the others.
     pub(super) fn release(&mut self, stream: &Stream<S::Outcome>, broken: Broken) {
         let Some(filler) = &stream.filler else { return };
         if stream.upload.is_some() {
@@ -153,7 +153,7 @@ impl<S: Service> Connection<S> {
         self.give_back(unread);
     }
 
-    /// Lets go of everything.
+    /// Releases all streams.
     pub(super) fn abandon(&mut self) {
         self.phase = Phase::Ended;
         (self.partial, self.block) = (Vec::new(), None);

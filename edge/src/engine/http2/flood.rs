@@ -1,5 +1,5 @@
 //! What a peer may make this end do for nothing (RFC 9113 §10.5): budgets that fill up again as time goes by, and that
-//! those who ask and take in earnest never come to.
+//! honest clients never reach.
 
 use std::time::Instant;
 

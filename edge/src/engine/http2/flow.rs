@@ -51,30 +51,30 @@ impl SendWindow {
 /// What the peer may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReceiveWindow {
-    /// Bytes that the peer may still send, as far as it was told.
+    /// Bytes that the peer may still send by the increments that it was sent.
     open: u32,
-    /// Bytes that were taken, and that the peer was not yet told of.
+    /// Bytes that were taken, and not yet returned to the peer by WINDOW_UPDATE.
     taken: u32,
-    /// What it was told at most.
+    /// The largest window announced to the peer.
     size: u32,
-    /// It is told when so many were taken.
+    /// Bytes taken after which WINDOW_UPDATE is sent.
     notable: u32,
 }
 
 impl ReceiveWindow {
-    /// A window of which the peer is told this size. Before it has read that, it may believe in the default, which is
+    /// A window that is announced with this size. Before the peer has read that, it may assume the default, which is
     /// not held against it.
     pub(super) fn new(told: u32) -> Self {
         let size = told.clamp(WINDOW_DEFAULT, WINDOW_MAX);
         Self { open: size, taken: 0, size, notable: (told / 2).clamp(1, WINDOW_MAX / 2) }
     }
 
-    /// Bytes that the peer may still send, as far as it was told.
+    /// Bytes that the peer may still send by the increments that it was sent.
     pub(super) fn open(self) -> u32 {
         self.open
     }
 
-    /// What the peer has to be told so that it knows the size.
+    /// The increment that announces the size to the peer.
     pub(super) fn beyond_default(self) -> u32 {
         self.size - WINDOW_DEFAULT
     }
@@ -90,9 +90,9 @@ impl ReceiveWindow {
         Ok(())
     }
 
-    /// Bytes that came were taken. When they are half of the window, the peer is to be told this increment.
+    /// Bytes that came were taken. When they are half of the window, this increment is to be sent.
     pub(super) fn give_back(&mut self, bytes: usize) -> Option<u32> {
-        // What came was allowed, so that the sum is no more than the size.
+        // What came was allowed, so that the sum is at most the size.
         let came = self.size.saturating_sub(self.open);
         self.taken = self.taken.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)).min(came);
         if self.taken < self.notable {
@@ -102,7 +102,7 @@ impl ReceiveWindow {
         Some(std::mem::take(&mut self.taken))
     }
 
-    /// All bytes that came were taken. The increment that the peer is to be told, if any.
+    /// All bytes that came were taken. The increment to send, if any.
     pub(super) fn give_all_back(&mut self) -> Option<u32> {
         let came = self.size.saturating_sub(self.open);
         (self.open, self.taken) = (self.open + came, 0);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     proptest! {
-        /// A peer that sends whatever it was told it may is never wrong, and never stuck once all was taken.
+        /// A peer that uses its whole window is never refused, and never stuck once all was taken.
         #[test]
         fn both_ends_agree_about_a_window(size in 0_u32..1 << 20, steps: Vec<(u32, u32)>) {
             let mut window = ReceiveWindow::new(size);

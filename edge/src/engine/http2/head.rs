@@ -36,7 +36,7 @@ struct Head {
     content_length: Option<u64>,
 }
 
-/// The head that was read last: its text, and, where it told the table nothing, what it was read from. The same block
+/// The head that was read last: its text, and, if it left the table unchanged, what it was read from. The same block
 /// stands for the same head again, which need not be read.
 #[derive(Debug, Default)]
 pub(in super::super) struct LastRead {

@@ -41,7 +41,7 @@ impl Block {
 /// What a stream is to a frame that came for it (§5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Nothing was said on it yet.
+    /// No frame was sent or received on it yet.
     Idle,
     /// It is among the streams.
     Stream,
@@ -137,7 +137,7 @@ impl<S: Service> Connection<S> {
         Some(rest)
     }
 
-    /// What can be told before the payload has come.
+    /// Checks that need no payload.
     fn check_head(&self, head: FrameHead) -> Result<(), Fault> {
         // §3.4: the first is SETTINGS.
         if self.phase == Phase::Settings && (head.kind != kind::SETTINGS || head.has(flag::ACK)) {
@@ -371,7 +371,7 @@ impl<S: Service> Connection<S> {
         self.recent.expect(self.limits.stream_window);
     }
 
-    /// Lets go of a stream, whatever it is about.
+    /// Releases a stream in any state.
     pub(super) fn forget(&mut self, id: u32, broken: Broken) {
         if let Some(stream) = self.streams.remove(id) {
             self.release(&stream, broken);

@@ -4,7 +4,8 @@
 //! stream is made for it. All others are streams, which take turns, one frame at a time.
 //!
 //! * `frame`: frames as bytes; `settings`: SETTINGS; `flow`: windows; `flood`: budgets of what costs a peer nothing;
-//! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `asked`: a head to an answer,
+//! * `input`: bytes to frames, those of messages to what they bring; `control`: all others; `asked`: a head to an
+//! answer,
 //!   or a stream;
 //! * `head`: a block of fields to a request (§8);
 //! * `ready`: answers at hand that wait to be put whole;
@@ -86,7 +87,7 @@ pub struct Connection<S: Service> {
     window: SendWindow,
     /// What may come on all streams together.
     upload_window: ReceiveWindow,
-    /// It was shut, and is open again: the clocks of uploads begin anew.
+    /// It was shut, and is open again: the clocks of uploads restart.
     upload_reopened: bool,
     floods: Floods,
     /// The greatest number of a stream that the peer has begun.
@@ -179,9 +180,9 @@ impl<S: Service> Connection<S> {
         self.put_due(sink, turn, cx)
     }
 
-    /// To be called instead of [`Connection::produce`] while what was put before still waits for the peer: responses that
-    /// are awaited are polled (their heads are kept), what was read of uploads is given back with the next `produce`, and
-    /// clocks go on. Puts nothing, and polls no body; `cx` is woken as by `produce`.
+    /// To be called instead of [`Connection::produce`] while what was put before still waits for the peer: responses
+    /// that are awaited are polled (their heads are kept), what was read of uploads is given back with the next
+    /// `produce`, and clocks go on. Puts nothing, and polls no body; `cx` is woken as by `produce`.
     pub fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
         self.tend_streams(turn.now, cx);
     }
@@ -192,7 +193,8 @@ impl<S: Service> Connection<S> {
         self.begin_drain();
     }
 
-    /// When [`Connection::produce`] is to be called even if nothing happens: a stream or a body may be too slow by then.
+    /// When [`Connection::produce`] is to be called even if nothing happens: a stream or a body may be too slow by
+    /// then.
     pub fn deadline(&self) -> Option<Instant> {
         match (self.drain.deadline(), self.next_check) {
             (Some(drain), Some(check)) => Some(drain.min(check)),

@@ -49,7 +49,7 @@ impl<O> ReadyQueue<O> {
         self.usual = self.list.len();
     }
 
-    /// Lets go of the first ones, where they lie.
+    /// Drops the first ones in place.
     pub(super) fn drop_first(&mut self, count: usize) {
         self.list.drain(..count);
     }

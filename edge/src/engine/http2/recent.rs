@@ -18,7 +18,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// On a connection of so many streams at once: all of them can be reset, and their numbers be used anew.
+    /// On a connection of so many streams at once: all of them can be reset, and their slots used again.
     pub(super) fn new(streams: u32) -> Self {
         Self { ids: VecDeque::new(), max: streams.saturating_mul(2).max(RECENT_MIN), late_bytes: 0 }
     }

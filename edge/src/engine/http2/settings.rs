@@ -49,7 +49,7 @@ impl Default for PeerSettings {
 }
 
 impl PeerSettings {
-    /// Takes over the values of a SETTINGS frame, in their order; `resize_table` is told each size of the table of
+    /// Takes over the values of a SETTINGS frame, in their order; `resize_table` gets each size of the table of
     /// fields. Settings that are unknown, or advice, are passed over.
     ///
     /// # Errors

@@ -256,8 +256,8 @@ impl<O> Streams<O> {
         }
     }
 
-    /// The stream whose turn it is; it is in line no more. While the connection has a window, those that have waited for
-    /// it come first, each as it is their turn: a window of a few bytes is not offered to all of them.
+    /// The stream whose turn it is; it is in line no more. While the connection has a window, those that have waited
+    /// for it come first, each as it is their turn: a window of a few bytes is not offered to all of them.
     pub(super) fn next_turn(&mut self, has_window: bool) -> Option<u32> {
         let parked = if has_window { self.parked.pop_front() } else { None };
         let id = parked.or_else(|| self.turns.pop_front())?;
@@ -369,7 +369,7 @@ impl Wake for StreamWake {
             }
             state.task.take()
         };
-        // The task is remembered anew with its next turn.
+        // The task is registered again with its next turn.
         if let Some(task) = task {
             task.wake();
         }

@@ -21,9 +21,9 @@ pub(super) enum Drain {
     No,
     /// It is to end.
     Asked,
-    /// The peer was told so. What it sends before it knows is still taken.
+    /// The first GOAWAY was sent. What the peer sends before it has read it is still taken.
     Announced(Instant),
-    /// The peer was told the last stream that is taken.
+    /// The GOAWAY with the last stream that is taken was sent.
     Last(u32),
 }
 
@@ -103,8 +103,8 @@ impl<S: Service> Connection<S> {
         let (mut stalled, mut starved, mut next) = (Vec::new(), Vec::new(), next);
         let (has_window, is_upload_shut) = (self.window.available() > 0, self.is_upload_shut());
         for stream in self.streams.iter() {
-            // One that waits for its share of the connection's window has time while the peer opens that, and once it is
-            // open it is not the peer that it waits for.
+            // One that waits for its share of the connection's window has time while the peer opens that, and once it
+            // is open it is not the peer that it waits for.
             let opened = if stream.parked { self.window_opened } else { None };
             let stalled_since = stream.stalled.filter(|_| !(stream.parked && has_window));
             let stalled_since = stalled_since.map(|since| opened.map_or(since, |opened| opened.max(since)));
@@ -133,7 +133,8 @@ impl<S: Service> Connection<S> {
         }
     }
 
-    /// By when the head, or the frame, that has begun is to be whole. How fast bodies come is a matter of their streams.
+    /// By when the head, or the frame, that has begun is to be whole. How fast bodies come is a matter of their
+    /// streams.
     fn unfinished(&self) -> Option<Instant> {
         let is_data = self.partial.get(3).is_some_and(|byte| *byte == kind::DATA);
         let partial = self.partial_since.filter(|_| !self.partial.is_empty() && !is_data);

@@ -185,8 +185,8 @@ impl<O: Outcome> Stream<O> {
     }
 }
 
-/// Puts as much of `bytes` as a frame and the windows take; `body` may have more after them, and has if they are not all
-/// that was told.
+/// Puts as much of `bytes` as a frame and the windows take; `body` may have more after them, and has if they are not
+/// all that was announced.
 fn put_data<K: Sink>(
     id: u32,
     window: &mut SendWindow,

@@ -5,13 +5,17 @@
 //!   it depends on what was sent before. What both have sent whole is the same.
 //! * What comes after the client's GOAWAY is no request any more; so its bytes are cut off before that.
 //! * A second acknowledgement of SETTINGS is an error to hyper alone: there too the bytes are cut off.
-//! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of nothing
+//! * What comes on a stream that the client has reset may end the connection (RFC 9113 §5.1): a WINDOW_UPDATE of
+//! nothing
 //!   does with hyper, and is ignored by the engine, so the bytes are cut off before it.
-//! * `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441) has a value that is wrong to hyper; the engine ignores what it does not
+//! * `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 8441) has a value that is wrong to hyper; the engine ignores what it does
+//! not
 //!   know (RFC 9113 §6.5.2): the bytes are cut off before it.
-//! * A stream that was answered before its client has said all is reset by the engine (RFC 9113 §8.1): what still comes is
+//! * A stream that was answered before its client has said all is reset by the engine (RFC 9113 §8.1): what still comes
+//! is
 //!   passed over, whatever the stream's window was, and given back to that of the connection. hyper goes on counting.
-//! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by hyper:
+//! * A block that says the table's size more often than twice is none to the engine (RFC 7541 §4.2), and is read by
+//! hyper:
 //!   the bytes are cut off before it.
 //! * A PUSH_PROMISE is an error to both, but hyper awaits its end first: the bytes are cut off there.
 //! * A head that is wrong from its first frame, such as one on an even stream, is refused by the engine at once, and by
@@ -19,8 +23,9 @@
 //! * The same is true of a frame: the engine refuses a CONTINUATION of nothing before its payload has come.
 //! * Either may end the connection with `ENHANCE_YOUR_CALM`: they count floods in ways of their own.
 //! * What RFC 9113 leaves to choose: one resets a stream where the other ends the connection. So the engine may end a
-//!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round. Of a stream
-//!   that the client itself reset before its answer was whole, it need not be told that it was.
+//!   connection only where hyper does, or has reset a stream, or refused a request; and the other way round. Of a
+//! stream
+//!   that the client itself reset before its answer was whole, it need not receive the reset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -103,8 +108,8 @@ impl Answers {
         answers
     }
 
-    /// Whether a stream was reset for a mistake of the client, or its request refused, or may have been: of a stream that
-    /// the client `reset` itself, nobody need say so.
+    /// Whether a stream was reset for a mistake of the client, or its request refused, or may have been: of a stream
+    /// that the client `reset` itself, nobody need say so.
     fn has_fault(&self, reset: &BTreeSet<u32>) -> bool {
         let is_fault = |answer: &Answer| answer.reset.is_some_and(|code| code != 0) || answer.status == "400";
         let is_open = |id: &u32| self.streams.get(id).is_none_or(|answer| !answer.has_ended);
@@ -196,8 +201,8 @@ fn block(all: &[Frame<'_>], place: usize) -> Vec<u8> {
 }
 
 /// Bytes of `frames` up to which both must judge alike: what both refuse before a frame is whole is its length; hyper
-/// takes no second acknowledgement of SETTINGS, which the standard says nothing of, and no WINDOW_UPDATE of nothing on a
-/// stream that is over; a client that has said GOAWAY has nothing to ask.
+/// takes no second acknowledgement of SETTINGS, which the standard says nothing of, and no WINDOW_UPDATE of nothing on
+/// a stream that is over; a client that has said GOAWAY has nothing to ask.
 fn comparable(bytes: &[u8]) -> usize {
     let (all, rest) = frames(bytes);
     let is_ack = |frame: &Frame<'_>| frame.kind == 4 && frame.flags & 1 != 0;

@@ -1,7 +1,7 @@
 //! HTTP/2, one frame of any type at a time: in each state of a connection it is taken, or refused with a code that
 //! RFC 9113 names for it; then the connection goes on, or has ended for good.
 //!
-//! What is allowed is written down by the sections of the standard, and knows nothing of how the engine works. Where
+//! What is allowed is written down by the sections of the standard, independently of how the engine works. Where
 //! more than one thing is wrong with a frame, any of them may be what is said; where it is open whether the connection
 //! ends or the stream alone (§5.4.1), both may be.
 
@@ -337,7 +337,7 @@ impl Coming {
         match before.place(self.id()) {
             // What comes after GOAWAY is passed over.
             Place::Idle if is_known => {}
-            // A service may say less than it told, too.
+            // A service may send less than it announced, too.
             Place::Idle => block.may = vec![Ended(COMPRESSION), Reset(PROTOCOL), Reset(INTERNAL)],
             Place::Open | Place::SaidAll => {
                 block.may = vec![Ended(COMPRESSION), Reset(PROTOCOL), Reset(CALM)];
@@ -397,7 +397,7 @@ impl Coming {
         }
     }
 
-    /// Whether its block, or that which it goes on with, goes on.
+    /// Whether its block, or the one that it continues, goes on.
     fn leaves_block(&self) -> bool {
         matches!(self.kind, 1 | 9) && !self.has(END_HEADERS)
     }

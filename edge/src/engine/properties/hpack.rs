@@ -172,8 +172,8 @@ fn read(decoder: &mut Decoder, block: &[u8], list_bytes_max: usize) -> Result<(V
     Ok((fields, decoded.list_bytes))
 }
 
-/// Blocks, one behind the other with [`END_OF_BLOCK`] between them, mean to the decoder what they mean to the plain one;
-/// and what they meant can be written and read again.
+/// Blocks, one behind the other with [`END_OF_BLOCK`] between them, mean to the decoder what they mean to the plain
+/// one; and what they meant can be written and read again.
 pub(super) fn blocks_are_read_like_the_standard_says(input: &[u8]) {
     let (mut decoder, mut plain) = (Decoder::new(TABLE_BYTES_DEFAULT), Plain::new(TABLE_BYTES_DEFAULT));
     let (mut encoder, mut again) = (Encoder::new(), Decoder::new(TABLE_BYTES_DEFAULT));
@@ -242,8 +242,8 @@ static SHORT: LazyLock<Vec<(Arc<SharedField>, Pair)>> = LazyLock::new(|| {
     (0..100).map(field).collect()
 });
 
-/// However an encoder is used, what it writes is read as what was meant, and it knows what the tables of the others hold.
-/// Each byte of `input` is a step.
+/// However an encoder is used, what it writes is read as what was meant, and it knows what the tables of the others
+/// hold. Each byte of `input` is a step.
 pub(super) fn what_is_written_is_read(input: &[u8]) {
     let sizes = [0, 1, 33, 70, 100, 200, 1_000, 4_095, 4_096, 65_536];
     let names = ["set-cookie", "authorization", "content-length", "x-own", "accept-encoding", "vary"];
@@ -266,7 +266,7 @@ pub(super) fn what_is_written_is_read(input: &[u8]) {
         expected.push((b":status".to_vec(), status.as_str().as_bytes().to_vec()));
         for step in input.by_ref().take_while(|step| step % 8 != 0) {
             let place = step / 8;
-            // The large ones seldom: a few bytes of them fill the table.
+            // The large ones rarely: a few bytes of them fill the table.
             let (field, pair) = &SHARED[if place < 24 { place % 6 } else { place % SHARED.len() }];
             let (name, value) = (names[place % names.len()], values[place % values.len()]);
             match step % 8 {

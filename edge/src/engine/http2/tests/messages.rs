@@ -159,7 +159,7 @@ fn a_head_beyond_the_limits_is_answered_431_and_the_table_stays_in_step() {
     rig.send(frame_of(kind::HEADERS, 5, 7, [block(&whole("GET", "/")), vec![0xbe]].concat()));
     assert_eq!(rig.came(7).status, Some(200));
     assert!(rig.log.seen.borrow().last().unwrap().ends_with("x-kept=kept"));
-    // One whose body is to come is told not to send it, after a while.
+    // A request whose body is to come is asked not to send it, after a while.
     rig.send(headers(9, false, &[whole("POST", "/"), vec![("x", "y"); 11]].concat()));
     assert_eq!((rig.came(9).status, rig.came(9).reset), (Some(431), None));
     rig.send(data(9, false, "late"));

@@ -141,7 +141,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// On which nothing was said.
+    /// On which no frame was sent.
     fn bare(limits: &Limits) -> Self {
         let site = site();
         Self {

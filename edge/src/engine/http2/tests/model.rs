@@ -12,7 +12,7 @@ fn odd(number: usize) -> u32 {
     u32::try_from(number).unwrap() * 2 + 1
 }
 
-/// A request and what is told of it.
+/// A request and its expected outcome.
 #[derive(Debug, Clone)]
 enum Asked {
     /// So many bytes, by the fast lane.
@@ -316,7 +316,7 @@ impl Model {
         assert!(self.known.values().all(|known| known.upload_window <= 100_000));
     }
 
-    /// Has it put all that it can: whoever has windows has got everything.
+    /// Writes all that can be written: streams with open windows have got everything.
     fn settle(&mut self) {
         for _ in 0..1_000 {
             self.rig.task.0.store(0, Ordering::Relaxed);

@@ -33,7 +33,7 @@ pub(super) struct Log {
     pub(super) gate: Cell<bool>,
     pub(super) wakers: RefCell<Vec<Waker>>,
     pub(super) seen: RefCell<Vec<String>>,
-    /// Requests that were asked about since they were let go of.
+    /// Requests looked up since the last end of a batch.
     pub(super) held: Cell<usize>,
     pub(super) broken: RefCell<Vec<crate::engine::inbound::Broken>>,
     /// The bodies of requests for `/keep`, to be read by hand.
@@ -133,7 +133,7 @@ struct Piece {
     log: Rc<Log>,
     all: Bytes,
     left: usize,
-    /// Its length is not told.
+    /// Its length is not announced.
     is_endless: bool,
     /// It is waited for each read.
     is_slow: bool,

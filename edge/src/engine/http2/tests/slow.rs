@@ -78,7 +78,7 @@ fn an_answer_before_the_end_of_its_request_stands_and_asks_for_no_more_in_the_en
     rig.send([data(1, false, "late"), headers(1, true, &[("x", "y")]), window(1, 1), reset(1)].concat());
     rig.send(get(3, "/"));
     assert_eq!(rig.came(3).status, Some(200));
-    // One that came whole before it was answered is not told anything.
+    // A request that came whole before it was answered gets no reset.
     rig.send([post(5, "/refuse", &[]), data(5, true, "all")].concat());
     assert_eq!((rig.came(5).status, rig.came(5).reset), (Some(405), None));
 }
@@ -139,7 +139,7 @@ fn a_drain_takes_what_is_under_way_and_nothing_after_its_last_word() {
     assert_eq!((rig.came(3).status, rig.came(7).status), (Some(200), None));
     let goaway = rig.others.last().unwrap();
     assert_eq!((rig.others.len(), goaway.number(0), goaway.number(4)), (3, 5, 0));
-    // What is said of streams that were not taken is no mistake, and the table stays in step.
+    // Frames for streams that were not taken are no error, and the table stays in sync.
     rig.send([window(7, 1), reset(9), frame_of(kind::PING, 0, 0, [0; 8])].concat());
     assert_eq!((rig.state, rig.conn.in_flight(), rig.conn.requests()), (State::Open, 2, 3));
     rig.log.gate.set(true);
