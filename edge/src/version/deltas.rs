@@ -1,5 +1,5 @@
-//! What a version has of dictionaries (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary, and
-//! where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
+//! What a version has of dictionaries (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary,
+//! and where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,14 +73,14 @@ pub(super) struct Said {
     pub(super) link: Option<HeaderValue>,
     /// `Cache-Control` of the dictionary that pages share.
     kept: Option<HeaderValue>,
-    /// `Cache-Control` of a file that is fetched as a dictionary at its own address: fresh as long as the dictionary is to
-    /// serve (RFC 9842 §2.2.1), for the one browser alone, which still asks before each use (`Vary: *`).
+    /// `Cache-Control` of a file that is fetched as a dictionary at its own address: fresh as long as the dictionary is
+    /// to serve (RFC 9842 §2.2.1), for the one browser alone, which still asks before each use (`Vary: *`).
     offered: Option<HeaderValue>,
 }
 
 impl Said {
-    /// Works it out from what the record says, and what rules have browsers keep of it. Nobody is sent to fetch what one of
-    /// `routes` leads elsewhere.
+    /// Works it out from what the record says, and what rules have browsers keep of it. Nobody is sent to fetch what
+    /// one of `routes` leads elsewhere.
     pub(super) fn new(
         manifest: &Manifest,
         record: Option<&DictionariesRecord>,
@@ -119,7 +119,7 @@ fn used(manifest: &Manifest, record: &DictionariesRecord, kept: &KeptFiles) -> H
 
 /// What pages offer: files under names that could change, and the dictionary that pages share.
 fn link<'m>(files: impl Iterator<Item = &'m BundlePath>, pages: Option<String>) -> Option<HeaderValue> {
-    // At their own addresses: what a browser has of them just then is asked about, and not loaded a second time.
+    // At their own addresses: what a browser has of them just then is revalidated, and not loaded a second time.
     let files = files.map(|path| target::encode_path(&format!("/{path}")));
     let links = files.chain(pages).map(|address| format!("<{address}>; rel=\"compression-dictionary\""));
     let links = links.collect::<Vec<_>>().join(", ");
@@ -207,7 +207,8 @@ impl Loader<'_> {
         of.iter().map(|representation| heads.again(representation)).collect()
     }
 
-    /// The deltas of a blob that are sound, made with dictionaries of this app alone: of another app's nobody may learn.
+    /// The deltas of a blob that are sound, made with dictionaries of this app alone: of another app's nobody may
+    /// learn.
     async fn deltas(&self, blob: Digest, record: &DictionariesRecord) -> Vec<(DeltaInfo, AtHand, Source)> {
         let listed = self.blobs.deltas(blob).await.unwrap_or_else(|error| {
             tracing::warn!(%blob, %error, "the deltas of a file cannot be listed and are left out");
@@ -233,8 +234,8 @@ impl Loader<'_> {
         found
     }
 
-    /// The bytes of a delta: held in memory where they do not take the room of what every visitor needs, and else read from
-    /// the disk as they are sent.
+    /// The bytes of a delta: held in memory where they do not take the room of what every visitor needs, and else read
+    /// from the disk as they are sent.
     async fn delta_body(&self, at_hand: &AtHand, info: &DeltaInfo) -> Result<Source, LeftOut> {
         let bytes = self.delta_source(at_hand).await?;
         let (size, begin) = match &bytes {

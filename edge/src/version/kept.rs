@@ -1,5 +1,5 @@
-//! What of a version browsers keep as dictionaries where the rules of its site hold. Pure, and not for a thread that others
-//! wait for: there may be thousands of files and of rules.
+//! What of a version browsers keep as dictionaries where the rules of its site hold. Pure, and not for a thread that
+//! others wait for: there may be thousands of files and of rules.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::site::dictionary::Announced;
 use crate::site::rules::Keeping;
 use crate::site::{cache, fingerprint};
 
-/// Fewest seconds that a file must be kept to be a dictionary: a day. What is stale is none (RFC 9842 §2.2.1), and for one
-/// that is before the next release nobody is to load anything a second time.
+/// Fewest seconds that a file must be kept to be a dictionary: a day. What is stale is none (RFC 9842 §2.2.1), and for
+/// one that is before the next release nobody is to load anything a second time.
 const KEPT_SECONDS_MIN: u64 = 86_400;
 /// Changes of rules that are looked at, for all files together: of a version that takes more, no file is announced by
 /// itself.
@@ -23,10 +23,10 @@ const COMPARED_MAX: usize = 250_000;
 /// What browsers keep of a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptFiles {
-    /// Files that they keep by what the answer to their path says: fingerprinted ones unless a rule says otherwise, others
-    /// only by a rule. Under a name that stays, a dictionary is for `?v=2` after `?v=1`.
+    /// Files that they keep by what the answer to their path says: fingerprinted ones unless a rule says otherwise,
+    /// others only by a rule. Under a name that stays, a dictionary is for `?v=2` after `?v=1`.
     by_themselves: BTreeSet<BundlePath>,
-    /// Files that rules let nobody keep, whoever asks.
+    /// Files that rules let no client keep.
     barred: BTreeSet<BundlePath>,
     /// Other files, which pages offer.
     linked: Vec<BundlePath>,
@@ -99,7 +99,7 @@ impl KeptFiles {
         self.is_cut
     }
 
-    /// What browsers are told to keep by the answers to its paths alone.
+    /// What the answers to its paths alone let browsers keep.
     #[must_use]
     pub fn announced_by_themselves<'m>(&'m self, manifest: &Manifest) -> Announced<'m> {
         let (fingerprinted, others): (Vec<&BundlePath>, Vec<_>) =
@@ -109,7 +109,7 @@ impl KeptFiles {
         Announced::new(files).with_exact(others.into_iter().map(BundlePath::as_str))
     }
 
-    /// What browsers are told to keep, but for what pages share.
+    /// What answers let browsers keep, but for what pages share.
     #[must_use]
     pub fn announced<'m>(&'m self, manifest: &Manifest) -> Announced<'m> {
         self.announced_by_themselves(manifest).with_exact(self.linked.iter().map(BundlePath::as_str))

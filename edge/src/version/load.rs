@@ -43,14 +43,14 @@ const BYTES_BY_TEXT: usize = 4;
 /// The header that names the version of an answer.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
 
-/// Why a version cannot be made ready.
+/// Why a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Blobs(#[from] blobs::Error),
-    /// The rules or the paths could not be made ready.
-    #[error("the rules or the paths could not be made ready")]
+    /// The rules or the paths could not be compiled.
+    #[error("the rules or the paths could not be compiled")]
     Panicked,
     /// The stored manifest cannot be read.
     #[error("the stored manifest cannot be read: {0}")]
@@ -244,8 +244,8 @@ impl Loader<'_> {
         let mut public = self.manifest.files.iter().filter(|(path, _)| !path.is_private()).enumerate();
         let mut files: Vec<ServedFile> = Vec::new();
         loop {
-            // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in groups,
-            // as the futures of a hundred thousand files take more memory than the files.
+            // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
+            // groups, as the futures of a hundred thousand files take more memory than the files.
             let some = public.by_ref().take(FILES_AT_ONCE);
             let loads: Vec<_> = some.map(|(number, (path, entry))| self.file(number, path, entry)).collect();
             if loads.is_empty() {

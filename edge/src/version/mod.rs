@@ -1,8 +1,8 @@
-//! A manifest made ready to serve: the path index, the merged settings, and for every encoding of every file the head
+//! A manifest prepared for serving: the path index, the merged settings, and for every encoding of every file the head
 //! that goes before it. Made once when a version is loaded; nothing in it changes afterwards.
 //!
-//! Nearly all of it is [`Content`], which is shared by all places with the same merged settings; a [`Version`] is a content
-//! in one place.
+//! Nearly all of it is [`Content`], which is shared by all places with the same merged settings; a [`Version`] is a
+//! content in one place.
 
 mod alone;
 mod content_type;
@@ -88,13 +88,13 @@ pub struct ServedFile {
 pub struct ServedUpstream {
     /// Its name below `[upstreams]`, or the address that routes lead to.
     pub name: String,
-    /// What is said of it.
+    /// Its settings.
     pub said: Upstream,
 }
 
 /// A path that goes to a backend.
 pub struct ServedRoute {
-    /// What is said of it.
+    /// Its settings.
     pub said: Route,
     /// The number of its pool.
     pub upstream: usize,
@@ -105,7 +105,7 @@ pub struct ServedRoute {
 pub enum Setting {
     /// An environment.
     Environment,
-    /// An alias, or a version's own hostname: search engines are told to leave it out.
+    /// An alias, or a version's own hostname: `X-Robots-Tag` keeps search engines away.
     Preview,
 }
 
@@ -121,7 +121,7 @@ pub struct Version {
     pub metrics: RequestMetrics,
     /// The counts of the place that it was loaded for, of whichever version answers there.
     pub tally: Arc<Tally>,
-    /// The deltas that its visitors wish for.
+    /// The deltas that its visitors lack.
     wishes: Wishes,
     /// The dictionaries that its visitors may have, in order.
     dictionaries: Box<[Digest]>,

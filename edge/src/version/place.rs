@@ -22,7 +22,7 @@ pub struct Served {
     pub place: String,
     /// Where its bundle came from.
     pub source: Source,
-    /// Where the deltas go that visitors wish for.
+    /// Receives the deltas that visitors lack.
     pub wishes: Wishes,
     /// The dictionaries that its visitors may have, in order.
     pub dictionaries: Box<[Digest]>,

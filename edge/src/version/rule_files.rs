@@ -15,8 +15,8 @@ use crate::blobs::{self, Blobs, Key};
 use crate::catalog::records::DictionariesRecord;
 use crate::site::rules::{CompiledRules, Keeping};
 
-/// A file of rules that is damaged or missing. Nothing of its version is served without it: what it says is not known, and
-/// that may be a password.
+/// A file of rules that is damaged or missing. Nothing of its version is served without it: what it says is not known,
+/// and that may be a password.
 #[derive(Debug, thiserror::Error)]
 #[error("its rule file `{name}` is damaged or missing, and may keep paths from visitors: {source}")]
 pub struct RuleFileError {
@@ -58,8 +58,8 @@ impl RuleFiles {
         Self { redirects: text(redirects), headers: text(headers) }
     }
 
-    /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: it was said
-    /// when the version was pushed.
+    /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: the push
+    /// reported it.
     #[must_use]
     pub(super) fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
         let sources = Sources {
@@ -74,7 +74,7 @@ impl RuleFiles {
         rules::read(&sources).0
     }
 
-    /// The same where `serving` holds of `manifest`, made ready on a thread that nobody waits on: there may be thousands.
+    /// The same for `serving` of `manifest`, compiled on a thread that nobody waits on: there may be thousands.
     /// With them comes what they leave of `record` for browsers to keep.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What browsers came with that there is no delta for: told to `publish`, which may make one.
+//! Reports dictionaries of browsers that there is no delta for to `encode`, which may make one.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use tokio::sync::mpsc;
 
 use crate::telemetry;
 
-/// Wishes that may wait; more are left out, and come again with their browsers.
+/// Most misses in the queue; more are left out, and come again with their browsers.
 const WAITING_MAX: usize = 256;
-/// Wishes of the last minute that are remembered; two that share a place are told twice.
+/// Misses of the last minute that are remembered; two that share a slot are reported twice.
 const REMEMBERED: usize = 4_096;
-/// Apps whose wishes are counted apart; two that share a place share what they may tell.
+/// Apps whose misses are counted apart; two that share a slot share their budget.
 const COUNTED: usize = 1_024;
-/// Wishes that wait from which on an app spends its share of the minute: what strangers wish for leaves room for all
-/// other apps, and where nobody waits, wishes for what the app never had cost it nothing.
+/// Queue length from which on an app spends its share of the minute: misses of strangers leave room for all
+/// other apps, and while the queue is short, misses of what the app never had cost it nothing.
 const BUSY: usize = WAITING_MAX / 4;
 const MINUTE_MS: u64 = 60_000;
-/// The bits of a remembered wish that say when it was.
+/// The bits of a remembered miss that hold its time.
 const MINUTE_BITS: u64 = 0xffff;
 
 /// A browser asked for a file and has a dictionary that there is no delta with.
@@ -37,18 +37,18 @@ pub struct DictionaryWish {
     pub sha256: Sha256,
 }
 
-/// Tells wishes, without ever waiting. Cheap to clone, one for each thread.
+/// Reports misses without waiting. Cheap to clone, one for each thread.
 #[derive(Clone, Default)]
 pub struct Wishes(Option<Arc<Telling>>);
 
 struct Telling {
     sender: mpsc::Sender<DictionaryWish>,
     hasher: RandomState,
-    /// The last wish of each place: of a hash of it what the minute leaves, and the minute.
+    /// The last miss of each slot: of a hash of it what the minute leaves, and the minute.
     remembered: Vec<AtomicU64>,
-    /// For each app the minute of its last wish, and how many it has told in it.
+    /// For each app the minute of its last miss, and how many it has reported in it.
     counted: Vec<AtomicU64>,
-    /// Wishes that one app may tell in a minute while many wait.
+    /// Misses that one app may report in a minute while many wait.
     of_app_max: u64,
 }
 
@@ -78,7 +78,7 @@ impl Wishes {
         Self(None)
     }
 
-    /// Both ends of the channel, through which one app tells `of_app_max` wishes a minute while many wait.
+    /// Both ends of the channel, through which one app reports `of_app_max` misses a minute while many wait.
     #[must_use]
     pub fn channel(of_app_max: u64) -> (Self, mpsc::Receiver<DictionaryWish>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -88,7 +88,7 @@ impl Wishes {
         (Self(Some(Arc::new(Telling { sender, hasher, remembered, counted, of_app_max }))), receiver)
     }
 
-    /// Tells a wish, unless it was told within this minute or too many wait.
+    /// Reports a miss, unless it was reported within this minute or too many wait.
     pub fn tell(&self, wish: DictionaryWish) {
         self.tell_at(wish, telemetry::now_ms());
     }
