@@ -34,7 +34,8 @@ pub struct Follower {
     pub(super) loader: Loader,
     watch: Receiver<Committed>,
     remade: Receiver<VersionId>,
-    /// Versions that went live again as they were loaded long ago: what was made of their files since is in none of them.
+    /// Versions that went live again as they were loaded long ago: what was made of their files since is in none of
+    /// them.
     stale: Mutex<Vec<VersionId>>,
 }
 
@@ -71,7 +72,7 @@ impl Follower {
                         self.live.0.applied.send_replace(committed.revision);
                     }
                     Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "the watch of the catalog lagged: everything is read anew");
+                        tracing::warn!(missed, "the watch of the catalog lagged: everything is read again");
                         if let Err(error) = self.read_all().await {
                             tracing::error!(%error, "the catalog cannot be read: what is live stays");
                         }
@@ -193,7 +194,7 @@ impl Follower {
                 let is_new = place_of(key).is_some_and(|(app, name, _)| self.live.place(&app, &name).is_none());
                 self.point(key, value, revision).await;
                 self.follow_preview_settings(key).await;
-                // An environment that was deleted and is had back still answers for what it replaced before (law 10).
+                // An environment that was deleted and restored still answers for what it replaced before (law 10).
                 if is_new && let Err(error) = self.remember_replaced(key).await {
                     tracing::warn!(key, %error, "earlier versions are not at hand for their assets");
                 }
@@ -210,8 +211,8 @@ impl Follower {
         tracing::debug!(key, revision, "applied");
     }
 
-    /// Moves one pointer, unless it was moved by that commit or a later one before: after everything was read anew, the
-    /// watch still holds commits that were in what was read.
+    /// Moves one pointer, unless it was moved by that commit or a later one before: after everything was read again,
+    /// the watch still holds commits that were in what was read.
     pub(super) async fn point(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
         let Some((app, name, setting)) = place_of(key) else { return };
         let Some(value) = value else { return self.remove_place(&app, &name) };
@@ -266,7 +267,8 @@ impl Follower {
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
         match self.live.prepared(place, id).or_else(|| place.loaded(id)) {
             Some(version) => {
-                // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
+                // It was replaced before, and comes back: what is made of files while it is not live tells nobody of
+                // it.
                 if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.version, &version))) {
                     self.stale.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
                 }
@@ -276,8 +278,8 @@ impl Follower {
         }
     }
 
-    /// Loads a version again wherever it is live or at hand, after its variants were remade; apart, so that no switch waits
-    /// for it.
+    /// Loads a version again wherever it is live or at hand, after its variants were remade; apart, so that no switch
+    /// waits for it.
     fn reload(&self, id: VersionId, reloads: &mut Reloads) {
         let (live, loader) = (self.live.clone(), self.loader.clone());
         reloads.running.spawn(async move {
@@ -364,7 +366,7 @@ impl Follower {
         });
     }
 
-    /// Changes the table of hostnames, and derives what requests look up anew from the whole of it.
+    /// Changes the table of hostnames, and derives again what requests look up from the whole of it.
     pub(super) fn change_hosts(&self, change: impl Fn(&mut Hosts)) {
         self.live.0.hosts.rcu(|hosts| {
             let mut hosts = Hosts::clone(hosts);
@@ -374,7 +376,8 @@ impl Follower {
         });
     }
 
-    /// Of a place that was not there before: loads the versions that were live within the grace period, for their assets (law 10).
+    /// Of a place that was not there before: loads the versions that were live within the grace period, for their
+    /// assets (law 10).
     async fn remember_replaced(&self, live_key: &str) -> Result<(), catalog::Error> {
         let Some((app, name, _)) = place_of(live_key) else { return Ok(()) };
         let Some(place) = self.live.place(&app, &name) else { return Ok(()) };
@@ -446,7 +449,7 @@ mod tests {
         (folder, catalog, live, loader)
     }
 
-    /// A follower that was overtaken by the watch reads everything anew, and misses the deletions in between.
+    /// A follower that was overtaken by the watch reads everything again, and misses the deletions in between.
     #[tokio::test]
     async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
         let (_folder, catalog, live, loader) = stores();
@@ -499,7 +502,7 @@ mod tests {
         let gone = commit(vec![Change::Delete(version), Change::Delete(paused.clone())]).await;
         follower.read_all().await.unwrap();
         assert!(!live.serves(&host) && place.paused().is_none());
-        // A commit that is told again, after a later one was read, changes nothing.
+        // A commit that arrives again, after a later one was read, changes nothing.
         follower.apply(&put(&paused, pause.clone()), gone + 2).await;
         follower.apply(&Change::Delete(paused.clone()), gone + 3).await;
         follower.apply(&put(&paused, pause), gone + 2).await;

@@ -1,4 +1,4 @@
-//! Lets go of versions that were deleted: no hostname and no grace period answers from them any more.
+//! Drops versions that were deleted: no hostname and no grace period answers from them any more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
@@ -17,7 +17,7 @@ impl Place {
 }
 
 impl Live {
-    /// Lets go of a version of `app`, wherever it is at hand and not live.
+    /// Drops a version of `app`, wherever it is at hand and not live.
     pub(super) fn forget_version(&self, app: &AppName, id: &VersionId) {
         self.0
             .preparing
@@ -30,7 +30,7 @@ impl Live {
         self.forget_preview(app, id);
     }
 
-    /// Drops a loaded preview; where the version is stored, it is loaded anew when it is next asked for.
+    /// Drops a loaded preview; where the version is stored, the next request loads it again.
     pub(super) fn forget_preview(&self, app: &AppName, id: &VersionId) {
         self.0.previews.rcu(|previews| {
             let others = previews.iter().filter(|(key, _)| key.app != *app || key.id != *id);
@@ -61,7 +61,7 @@ impl Follower {
         }
     }
 
-    /// Takes these versions for all that there are, and lets go of those that were deleted while nobody looked.
+    /// Takes these versions for all that there are, and drops those that were deleted unnoticed.
     pub(super) fn versions_are(&self, versions: &[(String, Record)]) {
         let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
         let mut ids: HashMap<AppName, BTreeMap<String, VersionId>> = HashMap::new();
@@ -84,7 +84,7 @@ impl Follower {
     /// Follows `deleted/{app}`: an app that is deleted answers nothing, and does again where that is taken back.
     pub(super) fn app_deleted(&self, key: &str, deleted: bool) {
         let Some(app) = deleted_app_of(key) else { return };
-        tracing::info!(app = %app, deleted, "an app was deleted or had back");
+        tracing::info!(app = %app, deleted, "an app was deleted or restored");
         self.change_hosts(|hosts| {
             if deleted {
                 hosts.deleted.insert(app.clone());
@@ -104,7 +104,7 @@ impl Follower {
 }
 
 impl Follower {
-    /// Lets go of replaced versions that are none of these.
+    /// Drops replaced versions that are not among these.
     pub(super) fn forget_replaced_but(&self, versions: &[(String, Record)]) {
         let stored: HashSet<(AppName, VersionId)> = versions.iter().filter_map(|(key, _)| version_of(key)).collect();
         for place in self.live.0.hosts.load().places.values() {
@@ -137,7 +137,7 @@ mod tests {
     use devanture_config::manifest::FileEntry;
     use devanture_config::{Digest, Manifest, PlaceName};
 
-    /// Whoever reads everything anew sees the switch away from a version together with its deletion.
+    /// A follower that reads everything again sees the switch away from a version together with its deletion.
     #[tokio::test]
     async fn law_10_a_version_that_was_replaced_and_deleted_while_the_watch_lagged_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();

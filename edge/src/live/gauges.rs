@@ -1,4 +1,5 @@
-//! The memory of apps and the damage of live versions as metrics, set whenever they are rendered: what is no more has none.
+//! The memory of apps and the damage of live versions as metrics, set whenever they are rendered: what is gone has
+//! none.
 
 use metrics::gauge;
 

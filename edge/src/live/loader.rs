@@ -14,7 +14,7 @@ use crate::catalog::{self, Catalog};
 use crate::telemetry::Tallies;
 use crate::version::{self, AppUsage, Claim, Content, LoadRequest, Memory, Relief, Served, Setting, Version, Wishes};
 
-/// How long browsers keep what they fetch as a dictionary, where nothing is said.
+/// How long browsers keep what they fetch as a dictionary by default.
 const DICTIONARY_DAYS: u64 = 30;
 const SECONDS_OF_DAY: u64 = 86_400;
 /// The name of the manifest table, and of the place in metrics, for previews of versions.
@@ -147,7 +147,8 @@ impl Loader {
         self.with(|parts| parts.with_dictionaries = false)
     }
 
-    /// Has what browsers are to keep as dictionaries kept for `days`, and passes on what visitors wish for.
+    /// Has what browsers are to keep as dictionaries kept for `days`, and reports what dictionaries visitors lack
+    /// deltas for.
     #[must_use]
     pub fn with_dictionaries(self, days: u64, wishes: Wishes) -> Self {
         self.with(|parts| {
@@ -208,8 +209,8 @@ impl Loader {
         self.load_knowing(load, None).await
     }
 
-    /// Loads a version again, for the same place, and reuses the media types that were found the first time. Gives another
-    /// content only after [`Loader::outdate`].
+    /// Loads a version again, for the same place, and reuses the media types that were found the first time. Gives
+    /// another content only after [`Loader::outdate`].
     ///
     /// # Errors
     /// [`LoadError`].

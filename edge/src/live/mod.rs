@@ -175,7 +175,7 @@ impl Place {
         self.current.load_full()
     }
 
-    /// How it is paused, and what is live, at one moment: for a look, to be let go of at once, since a thread can have few
+    /// How it is paused, and what is live, at one moment: to be read and dropped at once, since a thread can have few
     /// of them.
     #[must_use]
     pub fn look(&self) -> (Option<Arc<Pause>>, Guard<Option<Arc<Current>>>) {
@@ -196,8 +196,8 @@ impl Place {
     }
 
     /// The version that still has the fingerprinted asset `path`, which the live one lacks: one that was live within
-    /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at: if
-    /// it was replaced since, the one that is live now has its assets, too.
+    /// the grace period, or is being prepared (law 10). `live` is the one that was live when the request was looked at:
+    /// if it was replaced since, the one that is live now has its assets, too.
     pub fn keeper_of(&self, live: &Arc<Version>, has: impl Fn(&Version) -> bool) -> Option<Arc<Version>> {
         let prepared = self.preparing.with(|versions| versions.iter().find(|version| has(version)).cloned());
         prepared.or_else(|| {
@@ -289,7 +289,7 @@ struct Hosts {
     places: HashMap<(AppName, PlaceName), Arc<Place>>,
     custom: BTreeMap<HostPattern, HostnameRecord>,
     listed: HashMap<(AppName, PlaceName), ListedHostnames>,
-    /// Apps that were deleted and can be had back: they answer nothing.
+    /// Apps that were deleted and can be restored: they answer nothing.
     deleted: HashSet<AppName>,
 }
 
@@ -358,14 +358,14 @@ impl Live {
         &self.0.domains
     }
 
-    /// What `then` makes of who `host` belongs to: in lower case, without a port. Nothing is copied for it, so it is not
-    /// to wait.
+    /// What `then` makes of who `host` belongs to: in lower case, without a port. Nothing is copied for it, so it is
+    /// not to wait.
     pub fn find<R>(&self, host: &str, then: impl FnOnce(Found<'_>) -> R) -> R {
         let hosts = self.0.hosts.load();
         if let Some(entry) = hosts.by_name.get(host).filter(|entry| !entry.place.has_ended()) {
             return then(Found::Place(entry));
         }
-        // Whoever has a wildcard of the edge's own domains gets what nobody else has.
+        // The owner of a wildcard of the edge's own domains gets what nobody else has.
         if let Some(key) = self.stored(host) {
             return then(Found::Preview(key));
         }

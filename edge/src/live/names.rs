@@ -37,7 +37,7 @@ pub(crate) fn canonical<'n>(
 }
 
 impl Hosts {
-    /// Derives what requests look up anew from the whole of what is known; `place_host` names a place's own hostname.
+    /// Derives again what requests look up, from all that is known; `place_host` names a place's own hostname.
     pub(super) fn index(&mut self, place_host: impl Fn(&AppName, &PlaceName) -> String) {
         self.by_name = HashMap::with_capacity_and_hasher(self.places.len() + self.custom.len(), Default::default());
         self.below = HashMap::new();
@@ -200,8 +200,8 @@ mod tests {
         }
     }
 
-    /// What is served of hostnames `host app place`, `;` between them, while `served` places, `app place`, have something
-    /// live; a `~` makes an alias.
+    /// What is served of hostnames `host app place`, `;` between them, while `served` places, `app place`, have
+    /// something live; a `~` makes an alias.
     fn live(names: &str, served: &str) -> Live {
         let domain = || "localhost".parse().unwrap();
         let live =

@@ -15,7 +15,7 @@ impl Place {
     /// How it is paused, where it is.
     #[must_use]
     pub fn paused(&self) -> Option<Arc<Pause>> {
-        // Whoever sees what tells of a pause sees this, too.
+        // A thread that sees the announcement of a pause sees this, too.
         if self.is_paused.load(Ordering::Acquire) { self.paused.load_full() } else { None }
     }
 
@@ -41,7 +41,7 @@ impl Follower {
         };
         let record = value.map(|value| Record { value: Arc::clone(value), revision });
         match record.map(|record| records::read::<Pause>(key, &record)).transpose() {
-            // After everything was read anew, the watch still holds commits that were in what was read.
+            // After everything was read again, the watch still holds commits that were in what was read.
             Ok(pause) if place.pause_written.fetch_max(revision, Ordering::AcqRel) <= revision => {
                 tracing::info!(app = %app, environment = %name, paused = pause.is_some(), "pause");
                 place.pause(pause.map(Arc::new));

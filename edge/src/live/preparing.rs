@@ -8,8 +8,8 @@ use super::{Live, Place};
 use crate::telemetry;
 use crate::version::Version;
 
-/// A version that is kept at hand to become live, for as long as this value lives: whoever prepares it may be gone at
-/// any moment, as when a client hangs up.
+/// A version that is kept at hand to become live, for as long as this value lives: the caller that prepares it may be
+/// gone at any moment, as when a client hangs up.
 #[must_use = "the version is at hand for as long as this lives"]
 pub struct Preparing {
     live: Live,
@@ -62,8 +62,8 @@ impl Live {
         preparing.iter().find(here).cloned()
     }
 
-    /// Whether a version answers in an environment or alias of its app: it is live, about to be, or was within the grace
-    /// period (law 10), or an alias points at it.
+    /// Whether a version answers in an environment or alias of its app: it is live, about to be, or was within the
+    /// grace period (law 10), or an alias points at it.
     #[must_use]
     pub fn is_held(&self, app: &AppName, id: &VersionId) -> bool {
         let is_preparing = |version: &Arc<Version>| version.app == *app && version.id == *id;

@@ -1,4 +1,5 @@
-//! Versions that are to be loaded again, as what was made of their files got better: each in its turn, and not too often.
+//! Versions that are to be loaded again, as what was made of their files got better: each in its turn, and not too
+//! often.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 use super::Place;
 use crate::version::Version;
 
-/// How long a version is left alone after it was loaded again: whoever browses could have it loaded at every request, by
-/// what their browsers wish for.
+/// How long a version is left alone after it was loaded again: a visitor could have it loaded at every request, by
+/// the dictionaries that their browser names.
 const REST: Duration = Duration::from_secs(10);
 
 /// A version that was loaded again, for the places where it was live.

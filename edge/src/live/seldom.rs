@@ -1,11 +1,11 @@
-//! A list that many look at and that mostly is empty, which is told without a lock or a swap.
+//! A list that is read often and mostly empty, which is found out without a lock or a swap.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-/// The list. Whoever sees what was done after a change sees the change.
+/// The list. A thread that sees what was done after a change sees the change.
 pub(super) struct Seldom<T> {
     list: ArcSwap<Vec<T>>,
     /// Whether there may be something in it: set before there is, and taken back after.

@@ -50,12 +50,12 @@ impl Withdrawn {
 
     #[inline]
     fn has_any(&self) -> bool {
-        // Whoever sees what tells of a withdrawal sees this, too.
+        // A thread that sees the announcement of a withdrawal sees this, too.
         self.any.load(Ordering::Acquire)
     }
 
     fn write(&self, paths: HashMap<Box<str>, u64>, revision: Revision) {
-        // After everything was read anew, the watch still holds commits that were in what was read.
+        // After everything was read again, the watch still holds commits that were in what was read.
         if self.written.fetch_max(revision, Ordering::AcqRel) <= revision {
             let any = !paths.is_empty();
             self.paths.store(Arc::new(paths));
