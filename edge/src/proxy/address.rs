@@ -41,7 +41,7 @@ pub enum Class {
     Metadata,
     /// Groups of machines.
     Multicast,
-    /// A network of one's own: RFC 1918, unique local IPv6, and the shared space of carriers (RFC 6598).
+    /// A private network: RFC 1918, unique local IPv6, and the shared space of carriers (RFC 6598).
     Private,
     /// The open internet.
     Public,
@@ -223,8 +223,8 @@ impl Policy {
         self.own_sockets.iter().any(|own| real(own) == leads_to)
     }
 
-    /// Whether a connection may be made to an instance that the edge itself put at `endpoint`: wherever that is, but never
-    /// to the edge itself, which trusts whoever comes from there.
+    /// Whether a connection may be made to an instance that the edge itself put at `endpoint`: wherever that is, but
+    /// never to the edge itself, which trusts clients from there.
     ///
     /// # Errors
     /// Why it may not.

@@ -90,8 +90,8 @@ impl Source {
 }
 
 impl Original {
-    /// Wraps `body`, of which at most `bytes_max` are let through, which is remembered if it `may_be_sent_again`, and whose
-    /// trailers lose the fields `dropped`.
+    /// Wraps `body`, of which at most `bytes_max` are let through, which is remembered if it `may_be_sent_again`, and
+    /// whose trailers lose the fields `dropped`.
     pub(crate) fn new<B>(body: B, bytes_max: u64, may_be_sent_again: bool, dropped: Vec<HeaderName>) -> Self
     where
         B: Body<Data = Bytes> + 'static,
@@ -239,8 +239,8 @@ impl Body for RequestBody {
 
 /// What is wrong with a request's body that broke off.
 ///
-/// hyper reports what it cannot decode as invalid input or data (RFC 9112 §7.1), and a connection that ended or broke by
-/// other kinds; but data that TLS cannot decrypt came from nobody who could be told.
+/// hyper reports what it cannot decode as invalid input or data (RFC 9112 §7.1), and a connection that ended or broke
+/// by other kinds; but data that TLS cannot decrypt came from nobody who could be answered.
 fn why_broken(error: &BoxError) -> Upload {
     match error.downcast_ref() {
         Some(Broken::Slow) => return Upload::TooSlow,
@@ -297,7 +297,7 @@ pub(crate) enum Answer {
 pub struct ProxyBody {
     answer: Option<Answer>,
     exchange: Option<Exchange>,
-    /// Why it broke off, until that is told.
+    /// Why it broke off, until that is reported.
     failed: Option<Error>,
     member: Option<Arc<Member>>,
     /// Fields that do not pass as trailers of this answer, beside those that never do.
@@ -396,8 +396,8 @@ impl ProxyBody {
         }
     }
 
-    /// Whether the backend has rested for too long. Only the time counts in which this side waited for it: a client that
-    /// is slow to take what is there is no fault of the backend's.
+    /// Whether the backend has rested for too long. Only the time counts in which this side waited for it: a client
+    /// that is slow to take what is there is no fault of the backend's.
     fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let idle_max = self.idle_max;
@@ -476,8 +476,8 @@ impl ResponseBody for ProxyBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                // One turn later, so that the client has what came before: the head and all of it may have come with the
-                // error.
+                // One turn later, so that the client has what came before: the head and all of it may have come with
+                // the error.
                 this.failed = Some(this.fail(error));
                 context.waker().wake_by_ref();
                 Poll::Pending

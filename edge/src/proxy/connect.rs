@@ -35,8 +35,8 @@ use super::pool::{Member, Pool};
 
 /// Bytes of one answer over HTTP/2 that a slow client leaves here.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-/// The same for all answers on one connection: as many as all streams may have, so that those of slow clients never keep
-/// the others from theirs.
+/// The same for all answers on one connection: as many as all streams may have, so that those of slow clients never
+/// keep the others from theirs.
 const CONNECTION_WINDOW_BYTES: u32 = 100 * STREAM_WINDOW_BYTES;
 /// Streams on one connection, which is what servers commonly allow; then there is a second one.
 pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
@@ -124,8 +124,8 @@ impl Unsent {
     }
 }
 
-/// Whether the other side says that it did nothing for a stream of HTTP/2: it refused it (RFC 9113 §8.7), or the stream is
-/// beyond the last one of its GOAWAY (§6.8); the streams before that one do not end by it.
+/// Whether the other side says that it did nothing for a stream of HTTP/2: it refused it (RFC 9113 §8.7), or the stream
+/// is beyond the last one of its GOAWAY (§6.8); the streams before that one do not end by it.
 fn is_undone(error: &hyper::Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
     let is_undone = |error: &h2::Error| {
@@ -270,7 +270,7 @@ async fn send_http2(
 pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: Duration) -> Result<Connection, Error> {
     let protocol = if upgrade { Protocol::Http1 } else { pool.protocol() };
     let work = Box::pin(async {
-        // What is asked about is what is connected to: a name may have changed its mind since the publish.
+        // The very address that is connected to is checked: a name may have changed its mind since the publish.
         pool.permits(member).map_err(Error::Forbidden)?;
         match &member.endpoint {
             Endpoint::Socket(path) => {
@@ -297,8 +297,8 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
     timeout(limit, work).await.unwrap_or(Err(Error::Timeout(Phase::Connect)))
 }
 
-/// Whoever may write to the folder of a socket can have put there another one, or a link to it. Who listens is known for
-/// sure only of the connection itself: the system says whose process it was that began to.
+/// Anyone who may write to the folder of a socket can have put another one there, or a link to it. Who listens is known
+/// for sure only of the connection itself: the system says whose process it was that began to.
 fn check_listener(stream: &UnixStream, member: &Member) -> Result<(), Error> {
     let Some(uid) = member.uid else { return Ok(()) };
     if stream.peer_cred().map_err(Error::connect)?.uid() == uid {

@@ -1,4 +1,5 @@
-//! Follows the catalog: the pools of what is live are there before the first request, and the API's wishes hold at once.
+//! Follows the catalog: the pools of what is live are there before the first request, and members set by the API take
+//! effect at once.
 
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl Following {
             match self.watch.recv().await {
                 Ok(committed) => self.apply(&committed).await,
                 Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "the watch of the catalog lagged: upstreams are read anew");
+                    tracing::warn!(missed, "the watch of the catalog lagged: upstreams are read again");
                     if let Err(error) = self.read_all().await {
                         tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
                     }

@@ -163,7 +163,7 @@ impl Client {
         self.answer(way, sent, asked, deadline)
     }
 
-    /// The request for the backend: its target, its head made anew, and one length or coding.
+    /// The request for the backend: its target, a rebuilt head, and one length or coding.
     fn outgoing<B>(
         &self,
         way: &Way,
@@ -200,7 +200,7 @@ impl Client {
         way.request.apply_to_request(&mut headers);
         let length = body.size_hint().exact();
         match length {
-            // Some backends want to be told of an empty body where a body is usual.
+            // Some backends require `content-length: 0` where a body is usual.
             Some(0) if !said_length && !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {}
             Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
             None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
@@ -314,7 +314,7 @@ impl Client {
             add(&counters.connected, 1);
             return Ok((connection, true));
         }
-        // Whoever waits for somebody else's connection waits no longer than for one of their own.
+        // A request that waits for another one's connection waits no longer than for its own.
         let deadline = Instant::now() + limit;
         let opening = kept.opening(member);
         let Ok(_turn) = timeout_at(deadline, opening.lock()).await else { return Err(Error::Timeout(Phase::Connect)) };

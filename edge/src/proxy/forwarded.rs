@@ -1,5 +1,5 @@
-//! Who asks, where proxies stand before the edge that whoever runs it trusts: `X-Forwarded-For` and `Forwarded`
-//! (RFC 7239), read from right to left.
+//! The client behind proxies that the operator of the edge trusts: `X-Forwarded-For` and `Forwarded` (RFC 7239), read
+//! from right to left.
 //!
 //! Every proxy writes at the right whom it was asked by. So the edge begins with the connection's own address, believes
 //! what a trusted address wrote, and stops at the first address that is not trusted: that is the client. What stands
@@ -20,7 +20,7 @@ static FORWARDED: HeaderName = header::FORWARDED;
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Who asks, and the trusted proxies that the request came through.
+/// The client, and the trusted proxies that the request came through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     /// The client's address.
@@ -29,7 +29,7 @@ pub struct Chain {
     pub proxies: Vec<IpAddr>,
     /// The scheme that the client asked by, as far as a trusted proxy says so.
     pub scheme: &'static str,
-    /// Whether the other end of the connection is trusted to say who asks.
+    /// Whether the peer of the connection is trusted to name the client.
     pub is_trusted: bool,
 }
 
@@ -56,7 +56,7 @@ impl Chain {
         Self { client: peer.to_canonical(), proxies: Vec::new(), scheme: "https", is_trusted: false }
     }
 
-    /// Reads who asks. `peer` is the other end of the connection; where it is not `trusted`, its fields say nothing.
+    /// Reads the client. `peer` is the other end of the connection; unless it is `trusted`, its fields are ignored.
     ///
     /// Proxies write one of the two fields and often let the other pass as it came. So where both are there and do not
     /// name the same client, either may be a stranger's, and neither is believed (RFC 7239, section 7.4).
@@ -84,13 +84,13 @@ impl Chain {
     }
 }
 
-/// Follows what was told, the nearest hop first, to the client; nothing where nothing was told.
+/// Follows the hops, the nearest first, to the client; `None` without any.
 fn read(
     told: impl Iterator<Item = Result<Told, Malformed>>,
     peer: IpAddr,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<Read>, Malformed> {
-    // The one who asked last stands first here.
+    // The nearest hop stands first here.
     let mut passed = vec![peer];
     let mut farthest = None;
     for hop in told {

@@ -1,4 +1,4 @@
-//! The pools of now as metrics: set anew whenever somebody asks, so that nothing is told of a pool that is gone.
+//! The current pools as metrics: set at each scrape, so that a pool that is gone has none.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::pool::MemberState;
 use super::registry::Registry;
 use crate::telemetry::Exposition;
 
-/// What is told of the pools of one name in one place: those of previews, and of versions that are being left, count
+/// The metrics of the pools of one name in one place: those of previews, and of versions that are being left, count
 /// together.
 #[derive(Default)]
 struct Sums {

@@ -1,5 +1,5 @@
 //! The heads of messages on their way through: what belongs to one connection is dropped (RFC 9110, section 7.6.1), and
-//! what tells the backend who asks is the edge's own word alone.
+//! the fields that name the client are written by the edge alone.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -31,8 +31,8 @@ pub struct Arrival<'a> {
 
 /// What the edge itself was asked by: visitors come over TLS alone.
 const RECEIVED_BY: &str = "https";
-/// The edge's name in `Via`. Requests carry it because a gateway must say so (RFC 9110, section 7.6.3) and because it is
-/// what ends a circle; answers do not, since there it is optional and would only be a banner.
+/// The edge's name in `Via`. Requests carry it because a gateway must say so (RFC 9110, section 7.6.3) and because it
+/// is what ends a circle; answers do not, since there it is optional and would only be a banner.
 const PSEUDONYM: &str = "devanture";
 /// How many edges a request may have passed: a chain of them is sound, a circle would hold a connection for each turn.
 const HOPS_MAX: usize = 4;
@@ -46,8 +46,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The head for the backend out of the client's.
 ///
-/// `upgrade` holds the protocols to switch to, see [`upgrade`]. The body's length and coding are not in it: they are for
-/// whoever knows the body, so that two lengths can never disagree.
+/// `upgrade` holds the protocols to switch to, see [`upgrade`]. The body's length and coding are not in it: they are
+/// for the code that knows the body, so that two lengths can never disagree.
 pub(crate) fn request(
     client: HeaderMap,
     version: Version,
@@ -312,7 +312,7 @@ fn port<'a>(arrival: &Arrival<'a>) -> &'a str {
 /// An element of RFC 7239 for each hop that is known, the last of them by whom the edge was asked, with what it was
 /// asked for: IPv6 in brackets and so in quotes, and a host in quotes if it holds more than a token does.
 ///
-/// The client's own element says by what it asked, where a proxy told it.
+/// The client's own element has its protocol, where a proxy reported it.
 fn forwarded(arrival: &Arrival<'_>) -> String {
     let mut text = String::new();
     let hops = arrival.client.into_iter().chain(arrival.proxies.iter().copied());

@@ -64,7 +64,7 @@ async fn ask_on(pool: Weak<Pool>, member: Arc<Member>, check: HealthCheck) {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_elapsed) => Some("it did not answer in time".to_owned()),
         };
-        // What agrees with what is known begins the row anew.
+        // A result that agrees with the known state resets the row.
         row = if why.is_none() == is_well { 0 } else { row + 1 };
         if row < if is_well { unhealthy } else { healthy } {
             continue;

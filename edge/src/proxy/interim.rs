@@ -18,7 +18,8 @@ use super::headers;
 const INTERIMS_MAX: usize = 16;
 /// Most bytes of them that wait to be written.
 const HELD_BYTES_MAX: usize = 32 * 1024;
-/// What frames a message, and what tells browsers to remember something: the edge looks at that in the final answer alone.
+/// What frames a message, and what tells browsers to remember something: the edge looks at that in the final answer
+/// alone.
 const WITHHELD: [HeaderName; 8] = [
     header::CONTENT_LENGTH,
     header::SET_COOKIE,
@@ -96,7 +97,7 @@ impl Interim {
     }
 
     fn pass(&self, turn: u64, status: StatusCode, fields: &HeaderMap) {
-        // 100 is between each pair of programs, and 101 is no interim answer to whoever upgrades.
+        // 100 is between each pair of programs, and 101 is no interim answer to an upgrade.
         let is_own = matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS);
         let mut state = self.state();
         if is_own || !status.is_informational() || state.turn != turn || state.left == 0 {

@@ -23,8 +23,8 @@ pub(super) struct Join {
 }
 
 impl Join {
-    /// Copies both ways until both sides have ended; the end of one is told to the other, which may still have something
-    /// to say. Nothing is lost where it is not waited for to its end.
+    /// Copies both ways until both sides have ended; the end of one is passed to the other, which may still have
+    /// something to say. Nothing is lost where it is not waited for to its end.
     ///
     /// # Errors
     /// What either side says.

@@ -1,5 +1,5 @@
 //! Looks after pools on a thread of its own: asks about names when their time is over, asks members whether they are
-//! well, follows what is live and what the API wishes.
+//! well, follows what is live and what the API sets.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -67,7 +67,7 @@ struct Answer {
 async fn keep(pool: Weak<Pool>, registry: Registry, names: Rc<Names>, times: DnsTimes) {
     let mut remembered = Remembered::default();
     let checked = Rc::new(RefCell::new(HashMap::new()));
-    // Each name is asked about beside the others, so that one which gets no answer holds up nobody.
+    // Names are resolved concurrently, so that one without an answer delays no other.
     let mut asking = FuturesUnordered::new();
     loop {
         let Some(strong) = pool.upgrade() else { return };
@@ -83,7 +83,7 @@ async fn keep(pool: Weak<Pool>, registry: Registry, names: Rc<Names>, times: Dns
         let next = remembered.due.values().min().copied();
         let next = next.unwrap_or_else(|| Instant::now() + LOOK_INTERVAL).min(Instant::now() + LOOK_INTERVAL);
         let changed = Arc::clone(&strong.changed);
-        // Whoever waits here keeps no pool that nobody else has.
+        // A waiting task keeps no pool alive that nobody else has.
         drop(strong);
         tokio::select! {
             Some(answer) = asking.next() => match pool.upgrade() {

@@ -17,7 +17,7 @@ use super::pool::Member;
 pub(crate) const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 /// How long a connection may have been idle to be used for a request that could not be sent a second time.
 pub(crate) const IDLE_AGE_ONCE_MAX: Duration = Duration::from_secs(1);
-/// How long a connection of HTTP/2 is kept without a stream: its end is told by a frame, so nothing is lost by it.
+/// How long a connection of HTTP/2 is kept without a stream: its end is announced by a frame, so nothing is lost by it.
 const HTTP2_IDLE_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often connections that are too old are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -96,7 +96,7 @@ impl Kept {
         Some(Connection::sharing(free))
     }
 
-    /// Whoever holds this makes the next connection of HTTP/2 to `member`; the others wait, and share it.
+    /// The holder makes the next connection of HTTP/2 to `member`; the others wait, and share it.
     pub(crate) fn opening(&self, member: &Arc<Member>) -> Rc<Mutex<()>> {
         let mut places = self.places.borrow_mut();
         Rc::clone(&Self::place(&mut places, member).opening)
@@ -111,7 +111,7 @@ impl Kept {
         })
     }
 
-    /// Keeps a connection of HTTP/2 for whoever comes next.
+    /// Keeps a connection of HTTP/2 for the next request.
     pub(crate) fn keep_shared(self: &Rc<Self>, member: &Arc<Member>, connection: &Connection) {
         if let Sender::Http2 { shared, .. } = &connection.sender {
             Self::place(&mut self.places.borrow_mut(), member).shared.push(Rc::clone(&shared.0));

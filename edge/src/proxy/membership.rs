@@ -1,4 +1,4 @@
-//! Who is a member of a pool: what `devanture.toml` declares, what the API wishes, and what names stand for.
+//! The members of a pool: what `devanture.toml` declares, what the API sets, and what names resolve to.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::catalog::upstreams::MembersRecord;
 /// What is known of the names of a pool.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
-    /// The addresses of names that were asked about.
+    /// The resolved addresses of names.
     pub(crate) addresses: HashMap<UpstreamUrl, Vec<SocketAddr>>,
     /// Why names have none.
     pub(crate) failed: HashMap<UpstreamUrl, String>,
@@ -68,7 +68,7 @@ fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
     }
 }
 
-/// What the API wishes of a pool, read when it is asked.
+/// What the API sets for a pool, read when it is needed.
 type Wishes<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
 
 /// Gives a pool the members that it is to have; those that it has stay the same ones.
@@ -92,7 +92,7 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
                 continue;
             }
             let old = before.iter().find(|old| old.endpoint == endpoint && old.declared == one.address);
-            // Who is trusted no longer begins anew, without the connections that were made while it was.
+            // A member that is no longer trusted starts afresh, without the connections that were made while it was.
             let member = old.filter(|old| one.trusted || !old.is_trusted()).cloned().unwrap_or_else(|| {
                 let server_name = pool.key.said.server_name.as_deref();
                 Arc::new(Member::new(one.address.clone(), endpoint, server_name, is_well, one.trusted))
@@ -113,7 +113,7 @@ fn follow(pool: &Pool, wishes: Wishes<'_>, known: &Known) {
     pool.set_members(members, resolved);
 }
 
-/// Follows what the API wishes of members whose addresses are known; names wait for whoever asks about them.
+/// Follows what the API sets for members whose addresses are known; names wait for their resolution.
 pub(crate) fn update_wishes(pool: &Pool, wishes: Wishes<'_>) {
     if pool.run.is_some() {
         return;

@@ -5,12 +5,12 @@
 //! (`kept`, `connect`, [`address`] being asked about each), send ([`http1`], or hyper's HTTP/2), wait for the answer's
 //! head, and hand back its body as a stream (`body`) or, for an upgrade, a tunnel (`upgrade`).
 //!
-//! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their own,
-//! [`keep_pools`] asks DNS about names (`names`, `membership`) and members about their `health`.
+//! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
+//! own, [`keep_pools`] asks DNS about names (`names`, `membership`) and members about their `health`.
 //!
 //! There is one [`Client`] per serving thread, whose connections never move: it must be used inside a
 //! [`tokio::task::LocalSet`]. hyper-util's own pooled client is not used, since it wants bodies that are `Send` and
-//! knows nothing of members.
+//! does not know members.
 
 pub mod address;
 mod body;

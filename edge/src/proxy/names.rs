@@ -45,7 +45,7 @@ impl Names {
         };
         let resolver = builder.and_then(|mut builder| {
             let options = builder.options_mut();
-            // Whoever asks keeps the answer for as long as it says.
+            // The caller keeps the answer for its time to live.
             options.cache_size = 0;
             options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
             (options.timeout, options.attempts) = (TIME_MAX, TRIES);

@@ -27,7 +27,7 @@ pub(crate) enum Upload {
     TooLarge,
 }
 
-/// What the two bodies of an exchange tell whoever watches the time.
+/// What the two bodies of an exchange report to its timeout.
 #[derive(Debug)]
 pub(crate) struct Progress {
     moved: Cell<Instant>,

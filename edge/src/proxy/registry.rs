@@ -49,7 +49,7 @@ struct Shared {
     born: mpsc::UnboundedSender<Weak<Pool>>,
     births: Mutex<Option<mpsc::UnboundedReceiver<Weak<Pool>>>>,
     runs: Runs,
-    /// The commit up to which wishes are known.
+    /// The commit up to which settings of the API are known.
     applied: watch::Sender<Revision>,
 }
 
@@ -119,7 +119,7 @@ impl Registry {
             PoolRun::new(id, origin, Arc::clone(&self.0.runs.asks))
         });
         let pool = Arc::new(Pool::new(key.clone(), policy, made, *requests_max, run));
-        // Addresses are members at once; names are asked about by whoever looks after pools.
+        // Addresses are members at once; names are resolved by maintenance.
         membership::update(&pool, &|| self.wish(&pool), &Known::default());
         self.follow_run(&pool);
         pools.insert(key.clone(), Arc::downgrade(&pool));
@@ -128,7 +128,7 @@ impl Registry {
         pool
     }
 
-    /// Pools that were made and are to be looked after; for whoever does, once.
+    /// New pools, taken once by maintenance.
     pub(crate) fn births(&self) -> Option<mpsc::UnboundedReceiver<Weak<Pool>>> {
         self.0.births.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -152,12 +152,12 @@ impl Registry {
         }
         for pool in self.of_place(app, place).iter().filter(|pool| pool.key.name == name) {
             pool.changed.notify_one();
-            // The answer to whoever wished it is true: what is no name changes at once.
+            // So that the API's answer is true: what is no name changes at once.
             membership::update_wishes(pool, &|| self.wish(pool));
         }
     }
 
-    /// Forgets every wish but those of `known`.
+    /// Forgets every setting but those of `known`.
     pub(crate) fn forget_wishes_but(&self, known: &[(AppName, String, String)]) {
         let all: Vec<(AppName, String, String)> = {
             let wishes = self.0.wishes.read().unwrap_or_else(PoisonError::into_inner);
@@ -254,7 +254,7 @@ impl Registry {
         used.max().map(|used| now_ms().saturating_sub(used))
     }
 
-    /// Says up to which commit wishes are known.
+    /// Sets the commit up to which settings of the API are known.
     pub(crate) fn applied(&self, revision: Revision) {
         self.0.applied.send_if_modified(|seen| {
             let later = revision > *seen;
@@ -263,7 +263,7 @@ impl Registry {
         });
     }
 
-    /// Waits until the wishes of a commit are followed.
+    /// Waits until the settings of a commit are followed.
     pub async fn wait_for(&self, revision: Revision) {
         // The sender lives as long as `self`.
         self.0.applied.subscribe().wait_for(|seen| *seen >= revision).await.ok();

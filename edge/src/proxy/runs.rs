@@ -1,4 +1,4 @@
-//! Pools whose members are instances that the edge runs itself: who they are is said by whoever runs them, and by nobody
+//! Pools whose members are instances that the edge runs itself: the runner sets their members, and nobody
 //! else; a request that finds none asks for them.
 
 use std::collections::{HashMap, VecDeque};
@@ -106,7 +106,8 @@ impl Runs {
         }
     }
 
-    /// Who answers. Where nobody said anything, they will be asked for at the first request, if there is anybody to ask.
+    /// Who answers. Where nobody said anything, they will be asked for at the first request, if there is anybody to
+    /// ask.
     pub(super) fn get(&self, id: &RunId) -> Arc<RunNow> {
         let known = self.now.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         known.unwrap_or_else(|| {

@@ -1,15 +1,15 @@
 //! Trailers on their way through: what may still be said after a body (RFC 9110, section 6.5).
 //!
-//! Some recipients merge trailers into the head, where they would be taken for fields that the edge has seen. So a field
-//! that frames, routes, authenticates, qualifies or explains a message passes in its head or not at all. What has no such
-//! meaning, such as a checksum or the status of gRPC, belongs to the application.
+//! Some recipients merge trailers into the head, where they would be taken for fields that the edge has seen. So a
+//! field that frames, routes, authenticates, qualifies or explains a message passes in its head or not at all. What has
+//! no such meaning, such as a checksum or the status of gRPC, belongs to the application.
 
 use http::header::{HeaderMap, HeaderName};
 
 use super::headers::{belongs_to_connection, is_the_edges};
 
-/// Removes what may not be said in trailers, and the fields `dropped` of this message: those that `Connection` lists, and
-/// those that the route changes in the head.
+/// Removes what may not be said in trailers, and the fields `dropped` of this message: those that `Connection` lists,
+/// and those that the route changes in the head.
 pub(crate) fn filter(trailers: &mut HeaderMap, dropped: &[HeaderName]) {
     let may_pass = |name: &HeaderName| may_trail(name) && !dropped.iter().any(|other| is_same(name, other));
     let unfit: Vec<HeaderName> = trailers.keys().filter(|name| !may_pass(name)).cloned().collect();
@@ -137,7 +137,7 @@ mod tests {
             "Host", "Max-Forwards", "Expect", "Range", "If-Match", "If-None-Match", "If-Range", "Cache-Control", "Pragma",
             "Authorization", "Proxy-Authorization", "Proxy-Connection", "WWW-Authenticate", "Cookie", "Set-Cookie",
             "Content-Type", "Content-Encoding", "Content-Range", "Accept", "Accept-Encoding", "Date", "Location", "Vary",
-            // Who asks, and the edge's own.
+            // Fields that name the client, and the edge's own.
             "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "X-Real-IP",
             "True-Client-IP", "X-Request-Id", "Traceparent", "Tracestate", "Devanture-Version",
             // What programs and browsers act on.

@@ -1,4 +1,4 @@
-//! Who asks: by what trusted proxies write, and by nothing that a client writes.
+//! The client is what trusted proxies write, and nothing that a client writes.
 
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! A connection to a member, driven by whoever waits for its answer.
+//! A connection to a member, driven by the request that waits for its answer.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -22,8 +22,8 @@ use crate::proxy::outgoing::Outgoing;
 
 /// Bytes that are read at once at least, and those that a slow client may leave here.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
-/// Bytes that are read at once while the head of an answer is awaited: what comes with it is held until its client takes
-/// the answer.
+/// Bytes that are read at once while the head of an answer is awaited: what comes with it is held until its client
+/// takes the answer.
 const HEAD_READ_BYTES_MAX: usize = 8 * 1024;
 /// Room in the buffer from which on it is read into.
 const ROOM_BYTES_MIN: usize = 1024;

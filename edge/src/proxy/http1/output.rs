@@ -65,7 +65,7 @@ impl Output {
     /// Adds a frame of the body.
     ///
     /// # Errors
-    /// That the body is longer than it was said to be.
+    /// The body is longer than its declared length.
     pub(super) fn frame(&mut self, framing: &mut Framing, frame: Frame<Bytes>) -> Result<(), Fault> {
         match (frame.into_data(), framing) {
             // An empty chunk would be the last.
@@ -96,7 +96,7 @@ impl Output {
     /// Adds the end of a body.
     ///
     /// # Errors
-    /// That the body is shorter than it was said to be.
+    /// The body is shorter than its declared length.
     pub(super) fn end(&mut self, framing: Framing) -> Result<(), Fault> {
         match framing {
             Framing::Chunked => self.last(None),

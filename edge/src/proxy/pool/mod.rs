@@ -22,7 +22,7 @@ use super::error::Error;
 use super::runs::{PoolRun, RunKey};
 use super::tls::PoolTls;
 
-/// What a pool is known by: whoever says the same of the same place shares it.
+/// The key of a pool: equal keys share one pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PoolKey {
     /// The app.
@@ -33,7 +33,7 @@ pub struct PoolKey {
     pub name: String,
     /// Whether an `admin` token deployed the version: its members may be loopback and private addresses.
     pub trusted: bool,
-    /// What is said of it.
+    /// Its settings.
     pub said: site_toml::Upstream,
     /// Which instances of the edge its members are, where it is the pool of a version's own backend.
     pub run: Option<RunKey>,
@@ -48,7 +48,7 @@ pub struct Pool {
     /// Whom `https` members are trusted by.
     pub(crate) tls: Result<PoolTls, String>,
     members: ArcSwap<Vec<Arc<Member>>>,
-    /// Held by whoever gives it other members.
+    /// Held while its members are replaced.
     changing: Mutex<()>,
     connections_max: usize,
     budget: Budget,
@@ -92,7 +92,8 @@ impl Lease {
         self.member.succeeded();
     }
 
-    /// Notes that the member failed, and takes it out for a while where that is once too often and somebody else is fit.
+    /// Notes that the member failed, and takes it out for a while where that is once too often and somebody else is
+    /// fit.
     pub(crate) fn failed(&self) {
         let said = &self.pool.key.said;
         let after = u32::try_from(said.eject_after.unwrap_or(site_toml::EJECT_AFTER)).unwrap_or(u32::MAX);
@@ -118,7 +119,7 @@ enum Picked {
 }
 
 impl Pool {
-    /// A pool without members, which whoever looks after it gives it.
+    /// A pool without members, which maintenance adds.
     pub(super) fn new(
         key: PoolKey,
         policy: Policy,
@@ -188,8 +189,8 @@ impl Pool {
 
     /// Whether a connection to `member` may be made: what somebody added is not trusted since somebody else deployed.
     pub(crate) fn permits(&self, member: &Member) -> Result<(), Refusal> {
-        // What the edge runs lies where the edge put it, and nobody else names members there; but what lies there is the
-        // app's to make, a link for one thing.
+        // What the edge runs lies where the edge put it, and nobody else names members there; but what lies there is
+        // the app's to make, a link for one thing.
         if self.run.is_some() {
             return self.policy.permits_instance(&member.endpoint);
         }
@@ -205,7 +206,8 @@ impl Pool {
     }
 
     fn wake_one(&self) {
-        // In one order with the place that was freed before: either whoever begins to wait sees it, or is seen here.
+        // In one order with the place that was freed before: a request that begins to wait either sees it, or is seen
+        // here.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.freed.notify_one();
         }
@@ -312,7 +314,7 @@ impl Pool {
                     first.into_iter().chain(second).min_by_key(|member| member.in_flight())
                 }
             };
-            // The last place may have been taken in between, which is the same to whoever waits.
+            // The last place may have been taken in between, which is the same to those that wait.
             let taken = chosen.filter(|member| member.take(self.connections_max));
             return taken.map_or(Picked::Full, |member| Picked::Member(Arc::clone(member)));
         }

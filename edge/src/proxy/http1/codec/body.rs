@@ -127,8 +127,8 @@ impl Decoder {
         }
     }
 
-    /// Passes over the end of the body with its last piece, if it is there and all is well with it: then nobody needs to
-    /// ask again. What is wrong is told when it is asked for.
+    /// Passes over the end of the body with its last piece, if it is there and all is well with it: then nobody needs
+    /// to ask again. What is wrong is reported when it is read.
     fn look_ahead(&mut self, input: &mut BytesMut) {
         if input.starts_with(b"\r\n0\r\n\r\n") {
             input.advance(b"\r\n0\r\n\r\n".len());

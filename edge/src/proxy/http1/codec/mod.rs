@@ -185,13 +185,14 @@ impl Head {
         Ok(self.said_length()?.map_or(Length::UntilClose, Length::Known))
     }
 
-    /// Says the length once, and only where it means something: whoever reads it after this may be stricter.
+    /// Says the length once, and only where it means something: later readers may be stricter.
     ///
     /// # Errors
     /// That it is no length, or several.
     pub fn normalise(&mut self, length: Length) -> Result<(), Fault> {
         let said = match length {
-            // RFC 9110 §8.6: in the answer to HEAD and in a 304 it is that of what is not sent; in a 204 it has no place.
+            // RFC 9110 §8.6: in the answer to HEAD and in a 304 it is that of what is not sent; in a 204 it has no
+            // place.
             Length::Known(0) if self.status == StatusCode::NO_CONTENT => None,
             Length::Known(_) | Length::UntilClose => self.said_length()?,
             // Void beside a coding.
