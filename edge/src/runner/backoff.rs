@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// An instance that was healthy for so long begins anew: what ended it has nothing to do with what did before.
+/// An instance that was healthy for so long starts from the first delay: its end is unrelated to earlier ones.
 pub(super) const STEADY: Duration = Duration::from_secs(60);
 
 /// Waits that double.

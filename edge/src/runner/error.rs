@@ -20,7 +20,7 @@ pub enum Error {
     /// The edge is about to end.
     #[error("the edge is about to end")]
     Ended,
-    /// Somebody else wished it away meanwhile.
+    /// Another caller ended it meanwhile.
     #[error("{instance} is not wanted any more")]
     Unwanted {
         /// Such as `web.2`.
@@ -112,8 +112,8 @@ pub enum Error {
     /// The environment has no user id, or none in the range.
     #[error("{0}")]
     User(String),
-    /// The settings and secrets cannot be had.
-    #[error("the variables of the backend cannot be had: {0}")]
+    /// The settings and secrets cannot be read.
+    #[error("the variables of the backend cannot be read: {0}")]
     Variables(String),
     /// The spawner failed.
     #[error("{0}")]

@@ -231,8 +231,8 @@ impl Folders {
         }
     }
 
-    /// The folder that stays for a place of an app, below which the instances' own is made by [`Folders::own`]. An alias
-    /// and an environment that once had the same name share nothing.
+    /// The folder that stays for a place of an app, below which the instances' own is made by [`Folders::own`]. An
+    /// alias and an environment that once had the same name share nothing.
     pub(super) fn data(&self, app: &AppName, settings_place: &str, place: &str) -> PathBuf {
         self.root.join("data").join(folder_name(app, settings_place)).join(place)
     }
@@ -297,7 +297,7 @@ impl Folders {
                 // A folder that everybody may make one in, under a name that nobody knows.
                 let parent = path.parent().unwrap_or(path);
                 let draft = parent.join(draft_name());
-                // Nobody but whoever made it removes it or moves it away again.
+                // Only its creator removes it or moves it away again.
                 durable::make_folder_as(&draft, 0o1733, Owner::default())?;
                 Ok(Own::ToMake { make: draft.join("own"), draft, path: path.to_owned(), own })
             }

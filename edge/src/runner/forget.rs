@@ -35,8 +35,8 @@ impl Runner {
         }
     }
 
-    /// Removes what an app, or one environment of it, has kept: for one that was deleted and cannot be had back. Gives the
-    /// places, among them `preview`, of whose users neither a process nor a file is left.
+    /// Removes what an app, or one environment of it, has kept: for one that was deleted and cannot be restored. Gives
+    /// the places, among them `preview`, of whose users neither a process nor a file is left.
     ///
     /// # Errors
     /// [`Error::Folder`], also while something of it runs.

@@ -1,4 +1,4 @@
-//! A group: the instances of one backend in one place with one revision of settings. Why it runs, and until when.
+//! A group: the instances of one backend in one place with one revision of settings, why it runs, and how long.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ pub(super) struct Group {
     pub(super) settings_place: String,
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
-    /// Held by whoever starts or ends instances of it.
+    /// Held while instances of it are started or ended.
     pub(super) adjusting: tokio::sync::Mutex<()>,
 }
 
@@ -62,11 +62,11 @@ pub(super) struct Reasons {
     pub(super) held: usize,
     /// It is live in its environment.
     pub(super) is_live: bool,
-    /// Until when the last one who held it may have made it live, without that being known here.
+    /// Time until which its last holder may have made it live without that being known here.
     pub(super) lingers_until: Option<Instant>,
-    /// Until when it stays for a rollback.
+    /// Time until which it stays for a rollback.
     pub(super) warm_until: Option<Instant>,
-    /// Until when it stays if no request comes; of a preview.
+    /// Time until which it stays if no request comes; for a preview.
     pub(super) idle_until: Option<Instant>,
 }
 
@@ -95,7 +95,8 @@ impl Reasons {
         self.held == 0 && !self.is_live && self.idle_until.is_none() && self.warm_until.is_some()
     }
 
-    /// Whether only what answers requests has to run: it stays for a rollback, and nobody who held it can have made it live.
+    /// Whether only what answers requests has to run: it stays for a rollback, and nobody who held it can have made it
+    /// live.
     pub(super) fn is_standby(&self, now: Instant) -> bool {
         self.is_warm() && self.lingers_until.is_none_or(|until| until <= now)
     }
@@ -142,8 +143,8 @@ impl Group {
         self.inner().slots.iter().filter(|slot| slot.is_wanted()).cloned().collect()
     }
 
-    /// Ends the processes without traffic of a group on standby: they would do the same work as those of the live version.
-    /// Returns when to look again.
+    /// Ends the processes without traffic of a group on standby: they would do the same work as those of the live
+    /// version. Returns when to look again.
     pub(super) fn end_standby_workers(&self, now: Instant) -> Option<Instant> {
         let inner = self.inner();
         if inner.reasons.is_standby(now) {

@@ -30,8 +30,8 @@ const FIRST_ANSWER_MIN: Duration = Duration::from_secs(10);
 pub(super) struct Question {
     /// Where it listens; a worker does not.
     pub(super) endpoint: Option<Endpoint>,
-    /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on it is
-    /// enough that it listens.
+    /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on
+    /// it is enough that it listens.
     pub(super) path: Option<String>,
     /// Who must own the socket that listens, where instances have users of their own.
     pub(super) uid: Option<u32>,
@@ -140,7 +140,7 @@ impl Question {
         self.ask(endpoint, goal, limit).await
     }
 
-    /// Whoever else listens on the port of an instance would get its requests, also where it was its own before.
+    /// Another process on the port of an instance would get its requests, even if the port was its own before.
     async fn check_owner(&self, endpoint: &Endpoint) -> Answer {
         let (Some(uid), Endpoint::Tcp(address)) = (self.uid, endpoint) else { return Ok(()) };
         let port = address.port();

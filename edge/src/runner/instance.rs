@@ -26,8 +26,8 @@ use crate::blobs::durable;
 use crate::proxy::address::Endpoint;
 use crate::telemetry;
 
-/// Between two looks at what is under way to an instance that drains; the first one comes after whoever had chosen it
-/// already has begun.
+/// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
+/// chosen it already has begun.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// How long the end of what was killed is waited for before it is given up to the spawner.
 const KILLED_WAIT: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ const LINES_WAIT_MAX: Duration = Duration::from_millis(50);
 /// How a process of an instance ended.
 struct Ended {
     exit: Exit,
-    /// Why the edge ended it, where it did and was not told to.
+    /// Why the edge ended it, where it did by itself.
     because: Option<String>,
     /// Since when it was healthy.
     healthy: Option<Instant>,
@@ -46,14 +46,14 @@ struct Ended {
     is_late: bool,
 }
 
-/// Runs an instance until it is told to stop.
+/// Runs an instance until it is stopped.
 pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<SetUp>, slot: Arc<Slot>) {
     let limits = &shared.limits;
     let mut backoff = Backoff::new(ms(limits.instance_restart_ms_min), ms(limits.instance_restart_ms_max));
     let log = shared.logs.of(&group.id.app, &group.id.place).await;
     while slot.is_wanted() {
         if let Err(error) = shared.may_begin(&group) {
-            // Whoever waits for it need not.
+            // Those who wait for it need not.
             slot.is(InstanceState::Waiting, Some(error.to_string()));
             slot.seen().failed = Some(error);
             group.tell();
@@ -121,7 +121,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, set_up: Arc<Set
     shared.publish(&group.id);
 }
 
-/// What whoever waits for the instance is told.
+/// What those who wait for the instance receive.
 fn failure(shared: &Shared, group: &Group, slot: &Slot, ended: &Ended, reason: &str, times: u64) -> Option<Error> {
     let (instance, lines) = (slot.name.clone(), slot.lines());
     let reason = reason.to_owned();
@@ -165,11 +165,11 @@ impl Drop for Place {
 enum Phase {
     Starting,
     Up,
-    /// Until when what is under way may go on.
+    /// Deadline of requests in flight.
     Draining(Instant),
     /// SIGTERM was sent; when SIGKILL is.
     Terminating(Instant),
-    /// SIGKILL was sent; until when it is waited for.
+    /// SIGKILL was sent; deadline of the wait.
     Killed(Instant),
 }
 

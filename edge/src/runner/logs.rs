@@ -105,7 +105,7 @@ impl Logs {
     }
 
     /// At most the `last` lines of a place, oldest first; those of `instance` or of all instances of a process alone,
-    /// where one is named. Whoever only asks leaves nothing behind, whatever name of a place was asked for.
+    /// where one is named. A look-up leaves nothing behind, for any name of a place.
     pub async fn last(&self, app: &AppName, place: &str, instance: Option<&str>, last: usize) -> LastLines {
         let known = self.0.places.lock().await.get(&(app.clone(), place.to_owned())).map(Arc::clone);
         match known {
@@ -145,8 +145,8 @@ impl Logs {
         Ok((kept.last(instance, last), reader))
     }
 
-    /// The log of a place, with what an earlier run of the edge left of it. It is kept for as long as somebody writes or
-    /// reads along; others that nobody needs any more are forgotten by the way.
+    /// The log of a place, with what an earlier run of the edge left of it. It is kept for as long as somebody writes
+    /// or reads along; others that nobody needs any more are forgotten by the way.
     pub(super) async fn of(&self, app: &AppName, place: &str) -> Arc<PlaceLog> {
         let key = (app.clone(), place.to_owned());
         if let Some(log) = self.0.places.lock().await.get(&key) {
@@ -237,7 +237,7 @@ pub(super) struct PlaceLog {
     kept: Mutex<Kept>,
     live: broadcast::Sender<Arc<Line>>,
     to_file: mpsc::Sender<Job>,
-    /// Lines that the disk was too slow for, and that nobody was told of.
+    /// Lines that the disk was too slow for, and that were not reported yet.
     lost: AtomicU64,
     /// Lines on their way to the disk.
     writing: Arc<AtomicUsize>,
@@ -288,11 +288,11 @@ impl PlaceLog {
     fn keep(&self, line: Arc<Line>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(Arc::clone(&line));
-        // Under the lock: whoever begins to read has each line once.
+        // Under the lock: a new reader has each line once.
         self.live.send(line).ok();
     }
 
-    /// Adds a line. Waits for the disk a while, so that whoever writes too fast is held back rather than cut; then the
+    /// Adds a line. Waits for the disk a while, so that a fast writer is held back rather than cut; then the
     /// line is left out of the file.
     pub(super) async fn add(&self, line: Line) {
         self.add_until(line, Instant::now() + DISK_WAIT_MAX).await;
@@ -317,7 +317,7 @@ impl PlaceLog {
         }
     }
 
-    /// Gives a line to whoever writes the files; says whether there was room in time.
+    /// Gives a line to the writer of the files; says whether there was room in time.
     async fn write(&self, line: Arc<Line>, until: Instant) -> bool {
         let Ok(Ok(room)) = tokio::time::timeout_at(until, self.to_file.reserve()).await else { return false };
         self.writing.fetch_add(1, Ordering::Relaxed);
@@ -385,7 +385,7 @@ fn is_name_of(name: &str, instance: Option<&str>) -> bool {
     })
 }
 
-/// What a reader is told.
+/// What a reader receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTold {
     /// A line.

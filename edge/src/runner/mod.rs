@@ -1,9 +1,9 @@
-//! Runs the backends that came with versions, as instances of this machine: starts them, asks whether they are well, has
-//! requests led to them, keeps their logs, ends them.
+//! Runs the backends that came with versions, as instances of this machine: starts them, asks whether they are well,
+//! has requests led to them, keeps their logs, ends them.
 //!
-//! The instances of one backend in one place with one revision of settings are a group ([`crate::proxy::RunId`]): versions
-//! that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so has each
-//! instance (`instance`); what is live is followed (`follow`), and pools are told who answers.
+//! The instances of one backend in one place with one revision of settings are a group ([`crate::proxy::RunId`]):
+//! versions that differ in the front alone share it. Each group has a task that looks after it (`supervise`), and so
+//! has each instance (`instance`); what is live is followed (`follow`), and pools get the instances that answer.
 
 mod backoff;
 mod claims;
@@ -67,7 +67,7 @@ use crate::version::Setting;
 /// Between two looks at whether everything has ended.
 const END_LOOK: Duration = Duration::from_millis(20);
 
-/// Told of every step that a person may want to see, as a line of text.
+/// Receives every step that a person may want to see, as a line of text.
 pub type Tell<'t> = &'t (dyn Fn(&str) + Send + Sync);
 
 /// What a [`Runner`] is made of.
@@ -84,7 +84,7 @@ pub struct Parts {
     pub program: PathBuf,
     /// Where the files of backends are.
     pub blobs: Arc<dyn Blobs>,
-    /// How many instances are wished, and which user an app has.
+    /// Instance counts, and the user of an app.
     pub catalog: Arc<dyn Catalog>,
     /// What is live.
     pub live: Live,
@@ -97,10 +97,11 @@ pub struct Parts {
 /// Knows the settings and secrets of places.
 #[async_trait]
 pub trait Variables: Send + Sync {
-    /// All variables of an environment in one revision of its settings, secrets opened; for previews `place` is `preview`.
+    /// All variables of an environment in one revision of its settings, secrets opened; for previews `place` is
+    /// `preview`.
     ///
     /// # Errors
-    /// Why they cannot be had, in a sentence.
+    /// Why they cannot be read, in a sentence.
     async fn of(&self, app: &AppName, place: &str, revision: u64) -> Result<BTreeMap<String, String>, String>;
 }
 
@@ -172,9 +173,9 @@ struct Shared {
     temporary_folders: tokio::sync::Mutex<HashSet<PathBuf>>,
     /// All groups; of the same run, one that ends comes before the one that takes its place.
     groups: Mutex<Vec<Arc<Group>>>,
-    /// Held while pools are told who answers, so that the last word is the newest.
+    /// Held while pools get their members, so that the last update is the newest.
     publishing: Mutex<()>,
-    /// Where everything runs that outlives the call that began it: whoever calls may be on a thread that ends before.
+    /// Where everything runs that outlives the call that began it: a caller may be on a thread that ends before.
     runtime: Handle,
     /// That the edge ends.
     stop: CancellationToken,
@@ -307,7 +308,7 @@ impl Runner {
             slot.begin_anew();
         }
         shared.wait_begun(&group).await?;
-        // Those that were warm may be fewer than are wished by now.
+        // Those that were warm may be fewer than are needed by now.
         shared.adjust(&group).await?;
         shared.wait_healthy(&group, &group.wanted_slots(), tell).await?;
         held.is_ready = true;
@@ -335,21 +336,21 @@ impl Runner {
         found
     }
 
-    /// Follows how many instances the API wishes now, and returns when new ones are healthy.
+    /// Follows the instance counts of the API, and returns when new ones are healthy.
     ///
     /// # Errors
     /// [`Error::NothingRuns`], [`Error::TooMany`], the first new instance that is not healthy.
     pub async fn rescale(&self, app: &AppName, place: &str, tell: Tell<'_>) -> Result<(), Error> {
         for group in self.0.running(app, place)? {
             self.0.wait_begun(&group).await?;
-            // Whoever follows the catalog may have started them already.
+            // The follower of the catalog may have started them already.
             self.0.adjust(&group).await?;
             self.0.wait_healthy(&group, &group.wanted_slots(), tell).await?;
         }
         Ok(())
     }
 
-    /// Starts every instance of a process, or of all, anew: one after the other, each only replaced when the new one is
+    /// Restarts every instance of a process, or of all: one after the other, each only replaced when the new one is
     /// healthy.
     ///
     /// # Errors
@@ -371,8 +372,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Waits until all instances of `web` that run in a place have failed since the call, and says how the last one did;
-    /// returns nothing once this backend is no longer live there.
+    /// Waits until all instances of `web` that run in a place have failed since the call, and says how the last one
+    /// did; returns nothing once this backend is no longer live there.
     pub async fn failure(&self, app: &AppName, place: &str, digest: Digest) -> Option<String> {
         let group = self.0.groups_of(app, place).into_iter().find(|group| group.id.key.digest == digest)?;
         group.failure().await
@@ -390,7 +391,7 @@ impl Runner {
         self.0.metrics()
     }
 
-    /// Ends all instances: by SIGTERM at once, since whoever calls has waited for what was under way; then by SIGKILL,
+    /// Ends all instances: by SIGTERM at once, since the caller has waited for requests in flight; then by SIGKILL,
     /// after what their backends say, and after `within` whatever they say.
     pub async fn end(&self, within: Duration) {
         self.0.stop.cancel();

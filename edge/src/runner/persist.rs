@@ -1,6 +1,6 @@
-//! Bounds on what environments keep in `persist`, which is measured again and again, with temporary files where these are
-//! on the disk. An environment that keeps too much has no instances until it keeps less: quotas of the kernel are not to
-//! be had on every file system.
+//! Bounds on what environments keep in `persist`, which is measured again and again, with temporary files where these
+//! are on the disk. An environment that keeps too much has no instances until it keeps less: quotas of the kernel are
+//! not available on every file system.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

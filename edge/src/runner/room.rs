@@ -28,7 +28,7 @@ impl Shared {
         let mut has_asked = false;
         loop {
             {
-                // Whoever else counts does so with these.
+                // Others count with these.
                 let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
                 let others = groups.iter().filter(|other| !std::ptr::eq(other.as_ref(), group));
                 let others: usize = others.map(|other| other.inner().slots.len()).sum();

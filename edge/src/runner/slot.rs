@@ -1,4 +1,4 @@
-//! One instance as others see it: how it is, since when, why; and how it is told to end.
+//! One instance as others see it: its state, since when, why; and how it is stopped.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,7 @@ pub(super) struct Seen {
     pub(super) uid: Option<u32>,
     /// How long its last start took, in milliseconds.
     pub(super) healthy_ms: Option<u128>,
-    /// Why it is given up by whoever waits for it.
+    /// Why those who wait for it give it up.
     pub(super) failed: Option<Error>,
     /// Nothing of it runs any more, nor will.
     pub(super) is_over: bool,

@@ -142,7 +142,7 @@ impl Shared {
             inner.is_stopping = true;
             return Fate::Ends;
         }
-        // What is live by now may not have been told here yet.
+        // A switch by now may not have been announced here yet.
         inner.reasons.is_live |= is_live && inner.reasons.lingers_until.is_some();
         if inner.reasons.idle_until.is_some() {
             let idle = ms(self.limits.preview_idle_ms_max);
@@ -183,7 +183,7 @@ impl Shared {
             sleep(LOOK).await;
         }
         let mut changes = group.changes();
-        // Whoever waits for one of them gives up now; what was begun meanwhile is told once nobody begins any more.
+        // Those who wait for one of them give up now; what was begun meanwhile is stopped once nobody begins any more.
         group.wanted_slots().iter().for_each(|slot| slot.stop.cancel());
         let _adjusting = group.adjusting.lock().await;
         group.wanted_slots().iter().for_each(|slot| slot.stop.cancel());
@@ -310,7 +310,7 @@ impl Shared {
     }
 }
 
-/// Ends a new instance, unless it is kept: whoever waits for it may be gone at any moment.
+/// Ends a new instance, unless it is kept: those who wait for it may be gone at any moment.
 struct GivesUp<'s>(Option<&'s Slot>);
 
 impl GivesUp<'_> {

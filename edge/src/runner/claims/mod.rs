@@ -1,9 +1,9 @@
 //! Which user ids of this machine belong to which edge: a range that nothing else uses, kept for good and locked while
 //! the edge runs.
 //!
-//! Claims are files of one folder of the machine, since two edges know nothing else of each other: `FIRST-LAST.json` says
-//! whose a range is, also while its edge does not run and only its files have these ids; `FIRST-LAST.lock` is locked while
-//! it does. All of it is read and changed under the lock of `lock`.
+//! Claims are files of one folder of the machine, since two edges know nothing else of each other: `FIRST-LAST.json`
+//! says whose a range is, also while its edge does not run and only its files have these ids; `FIRST-LAST.lock` is
+//! locked while it does. All of it is read and changed under the lock of `lock`.
 
 mod machine;
 
@@ -16,15 +16,15 @@ use crate::blobs;
 use crate::blobs::durable::{self, Lock};
 pub(super) use machine::Machine;
 
-/// Where claims are, the first one that can be written to: the second is for a machine that is made anew at each start,
-/// such as a container, and there is no other edge in it.
+/// Where claims are, the first one that can be written to: the second is for a machine that is created again at each
+/// start, such as a container, and there is no other edge in it.
 const FOLDERS: [&str; 2] = ["/var/lib/devanture-uids", "/run/devanture-uids"];
 
 /// Ids in a range that is chosen.
 const BLOCK: u32 = 65_536;
-/// The first block that is chosen. Above what `useradd` gives for user namespaces (login.defs(5), 100,000 to 600,100,000),
-/// what systemd gives to containers (up to 1,879,048,191) and what SSSD gives to users of a directory (up to
-/// 2,000,200,000); `Documentation of systemd, "Users, Groups, UIDs and GIDs"` lists what is above as unused.
+/// The first block that is chosen. Above what `useradd` gives for user namespaces (login.defs(5), 100,000 to
+/// 600,100,000), what systemd gives to containers (up to 1,879,048,191) and what SSSD gives to users of a directory (up
+/// to 2,000,200,000); `Documentation of systemd, "Users, Groups, UIDs and GIDs"` lists what is above as unused.
 const FIRST: u32 = 0x7800_0000;
 /// How many there are before the range of foreign ids of systemd, which begins at 0x7ffe0000.
 const BLOCKS: u32 = (0x7ffe_0000 - FIRST) / BLOCK;
@@ -181,7 +181,7 @@ impl<'f> Claims<'f> {
     fn choose(&self, before: Option<&Range>, machine: &Machine, claimant: &Claimant) -> Result<Range, ClaimError> {
         let own = self.all.iter().filter(|(_, whose)| whose.as_ref().is_some_and(|whose| whose.edge == claimant.edge));
         let known = before.into_iter().chain(own.map(|(range, _)| range)).cloned();
-        // From a random one on: edges in containers that share nothing but the kernel meet seldom.
+        // From a random one on: edges in containers that share nothing but the kernel rarely collide.
         let from = rand::random::<u32>() % BLOCKS;
         let blocks = (0..BLOCKS).map(|number| block((from + number) % BLOCKS));
         let is_free = |range: &Range| self.check(range, claimant).is_ok() && machine.check(range).is_ok();

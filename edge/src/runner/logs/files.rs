@@ -15,7 +15,7 @@ pub(super) struct Files {
     bytes_max: u64,
     files_max: u64,
     open: Option<(File, u64)>,
-    /// Whether the last attempt to write failed: it is told once.
+    /// Whether the last attempt to write failed: it is logged once.
     has_failed: bool,
 }
 

@@ -138,7 +138,7 @@ async fn lines_that_made_room_are_counted_where_they_were_asked_for() {
     let (web, worker) = (gone(Some("web"), 100).await.unwrap(), gone(Some("worker.1"), 100).await.unwrap());
     assert_eq!(web.lines + worker.lines, all.lines);
     assert_eq!(gone(Some("other"), 100).await, None, "no line of it was dropped");
-    // Who follows is told the same.
+    // A follower gets the same.
     let (before, _reader) = logs.follow(&app, "prod", None, 100).await.unwrap();
     assert_eq!(before.gone, Some(all));
     // Another run reads the end of the files, and knows that there was more.

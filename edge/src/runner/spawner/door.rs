@@ -77,14 +77,16 @@ async fn serve(settings: &DoorSettings, user: u32, listener: &UnixListener) -> I
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 let socket = match accepted {
                     Ok((socket, _)) => socket,
-                    // One that cannot be taken now, since it is gone already or descriptors are short, ends nobody else's.
+                    // One that cannot be taken now, since it is gone already or descriptors are short, ends nobody
+                    // else's.
                     Err(error) => {
                         writeln!(io::stderr(), "devanture-edge spawner: an edge could not be let in: {error}").ok();
                         tokio::time::sleep(AFTER_REFUSAL).await;
                         continue;
                     }
                 };
-                // Whoever can write to the file's folder could have put another socket there, but not this credential.
+                // Anyone who can write to the file's folder could have put another socket there, but not this
+                // credential.
                 if socket.peer_cred().is_ok_and(|peer| peer.uid() == user)
                     && let Ok(mut spawner) = spawner_for(settings, socket)
                 {
@@ -116,8 +118,8 @@ fn spawner_for(settings: &DoorSettings, socket: UnixStream) -> io::Result<Child>
     command.stdin(OwnedFd::from(socket.into_std()?)).stdout(Stdio::null()).spawn()
 }
 
-/// Kills what a spawner has left that was killed itself: all that came to this process and is no spawner, and all of the
-/// users that it ran as, which are no other edge's.
+/// Kills what a spawner has left that was killed itself: all that came to this process and is no spawner, and all of
+/// the users that it ran as, which are no other edge's.
 async fn kill_orphans(spawners: &HashSet<u32>) {
     let mut tasks: HashSet<i32> = HashSet::new();
     loop {

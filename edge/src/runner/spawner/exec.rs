@@ -28,7 +28,7 @@ use super::{Exit, InstanceLimits, system_calls};
 /// Where a command is looked for when the instance has no `PATH` of its own.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What a process may have mapped beyond the memory of its instance: stacks of threads and what a runtime sets aside,
-/// which are counted though they are never touched. The bound is a second line behind whoever watches the instance.
+/// which are counted though they are never touched. The bound is a second line behind the watch of the instance.
 const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
 /// The kernel counts threads, of all instances of a user together: the bound is far above what is meant, and a second
 /// line too.
@@ -77,8 +77,8 @@ pub(super) enum Task {
     Run(Box<Spec>),
 }
 
-/// Becomes the program that the standard input tells of. Returns only where that failed, which whoever is at the other
-/// end of the standard input was told.
+/// Becomes the program that the standard input names. Returns only where that failed, which was reported to the other
+/// end of the standard input.
 ///
 /// # Errors
 /// What the standard input says, where it tells of nothing.

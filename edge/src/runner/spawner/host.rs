@@ -57,7 +57,7 @@ pub struct HostSettings {
 /// descendant of this process is gone.
 ///
 /// # Errors
-/// Where the process cannot be made ready, or the other end does not speak the protocol.
+/// Where the process cannot be set up, or the other end does not speak the protocol.
 pub fn host(settings: HostSettings) -> io::Result<()> {
     close_inherited()?;
     let socket = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -73,7 +73,7 @@ pub fn host(settings: HostSettings) -> io::Result<()> {
 }
 
 /// Closes every file but the first three. To be called before anything is opened: what is there then was left open by
-/// whoever started the edge, and would be open in every instance too.
+/// the parent of the edge, and would be open in every instance too.
 pub(super) fn close_inherited() -> io::Result<()> {
     let names = std::fs::read_dir("/proc/self/fd")?.flatten().map(|entry| entry.file_name());
     let numbers: Vec<RawFd> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
@@ -122,7 +122,7 @@ pub(super) struct Host {
     is_watching: Cell<bool>,
     /// Instances are being measured exactly.
     is_measuring: Cell<bool>,
-    /// Held by whoever measures folders.
+    /// Held while folders are measured.
     measuring: Semaphore,
 }
 
@@ -254,7 +254,7 @@ impl Host {
                     host.out.tell(&Told::Done { key, error });
                 });
             }
-            // It was said already.
+            // It was reported already.
             Order::Begin { .. } => {}
         }
     }
@@ -339,9 +339,10 @@ impl Host {
         shares
     }
 
-    /// One pass of SIGKILL over all processes of an instance; whether there was none left, and none that may be its own.
+    /// One pass of SIGKILL over all processes of an instance; whether there was none left, and none that may be its
+    /// own.
     pub(super) fn kill_once(&self, instance: &Instance) -> bool {
-        // First, and the group at once: whoever sees a child die may exit with a code before it is its turn.
+        // First, and the group at once: a parent that sees a child die may exit with a code before its turn.
         kill_process(instance.main, Signal::KILL).ok();
         kill_process_group(instance.main, Signal::KILL).ok();
         if let Some(group) = &instance.group {

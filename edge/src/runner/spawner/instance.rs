@@ -64,7 +64,7 @@ struct Tasks {
 }
 
 impl Instance {
-    /// Starts an instance, in the middle of a [`tokio::task::LocalSet`]. `started` is told its process id before any
+    /// Starts an instance, in the middle of a [`tokio::task::LocalSet`]. `started` gets its process id before any
     /// output is put into `out`.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Instance {
         let Begun { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
         let taken = group.as_ref().map(|group| group.add(main.as_raw_nonzero().get().unsigned_abs()));
         if let Some(Err(error)) = taken {
-            // Nothing was told to it yet, so that it is nothing but this program.
+            // Nothing was sent to it yet, so that it still is this program.
             kill_process(main, Signal::KILL).ok();
             return Err(format!("its control group does not take it: {error}"));
         }
@@ -181,7 +181,7 @@ impl Instance {
     }
 }
 
-/// A process that waits to be told what it becomes.
+/// A process that waits for the program to execute.
 struct Begun {
     main: Pid,
     status: StdUnixStream,
@@ -251,7 +251,7 @@ async fn pass_on(instance: Rc<Instance>, pipe: OwnedFd, stream: Stream, out: mps
         let Ok(permits) = instance.window.acquire_many(chunk).await else { return };
         let mut filling = Filling::new(instance.key, stream);
         let read = match is_over {
-            // Past the runtime, which says that nothing is there as long as it was not told that something is.
+            // Past the runtime, which says that nothing is there until it gets an event.
             true => rustix::io::read(pipe.as_fd(), filling.room()).map_err(io::Error::from),
             false => pipe.try_read(filling.room()),
         };

@@ -1,5 +1,5 @@
-//! The edge's end of the conversation with its spawner: passes wishes on, hands out what happens, and starts the
-//! spawner anew when it died, after everything that it had started is gone.
+//! The client of the spawner: passes commands on, hands out events, and restarts the spawner when it died, after
+//! everything that it had started is gone.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -33,10 +33,10 @@ const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// Most frames that were read and wait to be handed out.
 const FRAMES_WAITING: usize = 16;
 
-/// Where it is told what came of a wish.
+/// Receives the outcome of a command.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SpawnError>>;
 
-/// What the edge wishes of the spawner.
+/// A command for the spawner.
 #[derive(Debug)]
 pub(super) enum Wish {
     Launch { launch: Box<Launch>, reply: Reply<Launched> },
@@ -228,7 +228,7 @@ struct Keeper {
 
 /// How a conversation ended.
 enum Outcome {
-    /// The edge wished so; who waits for it, if anybody does.
+    /// The edge ended it; the one who waits for that, if anybody does.
     Ended(Option<oneshot::Sender<()>>),
     Lost,
 }
@@ -248,7 +248,7 @@ impl Keeper {
                     self.clean_up().await;
                     let started = self.uids.drain().map(|uid| uid..=uid);
                     self.settings.uids.extend(started);
-                    // Before anybody hears of the loss, so that they can start anew at once.
+                    // Before the loss is announced, so that instances can be started again at once.
                     let first = self.open().await;
                     self.reap_users();
                     self.tell_all(&Exit::Lost);
@@ -270,7 +270,7 @@ impl Keeper {
         }
     }
 
-    /// A session, after as many attempts as it takes; who waits for the end, where that is wished meanwhile.
+    /// A session, after as many attempts as it takes; the one who waits for the end, where it is commanded meanwhile.
     async fn again(
         &self,
         mut opened: Result<Session, SpawnError>,
@@ -429,7 +429,7 @@ impl Keeper {
     }
 
     fn tell_all(&mut self, exit: &Exit) {
-        // Whoever waits for one hears that nobody answers any more.
+        // Those who wait for one learn that nobody answers any more.
         self.measures.clear();
         for (_, reply) in self.tasks.drain() {
             reply.send(Err(SpawnError::Gone)).ok();
@@ -454,8 +454,8 @@ impl Keeper {
         }
     }
 
-    /// Kills what a dead spawner has left, which came to this process, and reaps it. Behind a socket, whoever listens
-    /// there does so.
+    /// Kills what a dead spawner has left, which came to this process, and reaps it. Behind a socket, the one that
+    /// listens there does so.
     async fn clean_up(&self) {
         if self.settings.socket.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! How much lies in folders, whoever filled them: however deep, however much, with links and with several names.
+//! Measures folders with untrusted contents: any depth, any size, with links and with several names.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// How deep folders are looked into.
 const DEPTH_MAX: usize = 128;
-/// Most names that are looked at, whoever owns them.
+/// Most names that are looked at, of any owner.
 const NAMES_MAX: u64 = 100_000_000;
 /// After so many names others get their turn.
 const NAMES_AT_ONCE: u64 = 2_048;
@@ -44,7 +44,7 @@ pub struct Measured {
 pub(super) struct Count {
     pub(super) measured: Measured,
     files_max: u64,
-    /// Names that were looked at, whoever owns them.
+    /// Names that were looked at, of any owner.
     looked: u64,
     /// Files with several names.
     seen: HashSet<(u64, u64)>,
@@ -58,8 +58,8 @@ impl Count {
         Self { measured, files_max, looked: 0, seen: HashSet::new(), owner: None, begun: Instant::now() }
     }
 
-    /// Adds what lies in a folder; one that is missing holds nothing. `is_allowed` says whose folders may be looked into,
-    /// `rest` waits.
+    /// Adds what lies in a folder; one that is missing holds nothing. `is_allowed` says whose folders may be looked
+    /// into, `rest` waits.
     pub(super) fn add(&mut self, folder: &MeasuredFolder, is_allowed: impl Fn(u32) -> bool, rest: impl Fn(Duration)) {
         let Ok(top) = openat(CWD, Path::new(&folder.path), FOLDER, Mode::empty()) else { return };
         let Ok(found) = fstat(&top) else { return };

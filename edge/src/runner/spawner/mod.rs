@@ -2,8 +2,8 @@
 //!
 //! [`Spawner`] is the edge's handle. Behind it, `keeper` holds the conversation (`wire`) with the spawner: a child,
 //! `devanture-edge spawner`, or one that runs with more privileges behind a socket (`door`). There, `host` starts each
-//! instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches what it uses, by a
-//! control group where there is one (`cgroup`), else by what `/proc` tells (`processes`, `usage`).
+//! instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and watches what it uses, by
+//! a control group where there is one (`cgroup`), else by what `/proc` tells (`processes`, `usage`).
 //!
 //! Nothing is left behind by any end of anybody: an instance dies with the spawner by the signal at its parent's end;
 //! the spawner kills all when the edge is gone, which ends its standard input; what comes from an instance stays below
@@ -108,7 +108,7 @@ pub struct Means {
 }
 
 impl Spawner {
-    /// Starts the spawner, which kills what an earlier run of the same edge has left. It is started anew whenever it
+    /// Starts the spawner, which kills what an earlier run of the same edge has left. It is restarted whenever it
     /// dies. Makes the calling process a subreaper, and must be called in a tokio runtime that lives as long as it.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl Spawner {
         self.uids.as_ref()
     }
 
-    /// Starts an instance. Whether its command can be executed is told by [`Running::next`].
+    /// Starts an instance. [`Running::next`] reports whether its command can be executed.
     ///
     /// # Errors
     /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
@@ -145,7 +145,8 @@ impl Spawner {
         Ok(Running { pid, happens, usage, signaller, taken: 0, has_exited: false })
     }
 
-    /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any more.
+    /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any
+    /// more.
     ///
     /// # Errors
     /// [`SpawnError::Gone`], [`SpawnError::Order`].
@@ -162,8 +163,8 @@ impl Spawner {
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
-    /// Ends every process of a user, whatever it does to escape, and waits until none is left. No instance of the user may
-    /// run: it would be ended too.
+    /// Ends every process of a user, whatever it does to escape, and waits until none is left. No instance of the user
+    /// may run: it would be ended too.
     ///
     /// # Errors
     /// [`SpawnError::Refused`] where some do not end; [`SpawnError::Gone`].
@@ -252,7 +253,7 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// The new folder. Whoever launched the instance removes it.
+    /// The new folder. The launcher of the instance removes it.
     #[must_use]
     pub fn own(&self) -> PathBuf {
         self.folder.join(&self.name)
@@ -315,7 +316,7 @@ pub struct Running {
     happens: mpsc::UnboundedReceiver<Happened>,
     usage: watch::Receiver<Usage>,
     signaller: Signaller,
-    /// Output that was taken since the spawner was last told.
+    /// Output that was taken since the last report to the spawner.
     taken: usize,
     has_exited: bool,
 }

@@ -1,8 +1,8 @@
 //! One user of instances as a whole: the end of all its processes, and what has to be done to its files as the user
 //! itself, since nobody with more rights should walk through what it made.
 //!
-//! A process of this program's own, `devanture-edge user-task`, becomes the user for one task. `kill(-1)` is the one call
-//! that no process escapes by beginning another one in time: the kernel signals all of them while none can fork.
+//! A process of this program's own, `devanture-edge user-task`, becomes the user for one task. `kill(-1)` is the one
+//! call that no process escapes by beginning another one in time: the kernel signals all of them while none can fork.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,7 +51,7 @@ pub(super) enum UserTask {
     LeaveShared(Vec<PathBuf>),
 }
 
-/// What a task process is told.
+/// The order for a task process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Spec {
     parent: i32,
@@ -73,8 +73,8 @@ pub fn user_task() -> io::Result<()> {
     status.write_all(serde_json::to_string(&answer)?.as_bytes())
 }
 
-/// In the order of `exec-instance`: the signal at the parent's end is asked for after the change of the user, which takes
-/// it back.
+/// In the order of `exec-instance`: the signal at the parent's end is asked for after the change of the user, which
+/// takes it back.
 fn become_user(uid: u32, parent: i32) -> io::Result<()> {
     setsid()?;
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
@@ -169,7 +169,7 @@ pub(super) async fn end_user(uid: u32, mut begun: impl FnMut(i32)) -> Result<(),
         if Instant::now() > until {
             return Err(format!("{} processes of the user {uid} do not end", left.len()));
         }
-        // Whoever would end the task first, in a loop, is ended here.
+        // A process that would end the task first, in a loop, is ended here.
         left.iter().for_each(|(process, _)| process.kill());
         if let Err(error) = perform(uid, UserTask::EndAll, &mut begun).await {
             tracing::debug!(error, "a task is tried again");
@@ -198,8 +198,8 @@ const fn may_be_ended(uid: u32, own: u32) -> bool {
     own == 0 && uid >= FIRST_USER && uid < u32::MAX
 }
 
-/// The processes that have not ended and of which a user id, real, effective, saved or of files, is one that is meant, with
-/// that id.
+/// The processes that have not ended and of which a user id, real, effective, saved or of files, is one that is meant,
+/// with that id.
 pub(super) fn processes_of(is_meant: &dyn Fn(u32) -> bool) -> Vec<(Process, u32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

@@ -34,8 +34,8 @@ const OUTPUT_HEAD_BYTES: usize = 4 + 1 + 8 + 1;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Order {
-    /// The first one: who asks, where its backends are, and ranges of users of whom nothing may be left from an earlier run, each by its first and
-    /// its last one.
+    /// The first one: the edge, where its backends are, and ranges of users of whom nothing may be left from an earlier
+    /// run, each by its first and its last one.
     Begin { protocol: u32, edge_id: String, folder: String, left: Vec<(u32, u32)> },
     /// Start an instance, which is called `key` from then on.
     Launch(Box<Start>),
@@ -71,8 +71,8 @@ pub(super) struct Start {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Told {
-    /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none; `uids` are
-    /// the first and the last of the users that the spawner has claimed for the edge, where it does that.
+    /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none; `uids`
+    /// are the first and the last of the users that the spawner has claimed for the edge, where it does that.
     Ready {
         protocol: u32,
         no_groups: Option<String>,
@@ -87,7 +87,7 @@ pub(super) enum Told {
         key: u64,
         pid: u32,
     },
-    /// The instance was not started, and none of it is told any more.
+    /// The instance was not started, and no event of it follows.
     Refused {
         key: u64,
         reason: String,
@@ -107,7 +107,7 @@ pub(super) enum Told {
         key: u64,
         error: Option<String>,
     },
-    /// The last that is told of an instance: nothing of it runs any more.
+    /// The last event of an instance: nothing of it runs any more.
     Exited {
         key: u64,
         exit: Exit,
