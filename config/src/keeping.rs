@@ -10,11 +10,11 @@ use crate::names::{AppName, PlaceName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhyCollected {
-    /// Its app was deleted, and the time to have it back is over.
+    /// Its app was deleted, and the time to restore it is over.
     AppDeleted,
     /// It is beyond `keep_versions` and `keep_days`, and nothing holds it.
     Retention,
-    /// It was deleted, and the time to have it back is over.
+    /// It was deleted, and the time to restore it is over.
     VersionDeleted,
 }
 

@@ -34,7 +34,7 @@ impl Credential {
     }
 }
 
-/// Who asks.
+/// The caller.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// The name of the token or the account.
@@ -54,7 +54,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Whoever can open the socket in the data folder, which is whoever can read the data anyway.
+    /// A local user who can open the socket in the data folder, and so can read the data anyway.
     #[must_use]
     pub fn local() -> Self {
         Self {

@@ -28,7 +28,7 @@ impl Ledger {
     /// Where the catalog cannot be read.
     pub(crate) async fn continue_clock(&self) -> Result<(), crate::catalog::Error> {
         for (key, record) in self.catalog.list("live/", None, false, usize::MAX).await? {
-            // What cannot be read was told by whoever loads it.
+            // Unreadable records were logged when they were loaded.
             if let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) {
                 self.not_before(pointer.begun);
             }

@@ -140,5 +140,5 @@ pub(crate) fn lost(error: &tokio::task::JoinError) -> Error {
 fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request to publish failed");
     Problem::new(Code::Internal, "The edge failed; its log says more.")
-        .hint("try again, and tell whoever runs the edge")
+        .hint("try again, and inform the operator of the edge")
 }

@@ -1,4 +1,4 @@
-//! How problems name what was deleted, and until when it can be restored.
+//! How problems name what was deleted, and how long it can be restored.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,11 +20,11 @@ pub(super) fn deleted(what: &str, command: &str, who: &str, until_ms: u64) -> Er
     let until = date(until_ms);
     let (detail, hint) = match until_ms > telemetry::now_ms() {
         true => (
-            format!("{what} was deleted by {who}, and can be had back until {until}."),
-            format!("`{command}` has it back; its name is free after that"),
+            format!("{what} was deleted by {who}, and can be restored until {until}."),
+            format!("`{command}` restores it; its name is free after that"),
         ),
         false => (
-            format!("{what} was deleted by {who}, and could be had back until {until}."),
+            format!("{what} was deleted by {who}, and could be restored until {until}."),
             "the next collection ends it; then its name is free".to_owned(),
         ),
     };

@@ -1,8 +1,9 @@
 //! Leases: what pushes and switches under way rely on, so that no collection takes it from them.
 //!
-//! Whoever is about to rely on stored bytes takes a lease first, and only then looks whether they are there. Taking one
-//! goes through a gate that a collection closes while it looks at the leases and deletes, for a few files at a time: what
-//! was seen after the gate stays for as long as the lease lives, and what is deleted is deleted before somebody looks.
+//! Work that is about to rely on stored bytes takes a lease first, and only then looks whether they are there. Taking
+//! one goes through a gate that a collection closes while it looks at the leases and deletes, for a few files at a
+//! time: what was seen after the gate stays for as long as the lease lives, and what is deleted is deleted before
+//! somebody looks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

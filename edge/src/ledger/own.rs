@@ -2,7 +2,7 @@
 
 use crate::catalog::{self, Catalog, Commit, Revision};
 
-/// What the edge writes for itself, whoever is about.
+/// Writes of the edge for itself, without an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Own {
     /// The end of what was deleted or is beyond what is kept: the log tells what it took.

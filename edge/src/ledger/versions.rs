@@ -125,8 +125,8 @@ impl Ledger {
         }
         let detail = format!("The version {short} of the app {app} was deleted by {} on {at}.", gone.who);
         let hint = match gone.record.is_some() && gone.until_ms > telemetry::now_ms() {
-            true => format!("`devanture undelete version {short}` has it back until {}", date(gone.until_ms)),
-            false => "push its bundle again to store it anew".to_owned(),
+            true => format!("`devanture undelete version {short}` restores it until {}", date(gone.until_ms)),
+            false => "push its bundle again to store it again".to_owned(),
         };
         Ok(Problem::new(Code::NotFound, detail).hint(hint).into())
     }

@@ -50,8 +50,8 @@ impl<K: Clone + Eq + Hash> Windows<K> {
         self.attempts.remove(key);
     }
 
-    /// Forgets a part of the keys: first those whose attempts no longer count, then those with the fewest and oldest ones.
-    /// Whoever fills the table with names tries each of them seldom; the account that they are after stays.
+    /// Forgets a part of the keys: first those whose attempts no longer count, then those with the fewest and oldest
+    /// ones. An attacker who fills the table with names tries each of them rarely; the account under attack stays.
     fn make_room(&mut self, now_ms: u64) {
         let window_ms = self.window_ms;
         let is_over =

@@ -71,7 +71,7 @@ actions! {
     RemoveHostname = "remove_hostname",
     /// A member was taken from an upstream.
     RemoveMember = "remove_member",
-    /// Instances of an environment were started anew.
+    /// Instances of an environment were restarted.
     Restart = "restart",
     /// A withdrawn path was let answer again.
     Restore = "restore",
@@ -95,7 +95,7 @@ actions! {
     Settings = "settings",
     /// A version was made live by a switch.
     Switch = "switch",
-    /// What was deleted was had back.
+    /// Something deleted was restored.
     Undelete = "undelete",
     /// A lock was ended.
     Unlock = "unlock",
@@ -104,7 +104,7 @@ actions! {
 }
 
 impl Action {
-    /// Whether it ends what somebody may do, or has a limit of its own: whoever holds a stolen token must not keep its
+    /// Whether it ends what somebody may do, or has a limit of its own: the holder of a stolen token must not keep its
     /// owner from that by using it up.
     pub(super) const fn is_always_let(self) -> bool {
         matches!(self, Self::Login | Self::Logout | Self::ReuseRefreshToken | Self::RevokeToken)
@@ -127,7 +127,7 @@ impl Action {
     }
 
     /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
-    /// find, and tokens belong to whoever holds them.
+    /// find, and tokens belong to their holders.
     const fn needs_app(self) -> bool {
         !matches!(self, Self::CreateToken | Self::DeleteApp | Self::RevokeToken | Self::Undelete)
     }
@@ -171,8 +171,8 @@ impl Deed {
         self
     }
 
-    /// That nobody deleted the app, or the environment, since it was looked for: what is written below a deleted one would
-    /// be there again once it is restored, or be found by whoever gets its name.
+    /// That nobody deleted the app, or the environment, since it was looked for: what is written below a deleted one
+    /// would be there again once it is restored, or be found by the next owner of its name.
     pub(super) fn checks(&self) -> impl Iterator<Item = Check> {
         let deleted_app = self.needed_app().map(gone::deleted_app_key);
         let place = self.needed_app().zip(self.needed_environment());

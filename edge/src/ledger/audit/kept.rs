@@ -52,7 +52,8 @@ impl Numbers {
         }
     }
 
-    /// Takes out what is beyond the bound: the oldest entry of whoever has most, and of several such, the oldest of all.
+    /// Takes out what is beyond the bound: the oldest entry of the actor with most, and of several such, the oldest of
+    /// all.
     fn surplus(&mut self) -> Vec<(Owner, u64)> {
         let mut surplus = Vec::new();
         while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
@@ -108,7 +109,7 @@ impl Kept {
         Begun { kept: self, number, owner, surplus }
     }
 
-    /// These are no more.
+    /// These were removed.
     pub(super) fn forget(&self, entries: &[(String, Record)]) {
         let mut numbers = self.numbers();
         for (key, record) in entries {
@@ -123,8 +124,8 @@ impl Kept {
     }
 }
 
-/// An entry that is being written. Dropped before it is known what became of it, it counts all the same, and so does what
-/// was to go: the one that counts too much goes at some time, the one that counts too little never would.
+/// An entry that is being written. Dropped before it is known what became of it, it counts all the same, and so does
+/// what was to go: the one that counts too much goes at some time, the one that counts too little never would.
 pub(super) struct Begun<'k> {
     kept: &'k Kept,
     pub(super) number: u64,
@@ -187,7 +188,7 @@ mod tests {
         }
         let of = |name: &str, length: usize| (name.to_owned(), length);
         assert_eq!(lengths(&kept), [of("", 1), of("loud", 97), of("quiet", 2)]);
-        // Whoever comes later gets its room from the one that has most.
+        // A newcomer gets its room from the one that has most.
         for _ in 0..500 {
             kept.begin(Some(&quiet)).done();
         }

@@ -14,7 +14,8 @@ const PAGE_MAX: usize = 1_000;
 const LOOKED_AT_MAX: usize = 10_000;
 
 impl Audit {
-    /// Since when the log is told to this actor: whoever runs an app is not told of another that had its name before.
+    /// The time from which on this actor may read the log: the owner of an app does not see an earlier one of that
+    /// name.
     async fn began_ms(&self, actor: &Actor) -> Result<u64, Error> {
         let Some(app) = &actor.app else { return Ok(0) };
         let key = records::app_key(app);
@@ -25,7 +26,8 @@ impl Audit {
     /// A page of the log, newest first: of all, or of one app; from before the entry `before` on.
     ///
     /// # Errors
-    /// `forbidden` to whoever is no admin, `not_found` for another app; `bad_request` for a `before` that no page gave.
+    /// `forbidden` without the scope admin, `not_found` for another app; `bad_request` for a `before` that no page
+    /// gave.
     pub async fn page(
         &self,
         actor: &Actor,
@@ -33,7 +35,7 @@ impl Audit {
         limit: usize,
         before: Option<&str>,
     ) -> Result<AuditLog, Error> {
-        // Whoever runs one app asks for that one, also without saying so.
+        // The admin of one app asks for that one, also without naming it.
         let app = app.or(actor.app.as_ref());
         match app {
             Some(app) => actor.may(Scope::Admin, app, actor.environment.as_ref())?,
