@@ -1,4 +1,4 @@
-//! Accounts: a name, a password, and what whoever logs in with them may do.
+//! Accounts: a name, a password, and the permissions of their logins.
 
 use devanture_config::api::{AccountInfo, AccountList, AccountName, AccountRequest, Secret};
 use devanture_config::problem::{Code, Problem};
@@ -19,8 +19,8 @@ impl Credentials {
     /// Makes an account.
     ///
     /// # Errors
-    /// `forbidden` to whoever may not run the edge for good, as a login may not, `conflict` where there is one of that name, `bad_request` for
-    /// a password that is too short, `too_many`, `busy`.
+    /// `forbidden` without lasting rights to run the edge, as for a login, `conflict` where there is one of that name,
+    /// `bad_request` for a password that is too short, `too_many`, `busy`.
     pub async fn create_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountInfo, Error> {
         must_run_accounts(actor)?;
         let count_max = usize::try_from(self.limits.accounts_max).unwrap_or(usize::MAX);

@@ -2,9 +2,9 @@
 //!
 //! Each attempt counts in two windows: that of the address it comes from, and that of the account. All addresses from
 //! which the account never logged in share one window of it, so that many addresses together gain nothing. An address
-//! from which it did log in has a window of its own there: a stranger who tries and tries locks out other strangers, and
-//! not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the window;
-//! attempts that are refused do not count, so that nobody can prolong that.
+//! from which it did log in has a window of its own there: a stranger who tries and tries locks out other strangers,
+//! and not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the
+//! window; attempts that are refused do not count, so that nobody can prolong that.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,7 @@ const LINES_MAX: usize = 20;
 /// … within so many milliseconds.
 const LINES_WINDOW_MS: u64 = 10_000;
 
-/// Where an attempt comes from, as far as it is told apart: a provider gives a whole /64 of IPv6 to one customer.
+/// The origin of an attempt, as far as it is distinguished: a provider gives a whole /64 of IPv6 to one customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Network {
     Local,
@@ -116,7 +116,7 @@ impl Attempts {
     }
 }
 
-/// So many times within a window, whoever it is.
+/// So many times within a window, from any origin.
 pub(super) struct Quota {
     began: Instant,
     window: Mutex<Windows<()>>,

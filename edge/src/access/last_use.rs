@@ -55,7 +55,7 @@ impl LastUse {
         pairs.get(login).is_some_and(|(latest, _)| *latest >= generation)
     }
 
-    /// A token, or a login, is no more.
+    /// A token or a login was removed.
     pub(super) fn forget(&self, id: &str) {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);

@@ -1,11 +1,11 @@
 //! Logins: a password becomes a short-lived access token and a refresh token that gets the next pair.
 //!
-//! A refresh token is good for one time. All those of one login share a part that shows that they were given out, and each
-//! has a part of its own. One that shows the first and has an old second part was stolen, or its owner's was: the login
-//! ends, and with it every token of it. One exception, for an answer that was lost on its way: the last one before the one
-//! that is good now may be presented again within `refresh_grace_ms_max` after it was replaced, as long as nobody has used
-//! anything of the pair that replaced it; that pair is good no more then. So of two who present the same token, however
-//! close to each other, one pair is left.
+//! A refresh token is good for one time. All those of one login share a part that shows that they were given out, and
+//! each has a part of its own. One that shows the first and has an old second part was stolen, or its owner's was: the
+//! login ends, and with it every token of it. One exception, for an answer that was lost on its way: the last one
+//! before the one that is good now may be presented again within `refresh_grace_ms_max` after it was replaced, as long
+//! as nobody has used anything of the pair that replaced it; that pair is good no more then. So of two who present the
+//! same token, however close to each other, one pair is left.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -336,12 +336,12 @@ impl Credentials {
         count("refused");
         self.tell_refusal(login, from, "wrong");
         Problem::new(Code::BadLogin, "The login or the password is wrong.")
-            .hint("whoever runs the edge can set another: `devanture-edge account password --name NAME`")
+            .hint("the operator of the edge can set another: `devanture-edge account password --name NAME`")
             .into()
     }
 
     fn tell_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {
-        // What is typed for a login may be a password: only what could be an account's name is told.
+        // What is typed for a login may be a password: only what could be an account's name is logged.
         let login = login.parse::<AccountName>().map_or_else(|_| "(no name)".to_owned(), String::from);
         if self.told.take() {
             tracing::warn!(target: "audit", login, from = from_text(from), why, "a login was refused");

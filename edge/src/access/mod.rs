@@ -37,7 +37,7 @@ pub struct Credentials {
     passwords: Passwords,
     attempts: Attempts,
     used: LastUse,
-    /// So that whoever sends bad tokens all day does not fill the log.
+    /// Keeps a client that sends bad tokens all day from filling the log.
     told: Quota,
 }
 
@@ -78,8 +78,8 @@ impl Credentials {
         })
     }
 
-    /// Ends when the credential of `actor` is no longer good: for answers that go on for as long as they are wanted, such
-    /// as the lines of a log.
+    /// Ends when the credential of `actor` is no longer good: for answers that go on for as long as they are wanted,
+    /// such as the lines of a log.
     pub async fn ended(&self, actor: &Actor) {
         let keys = match &actor.credential {
             Credential::Local => return std::future::pending().await,
@@ -117,7 +117,7 @@ impl Credentials {
         }
     }
 
-    /// Until when the credential of `actor` is good, as far as can be said now; nothing where it no longer is.
+    /// When the credential of `actor` expires, as far as is known now; `None` if it has.
     async fn is_good(&self, actor: &Actor) -> Result<Option<u64>, Error> {
         let now_ms = telemetry::now_ms();
         let ends_ms = match &actor.credential {

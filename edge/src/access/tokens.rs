@@ -21,14 +21,14 @@ pub(super) const ID_BYTES: usize = 6;
 pub(super) const SECRET_BYTES: usize = 32;
 /// Longest name of a token, in characters.
 const NAME_CHARACTERS_MAX: usize = 100;
-/// Tokens on one page where nothing is said.
+/// Default number of tokens on a page.
 pub const TOKENS_PAGE: usize = 100;
 /// Most tokens on one page.
 const PAGE_MAX: usize = 1_000;
 
 impl Credentials {
-    /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does not
-    /// outlive a maker that ends.
+    /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does
+    /// not outlive a maker that ends.
     ///
     /// # Errors
     /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
@@ -116,11 +116,12 @@ impl Credentials {
         Ok(if of_app >= of_app_max { expired_of_app } else { Vec::new() })
     }
 
-    /// A page of the tokens that the actor may see, in the order of their ids: of all for an admin of every app, else of
-    /// the app that it is an admin of.
+    /// A page of the tokens that the actor may see, in the order of their ids: of all for an admin of every app, else
+    /// of the app that it is an admin of.
     ///
     /// # Errors
-    /// `forbidden` to whoever is no admin, `not_found` for another app; `bad_request` for an `after` that no page gave.
+    /// `forbidden` without the scope admin, `not_found` for another app; `bad_request` for an `after` that no page
+    /// gave.
     pub async fn tokens(
         &self,
         actor: &Actor,
@@ -179,8 +180,8 @@ impl Credentials {
         })
     }
 
-    /// Revokes a token: the next request with it is refused. A token may revoke itself; else it takes an admin of what the
-    /// token is for.
+    /// Revokes a token: the next request with it is refused. A token may revoke itself; else it takes an admin of what
+    /// the token is for.
     ///
     /// # Errors
     /// `not_found` for what there is not, or what the actor may not see; `forbidden`.
@@ -198,7 +199,7 @@ impl Credentials {
                 (None, _) => Ok(()),
                 _ => Err(missing().into()),
             })
-            // Whoever sees one app alone learns nothing of tokens beyond it.
+            // A caller who sees one app only learns nothing of tokens beyond it.
             .map_err(|error| if actor.app.is_some() && token.app != actor.app { missing().into() } else { error })?;
         }
         let mut deed = Deed::of(Action::RevokeToken).what(format!("{id} {}", token.name));
