@@ -21,8 +21,8 @@ use crate::live::DictionaryWish;
 
 /// Versions that may wait for the background pass; more are found again at the next start.
 const VERSIONS_MAX: usize = 1_024;
-/// Wishes that may wait for it, apart from the versions: what strangers wish for holds no switch up. More stay as they
-/// are.
+/// Most requested deltas that wait for it, apart from the versions: requests of strangers delay no switch. More stay as
+/// they are.
 const WISHES_MAX: usize = 64;
 
 /// The pass that remakes variants at the best level, behind the switch, on threads of its own.
@@ -44,7 +44,7 @@ pub struct BackgroundParts {
     pub catalog: Arc<dyn Catalog>,
     /// Threads of low priority.
     pub threads: usize,
-    /// Is told of every version that got better.
+    /// Receives every version that got better.
     pub remade: broadcast::Sender<VersionId>,
     /// Whether what was made quickly is made again at the best level.
     pub best: bool,
@@ -82,7 +82,7 @@ impl Background {
         if let (Some(dictionaries), Some(wishes)) = (&dictionaries, wishes) {
             let improve = move |wish: DictionaryWish| {
                 if improving.try_send(wish).is_err() {
-                    tracing::debug!("a wished delta stays at the quick level");
+                    tracing::debug!("a requested delta stays at the quick level");
                 }
             };
             // Apart from the versions: a browser comes again soon, and a version's turn may take long.
@@ -91,7 +91,7 @@ impl Background {
         let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
         tokio::spawn(async move {
             loop {
-                // Switches go before wishes.
+                // Switches go before requested deltas.
                 tokio::select! {
                     biased;
                     Some(WentLive { app, environment, version }) = versions.recv() => {
@@ -196,7 +196,7 @@ impl Remaker {
         match dictionaries.improve_wish(wish, &self.pool).await {
             Ok(true) => self.tell(wish.version),
             Ok(false) => {}
-            Err(error) => tracing::warn!(app = %wish.app, %error, "a wished delta was not remade"),
+            Err(error) => tracing::warn!(app = %wish.app, %error, "a requested delta was not remade"),
         }
     }
 

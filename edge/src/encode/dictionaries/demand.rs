@@ -18,13 +18,13 @@ use crate::ledger::Error;
 use crate::live::DictionaryWish;
 use crate::site::fingerprint;
 
-/// Wishes that are looked at together: a browser comes with several, and each version is loaded anew once.
+/// Misses that are handled together: a browser comes with several, and each version is loaded again once.
 const TOGETHER_MAX: usize = 64;
 /// How long others are waited for.
 const TOGETHER: Duration = Duration::from_millis(500);
-/// Dictionaries of the app that a file has deltas with from which on wishes add none: the places that are left are
+/// Dictionaries of the app that a file has deltas with from which on misses add none: the places that are left are
 /// those of what its pushes make. Those of another app that has the same file are not counted, so that it refuses
-/// nobody a wish.
+/// nobody a delta.
 const DICTIONARIES_MAX: usize = 12;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -60,7 +60,7 @@ impl Budget {
 }
 
 impl Dictionaries {
-    /// Fulfils wishes for as long as there is somebody to tell them. `remade` is told of every version that got a delta,
+    /// Makes missing deltas until all senders are dropped. `remade` receives every version that got a delta,
     /// and `improve` of every delta that may be better.
     pub(crate) async fn fulfil(
         self: Arc<Self>,
@@ -86,7 +86,7 @@ impl Dictionaries {
                 match self.fulfil_one(&wish, &pool, &mut |app| budget.take(app)).await {
                     Ok(true) => got.entry(wish.version).or_default().push(wish),
                     Ok(false) => {}
-                    Err(error) => tracing::warn!(app = %wish.app, %error, "a wished delta was not made"),
+                    Err(error) => tracing::warn!(app = %wish.app, %error, "a requested delta was not made"),
                 }
             }
             for (version, wishes) in got {
@@ -156,7 +156,7 @@ impl Dictionaries {
         Ok(true)
     }
 
-    /// Makes a delta that was wished for again at the best level. Returns whether it got better.
+    /// Makes a requested delta again at the best level. Returns whether it got better.
     pub(crate) async fn improve_wish(&self, wish: &DictionaryWish, pool: &Pool) -> Result<bool, Error> {
         let of_place = self.by_sha256(&wish.app, wish.environment.as_ref(), &wish.version).await?;
         let Some(dictionary) = of_place.get(&wish.sha256).copied() else { return Ok(false) };

@@ -125,9 +125,9 @@ impl Dictionaries {
         likely
     }
 
-    /// The files that pages offer as dictionaries, each paired with itself. Whoever was sent such a file as a delta asks
-    /// next time with that delta's tag, and with the file as a dictionary: the ordinary form has another tag, and would be
-    /// sent whole; a delta of nothing is some bytes, and has a tag of its own from then on.
+    /// The files that pages offer as dictionaries, each paired with itself. A client that was sent such a file as a
+    /// delta asks next time with that delta's tag, and with the file as a dictionary: the ordinary form has another
+    /// tag, and would be sent whole; a delta of nothing is some bytes, and has a tag of its own from then on.
     pub(super) async fn with_themselves(
         &self,
         manifest: &Manifest,
@@ -344,7 +344,7 @@ impl Dictionaries {
         self.put(blob, made, "best").await
     }
 
-    /// What is stored under a key; nothing where it is gone, or is not what it says, which the store has told.
+    /// The bytes of a key; `None` if they are gone, or damaged, which the store has logged.
     async fn found(&self, key: Key) -> Result<Option<Bytes>, Error> {
         match self.blobs.get(key).await {
             Ok(bytes) => Ok(Some(bytes)),
@@ -372,7 +372,7 @@ impl Dictionaries {
 }
 
 impl Side {
-    /// Its files that serve as dictionaries, made ready for look-ups.
+    /// Its files that serve as dictionaries, indexed for look-ups.
     fn index(&self) -> Earlier<'_> {
         let serves = |(path, entry): &(&BundlePath, &FileEntry)| {
             self.record.files.contains_key(&entry.hash) && !self.kept.is_barred(path)

@@ -1,5 +1,5 @@
-//! Files of earlier versions as dictionaries for those of a new one (RFC 9842): which, by whom they may be read, and the
-//! deltas that are made with them.
+//! Files of earlier versions as dictionaries for those of a new one (RFC 9842): which, by whom they may be read, and
+//! the deltas that are made with them.
 //!
 //! A push makes the deltas that visitors of the last versions need, quickly and within bounds, before its switch; the
 //! pass behind the switch makes what had no time, and all of it again at the best level; and what browsers come with
@@ -55,7 +55,8 @@ const FILES_AT_ONCE: usize = 8;
 const PAGES_MAX: usize = 8;
 /// Bytes of a page that is asked.
 const PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Files under names that could change that pages offer as dictionaries: browsers ask about each once more in a page view.
+/// Files under names that could change that pages offer as dictionaries: browsers ask about each once more in a page
+/// view.
 const LINKED_MAX: usize = 8;
 /// Fewest bytes of such a file.
 const LINKED_BYTES_MIN: u64 = 32 * 1024;
@@ -100,7 +101,7 @@ pub(crate) struct Pass<'p> {
     pub(crate) pool: &'p Pool,
     /// Whether a push waits for it.
     pub(crate) is_before_switch: bool,
-    /// Until when.
+    /// The end of it.
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -174,7 +175,7 @@ impl Dictionaries {
         Ok(is_written || passed.deltas > 0)
     }
 
-    /// Until when a pass that begins now behind a switch goes on.
+    /// The deadline of a pass that begins now behind a switch.
     fn background_deadline(&self) -> Option<Instant> {
         Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
     }
@@ -210,8 +211,8 @@ impl Dictionaries {
             pairs.extend(self.with_themselves(pass.manifest, &siblings, (&record, &kept), &own).await?);
         }
         let made = self.make(pairs, pass.pool, pass.deadline).await;
-        // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the pass
-        // behind the switch: before it, what earlier versions were made with stands in for that.
+        // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the
+        // pass behind the switch: before it, what earlier versions were made with stands in for that.
         if pass.is_before_switch {
             let dictionaries = known_dictionaries(&earlier, &record);
             let of_earlier = earlier.iter().flat_map(|side| side.record.all_from());
@@ -235,7 +236,7 @@ impl Dictionaries {
     }
 
     /// The versions that were live in an environment lately, the last one first: those of whose files browsers may have
-    /// been told that they are dictionaries.
+    /// been announced as dictionaries.
     async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Side>, Error> {
         let Pass { app, environment, version: but, deadline, .. } = pass;
         let since_ms = telemetry::now_ms().saturating_sub(self.days.saturating_mul(DAY_MS));
@@ -336,7 +337,8 @@ impl Dictionaries {
     }
 
     /// The SHA-256 of what of a version serves as dictionaries: all but pages, since also what browsers do not keep by
-    /// themselves may be kept, by a rule of the site or by another client. What has no time is found out behind the switch.
+    /// themselves may be kept, by a rule of the site or by another client. What has no time is found out behind the
+    /// switch.
     async fn digests(
         &self,
         pass: &Pass<'_>,
@@ -346,7 +348,7 @@ impl Dictionaries {
         own: &DictionariesRecord,
     ) -> Result<BTreeMap<Digest, Sha256>, Error> {
         let wanted = files.iter().filter(|(path, entry)| !is_page(path, entry));
-        // What browsers are told of comes first, then what is large.
+        // What is announced to browsers comes first, then what is large.
         let rank = |path: &BundlePath| linked.contains(path) || fingerprint::is_fingerprinted(path.as_str());
         let mut wanted: Vec<_> = wanted.map(|(path, entry)| (rank(path), entry.size, entry.hash)).collect();
         wanted.sort_unstable_by(|one, other| other.cmp(one));

@@ -41,10 +41,10 @@ pub(super) struct File<'f> {
     pub(super) hash: Digest,
 }
 
-/// The files of an earlier version that may serve as dictionaries, made ready for look-ups.
+/// The files of an earlier version that may serve as dictionaries, indexed for look-ups.
 pub(super) struct Earlier<'f> {
     by_path: HashMap<&'f str, File<'f>>,
-    /// What of them its browsers were told to keep, and for which paths: they come with nothing else.
+    /// Those announced to its browsers, and for which paths: they come with nothing else.
     announced: Announced<'f>,
     /// How many files have each pattern.
     alike: HashMap<Pattern<'f>, usize>,
@@ -70,8 +70,8 @@ impl<'f> Earlier<'f> {
         Self { by_path, announced, alike, by_entry }
     }
 
-    /// The predecessors of a file whose pages name files in these places: the one with its path, which whoever keeps it
-    /// by a rule of the site has, and the one that browsers come with.
+    /// The predecessors of a file whose pages name files in these places: the one with its path, which a browser that
+    /// keeps it by a rule of the site has, and the one that browsers come with.
     pub(super) fn predecessors(&self, file: File<'_>, places: &Places<'_>) -> Vec<(File<'f>, Likeness)> {
         let path = file.path.as_str();
         let mut found: Vec<(File<'f>, Likeness)> = Vec::new();
@@ -190,7 +190,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the names are: few predecessors, none twice, never the file itself, and all of them of that version.
+        /// Whatever the names are: few predecessors, none twice, never the file itself, and all of them of that
+        /// version.
         #[test]
         fn predecessors_are_few_and_of_the_earlier_version(
             files in proptest::collection::btree_map("[ab]{1,2}/(app|x)(-[0-9a-f]{8})?\\.(js|css|txt)", 0_u64..9_000, 0..12),

@@ -121,7 +121,7 @@ impl Dictionaries {
                 changes: vec![Change::Put(key.clone(), records::write(&record)?)],
             };
             if unless_conflict(commit_own(&*self.catalog, Own::Dictionaries, commit).await)?.is_some() {
-                // Browsers name nothing else: what is made with it may change as often as they wish.
+                // Browsers name nothing else: what is made with it may change at any time.
                 if is_named_anew {
                     self.writes.fetch_add(1, Ordering::AcqRel);
                     let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
