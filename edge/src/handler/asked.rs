@@ -205,13 +205,14 @@ impl Asked<'_, '_> {
         }
     }
 
-    /// Whether the client has a representation, and is to be told so.
+    /// Whether the client has a representation, and gets a 304.
     pub(super) fn is_known(&self, representation: &Representation) -> bool {
         matches!(self.part(representation), Ok((StatusCode::NOT_MODIFIED, _)))
     }
 
-    /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads to
-    /// the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version kept it.
+    /// Whether the visitor may see a file of `version`: by the path that was asked for, and by every other that leads
+    /// to the file or to what it is an encoding of. An asset of a version that was replaced is kept as that version
+    /// kept it.
     #[inline]
     fn access_to(&self, version: &Version, file: &ServedFile) -> Access {
         let live = &*self.current.version;
@@ -253,7 +254,8 @@ impl Asked<'_, '_> {
                 ruled: self.ruled(access),
                 custom_host: self.custom_host,
             }),
-            // A page that stands in with an error says what is wrong with the path; any other one is what was asked for.
+            // A page that stands in with an error says what is wrong with the path; any other one is what was asked
+            // for.
             None if status.is_success() => self.refuse(Refused::Unavailable),
             None => self.refuse(Refused::NotFound),
         }

@@ -59,7 +59,7 @@ pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refuse
 /// Longest authority that is remembered, in bytes: a name of 253 (RFC 1035 §2.3.4), its final dot, and a port.
 const REMEMBERED_BYTES_MAX: usize = 260;
 
-/// Whom the last request of a connection was for: the next one, which mostly names the same, need not be looked at anew.
+/// The host of the last request of a connection: the next one, which mostly names the same, need not be parsed again.
 #[derive(Debug, Default)]
 pub(super) struct LastHost {
     /// An authority that is sound; empty where there was none.
@@ -139,15 +139,15 @@ fn is_authority(text: &str) -> bool {
     is_host && is_port(port)
 }
 
-/// `*DIGIT` of RFC 3986 §3.2.3. RFC 9110 §4.2.1 and §4.2.2 make it the number of a TCP port, which has 16 bits (RFC 9293
-/// §3.1): a larger one names no server, and whoever takes its lower bits reaches another one.
+/// `*DIGIT` of RFC 3986 §3.2.3. RFC 9110 §4.2.1 and §4.2.2 make it the number of a TCP port, which has 16 bits (RFC
+/// 9293 §3.1): a larger one names no server, and its lower bits name another one.
 fn is_port(text: &str) -> bool {
     let digits = text.trim_start_matches('0');
     text.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
-/// The name in an authority: in lower case and in ASCII, without a port or a final dot. As browsers write it, it is a part
-/// of the authority and takes no memory.
+/// The name in an authority: in lower case and in ASCII, without a port or a final dot. As browsers write it, it is a
+/// part of the authority and takes no memory.
 pub(super) fn hostname(authority: &str) -> Cow<'_, str> {
     let host = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -242,7 +242,7 @@ mod tests {
             let request = request.body(()).unwrap();
             let found = authority(&head_of(&request));
             assert_eq!(found.ok(), *expected, "{version:?} {target} {lines:?}");
-            // Whoever was asked for before, the same is found.
+            // After any other host, the same is found.
             for before in ["a", "b", "a:1", "c"] {
                 let mut last_host = LastHost { authority: before.to_owned(), host: hostname(before).into_owned() };
                 let found = last_host.find(&head_of(&request)).ok().map(|_| last_host.host().to_owned());

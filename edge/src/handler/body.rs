@@ -36,7 +36,8 @@ pub enum Error {
 
 /// Most bytes that are read of a body that nobody wants.
 const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
-/// How long such a body is read. A client that is answered while it sends may miss the answer, where its connection ends.
+/// How long such a body is read. A client that is answered while it sends may miss the answer, where its connection
+/// ends.
 const UNWANTED_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long such a body may rest before the client is answered without it.
 const UNWANTED_REST_MAX: Duration = Duration::from_millis(100);

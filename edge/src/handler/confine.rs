@@ -1,7 +1,8 @@
-//! Keeps with an app what its answers tell browsers to remember, whether a backend or a rule of the site says it (law 11).
+//! Keeps with an app what its answers tell browsers to remember, whether a backend or a rule of the site says it (law
+//! 11).
 //!
-//! Browsers apply some fields of an answer to more than its host: to a parent that apps share, or to the names below it.
-//! What goes beyond the host is taken away wherever other apps may have names there.
+//! Browsers apply some fields of an answer to more than its host: to a parent that apps share, or to the names below
+//! it. What goes beyond the host is taken away wherever other apps may have names there.
 
 use http::header::{SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -36,16 +37,16 @@ pub(super) fn confine(headers: &mut HeaderMap, host: &str, neighbours: Neighbour
     }
 }
 
-/// Removes `Strict-Transport-Security` that a rule set where it would hold for a hostname that the app has from the edge,
-/// or whose certificate nobody else trusts: a browser that keeps it could not come back to such a one.
+/// Removes `Strict-Transport-Security` that a rule set where it would hold for a hostname that the app has from the
+/// edge, or whose certificate nobody else trusts: a browser that keeps it could not come back to such a one.
 pub(super) fn hsts(headers: &mut HeaderMap, binds_host: bool) {
     if !binds_host {
         headers.remove(STRICT_TRANSPORT_SECURITY);
     }
 }
 
-/// Removes `Domain` from every cookie that could be sent to another hostname than `host` and those below it, where these
-/// are nobody else's; without it, the cookie stays with `host` (RFC 6265 §5.3, step 6).
+/// Removes `Domain` from every cookie that could be sent to another hostname than `host` and those below it, where
+/// these are nobody else's; without it, the cookie stays with `host` (RFC 6265 §5.3, step 6).
 fn cookies(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
     let is_confined = |cookie: &HeaderValue| is_confined(cookie.as_bytes(), host, neighbours);
     if headers.get_all(SET_COOKIE).iter().all(is_confined) {
@@ -75,8 +76,8 @@ fn clearing(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves `Strict-Transport-Security` to its host alone: `includeSubDomains`, and `preload`, which takes it for granted,
-/// would hold for the apps below it (RFC 6797 §6.1.2).
+/// Leaves `Strict-Transport-Security` to its host alone: `includeSubDomains`, and `preload`, which takes it for
+/// granted, would hold for the apps below it (RFC 6797 §6.1.2).
 fn hsts_of_host(headers: &mut HeaderMap) {
     let Some(value) = headers.get(STRICT_TRANSPORT_SECURITY) else { return };
     let parts = value.as_bytes().split(|&byte| byte == b';');
@@ -91,8 +92,8 @@ fn hsts_of_host(headers: &mut HeaderMap) {
 /// Whether a `Set-Cookie` reaches nobody but `host` and its own names below it.
 ///
 /// Browsers map the value of `Domain` to ASCII before they compare it: full-width letters, ideographic full stops, soft
-/// hyphens and percent-encoded bytes come out as names of others (UTS #46). So the value must be the name of `host` as it
-/// is, in ASCII, after the one leading dot that RFC 6265 §5.2.3 ignores.
+/// hyphens and percent-encoded bytes come out as names of others (UTS #46). So the value must be the name of `host` as
+/// it is, in ASCII, after the one leading dot that RFC 6265 §5.2.3 ignores.
 fn is_confined(cookie: &[u8], host: &str, neighbours: Neighbours) -> bool {
     attributes(cookie).filter_map(domain).all(|domain| {
         let domain = domain.strip_prefix(b".").unwrap_or(domain);
@@ -114,8 +115,8 @@ fn domain(part: &[u8]) -> Option<&[u8]> {
     part.get(equals + 1..).map(<[u8]>::trim_ascii)
 }
 
-/// Whether a part is called `name`, in lower case. Only its letters count: whatever a client may trim or ignore in a name
-/// makes no other one of it.
+/// Whether a part is called `name`, in lower case. Only its letters count: whatever a client may trim or ignore in a
+/// name makes no other one of it.
 fn is_named(part: &[u8], name: &[u8]) -> bool {
     let letters = part.iter().take_while(|&&byte| byte != b'=').filter(|byte| byte.is_ascii_alphabetic());
     letters.map(u8::to_ascii_lowercase).eq(name.iter().copied())

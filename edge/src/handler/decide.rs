@@ -209,13 +209,14 @@ impl SmallAnswer {
 }
 
 /// What was seen for one host by requests that come at one moment; for another host, or at another moment, it begins
-/// anew.
+/// again.
 #[derive(Default)]
 pub(super) enum Seen {
     /// Nobody has asked.
     #[default]
     Nothing,
-    /// Somebody has, and nothing is kept: it may be the only request, and a host that is no place is looked up each time.
+    /// Somebody has, and nothing is kept: it may be the only request, and a host that is no place is looked up each
+    /// time.
     Once,
     /// Where the host leads, how that is paused, and what is live there.
     Place(HostEntry, Option<Arc<Pause>>, Option<Arc<Current>>),
@@ -227,8 +228,8 @@ pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
     decide_together(head, live, &mut Seen::default())
 }
 
-/// Decides as [`decide`] does; of requests for the host of a place that come at one moment, what was `seen` for the second
-/// counts for all that follow.
+/// Decides as [`decide`] does; of requests for the host of a place that come at one moment, what was `seen` for the
+/// second counts for all that follow.
 pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen) -> Decision {
     if let Seen::Place(entry, paused, current) = seen {
         return decide_at(head, live, entry, paused.as_ref(), current.as_ref());

@@ -38,7 +38,7 @@ enum NoDelta {
     NotPreferred,
     /// The request is of another origin, whose page may not read the answer (RFC 9842 §9).
     OtherOrigin,
-    /// A span of a delta is of no use to who asks for a span of the file.
+    /// A span of a delta is of no use to a client that requests a span of the file.
     Range,
 }
 
@@ -57,8 +57,8 @@ impl NoDelta {
 }
 
 impl Asked<'_, '_> {
-    /// The representation to send in the place of `plain`: a delta where the client has its dictionary, and the one with
-    /// the fields of a dictionary where it is asked for as one. What only some may see is never either.
+    /// The representation to send in the place of `plain`: a delta where the client has its dictionary, and the one
+    /// with the fields of a dictionary where it is asked for as one. What only some may see is never either.
     pub(super) fn by_dictionary(&self, version: &Version, file: &ServedFile, plain: usize, ruled: &Ruled) -> usize {
         let Some(dictionaries) = file.dictionaries.as_deref() else { return plain };
         if ruled.is_private() {
@@ -131,13 +131,13 @@ impl Asked<'_, '_> {
         }
         let plain = file.representations.get(plain).ok_or(NoDelta::NotMade)?;
         if self.head.fields.may_have(CONDITIONS) && self.is_known(plain) {
-            // Whoever has it plainly is to load nothing at all, and not what tells the difference.
+            // A client that has it plainly is to load nothing at all, not a delta.
             return Err(NoDelta::NotModified);
         }
         let known = version.deltas(dictionaries, sha256);
         let sizes = || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding, r.size));
         if sizes().next().is_none() {
-            // Whether there is such a dictionary, whoever makes deltas looks up: here nobody learns it.
+            // The code that makes deltas looks up whether there is such a dictionary: here nobody learns it.
             version.wish(dictionaries.blob, sha256);
             return Err(NoDelta::NotMade);
         }
@@ -167,7 +167,8 @@ impl Asked<'_, '_> {
         origin.may_have_delta(|| ruled.allowed_origin())
     }
 
-    /// The dictionary that the pages share. Once a path of the version was withdrawn it is gone: it may hold some of it.
+    /// The dictionary that the pages share. Once a path of the version was withdrawn it is gone: it may hold some of
+    /// it.
     pub(super) fn pages_dictionary(&self, sha256: Sha256) -> Decision {
         if let Some(decision) = self.by_method() {
             return decision;
@@ -182,7 +183,8 @@ impl Asked<'_, '_> {
     }
 }
 
-/// Takes back that an answer is to be a dictionary, where it is not kept, or neither whole nor what the browser has whole.
+/// Takes back that an answer is to be a dictionary, where it is not kept, or neither whole nor what the browser has
+/// whole.
 pub(super) fn unless_kept(headers: &mut HeaderMap, status: StatusCode) {
     let is_whole = matches!(status, StatusCode::OK | StatusCode::NOT_MODIFIED);
     if !headers.contains_key(USE_AS_DICTIONARY) {

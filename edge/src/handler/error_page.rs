@@ -31,11 +31,11 @@ const SERVER_ERROR_PAGE: &str = "5xx.html";
 pub(super) struct Asker {
     wants_page: bool,
     acceptable: Acceptable,
-    /// Who asks, where the site keeps anything from strangers.
+    /// The visitor, where the site keeps anything from strangers.
     visitor: Option<Visitor>,
 }
 
-/// Who asks, as far as access depends on it.
+/// The visitor, as far as access depends on it.
 struct Visitor {
     host: String,
     authorization: Option<Vec<u8>>,
@@ -68,7 +68,7 @@ pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Respo
     let (refused, pause) = (refusal.refused, refusal.paused.as_deref());
     let mut response = match (pause, refusal.current.as_deref()) {
         (Some(pause), current) => paused(pause, current, &asker()),
-        // Who asks matters only where there may be a page.
+        // The visitor matters only where there may be a page.
         (None, Some(current)) if may_have_page(refused) => {
             let asker = asker();
             let page = if asker.wants_page { page(refused, current, &asker) } else { None };
@@ -83,7 +83,7 @@ pub(super) fn refusal(refusal: &Refusal, asker: impl FnOnce() -> Asker) -> Respo
     response
 }
 
-/// The plain 404 of a version, as it is prepared for the engine; nothing where anything is said about it.
+/// The plain 404 of a version, as it is prepared for the engine; `None` if any rule is about it.
 pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
     if refusal.refused != Refused::NotFound || refusal.paused.is_some() || !refusal.ruled.is_empty() {
         return None;
@@ -113,7 +113,7 @@ pub(super) fn of_route(refused: Refused, code: &str, current: &Current, asker: &
     let (status, sentence) = refused.row();
     let answer = match asker.wants_page {
         true => page(refused, current, asker),
-        // Whoever calls an API reads JSON, also when it is the edge that speaks.
+        // A client of an API reads JSON, also when the edge answers.
         false if status >= 500 => Some(problem(refused, code, sentence)),
         false => None,
     };

@@ -1,5 +1,6 @@
-//! The handler as the engine asks it: at once for all that needs no waiting, in a future for the rest. What is decided, and
-//! what is said, is that of [`Handler::handle`]; a plain file is sent as it was prepared when its version was loaded.
+//! The handler as the engine asks it: at once for all that needs no waiting, in a future for the rest. What is decided,
+//! and what is said, is that of [`Handler::handle`]; a plain file is sent as it was prepared when its version was
+//! loaded.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -41,8 +42,8 @@ struct LastAsked {
 }
 
 impl Lane {
-    /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good for
-    /// a host.
+    /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good
+    /// for a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
         Self { handler, peer, covers: Rc::new(covers), asked: Cell::default() }
     }
@@ -53,8 +54,9 @@ impl Lane {
         handler.binds(decision.is_custom_host(), host).then(|| Arc::clone(handler.hsts.shared()))
     }
 
-    /// Puts the answer to what was decided about a request for `host`; not where it must be waited for. What is moved in
-    /// larger steps than it was just written in makes a processor wait: so it is put together late, and moved little.
+    /// Puts the answer to what was decided about a request for `host`; not where it must be waited for. What is moved
+    /// in larger steps than it was just written in makes a processor wait: so it is put together late, and moved
+    /// little.
     #[inline]
     fn answered<R>(
         &self,
@@ -175,7 +177,8 @@ fn streamed(measurement: Measurement, status: StatusCode, head: AnswerHead, body
     Answer { status, head, body: AnswerBody::Stream(body), outcome: Counted(None) }
 }
 
-/// Counts and logs an answer when it was sent, or will not be, however it ended. Holds the version of the answer (law 1).
+/// Counts and logs an answer when it was sent, or will not be, however it ended. Holds the version of the answer (law
+/// 1).
 pub struct Counted(Option<Measurement>);
 
 impl Outcome for Counted {

@@ -1,6 +1,6 @@
 //! From a request to its response, in one line: decide, then carry out.
 //!
-//! [`decide`] is synchronous, does no I/O and knows nothing of what carries its decision out. [`Handler::handle`] does
+//! [`decide`] is synchronous, does no I/O and is independent of what carries its decision out. [`Handler::handle`] does
 //! it in a future: (1) who is asked, (2) decide, (3) load a preview that is not loaded yet and decide again, (4) answer
 //! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`Lane`] does the
 //! same at once for all that needs no waiting.
@@ -70,7 +70,7 @@ pub struct Handler {
     pub backends: proxy::Client,
     /// The ways to them.
     pub ways: Ways,
-    /// Where requests are told.
+    /// Where requests are logged.
     pub access_log: AccessLog,
     /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
     pub hsts: CommonField,
@@ -78,7 +78,7 @@ pub struct Handler {
     pub trusted: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Longest target of a request, in bytes.
     pub target_bytes_max: usize,
-    /// Proxies before the edge that are believed about who asks: `[listen] trusted_proxies`.
+    /// Proxies before the edge that may name the client: `[listen] trusted_proxies`.
     pub trusted_proxies: Arc<[AddressBlock]>,
 }
 
@@ -150,7 +150,7 @@ impl Handler {
         let fault = measurement.told().error();
         let is_unread = unwanted != Unwanted::Over || fault.is_some_and(told::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
-            // RFC 9112 §9.6: hyper will close, and the client is told.
+            // RFC 9112 §9.6: hyper will close, and the client must know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = match fault {
@@ -384,6 +384,6 @@ const fn protocol(version: HttpVersion) -> &'static str {
     }
 }
 
-/// When a request's head had come in; on the engine, when the turn of the connection began in which it did, so that what
-/// the same turn did before counts as waiting.
+/// When a request's head had come in; on the engine, when the turn of the connection began in which it did, so that
+/// what the same turn did before counts as waiting.
 type Began = Instant;

@@ -1,4 +1,4 @@
-//! An environment that is paused: what it still answers, and what visitors are told.
+//! A paused environment: what it still answers, and its maintenance page.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ fn is_same_page(version: &Version, allowed: &RoutePath, path: &str) -> bool {
     is_an_address && ends_at(allowed) == Some(number)
 }
 
-/// What visitors are told.
+/// The maintenance page.
 pub(super) fn sentence(pause: &Pause) -> &str {
     pause.message.as_deref().unwrap_or(Refused::Paused.row().1)
 }

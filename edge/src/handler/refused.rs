@@ -145,7 +145,7 @@ impl From<&proxy::Error> for Refused {
             | proxy::Error::Forbidden(_)
             | proxy::Error::NoAddress(_)
             | proxy::Error::Tls(_) => Self::BackendFailed,
-            // RFC 9112 §8: whoever broke off a request may still read an answer.
+            // RFC 9112 §8: a client that broke off a request may still read an answer.
             proxy::Error::BadRequest(_) | proxy::Error::Cancelled => Self::BadRequest,
             proxy::Error::Loop(_) => Self::Loop,
             proxy::Error::NotImplemented(_) => Self::MethodUnknown,

@@ -57,7 +57,7 @@ pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
     }
 }
 
-/// Says which version an answer is of; where that is a preview, search engines are told to leave it out.
+/// Names the version of an answer; of a preview, `X-Robots-Tag` keeps search engines away.
 pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
     headers.insert(VERSION_HEADER, version.header.clone());
     if version.setting == Setting::Preview {

@@ -22,7 +22,7 @@ use crate::site::navigation;
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
 /// … and anything, where its path names an asset: an application's page must not stand in for that.
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
-/// Who asks, for the logs of backends.
+/// The client, for the logs of backends.
 const PROGRAM: HeaderValue = HeaderValue::from_static(concat!("devanture-smoke/", env!("CARGO_PKG_VERSION")));
 
 impl Handler {
@@ -38,7 +38,7 @@ impl Handler {
         let host = hostname(&authority);
         let decision =
             decide::decide_in(&self.head(&head_of(&request), &host), &current, place.as_deref(), custom_host);
-        // Never this machine's own: a backend may trust that, and what it answers is shown to whoever deploys.
+        // Never this machine's own: a backend may trust that, and what it answers is shown to the one who deploys.
         let from = from.map(Chain::direct);
         let told = Told::default();
         let came = Came { from: from.as_ref(), authority: &authority, host: &host, told: &told, interim: None };

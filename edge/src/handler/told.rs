@@ -1,4 +1,4 @@
-//! What is told of a request beside its answer: what a backend's part in it was, and what went wrong.
+//! Per-request data for logs and metrics: what a backend's part in it was, and what went wrong.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use http::{HeaderValue, StatusCode};
 use super::body;
 use crate::proxy::{Ids, Member, Pool};
 
-/// The status of a client that went away before its answer. It is for logs and metrics alone: no such status is registered,
-/// and whoever still reads gets a 400.
+/// The status of a client that went away before its answer. It is for logs and metrics alone: no such status is
+/// registered, and a client that still reads gets a 400.
 const CLIENT_GONE: u16 = 499;
 /// The word for such a client, also for one that went away within its answer.
 pub(super) const CLIENT_IS_GONE: &str = "client-gone";
@@ -22,7 +22,7 @@ const TOO_LARGE: &str = "too-large";
 /// The word for a stored file that could not be read to its end.
 const STORE: &str = "store";
 
-/// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is said: the
+/// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
 /// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
 pub const FAULTS: [(&str, u16, &str); 21] = [
     ("bad-answer", 502, "What the backend sent is no HTTP answer, or none that can be passed on."),
@@ -62,10 +62,11 @@ pub(super) fn leaves_body(fault: &str) -> bool {
     matches!(fault, BAD_REQUEST | CLIENT_IS_GONE | CLIENT_SLOW | TOO_LARGE)
 }
 
-/// What is told of one request, noted as it comes to be known.
+/// Data of one request for logs and metrics, noted as it becomes known.
 #[derive(Default)]
 pub(super) struct Told(
-    /// Apart, since there is nothing to tell of most requests, which are passed on from hand to hand with their answers.
+    /// Apart, since there is nothing to tell of most requests, which are passed on from hand to hand with their
+    /// answers.
     OnceCell<Box<Aside>>,
 );
 
@@ -75,7 +76,7 @@ struct Aside {
     backend: OnceCell<ToBackend>,
 }
 
-/// What is told of a request to a backend.
+/// Data of a request to a backend for logs and metrics.
 struct ToBackend {
     pool: Arc<Pool>,
     member: OnceCell<Arc<Member>>,
@@ -108,7 +109,7 @@ impl Told {
         }
     }
 
-    /// The first fault is the one that is told: others follow from it.
+    /// The first fault is the one that is logged: others follow from it.
     pub(super) fn fail(&self, error: &'static str) {
         self.aside().error.set(error).ok();
     }

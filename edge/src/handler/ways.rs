@@ -1,5 +1,5 @@
-//! The ways of loaded versions to their backends, made at the first request of each thread and dropped when none comes any
-//! more: a version that was replaced stays loaded for its assets, and its backends are nobody's business then.
+//! The ways of loaded versions to their backends, made at the first request of each thread and dropped when none comes
+//! any more: a version that was replaced stays loaded for its assets, and its backends are nobody's business then.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,8 +20,8 @@ pub struct Ways {
     is_swept: Rc<Cell<bool>>,
 }
 
-/// A loaded version, the revision of the settings that its own backend runs with, and the number of the way. The revision
-/// counts for that backend alone: a request sees one version, and one set of its settings (law 1).
+/// A loaded version, the revision of the settings that its own backend runs with, and the number of the way. The
+/// revision counts for that backend alone: a request sees one version, and one set of its settings (law 1).
 type Key = (u64, u64, WayNumber);
 
 struct Made {
