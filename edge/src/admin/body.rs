@@ -45,7 +45,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     read(&json_bytes(headers, body, bytes_max).await?)
 }
 
-/// The bytes of a body of JSON, for whoever reads them with care.
+/// The bytes of a body of JSON, for careful parsers.
 pub(super) async fn json_bytes(headers: &HeaderMap, body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     let media_type = media_type(headers);
     if media_type.as_deref() != Some("application/json") {
@@ -122,7 +122,7 @@ impl BodyTimes {
 pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     times: BodyTimes,
-    /// What it should hash to, until its end; or why that cannot be read, which is told to whoever may send a body.
+    /// What it should hash to, until its end; or why that cannot be read, which a caller who may send a body gets.
     digest: Result<Option<ContentDigest>, Error>,
 }
 

@@ -188,9 +188,9 @@ async fn receive_form(
 
 type FormError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The form as it comes, so that what is not understood yet never piles up in memory: the reader of forms takes all that
-/// is ready before it looks at any of it, and looks for the end of a part's head however long that is. `ahead` counts
-/// the bytes that it took since it last made something of them.
+/// The form as it comes, so that what is not understood yet never piles up in memory: the reader of forms takes all
+/// that is ready before it looks at any of it, and looks for the end of a part's head however long that is. `ahead`
+/// counts the bytes that it took since it last made something of them.
 fn form_bytes(
     incoming: Arc<Mutex<RequestBody>>,
     ahead: Arc<AtomicUsize>,

@@ -9,7 +9,7 @@ use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
 use crate::ledger::{Actor, Error};
 
-/// Hostnames on a page where nothing is said.
+/// Default number of hostnames on a page.
 const PAGE: usize = 1_000;
 
 impl Admin {

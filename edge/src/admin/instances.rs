@@ -1,4 +1,4 @@
-//! Operations about instances: how they are, how many there are to be, starting them anew.
+//! Operations about instances: their state, their number, and restarts.
 
 use std::sync::Arc;
 

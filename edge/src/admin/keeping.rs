@@ -11,8 +11,8 @@ use crate::ledger::{Actor, Error};
 use crate::publish::CollectOptions;
 
 impl Admin {
-    /// Checks that the app and the environment of an address were not deleted. Whoever may not know of the app learns
-    /// nothing of it here; the history of an environment is told all the same.
+    /// Checks that the app and the environment of an address were not deleted. A caller who may not know of the app
+    /// learns nothing of it here; the history of an environment is readable all the same.
     pub(super) async fn check_there(&self, actor: &Actor, path: &str, route: &Route) -> Result<(), Error> {
         let Some(rest) = path.trim_start_matches('/').strip_prefix("v1/apps/") else { return Ok(()) };
         let mut segments = rest.split('/');
@@ -97,7 +97,7 @@ impl Admin {
     ) -> Result<Response<Body>, Error> {
         actor.may_everywhere(Scope::Push, app)?;
         let wanted: UndeleteRequest = self.json_or_default(request).await?;
-        // Who may delete it may have it back.
+        // An actor who may delete it may restore it.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, app)?;
         Ok(answer::json(StatusCode::OK, &self.publisher.undelete(actor, app, &wanted).await?))

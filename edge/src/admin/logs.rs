@@ -1,4 +1,5 @@
-//! Requests of an environment as they are answered, or what its instances write: server-sent events, or a line of JSON each.
+//! Requests of an environment as they are answered, or what its instances write: server-sent events, or a line of JSON
+//! each.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,9 +31,9 @@ use crate::{runner, telemetry};
 
 /// How long a stream is silent at most.
 const REST_MAX: Duration = Duration::from_secs(15);
-/// Remembered lines that are answered where nothing is said: to whoever wants those alone …
+/// Default number of remembered lines: for clients that want those alone …
 const LINES: usize = 100;
-/// … and to whoever reads along.
+/// … and for live readers.
 const LINES_BEFORE_TAIL: usize = 10;
 /// Most lines that may be asked for.
 const LINES_MAX: usize = 100_000;
@@ -48,7 +49,7 @@ struct Wanted {
     tail: bool,
 }
 
-/// What is told of.
+/// The source of the lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Source {
     #[default]
@@ -65,7 +66,7 @@ enum Reader {
     Instances(runner::LogReader, String),
 }
 
-/// What a reader is told: a line as JSON, or how many were left out.
+/// What a reader receives: a line as JSON, or how many were left out.
 enum Told {
     Line(String),
     Lost(u64),
@@ -162,7 +163,7 @@ impl Admin {
         Ok(response)
     }
 
-    /// Requests: those that are remembered, and whoever reads along.
+    /// Requests: those that are remembered, and the live readers.
     fn requests(&self, app: &AppName, wanted: LogWanted, lines: usize, tail: bool) -> Result<Before, Error> {
         let log = self.publisher.access_log();
         let (before, reader) = match tail {
@@ -207,7 +208,7 @@ impl Admin {
     }
 }
 
-/// The lines before, and then those that come, until whoever reads them goes, may no longer, or the edge ends.
+/// The lines before, and then those that come, until their reader leaves, may no longer read, or the edge ends.
 fn streamed(
     form: Form,
     before: VecDeque<String>,

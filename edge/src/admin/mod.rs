@@ -200,7 +200,7 @@ impl Admin {
             return self.enter(door, request, via.address()).await;
         }
         let actor = self.actor(request.headers().get(AUTHORIZATION), via).await?;
-        // Only now: without a token even the shape of the API stays unsaid.
+        // Only now: without a token even the shape of the API stays hidden.
         let route = route?;
         body::only_parameters(request.uri(), route.parameters())?;
         self.check_there(&actor, path, &route).await?;

@@ -1,5 +1,5 @@
-//! Entity tags of records, and the conditions of requests on them (RFC 9110 §8.8.3 and §13.1). A tag is strong, and names
-//! the revision of the record; where an answer tells of more than one record, a hash of the answer follows.
+//! Entity tags of records, and the conditions of requests on them (RFC 9110 §8.8.3 and §13.1). A tag is strong, and
+//! names the revision of the record; where an answer tells of more than one record, a hash of the answer follows.
 
 use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};

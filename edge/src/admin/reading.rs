@@ -8,7 +8,7 @@ use super::body::RequestBody;
 use super::{Admin, Body, answer, body, precondition};
 use crate::ledger::{Actor, Error};
 
-/// Deploys on a page of the history where nothing is said.
+/// Default number of deploys on a page of the history.
 const PAGE: usize = 50;
 
 impl Admin {

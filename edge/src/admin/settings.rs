@@ -30,7 +30,7 @@ impl Admin {
         Ok(tagged(answer::json(StatusCode::OK, &list), list.revision))
     }
 
-    /// Whoever may say what is live in an environment may say what it is live with; a push alone may not.
+    /// A caller who may choose the live version may choose its settings; a push alone may not.
     pub(super) async fn change_settings(
         &self,
         actor: &Actor,
@@ -45,7 +45,7 @@ impl Admin {
         let patch = read(&bytes)?;
         let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
         let if_match = if_match.map(|tags| tags.to_vec());
-        // New instances are started with the settings, which may take longer than whoever asked has patience.
+        // New instances are started with the settings, which may take longer than the client waits.
         let (publisher, actor) = (Arc::clone(&self.publisher), actor.clone());
         let (app, environment) = (app.clone(), environment.clone());
         let change = async move {
@@ -87,7 +87,7 @@ fn named_twice(error: &serde_json::Error) -> Problem {
     Problem::new(Code::BadRequest, detail).hint("keep one of the two")
 }
 
-/// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is told.
+/// What the parser says of JSON of another shape repeats parts of it, which may be secrets: only the place is reported.
 fn unread(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let detail = format!("The body cannot be read as a change of settings, from line {line}, column {column} on.");

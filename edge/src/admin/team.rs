@@ -10,9 +10,9 @@ use super::{Admin, Body, answer, body, precondition};
 use crate::ledger::{Actor, Error};
 use crate::publish::DiffRequest;
 
-/// Files that differ on a page where nothing is said.
+/// Default number of differing files on a page.
 const CHANGES: usize = 200;
-/// Aliases on a page where nothing is said.
+/// Default number of aliases on a page.
 const ALIASES: usize = 100;
 
 impl Admin {

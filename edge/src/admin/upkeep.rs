@@ -9,7 +9,7 @@ use super::body::RequestBody;
 use super::{Admin, Body, answer, body};
 use crate::ledger::{Actor, Error};
 
-/// Withdrawn paths on a page where nothing is said.
+/// Default number of withdrawn paths on a page.
 const PAGE: usize = 1_000;
 
 impl Admin {

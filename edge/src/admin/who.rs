@@ -14,13 +14,13 @@ use super::{Admin, Body, answer, body};
 use crate::access::TOKENS_PAGE;
 use crate::ledger::{Actor, Error};
 
-/// Entries of the audit log on a page where nothing is said.
+/// Default number of entries of the audit log on a page.
 const AUDIT_PAGE: usize = 50;
 /// Most bytes of what somebody sends who has shown no token.
 const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
 
 impl Admin {
-    /// Answers whoever has no token yet: 401 unless they show who they are.
+    /// Answers clients without a token: 401 unless they prove who they are.
     pub(super) async fn enter(
         &self,
         door: Door,
@@ -119,8 +119,8 @@ fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
 }
 
 /// Reads the body of a request without a token. One that cannot be read proves no identity, and is 401; one of another
-/// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but not
-/// `application/json`.
+/// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but
+/// not `application/json`.
 async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
     let (parts, incoming) = request.into_parts();
     let is_empty = incoming.is_empty();
